@@ -1,0 +1,276 @@
+"""The SQL files as models: header, columns, dependencies, order.
+
+Belongs here: reading and validating `sql/{raw,staging,custody,checks}/*.sql`. Does not: running them (warehouse.py).
+
+A file is a header of `-- ` lines followed by one bare SELECT:
+
+    -- What a row is, for people. May go on for
+    -- several lines.
+    --
+    -- grain: partition_date, conversation_id
+    -- column partition_date: UTC day of the conversation's start
+    -- column ani [pii]: the caller's number
+    SELECT ...
+
+Checks add `-- blocking: true`; staging models that are kept as tables of night windows add `-- materialized: window`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import sqlglot.expressions as exp
+
+SQL_DIR = Path(__file__).resolve().parent.parent / "sql"
+SCHEMAS = ("raw", "staging", "custody", "checks")
+
+# Tables that Python writes; SQL may read them like any other.
+WRITTEN_BY_PYTHON = frozenset(
+    {"raw.publications", "raw.row_versions", "staging.accepted_scripts", "staging.reasons", "staging.tag_mapping"}
+)
+
+Materialization = Literal["view", "window", "query"]
+
+_COLUMN = re.compile(r"column (?P<name>[a-z_][a-z0-9_]*)(?P<pii> \[pii\])?: (?P<text>\S.*)$")
+_FIELD = re.compile(r"(?P<name>grain|materialized|blocking): (?P<value>\S.*)$")
+_NAME = re.compile(r"[a-z][a-z0-9_]*$")
+
+
+class SqlModelError(Exception):
+    """A SQL file breaks the convention. The message begins with `file:line:`."""
+
+    def __init__(self, path: Path, line: int, message: str) -> None:
+        super().__init__(f"{path}:{line}: {message}")
+        self.path = path
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Column:
+    """An output column as the header declares it. `pii`: personal data, masked in previews."""
+
+    name: str
+    description: str
+    pii: bool = False
+
+
+@dataclass(frozen=True)
+class SqlModel:
+    """One SQL file.
+
+    Attributes:
+        schema: `raw`, `staging`, `custody` or `checks`.
+        name: the file's name without `.sql`; also the table's.
+        path: where the file is.
+        description: the header's first paragraph, on one line.
+        grain: columns that identify a row; empty when rows may repeat.
+        columns: the declared output columns, in order. A model whose last declared column is followed by columns of
+            the tag mapping says so with `has_mapped_columns`.
+        depends_on: `schema.table` names that the SELECT reads.
+        parameters: names of the bound `$parameters`.
+        materialized: `view`, `window` (a table whose night is replaced) or `query` (checks).
+        blocking: for checks: a row keeps the night from being published.
+        sql: the bare SELECT, without the header.
+    """
+
+    schema: str
+    name: str
+    path: Path
+    description: str
+    grain: tuple[str, ...]
+    columns: tuple[Column, ...]
+    depends_on: frozenset[str]
+    parameters: frozenset[str]
+    materialized: Materialization
+    blocking: bool
+    sql: str = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """`schema.name`, as the SQL of other models spells it."""
+        return f"{self.schema}.{self.name}"
+
+    @cached_property
+    def pii_columns(self) -> frozenset[str]:
+        """Names of the columns that hold personal data."""
+        return frozenset(column.name for column in self.columns if column.pii)
+
+    @property
+    def has_mapped_columns(self) -> bool:
+        """True when the mapping's `custom_data_…` columns are among the output (parameter `$mapped_columns`)."""
+        return "mapped_columns" in self.parameters
+
+
+def load_models(directory: Path = SQL_DIR, schemas: Iterable[str] = SCHEMAS) -> dict[str, SqlModel]:
+    """Every model under `directory`, keyed `schema.name`, each after what it depends on.
+
+    Raises:
+        SqlModelError: a file breaks the convention, reads a table that no file makes, or is part of a cycle.
+    """
+    found: dict[str, SqlModel] = {}
+    for schema in schemas:
+        for path in sorted((directory / schema).glob("*.sql")):
+            model = read_model(path)
+            found[model.key] = model
+    _refuse_unknown_tables(found, directory)
+    return {key: found[key] for key in _ordered(found)}
+
+
+def read_model(path: Path) -> SqlModel:
+    """Read one file; its folder's name is the schema.
+
+    Raises:
+        SqlModelError: the header or the SELECT breaks the convention.
+    """
+    schema = path.parent.name
+    if schema not in SCHEMAS:
+        raise SqlModelError(path, 1, f"folder {schema!r} is none of {', '.join(SCHEMAS)}")
+    if not _NAME.match(path.stem):
+        raise SqlModelError(path, 1, f"file name {path.name!r}: expected lower-case letters, digits and underscores")
+    header, sql, sql_line = _split(path)
+    description, fields, columns = _read_header(path, header)
+    tree = _parse(path, sql, sql_line)
+    grain = tuple(part.strip() for part in fields.get("grain", "").split(",") if part.strip())
+    names = [column.name for column in columns]
+    for name in grain:
+        if name not in names:
+            raise SqlModelError(path, 1, f"grain names {name!r}, which is no declared column")
+    return SqlModel(
+        schema=schema,
+        name=path.stem,
+        path=path,
+        description=description,
+        grain=grain,
+        columns=tuple(columns),
+        depends_on=_tables(path, tree, sql_line),
+        parameters=_parameters(tree),
+        materialized=_materialization(path, schema, fields),
+        blocking=fields.get("blocking") == "true",
+        sql=sql,
+    )
+
+
+def _split(path: Path) -> tuple[list[str], str, int]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    size = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    if size == 0:
+        raise SqlModelError(path, 1, "expected a header of '-- ' lines that begins with a description")
+    return lines[:size], "\n".join(lines[size:]).strip() + "\n", size + 1
+
+
+def _read_header(path: Path, header: list[str]) -> tuple[str, dict[str, str], list[Column]]:
+    paragraph: list[str] = []
+    fields: dict[str, str] = {}
+    columns: list[Column] = []
+    in_first_paragraph = True
+    for number, line in enumerate(header, start=1):
+        text = line[2:].strip()
+        declared, given = _COLUMN.match(text), _FIELD.match(text)
+        if text.startswith("column ") and not declared:
+            raise SqlModelError(path, number, "expected '-- column <name>: <text>' or '-- column <name> [pii]: <text>'")
+        if declared:
+            if declared["name"] in {column.name for column in columns}:
+                raise SqlModelError(path, number, f"column {declared['name']!r} is declared twice")
+            columns.append(Column(declared["name"], declared["text"], bool(declared["pii"])))
+        elif given:
+            if given["name"] in fields:
+                raise SqlModelError(path, number, f"{given['name']!r} is given twice")
+            fields[given["name"]] = given["value"]
+        elif in_first_paragraph and text:
+            paragraph.append(text)
+            continue
+        in_first_paragraph = in_first_paragraph and not paragraph
+    if not paragraph:
+        raise SqlModelError(path, 1, "expected a description in the header's first paragraph")
+    if not columns:
+        raise SqlModelError(path, len(header), "expected a '-- column <name>: <text>' line for each output column")
+    return " ".join(paragraph), fields, columns
+
+
+def _parse(path: Path, sql: str, first_line: int) -> exp.Expression:
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        statements = sqlglot.parse(sql, dialect="duckdb")
+    except SqlglotError as error:
+        problems = getattr(error, "errors", None) or [{}]
+        line = first_line - 1 + (problems[0].get("line") or 1)
+        raise SqlModelError(path, line, f"not SQL: {problems[0].get('description') or error}") from error
+    if len(statements) != 1 or statements[0] is None:
+        raise SqlModelError(path, first_line, f"expected one SELECT, found {len(statements)} statements")
+    if not isinstance(statements[0], sqlglot.exp.Query):
+        raise SqlModelError(path, first_line, f"expected a bare SELECT, found {statements[0].key.upper()}")
+    if sql.rstrip().endswith(";"):
+        raise SqlModelError(path, first_line, "expected a bare SELECT without a closing semicolon")
+    return statements[0]
+
+
+def _tables(path: Path, tree: exp.Expression, line: int) -> frozenset[str]:
+    import sqlglot.expressions as exp
+
+    local = {cte.alias for cte in tree.find_all(exp.CTE)}
+    names = set()
+    for table in tree.find_all(exp.Table):
+        if table.db:
+            names.add(f"{table.db}.{table.name}")
+        elif isinstance(table.this, exp.Identifier) and table.name not in local and not _is_lateral(table):
+            raise SqlModelError(path, line, f"table {table.name!r}: expected schema.table")
+    return frozenset(names)
+
+
+def _is_lateral(table: exp.Expression) -> bool:
+    """`FROM t, t.items` style references never occur in our files; functions such as read_json() do."""
+    import sqlglot.expressions as exp
+
+    return isinstance(table.this, exp.Func)
+
+
+def _parameters(tree: exp.Expression) -> frozenset[str]:
+    import sqlglot.expressions as exp
+
+    return frozenset(
+        [str(item.this) for item in tree.find_all(exp.Placeholder) if item.this]
+        + [item.name for item in tree.find_all(exp.Parameter)]
+    )
+
+
+def _materialization(path: Path, schema: str, fields: dict[str, str]) -> Materialization:
+    value = fields.get("materialized")
+    if value not in (None, "window"):
+        raise SqlModelError(path, 1, f"materialized: {value!r} is not known; expected 'window', or no such line")
+    if schema == "custody" or value == "window":
+        return "window"
+    return "view" if schema == "staging" else "query"
+
+
+def _refuse_unknown_tables(models: Mapping[str, SqlModel], directory: Path) -> None:
+    for model in models.values():
+        for name in sorted(model.depends_on - models.keys() - WRITTEN_BY_PYTHON):
+            schema, _, table = name.partition(".")
+            # Raw tables are declared by files too, but the layers are also loaded apart.
+            if (directory / schema / f"{table}.sql").exists() or (schema == "raw" and not _has_files(directory, "raw")):
+                continue
+            raise SqlModelError(model.path, 1, f"reads {name}, which no file in {directory} makes")
+
+
+def _has_files(directory: Path, schema: str) -> bool:
+    return any((directory / schema).glob("*.sql"))
+
+
+def _ordered(models: Mapping[str, SqlModel]) -> list[str]:
+    # Sorted input makes the order the same on every machine.
+    graph = {key: sorted(models[key].depends_on & models.keys()) for key in sorted(models)}
+    try:
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        cycle = error.args[1]
+        raise SqlModelError(models[cycle[0]].path, 1, f"models read each other: {' → '.join(cycle)}") from error
