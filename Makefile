@@ -1,0 +1,68 @@
+# make demo   one night of a simulated organisation, from nothing to the published dataset
+# make ui     the same in Dagster's web page
+# make test   the tests        make check   format, lint, types, tests
+# make bench  speed against the floor, in one run        make clean
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] < (3,14))' 2>/dev/null && { command -v $$p; break; }; done)
+export CUSTODY_HOME ?= .custody
+export DO_NOT_TRACK := 1
+
+.PHONY: help demo ui test check format bench docs clean
+help:
+	@sed -n 's/^# //p' $(MAKEFILE_LIST) | head -4
+
+# uv if there is one, else pip fetches it into the environment; plain pip where uv has no wheel.
+define install
+@echo "==> $(2) (once)"
+@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found; set PYTHON=/path/to/python3" >&2; exit 1; }
+@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || { echo "could not create $(VENV): is the venv module installed?" >&2; exit 1; }
+@if uv="$$(command -v uv)" || { $(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null && uv=$(BIN)/uv; }; then \
+	"$$uv" pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '$(1)' \
+	|| $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(1)'; \
+else $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(1)'; fi
+@touch $@
+endef
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(call install,.[demo],Setting up $(VENV): the pipeline and a local S3 server)
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt
+	$(call install,.[dev],Setting up $(VENV): the pipeline with its test tools)
+	@touch $(VENV)/installed
+
+demo: $(VENV)/installed
+	@echo "==> One night of a simulated organisation: collect, join, explain, seal, publish"
+	@$(BIN)/custody demo
+
+ui: $(VENV)/installed
+	@echo "==> Dagster on http://127.0.0.1:3000 (Ctrl-C stops it and everything it started)"
+	@$(BIN)/custody ui
+
+test: $(VENV)/installed-dev
+	@echo "==> Tests"
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	@echo "==> Format, lint, types, tests"
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+format: $(VENV)/installed-dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/installed-dev
+	@$(BIN)/python -m bench
+
+docs: $(VENV)/installed-dev
+	@$(BIN)/custody dictionary > docs/data-dictionary.md
+
+clean:
+	rm -rf $(VENV) .custody .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

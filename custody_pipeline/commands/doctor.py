@@ -1,0 +1,202 @@
+"""`custody doctor`: each thing a night needs, tried against the real services: ok, not ok, what to do.
+
+Belongs here: probes that change nothing that lasts. Does not: repairs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError
+from custody_pipeline.mapping import MappingError, load_mapping
+from custody_pipeline.objectstore import S3Location, s3_client
+from custody_pipeline.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+State = Literal["ok", "warning", "not ok", "not configured"]
+
+# What the night reads, and the permission behind it (the vendor's API pages name them).
+PERMISSIONS = {
+    "/api/v2/recording/jobs": "recording:job:view",
+    "/api/v2/analytics/conversations/details/jobs/availability": "analytics:conversationDetail:view",
+    "/api/v2/orphanrecordings": "recording:orphan:view",
+    "/api/v2/routing/queues": "routing:queue:view",
+    "/api/v2/scripts/published": "scripts:publishedScript:view",
+}
+CLOCK_TOLERANCE = timedelta(seconds=60)
+MINIMUM_FREE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the report; `advice` says what to do when `state` is not ok."""
+
+    check: str
+    state: State
+    found: str
+    advice: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line as JSON types."""
+        return asdict(self)
+
+
+def examine() -> Iterator[Line]:
+    """Every line of the report, as soon as it is known."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        for problem in str(error).splitlines():
+            yield Line("settings", "not ok", problem, "Correct this variable and run custody doctor again.")
+        return
+    yield Line("settings", "ok", "every CUSTODY_… variable that is set is valid")
+    yield from _home(settings)
+    yield _mapping(settings)
+    yield from _organization(settings)
+    yield from _export_bucket(settings)
+    yield from _publish_bucket(settings)
+
+
+def _home(settings: Settings) -> Iterator[Line]:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        yield Line("home", "not ok", f"{settings.home}: {error.strerror}", "Set CUSTODY_HOME to a folder you may write.")
+        return
+    if not os.access(settings.home, os.W_OK):
+        yield Line("home", "not ok", f"{settings.home} is not writable", "Set CUSTODY_HOME to a folder you may write.")
+        return
+    free = shutil.disk_usage(settings.home).free
+    found = f"{settings.home}, {free / 1024**3:.1f} GiB free"
+    if free < MINIMUM_FREE_BYTES:
+        yield Line("home", "warning", found, "Free some space: DuckDB spills to this disk.")
+    else:
+        yield Line("home", "ok", found)
+
+
+def _mapping(settings: Settings) -> Line:
+    try:
+        mapping = load_mapping(settings.mapping_path)
+    except (MappingError, OSError) as error:
+        return Line("mapping", "not ok", str(error), "Correct the file, or point CUSTODY_MAPPING_PATH at another.")
+    return Line("mapping", "ok", f"{settings.mapping_path.name}: {len(mapping.output_columns)} tag columns")
+
+
+def _organization(settings: Settings) -> Iterator[Line]:
+    if not settings.api_configured:
+        yield Line(
+            "login",
+            "not configured",
+            "no API: every answer that needs it will be SOURCE_NOT_CONFIGURED",
+            "Set CUSTODY_GENESYS_DOMAIN, CUSTODY_GENESYS_CLIENT_ID and CUSTODY_GENESYS_CLIENT_SECRET.",
+        )
+        return
+    with GenesysClient(settings) as client:
+        try:
+            identity = client.identity()
+        except GenesysError as error:
+            yield Line("login", "not ok", str(error), error.advice)
+            return
+        yield Line("login", "ok", f"{identity} in {identity.organization_name or identity.organization_id}")
+        for path, permission in PERMISSIONS.items():
+            yield _permission(client, path, permission)
+        yield _divisions(client)
+
+
+def _permission(client: GenesysClient, path: str, permission: str) -> Line:
+    check = f"permission {permission}"
+    try:
+        client.get(path, pageSize=1)
+    except Forbidden:
+        return Line(check, "not ok", f"GET {path} is refused", f"Grant {permission} to the OAuth client's role.")
+    except GenesysError as error:
+        return Line(check, "not ok", str(error), error.advice)
+    return Line(check, "ok", f"GET {path}")
+
+
+def _divisions(client: GenesysClient) -> Line:
+    try:
+        names = [str(item.get("name")) for page in client.pages("/api/v2/authorization/divisions", pageSize=100)
+                 for item in page.json().get("entities", [])]
+    except GenesysError as error:
+        return Line("divisions", "warning", str(error), "Grant authorization:division:view to see which divisions count.")
+    advice = "" if names else "Give the client's role every division whose calls must be produced."
+    return Line("divisions", "ok" if names else "not ok", f"sees {len(names)}: {', '.join(names[:8])}", advice)
+
+
+def _export_bucket(settings: Settings) -> Iterator[Line]:
+    if settings.export_url is None:
+        yield Line("export bucket", "not ok", "CUSTODY_EXPORT_URL is not set", "export CUSTODY_EXPORT_URL=s3://acme-exports")
+        return
+    place, client = S3Location.parse(settings.export_url), s3_client(settings)
+    reading = _try("export bucket", lambda: _readable(client, place), "Allow s3:ListBucket and s3:GetObject on it.")
+    yield reading
+    if reading.state == "ok":
+        yield _versioning(client, place, "export bucket versioning")
+        yield _clock(client, place)
+
+
+def _publish_bucket(settings: Settings) -> Iterator[Line]:
+    if settings.publish_url is None:
+        advice = "export CUSTODY_PUBLISH_URL=s3://acme-custody/prod"
+        yield Line("publish bucket", "not ok", "CUSTODY_PUBLISH_URL is not set", advice)
+        return
+    place, client = S3Location.parse(settings.publish_url), s3_client(settings)
+    writing = _try("publish bucket", lambda: _readable(client, place), "Allow s3:ListBucket, s3:GetObject, s3:PutObject.")
+    yield writing
+    if writing.state == "ok":
+        yield _versioning(client, place, "publish bucket versioning")
+        yield _lock(client, place)
+
+
+def _try(check: str, probe: Callable[[], str], advice: str) -> Line:
+    try:
+        return Line(check, "ok", probe())
+    except ClientError as error:
+        return Line(check, "not ok", f"{error.response['Error'].get('Code')}: {error.operation_name}", advice)
+    except BotoCoreError as error:
+        return Line(check, "not ok", type(error).__name__, "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL.")
+
+
+def _readable(client: S3Client, place: S3Location) -> str:
+    client.list_objects_v2(Bucket=place.bucket, Prefix=place.key, MaxKeys=1)
+    return f"{place} can be listed"
+
+
+def _versioning(client: S3Client, place: S3Location, check: str) -> Line:
+    advice = "Turn versioning on: an overwritten recording is otherwise gone without a trace."
+    line = _try(check, lambda: client.get_bucket_versioning(Bucket=place.bucket).get("Status", "off"), advice)
+    return line if line.found == "Enabled" else Line(check, "warning", line.found, advice)
+
+
+def _lock(client: S3Client, place: S3Location) -> Line:
+    check, advice = "publish bucket lock", "Create the bucket with Object Lock to keep cuts from being deleted."
+    line = _try(
+        check,
+        lambda: client.get_object_lock_configuration(Bucket=place.bucket)
+        .get("ObjectLockConfiguration", {})
+        .get("ObjectLockEnabled", "off"),
+        advice,
+    )
+    return line if line.found == "Enabled" else Line(check, "warning", line.found, advice)
+
+
+def _clock(client: S3Client, place: S3Location) -> Line:
+    answer = client.list_objects_v2(Bucket=place.bucket, MaxKeys=1)["ResponseMetadata"]["HTTPHeaders"].get("date")
+    if answer is None:
+        return Line("clock", "warning", "S3 did not say what time it is", "Compare this machine's clock with another.")
+    server = datetime.strptime(answer, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    skew = abs(datetime.now(UTC) - server)
+    if skew > CLOCK_TOLERANCE:
+        return Line("clock", "not ok", f"{skew.total_seconds():.0f} s away from S3's", "Synchronise this machine's clock.")
+    return Line("clock", "ok", f"within {skew.total_seconds():.0f} s of S3's")

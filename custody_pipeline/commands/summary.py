@@ -1,0 +1,119 @@
+"""How a night went, in numbers: what `run`, `status` and `demo` show.
+
+Belongs here: counting the night's answers. Does not: finding them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    import duckdb
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class NightSummary:
+    """One night's numbers; `recordings` = complete + gaps + excluded."""
+
+    night: date
+    recordings: int
+    complete: int
+    gaps: int
+    excluded: int
+    expected: int
+    present: int
+    explained: int
+    unexplained: int
+    tags: dict[str, int] = field(default_factory=dict)
+    reasons: list[dict[str, Any]] = field(default_factory=list)
+    revision: int | None = None
+    published_complete: bool | None = None
+    files: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON types."""
+        return {**asdict(self), "night": self.night.isoformat()}
+
+
+def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary | None:
+    """The numbers of `night`; None when it has no rows and was never published."""
+    bound = {"night": night}
+    statuses = dict(
+        con.execute(
+            "SELECT custody_status, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1", bound
+        ).fetchall()
+    )
+    publication = con.execute(
+        """
+        SELECT revision, complete, files FROM raw.publications
+        WHERE partition_date = $night ORDER BY revision DESC LIMIT 1
+        """,
+        bound,
+    ).fetchone()
+    if not statuses and publication is None:
+        return None
+    tags = con.execute(
+        "SELECT custom_data_state, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1 ORDER BY 1",
+        bound,
+    ).fetchall()
+    reasons = con.execute(
+        """
+        SELECT reason, severity, count(DISTINCT (conversation_id, recording_id)) AS recordings, recoverable
+        FROM custody.gaps WHERE partition_date = $night
+        GROUP BY ALL ORDER BY recordings DESC, reason, recoverable
+        """,
+        bound,
+    ).fetchall()
+    balance = con.execute(
+        """
+        SELECT coalesce(max(expected), 0), coalesce(max(present), 0), coalesce(max(explained), 0),
+               coalesce(sum(unexplained), 0)
+        FROM custody.reconciliation WHERE partition_date = $night AND source = 'recordings'
+        """,
+        bound,
+    ).fetchone() or (0, 0, 0, 0)
+    return NightSummary(
+        night=night,
+        recordings=sum(statuses.values()),
+        complete=statuses.get("complete", 0),
+        gaps=statuses.get("gap", 0),
+        excluded=statuses.get("excluded", 0),
+        expected=int(balance[0]),
+        present=int(balance[1]),
+        explained=int(balance[2]),
+        unexplained=int(balance[3]),
+        tags={str(state): number for state, number in tags},
+        reasons=[
+            {"reason": reason, "severity": severity, "recordings": number, "recoverable": recoverable}
+            for reason, severity, number, recoverable in reasons
+        ],
+        revision=publication[0] if publication else None,
+        published_complete=publication[1] if publication else None,
+        files=list(publication[2]) if publication else [],
+    )
+
+
+def print_summary(console: Console, summary: NightSummary) -> None:
+    """The numbers on a terminal."""
+    from rich.table import Table
+
+    console.print(f"\n[bold]Night of {summary.night}[/bold]  ·  revision {summary.revision or '–'}")
+    console.print(
+        f"  recordings   expected [bold]{summary.expected}[/bold] = present {summary.present}"
+        f" + explained {summary.explained}   unexplained [bold]{summary.unexplained}[/bold]"
+    )
+    console.print(
+        f"  custody      [green]{summary.complete} complete[/green] · [red]{summary.gaps} with gaps[/red]"
+        f" · {summary.excluded} excluded"
+    )
+    console.print("  tags         " + " · ".join(f"{number} {state}" for state, number in summary.tags.items()))
+    if summary.reasons:
+        table = Table("reason", "severity", "recordings", "recoverable", box=None, padding=(0, 2), header_style="dim")
+        for row in summary.reasons:
+            colour = {"error": "red", "warning": "yellow"}.get(row["severity"], "dim")
+            table.add_row(row["reason"], f"[{colour}]{row['severity']}[/]", str(row["recordings"]), str(row["recoverable"]))
+        console.print(table)

@@ -1,0 +1,49 @@
+"""Checks between the answers and their publication; a failed one keeps the night from being published.
+
+Belongs here: hanging `sql/checks/*.sql` on assets. Does not: what a check looks for (the SQL says it).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from custody_pipeline.defs.partitions import night_of, nights
+from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.sql_models import load_models
+from custody_pipeline.warehouse import run_check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKS = {model.name: model for model in load_models().values() if model.schema == "checks"}
+
+
+def _spec(name: str) -> dg.AssetCheckSpec:
+    model = CHECKS[name]
+    return dg.AssetCheckSpec(
+        name,
+        asset=dg.AssetKey(["custody", "chain_of_custody"]),
+        description=model.description,
+        additional_deps=[dg.AssetKey(key.split(".")) for key in sorted(model.depends_on) if not key.endswith("chain_of_custody")],
+        blocking=True,
+        metadata={"sql": dg.MetadataValue.md(f"```sql\n{model.sql}\n```")},
+        partitions_def=nights,
+    )
+
+
+@dg.multi_asset_check(specs=[_spec(name) for name in CHECKS], pool="duckdb")
+def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
+    """Each check selects what is wrong in the night; no rows means it passed."""
+    night = night_of(context)
+    with deployment.warehouse.open() as con:
+        for name, model in CHECKS.items():
+            offending = run_check(con, model, night)
+            yield dg.AssetCheckResult(
+                check_name=name,
+                asset_key=dg.AssetKey(["custody", "chain_of_custody"]),
+                passed=not offending,
+                severity=dg.AssetCheckSeverity.ERROR,
+                metadata={"offending_rows": len(offending)},
+            )

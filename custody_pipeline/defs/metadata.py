@@ -1,0 +1,154 @@
+"""What a person sees on an asset page: columns, counts, a masked preview, a plot.
+
+Belongs here: turning a table of one night into Dagster metadata. Does not: anything that changes a table. Values of
+columns marked `pii`, and of tags, never reach Dagster's storage.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    import duckdb
+
+    from custody_pipeline.sql_models import SqlModel
+
+PREVIEW_ROWS = 10
+MASK = "•••"
+
+# Counting these columns by value says at a glance how a night went.
+STATE_COLUMNS = (
+    "custody_status",
+    "custom_data_state",
+    "reason",
+    "source",
+    "document_state",
+    "receipt_state",
+    "object_role",
+    "action",
+)
+
+# Tag values are personal data whatever their key.
+_TAG_COLUMNS = frozenset({"custom_data", "tag_value", "value", "tags", "participants", "attributes", "attribute_value"})
+
+
+def column_schema(model: SqlModel, types: dict[str, str] | None = None) -> dg.TableSchema:
+    """The model's columns with descriptions; with `types`, DuckDB's types too (columns of the mapping included)."""
+    described = {column.name: column.description for column in model.columns}
+    names = list(types) if types else list(described)
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                name,
+                type=types[name] if types else "",
+                description=described.get(name),
+                tags={"pii": ""} if name in model.pii_columns else {},
+            )
+            for name in names
+        ]
+    )
+
+
+def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date) -> dict[str, Any]:
+    """Row count of the night, typed columns, counts by state and a masked preview of `model`'s table."""
+    types = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE {model.key}").fetchall()}
+    where = "WHERE partition_date = $night" if "partition_date" in types else ""
+    bound = {"night": night} if where else {}
+    counted = con.execute(f"SELECT count(*) FROM {model.key} {where}", bound).fetchone()
+    rows = counted[0] if counted else 0
+    metadata: dict[str, Any] = {
+        "dagster/row_count": rows,
+        "dagster/partition_row_count": rows,
+        "dagster/table_name": model.key,
+        "dagster/column_schema": column_schema(model, types),
+    }
+    for name in STATE_COLUMNS:
+        if name in types:
+            counts = con.execute(
+                f'SELECT coalesce("{name}"::VARCHAR, \'(none)\'), count(*) FROM {model.key} {where} GROUP BY 1 ORDER BY 2 DESC, 1',
+                bound,
+            ).fetchall()
+            metadata[f"by {name}"] = _table([{name: value, "rows": number} for value, number in counts])
+    metadata["preview"] = preview(con, model, types, where, bound)
+    return metadata
+
+
+def preview(
+    con: duckdb.DuckDBPyConnection, model: SqlModel, types: dict[str, str], where: str, bound: dict[str, Any]
+) -> dg.TableMetadataValue:
+    """The first rows as text, personal data masked."""
+    frame = con.execute(f"SELECT * FROM {model.key} {where} LIMIT {PREVIEW_ROWS}", bound).df()
+    hidden = model.pii_columns | _TAG_COLUMNS | {name for name in types if name.startswith("custom_data_")}
+    hidden -= {"custom_data_state", "custom_data_source", "custom_data_captured_at"}
+    records = [
+        {name: MASK if name in hidden and not _missing(value) else _text(value) for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+    return _table(records, list(types))
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value != value or str(value) == "NaT"
+
+
+def _text(value: Any) -> str:
+    return "" if _missing_scalar(value) else str(value)[:200]
+
+
+def _missing_scalar(value: Any) -> bool:
+    return value is None or (not hasattr(value, "__len__") and _missing(value))
+
+
+def _table(records: list[dict[str, Any]], names: list[str] | None = None) -> dg.TableMetadataValue:
+    columns = names or list(records[0] if records else {"rows": 0})
+    schema = dg.TableSchema([dg.TableColumn(name, "int" if name == "rows" else "string") for name in columns])
+    return dg.TableMetadataValue([dg.TableRecord({name: row[name] for name in columns}) for row in records], schema)
+
+
+def completeness_plot(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dg.MarkdownMetadataValue:
+    """Recordings by custody status for the latest nights, as a picture."""
+    counts = con.execute(
+        """
+        SELECT partition_date, custody_status, count(*) AS recordings
+        FROM custody.chain_of_custody
+        WHERE partition_date > (SELECT max(partition_date) FROM custody.chain_of_custody) - $nights::INTEGER
+        GROUP BY ALL ORDER BY ALL
+        """,
+        {"nights": nights},
+    ).df()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    axes = figure.subplots()
+    wide = counts.pivot_table(index="partition_date", columns="custody_status", values="recordings", fill_value=0)
+    labels = [f"{day:%d %b}" for day in wide.index]
+    bottom = [0.0] * len(wide)
+    for status, colour in (("complete", "#2e7d32"), ("excluded", "#9e9e9e"), ("gap", "#c62828")):
+        if status in wide:
+            heights = wide[status].to_list()
+            axes.bar(labels, heights, bottom=bottom, color=colour, label=status, width=0.6)
+            bottom = [low + high for low, high in zip(bottom, heights, strict=True)]
+    axes.set_ylabel("recordings")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(_sparse_ticks())
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return markdown_picture(figure, "Recordings by custody status and night")
+
+
+def _sparse_ticks() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=15, integer=True)
+
+
+def markdown_picture(figure: Any, title: str) -> dg.MarkdownMetadataValue:
+    """A matplotlib figure as a picture inside the metadata itself."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=96)
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")

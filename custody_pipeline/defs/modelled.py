@@ -1,0 +1,73 @@
+"""Assets from `sql/staging` and `sql/custody`: every file is one asset.
+
+Belongs here: specs made from the files' headers, and one step a schema. Does not: SQL.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from custody_pipeline.defs.metadata import column_schema, completeness_plot, table_metadata
+from custody_pipeline.defs.partitions import night_of, nights
+from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.sql_models import WRITTEN_BY_PYTHON, load_models
+from custody_pipeline.warehouse import materialize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody_pipeline.sql_models import SqlModel
+
+MODELS = {key: model for key, model in load_models().items() if model.schema in {"staging", "custody"}}
+
+
+def asset_key(table: str) -> dg.AssetKey:
+    """`schema.table` → asset key."""
+    return dg.AssetKey(table.split("."))
+
+
+def _spec(model: SqlModel) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        asset_key(model.key),
+        deps=[asset_key(table) for table in sorted(model.depends_on - WRITTEN_BY_PYTHON)],
+        group_name="model",
+        description=model.description,
+        kinds={"duckdb", "sql"},
+        metadata={
+            "grain": ", ".join(model.grain) or "rows may repeat",
+            "sql": dg.MetadataValue.md(f"```sql\n{model.sql}\n```"),
+            "dagster/column_schema": column_schema(model),
+            "dagster/table_name": model.key,
+        },
+    )
+
+
+def _step(schema: str) -> dg.AssetsDefinition:
+    models = [model for model in MODELS.values() if model.schema == schema]
+
+    @dg.multi_asset(
+        name=f"model_{schema}",
+        specs=[_spec(model) for model in models],
+        partitions_def=nights,
+        pool="duckdb",
+        can_subset=True,
+    )
+    def build(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+        night = night_of(context)
+        with deployment.warehouse.open() as con:
+            for model in models:
+                if asset_key(model.key) not in context.selected_asset_keys:
+                    continue
+                materialize(con, model, night, deployment.mapping)
+                metadata = table_metadata(con, model, night)
+                if model.key == "custody.chain_of_custody":
+                    metadata["completeness by night"] = completeness_plot(con)
+                yield dg.MaterializeResult(asset_key=asset_key(model.key), metadata=metadata)
+
+    return build
+
+
+model_staging = _step("staging")
+model_custody = _step("custody")

@@ -1,0 +1,36 @@
+"""Partitions: one per UTC day of conversation start, as in the export bucket.
+
+UTC days have no daylight-saving days of 23 or 25 hours, and a call over midnight belongs to the day it began.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, date, datetime, time
+
+import dagster as dg
+
+from custody_pipeline.settings import Settings
+
+
+def first_night() -> str:
+    """The first partition (ISO date): `CUSTODY_FIRST_NIGHT`, or the setting's default.
+
+    Read on its own, because a code location must load even when another setting is wrong.
+    """
+    default: date = Settings.model_fields["first_night"].default
+    return date.fromisoformat(os.environ.get("CUSTODY_FIRST_NIGHT", default.isoformat())).isoformat()
+
+
+nights = dg.DailyPartitionsDefinition(start_date=first_night(), timezone="UTC")
+
+
+def night_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> date:
+    """The night of this run; a run has one partition, because a night is collected and sealed as a whole."""
+    return date.fromisoformat(context.partition_key)
+
+
+def nights_between(start: date, end: date) -> list[str]:
+    """Partition keys from `start` to `end`, both included."""
+    as_time = [datetime.combine(day, time(), UTC) for day in (start, end)]
+    return list(nights.get_partition_keys_in_range(dg.PartitionKeyRange(*(f"{t:%Y-%m-%d}" for t in as_time))))
