@@ -1,0 +1,337 @@
+"""Published rows → record bytes → leaf hashes.
+
+A *record* is the RFC 8785 JSON object of one published row in which every value is a string or null, plus the member
+`_salt`. Values become strings as follows, so that no reader has to agree with us about numbers or dates:
+
+| column type (Parquet / DuckDB)      | string                                                        |
+|-------------------------------------|---------------------------------------------------------------|
+| VARCHAR                             | itself, code point for code point                             |
+| DATE                                | `YYYY-MM-DD`                                                  |
+| TIMESTAMP (UTC; with or without zone) | `YYYY-MM-DDTHH:MM:SS.ffffffZ`, always six digits            |
+| BOOLEAN                             | `true` or `false`                                             |
+| any integer                         | decimal digits, `-` in front of negative ones                 |
+| LIST                                | RFC 8785 text of an array whose items follow this table       |
+| STRUCT, MAP with text keys          | RFC 8785 text of an object whose values follow this table     |
+| NULL of any type                    | null (also inside lists, structs and maps)                    |
+
+Floating point, decimals and binary are refused: two programs may write them differently.
+
+`record` is the reference, one row at a time; `salted_records` computes the same bytes column by column, and
+`canonical_sql` is the same as a DuckDB expression. The tests hold the three against each other.
+
+The leaf of a record is RFC 6962's: SHA-256(0x00 || record bytes).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import rfc8785
+
+SALT_MEMBER = "_salt"
+"""Name of the member that holds the salt (64 lower-case hex digits). No column may have this name."""
+
+GRAIN = ("partition_date", "conversation_id", "recording_id", "revision")
+"""What the salt is made of: the row's key and the revision in which its content first appeared."""
+
+_SALT_CONTEXT = "custody-record-salt/v1"
+_ROWS_AT_ONCE = 8192
+_CONTROL_OR_ESCAPE = r'[\x00-\x1f"\\]'
+_CONTROL = r"[\x00-\x1f]"
+
+
+class CanonicalError(ValueError):
+    """A row or a table has no canonical record. The message names the column and what was found there."""
+
+
+# --- one row at a time: the reference ---------------------------------------------------------------------------------
+
+
+def text(value: object) -> str | None:
+    """One Python value as the string (or None) that stands for it in a record.
+
+    Args:
+        value: None, str, bool, int, date, datetime (naive is UTC), or lists and dicts of these.
+
+    Raises:
+        CanonicalError: the value has no string form (float, bytes, a dict key that is no text, a lone surrogate).
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, datetime):
+        utc = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+        return f"{utc.isoformat(timespec='microseconds')}Z"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, list | tuple | dict):
+        return _json(_nested(value)).decode()
+    raise CanonicalError(f"a {type(value).__name__} has no canonical text")
+
+
+def _nested(value: object) -> Any:
+    if isinstance(value, list | tuple):
+        return [_nested(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _nested(item) for key, item in value.items()}
+    return text(value)
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError as error:
+        raise CanonicalError(str(error)) from error
+
+
+def record(row: Mapping[str, object], salt: bytes) -> bytes:
+    """The record of one row.
+
+    Args:
+        row: column name → Python value (see `text`).
+        salt: 32 bytes from `salt_of`.
+
+    Returns:
+        RFC 8785 JSON, UTF-8, no line break anywhere.
+    """
+    if SALT_MEMBER in row:
+        raise CanonicalError(f"column {SALT_MEMBER} is reserved for the salt")
+    return _json({SALT_MEMBER: salt.hex(), **{name: text(value) for name, value in row.items()}})
+
+
+def salt_of(secret: bytes, partition_date: str, conversation_id: str, recording_id: str, revision: str) -> bytes:
+    """32 bytes: HMAC-SHA256 of the row's key and revision, written as an RFC 8785 array.
+
+    The array makes the encoding unambiguous. The whole key is in it, not the recording id alone: two rows that claim
+    one recording id must not share a salt, or disclosing one would open the other to guessing.
+    """
+    message = _json([_SALT_CONTEXT, partition_date, conversation_id, recording_id, revision])
+    return hmac.digest(secret, message, "sha256")
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """RFC 6962, 2.1: SHA-256(0x00 || data)."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+# --- a whole table: column by column ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of a table, in the order of its rows."""
+
+    lines: list[bytes]
+
+    @property
+    def leaves(self) -> list[bytes]:
+        """32 bytes per record."""
+        return [leaf_hash(line) for line in self.lines]
+
+    @property
+    def ndjson(self) -> bytes:
+        """One record a line, each line ended by LF: the content of a cut's `data/records.ndjson`."""
+        return b"".join(line + b"\n" for line in self.lines)
+
+
+def salted_records(table: pa.Table, secret: bytes) -> Records:
+    """The records of a published table, salted with the deployment's secret.
+
+    Args:
+        table: rows of `chain_of_custody`; the columns of `GRAIN` must be there and never null.
+        secret: at least 32 bytes.
+
+    Raises:
+        CanonicalError: a short secret, a missing key column, or a type without a canonical text.
+    """
+    if len(secret) < 32:
+        raise CanonicalError(f"the salt secret has {len(secret)} bytes; 32 random bytes or more are needed")
+    missing = [name for name in GRAIN if name not in table.column_names]
+    if missing:
+        raise CanonicalError(f"the table has no column {', '.join(missing)}")
+    keys = [text_column(name, table.column(name)).to_pylist() for name in GRAIN]
+    salts = []
+    for key in zip(*keys, strict=True):
+        if None in key:
+            raise CanonicalError(f"a row has no {GRAIN[key.index(None)]}")
+        salts.append(salt_of(secret, *key).hex())
+    return Records(list(record_lines(table, salts)))
+
+
+def record_lines(table: pa.Table, salts: Sequence[str]) -> Iterator[bytes]:
+    """The records of a table whose salts (hex) are known, in row order."""
+    names = table.column_names
+    if len(set(names)) != len(names):
+        raise CanonicalError("two columns have the same name")
+    if SALT_MEMBER in names:
+        raise CanonicalError(f"column {SALT_MEMBER} is reserved for the salt")
+    if len(salts) != table.num_rows:
+        raise CanonicalError(f"{len(salts)} salts for {table.num_rows} rows")
+    members = _in_utf16_order([SALT_MEMBER, *names])
+    for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+        rows = table.slice(start, _ROWS_AT_ONCE)
+        parts: list[Any] = []
+        for position, name in enumerate(members):
+            parts.append(("{" if position == 0 else ",") + _quoted(name) + ":")
+            if name == SALT_MEMBER:
+                column = pa.array(salts[start : start + _ROWS_AT_ONCE], pa.large_string())
+            else:
+                column = text_column(name, rows.column(name))
+            parts.append(_json_column(column))
+        yield from _concatenated(*parts, "}").cast(pa.large_binary()).to_pylist()
+
+
+def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """A column's values as canonical strings (`large_string`, null where the value is null).
+
+    Raises:
+        CanonicalError: the type is refused, or a value is outside what its text can say.
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    kind = array.type
+    try:
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            array.validate(full=True)
+            return array.cast(pa.large_string())
+        if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_date(kind):
+            return array.cast(pa.large_string())
+        if pa.types.is_timestamp(kind):
+            naive = array.cast(pa.timestamp("us", kind.tz)).cast(pa.timestamp("us"))
+            iso = pc.replace_substring(naive.cast(pa.large_string()), " ", "T")
+            return _concatenated(iso, "Z")
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            return _list_column(name, array)
+        if pa.types.is_struct(kind) or pa.types.is_map(kind):
+            texts = [None if value is None else _json(_plain(value, kind)).decode() for value in array.to_pylist()]
+            return pa.array(texts, pa.large_string())
+        if pa.types.is_null(kind):
+            return array.cast(pa.large_string())
+        if pa.types.is_dictionary(kind):
+            return text_column(name, array.dictionary_decode())
+    except (pa.ArrowInvalid, CanonicalError) as error:
+        raise CanonicalError(f"column {name}: {error}") from error
+    raise CanonicalError(f"column {name}: type {kind} has no canonical text")
+
+
+def _list_column(name: str, array: pa.Array) -> pa.Array:
+    items = _json_column(text_column(name, array.flatten()))
+    lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())
+    ends = pc.cumulative_sum(lengths)
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends])
+    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, items), pa.scalar(",", pa.large_string()))
+    wrapped = _concatenated("[", joined, "]")
+    return pc.if_else(array.is_valid(), wrapped, pa.scalar(None, pa.large_string()))
+
+
+def _plain(value: Any, kind: pa.DataType) -> Any:
+    """A nested Arrow value as lists, dicts and canonical strings."""
+    if value is None:
+        return None
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [_plain(item, kind.value_type) for item in value]
+    if pa.types.is_struct(kind):
+        return {field.name: _plain(value[field.name], field.type) for field in kind}
+    if pa.types.is_map(kind):
+        pairs = value.items() if isinstance(value, dict) else value
+        result: dict[str, Any] = {}
+        for key, item in pairs:
+            if not isinstance(key, str) or key in result:
+                raise CanonicalError("a map key is repeated or is no text")
+            result[key] = _plain(item, kind.item_type)
+        return result
+    return text_column("", pa.array([value], kind))[0].as_py()
+
+
+def _json_column(strings: pa.Array) -> pa.Array:
+    """Strings → JSON string literals, null → `null`."""
+    special = pc.match_substring_regex(strings, _CONTROL_OR_ESCAPE)
+    if pc.any(special).as_py():
+        escaped = pc.replace_substring(pc.replace_substring(strings, "\\", "\\\\"), '"', '\\"')
+        control = pc.fill_null(pc.match_substring_regex(strings, _CONTROL), False)
+        if pc.any(control).as_py():
+            exact = [_quoted(value)[1:-1] for value in strings.filter(control).to_pylist()]
+            escaped = pc.replace_with_mask(escaped, control, pa.array(exact, pa.large_string()))
+        strings = escaped
+    return pc.fill_null(_concatenated('"', strings, '"'), "null")
+
+
+def _concatenated(*parts: Any) -> pa.Array:
+    """Arrays and literals side by side, row by row; null where any part is null."""
+    typed = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
+    return pc.binary_join_element_wise(*typed, pa.scalar("", pa.large_string()))
+
+
+def _quoted(value: str) -> str:
+    return _json(value).decode()
+
+
+def _in_utf16_order(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: name.encode("utf-16-be"))
+
+
+# --- the same in SQL --------------------------------------------------------------------------------------------------
+
+
+def canonical_sql(columns: Mapping[str, str], salt: str = SALT_MEMBER) -> str:
+    """A DuckDB expression (VARCHAR) that computes the record of a row.
+
+    Args:
+        columns: column name → DuckDB type as `DESCRIBE` prints it.
+        salt: name of the column that holds the salt in hex.
+
+    Returns:
+        SQL text. Every name in it is quoted; it reads no table by itself.
+
+    Raises:
+        CanonicalError: a type that has no canonical text, or none that SQL can write (STRUCT, MAP).
+    """
+    members = []
+    for name in _in_utf16_order([SALT_MEMBER, *(name for name in columns if name != salt)]):
+        source, kind = (salt, "VARCHAR") if name == SALT_MEMBER else (name, columns[name])
+        value = _json_sql(_text_sql(name, _identifier(source), kind))
+        members.append(f"{_literal(_quoted(name) + ':')} || {value}")
+    return "'{' || " + " || ',' || ".join(members) + " || '}'"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _text_sql(name: str, expression: str, kind: str) -> str:
+    if kind.endswith("[]"):
+        item = _json_sql(_text_sql(name, "x", kind[:-2]))
+        items = f"list_aggregate(list_transform({expression}, lambda x: {item}), 'string_agg', ',')"
+        # An empty list aggregates to NULL; a NULL list must stay NULL.
+        return f"CASE WHEN {expression} IS NOT NULL THEN '[' || coalesce({items}, '') || ']' END"
+    if kind == "VARCHAR":
+        return expression
+    if kind.startswith("TIMESTAMP"):
+        return f"strftime(CAST({expression} AS TIMESTAMP), '%Y-%m-%dT%H:%M:%S.%fZ')"
+    if kind in {"DATE", "BOOLEAN"} or re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", kind):
+        return f"CAST({expression} AS VARCHAR)"
+    raise CanonicalError(f"column {name}: type {kind} has no canonical text in SQL")
+
+
+def _json_sql(expression: str) -> str:
+    """JSON string literal of a VARCHAR expression; DuckDB's own to_json writes \\u000B where RFC 8785 wants \\u000b."""
+    escaped = f"replace(replace({expression}, '\\', '\\\\'), '\"', '\\\"')"
+    exact = escaped
+    for code in range(0x20):
+        exact = f"replace({exact}, chr({code}), '{_quoted(chr(code))[1:-1]}')"
+    chosen = f"CASE WHEN regexp_matches({expression}, '[\\x00-\\x1f]') THEN {exact} ELSE {escaped} END"
+    return f"coalesce('\"' || {chosen} || '\"', 'null')"
