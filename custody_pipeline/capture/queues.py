@@ -1,0 +1,249 @@
+"""SQS as the queue, and the choice between it and the local spool.
+
+Belongs here: the SQS store. Does not: HTTP, envelopes, what is done with a message.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.capture.messages import Delivery, EventQueue, Message, PutOutcome, QueueError, QueueMetrics
+from custody_pipeline.capture.settings import CaptureSettings
+from custody_pipeline.capture.spool import Spool
+from custody_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import (
+        MessageAttributeValueTypeDef,
+        MessageTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
+
+# Limits of SendMessageBatch and of a visibility timeout (Amazon SQS API reference).
+_BATCH_MESSAGES = 10
+_BATCH_BYTES = 256 * 1024
+_MAX_DELAY_SECONDS = 12 * 3600
+_NOT_ALLOWED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_ENCODING = "custody-encoding"
+_REASON = "custody-reason"
+
+
+def open_queue(settings: CaptureSettings, common: Settings) -> EventQueue:
+    """SQS when `CUSTODY_EVENT_QUEUE_URL` is set, the local spool under `$CUSTODY_HOME` otherwise."""
+    if settings.event_queue_url is None:
+        return Spool(settings.spool_path(common))
+    return SqsQueue(sqs_client(settings), settings.event_queue_url, dead_letter_url=settings.event_dead_letter_url)
+
+
+def sqs_client(settings: CaptureSettings) -> SQSClient:
+    """A boto3 client; credentials and region from the standard AWS chain. Fails fast: a sender is waiting."""
+    config = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=15)
+    return boto3.client("sqs", endpoint_url=settings.event_queue_endpoint_url, config=config)
+
+
+class SqsQueue:
+    """The queue in Amazon SQS (a standard queue). Bodies travel as they are, so EventBridge can feed it directly.
+
+    A body with characters that SQS refuses travels as Base64, marked by a message attribute.
+    """
+
+    def __init__(self, client: SQSClient, url: str, *, dead_letter_url: str | None = None, senders: int = 8) -> None:
+        self._client = client
+        self._url = url
+        self._dead_url = dead_letter_url
+        self._senders = ThreadPoolExecutor(senders, "sqs-send")
+
+    def put(self, messages: Sequence[Message]) -> list[PutOutcome]:
+        """Send `messages` in concurrent batches; SQS acknowledges once they are stored redundantly."""
+        with _translated():
+            sent = self._senders.map(lambda batch: self._send(self._url, batch), _batches(map(_entry, messages)))
+            return [outcome for outcomes in sent for outcome in outcomes]
+
+    def receive(self, limit: int, lease_seconds: float) -> list[Delivery]:
+        """Lease up to `limit` messages, ten a request; returns fewer when the queue gives fewer."""
+        return [_delivery(message) for message in self._receive(self._url, limit, lease_seconds)]
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Delete the messages."""
+        with _translated():
+            self._delete(self._url, [delivery.receipt for delivery in deliveries])
+
+    def release(self, deliveries: Sequence[Delivery], delay_seconds: float) -> None:
+        """Change the messages' visibility; a lost lease is no error, the message is with another worker."""
+        delay = min(int(delay_seconds), _MAX_DELAY_SECONDS)
+        with _translated():
+            for batch in _tens(deliveries):
+                self._client.change_message_visibility_batch(
+                    QueueUrl=self._url,
+                    Entries=[
+                        {"Id": str(index), "ReceiptHandle": delivery.receipt, "VisibilityTimeout": delay}
+                        for index, delivery in enumerate(batch)
+                    ],
+                )
+
+    def set_aside(self, deliveries: Sequence[Delivery], reason: str) -> None:
+        """Send the messages to the dead-letter queue, then delete them here."""
+        with _translated():
+            url = self._dead_letters()
+            for delivery in deliveries:
+                body, attributes = _wire(delivery.body)
+                attributes[_REASON] = {"DataType": "String", "StringValue": reason}
+                self._client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
+            self._delete(self._url, [delivery.receipt for delivery in deliveries])
+
+    def retry_dead(self, limit: int | None = None) -> int:
+        """Move dead letters back, each sent before it is deleted, so that none can be lost on the way."""
+        moved = 0
+        with _translated():
+            url = self._dead_letters()
+            while limit is None or moved < limit:
+                batch = self._receive(
+                    url, _BATCH_MESSAGES if limit is None else min(limit - moved, _BATCH_MESSAGES), 60
+                )
+                if not batch:
+                    break
+                for message in batch:
+                    body, attributes = _wire(_body(message))
+                    self._client.send_message(QueueUrl=self._url, MessageBody=body, MessageAttributes=attributes)
+                self._delete(url, [message["ReceiptHandle"] for message in batch])
+                moved += len(batch)
+        return moved
+
+    def metrics(self) -> QueueMetrics:
+        """Approximate counts, as SQS keeps them. The oldest message's age is only in CloudWatch."""
+        with _translated():
+            here = self._attributes(self._url)
+            waiting, leased = (
+                int(here["ApproximateNumberOfMessages"]),
+                int(here["ApproximateNumberOfMessagesNotVisible"]),
+            )
+            try:
+                dead = int(self._attributes(self._dead_letters())["ApproximateNumberOfMessages"])
+            except QueueError:
+                dead = 0
+        return QueueMetrics(waiting + leased, leased, dead, None)
+
+    def close(self) -> None:
+        """Stop the senders."""
+        self._senders.shutdown()
+        self._client.close()
+
+    def _send(self, url: str, batch: list[SendMessageBatchRequestEntryTypeDef]) -> list[PutOutcome]:
+        answer = self._client.send_message_batch(QueueUrl=url, Entries=batch)
+        failed = {entry["Id"] for entry in answer.get("Failed", [])}
+        return ["failed" if entry["Id"] in failed else "stored" for entry in batch]
+
+    def _receive(self, url: str, limit: int, lease_seconds: float) -> list[MessageTypeDef]:
+        messages: list[MessageTypeDef] = []
+        with _translated():
+            while len(messages) < limit:
+                answer = self._client.receive_message(
+                    QueueUrl=url,
+                    MaxNumberOfMessages=min(_BATCH_MESSAGES, limit - len(messages)),
+                    VisibilityTimeout=int(lease_seconds),
+                    WaitTimeSeconds=0 if messages else 1,
+                    MessageAttributeNames=["All"],
+                    MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+                )
+                batch = answer.get("Messages", [])
+                if not batch:
+                    break
+                messages += batch
+        return messages
+
+    def _delete(self, url: str, receipts: Sequence[str]) -> None:
+        for batch in _tens(receipts):
+            self._client.delete_message_batch(
+                QueueUrl=url,
+                Entries=[{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(batch)],
+            )
+
+    def _dead_letters(self) -> str:
+        if self._dead_url is None:
+            policy = json.loads(self._attributes(self._url).get("RedrivePolicy", "{}"))
+            if "deadLetterTargetArn" not in policy:
+                raise QueueError(
+                    "queue_unavailable", "the queue has no dead-letter queue; set CUSTODY_EVENT_DEAD_LETTER_URL"
+                )
+            name = policy["deadLetterTargetArn"].rpartition(":")[2]
+            self._dead_url = self._client.get_queue_url(QueueName=name)["QueueUrl"]
+        return self._dead_url
+
+    def _attributes(self, url: str) -> dict[str, str]:
+        answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        return cast(dict[str, str], answer["Attributes"])
+
+
+def _entry(message: Message) -> SendMessageBatchRequestEntryTypeDef:
+    body, attributes = _wire(message.body)
+    return {"Id": "0", "MessageBody": body, "MessageAttributes": attributes}
+
+
+def _batches(
+    entries: Iterable[SendMessageBatchRequestEntryTypeDef],
+) -> Iterator[list[SendMessageBatchRequestEntryTypeDef]]:
+    batch: list[SendMessageBatchRequestEntryTypeDef] = []
+    size = 0
+    for entry in entries:
+        entry_bytes = len(entry["MessageBody"].encode()) + 100
+        if batch and (len(batch) == _BATCH_MESSAGES or size + entry_bytes > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append({**entry, "Id": str(len(batch))})
+        size += entry_bytes
+    if batch:
+        yield batch
+
+
+def _wire(body: bytes) -> tuple[str, dict[str, MessageAttributeValueTypeDef]]:
+    """The body as SQS can carry it, and the attribute that says how to get the bytes back."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if text and not _NOT_ALLOWED.search(text):
+        return text, {}
+    return base64.b64encode(body).decode(), {_ENCODING: {"DataType": "String", "StringValue": "base64"}}
+
+
+def _body(message: MessageTypeDef) -> bytes:
+    attributes = message.get("MessageAttributes") or {}
+    if _ENCODING in attributes and attributes[_ENCODING].get("StringValue") == "base64":
+        return base64.b64decode(message["Body"])
+    return message["Body"].encode()
+
+
+def _delivery(message: MessageTypeDef) -> Delivery:
+    attributes = message["Attributes"]
+    return Delivery(
+        message["ReceiptHandle"],
+        _body(message),
+        datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC),
+        int(attributes["ApproximateReceiveCount"]),
+    )
+
+
+def _tens(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), _BATCH_MESSAGES):
+        yield items[start : start + _BATCH_MESSAGES]
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        name = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else type(error).__name__
+        raise QueueError("queue_unavailable", f"SQS did not answer as it should ({name})") from error

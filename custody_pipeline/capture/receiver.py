@@ -1,0 +1,319 @@
+"""The webhook receiver: `POST /events`, answered 202 only when the event is durable.
+
+Belongs here: HTTP. Does not: calling the vendor (the worker does, later), and what an event means.
+
+| answer | when |
+|---|---|
+| 202 `accepted`, `duplicate` | the event is in the queue, now or already |
+| 400 `not_json`, `body_incomplete` | signed, but not JSON; or the sender went away |
+| 401 `signature_…`, `timestamp_…` | see `capture.signature` |
+| 404, 405 | another path, another method; there are no redirects |
+| 408 `too_slow` | the body was not complete in time |
+| 413 `too_large` | more bytes than allowed, announced or not |
+| 415 `compressed`, `not_json_type` | a Content-Encoding, or another Content-Type than JSON |
+| 422 | an unknown envelope, or an id that is none: see `capture.envelopes.EnvelopeError` |
+| 503 `disk_full`, `queue_unavailable`, `busy` | not durable: send it again after Retry-After |
+
+`GET /health` answers 200 while the queue can be used. Answers hold a code and nothing of the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from custody_pipeline.capture.envelopes import EnvelopeError, parse_event
+from custody_pipeline.capture.messages import EventQueue, Message, PutOutcome, QueueError
+from custody_pipeline.capture.settings import CaptureSettings
+from custody_pipeline.capture.signature import HEADER, SignatureError, Verifier
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 5
+HEADER_SECONDS = 10.0
+# A refused body is read on for a little, so that the sender gets to see the answer instead of a broken connection.
+_DRAIN_BYTES = 1024 * 1024
+_DRAIN_SECONDS = 1.0
+_BATCH = 500
+_NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves the module
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(code)
+        self.status, self.code = status, code
+
+
+class GroupCommit:
+    """Puts events into the queue in batches: what arrives while one batch is written is the next batch."""
+
+    def __init__(self, queue: EventQueue, max_waiting: int) -> None:
+        self._queue = queue
+        self._max_waiting = max_waiting
+        self._waiting: list[tuple[Message, asyncio.Future[PutOutcome]]] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._thread = ThreadPoolExecutor(1, "custody-queue")
+
+    async def put(self, message: Message) -> PutOutcome:
+        """Returns once `message` is durable.
+
+        Raises:
+            QueueError: it is not; code `busy` when too many are waiting already.
+        """
+        if len(self._waiting) >= self._max_waiting:
+            raise QueueError("busy", f"{self._max_waiting} events are waiting to be stored")
+        future: asyncio.Future[PutOutcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((message, future))
+        self._wake.set()
+        return await future
+
+    async def check(self) -> None:
+        """Raises `QueueError` when the queue cannot be used."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._queue.metrics)
+
+    async def run(self) -> None:
+        """Write batches until `close`, then what is left."""
+        while self._waiting or not self._closing:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            await self._write(batch)
+        self._thread.shutdown()
+
+    def close(self) -> None:
+        """Let `run` end."""
+        self._closing = True
+        self._wake.set()
+
+    async def _write(self, batch: list[tuple[Message, asyncio.Future[PutOutcome]]]) -> None:
+        messages = [message for message, _ in batch]
+        error: Exception | None = None
+        outcomes: list[PutOutcome] = ["failed"] * len(batch)
+        try:
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._queue.put, messages)
+        except Exception as caught:  # noqa: BLE001 - whatever it is, the senders are told and the loop goes on
+            error = caught if isinstance(caught, QueueError) else None
+            logger.error("%d events were not stored and their senders told so: %s", len(batch), caught)
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if future.done():
+                continue
+            if outcome == "failed":
+                future.set_exception(error or QueueError("queue_unavailable", "the event was not stored"))
+            else:
+                future.set_result(outcome)
+
+
+def create_app(settings: CaptureSettings, queue: EventQueue, *, clock: Callable[[], float] = time.time) -> Starlette:
+    """The ASGI application.
+
+    Args:
+        settings: secrets and limits.
+        queue: where accepted events go; the caller closes it.
+        clock: seconds since 1970.
+
+    Raises:
+        SettingsError: no webhook secret is set.
+    """
+    verifier = Verifier(settings.secrets, settings.webhook_replay_seconds, settings.webhook_skew_seconds)
+    commits = GroupCommit(queue, settings.webhook_max_waiting)
+
+    async def receive(request: Request) -> Response:
+        try:
+            _check_headers(request, settings.webhook_max_body_bytes)
+            body = await _read(request, settings.webhook_max_body_bytes, settings.webhook_body_seconds)
+            outcome = await commits.put(_message(request, body, verifier, clock()))
+        except _Refused as refusal:
+            return await _refuse(request, refusal.status, refusal.code)
+        except SignatureError as error:
+            return await _refuse(request, 401, error.code)
+        except EnvelopeError as error:
+            return await _refuse(request, 400 if error.code == "not_json" else 422, error.code)
+        except QueueError as error:
+            return await _refuse(request, 503, error.code)
+        return _answer(202, "duplicate" if outcome == "duplicate" else "accepted")
+
+    async def health(_request: Request) -> Response:
+        try:
+            await commits.check()
+        except QueueError as error:
+            return _answer(503, error.code)
+        return _answer(200, "ok")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(commits.run())
+        try:
+            yield
+        finally:
+            commits.close()
+            await task
+
+    app = Starlette(
+        routes=[Route("/events", receive, methods=["POST"]), Route("/health", health, methods=["GET"])],
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def serve(
+    settings: CaptureSettings,
+    queue: EventQueue,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8787,
+    certificate: str | None = None,
+    private_key: str | None = None,
+    on_ready: Callable[[str], None] = logger.info,
+) -> None:
+    """Run the receiver until SIGINT or SIGTERM; requests under way are finished first.
+
+    Args:
+        settings: secrets and limits.
+        queue: where accepted events go; the caller closes it.
+        host: address to listen on.
+        port: 0 lets the system choose.
+        certificate: PEM file, to speak TLS without a proxy in front.
+        private_key: its key.
+        on_ready: called with the base URL once connections are accepted.
+
+    Raises:
+        SettingsError: no webhook secret is set.
+        OSError: the address cannot be listened on.
+    """
+    config = uvicorn.Config(
+        create_app(settings, queue),
+        http=_PatientOnlySoLong,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.webhook_max_waiting + 100,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=15,
+        h11_max_incomplete_event_size=16 * 1024,
+        ssl_certfile=certificate,
+        ssl_keyfile=private_key,
+    )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=config.backlog) as listener:
+        scheme = "https" if certificate else "http"
+        address = f"[{host}]" if ":" in host else host
+        url = f"{scheme}://{address}:{listener.getsockname()[1]}"
+        _Server(config, lambda: on_ready(url)).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+class _PatientOnlySoLong(H11Protocol):
+    """Closes a connection whose request headers do not arrive in time; uvicorn by itself waits for ever."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._disarm()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _check_headers(request: Request, limit: int) -> None:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise _Refused(415, "compressed")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise _Refused(415, "not_json_type")
+    announced = request.headers.get("content-length", "0")
+    if not announced.isdigit() or int(announced) > limit:
+        raise _Refused(413, "too_large")
+
+
+async def _read(request: Request, limit: int, seconds: float) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise _Refused(413, "too_large")
+    except TimeoutError:
+        raise _Refused(408, "too_slow") from None
+    except ClientDisconnect:
+        raise _Refused(400, "body_incomplete") from None
+    return bytes(body)
+
+
+def _message(request: Request, body: bytes, verifier: Verifier, now: float) -> Message:
+    verifier.verify(request.headers.get(HEADER), body, now=now)
+    event = parse_event(body)
+    return Message(event.event_id, event.conversation_id, body, datetime.fromtimestamp(now, UTC))
+
+
+async def _refuse(request: Request, status: int, code: str) -> Response:
+    client = request.client.host if request.client else "unknown"
+    logger.warning("Refused a call from %s: %d %s.", client, status, code)
+    if status in {413, 415}:
+        with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
+            await _drain(request)
+    return _answer(status, code)
+
+
+async def _drain(request: Request) -> None:
+    left = _DRAIN_BYTES
+    async with asyncio.timeout(_DRAIN_SECONDS):
+        async for chunk in request.stream():
+            left -= len(chunk)
+            if left < 0:
+                return
+
+
+def _answer(status: int, code: str) -> Response:
+    headers = dict(_NO_STORE)
+    if status == 503:
+        headers["retry-after"] = str(RETRY_AFTER_SECONDS)
+    if status in {400, 408, 413, 415}:
+        headers["connection"] = "close"
+    return Response(f'{{"status":"{code}"}}', status, headers, "application/json")

@@ -1,0 +1,161 @@
+"""Where capture documents are kept: a folder or a bucket, written once, never replaced.
+
+Belongs here: create-if-absent, read, list. Does not: keys and formats (`documents`).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from botocore.exceptions import ClientError
+
+from custody_pipeline.objectstore import S3Location
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class DocumentStore(Protocol):
+    """Objects under keys like `captures/date=2026-11-02/…`; an object, once there, never changes."""
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Store `content` durably unless `key` exists; False if it does."""
+
+    def read(self, key: str) -> bytes | None:
+        """The object's bytes; None if there is none."""
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Keys that begin with `prefix`, in order."""
+
+    def uri(self, key: str) -> str:
+        """How others find the object."""
+
+
+def open_store(url: str, s3: S3Client | None = None) -> DocumentStore:
+    """The store at `url`: a folder, or `s3://bucket/prefix` reached through `s3`.
+
+    Raises:
+        ValueError: an s3 URL without a client.
+    """
+    if not url.startswith("s3://"):
+        return FolderStore(Path(url))
+    if s3 is None:
+        raise ValueError("an s3:// place needs an S3 client")
+    return BucketStore(s3, S3Location.parse(url))
+
+
+class FolderStore:
+    """Files below a folder. A file appears whole or not at all, and survives loss of power once `create` returned."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write a temporary file, then link it under its name: linking fails if the name is taken."""
+        path = self._path(key)
+        _make_folder(path.parent)
+        temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                path.hardlink_to(temporary)
+            except FileExistsError:
+                return False
+            _sync_folder(path.parent)
+            return True
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def read(self, key: str) -> bytes | None:
+        """The file's bytes."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._path(key).read_bytes()
+        return None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Walk the deepest folder that `prefix` names."""
+        folder = self._path(prefix.rpartition("/")[0])
+        found = (path.relative_to(self._root).as_posix() for path in folder.rglob("*.json") if path.is_file())
+        return iter(sorted(key for key in found if key.startswith(prefix)))
+
+    def uri(self, key: str) -> str:
+        """The file's path."""
+        return str(self._path(key))
+
+    def _path(self, key: str) -> Path:
+        path = self._root / key
+        if ".." in path.parts or Path(key).is_absolute():
+            raise ValueError("a key stays below the store's folder")
+        return path
+
+
+class BucketStore:
+    """Objects below a prefix, put with `If-None-Match: *` and their SHA-256."""
+
+    def __init__(self, s3: S3Client, root: S3Location) -> None:
+        self._s3 = s3
+        self._root = root
+
+    def create(self, key: str, content: bytes) -> bool:
+        """A conditional put; the server refuses a second object and wrong bytes."""
+        where = self._root / key
+        try:
+            self._s3.put_object(
+                Bucket=where.bucket,
+                Key=where.key,
+                Body=content,
+                ContentType="application/json",
+                ChecksumSHA256=base64.b64encode(hashlib.sha256(content).digest()).decode(),
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in {409, 412}:
+                return False
+            raise
+        return True
+
+    def read(self, key: str) -> bytes | None:
+        """The object's bytes."""
+        where = self._root / key
+        try:
+            return self._s3.get_object(Bucket=where.bucket, Key=where.key)["Body"].read()
+        except self._s3.exceptions.NoSuchKey:
+            return None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """A listing, page by page."""
+        skip = len(f"{self._root.key}/") if self._root.key else 0
+        pages = self._s3.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self._root.bucket, Prefix=(self._root / prefix).key):
+            for item in page.get("Contents", []):
+                yield item["Key"][skip:]
+
+    def uri(self, key: str) -> str:
+        """The object's s3 URL."""
+        return str(self._root / key)
+
+
+def _make_folder(folder: Path) -> None:
+    """`mkdir -p` whose new entries survive loss of power too."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

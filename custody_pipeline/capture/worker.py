@@ -1,0 +1,260 @@
+"""The capture worker: events off the queue, conversations read, documents written.
+
+Belongs here: what is done with each event, and when it is tried again or set aside. Does not: HTTP in either direction,
+document formats, schedules (Dagster's sensor calls `CaptureWorker.drain`).
+
+A killed worker loses nothing: its messages come back, and documents are written once whoever writes them. What cannot
+be read now (vendor down, too many requests, no login) is tried again with growing delays; what cannot be read at all
+becomes a dead letter with its reason. A drain stops early when the vendor is down, so that an outage does not use up
+the attempts of every waiting event.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.capture.documents import Reading, conversation_facts, write_capture, write_event
+from custody_pipeline.capture.envelopes import CustodyEvent, EnvelopeError, parse_event
+from custody_pipeline.capture.messages import Delivery, EventQueue
+from custody_pipeline.capture.settings import CaptureSettings
+from custody_pipeline.capture.store import DocumentStore
+from custody_pipeline.extract.fidelity import document
+from custody_pipeline.extract.genesys import (
+    Answer,
+    Forbidden,
+    GenesysClient,
+    GenesysError,
+    LoginError,
+    NotFound,
+    NotOffered,
+    PassingError,
+)
+from custody_pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 900.0
+LEASED_AT_ONCE = 50
+FIRST_DELAY_SECONDS = 30.0
+LONGEST_DELAY_SECONDS = 3600.0
+# A conversation may be readable a little later than its first event.
+NOT_FOUND_ATTEMPTS = 3
+FAILURES_IN_A_ROW = 3
+
+
+class ConversationReader(Protocol):
+    """The part of `GenesysClient` that capture uses; it keeps the rate limit."""
+
+    def get(self, path: str) -> Answer:
+        """GET a path of the API; raises `GenesysError`."""
+
+
+class Linker(Protocol):
+    """Ties exported audio to a capture; see `capture.links`."""
+
+    def link(self, conversation_id: str, start: datetime) -> int:
+        """Link what can be linked now; returns how many recordings were."""
+
+
+@dataclass
+class DrainReport:
+    """What one drain did.
+
+    Attributes:
+        events: messages handled for good.
+        captures: capture documents written.
+        unchanged: conversations read whose content was known.
+        released: messages to be tried again.
+        set_aside: messages that became dead letters, by reason.
+        linked: recordings whose audio was tied to a capture.
+        lags: seconds from each event (its own time, else its arrival) to the reading that answered it.
+        stopped: why the drain ended before the queue was empty: `time`, `vendor_unavailable`, `login_refused`,
+            `store_unavailable`; None when it was empty.
+    """
+
+    events: int = 0
+    captures: int = 0
+    unchanged: int = 0
+    released: int = 0
+    set_aside: dict[str, int] = field(default_factory=dict)
+    linked: int = 0
+    lags: list[float] = field(default_factory=list)
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class _Item:
+    delivery: Delivery
+    event: CustodyEvent
+
+
+def capture_client(settings: Settings, capture: CaptureSettings) -> GenesysClient:
+    """A client that uses capture's share of the rate limit, so that the nightly run is not starved."""
+    share = max(1, int(settings.genesys_requests_per_minute * capture.capture_rate_share))
+    return GenesysClient(settings.model_copy(update={"genesys_requests_per_minute": share}))
+
+
+class CaptureWorker:
+    """Drains one queue. Several workers, in one process or many, may drain the same queue."""
+
+    def __init__(
+        self,
+        queue: EventQueue,
+        reader: ConversationReader,
+        store: DocumentStore,
+        *,
+        max_attempts: int = 12,
+        typed_attributes: bool = True,
+        linker: Linker | None = None,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            queue: where events come from.
+            reader: how conversations are read.
+            store: where documents go.
+            max_attempts: readings that may fail in passing before a message is set aside.
+            typed_attributes: also read `/customattributes`.
+            linker: ties audio that is already exported to the capture.
+            clock: seconds since 1970.
+            jitter: 0 ≤ x < 1, spreads retries.
+        """
+        self._queue, self._reader, self._store, self._linker = queue, reader, store, linker
+        self._max_attempts, self._typed = max_attempts, typed_attributes
+        self._clock, self._jitter = clock, jitter
+        self._failures = 0
+
+    def drain(self, *, max_seconds: float) -> DrainReport:
+        """Handle events until the queue is empty, time is over, or nothing can be done now.
+
+        Raises:
+            QueueError: the queue cannot be used.
+        """
+        report = DrainReport()
+        self._failures = 0
+        end = self._clock() + max_seconds
+        while report.stopped is None:
+            deliveries = self._queue.receive(LEASED_AT_ONCE, LEASE_SECONDS)
+            if not deliveries:
+                break
+            self._handle_all(deliveries, end, report)
+        return report
+
+    def _handle_all(self, deliveries: Sequence[Delivery], end: float, report: DrainReport) -> None:
+        for items in self._by_conversation(deliveries, report):
+            if report.stopped is None and self._clock() >= end:
+                report.stopped = "time"
+            if report.stopped is None:
+                self._handle(items, report)
+            else:
+                self._release(items, 0, report)
+
+    def _by_conversation(self, deliveries: Sequence[Delivery], report: DrainReport) -> list[list[_Item]]:
+        items = []
+        for delivery in deliveries:
+            try:
+                items.append(_Item(delivery, parse_event(delivery.body)))
+            except EnvelopeError as error:
+                self._set_aside([delivery], error.code, report)
+        items.sort(key=lambda item: (item.event.conversation_id, item.delivery.received_at))
+        groups = itertools.groupby(items, key=lambda item: item.event.conversation_id)
+        return [list(group) for _, group in groups]
+
+    def _handle(self, items: list[_Item], report: DrainReport) -> None:
+        try:
+            self._capture(items, report)
+        except (OSError, BotoCoreError, ClientError) as error:
+            report.stopped = "store_unavailable"
+            logger.error("Capture stopped: documents cannot be stored (%s).", type(error).__name__)
+            self._release(items, FIRST_DELAY_SECONDS, report)
+
+    def _capture(self, items: list[_Item], report: DrainReport) -> None:
+        conversation_id = items[0].event.conversation_id
+        try:
+            reading = self._read(conversation_id)
+        except LoginError as error:
+            report.stopped = "login_refused"
+            logger.error("Capture stopped: %s", error)
+            self._release(items, FIRST_DELAY_SECONDS, report)
+        except PassingError as error:
+            logger.warning("Conversation %s is read later: %s", conversation_id, error)
+            self._failures += 1
+            if self._failures >= FAILURES_IN_A_ROW:
+                report.stopped = "vendor_unavailable"
+            self._later(items, self._max_attempts, "vendor_unavailable", report)
+        except NotFound:
+            self._later(items, NOT_FOUND_ATTEMPTS, "conversation_not_found", report)
+        except GenesysError as error:
+            reason = "conversation_forbidden" if isinstance(error, Forbidden) else "conversation_unreadable"
+            logger.warning("Conversation %s is set aside (%s): %s", conversation_id, reason, error)
+            self._give_up(items, reason, report)
+        else:
+            self._failures = 0
+            self._keep(reading, items, report)
+
+    def _read(self, conversation_id: str) -> Reading:
+        observed_at = datetime.fromtimestamp(self._clock(), UTC)
+        path = f"/api/v2/conversations/{conversation_id}"
+        conversation = self._reader.get(path).body
+        custom = None
+        if self._typed:
+            try:
+                custom = self._reader.get(f"{path}/customattributes").body
+            except (NotFound, Forbidden, NotOffered) as error:
+                logger.debug("No typed attributes: %s", error)
+        return Reading(conversation_id, observed_at, conversation, custom)
+
+    def _keep(self, reading: Reading, items: list[_Item], report: DrainReport) -> None:
+        facts = conversation_facts(reading.conversation_id, document(reading.conversation))
+        first = items[0]
+        written = write_capture(self._store, reading, facts, first.event, first.delivery.received_at)
+        self._keep_events(items, facts.start, "captured")
+        if self._linker is not None and facts.start is not None:
+            report.linked += self._linker.link(reading.conversation_id, facts.start)
+        self._queue.acknowledge([item.delivery for item in items])
+        report.events += len(items)
+        report.captures += written is not None
+        report.unchanged += written is None
+        report.lags += [
+            max(0.0, (reading.observed_at - (item.event.event_time or item.delivery.received_at)).total_seconds())
+            for item in items
+        ]
+
+    def _keep_events(self, items: list[_Item], start: datetime | None, outcome: str) -> None:
+        for item in items:
+            received_at = item.delivery.received_at
+            write_event(
+                self._store, item.event, item.delivery.body, received_at=received_at, start=start, outcome=outcome
+            )
+
+    def _later(self, items: list[_Item], most: int, reason: str, report: DrainReport) -> None:
+        """Try again with a growing delay, until the messages were leased `most` times."""
+        attempts = max(item.delivery.attempts for item in items)
+        if attempts >= most:
+            self._give_up(items, reason, report)
+        else:
+            longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (attempts - 1))
+            self._release(items, longest * (0.5 + self._jitter() / 2), report)
+
+    def _give_up(self, items: list[_Item], reason: str, report: DrainReport) -> None:
+        self._keep_events(items, None, reason)
+        self._set_aside([item.delivery for item in items], reason, report)
+
+    def _release(self, items: list[_Item], delay: float, report: DrainReport) -> None:
+        self._queue.release([item.delivery for item in items], delay)
+        report.released += len(items)
+
+    def _set_aside(self, deliveries: Sequence[Delivery], reason: str, report: DrainReport) -> None:
+        self._queue.set_aside(deliveries, reason)
+        report.set_aside[reason] = report.set_aside.get(reason, 0) + len(deliveries)
