@@ -212,7 +212,7 @@ def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[
         NoteError: malformed, about another log, or not signed by every old and new key it names.
     """
     note = parse(data)
-    lines = note.text.decode().splitlines()
+    lines = note.text.decode()[:-1].split("\n")
     if lines[:2] != [_ROTATION, origin]:
         raise NoteError(f"not a key rotation of {origin}")
     named: dict[str, list[Verifier]] = {"old": [], "new": []}

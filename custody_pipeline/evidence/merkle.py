@@ -189,6 +189,8 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
             raise ProofError("no proof is needed, but one is given")
         if old_root != new_root:
             raise ProofError("two roots for one size")
+        if old == 0 and old_root != EMPTY_ROOT:
+            raise ProofError("a tree without leaves has one root only")
         return
     if old == 0:
         raise ProofError("every tree extends the empty one: that proves nothing")
