@@ -1,0 +1,66 @@
+"""The organisation's names as they are on the day of collection: published scripts, queues, divisions.
+
+Belongs here: listings of things that have an id. Does not: anything of one conversation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from custody_pipeline.extract.fidelity import items_of
+from custody_pipeline.extract.genesys import GenesysError, LoginError, NoAnswer
+
+if TYPE_CHECKING:
+    from custody_pipeline.extract.collector import Collector
+    from custody_pipeline.extract.receipts import Landing
+
+LISTINGS = {
+    "published_scripts": "/api/v2/scripts/published",
+    "queues": "/api/v2/routing/queues",
+    # Divisions the client's roles reach are listed; the others are silently missing, as everywhere.
+    "divisions": "/api/v2/authorization/divisions",
+}
+
+
+class _Identified(msgspec.Struct):
+    id: str | None = None
+
+
+def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
+    """Land every entity of a paged listing once, each as its own document. A refusal is a failure row.
+
+    Raises:
+        LoginError: the API refuses the client.
+        NoAnswer: the API does not answer at all.
+    """
+    with collector.load(resource) as load:
+        seen: set[str | None] = set()
+        try:
+            for page in collector.require_client().pages(path, pageSize=100):
+                for content in items_of(page.body, "entities") or []:
+                    name = _id(content)
+                    if name is None or name not in seen:
+                        seen.add(name)
+                        load.add({"id": name}, collector.api_uri(path), content)
+        except (LoginError, NoAnswer):
+            raise
+        except GenesysError as error:
+            load.fail(path, error)
+            load.landing.state = "failed" if not seen else "partial"
+    return load.landing
+
+
+def _id(content: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(content, type=_Identified).id
+    except msgspec.DecodeError:
+        return None
+
+
+def collect_catalog(collector: Collector) -> list[Landing]:
+    """Land `published_scripts`, `queues` and `divisions`."""
+    if collector.client is None:
+        return [collector.api_not_configured(resource) for resource in LISTINGS]
+    return [collect_listing(collector, resource, path) for resource, path in LISTINGS.items()]

@@ -1,0 +1,202 @@
+"""One night's collection: its clients, its landing files, its receipts.
+
+Belongs here: what every resource's collection shares. Does not: what each of them reads.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import datetime, time, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from custody_pipeline.extract.fidelity import document
+from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.extract.landing import Bucket, Folder, LandingWriter, new_landing_id, utc_now
+from custody_pipeline.extract.receipts import Collectors, FetchFailure, Landing
+from custody_pipeline.objectstore import s3_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import date
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.extract.genesys import GenesysError, Identity
+    from custody_pipeline.extract.landing import Place
+    from custody_pipeline.settings import Settings
+
+    # Called with (resource, done so far, expected in all or None).
+    Progress = Callable[[str, int, int | None], None]
+
+
+class Load:
+    """One resource being collected: documents and failures go in, `landing` comes out."""
+
+    def __init__(self, landing: Landing, writer: LandingWriter, progress: Progress | None):
+        self.landing = landing
+        self.incomplete = False
+        self._writer, self._progress = writer, progress
+
+    def add(self, keys: dict[str, Any], source_uri: str, content: bytes, fetched_at: datetime | None = None) -> None:
+        """Keep one document as received. `fetched_at` is UTC without a zone; now, if not given."""
+        self._writer.add(keys, source_uri, fetched_at or utc_now(), document(content))
+        self.landing.documents += 1
+        self.report()
+
+    def add_made(self, keys: dict[str, Any], source_uri: str, made: dict[str, Any]) -> None:
+        """Keep a document that this product made: a listing's entry, a digest."""
+        self.add(keys, source_uri, orjson.dumps(made))
+
+    def fail(self, subject_id: str, error: GenesysError) -> None:
+        """Keep what could not be read as a row."""
+        self.add_failure(FetchFailure.of(self.landing.resource, subject_id, error))
+
+    def add_failure(self, failure: FetchFailure) -> None:
+        """Keep what could not be read as a row."""
+        self.landing.failures.append(failure)
+        self.report()
+
+    def report(self) -> None:
+        """Tell the progress callable how far this is."""
+        if self._progress:
+            done = self.landing.documents + len(self.landing.failures)
+            self._progress(self.landing.resource, done, self.landing.asked)
+
+
+class Collector:
+    """Everything one night's collection needs; close it, or use it in a `with` block.
+
+    Args:
+        settings: the deployment.
+        night: the UTC day of conversation start.
+        progress: called now and then with (resource, done, expected or None), from the calling thread.
+        client: the API client; made from the settings when None and the API is configured.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        night: date,
+        progress: Progress | None = None,
+        *,
+        client: GenesysClient | None = None,
+    ):
+        self.settings, self.night = settings, night
+        self._progress = progress
+        self.client = client or (GenesysClient(settings) if settings.api_configured else None)
+
+    def __enter__(self) -> Collector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close connections; with an `s3://` landing place, remove the local copies too: load before."""
+        if self.client:
+            self.client.close()
+        if isinstance(place := self.__dict__.get("place"), Bucket):
+            place.close()
+
+    @property
+    def window(self) -> tuple[datetime, datetime]:
+        """The night, half-open, UTC without a zone."""
+        start = datetime.combine(self.night, time())
+        return start, start + timedelta(days=1)
+
+    @property
+    def interval(self) -> str:
+        """The night as an ISO 8601 interval, as the API takes it."""
+        start, end = self.window
+        return f"{start:%Y-%m-%dT%H:%M:%S.000Z}/{end:%Y-%m-%dT%H:%M:%S.000Z}"
+
+    @cached_property
+    def identity(self) -> Identity | None:
+        """Who collects; None without the API.
+
+        Raises:
+            LoginError: the credentials are refused: nothing of the night can be collected.
+        """
+        return self.client.identity() if self.client else None
+
+    @cached_property
+    def who(self) -> Collectors:
+        """What every receipt says about this run."""
+        return Collectors.of(self.settings, self.identity)
+
+    @cached_property
+    def s3(self) -> S3Client:
+        """A client of the export bucket's S3."""
+        return s3_client(self.settings)
+
+    @cached_property
+    def place(self) -> Place:
+        """Where landing files go."""
+        landing = self.settings.landing
+        return Bucket(landing, self.s3) if landing.startswith("s3://") else Folder(landing)
+
+    def api_uri(self, path: str) -> str:
+        """`source_uri` of what was read from the API."""
+        return self.settings.api_url + path
+
+    def require_client(self) -> GenesysClient:
+        """The API client, for a collection that was not skipped as not configured."""
+        if self.client is None:
+            raise ValueError("the API is not configured")
+        return self.client
+
+    @contextmanager
+    def load(self, resource: str, *, asked: int | None = None) -> Iterator[Load]:
+        """Collect one resource: whatever is added lands, and the receipt says how much that was.
+
+        The state becomes `partial` when running again could bring more: a passing failure, or `incomplete` set.
+        """
+        now = utc_now()
+        landing = Landing(resource, self.night, new_landing_id(now), self.who, self.place, asked=asked, started_at=now)
+        before = self._counts()
+        with LandingWriter(self.place, resource, self.night, landing.landing_id) as writer:
+            load = Load(landing, writer, self._progress)
+            yield load
+        landing.files = writer.files
+        landing.failure_files = self._land_failures(landing)
+        if landing.state == "complete" and (load.incomplete or any(not f.permanent for f in landing.failures)):
+            landing.state = "partial"
+        requests, retries = self._counts()
+        landing.requests += requests - before[0]
+        landing.retries += retries - before[1]
+        landing.finished_at = utc_now()
+
+    def not_configured(self, resource: str, detail: str) -> Landing:
+        """The load of a resource that the settings leave out: no rows, and a receipt that says so."""
+        now = utc_now()
+        return Landing(
+            resource,
+            self.night,
+            new_landing_id(now),
+            self.who,
+            self.place,
+            state="not_configured",
+            asked=0,
+            started_at=now,
+            finished_at=now,
+            detail=detail,
+        )
+
+    def api_not_configured(self, resource: str) -> Landing:
+        """`not_configured`, for want of the API's three settings."""
+        return self.not_configured(
+            resource, "set CUSTODY_GENESYS_DOMAIN, CUSTODY_GENESYS_CLIENT_ID and CUSTODY_GENESYS_CLIENT_SECRET"
+        )
+
+    def _counts(self) -> tuple[int, int]:
+        return (self.client.counters.requests, self.client.counters.retries) if self.client else (0, 0)
+
+    def _land_failures(self, landing: Landing) -> list[Any]:
+        with LandingWriter(self.place, "fetch_failures", self.night, landing.landing_id) as writer:
+            for failure in landing.failures:
+                content = orjson.dumps(failure.as_document())
+                writer.add({}, f"custody:{landing.resource}", failure.occurred_at, document(content))
+        return writer.files

@@ -1,0 +1,250 @@
+"""Conversations: the night's details by the bulk job, and single reads of what the bulk job cannot give.
+
+Belongs here: `conversation_details`, `conversations`, `conversation_attributes`. Does not: deciding which conversations
+need a single read (sql/worklists).
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from custody_pipeline.extract.exports import is_conversation_id
+from custody_pipeline.extract.fidelity import items_of
+from custody_pipeline.extract.genesys import (
+    MAX_REPEATED_CURSORS,
+    Answer,
+    GenesysError,
+    JobFailed,
+    LoginError,
+    NoAnswer,
+    UnexpectedAnswer,
+)
+from custody_pipeline.extract.inflight import in_order
+from custody_pipeline.extract.receipts import FetchFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from custody_pipeline.extract.collector import Collector, Load
+    from custody_pipeline.extract.genesys import GenesysClient
+    from custody_pipeline.extract.receipts import Landing
+
+JOBS = "/api/v2/analytics/conversations/details/jobs"
+PAGE_SIZE = 1_000
+FIRST_POLL = 0.25
+LONGEST_POLL = 15.0
+JOB_PATIENCE = 3_600.0
+# So many in a row without any answer: the API is gone, and the rest of the night would only wait.
+UNANSWERED_IN_A_ROW = 20
+
+
+class _Named(msgspec.Struct):
+    conversationId: str | None = None  # noqa: N815 - the field's name in the document
+
+
+class _Foot(msgspec.Struct):
+    cursor: str | None = None
+    dataAvailabilityDate: str | None = None  # noqa: N815 - the field's name in the document
+
+
+def utc(text: object) -> datetime | None:
+    """An ISO 8601 moment with a zone as UTC without one; None for anything else."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def collect_details(collector: Collector) -> list[Landing]:
+    """Land the night's conversations with their attributes: `conversation_details`, by the bulk analytics job.
+
+    A job that fails twice is a failure row and the receipt's state `failed`: the night goes on with single reads.
+
+    Raises:
+        LoginError: the API refuses the client.
+        NoAnswer: the API does not answer at all.
+    """
+    if collector.client is None:
+        return [collector.api_not_configured("conversation_details")]
+    with collector.load("conversation_details") as load:
+        load.landing.data_available_until = _watermark(collector.client)
+        try:
+            _read_details(collector, load)
+        except (LoginError, NoAnswer):
+            raise
+        except GenesysError as error:
+            load.fail("details job", error)
+            load.landing.state = "failed" if load.landing.documents == 0 else "partial"
+    return [load.landing]
+
+
+def _watermark(client: GenesysClient) -> datetime | None:
+    try:
+        return utc((client.get(f"{JOBS}/availability").json() or {}).get("dataAvailabilityDate"))
+    except (LoginError, NoAnswer):
+        raise
+    except GenesysError:
+        return None  # the result pages say it too
+
+
+def _read_details(collector: Collector, load: Load) -> None:
+    client = collector.require_client()
+    job_id = _finished_job(collector, client)
+    path = f"{JOBS}/{job_id}/results"
+    seen: dict[str, set[bytes]] = collections.defaultdict(set)
+    for page in _result_pages(client, path):
+        page_sha256 = hashlib.sha256(page.body).hexdigest()
+        load.landing.data_available_until = load.landing.data_available_until or utc(
+            msgspec.json.decode(page.body, type=_Foot).dataAvailabilityDate
+        )
+        for content in items_of(page.body, "conversations") or []:
+            conversation_id = _conversation_id(content)
+            digest = hashlib.sha256(content).digest()
+            if digest in seen[conversation_id]:
+                continue  # pages drift: the same conversation, the same bytes
+            seen[conversation_id].add(digest)
+            keys = {"page_sha256": page_sha256, "job_id": job_id, "conversation_id": conversation_id}
+            load.add(keys, collector.api_uri(path), content)
+
+
+def _conversation_id(content: bytes) -> str:
+    try:
+        return msgspec.json.decode(content, type=_Named).conversationId or ""
+    except msgspec.DecodeError:
+        return ""
+
+
+def _finished_job(collector: Collector, client: GenesysClient) -> str:
+    query = {
+        "interval": collector.interval,
+        "order": "asc",
+        "orderBy": "conversationStart",
+        "startOfDayIntervalMatching": True,
+    }
+    for last_try in (False, True):
+        answer = client.post(JOBS, query)
+        job_id = (answer.json() or {}).get("jobId")
+        if not isinstance(job_id, str) or not job_id.replace("-", "").isalnum():
+            raise UnexpectedAnswer(answer.request, "no jobId in the answer", status=answer.status)
+        try:
+            _wait_for(client, job_id)
+        except JobFailed:
+            if last_try:
+                raise
+        else:
+            return job_id
+    raise AssertionError("unreachable")
+
+
+def _wait_for(client: GenesysClient, job_id: str) -> None:
+    path, waited, pause = f"{JOBS}/{job_id}", 0.0, FIRST_POLL
+    while waited < JOB_PATIENCE:
+        state = (client.get(path).json() or {}).get("state")
+        if state == "FULFILLED":
+            return
+        if state in {"FAILED", "CANCELLED", "EXPIRED"}:
+            raise JobFailed(f"GET {path}", f"the job ended {state}")
+        client.sleep(pause)
+        waited, pause = waited + pause, min(pause * 1.5, LONGEST_POLL)
+    raise JobFailed(f"GET {path}", f"the job did not end within {JOB_PATIENCE:.0f} s")
+
+
+def _result_pages(client: GenesysClient, path: str) -> Iterator[Answer]:
+    """Pages up to the one without a cursor. An empty page with a cursor is not the end."""
+    cursors: collections.Counter[str] = collections.Counter()
+    query: dict[str, Any] = {"pageSize": PAGE_SIZE}
+    while True:
+        answer = client.get(path, **query)
+        try:
+            cursor = msgspec.json.decode(answer.body, type=_Foot).cursor
+        except msgspec.DecodeError as error:
+            raise UnexpectedAnswer(answer.request, "the page is not a page of results", status=answer.status) from error
+        yield answer
+        if not cursor:
+            return
+        cursors[cursor] += 1
+        if cursors[cursor] > MAX_REPEATED_CURSORS:
+            raise UnexpectedAnswer(answer.request, "the listing repeats its cursor without an end")
+        query = {"pageSize": PAGE_SIZE, "cursor": cursor}
+
+
+def read_singly(
+    collector: Collector,
+    load: Load,
+    conversation_ids: Iterable[str],
+    path_of: Callable[[str], str],
+    *,
+    absent_is_failure: bool = True,
+) -> list[str]:
+    """Read one document per conversation into `load`; each that cannot be read is a failure row.
+
+    Returns:
+        The ids that were read.
+
+    Raises:
+        LoginError: the API refuses the client.
+        NoAnswer: the API has stopped answering altogether.
+    """
+    client = collector.require_client()
+    read: list[str] = []
+    unanswered = 0
+
+    def ask(conversation_id: str) -> Answer | GenesysError | None:
+        if not is_conversation_id(conversation_id):
+            return None
+        try:
+            return client.get(path_of(conversation_id))
+        except LoginError:
+            raise
+        except GenesysError as error:
+            return error
+
+    workers = collector.settings.genesys_concurrency
+    for conversation_id, answer in in_order(ask, conversation_ids, workers=workers):
+        unanswered = unanswered + 1 if isinstance(answer, NoAnswer) else 0
+        if isinstance(answer, Answer):
+            path = path_of(conversation_id)
+            load.add({"conversation_id": conversation_id}, collector.api_uri(path), answer.body)
+            read.append(conversation_id)
+        elif isinstance(answer, GenesysError):
+            if unanswered >= UNANSWERED_IN_A_ROW:
+                raise answer
+            if absent_is_failure or answer.status not in {404, 410}:
+                load.fail(conversation_id, answer)
+        else:
+            load.add_failure(FetchFailure(load.landing.resource, conversation_id[:64], "not a conversation id"))
+    return read
+
+
+def collect_conversations(collector: Collector, wanted: dict[str, list[str]]) -> list[Landing]:
+    """Land single reads: `conversations`, and `conversation_attributes` where the conversation itself may lack tags.
+
+    Args:
+        collector: this night's.
+        wanted: conversation id → reasons, from sql/worklists/conversations_to_read.sql. Typed custom attributes are
+            not asked for where `long_value` is the only reason.
+
+    Raises:
+        LoginError, NoAnswer: as `read_singly`.
+    """
+    names = ("conversations", "conversation_attributes")
+    if collector.client is None:
+        return [collector.api_not_configured(name) for name in names]
+    with collector.load("conversations", asked=len(wanted)) as conversations:
+        read = read_singly(collector, conversations, wanted, lambda name: f"/api/v2/conversations/{name}")
+    typed = [name for name in read if set(wanted[name]) != {"long_value"}]
+    with collector.load("conversation_attributes", asked=len(typed)) as attributes:
+        read_singly(
+            collector,
+            attributes,
+            typed,
+            lambda name: f"/api/v2/conversations/{name}/customattributes",
+            absent_is_failure=False,
+        )
+    return [conversations.landing, attributes.landing]

@@ -1,0 +1,410 @@
+"""What was exported: the export bucket's objects and companions, the recording jobs, the gateway's manifests.
+
+Belongs here: reading them, and telling from a key what an object is. Does not: digests of media (media.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.extract.fidelity import MAX_DOCUMENT_BYTES, items_of
+from custody_pipeline.extract.genesys import GenesysError, LoginError, PassingError, UnexpectedAnswer
+from custody_pipeline.extract.inflight import in_order
+from custody_pipeline.extract.objects import ObjectReader
+from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.objectstore import S3Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.extract.collector import Collector, Load
+    from custody_pipeline.extract.receipts import Landing
+
+logger = logging.getLogger(__name__)
+
+READS_IN_FLIGHT = 16
+# How far an arbitrary prefix may lie above `year=`, and how many folders are looked into: a bucket may hold anything.
+MAX_DEPTH = 4
+MAX_FOLDERS = 1_000
+
+MEDIA_EXTENSIONS = frozenset({"opus", "ogg", "wav", "mp3", "mp4", "webm", "zip", "eml", "pcm", "m4a"})
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_RECORDING = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+_NIGHT_KEY = re.compile(
+    r"(?:(?P<above>.*)/)?year=(?P<year>\d{4})/month=(?P<month>\d{1,2})/day=(?P<day>\d{1,2})"
+    r"(?:/hour=(?P<hour>\d{1,2}))?(?:/conversation_id=(?P<conversation>[^/]*))?/(?P<name>[^/]+)",
+    re.DOTALL,
+)
+_SIDECAR_NAME = re.compile(r"(?P<recording>[^.]+?)(?:\.[A-Za-z0-9]{1,8})?(?:_metadata)?\.json", re.DOTALL)
+
+Role = Literal["media", "sidecar", "other"]
+KeyFinding = Literal["unsafe_key", "bad_conversation_id", "unrecognised"]
+
+
+class BucketUnreachableError(Exception):
+    """The export bucket cannot be listed: nothing of the night's exports can be collected."""
+
+
+@dataclass(frozen=True)
+class ExportKey:
+    """What a key says about its object. Identifiers are None unless they are safe to use in a path, URL or query."""
+
+    role: Role
+    finding: KeyFinding | None = None
+    organization_id: str | None = None
+    conversation_id: str | None = None
+    recording_id: str | None = None
+    extension: str | None = None
+    path_date: date | None = None
+    path_hour: int | None = None
+
+
+def is_conversation_id(text: str) -> bool:
+    """True for a UUID in its 36-character form, the only form that may enter a URL or a key."""
+    return _UUID.fullmatch(text) is not None
+
+
+def parse_key(key: str) -> ExportKey:
+    """Tell from an object's key (within the bucket) what it is.
+
+    The layout is `{organizationId}/year=Y/month=M/day=D/hour=H/conversation_id={id}/{recordingId}.opus` with its
+    companion `….opus_metadata.json`, `…_metadata.json` or `….json`; month, day and hour with or without a zero.
+    """
+    if _is_unsafe(key):
+        return ExportKey("other", "unsafe_key")
+    match = _NIGHT_KEY.fullmatch(key)
+    if match is None:
+        return ExportKey("other", "unrecognised")
+    above = (match["above"] or "").rsplit("/", 1)[-1]
+    organization = above if _UUID.fullmatch(above) else None
+    try:
+        path_date = date(int(match["year"]), int(match["month"]), int(match["day"]))
+    except ValueError:
+        return ExportKey("other", "unrecognised", organization)
+    hour = int(match["hour"]) if match["hour"] is not None else None
+    role, recording, extension = _parse_name(match["name"])
+    conversation, finding = match["conversation"], None
+    if conversation is not None and not is_conversation_id(conversation):
+        conversation, finding = None, "bad_conversation_id"
+    elif conversation is None or role == "other":
+        role, recording, extension, finding = "other", None, None, "unrecognised"
+    return ExportKey(role, finding, organization, conversation, recording, extension, path_date, hour)  # type: ignore[arg-type]
+
+
+def _is_unsafe(key: str) -> bool:
+    segments = key.split("/")
+    return (
+        any(segment in {"", ".", ".."} for segment in segments[:-1])
+        or segments[-1] in {".", ".."}
+        or "\\" in key
+        or any(ord(character) < 32 or ord(character) == 127 for character in key)
+    )
+
+
+def _parse_name(name: str) -> tuple[Role, str | None, str | None]:
+    if name.endswith(".json"):
+        match = _SIDECAR_NAME.fullmatch(name)
+        if match and _RECORDING.fullmatch(match["recording"]):
+            return "sidecar", match["recording"], None
+        return "other", None, None
+    stem, _, extension = name.rpartition(".")
+    if extension.lower() in MEDIA_EXTENSIONS and _RECORDING.fullmatch(stem):
+        return "media", stem, extension.lower()
+    return "other", None, None
+
+
+# --- the bucket ------------------------------------------------------------------------------------------------------
+
+
+def night_prefixes(s3: S3Client, place: S3Location, night: date) -> list[str]:
+    """Prefixes under which the night's objects can lie: for each organization folder, padded and unpadded.
+
+    Only folders are listed (with a delimiter), down to the one that holds `year=…`: never the bucket's history.
+    """
+    root = f"{place.key}/" if place.key else ""
+    days = dict.fromkeys(
+        f"year={night.year}/month={month}/day={day}/"
+        for month in (f"{night.month}", f"{night.month:02d}")
+        for day in (f"{night.day}", f"{night.day:02d}")
+    )
+    return [f"{above}{day}" for above in _folders_above_years(s3, place.bucket, root) for day in days]
+
+
+def _folders_above_years(s3: S3Client, bucket: str, root: str) -> Iterator[str]:
+    looked_into, level = 0, [root]
+    for _ in range(MAX_DEPTH):
+        below: list[str] = []
+        for folder in level:
+            looked_into += 1
+            if looked_into > MAX_FOLDERS:
+                logger.warning("More than %d folders in s3://%s: the rest is not searched.", MAX_FOLDERS, bucket)
+                return
+            children = [
+                child["Prefix"]
+                for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder, Delimiter="/")
+                for child in page.get("CommonPrefixes", [])
+            ]
+            names = [child[len(folder) :] for child in children]
+            if any(name.startswith("year=") for name in names):
+                yield folder
+            below += [c for c, name in zip(children, names, strict=True) if not name.startswith("year=")]
+        level = below
+
+
+def list_versions(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Every version and delete marker under `prefix`, as plain rows.
+
+    Without permission to list versions, or where the server has none, the current objects (`version_id` null).
+    """
+    try:
+        first = True
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+            first = False
+            for version in page.get("Versions", []):
+                yield _row(bucket, dict(version), version["VersionId"], is_latest=version["IsLatest"])
+            for marker in page.get("DeleteMarkers", []):
+                yield _row(bucket, dict(marker), marker["VersionId"], is_latest=marker["IsLatest"], is_marker=True)
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if not first or code not in {"AccessDenied", "NotImplemented", "MethodNotAllowed", "501"}:
+            raise
+        logger.warning("Versions of s3://%s cannot be listed (%s): reading current objects only.", bucket, code)
+        for current in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for item in current.get("Contents", []):
+                yield _row(bucket, dict(item), None, is_latest=True)
+
+
+def _row(
+    bucket: str, item: dict[str, Any], version_id: str | None, *, is_latest: bool, is_marker: bool = False
+) -> dict[str, Any]:
+    modified: datetime = item["LastModified"]
+    return {
+        "bucket": bucket,
+        "object_key": item["Key"],
+        "version_id": version_id,
+        "is_latest": is_latest,
+        "is_delete_marker": is_marker,
+        "object_bytes": item.get("Size"),
+        "etag": (item.get("ETag") or "").strip('"') or None,
+        "last_modified": modified.astimezone(UTC).replace(tzinfo=None),
+        "checksum_algorithm": ",".join(item.get("ChecksumAlgorithm") or []) or None,
+        "checksum_type": item.get("ChecksumType"),
+    }
+
+
+def bucket_region(s3: S3Client, bucket: str) -> str | None:
+    """The bucket's region as S3 names it, or None where it does not say.
+
+    Raises:
+        BucketUnreachableError: there is no such bucket, or no way to it.
+    """
+    try:
+        headers = s3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in {"403", "AccessDenied"}:
+            return None  # listing may be allowed all the same
+        raise BucketUnreachableError(f"s3://{bucket} answered {code}: check CUSTODY_EXPORT_URL") from error
+    except BotoCoreError as error:
+        raise BucketUnreachableError(
+            f"s3://{bucket}: {error}. Check CUSTODY_EXPORT_URL, CUSTODY_S3_ENDPOINT_URL and the AWS credentials"
+        ) from error
+    return headers.get("x-amz-bucket-region")
+
+
+def _collect_bucket(collector: Collector) -> list[Landing]:
+    place = S3Location.parse(collector.settings.require("export_url", "s3://acme-exports"))
+    region = bucket_region(collector.s3, place.bucket)
+    sidecars: list[dict[str, Any]] = []
+    with collector.load("export_objects") as objects:
+        try:
+            for prefix in night_prefixes(collector.s3, place, collector.night):
+                for row in list_versions(collector.s3, place.bucket, prefix):
+                    keys = _add_object(objects, row, region)
+                    if keys["object_role"] == "sidecar" and row["is_latest"] and not row["is_delete_marker"]:
+                        sidecars.append({**row, **keys})
+        except (ClientError, BotoCoreError) as error:
+            raise BucketUnreachableError(
+                f"{place} cannot be listed: {error}. The credentials need s3:ListBucket and s3:ListBucketVersions"
+            ) from error
+    return [objects.landing, _collect_sidecars(collector, sidecars)]
+
+
+def _add_object(load: Load, row: dict[str, Any], region: str | None) -> dict[str, Any]:
+    parsed = parse_key(row["object_key"])
+    keys = {
+        "bucket_region": region,
+        "organization_id": parsed.organization_id,
+        "conversation_id": parsed.conversation_id,
+        "recording_id": parsed.recording_id,
+        "object_role": parsed.role,
+        "media_extension": parsed.extension,
+        "path_date": parsed.path_date,
+        "path_hour": parsed.path_hour,
+        "key_finding": parsed.finding,
+    }
+    load.add_made(keys, f"s3://{row['bucket']}/{row['object_key']}", row)
+    return keys
+
+
+def _collect_sidecars(collector: Collector, sidecars: list[dict[str, Any]]) -> Landing:
+    with collector.load("export_sidecars", asked=len(sidecars)) as load:
+        if sidecars:
+            reader = ObjectReader(collector.settings, sidecars[0]["bucket"])
+
+            def read(row: dict[str, Any]) -> bytes | FetchFailure:
+                return reader.read("export_sidecars", row["object_key"], row["version_id"], most=4 * MAX_DOCUMENT_BYTES)
+
+            for row, content in in_order(read, sidecars, workers=READS_IN_FLIGHT):
+                load.landing.requests += 1
+                if isinstance(content, FetchFailure):
+                    load.add_failure(content)
+                    continue
+                keys = {
+                    "bucket": row["bucket"],
+                    "object_key": row["object_key"],
+                    "version_id": row["version_id"],
+                    "conversation_id": row["conversation_id"],
+                    "recording_id": row["recording_id"],
+                }
+                load.add(keys, f"s3://{row['bucket']}/{row['object_key']}", content)
+    return load.landing
+
+
+# --- the recording jobs ----------------------------------------------------------------------------------------------
+
+
+def _interval(job: dict[str, Any]) -> str | None:
+    query = job.get("recordingJobsQuery") or {}
+    interval = query.get("agedConversationInterval") or (query.get("conversationQuery") or {}).get("interval")
+    return interval if isinstance(interval, str) else None
+
+
+def touches(job: dict[str, Any], start: datetime, end: datetime) -> bool:
+    """True when the job's interval overlaps [start, end) (UTC without a zone), or cannot be read."""
+    try:
+        first, last = (
+            datetime.fromisoformat(part.strip()).replace(tzinfo=None) for part in (_interval(job) or "").split("/")
+        )
+    except ValueError:
+        return True
+    return first < end and last > start
+
+
+def _is_ours(job: dict[str, Any], integration_id: str | None) -> bool:
+    """Jobs of another integration export to another bucket; jobs that delete or archive concern every bucket."""
+    query = job.get("recordingJobsQuery") or {}
+    return integration_id is None or query.get("action") != "EXPORT" or query.get("integrationId") == integration_id
+
+
+def _collect_jobs(collector: Collector) -> list[Landing]:
+    client = collector.require_client()
+    exports: list[str] = []
+    with collector.load("export_jobs") as jobs:
+        try:
+            for job_id in _jobs_of_the_night(collector):
+                path = f"/api/v2/recording/jobs/{job_id}"
+                try:
+                    answer = client.get(path)
+                except LoginError:
+                    raise
+                except GenesysError as error:
+                    jobs.fail(job_id, error)
+                    continue
+                jobs.add({"job_id": job_id}, collector.api_uri(path), answer.body)
+                exports.append(job_id)
+        except LoginError:
+            raise
+        except GenesysError as error:
+            jobs.fail("jobs", error)
+            jobs.incomplete = True
+    with collector.load("export_failures") as failures:
+        for job_id in exports:
+            _collect_failed_recordings(collector, failures, job_id)
+    return [jobs.landing, failures.landing]
+
+
+def _jobs_of_the_night(collector: Collector) -> Iterator[str]:
+    start, end = collector.window
+    seen: set[str] = set()
+    for page in collector.require_client().pages("/api/v2/recording/jobs", pageSize=100):
+        for job in page.json().get("entities") or []:
+            job_id = job.get("id") if isinstance(job, dict) else None
+            if not isinstance(job_id, str) or job_id in seen or not is_conversation_id(job_id):
+                continue
+            seen.add(job_id)
+            if touches(job, start, end) and _is_ours(job, collector.settings.integration_id):
+                yield job_id
+
+
+def _collect_failed_recordings(collector: Collector, load: Load, job_id: str) -> None:
+    path = f"/api/v2/recording/jobs/{job_id}/failedrecordings"
+    seen: set[bytes] = set()
+    try:
+        for page in collector.require_client().pages(path, pageSize=100):
+            for content in items_of(page.body, "entities") or []:
+                if content not in seen:
+                    seen.add(content)
+                    load.add({"job_id": job_id}, collector.api_uri(path), content)
+    except LoginError:
+        raise
+    except GenesysError as error:
+        load.fail(job_id, error)
+        load.incomplete = load.incomplete or isinstance(error, PassingError | UnexpectedAnswer)
+
+
+# --- the gateway's manifests -----------------------------------------------------------------------------------------
+
+
+def _collect_manifests(collector: Collector) -> Landing:
+    settings = collector.settings
+    if settings.manifest_source != "recordingexports":
+        return collector.not_configured("export_manifests", "CUSTODY_MANIFEST_SOURCE is not recordingexports")
+    client = collector.require_client()
+    with collector.load("export_manifests", asked=len(settings.recordingexports_ids)) as load:
+        for export_id in settings.recordingexports_ids:
+            if not _RECORDING.fullmatch(export_id):
+                load.add_failure(FetchFailure("export_manifests", "", "an id in CUSTODY_RECORDINGEXPORTS_IDS is no id"))
+                continue
+            path = f"/api/v2/recordings/recordingexports/{export_id}"
+            try:
+                answer = client.get(path, includeMetadata=True)
+            except LoginError:
+                raise
+            except GenesysError as error:
+                load.fail(export_id, error)
+            else:
+                load.add({"export_id": export_id}, collector.api_uri(path), answer.body)
+    return load.landing
+
+
+def collect_exports(collector: Collector) -> list[Landing]:
+    """Land what was exported: bucket objects, their companions, jobs, their failures, manifests.
+
+    Raises:
+        LoginError: the API refuses the client.
+        BucketUnreachableError: the export bucket cannot be listed.
+    """
+    landings = [] if collector.settings.export_url else _bucket_not_configured(collector)
+    if collector.settings.export_url:
+        landings += _collect_bucket(collector)
+    if collector.client is None:
+        return landings + [
+            collector.api_not_configured(name) for name in ("export_jobs", "export_failures", "export_manifests")
+        ]
+    return [*landings, *_collect_jobs(collector), _collect_manifests(collector)]
+
+
+def _bucket_not_configured(collector: Collector) -> list[Landing]:
+    if collector.settings.manifest_source == "bucket":
+        collector.settings.require("export_url", "s3://acme-exports")
+    return [collector.not_configured(name, "set CUSTODY_EXPORT_URL") for name in ("export_objects", "export_sidecars")]

@@ -1,0 +1,552 @@
+"""The Genesys Cloud API over HTTP: login, rate limit, retries, paging, and what each failure means.
+
+Belongs here: how a request is made and what its answer's status means. Does not: which requests a night makes, or what
+a document holds.
+
+    GenesysError
+    ├── LoginError            the login service refused the client, or the API refuses a fresh token
+    ├── PermanentError        asking again gives the same answer
+    │   ├── BadRequest        400 and other client errors
+    │   ├── Forbidden         403: a permission or a division, never a size or a load
+    │   ├── NotFound          404, 410
+    │   ├── TooLarge          413
+    │   ├── NotOffered        501
+    │   ├── UnexpectedAnswer  a redirect, or a body that is not JSON
+    │   └── JobFailed         an asynchronous job ended FAILED, CANCELLED or EXPIRED, or never ended
+    └── PassingError          asking later may work; raised when patience is at its end
+        ├── RateLimited       429
+        ├── ServerTrouble     408 and 5xx except 501
+        ├── NoAnswer          connection refused or lost, timeout
+        └── ShortBody         fewer bytes than Content-Length announced
+"""
+
+# Exceptions are named for what happened, as httpx does.
+# ruff: noqa: N818
+
+from __future__ import annotations
+
+import collections
+import email.utils
+import logging
+import random
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from custody_pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT = (10, 60)
+MAX_ATTEMPTS = 6
+MAX_THROTTLED = 20
+# The vendor's own command line gives up beyond this.
+MAX_RETRY_AFTER = 180.0
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 60.0
+MAX_PAGES = 100_000
+MAX_REPEATED_CURSORS = 3
+
+
+class GenesysError(Exception):
+    """A request that did not succeed: what was asked, what came back, what to do.
+
+    The text holds no token, no query string and nothing of the answer's body but its error code.
+    """
+
+    advice: ClassVar[str] = ""
+    permanent: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        request: str,
+        outcome: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        retry_after: float | None = None,
+    ):
+        self.request, self.outcome = request, outcome
+        self.status, self.code, self.correlation_id = status, code, correlation_id
+        self.attempts, self.retry_after = attempts, retry_after
+        super().__init__(request, outcome)
+
+    def __str__(self) -> str:
+        parts = [f"{self.request}: {self.outcome}"]
+        if self.code:
+            parts.append(f"code {self.code}")
+        if self.correlation_id:
+            parts.append(f"correlation id {self.correlation_id}")
+        parts.append(f"{self.attempts} attempt{'s' if self.attempts != 1 else ''}")
+        return ", ".join(parts) + (f". {self.advice}" if self.advice else "")
+
+
+class LoginError(GenesysError):
+    """The client could not log in, or its fresh token is refused."""
+
+    advice = (
+        "Check CUSTODY_GENESYS_DOMAIN, CUSTODY_GENESYS_CLIENT_ID and CUSTODY_GENESYS_CLIENT_SECRET, "
+        "and that the OAuth client is active and uses the client credentials grant."
+    )
+
+
+class PermanentError(GenesysError):
+    """Asking again gives the same answer."""
+
+
+class BadRequest(PermanentError):
+    """400, or another client error."""
+
+
+class Forbidden(PermanentError):
+    """403: the client lacks a permission, or its roles do not cover the division."""
+
+    advice = "Give the OAuth client's role this permission, in this division."
+
+
+class NotFound(PermanentError):
+    """404 or 410: no such thing, or not for this client."""
+
+
+class TooLarge(PermanentError):
+    """413: ask for less at once."""
+
+
+class NotOffered(PermanentError):
+    """501: this organisation or gateway does not offer the operation."""
+
+
+class UnexpectedAnswer(PermanentError):
+    """An answer that the API does not give: a redirect, or a body that is not JSON."""
+
+    advice = "Check that CUSTODY_GENESYS_DOMAIN names the API itself and that no proxy answers in its place."
+
+
+class JobFailed(PermanentError):
+    """An asynchronous job did not reach FULFILLED."""
+
+    advice = "Run the night again; the job is submitted anew."
+
+
+class PassingError(GenesysError):
+    """Asking later may work."""
+
+    permanent = False
+    advice = "Run the night again later."
+
+
+class RateLimited(PassingError):
+    """429: too many requests."""
+
+
+class ServerTrouble(PassingError):
+    """408, or a 5xx other than 501."""
+
+
+class NoAnswer(PassingError):
+    """No connection, a lost connection, or a timeout."""
+
+    advice = "Check the network and CUSTODY_GENESYS_DOMAIN, then run the night again."
+
+
+class ShortBody(PassingError):
+    """The body ended before the length that was announced."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A successful answer: the body as received."""
+
+    request: str
+    body: bytes
+    status: int
+    correlation_id: str | None
+
+    def json(self) -> Any:
+        """The parsed body; None for an empty one.
+
+        Raises:
+            UnexpectedAnswer: the body is not JSON.
+        """
+        if not self.body:
+            return None
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise UnexpectedAnswer(
+                self.request, "the body is not JSON", status=self.status, correlation_id=self.correlation_id
+            ) from error
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who collects: from `GET /api/v2/tokens/me`."""
+
+    organization_id: str | None
+    organization_name: str | None
+    client_id: str | None
+    client_name: str | None
+
+    def __str__(self) -> str:
+        return f"{self.client_name or 'OAuth client'} ({self.client_id})"
+
+
+@dataclass
+class Counters:
+    """What the client has done so far."""
+
+    requests: int = 0
+    retries: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def count(self, *, retry: bool) -> None:
+        """One more request went out; `retry` when it repeats an earlier one."""
+        with self._lock:
+            self.requests += 1
+            self.retries += retry
+
+
+class RateLimiter:
+    """At most `per_minute` requests in any 60 seconds, fewer when the answers' headers say so.
+
+    Bursts are allowed, as the vendor counts per minute and not per second.
+    """
+
+    WINDOW = 60.0
+
+    def __init__(self, per_minute: int, *, sleep: Callable[[float], None], clock: Callable[[], float]):
+        self._per_minute = per_minute
+        self._sleep, self._clock = sleep, clock
+        self._lock = threading.Lock()
+        self._sent: collections.deque[float] = collections.deque()
+        self._budget: int | None = None
+        self._budget_ends = 0.0
+        self._paused_until = 0.0
+
+    def acquire(self) -> None:
+        """Wait until one more request may go out."""
+        while (wait := self._try_acquire()) > 0:
+            self._sleep(wait)
+
+    def _try_acquire(self) -> float:
+        with self._lock:
+            now = self._clock()
+            while self._sent and self._sent[0] <= now - self.WINDOW:
+                self._sent.popleft()
+            if now >= self._budget_ends:
+                self._budget = None
+            wait = max(0.0, self._paused_until - now)
+            if len(self._sent) >= self._per_minute:
+                wait = max(wait, self._sent[0] + self.WINDOW - now)
+            if self._budget is not None and self._budget <= 0:
+                wait = max(wait, self._budget_ends - now)
+            if wait <= 0:
+                self._sent.append(now)
+                if self._budget is not None:
+                    self._budget -= 1
+            return wait
+
+    def heed(self, headers: Mapping[str, str]) -> None:
+        """Take the window's state from `inin-ratelimit-count`, `-allowed` and `-reset` (seconds)."""
+        try:
+            count, allowed = int(headers["inin-ratelimit-count"]), int(headers["inin-ratelimit-allowed"])
+            reset = float(headers["inin-ratelimit-reset"])
+        except (KeyError, ValueError):
+            return
+        with self._lock:
+            now = self._clock()
+            left = allowed - count
+            # Requests in flight are not in the server's count yet, but were taken from our budget: the lower one holds.
+            fresh = self._budget is None or now >= self._budget_ends
+            self._budget = left if fresh or self._budget is None else min(self._budget, left)
+            self._budget_ends = now + max(0.0, reset)
+
+    def pause(self, seconds: float) -> None:
+        """Let nothing out for `seconds`: the server said Retry-After."""
+        with self._lock:
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+
+class _Bearer(AuthBase):
+    # An auth object rather than a header: requests replaces a bare Authorization header by what ~/.netrc says.
+    def __init__(self, token: str):
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+@dataclass(frozen=True)
+class _Token:
+    value: str = field(repr=False)
+    renew_at: float
+    generation: int
+
+
+def _code(body: bytes) -> str | None:
+    """The error body's `code` (API) or `error` (login), if it looks like a code."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    code = (parsed.get("code") or parsed.get("error")) if isinstance(parsed, dict) else None
+    return code if isinstance(code, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,80}", code) else None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After header (RFC 9110 section 10.2.3: seconds or a date)."""
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    if text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+_BY_STATUS: dict[int, type[GenesysError]] = {
+    401: LoginError,
+    403: Forbidden,
+    404: NotFound,
+    408: ServerTrouble,
+    410: NotFound,
+    413: TooLarge,
+    429: RateLimited,
+    501: NotOffered,
+}
+
+
+def _failure(request: str, response: requests.Response, body: bytes) -> GenesysError | None:
+    """What a status means; None when it is a success. The status decides, codes are only reported."""
+    status = response.status_code
+    if 200 <= status < 300:
+        return None
+    kind = _BY_STATUS.get(status)
+    if kind is None:
+        kind = ServerTrouble if status >= 500 else BadRequest if status >= 400 else UnexpectedAnswer
+    return kind(
+        request,
+        f"HTTP {status}",
+        status=status,
+        code=_code(body),
+        correlation_id=_correlation_id(response),
+        retry_after=_retry_after(response.headers),
+    )
+
+
+def _correlation_id(response: requests.Response) -> str | None:
+    value = response.headers.get("ININ-Correlation-Id", "")
+    return value if re.fullmatch(r"[A-Za-z0-9-]{1,80}", value) else None
+
+
+class GenesysClient:
+    """Requests to one organisation. Safe to use from several threads; connections are kept, one set per thread.
+
+    Only the hosts of the settings are called: paths are joined to them, redirects and `nextUri` are not followed.
+    `sleep`, `clock` (monotonic seconds) and `jitter` (0 ≤ x < 1) are seams for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ):
+        self._settings = settings
+        self.sleep, self._clock, self._jitter = sleep, clock, jitter
+        self._limiter = RateLimiter(settings.genesys_requests_per_minute, sleep=sleep, clock=clock)
+        self._token: _Token | None = None
+        self._login_lock = threading.Lock()
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+        self.counters = Counters()
+
+    def __enter__(self) -> GenesysClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for session in self._sessions:
+            session.close()
+
+    def get(self, path: str, **params: str | int | bool) -> Answer:
+        """GET `path` (from `/api/…`).
+
+        Raises:
+            GenesysError: see the module's tree.
+        """
+        query = {name: str(value).lower() if isinstance(value, bool) else value for name, value in params.items()}
+        return self._api("GET", path, params=query)
+
+    def post(self, path: str, body: object) -> Answer:
+        """POST `body` as JSON. Retried like a GET: what this product posts are queries, and asking twice does no harm.
+
+        Raises:
+            GenesysError: see the module's tree.
+        """
+        return self._api("POST", path, data=orjson.dumps(body))
+
+    def pages(self, path: str, **params: str | int | bool) -> Iterator[Answer]:
+        """All pages of a listing with `pageNumber`, `nextUri` and `pageCount`, or with a `cursor`.
+
+        An empty page is not the end while more is announced. The caller removes repeated items: pages drift.
+
+        Raises:
+            UnexpectedAnswer: a page is no JSON object, or the listing never ends.
+            GenesysError: see the module's tree.
+        """
+        cursors: collections.Counter[str] = collections.Counter()
+        query: dict[str, str | int | bool] = {**params, "pageNumber": 1}
+        for number in range(1, MAX_PAGES + 1):
+            answer = self.get(path, **query)
+            page = answer.json()
+            if not isinstance(page, dict):
+                raise UnexpectedAnswer(answer.request, "the page is not a JSON object", status=answer.status)
+            yield answer
+            if cursor := page.get("cursor"):
+                cursors[str(cursor)] += 1
+                if cursors[str(cursor)] > MAX_REPEATED_CURSORS:
+                    raise UnexpectedAnswer(answer.request, "the listing repeats its cursor without an end")
+                query = {**params, "cursor": str(cursor)}
+            elif page.get("nextUri") or number < int(page.get("pageCount") or 0):
+                query = {**params, "pageNumber": number + 1}
+            else:
+                return
+        raise UnexpectedAnswer(f"GET {path}", f"the listing has more than {MAX_PAGES} pages")
+
+    def identity(self) -> Identity:
+        """Whose token this is.
+
+        Raises:
+            GenesysError: see the module's tree; `LoginError` when the credentials are wrong.
+        """
+        me = self.get("/api/v2/tokens/me").json()
+        me = me if isinstance(me, dict) else {}
+        organization, client = me.get("organization") or {}, me.get("OAuthClient") or {}
+        return Identity(organization.get("id"), organization.get("name"), client.get("id"), client.get("name"))
+
+    def _api(self, method: str, path: str, **arguments: Any) -> Answer:
+        if not path.startswith("/api/"):
+            raise ValueError(f"not an API path: {path!r}")
+        url = self._settings.api_url + path
+        if "data" in arguments:
+            arguments["headers"] = {"Content-Type": "application/json"}
+        token = self._current_token()
+        try:
+            return self._persist(method, url, path, auth=_Bearer(token.value), **arguments)
+        except LoginError:
+            # Expired or revoked before its time: once per request a new one, shared by all threads that wait for it.
+            token = self._current_token(not_older_than=token.generation + 1)
+            return self._persist(method, url, path, auth=_Bearer(token.value), **arguments)
+
+    def _current_token(self, not_older_than: int = 0) -> _Token:
+        with self._login_lock:
+            token = self._token
+            if token is None or token.generation < not_older_than or self._clock() >= token.renew_at:
+                token = self._token = self._login(generation=token.generation + 1 if token else 0)
+            return token
+
+    def _login(self, generation: int) -> _Token:
+        secret = self._settings.genesys_client_secret
+        assert self._settings.genesys_client_id is not None  # noqa: S101 - Settings has all three or none
+        assert secret is not None  # noqa: S101
+        try:
+            answer = self._persist(
+                "POST",
+                f"{self._settings.login_url}/oauth/token",
+                "/oauth/token",
+                auth=(self._settings.genesys_client_id, secret.get_secret_value()),
+                data={"grant_type": "client_credentials"},
+            )
+        except (BadRequest, Forbidden) as error:
+            raise LoginError(error.request, error.outcome, status=error.status, code=error.code) from error
+        granted = answer.json()
+        if not isinstance(granted, dict) or not isinstance(granted.get("access_token"), str):
+            raise UnexpectedAnswer(answer.request, "no access_token in the answer", status=answer.status)
+        lifetime = float(granted.get("expires_in") or 300)
+        logger.debug("Logged in; the token lives %.0f s.", lifetime)
+        return _Token(granted["access_token"], self._clock() + lifetime - min(60.0, lifetime / 10), generation)
+
+    # Not urllib3's Retry: it neither waits for our shared rate limiter nor lets a 429 pause the other threads, counts
+    # nothing, cannot be given a clock, and does not see a body that breaks off after the headers.
+    def _persist(self, method: str, url: str, path: str, **arguments: Any) -> Answer:
+        attempts = throttled = 0
+        while True:
+            attempts += 1
+            self._limiter.acquire()
+            self.counters.count(retry=attempts > 1)
+            try:
+                return self._once(method, url, path, **arguments)
+            except PassingError as error:
+                error.attempts = attempts
+                limited = isinstance(error, RateLimited)
+                throttled += limited
+                if (error.retry_after or 0) > MAX_RETRY_AFTER:
+                    raise
+                if throttled > MAX_THROTTLED or attempts - throttled >= MAX_ATTEMPTS:
+                    raise
+                wait = self._wait(attempts, error.retry_after)
+                logger.info("%s: %s; again in %.1f s.", error.request, error.outcome, wait)
+                if limited:
+                    self._limiter.pause(wait)
+                self.sleep(wait)
+
+    def _wait(self, attempts: int, retry_after: float | None) -> float:
+        if retry_after is not None:
+            return retry_after + self._jitter() * 0.5
+        longest: float = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempts - 1))
+        return longest * (0.5 + self._jitter() / 2)
+
+    def _once(self, method: str, url: str, path: str, **arguments: Any) -> Answer:
+        request = f"{method} {path}"
+        try:
+            with self._session().request(
+                method, url, timeout=TIMEOUT, allow_redirects=False, stream=True, **arguments
+            ) as response:
+                body = response.content
+        # The causes hold URLs with query strings, so they are named by their kind only.
+        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+            raise ShortBody(request, "the body broke off") from None
+        except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+            raise NoAnswer(request, f"no answer ({type(error).__name__})") from None
+        self._limiter.heed(response.headers)
+        announced = response.headers.get("Content-Length", "")
+        encoded = response.headers.get("Content-Encoding")
+        # urllib3 2 compares lengths by itself, requests promises nothing of the kind.
+        if announced.isdigit() and not encoded and int(announced) != len(body):
+            raise ShortBody(request, f"{len(body)} of {announced} bytes", correlation_id=_correlation_id(response))
+        if failure := _failure(request, response, body):
+            raise failure
+        return Answer(request, body, response.status_code, _correlation_id(response))
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.headers["User-Agent"] = f"custody-pipeline/{version('custody-pipeline')}"
+            session.headers["Accept"] = "application/json"
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, HTTPAdapter(pool_connections=2, pool_maxsize=2))
+            self._sessions.append(session)
+        return session

@@ -1,0 +1,39 @@
+"""A bounded number of calls at a time, answers in the order of the questions.
+
+Belongs here: concurrency of reads. Does not: what is read.
+"""
+
+from __future__ import annotations
+
+import collections
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Question = TypeVar("Question")
+Reply = TypeVar("Reply")
+
+
+def in_order(
+    call: Callable[[Question], Reply], questions: Iterable[Question], *, workers: int
+) -> Iterator[tuple[Question, Reply]]:
+    """Call `call` for each question, at most `workers` at a time; yields in order, so that landing files are.
+
+    At most `4 * workers` answers wait in memory. An exception of a call is raised here, when its turn comes; calls not
+    begun by then are dropped.
+    """
+    waiting: collections.deque[tuple[Question, Future[Reply]]] = collections.deque()
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="custody-read")
+    try:
+        for question in questions:
+            waiting.append((question, executor.submit(call, question)))
+            if len(waiting) >= 4 * workers:
+                asked, future = waiting.popleft()
+                yield asked, future.result()
+        while waiting:
+            asked, future = waiting.popleft()
+            yield asked, future.result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,119 @@
+"""Media objects → SHA-256 and MD5 of every version.
+
+Belongs here: `media_digests`. Does not: comparing digests.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.extract.inflight import in_order
+from custody_pipeline.extract.landing import utc_now
+from custody_pipeline.extract.objects import Digests, ObjectReader
+from custody_pipeline.extract.receipts import FetchFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from custody_pipeline.extract.collector import Collector
+    from custody_pipeline.extract.receipts import Landing
+
+HASHES_IN_FLIGHT = 16
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """One version of one object, as listed. Two listings of the same bytes are equal."""
+
+    bucket: str
+    object_key: str
+    version_id: str | None
+    etag: str | None
+    last_modified: datetime | None
+    object_bytes: int | None
+
+
+@dataclass(frozen=True)
+class MediaObject:
+    """A version to be hashed; `server_sha256` when S3 says that it holds a SHA-256 of the whole object."""
+
+    version: ObjectVersion
+    server_sha256: bool = False
+
+
+@dataclass(frozen=True)
+class KnownDigest:
+    """A digest taken earlier; `md5` is None where the server's own SHA-256 was taken."""
+
+    sha256: str
+    md5: str | None
+    method: str
+    hashed_at: datetime
+
+
+def collect_media(
+    collector: Collector, known: Mapping[ObjectVersion, KnownDigest], objects: Sequence[MediaObject]
+) -> list[Landing]:
+    """Land `media_digests`: one row per object version, hashed now or in an earlier load.
+
+    A version hashed before and listed again with the same etag, size and time is not read again: its row repeats the
+    earlier digest and says when it was taken. A failure is a row with `error`, and a row of `fetch_failures`.
+
+    Args:
+        collector: this night's.
+        known: digests of earlier loads.
+        objects: what is to be hashed now.
+    """
+    if collector.settings.export_url is None:
+        return [collector.not_configured("media_digests", "set CUSTODY_EXPORT_URL")]
+    with collector.load("media_digests", asked=len(objects)) as load:
+        readers = {
+            bucket: ObjectReader(collector.settings, bucket) for bucket in {media.version.bucket for media in objects}
+        }
+
+        def digest(media: MediaObject) -> KnownDigest | FetchFailure:
+            version = media.version
+            if earlier := known.get(version):
+                return earlier
+            if media.server_sha256 and (sha256 := _server_sha256(collector, version)):
+                return KnownDigest(sha256, None, "server", utc_now())
+            found = readers[version.bucket].digest("media_digests", version.object_key, version.version_id)
+            if isinstance(found, Digests):
+                return KnownDigest(found.sha256, found.md5, "streamed", utc_now())
+            return found
+
+        for media, found in in_order(digest, objects, workers=HASHES_IN_FLIGHT):
+            version, row = media.version, dict(vars(media.version))
+            row["last_modified"] = version.last_modified
+            if isinstance(found, FetchFailure):
+                row |= {"error": found.error_code or "unreadable", "hashed_at": None}
+                load.landing.failures.append(found)
+            else:
+                row |= vars(found)
+                load.landing.requests += version not in known
+            load.add_made({}, f"s3://{version.bucket}/{version.object_key}", row)
+    return [load.landing]
+
+
+def _server_sha256(collector: Collector, version: ObjectVersion) -> str | None:
+    """The server's SHA-256 of the whole object; None for a composite one (of parts) or none at all."""
+    arguments = {"VersionId": version.version_id} if version.version_id not in {None, "null"} else {}
+    try:
+        head = collector.s3.head_object(
+            Bucket=version.bucket,
+            Key=version.object_key,
+            ChecksumMode="ENABLED",
+            **arguments,  # type: ignore[arg-type]
+        )
+        checksum = head.get("ChecksumSHA256", "")
+        if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or "-" in checksum:
+            return None
+        return base64.b64decode(checksum, validate=True).hex() or None
+    except (ClientError, BotoCoreError, binascii.Error):
+        return None  # streaming it will tell

@@ -1,0 +1,175 @@
+"""What was asked, what came, and from which load.
+
+Belongs here: the record of one resource's collection, and of what could not be read. Does not: the reading itself.
+"""
+
+from __future__ import annotations
+
+import getpass
+import subprocess
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from custody_pipeline.extract.genesys import GenesysError
+from custody_pipeline.extract.landing import utc_now
+
+if TYPE_CHECKING:
+    from custody_pipeline.extract.genesys import Identity
+    from custody_pipeline.extract.landing import LandedFile, Place
+    from custody_pipeline.settings import Settings
+
+ReceiptState = Literal["complete", "partial", "not_configured", "failed"]
+
+
+@dataclass(frozen=True)
+class FetchFailure:
+    """One thing that could not be read: a row of `raw.fetch_failures`.
+
+    `message` is safe to show: it holds identifiers and codes, no secret and no tag.
+    """
+
+    resource: str
+    subject_id: str
+    message: str
+    http_status: int | None = None
+    error_code: str | None = None
+    permanent: bool = True
+    attempts: int = 1
+    correlation_id: str | None = None
+    occurred_at: datetime = field(default_factory=utc_now)
+
+    @classmethod
+    def of(cls, resource: str, subject_id: str, error: GenesysError) -> FetchFailure:
+        """The row that says what `error` says."""
+        return cls(
+            resource,
+            subject_id,
+            str(error),
+            http_status=error.status,
+            error_code=error.code,
+            permanent=error.permanent,
+            attempts=error.attempts,
+            correlation_id=error.correlation_id,
+        )
+
+    def as_document(self) -> dict[str, Any]:
+        """The fields by the names of the raw table's columns."""
+        return {
+            "resource": self.resource,
+            "subject_id": self.subject_id,
+            "http_status": self.http_status,
+            "error_code": self.error_code,
+            "permanent": self.permanent,
+            "attempts": self.attempts,
+            "correlation_id": self.correlation_id,
+            "message": self.message,
+            "occurred_at": self.occurred_at.isoformat(timespec="microseconds"),
+        }
+
+
+@dataclass(frozen=True)
+class Collectors:
+    """Who collected, and with what: the same for every receipt of a run."""
+
+    collector: str | None
+    organization_id: str | None
+    operator: str
+    tool_version: str
+    git_revision: str | None
+
+    @classmethod
+    def of(cls, settings: Settings, identity: Identity | None) -> Collectors:
+        """From the settings, the token's identity and the code at hand."""
+        return cls(
+            collector=str(identity) if identity else None,
+            organization_id=identity.organization_id if identity else None,
+            operator=settings.operator or _login_name(),
+            tool_version=version("custody-pipeline"),
+            git_revision=git_revision(),
+        )
+
+
+@dataclass
+class Landing:
+    """One load of one resource of one night: its files, and what the receipt will say.
+
+    Attributes:
+        resource: the raw table's name.
+        asked: how many things were asked for; None where only the source knows (a listing).
+        documents: how many were received, readable or not.
+        rows: filled by the load.
+        data_available_until: the analytics watermark (UTC), for `conversation_details`.
+        failure_files: the landing files of this load's `fetch_failures`.
+    """
+
+    resource: str
+    night: date
+    landing_id: str
+    who: Collectors
+    place: Place
+    state: ReceiptState = "complete"
+    files: list[LandedFile] = field(default_factory=list)
+    failure_files: list[LandedFile] = field(default_factory=list)
+    asked: int | None = None
+    documents: int = 0
+    rows: int | None = None
+    failures: list[FetchFailure] = field(default_factory=list)
+    requests: int = 0
+    retries: int = 0
+    started_at: datetime = field(default_factory=utc_now)
+    finished_at: datetime | None = None
+    data_available_until: datetime | None = None
+    detail: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where its files lie, without a trailing slash."""
+        return self.place.uri(f"{self.resource}/date={self.night.isoformat()}")
+
+    def as_receipt(self) -> dict[str, Any]:
+        """The receipt, by the names of the columns of `raw.extraction_receipts`."""
+        files = [*self.files, *self.failure_files]
+        return {
+            "resource": self.resource,
+            "receipt_state": self.state,
+            "asked": self.asked,
+            "documents": self.documents,
+            "rows": self.rows or 0,
+            "failures": len(self.failures),
+            "requests": self.requests,
+            "retries": self.retries,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "data_available_until": self.data_available_until,
+            "landing_files": [{"uri": file.uri, "sha256": file.sha256, "bytes": file.size} for file in files],
+            **vars(self.who),
+            "detail": self.detail,
+        }
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
+
+
+@cache
+def git_revision() -> str | None:
+    """The commit of the code at hand; None when it is not a git work tree."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

@@ -1,0 +1,121 @@
+"""What the night still has to read, asked of the warehouse: single reads, objects to hash, digests already taken.
+
+Belongs here: running `sql/worklists` and handing over its answers. Does not: the reading.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from custody_pipeline.extract.load import create_raw_tables
+from custody_pipeline.extract.media import KnownDigest, MediaObject, ObjectVersion
+from custody_pipeline.sql_models import SQL_DIR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import duckdb
+
+    from custody_pipeline.mapping import MappedTag
+    from custody_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Worklists:
+    """Conversation ids to read one by one, with the reasons: recording metadata, and the conversations themselves."""
+
+    recordings: dict[str, list[str]]
+    conversations: dict[str, list[str]]
+
+
+def read_worklists(
+    con: duckdb.DuckDBPyConnection, settings: Settings, night: date, tags: Iterable[MappedTag] = ()
+) -> Worklists:
+    """The night's single reads, from what is loaded so far.
+
+    Args:
+        con: the warehouse.
+        settings: `single_reads=all` reads everything; so does `manifest_source=recording_jobs`, for recordings: jobs
+            name no recording that they exported.
+        night: the UTC day.
+        tags: the mapping's columns; those that are required decide.
+    """
+    create_raw_tables(con)
+    everything = settings.single_reads == "all"
+    required = [
+        {"names": tag.names, "queues": tag.queues, "flows": tag.flows, "scripts": tag.scripts}
+        for tag in tags
+        if tag.required
+    ]
+    arguments = {"window_start": night, "window_end": night + timedelta(days=1)}
+    return Worklists(
+        recordings=_ids(
+            con,
+            "recordings_to_read",
+            {**arguments, "read_all": everything or settings.manifest_source == "recording_jobs"},
+        ),
+        conversations=_ids(
+            con,
+            "conversations_to_read",
+            {**arguments, "read_all": everything, "required_tags": orjson.dumps(required).decode()},
+        ),
+    )
+
+
+def _ids(con: duckdb.DuckDBPyConnection, name: str, arguments: dict[str, Any]) -> dict[str, list[str]]:
+    text = (SQL_DIR / "worklists" / f"{name}.sql").read_text()
+    header = re.compile(r"(?:--.*\n)+")
+    return dict(con.cursor().execute(header.sub("", text, count=1), arguments).fetchall())
+
+
+_CURRENT = """
+    SELECT landing_id FROM raw.extraction_receipts
+    WHERE partition_date = $night AND resource = $resource AND receipt_state IN ('complete', 'partial')
+    ORDER BY landing_id DESC LIMIT 1
+"""
+
+
+def media_objects(con: duckdb.DuckDBPyConnection, night: date) -> list[MediaObject]:
+    """Every version of every media object of the night's newest listing, delete markers apart."""
+    create_raw_tables(con, ("export_objects", "extraction_receipts"))
+    rows = (
+        con.cursor()
+        .execute(
+            f"""
+            SELECT bucket, object_key, version_id, etag, last_modified, object_bytes,
+                checksum_algorithm LIKE '%SHA256%' AND checksum_type = 'FULL_OBJECT'
+            FROM raw.export_objects
+            WHERE partition_date = $night AND landing_id = ({_CURRENT})
+                AND object_role = 'media' AND NOT is_delete_marker
+            ORDER BY bucket, object_key, last_modified, version_id
+            """,
+            {"night": night, "resource": "export_objects"},
+        )
+        .fetchall()
+    )
+    return [MediaObject(ObjectVersion(*row[:6]), bool(row[6])) for row in rows]
+
+
+def known_digests(con: duckdb.DuckDBPyConnection, night: date) -> dict[ObjectVersion, KnownDigest]:
+    """Digests that earlier loads of the night took, killed ones included: a digest is of bytes, whoever needed it."""
+    create_raw_tables(con, ("media_digests",))
+    rows = (
+        con.cursor()
+        .execute(
+            """
+            SELECT bucket, object_key, version_id, etag, last_modified, object_bytes, sha256, md5, method, hashed_at
+            FROM raw.media_digests
+            WHERE partition_date = $night AND sha256 IS NOT NULL
+            ORDER BY hashed_at DESC, landing_id DESC
+            """,
+            {"night": night},
+        )
+        .fetchall()
+    )
+    # The earliest comes last and stays.
+    return {ObjectVersion(*row[:6]): KnownDigest(*row[6:]) for row in rows}

@@ -1,0 +1,50 @@
+-- Conversations of the night as live capture saw them, one row for each different content.
+--
+-- grain: partition_date, landing_id, source_uri
+-- column partition_date: UTC day of conversation start that this row was collected for
+-- column landing_id: the load it came with; current when the newest receipt of its resource names it
+-- column source_uri: where it was read: API path, object, or capture document
+-- column fetched_at: when it was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold these bytes
+-- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document as received
+-- column conversation_id: the conversation
+-- column observed_at: when this content was first seen (UTC)
+-- column conversation_sha256: SHA-256 of the conversation's bytes as received
+-- column event_id: event that led to the reading
+-- column participants [pii]: participants with their attributes
+SELECT
+    $partition_date::DATE AS partition_date,
+    $landing_id::VARCHAR AS landing_id,
+    source_uri,
+    fetched_at,
+    sha256 AS document_sha256,
+    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
+    state AS document_state,
+    "bytes" AS document_bytes,
+    document.conversation_id AS conversation_id,
+    TRY_CAST(document.observed_at AS TIMESTAMP) AS observed_at,
+    document.conversation_sha256 AS conversation_sha256,
+    document."event".event_id AS event_id,
+    document.participants AS participants
+FROM read_json(
+    $files,
+    format = 'newline_delimited',
+    compression = 'gzip',
+    filename = true,
+    maximum_object_size = 33554432,
+    columns = {
+        k: 'STRUCT("key" VARCHAR)',
+        "row": 'BIGINT',
+        source_uri: 'VARCHAR',
+        fetched_at: 'TIMESTAMP',
+        sha256: 'VARCHAR',
+        "bytes": 'BIGINT',
+        state: 'VARCHAR',
+        document: 'STRUCT(
+            conversation_id VARCHAR, observed_at VARCHAR, conversation_sha256 VARCHAR, "event" STRUCT(event_id VARCHAR),
+            participants STRUCT(participant_id VARCHAR, purpose VARCHAR, attributes MAP(VARCHAR, VARCHAR))[]
+        )'
+    }
+)

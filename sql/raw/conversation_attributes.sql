@@ -1,0 +1,74 @@
+-- Typed custom attributes, as GET /api/v2/conversations/{id}/customattributes lists them: one row per attribute,
+-- or one row with attribute_key null where there is none. They belong to the conversation, not to a participant.
+--
+-- grain: partition_date, landing_id, key_conversation_id, attribute_record_id, attribute_key
+-- column partition_date: UTC day of conversation start that this row was collected for
+-- column landing_id: the load it came with; current when the newest receipt of its resource names it
+-- column source_uri: where it was read: API path, object, or capture document
+-- column fetched_at: when it was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold these bytes
+-- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document as received
+-- column key_conversation_id: conversation that was asked for
+-- column conversation_id: conversationId of the record
+-- column participant_id: always null: the platform keeps them for the conversation
+-- column attribute_record_id: id of the record; a conversation has one for each schema
+-- column attribute_key: name of the attribute
+-- column attribute_value [pii]: its value as text; JSON text for lists and objects
+-- column attribute_type: JSON type of the value
+-- column attribute_version: version of the record
+-- column created_at: dateCreated of the record (UTC)
+-- column modified_at: when the attribute was set, else dateModified of the record (UTC)
+SELECT
+    $partition_date::DATE AS partition_date,
+    $landing_id::VARCHAR AS landing_id,
+    source_uri,
+    fetched_at,
+    sha256 AS document_sha256,
+    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
+    state AS document_state,
+    "bytes" AS document_bytes,
+    k.conversation_id AS key_conversation_id,
+    record.conversationId AS conversation_id,
+    NULL::VARCHAR AS participant_id,
+    record.id AS attribute_record_id,
+    attribute."key" AS attribute_key,
+    attribute."value" ->> '$' AS attribute_value,
+    json_type(attribute."value") AS attribute_type,
+    record."version" AS attribute_version,
+    TRY_CAST(record.dateCreated AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS created_at,
+    coalesce(
+        TRY_CAST(record.customAttributesTimestamps[attribute."key"] AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
+        TRY_CAST(record.dateModified AS TIMESTAMPTZ) AT TIME ZONE 'UTC'
+    ) AS modified_at
+FROM read_json(
+    $files,
+    format = 'newline_delimited',
+    compression = 'gzip',
+    filename = true,
+    maximum_object_size = 33554432,
+    columns = {
+        k: 'STRUCT(conversation_id VARCHAR)',
+        "row": 'BIGINT',
+        source_uri: 'VARCHAR',
+        fetched_at: 'TIMESTAMP',
+        sha256: 'VARCHAR',
+        "bytes": 'BIGINT',
+        state: 'VARCHAR',
+        document: 'STRUCT(
+            results STRUCT(
+                id VARCHAR, conversationId VARCHAR, "version" VARCHAR, dateCreated VARCHAR, dateModified VARCHAR,
+                customAttributes MAP(VARCHAR, JSON), customAttributesTimestamps MAP(VARCHAR, VARCHAR)
+            )[]
+        )'
+    }
+),
+    LATERAL (
+        SELECT unnest(CASE WHEN len(document.results) > 0 THEN document.results ELSE [NULL] END) AS record
+    ),
+    LATERAL (
+        SELECT unnest(
+            CASE WHEN cardinality(record.customAttributes) > 0 THEN map_entries(record.customAttributes) ELSE [NULL] END
+        ) AS attribute
+    )

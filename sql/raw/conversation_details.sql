@@ -1,0 +1,116 @@
+-- Conversations of the night from the bulk analytics job, with attributes as Analytics keeps them: keys and values
+-- cut at 1,024 characters, nothing that was set after the end.
+--
+-- grain: partition_date, landing_id, conversation_id, document_sha256
+-- column partition_date: UTC day of conversation start that this row was collected for
+-- column landing_id: the load it came with; current when the newest receipt of its resource names it
+-- column source_uri: where it was read: API path, object, or capture document
+-- column fetched_at: when it was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold these bytes
+-- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document as received
+-- column page_sha256: SHA-256 of the result page that held the document
+-- column job_id: id of the analytics job
+-- column conversation_id: the conversation
+-- column conversation_start: conversationStart (UTC)
+-- column conversation_end: conversationEnd (UTC); null while it goes on
+-- column division_ids: divisions of the conversation
+-- column originating_direction: inbound or outbound
+-- column participants [pii]: participants in the document's order, with attributes, sessions, segments and flows; segment times UTC
+SELECT
+    $partition_date::DATE AS partition_date,
+    $landing_id::VARCHAR AS landing_id,
+    source_uri,
+    fetched_at,
+    sha256 AS document_sha256,
+    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
+    state AS document_state,
+    "bytes" AS document_bytes,
+    k.page_sha256 AS page_sha256,
+    k.job_id AS job_id,
+    coalesce(document.conversationId, k.conversation_id) AS conversation_id,
+    TRY_CAST(document.conversationStart AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS conversation_start,
+    TRY_CAST(document.conversationEnd AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS conversation_end,
+    document.divisionIds AS division_ids,
+    document.originatingDirection AS originating_direction,
+    list_transform(
+        document.participants,
+        lambda p: struct_pack(
+            participant_id := p.participantId,
+            purpose := p.purpose,
+            user_id := p.userId,
+            participant_name := p.participantName,
+            attributes := p.attributes,
+            sessions := list_transform(
+                p.sessions,
+                lambda s: struct_pack(
+                    session_id := s.sessionId,
+                    peer_id := s.peerId,
+                    media_type := s.mediaType,
+                    direction := s.direction,
+                    ani := s.ani,
+                    dnis := s.dnis,
+                    script_id := s.scriptId,
+                    edge_id := s.edgeId,
+                    recording := s.recording,
+                    segments := list_transform(
+                        s.segments,
+                        lambda g: struct_pack(
+                            segment_start := TRY_CAST(g.segmentStart AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
+                            segment_end := TRY_CAST(g.segmentEnd AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
+                            segment_type := g.segmentType,
+                            queue_id := g.queueId,
+                            wrap_up_code := g.wrapUpCode,
+                            disconnect_type := g.disconnectType
+                        )
+                    ),
+                    flow := CASE
+                        WHEN s.flow IS NOT NULL
+                            THEN struct_pack(
+                                flow_id := s.flow.flowId,
+                                flow_name := s.flow.flowName,
+                                flow_type := s.flow.flowType,
+                                flow_version := s.flow.flowVersion,
+                                exit_reason := s.flow.exitReason
+                            )
+                    END
+                )
+            )
+        )
+    ) AS participants
+FROM read_json(
+    $files,
+    format = 'newline_delimited',
+    compression = 'gzip',
+    filename = true,
+    maximum_object_size = 33554432,
+    columns = {
+        k: 'STRUCT(page_sha256 VARCHAR, job_id VARCHAR, conversation_id VARCHAR)',
+        "row": 'BIGINT',
+        source_uri: 'VARCHAR',
+        fetched_at: 'TIMESTAMP',
+        sha256: 'VARCHAR',
+        "bytes": 'BIGINT',
+        state: 'VARCHAR',
+        document: 'STRUCT(
+            conversationId VARCHAR, conversationStart VARCHAR, conversationEnd VARCHAR, divisionIds VARCHAR[],
+            originatingDirection VARCHAR,
+            participants STRUCT(
+                participantId VARCHAR, purpose VARCHAR, userId VARCHAR, participantName VARCHAR,
+                attributes MAP(VARCHAR, VARCHAR),
+                sessions STRUCT(
+                    sessionId VARCHAR, peerId VARCHAR, mediaType VARCHAR, direction VARCHAR, ani VARCHAR, dnis VARCHAR,
+                    scriptId VARCHAR, edgeId VARCHAR, recording BOOLEAN,
+                    segments STRUCT(
+                        segmentStart VARCHAR, segmentEnd VARCHAR, segmentType VARCHAR, queueId VARCHAR,
+                        wrapUpCode VARCHAR, disconnectType VARCHAR
+                    )[],
+                    flow STRUCT(
+                        flowId VARCHAR, flowName VARCHAR, flowType VARCHAR, flowVersion VARCHAR, exitReason VARCHAR
+                    )
+                )[]
+            )[]
+        )'
+    }
+)

@@ -1,0 +1,75 @@
+-- Conversations read one by one, as GET /api/v2/conversations/{id} describes them: attributes whole, and those set
+-- after the end.
+--
+-- grain: partition_date, landing_id, key_conversation_id
+-- column partition_date: UTC day of conversation start that this row was collected for
+-- column landing_id: the load it came with; current when the newest receipt of its resource names it
+-- column source_uri: where it was read: API path, object, or capture document
+-- column fetched_at: when it was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold these bytes
+-- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document as received
+-- column key_conversation_id: conversation that was asked for
+-- column conversation_id: id in the document
+-- column start_time: startTime (UTC)
+-- column end_time: endTime (UTC); null while it goes on
+-- column division_ids: divisions of the conversation
+-- column recording_state: recordingState
+-- column participants [pii]: participants in the document's order, with their attributes
+SELECT
+    $partition_date::DATE AS partition_date,
+    $landing_id::VARCHAR AS landing_id,
+    source_uri,
+    fetched_at,
+    sha256 AS document_sha256,
+    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
+    state AS document_state,
+    "bytes" AS document_bytes,
+    k.conversation_id AS key_conversation_id,
+    document.id AS conversation_id,
+    TRY_CAST(document.startTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS start_time,
+    TRY_CAST(document.endTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS end_time,
+    list_transform(document.divisions, lambda d: d.division.id) AS division_ids,
+    document.recordingState AS recording_state,
+    list_transform(
+        document.participants,
+        lambda p: struct_pack(
+            participant_id := p.id,
+            purpose := p.purpose,
+            user_id := p.userId,
+            queue_id := p.queueId,
+            queue_name := p.queueName,
+            start_time := p.startTime,
+            end_time := p.endTime,
+            script_id := p.calls[1].scriptId,
+            ani := p.ani,
+            dnis := p.dnis,
+            attributes := p.attributes
+        )
+    ) AS participants
+FROM read_json(
+    $files,
+    format = 'newline_delimited',
+    compression = 'gzip',
+    filename = true,
+    maximum_object_size = 33554432,
+    columns = {
+        k: 'STRUCT(conversation_id VARCHAR)',
+        "row": 'BIGINT',
+        source_uri: 'VARCHAR',
+        fetched_at: 'TIMESTAMP',
+        sha256: 'VARCHAR',
+        "bytes": 'BIGINT',
+        state: 'VARCHAR',
+        document: 'STRUCT(
+            id VARCHAR, startTime VARCHAR, endTime VARCHAR, recordingState VARCHAR,
+            divisions STRUCT(division STRUCT(id VARCHAR))[],
+            participants STRUCT(
+                id VARCHAR, purpose VARCHAR, userId VARCHAR, queueId VARCHAR, queueName VARCHAR, startTime VARCHAR,
+                endTime VARCHAR, ani VARCHAR, dnis VARCHAR, calls STRUCT(scriptId VARCHAR)[],
+                attributes MAP(VARCHAR, VARCHAR)
+            )[]
+        )'
+    }
+)

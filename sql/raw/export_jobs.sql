@@ -1,0 +1,90 @@
+-- Recording bulk jobs whose interval touches the night, as GET /api/v2/recording/jobs/{id} describes them.
+--
+-- grain: partition_date, landing_id, job_id
+-- column partition_date: UTC day of conversation start that this row was collected for
+-- column landing_id: the load it came with; current when the newest receipt of its resource names it
+-- column source_uri: where it was read: API path, object, or capture document
+-- column fetched_at: when it was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold these bytes
+-- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document as received
+-- column job_id: id of the bulk job
+-- column job_state: PENDING, READY, PROCESSING, FULFILLED, FAILED, CANCELLED
+-- column action: EXPORT, ARCHIVE or DELETE
+-- column integration_id: AWS S3 bulk-actions integration of an export
+-- column interval_start: begin of the conversations' interval (UTC)
+-- column interval_end: its end, exclusive (UTC)
+-- column include_sensitive: whether recordings with sensitive data were asked for; the platform's default is false
+-- column include_screen: whether screen recordings were asked for
+-- column include_policy_based: whether recordings kept by policies were asked for
+-- column requested_at: when the job was created (UTC)
+-- column total_conversations: conversations that the job selected
+-- column total_recordings: recordings that it selected
+-- column total_skipped: recordings that it left out
+-- column total_failed: recordings that it could not export
+-- column total_processed: recordings that it handled
+-- column percent_progress: progress in percent
+-- column error_message: the job's own words on its failure
+SELECT
+    $partition_date::DATE AS partition_date,
+    $landing_id::VARCHAR AS landing_id,
+    source_uri,
+    fetched_at,
+    sha256 AS document_sha256,
+    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
+    state AS document_state,
+    "bytes" AS document_bytes,
+    coalesce(document.id, k.job_id) AS job_id,
+    document.state AS job_state,
+    document.recordingJobsQuery."action" AS "action",
+    document.recordingJobsQuery.integrationId AS integration_id,
+    TRY_CAST(split_part(
+        coalesce(
+            document.recordingJobsQuery.agedConversationInterval,
+            document.recordingJobsQuery.conversationQuery."interval"
+        ), '/', 1
+    ) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS interval_start,
+    TRY_CAST(split_part(
+        coalesce(
+            document.recordingJobsQuery.agedConversationInterval,
+            document.recordingJobsQuery.conversationQuery."interval"
+        ), '/', 2
+    ) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS interval_end,
+    document.recordingJobsQuery.includeRecordingsWithSensitiveData AS include_sensitive,
+    document.recordingJobsQuery.includeScreenRecordings AS include_screen,
+    document.recordingJobsQuery.includePolicyBasedRecordings AS include_policy_based,
+    TRY_CAST(document.dateCreated AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS requested_at,
+    document.totalConversations AS total_conversations,
+    document.totalRecordings AS total_recordings,
+    document.totalSkippedRecordings AS total_skipped,
+    document.totalFailedRecordings AS total_failed,
+    document.totalProcessedRecordings AS total_processed,
+    document.percentProgress AS percent_progress,
+    document.errorMessage AS error_message
+FROM read_json(
+    $files,
+    format = 'newline_delimited',
+    compression = 'gzip',
+    filename = true,
+    maximum_object_size = 33554432,
+    columns = {
+        k: 'STRUCT(job_id VARCHAR)',
+        "row": 'BIGINT',
+        source_uri: 'VARCHAR',
+        fetched_at: 'TIMESTAMP',
+        sha256: 'VARCHAR',
+        "bytes": 'BIGINT',
+        state: 'VARCHAR',
+        document: 'STRUCT(
+            id VARCHAR, state VARCHAR, dateCreated VARCHAR, errorMessage VARCHAR,
+            totalConversations BIGINT, totalRecordings BIGINT, totalSkippedRecordings BIGINT,
+            totalFailedRecordings BIGINT, totalProcessedRecordings BIGINT, percentProgress BIGINT,
+            recordingJobsQuery STRUCT(
+                "action" VARCHAR, integrationId VARCHAR, agedConversationInterval VARCHAR,
+                includeRecordingsWithSensitiveData BOOLEAN, includeScreenRecordings BOOLEAN,
+                includePolicyBasedRecordings BOOLEAN, conversationQuery STRUCT("interval" VARCHAR)
+            )
+        )'
+    }
+)

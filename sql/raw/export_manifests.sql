@@ -1,0 +1,59 @@
+-- Recordings that a gateway's recordingexports/{exportId}?includeMetadata=true lists: one row each, or one row
+-- with nulls where it lists none.
+--
+-- grain: partition_date, landing_id, export_id, conversation_id, recording_id
+-- column partition_date: UTC day of conversation start that this row was collected for
+-- column landing_id: the load it came with; current when the newest receipt of its resource names it
+-- column source_uri: where it was read: API path, object, or capture document
+-- column fetched_at: when it was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold these bytes
+-- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document as received
+-- column export_id: id of the export, from the settings
+-- column conversation_id: conversation of the recording
+-- column recording_id: recording that was exported
+-- column has_tags_field: whether the entry has custom_data or customData, whatever is in it
+-- column tags [pii]: that field, if it is an object; null when absent or null
+-- column media_uri: where the gateway says the media is
+SELECT
+    $partition_date::DATE AS partition_date,
+    $landing_id::VARCHAR AS landing_id,
+    source_uri,
+    fetched_at,
+    sha256 AS document_sha256,
+    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
+    state AS document_state,
+    "bytes" AS document_bytes,
+    k.export_id AS export_id,
+    coalesce(item ->> '$.conversationId', item ->> '$.conversation.id') AS conversation_id,
+    coalesce(item ->> '$.recordingId', item ->> '$.recording.id', item ->> '$.id') AS recording_id,
+    json_exists(item, '$.custom_data') OR json_exists(item, '$.customData') AS has_tags_field,
+    TRY_CAST(coalesce(item -> '$.custom_data', item -> '$.customData') AS MAP(VARCHAR, VARCHAR)) AS tags,
+    coalesce(item ->> '$.mediaUri', item ->> '$.media_uri') AS media_uri
+FROM read_json(
+    $files,
+    format = 'newline_delimited',
+    compression = 'gzip',
+    filename = true,
+    maximum_object_size = 33554432,
+    columns = {
+        k: 'STRUCT(export_id VARCHAR)',
+        "row": 'BIGINT',
+        source_uri: 'VARCHAR',
+        fetched_at: 'TIMESTAMP',
+        sha256: 'VARCHAR',
+        "bytes": 'BIGINT',
+        state: 'VARCHAR',
+        document: 'JSON'
+    }
+),
+    LATERAL (
+        SELECT unnest(CASE WHEN len(items) > 0 THEN items ELSE [NULL::JSON] END) AS item
+        FROM (SELECT CASE
+            WHEN json_type(document, '$.entities') = 'ARRAY' THEN json_extract(document, '$.entities[*]')
+            WHEN json_type(document, '$.recordings') = 'ARRAY' THEN json_extract(document, '$.recordings[*]')
+            WHEN json_type(document) = 'ARRAY' THEN json_extract(document, '$[*]')
+            ELSE [document]
+        END AS items)
+    )

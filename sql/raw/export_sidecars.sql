@@ -1,0 +1,93 @@
+-- The companion document beside each exported recording, in any of its variants, the current version.
+--
+-- grain: partition_date, landing_id, bucket, object_key
+-- column partition_date: UTC day of conversation start that this row was collected for
+-- column landing_id: the load it came with; current when the newest receipt of its resource names it
+-- column source_uri: where it was read: API path, object, or capture document
+-- column fetched_at: when it was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold these bytes
+-- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document as received
+-- column bucket: the export bucket
+-- column object_key: key within the bucket
+-- column version_id: the version that was read; null where versions could not be listed
+-- column key_conversation_id: conversation of the folder
+-- column key_recording_id: recording of the file's name
+-- column conversation_id: conversationId in the document
+-- column recording_id: recordingId in the document
+-- column media_type: mediaType: Call, Chat, Email, Message, Callback, Screen
+-- column media_subtype: mediaSubtype
+-- column provider: provider
+-- column user_ids: userIds
+-- column start_time: startTime as written
+-- column end_time: endTime as written
+-- column duration_ms: durationMs
+-- column initial_direction: initialDirection
+-- column has_tags_field: whether the document has custom_data, customData or attributes, whatever is in it
+-- column tags [pii]: that field, if it is an object; null when absent or null
+-- column participants [pii]: participants with attributes, where the companion is a conversation's detail document
+SELECT
+    $partition_date::DATE AS partition_date,
+    $landing_id::VARCHAR AS landing_id,
+    source_uri,
+    fetched_at,
+    sha256 AS document_sha256,
+    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
+    CASE WHEN state = 'ok' AND json_type(document) <> 'OBJECT' THEN 'wrong_shape' ELSE state END AS document_state,
+    "bytes" AS document_bytes,
+    k.bucket AS bucket,
+    k.object_key AS object_key,
+    k.version_id AS version_id,
+    k.conversation_id AS key_conversation_id,
+    k.recording_id AS key_recording_id,
+    d.conversationId AS conversation_id,
+    d.recordingId AS recording_id,
+    d.mediaType AS media_type,
+    d.mediaSubtype AS media_subtype,
+    d.provider AS provider,
+    d.userIds AS user_ids,
+    d.startTime AS start_time,
+    d.endTime AS end_time,
+    d.durationMs AS duration_ms,
+    d.initialDirection AS initial_direction,
+    json_exists(document, '$.custom_data')
+    OR json_exists(document, '$.customData')
+    OR json_exists(document, '$.attributes') AS has_tags_field,
+    TRY_CAST(coalesce(d.custom_data, d.customData, d.attributes) AS MAP(VARCHAR, VARCHAR)) AS tags,
+    CASE
+        WHEN json_type(d.participants) = 'ARRAY'
+            THEN list_transform(
+                CAST(d.participants AS STRUCT(
+                    id VARCHAR, participantId VARCHAR, purpose VARCHAR, attributes MAP(VARCHAR, VARCHAR)
+                )[]),
+                lambda p: struct_pack(
+                    participant_id := coalesce(p.participantId, p.id), purpose := p.purpose, attributes := p.attributes
+                )
+            )
+    END AS participants
+FROM read_json(
+    $files,
+    format = 'newline_delimited',
+    compression = 'gzip',
+    filename = true,
+    maximum_object_size = 33554432,
+    columns = {
+        k: 'STRUCT(bucket VARCHAR, object_key VARCHAR, version_id VARCHAR, conversation_id VARCHAR, recording_id VARCHAR)',
+        "row": 'BIGINT',
+        source_uri: 'VARCHAR',
+        fetched_at: 'TIMESTAMP',
+        sha256: 'VARCHAR',
+        "bytes": 'BIGINT',
+        state: 'VARCHAR',
+        document: 'JSON'
+    }
+),
+    LATERAL (
+        SELECT json_transform(document, '{
+            "conversationId": "VARCHAR", "recordingId": "VARCHAR", "mediaType": "VARCHAR", "mediaSubtype": "VARCHAR",
+            "provider": "VARCHAR", "userIds": ["VARCHAR"], "startTime": "VARCHAR", "endTime": "VARCHAR",
+            "durationMs": "BIGINT", "initialDirection": "VARCHAR", "custom_data": "JSON", "customData": "JSON",
+            "attributes": "JSON", "participants": "JSON"
+        }') AS d
+    )

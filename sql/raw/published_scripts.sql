@@ -1,0 +1,45 @@
+-- Scripts as they were published on the day of collection, from GET /api/v2/scripts/published.
+--
+-- grain: partition_date, landing_id, script_id
+-- column partition_date: UTC day of conversation start that this row was collected for
+-- column landing_id: the load it came with; current when the newest receipt of its resource names it
+-- column source_uri: where it was read: API path, object, or capture document
+-- column fetched_at: when it was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold these bytes
+-- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document as received
+-- column script_id: the script
+-- column script_name: its name
+-- column version_id: version that was published
+-- column published_date: since when (UTC)
+SELECT
+    $partition_date::DATE AS partition_date,
+    $landing_id::VARCHAR AS landing_id,
+    source_uri,
+    fetched_at,
+    sha256 AS document_sha256,
+    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
+    state AS document_state,
+    "bytes" AS document_bytes,
+    coalesce(document.id, k.id) AS script_id,
+    document."name" AS script_name,
+    document.versionId AS version_id,
+    TRY_CAST(document.publishedDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS published_date
+FROM read_json(
+    $files,
+    format = 'newline_delimited',
+    compression = 'gzip',
+    filename = true,
+    maximum_object_size = 33554432,
+    columns = {
+        k: 'STRUCT(id VARCHAR)',
+        "row": 'BIGINT',
+        source_uri: 'VARCHAR',
+        fetched_at: 'TIMESTAMP',
+        sha256: 'VARCHAR',
+        "bytes": 'BIGINT',
+        state: 'VARCHAR',
+        document: 'STRUCT(id VARCHAR, "name" VARCHAR, versionId VARCHAR, publishedDate VARCHAR)'
+    }
+)

@@ -1,0 +1,142 @@
+-- Conversations whose recording metadata the night has to read one by one, because the bucket and the details do not
+-- already agree on how many recordings there are, or something about an object or its companion is odd.
+--
+-- With `$read_all`, every conversation that any source names.
+--
+-- grain: conversation_id
+-- column conversation_id: conversation to ask for
+-- column reasons: why, for people: not_in_details, count_differs, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, all
+WITH current AS (
+    SELECT partition_date, landing_id
+    FROM raw.extraction_receipts
+    WHERE receipt_state IN ('complete', 'partial') AND partition_date >= $window_start AND partition_date < $window_end
+    QUALIFY row_number() OVER (PARTITION BY partition_date, resource ORDER BY landing_id DESC) = 1
+),
+
+versions AS (
+    SELECT o.*, o.is_latest AND NOT o.is_delete_marker AND o.object_bytes > 0 AS is_live
+    FROM raw.export_objects AS o
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE o.object_role = 'media' AND o.conversation_id IS NOT NULL
+),
+
+sidecars AS (
+    SELECT
+        bucket,
+        key_conversation_id AS conversation_id,
+        key_recording_id AS recording_id,
+        bool_and(
+            document_state = 'ok'
+            AND lower(conversation_id) IS NOT DISTINCT FROM lower(key_conversation_id)
+            AND lower(recording_id) IS NOT DISTINCT FROM lower(key_recording_id)
+            AND starts IS NOT NULL
+            AND ends IS NOT NULL
+            AND starts <= ends
+            AND ends <= fetched_at
+        ) AS is_plain,
+        min(starts) AS starts
+    FROM (
+        SELECT
+            s.*,
+            -- Without a zone a time says nothing: it stays null, and the companion is odd.
+            CASE WHEN regexp_matches(start_time, '(Z|[+-]\d\d:?\d\d)$')
+                THEN TRY_CAST(start_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS starts,
+            CASE WHEN regexp_matches(end_time, '(Z|[+-]\d\d:?\d\d)$')
+                THEN TRY_CAST(end_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS ends
+        FROM raw.export_sidecars AS s
+        SEMI JOIN current USING (partition_date, landing_id)
+    )
+    GROUP BY bucket, key_conversation_id, key_recording_id
+),
+
+recordings AS (
+    SELECT
+        v.conversation_id,
+        v.recording_id,
+        bool_or(v.is_live) AS is_live,
+        bool_or(v.object_bytes = 0) AS has_empty,
+        count(*) > 1 AS is_several,
+        bool_or(s.recording_id IS NULL) AS lacks_sidecar,
+        bool_or(
+            s.recording_id IS NOT NULL
+            AND (NOT s.is_plain OR date_trunc('hour', s.starts) <> v.path_date + to_hours(v.path_hour::BIGINT))
+        ) AS has_odd_sidecar
+    FROM versions AS v
+    LEFT JOIN sidecars AS s
+        ON s.bucket = v.bucket AND s.conversation_id = v.conversation_id AND s.recording_id = v.recording_id
+    GROUP BY v.conversation_id, v.recording_id
+),
+
+exported AS (
+    SELECT
+        conversation_id,
+        count(*) FILTER (is_live) AS live,
+        bool_or(has_empty) AS has_empty,
+        bool_or(is_several) AS is_several,
+        bool_or(lacks_sidecar) AS lacks_sidecar,
+        bool_or(has_odd_sidecar) AS has_odd_sidecar
+    FROM recordings
+    GROUP BY conversation_id
+),
+
+details AS (
+    SELECT
+        conversation_id,
+        max(len(list_filter(flatten(list_transform(participants, lambda p: p.sessions)), lambda s: s.recording)))
+            AS recorded
+    FROM raw.conversation_details
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id IS NOT NULL
+    GROUP BY conversation_id
+),
+
+failed AS (
+    SELECT DISTINCT conversation_id
+    FROM raw.export_failures
+    SEMI JOIN current USING (partition_date, landing_id)
+    -- Failures of a job are those of its whole interval: only the night's conversations are asked for.
+    WHERE conversation_id IN (SELECT conversation_id FROM details)
+        OR conversation_id IN (SELECT conversation_id FROM exported)
+),
+
+manifests AS (
+    SELECT DISTINCT conversation_id
+    FROM raw.export_manifests
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id IS NOT NULL
+),
+
+known AS (
+    SELECT conversation_id FROM exported
+    UNION
+    SELECT conversation_id FROM details
+    UNION
+    SELECT conversation_id FROM manifests
+),
+
+judged AS (
+    SELECT
+        k.conversation_id,
+        list_filter(
+            [
+                CASE WHEN d.conversation_id IS NULL THEN 'not_in_details' END,
+                CASE WHEN d.conversation_id IS NOT NULL AND coalesce(e.live, 0) <> coalesce(d.recorded, 0) THEN 'count_differs' END,
+                CASE WHEN e.lacks_sidecar THEN 'no_sidecar' END,
+                CASE WHEN e.has_odd_sidecar THEN 'odd_sidecar' END,
+                CASE WHEN e.has_empty THEN 'empty_object' END,
+                CASE WHEN e.is_several THEN 'several_objects' END,
+                CASE WHEN f.conversation_id IS NOT NULL THEN 'failed_export' END,
+                CASE WHEN $read_all THEN 'all' END
+            ],
+            lambda reason: reason IS NOT NULL
+        ) AS reasons
+    FROM known AS k
+    LEFT JOIN exported AS e USING (conversation_id)
+    LEFT JOIN details AS d USING (conversation_id)
+    LEFT JOIN failed AS f USING (conversation_id)
+)
+
+SELECT conversation_id, reasons
+FROM judged
+WHERE len(reasons) > 0
+ORDER BY conversation_id
