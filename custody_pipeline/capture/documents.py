@@ -13,7 +13,7 @@ conversation's start (of the event, where the conversation could not be read) an
 | `claims/date=D/conversation_id=C/{n}-{content}.json` | capture | before it: who writes which; not for readers |
 
 `observed_at` in a key is `20261103T023000.123456Z`. In documents, every time is UTC text without a zone,
-`2026-11-03T02:30:00.123456`, or null. Each document is one line of JSON without a line end; what was received comes last, under
+`2026-11-03T02:30:00.123456`, or null. Each document is one line of JSON, no line end; what was received is last, under
 `conversation` or `body`, spliced in verbatim (or as `conversation_base64`, `body_base64`, where the bytes are no JSON
 or hold a newline), so that anyone can cut the exact bytes out and hash them.
 
@@ -169,6 +169,11 @@ def captures_of(store: DocumentStore, day: date, conversation_id: str | None = N
 def events_of(store: DocumentStore, day: date) -> Iterator[str]:
     """Keys of a day's event documents."""
     return store.keys(f"events/date={day:%Y-%m-%d}/")
+
+
+def link_key(day: date, conversation_id: str, recording_id: str) -> str:
+    """The key of a recording's link document."""
+    return f"links/date={day:%Y-%m-%d}/conversation_id={conversation_id}/{recording_id}.json"
 
 
 def _folder(moment: datetime, conversation_id: str) -> str:

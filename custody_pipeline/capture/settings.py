@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from custody_pipeline.settings import S3Url, Settings, SettingsError
+from custody_pipeline.settings import S3Url, Settings, SettingsError, missing_setting
 
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 MIN_SECRET_CHARACTERS = 16
@@ -74,6 +74,16 @@ class CaptureSettings(BaseSettings):
                 'export CUSTODY_WEBHOOK_SECRETS="k1:$(openssl rand -hex 32)"'
             )
         return _parse_secrets(self.webhook_secrets.get_secret_value())
+
+    def require_sidecar_url(self) -> str:
+        """The evidence place of sidecars.
+
+        Raises:
+            SettingsError: it is not set.
+        """
+        if self.sidecar_url is None:
+            raise missing_setting("CUSTODY_SIDECAR_URL", "s3://acme-custody/sidecars")
+        return self.sidecar_url
 
     def spool_path(self, settings: Settings) -> Path:
         """The spool's SQLite file."""

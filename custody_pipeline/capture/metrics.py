@@ -1,0 +1,94 @@
+"""How live capture is doing: captures per hour, and how long after its event each was made.
+
+Belongs here: numbers and their plot. Does not: Dagster (which shows them), the queue's own counts
+(`EventQueue.metrics`).
+"""
+
+from __future__ import annotations
+
+import io
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import orjson
+
+from custody_pipeline.capture.documents import captures_of
+from custody_pipeline.capture.messages import QueueMetrics
+from custody_pipeline.capture.store import DocumentStore
+
+
+@dataclass(frozen=True)
+class CapturePoint:
+    """One capture: when it was made (UTC), and seconds since its event (None if the event had no time)."""
+
+    observed_at: datetime
+    lag_seconds: float | None
+
+
+def capture_points(store: DocumentStore, day: date) -> list[CapturePoint]:
+    """The captures of conversations that began on `day` (UTC), in order of time."""
+    points = []
+    for key in captures_of(store, day):
+        document = orjson.loads(store.read(key) or b"{}")
+        observed_at = datetime.fromisoformat(document["observed_at"])
+        happened = document["event"]["event_time"]
+        lag = None if happened is None else (observed_at - datetime.fromisoformat(happened)).total_seconds()
+        points.append(CapturePoint(observed_at, lag))
+    return sorted(points, key=lambda point: point.observed_at)
+
+
+def per_hour(points: Iterable[CapturePoint]) -> dict[datetime, int]:
+    """How many captures were made in each hour (UTC) that has any."""
+    hours = Counter(point.observed_at.replace(minute=0, second=0, microsecond=0) for point in points)
+    return dict(sorted(hours.items()))
+
+
+def summary(queue: QueueMetrics, points: Sequence[CapturePoint], now: datetime) -> dict[str, float | int | None]:
+    """One flat row of numbers: queue depth, leases, dead letters, age of the oldest event, captures, lag.
+
+    Args:
+        queue: of this moment.
+        points: the captures to summarise.
+        now: UTC, with zone.
+
+    Returns:
+        Seconds for `oldest_seconds`, `lag_median_seconds` and `lag_max_seconds`; None where there is nothing to tell.
+    """
+    lags = [point.lag_seconds for point in points if point.lag_seconds is not None]
+    return {
+        "queue_depth": queue.depth,
+        "queue_leased": queue.leased,
+        "dead_letters": queue.dead,
+        "oldest_seconds": (now - queue.oldest).total_seconds() if queue.oldest else None,
+        "captures": len(points),
+        "lag_median_seconds": statistics.median(lags) if lags else None,
+        "lag_max_seconds": max(lags) if lags else None,
+    }
+
+
+def plot(points: Sequence[CapturePoint]) -> bytes:
+    """A PNG: captures per hour as bars, and the lag of each capture as dots on a logarithmic axis."""
+    # Imported here: half a second that only a plot should cost.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    bars, dots = figure.subplots(2, 1, sharex=True)
+    hours = per_hour(points)
+    bars.bar(list(hours), list(hours.values()), width=1 / 24, align="edge", color="#4c78a8")
+    bars.set_ylabel("captures per hour")
+    known = [point for point in points if point.lag_seconds is not None]
+    dots.scatter(
+        [point.observed_at for point in known],
+        [max(point.lag_seconds or 0, 0.001) for point in known],
+        s=6,
+        c="#e45756",
+    )
+    dots.set_yscale("log")
+    dots.set_ylabel("seconds after the event")
+    dots.set_xlabel("UTC")
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    return image.getvalue()

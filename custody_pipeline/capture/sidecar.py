@@ -1,0 +1,91 @@
+"""`{recordingId}.custody.json`: one small document that names the audio's hash and the metadata's hash together.
+
+Belongs here: its form, the pre-signed PUT and its use. Does not: finding audio (`links`).
+
+The PUT is pre-signed (Signature Version 4): the signature covers Content-Type, Content-Length, the body's SHA-256
+(`x-amz-checksum-sha256`) and `If-None-Match: *`, so the URL can write exactly these bytes, once, and for a short time.
+Whoever holds the URL needs no credentials; it is therefore kept out of logs, exceptions and representations.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import requests
+
+from custody_pipeline.objectstore import S3Location
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CONTENT_TYPE = "application/json"
+TIMEOUT_SECONDS = (5, 30)
+
+SidecarOutcome = Literal["written", "already_there"]
+
+
+class SidecarError(Exception):
+    """The sidecar was not written; says where and the status, never the URL. `status` is None without an answer."""
+
+    def __init__(self, where: S3Location, status: int | None) -> None:
+        reason = f"HTTP {status}" if status else "no answer"
+        super().__init__(f"sidecar {where} was not written: {reason}; check s3:PutObject and the clock, then try again")
+        self.status = status
+
+
+@dataclass(frozen=True)
+class PresignedPut:
+    """A permission to write `content_sha256` at `where`, once and soon. `headers` must be sent as they are."""
+
+    where: S3Location
+    content_sha256: str
+    url: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+
+
+def presign_put(s3: S3Client, where: S3Location, content: bytes, *, expires_seconds: int) -> PresignedPut:
+    """Pre-sign the PUT of `content` at `where`; needs no request."""
+    digest = hashlib.sha256(content)
+    checksum = base64.b64encode(digest.digest()).decode()
+    url = s3.generate_presigned_url(
+        "put_object",
+        Params={
+            "Bucket": where.bucket,
+            "Key": where.key,
+            "ContentType": CONTENT_TYPE,
+            "ContentLength": len(content),
+            "ChecksumSHA256": checksum,
+            "IfNoneMatch": "*",
+        },
+        ExpiresIn=expires_seconds,
+    )
+    headers = {
+        "Content-Type": CONTENT_TYPE,
+        "Content-Length": str(len(content)),
+        "x-amz-checksum-sha256": checksum,
+        "If-None-Match": "*",
+    }
+    return PresignedPut(where, digest.hexdigest(), url, headers)
+
+
+def put_presigned(permission: PresignedPut, content: bytes) -> SidecarOutcome:
+    """Use `permission`.
+
+    Raises:
+        SidecarError: refused (bytes, headers or time are not those that were signed), or no answer.
+    """
+    try:
+        answer = requests.put(
+            permission.url, data=content, headers=permission.headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
+        )
+    # The cause holds the URL.
+    except requests.RequestException:
+        raise SidecarError(permission.where, None) from None
+    if answer.status_code == 412:
+        return "already_there"
+    if answer.status_code != 200:
+        raise SidecarError(permission.where, answer.status_code)
+    return "written"
