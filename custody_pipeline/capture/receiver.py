@@ -48,6 +48,7 @@ HEADER_SECONDS = 10.0
 _DRAIN_BYTES = 1024 * 1024
 _DRAIN_SECONDS = 1.0
 _BATCH = 500
+_BACKLOG = 2048
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -172,6 +173,44 @@ def create_app(settings: CaptureSettings, queue: EventQueue, *, clock: Callable[
     return app
 
 
+def make_server(
+    settings: CaptureSettings,
+    queue: EventQueue,
+    *,
+    certificate: str | None = None,
+    private_key: str | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> uvicorn.Server:
+    """The receiver as a server that is not running yet.
+
+    Args:
+        settings: secrets and limits.
+        queue: where accepted events go; the caller closes it.
+        certificate: PEM file, to speak TLS without a proxy in front.
+        private_key: its key.
+        on_ready: called once connections are accepted.
+
+    Raises:
+        SettingsError: no webhook secret is set.
+    """
+    config = uvicorn.Config(
+        create_app(settings, queue),
+        http=_PatientOnlySoLong,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.webhook_max_waiting + 100,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=15,
+        h11_max_incomplete_event_size=16 * 1024,
+        ssl_certfile=certificate,
+        ssl_keyfile=private_key,
+    )
+    return _Server(config, on_ready)
+
+
 def serve(
     settings: CaptureSettings,
     queue: EventQueue,
@@ -197,27 +236,15 @@ def serve(
         SettingsError: no webhook secret is set.
         OSError: the address cannot be listened on.
     """
-    config = uvicorn.Config(
-        create_app(settings, queue),
-        http=_PatientOnlySoLong,
-        ws="none",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=settings.webhook_max_waiting + 100,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=15,
-        h11_max_incomplete_event_size=16 * 1024,
-        ssl_certfile=certificate,
-        ssl_keyfile=private_key,
-    )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=config.backlog) as listener:
+    with socket.create_server((host, port), family=family, backlog=_BACKLOG) as listener:
         scheme = "https" if certificate else "http"
         address = f"[{host}]" if ":" in host else host
         url = f"{scheme}://{address}:{listener.getsockname()[1]}"
-        _Server(config, lambda: on_ready(url)).run(sockets=[listener])
+        server = make_server(
+            settings, queue, certificate=certificate, private_key=private_key, on_ready=lambda: on_ready(url)
+        )
+        server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

@@ -114,6 +114,7 @@ class CaptureWorker:
         *,
         max_attempts: int = 12,
         typed_attributes: bool = True,
+        lease_seconds: float = LEASE_SECONDS,
         linker: Linker | None = None,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
@@ -126,12 +127,14 @@ class CaptureWorker:
             store: where documents go.
             max_attempts: readings that may fail in passing before a message is set aside.
             typed_attributes: also read `/customattributes`.
+            lease_seconds: how long a killed worker's messages stay with it; longer than the reading of one lease.
             linker: ties audio that is already exported to the capture.
             clock: seconds since 1970.
             jitter: 0 ≤ x < 1, spreads retries.
         """
         self._queue, self._reader, self._store, self._linker = queue, reader, store, linker
         self._max_attempts, self._typed = max_attempts, typed_attributes
+        self._lease_seconds = lease_seconds
         self._clock, self._jitter = clock, jitter
         self._failures = 0
 
@@ -145,7 +148,7 @@ class CaptureWorker:
         self._failures = 0
         end = self._clock() + max_seconds
         while report.stopped is None:
-            deliveries = self._queue.receive(LEASED_AT_ONCE, LEASE_SECONDS)
+            deliveries = self._queue.receive(LEASED_AT_ONCE, self._lease_seconds)
             if not deliveries:
                 break
             self._handle_all(deliveries, end, report)
