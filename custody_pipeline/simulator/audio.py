@@ -1,0 +1,174 @@
+"""Small real recordings: Ogg Opus and G.711 WAV with tones one can hear, WebM with a picture that moves.
+
+The melody is drawn from the recording's id, which also travels in the file's tags: no two recordings are equal.
+Clips last a few seconds, whatever the recording's stated duration. The Opus and VP8 frames were encoded once with
+libopus and libvpx and are kept in `media_frames.json`; the containers are written here.
+
+Belongs here: bytes of media files. Does not: which recording has which, or where it lies.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import importlib.resources
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+
+import orjson
+
+from custody_pipeline.simulator.identity import digest
+
+_OPUS_PRE_SKIP = 312
+_OPUS_FRAME_SAMPLES = 960
+_PACKETS_A_PAGE = 50
+_WAV_RATE = 8000
+_WAV_CLIP_SAMPLES = 2000
+_ULAW_FORMAT = 7
+_ULAW_BIAS = 0x84
+_ULAW_CLIP = 32635
+_REVERSED_BITS = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+_VP8_FRAME_MS = 100
+_VP8_SIDE = 32
+
+
+@dataclass(frozen=True)
+class _Frames:
+    tones: tuple[int, ...]
+    opus: dict[int, tuple[bytes, ...]]
+    vp8: tuple[bytes, ...]
+
+
+@functools.cache
+def _frames() -> _Frames:
+    text = importlib.resources.files(__package__).joinpath("media_frames.json").read_bytes()
+    document = orjson.loads(text)
+    opus = {int(hz): tuple(map(base64.b64decode, packets)) for hz, packets in document["opus_tones"].items()}
+    return _Frames(tuple(opus), opus, tuple(map(base64.b64decode, document["vp8_frames"])))
+
+
+def _melody(recording_id: str, length: int) -> list[int]:
+    tones = _frames().tones
+    return [tones[byte % len(tones)] for byte in digest("melody", recording_id)[:length]]
+
+
+def ogg_opus(recording_id: str) -> bytes:
+    """Ogg Opus (RFC 7845), mono, 3 to 6 s of half-second tones, 4 to 8 KB."""
+    serial = int.from_bytes(digest("ogg", recording_id)[:4], "big")
+    length = 6 + digest("length", recording_id)[0] % 7
+    packets = [packet for hz in _melody(recording_id, length) for packet in _frames().opus[hz]]
+    head = b"OpusHead" + struct.pack("<BBHIhB", 1, 1, _OPUS_PRE_SKIP, _WAV_RATE, 0, 0)
+    vendor, title = b"custody_pipeline simulator", f"TITLE={recording_id}".encode()
+    tags = b"OpusTags" + struct.pack("<I", len(vendor)) + vendor + struct.pack("<II", 1, len(title)) + title
+    pages = [_ogg_page([head], serial, 0, granule=0, flags=2), _ogg_page([tags], serial, 1, granule=0, flags=0)]
+    for first in range(0, len(packets), _PACKETS_A_PAGE):
+        batch = packets[first : first + _PACKETS_A_PAGE]
+        last = first + len(batch) == len(packets)
+        granule = (first + len(batch)) * _OPUS_FRAME_SAMPLES
+        pages.append(_ogg_page(batch, serial, len(pages), granule=granule, flags=4 if last else 0))
+    return b"".join(pages)
+
+
+def _ogg_page(packets: list[bytes], serial: int, sequence: int, *, granule: int, flags: int) -> bytes:
+    lacing = bytearray()
+    for packet in packets:
+        lacing += b"\xff" * (len(packet) // 255) + bytes([len(packet) % 255])
+    header = struct.pack("<4sBBqIIIB", b"OggS", 0, flags, granule, serial, sequence, 0, len(lacing)) + bytes(lacing)
+    page = header + b"".join(packets)
+    return page[:22] + struct.pack("<I", ogg_crc(page)) + page[26:]
+
+
+def ogg_crc(page: bytes) -> int:
+    """The page checksum of RFC 3533 (polynomial 0x04c11db7, no reflection), by way of zlib's reflected one."""
+    reflected = zlib.crc32(page.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reflected:032b}"[::-1], 2)
+
+
+def ulaw_wav(recording_id: str) -> bytes:
+    """G.711 mu-law WAV, 8 kHz mono, 1 to 2 s of quarter-second tones, 8 to 16 KB."""
+    length = 4 + digest("length", recording_id)[0] % 5
+    samples = b"".join(_ulaw_tone(hz) for hz in _melody(recording_id, length))
+    layout = struct.pack("<HHIIHHH", _ULAW_FORMAT, 1, _WAV_RATE, _WAV_RATE, 1, 8, 0)
+    comment = f"{recording_id}\0".encode()
+    info = b"INFO" + _riff_chunk(b"ICMT", comment)
+    chunks = (
+        _riff_chunk(b"fmt ", layout)
+        + _riff_chunk(b"fact", struct.pack("<I", len(samples)))
+        + _riff_chunk(b"LIST", info)
+        + _riff_chunk(b"data", samples)
+    )
+    return _riff_chunk(b"RIFF", b"WAVE" + chunks)
+
+
+def _riff_chunk(name: bytes, body: bytes) -> bytes:
+    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+@functools.cache
+def _ulaw_tone(hz: int) -> bytes:
+    wave = (math.sin(2 * math.pi * hz * index / _WAV_RATE) for index in range(_WAV_CLIP_SAMPLES))
+    return bytes(_ulaw(int(9000 * value)) for value in wave)
+
+
+def _ulaw(sample: int) -> int:
+    """One 16-bit sample as mu-law (ITU-T G.711)."""
+    sign = 0x80 if sample < 0 else 0
+    magnitude = min(abs(sample), _ULAW_CLIP) + _ULAW_BIAS
+    exponent = magnitude.bit_length() - 8
+    mantissa = (magnitude >> (exponent + 3)) & 0x0F
+    return ~(sign | exponent << 4 | mantissa) & 0xFF
+
+
+def screen_webm(recording_id: str) -> bytes:
+    """WebM (Matroska, VP8), one second of a moving square, about 1 KB."""
+    header = _ebml(
+        0x1A45DFA3,
+        _ebml_number(0x4286, 1)
+        + _ebml_number(0x42F7, 1)
+        + _ebml_number(0x42F2, 4)
+        + _ebml_number(0x42F3, 8)
+        + _ebml(0x4282, b"webm")
+        + _ebml_number(0x4287, 2)
+        + _ebml_number(0x4285, 2),
+    )
+    info = _ebml(
+        0x1549A966,
+        _ebml_number(0x2AD7B1, 1_000_000)
+        + _ebml(0x7BA9, recording_id.encode())
+        + _ebml(0x4D80, b"custody_pipeline simulator")
+        + _ebml(0x5741, b"custody_pipeline simulator"),
+    )
+    video = _ebml(0xE0, _ebml_number(0xB0, _VP8_SIDE) + _ebml_number(0xBA, _VP8_SIDE))
+    track = _ebml_number(0xD7, 1) + _ebml_number(0x73C5, 1) + _ebml_number(0x83, 1) + _ebml(0x86, b"V_VP8") + video
+    tracks = _ebml(0x1654AE6B, _ebml(0xAE, track))
+    blocks = b"".join(
+        _ebml(0xA3, b"\x81" + struct.pack(">hB", place * _VP8_FRAME_MS, 0x80 if place == 0 else 0) + frame)
+        for place, frame in enumerate(_frames().vp8)
+    )
+    cluster = _ebml(0x1F43B675, _ebml_number(0xE7, 0) + blocks)
+    return header + _ebml(0x18538067, info + tracks + cluster)
+
+
+def _ebml(element: int, body: bytes) -> bytes:
+    name = element.to_bytes((element.bit_length() + 7) // 8, "big")
+    return name + (0x0100000000000000 | len(body)).to_bytes(8, "big") + body
+
+
+def _ebml_number(element: int, value: int) -> bytes:
+    return _ebml(element, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
+
+
+_WRITERS = {"opus": ogg_opus, "wav": ulaw_wav, "webm": screen_webm}
+CONTENT_TYPES = {"opus": "audio/ogg", "wav": "audio/wav", "webm": "video/webm"}
+
+
+def media_bytes(recording_id: str, extension: str) -> bytes:
+    """The media file of a recording.
+
+    Args:
+        recording_id: decides the bytes.
+        extension: `opus`, `wav` or `webm`.
+    """
+    return _WRITERS[extension](recording_id)

@@ -1,0 +1,211 @@
+"""The vendor's exporter: a night's recordings into an S3 bucket, with everything that goes wrong there.
+
+Belongs here: keys, companions, versions and deletions as they appear in the bucket. Does not: a client or a bucket of
+its own; the caller gives both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import orjson
+
+from custody_pipeline.simulator import documents
+from custody_pipeline.simulator.audio import CONTENT_TYPES, media_bytes
+from custody_pipeline.simulator.identity import number, uuid_for
+from custody_pipeline.simulator.organization import ORGANIZATION_ID, Conversation, Organization, Recording
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_BATCH = 256
+_JSON = "application/json"
+_FUTURE = timedelta(days=365 * 73)
+
+
+@dataclass(frozen=True)
+class ExportObject:
+    """One step on one key: a body to put, or None to delete the key."""
+
+    key: str
+    body: bytes | None
+    content_type: str
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What was written.
+
+    Attributes:
+        conversations: conversations with at least one object.
+        objects: puts, companions and repeated versions included.
+        deleted: keys deleted again (delete markers, in a bucket with versions).
+        bytes: sum of all bodies put.
+    """
+
+    conversations: int = 0
+    objects: int = 0
+    deleted: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: ExportSummary) -> ExportSummary:
+        return ExportSummary(
+            self.conversations + other.conversations,
+            self.objects + other.objects,
+            self.deleted + other.deleted,
+            self.bytes + other.bytes,
+        )
+
+
+def create_export_bucket(s3_client: S3Client, bucket: str) -> None:
+    """Create a bucket that keeps versions, as the planted re-exports need."""
+    s3_client.create_bucket(Bucket=bucket)
+    s3_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+
+
+def export_night(
+    organization: Organization,
+    s3_client: S3Client,
+    bucket: str,
+    prefix: str = "",
+    workers: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> ExportSummary:
+    """Write the night's export, as it stands at the organisation's `now`.
+
+    Args:
+        organization: the night.
+        s3_client: a boto3 client; several threads use it.
+        bucket: an existing bucket; without versioning `OBJECT_CHANGED` and part of `DUPLICATE_EXPORT` leave no trace.
+        prefix: before the organisation's folder; no leading slash.
+        workers: uploads at a time.
+        progress: called as (conversations done, conversations in all).
+
+    Returns:
+        What was written. Writing the same night again puts the same bytes under the same keys.
+    """
+    root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    summary = ExportSummary()
+
+    def write(index: int) -> ExportSummary:
+        return _write(export_objects(organization.conversation(index)), s3_client, bucket, root)
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="exporter") as pool:
+        for first in range(0, organization.size, _BATCH):
+            batch = range(first, min(first + _BATCH, organization.size))
+            summary = sum(pool.map(write, batch), summary)
+            if progress is not None:
+                progress(batch.stop, organization.size)
+    return summary
+
+
+def _write(objects: Iterator[ExportObject], s3_client: S3Client, bucket: str, root: str) -> ExportSummary:
+    puts = deleted = size = 0
+    for item in objects:
+        key = root + item.key
+        if item.body is None:
+            s3_client.delete_object(Bucket=bucket, Key=key)
+            deleted += 1
+        else:
+            s3_client.put_object(Bucket=bucket, Key=key, Body=item.body, ContentType=item.content_type)
+            puts += 1
+            size += len(item.body)
+    return ExportSummary(int(puts > 0), puts, deleted, size)
+
+
+def folder(conversation: Conversation, *, padded: bool = False) -> str:
+    """The folder of a conversation's recordings: UTC of its start, numbers without leading zeros unless `padded`."""
+    start = conversation.start
+    month, day, hour = (f"{part:02d}" if padded else str(part) for part in (start.month, start.day, start.hour))
+    return f"{ORGANIZATION_ID}/year={start.year}/month={month}/day={day}/hour={hour}/conversation_id={conversation.id}/"
+
+
+def export_objects(conversation: Conversation) -> Iterator[ExportObject]:
+    """What the exporter does for one conversation, step by step; steps on one key keep their order."""
+    for item in conversation.recordings:
+        if item.exported_date is not None:
+            yield from _recording_objects(conversation, item)
+
+
+def _recording_objects(conversation: Conversation, item: Recording) -> Iterator[ExportObject]:
+    variety = number("export-variety", conversation.id) % 100
+    padded = variety < 4
+    path = folder(conversation, padded=padded)
+    media = _media(path, item)
+    companion = ExportObject(path + _companion_name(item, variety), _companion_body(conversation, item, variety), _JSON)
+    if item.fault == "OBJECT_MISSING":
+        if item.form == 1:
+            yield media
+            yield ExportObject(media.key, None, "")
+        return
+    if item.fault == "OBJECT_EMPTY":
+        media = ExportObject(media.key, b"", media.content_type)
+    if item.fault == "OBJECT_CHANGED":
+        yield ExportObject(media.key, media_bytes(f"{item.id} before", item.extension), media.content_type)
+    yield media
+    if item.fault not in {"SIDECAR_MISSING", "REGION_MISMATCH"}:
+        yield companion
+    if item.fault == "DUPLICATE_EXPORT":
+        again = path if item.form else folder(conversation, padded=not padded)
+        yield _media(again, item)
+        yield ExportObject(again + _companion_name(item, variety), companion.body, _JSON)
+
+
+def _media(path: str, item: Recording) -> ExportObject:
+    return ExportObject(
+        f"{path}{item.id}.{item.extension}", media_bytes(item.id, item.extension), CONTENT_TYPES[item.extension]
+    )
+
+
+def _companion_name(item: Recording, variety: int) -> str:
+    if 10 <= variety < 14:
+        return f"{item.id}_metadata.json"
+    if 14 <= variety < 16:
+        return f"{item.id}.json"
+    return f"{item.id}.{item.extension}_metadata.json"
+
+
+def _companion_body(conversation: Conversation, item: Recording, variety: int) -> bytes:
+    if conversation.fault is None and variety == 20:
+        return orjson.dumps(documents.details(conversation))
+    document = documents.sidecar(conversation, item, fraction=variety >= 30)
+    if conversation.fault == "EXPORT_DROPPED_TAGS":
+        name, value = (("custom_data", {}), ("customData", None), ("attributes", {}))[conversation.form]
+        document[name] = value
+    if item.fault == "DOCUMENTS_DISAGREE":
+        name = ("conversationId", "recordingId")[item.form]
+        document[name] = uuid_for("somebody else's", item.id)
+    if item.fault == "TIMESTAMP_SUSPECT":
+        document |= _impossible_times(item)
+    body = orjson.dumps(document)
+    return _unreadable(body, item.form) if item.fault == "SIDECAR_UNREADABLE" else body
+
+
+def _impossible_times(item: Recording) -> dict[str, str]:
+    """End before start; outside the hour of the path; in the future; without a zone."""
+    start, end = item.start, item.end
+    if item.form == 0:
+        start, end = end, start
+    elif item.form == 1:
+        start, end = start - timedelta(hours=5), end - timedelta(hours=5)
+    elif item.form == 2:
+        start, end = start + _FUTURE, end + _FUTURE
+    times = documents.export_time(start), documents.export_time(end)
+    if item.form == 3:
+        times = times[0].removesuffix("+0000"), times[1].removesuffix("+0000")
+    return {"startTime": times[0], "endTime": times[1]}
+
+
+def _unreadable(body: bytes, form: int) -> bytes:
+    """Empty; cut in the middle; Latin-1; not JSON; JSON of another shape."""
+    if form == 0:
+        return b""
+    if form == 1:
+        return body[: len(body) // 2]
+    if form == 2:
+        return body.replace(b'"Edge"', '"Zürich Edge"'.encode("latin-1"))
+    return b"<html><body>503 Service Unavailable</body></html>" if form == 3 else b"[" + body + b"]"

@@ -1,0 +1,282 @@
+"""What goes wrong in the organisation: the catalogue of planted faults, where they are planted, and the answer key.
+
+A fault bears the name of the gap reason that a night must find for it. Each is planted on conversations of its own, so
+that a recording has one reason (`REGION_MISMATCH` alone comes with `SIDECAR_MISSING`, because only then is the
+region read). A fault with several forms cycles through them.
+
+Belongs here: which conversation has which fault, and what a night must answer. Does not: how a fault looks in a
+document (`organization`, `exporter`), nor faults of the HTTP service (`http_faults`).
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from custody_pipeline.simulator.identity import Draws, number
+
+if TYPE_CHECKING:
+    from custody_pipeline.simulator.organization import Conversation, Organization
+
+ManifestSource = Literal["bucket", "recording_jobs", "recordingexports"]
+
+# fault → number of its forms.
+CATALOGUE: dict[str, int] = {
+    "SIDECAR_MISSING": 1,
+    "SIDECAR_UNREADABLE": 5,
+    "DOCUMENTS_DISAGREE": 2,
+    "OBJECT_MISSING": 2,
+    "OBJECT_EMPTY": 1,
+    "OBJECT_CHANGED": 1,
+    "DUPLICATE_EXPORT": 2,
+    "EXPORT_FAILED": 1,
+    "EXPORT_EXCLUDED_SENSITIVE": 1,
+    "EXPORT_PENDING": 1,
+    "RECORDING_ARCHIVED": 1,
+    "RECORDING_DELETED": 1,
+    "RECORDING_NOT_FOUND": 1,
+    "ORPHAN_OBJECT": 1,
+    "ORPHAN_RECORDING": 1,
+    "CONVERSATION_NOT_FOUND": 1,
+    "NOT_YET_AVAILABLE": 1,
+    "CONVERSATION_FORBIDDEN": 1,
+    "CONVERSATION_FETCH_FAILED": 3,
+    "EXPORT_DROPPED_TAGS": 3,
+    "TAGS_SET_AFTER_END": 2,
+    "TAG_TRUNCATED": 3,
+    "TAGS_ON_OTHER_PARTICIPANT": 2,
+    "TAG_KEY_VARIANT": 3,
+    "TAG_CONFLICT": 1,
+    "TAG_CHANGED_LATER": 1,
+    "TAG_NEVER_SET": 2,
+    "REQUIRED_TAG_MISSING": 4,
+    "UNMAPPED_TAG": 6,
+    "SCRIPT_VERSION_UNKNOWN": 1,
+    "SCRIPT_VERSION_INCOMPATIBLE": 1,
+    "REGION_MISMATCH": 1,
+    "TIMESTAMP_SUSPECT": 4,
+}
+
+# Faults of one recording (the conversation's first); every other fault concerns all recordings of its conversation.
+OF_ONE_RECORDING = frozenset(
+    {
+        "SIDECAR_MISSING",
+        "SIDECAR_UNREADABLE",
+        "DOCUMENTS_DISAGREE",
+        "OBJECT_MISSING",
+        "OBJECT_EMPTY",
+        "OBJECT_CHANGED",
+        "DUPLICATE_EXPORT",
+        "EXPORT_FAILED",
+        "EXPORT_EXCLUDED_SENSITIVE",
+        "EXPORT_PENDING",
+        "RECORDING_ARCHIVED",
+        "RECORDING_DELETED",
+        "REGION_MISMATCH",
+        "TIMESTAMP_SUSPECT",
+    }
+)
+# Found in the bucket alone, without asking the API.
+SEEN_IN_THE_BUCKET = frozenset(
+    {
+        "SIDECAR_MISSING",
+        "SIDECAR_UNREADABLE",
+        "DOCUMENTS_DISAGREE",
+        "OBJECT_EMPTY",
+        "OBJECT_CHANGED",
+        "DUPLICATE_EXPORT",
+        "TIMESTAMP_SUSPECT",
+    }
+)
+# The recording has no object in the bucket (a delete marker is none).
+WITHOUT_OBJECT = frozenset(
+    {
+        "OBJECT_MISSING",
+        "EXPORT_FAILED",
+        "EXPORT_EXCLUDED_SENSITIVE",
+        "EXPORT_PENDING",
+        "RECORDING_ARCHIVED",
+        "RECORDING_DELETED",
+    }
+)
+# The bulk details job does not have the conversation.
+NOT_IN_DETAILS = frozenset(
+    {"CONVERSATION_NOT_FOUND", "NOT_YET_AVAILABLE", "CONVERSATION_FORBIDDEN", "CONVERSATION_FETCH_FAILED"}
+)
+# The conversation as it stands has no tags to lose.
+_WITHOUT_TAGS = frozenset({"TAG_NEVER_SET"})
+
+DEFAULT_SHARE = 1 / 200
+
+
+class KeyRow(NamedTuple):
+    """What a night must find: this reason for this recording (`session:{id}` where no recording exists)."""
+
+    conversation_id: str
+    recording_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """Which faults are planted, each with its share of the night's conversations.
+
+    Attributes:
+        shares: (fault, share of the conversations); each form of a planted fault occurs at least once where the night
+            is large enough, and no fault occurs fewer than twice.
+    """
+
+    shares: tuple[tuple[str, float], ...]
+
+    def __post_init__(self) -> None:
+        unknown = sorted({fault for fault, _ in self.shares} - CATALOGUE.keys())
+        if unknown:
+            raise ValueError(f"no such fault: {', '.join(unknown)}; the catalogue has {', '.join(CATALOGUE)}")
+
+    @classmethod
+    def every(cls) -> FaultPlan:
+        """The whole catalogue."""
+        return cls.only(*CATALOGUE)
+
+    @classmethod
+    def none(cls) -> FaultPlan:
+        """A night without a fault."""
+        return cls(())
+
+    @classmethod
+    def only(cls, *faults: str, share: float = DEFAULT_SHARE) -> FaultPlan:
+        """These faults alone."""
+        return cls(tuple((fault, share) for fault in dict.fromkeys(faults)))
+
+    @classmethod
+    def mixture(cls, seed: int) -> FaultPlan:
+        """A random choice of faults, each with a random share, drawn from `seed`."""
+        draws = Draws(number("mixture", seed))
+        chosen = [fault for fault in CATALOGUE if draws.chance(0.6)]
+        return cls(tuple((fault, draws.between(1, 20) / 1000) for fault in chosen))
+
+    def counts(self, size: int) -> tuple[tuple[str, int], ...]:
+        """How many of `size` conversations have each fault; a night too small for all has the first ones."""
+        counts, left = [], size
+        for fault, share in self.shares:
+            wanted = min(left, max(2, CATALOGUE[fault], round(size * share)))
+            left -= wanted
+            counts.append((fault, wanted))
+        return tuple(counts)
+
+
+class Planting:
+    """Where a plan's faults lie among the conversations of a night: index → (fault, form), without a table.
+
+    `NOT_YET_AVAILABLE` takes the night's last conversations; the others are spread over the rest.
+    """
+
+    def __init__(self, plan: FaultPlan, size: int, seed: int):
+        counts = dict(plan.counts(size))
+        self.tail = counts.pop("NOT_YET_AVAILABLE", 0)
+        self._size = size
+        self._body = max(1, size - self.tail)
+        self._faults = list(counts)
+        self._ends: list[int] = []
+        for fault in self._faults:
+            self._ends.append((self._ends[-1] if self._ends else 0) + counts[fault])
+        self._step = self._coprime(number("planting", seed) % self._body)
+        self._shift = number("planting-shift", seed) % self._body
+
+    def _coprime(self, wanted: int) -> int:
+        step = max(1, wanted)
+        while math.gcd(step, self._body) != 1:
+            step += 1
+        return step
+
+    @cached_property
+    def _inverse(self) -> int:
+        return pow(self._step, -1, self._body) if self._body > 1 else 0
+
+    def of(self, index: int) -> tuple[str | None, int]:
+        """(fault, form) of conversation `index`; (None, 0) for a healthy one."""
+        if index >= self._size - self.tail:
+            return "NOT_YET_AVAILABLE", 0
+        slot = (index * self._step + self._shift) % self._body
+        place = bisect.bisect_right(self._ends, slot)
+        if place == len(self._faults):
+            return None, 0
+        fault = self._faults[place]
+        first = self._ends[place - 1] if place else 0
+        return fault, (slot - first) % CATALOGUE[fault]
+
+    def indexes(self, faults: Iterable[str]) -> list[int]:
+        """The conversations that have one of these faults, in order of time."""
+        found: list[int] = []
+        for fault in faults:
+            if fault == "NOT_YET_AVAILABLE":
+                found += range(self._size - self.tail, self._size)
+            elif fault in self._faults:
+                place = self._faults.index(fault)
+                slots = range(self._ends[place - 1] if place else 0, self._ends[place])
+                found += [(slot - self._shift) * self._inverse % self._body for slot in slots]
+        return sorted(found)
+
+
+def answer_key(
+    organization: Organization, *, api: bool = True, manifest_source: ManifestSource = "bucket"
+) -> list[KeyRow]:
+    """What a night must find, and nothing else, sorted.
+
+    Args:
+        organization: as it stands at its `now`.
+        api: False for a night that has the bucket alone: every live object is then `SOURCE_NOT_CONFIGURED`.
+        manifest_source: with `recordingexports`, every manifest has an empty `custom_data`.
+    """
+    rows = set(_with_api(organization) if api else _bucket_alone(organization))
+    if api and manifest_source == "recordingexports":
+        rows |= set(_dropped_by_manifest(organization))
+    return sorted(rows)
+
+
+def _with_api(organization: Organization) -> Iterator[KeyRow]:
+    for index in organization.planting.indexes(CATALOGUE):
+        yield from reasons_of(organization.conversation(index))
+
+
+def reasons_of(conversation: Conversation) -> Iterator[KeyRow]:
+    """The reasons of one conversation's recordings; nothing for a healthy one."""
+    fault = conversation.fault
+    if fault is None:
+        return
+    if fault == "RECORDING_NOT_FOUND":
+        yield KeyRow(conversation.id, f"session:{conversation.unrecorded_session_id}", fault)
+    elif fault == "ORPHAN_OBJECT":
+        yield from (KeyRow(conversation.id, item.id, fault) for item in conversation.recordings if not item.in_metadata)
+    elif fault == "ORPHAN_RECORDING":
+        yield KeyRow(conversation.id, conversation.orphan_recording_id, fault)
+    elif fault in OF_ONE_RECORDING:
+        yield KeyRow(conversation.id, conversation.recordings[0].id, fault)
+        if fault == "REGION_MISMATCH":
+            yield KeyRow(conversation.id, conversation.recordings[0].id, "SIDECAR_MISSING")
+    else:
+        yield from (KeyRow(conversation.id, item.id, fault) for item in conversation.recordings)
+
+
+def _bucket_alone(organization: Organization) -> Iterator[KeyRow]:
+    for conversation in organization.conversations():
+        fault = conversation.fault
+        for item in conversation.recordings:
+            if item.has_object:
+                yield KeyRow(conversation.id, item.id, "SOURCE_NOT_CONFIGURED")
+        if fault == "REGION_MISMATCH":
+            yield KeyRow(conversation.id, conversation.recordings[0].id, "SIDECAR_MISSING")
+        elif fault in SEEN_IN_THE_BUCKET:
+            yield from reasons_of(conversation)
+
+
+def _dropped_by_manifest(organization: Organization) -> Iterator[KeyRow]:
+    for conversation in organization.conversations():
+        known = conversation.fault not in _WITHOUT_TAGS and conversation.fault not in NOT_IN_DETAILS
+        for item in conversation.recordings:
+            if known and item.has_object:
+                yield KeyRow(conversation.id, item.id, "EXPORT_DROPPED_TAGS")

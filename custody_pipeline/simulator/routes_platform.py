@@ -1,0 +1,321 @@
+"""Routes of the platform around the recordings: who asks, scripts, queues, divisions, flows, audits, triggers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, page_of
+from custody_pipeline.simulator.documents import Document, division_uri, iso
+from custody_pipeline.simulator.flows import FLOWS, MAIN_IVR_YAML
+from custody_pipeline.simulator.identity import uuid_for
+from custody_pipeline.simulator.organization import (
+    DIVISIONS,
+    ORGANIZATION_ID,
+    ORGANIZATION_NAME,
+    PUBLISHED_SCRIPTS,
+    QUEUES,
+    Division,
+    PublishedScript,
+    Queue,
+)
+from custody_pipeline.simulator.state import CLIENT_ID, ApiError, World, decode_cursor, encode_cursor, not_found
+
+_SCOPE = ("analytics", "architect", "audits", "authorization", "conversations", "processautomation", "recordings")
+_TOPICS = (
+    "v2.detail.events.conversation.{id}.acd.end",
+    "v2.detail.events.conversation.{id}.attributes",
+    "v2.detail.events.conversation.{id}.customer.end",
+    "v2.detail.events.conversation.{id}.customer.start",
+    "v2.detail.events.conversation.{id}.user.end",
+)
+_LONGEST_AUDIT = timedelta(days=31)
+_AUDIT_SERVICES = {
+    "Quality": {"Recording": ["View", "Export", "Delete", "Update"]},
+    "Architect": {"Flow": ["Publish", "Checkin", "Delete"]},
+}
+
+
+class PlatformRoutes:
+    """Platform endpoints over one world."""
+
+    def __init__(self, world: World):
+        self.world = world
+
+    def routes(self) -> list[Route]:
+        """Every route, most specific first."""
+        triggers = "/api/v2/processautomation/triggers"
+        return [
+            Route("/api/v2/tokens/me", self._who_am_i, methods=["GET"]),
+            Route("/api/v2/scripts/published", self._scripts, methods=["GET"]),
+            Route("/api/v2/scripts/published/{script_id}", self._script, methods=["GET"]),
+            Route("/api/v2/routing/queues", self._queues, methods=["GET"]),
+            Route("/api/v2/authorization/divisions", self._divisions, methods=["GET"]),
+            Route("/api/v2/flows/export/jobs", self._export_flows, methods=["POST"]),
+            Route("/api/v2/flows/export/jobs/{job_id}", self._flow_export, methods=["GET"]),
+            Route("/simulator/flows/{flow_id}.yaml", self._flow_yaml, methods=["GET"]),
+            Route("/api/v2/audits/query/servicemapping", self._audit_services, methods=["GET"]),
+            Route("/api/v2/audits/query", self._query_audits, methods=["POST"]),
+            Route("/api/v2/audits/query/{transaction_id}", self._audit_query, methods=["GET"]),
+            Route("/api/v2/audits/query/{transaction_id}/results", self._audit_results, methods=["GET"]),
+            Route(f"{triggers}/topics", self._topics, methods=["GET"]),
+            Route(triggers, self._list_triggers, methods=["GET"]),
+            Route(triggers, self._create_trigger, methods=["POST"]),
+            Route(f"{triggers}/{{trigger_id}}", self._get_trigger, methods=["GET"]),
+            Route(f"{triggers}/{{trigger_id}}", self._put_trigger, methods=["PUT"]),
+            Route(f"{triggers}/{{trigger_id}}", self._delete_trigger, methods=["DELETE"]),
+        ]
+
+    async def _who_am_i(self, _: Request) -> Response:
+        organization = {"id": ORGANIZATION_ID, "name": ORGANIZATION_NAME}
+        client = {
+            "id": CLIENT_ID,
+            "name": "Custody pipeline (demo)",
+            "organization": organization,
+            "authorizedGrantType": "CLIENT-CREDENTIALS",
+            "state": "active",
+            "roleDivisions": [],
+        }
+        return json_response(
+            {
+                "organization": organization,
+                "homeOrganization": organization,
+                "authorizedScope": list(_SCOPE),
+                "OAuthClient": client,
+            }
+        )
+
+    # Scripts, queues, divisions
+
+    async def _scripts(self, request: Request) -> Response:
+        published = [script for script in PUBLISHED_SCRIPTS if self._published_date(script) <= self.world.now]
+        return json_response(page_of(request, published, self._script_document, self.world.faults))
+
+    async def _script(self, request: Request) -> Response:
+        wanted = request.path_params["script_id"]
+        for script in PUBLISHED_SCRIPTS:
+            if script.id == wanted:
+                return json_response(self._script_document(script))
+        raise not_found("script", wanted)
+
+    def _published_date(self, script: PublishedScript) -> Any:
+        return self.world.nights[0].opening - timedelta(days=script.days_before_night)
+
+    def _script_document(self, script: PublishedScript) -> Document:
+        published = iso(self._published_date(script))
+        return {
+            "id": script.id,
+            "name": script.name,
+            "division": {"id": DIVISIONS[0].id, "name": DIVISIONS[0].name, "selfUri": division_uri(DIVISIONS[0].id)},
+            "versionId": script.version_id,
+            "createdDate": published,
+            "modifiedDate": published,
+            "publishedDate": published,
+            "versionDate": published,
+            "selfUri": f"/api/v2/scripts/published/{script.id}",
+        }
+
+    async def _queues(self, request: Request) -> Response:
+        return json_response(page_of(request, QUEUES, _queue_document, self.world.faults))
+
+    async def _divisions(self, request: Request) -> Response:
+        return json_response(page_of(request, DIVISIONS, _division_document, self.world.faults))
+
+    # Flows
+
+    async def _export_flows(self, request: Request) -> Response:
+        flows = (await body_of(request)).get("flows")
+        if not isinstance(flows, list) or not flows:
+            raise ApiError(400, "bad.request", "flows must have at least one entry.")
+        for entry in flows:
+            flow_id = (entry.get("flow") or {}).get("id")
+            if flow_id not in FLOWS:
+                raise not_found("flow", str(flow_id))
+        job_id = self.world.new_id("flow-export")
+        self.world.flow_exports[job_id] = flows[0]["flow"]["id"]
+        uri = f"/api/v2/flows/export/jobs/{job_id}"
+        return json_response({"id": job_id, "status": "Registered", "totalFlows": len(flows), "selfUri": uri}, 202)
+
+    async def _flow_export(self, request: Request) -> Response:
+        job_id = request.path_params["job_id"]
+        flow_id = self.world.flow_exports.get(job_id)
+        if flow_id is None:
+            raise not_found("export job", job_id)
+        document: Document = {"id": job_id, "command": "Export", "messages": [], "selfUri": request.url.path}
+        if self.world.first_look(f"flow export {job_id}"):
+            return json_response(document | {"status": "Started"})
+        url = f"{request.base_url}simulator/flows/{flow_id}.yaml"
+        return json_response(document | {"status": "Success", "downloadUrl": url})
+
+    async def _flow_yaml(self, request: Request) -> Response:
+        if request.path_params["flow_id"] not in FLOWS:
+            raise not_found("flow", request.path_params["flow_id"])
+        return Response(MAIN_IVR_YAML, media_type="application/yaml")
+
+    # Audits
+
+    async def _audit_services(self, _: Request) -> Response:
+        services = [
+            {"name": service, "entities": [{"name": name, "actions": actions} for name, actions in entities.items()]}
+            for service, entities in _AUDIT_SERVICES.items()
+        ]
+        return json_response({"services": services})
+
+    async def _query_audits(self, request: Request) -> Response:
+        query = await body_of(request)
+        start, end = interval_of(query.get("interval"))
+        if end - start > _LONGEST_AUDIT:
+            raise ApiError(400, "bad.request", "The interval must not be longer than 31 days.")
+        if query.get("serviceName") not in _AUDIT_SERVICES:
+            raise ApiError(400, "bad.request", f"serviceName must be one of {', '.join(_AUDIT_SERVICES)}.")
+        transaction_id = self.world.new_id("audit")
+        self.world.audits[transaction_id] = query
+        return json_response(self._audit_status(transaction_id, "Queued"), 202)
+
+    async def _audit_query(self, request: Request) -> Response:
+        transaction_id = request.path_params["transaction_id"]
+        self._audit(transaction_id)
+        running = self.world.first_look(f"audit {transaction_id}")
+        return json_response(self._audit_status(transaction_id, "Running" if running else "Succeeded"))
+
+    async def _audit_results(self, request: Request) -> Response:
+        transaction_id = request.path_params["transaction_id"]
+        query = self._audit(transaction_id)
+        size = number_of(request, "pageSize", 25, 500)
+        cursor = request.query_params.get("cursor")
+        first = int(decode_cursor(cursor)[0]) if cursor else 0
+        entries = self._audit_entries(query)
+        document: Document = {"id": transaction_id, "pageSize": size, "entities": entries[first : first + size]}
+        if first + size < len(entries):
+            document["cursor"] = encode_cursor(first + size)
+        return json_response(document)
+
+    def _audit(self, transaction_id: str) -> dict[str, Any]:
+        query = self.world.audits.get(transaction_id)
+        if query is None:
+            raise not_found("audit query", transaction_id)
+        return query
+
+    def _audit_status(self, transaction_id: str, state: str) -> Document:
+        query = self.world.audits[transaction_id]
+        given = {name: query[name] for name in ("interval", "serviceName", "filters", "sort") if name in query}
+        return {"id": transaction_id, "state": state, "startDate": iso(self.world.now)} | given
+
+    def _audit_entries(self, query: dict[str, Any]) -> list[Document]:
+        """Who looked at recordings: one view for each of the night's first conversations."""
+        if query["serviceName"] != "Quality":
+            return []
+        start, end = interval_of(query["interval"])
+        entries = []
+        for night in self.world.nights:
+            for conversation in night.conversations(end=40):
+                viewed = conversation.end + timedelta(hours=1)
+                if not start <= viewed < min(end, self.world.now):
+                    continue
+                item = conversation.recordings[0]
+                entries.append(
+                    {
+                        "id": uuid_for("audit", item.id),
+                        "userHomeOrgId": ORGANIZATION_ID,
+                        "user": {"id": item.user_ids[0], "name": "Reviewer"},
+                        "client": {"id": CLIENT_ID},
+                        "remoteIp": ["192.0.2.10"],
+                        "serviceName": "Quality",
+                        "level": "USER",
+                        "eventDate": iso(viewed),
+                        "action": "View",
+                        "entity": {"id": item.id, "name": "Recording"},
+                        "entityType": "Recording",
+                        "status": "SUCCESS",
+                        "propertyChanges": [],
+                        "context": {"conversationId": conversation.id},
+                    }
+                )
+        return entries
+
+    # Triggers
+
+    async def _topics(self, _: Request) -> Response:
+        return json_response({"entities": list(_TOPICS)})
+
+    async def _list_triggers(self, request: Request) -> Response:
+        topic = request.query_params.get("topicName")
+        found = [item for item in self.world.triggers.values() if topic in {None, item["topicName"]}]
+        return json_response({"entities": found, "selfUri": request.url.path})
+
+    async def _create_trigger(self, request: Request) -> Response:
+        given = _trigger_of(await body_of(request))
+        trigger_id = self.world.new_id("trigger")
+        uri = f"/api/v2/processautomation/triggers/{trigger_id}"
+        self.world.triggers[trigger_id] = given | {"id": trigger_id, "version": 1, "selfUri": uri}
+        return json_response(self.world.triggers[trigger_id], 201)
+
+    async def _get_trigger(self, request: Request) -> Response:
+        return json_response(self._trigger(request))
+
+    async def _put_trigger(self, request: Request) -> Response:
+        known, given = self._trigger(request), await body_of(request)
+        if given.get("version") != known["version"]:
+            raise ApiError(409, "conflict", f"The trigger is at version {known['version']}.", entity_id=known["id"])
+        known |= _trigger_of(given) | {"version": known["version"] + 1}
+        return json_response(known)
+
+    async def _delete_trigger(self, request: Request) -> Response:
+        del self.world.triggers[self._trigger(request)["id"]]
+        return Response(status_code=204)
+
+    def _trigger(self, request: Request) -> dict[str, Any]:
+        trigger_id = request.path_params["trigger_id"]
+        trigger = self.world.triggers.get(trigger_id)
+        if trigger is None:
+            raise not_found("trigger", trigger_id)
+        return trigger
+
+
+def _trigger_of(document: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a trigger that a client may set.
+
+    Raises:
+        ApiError: 400 for a missing field or a topic that does not exist.
+    """
+    missing = [name for name in ("name", "topicName", "target", "enabled") if document.get(name) is None]
+    if missing:
+        raise ApiError(400, "bad.request", f"{', '.join(missing)} must be set.")
+    if document["topicName"] not in _TOPICS:
+        raise ApiError(400, "bad.request", "There is no such topic.", entity_id=str(document["topicName"]))
+    fields = (
+        "name",
+        "topicName",
+        "target",
+        "enabled",
+        "matchCriteria",
+        "eventTTLSeconds",
+        "delayBySeconds",
+        "description",
+    )
+    return {name: document[name] for name in fields if document.get(name) is not None}
+
+
+def _queue_document(queue: Queue) -> Document:
+    division = next(item for item in DIVISIONS if item.id == queue.division_id)
+    return {
+        "id": queue.id,
+        "name": queue.name,
+        "division": {"id": division.id, "name": division.name, "selfUri": division_uri(division.id)},
+        "memberCount": 12,
+        "selfUri": f"/api/v2/routing/queues/{queue.id}",
+    }
+
+
+def _division_document(division: Division) -> Document:
+    return {
+        "id": division.id,
+        "name": division.name,
+        "description": "",
+        "homeDivision": division.home,
+        "selfUri": division_uri(division.id),
+    }

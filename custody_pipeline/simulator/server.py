@@ -1,0 +1,337 @@
+"""The organisation over HTTP: login and API on one base URL, on this machine only.
+
+Belongs here: the application, its gate (tokens, rate limit, faults on request) and the server. Does not: the routes
+(`routes_…`) or what they remember (`state`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs, unquote
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from custody_pipeline.simulator.answers import body_of, error_response, json_response
+from custody_pipeline.simulator.http_faults import STATUS_CODES, HttpFault
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.routes_conversations import ConversationRoutes
+from custody_pipeline.simulator.routes_platform import PlatformRoutes
+from custody_pipeline.simulator.routes_recording import RecordingRoutes
+from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET, ApiError, OnFulfilled, World
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_BODY_FAULTS = ("short_body", "empty_body", "cut_body", "not_json", "not_utf8", "nan")
+_OPEN_PATHS = ("/oauth/token", "/simulator/")
+_BACKLOG = 512
+
+
+class _CutError(Exception):
+    """The connection is to be cut without an answer."""
+
+
+class Gate:
+    """Before and after every route: token, rate limit, faults on request, correlation id."""
+
+    def __init__(self, app: ASGIApp, world: World):
+        self._app = app
+        self._world = world
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        line = f"{scope['method']} {scope['path']}"
+        correlation_id = self._world.new_id("correlation")
+        scope.setdefault("state", {})["correlation_id"] = correlation_id
+        headers = {"ININ-Correlation-Id": correlation_id}
+        try:
+            refusal = await self._refuse(scope, line, headers)
+        except _CutError:
+            return
+        answer = Outgoing(send, headers, self._world.faults.take(line, *_BODY_FAULTS))
+        if refusal is not None:
+            await error_response(refusal, correlation_id)(scope, receive, answer.send)
+        else:
+            await self._app(scope, receive, answer.send)
+
+    async def _refuse(self, scope: Scope, line: str, headers: dict[str, str]) -> ApiError | None:
+        """The answer that comes instead of the route's, if one does."""
+        self._world.requests[line] += 1
+        try:
+            await self._disturb(scope, line)
+            if not scope["path"].startswith(_OPEN_PATHS):
+                self._limit(_bearer(scope), headers)
+        except ApiError as error:
+            return error
+        return None
+
+    async def _disturb(self, scope: Scope, line: str) -> None:
+        faults = self._world.faults
+        if slow := faults.take(line, "latency"):
+            await asyncio.sleep(slow.seconds)
+        if faults.take(line, "drop"):
+            raise _CutError
+        if faults.take(line, "expired_token"):
+            self._world.expire_token(_bearer(scope))
+        if fault := faults.take(line, *map(str, STATUS_CODES)):
+            status = int(fault.kind)
+            raise ApiError(
+                status, STATUS_CODES[status], f"The simulator was asked for {status}.", retry_after=fault.retry_after
+            )
+
+    def _limit(self, token: str, headers: dict[str, str]) -> None:
+        used, reset = self._world.admit(token)
+        allowed = self._world.rate_limit
+        headers["inin-ratelimit-count"] = str(used)
+        headers["inin-ratelimit-allowed"] = str(allowed)
+        headers["inin-ratelimit-reset"] = str(reset)
+        if used > allowed:
+            message = f"Rate limit exceeded the maximum. Retry the request in [{reset}] seconds"
+            raise ApiError(429, "too.many.requests.retry.after", message, retry_after=reset)
+
+
+class Outgoing:
+    """An answer on its way out: headers added, and its body spoiled where a fault asks for it."""
+
+    def __init__(self, send: Send, headers: dict[str, str], fault: HttpFault | None):
+        self._send = send
+        self._headers = headers
+        self._fault = fault
+        self._start: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        """Pass one ASGI message on; every answer here has one body message."""
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in self._headers.items():
+                headers[name] = value
+            if self._fault is not None:
+                self._start = message
+                return
+        elif self._start is not None and self._fault is not None:
+            body = _spoiled(message.get("body", b""), self._fault.kind)
+            if self._fault.kind != "short_body":
+                MutableHeaders(scope=self._start)["content-length"] = str(len(body))
+            await self._send(self._start)
+            message = {"type": "http.response.body", "body": body}
+        await self._send(message)
+
+
+def _spoiled(body: bytes, kind: str) -> bytes:
+    if kind == "empty_body":
+        return b""
+    if kind == "not_json":
+        return b"<html><body>Bad gateway</body></html>"
+    if kind == "not_utf8":
+        return body.replace(b'"', '"Zür'.encode("latin-1"), 1)
+    if kind == "nan":
+        return b'{"value": NaN, ' + body[1:] if body[:1] == b"{" else b"[NaN]"
+    return body[: len(body) // 2]
+
+
+def _bearer(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            kind, _, token = value.decode("latin-1").partition(" ")
+            return str(token.strip()) if kind.lower() == "bearer" else ""
+    return ""
+
+
+class Login:
+    """`POST /oauth/token`: client credentials in the Authorization header or in the form."""
+
+    def __init__(self, world: World):
+        self._world = world
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one login."""
+        form = {name: values[-1] for name, values in parse_qs((await request.body()).decode("latin-1")).items()}
+        if form.get("grant_type") != "client_credentials":
+            return _login_error("unsupported_grant_type", "the simulator offers client_credentials only")
+        given = _basic_credentials(request) or (form.get("client_id", ""), form.get("client_secret", ""))
+        known = (CLIENT_ID, CLIENT_SECRET)
+        if not all(hmac.compare_digest(one.encode(), other.encode()) for one, other in zip(given, known, strict=True)):
+            return _login_error("invalid_client", "client not found or invalid client secret")
+        token = self._world.issue_token()
+        return json_response({"access_token": token, "token_type": "bearer", "expires_in": self._world.token_lifetime})
+
+
+def _basic_credentials(request: Request) -> tuple[str, str] | None:
+    kind, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "basic":
+        return None
+    try:
+        client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    return unquote(client_id), unquote(secret)
+
+
+def _login_error(error: str, description: str) -> Response:
+    return json_response({"error": error, "description": description, "error_description": description}, 400)
+
+
+class Controls:
+    """`/simulator/…`: what tests and the demo change while the service runs. The answer key is not among it."""
+
+    def __init__(self, world: World):
+        self._world = world
+
+    def routes(self) -> list[Route]:
+        """Every route."""
+        return [
+            Route("/simulator/clock", self._clock, methods=["GET"]),
+            Route("/simulator/clock", self._set_clock, methods=["PUT"]),
+            Route("/simulator/faults", self._add_faults, methods=["POST"]),
+            Route("/simulator/faults", self._clear_faults, methods=["DELETE"]),
+            Route("/simulator/tokens", self._expire_tokens, methods=["DELETE"]),
+            Route("/simulator/requests", self._requests, methods=["GET"]),
+        ]
+
+    async def _clock(self, _: Request) -> Response:
+        return json_response(
+            {"now": self._world.now.isoformat(), "dataAvailabilityDate": self._world.watermark.isoformat()}
+        )
+
+    async def _set_clock(self, request: Request) -> Response:
+        """`{"now": "2026-11-03T12:00:00Z"}`."""
+        try:
+            now = datetime.fromisoformat(str((await body_of(request)).get("now")))
+        except ValueError as error:
+            raise ApiError(400, "bad.request", "now must be an ISO 8601 time.") from error
+        self._world.set_now(now if now.tzinfo else now.replace(tzinfo=UTC))
+        return await self._clock(request)
+
+    async def _add_faults(self, request: Request) -> Response:
+        """`{"faults": [{"kind": "429", "route": "recordingmetadata", "count": 3, "retry_after": 1}]}`."""
+        given: list[dict[str, Any]] = (await body_of(request)).get("faults") or []
+        try:
+            self._world.faults.add(*map(HttpFault.from_document, given))
+        except (TypeError, ValueError) as error:
+            raise ApiError(400, "bad.request", str(error)) from error
+        return Response(status_code=204)
+
+    async def _clear_faults(self, _: Request) -> Response:
+        self._world.faults.clear()
+        return Response(status_code=204)
+
+    async def _expire_tokens(self, _: Request) -> Response:
+        self._world.expire_tokens()
+        return Response(status_code=204)
+
+    async def _requests(self, _: Request) -> Response:
+        """How often each `METHOD /path` was asked for."""
+        return json_response(dict(self._world.requests))
+
+
+def create_app(world: World) -> ASGIApp:
+    """The ASGI application over a world."""
+    routes = [
+        Route("/oauth/token", Login(world).answer, methods=["POST"]),
+        *Controls(world).routes(),
+        *PlatformRoutes(world).routes(),
+        *RecordingRoutes(world).routes(),
+        *ConversationRoutes(world).routes(),
+    ]
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ApiError)  # noqa: S101  registered for nothing else
+        return error_response(error, request.state.correlation_id)
+
+    async def no_route(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101  registered for nothing else
+        code = STATUS_CODES.get(error.status_code, "bad.request")
+        return error_response(ApiError(error.status_code, code, str(error.detail)), request.state.correlation_id)
+
+    app = Starlette(routes=routes, exception_handlers={ApiError: refuse, HTTPException: no_route})
+    return Gate(app, world)
+
+
+class SimulatorServer:
+    """The organisation's service on a thread of its own.
+
+    Use it as a context manager; `base_url` is both the login's and the API's.
+
+    Args:
+        organizations: one or several nights of the same seed.
+        host: a loopback address.
+        port: 0 lets the operating system choose.
+        now: the clock; the nights' own by default.
+        token_lifetime: seconds.
+        rate_limit: requests a minute and token.
+        http_faults: in force from the start.
+        on_fulfilled: see `World`: for example an exporter, for jobs created through the API.
+    """
+
+    def __init__(
+        self,
+        *organizations: Organization,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        now: datetime | None = None,
+        token_lifetime: int = 86_400,
+        rate_limit: int = 300,
+        http_faults: Iterable[HttpFault] = (),
+        on_fulfilled: OnFulfilled | None = None,
+    ):
+        self.world = World(
+            organizations or (Organization(),),
+            now=now,
+            token_lifetime=token_lifetime,
+            rate_limit=rate_limit,
+            http_faults=http_faults,
+            on_fulfilled=on_fulfilled,
+        )
+        self._socket = socket.create_server((host, port), backlog=_BACKLOG)
+        self.host, self.port = self._socket.getsockname()[:2]
+        self._server = uvicorn.Server(
+            uvicorn.Config(create_app(self.world), lifespan="off", log_config=None, access_log=False, ws="none")
+        )
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="simulator", daemon=True)
+
+    @property
+    def base_url(self) -> str:
+        """`http://host:port`."""
+        return f"http://{self.host}:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    @contextmanager
+    def faulty(self, *http_faults: HttpFault) -> Iterator[Self]:
+        """These HTTP faults for the length of a block."""
+        self.world.faults.add(*http_faults)
+        try:
+            yield self
+        finally:
+            self.world.faults.clear()
+
+
+def run(host: str, port: int, *organizations: Organization, **options: Any) -> None:
+    """Serve until interrupted; `options` are those of `SimulatorServer`."""
+    with SimulatorServer(*organizations, host=host, port=port, **options):
+        threading.Event().wait()
