@@ -1,0 +1,169 @@
+"""One record with its proof: a C2SP tlog-proof (https://c2sp.org/tlog-proof).
+
+Belongs here: finding a record, writing and reading the file, checking inclusion. Does not: who signed the checkpoint
+(verify.py).
+
+The `extra` line carries the salted record: the file discloses one call, and nothing about any other.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import rfc8785
+
+from custody_pipeline.evidence import cut as cuts
+from custody_pipeline.evidence.canonical import SALT_MEMBER, leaf_hash
+from custody_pipeline.evidence.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
+from custody_pipeline.evidence.merkle import ProofError, inclusion_proof, verify_inclusion
+from custody_pipeline.evidence.note import NoteError, Verifier
+from custody_pipeline.evidence.seal import HEAD, LOG
+from custody_pipeline.evidence.target import Reader, read
+from custody_pipeline.evidence.tiles import TileTree
+
+PROOF_SUFFIX = ".tlog-proof"
+_FIRST_LINE = "c2sp.org/tlog-proof@v1"
+
+
+class ProofFileError(ValueError):
+    """A file is no tlog-proof with a salted record."""
+
+
+class RecordNotFoundError(LookupError):
+    """No sealed night has this recording."""
+
+
+@dataclass(frozen=True)
+class RecordProof:
+    """A record, its place in a log, and the log's checkpoint (not yet believed).
+
+    Attributes:
+        record: the salted record, RFC 8785 JSON.
+        index: of its leaf.
+        path: RFC 6962 inclusion proof.
+        checkpoint: of the log.
+        row: the record's columns without the salt, read from `record`.
+    """
+
+    record: bytes
+    index: int
+    path: tuple[bytes, ...]
+    checkpoint: Checkpoint
+    row: dict[str, str | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "row", _row(self.record))
+
+    @property
+    def leaf(self) -> bytes:
+        """The record's leaf hash."""
+        return leaf_hash(self.record)
+
+    @property
+    def data(self) -> bytes:
+        """The file's bytes."""
+        lines = [_FIRST_LINE, f"extra {base64.b64encode(self.record).decode()}", f"index {self.index}"]
+        lines += [base64.b64encode(item).decode() for item in self.path]
+        return ("\n".join(lines) + "\n\n").encode() + self.checkpoint.note.data
+
+    def check_inclusion(self) -> None:
+        """Check that the record is in the tree of the checkpoint.
+
+        Raises:
+            ProofError: it is not.
+        """
+        head = self.checkpoint.head
+        verify_inclusion(self.leaf, self.index, head.size, self.path, head.root)
+
+
+def _row(record: bytes) -> dict[str, str | None]:
+    try:
+        row: dict[str, str | None] = json.loads(record)
+        canonical = isinstance(row, dict) and rfc8785.dumps(row) == record
+    except (ValueError, RecursionError) as error:
+        raise ProofFileError("the extra line holds no record") from error
+    if not canonical or not all(value is None or isinstance(value, str) for value in row.values()):
+        raise ProofFileError("the extra line holds no record in the form of RFC 8785 with strings and nulls")
+    if not re.fullmatch(r"[0-9a-f]{64}", row.pop(SALT_MEMBER, None) or ""):
+        raise ProofFileError("the record has no salt")
+    return row
+
+
+def read_proof(data: bytes) -> RecordProof:
+    """Read a proof file without believing it.
+
+    Raises:
+        ProofFileError: malformed.
+    """
+    first, separator, rest = data.partition(b"\n\n")
+    try:
+        lines = first.decode("ascii").split("\n")
+        if len(lines) < 3 or lines[0] != _FIRST_LINE or not separator or not lines[1].startswith("extra "):
+            raise ProofFileError(f"the file does not begin with {_FIRST_LINE}, an extra and an index line")
+        index = re.fullmatch(r"index (0|[1-9][0-9]{0,18})", lines[2])
+        if not index:
+            raise ProofFileError("the index line is malformed")
+        record, *path = (base64.b64decode(line, validate=True) for line in (lines[1][6:], *lines[3:]))
+        return RecordProof(record, int(index[1]), tuple(path), read_checkpoint(rest))
+    except (UnicodeDecodeError, binascii.Error, NoteError) as error:
+        raise ProofFileError(str(error)) from error
+
+
+def prove(
+    reader: Reader, recording_id: str, keys: Sequence[Verifier], *, night: str | None = None
+) -> list[RecordProof]:
+    """Proofs of a recording's newest record.
+
+    Args:
+        reader: the published prefix.
+        recording_id: as in `chain_of_custody`.
+        keys: the log's public keys; the checkpoint and each proof are checked before they are handed over.
+        night: look only there (`YYYY-MM-DD`); all nights otherwise.
+
+    Returns:
+        One proof per row that has this recording id: two when two conversations claim it.
+
+    Raises:
+        RecordNotFoundError: no sealed night has it.
+        ProofError, TileError, NoteError: the log is not sound; verify it.
+        TargetError: it could not be read.
+    """
+    checkpoint = verify_checkpoint(read(reader, HEAD), keys)
+    tree = TileTree(reader, checkpoint.head.size, LOG)
+    prefix = f"cuts/date={night}/" if night else "cuts/"
+    folders = sorted(
+        (
+            entry.path.removesuffix(cuts.CUT_JSON)
+            for entry in reader.list(prefix)
+            if entry.path.endswith("/" + cuts.CUT_JSON)
+        ),
+        reverse=True,
+    )
+    needle = b'"recording_id":' + rfc8785.dumps(recording_id)
+    for folder in folders:
+        log = cuts.decode_cut(read(reader, folder + cuts.CUT_JSON)).log
+        if log.size > checkpoint.head.size:
+            continue
+        found = []
+        with reader.open(folder + cuts.RECORDS) as stream:
+            for number, line in enumerate(stream):
+                record = line.removesuffix(b"\n")
+                if needle in record and json.loads(record).get("recording_id") == recording_id:
+                    index = log.first + number
+                    path = inclusion_proof(tree.node, index, tree.size)
+                    found.append(RecordProof(record, index, tuple(path), checkpoint))
+        for proof in found:
+            proof.check_inclusion()
+        if found:
+            return found
+    raise RecordNotFoundError(
+        f"{reader.name}: no sealed night{f' {night}' if night else ''} has recording {recording_id}"
+    )
+
+
+__all__ = ["PROOF_SUFFIX", "ProofError", "ProofFileError", "RecordNotFoundError", "RecordProof", "prove", "read_proof"]

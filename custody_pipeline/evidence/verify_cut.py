@@ -1,0 +1,423 @@
+"""The check of one cut: files, signature, timestamp, records, counts, and that it leads to the head it was signed with.
+
+Belongs here: everything that a cut's own folder answers. Does not: the log and the other cuts (verify.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from custody_pipeline.evidence import cut as cuts
+from custody_pipeline.evidence.canonical import CanonicalError, leaf_hash, record_lines
+from custody_pipeline.evidence.checkpoint import (
+    Checkpoint,
+    Head,
+    read_checkpoint,
+    read_witness_request,
+    verify_extension,
+)
+from custody_pipeline.evidence.cut import Cut, CutError
+from custody_pipeline.evidence.findings import Report, Severity
+from custody_pipeline.evidence.merkle import ProofError
+from custody_pipeline.evidence.note import NoteError, Verifier
+from custody_pipeline.evidence.target import Entry, Reader, TargetError, read
+from custody_pipeline.evidence.timestamp import TimestampError, verify_timestamp
+
+CHUNK = 1 << 20
+_LINES_AT_ONCE = 8192
+_SALT = re.compile(rb'"_salt":"([0-9a-f]{64})"')
+_WORKERS = 4
+_FINDINGS_PER_FILE = 5
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Context:
+    """What a verification carries along.
+
+    Attributes:
+        reader: the target.
+        keys: public keys that are trusted; empty means that no signature can be checked.
+        timestamp_roots: PEM certificates of timestamp authorities.
+        report: where findings go.
+        progress: called with a stage, bytes done and bytes in all.
+        memory: what an earlier, interrupted run has established; keys hold sizes and stamps of the files.
+    """
+
+    reader: Reader
+    keys: Sequence[Verifier]
+    timestamp_roots: Sequence[bytes]
+    report: Report
+    progress: Progress | None = None
+    memory: MutableMapping[str, str] = field(default_factory=dict)
+    bytes_total: int = 0
+    bytes_done: int = 0
+
+    def advance(self, count: int) -> None:
+        """Tell how far the check is."""
+        self.bytes_done += count
+        if self.progress is not None:
+            self.progress("bytes", min(self.bytes_done, self.bytes_total), self.bytes_total)
+
+    def read(self, path: str, missing: str) -> bytes | None:
+        """A small file's bytes, or None with a finding."""
+        try:
+            return read(self.reader, path)
+        except FileNotFoundError:
+            self.report.add(missing, path)
+        except TargetError as error:
+            self.report.add("FILE_UNREADABLE", path, str(error))
+        return None
+
+    def trusted(self, signers: Sequence[Verifier]) -> None:
+        """Name the keys that signed."""
+        for key in signers:
+            self.report.facts[f"signed by {key.name}"] = f"key id {key.key_id.hex()}, sha256 {key.fingerprint}"
+            if key.demo:
+                self.report.add("DEMO_KEY", "", key.name)
+
+
+@dataclass(frozen=True)
+class CheckedCut:
+    """A cut whose cut.json could be read.
+
+    Attributes:
+        prefix: where it lies in the target.
+        cut: what it says.
+        sha256: of its cut.json.
+        leaves: of its records as they are, and of cut.json.
+        head: of its checkpoint, when there is one.
+        media: (object URI, version id, sha256) of its recordings.
+    """
+
+    prefix: str
+    cut: Cut
+    sha256: str
+    leaves: list[bytes]
+    head: Head | None
+    media: list[tuple[str, str | None, str | None]]
+
+
+def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place: str | None) -> CheckedCut | None:
+    """Check a cut.
+
+    Args:
+        context: the verification.
+        prefix: the cut's folder in the target, with a trailing slash, or empty.
+        entries: the folder's files by path relative to it.
+        place: the folder that cut.json must name; None when the folder's place is not known.
+    """
+    report = context.report
+    report.total["cuts"] += 1
+    before = len(report.of(Severity.ERROR))
+    data = context.read(prefix + cuts.CUT_JSON, "CUT_INCOMPLETE")
+    if data is None:
+        return None
+    context.advance(len(data))
+    try:
+        cut = cuts.decode_cut(data)
+    except CutError as error:
+        report.add("CUT_MALFORMED", prefix + cuts.CUT_JSON, str(error))
+        return None
+    if place is not None and cut.prefix != place:
+        report.add("CUT_MISPLACED", prefix, f"cut.json says {cut.prefix}")
+    _check_signature(context, prefix, cut, data)
+    _check_timestamp(context, prefix, cut, data, entries)
+    altered = _check_files(context, prefix, cut, entries)
+    records = _Records(context, prefix, cut)
+    leaves = [*records.check(None if cuts.TABLE in altered else _table(context, prefix, cut)), leaf_hash(data)]
+    head = _check_checkpoint(context, prefix, cut, leaves)
+    _check_counts(context, prefix, cut, altered)
+    if len(report.of(Severity.ERROR)) == before:
+        report.valid["cuts"] += 1
+    return CheckedCut(prefix, cut, hashlib.sha256(data).hexdigest(), leaves, head, records.media)
+
+
+def _check_signature(context: Context, prefix: str, cut: Cut, data: bytes) -> None:
+    path = prefix + cuts.SIGNATURE
+    signature = context.read(path, "CUT_UNSIGNED")
+    if signature is None or not context.keys:
+        return
+    try:
+        context.trusted(cuts.verify_cut_signature(data, signature, cut.prefix, context.keys))
+    except NoteError as error:
+        unknown = "none of the given public keys" in str(error)
+        context.report.add("CUT_SIGNED_BY_OTHERS" if unknown else "CUT_SIGNATURE_WRONG", path, str(error))
+    except CutError as error:
+        context.report.add("CUT_ALTERED", path, str(error))
+
+
+def _check_timestamp(context: Context, prefix: str, cut: Cut, data: bytes, entries: Mapping[str, Entry]) -> None:
+    path = prefix + cuts.TIMESTAMP
+    if not cut.timestamped:
+        if cuts.TIMESTAMP in entries:
+            context.report.add("FILE_EXTRA", path, "cut.json says that no timestamp was made")
+        context.report.add("NOT_TIMESTAMPED")
+        return
+    response = context.read(path, "TIMESTAMP_MISSING")
+    if response is None:
+        return
+    if not context.timestamp_roots:
+        context.report.add("TIMESTAMP_NOT_CHECKED", path)
+        return
+    try:
+        time = verify_timestamp(response, data, context.timestamp_roots)
+    except TimestampError as error:
+        context.report.add("TIMESTAMP_WRONG", path, str(error))
+        return
+    context.report.facts[f"timestamp of {cut.night} r{cut.revision:04d}"] = time.isoformat()
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> set[str]:
+    """Check presence, size and digest of every file; returns the paths that are not as sealed."""
+    report = context.report
+    listed = {file.path: file for file in cut.files}
+    report.total["files"] += len(listed)
+    extra = {path for path in entries if path not in listed and path not in cuts.SEAL_FILES}
+    missing = {path for path in listed if path not in entries}
+    wrong = set(missing)
+    present = [path for path in listed if path not in missing]
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        digests = dict(
+            zip(present, pool.map(lambda path: digest(context, prefix, entries[path]), present), strict=True)
+        )
+    for path, found in digests.items():
+        if entries[path].size != listed[path].bytes:
+            report.add("FILE_SIZE", prefix + path, f"{listed[path].bytes} bytes sealed, {entries[path].size} found")
+            wrong.add(path)
+        elif found is None:
+            wrong.add(path)
+        elif found != listed[path].sha256:
+            report.add("FILE_ALTERED", prefix + path, f"sha256 {listed[path].sha256} sealed, {found} found")
+            wrong.add(path)
+        else:
+            report.valid["files"] += 1
+            report.valid["bytes"] += listed[path].bytes
+    report.total["bytes"] += sum(file.bytes for file in cut.files)
+    strays = {path: digest(context, prefix, entries[path]) for path in extra} if missing else {}
+    for path in sorted(missing):
+        moved = next((stray for stray, found in strays.items() if found == listed[path].sha256), None)
+        if moved is None:
+            report.add("FILE_MISSING", prefix + path)
+        else:
+            report.add("FILE_MOVED", prefix + path, f"found at {moved}")
+            extra.discard(moved)
+    for path in sorted(extra):
+        report.add("FILE_EXTRA", prefix + path)
+    return wrong
+
+
+def digest(context: Context, prefix: str, entry: Entry) -> str | None:
+    """SHA-256 of a file in hex, or None with a finding; remembered where the reader gives stamps.
+
+    `entry.path` is relative to `prefix`.
+    """
+    path = prefix + entry.path.removeprefix(prefix)
+    known = f"sha256|{path}|{entry.size}|{entry.stamp}"
+    if entry.stamp and known in context.memory:
+        context.advance(entry.size)
+        return context.memory[known]
+    sha256 = hashlib.sha256()
+    try:
+        with context.reader.open(path) as stream:
+            while chunk := stream.read(CHUNK):
+                sha256.update(chunk)
+                context.advance(len(chunk))
+    except (TargetError, OSError) as error:
+        context.report.add("FILE_UNREADABLE", path, str(error))
+        return None
+    if entry.stamp:
+        context.memory[known] = sha256.hexdigest()
+    return sha256.hexdigest()
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def _table(context: Context, prefix: str, cut: Cut) -> pa.Table | None:
+    """The table of the cut, read from bytes that have just been compared with their digest."""
+    path = prefix + cuts.TABLE
+    file = cut.file(cuts.TABLE)
+    if file is None:
+        context.report.add("CUT_MALFORMED", prefix + cuts.CUT_JSON, f"{cuts.TABLE} is not listed")
+        return None
+    data = context.read(path, "FILE_MISSING")
+    if data is None or hashlib.sha256(data).hexdigest() != file.sha256:
+        return None
+    try:
+        return pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        context.report.add("TABLE_UNREADABLE", path, type(error).__name__)
+        return None
+
+
+class _Records:
+    """The records of one cut, read once, in order."""
+
+    def __init__(self, context: Context, prefix: str, cut: Cut) -> None:
+        self._context = context
+        self._path = prefix + cuts.RECORDS
+        self._cut = cut
+        self._wrong = 0
+        self.media: list[tuple[str, str | None, str | None]] = []
+
+    def check(self, table: pa.Table | None) -> list[bytes]:
+        """The leaves of the records; each record is compared with its row when the table is at hand."""
+        report, expected = self._context.report, self._cut.log.records
+        report.total["records"] += expected
+        leaves: list[bytes] = []
+        try:
+            for lines in self._batches():
+                if table is not None:
+                    self._compare(lines, table, len(leaves))
+                leaves += map(leaf_hash, lines)
+        except FileNotFoundError:
+            report.add("FILE_MISSING", self._path)
+        except (TargetError, OSError) as error:
+            report.add("FILE_UNREADABLE", self._path, str(error))
+        rows = table.num_rows if table is not None else expected
+        if not len(leaves) == expected == rows:
+            detail = f"{expected} leaves sealed, {len(leaves)} records, {rows} rows"
+            report.add("RECORD_COUNT", self._path, detail)
+        if table is not None:
+            report.valid["records"] += max(0, min(len(leaves), rows, expected) - self._wrong)
+            self.media = _media(table)
+        return leaves
+
+    def _batches(self) -> Iterator[list[bytes]]:
+        rest = b""
+        batch: list[bytes] = []
+        with self._context.reader.open(self._path) as stream:
+            while chunk := stream.read(CHUNK):
+                *lines, rest = (rest + chunk).split(b"\n")
+                batch += lines
+                if len(batch) >= _LINES_AT_ONCE:
+                    yield batch
+                    batch = []
+        yield batch + ([rest] if rest else [])
+
+    def _compare(self, lines: list[bytes], table: pa.Table, start: int) -> None:
+        rows = table.slice(start, len(lines))
+        lines = lines[: rows.num_rows]
+        found = [_SALT.search(line) for line in lines]
+        salts = [match[1].decode() if match else "" for match in found]
+        try:
+            expected = list(record_lines(rows, salts))
+        except CanonicalError as error:
+            self._context.report.add("TABLE_UNREADABLE", self._path, str(error))
+            self._wrong += len(lines)
+            return
+        if expected == lines:
+            return
+        for number, (line, row) in enumerate(zip(lines, expected, strict=True), start=start + 1):
+            if line != row:
+                self._wrong += 1
+                if self._wrong <= _FINDINGS_PER_FILE:
+                    self._context.report.add("RECORD_ALTERED", self._path, f"line {number} is not row {number}")
+
+
+def _media(table: pa.Table) -> list[tuple[str, str | None, str | None]]:
+    names = ("object_uri", "object_version_id", "media_sha256")
+    if not set(names) <= set(table.column_names):
+        return []
+    columns = [table.column(name).to_pylist() for name in names]
+    return [(uri, version, sha256) for uri, version, sha256 in zip(*columns, strict=True) if uri]
+
+
+# --- the place in the log ---------------------------------------------------------------------------------------------
+
+
+def _check_checkpoint(context: Context, prefix: str, cut: Cut, leaves: Sequence[bytes]) -> Head | None:
+    """Recompute the log's root from the frontier, the records and cut.json; compare with what was signed."""
+    report = context.report
+    try:
+        frontier = cut.log.frontier_before()
+        if frontier.root().hex() != cut.log.previous_root:
+            raise ProofError("the frontier does not lead to previous_root")
+    except ProofError as error:
+        report.add("CUT_INCONSISTENT", prefix + cuts.CUT_JSON, str(error))
+        return None
+    frontier.extend(leaves[:-1])
+    if frontier.root().hex() != cut.log.root:
+        report.add("RECORD_NOT_IN_LOG", prefix + cuts.RECORDS, "the records do not lead to the root in cut.json")
+    frontier.append(leaves[-1])
+
+    path = prefix + cuts.CHECKPOINT
+    data = context.read(path, "CUT_CHECKPOINT_MISSING")
+    if data is None:
+        return None
+    try:
+        checkpoint = read_checkpoint(data)
+        if context.keys:
+            checkpoint.note.verified_by(context.keys)
+    except NoteError as error:
+        report.add("CUT_CHECKPOINT_WRONG", path, str(error))
+        return None
+    head = checkpoint.head
+    if (head.origin, head.size) != (cut.log.origin, cut.log.size):
+        detail = f"{head.origin} {head.size} signed, {cut.log.origin} {cut.log.size} in cut.json"
+        report.add("CUT_CHECKPOINT_WRONG", path, detail)
+    elif head.root != frontier.root():
+        report.add("RECORD_NOT_IN_LOG", path, "the records and cut.json do not lead to the signed root")
+    _check_consistency(context, prefix, cut, checkpoint)
+    return head
+
+
+def _check_consistency(context: Context, prefix: str, cut: Cut, checkpoint: Checkpoint) -> None:
+    path = prefix + cuts.CONSISTENCY
+    data = context.read(path, "CONSISTENCY_WRONG")
+    if data is None:
+        return
+    try:
+        size, proof, copy = read_witness_request(data)
+        if size != cut.log.first or copy.head != checkpoint.head:
+            raise ProofError("it is for other heads than the cut's")
+        old = Head(cut.log.origin, size, bytes.fromhex(cut.log.previous_root))
+        verify_extension(old, checkpoint.head, proof)
+    except (NoteError, ProofError) as error:
+        context.report.add("CONSISTENCY_WRONG", path, str(error))
+
+
+# --- counts -----------------------------------------------------------------------------------------------------------
+
+
+def _check_counts(context: Context, prefix: str, cut: Cut, altered: set[str]) -> None:
+    """Compare the counts in cut.json with the rows in the Parquet files that are as sealed."""
+    for file in cut.files:
+        table, _, suffix = file.path.removeprefix("data/").partition(".")
+        if suffix != "parquet" or file.path in altered:
+            continue
+        try:
+            with context.reader.open(prefix + file.path) as stream:
+                parquet = pq.ParquetFile(io.BytesIO(stream.read()))
+            rows = parquet.metadata.num_rows
+            statuses = _statuses(parquet) if file.path == cuts.TABLE else None
+        except (TargetError, pa.ArrowException, OSError, ValueError) as error:
+            context.report.add("TABLE_UNREADABLE", prefix + file.path, type(error).__name__)
+            continue
+        if not rows == file.rows == cut.counts.get(table):
+            detail = f"{rows} rows, {file.rows} in the list of files, {cut.counts.get(table)} in the counts"
+            context.report.add("COUNT_WRONG", prefix + file.path, detail)
+        if statuses is not None and statuses != cut.statuses:
+            context.report.add("COUNT_WRONG", prefix + file.path, "the custody_status of the rows and cut.json differ")
+
+
+def _statuses(parquet: pq.ParquetFile) -> dict[str, int]:
+    if "custody_status" not in parquet.schema_arrow.names:
+        return {}
+    counted = pc.value_counts(parquet.read(["custody_status"]).column(0))
+    return dict(Counter({str(item["values"].as_py()): item["counts"].as_py() for item in counted}))
