@@ -3,8 +3,9 @@
 Belongs here: the triggers' plan, installation and removal; rendering the definitions. Does not: receiving anything.
 
 The triggers (`/api/v2/processautomation/triggers`; models `Trigger`, `CreateTriggerRequest` and `UpdateTriggerRequest`
-of the vendor's SDK) are recognised by their names, which begin with `custody capture: `. Everything is idempotent: a plan
-compares what is there with what should be, and installing a second time changes nothing. No other trigger is touched.
+of the vendor's SDK) are recognised by their names, which begin with `custody capture: `. Everything is idempotent: a
+plan compares what is there with what should be, and installing a second time changes nothing. No other trigger is
+touched.
 """
 
 from __future__ import annotations

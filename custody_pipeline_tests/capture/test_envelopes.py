@@ -1,0 +1,147 @@
+"""Every envelope gives the same event; everything else gives a code."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, CUSTOMER_END_TOPIC, EnvelopeError, parse_event
+from custody_pipeline_tests.capture.conftest import CONVERSATION, EVENT_TIME_MS, PARTICIPANT, attribute_event
+
+RECORDING = "77777777-2222-4333-8444-555555555555"
+BODY = {
+    "eventTime": EVENT_TIME_MS,
+    "conversationId": CONVERSATION,
+    "participantId": PARTICIPANT,
+    "attributes": {"Legal-Hold": "yes"},
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def parse(document: Any) -> Any:
+    return parse_event(json.dumps(document).encode())
+
+
+def code(document: Any) -> str:
+    raw = document if isinstance(document, bytes) else json.dumps(document).encode()
+    with pytest.raises(EnvelopeError) as caught:
+        parse_event(raw)
+    return caught.value.code
+
+
+def test_an_eventbridge_event_keeps_its_id_and_its_moment() -> None:
+    event = parse_event(attribute_event(event_id="6efd5506-aaaa-bbbb-cccc-567890abcdef"))
+    assert event.event_id == "6efd5506-aaaa-bbbb-cccc-567890abcdef"
+    assert event.topic == ATTRIBUTES_TOPIC
+    assert (event.conversation_id, event.participant_id) == (CONVERSATION, PARTICIPANT)
+    assert event.event_time == datetime(2026, 11, 2, 10, 0, 0, 123000, tzinfo=UTC)
+    assert event.attributes == {"Legal-Hold": "yes"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"topicName": f"v2.detail.events.conversation.{CONVERSATION}.attributes", "version": "2", "eventBody": BODY},
+        {"topicName": ATTRIBUTES_TOPIC, "eventBody": BODY, "metadata": {"CorrelationId": "x"}},
+        BODY,
+        BODY | {"eventTime": str(EVENT_TIME_MS)},
+        BODY | {"eventTime": "2026-11-02T10:00:00.123Z"},
+        BODY | {"eventTime": "2026-11-02T11:00:00.123+0100", "conversationId": CONVERSATION.upper()},
+    ],
+)
+def test_the_same_change_is_recognised_through_every_door(document: dict[str, Any]) -> None:
+    assert parse(document).change_id == parse_event(attribute_event()).change_id
+
+
+@pytest.mark.parametrize("name", ["event", "eventName", "eventType", "type", "topic"])
+@pytest.mark.parametrize("nested", [None, "data", "payload"])
+def test_the_recording_hook_is_taken_under_each_of_its_names(name: str, nested: str | None) -> None:
+    ids = {"conversationId": CONVERSATION, "recordingId": RECORDING}
+    event = parse({name: "conversation:recordings:created", **({nested: ids} if nested else ids)})
+    assert (event.topic, event.conversation_id, event.recording_id) == (
+        "conversation:recordings:created",
+        CONVERSATION,
+        RECORDING,
+    )
+    assert event.event_time is None
+
+
+def test_a_bare_customer_end_is_recognised_by_its_disconnect_type() -> None:
+    body = {"eventTime": EVENT_TIME_MS, "conversationId": CONVERSATION, "disconnectType": "CLIENT"}
+    assert parse(body).topic == CUSTOMER_END_TOPIC
+
+
+def test_an_event_without_an_id_has_one_from_its_content_whatever_the_order_of_its_fields() -> None:
+    one = parse({"topicName": ATTRIBUTES_TOPIC, "eventBody": BODY})
+    other = parse({"eventBody": dict(reversed(BODY.items())), "topicName": ATTRIBUTES_TOPIC})
+    changed = parse({"topicName": ATTRIBUTES_TOPIC, "eventBody": BODY | {"attributes": {"Legal-Hold": "no"}}})
+    assert one.event_id == other.event_id != changed.event_id
+    assert one.event_id.startswith("sha256:")
+
+
+def test_values_that_are_not_text_are_kept_as_json_text() -> None:
+    odd = {"number": 7, "flag": True, "nothing": None, "text": "007", "object": {"a": 1}}
+    assert parse(BODY | {"attributes": odd}).attributes == {
+        "number": "7",
+        "flag": "true",
+        "nothing": "null",
+        "text": "007",
+        "object": '{"a":1}',
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (b"", "not_json"),
+        (b"{", "not_json"),
+        (b'{"a":NaN}', "not_json"),
+        (b"\xff\xfe", "not_json"),
+        ([], "not_an_object"),
+        ("conversation:recordings:created", "not_an_object"),
+        ({}, "unknown_envelope"),
+        ({"hello": "world"}, "unknown_envelope"),
+        ({"detail-type": "x", "detail": "text"}, "unknown_envelope"),
+        ({"topicName": ATTRIBUTES_TOPIC, "eventBody": [BODY]}, "unknown_envelope"),
+        ({"topicName": "channel.metadata", "eventBody": {"message": "WebSocket Heartbeat"}}, "unknown_topic"),
+        ({"topicName": "v2.users.x.presence", "eventBody": BODY}, "unknown_topic"),
+        ({"topicName": "conversation\n", "eventBody": BODY}, "unknown_topic"),
+        ({"topicName": 7, "eventBody": BODY}, "unknown_topic"),
+        ({"event": "conversation:recordings:created"}, "bad_conversation_id"),
+        (BODY | {"conversationId": "../../etc/passwd"}, "bad_conversation_id"),
+        (BODY | {"conversationId": f"{CONVERSATION}\n"}, "bad_conversation_id"),
+        (BODY | {"conversationId": ["x"]}, "bad_conversation_id"),
+        (BODY | {"participantId": "agent"}, "bad_participant_id"),
+        (BODY | {"recordingId": "a/b"}, "bad_recording_id"),
+        (BODY | {"eventTime": "yesterday"}, "bad_event_time"),
+        (BODY | {"eventTime": 10**30}, "bad_event_time"),
+        (BODY | {"attributes": "Legal-Hold"}, "bad_attributes"),
+        (BODY | {"attributes": {str(number): "" for number in range(1001)}}, "bad_attributes"),
+        ({"detail-type": ATTRIBUTES_TOPIC, "detail": BODY}, "bad_event_id"),
+        ({"id": "../x", "detail-type": ATTRIBUTES_TOPIC, "detail": BODY}, "bad_event_id"),
+    ],
+)
+def test_what_is_no_event_has_a_code(document: Any, expected: str) -> None:
+    assert code(document) == expected
+
+
+def test_a_body_nested_too_deeply_is_refused_not_crashed_on() -> None:
+    assert code(b'{"a":' * 5000 + b"1" + b"}" * 5000) == "not_json"
+
+
+@given(
+    document=st.dictionaries(st.sampled_from([*BODY, "detail", "detail-type", "eventBody", "topicName", "id"]), JSON)
+)
+def test_nothing_but_a_coded_refusal_comes_of_arbitrary_json(document: dict[str, Any]) -> None:
+    with suppress(EnvelopeError):
+        assert len(parse(document).conversation_id) == 36
