@@ -1,7 +1,7 @@
 """Landing files → `raw` tables: DuckDB reads the documents into typed columns, dlt appends the Arrow batches.
 
-Python touches no document on this way. When DuckDB refuses one (two equal keys in a map, another shape), the load looks
-for it line by line, keeps it as a row whose `document_state` says why, and loads all others.
+Python touches no document on this way. When DuckDB refuses one because it has another shape than declared, the load
+looks for it line by line, keeps it as a row whose `document_state` says so, and loads all others.
 
 Belongs here: creating and filling `raw`. Does not: collecting, or reading `raw` back (worklists.py).
 """
@@ -60,8 +60,9 @@ _DLT_TYPES: dict[str, dict[str, Any]] = {
     "TIMESTAMP": {"data_type": "timestamp", "timezone": False, "precision": 6},
 }
 
-# What DuckDB raises for a document that does not fit its declared type.
-_REFUSALS = (duckdb.InvalidInputException, duckdb.ConversionException)
+
+class _RefusedError(Exception):
+    """DuckDB refuses a document that does not fit its declared type. The cause may quote the document: never shown."""
 
 
 class RawSchemaError(Exception):
@@ -151,8 +152,8 @@ def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.Rec
                 yield batch
                 yielded += batch.num_rows
             return
-        except _REFUSALS:
-            pass  # the message may quote a document
+        except _RefusedError:
+            pass
         # Rows come in the files' order, and none of those that came was refused: go on behind them.
         for batch in _read_tolerantly(cursor, landing, files, Path(scratch)):
             if batch.num_rows <= yielded:
@@ -171,7 +172,15 @@ def _read(
         "folder": landing.folder if table is None else landing.place.uri(f"{table}/date={landing.night.isoformat()}"),
         "files": [str(file) for file in files],
     }
-    yield from cursor.execute(_select(table or landing.resource), arguments).to_arrow_reader(BATCH_ROWS)
+    try:
+        yield from cursor.execute(_select(table or landing.resource), arguments).to_arrow_reader(BATCH_ROWS)
+    except (duckdb.InvalidInputException, duckdb.ConversionException):
+        raise _RefusedError from None
+    except (OSError, ValueError) as error:
+        # Behind the first batch pyarrow raises what DuckDB says as an error of its own.
+        if str(error).startswith(("Invalid Input Error", "Conversion Error")):
+            raise _RefusedError from None
+        raise
 
 
 def _readable_copy(file: Path, scratch: Path) -> Path:
@@ -209,10 +218,10 @@ def _read_block(
     copy = _write(scratch, name, block)
     try:
         found = list(_read(cursor, landing, [copy]))
-    except _REFUSALS as error:
+    except _RefusedError:
         if len(block) == 1:
             # Without its document nothing is left to refuse: a second refusal is a fault of the SQL file.
-            alone = _write(scratch, name, [without_document(block[0], _refused_state(error))])
+            alone = _write(scratch, name, [without_document(block[0], DocumentState.WRONG_SHAPE)])
             yield from _read(cursor, landing, [alone])
             return
         middle = len(block) // 2
@@ -222,11 +231,6 @@ def _read_block(
         yield from found
     finally:
         shutil.rmtree(copy.parent)
-
-
-def _refused_state(error: duckdb.Error) -> DocumentState:
-    duplicate = "keys must be unique" in str(error)
-    return DocumentState.DUPLICATE_KEY if duplicate else DocumentState.WRONG_SHAPE
 
 
 # --- dlt -------------------------------------------------------------------------------------------------------------
@@ -241,6 +245,7 @@ def raw_source(
     Without a connection the resources are empty and untyped: enough to be described.
     """
     import dlt
+    from dlt.common.schema.utils import new_table
 
     by_table: dict[str, list[Landing]] = {table: [] for table in tables}
     for landing in landings:
@@ -248,7 +253,13 @@ def raw_source(
     if con is not None:
         create_raw_tables(con, by_table)
 
-    @dlt.source(name="raw", max_table_nesting=0)
+    schema = dlt.Schema("raw")
+    if con is not None:
+        # dlt lets a table that is new to its schema take any column, whatever the contract: so none is new.
+        for table in by_table:
+            schema.update_table(new_table(table, columns=list(_dlt_columns(con, table).values())))
+
+    @dlt.source(schema=schema, max_table_nesting=0)
     def raw() -> list[DltResource]:
         return [_resource(con, table, found) for table, found in by_table.items()]
 
@@ -263,7 +274,9 @@ def _resource(con: duckdb.DuckDBPyConnection | None, table: str, landings: Seque
             landing.rows = 0
             if con is None:
                 continue
+            declared = _arrow_schema(con, table)
             for batch in batches(con, landing):
+                _refuse_another_shape(table, declared, batch.schema)
                 landing.rows += batch.num_rows
                 yield batch
         yield dlt.mark.materialize_table_schema()
@@ -278,10 +291,23 @@ def _resource(con: duckdb.DuckDBPyConnection | None, table: str, landings: Seque
     )
 
 
+def _arrow_schema(con: duckdb.DuckDBPyConnection, table: str) -> pa.Schema:
+    reader = con.cursor().execute(f"SELECT * EXCLUDE (_dlt_load_id) FROM raw.{table} LIMIT 0").to_arrow_reader()
+    return reader.schema
+
+
+def _refuse_another_shape(table: str, declared: pa.Schema, found: pa.Schema) -> None:
+    # dlt's own contract lets an Arrow column of another type pass with a warning.
+    for field in found:
+        index = declared.get_field_index(field.name)
+        if index < 0 or declared.field(index).type != field.type:
+            raise RawSchemaError(f"raw.{table} takes no column {field.name} of type {field.type}")
+
+
 def _dlt_columns(con: duckdb.DuckDBPyConnection, table: str) -> Any:
     # Nested types are "json" to dlt, which leaves them as they are in the table created beforehand.
     return {
-        name: {"name": name, **_DLT_TYPES.get(kind, {"data_type": "json"})}
+        name: {"name": name, "nullable": True, **_DLT_TYPES.get(kind, {"data_type": "json"})}
         for name, kind in _columns_of(con.cursor(), table).items()
     }
 

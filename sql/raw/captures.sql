@@ -21,13 +21,28 @@ SELECT
     fetched_at,
     sha256 AS document_sha256,
     $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
+    CASE
+        WHEN list_bool_or(
+            list_transform(
+                document.participants, lambda p: len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes)
+            )
+        ) THEN 'duplicate_key'
+        ELSE state
+    END AS document_state,
     "bytes" AS document_bytes,
     document.conversation_id AS conversation_id,
     TRY_CAST(document.observed_at AS TIMESTAMP) AS observed_at,
     document.conversation_sha256 AS conversation_sha256,
     document."event".event_id AS event_id,
-    document.participants AS participants
+    list_transform(
+        document.participants,
+        lambda p: struct_pack(
+            participant_id := p.participant_id, purpose := p.purpose, attributes := CASE
+                WHEN len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes) THEN NULL
+                ELSE p.attributes
+            END
+        )
+    ) AS participants
 FROM read_json(
     $files,
     format = 'newline_delimited',

@@ -27,7 +27,15 @@ SELECT
     fetched_at,
     sha256 AS document_sha256,
     $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
+    CASE
+        WHEN list_bool_or(
+            list_transform(
+                document.results,
+                lambda r: len(list_distinct(map_keys(r.customAttributes))) < cardinality(r.customAttributes)
+            )
+        ) THEN 'duplicate_key'
+        ELSE state
+    END AS document_state,
     "bytes" AS document_bytes,
     k.conversation_id AS key_conversation_id,
     record.conversationId AS conversation_id,
@@ -69,6 +77,11 @@ FROM read_json(
     ),
     LATERAL (
         SELECT unnest(
-            CASE WHEN cardinality(record.customAttributes) > 0 THEN map_entries(record.customAttributes) ELSE [NULL] END
+            CASE
+                WHEN cardinality(record.customAttributes) > 0
+                    AND NOT len(list_distinct(map_keys(record.customAttributes))) < cardinality(record.customAttributes)
+                    THEN map_entries(record.customAttributes)
+                ELSE [NULL]
+            END
         ) AS attribute
     )

@@ -25,7 +25,14 @@ SELECT
     fetched_at,
     sha256 AS document_sha256,
     $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
+    CASE
+        WHEN list_bool_or(
+            list_transform(
+                document.participants, lambda p: len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes)
+            )
+        ) THEN 'duplicate_key'
+        ELSE state
+    END AS document_state,
     "bytes" AS document_bytes,
     k.page_sha256 AS page_sha256,
     k.job_id AS job_id,
@@ -41,7 +48,10 @@ SELECT
             purpose := p.purpose,
             user_id := p.userId,
             participant_name := p.participantName,
-            attributes := p.attributes,
+            attributes := CASE
+                WHEN len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes) THEN NULL
+                ELSE p.attributes
+            END,
             sessions := list_transform(
                 p.sessions,
                 lambda s: struct_pack(

@@ -23,7 +23,10 @@ SELECT
     fetched_at,
     sha256 AS document_sha256,
     $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
+    CASE
+        WHEN len(list_distinct(map_keys(document.attributes))) < cardinality(document.attributes) THEN 'duplicate_key'
+        ELSE state
+    END AS document_state,
     "bytes" AS document_bytes,
     document.event_id AS event_id,
     document.topic AS topic,
@@ -31,7 +34,10 @@ SELECT
     document.participant_id AS participant_id,
     TRY_CAST(document.event_time AS TIMESTAMP) AS event_time,
     TRY_CAST(document.received_at AS TIMESTAMP) AS received_at,
-    document.attributes AS attributes
+    CASE
+        WHEN len(list_distinct(map_keys(document.attributes))) < cardinality(document.attributes) THEN NULL
+        ELSE document.attributes
+    END AS attributes
 FROM read_json(
     $files,
     format = 'newline_delimited',

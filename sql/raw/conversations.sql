@@ -24,7 +24,14 @@ SELECT
     fetched_at,
     sha256 AS document_sha256,
     $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
+    CASE
+        WHEN list_bool_or(
+            list_transform(
+                document.participants, lambda p: len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes)
+            )
+        ) THEN 'duplicate_key'
+        ELSE state
+    END AS document_state,
     "bytes" AS document_bytes,
     k.conversation_id AS key_conversation_id,
     document.id AS conversation_id,
@@ -45,7 +52,10 @@ SELECT
             script_id := p.calls[1].scriptId,
             ani := p.ani,
             dnis := p.dnis,
-            attributes := p.attributes
+            attributes := CASE
+                WHEN len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes) THEN NULL
+                ELSE p.attributes
+            END
         )
     ) AS participants
 FROM read_json(

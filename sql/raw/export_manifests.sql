@@ -23,13 +23,16 @@ SELECT
     fetched_at,
     sha256 AS document_sha256,
     $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
+    CASE
+        WHEN len(list_distinct(map_keys(tags_field))) < cardinality(tags_field) THEN 'duplicate_key'
+        ELSE state
+    END AS document_state,
     "bytes" AS document_bytes,
     k.export_id AS export_id,
     coalesce(item ->> '$.conversationId', item ->> '$.conversation.id') AS conversation_id,
-    coalesce(item ->> '$.recordingId', item ->> '$.recording.id', item ->> '$.id') AS recording_id,
+    coalesce(item ->> '$.recordingId', item ->> '$.recording.id') AS recording_id,
     json_exists(item, '$.custom_data') OR json_exists(item, '$.customData') AS has_tags_field,
-    TRY_CAST(coalesce(item -> '$.custom_data', item -> '$.customData') AS MAP(VARCHAR, VARCHAR)) AS tags,
+    CASE WHEN len(list_distinct(map_keys(tags_field))) < cardinality(tags_field) THEN NULL ELSE tags_field END AS tags,
     coalesce(item ->> '$.mediaUri', item ->> '$.media_uri') AS media_uri
 FROM read_json(
     $files,
@@ -56,4 +59,12 @@ FROM read_json(
             WHEN json_type(document) = 'ARRAY' THEN json_extract(document, '$[*]')
             ELSE [document]
         END AS items)
+    ),
+    LATERAL (
+        SELECT coalesce(t.custom_data, t.customData) AS tags_field
+        FROM (
+            SELECT json_transform(
+                item, '{"custom_data": "MAP(VARCHAR, VARCHAR)", "customData": "MAP(VARCHAR, VARCHAR)"}'
+            ) AS t
+        )
     )

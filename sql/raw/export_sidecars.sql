@@ -34,7 +34,29 @@ SELECT
     fetched_at,
     sha256 AS document_sha256,
     $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    CASE WHEN state = 'ok' AND json_type(document) <> 'OBJECT' THEN 'wrong_shape' ELSE state END AS document_state,
+    CASE
+        WHEN state <> 'ok' THEN state
+        WHEN json_type(document) <> 'OBJECT'
+            OR json_type(document, '$.custom_data') NOT IN ('OBJECT', 'NULL')
+            OR json_type(document, '$.customData') NOT IN ('OBJECT', 'NULL')
+            OR json_type(document, '$.attributes') NOT IN ('OBJECT', 'NULL')
+            OR json_type(document, '$.participants') NOT IN ('ARRAY', 'NULL')
+            OR list_has_any(
+                list_transform(json_extract(document, '$.participants[*]'), lambda p: json_type(p)),
+                ['ARRAY', 'VARCHAR', 'BOOLEAN', 'BIGINT', 'UBIGINT', 'DOUBLE']
+            )
+            OR list_has_any(
+                list_transform(json_extract(document, '$.participants[*].attributes'), lambda p: json_type(p)),
+                ['ARRAY', 'VARCHAR', 'BOOLEAN', 'BIGINT', 'UBIGINT', 'DOUBLE']
+            )
+            THEN 'wrong_shape'
+        WHEN len(list_distinct(map_keys(t.tags))) < cardinality(t.tags) OR list_bool_or(
+            list_transform(
+                d.participants, lambda p: len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes)
+            )
+        ) THEN 'duplicate_key'
+        ELSE state
+    END AS document_state,
     "bytes" AS document_bytes,
     k.bucket AS bucket,
     k.object_key AS object_key,
@@ -54,18 +76,18 @@ SELECT
     json_exists(document, '$.custom_data')
     OR json_exists(document, '$.customData')
     OR json_exists(document, '$.attributes') AS has_tags_field,
-    TRY_CAST(coalesce(d.custom_data, d.customData, d.attributes) AS MAP(VARCHAR, VARCHAR)) AS tags,
-    CASE
-        WHEN json_type(d.participants) = 'ARRAY'
-            THEN list_transform(
-                CAST(d.participants AS STRUCT(
-                    id VARCHAR, participantId VARCHAR, purpose VARCHAR, attributes MAP(VARCHAR, VARCHAR)
-                )[]),
-                lambda p: struct_pack(
-                    participant_id := coalesce(p.participantId, p.id), purpose := p.purpose, attributes := p.attributes
-                )
-            )
-    END AS participants
+    CASE WHEN len(list_distinct(map_keys(t.tags))) < cardinality(t.tags) THEN NULL ELSE t.tags END AS tags,
+    list_transform(
+        d.participants,
+        lambda p: struct_pack(
+            participant_id := coalesce(p.participantId, p.id),
+            purpose := p.purpose,
+            attributes := CASE
+                WHEN len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes) THEN NULL
+                ELSE p.attributes
+            END
+        )
+    ) AS participants
 FROM read_json(
     $files,
     format = 'newline_delimited',
@@ -73,7 +95,9 @@ FROM read_json(
     filename = true,
     maximum_object_size = 33554432,
     columns = {
-        k: 'STRUCT(bucket VARCHAR, object_key VARCHAR, version_id VARCHAR, conversation_id VARCHAR, recording_id VARCHAR)',
+        k: 'STRUCT(
+            bucket VARCHAR, object_key VARCHAR, version_id VARCHAR, conversation_id VARCHAR, recording_id VARCHAR
+        )',
         "row": 'BIGINT',
         source_uri: 'VARCHAR',
         fetched_at: 'TIMESTAMP',
@@ -87,7 +111,13 @@ FROM read_json(
         SELECT json_transform(document, '{
             "conversationId": "VARCHAR", "recordingId": "VARCHAR", "mediaType": "VARCHAR", "mediaSubtype": "VARCHAR",
             "provider": "VARCHAR", "userIds": ["VARCHAR"], "startTime": "VARCHAR", "endTime": "VARCHAR",
-            "durationMs": "BIGINT", "initialDirection": "VARCHAR", "custom_data": "JSON", "customData": "JSON",
-            "attributes": "JSON", "participants": "JSON"
+            "durationMs": "BIGINT", "initialDirection": "VARCHAR",
+            "custom_data": "MAP(VARCHAR, VARCHAR)", "customData": "MAP(VARCHAR, VARCHAR)",
+            "attributes": "MAP(VARCHAR, VARCHAR)",
+            "participants": [{
+                "id": "VARCHAR", "participantId": "VARCHAR", "purpose": "VARCHAR",
+                "attributes": "MAP(VARCHAR, VARCHAR)"
+            }]
         }') AS d
-    )
+    ),
+    LATERAL (SELECT coalesce(d.custom_data, d.customData, d.attributes) AS tags) AS t

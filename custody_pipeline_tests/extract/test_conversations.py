@@ -1,0 +1,335 @@
+"""Details in bulk, single reads by worklist, recordings and listings: what lands and what each failure leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+
+import duckdb
+import pytest
+
+from custody_pipeline.extract import conversations, genesys
+from custody_pipeline.extract.catalog import collect_catalog
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.conversations import JOBS, collect_conversations, collect_details
+from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.extract.load import load
+from custody_pipeline.extract.recordings import collect_recordings
+from custody_pipeline.extract.worklists import read_worklists
+from custody_pipeline.mapping import MappedTag
+from custody_pipeline.settings import Settings
+from custody_pipeline_tests.extract.conftest import Api, Reply, reply
+
+NIGHT = date(2026, 11, 2)
+JOB = f"{JOBS}/j1"
+RESULTS = f"{JOB}/results"
+
+
+def cid(number: int) -> str:
+    return f"{number:08d}-0000-4000-8000-000000000000"
+
+
+def conversation(number: int, attributes: dict[str, str] | None = None, **session: Any) -> dict[str, Any]:
+    return {
+        "conversationId": cid(number),
+        "conversationStart": "2026-11-02T03:00:00.000Z",
+        "participants": [
+            {
+                "participantId": "p",
+                "purpose": "agent",
+                "attributes": attributes or {},
+                "sessions": [{"sessionId": "s", "recording": True} | session],
+            }
+        ],
+    }
+
+
+@pytest.fixture
+def collector(api: Api, api_settings: Callable[..., Settings]) -> Any:
+    api.on("/api/v2/tokens/me", reply({"organization": {"id": "o"}, "OAuthClient": {"id": "c", "name": "n"}}))
+    api.on(f"{JOBS}/availability", reply({"dataAvailabilityDate": "2026-11-03T01:00:00.000Z"}))
+    api.on(JOBS, reply({"jobId": "j1"}, status=202))
+    api.on(JOB, reply({"state": "FULFILLED"}))
+    settings = api_settings(genesys_concurrency=4)
+    with Collector(settings, NIGHT, client=GenesysClient(settings, sleep=lambda _: None)) as made:
+        yield made
+
+
+def test_pages_are_followed_by_cursor_past_empty_ones_and_repeats_are_dropped(
+    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+) -> None:
+    one, two, three = (conversation(number) for number in (1, 2, 3))
+    api.on(JOB, reply({"state": "QUEUED"}), reply({"state": "PENDING"}), reply({"state": "FULFILLED"}))
+    api.on(
+        RESULTS,
+        reply({"conversations": [one, two], "cursor": "a"}),
+        reply({"conversations": [], "cursor": "b"}),
+        reply({"cursor": "c"}),
+        reply({"conversations": [two, three]}),
+    )
+    (landing,) = collect_details(collector)
+    load(con, [landing])
+    rows = con.execute("SELECT conversation_id FROM raw.conversation_details ORDER BY 1").fetchall()
+    assert rows == [(cid(1),), (cid(2),), (cid(3),)]
+    assert [asked.query.get("cursor") for asked in api.asked if asked.path == RESULTS] == [None, "a", "b", "c"]
+    submitted = json.loads(next(asked.body for asked in api.asked if asked.path == JOBS))
+    assert submitted["interval"] == "2026-11-02T00:00:00.000Z/2026-11-03T00:00:00.000Z"
+    receipt = con.execute("SELECT receipt_state, data_available_until, collector FROM raw.extraction_receipts")
+    assert receipt.fetchone() == ("complete", datetime(2026, 11, 3, 1), "n (c)")
+    assert landing.requests == 9
+
+
+def test_the_same_conversation_with_other_bytes_is_kept_too(
+    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+) -> None:
+    api.on(
+        RESULTS,
+        reply({"conversations": [conversation(1)], "cursor": "a"}),
+        reply({"conversations": [conversation(1, {"late": "1"})]}),
+    )
+    load(con, collect_details(collector))
+    assert con.execute("SELECT count(*) FROM raw.conversation_details").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "EXPIRED"])
+def test_a_job_that_fails_is_submitted_once_more(
+    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector, state: str
+) -> None:
+    api.on(JOB, reply({"state": state}), reply({"state": "FULFILLED"}))
+    api.on(RESULTS, reply({"conversations": [conversation(1)]}))
+    assert collect_details(collector)[0].state == "complete"
+
+
+def test_a_job_that_fails_twice_leaves_a_failed_receipt_and_the_night_goes_on(
+    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+) -> None:
+    api.on(JOB, reply({"state": "FAILED"}))
+    load(con, collect_details(collector))
+    assert con.execute("SELECT receipt_state FROM raw.extraction_receipts").fetchone() == ("failed",)
+    (message,) = con.execute("SELECT message FROM raw.fetch_failures").fetchone() or ("",)
+    assert "FAILED" in message
+
+
+def test_a_stuck_job_is_given_up(api: Api, collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "JOB_PATIENCE", 60.0)
+    api.on(JOB, reply({"state": "PENDING"}))
+    assert collect_details(collector)[0].state == "failed"
+
+
+def test_pages_that_break_off_leave_a_partial_receipt(
+    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+) -> None:
+    api.on(RESULTS, reply({"conversations": [conversation(1)], "cursor": "a"}), Reply(b"<html>"))
+    (landing,) = collect_details(collector)
+    load(con, [landing])
+    assert (landing.state, landing.documents) == ("partial", 1)
+
+
+def test_a_cursor_without_an_end_is_bounded(api: Api, collector: Collector) -> None:
+    api.on(RESULTS, reply({"conversations": [conversation(1)], "cursor": "same"}))
+    assert collect_details(collector)[0].state == "partial"
+
+
+def test_refused_credentials_stop_the_night(api: Api, collector: Collector) -> None:
+    api.on("/oauth/token", reply({"error": "invalid_client"}, status=401))
+    with pytest.raises(genesys.LoginError):
+        collect_details(collector)
+
+
+def test_each_single_read_that_fails_is_a_row_and_the_others_land(
+    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+) -> None:
+    for number in range(1, 7):
+        api.on(f"/api/v2/conversations/{cid(number)}", reply({"id": cid(number), "participants": []}))
+        api.on(f"/api/v2/conversations/{cid(number)}/customattributes", reply({"results": []}))
+    api.on(f"/api/v2/conversations/{cid(2)}", reply({"code": "not.authorized"}, status=403))
+    api.on(f"/api/v2/conversations/{cid(3)}", reply({"code": "not.found"}, status=404))
+    api.on(f"/api/v2/conversations/{cid(4)}", Reply(status=504))
+    api.on(f"/api/v2/conversations/{cid(5)}", Reply(b"not json"))
+    wanted = {cid(number): ["not_in_details"] for number in range(1, 7)} | {"../../evil": ["not_in_details"]}
+    wanted[cid(6)] = ["long_value"]
+    landings = collect_conversations(collector, wanted)
+    load(con, landings)
+    rows = con.execute("SELECT key_conversation_id, document_state FROM raw.conversations ORDER BY 1").fetchall()
+    assert rows == [(cid(1), "ok"), (cid(5), "not_json"), (cid(6), "ok")]
+    failures = con.execute(
+        "SELECT subject_id, http_status, error_code, permanent, attempts FROM raw.fetch_failures ORDER BY 1"
+    ).fetchall()
+    assert failures == [
+        ("../../evil", None, None, True, 1),
+        (cid(2), 403, "not.authorized", True, 1),
+        (cid(3), 404, "not.found", True, 1),
+        (cid(4), 504, None, False, 6),
+    ]
+    assert landings[0].state == "partial"
+    typed = con.execute("SELECT key_conversation_id FROM raw.conversation_attributes ORDER BY 1").fetchall()
+    assert typed == [(cid(1),), (cid(5),)]
+    assert not any(".." in path for path in api.paths())
+
+
+def test_an_api_that_stopped_answering_stops_the_night(
+    api: Api, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise genesys.NoAnswer("GET x", "no answer")
+
+    monkeypatch.setattr(collector.client, "get", gone)
+    monkeypatch.setattr(type(collector), "identity", None)
+    with pytest.raises(genesys.NoAnswer):
+        collect_conversations(collector, {cid(number): ["not_in_details"] for number in range(50)})
+
+
+def test_recording_metadata_lands_whole_and_orphans_once(
+    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+) -> None:
+    api.on(
+        f"/api/v2/conversations/{cid(1)}/recordingmetadata",
+        reply([{"id": "r1", "fileState": "AVAILABLE", "exportedDate": "2026-11-02T05:00:00.000Z"}, {"id": "r2"}]),
+    )
+    api.on(f"/api/v2/conversations/{cid(2)}/recordingmetadata", reply([]))
+    orphan = {"id": "o1", "orphanStatus": "NO_CONVERSATION", "recording": {"id": "r9"}}
+    api.on("/api/v2/orphanrecordings", reply({"entities": [orphan], "pageCount": 2}), reply({"entities": [orphan]}))
+    load(con, collect_recordings(collector, [cid(1), cid(2)]))
+    rows = con.execute(
+        "SELECT key_conversation_id, recording_id, file_state, exported_date FROM raw.recording_metadata ORDER BY 1, 2"
+    ).fetchall()
+    assert rows == [
+        (cid(1), "r1", "AVAILABLE", datetime(2026, 11, 2, 5)), (cid(1), "r2", None, None), (cid(2), None, None, None)
+    ]  # fmt: skip
+    assert con.execute("SELECT orphan_id, recording_id FROM raw.orphan_recordings").fetchall() == [("o1", "r9")]
+
+
+def test_a_listing_that_is_refused_is_a_failure_row(
+    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+) -> None:
+    api.on("/api/v2/scripts/published", reply({"entities": [{"id": "s", "name": "Intake", "versionId": "2"}]}))
+    api.on("/api/v2/routing/queues", reply({"code": "missing.permissions"}, status=403))
+    api.on("/api/v2/authorization/divisions", reply({"entities": []}))
+    load(con, collect_catalog(collector))
+    states = dict(con.execute("SELECT resource, receipt_state FROM raw.extraction_receipts").fetchall())
+    assert states == {"published_scripts": "complete", "queues": "failed", "divisions": "complete"}
+    assert con.execute("SELECT script_id, version_id FROM raw.published_scripts").fetchall() == [("s", "2")]
+
+
+def test_progress_is_told_with_what_is_expected(api: Api, api_settings: Callable[..., Settings]) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    for number in (1, 2):
+        api.on(f"/api/v2/conversations/{cid(number)}/recordingmetadata", reply([]))
+    api.on("/api/v2/orphanrecordings", reply({"entities": []}))
+    api.on("/api/v2/tokens/me", reply({}))
+    with Collector(api_settings(), NIGHT, lambda *what: told.append(what)) as made:
+        collect_recordings(made, [cid(1), cid(2)])
+    assert told == [("recording_metadata", 1, 2), ("recording_metadata", 2, 2)]
+
+
+# --- worklists -------------------------------------------------------------------------------------------------------
+
+REQUIRED = (
+    MappedTag("legal_hold", "Legal-Hold", aliases=("LegalHold",), required=True),
+    MappedTag("matter", "Matter", required=True, queues=("Claims",)),
+    MappedTag("note", "Note"),
+)
+
+
+def exported(number: int, role: str = "media", **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    keys = {
+        "conversation_id": cid(number), "recording_id": "r", "object_role": role,
+        "path_date": "2026-11-02", "path_hour": 3,
+    }  # fmt: skip
+    row = {
+        "bucket": "b", "object_key": f"{number}", "is_latest": True, "is_delete_marker": False, "object_bytes": 9,
+        "last_modified": "2026-11-02T04:00:00",
+    }  # fmt: skip
+    return keys | {name: more[name] for name in more if name in keys}, row | {
+        name: more[name] for name in more if name not in keys
+    }
+
+
+def sidecar(number: int, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    keys = {"bucket": "b", "object_key": f"{number}.json", "conversation_id": cid(number), "recording_id": "r"}
+    return keys, {
+        "conversationId": cid(number),
+        "recordingId": "r",
+        "startTime": "2026-11-02T03:10:00.000+0000",
+        "endTime": "2026-11-02T03:20:00+0000",
+    } | more
+
+
+def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
+    con: duckdb.DuckDBPyConnection, settings: Callable[..., Settings]
+) -> None:
+    tagged = {"Legal-Hold": "true"}
+    details = {
+        1: conversation(1, tagged),
+        2: conversation(2, {"LegalHold": "x" * 1024}),
+        3: conversation(3, {"LegalHold": "x" * 1023, "k" * 1024: ""}),
+        4: conversation(4),
+        5: conversation(5, {"Other": "1"}),
+        6: conversation(6, tagged, segments=[{"queueId": "q1"}]),
+        7: conversation(7, tagged, segments=[{"queueId": "q2"}]),
+        8: conversation(8, {}, recording=False),
+        10: conversation(10, tagged),
+        11: conversation(11, tagged),
+        12: conversation(12, tagged),
+        13: conversation(13, tagged),
+        14: conversation(14, tagged),
+    }
+    landings = []
+    with Collector(settings(), NIGHT) as made:
+        with made.load("conversation_details") as load_:
+            for document in details.values():
+                load_.add({"conversation_id": document["conversationId"]}, "u", json.dumps(document).encode())
+        landings.append(load_.landing)
+        with made.load("queues") as load_:
+            for name, text in (("q1", "Claims"), ("q2", "Service")):
+                load_.add({}, "u", json.dumps({"id": name, "name": text}).encode())
+        landings.append(load_.landing)
+        with made.load("export_objects") as load_:
+            for number in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12):
+                load_.add_made(*reordered(exported(number, object_bytes=0 if number == 11 else 9)))
+            load_.add_made(*reordered(exported(13, is_delete_marker=True)))
+        landings.append(load_.landing)
+        with made.load("export_sidecars") as load_:
+            for number in (1, 2, 3, 4, 5, 6, 7, 9, 11):
+                load_.add_made(*reordered(sidecar(number)))
+            load_.add_made(*reordered(sidecar(12, startTime="2026-11-02T05:10:00.000+0000")))
+        landings.append(load_.landing)
+        with made.load("export_failures") as load_:
+            for number in (14, 99):
+                load_.add_made({}, "u", {"conversation": {"id": cid(number)}, "recording": {"id": "r"}})
+        landings.append(load_.landing)
+    load(con, landings)
+    found = read_worklists(con, settings(), NIGHT, REQUIRED)
+    assert found.conversations == {
+        cid(2): ["long_value"],
+        cid(3): ["long_value"],
+        cid(4): ["no_tags", "required_tag_missing"],
+        cid(5): ["required_tag_missing"],
+        cid(6): ["required_tag_missing"],
+        cid(9): ["not_in_details"],
+    }
+    assert found.recordings == {
+        cid(9): ["not_in_details"],
+        cid(10): ["no_sidecar"],
+        cid(11): ["count_differs", "empty_object"],
+        cid(12): ["odd_sidecar"],
+        cid(13): ["count_differs", "no_sidecar"],
+        cid(14): ["count_differs", "failed_export"],
+    }
+    everything = read_worklists(con, settings(single_reads="all"), NIGHT, REQUIRED)
+    assert len(everything.recordings) == 14
+    assert cid(8) not in everything.conversations
+
+
+def reordered(made: tuple[dict[str, Any], dict[str, Any]]) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    keys, document = made
+    return keys, "u", document
+
+
+def test_worklists_of_an_empty_warehouse_are_empty(
+    con: duckdb.DuckDBPyConnection, settings: Callable[..., Settings]
+) -> None:
+    found = read_worklists(con, settings(), NIGHT, REQUIRED)
+    assert (found.recordings, found.conversations) == ({}, {})

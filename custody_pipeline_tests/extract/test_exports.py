@@ -1,0 +1,346 @@
+"""The export bucket as others leave it, the jobs, the companions and the digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+
+import boto3
+import duckdb
+import pytest
+from botocore.exceptions import ClientError
+
+from custody_pipeline.extract import exports
+from custody_pipeline.extract.captures import collect_captures
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.exports import BucketUnreachableError, collect_exports, parse_key, touches
+from custody_pipeline.extract.load import load
+from custody_pipeline.extract.media import collect_media
+from custody_pipeline.extract.worklists import known_digests, media_objects
+from custody_pipeline.settings import Settings
+from custody_pipeline_tests.extract.conftest import Api, reply
+
+NIGHT = date(2026, 11, 2)
+ORG = "0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f"
+C1, C2 = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+R1, R2 = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
+HOUR = f"{ORG}/year=2026/month=11/day=2/hour=3"
+J1, J2, J3 = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
+
+
+@pytest.mark.parametrize(
+    ("key", "role", "finding", "conversation", "recording"),
+    [
+        (f"{HOUR}/conversation_id={C1}/{R1}.opus", "media", None, C1, R1),
+        (f"{ORG}/year=2026/month=01/day=02/hour=03/conversation_id={C1}/{R1}.WAV", "media", None, C1, R1),
+        (f"some/prefix/{HOUR}/conversation_id={C1}/{R1}.opus", "media", None, C1, R1),
+        (f"{HOUR}/conversation_id={C1}/{R1}.opus_metadata.json", "sidecar", None, C1, R1),
+        (f"{HOUR}/conversation_id={C1}/{R1}_metadata.json", "sidecar", None, C1, R1),
+        (f"{HOUR}/conversation_id={C1}/{R1}.json", "sidecar", None, C1, R1),
+        (f"{HOUR}/conversation_id={C1}/notes.txt", "other", "unrecognised", None, None),
+        (f"{HOUR}/conversation_id={C1}/{R1}", "other", "unrecognised", None, None),
+        (f"{HOUR}/{R1}.opus", "other", "unrecognised", None, None),
+        (f"{HOUR}/conversation_id=nobody/{R1}.opus", "media", "bad_conversation_id", None, R1),
+        (f"{HOUR}/conversation_id=' OR 1=1 --/{R1}.opus", "media", "bad_conversation_id", None, R1),
+        (f"{HOUR}/conversation_id=../../{R1}.opus", "other", "unsafe_key", None, None),
+        (f"{HOUR}/conversation_id={C1}/..", "other", "unsafe_key", None, None),
+        (f"{HOUR}//conversation_id={C1}/{R1}.opus", "other", "unsafe_key", None, None),
+        (f"{HOUR}/conversation_id={C1}\\x/{R1}.opus", "other", "unsafe_key", None, None),
+        (f"{HOUR}/conversation_id={C1}/{R1}\n.opus", "other", "unsafe_key", None, None),
+        (f"{ORG}/year=2026/month=13/day=2/hour=3/conversation_id={C1}/{R1}.opus", "other", "unrecognised", None, None),
+        ("readme.txt", "other", "unrecognised", None, None),
+    ],
+)
+def test_a_key_says_what_its_object_is(
+    key: str, role: str, finding: str | None, conversation: str | None, recording: str | None
+) -> None:
+    parsed = parse_key(key)
+    found = (parsed.role, parsed.finding, parsed.conversation_id if role != "other" else None, parsed.recording_id)
+    assert found == (role, finding, conversation, recording)
+
+
+def test_a_key_gives_its_folders() -> None:
+    parsed = parse_key(f"x/{HOUR}/conversation_id={C1}/{R1}.opus")
+    assert (parsed.organization_id, parsed.path_date, parsed.path_hour, parsed.extension) == (ORG, NIGHT, 3, "opus")
+
+
+@pytest.fixture
+def collector(bucket: Any, moto_url: str, settings: Callable[..., Settings]) -> Callable[..., Collector]:
+    def make(**values: Any) -> Collector:
+        known = {
+            "export_url": f"s3://{bucket.name}", "s3_endpoint_url": moto_url, "s3_region": "eu-central-1"
+        }  # fmt: skip
+        return Collector(settings(**(known | values)), NIGHT)
+
+    return make
+
+
+def objects(con: duckdb.DuckDBPyConnection, columns: str = "object_key") -> list[Any]:
+    return con.execute(f"SELECT {columns} FROM raw.export_objects ORDER BY object_key, last_modified").fetchall()
+
+
+@pytest.mark.parametrize("prefix", ["", "genesys/prod/"])
+def test_the_night_is_found_padded_or_not_and_no_other_night_is(
+    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector], prefix: str
+) -> None:
+    wanted = [
+        f"{prefix}{ORG}/year=2026/month=11/day=02/hour=03/conversation_id={C1}/{R1}.opus",
+        f"{prefix}{ORG}/year=2026/month=11/day=2/hour=3/conversation_id={C2}/{R2}.opus",
+        f"{prefix}{ORG}/year=2026/month=11/day=2/readme.txt",
+        f"{prefix}another/year=2026/month=11/day=2/hour=3/conversation_id={C1}/{R1}.opus",
+    ]
+    others = [
+        f"{prefix}{ORG}/year=2026/month=11/day=20/hour=3/conversation_id={C1}/{R1}.opus",
+        f"{prefix}{ORG}/year=2026/month=1/day=2/hour=3/conversation_id={C1}/{R1}.opus",
+        f"{prefix}unknown/folder/file.bin",
+        f"{prefix}loose.txt",
+    ]
+    for key in wanted + others:
+        bucket.put_object(Key=key, Body=b"x")
+    with collector() as made:
+        load(con, collect_exports(made))
+    assert objects(con) == [(key,) for key in sorted(wanted)]
+
+
+def test_every_version_and_delete_marker_is_listed(
+    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+) -> None:
+    key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
+    bucket.put_object(Key=key, Body=b"one")
+    bucket.put_object(Key=key, Body=b"other")
+    bucket.Object(key).delete()
+    with collector() as made:
+        load(con, collect_exports(made))
+    rows = objects(con, "is_latest, is_delete_marker, object_bytes, version_id IS NOT NULL, conversation_id")
+    assert sorted(rows, key=str) == [
+        (False, False, 3, True, C1), (False, False, 5, True, C1), (True, True, None, True, C1)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("bucket", [False], indirect=True)
+def test_a_bucket_without_versioning_is_read_all_the_same(
+    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+) -> None:
+    bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{R1}.opus", Body=b"audio")
+    with collector() as made:
+        load(con, collect_exports(made))
+        load(con, collect_media(made, {}, media_objects(con, NIGHT)))
+    assert objects(con, "is_latest, object_bytes") == [(True, 5)]
+    assert con.execute("SELECT sha256 FROM raw.media_digests").fetchall() == [(hashlib.sha256(b"audio").hexdigest(),)]
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "NotImplemented"])
+def test_without_leave_to_list_versions_the_current_objects_are_read(
+    bucket: Any,
+    con: duckdb.DuckDBPyConnection,
+    collector: Callable[..., Collector],
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{R1}.opus", Body=b"audio")
+    with collector() as made:
+
+        def refuse(**_: Any) -> None:
+            raise ClientError({"Error": {"Code": code}}, "ListObjectVersions")
+
+        monkeypatch.setattr(made.s3, "list_object_versions", refuse)
+        load(con, collect_exports(made))
+    assert objects(con, "version_id, is_latest, object_bytes") == [(None, True, 5)]
+
+
+def test_companions_land_as_they_are_and_only_the_current_version(
+    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+) -> None:
+    good = f"{HOUR}/conversation_id={C1}/{R1}.opus_metadata.json"
+    bucket.put_object(Key=good, Body=b"{}")
+    bucket.put_object(Key=good, Body=json.dumps({"conversationId": C1, "durationMs": 7}, indent=2).encode())
+    bucket.put_object(Key=f"{HOUR}/conversation_id={C2}/{R2}_metadata.json", Body=b"")
+    deleted = f"{HOUR}/conversation_id={C2}/{R1}.json"
+    bucket.put_object(Key=deleted, Body=b"{}")
+    bucket.Object(deleted).delete()
+    with collector() as made:
+        landings = {landing.resource: landing for landing in collect_exports(made)}
+        load(con, list(landings.values()))
+    rows = con.execute(
+        "SELECT key_recording_id, document_state, conversation_id, duration_ms FROM raw.export_sidecars ORDER BY 1"
+    ).fetchall()
+    assert rows == [(R1, "ok", C1, 7), (R2, "empty", None, None)]
+    assert landings["export_sidecars"].asked == 2
+
+
+def test_a_companion_that_is_too_large_is_a_failure_row(
+    bucket: Any,
+    con: duckdb.DuckDBPyConnection,
+    collector: Callable[..., Collector],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exports, "MAX_DOCUMENT_BYTES", 2)
+    key = f"{HOUR}/conversation_id={C1}/{R1}.json"
+    bucket.put_object(Key=key, Body=b"x" * 9)
+    with collector() as made:
+        load(con, collect_exports(made))
+    assert con.execute("SELECT resource, subject_id, permanent FROM raw.fetch_failures").fetchall() == [
+        ("export_sidecars", key, True)
+    ]
+
+
+def test_a_bucket_that_is_not_there_stops_the_night(collector: Callable[..., Collector]) -> None:
+    with (
+        collector(export_url="s3://no-such-bucket") as made,
+        pytest.raises(BucketUnreachableError, match=r"no-such-bucket.*CUSTODY_EXPORT_URL"),
+    ):
+        collect_exports(made)
+
+
+def test_without_the_api_its_resources_say_so(
+    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+) -> None:
+    with collector() as made:
+        load(con, collect_exports(made) + collect_captures(made))
+    rows = con.execute("SELECT resource, receipt_state FROM raw.extraction_receipts ORDER BY resource").fetchall()
+    assert rows == [
+        ("captures", "complete"), ("conversation_events", "complete"), ("export_failures", "not_configured"),
+        ("export_jobs", "not_configured"), ("export_manifests", "not_configured"), ("export_objects", "complete"),
+        ("export_sidecars", "complete"),
+    ]  # fmt: skip
+
+
+def test_every_media_version_is_hashed_once_and_never_again(
+    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+) -> None:
+    key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
+    for body in (b"one", b"", b"x" * 3_000_000):
+        bucket.put_object(Key=key, Body=body)
+    bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{R1}.json", Body=b"{}")
+    with collector() as made:
+        load(con, collect_exports(made))
+        (first,) = collect_media(made, known_digests(con, NIGHT), media_objects(con, NIGHT))
+        load(con, [first])
+        (second,) = collect_media(made, known_digests(con, NIGHT), media_objects(con, NIGHT))
+        load(con, [second])
+    rows = con.execute(
+        "SELECT object_bytes, sha256, md5, method, count(*), count(DISTINCT hashed_at) "
+        "FROM raw.media_digests GROUP BY ALL ORDER BY 1"
+    ).fetchall()
+    assert rows == [
+        (len(body), hashlib.sha256(body).hexdigest(), hashlib.md5(body, usedforsecurity=False).hexdigest(), "streamed",
+         2, 1)
+        for body in (b"", b"one", b"x" * 3_000_000)
+    ]  # fmt: skip
+    assert (first.requests, second.requests) == (3, 0)
+
+
+def test_a_composite_checksum_or_an_etag_is_never_taken_for_a_digest(
+    bucket: Any, moto_url: str, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+) -> None:
+    key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
+    s3 = boto3.client("s3", endpoint_url=moto_url, region_name="eu-central-1")
+    upload = s3.create_multipart_upload(Bucket=bucket.name, Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
+    parts = []
+    for number, body in enumerate((b"a" * 5 * 1024 * 1024, b"b"), start=1):
+        part = s3.upload_part(
+            Bucket=bucket.name, Key=key, PartNumber=number, UploadId=upload, Body=body, ChecksumAlgorithm="SHA256"
+        )
+        parts.append({"PartNumber": number, "ETag": part["ETag"]})
+    s3.complete_multipart_upload(Bucket=bucket.name, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+    with collector() as made:
+        load(con, collect_exports(made))
+        load(con, collect_media(made, {}, media_objects(con, NIGHT)))
+    digest = hashlib.sha256(b"a" * 5 * 1024 * 1024 + b"b").hexdigest()
+    assert con.execute("SELECT sha256, method FROM raw.media_digests").fetchall() == [(digest, "streamed")]
+
+
+def test_an_object_that_is_gone_is_a_row_and_the_others_are_hashed(
+    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+) -> None:
+    for recording in (R1, R2):
+        bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{recording}.opus", Body=b"audio")
+    with collector() as made:
+        load(con, collect_exports(made))
+        bucket.object_versions.filter(Prefix=f"{HOUR}/conversation_id={C1}/{R1}").delete()
+        (landing,) = collect_media(made, {}, media_objects(con, NIGHT))
+        load(con, [landing])
+    rows = con.execute("SELECT sha256 IS NOT NULL, error FROM raw.media_digests ORDER BY object_key").fetchall()
+    assert rows == [(False, "NoSuchKey"), (True, None)]
+    assert landing.state == "partial"
+
+
+# --- jobs and manifests ----------------------------------------------------------------------------------------------
+
+
+def job(job_id: str, interval: str | None, action: str = "EXPORT", integration: str = "i1") -> dict[str, Any]:
+    query: dict[str, Any] = {"action": action, "integrationId": integration}
+    if interval:
+        query["conversationQuery"] = {"interval": interval}
+    return {"id": job_id, "state": "FULFILLED", "totalSkippedRecordings": 3, "recordingJobsQuery": query}
+
+
+def test_a_job_touches_the_night_when_its_interval_overlaps_it() -> None:
+    start, end = datetime(2026, 11, 2), datetime(2026, 11, 3)
+    overlaps = {
+        "2026-11-01T00:00:00.000Z/2026-11-02T00:00:00.000Z": False,
+        "2026-11-01T00:00:00.000Z/2026-11-02T00:00:00.001Z": True,
+        "2026-11-02T23:59:59.999Z/2026-11-03T23:00:00.000Z": True,
+        "2026-11-03T00:00:00.000Z/2026-11-04T00:00:00.000Z": False,
+        "2026-10-01T00:00:00.000Z/2026-12-01T00:00:00.000Z": True,
+        "nonsense": True,
+        None: True,
+    }
+    assert {interval: touches(job(J1, interval), start, end) for interval in overlaps} == overlaps
+
+
+def test_jobs_of_the_night_land_with_their_failed_recordings(
+    api: Api, con: duckdb.DuckDBPyConnection, api_settings: Callable[..., Settings]
+) -> None:
+    night = "2026-11-02T00:00:00.000Z/2026-11-03T00:00:00.000Z"
+    ours, foreign, elsewhen = job(J1, night), job(J2, night, integration="i2"), job(J3, "2026-10-01/2026-10-02")
+    api.on(
+        "/api/v2/recording/jobs",
+        reply({"entities": [ours, foreign], "pageCount": 2}),
+        reply({"entities": [ours, elsewhen], "pageCount": 2}),
+    )
+    api.on(f"/api/v2/recording/jobs/{J1}", reply(ours))
+    failed = {"conversation": {"id": C1}, "recording": {"id": R1}}
+    api.on(
+        f"/api/v2/recording/jobs/{J1}/failedrecordings",
+        reply({"entities": [failed], "pageCount": 3}),
+        reply({"entities": [], "pageCount": 3}),
+        reply({"entities": [failed], "pageCount": 3}),
+    )
+    with Collector(api_settings(integration_id="i1", manifest_source="recording_jobs"), NIGHT) as made:
+        made.__dict__["identity"] = None
+        load(con, collect_exports(made))
+    jobs = con.execute("SELECT job_id, total_skipped, interval_start FROM raw.export_jobs").fetchall()
+    assert jobs == [(J1, 3, datetime(2026, 11, 2))]
+    assert con.execute("SELECT job_id, conversation_id, recording_id FROM raw.export_failures").fetchall() == [
+        (J1, C1, R1)
+    ]
+    states = dict(con.execute("SELECT resource, receipt_state FROM raw.extraction_receipts").fetchall())
+    assert states["export_objects"] == "not_configured"
+    assert states["export_jobs"] == "complete"
+
+
+def test_a_gateways_manifests_land_with_metadata_asked_for(
+    api: Api, con: duckdb.DuckDBPyConnection, api_settings: Callable[..., Settings]
+) -> None:
+    api.on("/api/v2/recording/jobs", reply({"entities": []}))
+    listed = [
+        {"conversationId": C1, "recordingId": R1, "custom_data": {}},
+        {"conversationId": C2, "recordingId": R2, "custom_data": {"a": "1"}},
+        {"conversationId": C2, "recordingId": R1},
+    ]
+    api.on("/api/v2/recordings/recordingexports/e1", reply({"id": "e1", "recordings": listed}))
+    chosen = api_settings(manifest_source="recordingexports", recordingexports_ids=("e1", "e2", "../x"))
+    with Collector(chosen, NIGHT) as made:
+        made.__dict__["identity"] = None
+        load(con, collect_exports(made))
+    rows = con.execute(
+        "SELECT conversation_id, recording_id, has_tags_field, tags FROM raw.export_manifests"
+    ).fetchall()
+    assert sorted(rows) == [(C1, R1, True, {}), (C2, R1, False, None), (C2, R2, True, {"a": "1"})]
+    assert api.asked[-1].query == {"includeMetadata": "true"}
+    failures = con.execute("SELECT subject_id, http_status FROM raw.fetch_failures ORDER BY 1").fetchall()
+    assert failures == [("", None), ("e2", 404)]

@@ -1,0 +1,161 @@
+"""Bytes in, the same bytes out: whatever they are."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tempfile
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from custody_pipeline.extract.fidelity import MAX_DOCUMENT_BYTES, document, items_of
+from custody_pipeline.extract.landing import Bucket, Folder, LandingError, LandingWriter, content_of, read_document
+
+NIGHT = date(2026, 11, 2)
+NOW = datetime(2026, 11, 3, 2, 30, 0, 123456)
+
+
+@pytest.mark.parametrize(
+    ("content", "state"),
+    [
+        (b'{"a":"007"}', "ok"),
+        (b'{\n "a": 1\r\n}', "ok"),
+        (b'{"a":"nul \\u0000"}', "ok"),
+        (b'{"a":123456789012345678901234567890}', "ok"),
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b'{"a":"\xe4"}', "not_utf8"),
+        (b'\xef\xbb\xbf{"a":1}', "not_json"),
+        (b'{"a":NaN}', "not_json"),
+        (b'{"a":"\\ud800"}', "not_json"),
+        (b"<html>", "not_json"),
+        (b'{"a":1}{"a":2}', "not_json"),
+        (b'{"a":{"b":"cu', "truncated"),
+        (b'{"a":"cut in \xc3', "truncated"),
+        (b"[" * 2000 + b"]" * 2000, "too_deep"),
+        (b'"' + b"x" * MAX_DOCUMENT_BYTES + b'"', "too_large"),
+    ],
+)
+def test_each_kind_of_bytes_has_its_state_and_is_hashed(content: bytes, state: str) -> None:
+    found = document(content)
+    assert found.state == state
+    assert found.sha256 == hashlib.sha256(content).hexdigest()
+
+
+HOSTILE = st.one_of(
+    st.binary(max_size=300),
+    st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.sampled_from(
+        [
+            b'{"a":1}',
+            b'{"state":"ok","bytes":3,"document":{}}',
+            b'{\n"document_base64":"eA=="}',
+            b"null",
+            b"}",
+            b'"\\"}"',
+        ]
+    ),
+)
+KEYS = st.dictionaries(
+    st.sampled_from(["conversation_id", "object_key", "page_sha256"]),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+)
+
+
+@given(st.lists(st.tuples(HOSTILE, KEYS, st.text(st.characters(exclude_categories=["Cs"]), max_size=40)), max_size=6))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_every_document_comes_back_byte_for_byte(documents: list[tuple[bytes, dict[str, Any], str]]) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        with LandingWriter(Folder(root), "export_sidecars", NIGHT, "L1") as writer:
+            for content, keys, source_uri in documents:
+                writer.add(keys, source_uri, NOW, document(content))
+        uris = [f"{file.uri}#L{row}" for file in writer.files for row in range(1, file.lines + 1)]
+        assert [read_document(uri) for uri in uris] == [content for content, *_ in documents]
+        for file in writer.files:
+            assert hashlib.sha256(file.local.read_bytes()).hexdigest() == file.sha256
+
+
+def test_a_document_stands_verbatim_at_the_end_of_its_line(tmp_path: Path) -> None:
+    with LandingWriter(Folder(str(tmp_path)), "conversations", NIGHT, "L1") as writer:
+        writer.add({"conversation_id": "c"}, "https://api/x", NOW, document(b'{ "a" :1.10}'))
+        writer.add({"conversation_id": "c"}, "https://api/x", NOW, document(b"\xff"))
+    lines = gzip.decompress((tmp_path / "conversations/date=2026-11-02/L1.ndjson.gz").read_bytes()).splitlines()
+    digest = hashlib.sha256(b'{ "a" :1.10}').hexdigest()
+    assert lines[0].decode() == (
+        '{"k":{"conversation_id":"c"},"row":1,"source_uri":"https://api/x",'
+        f'"fetched_at":"2026-11-03T02:30:00.123456","sha256":"{digest}","bytes":12,"state":"ok",'
+        '"document":{ "a" :1.10}}'
+    )
+    assert lines[1].endswith(b'"state":"not_utf8","document_base64":"/w=="}')
+
+
+def test_equal_documents_make_equal_files_in_numbered_parts(tmp_path: Path) -> None:
+    made = []
+    for folder in ("a", "b"):
+        with LandingWriter(Folder(str(tmp_path / folder)), "queues", NIGHT, "L1", part_bytes=300) as writer:
+            for number in range(4):
+                writer.add({"id": str(number)}, "u", NOW, document(b'{"id":1}'))
+        made.append([(Path(file.uri).name, file.sha256) for file in writer.files])
+    assert made[0] == made[1]
+    assert [name for name, _ in made[0]] == ["L1.ndjson.gz", "L1-0002.ndjson.gz"]
+
+
+def test_an_exception_leaves_no_unfinished_file(tmp_path: Path) -> None:
+    def break_off() -> None:
+        with LandingWriter(Folder(str(tmp_path)), "queues", NIGHT, "L1") as writer:
+            writer.add({}, "u", NOW, document(b"{}"))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_changed_byte_is_noticed_when_a_document_is_read_back(tmp_path: Path) -> None:
+    with LandingWriter(Folder(str(tmp_path)), "queues", NIGHT, "L1") as writer:
+        writer.add({}, "u", NOW, document(b'{"a":1}'))
+    path = writer.files[0].local
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b'{"a":1}', b'{"a":2}')))
+    with pytest.raises(LandingError, match="not those that were hashed"):
+        read_document(f"{path}#L1")
+
+
+@pytest.mark.parametrize("uri", ["x", "x#L", "x#Lone", "x#1"])
+def test_what_is_no_document_uri_is_refused(uri: str) -> None:
+    with pytest.raises(LandingError, match="not a document URI"):
+        read_document(uri)
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{}", b'{"k":{},"bytes":1,"state":"ok"}', b'{"bytes":1,"state":"ok","document":{']
+)
+def test_what_is_no_landing_line_is_refused(line: bytes) -> None:
+    with pytest.raises(LandingError):
+        content_of(line)
+
+
+def test_landing_files_can_lie_in_a_bucket(bucket: Any, moto_url: str) -> None:
+    s3 = boto3.client("s3", endpoint_url=moto_url, region_name="eu-central-1")
+    place = Bucket(f"s3://{bucket.name}/landing", s3)
+    with LandingWriter(place, "queues", NIGHT, "L1") as writer:
+        writer.add({}, "u", NOW, document(b'{"a":\n1}'))
+    (file,) = writer.files
+    assert file.uri == f"s3://{bucket.name}/landing/queues/date=2026-11-02/L1.ndjson.gz"
+    assert read_document(f"{file.uri}#L1", s3) == b'{"a":\n1}'
+    assert file.local.exists()
+    place.close()
+    assert not file.local.exists()
+
+
+def test_a_page_is_split_into_its_own_bytes() -> None:
+    page = b'{"conversations": [ {"a" : 1.10} ,{"a":"\\u00e4"}], "cursor":"x"}'
+    assert items_of(page, "conversations") == [b'{"a" : 1.10}', b'{"a":"\\u00e4"}']
+    assert items_of(b'{"cursor":"x"}', "conversations") == []
+    assert items_of(b"[]", "conversations") is None

@@ -1,0 +1,273 @@
+"""The client against a scripted server: what it retries, what it reports, and what it never says."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from custody_pipeline.extract import genesys
+from custody_pipeline.extract.genesys import GenesysClient, GenesysError, RateLimiter
+from custody_pipeline.settings import Settings
+from custody_pipeline_tests.extract.conftest import Api, Asked, Reply, reply
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def client(api_settings: Callable[..., Settings], clock: Clock) -> Iterator[GenesysClient]:
+    with GenesysClient(api_settings(), sleep=clock.sleep, clock=clock, jitter=lambda: 0.0) as made:
+        yield made
+
+
+def tokens(api: Api) -> list[str]:
+    return [asked.headers.get("Authorization", "") for asked in api.asked if asked.path != "/oauth/token"]
+
+
+def test_logs_in_once_with_basic_credentials_and_keeps_the_token(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/x", reply({"a": 1}))
+    assert [client.get("/api/v2/x").json() for _ in range(3)] == [{"a": 1}] * 3
+    assert api.paths().count("/oauth/token") == 1
+    login = api.asked[0]
+    assert login.headers["Authorization"].startswith("Basic ")
+    assert login.body == b"grant_type=client_credentials"
+    assert tokens(api) == ["Bearer token-1"] * 3
+
+
+def test_renews_the_token_before_it_expires(api: Api, client: GenesysClient, clock: Clock) -> None:
+    api.expires_in = 300
+    api.on("/api/v2/x", Reply())
+    client.get("/api/v2/x")
+    clock.now += 269
+    client.get("/api/v2/x")
+    clock.now += 2
+    client.get("/api/v2/x")
+    assert tokens(api) == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]
+
+
+def test_a_401_in_mid_run_is_answered_by_one_new_token(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/x", Reply(), Reply(status=401), Reply(b'{"ok":1}'))
+    client.get("/api/v2/x")
+    assert client.get("/api/v2/x").json() == {"ok": 1}
+    assert tokens(api)[-1] == "Bearer token-2"
+
+
+def test_a_401_on_a_new_token_too_is_a_login_error(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/x", Reply(status=401))
+    with pytest.raises(genesys.LoginError, match="CUSTODY_GENESYS_CLIENT_ID"):
+        client.get("/api/v2/x")
+    assert api.paths().count("/oauth/token") == 2
+
+
+def test_threads_that_meet_an_expired_token_together_share_one_renewal(api: Api, client: GenesysClient) -> None:
+    together = threading.Barrier(4)
+
+    def expired(asked: Asked) -> Reply:
+        if asked.headers["Authorization"] == "Bearer token-1":
+            together.wait(timeout=10)
+            return Reply(status=401)
+        return Reply(b'{"ok":1}')
+
+    api.on("/api/v2/x", expired)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: client.get("/api/v2/x").json(), range(4)))
+    assert answers == [{"ok": 1}] * 4
+    assert api.paths().count("/oauth/token") == 2
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_wrong_credentials_are_a_login_error_at_once(api: Api, client: GenesysClient, status: int) -> None:
+    api.on("/oauth/token", reply({"error": "invalid_client", "description": "client-secret-text"}, status=status))
+    with pytest.raises(genesys.LoginError) as caught:
+        client.identity()
+    assert "invalid_client" in str(caught.value)
+    assert "client-secret-text" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, genesys.BadRequest),
+        (403, genesys.Forbidden),
+        (404, genesys.NotFound),
+        (410, genesys.NotFound),
+        (413, genesys.TooLarge),
+        (501, genesys.NotOffered),
+        (302, genesys.UnexpectedAnswer),
+    ],
+)
+def test_permanent_answers_are_asked_once(
+    api: Api, client: GenesysClient, status: int, kind: type[GenesysError]
+) -> None:
+    headers = {"ININ-Correlation-Id": "0f-cc", "Location": "http://127.0.0.1:1/elsewhere"}
+    api.on("/api/v2/x", reply({"code": "some.code", "message": "Ms. Private"}, status=status, headers=headers))
+    with pytest.raises(kind) as caught:
+        client.get("/api/v2/x", secretive="value")
+    text = str(caught.value)
+    assert "GET /api/v2/x" in text
+    assert "some.code" in text
+    assert "0f-cc" in text
+    assert "Private" not in text
+    assert "value" not in text
+    assert caught.value.permanent
+    assert api.paths().count("/api/v2/x") == 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_passing_answers_are_retried_with_growing_waits(
+    api: Api, client: GenesysClient, clock: Clock, status: int
+) -> None:
+    api.on("/api/v2/x", *[Reply(status=status)] * 3, Reply(b'{"ok":1}'))
+    assert client.get("/api/v2/x").json() == {"ok": 1}
+    assert client.counters.retries == 3
+    assert clock.slept == sorted(clock.slept)
+    assert len(clock.slept) >= 3
+
+
+def test_patience_ends_and_the_error_says_how_often_it_was_tried(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/x", Reply(status=503))
+    with pytest.raises(genesys.ServerTrouble, match=r"HTTP 503.*6 attempts") as caught:
+        client.get("/api/v2/x")
+    assert not caught.value.permanent
+    assert api.paths().count("/api/v2/x") == 6
+
+
+def test_retry_after_is_waited_out(api: Api, client: GenesysClient, clock: Clock) -> None:
+    api.on("/api/v2/x", Reply(status=429, headers={"Retry-After": "7"}), Reply())
+    client.get("/api/v2/x")
+    assert sum(clock.slept) == 7.0
+
+
+def test_a_retry_after_of_more_than_three_minutes_is_given_up(api: Api, client: GenesysClient, clock: Clock) -> None:
+    api.on("/api/v2/x", Reply(status=429, headers={"Retry-After": "181"}))
+    with pytest.raises(genesys.RateLimited):
+        client.get("/api/v2/x")
+    assert clock.slept == []
+
+
+def test_retry_after_may_be_a_date(api: Api, client: GenesysClient, clock: Clock) -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    api.on("/api/v2/x", Reply(status=503, headers={"Retry-After": later}))
+    with pytest.raises(genesys.ServerTrouble):
+        client.get("/api/v2/x")
+    assert clock.slept == []
+
+
+def test_a_short_body_is_asked_for_again(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/x", Reply(b'{"half', announce=100), Reply(b'{"ok":1}'))
+    assert client.get("/api/v2/x").json() == {"ok": 1}
+
+
+def test_a_body_that_stays_short_is_an_error_not_a_document(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/x", Reply(b'{"ok":1}', announce=9))
+    with pytest.raises(genesys.ShortBody):
+        client.get("/api/v2/x")
+
+
+def test_no_connection_is_retried_then_named(settings: Callable[..., Settings], clock: Clock, api: Api) -> None:
+    gone = settings(genesys_domain=api.url, genesys_client_id="i", genesys_client_secret="s")
+    api.stop()
+    with GenesysClient(gone, sleep=clock.sleep, clock=clock) as client, pytest.raises(genesys.NoAnswer) as caught:
+        client.get("/api/v2/x")
+    assert caught.value.attempts == 6
+    assert "CUSTODY_GENESYS_DOMAIN" in str(caught.value)
+
+
+def test_a_body_that_is_not_json_is_named(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/x", Reply(b"<html>proxy login</html>"))
+    with pytest.raises(genesys.UnexpectedAnswer, match="not JSON"):
+        client.get("/api/v2/x").json()
+
+
+def test_only_api_paths_are_called(client: GenesysClient) -> None:
+    with pytest.raises(ValueError, match="not an API path"):
+        client.get("https://elsewhere.example/api/v2/x")
+
+
+def test_no_secret_reaches_the_log(api: Api, client: GenesysClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    api.on("/api/v2/x", Reply(status=503), Reply(status=401), Reply())
+    client.get("/api/v2/x", phone="+15551234567")
+    ours = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("custody_pipeline"))
+    assert "503" in ours
+    for secret in ("token-1", "token-2", "client-secret-text", "15551234567", "Basic", "Bearer"):
+        assert secret not in ours
+
+
+def test_identity_says_whose_token_it_is(api: Api, client: GenesysClient) -> None:
+    api.on(
+        "/api/v2/tokens/me",
+        reply({"organization": {"id": "o", "name": "Org"}, "OAuthClient": {"id": "c", "name": "Custody"}}),
+    )
+    assert str(client.identity()) == "Custody (c)"
+    assert client.identity().organization_id == "o"
+
+
+def test_an_empty_page_is_not_the_end(api: Api, client: GenesysClient) -> None:
+    api.on(
+        "/api/v2/list",
+        reply({"entities": [1], "nextUri": "/api/v2/list?pageNumber=2", "pageCount": 3}),
+        reply({"entities": [], "nextUri": "/api/v2/list?pageNumber=3", "pageCount": 3}),
+        reply({"entities": [2], "pageCount": 3}),
+    )
+    assert [page.json()["entities"] for page in client.pages("/api/v2/list", pageSize=1)] == [[1], [], [2]]
+    assert [asked.query["pageNumber"] for asked in api.asked[1:]] == ["1", "2", "3"]
+
+
+def test_a_cursor_that_repeats_for_ever_is_an_error(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/list", reply({"entities": [], "cursor": "same"}))
+    with pytest.raises(genesys.UnexpectedAnswer, match="cursor"):
+        list(client.pages("/api/v2/list"))
+
+
+def test_the_ceiling_holds_in_any_minute(clock: Clock) -> None:
+    limiter = RateLimiter(3, sleep=clock.sleep, clock=clock)
+    times = []
+    for _ in range(7):
+        limiter.acquire()
+        times.append(clock.now - 1000.0)
+    assert times == [0, 0, 0, 60, 60, 60, 120]
+
+
+def test_the_headers_lower_the_ceiling_until_their_reset(clock: Clock) -> None:
+    limiter = RateLimiter(1000, sleep=clock.sleep, clock=clock)
+    limiter.acquire()
+    limiter.heed({"inin-ratelimit-count": "298", "inin-ratelimit-allowed": "300", "inin-ratelimit-reset": "20"})
+    times = []
+    for _ in range(4):
+        limiter.acquire()
+        times.append(clock.now - 1000.0)
+    assert times == [0, 0, 20, 20]
+
+
+def test_a_late_answer_does_not_give_budget_back(clock: Clock) -> None:
+    limiter = RateLimiter(1000, sleep=clock.sleep, clock=clock)
+    headers = {"inin-ratelimit-allowed": "300", "inin-ratelimit-reset": "20"}
+    limiter.heed({**headers, "inin-ratelimit-count": "299"})
+    limiter.acquire()
+    limiter.heed({**headers, "inin-ratelimit-count": "290"})
+    limiter.acquire()
+    assert clock.now == 1020.0

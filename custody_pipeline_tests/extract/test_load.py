@@ -1,0 +1,313 @@
+"""Landing files → raw: typed, complete, and visible only with a receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from custody_pipeline.extract import load as loading
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.landing import read_document
+from custody_pipeline.extract.load import (
+    RAW_TABLES,
+    RawSchemaError,
+    all_raw_tables,
+    create_raw_tables,
+    load,
+    raw_pipeline,
+    raw_source,
+    write_receipts,
+)
+from custody_pipeline.extract.receipts import FetchFailure, Landing
+from custody_pipeline.settings import Settings
+from custody_pipeline.sql_models import SQL_DIR, read_model
+
+NIGHT = date(2026, 11, 2)
+GOOD = (
+    b'{"id":"c1","participants":[{"id":"p","purpose":"agent","attributes":{"Legal-Hold":"true","legal_hold":"007"}}]}'
+)
+
+
+@pytest.fixture
+def land(settings: Callable[..., Settings]) -> Callable[..., Landing]:
+    def land(resource: str, *documents: bytes, failures: int = 0, **keys: Any) -> Landing:
+        with Collector(settings(), NIGHT) as collector, collector.load(resource) as made:
+            for number, content in enumerate(documents):
+                made.add({"conversation_id": f"c{number}", **keys}, "https://api/x", content)
+            for number in range(failures):
+                made.add_failure(FetchFailure(resource, f"f{number}", "gone", 404))
+        return made.landing
+
+    return land
+
+
+def visible(con: duckdb.DuckDBPyConnection, table: str) -> list[Any]:
+    return con.execute(
+        f"SELECT * FROM raw.{table} SEMI JOIN raw.extraction_receipts USING (partition_date, landing_id)"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("table", all_raw_tables())
+def test_a_raw_table_has_the_columns_of_its_header_then_the_load_id(con: duckdb.DuckDBPyConnection, table: str) -> None:
+    create_raw_tables(con, [table])
+    there = [name for name, *_ in con.execute(f"DESCRIBE raw.{table}").fetchall()]
+    assert there == [column.name for column in read_model(SQL_DIR / "raw" / f"{table}.sql").columns] + ["_dlt_load_id"]
+
+
+def test_every_sql_file_is_the_table_of_one_group() -> None:
+    grouped = [table for group in RAW_TABLES.values() for table in group]
+    assert len(grouped) == len(set(grouped))
+    assert {path.stem for path in (SQL_DIR / "raw").glob("*.sql")} == set(all_raw_tables())
+
+
+def test_tags_arrive_as_they_were_set(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+    tags = (
+        b'{"Legal-Hold":"true","legal_hold":"007","LegalHold":"","a.b c\\"d\\n":"\\u0000",'
+        b'"n":null,"t":"2026-01-01","x":"null"}'
+    )
+    landing = land("conversations", b'{"id":"c0","participants":[{"id":"p","attributes":' + tags + b"}]}")
+    assert load(con, [landing]).rows == {"conversations": 1}
+    attributes = con.execute("SELECT participants[1].attributes FROM raw.conversations").fetchone()
+    assert attributes == (
+        {
+            "Legal-Hold": "true", "legal_hold": "007", "LegalHold": "", 'a.b c"d\n': "\0", "n": None,
+            "t": "2026-01-01", "x": "null",
+        },
+    )  # fmt: skip
+
+
+def test_a_row_leads_back_to_the_bytes_it_was_read_from(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    documents = [GOOD, b'{\n  "id": "pretty"\n}', b"\xff\xfe", b""]
+    load(con, [land("conversations", *documents)])
+    rows = con.execute(
+        "SELECT document_uri, document_state, conversation_id, document_bytes FROM raw.conversations ORDER BY 1"
+    ).fetchall()
+    assert [read_document(uri) for uri, *_ in rows] == documents
+    assert [row[1:] for row in rows] == [
+        ("ok", "c1", len(GOOD)), ("ok", "pretty", 20), ("not_utf8", None, 2), ("empty", None, 0)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bad", "state"),
+    [
+        (b'{"id":"x","participants":[{"attributes":{"a":"1","a":"2"}}]}', "duplicate_key"),
+        (b'{"id":"x","participants":"none"}', "wrong_shape"),
+        (b'"text"', "wrong_shape"),
+        (b"[1]", "wrong_shape"),
+        (b'{"id":"x","participants":[{"attributes":["a"]}]}', "wrong_shape"),
+    ],
+)
+@pytest.mark.parametrize("batch_rows", [2, 20_000])
+def test_one_bad_document_loses_none_of_the_others(
+    con: duckdb.DuckDBPyConnection,
+    land: Callable[..., Landing],
+    monkeypatch: pytest.MonkeyPatch,
+    bad: bytes,
+    state: str,
+    batch_rows: int,
+) -> None:
+    monkeypatch.setattr(loading, "BATCH_ROWS", batch_rows)
+    monkeypatch.setattr(loading, "BLOCK_LINES", 8)
+    documents = [GOOD] * 30 + [bad] + [GOOD] * 5 + [bad]
+    assert load(con, [land("conversations", *documents)]).rows == {"conversations": 37}
+    rows = con.execute(
+        "SELECT key_conversation_id, document_state FROM raw.conversations "
+        "ORDER BY regexp_extract(document_uri, '#L(.*)', 1)::INTEGER"
+    ).fetchall()
+    assert rows == [(f"c{number}", state if content is bad else "ok") for number, content in enumerate(documents)]
+    assert con.execute("SELECT count(*) FROM raw.conversations WHERE participants IS NOT NULL").fetchone()
+
+
+def test_a_bad_document_behind_many_rows_repeats_none_of_them(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    documents = [b'{"id":"c","participants":[]}'] * 50_000 + [b'"text"']
+    assert load(con, [land("conversations", *documents)]).rows == {"conversations": 50_001}
+    assert con.execute("SELECT count(DISTINCT document_uri), count(*) FROM raw.conversations").fetchone() == (
+        50_001,
+        50_001,
+    )
+
+
+def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    load(con, [land("recording_metadata", b"[]", b'[{"id":"r1"},{"id":"r2"}]', b"oops")])
+    rows = con.execute(
+        "SELECT key_conversation_id, recording_id, document_state FROM raw.recording_metadata ORDER BY 1, 2"
+    ).fetchall()
+    assert rows == [("c0", None, "ok"), ("c1", "r1", "ok"), ("c1", "r2", "ok"), ("c2", None, "not_json")]
+
+
+@pytest.mark.parametrize(
+    ("content", "has_field", "tags", "state"),
+    [
+        (b"{}", False, None, "ok"),
+        (b'{"custom_data":null}', True, None, "ok"),
+        (b'{"customData":{}}', True, {}, "ok"),
+        (b'{"attributes":{"a":"1.10"}}', True, {"a": "1.10"}, "ok"),
+        (b'{"custom_data":"none"}', True, None, "wrong_shape"),
+        (b'{"custom_data":{"a":"1","a":"2"}}', True, None, "duplicate_key"),
+        (b'{"participants":[1]}', False, None, "wrong_shape"),
+        (b'[{"custom_data":{}}]', False, None, "wrong_shape"),
+    ],
+)
+def test_a_companion_tells_no_tags_field_from_an_empty_one(
+    con: duckdb.DuckDBPyConnection,
+    land: Callable[..., Landing],
+    content: bytes,
+    has_field: bool,
+    tags: dict[str, str] | None,
+    state: str,
+) -> None:
+    load(con, [land("export_sidecars", content)])
+    rows = con.execute("SELECT has_tags_field, tags, document_state FROM raw.export_sidecars").fetchall()
+    assert rows == [(has_field, tags, state)]
+
+
+def test_a_companion_may_be_a_conversation_detail(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+    load(con, [land("export_sidecars", b'{"participants":[{"participantId":"p","attributes":{"a":"1"}}]}')])
+    rows = con.execute("SELECT participants FROM raw.export_sidecars").fetchall()
+    assert rows == [([{"participant_id": "p", "purpose": None, "attributes": {"a": "1"}}],)]
+
+
+def test_typed_attributes_are_a_row_each(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+    record = (
+        b'{"results":[{"id":"r","conversationId":"c0","version":3,"dateCreated":"2026-11-02T01:00:00Z",'
+        b'"dateModified":"2026-11-02T02:00:00Z","customAttributes":{"text":"007","number":7,"list":[1]},'
+        b'"customAttributesTimestamps":{"text":"2026-11-02T03:00:00Z"}}]}'
+    )
+    load(con, [land("conversation_attributes", record, b'{"results":[]}')])
+    rows = con.execute(
+        "SELECT attribute_key, attribute_value, attribute_type, attribute_version, hour(modified_at) "
+        "FROM raw.conversation_attributes ORDER BY 1"
+    ).fetchall()
+    assert rows == [
+        ("list", "[1]", "ARRAY", "3", 2), ("number", "7", "UBIGINT", "3", 2), ("text", "007", "VARCHAR", "3", 3),
+        (None, None, None, None, None),
+    ]  # fmt: skip
+
+
+def test_an_empty_night_has_tables_and_a_receipt_that_says_zero(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    assert load(con, [land("conversations"), land("queues")]).rows == {"conversations": 0, "queues": 0}
+    rows = con.execute(
+        'SELECT resource, receipt_state, documents, "rows", landing_files FROM raw.extraction_receipts ORDER BY 1'
+    ).fetchall()
+    assert rows == [("conversations", "complete", 0, 0, []), ("queues", "complete", 0, 0, [])]
+    assert visible(con, "queues") == []
+
+
+def test_failures_come_with_the_receipt_of_their_load(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    landing = land("conversations", GOOD, failures=2)
+    load(con, [landing])
+    assert con.execute("SELECT landing_id, resource, subject_id FROM raw.fetch_failures ORDER BY 3").fetchall() == [
+        (landing.landing_id, "conversations", "f0"),
+        (landing.landing_id, "conversations", "f1"),
+    ]
+    row = con.execute("SELECT receipt_state, documents, failures, len(landing_files) FROM raw.extraction_receipts")
+    assert row.fetchone() == ("complete", 1, 2, 2)
+
+
+def test_rows_of_a_load_that_died_before_its_receipt_are_not_visible(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "write_receipts", die)
+        with pytest.raises(KeyboardInterrupt):
+            load(con, [land("conversations", GOOD)])
+    create_raw_tables(con)
+    assert visible(con, "conversations") == []
+    load(con, [land("conversations", GOOD)])
+    assert len(visible(con, "conversations")) == 1
+    assert con.execute("SELECT count(*) FROM raw.conversations").fetchone() == (2,)
+
+
+def test_what_a_killed_process_left_in_the_working_folder_is_removed_not_loaded(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], tmp_path: Path
+) -> None:
+    left = tmp_path / "dlt" / "1-left" / "raw_conversations_20261102"
+    left.mkdir(parents=True)
+    load(con, [land("conversations", GOOD)])
+    assert list((tmp_path / "dlt").iterdir()) == []
+    assert con.execute("SELECT count(*) FROM raw.conversations").fetchone() == (1,)
+
+
+def test_receipts_and_failures_appear_together_or_not_at_all(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    good, lost = land("conversations", GOOD), land("queues", b"{}", failures=1)
+    lost.failure_files[0].local.unlink()
+    with pytest.raises(duckdb.IOException):
+        write_receipts(con, [good, lost])
+    assert con.execute("SELECT count(*) FROM raw.extraction_receipts").fetchone() == (0,)
+
+
+def test_a_column_of_another_type_fails_loudly(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+    create_raw_tables(con, ["queues"])
+    con.execute("ALTER TABLE raw.queues ALTER queue_name TYPE INTEGER")
+    with pytest.raises(RawSchemaError, match=r"raw\.queues\.queue_name is INTEGER .* and VARCHAR in sql/raw"):
+        load(con, [land("queues", b'{"id":"q","name":"7"}')])
+    assert con.execute("SELECT count(*) FROM raw.queues").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "named"),
+    [
+        ("AS queue_name", "AS queue_nome", "queue_nome"),
+        ('document."name" AS queue_name', "7 AS queue_name", "queue_name"),
+        ('document."name" AS queue_name', "fetched_at AS queue_name", "queue_name"),
+    ],
+)
+def test_column_type_flip_fails_loudly_in_dlt_too(
+    con: duckdb.DuckDBPyConnection,
+    land: Callable[..., Landing],
+    monkeypatch: pytest.MonkeyPatch,
+    was: str,
+    becomes: str,
+    named: str,
+) -> None:
+    landing = land("queues", b'{"id":"q","name":"n"}')
+    source = raw_source(con, [landing])
+    text = loading._select("queues")
+    assert was in text
+    monkeypatch.setattr(loading, "_select", lambda _: text.replace(was, becomes))
+    with raw_pipeline(con, [landing]) as pipeline, pytest.raises(PipelineStepFailed, match=named):
+        pipeline.run(source)
+    assert con.execute("SELECT count(*) FROM raw.queues").fetchone() == (0,)
+
+
+def test_a_new_column_is_added_to_an_older_warehouse(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    create_raw_tables(con, ["queues"])
+    con.execute("ALTER TABLE raw.queues DROP queue_name")
+    load(con, [land("queues", b'{"id":"q","name":"n"}')])
+    assert con.execute("SELECT queue_id, queue_name FROM raw.queues").fetchall() == [("q", "n")]
+
+
+def test_dlt_leaves_the_connection_as_it_was(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+    con.execute("SET TimeZone = 'America/New_York'")
+    load(con, [land("queues", b'{"id":"q","name":"n"}')])
+    now = con.execute("SELECT current_setting('search_path'), current_setting('TimeZone')").fetchone()
+    assert now == ("", "America/New_York")
+
+
+def test_a_source_can_be_described_without_a_warehouse() -> None:
+    source = raw_source(None, [], tables=RAW_TABLES["exports"])
+    assert tuple(source.resources) == RAW_TABLES["exports"]
