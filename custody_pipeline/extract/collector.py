@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.extract.fidelity import document
-from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.extract.genesys import GenesysClient, Identity, PermanentError
 from custody_pipeline.extract.landing import Bucket, Folder, LandingWriter, new_landing_id, utc_now
 from custody_pipeline.extract.receipts import Collectors, FetchFailure, Landing
 from custody_pipeline.objectstore import s3_client
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.extract.genesys import GenesysError, Identity
+    from custody_pipeline.extract.genesys import GenesysError
     from custody_pipeline.extract.landing import Place
     from custody_pipeline.settings import Settings
 
@@ -115,12 +115,18 @@ class Collector:
 
     @cached_property
     def identity(self) -> Identity | None:
-        """Who collects; None without the API.
+        """Who collects; None without the API, and the client's id alone behind a gateway that does not offer tokens/me.
 
         Raises:
             LoginError: the credentials are refused: nothing of the night can be collected.
+            PassingError: the API does not answer.
         """
-        return self.client.identity() if self.client else None
+        if self.client is None:
+            return None
+        try:
+            return self.client.identity()
+        except PermanentError:
+            return Identity(None, None, self.settings.genesys_client_id, None)
 
     @cached_property
     def who(self) -> Collectors:

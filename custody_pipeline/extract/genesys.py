@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TIMEOUT = (10, 60)
-MAX_ATTEMPTS = 6
+MAX_ATTEMPTS = 5
 MAX_THROTTLED = 20
 # The vendor's own command line gives up beyond this.
 MAX_RETRY_AFTER = 180.0

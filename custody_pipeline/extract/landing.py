@@ -134,7 +134,7 @@ class Bucket:
         return path
 
     def put(self, relative: str, local: Path) -> tuple[str, Path]:
-        """Upload with a SHA-256 that S3 checks; a landing file is never overwritten."""
+        """Upload with a SHA-256 that S3 checks."""
         target = self._root / relative
         digest = base64.b64encode(hashlib.sha256(local.read_bytes()).digest()).decode()
         with local.open("rb") as body:

@@ -307,7 +307,7 @@ def _refuse_another_shape(table: str, declared: pa.Schema, found: pa.Schema) -> 
 def _dlt_columns(con: duckdb.DuckDBPyConnection, table: str) -> Any:
     # Nested types are "json" to dlt, which leaves them as they are in the table created beforehand.
     return {
-        name: {"name": name, "nullable": True, **_DLT_TYPES.get(kind, {"data_type": "json"})}
+        name: {"name": name, "nullable": name != "_dlt_load_id", **_DLT_TYPES.get(kind, {"data_type": "json"})}
         for name, kind in _columns_of(con.cursor(), table).items()
     }
 
@@ -393,7 +393,7 @@ def write_receipts(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) 
 
     Call it after the landings' rows are in `raw`. A receipt lands as a file first, like everything else.
     """
-    create_raw_tables(con)
+    create_raw_tables(con, dict.fromkeys([*BOOKKEEPING, *(landing.resource for landing in landings)]))
     cursor = _utc_cursor(con)
     cursor.begin()
     try:

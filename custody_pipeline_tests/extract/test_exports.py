@@ -311,7 +311,6 @@ def test_jobs_of_the_night_land_with_their_failed_recordings(
         reply({"entities": [failed], "pageCount": 3}),
     )
     with Collector(api_settings(integration_id="i1", manifest_source="recording_jobs"), NIGHT) as made:
-        made.__dict__["identity"] = None
         load(con, collect_exports(made))
     jobs = con.execute("SELECT job_id, total_skipped, interval_start FROM raw.export_jobs").fetchall()
     assert jobs == [(J1, 3, datetime(2026, 11, 2))]
@@ -335,7 +334,6 @@ def test_a_gateways_manifests_land_with_metadata_asked_for(
     api.on("/api/v2/recordings/recordingexports/e1", reply({"id": "e1", "recordings": listed}))
     chosen = api_settings(manifest_source="recordingexports", recordingexports_ids=("e1", "e2", "../x"))
     with Collector(chosen, NIGHT) as made:
-        made.__dict__["identity"] = None
         load(con, collect_exports(made))
     rows = con.execute(
         "SELECT conversation_id, recording_id, has_tags_field, tags FROM raw.export_manifests"
