@@ -127,7 +127,9 @@ def load_mapping(path: Path) -> TagMapping:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise MappingError(path, 1, f"cannot be read ({error.strerror}); CUSTODY_MAPPING_PATH names the file") from error
+        raise MappingError(
+            path, 1, f"cannot be read ({error.strerror}); CUSTODY_MAPPING_PATH names the file"
+        ) from error
     if len(raw) > MAX_BYTES:
         raise MappingError(path, 1, f"{len(raw):,} bytes; a mapping has at most {MAX_BYTES:,}")
     try:
@@ -154,7 +156,9 @@ class _Reader:
             self.refuse(fields.get("version", root), "expected 'version: 1'")
         purposes = self._purposes(fields["purposes"]) if "purposes" in fields else DEFAULT_PURPOSES
         if "columns" not in fields:
-            self.refuse(root, "expected 'columns:' with at least one column, for example legal_hold: {attribute: Legal-Hold}")
+            self.refuse(
+                root, "expected 'columns:' with at least one column, for example legal_hold: {attribute: Legal-Hold}"
+            )
         columns = self._columns(fields["columns"], purposes)
         scripts = self._scripts(fields["scripts"]) if "scripts" in fields else ()
         return TagMapping(self.path, sha256, columns, scripts, purposes)
@@ -255,7 +259,10 @@ class _Reader:
         for item in node.value:
             fields = self._fields(item, "scripts", {"id", "name", "accepted_versions"})
             if "id" not in fields or "accepted_versions" not in fields:
-                self.refuse(item, 'scripts: expected id and accepted_versions, for example {id: 5c1e…, accepted_versions: ["2"]}')
+                self.refuse(
+                    item,
+                    'scripts: expected id and accepted_versions, for example {id: 5c1e…, accepted_versions: ["2"]}',
+                )
             script_id = self._text(fields["id"], "id")
             if script_id in scripts:
                 self.refuse(item, f"scripts: id {script_id!r} is there twice; list its versions once")
@@ -270,9 +277,13 @@ class _Reader:
         order: dict[str, MappedTag] = {}
         for name, key, value in self._items(node, "columns"):
             if not _COLUMN.match(name):
-                self.refuse(key, f"column {name!r}: expected lower-case letters, digits and _, at most 48, a letter first")
+                self.refuse(
+                    key, f"column {name!r}: expected lower-case letters, digits and _, at most 48, a letter first"
+                )
             if name in RESERVED_COLUMNS:
-                self.refuse(key, f"column {name!r}: custom_data_{name} is a column of chain_of_custody; choose another name")
+                self.refuse(
+                    key, f"column {name!r}: custom_data_{name} is a column of chain_of_custody; choose another name"
+                )
             tag = self._tag(name, value, purposes)
             for attribute in tag.names:
                 owner = owners.setdefault((attribute, tag.path), tag)
@@ -316,7 +327,9 @@ class _Reader:
     def _path(self, node: Node) -> str:
         value = self._text(node, "path")
         if not _JSON_PATH.match(value):
-            self.refuse(node, f'path: {value!r} can match nothing; expected for example $.case.id, $.items[0] or $."a b"')
+            self.refuse(
+                node, f'path: {value!r} can match nothing; expected for example $.case.id, $.items[0] or $."a b"'
+            )
         return value
 
 
@@ -325,7 +338,9 @@ def write_mapping(con: duckdb.DuckDBPyConnection, mapping: TagMapping, night: da
     create_mapping_tables(con)
     con.execute("DELETE FROM staging.tag_mapping WHERE partition_date = ?", [night])
     con.execute("DELETE FROM staging.accepted_scripts WHERE partition_date = ?", [night])
-    rows: list[list[Any]] = [
+    # The row without a column holds the general order of purposes.
+    rows: list[list[Any]] = [[night, mapping.sha256, -1, None, [], None, list(mapping.purposes), False, [], [], []]]
+    rows += [
         [night, mapping.sha256, position, tag.output_column, list(tag.names), tag.path, list(tag.purposes), tag.required,
          list(tag.flows), list(tag.queues), list(tag.scripts)]
         for position, tag in enumerate(mapping.columns)
@@ -404,7 +419,7 @@ def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport
         FROM staging.tag_mapping AS m
         LEFT JOIN staging.mapped_tags AS t USING (partition_date, column_name)
         LEFT JOIN places AS p USING (column_name)
-        WHERE m.partition_date = $night
+        WHERE m.partition_date = $night AND m.column_name IS NOT NULL
         GROUP BY m.column_name, m.names[1], m.required, m.position
         ORDER BY m.position
         """,
@@ -412,9 +427,9 @@ def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport
     ).fetchall()
     unmapped = con.execute(
         """
-        SELECT r.key, count(*), list_sort(list_distinct(list(r.purpose))) FROM staging.resolved_tags AS r
+        SELECT r.tag_key, count(*), list_sort(list_distinct(list(r.purpose))) FROM staging.resolved_tags AS r
         WHERE r.partition_date = $night AND NOT r.is_mapped
-        GROUP BY r.key ORDER BY count(*) DESC, r.key
+        GROUP BY r.tag_key ORDER BY count(*) DESC, r.tag_key
         """,
         {"night": night},
     ).fetchall()
@@ -430,11 +445,11 @@ def suggest_mapping(con: duckdb.DuckDBPyConnection) -> str:
     rows = con.execute(
         """
         WITH counted AS (
-            SELECT key, purpose, count(*) AS recordings FROM staging.resolved_tags
-            WHERE key <> '' AND length(key) <= $limit GROUP BY ALL
+            SELECT tag_key, purpose, count(*) AS recordings FROM staging.resolved_tags
+            WHERE tag_key <> '' AND length(tag_key) <= $limit GROUP BY ALL
         )
-        SELECT key, list(purpose ORDER BY recordings DESC, purpose) FILTER (purpose <> '')
-        FROM counted GROUP BY key ORDER BY sum(recordings) DESC, key LIMIT $columns
+        SELECT tag_key, list(purpose ORDER BY recordings DESC, purpose) FILTER (purpose <> '')
+        FROM counted GROUP BY tag_key ORDER BY sum(recordings) DESC, tag_key LIMIT $columns
         """,
         {"limit": MAX_KEY_CHARACTERS, "columns": MAX_COLUMNS},
     ).fetchall()

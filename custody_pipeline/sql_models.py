@@ -24,10 +24,14 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from custody_pipeline.reasons import REASONS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import sqlglot.expressions as exp
+
+    from custody_pipeline.mapping import TagMapping
 
 SQL_DIR = Path(__file__).resolve().parent.parent / "sql"
 SCHEMAS = ("raw", "staging", "custody", "checks")
@@ -72,8 +76,8 @@ class SqlModel:
         path: where the file is.
         description: the header's first paragraph, on one line.
         grain: columns that identify a row; empty when rows may repeat.
-        columns: the declared output columns, in order. A model whose last declared column is followed by columns of
-            the tag mapping says so with `has_mapped_columns`.
+        columns: the declared output columns, in order; those of the tag mapping come before `custody_status`, where the
+            model has them (`has_mapped_columns`).
         depends_on: `schema.table` names that the SELECT reads.
         parameters: names of the bound `$parameters`.
         materialized: `view`, `window` (a table whose night is replaced) or `query` (checks).
@@ -220,18 +224,14 @@ def _tables(path: Path, tree: exp.Expression, line: int) -> frozenset[str]:
     local = {cte.alias for cte in tree.find_all(exp.CTE)}
     names = set()
     for table in tree.find_all(exp.Table):
+        # DuckDB's own catalogue is no dependency; functions such as read_json() have no name of a table.
+        if table.db == "information_schema":
+            continue
         if table.db:
             names.add(f"{table.db}.{table.name}")
-        elif isinstance(table.this, exp.Identifier) and table.name not in local and not _is_lateral(table):
+        elif isinstance(table.this, exp.Identifier) and table.name not in local:
             raise SqlModelError(path, line, f"table {table.name!r}: expected schema.table")
     return frozenset(names)
-
-
-def _is_lateral(table: exp.Expression) -> bool:
-    """`FROM t, t.items` style references never occur in our files; functions such as read_json() do."""
-    import sqlglot.expressions as exp
-
-    return isinstance(table.this, exp.Func)
 
 
 def _parameters(tree: exp.Expression) -> frozenset[str]:
@@ -274,3 +274,54 @@ def _ordered(models: Mapping[str, SqlModel]) -> list[str]:
     except CycleError as error:
         cycle = error.args[1]
         raise SqlModelError(models[cycle[0]].path, 1, f"models read each other: {' → '.join(cycle)}") from error
+
+
+def data_dictionary(models: Mapping[str, SqlModel], mapping: TagMapping) -> str:
+    """The tables of `custody` (and, in short, of the other schemas) as Markdown, mapped columns included."""
+    lines = [
+        "# Data dictionary",
+        "",
+        "Generated from the headers of `sql/` and from the tag mapping by `custody dictionary`; do not edit. Times are UTC.",
+        "**pii** marks personal data: masked in previews, never logged.",
+        "",
+        "Resolved tags, their precedence and the legs they belong to are explained at `staging.resolved_tags` and",
+        "`staging.recording_participants`; every value that any source showed is in `custody.custom_data`.",
+        "",
+        "## Gap reasons",
+        "",
+        "`error` and `warning` make a recording a gap; `info` only tells.",
+        "",
+        "| code | severity | what happened | recoverable | next |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{reason.code}` | {reason.severity} | {reason.sentence} | {reason.recoverable} | {reason.next_action} |"
+        for reason in REASONS
+    ]
+    for schema in ("custody", "staging", "checks", "raw"):
+        lines += ["", f"## {schema}"]
+        for model in sorted((m for m in models.values() if m.schema == schema), key=lambda m: m.name):
+            lines += ["", f"### {model.key}", "", model.description, ""]
+            if model.grain:
+                lines += [f"One row per {', '.join(f'`{name}`' for name in model.grain)}.", ""]
+            lines += ["| column | | meaning |", "|---|---|---|"]
+            for column in model.columns:
+                if column.name == "custody_status" and model.has_mapped_columns:
+                    lines += [_dictionary_row(*row) for row in _mapped_rows(mapping)]
+                lines.append(_dictionary_row(column.name, column.pii, column.description))
+    return "\n".join(lines) + "\n"
+
+
+def _mapped_rows(mapping: TagMapping) -> list[tuple[str, bool, str]]:
+    rows = []
+    for tag in mapping.columns:
+        place = f"tag `{tag.attribute}`" + (f", path `{tag.path}`" if tag.path else "")
+        needed = "; required" if tag.required else ""
+        rows.append(
+            (tag.output_column, tag.pii, f"{tag.description} ({place}; on {', '.join(tag.purposes)}{needed})".strip())
+        )
+    return rows
+
+
+def _dictionary_row(name: str, pii: bool, text: str) -> str:
+    return f"| `{name}` | {'**pii**' if pii else ''} | {text.replace('|', chr(92) + '|')} |"

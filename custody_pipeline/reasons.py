@@ -1,0 +1,194 @@
+"""Every gap reason: what it means, how grave it is, whether it can be mended and what to do.
+
+Belongs here: the catalogue (its codes are a contract) and the table that SQL joins. Does not: when a reason applies
+(sql/staging/gap_*.sql).
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+Severity = Literal["error", "warning", "info"]
+Recoverable = Literal["yes", "no", "until"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One gap reason.
+
+    Attributes:
+        code: the contract's code.
+        sentence: what happened, for people.
+        severity: `error` and `warning` make a recording a gap; `info` only tells.
+        recoverable: `yes`, `no`, or `until` a time that the gap names (a retention that ends, a watermark).
+        next_action: what a person or the pipeline does next.
+    """
+
+    code: str
+    sentence: str
+    severity: Severity
+    recoverable: Recoverable
+    next_action: str
+
+
+REASONS: tuple[Reason, ...] = (
+    Reason(
+        "SIDECAR_MISSING", "The recording was exported without its companion document.", "warning", "yes",
+        "Nothing is lost: the recording interface gave what it could. Re-export the recording to get the companion.",
+    ),
+    Reason(
+        "SIDECAR_UNREADABLE", "The companion document is there, but its bytes cannot be read.", "warning", "yes",
+        "Keep the bytes as evidence, and re-export the recording.",
+    ),
+    Reason(
+        "DOCUMENTS_DISAGREE", "A document names another conversation or recording than the one it was filed under.",
+        "error", "yes", "Do not rely on this document. Compare both recordings by ear, and re-export them.",
+    ),
+    Reason(
+        "OBJECT_MISSING", "The recording should be in the export bucket and is not.", "error", "until",
+        "Export the recording again before it is deleted; check who may delete in the bucket.",
+    ),
+    Reason(
+        "OBJECT_EMPTY", "The exported media file has no bytes.", "error", "until",
+        "Export the recording again before it is deleted.",
+    ),
+    Reason(
+        "OBJECT_UNREADABLE", "The exported media file is there, but its bytes could not be read, so there is no digest.",
+        "error", "yes", "Grant read access to the object (s3:GetObject, kms:Decrypt), then run the night again.",
+    ),
+    Reason(
+        "OBJECT_CHANGED", "The exported media file exists with different contents.", "error", "no",
+        "Keep every version; find out who wrote the object, and which content was handed over.",
+    ),
+    Reason(
+        "EXPORT_FAILED", "The export job lists the recording as failed; the vendor gives no reason.", "error", "until",
+        "Make a new export job for this conversation; ask the vendor if it fails again.",
+    ),
+    Reason(
+        "EXPORT_EXCLUDED_SENSITIVE",
+        "The export job left out recordings with sensitive data, and this one was not exported.", "info", "yes",
+        "If it must be handed over, make a job with includeRecordingsWithSensitiveData=true (needs viewSensitiveData).",
+    ),
+    Reason(
+        "EXPORT_PENDING", "The recording exists and is not exported yet.", "warning", "yes",
+        "Wait for the export job, or make one that covers the conversation; the night is rechecked.",
+    ),
+    Reason(
+        "RECORDING_ARCHIVED", "The recording was archived before it was exported.", "error", "until",
+        "Restore the recording, export it, and protect it from deletion.",
+    ),
+    Reason(
+        "RECORDING_DELETED", "The recording was deleted at the vendor, and was not exported before.", "error", "no",
+        "It cannot be fetched any more; find out which retention policy or person deleted it.",
+    ),
+    Reason(
+        "RECORDING_NOT_FOUND", "The call was recorded, by its session, but no recording of it exists anywhere.",
+        "error", "no", "Ask the vendor for this conversation; look for a deletion in the audit log.",
+    ),
+    Reason(
+        "ORPHAN_OBJECT", "The bucket has a media file for a recording that its conversation does not know.",
+        "error", "no", "Keep it apart; find out which job wrote it, and to which call it belongs.",
+    ),
+    Reason(
+        "ORPHAN_RECORDING", "The vendor keeps the recording as an orphan, attached to no conversation record.",
+        "warning", "yes", "Have the vendor's administrator attach or export the orphan.",
+    ),
+    Reason(
+        "CONVERSATION_NOT_FOUND", "The conversation is unknown to the vendor: expired, erased or deleted.",
+        "error", "no", "Its tags cannot be read any more, unless a live capture has them.",
+    ),
+    Reason(
+        "CONVERSATION_FORBIDDEN", "We may not see the conversation: permission or division.", "error", "yes",
+        "Give the OAuth client's role access to the conversation's division, then run the night again.",
+    ),
+    Reason(
+        "CONVERSATION_FETCH_FAILED", "Reading the conversation failed, also after retries.", "error", "yes",
+        "Run the night again; quote the correlation id to the vendor if it stays.",
+    ),
+    Reason(
+        "NOT_YET_AVAILABLE", "The conversation began after the vendor's data watermark: it is not there yet.",
+        "warning", "yes", "Wait: the night is rechecked when the watermark has passed.",
+    ),
+    Reason(
+        "EXPORT_DROPPED_TAGS", "The export has a field for tags and left it empty, though the conversation has tags.",
+        "info", "yes", "Nothing to do for this recording: the tags were read from the conversation.",
+    ),
+    Reason(
+        "TAGS_SET_AFTER_END", "Tags were set after the conversation ended, so the bulk job does not have them.",
+        "warning", "yes", "Nothing is lost: they were read from the conversation. Set them before the call ends.",
+    ),
+    Reason(
+        "TAG_TRUNCATED", "The bulk job cut a value at 1,024 characters, and no other source gave it whole.",
+        "error", "yes", "Run the night again when the conversation can be read; allow access to it.",
+    ),
+    Reason(
+        "TAGS_ON_OTHER_PARTICIPANT", "The tag is set on a participant where the mapping does not look.",
+        "warning", "yes", "Add the participant's purpose to the mapping, or set the tag on the right participant.",
+    ),
+    Reason(
+        "TAG_KEY_VARIANT", "The tag is set under a name that differs in case or punctuation.", "warning", "yes",
+        "Add the name to the mapping's aliases, or correct it in the script or flow.",
+    ),
+    Reason(
+        "TAG_CONFLICT", "Participants of the same rank carry different values for one tag.", "warning", "no",
+        "Decide by hearing the call; custom_data has both values and says who set them.",
+    ),
+    Reason(
+        "TAG_CHANGED_LATER", "A tag had different values at different times; all are kept.", "info", "no",
+        "See custom_data for the values and when each was seen.",
+    ),
+    Reason(
+        "TAG_NEVER_SET", "Both the bulk job and the conversation itself were read, and nobody set any tag.",
+        "error", "no", "Correct the script or flow: Set Participant Data before the call ends or is transferred.",
+    ),
+    Reason(
+        "REQUIRED_TAG_MISSING", "A required tag is set nowhere, while other tags are.", "error", "no",
+        "Correct the script or flow so that it sets the tag on every path.",
+    ),
+    Reason(
+        "UNMAPPED_TAG", "A tag is in no column of the mapping; custom_data keeps it.", "info", "yes",
+        "Add a column to the mapping, if the tag matters.",
+    ),
+    Reason(
+        "SCRIPT_VERSION_UNKNOWN", "No published version of the script is known at or before the call.",
+        "warning", "no", "Check that the script is published and that the client may read it.",
+    ),
+    Reason(
+        "SCRIPT_VERSION_INCOMPATIBLE", "The script's version, by its publication date, is none that the mapping accepts.",
+        "error", "yes", "Check the tags that this version sets, then accept it in the mapping.",
+    ),
+    Reason(
+        "REGION_MISMATCH", "The recording was made in another region than the organisation's.", "warning", "no",
+        "Check the media region of the trunk or edge; times from it may be wrong.",
+    ),
+    Reason(
+        "TIMESTAMP_SUSPECT", "The recording's times cannot be right.", "warning", "no",
+        "Do not rely on these times; compare with the conversation's.",
+    ),
+    Reason(
+        "DUPLICATE_EXPORT", "The recording was exported more than once with the same content.", "info", "yes",
+        "Nothing to do: the latest copy counts, the others are named.",
+    ),
+    Reason(
+        "SOURCE_NOT_CONFIGURED", "The conversation could not be asked for: no API credentials are set.",
+        "warning", "yes", "Set the three CUSTODY_GENESYS_… settings, then run the night again.",
+    ),
+)  # fmt: skip
+
+BY_CODE: dict[str, Reason] = {reason.code: reason for reason in REASONS}
+
+
+def write_reasons(con: duckdb.DuckDBPyConnection) -> None:
+    """Put the catalogue where SQL reads it: `staging.reasons`."""
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS staging.reasons "
+        "(reason VARCHAR, sentence VARCHAR, severity VARCHAR, recoverable VARCHAR, next_action VARCHAR)"
+    )
+    rows = [astuple(reason) for reason in REASONS]
+    if con.execute("SELECT * FROM staging.reasons").fetchall() != rows:
+        con.execute("DELETE FROM staging.reasons")
+        con.executemany("INSERT INTO staging.reasons VALUES (?, ?, ?, ?, ?)", rows)

@@ -1,0 +1,387 @@
+"""The warehouse: one DuckDB file, one writer, a night replaced at a time.
+
+Belongs here: opening and closing, running the SQL models, hashing what they made, the analysts' snapshot. Does not: what
+the models say (sql/), and filling `raw` (extract/load.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from custody_pipeline.extract.load import create_raw_tables
+from custody_pipeline.mapping import TagMapping, create_mapping_tables, write_mapping
+from custody_pipeline.reasons import write_reasons
+from custody_pipeline.sql_models import SqlModel, load_models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from custody_pipeline.settings import Settings
+
+# The tables that a night publishes, in the order in which its content is hashed.
+PUBLISHED_TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
+
+# A backfill may hold the warehouse for minutes; an hour means that something hangs.
+LOCK_TIMEOUT_SECONDS = 3600.0
+
+
+class WarehouseError(Exception):
+    """The warehouse cannot be used. The message says what to do."""
+
+
+class WarehouseBusyError(WarehouseError):
+    """Another process holds the warehouse."""
+
+
+class SchemaChangedError(WarehouseError):
+    """A model gives a column another type than its table has."""
+
+
+class Warehouse:
+    """The warehouse of one deployment.
+
+    Args:
+        settings: where it is, and how much memory and how many threads DuckDB may take.
+        lock_timeout: seconds to wait for another writer.
+    """
+
+    def __init__(self, settings: Settings, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS) -> None:
+        self.settings = settings
+        self.lock_timeout = lock_timeout
+
+    @contextlib.contextmanager
+    def open(self, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection, closed whatever happens. Whoever comes second waits.
+
+        Raises:
+            WarehouseBusyError: another process held the warehouse for longer than `lock_timeout` seconds.
+            WarehouseError: the file is not there (reading) or is no DuckDB file of this version.
+        """
+        path = self.settings.warehouse_path
+        if read_only and not path.exists():
+            raise WarehouseError(f"{path} does not exist yet; run a night first: custody run --date 2026-11-02")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_suffix(".lock"), timeout=self.lock_timeout)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise WarehouseBusyError(
+                f"{path} is being written by another run since more than {self.lock_timeout:g} s; "
+                "wait for that run, or end it, then try again"
+            ) from error
+        try:
+            con = self._connect(path, read_only)
+            try:
+                if not read_only:
+                    prepare(con)
+                yield con
+            finally:
+                con.close()
+        finally:
+            lock.release()
+
+    def _connect(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": self.settings.duckdb_memory_limit,
+            "temp_directory": str(self.settings.home / "spill"),
+            "TimeZone": "UTC",
+            # Rows are ordered where order matters (publishing); keeping it everywhere costs memory.
+            "preserve_insertion_order": False,
+        }
+        if self.settings.duckdb_threads is not None:
+            config["threads"] = self.settings.duckdb_threads
+        try:
+            return duckdb.connect(str(path), read_only=read_only, config=config)
+        except duckdb.IOException as error:
+            raise WarehouseBusyError(
+                f"{path} cannot be opened; if a program of yours has it open, close it (analysts read "
+                f"{self.settings.analyst_path.name}): {error}"
+            ) from error
+
+
+def prepare(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the schemas and every table that Python fills, if they are not there."""
+    con.execute("SET TimeZone = 'UTC'")
+    for schema in ("raw", "staging", "custody"):
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    ensure_raw_tables(con)
+    create_mapping_tables(con)
+    write_reasons(con)
+
+
+def ensure_raw_tables(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the raw tables: those that loads fill, and the two that publishing fills."""
+    create_raw_tables(con)
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS raw.publications (partition_date DATE, revision INTEGER, content_sha256 VARCHAR, "
+        "published_at TIMESTAMP, complete BOOLEAN, files STRUCT(table_name VARCHAR, format VARCHAR, uri VARCHAR, "
+        "sha256 VARCHAR, bytes BIGINT, rows BIGINT)[], operator VARCHAR, tool_version VARCHAR)"
+    )
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS raw.row_versions (partition_date DATE, conversation_id VARCHAR, "
+        "recording_id VARCHAR, row_sha256 VARCHAR, revision INTEGER)"
+    )
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def model_params(
+    model: SqlModel, night: date, mapping: TagMapping | None = None, *, end: date | None = None, lag_hours: int = 72
+) -> dict[str, Any]:
+    """The values of a model's `$parameters`.
+
+    Args:
+        model: the model; only its own parameters are given.
+        night: first day of the window.
+        mapping: needed by models with mapped columns.
+        end: day after the window; the next day when None.
+        lag_hours: hours after which a night's sources are no longer expected to grow.
+    """
+    values: dict[str, Any] = {
+        "window_start": night,
+        "window_end": end or night + timedelta(days=1),
+        "lag_hours": lag_hours,
+    }
+    if mapping is not None:
+        values["mapped_columns"] = mapping.structure
+    missing = model.parameters - values.keys()
+    if missing:
+        raise WarehouseError(f"{model.key} needs {', '.join(sorted(missing))}, which the caller did not give")
+    return {name: values[name] for name in model.parameters}
+
+
+def materialize(
+    con: duckdb.DuckDBPyConnection, model: SqlModel, night: date, mapping: TagMapping, *, lag_hours: int = 72
+) -> int:
+    """Bring one model up to date for one night.
+
+    Views are replaced; tables get the night's rows replaced in one transaction.
+
+    Returns:
+        Rows of the night; 0 for views.
+    """
+    write_mapping(con, mapping, night)
+    params = model_params(model, night, mapping, lag_hours=lag_hours)
+    if model.materialized == "view":
+        _create_view(con, model)
+        return 0
+    return replace_window(con, model, night, night + timedelta(days=1), params)
+
+
+def run_models(
+    con: duckdb.DuckDBPyConnection,
+    models: Mapping[str, SqlModel],
+    night: date,
+    mapping: TagMapping,
+    *,
+    lag_hours: int = 72,
+) -> dict[str, int]:
+    """Bring every staging and custody model up to date for one night, in the order of their dependencies.
+
+    Returns:
+        Rows of the night by `schema.name`.
+    """
+    return {
+        key: materialize(con, model, night, mapping, lag_hours=lag_hours)
+        for key, model in models.items()
+        if model.schema in {"staging", "custody"}
+    }
+
+
+def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
+    con.execute(f"CREATE OR REPLACE VIEW {model.key} AS {model.sql}")
+    _comment(con, "VIEW", model, [column.name for column in model.columns])
+
+
+def replace_window(
+    con: duckdb.DuckDBPyConnection, model: SqlModel, start: date, end: date, params: Mapping[str, Any]
+) -> int:
+    """Replace the rows of `model` whose partition_date lies in [start, end), in one transaction.
+
+    The table is created when it is not there and gets columns that are new; columns that the model no longer gives stay,
+    null from now on.
+
+    Returns:
+        Rows inserted.
+
+    Raises:
+        SchemaChangedError: a column's type differs from the table's.
+    """
+    _fit_table(con, model, params)
+    con.begin()
+    try:
+        con.execute(f"DELETE FROM {model.key} WHERE partition_date >= ? AND partition_date < ?", [start, end])
+        inserted = con.execute(f"INSERT INTO {model.key} BY NAME {model.sql}", dict(params)).fetchone()
+        con.commit()
+    except BaseException:
+        con.rollback()
+        raise
+    return int(inserted[0]) if inserted else 0
+
+
+def _fit_table(con: duckdb.DuckDBPyConnection, model: SqlModel, params: Mapping[str, Any]) -> None:
+    output = {row[0]: row[1] for row in con.execute(f"DESCRIBE {model.sql}", dict(params)).fetchall()}
+    there = table_columns(con, model.key)
+    if not there:
+        con.execute(f"CREATE TABLE {model.key} AS {_limited(model.sql)}", dict(params))
+    for name, kind in output.items() if there else ():
+        if name not in there:
+            con.execute(f"ALTER TABLE {model.key} ADD COLUMN {_quoted(name)} {kind}")
+        elif there[name] != kind:
+            raise SchemaChangedError(
+                f"{model.key}.{name} is {there[name]} in the warehouse, and {kind} in {model.path.name}: "
+                f"drop the table and run the nights again (raw has everything), or restore the type"
+            )
+    if there.keys() != output.keys():
+        _comment(con, "TABLE", model, list(output))
+
+
+def _limited(sql: str) -> str:
+    return f"SELECT * FROM (\n{sql}\n) LIMIT 0"
+
+
+def table_columns(con: duckdb.DuckDBPyConnection, key: str) -> dict[str, str]:
+    """Columns of `schema.name` in order, name → type; empty if it is not there."""
+    rows = con.execute(
+        "SELECT column_name, data_type FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name || '.' || table_name = ? ORDER BY column_index",
+        [key],
+    ).fetchall()
+    return dict(rows)
+
+
+def _comment(con: duckdb.DuckDBPyConnection, kind: str, model: SqlModel, columns: Iterable[str]) -> None:
+    # COMMENT takes no parameters; literals and names are quoted.
+    con.execute(f"COMMENT ON {kind} {model.key} IS {_literal(model.description)}")
+    described = {column.name: column for column in model.columns}
+    for name in columns:
+        column = described.get(name)
+        text = (
+            f"{column.description}{' [pii]' if column.pii else ''}" if column else "a column of the tag mapping [pii]"
+        )
+        con.execute(f"COMMENT ON COLUMN {model.key}.{_quoted(name)} IS {_literal(text)}")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def run_check(
+    con: duckdb.DuckDBPyConnection, check: SqlModel, night: date, mapping: TagMapping | None = None
+) -> list[dict[str, Any]]:
+    """The offending rows of one check for one night; none means that it passed."""
+    answer = con.execute(check.sql, model_params(check, night, mapping))
+    names = [column[0] for column in answer.description or []]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+# --- content hashes ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RowVersion:
+    """The content of one chain_of_custody row: its key, the SHA-256 of everything but `revision`, and its revision."""
+
+    conversation_id: str
+    recording_id: str
+    row_sha256: str
+    revision: int
+
+
+def row_versions(con: duckdb.DuckDBPyConnection, night: date) -> list[RowVersion]:
+    """What publishing appends to `raw.row_versions` for a night, ordered by key."""
+    rows = con.execute(
+        "SELECT conversation_id, recording_id, row_sha256, revision FROM custody.chain_of_custody "
+        "WHERE partition_date = ? ORDER BY conversation_id, recording_id",
+        [night],
+    ).fetchall()
+    return [RowVersion(*row) for row in rows]
+
+
+def night_content_sha256(con: duckdb.DuckDBPyConnection, night: date) -> str:
+    """SHA-256 over every published row of a night, in order; equal content gives an equal hash.
+
+    Left out: `revision`, which counts publications, and events of publishing, which would make each publication the
+    reason of the next.
+    """
+    digests = []
+    for table in PUBLISHED_TABLES:
+        columns = table_columns(con, f"custody.{table}")
+        content = ", ".join(_quoted(name) for name in sorted(columns) if name != "revision")
+        grain = load_models()[f"custody.{table}"].grain
+        not_publishing = "AND action <> 'published'" if table == "custody_events" else ""
+        # A digest per row keeps memory at 64 bytes a row, whatever the rows hold.
+        row = con.execute(
+            f"SELECT sha256(coalesce(string_agg(digest, '' ORDER BY {', '.join(grain)}), '')) FROM ("
+            f"SELECT {', '.join(grain)}, sha256(to_json(content)) AS digest FROM ("
+            f"SELECT {', '.join(grain)}, struct_pack({_packed(columns)}) AS content FROM custody.{table} "
+            f"WHERE partition_date = $night {not_publishing}))",
+            {"night": night},
+        ).fetchone()
+        digests.append(f"{table} {content and row[0] if row else ''}")
+    answer = con.execute("SELECT sha256(?)", ["\n".join(digests)]).fetchone()
+    return str(answer[0]) if answer else ""
+
+
+def _packed(columns: Iterable[str]) -> str:
+    names = [name for name in sorted(columns) if name != "revision"]
+    return ", ".join(f"{_quoted(name)} := {_quoted(name)}" for name in names)
+
+
+# --- the analysts' snapshot ------------------------------------------------------------------------------------------
+
+
+def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings) -> Path:
+    """Write `analyst.duckdb` (schema `custody`, with comments) beside the old one, then put it in its place.
+
+    Whoever has the old file open goes on reading it; whoever opens it next reads the new one.
+    """
+    target = settings.analyst_path
+    folder = Path(tempfile.mkdtemp(prefix="analyst-", dir=target.parent))
+    try:
+        fresh = folder / target.name
+        con.execute(f"ATTACH {_literal(str(fresh))} AS analyst")
+        try:
+            _copy_custody(con)
+        finally:
+            con.execute("DETACH analyst")
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def _copy_custody(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("CREATE SCHEMA analyst.custody")
+    tables = con.execute(
+        "SELECT table_name, comment FROM duckdb_tables() "
+        "WHERE database_name = current_database() AND schema_name = 'custody' ORDER BY table_name"
+    ).fetchall()
+    for table, comment in tables:
+        con.execute(f"CREATE TABLE analyst.custody.{_quoted(table)} AS FROM custody.{_quoted(table)}")
+        if comment:
+            con.execute(f"COMMENT ON TABLE analyst.custody.{_quoted(table)} IS {_literal(comment)}")
+        columns = con.execute(
+            "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = current_database() "
+            "AND schema_name = 'custody' AND table_name = ? AND comment IS NOT NULL",
+            [table],
+        ).fetchall()
+        for column, text in columns:
+            con.execute(f"COMMENT ON COLUMN analyst.custody.{_quoted(table)}.{_quoted(column)} IS {_literal(text)}")

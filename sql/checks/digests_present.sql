@@ -1,0 +1,15 @@
+-- Every exported media file with content has a digest, or a gap says why not.
+--
+-- blocking: true
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column object_uri: the media without a digest
+SELECT
+    conversation_id,
+    recording_id,
+    object_uri
+FROM custody.chain_of_custody
+WHERE object_uri IS NOT NULL AND object_bytes > 0 AND media_sha256 IS NULL
+    AND NOT list_contains(gap_reasons, 'OBJECT_UNREADABLE')
+    AND partition_date >= $window_start AND partition_date < $window_end
+ORDER BY conversation_id, recording_id

@@ -1,0 +1,26 @@
+-- Every recording that staging knows is in chain_of_custody exactly once, and nothing else is.
+--
+-- blocking: true
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column in_staging: times in staging.recording_keys
+-- column in_custody: times in custody.chain_of_custody
+WITH rows_of AS (
+    SELECT conversation_id, recording_id, 1 AS in_staging, 0 AS in_custody
+    FROM staging.recording_keys
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    UNION ALL
+    SELECT conversation_id, recording_id, 0, 1
+    FROM custody.chain_of_custody
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+)
+
+SELECT
+    conversation_id,
+    recording_id,
+    sum(in_staging)::BIGINT AS in_staging,
+    sum(in_custody)::BIGINT AS in_custody
+FROM rows_of
+GROUP BY conversation_id, recording_id
+HAVING sum(in_staging) <> 1 OR sum(in_custody) <> 1
+ORDER BY conversation_id, recording_id

@@ -1,0 +1,176 @@
+-- One row per recording that anyone knows of: where it is, what it says, its digests, its tags and what is missing. Columns
+-- of the tag mapping (custom_data_<name>) stand between the tags and the verdict, as text, null where there is no value.
+--
+-- grain: partition_date, conversation_id, recording_id
+-- column organization_id: organisation that made the recording
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation; empty if nobody names one
+-- column recording_id: recording; session:<id> where only a recorded session says that there should be one
+-- column session_id: session it was recorded in
+-- column media_type: Call, Chat, Email, Message, Callback or Screen; audio where only the recording interface tells
+-- column media_subtype: Trunk, Station, Consult, Screen or Snippet
+-- column direction: inbound or outbound
+-- column ani [pii]: the caller's number
+-- column dnis [pii]: the number called
+-- column user_ids [pii]: agents in the recording
+-- column queue_ids: queues that the conversation went through
+-- column queue_names: their names, as far as the client may see them
+-- column conversation_start: start of the conversation (UTC)
+-- column conversation_end: end of the conversation (UTC)
+-- column recording_start: start of the recording (UTC)
+-- column recording_end: end of the recording (UTC)
+-- column duration_ms: duration in milliseconds, as the companion says
+-- column export_job_id: newest export job that covers the conversation
+-- column export_requested_at: when that job was made (UTC)
+-- column exported_at: when the vendor stamped the recording as exported (UTC)
+-- column file_state: the vendor's state of the recording
+-- column object_uri: the exported media
+-- column object_version_id: its version in the bucket
+-- column object_bytes: its size
+-- column object_last_modified: when it was written (UTC)
+-- column sidecar_uri: its companion document
+-- column sidecar_sha256: SHA-256 of the companion
+-- column media_sha256: SHA-256 of the media
+-- column media_md5: MD5 of the media
+-- column media_hashed_at: when that digest was first taken (UTC)
+-- column conversation_sha256: SHA-256 of the conversation's document (the single read, else the bulk job's)
+-- column recording_metadata_sha256: SHA-256 of the recording interface's answer, as first received
+-- column script_id: script of the recording's agent
+-- column script_version: its version at the call
+-- column script_version_source: inferred, from publication dates; null without a version
+-- column flow_id: first Architect flow of the conversation
+-- column flow_version: its version
+-- column custom_data [pii]: every tag as a JSON object with sorted keys, values verbatim; null only when nothing is known
+-- column custom_data_state: present, empty (nothing in it), absent (no field for it) or unavailable (nobody could be asked)
+-- column custom_data_source: JSON object, key → source of the value
+-- column custom_data_captured_at: when the newest of these values was first seen (UTC)
+-- column custody_status: complete, gap (a reason of severity error or warning) or excluded (left out as sensitive)
+-- column gap_reasons: codes of everything in custody.gaps, sorted
+-- column row_sha256: SHA-256 of the columns above: tells whether the row changed
+-- column revision: the night's revision in which the row became as it is
+WITH tags AS (
+    SELECT partition_date, conversation_id, recording_id, count(*) AS tags,
+        to_json(map_from_entries(list((tag_key, tag_value) ORDER BY tag_key)))::VARCHAR AS custom_data,
+        to_json(map_from_entries(list((tag_key, source) ORDER BY tag_key)))::VARCHAR AS custom_data_source,
+        max(observed_at) AS captured_at
+    FROM staging.resolved_tags
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, conversation_id, recording_id
+),
+
+mapped AS (
+    SELECT partition_date, conversation_id, recording_id,
+        to_json(map_from_entries(list((column_name, tag_value)))) AS tag_columns
+    FROM staging.mapped_tags
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, conversation_id, recording_id
+),
+
+found_gaps AS (
+    SELECT partition_date, conversation_id, recording_id, list(reason ORDER BY reason) AS reasons,
+        bool_or(severity IN ('error', 'warning')) AS is_gap,
+        bool_or(reason = 'EXPORT_EXCLUDED_SENSITIVE') AS is_excluded
+    FROM custody.gaps
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, conversation_id, recording_id
+),
+
+content AS (
+    SELECT
+        r.organization_id,
+        r.partition_date,
+        r.conversation_id,
+        r.recording_id,
+        r.session_id,
+        r.media_type,
+        r.media_subtype,
+        coalesce(c.direction, r.initial_direction) AS direction,
+        c.ani,
+        c.dnis,
+        r.user_ids,
+        c.queue_ids,
+        c.queue_names,
+        c.conversation_start,
+        c.conversation_end,
+        r.recording_start,
+        r.recording_end,
+        r.duration_ms,
+        r.export_job_id,
+        r.export_requested_at,
+        r.exported_at,
+        r.file_state,
+        r.object_uri,
+        r.object_version_id,
+        r.object_bytes,
+        r.object_last_modified,
+        r.sidecar_uri,
+        r.sidecar_sha256,
+        r.media_sha256,
+        r.media_md5,
+        r.media_hashed_at,
+        c.conversation_sha256,
+        r.metadata_document_sha256 AS recording_metadata_sha256,
+        s.script_id,
+        s.script_version,
+        CASE WHEN s.script_version IS NOT NULL THEN 'inferred' END AS script_version_source,
+        s.flow_id,
+        s.flow_version,
+        CASE WHEN t.tags IS NOT NULL OR c.in_details OR c.single_read = 'ok' THEN coalesce(t.custom_data, '{}') END
+            AS custom_data,
+        CASE
+            WHEN t.tags IS NOT NULL THEN 'present'
+            WHEN 'empty' IN (c.details_tags, c.single_tags) THEN 'empty'
+            WHEN c.in_details OR c.single_read = 'ok' THEN 'absent'
+            ELSE 'unavailable'
+        END AS custom_data_state,
+        CASE WHEN t.tags IS NOT NULL OR c.in_details OR c.single_read = 'ok' THEN coalesce(t.custom_data_source, '{}') END
+            AS custom_data_source,
+        coalesce(t.captured_at, c.conversation_seen_at) AS custom_data_captured_at,
+        unnest(json_transform(coalesce(m.tag_columns, '{}'), $mapped_columns)),
+        CASE
+            WHEN g.is_excluded THEN 'excluded'
+            WHEN g.is_gap THEN 'gap'
+            ELSE 'complete'
+        END AS custody_status,
+        coalesce(g.reasons, []) AS gap_reasons
+    FROM staging.recordings AS r
+    INNER JOIN staging.conversation_facts AS c
+        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    LEFT JOIN staging.recording_scripts AS s
+        ON s.partition_date = r.partition_date AND s.conversation_id = r.conversation_id AND s.recording_id = r.recording_id
+    LEFT JOIN tags AS t
+        ON t.partition_date = r.partition_date AND t.conversation_id = r.conversation_id AND t.recording_id = r.recording_id
+    LEFT JOIN mapped AS m
+        ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id AND m.recording_id = r.recording_id
+    LEFT JOIN found_gaps AS g
+        ON g.partition_date = r.partition_date AND g.conversation_id = r.conversation_id AND g.recording_id = r.recording_id
+    WHERE r.partition_date >= $window_start AND r.partition_date < $window_end
+),
+
+hashed AS (
+    SELECT content.*, sha256(to_json(content)) AS row_sha256
+    FROM content
+),
+
+published AS (
+    SELECT partition_date, conversation_id, recording_id, row_sha256, revision
+    FROM raw.row_versions
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    QUALIFY row_number() OVER (PARTITION BY partition_date, conversation_id, recording_id ORDER BY revision DESC) = 1
+),
+
+revisions AS (
+    SELECT partition_date, max(revision) AS revision
+    FROM raw.publications
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date
+)
+
+SELECT
+    h.*,
+    CASE WHEN p.row_sha256 = h.row_sha256 THEN p.revision ELSE coalesce(v.revision, 0) + 1 END::INTEGER AS revision
+FROM hashed AS h
+LEFT JOIN published AS p
+    ON p.partition_date = h.partition_date AND p.conversation_id = h.conversation_id AND p.recording_id = h.recording_id
+LEFT JOIN revisions AS v ON v.partition_date = h.partition_date
+ORDER BY h.partition_date, h.conversation_id, h.recording_id

@@ -1,0 +1,143 @@
+-- What happened to each recording, in order: who, what, when, where, why, how, and the hash before and after. Collecting the
+-- same content again is no event; collecting changed content is one, with the hash of what was known before.
+--
+-- grain: partition_date, conversation_id, recording_id, sequence
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column sequence: position in time, from 1
+-- column occurred_at: when (UTC)
+-- column action: exported, tagged, captured, collected, changed, hashed or published
+-- column who: the service identity or system that acted
+-- column what: what it acted on
+-- column where_at: where that is
+-- column why: for what purpose
+-- column how: by which means, with the tool's version
+-- column sha256_before: SHA-256 before, where something changed
+-- column sha256_after: SHA-256 after
+WITH recordings AS (
+    SELECT partition_date, conversation_id, recording_id, object_uri, object_version_id, object_last_modified, export_job_id,
+        media_sha256, media_hashed_at
+    FROM staging.recordings
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+),
+
+loads AS (
+    SELECT partition_date, landing_id,
+        coalesce(collector, operator, 'unknown') AS who,
+        concat_ws(' ', 'custody_pipeline', tool_version, git_revision) AS how
+    FROM staging.receipts
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+),
+
+documents AS (
+    SELECT d.*, l.who, l.how,
+        lag(d.document_sha256) OVER (
+            PARTITION BY d.partition_date, d.resource, d.subject, d.recording_id ORDER BY d.first_seen_at, d.content_sha256
+        ) AS document_sha256_before
+    FROM staging.documents AS d
+    LEFT JOIN loads AS l ON l.partition_date = d.partition_date AND l.landing_id = d.landing_id
+    WHERE d.conversation_id <> '' AND d.partition_date >= $window_start AND d.partition_date < $window_end
+),
+
+digests AS (
+    SELECT m.partition_date, o.conversation_id, o.recording_id, m.bucket, m.object_key, coalesce(m.version_id, '') AS version_id,
+        m.sha256, min(m.hashed_at) AS hashed_at, arg_min(m.method, m.hashed_at) AS method, arg_min(l.who, m.hashed_at) AS who,
+        arg_min(l.how, m.hashed_at) AS how
+    FROM staging.media_digests AS m
+    INNER JOIN (
+        SELECT DISTINCT partition_date, bucket, object_key, conversation_id, recording_id
+        FROM staging.export_objects
+        WHERE object_role = 'media' AND recording_id IS NOT NULL AND key_finding IS NULL
+            AND partition_date >= $window_start AND partition_date < $window_end
+    ) AS o ON o.partition_date = m.partition_date AND o.bucket = m.bucket AND o.object_key = m.object_key
+    LEFT JOIN loads AS l ON l.partition_date = m.partition_date AND l.landing_id = m.landing_id
+    WHERE m.sha256 IS NOT NULL AND m.partition_date >= $window_start AND m.partition_date < $window_end
+    GROUP BY m.partition_date, o.conversation_id, o.recording_id, m.bucket, m.object_key, coalesce(m.version_id, ''), m.sha256
+),
+
+tag_events AS (
+    SELECT partition_date, conversation_id, event_id, min(coalesce(event_time, received_at)) AS occurred_at,
+        arg_min(participant_id, document_uri) AS participant_id, arg_min(map_keys(attributes), document_uri) AS tag_keys,
+        arg_min(source_uri, document_uri) AS source_uri, min(document_sha256) AS document_sha256
+    FROM staging.conversation_events
+    WHERE cardinality(attributes) > 0 AND partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, conversation_id, event_id
+),
+
+versions AS (
+    SELECT v.partition_date, v.conversation_id, v.recording_id, v.revision, v.row_sha256,
+        lag(v.row_sha256) OVER (
+            PARTITION BY v.partition_date, v.conversation_id, v.recording_id ORDER BY v.revision
+        ) AS row_sha256_before
+    FROM (
+        SELECT DISTINCT partition_date, conversation_id, recording_id, revision, row_sha256
+        FROM raw.row_versions
+        WHERE partition_date >= $window_start AND partition_date < $window_end
+    ) AS v
+),
+
+events AS (
+    SELECT partition_date, conversation_id, recording_id, object_last_modified AS occurred_at, 'exported' AS action,
+        'Genesys Cloud' AS who, 'media' AS what, object_uri AS where_at, 'bulk export' AS why,
+        concat_ws(' ', 'export job', coalesce(export_job_id, 'unknown')) AS how, NULL AS sha256_before, NULL AS sha256_after
+    FROM recordings
+    WHERE object_uri IS NOT NULL
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, e.occurred_at, 'tagged', coalesce(e.participant_id, 'unknown'),
+        array_to_string(list_sort(e.tag_keys)[:20], ', '), e.source_uri, 'script or flow', 'attribute event', NULL,
+        e.document_sha256
+    FROM recordings AS r
+    INNER JOIN tag_events AS e ON e.partition_date = r.partition_date AND e.conversation_id = r.conversation_id
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, d.first_seen_at,
+        CASE
+            WHEN d.resource = 'captures' THEN 'captured'
+            WHEN d.document_sha256_before IS NOT NULL THEN 'changed'
+            ELSE 'collected'
+        END,
+        coalesce(d.who, 'unknown'), d.resource || ' document', coalesce(d.source_uri, d.document_uri), 'nightly collection',
+        coalesce(d.how, 'custody_pipeline'), d.document_sha256_before, d.document_sha256
+    FROM recordings AS r
+    INNER JOIN documents AS d
+        ON d.partition_date = r.partition_date AND d.conversation_id = r.conversation_id
+        AND (d.recording_id = '' OR d.recording_id = r.recording_id)
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, hashed_at, 'hashed', coalesce(who, 'unknown'), 'media',
+        's3://' || bucket || '/' || object_key || CASE WHEN version_id <> '' THEN '?versionId=' || version_id ELSE '' END,
+        'integrity', concat_ws(' ', how, method), NULL, sha256
+    FROM digests
+    UNION ALL
+    SELECT v.partition_date, v.conversation_id, v.recording_id, p.published_at, 'published', coalesce(p.operator, 'unknown'),
+        'revision ' || v.revision::VARCHAR, NULL, 'publication', concat_ws(' ', 'custody_pipeline', p.tool_version),
+        v.row_sha256_before, v.row_sha256
+    FROM versions AS v
+    INNER JOIN (
+        SELECT partition_date, revision, min(published_at) AS published_at, min(operator) AS operator,
+            min(tool_version) AS tool_version
+        FROM raw.publications
+        WHERE partition_date >= $window_start AND partition_date < $window_end
+        GROUP BY partition_date, revision
+    ) AS p ON p.partition_date = v.partition_date AND p.revision = v.revision
+)
+
+SELECT
+    partition_date,
+    conversation_id,
+    recording_id,
+    row_number() OVER (
+        PARTITION BY partition_date, conversation_id, recording_id
+        -- Publishing comes last whatever the clocks say, so that it moves no other event.
+        ORDER BY action = 'published', occurred_at, action, what, where_at, sha256_after
+    ) AS sequence,
+    occurred_at,
+    action,
+    who,
+    what,
+    where_at,
+    why,
+    how,
+    sha256_before,
+    sha256_after
+FROM events
+ORDER BY partition_date, conversation_id, recording_id, sequence

@@ -1,0 +1,42 @@
+-- Everything that is missing or odd, one row per recording and reason, with the sentence, the proof and what to do.
+--
+-- grain: partition_date, conversation_id, recording_id, reason
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording; session:<id> where only a recorded session says that there should be one
+-- column reason: code of the reason
+-- column severity: error, warning (both make the recording a gap) or info
+-- column sentence: what happened, for people
+-- column detail: the particulars, without tag values
+-- column evidence: JSON list of {uri, sha256, what, observed_at}: the documents and objects that prove it
+-- column recoverable: yes, no, or until (see recoverable_until)
+-- column recoverable_until: until when something can be done (UTC), where that is known
+-- column next_action: what to do next
+WITH found AS (
+    SELECT * FROM staging.gap_objects WHERE partition_date >= $window_start AND partition_date < $window_end
+    UNION ALL BY NAME
+    SELECT * FROM staging.gap_exports WHERE partition_date >= $window_start AND partition_date < $window_end
+    UNION ALL BY NAME
+    SELECT * FROM staging.gap_conversations WHERE partition_date >= $window_start AND partition_date < $window_end
+    UNION ALL BY NAME
+    SELECT * FROM staging.gap_tags WHERE partition_date >= $window_start AND partition_date < $window_end
+    UNION ALL BY NAME
+    SELECT * FROM staging.gap_context WHERE partition_date >= $window_start AND partition_date < $window_end
+)
+
+SELECT
+    f.partition_date,
+    f.conversation_id,
+    f.recording_id,
+    f.reason,
+    coalesce(f.severity, r.severity) AS severity,
+    r.sentence,
+    f.detail,
+    to_json(f.evidence)::VARCHAR AS evidence,
+    -- A retention that nobody knows ends at no known time.
+    CASE WHEN r.recoverable = 'until' AND f.recoverable_until IS NULL THEN 'yes' ELSE r.recoverable END AS recoverable,
+    CASE WHEN r.recoverable = 'until' THEN f.recoverable_until END AS recoverable_until,
+    r.next_action
+FROM found AS f
+INNER JOIN staging.reasons AS r ON r.reason = f.reason
+ORDER BY f.partition_date, f.conversation_id, f.recording_id, f.reason

@@ -1,0 +1,77 @@
+-- Each night and how final it is: open while the vendor's data may still grow, provisional while a gap may still close or
+-- the lag has not passed, final otherwise.
+--
+-- grain: partition_date
+-- column partition_date: UTC day of the conversation's start
+-- column state: open, provisional or final
+-- column watermark: until when the vendor's conversation data are complete (UTC); null without the API
+-- column collected_at: when the night was last collected (UTC)
+-- column recordings: recordings that anyone knows of
+-- column complete: without a gap
+-- column gaps: with a gap
+-- column excluded: left out as sensitive
+-- column recoverable: recordings with a gap that may still close
+-- column unexplained: from custody.reconciliation
+WITH nights AS (
+    SELECT unnest(range($window_start::DATE, $window_end::DATE, INTERVAL 1 DAY))::DATE AS partition_date
+),
+
+loads AS (
+    SELECT partition_date, max(finished_at) AS collected_at,
+        max(data_available_until) FILTER (resource = 'conversation_details' AND is_current) AS watermark,
+        bool_or(resource = 'conversation_details' AND is_newest AND receipt_state = 'not_configured') AS not_configured
+    FROM staging.receipts
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date
+),
+
+statuses AS (
+    SELECT partition_date, count(*) AS recordings, count(*) FILTER (custody_status = 'complete') AS complete,
+        count(*) FILTER (custody_status = 'gap') AS gaps, count(*) FILTER (custody_status = 'excluded') AS excluded
+    FROM custody.chain_of_custody
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date
+),
+
+recoverable AS (
+    SELECT partition_date, count(DISTINCT (conversation_id, recording_id)) AS recordings
+    FROM custody.gaps
+    WHERE reason IN (
+            'OBJECT_MISSING', 'OBJECT_EMPTY', 'OBJECT_UNREADABLE', 'EXPORT_FAILED', 'EXPORT_PENDING', 'RECORDING_ARCHIVED',
+            'CONVERSATION_FORBIDDEN', 'CONVERSATION_FETCH_FAILED', 'NOT_YET_AVAILABLE', 'TAG_TRUNCATED', 'SIDECAR_MISSING',
+            'SIDECAR_UNREADABLE'
+        )
+        AND partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date
+),
+
+balance AS (
+    SELECT partition_date, sum(unexplained)::BIGINT AS unexplained
+    FROM custody.reconciliation
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date
+)
+
+SELECT
+    n.partition_date,
+    CASE
+        WHEN l.collected_at IS NULL THEN 'open'
+        WHEN NOT l.not_configured AND coalesce(l.watermark < n.partition_date + INTERVAL 1 DAY, true) THEN 'open'
+        WHEN coalesce(r.recordings, 0) > 0 THEN 'provisional'
+        WHEN l.collected_at < n.partition_date + INTERVAL 1 DAY + to_hours($lag_hours::BIGINT) THEN 'provisional'
+        ELSE 'final'
+    END AS state,
+    l.watermark,
+    l.collected_at,
+    coalesce(s.recordings, 0) AS recordings,
+    coalesce(s.complete, 0) AS complete,
+    coalesce(s.gaps, 0) AS gaps,
+    coalesce(s.excluded, 0) AS excluded,
+    coalesce(r.recordings, 0) AS recoverable,
+    coalesce(b.unexplained, 0) AS unexplained
+FROM nights AS n
+LEFT JOIN loads AS l ON l.partition_date = n.partition_date
+LEFT JOIN statuses AS s ON s.partition_date = n.partition_date
+LEFT JOIN recoverable AS r ON r.partition_date = n.partition_date
+LEFT JOIN balance AS b ON b.partition_date = n.partition_date
+ORDER BY n.partition_date

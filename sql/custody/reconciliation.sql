@@ -1,0 +1,177 @@
+-- Per night and source: what it says should be there, what is there, and what is explained. Unexplained must be 0, or the
+-- night is not published as complete.
+--
+-- `recordings` counts every recording that anyone knows of; the other sources count what they alone claim, so they overlap.
+-- Sessions are counted per conversation. `tags` counts recordings whose tags could be asked for; `bucket_keys` every
+-- version and marker in the bucket.
+--
+-- grain: partition_date, source
+-- column partition_date: UTC day of the conversation's start
+-- column source: recordings, failed_recordings, bucket_objects, sidecars, recording_metadata, details_sessions, manifests, orphan_recordings, export_jobs, tags or bucket_keys
+-- column expected: how many the source says there are
+-- column present: of these, there, with content
+-- column explained: of these, not there, and custody.gaps says why
+-- column unexplained: the rest
+-- column detail: JSON object with the particulars: reasons and their counts, or the jobs' own totals
+WITH nights AS (
+    SELECT unnest(range($window_start::DATE, $window_end::DATE, INTERVAL 1 DAY))::DATE AS partition_date
+),
+
+reasons AS (
+    -- Reasons that explain why there is no media.
+    SELECT partition_date, conversation_id, recording_id, min(reason) AS reason
+    FROM custody.gaps
+    WHERE reason IN (
+            'OBJECT_EMPTY', 'OBJECT_MISSING', 'EXPORT_FAILED', 'EXPORT_EXCLUDED_SENSITIVE', 'EXPORT_PENDING',
+            'RECORDING_ARCHIVED', 'RECORDING_DELETED', 'RECORDING_NOT_FOUND', 'ORPHAN_RECORDING',
+            'CONVERSATION_FORBIDDEN', 'CONVERSATION_FETCH_FAILED'
+        )
+        AND partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, conversation_id, recording_id
+),
+
+recordings AS (
+    SELECT r.*, r.has_content AS is_present, NOT r.has_content AND g.reason IS NOT NULL AS is_explained,
+        CASE WHEN NOT r.has_content THEN g.reason END AS reason
+    FROM staging.recordings AS r
+    LEFT JOIN reasons AS g
+        ON g.partition_date = r.partition_date AND g.conversation_id = r.conversation_id AND g.recording_id = r.recording_id
+    WHERE r.partition_date >= $window_start AND r.partition_date < $window_end
+),
+
+claims AS (
+    SELECT partition_date, unnest(list_filter(
+        [
+            'recordings',
+            CASE WHEN in_failures THEN 'failed_recordings' END,
+            CASE WHEN in_objects THEN 'bucket_objects' END,
+            CASE WHEN sidecar_uri IS NOT NULL THEN 'sidecars' END,
+            CASE WHEN in_metadata THEN 'recording_metadata' END,
+            CASE WHEN in_manifests THEN 'manifests' END,
+            CASE WHEN in_orphans THEN 'orphan_recordings' END,
+            CASE WHEN covering_jobs > 0 THEN 'export_jobs' END
+        ],
+        lambda x: x IS NOT NULL
+    )) AS source, is_present, is_explained, reason
+    FROM recordings
+),
+
+claimed AS (
+    SELECT partition_date, source, count(*) AS expected, count(*) FILTER (is_present) AS present,
+        count(*) FILTER (is_explained) AS explained
+    FROM claims
+    GROUP BY partition_date, source
+),
+
+claimed_reasons AS (
+    SELECT partition_date, source, map_from_entries(list((reason, recordings) ORDER BY reason)) AS reasons
+    FROM (
+        SELECT partition_date, source, reason, count(*) AS recordings
+        FROM claims
+        WHERE is_explained
+        GROUP BY partition_date, source, reason
+    )
+    GROUP BY partition_date, source
+),
+
+jobs AS (
+    SELECT partition_date, to_json(list(
+        {
+            'job_id': job_id, 'state': job_state, 'total_recordings': total_recordings, 'total_skipped': total_skipped,
+            'total_failed': total_failed, 'total_processed': total_processed
+        }
+        ORDER BY job_id
+    ))::VARCHAR AS totals
+    FROM staging.export_jobs
+    WHERE is_current AND partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date
+),
+
+by_conversation AS (
+    SELECT s.partition_date, s.sessions, coalesce(r.present, 0) AS present, coalesce(r.explained, 0) AS explained
+    FROM (
+        SELECT partition_date, conversation_id, count(*) AS sessions
+        FROM staging.sessions
+        WHERE is_recorded AND partition_date >= $window_start AND partition_date < $window_end
+        GROUP BY partition_date, conversation_id
+    ) AS s
+    LEFT JOIN (
+        SELECT partition_date, conversation_id, count(*) FILTER (is_present) AS present,
+            count(*) FILTER (is_explained) AS explained
+        FROM recordings
+        GROUP BY partition_date, conversation_id
+    ) AS r ON r.partition_date = s.partition_date AND r.conversation_id = s.conversation_id
+),
+
+sessions AS (
+    SELECT partition_date, 'details_sessions' AS source, sum(sessions)::BIGINT AS expected,
+        sum(least(sessions, present))::BIGINT AS present,
+        sum(least(sessions - least(sessions, present), explained))::BIGINT AS explained
+    FROM by_conversation
+    GROUP BY partition_date
+),
+
+tags AS (
+    SELECT c.partition_date, 'tags' AS source, count(*) AS expected,
+        count(*) FILTER (c.custom_data_state <> 'unavailable') AS present,
+        count(*) FILTER (c.custom_data_state = 'unavailable' AND list_has_any(c.gap_reasons, [
+            'CONVERSATION_NOT_FOUND', 'CONVERSATION_FORBIDDEN', 'CONVERSATION_FETCH_FAILED', 'NOT_YET_AVAILABLE',
+            'SOURCE_NOT_CONFIGURED', 'ORPHAN_RECORDING'
+        ])) AS explained
+    FROM custody.chain_of_custody AS c
+    WHERE c.partition_date >= $window_start AND c.partition_date < $window_end
+    GROUP BY c.partition_date
+),
+
+bucket_keys AS (
+    SELECT partition_date, 'bucket_keys' AS source, count(*) AS expected,
+        count(*) FILTER (
+            object_role IN ('media', 'sidecar') AND recording_id IS NOT NULL AND key_finding IS NULL AND NOT is_delete_marker
+        ) AS present,
+        count(*) FILTER (key_finding IS NOT NULL OR object_role = 'other' OR is_delete_marker) AS explained,
+        to_json({
+            'delete_markers': count(*) FILTER (is_delete_marker),
+            'no_recordings': count(*) FILTER (object_role = 'other' AND key_finding IS NULL),
+            'unsafe_key': count(*) FILTER (key_finding = 'unsafe_key'),
+            'bad_conversation_id': count(*) FILTER (key_finding = 'bad_conversation_id'),
+            'unrecognised': count(*) FILTER (key_finding = 'unrecognised')
+        })::VARCHAR AS detail
+    FROM staging.export_objects
+    WHERE is_current AND partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date
+),
+
+counted AS (
+    SELECT c.partition_date, c.source, c.expected, c.present, c.explained,
+        CASE
+            WHEN c.source = 'export_jobs' THEN coalesce(j.totals, '[]')
+            ELSE coalesce(to_json(r.reasons)::VARCHAR, '{}')
+        END AS detail
+    FROM claimed AS c
+    LEFT JOIN claimed_reasons AS r ON r.partition_date = c.partition_date AND r.source = c.source
+    LEFT JOIN jobs AS j ON j.partition_date = c.partition_date
+    UNION ALL
+    SELECT partition_date, source, expected, present, explained, '{}' FROM sessions
+    UNION ALL
+    SELECT partition_date, source, expected, present, explained, '{}' FROM tags
+    UNION ALL
+    SELECT partition_date, source, expected, present, explained, detail FROM bucket_keys
+)
+
+SELECT
+    n.partition_date,
+    s.source,
+    coalesce(c.expected, 0) AS expected,
+    coalesce(c.present, 0) AS present,
+    coalesce(c.explained, 0) AS explained,
+    coalesce(c.expected - c.present - c.explained, 0) AS unexplained,
+    coalesce(c.detail, '{}') AS detail
+FROM nights AS n
+CROSS JOIN (
+    SELECT unnest([
+        'recordings', 'failed_recordings', 'bucket_objects', 'sidecars', 'recording_metadata', 'details_sessions', 'manifests',
+        'orphan_recordings', 'export_jobs', 'tags', 'bucket_keys'
+    ]) AS source
+) AS s
+LEFT JOIN counted AS c ON c.partition_date = n.partition_date AND c.source = s.source
+ORDER BY n.partition_date, s.source

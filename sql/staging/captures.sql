@@ -1,0 +1,32 @@
+-- Conversations as read at the moment of an event, by live capture. Every load that has a receipt; the newest is `is_current`.
+--
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: the load it came with
+-- column is_current: the load is the night's newest
+-- column source_uri: where it was received from
+-- column fetched_at: when (UTC)
+-- column document_sha256: SHA-256 of the bytes as received
+-- column document_uri: landing file and row that hold them
+-- column document_state: ok, or why the bytes could not be read
+-- column conversation_id: conversation
+-- column observed_at: when it was read (UTC)
+-- column conversation_sha256: SHA-256 of the conversation's bytes
+-- column event_id: the event that caused the reading
+-- column participants [pii]: participants with attributes
+SELECT
+    d.partition_date,
+    d.landing_id,
+    r.is_current,
+    d.source_uri,
+    d.fetched_at,
+    d.document_sha256,
+    d.document_uri,
+    d.document_state,
+    d.conversation_id,
+    d.observed_at,
+    d.conversation_sha256,
+    d.event_id,
+    d.participants
+FROM raw.captures AS d
+INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+WHERE r.is_usable

@@ -1,0 +1,139 @@
+-- What is wrong with a recording's tags, one row per reason with all keys concerned: EXPORT_DROPPED_TAGS,
+-- REQUIRED_TAG_MISSING, TAGS_ON_OTHER_PARTICIPANT, TAGS_SET_AFTER_END, TAG_CHANGED_LATER, TAG_CONFLICT, TAG_KEY_VARIANT,
+-- TAG_NEVER_SET, TAG_TRUNCATED, UNMAPPED_TAG.
+-- 
+-- Details name keys, never values.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id, reason
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column reason: code of the reason
+-- column severity: where it differs from the catalogue's
+-- column detail: the particulars, without tag values
+-- column evidence: documents and objects that prove it
+-- column recoverable_until: until when something can be done (UTC), where that is known
+WITH resolved AS (
+    SELECT *, {
+        'uri': document_uri, 'sha256': document_sha256, 'what': source || ' document', 'observed_at': observed_at
+    } AS evidence
+    FROM staging.resolved_tags
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+),
+
+mapped AS (
+    SELECT *, {
+        'uri': document_uri, 'sha256': document_sha256, 'what': source || ' document', 'observed_at': observed_at
+    } AS evidence
+    FROM staging.mapped_tags
+    WHERE applies AND partition_date >= $window_start AND partition_date < $window_end
+),
+
+tagged AS (
+    SELECT partition_date, conversation_id, recording_id, count(*) AS tags
+    FROM resolved
+    GROUP BY partition_date, conversation_id, recording_id
+),
+
+recordings AS (
+    SELECT r.*, c.in_details, c.details_tags, c.details_evidence, c.single_read, c.single_tags, c.single_evidence,
+        coalesce(t.tags, 0) AS tags
+    FROM staging.recordings AS r
+    INNER JOIN staging.conversation_facts AS c
+        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    LEFT JOIN tagged AS t
+        ON t.partition_date = r.partition_date AND t.conversation_id = r.conversation_id AND t.recording_id = r.recording_id
+    WHERE r.partition_date >= $window_start AND r.partition_date < $window_end
+),
+
+late_and_changed AS (
+    -- By conversation: keys that only the conversation itself has, and keys with several values.
+    SELECT o.partition_date, o.conversation_id, o.participant_id, o.tag_key,
+        bool_or(o.source = 'conversation' AND o.is_current) AND NOT bool_or(o.source = 'details')
+            AND length(o.tag_key) < 1024 AS is_late,
+        count(DISTINCT coalesce('=' || o.tag_value, 'null')) FILTER (NOT o.is_cut) AS contents,
+        bool_or(o.source IN ('capture', 'event') OR NOT o.is_current)
+            AND NOT bool_or(o.source IN ('conversation', 'details') AND o.is_current) AS is_gone,
+        list_sort(list(DISTINCT {
+            'uri': o.document_uri, 'sha256': o.document_sha256, 'what': o.source || ' document', 'observed_at': o.observed_at
+        })) AS evidence
+    FROM staging.tag_observations AS o
+    WHERE o.recording_id = '' AND o.participant_id <> '' AND o.source <> 'customattributes'
+        AND o.partition_date >= $window_start AND o.partition_date < $window_end
+    GROUP BY o.partition_date, o.conversation_id, o.participant_id, o.tag_key
+),
+
+found AS (
+    SELECT partition_date, conversation_id, recording_id, 'EXPORT_DROPPED_TAGS' AS reason, NULL AS tag_key,
+        list_filter([sidecar_evidence, manifest_evidence, single_evidence, details_evidence], lambda x: x IS NOT NULL) AS evidence
+    FROM recordings
+    WHERE tags > 0
+        AND (
+            (sidecar_has_tags_field AND sidecar_tag_count = 0 AND sidecar_state = 'ok')
+            OR (manifest_has_tags_field AND manifest_tag_count = 0)
+        )
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAG_NEVER_SET', NULL,
+        list_filter([details_evidence, single_evidence], lambda x: x IS NOT NULL)
+    FROM recordings
+    WHERE tags = 0 AND single_read = 'ok'
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, 'TAGS_SET_AFTER_END', l.tag_key,
+        list_filter(list_prepend(r.details_evidence, l.evidence), lambda x: x IS NOT NULL)
+    FROM recordings AS r
+    INNER JOIN late_and_changed AS l ON l.partition_date = r.partition_date AND l.conversation_id = r.conversation_id
+    WHERE l.is_late AND r.in_details
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, 'TAG_CHANGED_LATER', l.tag_key, l.evidence
+    FROM recordings AS r
+    INNER JOIN late_and_changed AS l ON l.partition_date = r.partition_date AND l.conversation_id = r.conversation_id
+    WHERE l.contents > 1 OR (l.is_gone AND (r.in_details OR r.single_read = 'ok'))
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAG_TRUNCATED', tag_key, [evidence]
+    FROM resolved
+    WHERE is_cut
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAG_CONFLICT', tag_key, [evidence]
+    FROM resolved
+    WHERE conflicting_values > 1
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, 'UNMAPPED_TAG', r.tag_key, [r.evidence]
+    FROM resolved AS r
+    ANTI JOIN mapped AS m
+        ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id
+        AND m.recording_id = r.recording_id AND m.status = 'variant' AND m.tag_key = r.tag_key
+    WHERE NOT r.is_mapped
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAGS_ON_OTHER_PARTICIPANT', attribute, [evidence]
+    FROM mapped
+    WHERE status = 'elsewhere'
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAG_KEY_VARIANT', attribute, [evidence]
+    FROM mapped
+    WHERE status = 'variant'
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, 'REQUIRED_TAG_MISSING', m.attribute,
+        list_filter([r.details_evidence, r.single_evidence], lambda x: x IS NOT NULL)
+    FROM recordings AS r
+    INNER JOIN mapped AS m
+        ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id AND m.recording_id = r.recording_id
+    WHERE m.required AND m.status IN ('missing', 'no_value') AND r.tags > 0
+)
+
+SELECT
+    partition_date,
+    conversation_id,
+    recording_id,
+    reason,
+    NULL::VARCHAR AS severity,
+    CASE reason
+        WHEN 'EXPORT_DROPPED_TAGS' THEN 'the field is there and empty'
+        WHEN 'TAG_NEVER_SET' THEN 'no participant has an attribute'
+        ELSE array_to_string(list_sort(list(DISTINCT '"' || left(tag_key, 80) || '"'))[:20], ', ')
+            || CASE WHEN count(DISTINCT tag_key) > 20 THEN ' and ' || (count(DISTINCT tag_key) - 20)::VARCHAR || ' more' ELSE '' END
+    END AS detail,
+    list_sort(list_distinct(flatten(list(evidence))))[:20] AS evidence,
+    NULL::TIMESTAMP AS recoverable_until
+FROM found
+GROUP BY partition_date, conversation_id, recording_id, reason

@@ -1,0 +1,16 @@
+-- Every version of a script that was seen published, whichever night saw it: snapshots add up to a history.
+--
+-- grain: script_id, version_id
+-- column script_id: the script
+-- column script_name: its name
+-- column version_id: the version
+-- column published_date: when it was published (UTC)
+SELECT
+    d.script_id,
+    max(d.script_name) AS script_name,
+    d.version_id,
+    min(d.published_date) AS published_date
+FROM raw.published_scripts AS d
+INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+WHERE r.is_usable AND d.script_id IS NOT NULL AND d.version_id IS NOT NULL AND d.published_date IS NOT NULL
+GROUP BY d.script_id, d.version_id
