@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.capture.documents import captures_of, link_key
 from custody_pipeline.capture.settings import CaptureSettings
-from custody_pipeline.capture.sidecar import SidecarError, presign_put, put_presigned
+from custody_pipeline.capture.sidecar import SidecarError, presign_put, put_presigned, signing_client
 from custody_pipeline.capture.store import DocumentStore
 from custody_pipeline.extract.exports import night_prefixes, parse_key
 from custody_pipeline.extract.objects import ObjectReader
@@ -67,6 +67,7 @@ class AudioLinker:
         self._place = S3Location.parse(settings.require("export_url", "s3://acme-exports"))
         self._objects = ObjectReader(settings, self._place.bucket)
         self._sidecars = _sidecar_places(capture)
+        self._signer = signing_client(settings)
         self._expires = capture.sidecar_expiry_seconds
         self._prefixes: dict[date, list[str]] = {}
 
@@ -164,7 +165,7 @@ class AudioLinker:
             return None
         content = orjson.dumps({"kind": "custody.sidecar/1", **fields})
         where = self._sidecars(audio)
-        permission = presign_put(self._s3, where, content, expires_seconds=self._expires)
+        permission = presign_put(self._signer, where, content, expires_seconds=self._expires)
         return {"uri": str(where), "outcome": put_presigned(permission, content)}
 
 

@@ -13,16 +13,21 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import parse_qs, urlsplit
 
+import boto3
 import requests
+from botocore.config import Config
 
 from custody_pipeline.objectstore import S3Location
+from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONTENT_TYPE = "application/json"
 TIMEOUT_SECONDS = (5, 30)
+_MUST_BE_SIGNED = frozenset({"content-length", "content-type", "host", "if-none-match", "x-amz-checksum-sha256"})
 
 SidecarOutcome = Literal["written", "already_there"]
 
@@ -46,8 +51,22 @@ class PresignedPut:
     headers: dict[str, str] = field(repr=False)
 
 
+def signing_client(settings: Settings) -> S3Client:
+    """An S3 client that pre-signs with Signature Version 4.
+
+    botocore pre-signs with version 2 where a region still allows it, and that covers neither length nor conditions.
+    """
+    style = {"addressing_style": "path"} if settings.s3_endpoint_url else {}
+    config = Config(signature_version="s3v4", s3=style)  # type: ignore[arg-type]
+    return boto3.client("s3", endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, config=config)
+
+
 def presign_put(s3: S3Client, where: S3Location, content: bytes, *, expires_seconds: int) -> PresignedPut:
-    """Pre-sign the PUT of `content` at `where`; needs no request."""
+    """Pre-sign the PUT of `content` at `where`; needs no request.
+
+    Raises:
+        ValueError: `s3` does not sign all that must be signed; take a `signing_client`.
+    """
     digest = hashlib.sha256(content)
     checksum = base64.b64encode(digest.digest()).decode()
     url = s3.generate_presigned_url(
@@ -62,6 +81,9 @@ def presign_put(s3: S3Client, where: S3Location, content: bytes, *, expires_seco
         },
         ExpiresIn=expires_seconds,
     )
+    signed = parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0].split(";")
+    if not _MUST_BE_SIGNED.issubset(signed):
+        raise ValueError("the client does not sign with Signature Version 4; take a signing_client")
     headers = {
         "Content-Type": CONTENT_TYPE,
         "Content-Length": str(len(content)),

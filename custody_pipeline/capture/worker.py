@@ -136,7 +136,7 @@ class CaptureWorker:
         self._max_attempts, self._typed = max_attempts, typed_attributes
         self._lease_seconds = lease_seconds
         self._clock, self._jitter = clock, jitter
-        self._failures = 0
+        self._failures, self._answering = 0, False
 
     def drain(self, *, max_seconds: float) -> DrainReport:
         """Handle events until the queue is empty, time is over, or nothing can be done now.
@@ -145,10 +145,12 @@ class CaptureWorker:
             QueueError: the queue cannot be used.
         """
         report = DrainReport()
-        self._failures = 0
+        self._failures, self._answering = 0, False
         end = self._clock() + max_seconds
         while report.stopped is None:
-            deliveries = self._queue.receive(LEASED_AT_ONCE, self._lease_seconds)
+            # A lease is an attempt: until the vendor answers, no message is leased that is not tried.
+            limit = LEASED_AT_ONCE if self._answering else 1
+            deliveries = self._queue.receive(limit, self._lease_seconds)
             if not deliveries:
                 break
             self._handle_all(deliveries, end, report)
@@ -193,18 +195,25 @@ class CaptureWorker:
         except PassingError as error:
             logger.warning("Conversation %s is read later: %s", conversation_id, error)
             self._failures += 1
+            self._answering = False
             if self._failures >= FAILURES_IN_A_ROW:
                 report.stopped = "vendor_unavailable"
             self._later(items, self._max_attempts, "vendor_unavailable", report)
         except NotFound:
+            self._heard()
             self._later(items, NOT_FOUND_ATTEMPTS, "conversation_not_found", report)
         except GenesysError as error:
+            self._heard()
             reason = "conversation_forbidden" if isinstance(error, Forbidden) else "conversation_unreadable"
             logger.warning("Conversation %s is set aside (%s): %s", conversation_id, reason, error)
             self._give_up(items, reason, report)
         else:
-            self._failures = 0
+            self._heard()
             self._keep(reading, items, report)
+
+    def _heard(self) -> None:
+        """The vendor is there."""
+        self._failures, self._answering = 0, True
 
     def _read(self, conversation_id: str) -> Reading:
         observed_at = datetime.fromtimestamp(self._clock(), UTC)

@@ -1,0 +1,46 @@
+"""A worker in a process of its own, for tests that kill it: spool, place and conversations are folders on disk.
+
+python -m custody_pipeline_tests.capture.capture_worker_process SPOOL PLACE CONVERSATIONS
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from custody_pipeline.capture.spool import Spool
+from custody_pipeline.capture.store import FolderStore
+from custody_pipeline.capture.worker import CaptureWorker
+from custody_pipeline.extract.genesys import Answer
+
+LEASE_SECONDS = 0.5
+
+
+class Files:
+    """Conversations as files by id."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, path: str) -> Answer:
+        return Answer(f"GET {path}", (self._folder / path.rpartition("/")[2]).read_bytes(), 200, None)
+
+
+def main() -> None:
+    spool, place, conversations = map(Path, sys.argv[1:])
+    queue = Spool(spool)
+    worker = CaptureWorker(
+        queue,
+        Files(conversations),
+        FolderStore(place),
+        typed_attributes=False,
+        max_attempts=1000,
+        lease_seconds=LEASE_SECONDS,
+    )
+    print("ready", flush=True)  # noqa: T201
+    while queue.metrics().depth:
+        worker.drain(max_seconds=60)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""The queue in SQS, fed by EventBridge; both are ministack's, on 127.0.0.1."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, parse_event
+from custody_pipeline.capture.messages import Message, QueueError
+from custody_pipeline.capture.queues import SqsQueue, open_queue
+from custody_pipeline.capture.settings import CaptureSettings
+from custody_pipeline.capture.spool import Spool
+from custody_pipeline.capture.store import FolderStore
+from custody_pipeline.capture.worker import CaptureWorker
+from custody_pipeline.extract.genesys import Forbidden
+from custody_pipeline.settings import Settings
+from custody_pipeline_tests.capture.conftest import CONVERSATION, Vendor, attribute_event, conversation, running
+
+pytestmark = pytest.mark.server
+
+SOURCE = "aws.partner/genesys.com/cloud/0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f/custody"
+OTHER = "22222222-2222-4333-8444-555555555555"
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Endpoint and credentials of a ministack of our own; it listens on a socket that we opened."""
+    folder = tmp_path_factory.mktemp("ministack")
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, (folder / "log").open("w") as log:
+        port = listener.getsockname()[1]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "GATEWAY_PORT": str(port),
+            "MINISTACK_HOST": "127.0.0.1",
+            "LOG_LEVEL": "WARNING",
+        }
+        server = subprocess.Popen(
+            [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", f"fd://{listener.fileno()}"],
+            pass_fds=[listener.fileno()],
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+        )
+        options = {
+            "endpoint_url": f"http://127.0.0.1:{port}",
+            "region_name": "us-east-1",
+            "aws_access_key_id": "test",
+            "aws_secret_access_key": "test",
+            "config": Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=2, read_timeout=10),
+        }
+        try:
+            sqs = boto3.client("sqs", **options)
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
+                with suppress(BotoCoreError, ClientError):
+                    sqs.list_queues()
+                    break
+            yield options
+            sqs.close()
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+@pytest.fixture
+def stack(aws: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """The shipped CloudFormation template, deployed; yields its outputs."""
+    template = (resources.files("custody_pipeline.capture.install") / "eventbridge-sqs.yaml").read_text()
+    client = boto3.client("cloudformation", **aws)
+    name = f"custody-{time.monotonic_ns()}"
+    parameters = [
+        {"ParameterKey": "EventSourceName", "ParameterValue": SOURCE},
+        {"ParameterKey": "QueueName", "ParameterValue": name},
+    ]
+    client.create_stack(
+        StackName=name, TemplateBody=template, Parameters=parameters, Capabilities=["CAPABILITY_NAMED_IAM"]
+    )
+    client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100})  # type: ignore[arg-type]
+    (described,) = client.describe_stacks(StackName=name)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+    _redrive(boto3.client("sqs", **aws), outputs)
+    yield outputs
+    client.delete_stack(StackName=name)
+    client.close()
+
+
+def _redrive(sqs: Any, outputs: dict[str, str]) -> None:
+    """What CloudFormation does with the template's RedrivePolicy, and ministack's does not."""
+    arn = sqs.get_queue_attributes(QueueUrl=outputs["DeadLetterUrl"], AttributeNames=["QueueArn"])["Attributes"]
+    policy = json.dumps({"deadLetterTargetArn": arn["QueueArn"], "maxReceiveCount": 50})
+    sqs.set_queue_attributes(QueueUrl=outputs["QueueUrl"], Attributes={"RedrivePolicy": policy})
+    sqs.close()
+
+
+@pytest.fixture
+def queue(aws: dict[str, Any], stack: dict[str, str]) -> Iterator[SqsQueue]:
+    opened = SqsQueue(boto3.client("sqs", **aws), stack["QueueUrl"])
+    yield opened
+    opened.close()
+
+
+def message(body: bytes) -> Message:
+    return Message("e", CONVERSATION, body, datetime.now(UTC))
+
+
+def test_bodies_come_back_as_they_were_sent_even_those_that_sqs_refuses(queue: SqsQueue) -> None:
+    bodies = [b"{}", '{"a":"\uffff"}'.encode(), '{"a":"\x7fé😀"}'.encode(), b"\xff\x00", b" " * 100_000 + b"{}"]
+    bodies += [json.dumps({"n": number}).encode() for number in range(30)]
+    assert queue.put([message(body) for body in bodies]) == ["stored"] * len(bodies)
+    received = [delivery.body for delivery in queue.receive(100, 60)]
+    assert sorted(received) == sorted(bodies)
+
+
+def test_a_released_message_comes_again_and_an_acknowledged_one_does_not(queue: SqsQueue) -> None:
+    queue.put([message(b"1"), message(b"2")])
+    first = queue.receive(10, 60)
+    assert queue.metrics().leased == 2
+    queue.acknowledge([delivery for delivery in first if delivery.body == b"1"])
+    queue.release([delivery for delivery in first if delivery.body == b"2"], 0)
+    again = queue.receive(10, 60)
+    assert [(delivery.body, delivery.attempts) for delivery in again] == [(b"2", 2)]
+
+
+def test_dead_letters_wait_in_their_own_queue_until_they_are_retried(queue: SqsQueue) -> None:
+    queue.put([message(b"1"), message("\uffff".encode())])
+    queue.set_aside(queue.receive(10, 60), "conversation_forbidden")
+    assert (queue.metrics().depth, queue.metrics().dead) == (0, 2)
+    assert queue.retry_dead(limit=1) == 1
+    assert queue.retry_dead() == 1
+    assert sorted(delivery.body for delivery in queue.receive(10, 60)) == [b"1", "\uffff".encode()]
+    assert queue.metrics().dead == 0
+
+
+def test_what_eventbridge_delivers_is_captured(
+    aws: dict[str, Any], queue: SqsQueue, stack: dict[str, str], tmp_path: Path
+) -> None:
+    detail = json.loads(attribute_event())["detail"]
+    events = boto3.client("events", **aws)
+    entry = {"Source": SOURCE, "DetailType": ATTRIBUTES_TOPIC, "Detail": json.dumps(detail), "EventBusName": SOURCE}
+    unwanted = entry | {"DetailType": "v2.detail.events.conversation.{id}.acw"}
+    assert events.put_events(Entries=[entry, unwanted])["FailedEntryCount"] == 0  # type: ignore[list-item]
+    events.close()
+    vendor = Vendor({CONVERSATION: conversation(**{"Legal-Hold": "yes"})})
+    store = FolderStore(tmp_path)
+    report = CaptureWorker(queue, vendor, store).drain(max_seconds=30)
+    assert (report.events, report.captures) == (1, 1)
+    assert queue.metrics().depth == 0
+    (key,) = store.keys("events/")
+    assert json.loads(store.read(key) or b"")["topic"] == ATTRIBUTES_TOPIC
+
+
+def test_the_receiver_answers_202_once_sqs_has_the_event(queue: SqsQueue) -> None:
+    body = attribute_event()
+    with running(queue) as receiver:
+        assert receiver.post(body)[::2] == (202, "accepted")
+    assert [parse_event(delivery.body).conversation_id for delivery in queue.receive(10, 60)] == [CONVERSATION]
+
+
+def test_the_worker_sets_aside_what_is_forbidden_and_keeps_the_rest(queue: SqsQueue, tmp_path: Path) -> None:
+    vendor = Vendor({CONVERSATION: Forbidden("GET x", "HTTP 403"), OTHER: conversation(OTHER)})
+    queue.put([message(attribute_event()), message(attribute_event(OTHER))])
+    report = CaptureWorker(queue, vendor, FolderStore(tmp_path)).drain(max_seconds=30)
+    assert (report.captures, report.set_aside) == (1, {"conversation_forbidden": 1})
+    assert (queue.metrics().depth, queue.metrics().dead) == (0, 1)
+
+
+def test_without_a_dead_letter_queue_the_missing_setting_is_named(aws: dict[str, Any], stack: dict[str, str]) -> None:
+    lonely = SqsQueue(boto3.client("sqs", **aws), stack["DeadLetterUrl"])
+    try:
+        lonely.put([message(b"{}")])
+        with pytest.raises(QueueError, match="CUSTODY_EVENT_DEAD_LETTER_URL"):
+            lonely.set_aside(lonely.receive(1, 60), "conversation_forbidden")
+        assert lonely.metrics().depth == 1
+    finally:
+        lonely.close()
+
+
+def test_a_queue_that_is_not_there_is_unavailable(aws: dict[str, Any], stack: dict[str, str]) -> None:
+    absent = SqsQueue(boto3.client("sqs", **aws), stack["QueueUrl"] + "-absent")
+    try:
+        with pytest.raises(QueueError, match="queue_unavailable"):
+            absent.put([message(b"{}")])
+        with pytest.raises(QueueError, match="queue_unavailable"):
+            absent.metrics()
+    finally:
+        absent.close()
+
+
+def test_nothing_listening_is_unavailable_too(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    client = boto3.client(
+        "sqs",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="y",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    queue = SqsQueue(client, f"http://127.0.0.1:{port}/000000000000/q")
+    with running(queue) as receiver:
+        assert receiver.post(attribute_event())[::2] == (503, "queue_unavailable")
+    queue.close()
+
+
+def test_settings_choose_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    common = Settings(home=tmp_path)
+    spool = open_queue(CaptureSettings(), common)
+    sqs = open_queue(CaptureSettings(event_queue_url="https://sqs.us-east-1.amazonaws.com/1/q"), common)
+    assert (type(spool), type(sqs)) == (Spool, SqsQueue)
+    spool.close()
+    sqs.close()

@@ -1,0 +1,325 @@
+"""Each conversation is captured once per change, whatever happens on the way."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from custody_pipeline.capture.documents import captures_of, events_of
+from custody_pipeline.capture.envelopes import parse_event
+from custody_pipeline.capture.messages import Message
+from custody_pipeline.capture.settings import CaptureSettings
+from custody_pipeline.capture.spool import Spool
+from custody_pipeline.capture.store import FolderStore
+from custody_pipeline.capture.worker import NOT_FOUND_ATTEMPTS, CaptureWorker, DrainReport, capture_client
+from custody_pipeline.extract.genesys import Forbidden, GenesysError, LoginError, NoAnswer, NotFound, ServerTrouble
+from custody_pipeline.settings import Settings
+from custody_pipeline_tests.capture.conftest import (
+    CONVERSATION,
+    PARTICIPANT,
+    Clock,
+    Vendor,
+    attribute_event,
+    conversation,
+)
+
+DAY = date(2026, 11, 2)
+OTHER = "22222222-2222-4333-8444-555555555555"
+
+
+class Setup:
+    """A spool, a folder, a vendor and a worker on one clock."""
+
+    def __init__(self, tmp_path: Path, **options: Any) -> None:
+        self.clock = Clock()
+        self.queue = Spool(tmp_path / "events.sqlite", clock=self.clock)
+        self.store = FolderStore(tmp_path / "place")
+        self.vendor = Vendor()
+        self.options = options
+
+    def put(self, *bodies: bytes) -> None:
+        now = datetime.fromtimestamp(self.clock.now, UTC)
+        events = [(parse_event(body), body) for body in bodies]
+        self.queue.put([Message(event.event_id, event.conversation_id, body, now) for event, body in events])
+
+    def drain(self, seconds: float = 60) -> DrainReport:
+        worker = CaptureWorker(
+            self.queue, self.vendor, self.store, clock=self.clock, jitter=lambda: 0.0, **self.options
+        )
+        return worker.drain(max_seconds=seconds)
+
+    def captures(self, day: date = DAY) -> list[dict[str, Any]]:
+        return [json.loads(self.store.read(key) or b"") for key in captures_of(self.store, day)]
+
+    def events(self, day: date = DAY) -> list[dict[str, Any]]:
+        return [json.loads(self.store.read(key) or b"") for key in events_of(self.store, day)]
+
+
+@pytest.fixture
+def make(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Setup]:
+    def made(**options: Any) -> Setup:
+        setup = Setup(tmp_path, **options)
+        request.addfinalizer(setup.queue.close)
+        return setup
+
+    return made
+
+
+@pytest.fixture
+def setup(make: Callable[..., Setup]) -> Setup:
+    return make()
+
+
+def test_a_capture_holds_the_exact_bytes_and_the_tags(setup: Setup) -> None:
+    answer = conversation(**{"Legal-Hold": "yes", "Number": "007"})
+    setup.vendor.answers[CONVERSATION] = answer
+    setup.put(attribute_event())
+    report = setup.drain()
+    assert (report.events, report.captures, report.stopped) == (1, 1, None)
+    (key,) = captures_of(setup.store, DAY)
+    assert key == f"captures/date=2026-11-02/conversation_id={CONVERSATION}/20261102T100140.000000Z.json"
+    raw = setup.store.read(key) or b""
+    assert raw.endswith(b'"conversation":' + answer + b"}")
+    (capture,) = setup.captures()
+    assert capture["kind"] == "custody.capture/1"
+    assert capture["conversation_sha256"] == hashlib.sha256(answer).hexdigest()
+    assert capture["conversation_state"] == "ok"
+    assert capture["observed_at"] == "2026-11-02T10:01:40.000000"
+    assert capture["event"]["event_time"] == "2026-11-02T10:00:00.123000"
+    assert capture["participants"] == [
+        {"participant_id": PARTICIPANT, "purpose": "agent", "attributes": {"Legal-Hold": "yes", "Number": "007"}}
+    ]
+    assert base64.b64decode(capture["custom_attributes_base64"]) == b'{"results":[]}'
+    assert report.lags == [pytest.approx(99.877)]
+
+
+def test_an_event_document_keeps_the_moment_and_the_body(setup: Setup) -> None:
+    setup.vendor.answers[CONVERSATION] = conversation()
+    body = attribute_event(attributes={"Legal-Hold": "yes"})
+    setup.put(body)
+    setup.drain()
+    (event,) = setup.events()
+    assert (event["kind"], event["outcome"]) == ("custody.event/1", "captured")
+    assert event["attributes"] == {"Legal-Hold": "yes"}
+    assert event["event_time"] == "2026-11-02T10:00:00.123000"
+    assert event["received_at"] == "2026-11-02T10:01:40.000000"
+    assert event["raw_sha256"] == hashlib.sha256(body).hexdigest()
+    assert event["body"] == json.loads(body)
+
+
+def test_many_events_of_a_conversation_cost_one_reading_after_the_first_answer(setup: Setup) -> None:
+    setup.vendor.answers[CONVERSATION] = conversation()
+    setup.put(*[attribute_event(attributes={"Legal-Hold": str(number)}) for number in range(20)])
+    report = setup.drain()
+    assert (report.events, report.captures) == (20, 1)
+    assert len(setup.vendor.asked) == 2 * 2  # the conversation and its typed attributes
+    assert len(setup.events()) == 20
+
+
+def test_duplicates_and_disorder_change_nothing(setup: Setup) -> None:
+    setup.vendor.answers[CONVERSATION] = conversation(tag="1")
+    for _ in range(3):
+        setup.put(attribute_event())  # the same change, each time with another EventBridge id
+        setup.drain()
+        setup.clock.now += 60
+    assert (len(setup.captures()), len(setup.events())) == (1, 1)
+
+
+def test_each_change_is_captured_also_one_that_goes_back(setup: Setup) -> None:
+    for tag in ("yes", "no", "no", "yes"):
+        setup.vendor.answers[CONVERSATION] = conversation(**{"Legal-Hold": tag})
+        setup.put(attribute_event())
+        setup.drain()
+        setup.clock.now += 60
+    seen = [capture["participants"][0]["attributes"]["Legal-Hold"] for capture in setup.captures()]
+    assert seen == ["yes", "no", "yes"]
+
+
+def test_a_tag_that_vanishes_after_ten_minutes_was_seen(setup: Setup) -> None:
+    setup.vendor.answers[CONVERSATION] = conversation(**{"Legal-Hold": "yes"})
+    setup.put(attribute_event(attributes={"Legal-Hold": "yes"}))
+    setup.drain()
+    setup.clock.now += 600
+    setup.vendor.answers[CONVERSATION] = conversation()
+    setup.put(attribute_event(attributes={}))
+    setup.drain()
+    first, second = setup.captures()
+    assert first["participants"][0]["attributes"] == {"Legal-Hold": "yes"}
+    assert second["participants"][0]["attributes"] == {}
+    assert first["observed_at"] < second["observed_at"]
+
+
+def test_the_day_is_that_of_the_conversations_start_in_utc(setup: Setup) -> None:
+    late = conversation().replace(b"2026-11-02T09:58:00.000Z", b"2026-11-01T23:30:00.000-0100")
+    setup.vendor.answers[CONVERSATION] = late
+    setup.put(attribute_event())
+    setup.drain()
+    assert len(setup.captures(date(2026, 11, 2))) == 1
+    early = conversation(OTHER).replace(b"2026-11-02T09:58:00.000Z", b"2026-11-01T23:59:59.999Z")
+    setup.vendor.answers[OTHER] = early
+    setup.put(attribute_event(OTHER))
+    setup.drain()
+    assert len(setup.captures(date(2026, 11, 1))) == len(setup.events(date(2026, 11, 1))) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (b"", "empty"),
+        (b"<html>gateway</html>", "not_json"),
+        (b'{"id":"x', "truncated"),
+        (b"[]", "wrong_shape"),
+        (conversation(OTHER), "wrong_shape"),
+        (b'{"id":"%s"}' % CONVERSATION.encode(), "wrong_shape"),
+        (conversation().replace(b'"participants":[', b'"participants":["odd",'), "wrong_shape"),
+    ],
+)
+def test_an_answer_that_is_no_conversation_is_kept_with_its_state(setup: Setup, answer: bytes, state: str) -> None:
+    setup.vendor.answers[CONVERSATION] = answer
+    setup.put(attribute_event())
+    assert setup.drain().captures == 1
+    (capture,) = setup.captures()
+    assert capture["conversation_state"] == state
+    assert capture["conversation_sha256"] == hashlib.sha256(answer).hexdigest()
+    assert capture["participants"] == []
+    if "conversation_base64" in capture:
+        assert base64.b64decode(capture["conversation_base64"]) == answer
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Forbidden("GET x", "HTTP 403"), "conversation_forbidden"),
+        (GenesysError("GET x", "odd"), "conversation_unreadable"),
+    ],
+)
+def test_what_cannot_be_read_at_all_is_a_dead_letter_with_its_reason(
+    setup: Setup, error: GenesysError, reason: str
+) -> None:
+    setup.vendor.answers[CONVERSATION] = error
+    setup.put(attribute_event())
+    report = setup.drain()
+    assert report.set_aside == {reason: 1}
+    assert [letter.reason for letter in setup.queue.dead_letters()] == [reason]
+    (event,) = setup.events()
+    assert (event["outcome"], event["attributes"]) == (reason, {"Legal-Hold": "yes"})
+
+
+def test_a_conversation_that_is_not_there_yet_gets_another_chance(setup: Setup) -> None:
+    setup.vendor.answers[CONVERSATION] = NotFound("GET x", "HTTP 404")
+    setup.put(attribute_event())
+    assert setup.drain().released == 1
+    setup.vendor.answers[CONVERSATION] = conversation()
+    setup.clock.now += 3600
+    assert setup.drain().captures == 1
+
+
+def test_a_conversation_that_never_is_there_becomes_a_dead_letter(setup: Setup) -> None:
+    setup.vendor.answers[CONVERSATION] = NotFound("GET x", "HTTP 404")
+    setup.put(attribute_event())
+    for _ in range(NOT_FOUND_ATTEMPTS):
+        report = setup.drain()
+        setup.clock.now += 3600
+    assert report.set_aside == {"conversation_not_found": 1}
+
+
+def test_an_hour_without_the_vendor_loses_nothing_and_wastes_no_attempts(setup: Setup) -> None:
+    ids = [f"{number:08d}-2222-4333-8444-555555555555" for number in range(200)]
+    setup.vendor.answers = dict.fromkeys(ids, NoAnswer("GET x", "no answer"))
+    setup.put(*[attribute_event(conversation_id) for conversation_id in ids])
+    for _ in range(60):
+        assert setup.drain().stopped == "vendor_unavailable"
+        setup.clock.now += 60
+    asked_during_the_outage = len(setup.vendor.asked)
+    setup.vendor.answers = {conversation_id: conversation(conversation_id) for conversation_id in ids}
+    while setup.queue.metrics().depth:
+        setup.drain(seconds=10**6)
+        setup.clock.now += 3600
+    assert asked_during_the_outage <= 3 * 60
+    assert len(setup.captures()) == len(ids)
+    assert setup.queue.metrics().dead == 0
+
+
+def test_after_all_attempts_it_is_a_dead_letter_that_a_retry_brings_back(make: Callable[..., Setup]) -> None:
+    setup = make(max_attempts=2)
+    setup.vendor.answers[CONVERSATION] = ServerTrouble("GET x", "HTTP 503")
+    setup.put(attribute_event())
+    setup.drain()
+    setup.clock.now += 3600
+    assert setup.drain().set_aside == {"vendor_unavailable": 1}
+    setup.vendor.answers[CONVERSATION] = conversation()
+    assert setup.queue.retry_dead() == 1
+    assert setup.drain().captures == 1
+
+
+def test_a_refused_login_stops_the_drain(setup: Setup) -> None:
+    setup.vendor.answers = dict.fromkeys([CONVERSATION, OTHER], LoginError("POST /oauth/token", "HTTP 401"))
+    setup.put(attribute_event(), attribute_event(OTHER))
+    report = setup.drain()
+    assert (report.stopped, report.released, len(setup.vendor.asked)) == ("login_refused", 1, 1)
+
+
+def test_a_store_that_cannot_be_written_stops_the_drain_and_keeps_the_events(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bool:
+        raise OSError(28, "No space left on device")
+
+    setup.vendor.answers[CONVERSATION] = conversation()
+    setup.put(attribute_event())
+    with monkeypatch.context() as patched:
+        patched.setattr(setup.store, "create", full)
+        assert setup.drain().stopped == "store_unavailable"
+    setup.clock.now += 3600
+    assert setup.drain().captures == 1
+
+
+def test_time_is_kept_and_the_rest_goes_back(setup: Setup) -> None:
+    setup.vendor.answers[CONVERSATION] = conversation()
+    setup.put(attribute_event())
+    report = setup.drain(seconds=0)
+    assert (report.stopped, report.released, report.events) == ("time", 1, 0)
+    assert setup.drain().captures == 1
+
+
+def test_a_message_that_is_no_event_is_set_aside(setup: Setup) -> None:
+    setup.queue.put([Message("odd", CONVERSATION, b'{"hello":"world"}', datetime.now(UTC))])
+    assert setup.drain().set_aside == {"unknown_envelope": 1}
+
+
+def test_a_capture_cut_off_before_its_document_is_finished_by_the_next_worker(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    create = setup.store.create
+
+    def killed_before_the_document(key: str, content: bytes) -> bool:
+        if key.startswith("captures/"):
+            raise KilledError
+        return create(key, content)
+
+    setup.vendor.answers[CONVERSATION] = conversation()
+    setup.put(attribute_event())
+    with monkeypatch.context() as patched:
+        patched.setattr(setup.store, "create", killed_before_the_document)
+        with pytest.raises(KilledError):
+            setup.drain()
+    setup.clock.now += 1000
+    setup.drain()
+    (capture,) = setup.captures()
+    assert capture["observed_at"] == "2026-11-02T10:01:40.000000"
+
+
+def test_capture_uses_its_share_of_the_rate_limit() -> None:
+    settings = Settings(genesys_domain="mypurecloud.de", genesys_client_id="i", genesys_client_secret="s")
+    with capture_client(settings, CaptureSettings(capture_rate_share=0.25)) as client:
+        assert client._settings.genesys_requests_per_minute == 75
