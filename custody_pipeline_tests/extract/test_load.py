@@ -96,33 +96,28 @@ def test_a_row_leads_back_to_the_bytes_it_was_read_from(
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("bad", "state"),
-    [
-        (b'{"id":"x","participants":[{"attributes":{"a":"1","a":"2"}}]}', "duplicate_key"),
-        (b'{"id":"x","participants":"none"}', "wrong_shape"),
-        (b'"text"', "wrong_shape"),
-    ],
-)
 @pytest.mark.parametrize("batch_rows", [2, 20_000])
-def test_one_bad_document_loses_none_of_the_others(
-    con: duckdb.DuckDBPyConnection,
-    land: Callable[..., Landing],
-    monkeypatch: pytest.MonkeyPatch,
-    bad: bytes,
-    state: str,
-    batch_rows: int,
+def test_bad_documents_lose_none_of_the_others(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], monkeypatch: pytest.MonkeyPatch, batch_rows: int
 ) -> None:
     monkeypatch.setattr(loading, "BATCH_ROWS", batch_rows)
     monkeypatch.setattr(loading, "BLOCK_LINES", 8)
-    documents = [GOOD] * 30 + [bad] + [GOOD] * 5 + [bad]
-    assert load(con, [land("conversations", *documents)]).rows == {"conversations": 37}
+    states = {
+        GOOD: "ok",
+        b'{"id":"x","participants":[{"attributes":{"a":"1","a":"2"}}]}': "duplicate_key",
+        b'{"id":"x","participants":"none"}': "wrong_shape",
+        b'"text"': "wrong_shape",
+        b"[1]": "wrong_shape",
+    }
+    documents = [GOOD] * 30 + [document for bad in states for document in (bad, GOOD, GOOD)] + list(states)
+    assert load(con, [land("conversations", *documents)]).rows == {"conversations": len(documents)}
     rows = con.execute(
-        "SELECT key_conversation_id, document_state FROM raw.conversations "
+        "SELECT key_conversation_id, document_state, participants[1].attributes['Legal-Hold'] FROM raw.conversations "
         "ORDER BY regexp_extract(document_uri, '#L(.*)', 1)::INTEGER"
     ).fetchall()
-    assert rows == [(f"c{number}", state if content is bad else "ok") for number, content in enumerate(documents)]
-    assert con.execute("SELECT count(*) FROM raw.conversations WHERE participants IS NOT NULL").fetchone()
+    assert rows == [
+        (f"c{number}", states[content], "true" if content is GOOD else None) for number, content in enumerate(documents)
+    ]
 
 
 def test_a_bad_document_behind_many_rows_repeats_none_of_them(
@@ -146,30 +141,25 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
     assert rows == [("c0", None, "ok"), ("c1", "r1", "ok"), ("c1", "r2", "ok"), ("c2", None, "not_json")]
 
 
-@pytest.mark.parametrize(
-    ("content", "has_field", "tags", "state"),
-    [
-        (b"{}", False, None, "ok"),
-        (b'{"custom_data":null}', True, None, "ok"),
-        (b'{"customData":{}}', True, {}, "ok"),
-        (b'{"attributes":{"a":"1.10"}}', True, {"a": "1.10"}, "ok"),
-        (b'{"custom_data":"none"}', True, None, "wrong_shape"),
-        (b'{"custom_data":{"a":"1","a":"2"}}', True, None, "duplicate_key"),
-        (b'{"participants":[1]}', False, None, "wrong_shape"),
-        (b'[{"custom_data":{}}]', False, None, "wrong_shape"),
-    ],
-)
 def test_a_companion_tells_no_tags_field_from_an_empty_one(
-    con: duckdb.DuckDBPyConnection,
-    land: Callable[..., Landing],
-    content: bytes,
-    has_field: bool,
-    tags: dict[str, str] | None,
-    state: str,
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
 ) -> None:
-    load(con, [land("export_sidecars", content)])
-    rows = con.execute("SELECT has_tags_field, tags, document_state FROM raw.export_sidecars").fetchall()
-    assert rows == [(has_field, tags, state)]
+    expected: dict[bytes, tuple[bool, dict[str, str] | None, str]] = {
+        b"{}": (False, None, "ok"),
+        b'{"custom_data":null}': (True, None, "ok"),
+        b'{"customData":{}}': (True, {}, "ok"),
+        b'{"attributes":{"a":"1.10"}}': (True, {"a": "1.10"}, "ok"),
+        b'{"custom_data":"none"}': (True, None, "wrong_shape"),
+        b'{"custom_data":{"a":"1","a":"2"}}': (True, None, "duplicate_key"),
+        b'{"participants":[1]}': (False, None, "wrong_shape"),
+        b'[{"custom_data":{}}]': (False, None, "wrong_shape"),
+    }
+    load(con, [land("export_sidecars", *expected)])
+    rows = con.execute(
+        "SELECT has_tags_field, tags, document_state FROM raw.export_sidecars "
+        "ORDER BY regexp_extract(document_uri, '#L(.*)', 1)::INTEGER"
+    ).fetchall()
+    assert rows == list(expected.values())
 
 
 def test_a_companion_may_be_a_conversation_detail(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
