@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from custody_pipeline.capture.messages import Delivery, Message, PutOutcome, QueueError, QueueMetrics
 
@@ -130,7 +131,7 @@ class Spool:
 
     def dead_letters(self) -> list[Delivery]:
         """What was set aside, oldest first."""
-        with self._transaction() as database:
+        with self._transaction("DEFERRED") as database:
             rows = database.execute(
                 "SELECT seq, body, received_at, attempts, reason FROM events WHERE state = 'dead' ORDER BY seq"
             ).fetchall()
@@ -138,7 +139,7 @@ class Spool:
 
     def metrics(self) -> QueueMetrics:
         """Counts of this moment."""
-        with self._transaction() as database:
+        with self._transaction("DEFERRED") as database:
             depth, oldest = database.execute(
                 "SELECT count(*), min(received_at) FROM events WHERE state = 'waiting'"
             ).fetchone()
@@ -172,9 +173,10 @@ class Spool:
             )
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """A transaction; a DEFERRED one that only reads waits for no writer and lets none wait."""
         with self._lock, _translated():
-            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute(f"BEGIN {kind}")
             try:
                 yield self._database
                 self._database.execute("COMMIT")

@@ -1,0 +1,102 @@
+"""The parts of live capture put together from the settings, for the command line and for Dagster's sensor.
+
+Belongs here: opening and closing. Does not: any logic of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+from custody_pipeline.capture.links import AudioLinker
+from custody_pipeline.capture.messages import EventQueue, QueueMetrics
+from custody_pipeline.capture.metrics import CapturePoint, capture_points
+from custody_pipeline.capture.queues import open_queue
+from custody_pipeline.capture.settings import CaptureSettings
+from custody_pipeline.capture.spool import Spool
+from custody_pipeline.capture.store import DocumentStore, open_store
+from custody_pipeline.capture.worker import CaptureWorker, DrainReport, capture_client
+from custody_pipeline.objectstore import s3_client
+from custody_pipeline.settings import Settings
+
+_SECONDS_PER_DAY = 86400
+
+
+@dataclass(frozen=True)
+class DrainResult:
+    """What a drain did, and the queue after it."""
+
+    report: DrainReport
+    queue: QueueMetrics
+
+
+@contextmanager
+def queue_of(settings: Settings, capture: CaptureSettings) -> Iterator[EventQueue]:
+    """The queue, closed at the end.
+
+    Raises:
+        QueueError: the local spool cannot be opened.
+    """
+    with closing(open_queue(capture, settings)) as queue:
+        yield queue
+
+
+def store_of(settings: Settings, capture: CaptureSettings) -> DocumentStore:
+    """Where capture documents are."""
+    url = capture.place(settings)
+    return open_store(url, s3_client(settings) if url.startswith("s3://") else None)
+
+
+def linker_of(settings: Settings, capture: CaptureSettings) -> AudioLinker:
+    """Ties exported audio to captures.
+
+    Raises:
+        SettingsError: `CUSTODY_EXPORT_URL` is not set, or `CUSTODY_SIDECAR_URL` where it is needed.
+    """
+    return AudioLinker(s3_client(settings), settings, capture, store_of(settings, capture))
+
+
+def drain_queue(settings: Settings, capture: CaptureSettings, *, max_seconds: float) -> DrainResult:
+    """One turn of the capture worker: what a sensor calls.
+
+    Args:
+        settings: the API must be configured; audio is linked when an export bucket is.
+        capture: queue, place, share of the rate limit.
+        max_seconds: no conversation is begun after that.
+
+    Raises:
+        QueueError: the queue cannot be used.
+        SettingsError: the API is not configured, or sidecars have no place.
+    """
+    settings.require("genesys_domain", "mypurecloud.com")
+    with ExitStack() as stack:
+        queue = stack.enter_context(queue_of(settings, capture))
+        worker = CaptureWorker(
+            queue,
+            stack.enter_context(capture_client(settings, capture)),
+            store_of(settings, capture),
+            max_attempts=capture.event_max_attempts,
+            typed_attributes=capture.capture_typed_attributes,
+            linker=linker_of(settings, capture) if settings.export_url else None,
+        )
+        report = worker.drain(max_seconds=max_seconds)
+        if isinstance(queue, Spool):
+            queue.forget_handled(capture.event_memory_days * _SECONDS_PER_DAY)
+        return DrainResult(report, queue.metrics())
+
+
+def retry_dead_letters(settings: Settings, capture: CaptureSettings, *, limit: int | None = None) -> int:
+    """Put dead letters back into the queue, oldest first; returns how many: what `custody events retry` calls.
+
+    Raises:
+        QueueError: the queue cannot be used.
+    """
+    with queue_of(settings, capture) as queue:
+        return queue.retry_dead(limit)
+
+
+def points_of(settings: Settings, capture: CaptureSettings, day: date) -> list[CapturePoint]:
+    """The captures of conversations that began on `day`, for numbers and plots."""
+    return capture_points(store_of(settings, capture), day)
