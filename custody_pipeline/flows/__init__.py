@@ -1,0 +1,15 @@
+"""Architect flows: which mapped tags a flow puts into participant data before it lets the call go.
+
+A flow's variables die with the flow; only what `Set Participant Data` (or, in a workflow, `Set Conversation Data`)
+wrote is kept with the conversation. `check_flow` reads an exported flow and says, for each action that ends a path,
+which mapped tags are surely there, perhaps there, or never.
+
+Belongs here: reading Architect's YAML, its control flow, the analysis, the report, fetching an export. Does not: what
+a night's data says about tags (sql/staging), the mapping's rules (`custody_pipeline.mapping`).
+"""
+
+from custody_pipeline.flows.check import check_flow
+from custody_pipeline.flows.document import FlowDocument, FlowError, parse_flow, read_flow
+from custody_pipeline.flows.report import FlowReport, render
+
+__all__ = ["FlowDocument", "FlowError", "FlowReport", "check_flow", "parse_flow", "read_flow", "render"]

@@ -1,0 +1,222 @@
+"""An exported flow's YAML as plain nodes that know their line.
+
+Belongs here: bytes to nodes, and the refusals. Does not: what the nodes mean.
+
+The nodes are built from parser events in a loop, not by recursion: a real flow nests a decision in a decision some
+hundreds of levels deep, which a recursive reader does not survive. Exports hold neither anchors nor tags, so both are
+refused, which also removes the ways in which YAML multiplies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    DocumentStartEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_BYTES = 32 * 1024 * 1024
+MAX_DEPTH = 2_000
+MAX_NODES = 3_000_000
+
+_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class FlowError(Exception):
+    """A flow cannot be read. The message is `source:line: what is wrong; what to do`."""
+
+    def __init__(self, source: str, line: int, message: str):
+        super().__init__(f"{source}:{line}: {message}")
+        self.source, self.line = source, line
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A value as written, without YAML's opinion on what `yes` or `007` are."""
+
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Names to nodes, in the file's order."""
+
+    fields: dict[str, Node]
+    line: int
+
+    def get(self, name: str) -> Node | None:
+        """The node under `name`, if there is one."""
+        return self.fields.get(name)
+
+    def mapping(self, name: str) -> Mapping | None:
+        """The mapping under `name`; None when there is none or it is something else."""
+        node = self.fields.get(name)
+        return node if isinstance(node, Mapping) else None
+
+    def text(self, name: str, default: str = "") -> str:
+        """The scalar under `name`."""
+        node = self.fields.get(name)
+        return node.text if isinstance(node, Scalar) else default
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list of nodes."""
+
+    nodes: list[Node]
+    line: int
+
+
+Node: TypeAlias = Scalar | Mapping | Sequence
+
+
+@dataclass(frozen=True)
+class FlowDocument:
+    """One exported flow: where it came from, its kind (`inboundCall`, `workflow`…) and its content."""
+
+    source: str
+    kind: str
+    body: Mapping
+
+    @property
+    def name(self) -> str:
+        """The flow's name, or its source when it has none."""
+        return self.body.text("name", self.source)
+
+
+def read_flow(path: Path | str) -> FlowDocument:
+    """Read an exported flow from a file.
+
+    Raises:
+        FlowError: with file and line, when it cannot be read, is no YAML, or is no Architect flow.
+    """
+    source = str(path)
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise FlowError(source, 1, f"cannot be read ({error.strerror}); expected a flow exported as YAML") from error
+    return parse_flow(raw, source)
+
+
+def parse_flow(raw: bytes, source: str) -> FlowDocument:
+    """Read an exported flow from bytes; `source` names them in messages.
+
+    Raises:
+        FlowError: with source and line.
+    """
+    if len(raw) > MAX_BYTES:
+        raise FlowError(source, 1, f"more than {MAX_BYTES:,} bytes; no flow is that large")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise FlowError(source, line, "not UTF-8; export the flow as YAML again") from error
+    root = _build(text, source)
+    if not isinstance(root, Mapping) or len(root.fields) != 1:
+        raise FlowError(source, root.line, "expected one flow, for example 'inboundCall:' with its content below")
+    kind, body = next(iter(root.fields.items()))
+    if not isinstance(body, Mapping):
+        raise FlowError(source, body.line, f"expected the content of {kind!r} below it")
+    return FlowDocument(source, kind, body)
+
+
+class _Open:
+    """A collection that is being read."""
+
+    __slots__ = ("fields", "key", "line", "nodes")
+
+    def __init__(self, line: int, *, mapping: bool):
+        self.line = line
+        self.fields: dict[str, Node] | None = {} if mapping else None
+        self.nodes: list[Node] = []
+        self.key: str | None = None
+
+    def close(self) -> Node:
+        return Mapping(self.fields, self.line) if self.fields is not None else Sequence(self.nodes, self.line)
+
+
+def _build(text: str, source: str) -> Node:
+    stack: list[_Open] = []
+    root: Node | None = None
+    count = 0
+    for event in _events(text, source):
+        line = _line(event)
+        if isinstance(event, CollectionEndEvent):
+            node = stack.pop().close()
+        elif isinstance(event, MappingStartEvent | SequenceStartEvent):
+            stack.append(_Open(line, mapping=isinstance(event, MappingStartEvent)))
+            if len(stack) > MAX_DEPTH:
+                raise FlowError(source, line, f"nested deeper than {MAX_DEPTH:,} levels")
+            if len(stack) > 1 and stack[-2].fields is not None and stack[-2].key is None:
+                raise FlowError(source, line, _PLACEHOLDER)
+            continue
+        elif isinstance(event, ScalarEvent):
+            node = Scalar(event.value, line)
+        else:
+            continue
+        count += 1
+        if count > MAX_NODES:
+            raise FlowError(source, line, f"more than {MAX_NODES:,} values; no flow is that large")
+        if not stack:
+            root = node
+        else:
+            _put(stack[-1], node, source)
+    if root is None:
+        raise FlowError(source, 1, "the file is empty; expected a flow exported as YAML")
+    return root
+
+
+_PLACEHOLDER = "a name is expected here; fill in {{placeholders}} (archy does), or export the flow itself"
+
+
+def _put(parent: _Open, node: Node, source: str) -> None:
+    if parent.fields is None:
+        parent.nodes.append(node)
+    elif parent.key is None:
+        assert isinstance(node, Scalar)  # noqa: S101 - _build refuses other keys when they begin
+        if node.text in parent.fields:
+            raise FlowError(source, node.line, f"{node.text!r} is there twice; export the flow again")
+        parent.key = node.text
+    else:
+        parent.fields[parent.key] = node
+        parent.key = None
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1
+
+
+def _events(text: str, source: str) -> Iterator[yaml.Event]:
+    documents = 0
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            line = _line(event)
+            if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
+                raise FlowError(source, line, "anchors and aliases (&, *) are not accepted; exports have none")
+            if getattr(event, "tag", None):
+                raise FlowError(source, line, "YAML tags (!…) are not accepted; exports have none")
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise FlowError(source, line, "expected one flow in the file, without '---' between")
+            yield event
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise FlowError(source, mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        position = getattr(error, "position", 0)
+        raise FlowError(source, text[:position].count("\n") + 1, "not YAML: a character it does not allow") from error

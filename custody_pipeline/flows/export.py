@@ -1,0 +1,154 @@
+"""Fetch a flow from Genesys Cloud as YAML.
+
+Belongs here: the export job and the download of its result. Does not: HTTP retries (`extract.genesys`), reading the
+YAML (`document`).
+
+Source: `POST /api/v2/flows/export/jobs`, `GET /api/v2/flows/export/jobs/{jobId}`; models RegisterArchitectExportJob,
+ExportDetails, ArchitectExportJobStateResponse of PureCloudPlatformClientV2 269.0.0.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from custody_pipeline.flows.document import MAX_BYTES, FlowDocument, FlowError, parse_flow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TIMEOUT = (10, 60)
+POLL_SECONDS = 2.0
+MAX_POLLS = 150
+MAX_REDIRECTS = 3
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
+_VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?$")
+# Presigned results lie in S3, under whichever bucket the vendor's region has.
+_S3 = re.compile(r"(?:[a-z0-9.-]+\.)?s3[.-](?:dualstack\.)?[a-z0-9-]+\.amazonaws\.com$")
+_REDIRECTS = {301, 302, 303, 307, 308}
+
+
+class ApiAnswer(Protocol):
+    """What an API request gives: `extract.genesys.Answer`."""
+
+    def json(self) -> Any:
+        """The parsed body."""
+
+
+class Api(Protocol):
+    """The part of `extract.genesys.GenesysClient` that is used here."""
+
+    def get(self, path: str) -> ApiAnswer:
+        """GET a path."""
+
+    def post(self, path: str, body: object) -> ApiAnswer:
+        """POST a JSON body."""
+
+
+def is_flow_id(text: str) -> bool:
+    """True when `text` has the form of a flow's id, so that it is not meant as a file."""
+    return bool(_UUID.match(text))
+
+
+def export_flow(
+    api: Api,
+    flow_id: str,
+    *,
+    api_url: str,
+    version: str | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> FlowDocument:
+    """Export one flow as YAML and read it.
+
+    The result is downloaded without our token, from the API's domain or from S3 over https only, at most 32 MiB.
+
+    Args:
+        api: a logged-in client; it needs the permission architect:flow:view.
+        flow_id: the flow's id.
+        api_url: the API's base URL (`Settings.api_url`); its domain is where a download may lie.
+        version: a published version such as `12.0`; the newest otherwise.
+        sleep: a seam for tests.
+
+    Raises:
+        FlowError: the id or version has not their form, the job failed or never ended, or the result cannot be read.
+        GenesysError: a request failed.
+    """
+    source = f"flow {flow_id}"
+    if not is_flow_id(flow_id):
+        raise FlowError("flow", 1, "expected a flow's id, for example 0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f")
+    if version is not None and not _VERSION.match(version):
+        raise FlowError(source, 1, "expected a version such as 12.0")
+    flow = {"id": flow_id, **({"version": version} if version else {})}
+    job = api.post("/api/v2/flows/export/jobs", {"flows": [{"flow": flow, "exportType": "Yaml"}]}).json()
+    job_id = job.get("id") if isinstance(job, dict) else None
+    if not isinstance(job_id, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,80}", job_id):
+        raise FlowError(source, 1, "the export job has no id; try again, or export the flow in Architect")
+    url = _finished(api, job_id, source, sleep)
+    return parse_flow(_download(url, api_url, source), source)
+
+
+def _finished(api: Api, job_id: str, source: str, sleep: Callable[[float], None]) -> str:
+    for _ in range(MAX_POLLS):
+        state = api.get(f"/api/v2/flows/export/jobs/{job_id}").json()
+        status = str(state.get("status", "")).casefold() if isinstance(state, dict) else ""
+        if status == "success":
+            url = state.get("downloadUrl")
+            if isinstance(url, str) and url:
+                return url
+            raise FlowError(source, 1, "the export succeeded but has no downloadUrl; export the flow in Architect")
+        if status == "failure":
+            raise FlowError(source, 1, "the export failed; check architect:flow:view for the flow's division")
+        sleep(POLL_SECONDS)
+    minutes = MAX_POLLS * POLL_SECONDS / 60
+    raise FlowError(source, 1, f"the export did not end within {minutes:.0f} minutes; try again later")
+
+
+def _download(url: str, api_url: str, source: str) -> bytes:
+    with requests.Session() as session:
+        # The address is somebody else's: no credentials of ours, from wherever requests finds them, go with it.
+        session.trust_env = False
+        for _ in range(MAX_REDIRECTS + 1):
+            if not _is_allowed(url, api_url):
+                raise FlowError(source, 1, f"the download lies on {urlsplit(url).hostname!r}, which is not allowed")
+            try:
+                with session.get(url, timeout=TIMEOUT, stream=True, allow_redirects=False) as response:
+                    if response.status_code in _REDIRECTS and "Location" in response.headers:
+                        url = urljoin(url, response.headers["Location"])
+                        continue
+                    if response.status_code != 200:
+                        raise FlowError(source, 1, f"the download answered HTTP {response.status_code}; try again")
+                    return _read(response, source)
+            except requests.RequestException as error:
+                # The cause holds the presigned URL.
+                raise FlowError(source, 1, f"the download broke off ({type(error).__name__}); try again") from None
+    raise FlowError(source, 1, "the download is redirected in circles; export the flow in Architect")
+
+
+def _read(response: requests.Response, source: str) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(64 * 1024):
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise FlowError(source, 1, f"more than {MAX_BYTES:,} bytes; no flow is that large")
+    return bytes(body)
+
+
+def _is_allowed(url: str, api_url: str) -> bool:
+    """The API's own address, a host of its domain over https, or S3 over https."""
+    try:
+        wanted, ours = urlsplit(url), urlsplit(api_url)
+        if (wanted.scheme, wanted.hostname, wanted.port) == (ours.scheme, ours.hostname, ours.port):
+            return True
+        port = wanted.port
+    except ValueError:
+        return False
+    host = (wanted.hostname or "").casefold()
+    domain = (ours.hostname or "").removeprefix("api.")
+    if wanted.scheme != "https" or port not in (None, 443) or wanted.username or not domain:
+        return False
+    return host == domain or host.endswith(f".{domain}") or bool(_S3.match(host))

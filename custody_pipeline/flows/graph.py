@@ -1,0 +1,544 @@
+"""A flow as a control-flow graph: what may run after what.
+
+Belongs here: Architect's constructs (menus, tasks, states, outputs, loops, jumps, calls, transfers) as nodes and edges.
+Does not: what is true at a node.
+
+Where Architect's behaviour is not documented, more paths are assumed rather than fewer: a tag is called sure only when
+no assumed path misses it. What the graph says of Architect:
+
+- an output that the export leaves out exists and does nothing, unless the outputs that are there are all there are;
+- a transfer that fails goes on behind it; a task that runs off its end disconnects, or returns when it was called;
+- a menu nobody answers disconnects (its repeats are counted), and dialling an extension leaves the flow;
+- a jump out of a called task ends where its target ends: `End Task` there returns to the first caller.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from custody_pipeline.flows.document import FlowDocument, FlowError, Mapping, Node, Scalar, Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_PATH = "default"
+
+_REF = re.compile(r"(\w+)\[(.*)\]$")
+_TARGET_REF = re.compile(r"target\w*Ref$")
+_QUOTED = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*$')
+
+# Actions behind which nothing runs.
+_ENDS = {
+    "disconnect": "disconnect",
+    "menuDisconnect": "disconnect",
+    "endWorkflow": "end",
+    "endFlow": "end",
+    "exitBotFlow": "end",
+    "returnToAgent": "transfer",
+    "abortSurveyInvite": "end",
+    "completeSurveyInvite": "end",
+}
+_TRANSFER = re.compile(r"(?:menuT|t)ransferTo\w+$|(?:menuD|d)ialByExtension$")
+_OPAQUE = re.compile(r"call(?:CommonModule|\w*Bot\w*|VirtualAgent)$")
+_PREVIOUS_MENU = {"previousMenu", "menuPreviousMenu"}
+_REPEAT_MENU = {"repeatMenu", "menuRepeatMenu", "menuReplayMenu"}
+_NEXT_LOOP, _EXIT_LOOP = {"loopNext", "nextLoop"}, {"loopExit", "exitLoop"}
+
+# Output names that are all there are. For other actions, Architect may have one that the export does not show.
+_COMPLETE: dict[str, tuple[frozenset[str], ...]] = {
+    "callData": (frozenset({"success", "failure", "timeout"}),),
+    "callBridge": (frozenset({"success", "failure", "timeout"}),),
+    "dataTableLookup": (frozenset({"found", "notFound", "failure"}),),
+    "evaluateSchedule": (frozenset({"open", "closed"}), frozenset({"true", "false"})),
+    "evaluateScheduleGroup": (frozenset({"open", "closed", "holiday", "emergency"}),),
+}
+# A transfer that succeeds does not come back.
+_COMPLETE_TRANSFER = (frozenset({"failure"}),)
+_COMPLETE_ELSEWHERE = (
+    frozenset({"yes", "no"}),
+    frozenset({"true", "false"}),
+    frozenset({"success", "failure"}),
+    frozenset({"found", "notFound"}),
+)
+
+
+@dataclass(frozen=True)
+class Write:
+    """One attribute that an action puts; `name` is None when an expression decides it, `clears` when it is emptied."""
+
+    name: str | None
+    line: int
+    clears: bool = False
+
+
+@dataclass
+class Step:
+    """A node. `role` says what it does; the other fields only mean something for some roles.
+
+    Attributes:
+        role: `plain`, `call` (of a task), `exit` (of a unit, by path) or `terminal` (a path of the flow ends).
+        kind: the action's kind as in the export, empty for a point between actions.
+        label: what a person sees in Architect: the action's name, or the branch taken.
+        line: of the export, counted from 1.
+        unit: index of the menu, task or state that holds it.
+        opaque: what this step hands the call to that may write attributes nobody can see here.
+        ending: for a terminal: `disconnect`, `transfer`, `end`, or `unresolved`.
+        implicit: for a terminal: no action stands there, Architect does it by itself.
+        queue: for a transfer to ACD: the queue's name, empty when an expression decides it, None when there is none.
+        callee, returns: for a call: the task, and the step after it for each of the task's paths.
+    """
+
+    role: str
+    kind: str
+    label: str
+    line: int
+    unit: int
+    writes: tuple[Write, ...] = ()
+    opaque: str | None = None
+    ending: str = ""
+    implicit: bool = False
+    queue: str | None = None
+    callee: int = -1
+    returns: dict[str, int] = field(default_factory=dict)
+    successors: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Unit:
+    """A menu, task, state or bot, or the in-queue flow's start. `entry` and `exits` are steps."""
+
+    kind: str
+    name: str
+    ref_id: str
+    line: int
+    entry: int = -1
+    exits: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r}" if self.name else self.kind
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the export that could not be followed."""
+
+    line: int
+    message: str
+
+
+@dataclass
+class FlowGraph:
+    """The whole flow. `handler` is the unit that an error jumps to, if it does."""
+
+    steps: list[Step]
+    units: list[Unit]
+    start: int
+    handler: int | None
+    problems: list[Problem]
+
+
+def build_graph(document: FlowDocument) -> FlowGraph:
+    """The control-flow graph of an exported flow.
+
+    Raises:
+        FlowError: it has no start.
+    """
+    return _Builder(document).build()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Actions to be read: from `entry` on, then to `leave`; `loop` is the innermost loop's (next, behind)."""
+
+    actions: Sequence
+    entry: int
+    leave: int
+    unit: int
+    loop: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class _Branch:
+    label: str
+    actions: Sequence
+
+
+class _Builder:
+    def __init__(self, document: FlowDocument):
+        self.document = document
+        self.steps: list[Step] = []
+        self.units: list[Unit] = []
+        self.problems: list[Problem] = []
+        self.jobs: deque[_Job] = deque()
+        self.menus: deque[tuple[int, Mapping]] = deque()
+        self.global_choices: list[int] = []
+        self.references: list[tuple[int, str]] = []
+        self.previous_menu: list[int] = []
+
+    def build(self) -> FlowGraph:
+        body = self.document.body
+        for node in body.fields.values():
+            if isinstance(node, Sequence):
+                for kind, content in self._items(node, quiet=True):
+                    if "actions" in content.fields or "choices" in content.fields or "refId" in content.fields:
+                        self._unit(kind, content)
+        start = self._start(body)
+        while self.menus or self.jobs:
+            if self.jobs:
+                self._sequence(self.jobs.popleft())
+            else:
+                self._menu(*self.menus.popleft())
+        self._connect()
+        return FlowGraph(self.steps, self.units, start, self._handler(body), self.problems)
+
+    def _start(self, body: Mapping) -> int:
+        actions = body.get("startUpTaskActions")
+        if isinstance(actions, Sequence):
+            return self.units[self._unit("start", Mapping({"actions": actions}, actions.line))].entry
+        reference = body.get("startUpRef")
+        if isinstance(reference, Scalar):
+            unit = self._resolve(reference.text)
+            if unit is None:
+                source = self.document.source
+                raise FlowError(source, reference.line, f"startUpRef {reference.text!r} is nowhere in the file")
+            return self.units[unit].entry
+        expected = "expected startUpRef or startUpTaskActions, as an exported flow has"
+        raise FlowError(self.document.source, body.line, expected)
+
+    # -- units -------------------------------------------------------------------------------------------------------
+
+    def _unit(self, kind: str, content: Mapping) -> int:
+        unit = Unit(kind, content.text("name"), content.text("refId"), content.line)
+        self.units.append(unit)
+        index = len(self.units) - 1
+        unit.entry = self._step(index, content.line, label=str(unit))
+        actions = content.get("actions")
+        if "choices" in content.fields or kind.casefold() == "menu":
+            self.menus.append((index, content))
+        elif kind == "task":
+            end = self._exit(index, DEFAULT_PATH, content.line)
+            self._follow(actions, unit.entry, end, index)
+        else:
+            end = self._terminal(index, "", "end", str(unit), content.line, implicit=True)
+            self._follow(actions, unit.entry, end, index)
+        return index
+
+    def _menu(self, index: int, content: Mapping) -> None:
+        entry = self.units[index].entry
+        silent = self._terminal(index, "", "disconnect", "no choice made", content.line, implicit=True)
+        self._edge(entry, silent)
+        if self._listens_for_extensions(content):
+            dialled = self._terminal(index, "", "transfer", "extension dialled", content.line, implicit=True)
+            self._edge(entry, dialled)
+        choices = content.get("choices")
+        for kind, choice in self._items(choices) if isinstance(choices, Sequence) else ():
+            self._choice(index, kind, choice)
+        default = content.mapping("defaultChoice")
+        for kind, node in (default.fields if default else {}).items():
+            if isinstance(node, Mapping):
+                self._choice(index, kind, node)
+
+    def _choice(self, menu: int, kind: str, choice: Mapping) -> None:
+        entry = self.units[menu].entry
+        digit = choice.text("dtmf").removeprefix("digit_")
+        name = choice.text("name", kind)
+        point = self._step(menu, choice.line, label=f"{name} ({digit})" if digit else name)
+        self._edge(entry, point)
+        if choice.text("globalDtmf") == "true" or choice.text("globalSpeechRecTerms") == "true":
+            self.global_choices.append(point)
+        submenu, task = choice.mapping("menu"), choice.mapping("task")
+        if submenu is not None:
+            self._edge(point, self.units[self._unit("menu", submenu)].entry)
+        elif task is not None:
+            end = self._terminal(menu, "", "disconnect", f"end of {name}", task.line, implicit=True)
+            self._follow(task.get("actions"), point, end, menu)
+        elif kind in _REPEAT_MENU:
+            self._edge(point, entry)
+        else:
+            behind = self._action(_Job(Sequence([], choice.line), point, entry, menu), kind, choice, point)
+            if behind is not None:
+                self._edge(behind, entry)
+
+    def _listens_for_extensions(self, menu: Mapping) -> bool:
+        for owner in (menu, self.document.body):
+            settings = owner.mapping("settingsMenu")
+            value = settings.mapping("listenForExtensionDialing") if settings else None
+            if value is not None and "lit" in value.fields:
+                return value.text("lit") == "true"
+        return False
+
+    # -- actions -----------------------------------------------------------------------------------------------------
+
+    def _sequence(self, job: _Job) -> None:
+        at: int | None = job.entry
+        for kind, content in self._items(job.actions):
+            if at is None:
+                # Behind an end: kept, so that what is never reached can be named.
+                at = self._step(job.unit, content.line)
+            at = self._action(job, kind, content, at)
+        if at is not None:
+            self._edge(at, job.leave)
+
+    def _action(self, job: _Job, kind: str, content: Mapping, at: int) -> int | None:
+        """Add one action behind step `at`; the step behind it, or None when nothing runs behind it."""
+        name = content.text("name", kind)
+        if kind in _ENDS:
+            self._edge(at, self._terminal(job.unit, kind, _ENDS[kind], name, content.line))
+            return None
+        if kind == "endTask":
+            path = content.mapping("outputPath")
+            exit_name = path.text("name", DEFAULT_PATH) if path else DEFAULT_PATH
+            self._edge(at, self._exit(job.unit, exit_name, content.line))
+            return None
+        if kind in _NEXT_LOOP | _EXIT_LOOP:
+            self._leave_loop(job, kind, content, at)
+            return None
+        if kind in _PREVIOUS_MENU:
+            self.previous_menu.append(at)
+            return None
+        reference = _target(content)
+        if reference is not None and kind != "callTask":
+            jump = self._step(job.unit, content.line, kind=kind, label=name)
+            self._edge(at, jump)
+            self.references.append((jump, reference))
+            return None
+        step = self._step(job.unit, content.line, kind=kind, label=name)
+        self._edge(at, step)
+        behind = self._step(job.unit, content.line)
+        if kind == "callTask" and reference is not None:
+            self._call(job, content, step, behind, reference)
+        elif kind == "loop" or (kind.startswith("loop") and "outputs" in content.fields):
+            self._loop(job, content, step, behind)
+        else:
+            self._branching(job, kind, content, step, behind)
+        return behind
+
+    def _branching(self, job: _Job, kind: str, content: Mapping, step: int, behind: int) -> None:
+        node = self.steps[step]
+        if _TRANSFER.match(kind):
+            ended = self._terminal(job.unit, kind, "transfer", node.label, content.line)
+            self.steps[ended].queue = _queue(content) if kind.casefold().endswith("toacd") else None
+            self._edge(step, ended)
+        elif kind == "setParticipantData":
+            node.writes = tuple(_writes(content))
+        elif _OPAQUE.match(kind):
+            node.opaque = f"{kind} {node.label!r}"
+        found = list(_branches(content))
+        if kind == "setConversationData":
+            self._written_on_success(job, content, step, behind, found)
+            return
+        for branch in found:
+            self._branch(job, branch, step, behind)
+        if not _is_complete(kind, content, found):
+            self._edge(step, behind)
+
+    def _written_on_success(self, job: _Job, content: Mapping, step: int, behind: int, found: list[_Branch]) -> None:
+        """`Set Conversation Data` asks the API, which may refuse: only its success output has written."""
+        written = self._step(job.unit, content.line)
+        self.steps[written].writes = tuple(_writes(content))
+        self._edge(step, written)
+        taken = {branch.label for branch in found}
+        for branch in found:
+            self._branch(job, branch, written if branch.label == "success" else step, behind)
+        if "success" not in taken:
+            self._edge(written, behind)
+        if "failure" not in taken:
+            self._edge(step, behind)
+
+    def _branch(self, job: _Job, branch: _Branch, step: int, behind: int) -> None:
+        entry = self._step(job.unit, branch.actions.line, label=branch.label)
+        self._edge(step, entry)
+        self.jobs.append(_Job(branch.actions, entry, behind, job.unit, job.loop))
+
+    def _loop(self, job: _Job, content: Mapping, step: int, behind: int) -> None:
+        again = self._step(job.unit, content.line)
+        self._edge(again, behind)
+        for branch in _branches(content):
+            entry = self._step(job.unit, branch.actions.line, label=branch.label)
+            self._edge(step, entry)
+            self._edge(again, entry)
+            self.jobs.append(_Job(branch.actions, entry, again, job.unit, (again, behind)))
+        count = content.mapping("loopCount")
+        times = count.text("lit") if count else ""
+        if not (times.isdigit() and int(times) > 0 and len(self.steps[step].successors) == 1):
+            self._edge(step, behind)
+
+    def _leave_loop(self, job: _Job, kind: str, content: Mapping, at: int) -> None:
+        if job.loop is None:
+            self._problem(content.line, f"{kind} stands in no loop")
+            self._edge(at, job.leave)
+            return
+        self._edge(at, job.loop[0] if kind in _NEXT_LOOP else job.loop[1])
+
+    def _call(self, job: _Job, content: Mapping, step: int, behind: int, reference: str) -> None:
+        node = self.steps[step]
+        node.role = "call"
+        node.returns = {"": behind}
+        for branch in _branches(content):
+            entry = self._step(job.unit, branch.actions.line, label=branch.label)
+            node.returns[branch.label] = entry
+            self.jobs.append(_Job(branch.actions, entry, behind, job.unit, job.loop))
+        self.references.append((step, reference))
+
+    # -- references between units ------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        for index, reference in self.references:
+            step, unit = self.steps[index], self._resolve(reference)
+            if unit is None:
+                self._problem(step.line, f"{step.label!r} leads to {reference!r}, which is nowhere in the file")
+                step.role = "plain"
+                for behind in set(step.returns.values()):
+                    self._edge(index, behind)
+                if not step.returns:
+                    self._edge(index, self._terminal(step.unit, step.kind, "unresolved", step.label, step.line))
+            elif step.role == "call":
+                step.callee = unit
+            else:
+                self._edge(index, self.units[unit].entry)
+        entries = [unit.entry for unit in self.units if unit.kind == "menu"]
+        for entry in entries:
+            for choice in self.global_choices:
+                self._edge(entry, choice)
+            for previous in self.previous_menu:
+                self._edge(previous, entry)
+
+    def _resolve(self, reference: str) -> int | None:
+        match = _REF.search(reference)
+        if not match:
+            return None
+        kind, name = match.groups()
+        for attribute in ("ref_id", "name"):
+            for index, unit in enumerate(self.units):
+                if unit.kind == kind and getattr(unit, attribute) == name:
+                    return index
+        return None
+
+    def _handler(self, body: Mapping) -> int | None:
+        settings = body.mapping("settingsErrorHandling")
+        handling = settings.mapping("errorHandling") if settings else None
+        for node in handling.fields.values() if handling else ():
+            reference = _target(node) if isinstance(node, Mapping) else None
+            if reference is not None:
+                return self._resolve(reference)
+        return None
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def _step(self, unit: int, line: int, *, kind: str = "", label: str = "") -> int:
+        self.steps.append(Step("plain", kind, label, line, unit))
+        return len(self.steps) - 1
+
+    def _terminal(self, unit: int, kind: str, ending: str, label: str, line: int, *, implicit: bool = False) -> int:
+        self.steps.append(Step("terminal", kind, label, line, unit, ending=ending, implicit=implicit))
+        return len(self.steps) - 1
+
+    def _exit(self, unit: int, path: str, line: int) -> int:
+        exits = self.units[unit].exits
+        if path not in exits:
+            self.steps.append(Step("exit", "endTask", path, line, unit, ending="disconnect", implicit=True))
+            exits[path] = len(self.steps) - 1
+        return exits[path]
+
+    def _follow(self, actions: Node | None, entry: int, leave: int, unit: int) -> None:
+        if isinstance(actions, Sequence):
+            self.jobs.append(_Job(actions, entry, leave, unit))
+        else:
+            self._edge(entry, leave)
+
+    def _edge(self, source: int, target: int) -> None:
+        successors = self.steps[source].successors
+        if target not in successors:
+            successors.append(target)
+
+    def _problem(self, line: int, message: str) -> None:
+        self.problems.append(Problem(line, message))
+
+    def _items(self, sequence: Sequence, *, quiet: bool = False) -> Iterator[tuple[str, Mapping]]:
+        """Each item of a list in Architect's way: one `kind: {…}`."""
+        for node in sequence.nodes:
+            if isinstance(node, Mapping) and len(node.fields) == 1:
+                kind, content = next(iter(node.fields.items()))
+                # An action without properties is written `- disconnect:`, with an empty scalar.
+                yield kind, content if isinstance(content, Mapping) else Mapping({}, node.line)
+            elif not quiet:
+                self._problem(node.line, "expected one action, for example 'disconnect:' with its properties below")
+
+
+def _target(content: Mapping) -> str | None:
+    for name, node in content.fields.items():
+        if _TARGET_REF.match(name) and isinstance(node, Scalar):
+            return node.text
+    return None
+
+
+def _queue(content: Mapping) -> str:
+    target = content.mapping("targetQueue")
+    literal = target.mapping("lit") if target else None
+    return literal.text("name") if literal else ""
+
+
+def _writes(content: Mapping) -> Iterator[Write]:
+    attributes = content.get("attributes")
+    for node in attributes.nodes if isinstance(attributes, Sequence) else ():
+        attribute = node.mapping("attribute") if isinstance(node, Mapping) else None
+        if attribute is None:
+            yield Write(None, node.line)
+            continue
+        value = attribute.mapping("value")
+        clears = value is not None and value.text("noValue") == "true"
+        yield Write(_literal(attribute.get("name")), attribute.line, clears)
+
+
+def _literal(node: Node | None) -> str | None:
+    """The text of a name that needs no call to be known: `lit: X`, `exp: "\\"X\\""` or plain `X`."""
+    if isinstance(node, Scalar):
+        return node.text
+    if not isinstance(node, Mapping):
+        return None
+    if "lit" in node.fields:
+        return node.text("lit")
+    quoted = _QUOTED.match(node.text("exp"))
+    return re.sub(r"\\(.)", r"\1", quoted.group(1)) if quoted else None
+
+
+def _branches(content: Mapping) -> Iterator[_Branch]:
+    """Every list of actions within an action, however Architect nests its outputs."""
+    waiting: list[tuple[str, Node]] = [(name, node) for name, node in content.fields.items()]
+    while waiting:
+        label, node = waiting.pop()
+        if isinstance(node, Sequence):
+            for item in node.nodes:
+                if isinstance(item, Mapping):
+                    waiting.extend(item.fields.items())
+        elif isinstance(node, Mapping) and node.text("enabled") != "false":
+            actions = node.get("actions")
+            if isinstance(actions, Sequence):
+                yield _Branch(node.text("name") or _case(node) or label, actions)
+            else:
+                waiting.extend(node.fields.items())
+
+
+def _case(node: Mapping) -> str:
+    value = node.mapping("value")
+    return f"case {value.text('lit') or value.text('exp')}"[:80] if value else ""
+
+
+def _is_complete(kind: str, content: Mapping, branches: list[_Branch]) -> bool:
+    """True when the branches are all the ways on, so that none leads directly behind the action."""
+    labels = {branch.label.casefold() for branch in branches}
+    if kind == "switch":
+        return "default" in labels
+    outputs = content.mapping("outputs")
+    if outputs is None:
+        return False
+    enabled = {
+        name.casefold()
+        for name, node in outputs.fields.items()
+        if isinstance(node, Mapping) and isinstance(node.get("actions"), Sequence)
+    }
+    complete = _COMPLETE_TRANSFER if _TRANSFER.match(kind) else _COMPLETE.get(kind, _COMPLETE_ELSEWHERE)
+    return any({name.casefold() for name in names} <= enabled for names in complete)
