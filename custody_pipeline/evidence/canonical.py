@@ -32,6 +32,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import rfc8785
@@ -44,7 +46,6 @@ GRAIN = ("partition_date", "conversation_id", "recording_id", "revision")
 
 _SALT_CONTEXT = "custody-record-salt/v1"
 _ROWS_AT_ONCE = 8192
-_CONTROL_OR_ESCAPE = r'[\x00-\x1f"\\]'
 _CONTROL = r"[\x00-\x1f]"
 
 
@@ -160,12 +161,13 @@ def salted_records(table: pa.Table, secret: bytes) -> Records:
     missing = [name for name in GRAIN if name not in table.column_names]
     if missing:
         raise CanonicalError(f"the table has no column {', '.join(missing)}")
-    keys = [text_column(name, table.column(name)).to_pylist() for name in GRAIN]
-    salts = []
-    for key in zip(*keys, strict=True):
-        if None in key:
-            raise CanonicalError(f"a row has no {GRAIN[key.index(None)]}")
-        salts.append(salt_of(secret, *key).hex())
+    keys = [text_column(name, table.column(name)) for name in GRAIN]
+    for name, column in zip(GRAIN, keys, strict=True):
+        if column.null_count:
+            raise CanonicalError(f"a row has no {name}")
+    parts = [part for column in keys for part in (",", _json_column(column))]
+    messages = _concatenated("[" + _quoted(_SALT_CONTEXT), *parts, "]").cast(pa.large_binary())
+    salts = [hmac.digest(secret, message, "sha256").hex() for message in messages.to_pylist()]
     return Records(list(record_lines(table, salts)))
 
 
@@ -255,13 +257,14 @@ def _plain(value: Any, kind: pa.DataType) -> Any:
 
 def _json_column(strings: pa.Array) -> pa.Array:
     """Strings → JSON string literals, null → `null`."""
-    special = pc.match_substring_regex(strings, _CONTROL_OR_ESCAPE)
-    if pc.any(special).as_py():
+    utf8 = _utf8(strings)
+    control = bool((utf8 < 0x20).any())
+    if control or (utf8 == ord('"')).any() or (utf8 == ord("\\")).any():
         escaped = pc.replace_substring(pc.replace_substring(strings, "\\", "\\\\"), '"', '\\"')
-        control = pc.fill_null(pc.match_substring_regex(strings, _CONTROL), False)
-        if pc.any(control).as_py():
-            exact = [_quoted(value)[1:-1] for value in strings.filter(control).to_pylist()]
-            escaped = pc.replace_with_mask(escaped, control, pa.array(exact, pa.large_string()))
+        if control:
+            mask = pc.fill_null(pc.match_substring_regex(strings, _CONTROL), False)
+            exact = [_quoted(value)[1:-1] for value in strings.filter(mask).to_pylist()]
+            escaped = pc.replace_with_mask(escaped, mask, pa.array(exact, pa.large_string()))
         strings = escaped
     return pc.fill_null(_concatenated('"', strings, '"'), "null")
 
@@ -270,6 +273,15 @@ def _concatenated(*parts: Any) -> pa.Array:
     """Arrays and literals side by side, row by row; null where any part is null."""
     typed = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
     return pc.binary_join_element_wise(*typed, pa.scalar("", pa.large_string()))
+
+
+def _utf8(strings: pa.Array) -> npt.NDArray[np.uint8]:
+    """The UTF-8 of all values of a `large_string` array, one after the other."""
+    _, offsets, data = strings.buffers()
+    if data is None:
+        return np.empty(0, np.uint8)
+    ends = np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1]
+    return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
 
 
 def _quoted(value: str) -> str:

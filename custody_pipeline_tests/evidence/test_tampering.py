@@ -1,0 +1,562 @@
+"""Every way to tamper has its own finding and status 1; none passes, none crashes.
+
+The forger of these scenarios may write anywhere, knows the format and owns a key of his own. He does not own ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+from custody_pipeline.evidence import cut as cuts
+from custody_pipeline.evidence.canonical import leaf_hash, record_lines
+from custody_pipeline.evidence.checkpoint import Checkpoint, Head, witness_request
+from custody_pipeline.evidence.findings import CODES, Report, Severity
+from custody_pipeline.evidence.merkle import EMPTY_ROOT, Frontier, consistency_proof
+from custody_pipeline.evidence.note import Note, Signature, Signer, parse, sign
+from custody_pipeline.evidence.seal import HEAD
+from custody_pipeline.evidence.target import FolderReader
+from custody_pipeline.evidence.tiles import append
+from custody_pipeline.evidence.verify import verify
+from custody_pipeline_tests.evidence.published import (
+    NIGHTS,
+    ORIGIN,
+    OTHER,
+    SIGNER,
+    Publisher,
+    parquet,
+    publish,
+    rows,
+)
+
+FIRST = f"cuts/date={NIGHTS[0]}/r0001/"
+SECOND = f"cuts/date={NIGHTS[1]}/r0001/"
+REVISED = f"cuts/date={NIGHTS[1]}/r0002/"
+NEWEST = f"cuts/date={NIGHTS[2]}/r0001/"
+RECORDS = "data/records.ndjson"
+TABLE = "data/chain_of_custody.parquet"
+
+Tamper = Callable[[Path], None]
+SCENARIOS: list[tuple[str, str, Tamper]] = []
+
+
+def scenario(name: str, code: str) -> Callable[[Tamper], Tamper]:
+    """Register a way to tamper and the finding it must lead to."""
+
+    def register(tamper: Tamper) -> Tamper:
+        SCENARIOS.append((name, code, tamper))
+        return tamper
+
+    return register
+
+
+def flip(path: str, offset: int = 0) -> Tamper:
+    def tamper(root: Path) -> None:
+        data = bytearray((root / path).read_bytes())
+        data[offset] ^= 1
+        (root / path).write_bytes(data)
+
+    return tamper
+
+
+def cut_short(path: str, by: int = 1) -> Tamper:
+    return lambda root: rewrite(root / path, (root / path).read_bytes()[:-by]) and None
+
+
+def extend(path: str, data: bytes) -> Tamper:
+    return lambda root: rewrite(root / path, (root / path).read_bytes() + data) and None
+
+
+def remove(*paths: str) -> Tamper:
+    def tamper(root: Path) -> None:
+        for path in paths:
+            shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
+
+    return tamper
+
+
+def move(source: str, target: str) -> Tamper:
+    def tamper(root: Path) -> None:
+        (root / target).parent.mkdir(parents=True, exist_ok=True)
+        (root / source).rename(root / target)
+
+    return tamper
+
+
+def copy_over(source: str, target: str) -> Tamper:
+    def tamper(root: Path) -> None:
+        (root / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / source, root / target)
+
+    return tamper
+
+
+def swap(one: str, two: str) -> Tamper:
+    def tamper(root: Path) -> None:
+        first, second = (root / one).read_bytes(), (root / two).read_bytes()
+        (root / one).write_bytes(second)
+        (root / two).write_bytes(first)
+
+    return tamper
+
+
+def add(path: str, data: bytes = b"x") -> Tamper:
+    def tamper(root: Path) -> None:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+
+    return tamper
+
+
+def rewrite(file: Path, data: bytes) -> int:
+    return file.write_bytes(data)
+
+
+def edit_cut(root: Path, prefix: str, change: Callable[[dict[str, object]], object], key: Signer | None = None) -> None:
+    """Change cut.json, keep its form; sign it again when the forger has a key."""
+    file = root / prefix / "cut.json"
+    document = json.loads(file.read_bytes())
+    change(document)
+    cut = msgspec.convert(document, cuts.Cut)
+    file.write_bytes(cuts.encode_cut(cut))
+    if key is not None:
+        (root / prefix / "cut.json.sig").write_bytes(cuts.sign_cut(cut, [key]).data)
+
+
+def relist(root: Path, prefix: str, path: str) -> Callable[[dict[str, object]], None]:
+    """A change to cut.json that lists a file as it is now."""
+    data = (root / prefix / path).read_bytes()
+
+    def change(document: dict) -> None:
+        for file in document["files"]:
+            if file["path"] == path:
+                file |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    return change
+
+
+def change_row(root: Path, prefix: str) -> None:
+    """Change one row of the table, and everything in the cut that can be made to agree with it without a key."""
+    file = root / prefix / TABLE
+    table = pq.read_table(io.BytesIO(file.read_bytes()))
+    data = table.to_pylist()
+    data[5]["custom_data_legal_hold"] = "forged"
+    changed = table.from_pylist(data, schema=table.schema)
+    file.write_bytes(parquet(changed))
+    salts = [json.loads(line)["_salt"] for line in (root / prefix / RECORDS).read_bytes().splitlines()]
+    (root / prefix / RECORDS).write_bytes(b"".join(line + b"\n" for line in record_lines(changed, salts)))
+
+
+def rebuild_log(root: Path, key: Signer | None = None) -> None:
+    """Recompute every cut's place, every tile and the head; sign with `key` if there is one."""
+    places = sorted(
+        (path.parent for path in root.glob("cuts/*/*/cut.json")),
+        key=lambda folder: json.loads((folder / "cut.json").read_bytes())["log"]["first"],
+    )
+    shutil.rmtree(root / "log/tile")
+    reader, head = FolderReader(root), Head.empty(ORIGIN)
+    frontier = Frontier()
+    for folder in places:
+        prefix = folder.relative_to(root).as_posix() + "/"
+        leaves = [leaf_hash(line) for line in (folder / RECORDS).read_bytes().splitlines()]
+        before = [item.hex() for item in frontier.hashes]
+        frontier.extend(leaves)
+        place = {"first": head.size, "previous_root": head.root.hex(), "frontier": before}
+        place |= {"records": len(leaves), "root": frontier.root().hex()}
+        edit_cut(root, prefix, lambda document, place=place: document["log"].update(place), key)
+        last = leaf_hash((folder / "cut.json").read_bytes())
+        frontier.append(last)
+        appended = append(reader, head.size, [*leaves, last])
+        for path, data in appended.tiles.items():
+            add(f"log/{path}", data)(root)
+        new = Head(ORIGIN, appended.tree.size, appended.tree.root())
+        old_note = parse((folder / "checkpoint").read_bytes())
+        text = new.text
+        note = sign(text, [key]) if key else Note(text, old_note.signatures)
+        (folder / "checkpoint").write_bytes(note.data)
+        proof = consistency_proof(appended.tree.node, head.size, new.size)
+        (folder / "checkpoint.consistency").write_bytes(witness_request(head, proof, Checkpoint(new, note)))
+        (root / HEAD).write_bytes(note.data)
+        head = new
+    for place, file in [(path, path.name) for path in root.glob("parquet/*/*/*.parquet")]:
+        night = place.parent.name
+        newest = sorted(root.glob(f"cuts/{night}/*"))[-1]
+        shutil.copyfile(newest / "data" / file, place)
+
+
+# --- bytes of files
+scenario("a byte of a table is flipped", "FILE_ALTERED")(flip(FIRST + TABLE, 100))
+scenario("a byte of a CSV is flipped", "FILE_ALTERED")(flip(SECOND + "data/chain_of_custody.csv", 10))
+scenario("a table is cut short", "FILE_SIZE")(cut_short(FIRST + "data/gaps.parquet"))
+scenario("a table is emptied", "FILE_SIZE")(add(FIRST + "data/gaps.parquet", b""))
+scenario("a CSV is extended", "FILE_SIZE")(extend(FIRST + "data/chain_of_custody.csv", b"x,y,complete\n"))
+scenario("two nights' tables are swapped", "FILE_ALTERED")(swap(FIRST + TABLE, SECOND + TABLE))
+scenario("two files of a cut are swapped", "FILE_SIZE")(
+    swap(FIRST + "data/gaps.parquet", FIRST + "data/chain_of_custody.csv")
+)
+scenario("a received document is changed", "FILE_ALTERED")(
+    flip(FIRST + "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz", 20)
+)
+
+# --- completeness
+scenario("a table is removed", "FILE_MISSING")(remove(FIRST + "data/gaps.parquet"))
+scenario("the chain of custody is removed", "FILE_MISSING")(remove(NEWEST + TABLE))
+scenario("the records are removed", "FILE_MISSING")(remove(NEWEST + RECORDS))
+scenario("the received documents are removed", "FILE_MISSING")(remove(FIRST + "landing"))
+scenario("a file is renamed", "FILE_MOVED")(move(FIRST + "data/gaps.parquet", FIRST + "data/holes.parquet"))
+scenario("a file is moved to another folder", "FILE_MOVED")(move(FIRST + "data/gaps.parquet", FIRST + "gaps.parquet"))
+scenario("a file is added to a cut", "FILE_EXTRA")(add(FIRST + "data/extra.parquet"))
+scenario("a file is added beside the cuts", "FILE_EXTRA")(add("cuts/readme.txt"))
+scenario("a file is added to the prefix", "FILE_EXTRA")(add("notes.txt"))
+scenario("a file is added to the log", "FILE_EXTRA")(add("log/checkpoint.old"))
+scenario("a timestamp is added that was never made", "FILE_EXTRA")(add(FIRST + "cut.json.tsr"))
+
+# --- cut.json and its signature
+scenario("cut.json is removed", "CUT_INCOMPLETE")(remove(SECOND + "cut.json"))
+scenario("cut.json is not JSON", "CUT_MALFORMED")(add(FIRST + "cut.json", b"{"))
+scenario("cut.json is deeply nested", "CUT_MALFORMED")(add(FIRST + "cut.json", b"[" * 100_000))
+scenario("cut.json is re-indented", "CUT_MALFORMED")(
+    lambda root: (
+        rewrite(
+            root / FIRST / "cut.json",
+            json.dumps(json.loads((root / FIRST / "cut.json").read_bytes()), indent=1).encode(),
+        )
+        and None
+    )
+)
+scenario("cut.json has a member twice", "CUT_MALFORMED")(
+    lambda root: (
+        rewrite(root / FIRST / "cut.json", b'{"complete":false,' + (root / FIRST / "cut.json").read_bytes()[1:])
+        and None
+    )
+)
+scenario("cut.json lists a path that leads out of the cut", "CUT_MALFORMED")(
+    lambda root: (
+        rewrite(
+            root / FIRST / "cut.json",
+            (root / FIRST / "cut.json").read_bytes().replace(b"data/gaps.parquet", b"../../gaps.parquet"),
+        )
+        and None
+    )
+)
+scenario("an operator is changed", "CUT_ALTERED")(
+    lambda root: edit_cut(root, FIRST, lambda document: document.update(operator="somebody"))
+)
+scenario("an incomplete night is called complete", "CUT_ALTERED")(
+    lambda root: edit_cut(root, FIRST, lambda document: document.update(complete=False))
+)
+scenario("a receipt is changed", "CUT_ALTERED")(
+    lambda root: edit_cut(root, FIRST, lambda document: document["receipts"][0].update(failures=7))
+)
+scenario("the signature is removed", "CUT_UNSIGNED")(remove(FIRST + "cut.json.sig"))
+scenario("the signature is emptied", "CUT_SIGNATURE_WRONG")(add(FIRST + "cut.json.sig", b""))
+scenario("another cut's signature is put in its place", "CUT_ALTERED")(
+    copy_over(SECOND + "cut.json.sig", FIRST + "cut.json.sig")
+)
+
+
+@scenario("a bit of the signature is flipped", "CUT_SIGNATURE_WRONG")
+def _(root: Path) -> None:
+    file = root / FIRST / "cut.json.sig"
+    note = parse(file.read_bytes())
+    (line,) = note.signatures
+    broken = Signature(line.name, line.key_id, line.signature[:-1] + bytes([line.signature[-1] ^ 1]))
+    file.write_bytes(Note(note.text, (broken,)).data)
+
+
+@scenario("the cut is signed again with another key of the same name", "CUT_SIGNED_BY_OTHERS")
+def _(root: Path) -> None:
+    edit_cut(root, FIRST, lambda document: document.update(operator="somebody"), OTHER)
+
+
+@scenario("another key's signature is given our key's id", "CUT_SIGNATURE_WRONG")
+def _(root: Path) -> None:
+    file = root / FIRST / "cut.json.sig"
+    note = parse(file.read_bytes())
+    forged = Signature(ORIGIN, SIGNER.verifier.key_id, OTHER.sign(note.text))
+    file.write_bytes(Note(note.text, (forged,)).data)
+
+
+@scenario("a cut is put in the folder of another night", "CUT_MISPLACED")
+def _(root: Path) -> None:
+    move(FIRST, "cuts/date=2026-10-31/r0001/")(root)
+
+
+@scenario("an old revision is put back as the newest", "CUT_MISPLACED")
+def _(root: Path) -> None:
+    shutil.rmtree(root / REVISED)
+    shutil.copytree(root / SECOND, root / REVISED)
+
+
+# --- rows and records
+@scenario("a row is changed", "RECORD_NOT_IN_LOG")
+def _(root: Path) -> None:
+    change_row(root, FIRST)
+
+
+@scenario("a row is changed, and the list of files", "CUT_ALTERED")
+def _(root: Path) -> None:
+    change_row(root, FIRST)
+    for path in (TABLE, RECORDS):
+        edit_cut(root, FIRST, relist(root, FIRST, path))
+
+
+@scenario("a row is changed, listed, and the cut signed with another key", "RECORD_NOT_IN_LOG")
+def _(root: Path) -> None:
+    change_row(root, FIRST)
+    for path in (TABLE, RECORDS):
+        edit_cut(root, FIRST, relist(root, FIRST, path), OTHER)
+
+
+@scenario("only the table is changed, listed and signed with another key", "RECORD_ALTERED")
+def _(root: Path) -> None:
+    before = (root / FIRST / RECORDS).read_bytes()
+    change_row(root, FIRST)
+    (root / FIRST / RECORDS).write_bytes(before)
+    edit_cut(root, FIRST, relist(root, FIRST, TABLE), OTHER)
+
+
+@scenario("a row is changed and all that needs no key is computed again", "LOG_CHECKPOINT_WRONG")
+def _(root: Path) -> None:
+    change_row(root, FIRST)
+    for path in (TABLE, RECORDS):
+        edit_cut(root, FIRST, relist(root, FIRST, path))
+    rebuild_log(root)
+
+
+@scenario("a row is changed and everything is signed again with another key", "LOG_SIGNED_BY_OTHERS")
+def _(root: Path) -> None:
+    change_row(root, FIRST)
+    for path in (TABLE, RECORDS):
+        edit_cut(root, FIRST, relist(root, FIRST, path), OTHER)
+    rebuild_log(root, OTHER)
+
+
+@scenario("two records are swapped", "RECORD_ALTERED")
+def _(root: Path) -> None:
+    file = root / FIRST / RECORDS
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[0], lines[1] = lines[1], lines[0]
+    file.write_bytes(b"".join(lines))
+
+
+@scenario("a salt is changed", "RECORD_NOT_IN_LOG")
+def _(root: Path) -> None:
+    file = root / FIRST / RECORDS
+    file.write_bytes(file.read_bytes().replace(b'"_salt":"', b'"_salt":"0', 1)[: file.stat().st_size])
+
+
+@scenario("the last record is removed", "RECORD_COUNT")
+def _(root: Path) -> None:
+    file = root / FIRST / RECORDS
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+@scenario("a record is repeated", "RECORD_COUNT")
+def _(root: Path) -> None:
+    file = root / FIRST / RECORDS
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([*lines, lines[-1]]))
+
+
+@scenario("a table's bytes are listed, but are no table", "TABLE_UNREADABLE")
+def _(root: Path) -> None:
+    (root / FIRST / TABLE).write_bytes(b"PAR1 nonsense PAR1")
+    edit_cut(root, FIRST, relist(root, FIRST, TABLE), OTHER)
+
+
+@scenario("a count is changed and the cut signed with another key", "COUNT_WRONG")
+def _(root: Path) -> None:
+    edit_cut(root, FIRST, lambda document: document["counts"].update(gaps=0), OTHER)
+
+
+@scenario("the number of gaps is changed and the cut signed with another key", "COUNT_WRONG")
+def _(root: Path) -> None:
+    edit_cut(root, FIRST, lambda document: document.update(statuses={"complete": 40}), OTHER)
+
+
+# --- the cut's place in the log
+scenario("a cut's checkpoint is removed", "CUT_CHECKPOINT_MISSING")(remove(FIRST + "checkpoint"))
+scenario("a newer checkpoint is put into an older cut", "CUT_CHECKPOINT_WRONG")(
+    copy_over(NEWEST + "checkpoint", FIRST + "checkpoint")
+)
+scenario("a cut's checkpoint is no checkpoint", "CUT_CHECKPOINT_WRONG")(add(FIRST + "checkpoint", b"\xff\n"))
+scenario("a cut's consistency proof is removed", "CONSISTENCY_WRONG")(remove(SECOND + "checkpoint.consistency"))
+scenario("a cut's consistency proof is another's", "CONSISTENCY_WRONG")(
+    copy_over(NEWEST + "checkpoint.consistency", SECOND + "checkpoint.consistency")
+)
+
+
+@scenario("a hash of the consistency proof is changed", "CONSISTENCY_WRONG")
+def _(root: Path) -> None:
+    file = root / SECOND / "checkpoint.consistency"
+    lines = file.read_bytes().split(b"\n")
+    lines[1] = base64.b64encode(bytes(32))
+    file.write_bytes(b"\n".join(lines))
+
+
+@scenario("a cut claims another past, signed with another key", "CUT_INCONSISTENT")
+def _(root: Path) -> None:
+    edit_cut(root, NEWEST, lambda document: document["log"].update(previous_root="00" * 32), OTHER)
+
+
+@scenario("a cut claims leaves of another cut, signed with another key", "CUTS_OVERLAP")
+def _(root: Path) -> None:
+    def change(document: dict) -> None:
+        document["log"] |= {"first": 0, "frontier": [], "previous_root": EMPTY_ROOT.hex()}
+
+    edit_cut(root, NEWEST, change, OTHER)
+
+
+# --- removal, replay, fork
+scenario("a cut in the middle is removed", "LEAVES_UNEXPLAINED")(remove(SECOND))
+scenario("a cut in the middle is removed, and its night's later revision stays", "REVISION_MISSING")(remove(SECOND))
+scenario("the first night is removed", "LEAVES_UNEXPLAINED")(remove(f"cuts/date={NIGHTS[0]}"))
+scenario("the newest cut is removed", "LEAVES_UNEXPLAINED")(remove(f"cuts/date={NIGHTS[2]}"))
+scenario("all cuts are removed", "LEAVES_UNEXPLAINED")(remove("cuts"))
+scenario("an old checkpoint of the log is put back", "LOG_BEHIND_CUT")(copy_over(FIRST + "checkpoint", HEAD))
+scenario("the whole log is removed", "LOG_CHECKPOINT_MISSING")(remove("log"))
+scenario("the log's checkpoint is removed", "LOG_CHECKPOINT_MISSING")(remove(HEAD))
+scenario("the log's checkpoint is garbage", "LOG_CHECKPOINT_WRONG")(add(HEAD, b"custody\n\n"))
+
+
+@scenario("the log's size is changed in its checkpoint", "LOG_CHECKPOINT_WRONG")
+def _(root: Path) -> None:
+    file = root / HEAD
+    file.write_bytes(file.read_bytes().replace(b"\n424\n", b"\n423\n"))
+
+
+@scenario("the newest cuts are removed and the log truncated to an older head", "PINNED_AHEAD")
+def _(root: Path) -> None:
+    copy_over(SECOND + "checkpoint", HEAD)(root)
+    remove(REVISED, f"cuts/date={NIGHTS[2]}", f"parquet/chain_of_custody/date={NIGHTS[2]}")(root)
+
+
+@scenario("everything is removed, and nothing is left to find", "PINNED_AHEAD")
+def _(root: Path) -> None:
+    shutil.rmtree(root)
+    root.mkdir()
+
+
+@scenario("the owner of the key rewrites the past", "PINNED_FORKED")
+def _(root: Path) -> None:
+    shutil.rmtree(root)
+    publisher = Publisher(root)
+    for night in NIGHTS:
+        data = rows(night, count=200)
+        data[0]["custom_data_legal_hold"] = "rewritten"
+        publisher.night(night, data)
+
+
+@scenario("the owner of the key exchanges one night", "LOG_FORKED")
+def _(root: Path) -> None:
+    fork = root.parent / "fork"
+    publisher = Publisher(fork)
+    data = rows(NIGHTS[0])
+    data[0]["custom_data_legal_hold"] = "rewritten"
+    publisher.night(NIGHTS[0], data)
+    shutil.rmtree(root / FIRST)
+    shutil.copytree(fork / FIRST, root / FIRST)
+
+
+@scenario("a cut of another log is put in", "LOG_ORIGIN_DIFFERS")
+def _(root: Path) -> None:
+    edit_cut(root, FIRST, lambda document: document["log"].update(origin="custody.example.org/other"), OTHER)
+
+
+@scenario("a superseded revision is replaced by another one", "SUPERSEDED_WRONG")
+def _(root: Path) -> None:
+    edit_cut(root, SECOND, lambda document: document.update(operator="somebody"), OTHER)
+
+
+# --- tiles
+scenario("a leaf tile is removed", "TILE_MISSING")(remove("log/tile/0/000"))
+scenario("a tile of the upper level is removed", "TILE_MISSING")(remove("log/tile/1/000.p"))
+scenario("a hash of a leaf tile is flipped", "TILE_WRONG")(flip("log/tile/0/000", 40))
+scenario("a hash of a partial leaf tile is flipped", "LOG_ROOT_WRONG")(flip("log/tile/0/001.p/168", 40))
+scenario("a tile is cut short", "TILE_WRONG")(cut_short("log/tile/0/000", 32))
+scenario("a tile of an earlier head is changed", "TILE_WRONG")(flip("log/tile/0/000.p/41", 0))
+scenario("a tile is added", "TILE_UNEXPECTED")(add("log/tile/0/002", bytes(8192)))
+scenario("an entry bundle is added", "TILE_UNEXPECTED")(add("log/tile/entries/000", b"secret"))
+
+# --- convenience copies
+scenario("a convenience copy is changed", "COPY_DIFFERS")(
+    flip(f"parquet/chain_of_custody/date={NIGHTS[0]}/chain_of_custody.parquet", 50)
+)
+scenario("a convenience copy is that of the superseded revision", "COPY_DIFFERS")(
+    copy_over(SECOND + TABLE, f"parquet/chain_of_custody/date={NIGHTS[1]}/chain_of_custody.parquet")
+)
+scenario("a convenience copy is removed", "COPY_MISSING")(
+    remove(f"csv/chain_of_custody/date={NIGHTS[0]}/chain_of_custody.csv")
+)
+scenario("a night's copy is added without a cut", "FILE_EXTRA")(
+    add("parquet/chain_of_custody/date=2026-12-01/chain_of_custody.parquet")
+)
+
+
+def check(original: Publisher, root: Path) -> Report:
+    return verify(
+        FolderReader(root),
+        public_keys=[SIGNER.verifier],
+        pinned=[original.sealed[-1].checkpoint.note.data, original.sealed[1].checkpoint.note.data],
+    )
+
+
+def test_the_untouched_set_is_verified(original: Publisher) -> None:
+    report = check(original, original.root)
+
+    assert report.status == 0, report.summary()
+    assert report.of(Severity.ERROR) == report.of(Severity.UNCHECKED) == []
+    assert report.valid == report.total
+
+
+@pytest.mark.parametrize(("code", "tamper"), [pytest.param(code, tamper, id=name) for name, code, tamper in SCENARIOS])
+def test_tampering_is_found(original: Publisher, copy: Path, code: str, tamper: Tamper) -> None:
+    tamper(copy)
+
+    report = check(original, copy)
+
+    assert report.status == 1
+    assert code in {finding.code for finding in report.findings}, report.summary()
+    assert CODES[code].severity is Severity.ERROR
+
+
+def test_the_catalogue_is_long_and_names_each_way_once() -> None:
+    names = [name for name, _, _ in SCENARIOS]
+
+    assert len(set(names)) == len(names) >= 40
+
+
+@pytest.mark.parametrize("path", [HEAD, NEWEST + "cut.json", NEWEST + "checkpoint", FIRST + RECORDS, FIRST + TABLE])
+def test_no_byte_of_a_file_can_change(original: Publisher, copy: Path, path: str) -> None:
+    data = (copy / path).read_bytes()
+    for offset in range(0, len(data), len(data) // 5):
+        (copy / path).write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :])
+        assert check(original, copy).status == 1, offset
+
+
+def test_truncation_passes_unseen_without_a_pinned_checkpoint_and_says_so(original: Publisher, tmp_path: Path) -> None:
+    """An older state of a log is a valid log: only somebody who has seen more can tell."""
+    older = Publisher(tmp_path)
+    older.night(NIGHTS[0], rows(NIGHTS[0]))
+
+    report = verify(FolderReader(tmp_path), public_keys=[SIGNER.verifier])
+
+    assert report.status == 0
+    assert "NO_PINNED_CHECKPOINT" in {finding.code for finding in report.findings}
+    assert check(original, tmp_path).status == 1
+
+
+def test_the_same_nights_sealed_twice_are_the_same_bytes(original: Publisher, tmp_path: Path) -> None:
+    again = publish(tmp_path)
+
+    assert [item.sha256 for item in again.sealed] == [item.sha256 for item in original.sealed]
