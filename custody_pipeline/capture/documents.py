@@ -25,8 +25,8 @@ the request, so the content is at least as new), `conversation_sha256`, `convers
 answer of `/customattributes` as received; both null when not asked for or not offered), `conversation`.
 
 **Event** (`"kind": "custody.event/1"`): `event_id`, `change_id`, `topic`, `conversation_id`, `participant_id`,
-`recording_id`, `event_time`, `received_at`, `attributes` (text to text, or null), `raw_sha256`, `outcome` (`captured`,
-or why the conversation could not be read: `conversation_not_found`, `conversation_forbidden`, …), `body`.
+`recording_id`, `event_time`, `received_at`, `attributes` (text to text, or null), `raw_sha256`, `body_bytes`, `outcome`
+(`captured`, or why the conversation could not be read: `conversation_not_found`, `conversation_forbidden`, …), `body`.
 
 **Link** (`"kind": "custody.link/1"`): `conversation_id`, `recording_id`, `linked_at`, `audio` (`bucket`, `key`,
 `version_id`, `bytes`, `sha256`), `capture` (`uri`, `observed_at`, `conversation_sha256`, `document_sha256`: the newest
@@ -155,6 +155,7 @@ def write_event(
         "conversation_id": event.conversation_id,
         **_event_fields(event, received_at),
         "attributes": event.attributes,
+        "body_bytes": len(raw),
         "outcome": outcome,
     }
     return store.create(f"events/{folder}/{event.change_id}.json", _spliced(fields, "body", document(raw)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -98,6 +99,19 @@ def test_a_capture_holds_the_exact_bytes_and_the_tags(setup: Setup) -> None:
     ]
     assert base64.b64decode(capture["custom_attributes_base64"]) == b'{"results":[]}'
     assert report.lags == [pytest.approx(99.877)]
+
+
+def test_the_bytes_can_be_cut_out_with_standard_tools(setup: Setup, tmp_path: Path) -> None:
+    answer = conversation(**{"a": ',"conversation":', "conversation": "1", "Ü": '\\"}'})
+    setup.vendor.answers[CONVERSATION] = answer
+    setup.put(attribute_event())
+    setup.drain()
+    (key,) = captures_of(setup.store, DAY)
+    manual = (Path(__file__).parents[2] / "docs" / "capture.md").read_text()
+    (commands,) = (block for block in manual.split("```sh\n") if "conversation_sha256" in block.partition("```")[0])
+    environment = {"capture": setup.store.uri(key), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", commands.partition("```")[0]], env=environment, capture_output=True, check=True)
+    assert done.stdout.split()[0].decode() == hashlib.sha256(answer).hexdigest()
 
 
 def test_an_event_document_keeps_the_moment_and_the_body(setup: Setup) -> None:
