@@ -1,0 +1,315 @@
+"""One table and night of the warehouse → Parquet, CSV and the CSV's spreadsheet-safe twin, on local disk.
+
+Belongs here: the bytes of the files. Does not: where they go (uploads.py, night.py), what a row says (sql/custody).
+
+All files of a table are written in one pass over its ordered rows, a batch at a time, so memory does not grow with the
+night, and equal rows give equal bytes. A cell of the CSV is the text that stands for the value in a sealed record
+(`evidence.canonical`): what an expert reads in the CSV is what was hashed.
+
+The CSV is RFC 4180: UTF-8 without a mark, CRLF after every record, the header always complete. Text, lists, structs
+and maps are always quoted (the latter three as RFC 8785 JSON), numbers, dates, times and booleans never; so null is an
+empty cell without quotes, and the empty string is `""`.
+
+The spreadsheet twin has the same rows and columns, a byte-order mark, and an apostrophe before every text that a
+spreadsheet could take for a formula. Spreadsheets still turn "007" into 7 and cut long numbers and cells of more than
+32,767 characters: whoever needs the values reads the CSV or the Parquet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from custody_pipeline.evidence.canonical import salted_records, text_column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import date
+    from pathlib import Path
+
+    import duckdb
+
+Format = Literal["parquet", "csv", "spreadsheet", "records"]
+
+SUFFIXES: dict[Format, str] = {"parquet": ".parquet", "csv": ".csv", "spreadsheet": ".spreadsheet.csv"}
+RECORDS_NAME = "records.ndjson"
+
+_BATCH_ROWS = 16_384  # also the rows of a Parquet row group; a multiple of DuckDB's vectors
+_CSV_ROWS = 4_096
+
+# What spreadsheets evaluate, or skip before they do: white space, control and invisible characters, quotes. The
+# full-width forms are taken for the ASCII ones by some of them.
+_FORMULA = r"""\A(?:[\s\p{C}\p{Z}"']*[=+\-@＝＋－＠]|[\t\r\n])"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as the warehouse has it: DuckDB type and comment."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """A table of schema `custody`.
+
+    Attributes:
+        name: without the schema.
+        description: its comment.
+        columns: in order.
+        order: the columns that order its rows.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file on local disk.
+
+    Attributes:
+        table: the table's name.
+        format: what kind of file.
+        path: where it is.
+        sha256: of its bytes, hex.
+        bytes: its size.
+        rows: without the header.
+    """
+
+    table: str
+    format: Format
+    path: Path
+    sha256: str
+    bytes: int
+    rows: int
+
+
+class TableError(Exception):
+    """A table cannot be published. The message names it and what is wrong."""
+
+
+def describe_table(con: duckdb.DuckDBPyConnection, name: str, grain: Sequence[str] = ()) -> PublishedTable:
+    """The table `custody.<name>` with its columns and comments.
+
+    Args:
+        con: the warehouse.
+        name: the table's name.
+        grain: columns that identify a row and so order the files; without them all columns do.
+
+    Raises:
+        TableError: there is no such table, or it lacks a column of the grain.
+    """
+    columns = tuple(
+        Column(*row)
+        for row in con.execute(
+            """
+            SELECT column_name, data_type, coalesce(comment, '') FROM duckdb_columns()
+            WHERE database_name = current_database() AND schema_name = 'custody' AND table_name = $name
+            ORDER BY column_index
+            """,
+            {"name": name},
+        ).fetchall()
+    )
+    names = [column.name for column in columns]
+    if not columns:
+        raise TableError(f"the warehouse has no table custody.{name}; run the model first")
+    missing = [column for column in (*grain, "partition_date") if column not in names]
+    if missing:
+        raise TableError(f"custody.{name} has no column {', '.join(missing)}")
+    comment = con.execute(
+        """
+        SELECT max(comment) FROM (
+            SELECT comment, database_name, schema_name, table_name AS name FROM duckdb_tables()
+            UNION ALL SELECT comment, database_name, schema_name, view_name FROM duckdb_views()
+        ) WHERE database_name = current_database() AND schema_name = 'custody' AND name = $name
+        """,
+        {"name": name},
+    ).fetchone()
+    return PublishedTable(name, (comment and comment[0]) or "", columns, tuple(grain) or tuple(names))
+
+
+def export_table(
+    con: duckdb.DuckDBPyConnection,
+    table: PublishedTable,
+    night: date,
+    folder: Path,
+    *,
+    revision: int,
+    renumber: tuple[int, int] | None = None,
+    salt_secret: bytes | None = None,
+    on_leaves: Callable[[list[bytes]], None] | None = None,
+) -> list[ExportedFile]:
+    """Write the night's rows of a table into `folder`.
+
+    Args:
+        con: the warehouse.
+        table: which table.
+        night: which partition.
+        folder: an existing folder; files in it are overwritten.
+        revision: the night's revision, named in the Parquet.
+        renumber: (from, to) for the rows' column `revision`: what the model took for the next revision, and what it is.
+        salt_secret: when given, the salted records are written too (`records.ndjson`).
+        on_leaves: receives the records' leaf hashes in order, a batch at a time.
+
+    Returns:
+        The files: parquet, csv, spreadsheet, and records if asked for.
+
+    Raises:
+        CanonicalError: a column has a type without a canonical text (floating point, binary).
+        duckdb.Error: the rows cannot be read.
+    """
+    names = {kind: folder / f"{table.name}{suffix}" for kind, suffix in SUFFIXES.items()}
+    if salt_secret is not None:
+        names["records"] = folder / RECORDS_NAME
+    batches = _ordered_rows(con, table, night, renumber)
+    schema = _described(batches.schema, table, night, revision)
+    rows = 0
+    with ExitStack() as stack:
+        outs = {kind: stack.enter_context(_HashedFile(path)) for kind, path in names.items()}
+        parquet = stack.enter_context(
+            pq.ParquetWriter(pa.PythonFile(outs["parquet"], mode="w"), schema, compression="zstd")
+        )
+        header = ",".join(_header_cell(name) for name in schema.names) + "\r\n"
+        outs["csv"].write(header.encode())
+        outs["spreadsheet"].write(b"\xef\xbb\xbf" + header.encode())
+        for batch in batches:
+            parquet.write_batch(batch.cast(schema))
+            for plain, safe in _csv_lines(batch):
+                outs["csv"].write(plain)
+                outs["spreadsheet"].write(safe)
+            if salt_secret is not None:
+                records = salted_records(pa.Table.from_batches([batch]), salt_secret)
+                outs["records"].write(records.ndjson)
+                if on_leaves is not None:
+                    on_leaves(records.leaves)
+            rows += batch.num_rows
+    return [
+        ExportedFile(table.name, kind, out.path, out.sha256.hexdigest(), out.bytes, rows) for kind, out in outs.items()
+    ]
+
+
+def _ordered_rows(
+    con: duckdb.DuckDBPyConnection, table: PublishedTable, night: date, renumber: tuple[int, int] | None
+) -> pa.RecordBatchReader:
+    columns = [_identifier(column.name) for column in table.columns]
+    bound: dict[str, object] = {"night": night}
+    if renumber is not None and '"revision"' in columns:
+        at = columns.index('"revision"')
+        kind = table.columns[at].type
+        columns[at] = f"CAST(CASE revision WHEN $from THEN $to ELSE revision END AS {kind}) AS revision"
+        bound |= {"from": renumber[0], "to": renumber[1]}
+    order = ", ".join(f"{_identifier(name)} NULLS FIRST" for name in table.order)
+    source = f"custody.{_identifier(table.name)}"
+    sql = f"SELECT {', '.join(columns)} FROM {source} WHERE partition_date = $night ORDER BY {order}"
+    return con.execute(sql, bound).to_arrow_reader(_BATCH_ROWS)
+
+
+def _described(schema: pa.Schema, table: PublishedTable, night: date, revision: int) -> pa.Schema:
+    """The schema with descriptions: of the columns in their fields, of the table among the file's key-value pairs."""
+    described = {column.name: column.description for column in table.columns}
+    fields = [field.with_metadata({"description": described[field.name]}) for field in schema]
+    metadata = {
+        "title": f"custody.{table.name}",
+        "description": table.description,
+        "night": night.isoformat(),
+        "revision": str(revision),
+        "columns": "\n".join(f"{name}: {text}" for name, text in described.items()),
+    }
+    return pa.schema(fields, metadata)
+
+
+def _csv_lines(batch: pa.RecordBatch) -> Iterator[tuple[bytes, bytes]]:
+    """Records of the CSV and of its twin, some thousand at a time."""
+    for start in range(0, batch.num_rows, _CSV_ROWS):
+        part = batch.slice(start, _CSV_ROWS)
+        plain, safe = [], []
+        for name, column in zip(part.schema.names, part.columns, strict=True):
+            cells = text_column(name, column)
+            if _is_bare(column.type):
+                plain.append(pc.fill_null(cells, ""))
+                safe.append(plain[-1])
+            else:
+                plain.append(_quoted(cells))
+                safe.append(_quoted(_harmless(cells)) if _is_text(column.type) else plain[-1])
+        yield _joined(plain), _joined(safe)
+
+
+def _is_bare(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _quoted(cells: pa.Array) -> pa.Array:
+    quote = pa.scalar('"', pa.large_string())
+    doubled = pc.replace_substring(cells, '"', '""')
+    return pc.fill_null(pc.binary_join_element_wise(quote, doubled, quote, pa.scalar("", pa.large_string())), "")
+
+
+def _harmless(cells: pa.Array) -> pa.Array:
+    risky = pc.fill_null(pc.match_substring_regex(cells, _FORMULA), False)
+    if not pc.any(risky).as_py():
+        return cells
+    apostrophe = pa.scalar("'", pa.large_string())
+    return pc.if_else(risky, pc.binary_join_element_wise(apostrophe, cells, pa.scalar("", pa.large_string())), cells)
+
+
+def _joined(columns: Sequence[pa.Array]) -> bytes:
+    """The records' bytes, which lie in the joined column one after the other."""
+    lines = pc.binary_join_element_wise(*columns, pa.scalar(",", pa.large_string()))
+    ended = pc.binary_join_element_wise(lines, pa.scalar("\r\n", pa.large_string()), pa.scalar("", pa.large_string()))
+    _, offsets, data = ended.buffers()
+    ends = memoryview(offsets).cast("q")
+    first, last = ends[ended.offset], ends[ended.offset + len(ended)]
+    return bytes(memoryview(data)[first:last])
+
+
+def _header_cell(name: str) -> str:
+    return name if name.replace("_", "").isalnum() else _identifier(name)
+
+
+def _identifier(name: str) -> str:
+    """Quoted as SQL does, and RFC 4180 too."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class _HashedFile:
+    """A file that is hashed while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sha256 = hashlib.sha256()
+        self.bytes = 0
+        self.closed = False
+        self._file = path.open("wb")
+
+    def __enter__(self) -> _HashedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        self.bytes += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        self.closed = True

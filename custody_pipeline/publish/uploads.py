@@ -1,0 +1,270 @@
+"""Files → S3, with the SHA-256 checked by the server and its answer checked by us.
+
+Belongs here: putting, copying and comparing single objects, several at a time. Does not: which objects a night has
+(night.py), credentials and retries (objectstore.py; botocore does them).
+
+Up to `SINGLE_PUT_BYTES` a file is one PUT: the object then carries the SHA-256 of the whole file, which anyone can
+compare with `sha256sum`. A larger file goes in parts, each with its own SHA-256; the object's checksum is then the one
+of the parts' checksums (S3 has no full-object SHA-256 for multipart uploads), which we compute and compare as well.
+Either way the file's SHA-256 is in the object's metadata.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.objectstore import S3Location
+
+SINGLE_PUT_BYTES = 512 << 20
+PART_BYTES = 64 << 20
+_CHUNK = 1 << 20
+
+
+class UploadError(Exception):
+    """An object is not in S3 as it should be. The message names the object, what was expected and what came back."""
+
+
+class OccupiedError(UploadError):
+    """There is an object already, and it holds other bytes."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as S3 has it.
+
+    Attributes:
+        location: bucket and key.
+        sha256: of the bytes, hex; None when S3 does not know (parts, or an object put by someone else).
+        bytes: size.
+        etag: as S3 gives it, with its quotes.
+        version_id: None in a bucket without versions.
+    """
+
+    location: S3Location
+    sha256: str | None
+    bytes: int
+    etag: str
+    version_id: str | None
+
+
+def put_file(client: S3Client, path: Path, sha256: str, to: S3Location, *, once: bool = False, **extra: Any) -> Stored:
+    """Put a file.
+
+    Args:
+        client: boto3's.
+        path: the file.
+        sha256: of its bytes, hex, as computed when it was written: what is put must still be that.
+        to: where to.
+        once: only if there is nothing yet; the same bytes there already count as put.
+        extra: more arguments of PutObject or CreateMultipartUpload (`ContentType`, lock, …).
+
+    Raises:
+        OccupiedError: `once`, and other bytes are there.
+        UploadError: the server received, or the file now holds, other bytes.
+        botocore.exceptions.BotoCoreError, ClientError: after botocore's retries.
+    """
+    size = path.stat().st_size
+    extra = {"Metadata": {"sha256": sha256}, **extra}
+    condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
+    try:
+        if size <= SINGLE_PUT_BYTES:
+            with path.open("rb") as body:
+                answer: Mapping[str, Any] = client.put_object(
+                    Bucket=to.bucket, Key=to.key, Body=body, ChecksumSHA256=_base64(sha256), **condition, **extra
+                )
+            expected = _base64(sha256)
+        else:
+            answer, expected = _put_parts(client, path, sha256, to, condition, extra)
+    except ClientError as error:
+        if once and _code(error) in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
+            return _same_or_occupied(client, to, sha256)
+        raise _explained(error, to) from error
+    _compare(client, to, expected, answer.get("ChecksumSHA256"), answer.get("VersionId"))
+    return Stored(to, sha256, size, answer["ETag"], answer.get("VersionId"))
+
+
+def put_bytes(client: S3Client, data: bytes, to: S3Location, *, once: bool = False, **extra: Any) -> Stored:
+    """Put what is in memory; otherwise as `put_file`."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
+    try:
+        answer = client.put_object(
+            Bucket=to.bucket,
+            Key=to.key,
+            Body=data,
+            ChecksumSHA256=_base64(sha256),
+            **{"Metadata": {"sha256": sha256}, **condition, **extra},
+        )
+    except ClientError as error:
+        if once and _code(error) in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
+            return _same_or_occupied(client, to, sha256)
+        raise _explained(error, to) from error
+    _compare(client, to, _base64(sha256), answer.get("ChecksumSHA256"), answer.get("VersionId"))
+    return Stored(to, sha256, len(data), answer["ETag"], answer.get("VersionId"))
+
+
+def copy_object(client: S3Client, source: Stored, to: S3Location, **extra: Any) -> Stored:
+    """Copy within S3, the very version that `source` names, and check that the copy has the same bytes.
+
+    Raises:
+        UploadError: the copy differs from its source.
+    """
+    place = {"Bucket": source.location.bucket, "Key": source.location.key}
+    if source.version_id is not None:
+        place["VersionId"] = source.version_id
+    answer = client.copy_object(
+        Bucket=to.bucket,
+        Key=to.key,
+        CopySource=place,  # type: ignore[arg-type]
+        ChecksumAlgorithm="SHA256",
+        MetadataDirective="REPLACE",
+        **{"Metadata": {"sha256": source.sha256 or ""}, **extra},
+    )
+    copy = head(client, to)
+    if copy is None or copy.bytes != source.bytes or (source.sha256 and digest(client, copy) != source.sha256):
+        raise UploadError(f"{to}: the copy of {source.location} does not hold the same bytes")
+    return Stored(to, source.sha256, source.bytes, copy.etag, answer.get("VersionId"))
+
+
+def head(client: S3Client, at: S3Location) -> Stored | None:
+    """What is at a key; None when there is nothing."""
+    try:
+        answer = client.head_object(Bucket=at.bucket, Key=at.key, ChecksumMode="ENABLED")
+    except ClientError as error:
+        if _code(error) in {"404", "NoSuchKey", "NotFound"}:
+            return None
+        raise
+    checksum = answer.get("ChecksumSHA256", "")
+    sha256 = None if not checksum or "-" in checksum else base64.b64decode(checksum).hex()
+    return Stored(at, sha256, answer["ContentLength"], answer["ETag"], answer.get("VersionId"))
+
+
+def digest(client: S3Client, stored: Stored) -> str:
+    """The SHA-256 of an object's bytes, hex: the server's, or ours of what it sends where it has none."""
+    if stored.sha256 is not None:
+        return stored.sha256
+    version = {"VersionId": stored.version_id} if stored.version_id else {}
+    found = hashlib.sha256()
+    body = client.get_object(Bucket=stored.location.bucket, Key=stored.location.key, **version)["Body"]  # type: ignore[arg-type]
+    for chunk in body.iter_chunks(_CHUNK):
+        found.update(chunk)
+    return found.hexdigest()
+
+
+class Uploads:
+    """Uploads that go on while the next file is being written; a context manager that waits for all of them."""
+
+    def __init__(self, client: S3Client, *, concurrency: int = 8) -> None:
+        self._client = client
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="upload")
+        self._pending: list[Future[Stored]] = []
+
+    def put(self, path: Path, sha256: str, to: S3Location, *, once: bool = False, **extra: Any) -> Future[Stored]:
+        """`put_file`, soon."""
+        return self._submit(put_file, self._client, path, sha256, to, once=once, **extra)
+
+    def copy(self, source: Stored, to: S3Location, **extra: Any) -> Future[Stored]:
+        """`copy_object`, soon."""
+        return self._submit(copy_object, self._client, source, to, **extra)
+
+    def _submit(self, function: Any, *args: Any, **kwargs: Any) -> Future[Stored]:
+        future: Future[Stored] = self._pool.submit(function, *args, **kwargs)
+        self._pending.append(future)
+        return future
+
+    def wait(self) -> None:
+        """Return when everything so far is in S3; raises what the first failed one raised."""
+        pending, self._pending = self._pending, []
+        for future in pending:
+            future.result()
+
+    def __enter__(self) -> Uploads:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=error is not None)
+        if error is None:
+            self.wait()
+
+
+def _put_parts(
+    client: S3Client, path: Path, sha256: str, to: S3Location, condition: dict[str, Any], extra: dict[str, Any]
+) -> tuple[Mapping[str, Any], str]:
+    place: dict[str, Any] = {"Bucket": to.bucket, "Key": to.key}
+    upload_id = client.create_multipart_upload(**place, ChecksumAlgorithm="SHA256", ChecksumType="COMPOSITE", **extra)[
+        "UploadId"
+    ]
+    try:
+        whole, of_parts = hashlib.sha256(), hashlib.sha256()
+        parts: list[dict[str, Any]] = []
+        with path.open("rb") as file:
+            while chunk := file.read(PART_BYTES):
+                whole.update(chunk)
+                checksum = hashlib.sha256(chunk)
+                of_parts.update(checksum.digest())
+                encoded = _base64(checksum.hexdigest())
+                number = len(parts) + 1
+                part = client.upload_part(
+                    **place, UploadId=upload_id, PartNumber=number, Body=chunk, ChecksumSHA256=encoded
+                )
+                parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": encoded})
+        if whole.hexdigest() != sha256:
+            raise UploadError(f"{path} changed since it was written: its SHA-256 is not {sha256}")
+        answer = client.complete_multipart_upload(
+            **place,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+            **condition,
+        )
+    except BaseException:
+        client.abort_multipart_upload(**place, UploadId=upload_id)
+        raise
+    return answer, f"{_base64(of_parts.hexdigest())}-{len(parts)}"
+
+
+def _compare(client: S3Client, to: S3Location, expected: str, answered: str | None, version: str | None) -> None:
+    if answered is None:
+        answered = client.head_object(Bucket=to.bucket, Key=to.key, ChecksumMode="ENABLED").get("ChecksumSHA256")
+    stored = None if answered or "-" in expected else head(client, to)
+    if stored is not None:
+        answered = _base64(digest(client, stored))
+    if answered != expected:
+        raise UploadError(
+            f"{to} (version {version}): S3 holds bytes with SHA-256 {answered} (base64), but {expected} was put"
+        )
+
+
+def _same_or_occupied(client: S3Client, to: S3Location, sha256: str) -> Stored:
+    there = head(client, to)
+    if there is None or digest(client, there) != sha256:
+        raise OccupiedError(f"{to}: there is an object with other bytes; it was not touched")
+    return Stored(to, sha256, there.bytes, there.etag, there.version_id)
+
+
+def _explained(error: ClientError, to: S3Location) -> Exception:
+    if _code(error) in {"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest"}:
+        return UploadError(f"{to}: S3 refused the upload; the bytes it received do not have the SHA-256 that was sent")
+    return error
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _base64(sha256: str) -> str:
+    return base64.b64encode(bytes.fromhex(sha256)).decode()
