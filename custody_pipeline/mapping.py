@@ -115,7 +115,7 @@ class TagMapping:
     @property
     def structure(self) -> str:
         """What `json_transform` makes of an object column → value: every mapped column, as text."""
-        return json.dumps({name: "VARCHAR" for name in self.output_columns})
+        return json.dumps(dict.fromkeys(self.output_columns, "VARCHAR"))
 
 
 def load_mapping(path: Path) -> TagMapping:
@@ -182,7 +182,7 @@ class _Reader:
         """Look at the events before nodes are built: anchors multiply, and deep nesting exhausts the stack."""
         depth = documents = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 self.refuse(line, "anchors and aliases (&, *) are not accepted; write the value out")
             if getattr(event, "tag", None):
@@ -278,12 +278,10 @@ class _Reader:
         for name, key, value in self._items(node, "columns"):
             if not _COLUMN.match(name):
                 self.refuse(
-                    key, f"column {name!r}: expected lower-case letters, digits and _, at most 48, a letter first"
+                    key, f"column {name!r}: expected a letter, then letters, digits and _, lower case, at most 48"
                 )
             if name in RESERVED_COLUMNS:
-                self.refuse(
-                    key, f"column {name!r}: custom_data_{name} is a column of chain_of_custody; choose another name"
-                )
+                self.refuse(key, f"column {name!r}: custom_data_{name} is a column of the contract; rename it")
             tag = self._tag(name, value, purposes)
             for attribute in tag.names:
                 owner = owners.setdefault((attribute, tag.path), tag)
@@ -327,38 +325,50 @@ class _Reader:
     def _path(self, node: Node) -> str:
         value = self._text(node, "path")
         if not _JSON_PATH.match(value):
-            self.refuse(
-                node, f'path: {value!r} can match nothing; expected for example $.case.id, $.items[0] or $."a b"'
-            )
+            self.refuse(node, f'path: {value!r} can match nothing; expected e.g. $.case.id, $.items[0] or $."a b"')
         return value
 
 
 def write_mapping(con: duckdb.DuckDBPyConnection, mapping: TagMapping, night: date) -> None:
     """Put the mapping where SQL reads it, for one night: `staging.tag_mapping` and `staging.accepted_scripts`."""
     create_mapping_tables(con)
-    con.execute("DELETE FROM staging.tag_mapping WHERE partition_date = ?", [night])
-    con.execute("DELETE FROM staging.accepted_scripts WHERE partition_date = ?", [night])
     # The row without a column holds the general order of purposes.
-    rows: list[list[Any]] = [[night, mapping.sha256, -1, None, [], None, list(mapping.purposes), False, [], [], []]]
-    rows += [
-        [night, mapping.sha256, position, tag.output_column, list(tag.names), tag.path, list(tag.purposes), tag.required,
-         list(tag.flows), list(tag.queues), list(tag.scripts)]
-        for position, tag in enumerate(mapping.columns)
-    ]  # fmt: skip
-    con.executemany("INSERT INTO staging.tag_mapping VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    versions = [
-        [night, script.script_id, script.name, version] for script in mapping.scripts for version in script.versions
+    tags: list[tuple[Any, ...]] = [
+        (night, mapping.sha256, -1, None, [], None, list(mapping.purposes), False, [], [], [])
     ]
-    if versions:
-        con.executemany("INSERT INTO staging.accepted_scripts VALUES (?, ?, ?, ?)", versions)
+    for position, tag in enumerate(mapping.columns):
+        place = (list(tag.names), tag.path, list(tag.purposes), tag.required)
+        conditions = (list(tag.flows), list(tag.queues), list(tag.scripts))
+        tags.append((night, mapping.sha256, position, tag.output_column, *place, *conditions))
+    scripts: list[tuple[Any, ...]] = [
+        (night, script.script_id, script.name, version) for script in mapping.scripts for version in script.versions
+    ]
+    _replace_night(con, "staging.tag_mapping", night, tags)
+    _replace_night(con, "staging.accepted_scripts", night, scripts)
+
+
+def _replace_night(con: duckdb.DuckDBPyConnection, table: str, night: date, rows: list[tuple[Any, ...]]) -> None:
+    """Replace a night's rows, unless they are there already: every model of a night asks for them."""
+    there = con.execute(f"SELECT * FROM {table} WHERE partition_date = ?", [night]).fetchall()
+    if sorted(map(repr, there)) == sorted(map(repr, rows)):
+        return
+    con.begin()
+    try:
+        con.execute(f"DELETE FROM {table} WHERE partition_date = ?", [night])
+        if rows:
+            con.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+        con.commit()
+    except BaseException:
+        con.rollback()
+        raise
 
 
 def create_mapping_tables(con: duckdb.DuckDBPyConnection) -> None:
     """Create the two tables that `write_mapping` fills, if they are not there."""
     con.execute(
-        "CREATE TABLE IF NOT EXISTS staging.tag_mapping (partition_date DATE, mapping_sha256 VARCHAR, position INTEGER, "
-        "column_name VARCHAR, names VARCHAR[], json_path VARCHAR, purposes VARCHAR[], required BOOLEAN, "
-        "flows VARCHAR[], queues VARCHAR[], scripts VARCHAR[])"
+        "CREATE TABLE IF NOT EXISTS staging.tag_mapping (partition_date DATE, mapping_sha256 VARCHAR, "
+        "position INTEGER, column_name VARCHAR, names VARCHAR[], json_path VARCHAR, purposes VARCHAR[], "
+        "required BOOLEAN, flows VARCHAR[], queues VARCHAR[], scripts VARCHAR[])"
     )
     con.execute(
         "CREATE TABLE IF NOT EXISTS staging.accepted_scripts (partition_date DATE, script_id VARCHAR, "
@@ -435,7 +445,7 @@ def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport
     ).fetchall()
     return MappingReport(
         night,
-        tuple(MappedTagReport(*row[:8], places=row[8] or {}) for row in columns),
+        tuple(MappedTagReport(*row[:-1], row[-1] or {}) for row in columns),
         tuple(UnmappedTagReport(key, count, tuple(purposes)) for key, count, purposes in unmapped),
     )
 

@@ -57,7 +57,7 @@ REASONS: tuple[Reason, ...] = (
         "Export the recording again before it is deleted.",
     ),
     Reason(
-        "OBJECT_UNREADABLE", "The exported media file is there, but its bytes could not be read, so there is no digest.",
+        "OBJECT_UNREADABLE", "The exported media file is there, but its bytes could not be read: there is no digest.",
         "error", "yes", "Grant read access to the object (s3:GetObject, kms:Decrypt), then run the night again.",
     ),
     Reason(
@@ -158,7 +158,7 @@ REASONS: tuple[Reason, ...] = (
         "warning", "no", "Check that the script is published and that the client may read it.",
     ),
     Reason(
-        "SCRIPT_VERSION_INCOMPATIBLE", "The script's version, by its publication date, is none that the mapping accepts.",
+        "SCRIPT_VERSION_INCOMPATIBLE", "The script's version, by its publication date, is not accepted by the mapping.",
         "error", "yes", "Check the tags that this version sets, then accept it in the mapping.",
     ),
     Reason(

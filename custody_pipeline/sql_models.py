@@ -199,7 +199,7 @@ def _read_header(path: Path, header: list[str]) -> tuple[str, dict[str, str], li
     return " ".join(paragraph), fields, columns
 
 
-def _parse(path: Path, sql: str, first_line: int) -> exp.Expression:
+def _parse(path: Path, sql: str, first_line: int) -> exp.Query:
     import sqlglot
     from sqlglot.errors import SqlglotError
 
@@ -218,7 +218,7 @@ def _parse(path: Path, sql: str, first_line: int) -> exp.Expression:
     return statements[0]
 
 
-def _tables(path: Path, tree: exp.Expression, line: int) -> frozenset[str]:
+def _tables(path: Path, tree: exp.Query, line: int) -> frozenset[str]:
     import sqlglot.expressions as exp
 
     local = {cte.alias for cte in tree.find_all(exp.CTE)}
@@ -234,7 +234,7 @@ def _tables(path: Path, tree: exp.Expression, line: int) -> frozenset[str]:
     return frozenset(names)
 
 
-def _parameters(tree: exp.Expression) -> frozenset[str]:
+def _parameters(tree: exp.Query) -> frozenset[str]:
     import sqlglot.expressions as exp
 
     return frozenset(
@@ -281,8 +281,8 @@ def data_dictionary(models: Mapping[str, SqlModel], mapping: TagMapping) -> str:
     lines = [
         "# Data dictionary",
         "",
-        "Generated from the headers of `sql/` and from the tag mapping by `custody dictionary`; do not edit. Times are UTC.",
-        "**pii** marks personal data: masked in previews, never logged.",
+        "Generated from the headers of `sql/` and from the tag mapping by `custody dictionary`; do not edit.",
+        "Times are UTC. **pii** marks personal data: masked in previews, never logged.",
         "",
         "Resolved tags, their precedence and the legs they belong to are explained at `staging.resolved_tags` and",
         "`staging.recording_participants`; every value that any source showed is in `custody.custom_data`.",

@@ -1,12 +1,13 @@
 """The warehouse: one DuckDB file, one writer, a night replaced at a time.
 
-Belongs here: opening and closing, running the SQL models, hashing what they made, the analysts' snapshot. Does not: what
-the models say (sql/), and filling `raw` (extract/load.py).
+Belongs here: opening and closing, running the SQL models, hashing what they made, the analysts' snapshot. Does not:
+what the models say (sql/), and filling `raw` (extract/load.py).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -21,7 +22,7 @@ from filelock import FileLock, Timeout
 from custody_pipeline.extract.load import create_raw_tables
 from custody_pipeline.mapping import TagMapping, create_mapping_tables, write_mapping
 from custody_pipeline.reasons import write_reasons
-from custody_pipeline.sql_models import SqlModel, load_models
+from custody_pipeline.sql_models import SqlModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +34,8 @@ PUBLISHED_TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events",
 
 # A backfill may hold the warehouse for minutes; an hour means that something hangs.
 LOCK_TIMEOUT_SECONDS = 3600.0
+
+DEFAULT_LAG_HOURS = 72
 
 
 class WarehouseError(Exception):
@@ -94,19 +97,21 @@ class Warehouse:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.settings.duckdb_memory_limit,
             "temp_directory": str(self.settings.home / "spill"),
-            "TimeZone": "UTC",
             # Rows are ordered where order matters (publishing); keeping it everywhere costs memory.
             "preserve_insertion_order": False,
         }
         if self.settings.duckdb_threads is not None:
             config["threads"] = self.settings.duckdb_threads
         try:
-            return duckdb.connect(str(path), read_only=read_only, config=config)
+            con = duckdb.connect(str(path), read_only=read_only, config=config)
         except duckdb.IOException as error:
             raise WarehouseBusyError(
                 f"{path} cannot be opened; if a program of yours has it open, close it (analysts read "
                 f"{self.settings.analyst_path.name}): {error}"
             ) from error
+        # Cursors of this connection take it over, too.
+        con.execute("SET GLOBAL TimeZone = 'UTC'")
+        return con
 
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
@@ -137,7 +142,12 @@ def ensure_raw_tables(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def model_params(
-    model: SqlModel, night: date, mapping: TagMapping | None = None, *, end: date | None = None, lag_hours: int = 72
+    model: SqlModel,
+    night: date,
+    mapping: TagMapping | None = None,
+    settings: Settings | None = None,
+    *,
+    end: date | None = None,
 ) -> dict[str, Any]:
     """The values of a model's `$parameters`.
 
@@ -145,13 +155,14 @@ def model_params(
         model: the model; only its own parameters are given.
         night: first day of the window.
         mapping: needed by models with mapped columns.
+        settings: the lag after which a night is final, and the organisation's region; defaults without them.
         end: day after the window; the next day when None.
-        lag_hours: hours after which a night's sources are no longer expected to grow.
     """
     values: dict[str, Any] = {
         "window_start": night,
         "window_end": end or night + timedelta(days=1),
-        "lag_hours": lag_hours,
+        "lag_hours": settings.lag_hours if settings else DEFAULT_LAG_HOURS,
+        "api_region": settings.api_region if settings else None,
     }
     if mapping is not None:
         values["mapped_columns"] = mapping.structure
@@ -162,7 +173,11 @@ def model_params(
 
 
 def materialize(
-    con: duckdb.DuckDBPyConnection, model: SqlModel, night: date, mapping: TagMapping, *, lag_hours: int = 72
+    con: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    night: date,
+    mapping: TagMapping,
+    settings: Settings | None = None,
 ) -> int:
     """Bring one model up to date for one night.
 
@@ -172,10 +187,10 @@ def materialize(
         Rows of the night; 0 for views.
     """
     write_mapping(con, mapping, night)
-    params = model_params(model, night, mapping, lag_hours=lag_hours)
     if model.materialized == "view":
         _create_view(con, model)
         return 0
+    params = model_params(model, night, mapping, settings)
     return replace_window(con, model, night, night + timedelta(days=1), params)
 
 
@@ -184,8 +199,7 @@ def run_models(
     models: Mapping[str, SqlModel],
     night: date,
     mapping: TagMapping,
-    *,
-    lag_hours: int = 72,
+    settings: Settings | None = None,
 ) -> dict[str, int]:
     """Bring every staging and custody model up to date for one night, in the order of their dependencies.
 
@@ -193,15 +207,27 @@ def run_models(
         Rows of the night by `schema.name`.
     """
     return {
-        key: materialize(con, model, night, mapping, lag_hours=lag_hours)
+        key: materialize(con, model, night, mapping, settings)
         for key, model in models.items()
         if model.schema in {"staging", "custody"}
     }
 
 
 def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
-    con.execute(f"CREATE OR REPLACE VIEW {model.key} AS {model.sql}")
-    _comment(con, "VIEW", model, [column.name for column in model.columns])
+    with _transaction(con):
+        con.execute(f"CREATE OR REPLACE VIEW {model.key} AS {model.sql}")
+        _comment(con, "VIEW", model, [column.name for column in model.columns])
+
+
+@contextlib.contextmanager
+def _transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    con.begin()
+    try:
+        yield
+    except BaseException:
+        con.rollback()
+        raise
+    con.commit()
 
 
 def replace_window(
@@ -209,8 +235,8 @@ def replace_window(
 ) -> int:
     """Replace the rows of `model` whose partition_date lies in [start, end), in one transaction.
 
-    The table is created when it is not there and gets columns that are new; columns that the model no longer gives stay,
-    null from now on.
+    The table is created when it is not there and gets columns that are new; columns that the model no longer gives
+    stay, null from now on.
 
     Returns:
         Rows inserted.
@@ -219,14 +245,9 @@ def replace_window(
         SchemaChangedError: a column's type differs from the table's.
     """
     _fit_table(con, model, params)
-    con.begin()
-    try:
+    with _transaction(con):
         con.execute(f"DELETE FROM {model.key} WHERE partition_date >= ? AND partition_date < ?", [start, end])
         inserted = con.execute(f"INSERT INTO {model.key} BY NAME {model.sql}", dict(params)).fetchone()
-        con.commit()
-    except BaseException:
-        con.rollback()
-        raise
     return int(inserted[0]) if inserted else 0
 
 
@@ -317,30 +338,31 @@ def night_content_sha256(con: duckdb.DuckDBPyConnection, night: date) -> str:
     """SHA-256 over every published row of a night, in order; equal content gives an equal hash.
 
     Left out: `revision`, which counts publications, and events of publishing, which would make each publication the
-    reason of the next.
+    reason of the next. Columns that are null all night do not count, so that a column of a later mapping changes no
+    earlier night.
     """
-    digests = []
-    for table in PUBLISHED_TABLES:
-        columns = table_columns(con, f"custody.{table}")
-        content = ", ".join(_quoted(name) for name in sorted(columns) if name != "revision")
-        grain = load_models()[f"custody.{table}"].grain
-        not_publishing = "AND action <> 'published'" if table == "custody_events" else ""
-        # A digest per row keeps memory at 64 bytes a row, whatever the rows hold.
-        row = con.execute(
-            f"SELECT sha256(coalesce(string_agg(digest, '' ORDER BY {', '.join(grain)}), '')) FROM ("
-            f"SELECT {', '.join(grain)}, sha256(to_json(content)) AS digest FROM ("
-            f"SELECT {', '.join(grain)}, struct_pack({_packed(columns)}) AS content FROM custody.{table} "
-            f"WHERE partition_date = $night {not_publishing}))",
-            {"night": night},
-        ).fetchone()
-        digests.append(f"{table} {content and row[0] if row else ''}")
-    answer = con.execute("SELECT sha256(?)", ["\n".join(digests)]).fetchone()
-    return str(answer[0]) if answer else ""
+    digests = [f"{table} {_table_sha256(con, table, night)}" for table in PUBLISHED_TABLES]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _packed(columns: Iterable[str]) -> str:
-    names = [name for name in sorted(columns) if name != "revision"]
-    return ", ".join(f"{_quoted(name)} := {_quoted(name)}" for name in names)
+def _table_sha256(con: duckdb.DuckDBPyConnection, table: str, night: date) -> str:
+    names = [name for name in sorted(table_columns(con, f"custody.{table}")) if name != "revision"]
+    rows = "partition_date = $night" + (" AND action <> 'published'" if table == "custody_events" else "")
+    counts = con.execute(
+        f"SELECT {', '.join(f'count({_quoted(name)})' for name in names)} FROM custody.{table} WHERE {rows}",
+        {"night": night},
+    ).fetchone()
+    filled = [_quoted(name) for name, count in zip(names, counts or (), strict=True) if count]
+    if not filled:
+        return "empty"
+    # A digest per row keeps memory at 64 bytes a row, whatever the rows hold. Sorted digests need no other order.
+    row = con.execute(
+        f"SELECT sha256(string_agg(digest, '' ORDER BY digest)) FROM ("
+        f"SELECT sha256(to_json(struct_pack({', '.join(f'{name} := {name}' for name in filled)}))) AS digest "
+        f"FROM custody.{table} WHERE {rows})",
+        {"night": night},
+    ).fetchone()
+    return str(row[0]) if row else "empty"
 
 
 # --- the analysts' snapshot ------------------------------------------------------------------------------------------

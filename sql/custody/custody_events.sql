@@ -7,7 +7,7 @@
 -- column recording_id: recording
 -- column sequence: position in time, from 1
 -- column occurred_at: when (UTC)
--- column action: exported, tagged, captured, collected, changed, hashed or published
+-- column action: exported, deleted, tagged, captured, collected, changed, hashed or published
 -- column who: the service identity or system that acted
 -- column what: what it acted on
 -- column where_at: where that is
@@ -16,8 +16,7 @@
 -- column sha256_before: SHA-256 before, where something changed
 -- column sha256_after: SHA-256 after
 WITH recordings AS (
-    SELECT partition_date, conversation_id, recording_id, object_uri, object_version_id, object_last_modified, export_job_id,
-        media_sha256, media_hashed_at
+    SELECT partition_date, conversation_id, recording_id, export_job_id
     FROM staging.recordings
     WHERE partition_date >= $window_start AND partition_date < $window_end
 ),
@@ -56,6 +55,23 @@ digests AS (
     GROUP BY m.partition_date, o.conversation_id, o.recording_id, m.bucket, m.object_key, coalesce(m.version_id, ''), m.sha256
 ),
 
+written AS (
+    -- Versions and delete markers, whichever load listed them. The bucket does not say who wrote.
+    SELECT v.partition_date, v.conversation_id, v.recording_id, v.bucket, v.object_key, v.version_id, v.is_delete_marker,
+        v.last_modified, min(d.sha256) AS sha256
+    FROM (
+        SELECT DISTINCT partition_date, conversation_id, recording_id, bucket, object_key,
+            coalesce(version_id, '') AS version_id, is_delete_marker, last_modified
+        FROM staging.export_objects
+        WHERE object_role = 'media' AND recording_id IS NOT NULL AND key_finding IS NULL
+            AND partition_date >= $window_start AND partition_date < $window_end
+    ) AS v
+    LEFT JOIN staging.media_digests AS d
+        ON d.partition_date = v.partition_date AND d.bucket = v.bucket AND d.object_key = v.object_key
+        AND coalesce(d.version_id, '') = v.version_id AND d.last_modified = v.last_modified
+    GROUP BY ALL
+),
+
 tag_events AS (
     SELECT partition_date, conversation_id, event_id, min(coalesce(event_time, received_at)) AS occurred_at,
         arg_min(participant_id, document_uri) AS participant_id, arg_min(map_keys(attributes), document_uri) AS tag_keys,
@@ -78,11 +94,20 @@ versions AS (
 ),
 
 events AS (
-    SELECT partition_date, conversation_id, recording_id, object_last_modified AS occurred_at, 'exported' AS action,
-        'Genesys Cloud' AS who, 'media' AS what, object_uri AS where_at, 'bulk export' AS why,
-        concat_ws(' ', 'export job', coalesce(export_job_id, 'unknown')) AS how, NULL AS sha256_before, NULL AS sha256_after
-    FROM recordings
-    WHERE object_uri IS NOT NULL
+    SELECT w.partition_date, w.conversation_id, w.recording_id, w.last_modified AS occurred_at,
+        CASE WHEN w.is_delete_marker THEN 'deleted' ELSE 'exported' END AS action,
+        CASE WHEN w.is_delete_marker THEN 'unknown' ELSE 'Genesys Cloud (presumed)' END AS who, 'media' AS what,
+        's3://' || w.bucket || '/' || w.object_key || CASE WHEN w.version_id <> '' THEN '?versionId=' || w.version_id ELSE '' END
+            AS where_at,
+        CASE WHEN w.is_delete_marker THEN 'unknown' ELSE 'bulk export' END AS why,
+        coalesce('export job ' || r.export_job_id, 'export bucket') AS how,
+        lag(w.sha256) OVER (
+            PARTITION BY w.partition_date, w.bucket, w.object_key ORDER BY w.last_modified, w.version_id
+        ) AS sha256_before,
+        w.sha256 AS sha256_after
+    FROM written AS w
+    LEFT JOIN recordings AS r
+        ON r.partition_date = w.partition_date AND r.conversation_id = w.conversation_id AND r.recording_id = w.recording_id
     UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, e.occurred_at, 'tagged', coalesce(e.participant_id, 'unknown'),
         array_to_string(list_sort(e.tag_keys)[:20], ', '), e.source_uri, 'script or flow', 'attribute event', NULL,

@@ -103,12 +103,10 @@ refusals AS (
     SELECT partition_date, resource, subject_id AS conversation_id, http_status,
         bool_or(is_current) AS is_current,
         {
-            'uri': arg_min(coalesce(source_uri, resource || '/' || subject_id), occurred_at),
-            'sha256': NULL::VARCHAR,
-            'what': CASE
-                WHEN http_status IS NULL THEN 'no answer'
-                ELSE 'HTTP ' || http_status::VARCHAR
-            END || coalesce(', correlation id ' || arg_min(correlation_id, occurred_at), ''),
+            'uri': arg_min(document_uri, (occurred_at, document_uri)),
+            'sha256': arg_min(document_sha256, (occurred_at, document_uri)),
+            'what': resource || ': ' || CASE WHEN http_status IS NULL THEN 'no answer' ELSE 'HTTP ' || http_status::VARCHAR END
+                || coalesce(', correlation id ' || arg_min(correlation_id, (occurred_at, document_uri)), ''),
             'observed_at': min(occurred_at)
         } AS evidence
     FROM staging.fetch_failures

@@ -11,9 +11,20 @@
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
 -- column recoverable_until: until when something can be done (UTC), where that is known
-WITH recordings AS (
-    SELECT r.*, x.script_id, x.script_version, c.metadata_evidence, c.details_evidence
+WITH regions AS (
+    -- Behind a gateway and a bucket that do not say where they are, the region that most recordings name.
+    SELECT partition_date, region AS common_region
+    FROM staging.recordings
+    WHERE region IS NOT NULL AND partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, region
+    QUALIFY row_number() OVER (PARTITION BY partition_date ORDER BY count(*) DESC, region) = 1
+),
+
+recordings AS (
+    SELECT r.*, x.script_id, x.script_version, c.metadata_evidence, c.details_evidence,
+        coalesce($api_region::VARCHAR, r.bucket_region, g.common_region) AS home_region
     FROM staging.recordings AS r
+    LEFT JOIN regions AS g ON g.partition_date = r.partition_date
     INNER JOIN staging.conversation_facts AS c
         ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
     LEFT JOIN staging.recording_scripts AS x
@@ -30,10 +41,10 @@ accepted AS (
 
 judged AS (
     SELECT *, 'REGION_MISMATCH' AS reason,
-        'recorded in ' || region || ', exported to ' || bucket_region AS detail,
+        'recorded in ' || region || '; the organisation is in ' || home_region AS detail,
         list_append(object_evidence, metadata_evidence) AS evidence
     FROM recordings
-    WHERE region <> bucket_region
+    WHERE region <> home_region
     UNION ALL
     SELECT *, 'SCRIPT_VERSION_UNKNOWN',
         'script ' || script_id || ': no version published before ' || conversation_start::VARCHAR || ' UTC was seen',
