@@ -55,10 +55,10 @@ class HttpFault:
 
     Attributes:
         kind: a status (`429`), or one of `latency`, `expired_token` (401, and the token is gone), `drop` (connection
-            cut without an answer), `short_body` (fewer bytes than Content-Length), `empty_body`, `cut_body` (half a
-            document, and a Content-Length that agrees), `not_json`, `not_utf8`, `nan`, `drift` (a page repeats the last
-            item of the page before), `empty_page` (with a cursor), `repeated_cursor`, `job_failed`, `job_cancelled`,
-            `job_expired`, `job_stuck`.
+            cut after the headers), `short_body` (cut in the middle of the announced bytes), `empty_body`, `cut_body`
+            (half a document, and a Content-Length that agrees), `not_json`, `not_utf8`, `nan`, `drift` (a page repeats
+            the last item of the page before), `empty_page` (with a cursor), `repeated_cursor`, `job_failed`,
+            `job_cancelled`, `job_expired`, `job_stuck`.
         route: a regular expression searched for in `METHOD /path`.
         count: how often; None for always.
         probability: of each matching request; drawn from the service's seed.

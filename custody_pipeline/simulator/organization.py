@@ -452,7 +452,9 @@ class _Builder:
         self.draws = Draws(number("conversation", organization.seed, organization.night, index))
         self.start = organization.start_of(index)
         self.fault, self.form = organization.planting.of(index)
+        self.exported_late = False
         if self._healed():
+            self.exported_late = self.fault == "EXPORT_PENDING"
             self.fault, self.form = None, 0
         self.kind = self._kind(self.draws.between(0, 99))
         self.queue = self._queue(self.draws.between(0, 99))
@@ -613,6 +615,8 @@ class _Builder:
         if self.fault == "ORPHAN_RECORDING":
             conversation.orphan_recording_id = self._id("recording")
         self._stamp_exports(conversation.recordings)
+        if self.exported_late:
+            conversation.recordings[0].exported_date = self.organization.opening + _PASSES_AFTER
         if self.fault in faults.OF_ONE_RECORDING:
             self._spoil_recording(conversation.recordings[0])
 

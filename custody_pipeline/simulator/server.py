@@ -37,13 +37,10 @@ from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET, ApiError,
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_BODY_FAULTS = ("short_body", "empty_body", "cut_body", "not_json", "not_utf8", "nan")
+_CUT_FAULTS = ("short_body", "drop")
+_BODY_FAULTS = (*_CUT_FAULTS, "empty_body", "cut_body", "not_json", "not_utf8", "nan")
 _OPEN_PATHS = ("/oauth/token", "/simulator/")
 _BACKLOG = 512
-
-
-class _CutError(Exception):
-    """The connection is to be cut without an answer."""
 
 
 class Gate:
@@ -62,10 +59,7 @@ class Gate:
         correlation_id = self._world.new_id("correlation")
         scope.setdefault("state", {})["correlation_id"] = correlation_id
         headers = {"ININ-Correlation-Id": correlation_id}
-        try:
-            refusal = await self._refuse(scope, line, headers)
-        except _CutError:
-            return
+        refusal = await self._refuse(scope, line, headers)
         answer = Outgoing(send, headers, self._world.faults.take(line, *_BODY_FAULTS))
         if refusal is not None:
             await error_response(refusal, correlation_id)(scope, receive, answer.send)
@@ -87,8 +81,6 @@ class Gate:
         faults = self._world.faults
         if slow := faults.take(line, "latency"):
             await asyncio.sleep(slow.seconds)
-        if faults.take(line, "drop"):
-            raise _CutError
         if faults.take(line, "expired_token"):
             self._world.expire_token(_bearer(scope))
         if fault := faults.take(line, *map(str, STATUS_CODES)):
@@ -128,15 +120,17 @@ class Outgoing:
                 return
         elif self._start is not None and self._fault is not None:
             body = _spoiled(message.get("body", b""), self._fault.kind)
-            if self._fault.kind != "short_body":
+            cut = self._fault.kind in _CUT_FAULTS
+            if not cut:
                 MutableHeaders(scope=self._start)["content-length"] = str(len(body))
             await self._send(self._start)
-            message = {"type": "http.response.body", "body": body}
+            # With more announced and none to come, the server closes the connection.
+            message = {"type": "http.response.body", "body": body, "more_body": cut}
         await self._send(message)
 
 
 def _spoiled(body: bytes, kind: str) -> bytes:
-    if kind == "empty_body":
+    if kind in {"empty_body", "drop"}:
         return b""
     if kind == "not_json":
         return b"<html><body>Bad gateway</body></html>"

@@ -1,0 +1,230 @@
+"""The vendor's SDK, pointed at the simulator, logs in, makes every call of ours and parses every answer."""
+
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from custody_pipeline.simulator.organization import (
+    FLOW_ID,
+    INTEGRATION_ID,
+    ORGANIZATION_ID,
+    SCRIPT_INTAKE,
+    Organization,
+)
+from custody_pipeline.simulator.server import SimulatorServer
+
+sdk = pytest.importorskip("PureCloudPlatformClientV2", reason="install the extra 'sdk'")
+
+pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+NIGHT = "2026-11-02T00:00:00Z/2026-11-03T00:00:00Z"
+ORGANIZATION = Organization()
+
+
+@pytest.fixture(scope="module")
+def api_client():
+    with SimulatorServer(ORGANIZATION, rate_limit=1_000_000) as server:
+        client = sdk.api_client.ApiClient()
+        place = urlsplit(server.base_url)
+        client.set_gateway(place.hostname, place.scheme, place.port, "", "")
+        client.get_client_credentials_token("custody-demo", "custody-demo-secret")
+        yield client
+
+
+@pytest.fixture(scope="module")
+def conversation():
+    return next(item for item in ORGANIZATION.conversations() if item.typed_attributes and item.kind == "transfer")
+
+
+def _check(value, path="answer"):
+    """Every value of a model is of its declared type and every enumerated value a known one."""
+    if isinstance(value, list):
+        for item in value:
+            _check(item, path)
+    elif hasattr(value, "swagger_types"):
+        for name, declared in value.swagger_types.items():
+            item = getattr(value, name)
+            known = not isinstance(item, str) or item != "outdated_sdk_version"
+            assert known, f"{path}.{name} is no value that the SDK knows"
+            if declared == "datetime":
+                assert item is None or isinstance(item, datetime), f"{path}.{name}"
+            _check(item, f"{path}.{name}")
+    return value
+
+
+def test_it_knows_who_collects(api_client):
+    me = _check(sdk.TokensApi(api_client).get_tokens_me())
+    assert me.organization.id == ORGANIZATION_ID
+    assert me.o_auth_client.id == "custody-demo"
+
+
+def test_it_reads_the_nights_export_jobs_and_their_failures(api_client):
+    api = sdk.RecordingApi(api_client)
+    listed = _check(api.get_recording_jobs(page_size=100)).entities
+    assert [job.state for job in listed] == ["FULFILLED", "FULFILLED"]
+    job = _check(api.get_recording_job(listed[0].id))
+    assert job.recording_jobs_query.integration_id == INTEGRATION_ID
+    assert job.recording_jobs_query.include_recordings_with_sensitive_data is False
+    assert job.total_skipped_recordings > 0
+    failed = _check(api.get_recording_job_failedrecordings(job.id)).entities
+    assert len(failed) == job.total_failed_recordings
+
+
+def test_it_takes_a_job_through_its_states(api_client):
+    api = sdk.RecordingApi(api_client)
+    query = sdk.RecordingJobsQuery()
+    query.action, query.action_date, query.integration_id = "EXPORT", datetime(2026, 11, 3, 3), INTEGRATION_ID
+    query.conversation_query = sdk.AsyncConversationQuery()
+    query.conversation_query.interval = NIGHT
+    job = _check(api.post_recording_jobs(query))
+    assert _check(api.get_recording_job(job.id)).state == "READY"
+    execute = sdk.ExecuteRecordingJobsQuery()
+    execute.state = "PROCESSING"
+    assert _check(api.put_recording_job(job.id, execute)).state == "PROCESSING"
+    assert [api.get_recording_job(job.id).state for _ in range(2)] == ["PROCESSING", "FULFILLED"]
+    other = api.post_recording_jobs(query)
+    api.delete_recording_job(other.id)
+    assert api.get_recording_job(other.id).state == "CANCELLED"
+
+
+def test_it_reads_recordings_of_a_conversation(api_client, conversation):
+    api = sdk.RecordingApi(api_client)
+    metadata = _check(api.get_conversation_recordingmetadata(conversation.id))
+    assert [item.id for item in metadata] == [item.id for item in conversation.recordings]
+    one = _check(api.get_conversation_recordingmetadata_recording_id(conversation.id, metadata[0].id))
+    assert one.session_id == conversation.recordings[0].session_id
+    assert api.get_conversation_recordings(conversation.id) == []
+    recordings = _check(api.get_conversation_recordings(conversation.id))
+    assert recordings[0].media_uris["0"].media_uri.startswith("http://127.0.0.1")
+
+
+def test_it_reads_a_conversation_with_its_attributes(api_client, conversation):
+    api = sdk.ConversationsApi(api_client)
+    document = _check(api.get_conversation(conversation.id))
+    assert [person.attributes for person in document.participants] == [
+        person.attributes for person in conversation.participants
+    ]
+    (typed,) = _check(api.get_conversation_customattributes(conversation.id)).results
+    assert typed.custom_attributes == conversation.typed_attributes
+    assert typed.custom_attributes_timestamps.keys() == conversation.typed_attributes.keys()
+
+
+def test_it_reads_the_details_in_bulk(api_client, conversation):
+    api = sdk.ConversationsApi(api_client)
+    watermark = _check(api.get_analytics_conversations_details_jobs_availability()).data_availability_date
+    assert watermark == ORGANIZATION.watermark
+    query = sdk.AsyncConversationQuery()
+    query.interval = NIGHT
+    job_id = _check(api.post_analytics_conversations_details_jobs(query)).job_id
+    states = [_check(api.get_analytics_conversations_details_job(job_id)).state for _ in range(2)]
+    assert states == ["PENDING", "FULFILLED"]
+    page = _check(api.get_analytics_conversations_details_job_results(job_id, page_size=200))
+    assert len(page.conversations) == 200
+    empty = _check(api.get_analytics_conversations_details_job_results(job_id, page_size=200, cursor=page.cursor))
+    rest = _check(api.get_analytics_conversations_details_job_results(job_id, page_size=200, cursor=empty.cursor))
+    assert (empty.conversations, rest.cursor) == ([], None)
+    found = {item.conversation_id: item for item in page.conversations + rest.conversations}[conversation.id]
+    agents = [person for person in found.participants if person.purpose == "agent"]
+    assert agents[0].attributes == conversation.agents[0].bulk_attributes
+    assert sum(bool(leg.recording) for person in found.participants for leg in person.sessions) == 2
+
+
+def test_it_queries_details_without_attributes(api_client):
+    query = sdk.ConversationQuery()
+    query.interval = NIGHT
+    answer = _check(sdk.ConversationsApi(api_client).post_analytics_conversations_details_query(query))
+    assert len(answer.conversations) == 25
+    one = sdk.ConversationsApi(api_client).get_analytics_conversation_details(answer.conversations[0].conversation_id)
+    assert _check(one).conversation_id == answer.conversations[0].conversation_id
+
+
+def test_it_downloads_in_batches(api_client, conversation):
+    api = sdk.RecordingApi(api_client)
+    wanted, unknown = sdk.BatchDownloadRequest(), sdk.BatchDownloadRequest()
+    wanted.conversation_id, unknown.conversation_id = conversation.id, ORGANIZATION_ID
+    submission = sdk.BatchDownloadJobSubmission()
+    submission.batch_download_request_list = [wanted, unknown]
+    job_id = _check(api.post_recording_batchrequests(submission)).id
+    first, second = (_check(api.get_recording_batchrequest(job_id)) for _ in range(2))
+    assert (first.status, first.expected_result_count) == ("InProgress", 2)
+    assert (second.status, second.expected_result_count, second.error_count) == ("Completed", 3, 1)
+    assert second.results[0].recording_id == conversation.recordings[0].id
+    assert requests.get(second.results[0].result_url, timeout=10).content[:4] in {b"OggS", b"RIFF"}
+
+
+def test_it_protects_from_deletion(api_client, conversation):
+    api = sdk.RecordingApi(api_client)
+    query = sdk.ConversationDeletionProtectionQuery()
+    query.conversation_ids = [conversation.id, ORGANIZATION_ID]
+    assert _check(api.post_recordings_deletionprotection(query)) == []
+    failed = _check(api.put_recordings_deletionprotection(protect=True, body=query)).failed_updates
+    assert len(failed) == 1
+    assert [item.id for item in api.post_recordings_deletionprotection(query)] == [conversation.id]
+    api.put_recordings_deletionprotection(protect=False, body=query)
+    assert api.post_recordings_deletionprotection(query) == []
+
+
+def test_it_sweeps_retention_and_orphans(api_client):
+    api = sdk.RecordingApi(api_client)
+    first = _check(api.get_recordings_retention_query(30, page_size=100))
+    assert len(first.entities) >= 100
+    cursor = first.next_uri.rpartition("cursor=")[2]
+    second = _check(api.get_recordings_retention_query(30, page_size=100, cursor=cursor))
+    assert not {item.recording_id for item in first.entities} & {item.recording_id for item in second.entities}
+    orphans = _check(api.get_orphanrecordings()).entities
+    assert orphans[0].recording.conversation_id
+
+
+def test_it_reads_scripts_queues_and_divisions(api_client):
+    scripts = _check(sdk.ScriptsApi(api_client).get_scripts_published()).entities
+    assert {script.name: script.version_id for script in scripts} == {"Intake": "3", "Claims": "1"}
+    assert _check(sdk.ScriptsApi(api_client).get_scripts_published_script_id(SCRIPT_INTAKE)).published_date
+    queues = _check(sdk.RoutingApi(api_client).get_routing_queues()).entities
+    assert {queue.name for queue in queues} == {"Intake", "Litigation", "Claims", "Service"}
+    divisions = _check(sdk.AuthorizationApi(api_client).get_authorization_divisions()).entities
+    assert [division.name for division in divisions if division.home_division] == ["Home"]
+
+
+def test_it_exports_a_flow(api_client):
+    api = sdk.ArchitectApi(api_client)
+    flow, entry, job = sdk.ArchitectFlowReference(), sdk.ExportDetails(), sdk.RegisterArchitectExportJob()
+    flow.id, entry.flow, entry.export_type, job.flows = FLOW_ID, flow, "Yaml", [entry]
+    job_id = _check(api.post_flows_export_jobs(job)).id
+    first, second = (_check(api.get_flows_export_job(job_id)) for _ in range(2))
+    assert (first.status, second.status) == ("Started", "Success")
+    assert "setParticipantData" in requests.get(second.download_url, timeout=10).text
+
+
+def test_it_queries_audits(api_client):
+    api = sdk.AuditApi(api_client)
+    services = _check(api.get_audits_query_servicemapping()).services
+    query = sdk.AuditQueryRequest()
+    query.interval, query.service_name = "2026-11-01T00:00:00Z/2026-11-04T00:00:00Z", services[0].name
+    transaction_id = _check(api.post_audits_query(query)).id
+    states = [_check(api.get_audits_query_transaction_id(transaction_id)).state for _ in range(2)]
+    assert states == ["Running", "Succeeded"]
+    page = _check(api.get_audits_query_transaction_id_results(transaction_id, page_size=30))
+    rest = _check(api.get_audits_query_transaction_id_results(transaction_id, page_size=30, cursor=page.cursor))
+    assert len({entry.id for entry in page.entities + rest.entities}) == 40
+
+
+def test_it_keeps_triggers(api_client):
+    api = sdk.ProcessAutomationApi(api_client)
+    topic = "v2.detail.events.conversation.{id}.customer.end"
+    assert topic in api.get_processautomation_triggers_topics().entities
+    target, create = sdk.TriggerTarget(), sdk.CreateTriggerRequest()
+    target.type, target.id = "Workflow", FLOW_ID
+    create.name, create.topic_name, create.target, create.enabled = "Capture", topic, target, True
+    create.match_criteria = []
+    trigger = _check(api.post_processautomation_triggers(create))
+    update = sdk.UpdateTriggerRequest()
+    update.version, update.enabled, update.name = trigger.version, False, "Capture"
+    update.topic_name, update.target, update.match_criteria = topic, target, []
+    assert _check(api.put_processautomation_trigger(trigger.id, update)).version == 2
+    assert [item.enabled for item in _check(api.get_processautomation_triggers()).entities] == [False]
+    api.delete_processautomation_trigger(trigger.id)
+    with pytest.raises(sdk.rest.ApiException) as refused:
+        api.get_processautomation_trigger(trigger.id)
+    assert refused.value.status == 404

@@ -1,0 +1,481 @@
+"""The service behaves as the vendor's does: login, limits, jobs, pages, refusals, and faults on request."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import orjson
+import pytest
+import requests
+
+from custody_pipeline.simulator.faults import answer_key
+from custody_pipeline.simulator.http_faults import HttpFault
+from custody_pipeline.simulator.organization import INTEGRATION_ID, Organization
+from custody_pipeline.simulator.server import SimulatorServer
+
+pytestmark = pytest.mark.server
+
+NIGHT = "2026-11-02T00:00:00Z/2026-11-03T00:00:00Z"
+DETAILS = "/api/v2/analytics/conversations/details/jobs"
+ORGANIZATION = Organization()
+
+
+class Client:
+    """A logged-in session on one server."""
+
+    def __init__(self, server: SimulatorServer):
+        self.base_url = server.base_url
+        self.session = requests.Session()
+        self.login()
+
+    def login(self) -> None:
+        answer = requests.post(
+            f"{self.base_url}/oauth/token",
+            data={"grant_type": "client_credentials"},
+            auth=("custody-demo", "custody-demo-secret"),
+            timeout=10,
+        )
+        self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def __call__(self, method: str, path: str, **options) -> requests.Response:
+        return self.session.request(method, self.base_url + path, timeout=10, **options)
+
+    def get(self, path: str, **options) -> requests.Response:
+        return self("GET", path, **options)
+
+    def details_job(self, interval: str = NIGHT) -> str:
+        job_id = self("POST", DETAILS, json={"interval": interval, "startOfDayIntervalMatching": True}).json()["jobId"]
+        while self.get(f"{DETAILS}/{job_id}").json()["state"] not in {"FULFILLED", "FAILED", "CANCELLED", "EXPIRED"}:
+            pass
+        return job_id
+
+    def details_pages(self, page_size: int = 150) -> list[dict]:
+        path, pages, cursor = f"{DETAILS}/{self.details_job()}/results", [], None
+        while cursor or not pages:
+            query = {"pageSize": page_size} | ({"cursor": cursor} if cursor else {})
+            pages.append(self.get(path, params=query).json())
+            cursor = pages[-1].get("cursor")
+            assert len(pages) < 50
+        return pages
+
+
+@pytest.fixture(scope="module")
+def shared_server():
+    with SimulatorServer(ORGANIZATION, rate_limit=1_000_000) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server):
+    yield shared_server
+    shared_server.world.faults.clear()
+    shared_server.world.set_now(ORGANIZATION.clock)
+
+
+@pytest.fixture
+def client(server):
+    client = Client(server)
+    yield client
+    client.session.close()
+
+
+def _conversation_id(fault: str, form: int = 0) -> str:
+    planting = ORGANIZATION.planting
+    index = next(index for index in planting.indexes([fault]) if planting.of(index) == (fault, form))
+    return ORGANIZATION.conversation_id(index)
+
+
+@pytest.fixture(scope="module")
+def healthy_id() -> str:
+    return next(item.id for item in ORGANIZATION.conversations() if item.fault is None)
+
+
+# Login, limits, errors
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        {"auth": ("custody-demo", "custody-demo-secret"), "data": {"grant_type": "client_credentials"}},
+        {
+            "data": {
+                "grant_type": "client_credentials",
+                "client_id": "custody-demo",
+                "client_secret": "custody-demo-secret",
+            }
+        },
+    ],
+)
+def test_credentials_are_taken_from_the_header_or_the_form(server, credentials):
+    answer = requests.post(f"{server.base_url}/oauth/token", timeout=10, **credentials).json()
+    assert answer["token_type"] == "bearer"
+    assert answer["expires_in"] == 86_400
+    headers = {"Authorization": f"Bearer {answer['access_token']}"}
+    assert requests.get(f"{server.base_url}/api/v2/tokens/me", headers=headers, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        ({"grant_type": "client_credentials", "client_id": "custody-demo", "client_secret": "no"}, "invalid_client"),
+        ({"grant_type": "client_credentials"}, "invalid_client"),
+        ({"grant_type": "password"}, "unsupported_grant_type"),
+    ],
+)
+def test_a_refused_login_has_the_login_services_own_error(server, form, error):
+    answer = requests.post(f"{server.base_url}/oauth/token", data=form, timeout=10)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == error
+    assert answer.json()["description"]
+
+
+def test_without_a_token_the_api_answers_401_with_its_error_body(server):
+    answer = requests.get(f"{server.base_url}/api/v2/recording/jobs", timeout=10)
+    assert answer.status_code == 401
+    document = answer.json()
+    assert (document["status"], document["code"]) == (401, "bad.credentials")
+    assert document["contextId"] == answer.headers["ININ-Correlation-Id"]
+    assert document.keys() >= {"message", "messageWithParams", "messageParams", "details", "errors"}
+
+
+def test_a_token_ends_and_a_new_login_goes_on(server, client):
+    assert client.get("/api/v2/tokens/me").status_code == 200
+    server.world.expire_tokens()
+    assert client.get("/api/v2/tokens/me").status_code == 401
+    client.login()
+    assert client.get("/api/v2/tokens/me").status_code == 200
+
+
+def test_a_token_of_no_lifetime_is_refused_at_once():
+    with SimulatorServer(Organization(size=1), token_lifetime=0) as server:
+        assert Client(server).get("/api/v2/tokens/me").status_code == 401
+
+
+def test_the_rate_limit_is_announced_and_kept():
+    with SimulatorServer(Organization(size=1), rate_limit=2) as server:
+        client = Client(server)
+        answers = [client.get("/api/v2/tokens/me") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert [answer.headers["inin-ratelimit-count"] for answer in answers] == ["1", "2", "3"]
+        assert {answer.headers["inin-ratelimit-allowed"] for answer in answers} == {"2"}
+        assert 1 <= int(answers[2].headers["Retry-After"]) <= 60
+        assert answers[2].json()["code"] == "too.many.requests.retry.after"
+
+
+def test_an_unknown_path_or_id_is_404_with_the_error_body(client):
+    for path in ("/api/v2/no/such/thing", "/api/v2/conversations/abc", "/api/v2/recording/jobs/abc"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert answer.json()["code"] == "not.found"
+    assert client.get("/api/v2/conversations/abc").json()["entityId"] == "abc"
+
+
+def test_the_answer_key_is_not_served(server, client):
+    requests.put(f"{server.base_url}/simulator/clock", json={"now": "2026-11-03T02:30:00Z"}, timeout=10)
+    for path in ("/simulator/answer_key", "/simulator/key", "/simulator/answers", "/simulator/"):
+        assert client.get(path).status_code == 404
+    ids = {row.reason for row in answer_key(ORGANIZATION)}
+    for path in ("/simulator/clock", "/simulator/requests"):
+        assert not any(reason in client.get(path).text for reason in ids)
+
+
+# Conversations and details
+
+
+@pytest.mark.parametrize(
+    ("fault", "form", "status"),
+    [
+        ("CONVERSATION_NOT_FOUND", 0, 404),
+        ("NOT_YET_AVAILABLE", 0, 404),
+        ("CONVERSATION_FORBIDDEN", 0, 403),
+        ("CONVERSATION_FETCH_FAILED", 0, 500),
+        ("CONVERSATION_FETCH_FAILED", 1, 503),
+        ("CONVERSATION_FETCH_FAILED", 2, 504),
+        ("TAG_TRUNCATED", 0, 404),
+        ("TAG_TRUNCATED", 1, 403),
+        ("TAG_TRUNCATED", 2, 504),
+    ],
+)
+def test_a_single_read_is_refused_as_planted_and_the_recordings_are_still_known(client, fault, form, status):
+    path = f"/api/v2/conversations/{_conversation_id(fault, form)}"
+    assert client.get(path).status_code == status
+    assert client.get(f"{path}/customattributes").status_code == status
+    assert client.get(f"{path}/recordingmetadata").json()
+
+
+def test_the_details_have_every_available_conversation_once_and_an_empty_page_that_is_not_the_last(client):
+    pages = client.details_pages()
+    assert [bool(page["conversations"]) for page in pages] == [True, False, True, True]
+    ids = [item["conversationId"] for page in pages for item in page["conversations"]]
+    lacking = {"CONVERSATION_NOT_FOUND", "NOT_YET_AVAILABLE", "CONVERSATION_FORBIDDEN", "CONVERSATION_FETCH_FAILED"}
+    assert ids == [item.id for item in ORGANIZATION.conversations() if item.fault not in lacking]
+
+
+def test_tags_set_late_are_on_the_conversation_alone(client):
+    conversation_id = _conversation_id("TAGS_SET_AFTER_END", 1)
+    everything = [item for page in client.details_pages() for item in page["conversations"]]
+    details = next(item for item in everything if item["conversationId"] == conversation_id)
+    conversation = client.get(f"/api/v2/conversations/{conversation_id}").json()
+    assert not any(person.get("attributes") for person in details["participants"])
+    assert any(person["attributes"] for person in conversation["participants"])
+
+
+def test_the_synchronous_query_has_no_attributes(client):
+    body = {"interval": NIGHT, "paging": {"pageSize": 100, "pageNumber": 2}}
+    answer = client("POST", "/api/v2/analytics/conversations/details/query", json=body).json()
+    assert answer["totalHits"] > 300
+    assert len(answer["conversations"]) == 100
+    assert not any("attributes" in person for item in answer["conversations"] for person in item["participants"])
+
+
+def test_the_clock_moves_the_watermark_and_what_is_available(server, client):
+    conversation_id = _conversation_id("NOT_YET_AVAILABLE")
+    path = f"/api/v2/conversations/{conversation_id}"
+    before = client.get(f"{DETAILS}/availability").json()["dataAvailabilityDate"]
+    assert client.get(path).status_code == 404
+    moved = client("PUT", "/simulator/clock", json={"now": "2026-11-04T02:30:00Z"})
+    assert moved.status_code == 200
+    assert client.get(f"{DETAILS}/availability").json()["dataAvailabilityDate"] > before
+    assert client.get(path).status_code == 200
+    ids = {item["conversationId"] for page in client.details_pages() for item in page["conversations"]}
+    assert conversation_id in ids
+
+
+def test_a_details_job_expires(server, client):
+    job_id = client.details_job()
+    server.world.set_now(ORGANIZATION.clock + timedelta(days=4))
+    assert client.get(f"{DETAILS}/{job_id}").json()["state"] == "EXPIRED"
+    assert client.get(f"{DETAILS}/{job_id}/results").status_code == 400
+
+
+def test_two_nights_are_served_side_by_side():
+    nights = [Organization(night=date(2026, 11, day), size=20) for day in (1, 2)]
+    with SimulatorServer(*nights, now=datetime(2026, 11, 5, tzinfo=UTC)) as server:
+        client = Client(server)
+        for night in nights:
+            assert client.get(f"/api/v2/conversations/{night.conversation_id(0)}/recordingmetadata").json()
+        assert len(client.get("/api/v2/recording/jobs").json()["entities"]) == 4
+
+
+# Recordings
+
+
+def test_a_hold_annotation_has_another_id_each_time_and_all_else_stays(client):
+    chosen = next(item for item in ORGANIZATION.conversations() if item.fault is None and item.index % 4 == 0)
+    first, second = (client.get(f"/api/v2/conversations/{chosen.id}/recordingmetadata").json() for _ in range(2))
+    assert first[0]["annotations"][0].pop("id") != second[0]["annotations"][0].pop("id")
+    assert first == second
+
+
+def test_an_archived_stub_lacks_its_session(client):
+    (stub,) = client.get(f"/api/v2/conversations/{_conversation_id('RECORDING_ARCHIVED')}/recordingmetadata").json()
+    assert stub["fileState"] == "ARCHIVED"
+    assert not stub.keys() & {"sessionId", "exportedDate"}
+
+
+def test_recordings_are_not_ready_at_the_first_look(client, healthy_id):
+    first, second = (client.get(f"/api/v2/conversations/{healthy_id}/recordings") for _ in range(2))
+    assert (first.status_code, first.json()) == (202, [])
+    assert second.status_code == 200
+    uri = second.json()[0]["mediaUris"]["0"]["mediaUri"]
+    assert requests.get(uri, timeout=10).content[:4] in {b"OggS", b"RIFF"}
+
+
+def _export_query(**other) -> dict:
+    return {
+        "action": "EXPORT",
+        "actionDate": "2026-11-03T03:00:00.000Z",
+        "integrationId": INTEGRATION_ID,
+        "conversationQuery": {"interval": NIGHT},
+    } | other
+
+
+def test_a_requested_job_goes_through_its_states_and_only_then_are_recordings_exported():
+    exported = []
+    organization = Organization(size=40, exported=False)
+    with SimulatorServer(organization, on_fulfilled=lambda night, job: exported.append((night, job))) as server:
+        client = Client(server)
+        job = client("POST", "/api/v2/recording/jobs", json=_export_query()).json()
+        path = f"/api/v2/recording/jobs/{job['id']}"
+        assert job["state"] == "PENDING"
+        assert client("PUT", path, json={"state": "PROCESSING"}).status_code == 400
+        assert client.get(path).json()["state"] == "READY"
+        assert client("PUT", path, json={"state": "PROCESSING"}).json()["state"] == "PROCESSING"
+        assert client.get(path).json()["percentProgress"] == 50
+        metadata = f"/api/v2/conversations/{organization.conversation_id(39)}/recordingmetadata"
+        assert not any("exportedDate" in item for item in client.get(metadata).json())
+        assert not exported
+        assert client.get(path).json()["state"] == "FULFILLED"
+        assert len(exported) == 1
+        assert any(item.exported_date for call in exported[0][0].conversations() for item in call.recordings)
+        assert any(
+            "exportedDate" in item
+            for index in range(40)
+            for item in client.get(
+                f"/api/v2/conversations/{organization.conversation_id(index)}/recordingmetadata"
+            ).json()
+        )
+
+
+def test_an_organisation_has_two_jobs_at_a_time():
+    with SimulatorServer(Organization(size=5)) as server:
+        client = Client(server)
+        jobs = [client("POST", "/api/v2/recording/jobs", json=_export_query()) for _ in range(3)]
+        assert [job.status_code for job in jobs] == [202, 202, 400]
+        assert client("DELETE", f"/api/v2/recording/jobs/{jobs[0].json()['id']}").status_code == 204
+        assert client("POST", "/api/v2/recording/jobs", json=_export_query()).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        _export_query(action="COPY"),
+        _export_query(integrationId=None),
+        _export_query(conversationQuery={"interval": "yesterday"}),
+        _export_query(actionDate=None),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused(client, query):
+    assert client("POST", "/api/v2/recording/jobs", json=query).status_code == 400
+
+
+def test_the_threads_manifests_have_tags_fields_that_are_empty(client):
+    job = ORGANIZATION.export_jobs[0]
+    path = f"/api/v2/recordings/recordingexports/{job.id}"
+    recordings = client.get(path, params={"includeMetadata": "true"}).json()["recordings"]
+    assert len(recordings) > 200
+    assert all(item["custom_data"] == {} for item in recordings)
+    assert "custom_data" not in client.get(path).json()["recordings"][0]
+
+
+# Faults on request
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413, 429, 500, 503, 504])
+def test_a_status_is_given_as_often_as_asked_and_no_more(server, client, status):
+    server.world.faults.add(HttpFault(str(status), route="GET /api/v2/tokens/me", count=2, retry_after=7))
+    answers = [client.get("/api/v2/tokens/me") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [status, status, 200]
+    assert answers[0].headers["Retry-After"] == "7"
+    assert answers[0].json()["status"] == status
+    assert answers[0].headers["ININ-Correlation-Id"]
+
+
+def test_429_comes_without_retry_after_too(server, client):
+    server.world.faults.add(HttpFault("429", route="tokens/me"))
+    assert "Retry-After" not in client.get("/api/v2/tokens/me").headers
+
+
+def test_a_fault_may_spare_the_first_requests_and_other_routes(server, client):
+    server.world.faults.add(HttpFault("500", route="tokens/me$", after=1))
+    assert client.get("/api/v2/routing/queues").status_code == 200
+    assert [client.get("/api/v2/tokens/me").status_code for _ in range(3)] == [200, 500, 200]
+
+
+def test_a_fault_of_some_probability_hits_the_same_requests_in_every_run():
+    def statuses() -> list[int]:
+        fault = HttpFault("503", route="tokens/me", count=None, probability=0.5)
+        with SimulatorServer(Organization(size=1), http_faults=[fault]) as server:
+            client = Client(server)
+            return [client.get("/api/v2/tokens/me").status_code for _ in range(20)]
+
+    assert statuses() == statuses()
+    assert set(statuses()) == {200, 503}
+
+
+def test_a_token_can_end_in_the_middle(server, client):
+    server.world.faults.add(HttpFault("expired_token", route="queues", after=1))
+    assert [client.get("/api/v2/routing/queues").status_code for _ in range(3)] == [200, 401, 401]
+    client.login()
+    assert client.get("/api/v2/routing/queues").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["short_body", "drop"])
+def test_a_connection_is_cut(server, client, kind):
+    server.world.faults.add(HttpFault(kind, route="queues"))
+    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        client.get("/api/v2/routing/queues")
+    assert client.get("/api/v2/routing/queues").json()["entities"]
+
+
+@pytest.mark.parametrize("kind", ["empty_body", "cut_body", "not_json", "not_utf8"])
+def test_a_body_can_be_no_json(server, client, kind):
+    server.world.faults.add(HttpFault(kind, route="queues"))
+    answer = client.get("/api/v2/routing/queues")
+    assert answer.status_code == 200
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(answer.content)
+
+
+def test_an_answer_can_be_late(server, client):
+    server.world.faults.add(HttpFault("latency", route="queues", seconds=0.2))
+    late, prompt = (client.get("/api/v2/routing/queues").elapsed for _ in range(2))
+    assert late >= timedelta(seconds=0.2) > prompt
+
+
+def test_a_drifting_page_repeats_the_item_before_it(server, client):
+    server.world.faults.add(HttpFault("drift", route="/results"))
+    ids = [item["conversationId"] for page in client.details_pages() for item in page["conversations"]]
+    (repeated,) = {item for item in ids if ids.count(item) == 2}
+    assert ids.index(repeated) == 149
+    assert ids[150] == repeated
+
+
+def test_a_numbered_page_drifts_too(server, client):
+    server.world.faults.add(HttpFault("drift", route="queues"))
+    first, second = (
+        client.get("/api/v2/routing/queues", params={"pageSize": 2, "pageNumber": page}).json()["entities"]
+        for page in (1, 2)
+    )
+    assert second[0] == first[-1]
+
+
+def test_a_cursor_can_repeat_itself(server, client):
+    path = f"{DETAILS}/{client.details_job()}/results"
+    cursor = client.get(path, params={"pageSize": 50}).json()["cursor"]
+    cursor = client.get(path, params={"pageSize": 50, "cursor": cursor}).json()["cursor"]
+    server.world.faults.add(HttpFault("repeated_cursor", route="/results"))
+    assert client.get(path, params={"pageSize": 50, "cursor": cursor}).json()["cursor"] == cursor
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [("job_failed", "FAILED"), ("job_cancelled", "CANCELLED"), ("job_expired", "EXPIRED")]
+)
+def test_a_details_job_can_end_badly(server, client, kind, state):
+    server.world.faults.add(HttpFault(kind, route=DETAILS))
+    job_id = client.details_job()
+    assert client.get(f"{DETAILS}/{job_id}").json()["state"] == state
+    assert client.get(f"{DETAILS}/{job_id}/results").status_code == 400
+
+
+def test_a_details_job_can_be_stuck(server, client):
+    server.world.faults.add(HttpFault("job_stuck", route=DETAILS, count=5))
+    job_id = client("POST", DETAILS, json={"interval": NIGHT}).json()["jobId"]
+    states = [client.get(f"{DETAILS}/{job_id}").json()["state"] for _ in range(7)]
+    assert states == ["QUEUED"] * 5 + ["PENDING", "FULFILLED"]
+
+
+def test_faults_are_controlled_over_http_too(client):
+    given = {"faults": [{"kind": "500", "route": "queues", "count": None}]}
+    assert client("POST", "/simulator/faults", json=given).status_code == 204
+    assert client.get("/api/v2/routing/queues").status_code == 500
+    assert client("DELETE", "/simulator/faults").status_code == 204
+    assert client.get("/api/v2/routing/queues").status_code == 200
+    assert client("POST", "/simulator/faults", json={"faults": [{"kind": "flood"}]}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("429 route=recordingmetadata count=3 retry_after=1", HttpFault("429", "recordingmetadata", 3, retry_after=1)),
+        ("latency count=always seconds=0.5", HttpFault("latency", count=None, seconds=0.5)),
+        ("500 probability=0.1 after=2", HttpFault("500", probability=0.1, after=2)),
+    ],
+)
+def test_a_fault_is_read_from_a_line(text, fault):
+    assert HttpFault.parse(text) == fault
+
+
+@pytest.mark.parametrize("text", ["418", "429 colour=red", "429 count=many"])
+def test_a_line_that_is_no_fault_is_refused(text):
+    with pytest.raises(ValueError, match=r"no such HTTP fault|is none of|invalid literal"):
+        HttpFault.parse(text)
