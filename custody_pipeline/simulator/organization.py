@@ -92,9 +92,6 @@ PUBLISHED_SCRIPTS = (
 # Calls an hour, relative, UTC.
 _TRAFFIC = (1, 1, 1, 1, 1, 2, 4, 8, 12, 14, 13, 11, 10, 12, 13, 12, 10, 8, 6, 4, 3, 2, 2, 1)
 _TRAFFIC_ENDS = tuple(itertools.accumulate(_TRAFFIC))
-# No call begins in an hour's last seconds and legs begin within the hour of the call, so that every recording starts
-# within the hour of its export path.
-_STARTS_WITHIN = 3555.0
 _LONGEST_CALL = timedelta(hours=2)
 
 _AGENTS = tuple((uuid_for("agent", place), name) for place, name in enumerate((
@@ -335,7 +332,7 @@ class Organization:
         place = (index + fraction("start", self.seed, self.night, index)) / self.size * _TRAFFIC_ENDS[-1]
         hour = bisect.bisect_right(_TRAFFIC_ENDS, place)
         before = _TRAFFIC_ENDS[hour - 1] if hour else 0
-        seconds = hour * 3600 + (place - before) / _TRAFFIC[hour] * _STARTS_WITHIN
+        seconds = hour * 3600 + (place - before) / _TRAFFIC[hour] * 3600
         return self.opening + timedelta(milliseconds=int(seconds * 1000))
 
     # Ids
@@ -464,9 +461,7 @@ class _Builder:
     def build(self) -> Conversation:
         draws = self.draws
         self.answered = self.start + timedelta(seconds=draws.between(20, 40))
-        handover = self.start + (self.end - self.start) * 0.55
-        hour_ends = self.start.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-        self.handover = _ms(max(self.answered, min(handover, hour_ends - timedelta(seconds=2))))
+        self.handover = _ms(self.start + (self.end - self.start) * 0.55)
         division = next(item for item in DIVISIONS if item.id == self.queue.division_id)
         conversation = Conversation(
             id=self.organization.conversation_id(self.index),
