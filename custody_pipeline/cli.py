@@ -9,13 +9,15 @@ Exit status: 0 all well · 1 findings · 2 could not do everything · 64 the com
 from __future__ import annotations
 
 import sys
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from custody_pipeline.settings import Settings
 
 OK, FINDINGS, INCOMPLETE, USAGE = 0, 1, 2, 64
@@ -71,3 +73,136 @@ def _settings() -> Settings:
     from custody_pipeline.settings import load_settings
 
     return load_settings()
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _say(message: str) -> None:
+    """Progress: one line on stderr."""
+    print(f"  · {message}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+@app.command()
+def demo(
+    home: Home = Path(".custody"),
+    night: Night = datetime(2026, 11, 2),
+    size: Annotated[int, typer.Option(min=1, help="Conversations of the night.")] = 400,
+    seed: Annotated[int, typer.Option(help="Which organisation is simulated.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """One night of a simulated organisation, from nothing to the published dataset. Needs no account and no network."""
+    from custody_pipeline.commands.demo import DemoOrganization, print_demo, run_demo
+
+    result = run_demo(home.absolute(), DemoOrganization(night.date(), size, seed), _say)
+    if as_json:
+        _print_json(result)
+    else:
+        print_demo(_console(), result)
+    raise typer.Exit(OK if result["ok"] else FINDINGS)
+
+
+@app.command()
+def run(
+    night: Night,
+    as_json: Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log on stderr.")] = False,
+) -> None:
+    """Collect, join, explain, check and publish one night, in this process, recorded for the Dagster page."""
+    from custody_pipeline.commands.run import run_one_night
+    from custody_pipeline.commands.summary import print_summary
+
+    settings = _settings()
+    outcome = run_one_night(settings, night.date(), verbose=verbose, say=_say)
+    if as_json:
+        _print_json(outcome.to_dict())
+    elif outcome.summary is not None:
+        print_summary(_console(), outcome.summary)
+    for problem in outcome.problems:
+        print(problem, file=sys.stderr)  # noqa: T201
+    raise typer.Exit(outcome.status)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Every night of the warehouse: its state, its revision, what is missing."""
+    from custody_pipeline.commands.status import nights, print_nights
+
+    found = nights(_settings())
+    if as_json:
+        _print_json([night.to_dict() for night in found])
+    else:
+        print_nights(_console(), found)
+    raise typer.Exit(OK if found else INCOMPLETE)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Try everything that a night needs: settings, login, permissions, divisions, buckets, lock, clock, mapping."""
+    from custody_pipeline.commands.doctor import examine
+
+    lines = []
+    console = _console()
+    colours = {"ok": "green", "not ok": "red", "warning": "yellow", "not configured": "yellow"}
+    for line in examine():
+        lines.append(line)
+        if not as_json:
+            console.print(f"[{colours[line.state]}]{line.state:>14}[/]  [bold]{line.check}[/bold]  ", end="")
+            console.print(line.found, markup=False, soft_wrap=True)
+            if line.advice and line.state != "ok":
+                console.print(f"{'':16}→ {line.advice}", markup=False, soft_wrap=True)
+    if as_json:
+        _print_json([line.to_dict() for line in lines])
+    raise typer.Exit(FINDINGS if any(line.state == "not ok" for line in lines) else OK)
+
+
+@app.command()
+def simulator(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 lets the system choose.")] = 8900,
+    night: Night = datetime(2026, 11, 2),
+    size: Annotated[int, typer.Option(min=1, help="Conversations of the night.")] = 400,
+    seed: Annotated[int, typer.Option(help="Which organisation is simulated.")] = 7,
+    export_url: Annotated[str | None, typer.Option(help="Write the night's export to this s3:// place first.")] = None,
+    answer_key: Annotated[Path | None, typer.Option(help="Write the planted faults to this file (CSV).")] = None,
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """A simulated Genesys Cloud organisation: login and API on one base URL, client custody-demo."""
+    from custody_pipeline.commands.simulator import serve_simulator
+
+    serve_simulator(
+        port,
+        night.date(),
+        size,
+        seed,
+        export_url=export_url,
+        key_file=answer_key,
+        until_stdin_closes=until_stdin_closes,
+    )
+
+
+@app.command()
+def ui(
+    home: Home = Path(".custody"),
+    port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")] = 3000,
+) -> None:
+    """Dagster's page on 127.0.0.1. Without CUSTODY_EXPORT_URL it runs beside the demo's organisation and S3 server."""
+    from custody_pipeline.commands.ui import serve_ui
+
+    raise typer.Exit(serve_ui(home.absolute(), port, _say))
+
+
+@app.command()
+def dictionary() -> None:
+    """The data dictionary, from the headers of the SQL files and the tag mapping."""
+    from custody_pipeline.mapping import load_mapping
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.sql_models import data_dictionary, load_models
+
+    sys.stdout.write(data_dictionary(load_models(), load_mapping(Settings.model_fields["mapping_path"].default)))
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.local_s3 import LocalS3
@@ -21,8 +22,10 @@ from custody_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import date
     from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+    from rich.console import Console
 
 PUBLISH_BUCKET = "custody-demo-dataset"
 
@@ -39,6 +42,9 @@ class DemoOrganization:
     def export_bucket(self) -> str:
         """One bucket an organisation, so that nights of differing organisations never mix."""
         return f"genesys-export-s{self.seed}-n{self.size}"
+
+
+DEMO_ORGANIZATION = DemoOrganization(night=date(2026, 11, 2), size=400, seed=7)
 
 
 @contextmanager
@@ -59,7 +65,7 @@ def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], No
         try:
             export_once(home, demo, say)
             say("starting the simulated organisation")
-            with simulator_process(home, demo) as base_url:
+            with simulator_process(demo) as base_url:
                 os.environ.update(
                     CUSTODY_GENESYS_DOMAIN=base_url,
                     CUSTODY_GENESYS_CLIENT_ID="custody-demo",
@@ -81,9 +87,126 @@ def export_once(home: Path, demo: DemoOrganization, say: Callable[[str], None]) 
         return
     client = s3_client(load_settings())
     for bucket in (demo.export_bucket, PUBLISH_BUCKET):
-        ensure_bucket(client, bucket)
-    empty_bucket(client, demo.export_bucket)
+        ensure_bucket(client, bucket, lock=bucket == PUBLISH_BUCKET)
+    forget_half_an_export(client, demo)
     say("exporting the night's recordings to S3, as the vendor does")
     export_night(Organization(seed=demo.seed, night=demo.night, size=demo.size), client, demo.export_bucket)
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
+
+
+def ensure_bucket(client: S3Client, bucket: str, *, lock: bool) -> None:
+    """A versioned bucket; with `lock`, one that can hold objects against deletion."""
+    if bucket in {found["Name"] for found in client.list_buckets()["Buckets"]}:
+        return
+    client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=lock)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+
+
+def forget_half_an_export(client: S3Client, demo: DemoOrganization) -> None:
+    """Delete what an export that was killed left of this night, every version of it."""
+    day = f"year={demo.night.year}/month={demo.night.month}/day={demo.night.day}/"
+    padded = f"{demo.night:year=%Y/month=%m/day=%d/}"
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=demo.export_bucket):
+        for version in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
+            if day in version["Key"] or padded in version["Key"]:
+                client.delete_object(Bucket=demo.export_bucket, Key=version["Key"], VersionId=version["VersionId"])
+
+
+@contextmanager
+def simulator_process(demo: DemoOrganization) -> Iterator[str]:
+    """The simulated organisation in a process of its own, on a port the system chose; yields its base URL.
+
+    It ends when this process does, however that ends: its standard input is our pipe.
+    """
+    command = [
+        "simulator",
+        "--port",
+        "0",
+        "--date",
+        f"{demo.night}",
+        "--size",
+        f"{demo.size}",
+        "--seed",
+        f"{demo.seed}",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "custody_pipeline.cli", *command, "--until-stdin-closes"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        base_url = process.stdout.readline().strip()
+        if not base_url:
+            raise RuntimeError(f"the simulated organisation did not start (exit status {process.wait()})")
+        yield base_url
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def run_demo(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run the whole night and leave `demo.json` in `home`.
+
+    Returns:
+        What `demo.json` holds: the night's numbers, seconds by stage, where everything is.
+    """
+    from custody_pipeline.commands.run import run_one_night
+    from custody_pipeline.publish.readback import read_back
+
+    started = time.monotonic()
+    home.mkdir(parents=True, exist_ok=True)
+    with demo_environment(home, demo, say) as settings:
+        ready = time.monotonic()
+        outcome = run_one_night(settings, demo.night, say=say)
+        ended = time.monotonic()
+        say("reading the published dataset back from S3")
+        files = read_back(settings, home / "published")
+        result = {
+            "ok": outcome.status == 0,
+            **outcome.to_dict(),
+            "organization": {"seed": demo.seed, "conversations": demo.size},
+            "seconds": {
+                "organization": round(ready - started, 2),
+                "night": round(ended - ready, 2),
+                "all": round(time.monotonic() - started, 2),
+            },
+            "uris": {
+                "export": settings.export_url,
+                "publish": settings.publish_url,
+                "warehouse": str(settings.warehouse_path),
+                "analyst": str(settings.analyst_path),
+                "published": str(home / "published"),
+            },
+            "published_files": len(files),
+        }
+    (home / "demo.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
+    return result
+
+
+def print_demo(console: Console, result: dict[str, Any]) -> None:
+    """The summary on a terminal, and what to type next."""
+    from custody_pipeline.commands.summary import NightSummary, print_summary
+
+    if result["summary"]:
+        print_summary(console, NightSummary.from_dict(result["summary"]))
+    for problem in result["problems"]:
+        console.print(f"  [red]{problem}[/red]", soft_wrap=True)
+    seconds, uris = result["seconds"], result["uris"]
+    console.print(
+        f"\n  {result['published_files']} files published to {uris['publish']}, read back to {uris['published']}"
+    )
+    console.print(f"  the night took {seconds['night']} s, everything {seconds['all']} s")
+    console.print(
+        f"""
+[bold]Next[/bold]
+  custody status                     every night at a glance
+  custody gaps --date {result["night"]}     what is missing, why, and what to do
+  custody explain RECORDING_ID       the whole story of one recording
+  custody verify                     check the seal, offline
+  duckdb {uris["analyst"]}
+  make ui                            the same in Dagster, on http://127.0.0.1:3000""",
+        soft_wrap=True,
+    )

@@ -71,7 +71,9 @@ def _home(settings: Settings) -> Iterator[Line]:
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        yield Line("home", "not ok", f"{settings.home}: {error.strerror}", "Set CUSTODY_HOME to a folder you may write.")
+        yield Line(
+            "home", "not ok", f"{settings.home}: {error.strerror}", "Set CUSTODY_HOME to a folder you may write."
+        )
         return
     if not os.access(settings.home, os.W_OK):
         yield Line("home", "not ok", f"{settings.home} is not writable", "Set CUSTODY_HOME to a folder you may write.")
@@ -126,17 +128,24 @@ def _permission(client: GenesysClient, path: str, permission: str) -> Line:
 
 def _divisions(client: GenesysClient) -> Line:
     try:
-        names = [str(item.get("name")) for page in client.pages("/api/v2/authorization/divisions", pageSize=100)
-                 for item in page.json().get("entities", [])]
+        names = [
+            str(item.get("name"))
+            for page in client.pages("/api/v2/authorization/divisions", pageSize=100)
+            for item in page.json().get("entities", [])
+        ]
     except GenesysError as error:
-        return Line("divisions", "warning", str(error), "Grant authorization:division:view to see which divisions count.")
+        return Line(
+            "divisions", "warning", str(error), "Grant authorization:division:view to see which divisions count."
+        )
     advice = "" if names else "Give the client's role every division whose calls must be produced."
     return Line("divisions", "ok" if names else "not ok", f"sees {len(names)}: {', '.join(names[:8])}", advice)
 
 
 def _export_bucket(settings: Settings) -> Iterator[Line]:
     if settings.export_url is None:
-        yield Line("export bucket", "not ok", "CUSTODY_EXPORT_URL is not set", "export CUSTODY_EXPORT_URL=s3://acme-exports")
+        yield Line(
+            "export bucket", "not ok", "CUSTODY_EXPORT_URL is not set", "export CUSTODY_EXPORT_URL=s3://acme-exports"
+        )
         return
     place, client = S3Location.parse(settings.export_url), s3_client(settings)
     reading = _try("export bucket", lambda: _readable(client, place), "Allow s3:ListBucket and s3:GetObject on it.")
@@ -152,7 +161,9 @@ def _publish_bucket(settings: Settings) -> Iterator[Line]:
         yield Line("publish bucket", "not ok", "CUSTODY_PUBLISH_URL is not set", advice)
         return
     place, client = S3Location.parse(settings.publish_url), s3_client(settings)
-    writing = _try("publish bucket", lambda: _readable(client, place), "Allow s3:ListBucket, s3:GetObject, s3:PutObject.")
+    writing = _try(
+        "publish bucket", lambda: _readable(client, place), "Allow s3:ListBucket, s3:GetObject, s3:PutObject."
+    )
     yield writing
     if writing.state == "ok":
         yield _versioning(client, place, "publish bucket versioning")
@@ -183,9 +194,11 @@ def _lock(client: S3Client, place: S3Location) -> Line:
     check, advice = "publish bucket lock", "Create the bucket with Object Lock to keep cuts from being deleted."
     line = _try(
         check,
-        lambda: client.get_object_lock_configuration(Bucket=place.bucket)
-        .get("ObjectLockConfiguration", {})
-        .get("ObjectLockEnabled", "off"),
+        lambda: (
+            client.get_object_lock_configuration(Bucket=place.bucket)
+            .get("ObjectLockConfiguration", {})
+            .get("ObjectLockEnabled", "off")
+        ),
         advice,
     )
     return line if line.found == "Enabled" else Line(check, "warning", line.found, advice)
@@ -198,5 +211,7 @@ def _clock(client: S3Client, place: S3Location) -> Line:
     server = datetime.strptime(answer, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
     skew = abs(datetime.now(UTC) - server)
     if skew > CLOCK_TOLERANCE:
-        return Line("clock", "not ok", f"{skew.total_seconds():.0f} s away from S3's", "Synchronise this machine's clock.")
+        return Line(
+            "clock", "not ok", f"{skew.total_seconds():.0f} s away from S3's", "Synchronise this machine's clock."
+        )
     return Line("clock", "ok", f"within {skew.total_seconds():.0f} s of S3's")

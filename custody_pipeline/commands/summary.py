@@ -6,11 +6,10 @@ Belongs here: counting the night's answers. Does not: finding them.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datetime import date
-
     import duckdb
     from rich.console import Console
 
@@ -38,13 +37,19 @@ class NightSummary:
         """The summary as JSON types."""
         return {**asdict(self), "night": self.night.isoformat()}
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NightSummary:
+        """What `to_dict` gave."""
+        return cls(**{**values, "night": date.fromisoformat(values["night"])})
+
 
 def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary | None:
     """The numbers of `night`; None when it has no rows and was never published."""
     bound = {"night": night}
     statuses = dict(
         con.execute(
-            "SELECT custody_status, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1", bound
+            "SELECT custody_status, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1",
+            bound,
         ).fetchall()
     )
     publication = con.execute(
@@ -115,5 +120,7 @@ def print_summary(console: Console, summary: NightSummary) -> None:
         table = Table("reason", "severity", "recordings", "recoverable", box=None, padding=(0, 2), header_style="dim")
         for row in summary.reasons:
             colour = {"error": "red", "warning": "yellow"}.get(row["severity"], "dim")
-            table.add_row(row["reason"], f"[{colour}]{row['severity']}[/]", str(row["recordings"]), str(row["recoverable"]))
+            table.add_row(
+                row["reason"], f"[{colour}]{row['severity']}[/]", str(row["recordings"]), str(row["recoverable"])
+            )
         console.print(table)

@@ -3,9 +3,7 @@
 Belongs here: hanging `sql/checks/*.sql` on assets. Does not: what a check looks for (the SQL says it).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import dagster as dg
 
@@ -13,9 +11,6 @@ from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.sql_models import load_models
 from custody_pipeline.warehouse import run_check
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CHECKS = {model.name: model for model in load_models().values() if model.schema == "checks"}
 
@@ -26,7 +21,9 @@ def _spec(name: str) -> dg.AssetCheckSpec:
         name,
         asset=dg.AssetKey(["custody", "chain_of_custody"]),
         description=model.description,
-        additional_deps=[dg.AssetKey(key.split(".")) for key in sorted(model.depends_on) if not key.endswith("chain_of_custody")],
+        additional_deps=[
+            dg.AssetKey(key.split(".")) for key in sorted(model.depends_on) if not key.endswith("chain_of_custody")
+        ],
         blocking=True,
         metadata={"sql": dg.MetadataValue.md(f"```sql\n{model.sql}\n```")},
         partitions_def=nights,
@@ -39,7 +36,7 @@ def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deploymen
     night = night_of(context)
     with deployment.warehouse.open() as con:
         for name, model in CHECKS.items():
-            offending = run_check(con, model, night)
+            offending = run_check(con, model, night, deployment.mapping)
             yield dg.AssetCheckResult(
                 check_name=name,
                 asset_key=dg.AssetKey(["custody", "chain_of_custody"]),

@@ -89,9 +89,7 @@ class NightRun:
     failed_checks: list[str]
 
 
-def run_night(
-    home: Path, night: date, *, job: str = "nightly_custody", tags: dict[str, str] | None = None, verbose: bool = False
-) -> NightRun:
+def run_night(home: Path, night: date, *, job: str = "nightly_custody", verbose: bool = False) -> NightRun:
     """Run one night in this process, recorded in the instance that the Dagster page shows."""
     from custody_pipeline.definitions import defs
 
@@ -100,7 +98,7 @@ def run_night(
             instance=instance,
             partition_key=night.isoformat(),
             raise_on_error=False,
-            tags={PROCESS_TAG: _this_process(), **(tags or {})},
+            tags={PROCESS_TAG: _this_process()},
             run_config={"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}},
         )
         return NightRun(

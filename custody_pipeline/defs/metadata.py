@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from custody_pipeline.sql_models import SqlModel
 
 PREVIEW_ROWS = 10
+PREVIEW_CHARACTERS = 200
 MASK = "•••"
 
 # Counting these columns by value says at a glance how a night went.
@@ -71,7 +72,8 @@ def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date)
     for name in STATE_COLUMNS:
         if name in types:
             counts = con.execute(
-                f'SELECT coalesce("{name}"::VARCHAR, \'(none)\'), count(*) FROM {model.key} {where} GROUP BY 1 ORDER BY 2 DESC, 1',
+                f"SELECT coalesce({name}::VARCHAR, '(none)'), count(*) FROM {model.key} {where} "
+                "GROUP BY 1 ORDER BY 2 DESC, 1",
                 bound,
             ).fetchall()
             metadata[f"by {name}"] = _table([{name: value, "rows": number} for value, number in counts])
@@ -83,26 +85,17 @@ def preview(
     con: duckdb.DuckDBPyConnection, model: SqlModel, types: dict[str, str], where: str, bound: dict[str, Any]
 ) -> dg.TableMetadataValue:
     """The first rows as text, personal data masked."""
-    frame = con.execute(f"SELECT * FROM {model.key} {where} LIMIT {PREVIEW_ROWS}", bound).df()
+    rows = con.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {model.key} {where} LIMIT {PREVIEW_ROWS}", bound).fetchall()
     hidden = model.pii_columns | _TAG_COLUMNS | {name for name in types if name.startswith("custom_data_")}
     hidden -= {"custom_data_state", "custom_data_source", "custom_data_captured_at"}
     records = [
-        {name: MASK if name in hidden and not _missing(value) else _text(value) for name, value in row.items()}
-        for row in frame.to_dict("records")
+        {
+            name: "" if value is None else MASK if name in hidden else value[:PREVIEW_CHARACTERS]
+            for name, value in zip(types, row, strict=True)
+        }
+        for row in rows
     ]
     return _table(records, list(types))
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value != value or str(value) == "NaT"
-
-
-def _text(value: Any) -> str:
-    return "" if _missing_scalar(value) else str(value)[:200]
-
-
-def _missing_scalar(value: Any) -> bool:
-    return value is None or (not hasattr(value, "__len__") and _missing(value))
 
 
 def _table(records: list[dict[str, Any]], names: list[str] | None = None) -> dg.TableMetadataValue:

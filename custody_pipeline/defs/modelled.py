@@ -3,22 +3,15 @@
 Belongs here: specs made from the files' headers, and one step a schema. Does not: SQL.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import dagster as dg
 
 from custody_pipeline.defs.metadata import column_schema, completeness_plot, table_metadata
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
-from custody_pipeline.sql_models import WRITTEN_BY_PYTHON, load_models
+from custody_pipeline.sql_models import WRITTEN_BY_PYTHON, SqlModel, load_models
 from custody_pipeline.warehouse import materialize
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from custody_pipeline.sql_models import SqlModel
 
 MODELS = {key: model for key, model in load_models().items() if model.schema in {"staging", "custody"}}
 
@@ -60,7 +53,7 @@ def _step(schema: str) -> dg.AssetsDefinition:
             for model in models:
                 if asset_key(model.key) not in context.selected_asset_keys:
                     continue
-                materialize(con, model, night, deployment.mapping)
+                materialize(con, model, night, deployment.mapping, deployment.settings)
                 metadata = table_metadata(con, model, night)
                 if model.key == "custody.chain_of_custody":
                     metadata["completeness by night"] = completeness_plot(con)

@@ -1,0 +1,70 @@
+"""`custody run`: one night in this process.
+
+Belongs here: the order of one night as a person sees it. Does not: its steps (defs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from custody_pipeline.commands.summary import NightSummary, night_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from custody_pipeline.settings import Settings
+
+FINDINGS, INCOMPLETE = 1, 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a night ended. `status`: 0 published complete · 1 published or kept back with findings · 2 a step failed."""
+
+    night: date
+    run_id: str
+    status: int
+    problems: list[str]
+    summary: NightSummary | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The outcome as JSON types."""
+        return {
+            "night": self.night.isoformat(),
+            "run_id": self.run_id,
+            "status": self.status,
+            "problems": self.problems,
+            "summary": self.summary.to_dict() if self.summary else None,
+        }
+
+
+def run_one_night(
+    settings: Settings, night: date, *, verbose: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Outcome:
+    """Run `nightly_custody` for `night`.
+
+    Raises:
+        SettingsError: a setting that the night needs is missing; nothing has been done.
+    """
+    settings.require("export_url", "s3://acme-call-exports")
+    settings.require("publish_url", "s3://acme-custody/prod")
+    say("loading the pipeline")
+    from custody_pipeline.defs.instance import run_night
+    from custody_pipeline.mapping import load_mapping
+    from custody_pipeline.warehouse import Warehouse
+
+    load_mapping(settings.mapping_path)
+    result = run_night(settings.home, night, verbose=verbose)
+    with Warehouse(settings).open(read_only=True) as con:
+        summary = night_summary(con, night)
+    problems = [f"{step}: {message}" for step, message in result.failed_steps.items()]
+    problems += [f"check failed: {check}; the night was not published" for check in result.failed_checks]
+    if result.failed_checks:
+        status = FINDINGS
+    elif not result.success or summary is None:
+        status = INCOMPLETE
+    else:
+        status = FINDINGS if summary.unexplained else 0
+    return Outcome(night, result.run_id, status, problems, summary)

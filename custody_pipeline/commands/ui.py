@@ -1,0 +1,40 @@
+"""`custody ui`: Dagster's page, beside the demo's organisation when no real one is configured.
+
+Belongs here: starting and stopping the servers behind the page. Does not: what the page shows (defs).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from custody_pipeline.commands.demo import DEMO_ORGANIZATION, demo_environment
+from custody_pipeline.defs.instance import REPOSITORY, dagster_home, open_instance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
+    """Run `dagster dev` until it is stopped; returns its exit status."""
+    with ExitStack() as stack:
+        if "CUSTODY_EXPORT_URL" not in os.environ:
+            stack.enter_context(demo_environment(home, DEMO_ORGANIZATION, say))
+        with open_instance(home):
+            pass  # rid of runs whose process is gone
+        environment = {**os.environ, "CUSTODY_HOME": str(home), "DAGSTER_HOME": str(dagster_home(home))}
+        say(f"http://127.0.0.1:{port}")
+        page = subprocess.Popen(
+            [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
+            cwd=REPOSITORY,
+            env=environment,
+        )
+        try:
+            return page.wait()
+        except KeyboardInterrupt:
+            page.terminate()
+            return page.wait()

@@ -1,0 +1,15 @@
+"""Table of contents of the code location: assembles, defines nothing."""
+
+import dagster as dg
+
+from custody_pipeline.defs import checks, collected, modelled, nightly, published
+from custody_pipeline.defs.resources import Deployment
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules([collected, modelled, published]),
+    asset_checks=[checks.custody_checks],
+    jobs=[nightly.nightly_custody, nightly.recheck_custody],
+    schedules=[nightly.every_night, nightly.every_recheck],
+    resources={"deployment": Deployment()},
+    executor=dg.in_process_executor,
+)

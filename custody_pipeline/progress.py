@@ -1,0 +1,37 @@
+"""Where long work says how far it is, without knowing who listens.
+
+Belongs here: the one place that holds the listener. Does not: drawing (the command line does).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Progress = Callable[[str, int, int | None], None]
+
+
+def _silent(what: str, done: int, total: int | None) -> None:
+    del what, done, total
+
+
+_listener: ContextVar[Progress] = ContextVar("progress", default=_silent)
+
+
+def report(what: str, done: int, total: int | None) -> None:
+    """`done` of `total` (None: nobody knows yet) of `what`."""
+    _listener.get()(what, done, total)
+
+
+@contextmanager
+def listening(listener: Progress) -> Iterator[None]:
+    """Send what is reported within the block to `listener`."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
