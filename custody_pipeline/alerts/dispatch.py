@@ -1,0 +1,167 @@
+"""Telling every channel what it has not been told yet.
+
+Belongs here: the order of things, and what a run reports. Does not: how a channel delivers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from custody_pipeline.alerts.eventbridge import EventBridgeChannel, events_client
+from custody_pipeline.alerts.http import Http, Patience
+from custody_pipeline.alerts.ledger import Ledger, utc_now
+from custody_pipeline.alerts.model import Channel, DeliveryError
+from custody_pipeline.alerts.night import night_alerts
+from custody_pipeline.alerts.servicenow import ServiceNowChannel
+from custody_pipeline.alerts.slack import SlackChannel
+from custody_pipeline.alerts.webhook import WebhookChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date, datetime
+
+    import duckdb
+
+    from custody_pipeline.alerts.model import Alert
+    from custody_pipeline.alerts.settings import AlertSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChannelOutcome:
+    """What one channel took.
+
+    Attributes:
+        opened, updated, closed: notices taken.
+        refused: notices that were refused, each for itself; they are tried again at the next run.
+        left: notices that were not reached; they are told at the next run.
+        error: why the channel could not go on; empty when it could.
+    """
+
+    channel: str
+    opened: int = 0
+    updated: int = 0
+    closed: int = 0
+    refused: int = 0
+    left: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class AlertRun:
+    """One run over a night: how many alerts it has, and what each configured channel took."""
+
+    night: date
+    alerts: int
+    channels: tuple[ChannelOutcome, ...]
+
+    @property
+    def failures(self) -> list[str]:
+        """One sentence per channel that did not take everything."""
+        sentences = []
+        for outcome in self.channels:
+            if outcome.error:
+                sentences.append(outcome.error)
+            if outcome.refused or outcome.left:
+                sentences.append(f"{outcome.channel}: {outcome.refused} refused, {outcome.left} left to the next run")
+        return sentences
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "night": str(self.night),
+            "alerts": self.alerts,
+            "channels": [asdict(outcome) for outcome in self.channels],
+            "failures": self.failures,
+        }
+
+
+def send_alerts(
+    con: duckdb.DuckDBPyConnection,
+    night: date,
+    settings: AlertSettings,
+    *,
+    now: Callable[[], datetime] = utc_now,
+    patience: Callable[[AlertSettings], Patience] | None = None,
+) -> AlertRun:
+    """Tell each configured channel what changed in a night since it was told last.
+
+    To be called when the night's models have run: gaps that are no longer in `custody.gaps` are closed. A channel
+    that fails is reported in the result and stops neither the others nor the caller. Running it again tells nothing
+    twice.
+
+    Args:
+        con: the warehouse, open for writing; `raw.alerts_sent` is created and appended to.
+        night: the partition.
+        settings: which channels there are.
+        now: the time, as UTC without a zone; a seam for tests.
+        patience: how a channel waits; a seam for tests.
+    """
+    if not settings.is_configured:
+        return AlertRun(night, 0, ())
+    alerts = night_alerts(con, night, reasons=settings.reasons, now=now(), link_template=settings.link_template)
+    ledger = Ledger(con, now=now)
+    make_patience = patience or (lambda chosen: Patience(chosen.max_attempts, chosen.channel_seconds))
+    outcomes = tuple(
+        _tell(name, make, ledger, night, alerts, make_patience(settings)) for name, make in _channels(settings).items()
+    )
+    return AlertRun(night, len(alerts), outcomes)
+
+
+def _tell(
+    name: str,
+    make: Callable[[Http], Channel],
+    ledger: Ledger,
+    night: date,
+    alerts: list[Alert],
+    patience: Patience,
+) -> ChannelOutcome:
+    notices = ledger.outstanding(name, night, alerts)
+    taken: Counter[str] = Counter()
+    error = ""
+    with contextlib.closing(Http(name, patience)) as http:
+        try:
+            for deliveries in make(http).deliver(notices) if notices else ():
+                ledger.append(name, deliveries)
+                taken.update("refused" if delivery.refused else delivery.notice.action for delivery in deliveries)
+        except DeliveryError as failure:
+            error = str(failure)
+            logger.warning("Alerts of %s could not all be sent. %s", night, error)
+    return ChannelOutcome(
+        channel=name,
+        opened=taken["opened"],
+        updated=taken["updated"],
+        closed=taken["closed"],
+        refused=taken["refused"],
+        left=len(notices) - taken.total(),
+        error=error,
+    )
+
+
+def _channels(settings: AlertSettings) -> dict[str, Callable[[Http], Channel]]:
+    """The configured channels by name, each to be made from its HTTP client."""
+    channels: dict[str, Callable[[Http], Channel]] = {}
+    if settings.webhook_url is not None and settings.webhook_secret is not None:
+        url, secret = settings.webhook_url.get_secret_value(), settings.webhook_secret.get_secret_value()
+        channels[WebhookChannel.name] = lambda http: WebhookChannel(
+            http, url, key_id=settings.webhook_key_id, secret=secret
+        )
+    if settings.slack_webhook_url is not None:
+        slack = settings.slack_webhook_url.get_secret_value()
+        channels[SlackChannel.name] = lambda http: SlackChannel(http, slack)
+    if settings.event_bus is not None:
+        bus = settings.event_bus
+        channels[EventBridgeChannel.name] = lambda http: EventBridgeChannel(
+            events_client(settings.event_region, settings.event_endpoint_url),
+            http.patience,
+            bus=bus,
+            source=settings.event_source,
+        )
+    if settings.servicenow_url is not None:
+        channels[ServiceNowChannel.name] = lambda http: ServiceNowChannel(http, settings)
+    return channels

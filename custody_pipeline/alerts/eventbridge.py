@@ -1,0 +1,101 @@
+"""EventBridge: one event a notice, ten a request.
+
+`PutEvents` answers 200 although entries failed; only those are sent again. EventBridge knows no idempotency key, so
+the detail carries the notice's `id` for consumers to drop repeats by.
+
+Source: AWS API reference, PutEvents: at most 10 entries and 256 KiB a request; `Entries[].ErrorCode`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.alerts.model import Delivery, DeliveryError, Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from custody_pipeline.alerts.http import Patience
+
+BATCH = 10
+
+# Entry errors that pass; every other one says that this entry will never be taken.
+_PASSING = {"InternalException", "InternalFailure", "ThrottlingException"}
+
+
+class EventBridgeChannel:
+    """Puts events of `source` with the detail types `Custody alert opened`, `… updated` and `… closed`."""
+
+    name = "eventbridge"
+
+    def __init__(self, client: Any, patience: Patience, *, bus: str, source: str):
+        self._client, self._patience = client, patience
+        self._bus, self._source = bus, source
+
+    def deliver(self, notices: Sequence[Notice]) -> Iterator[list[Delivery]]:
+        """See `Channel`."""
+        with contextlib.closing(self._client):
+            for start in range(0, len(notices), BATCH):
+                if self._patience.is_over:
+                    return
+                yield from self._put(list(notices[start : start + BATCH]))
+
+    def _put(self, notices: list[Notice]) -> Iterator[list[Delivery]]:
+        attempt = 0
+        while notices:
+            attempt += 1
+            done, notices, code = self._once(notices)
+            if done:
+                yield done
+            if notices and not self._patience.wait(attempt):
+                raise DeliveryError(
+                    f"eventbridge: {len(notices)} events failed with {code}, {attempt} tries; the next run sends them"
+                )
+
+    def _once(self, notices: list[Notice]) -> tuple[list[Delivery], list[Notice], str]:
+        try:
+            answer = self._client.put_events(Entries=[self._entry(notice) for notice in notices])
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "an error")
+            raise DeliveryError(f"eventbridge: PutEvents answered {code}; check the bus and events:PutEvents") from None
+        except BotoCoreError as error:
+            raise DeliveryError(f"eventbridge: PutEvents failed ({type(error).__name__})") from None
+        done: list[Delivery] = []
+        again: list[Notice] = []
+        last = ""
+        for notice, entry in zip(notices, answer["Entries"], strict=True):
+            if entry.get("EventId"):
+                done.append(Delivery(notice, entry["EventId"]))
+            elif (code := str(entry.get("ErrorCode"))) in _PASSING:
+                last = code
+                again.append(notice)
+            else:
+                done.append(Delivery(notice, refused=f"EventBridge refused the event: {code}"))
+        return done, again, last
+
+    def _entry(self, notice: Notice) -> dict[str, Any]:
+        return {
+            "Source": self._source,
+            "DetailType": f"Custody alert {notice.action}",
+            "Detail": json.dumps(notice.to_dict()),
+            "EventBusName": self._bus,
+        }
+
+
+def events_client(region: str | None, endpoint_url: str | None) -> Any:
+    """A client with the standard AWS credentials chain, short timeouts and AWS's own retries of whole requests.
+
+    Raises:
+        DeliveryError: no region or no usable configuration.
+    """
+    config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
+    try:
+        return boto3.client("events", region_name=region, endpoint_url=endpoint_url, config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise DeliveryError(f"eventbridge: {type(error).__name__}; check CUSTODY_ALERT_EVENT_REGION") from None

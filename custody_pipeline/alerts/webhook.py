@@ -1,0 +1,54 @@
+"""The generic webhook: signed JSON, a hundred notices a call.
+
+The signature is the one that our own receiver takes (`custody_pipeline.capture.signature`):
+`Custody-Signature: t=<seconds>,k=<key id>,v1=<hex HMAC-SHA256 of "{t}.{k}.{body}">`.
+
+A call's `delivery_id` is the same when the same notices are sent again, and every notice has an `id` of its own: a
+receiver that has seen one drops it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING
+
+from custody_pipeline.alerts.http import Http, RefusedError
+from custody_pipeline.alerts.model import Delivery, DeliveryError, Notice
+from custody_pipeline.capture.signature import HEADER, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+SCHEMA = "custody.alerts.v1"
+BATCH = 100
+
+
+class WebhookChannel:
+    """POSTs `{schema, delivery_id, alerts: [...]}`; any 2xx takes it."""
+
+    name = "webhook"
+
+    def __init__(self, http: Http, url: str, *, key_id: str, secret: str, now: Callable[[], float] = time.time):
+        self._http, self._url = http, url
+        self._key_id, self._secret, self._now = key_id, secret.encode(), now
+
+    def deliver(self, notices: Sequence[Notice]) -> Iterator[list[Delivery]]:
+        """See `Channel`."""
+        for start in range(0, len(notices), BATCH):
+            if self._http.patience.is_over:
+                return
+            yield self._call(list(notices[start : start + BATCH]))
+
+    def _call(self, notices: list[Notice]) -> list[Delivery]:
+        delivery = hashlib.sha256("".join(notice.id for notice in notices).encode()).hexdigest()[:40]
+        document = {"schema": SCHEMA, "delivery_id": delivery, "alerts": [notice.to_dict() for notice in notices]}
+        body = json.dumps(document, ensure_ascii=False).encode()
+        signature = sign(body, key_id=self._key_id, secret=self._secret, timestamp=int(self._now()))
+        headers = {"Content-Type": "application/json", HEADER: signature}
+        try:
+            self._http.request("POST", self._url, data=body, headers=headers)
+        except RefusedError as refusal:
+            raise DeliveryError(f"{refusal}; check CUSTODY_ALERT_WEBHOOK_URL and _SECRET, and the receiver") from None
+        return [Delivery(notice, delivery) for notice in notices]

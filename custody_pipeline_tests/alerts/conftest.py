@@ -1,0 +1,114 @@
+"""A warehouse with one night's gaps, patience that does not wait, and settings without an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from typing import Any
+
+import duckdb
+import pytest
+
+from custody_pipeline.alerts import AlertRun, AlertSettings, send_alerts
+from custody_pipeline.alerts.http import Patience
+from custody_pipeline_tests.alerts.receivers import Exchange, Hook, ServiceNow, served
+
+NIGHT = date(2026, 11, 2)
+NOW = datetime(2026, 11, 3, 3)
+
+
+class Night:
+    """The tables that alerts are read from, in miniature."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self.con = con
+        con.execute("CREATE SCHEMA raw; CREATE SCHEMA staging; CREATE SCHEMA custody")
+        con.execute(
+            "CREATE TABLE custody.gaps (partition_date DATE, conversation_id VARCHAR, recording_id VARCHAR, "
+            "reason VARCHAR, severity VARCHAR, sentence VARCHAR, detail VARCHAR, evidence VARCHAR, "
+            "recoverable VARCHAR, recoverable_until TIMESTAMP, next_action VARCHAR)"
+        )
+        con.execute(
+            "CREATE TABLE staging.receipts "
+            "(partition_date DATE, resource VARCHAR, receipt_state VARCHAR, is_newest BOOLEAN)"
+        )
+
+    def gap(self, recording: str, reason: str = "TAG_NEVER_SET", **fields: Any) -> None:
+        values = {
+            "partition_date": NIGHT, "conversation_id": f"conversation-of-{recording}", "recording_id": recording,
+            "reason": reason, "severity": "error", "sentence": f"It is so: {reason}.",
+            "detail": "the caller is +15551234567", "evidence": "[]", "recoverable": "no", "recoverable_until": None,
+            "next_action": "Do something.",
+        } | fields  # fmt: skip
+        self.con.execute(f"INSERT INTO custody.gaps VALUES ({', '.join('?' for _ in values)})", list(values.values()))
+
+    def close(self, recording: str) -> None:
+        self.con.execute("DELETE FROM custody.gaps WHERE recording_id = ?", [recording])
+
+    def receipt(self, resource: str, state: str) -> None:
+        self.con.execute("UPDATE staging.receipts SET is_newest = false WHERE resource = ?", [resource])
+        self.con.execute("INSERT INTO staging.receipts VALUES (?, ?, ?, true)", [NIGHT, resource, state])
+
+
+class Waits(list[float]):
+    """The waits that a channel would have made; time passes by them alone."""
+
+    def patience(self, settings: AlertSettings) -> Patience:
+        return Patience(
+            settings.max_attempts,
+            settings.channel_seconds,
+            sleep=self.append,
+            clock=lambda: sum(self),
+            jitter=lambda: 0.5,
+        )
+
+
+Send = Callable[..., AlertRun]
+
+
+@pytest.fixture
+def night() -> Iterator[Night]:
+    with duckdb.connect() as con:
+        yield Night(con)
+
+
+@pytest.fixture
+def waits() -> Waits:
+    return Waits()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_REGION", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def send(night: Night, waits: Waits) -> Send:
+    """Run the night's alerts with settings given as keywords."""
+
+    def run(**settings: Any) -> AlertRun:
+        return send_alerts(night.con, NIGHT, AlertSettings(**settings), now=lambda: NOW, patience=waits.patience)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def exchange() -> Iterator[tuple[Exchange, str]]:
+    server = Exchange()
+    with served(server) as address:
+        yield server, address
+
+
+@pytest.fixture
+def hook(exchange: tuple[Exchange, str]) -> tuple[Hook, str]:
+    server, address = exchange
+    server.receiver = Hook()
+    return server.receiver, address
+
+
+@pytest.fixture
+def servicenow(exchange: tuple[Exchange, str]) -> tuple[ServiceNow, str]:
+    server, address = exchange
+    server.receiver = ServiceNow()
+    return server.receiver, address

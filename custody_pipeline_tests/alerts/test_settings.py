@@ -1,0 +1,69 @@
+"""Alerts are off until configured, and a half configured channel is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from custody_pipeline.alerts import load_alert_settings
+from custody_pipeline.settings import SettingsError
+
+SN = {"SERVICENOW_URL": "https://acme.service-now.com"}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    return monkeypatch
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> object:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"CUSTODY_ALERT_{name}", value)
+    return load_alert_settings()
+
+
+def test_nothing_is_configured_by_default() -> None:
+    assert not load_alert_settings().is_configured
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"WEBHOOK_URL": "https://alerts.example.com/in", "WEBHOOK_SECRET": "sixteen-characters"},
+        {"SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T/B/x"},
+        {"EVENT_BUS": "custody"},
+        {**SN, "SERVICENOW_USER": "u", "SERVICENOW_PASSWORD": "p"},
+        {**SN, "SERVICENOW_CLIENT_ID": "c", "SERVICENOW_CLIENT_SECRET": "s"},
+        {**SN, "SERVICENOW_USER": "u", "SERVICENOW_PASSWORD": "p", "SERVICENOW_CREATE_FIELDS": '{"caller_id": "c"}'},
+    ],
+)
+def test_each_channel_is_on_by_itself(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    assert load(environment, **variables).is_configured  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WEBHOOK_URL": "https://alerts.example.com/hidden"}, "needs CUSTODY_ALERT_WEBHOOK_SECRET"),
+        (
+            {"WEBHOOK_URL": "http://alerts.example.com/hidden", "WEBHOOK_SECRET": "x" * 16},
+            "expected an https:// address",
+        ),
+        ({"WEBHOOK_URL": "https://hidden@alerts.example.com", "WEBHOOK_SECRET": "x" * 16}, "without a user name"),
+        ({"WEBHOOK_SECRET": "hidden"}, "CUSTODY_ALERT_WEBHOOK_SECRET: Value error, a secret needs at least 16"),
+        ({"WEBHOOK_KEY_ID": "hidden,"}, "expected letters, digits"),
+        ({"SLACK_WEBHOOK_URL": "hidden"}, "CUSTODY_ALERT_SLACK_WEBHOOK_URL"),
+        (SN, "needs CUSTODY_ALERT_SERVICENOW_USER"),
+        ({**SN, "SERVICENOW_USER": "hidden"}, "needs CUSTODY_ALERT_SERVICENOW_USER and …_PASSWORD"),
+        ({"SERVICENOW_URL": "https://acme.service-now.com/hidden"}, "expected the instance's address"),
+        ({"SERVICENOW_TABLE": "incident/hidden"}, "expected a table's name"),
+        ({"REASONS": '["HIDDEN"]'}, "no such reason"),
+        ({"LINK_TEMPLATE": "https://x.example.com/{hidden}"}, "accepted between braces: conversation_id"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(environment, **variables)
+    assert message in str(refused.value)
+    assert "hidden" not in str(refused.value)

@@ -1,0 +1,128 @@
+"""The two webhooks against a real server, failures included."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+import pytest
+
+from custody_pipeline.capture.signature import HEADER, SignatureError, Verifier
+from custody_pipeline_tests.alerts.conftest import Night, Send, Waits
+from custody_pipeline_tests.alerts.receivers import Failure, Hook
+
+SECRET = "a-secret-of-the-webhook"
+
+
+def test_our_own_receivers_check_accepts_the_signature(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
+    night.gap("r1")
+    server, address = hook
+    send(webhook_url=address, webhook_secret=SECRET, webhook_key_id="k7")
+    [(headers, body)] = server.calls
+    signature = headers[HEADER.lower()]
+    signed_at = float(signature.split(",")[0].removeprefix("t="))
+    verifier = Verifier({"k7": SECRET.encode()})
+    assert verifier.verify(signature, body, now=signed_at) == "k7"
+    with pytest.raises(SignatureError):
+        verifier.verify(signature, body + b" ", now=signed_at)
+
+
+def test_a_hundred_alerts_go_in_one_call(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
+    for number in range(201):
+        night.gap(f"r{number:03}")
+    run = send(webhook_url=hook[1], webhook_secret=SECRET)
+    assert run.channels[0].opened == 201
+    assert [len(document["alerts"]) for document in hook[0].documents] == [100, 100, 1]
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_passing_trouble_is_tried_again(
+    night: Night, send: Send, hook: tuple[Hook, str], waits: Waits, status: int
+) -> None:
+    night.gap("r1")
+    hook[0].fail = deque([Failure(status), Failure(status)])
+    run = send(webhook_url=hook[1], webhook_secret=SECRET)
+    assert (run.channels[0].opened, run.failures) == (1, [])
+    assert waits == [0.75, 1.5]
+
+
+def test_retry_after_is_honoured(night: Night, send: Send, hook: tuple[Hook, str], waits: Waits) -> None:
+    night.gap("r1")
+    hook[0].fail = deque([Failure(429, headers={"Retry-After": "7"})])
+    send(webhook_url=hook[1], webhook_secret=SECRET)
+    assert waits == [7.25]
+
+
+def test_a_retry_after_beyond_the_channels_time_is_left_to_the_next_run(
+    night: Night, send: Send, hook: tuple[Hook, str], waits: Waits
+) -> None:
+    night.gap("r1")
+    hook[0].fail = deque([Failure(429, headers={"Retry-After": "3600"})])
+    run = send(webhook_url=hook[1], webhook_secret=SECRET)
+    assert (run.channels[0].left, waits) == (1, [])
+    assert send(webhook_url=hook[1], webhook_secret=SECRET).channels[0].opened == 1
+
+
+def test_tries_are_bounded(night: Night, send: Send, hook: tuple[Hook, str], waits: Waits) -> None:
+    night.gap("r1")
+    hook[0].fail = deque([Failure(503)] * 10)
+    run = send(webhook_url=hook[1], webhook_secret=SECRET, max_attempts=3)
+    assert len(hook[0].fail) == 7
+    assert "HTTP 503, 3 of 3 tries" in run.channels[0].error
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 410, 413])
+def test_a_refusal_is_not_repeated_and_says_what_to_check(
+    night: Night, send: Send, hook: tuple[Hook, str], waits: Waits, status: int
+) -> None:
+    night.gap("r1")
+    hook[0].fail = deque([Failure(status, headers={"Location": "https://elsewhere.example/"})])
+    run = send(webhook_url=hook[1], webhook_secret=SECRET)
+    assert (hook[0].calls, waits) == ([], [])
+    assert f"HTTP {status}; check CUSTODY_ALERT_WEBHOOK_URL" in run.channels[0].error
+
+
+def test_no_secret_and_no_address_is_in_a_result_or_a_log(
+    night: Night, send: Send, hook: tuple[Hook, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    night.gap("r1")
+    caplog.set_level(logging.DEBUG, logger="custody_pipeline")
+    server, address = hook
+    server.fail = deque([Failure(404), Failure(500), Failure(403)])
+    hidden = "T000-B000-hidden"
+    runs = [
+        send(webhook_url=f"{address}/{hidden}", webhook_secret=SECRET, slack_webhook_url=f"{address}/{hidden}"),
+        send(slack_webhook_url=f"http://127.0.0.1:1/{hidden}"),
+    ]
+    said = caplog.text + "".join(str(run) for run in runs)
+    assert "could not all be sent" in said
+    assert hidden not in said
+    assert SECRET not in said
+
+
+def test_slack_gets_one_message_with_counts_the_first_alerts_and_escaped_text(
+    night: Night, send: Send, hook: tuple[Hook, str]
+) -> None:
+    for number in range(20):
+        night.gap(f"r{number:02}", "TAG_CONFLICT", severity="warning")
+    night.gap("<!channel> & co")
+    run = send(slack_webhook_url=hook[1], link_template="https://dagster.example.com/?night={night}&id={recording_id}")
+    assert run.channels[0].opened == 21
+    [document] = hook[0].documents
+    lines = document["text"].splitlines()
+    assert lines[0] == "*Custody, night 2026-11-02: 21 opened*"
+    assert set(lines[1:3]) == {"20 x TAG_CONFLICT", "1 x TAG_NEVER_SET"}
+    assert "&lt;!channel&gt; &amp; co" in lines[3]
+    assert "<https://dagster.example.com/?night=2026-11-02&amp;id=%3C%21channel%3E%20%26%20co|more>" in lines[3]
+    assert lines[-1] == "… and 6 more"
+
+
+def test_slack_that_has_lost_its_channel_is_said_so(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
+    night.gap("r1")
+    hook[0].fail = deque([Failure(404, "channel_not_found")])
+    assert "still in the channel" in send(slack_webhook_url=hook[1]).channels[0].error
+
+
+def test_slack_is_silent_when_there_is_nothing_to_tell(send: Send, night: Night, hook: tuple[Hook, str]) -> None:
+    run = send(slack_webhook_url=hook[1])
+    assert (run.alerts, run.failures, hook[0].calls) == (0, [], [])
