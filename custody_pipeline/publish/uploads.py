@@ -15,12 +15,12 @@ import base64
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SINGLE_PUT_BYTES = 512 << 20
 PART_BYTES = 64 << 20
 _CHUNK = 1 << 20
+
+T = TypeVar("T")
 
 
 class UploadError(Exception):
@@ -170,18 +172,19 @@ class Uploads:
     def __init__(self, client: S3Client, *, concurrency: int = 8) -> None:
         self._client = client
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="upload")
-        self._pending: list[Future[Stored]] = []
+        self._pending: list[Future[Any]] = []
 
     def put(self, path: Path, sha256: str, to: S3Location, *, once: bool = False, **extra: Any) -> Future[Stored]:
         """`put_file`, soon."""
-        return self._submit(put_file, self._client, path, sha256, to, once=once, **extra)
+        return self.submit(put_file, self._client, path, sha256, to, once=once, **extra)
 
     def copy(self, source: Stored, to: S3Location, **extra: Any) -> Future[Stored]:
         """`copy_object`, soon."""
-        return self._submit(copy_object, self._client, source, to, **extra)
+        return self.submit(copy_object, self._client, source, to, **extra)
 
-    def _submit(self, function: Any, *args: Any, **kwargs: Any) -> Future[Stored]:
-        future: Future[Stored] = self._pool.submit(function, *args, **kwargs)
+    def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
+        """Anything else that belongs to these uploads, soon."""
+        future = self._pool.submit(function, *args, **kwargs)
         self._pending.append(future)
         return future
 

@@ -1,0 +1,499 @@
+"""One night of the warehouse → its cut and its current copies in S3.
+
+Belongs here: deciding whether there is something to publish, and in which order it is done. Does not: the bytes of a
+file (tables.py), single objects (uploads.py), the seal (cut.py).
+
+The order, each step finished before the next:
+
+1. every file of the night is written locally and put under `cuts/date=…/rNNNN/`, only where nothing is yet,
+2. the cut is sealed (`cut.json`, then the log's head): from here on the revision exists,
+3. the current copies below `parquet/` and `csv/` are made from the cut, inside S3,
+4. `current/date=….json` names the revision and its files,
+5. `raw.publications` and `raw.row_versions` are appended to, in one transaction.
+
+Killed anywhere, the next run ends with the same bytes: until 2 a half-filled folder is completed or, if the night's
+content has changed meanwhile, refilled; after 2 the cut is taken as it is.
+
+S3 replaces one object at a time, so somebody who reads five current copies during step 3 may see some of each revision.
+Whoever must not reads `current/date=….json` and the files of the cut that it names: those never change.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from custody_pipeline.evidence.cut import CUT_JSON, CutFile, Superseded, cut_prefix, decode_cut
+from custody_pipeline.evidence.seal import Draft
+from custody_pipeline.evidence.target import read
+from custody_pipeline.objectstore import S3Location, s3_client
+from custody_pipeline.progress import report
+from custody_pipeline.publish.cut import Sealer
+from custody_pipeline.publish.landing import NightReceipts, landing_of, put_landing
+from custody_pipeline.publish.sealing import load_sealing
+from custody_pipeline.publish.tables import SUFFIXES, ExportedFile, Format, describe_table, export_table
+from custody_pipeline.publish.uploads import (
+    OccupiedError,
+    Stored,
+    Uploads,
+    copy_object,
+    digest,
+    head,
+    put_bytes,
+    put_file,
+)
+from custody_pipeline.sql_models import load_models
+from custody_pipeline.warehouse import PUBLISHED_TABLES, night_content_sha256, row_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import duckdb
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.cut import Cut
+    from custody_pipeline.settings import Settings
+
+_CONTENT_TYPES: dict[str, str] = {
+    ".parquet": "application/vnd.apache.parquet",
+    ".csv": "text/csv; charset=utf-8",
+    ".ndjson": "application/x-ndjson",
+}
+_ADOPTED = "taken over from its cut"
+
+
+class PublishError(Exception):
+    """A night cannot be published. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A current copy.
+
+    Attributes:
+        table_name: of schema `custody`.
+        format: `parquet`, `csv` or `spreadsheet`.
+        uri: `s3://…`.
+        sha256: hex.
+        bytes: size.
+        rows: without the header.
+    """
+
+    table_name: str
+    format: str
+    uri: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A revision of a night.
+
+    Attributes:
+        night: UTC day.
+        revision: 1, 2, …
+        content_sha256: tells whether the next run has something new.
+        complete: no recording is unexplained.
+        files: the current copies.
+        cut: `s3://…/cut.json` of the revision.
+        cut_sha256: of `cut.json`, hex.
+        changed: False when there was nothing to publish.
+        repaired: current copies that were missing or altered and were put again.
+    """
+
+    night: date
+    revision: int
+    content_sha256: str
+    complete: bool
+    files: tuple[PublishedFile, ...]
+    cut: str
+    cut_sha256: str
+    changed: bool = True
+    repaired: tuple[str, ...] = ()
+
+
+def publish_night(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    night: date,
+    *,
+    tables: Sequence[str] = PUBLISHED_TABLES,
+    client: S3Client | None = None,
+    now: datetime | None = None,
+) -> Publication:
+    """Publish a night, if its content differs from what is published.
+
+    Args:
+        con: the warehouse, open for writing.
+        settings: where to; `CUSTODY_PUBLISH_URL` must be set.
+        night: which partition.
+        tables: of schema `custody`; `chain_of_custody` must be among them.
+        client: boto3's; made from the settings if None.
+        now: UTC; the clock's if None.
+
+    Returns:
+        The revision that is published now.
+
+    Raises:
+        SettingsError: no place to publish to, or a wrong setting of the seal.
+        PublishError: the published place is not as it was left.
+        UploadError, SealingError, SealError, InconsistentHeadError: see publish/ and evidence/.
+    """
+    place = S3Location.parse(settings.require("publish_url", "s3://acme-custody/prod"))
+    folder = settings.home.absolute() / "publish"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        sealer = Sealer(client or s3_client(settings), place, folder, load_sealing(settings))
+        sealer.finish_pending()
+        run = _Run(con, settings, night, tuple(tables), sealer, now or datetime.now(UTC))
+        return run.publish()
+
+
+@dataclass
+class _Run:
+    """One call of `publish_night`: what its steps share."""
+
+    con: duckdb.DuckDBPyConnection
+    settings: Settings
+    night: date
+    tables: tuple[str, ...]
+    sealer: Sealer
+    now: datetime
+
+    @property
+    def client(self) -> S3Client:
+        return self.sealer.client
+
+    @property
+    def place(self) -> S3Location:
+        return self.sealer.place
+
+    def publish(self) -> Publication:
+        content = night_content_sha256(self.con, self.night)
+        newest = self._newest()
+        if newest is not None and newest.content_sha256 == content:
+            return self._verified(newest)
+        expected = revision = newest.revision + 1 if newest else 1
+        while True:
+            folder = self._folder(revision)
+            sealed = self._sealed_already(revision)
+            exported, leaves = self._export(folder, revision, expected, put=sealed is None)
+            if sealed is None:
+                cut, cut_sha256 = self._seal(revision, exported, leaves)
+                break
+            cut, cut_sha256 = sealed
+            if _same_files(cut, exported):
+                break
+            # A killed run sealed this revision, and the night has changed since: it stays, the next one is ours.
+            self._record(self._publication(cut, cut_sha256, _ADOPTED), expected, revision, rows=False)
+            revision += 1
+        publication = self._publication(cut, cut_sha256, content)
+        self._switch(publication)
+        self._record(publication, expected, revision)
+        shutil.rmtree(folder)
+        return publication
+
+    # --- what is there ------------------------------------------------------------------------------------------------
+
+    def _newest(self) -> Publication | None:
+        row = self.con.execute(
+            """
+            SELECT revision, content_sha256, complete, files FROM raw.publications
+            WHERE partition_date = $night ORDER BY revision DESC, published_at DESC LIMIT 1
+            """,
+            {"night": self.night},
+        ).fetchone()
+        if row is None:
+            return None
+        files = tuple(PublishedFile(**file) for file in row[3])
+        at = self.place / (cut_prefix(self.night.isoformat(), row[0]) + CUT_JSON)
+        return Publication(self.night, row[0], row[1], row[2], files, str(at), "", changed=False)
+
+    def _sealed_already(self, revision: int) -> tuple[Cut, str] | None:
+        at = self.place / (cut_prefix(self.night.isoformat(), revision) + CUT_JSON)
+        found = head(self.client, at)
+        if found is None:
+            return None
+        data = read(self.sealer.reader, at.key.removeprefix(f"{self.place.key}/" if self.place.key else ""))
+        return decode_cut(data), digest(self.client, found)
+
+    def _verified(self, published: Publication) -> Publication:
+        """The publication, after what is missing in S3 has been put again."""
+        sealed = self._sealed_already(published.revision)
+        if sealed is None:
+            raise PublishError(
+                f"{published.cut} is gone, or was published elsewhere than below {self.place}. Restore it from an "
+                "older version or a replica, or set CUSTODY_PUBLISH_URL to where the night is."
+            )
+        cut, cut_sha256 = sealed
+        there = {entry.path.removeprefix(cut.prefix): entry.size for entry in self.sealer.reader.list(cut.prefix)}
+        damaged = [file.path for file in cut.files if there.get(file.path) != file.bytes]
+        if damaged:
+            raise PublishError(
+                f"{published.cut} names files that are gone or of another size: {', '.join(damaged[:5])}. "
+                "Restore their versions; run custody verify to see everything that differs."
+            )
+        whole = self._publication(cut, cut_sha256, published.content_sha256)
+        repaired = self._switch(whole, only_damaged=True)
+        return replace(whole, changed=False, repaired=tuple(repaired))
+
+    # --- the cut ------------------------------------------------------------------------------------------------------
+
+    def _folder(self, revision: int) -> Path:
+        folder = self.sealer.folder / f"date={self.night}" / f"r{revision:04d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def _cut_place(self, revision: int) -> S3Location:
+        return self.place / cut_prefix(self.night.isoformat(), revision).rstrip("/")
+
+    def _export(
+        self, folder: Path, revision: int, expected: int, *, put: bool
+    ) -> tuple[dict[str, tuple[ExportedFile, Stored | None]], list[bytes]]:
+        """Write every file; with `put`, each goes to the cut while the next is written. Keys are paths of the cut."""
+        grains = {key: model.grain for key, model in load_models().items()}
+        leaves: list[bytes] = []
+        files: dict[str, tuple[ExportedFile, Any]] = {}
+        with Uploads(self.client) as uploads:
+            for done, name in enumerate(self.tables):
+                report("publishing tables", done, len(self.tables))
+                table = describe_table(self.con, name, grains.get(f"custody.{name}", ()))
+                sealed = name == "chain_of_custody"
+                for file in export_table(
+                    self.con,
+                    table,
+                    self.night,
+                    folder,
+                    revision=revision,
+                    renumber=(expected, revision) if revision != expected else None,
+                    salt_secret=self.sealer.sealing.salt_secret if sealed else None,
+                    on_leaves=leaves.extend if sealed else None,
+                ):
+                    path = f"data/{file.path.name}"
+                    to = self._cut_place(revision) / path
+                    files[path] = (file, uploads.submit(self._put, file, to) if put else None)
+        report("publishing tables", len(self.tables), len(self.tables))
+        return {path: (file, future and future.result()) for path, (file, future) in files.items()}, leaves
+
+    def _put(self, file: ExportedFile, to: S3Location) -> Stored:
+        kind = _CONTENT_TYPES[file.path.suffix]
+        try:
+            return put_file(self.client, file.path, file.sha256, to, once=True, ContentType=kind)
+        except OccupiedError:
+            # There is no cut.json (else we would not put): a killed run left it, and the night has changed since.
+            return put_file(self.client, file.path, file.sha256, to, ContentType=kind)
+
+    def _seal(
+        self, revision: int, exported: Mapping[str, tuple[ExportedFile, Stored | None]], leaves: list[bytes]
+    ) -> tuple[Cut, str]:
+        receipts = landing_of(self.con, self.night)
+        files = [
+            CutFile(path, file.bytes, file.sha256, file.rows, stored.version_id if stored else None)
+            for path, (file, stored) in exported.items()
+        ]
+        landed = put_landing(self.client, receipts, self._cut_place(revision), self._previous_cut(revision))
+        files += [
+            CutFile(path, stored.bytes, str(stored.sha256), None, stored.version_id) for path, stored in landed.items()
+        ]
+        self._remove_left_overs(revision, {file.path for file in files})
+        stored = [found for _, found in exported.values() if found is not None]
+        self.sealer.lock([*stored, *landed.values()], self.now)
+        sealed = self.sealer.seal(self._draft(revision, files, receipts), leaves, self.now)
+        return sealed.cut, sealed.sha256
+
+    def _previous_cut(self, revision: int) -> S3Location | None:
+        return self._cut_place(revision - 1) if revision > 1 else None
+
+    def _remove_left_overs(self, revision: int, wanted: set[str]) -> None:
+        """Files of a killed run that the cut will not name; without a cut.json they are no evidence."""
+        prefix = cut_prefix(self.night.isoformat(), revision)
+        for entry in list(self.sealer.reader.list(prefix)):
+            if entry.path.removeprefix(prefix) not in wanted:
+                at = self.place / entry.path
+                self.client.delete_object(Bucket=at.bucket, Key=at.key)
+
+    def _draft(self, revision: int, files: list[CutFile], receipts: NightReceipts) -> Draft:
+        statuses = self.con.execute(
+            "SELECT custody_status, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1",
+            {"night": self.night},
+        ).fetchall()
+        before = self._sealed_already(revision - 1) if revision > 1 else None
+        return Draft(
+            night=self.night.isoformat(),
+            revision=revision,
+            complete=self._is_complete(),
+            sealed_at=self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            operator=operator_of(self.settings),
+            tool_version=tool_version(),
+            files=files,
+            counts={
+                Path(file.path).stem: file.rows or 0
+                for file in files
+                if file.path.startswith("data/") and file.path.endswith(".parquet")
+            },
+            statuses={str(status): number for status, number in statuses},
+            organization_id=receipts.organization_id,
+            collector=receipts.collector,
+            git_revision=receipts.git_revision,
+            receipts=receipts.for_cut,
+            supersedes=Superseded(revision - 1, before[1]) if before else None,
+        )
+
+    def _is_complete(self) -> bool:
+        row = self.con.execute(
+            "SELECT count(*), coalesce(sum(unexplained), 0) FROM custody.reconciliation WHERE partition_date = $night",
+            {"night": self.night},
+        ).fetchone()
+        # Without a reconciliation nobody has checked.
+        return row is not None and row[0] > 0 and row[1] == 0
+
+    # --- the current copies -------------------------------------------------------------------------------------------
+
+    def _publication(self, cut: Cut, cut_sha256: str, content: str) -> Publication:
+        files = []
+        for table in self.tables:
+            for kind in SUFFIXES:
+                found = cut.file(f"data/{table}{SUFFIXES[kind]}")
+                if found is not None:
+                    uri = str(self.place / current_key(table, kind, self.night))
+                    files.append(PublishedFile(table, kind, uri, found.sha256, found.bytes, found.rows or 0))
+        at = self.place / (cut.prefix + CUT_JSON)
+        return Publication(self.night, cut.revision, content, cut.complete, tuple(files), str(at), cut_sha256)
+
+    def _switch(self, publication: Publication, *, only_damaged: bool = False) -> list[str]:
+        """Make the current copies those of the publication; `chain_of_custody` last, then the pointer.
+
+        Returns:
+            URIs of what was put.
+        """
+        source = self._cut_place(publication.revision)
+
+        def copy(file: PublishedFile) -> Stored | None:
+            to = S3Location.parse(file.uri)
+            if only_damaged:
+                there = head(self.client, to)
+                if there is not None and there.bytes == file.bytes and there.sha256 == file.sha256:
+                    return None
+            name = f"data/{file.table_name}{SUFFIXES[_format(file)]}"
+            original = Stored(source / name, file.sha256, file.bytes, "", None)
+            return copy_object(
+                self.client,
+                original,
+                to,
+                ContentType=_CONTENT_TYPES[Path(name).suffix],
+                Metadata={"sha256": file.sha256, "revision": str(publication.revision)},
+            )
+
+        put: list[str] = []
+        for group in (
+            [file for file in publication.files if file.table_name != "chain_of_custody"],
+            [file for file in publication.files if file.table_name == "chain_of_custody"],
+        ):
+            with Uploads(self.client) as uploads:
+                copies = [(file, uploads.submit(copy, file)) for file in group]
+            put += [file.uri for file, future in copies if future.result() is not None]
+        pointer = _pointer(publication)
+        at = self.place / f"current/date={self.night}.json"
+        there = head(self.client, at) if only_damaged else None
+        if there is None or digest(self.client, there) != hashlib.sha256(pointer).hexdigest():
+            put_bytes(self.client, pointer, at, ContentType="application/json")
+        return put
+
+    # --- the record ---------------------------------------------------------------------------------------------------
+
+    def _record(self, publication: Publication, expected: int, revision: int, *, rows: bool = True) -> None:
+        versions = [
+            (self.night, version.conversation_id, version.recording_id, version.row_sha256, revision)
+            for version in (row_versions(self.con, self.night) if rows else ())
+            if version.revision == expected
+        ]
+        self.con.begin()
+        try:
+            self.con.execute(
+                "INSERT INTO raw.publications BY NAME SELECT $night AS partition_date, $revision::INTEGER AS revision, "
+                "$content AS content_sha256, $published_at::TIMESTAMP AS published_at, $complete AS complete, "
+                "$files AS files, $operator AS operator, $tool_version AS tool_version",
+                {
+                    "night": self.night,
+                    "revision": publication.revision,
+                    "content": publication.content_sha256,
+                    "published_at": self.now.astimezone(UTC).replace(tzinfo=None),
+                    "complete": publication.complete,
+                    "files": [asdict(file) for file in publication.files],
+                    "operator": operator_of(self.settings),
+                    "tool_version": tool_version(),
+                },
+            )
+            self._append_versions(versions)
+            self.con.commit()
+        except BaseException:
+            self.con.rollback()
+            raise
+
+    def _append_versions(self, versions: list[tuple[date, str, str, str, int]]) -> None:
+        import pyarrow as pa
+
+        names = ("partition_date", "conversation_id", "recording_id", "row_sha256", "revision")
+        columns = list(zip(*versions, strict=True)) or [()] * len(names)
+        kinds = (pa.date32(), pa.string(), pa.string(), pa.string(), pa.int32())
+        table = pa.table([pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)], names=names)
+        self.con.register("new_row_versions", table)
+        try:
+            self.con.execute("INSERT INTO raw.row_versions BY NAME SELECT * FROM new_row_versions")
+        finally:
+            self.con.unregister("new_row_versions")
+
+
+def current_key(table: str, kind: Format, night: date) -> str:
+    """Key of a current copy, below the published prefix."""
+    top = "parquet" if kind == "parquet" else "csv"
+    return f"{top}/{table}/date={night}/{table}{SUFFIXES[kind]}"
+
+
+def operator_of(settings: Settings) -> str:
+    """Who runs this: the setting, or the login name."""
+    if settings.operator:
+        return settings.operator
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return "unknown"
+
+
+def tool_version() -> str:
+    """The installed version of custody-pipeline."""
+    return importlib.metadata.version("custody-pipeline")
+
+
+def _format(file: PublishedFile) -> Format:
+    return next(kind for kind in SUFFIXES if kind == file.format)
+
+
+def _same_files(cut: Cut, exported: Mapping[str, tuple[ExportedFile, Stored | None]]) -> bool:
+    ours = {path: file.sha256 for path, (file, _) in exported.items()}
+    theirs = {file.path: file.sha256 for file in cut.files if file.path.startswith("data/")}
+    return ours == theirs
+
+
+def _pointer(publication: Publication) -> bytes:
+    document = {
+        "night": publication.night.isoformat(),
+        "revision": publication.revision,
+        "complete": publication.complete,
+        "cut": publication.cut,
+        "cut_sha256": publication.cut_sha256,
+        "files": [asdict(file) for file in publication.files],
+    }
+    return json.dumps(document, indent=1).encode() + b"\n"

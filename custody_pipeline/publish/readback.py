@@ -1,0 +1,107 @@
+"""The published prefix → a folder, read back from S3 and checked on the way.
+
+Belongs here: an exact local copy. Does not: judging it (`custody verify` does).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from custody_pipeline.evidence.cut import is_safe_path
+from custody_pipeline.objectstore import S3Location, s3_client
+from custody_pipeline.progress import report
+from custody_pipeline.publish.reader import S3Reader
+from custody_pipeline.publish.uploads import UploadError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.target import Entry
+    from custody_pipeline.settings import Settings
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class CopiedFile:
+    """A file of the copy.
+
+    Attributes:
+        path: relative to the folder, as the key is to the prefix.
+        bytes: size.
+        fetched: False when the folder had it already.
+    """
+
+    path: str
+    bytes: int
+    fetched: bool
+
+
+def read_back(settings: Settings, destination: Path, *, client: S3Client | None = None) -> list[CopiedFile]:
+    """Make `destination` a copy of the published prefix: what is new is fetched, what is gone is removed.
+
+    Args:
+        settings: `CUSTODY_PUBLISH_URL` must be set.
+        destination: a folder of ours; made if it is not there.
+        client: boto3's; made from the settings if None.
+
+    Returns:
+        Every file of the copy, ordered by path.
+
+    Raises:
+        UploadError: bytes arrived that do not have the checksum S3 has for them, or a key is no safe path.
+        TargetError: the prefix cannot be listed.
+    """
+    place = S3Location.parse(settings.require("publish_url", "s3://acme-custody/prod"))
+    client = client or s3_client(settings)
+    destination.mkdir(parents=True, exist_ok=True)
+    # Beside the copy, not in it: the copy holds what S3 holds and nothing else.
+    stamps_file = destination.with_name(destination.name + ".read-back.json")
+    stamps: dict[str, str] = json.loads(stamps_file.read_text()) if stamps_file.exists() else {}
+    entries = sorted(S3Reader(client, place).list(), key=lambda entry: entry.path)
+    for entry in entries:
+        if not is_safe_path(entry.path):
+            raise UploadError(f"{place}: the key {entry.path!r} cannot be a file's path")
+
+    def copy(entry: Entry) -> CopiedFile:
+        target = destination / entry.path
+        there = target.is_file() and target.stat().st_size == entry.size and stamps.get(entry.path) == entry.stamp
+        if not there:
+            _fetch(client, place / entry.path, target)
+        return CopiedFile(entry.path, entry.size, not there)
+
+    copied: list[CopiedFile] = []
+    with ThreadPoolExecutor(8, thread_name_prefix="read-back") as pool:
+        for done, file in enumerate(pool.map(copy, entries)):
+            report("reading back", done, len(entries))
+            copied.append(file)
+    wanted = {entry.path for entry in entries}
+    for path in destination.rglob("*"):
+        if path.is_file() and path.relative_to(destination).as_posix() not in wanted:
+            path.unlink()
+    stamps_file.write_text(json.dumps({entry.path: entry.stamp for entry in entries}))
+    return copied
+
+
+def _fetch(client: S3Client, at: S3Location, target: Path) -> None:
+    answer = client.get_object(Bucket=at.bucket, Key=at.key, ChecksumMode="ENABLED")
+    hashed = hashlib.sha256()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    with partial.open("wb") as file:
+        for chunk in answer["Body"].iter_chunks(_CHUNK):
+            hashed.update(chunk)
+            file.write(chunk)
+    checksum = answer.get("ChecksumSHA256", "")
+    expected = base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
+    expected = expected or answer["Metadata"].get("sha256")
+    if expected and hashed.hexdigest() != expected:
+        partial.unlink()
+        raise UploadError(f"{at}: bytes with SHA-256 {hashed.hexdigest()} arrived, {expected} was expected")
+    partial.replace(target)

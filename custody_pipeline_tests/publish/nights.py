@@ -1,0 +1,104 @@
+"""Nights for the tests: a warehouse with the real models' tables, and rows that a test names."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from custody_pipeline.mapping import load_mapping
+from custody_pipeline.settings import Settings
+from custody_pipeline.sql_models import load_models
+from custody_pipeline.warehouse import prepare, run_models
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NIGHT = date(2026, 11, 2)
+NOW = datetime(2026, 11, 3, 2, 30, tzinfo=UTC)
+TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
+
+
+def write_empty_warehouse(path: Path) -> None:
+    """A warehouse file in which every model ran for a night without data."""
+    with duckdb.connect(str(path)) as con:
+        prepare(con)
+        run_models(con, load_models(), NIGHT, load_mapping(Settings().mapping_path), Settings())
+
+
+def insert(con: duckdb.DuckDBPyConnection, table: str, **values: Any) -> None:
+    """Insert one row; columns that are not named are null."""
+    names = ", ".join(values)
+    marks = ", ".join("?" for _ in values)
+    con.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
+
+
+def insert_recording(con: duckdb.DuckDBPyConnection, number: int, legal_hold: str | None = "yes") -> None:
+    """A recording with one tag and one event."""
+    key = {"partition_date": NIGHT, "conversation_id": f"c-{number:05}", "recording_id": f"r-{number:05}"}
+    revision = next_revision(con)
+    insert(
+        con,
+        "custody.chain_of_custody",
+        **key,
+        user_ids=["u-1", 'u"2'],
+        conversation_start=datetime(2026, 11, 2, 9, 30, 0, 123456),
+        duration_ms=61_000,
+        ani="+15551234567",
+        custom_data_legal_hold=legal_hold,
+        custody_status="complete",
+        row_sha256=hashlib.sha256(f"{number} {legal_hold}".encode()).hexdigest(),
+        revision=revision,
+    )
+    insert(
+        con,
+        "custody.custom_data",
+        **key,
+        participant_id="p",
+        tag_key="Legal-Hold",
+        source="details",
+        tag_value=legal_hold,
+        observed_at=datetime(2026, 11, 3),
+    )
+    insert(con, "custody.custody_events", **key, sequence=1, action="collected", who="custody", what="document")
+
+
+def change_recording(con: duckdb.DuckDBPyConnection, number: int, legal_hold: str) -> None:
+    """Give a recording another tag value, as a later collection would."""
+    con.execute("DELETE FROM custody.chain_of_custody WHERE recording_id = ?", [f"r-{number:05}"])
+    con.execute("DELETE FROM custody.custom_data WHERE recording_id = ?", [f"r-{number:05}"])
+    con.execute("DELETE FROM custody.custody_events WHERE recording_id = ?", [f"r-{number:05}"])
+    insert_recording(con, number, legal_hold)
+
+
+def next_revision(con: duckdb.DuckDBPyConnection) -> int:
+    """What the model takes for the revision of a row with new content."""
+    row = con.execute(
+        "SELECT coalesce(max(revision), 0) + 1 FROM raw.publications WHERE partition_date = ?", [NIGHT]
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def insert_receipt(con: duckdb.DuckDBPyConnection, landing: Path, resource: str = "conversation_details") -> Path:
+    """A landing file and the receipt that names it."""
+    folder = landing / resource / f"date={NIGHT}"
+    folder.mkdir(parents=True)
+    file = folder / "20261103T023000Z-0a1b.ndjson.gz"
+    file.write_bytes(gzip.compress(b'{"k":{},"document":{}}\n', mtime=0))
+    content = file.read_bytes()
+    con.execute(
+        """
+        INSERT INTO raw.extraction_receipts BY NAME
+        SELECT ?::DATE AS partition_date, '20261103T023000Z-0a1b' AS landing_id, ? AS resource,
+            'complete' AS receipt_state, 1::BIGINT AS documents, 1::BIGINT AS "rows", 0::BIGINT AS failures,
+            TIMESTAMP '2026-11-03 02:30:00' AS started_at, TIMESTAMP '2026-11-03 02:31:00' AS finished_at,
+            [{'uri': ?, 'sha256': ?, 'bytes': ?::BIGINT}] AS landing_files, 'custody-demo' AS collector,
+            '0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f' AS organization_id
+        """,
+        [NIGHT, resource, str(file), hashlib.sha256(content).hexdigest(), len(content)],
+    )
+    return file
