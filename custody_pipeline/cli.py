@@ -140,6 +140,92 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
+def explain(
+    subject: Annotated[str, typer.Argument(metavar="ID", help="A recording id or a conversation id.")],
+    as_json: Json = False,
+) -> None:
+    """The whole story of a recording: timeline, tags and their sources, each gap with its proof and next step."""
+    from custody_pipeline.commands.explain import explain, print_story
+
+    story = explain(_settings(), subject)
+    if story is None:
+        _stop(f"no recording or conversation {subject!r} in the published nights; custody status lists them", FINDINGS)
+    if as_json:
+        _print_json(story)
+    else:
+        for recording in story["recordings"]:
+            print_story(_console(), recording)
+
+
+@app.command()
+def gaps(
+    night: Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="One night only.")] = None,
+    reason: Annotated[str | None, typer.Option(help="One reason only, for example TAG_NEVER_SET.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What is missing, why, what proves it, and what to do."""
+    from custody_pipeline.commands.explain import gaps as find_gaps
+
+    rows = find_gaps(_settings(), night.date() if night else None, reason)
+    if as_json:
+        _print_json(rows)
+    elif as_csv:
+        import csv
+
+        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else ["reason"])
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        console = _console()
+        for row in rows:
+            console.print(
+                f"{row['partition_date']}  [bold]{row['reason']}[/bold]  {row['recording_id']}", soft_wrap=True
+            )
+            console.print(f"    {row['sentence']} → {row['next_action']}", markup=False, soft_wrap=True)
+        console.print(f"{len(rows)} gaps")
+
+
+mapping_commands = typer.Typer(no_args_is_help=True, help="The tag mapping against real data.")
+app.add_typer(mapping_commands, name="mapping")
+
+
+@mapping_commands.command("check")
+def mapping_check(night: Night, as_json: Json = False) -> None:
+    """Which mapped tags were found, where and how often, and which tags are in no mapping."""
+    from dataclasses import asdict
+
+    from custody_pipeline.mapping import load_mapping, mapping_report
+    from custody_pipeline.warehouse import Warehouse
+
+    settings = _settings()
+    load_mapping(settings.mapping_path)
+    with Warehouse(settings).open(read_only=True) as con:
+        report = asdict(mapping_report(con, night.date()))
+    if as_json:
+        _print_json(report)
+        return
+    from rich.table import Table
+
+    for title, rows in report.items():
+        if isinstance(rows, (list, tuple)) and rows:
+            table = Table(*rows[0], title=str(title), title_justify="left", box=None, padding=(0, 2))
+            for row in rows:
+                table.add_row(*(str(value) for value in row.values()))
+            _console().print(table)
+
+
+@mapping_commands.command("suggest")
+def mapping_suggest() -> None:
+    """Draft a mapping from the tags that the collected nights hold."""
+    from custody_pipeline.mapping import suggest_mapping
+    from custody_pipeline.warehouse import Warehouse
+
+    with Warehouse(_settings()).open(read_only=True) as con:
+        sys.stdout.write(suggest_mapping(con))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Try everything that a night needs: settings, login, permissions, divisions, buckets, lock, clock, mapping."""
     from custody_pipeline.commands.doctor import examine

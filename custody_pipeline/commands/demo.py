@@ -17,7 +17,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.local_s3 import LocalS3
-from custody_pipeline.objectstore import s3_client
+from custody_pipeline.objectstore import s3_client, s3_store
 from custody_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -90,7 +90,12 @@ def export_once(home: Path, demo: DemoOrganization, say: Callable[[str], None]) 
         ensure_bucket(client, bucket, lock=bucket == PUBLISH_BUCKET)
     forget_half_an_export(client, demo)
     say("exporting the night's recordings to S3, as the vendor does")
-    export_night(Organization(seed=demo.seed, night=demo.night, size=demo.size), client, demo.export_bucket)
+    export_night(
+        Organization(seed=demo.seed, night=demo.night, size=demo.size),
+        client,
+        demo.export_bucket,
+        store=s3_store(load_settings(), demo.export_bucket),
+    )
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
 

@@ -62,7 +62,8 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
     if not statuses and publication is None:
         return None
     tags = con.execute(
-        "SELECT custom_data_state, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1 ORDER BY 1",
+        "SELECT custom_data_state, count(*) FROM custody.chain_of_custody WHERE partition_date = $night "
+        "GROUP BY 1 ORDER BY 1",
         bound,
     ).fetchall()
     reasons = con.execute(

@@ -111,6 +111,8 @@ def _is_unsafe(key: str) -> bool:
 
 
 def _parse_name(name: str) -> tuple[Role, str | None, str | None]:
+    if name.endswith(".custody.json"):
+        return "other", None, None  # ours: live capture's link between audio and metadata
     if name.endswith(".json"):
         match = _SIDECAR_NAME.fullmatch(name)
         if match and _RECORDING.fullmatch(match["recording"]):

@@ -407,6 +407,22 @@ class GenesysClient:
         """
         return self._api("POST", path, data=orjson.dumps(body))
 
+    def put(self, path: str, body: object) -> Answer:
+        """PUT `body` as JSON: the whole of what is to be there, so asking twice does no harm.
+
+        Raises:
+            GenesysError: see the module's tree.
+        """
+        return self._api("PUT", path, data=orjson.dumps(body))
+
+    def delete(self, path: str) -> Answer:
+        """DELETE `path`.
+
+        Raises:
+            GenesysError: see the module's tree; `NotFound` also when an answer was lost and the request repeated.
+        """
+        return self._api("DELETE", path)
+
     def pages(self, path: str, **params: str | int | bool) -> Iterator[Answer]:
         """All pages of a listing with `pageNumber`, `nextUri` and `pageCount`, or with a `cursor`.
 

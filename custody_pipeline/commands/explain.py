@@ -1,0 +1,157 @@
+"""`custody explain` and `custody gaps`: why something is missing, what proves it, what can be done.
+
+Belongs here: reading the analysts' tables for one recording, conversation or night. Does not: deciding any of it.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from custody_pipeline.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
+    from rich.console import Console
+
+    from custody_pipeline.settings import Settings
+
+_SHOWN_VALUE = 80
+
+
+@contextmanager
+def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The read-only snapshot; readable while a night is being written.
+
+    Raises:
+        SettingsError: there is no snapshot yet.
+    """
+    if not settings.analyst_path.exists():
+        raise SettingsError(f"{settings.analyst_path} is not there yet: run a night first, or set CUSTODY_HOME")
+    with duckdb.connect(str(settings.analyst_path), read_only=True) as con:
+        yield con
+
+
+def _rows(con: duckdb.DuckDBPyConnection, query: str, bound: dict[str, Any]) -> list[dict[str, Any]]:
+    answer = con.execute(query, bound)
+    names = [column[0] for column in answer.description or []]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
+    """The whole story of a recording id, or of every recording of a conversation id; None when neither is known.
+
+    Returns:
+        `{"recordings": [{"recording": chain_of_custody row, "timeline": […], "tags": […], "gaps": […]}]}`.
+    """
+    with analyst_database(settings) as con:
+        found = _rows(
+            con,
+            """
+            SELECT * FROM custody.chain_of_custody
+            WHERE recording_id = $subject OR conversation_id = $subject
+            ORDER BY partition_date, recording_start NULLS LAST, recording_id
+            """,
+            {"subject": subject},
+        )
+        stories = [_story(con, recording) for recording in found]
+    return {"subject": subject, "recordings": stories} if stories else None
+
+
+def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[str, Any]:
+    key = {name: recording[name] for name in ("partition_date", "conversation_id", "recording_id")}
+    of_recording = """
+        WHERE partition_date = $partition_date AND conversation_id = $conversation_id AND recording_id = $recording_id
+    """
+    gaps = _rows(con, f"SELECT * FROM custody.gaps {of_recording} ORDER BY severity, reason", key)
+    for gap in gaps:
+        gap["evidence"] = json.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
+    return {
+        "recording": recording,
+        "timeline": _rows(
+            con, f"SELECT * FROM custody.custody_events {of_recording} ORDER BY occurred_at, action", key
+        ),
+        "tags": _rows(
+            con, f"SELECT * FROM custody.custom_data {of_recording} ORDER BY tag_key, observed_at, source", key
+        ),
+        "gaps": gaps,
+    }
+
+
+def print_story(console: Console, story: dict[str, Any]) -> None:
+    """One recording on one screen."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    row = story["recording"]
+    colour = {"complete": "green", "gap": "red"}.get(row["custody_status"], "yellow")
+    console.rule(f"recording {escape(row['recording_id'])}", align="left")
+    console.print(
+        f"conversation {escape(str(row['conversation_id']))} · night {row['partition_date']}"
+        f" · revision {row['revision']} · [{colour}]{row['custody_status']}[/] · tags {row['custom_data_state']}"
+    )
+    console.print(
+        f"object  {row['object_uri'] or '–'}\nsha256  {row['media_sha256'] or '–'}", markup=False, soft_wrap=True
+    )
+
+    console.print("\n[bold]Timeline[/bold] (UTC)")
+    moments: list[tuple[Any, str]] = [
+        (row["conversation_start"], "conversation starts"),
+        (row["recording_start"], "recording starts"),
+        (row["recording_end"], "recording ends"),
+        (row["conversation_end"], "conversation ends"),
+    ]
+    moments += [(event["occurred_at"], f"{event['action']}: {event['what']}") for event in story["timeline"]]
+    moments = sorted((moment for moment in moments if moment[0] is not None), key=lambda moment: str(moment[0]))
+    for when, what in moments:
+        console.print(f"  {when:%Y-%m-%d %H:%M:%S}  {what}", markup=False, soft_wrap=True)
+
+    console.print("\n[bold]Tags[/bold]: what each source said, and when")
+    if story["tags"]:
+        table = Table("", "tag", "value", "source", "participant", "seen", box=None, padding=(0, 1), header_style="dim")
+        for tag in story["tags"]:
+            value = "null" if tag["tag_value"] is None else str(tag["tag_value"])
+            shown = value if len(value) <= _SHOWN_VALUE else f"{value[:_SHOWN_VALUE]}… ({len(value)} characters)"
+            table.add_row(
+                "→" if tag["is_resolved"] else "",
+                escape(tag["tag_key"]),
+                escape(shown),
+                tag["source"],
+                tag["participant_purpose"],
+                f"{tag['observed_at']:%m-%d %H:%M:%S}" if tag["observed_at"] else "",
+            )
+        console.print(table)
+    else:
+        console.print("  no source showed any tag")
+
+    console.print(f"\n[bold]Gaps[/bold]: {len(story['gaps']) or 'none'}")
+    for gap in story["gaps"]:
+        until = f" until {gap['recoverable_until']:%Y-%m-%d %H:%M}" if gap["recoverable_until"] else ""
+        console.print(f"  [red]{gap['reason']}[/red] ({gap['severity']})  ", end="")
+        console.print(f"{gap['sentence']} {gap['detail'] or ''}".rstrip(), markup=False, soft_wrap=True)
+        for proof in gap["evidence"] or []:
+            parts = (str(proof.get(name) or "") for name in ("what", "uri", "sha256", "observed_at"))
+            console.print("    proof: " + " · ".join(part for part in parts if part), markup=False, soft_wrap=True)
+        console.print(
+            f"    recoverable: {gap['recoverable']}{until} → {gap['next_action']}", markup=False, soft_wrap=True
+        )
+    console.print()
+
+
+def gaps(settings: Settings, night: date | None, reason: str | None) -> list[dict[str, Any]]:
+    """Rows of `custody.gaps`, of one night or reason if given, in order."""
+    with analyst_database(settings) as con:
+        return _rows(
+            con,
+            """
+            SELECT * FROM custody.gaps
+            WHERE ($night::DATE IS NULL OR partition_date = $night) AND ($reason::VARCHAR IS NULL OR reason = $reason)
+            ORDER BY partition_date, reason, conversation_id, recording_id
+            """,
+            {"night": night, "reason": reason},
+        )

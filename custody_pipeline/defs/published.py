@@ -1,0 +1,80 @@
+"""Assets on S3: the night's sealed cut and its current copies.
+
+Belongs here: one step that publishes a night that passed its checks. Does not: writing files (publish).
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from custody_pipeline.defs.modelled import MODELS, asset_key
+from custody_pipeline.defs.partitions import night_of, nights
+from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.publish.night import PublishError, publish_night
+from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse import PUBLISHED_TABLES, snapshot_for_analysts
+
+CUT = dg.AssetKey(["published", "cut"])
+
+
+def _key(table: str) -> dg.AssetKey:
+    return dg.AssetKey(["published", table])
+
+
+def _specs() -> list[dg.AssetSpec]:
+    specs = [
+        dg.AssetSpec(
+            _key(table),
+            deps=[asset_key(f"custody.{table}")],
+            group_name="publish",
+            description=f"{MODELS[f'custody.{table}'].description} As Parquet and CSV on S3, the current revision.",
+            kinds={"s3", "parquet", "csv"},
+        )
+        for table in PUBLISHED_TABLES
+    ]
+    cut = dg.AssetSpec(
+        CUT,
+        deps=[asset_key(key) for key, model in MODELS.items() if model.schema == "custody"],
+        group_name="evidence",
+        description="The night as it was sealed: every file, its digests, the signature and its place in the log.",
+        kinds={"s3"},
+    )
+    return [*specs, cut]
+
+
+@dg.multi_asset(
+    specs=_specs(), partitions_def=nights, pool="duckdb", retry_policy=dg.RetryPolicy(max_retries=1, delay=5)
+)
+def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+    """Seal and publish the night if its content changed; refresh the analysts' snapshot either way."""
+    try:
+        with deployment.warehouse.open() as con:
+            publication = publish_night(con, deployment.settings, night_of(context))
+            snapshot = snapshot_for_analysts(con, deployment.settings)
+    except (PublishError, SettingsError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    common = {
+        "revision": publication.revision,
+        "changed": publication.changed,
+        "complete": publication.complete,
+        "content_sha256": publication.content_sha256,
+    }
+    for table in PUBLISHED_TABLES:
+        files = {file.format: file for file in publication.files if file.table_name == table}
+        metadata = {f"{name} uri": file.uri for name, file in files.items()}
+        metadata |= {f"{name} sha256": file.sha256 for name, file in files.items()}
+        rows = max((file.rows for file in files.values()), default=0)
+        yield dg.MaterializeResult(
+            asset_key=_key(table),
+            metadata={**common, **metadata, "dagster/row_count": rows, "dagster/partition_row_count": rows},
+        )
+    yield dg.MaterializeResult(
+        asset_key=CUT,
+        metadata={
+            **common,
+            "dagster/uri": publication.cut,
+            "cut_sha256": publication.cut_sha256,
+            "repaired copies": list(publication.repaired),
+            "analyst snapshot": dg.MetadataValue.path(str(snapshot)),
+        },
+    )
