@@ -1,55 +1,74 @@
-"""A timestamp authority for tests: `openssl ts` with a key and a certificate made for the occasion."""
+"""A timestamp authority for tests: `openssl ts`, with a root and a signing certificate made for the occasion."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from custody_pipeline.evidence.timestamp import timestamp_request
 
 _CONFIG = """
-[req]
-distinguished_name = name
-prompt = no
-x509_extensions = tsa
-[name]
-CN = Test Timestamp Authority
 [tsa]
-basicConstraints = critical,CA:TRUE
-keyUsage = critical,digitalSignature,keyCertSign
-extendedKeyUsage = critical,timeStamping
-subjectKeyIdentifier = hash
-[tsa_policy]
 serial = {folder}/serial
-crypto_device = builtin
 signer_digest = sha256
 default_policy = 1.2.3.4.1
 digests = sha256
-accuracy = secs:1
-ess_cert_id_chain = no
 ess_cert_id_alg = sha256
 """
 
 
 def make_authority(folder: Path) -> tuple[Callable[[bytes], bytes], bytes]:
     """An authority whose files lie in `folder`: (data → response, root certificate in PEM)."""
-    config, key, certificate = folder / "tsa.cnf", folder / "tsa.key", folder / "tsa.pem"
-    config.write_text(_CONFIG.format(folder=folder))
+    root_key, key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
+    root = _certificate("Test Root", root_key, "Test Root", root_key, authority=True)
+    signer = _certificate("Test Timestamp Authority", key, "Test Root", root_key, authority=False)
+    (folder / "tsa.cnf").write_text(_CONFIG.format(folder=folder))
     (folder / "serial").write_text("01\n")
-    new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    _openssl(*new, "-config", config, "-keyout", key, "-out", certificate)
+    (folder / "signer.pem").write_bytes(signer.public_bytes(Encoding.PEM))
+    (folder / "root.pem").write_bytes(root.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
     def stamp(data: bytes) -> bytes:
-        query, reply = folder / "query.tsq", folder / "reply.tsr"
-        query.write_bytes(timestamp_request(data))
-        sign = ["ts", "-reply", "-config", config, "-section", "tsa_policy", "-queryfile", query]
-        _openssl(*sign, "-signer", certificate, "-inkey", key, "-out", reply)
-        return reply.read_bytes()
+        (folder / "query.tsq").write_bytes(timestamp_request(data))
+        command = ["openssl", "ts", "-reply", "-config", "tsa.cnf", "-section", "tsa", "-queryfile", "query.tsq"]
+        command += ["-signer", "signer.pem", "-inkey", "key.pem", "-out", "reply.tsr"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return (folder / "reply.tsr").read_bytes()
 
-    return stamp, certificate.read_bytes()
+    return stamp, root.public_bytes(Encoding.PEM)
 
 
-def _openssl(*arguments: str | Path) -> None:
-    done = subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def _certificate(
+    name: str, key: EllipticCurvePrivateKey, issuer: str, issuer_key: EllipticCurvePrivateKey, *, authority: bool
+) -> x509.Certificate:
+    now = datetime.now(UTC)
+    stamping = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.TIME_STAMPING])
+    usage = dict.fromkeys(
+        ["content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only"], False
+    ) | {"decipher_only": False, "crl_sign": authority, "key_cert_sign": authority, "digital_signature": True}
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .issuer_name(_name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(**usage), critical=True)
+    )
+    if not authority:
+        builder = builder.add_extension(stamping, critical=True)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])

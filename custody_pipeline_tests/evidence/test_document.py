@@ -1,0 +1,106 @@
+"""docs/verify.md does what it says: its commands are run, on a sealed set and on tampered ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from custody_pipeline.evidence.proof import prove
+from custody_pipeline.evidence.target import FolderReader
+from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher
+
+TEMPORARY = "/tmp/"  # noqa: S108 - what the document writes to
+DOCUMENT = Path(__file__).parents[2] / "docs" / "verify.md"
+FIRST = f"cuts/date={NIGHTS[0]}/r0001/"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def run(folder: Path, work: Path, original: Publisher) -> subprocess.CompletedProcess[str]:
+    """Run the whole document as one shell script; its /tmp is the test's own folder."""
+    work.mkdir(exist_ok=True)
+    for script in blocks("python"):
+        name = script.partition("\n")[0].removeprefix("# ")
+        (work / name).write_text(script.replace(TEMPORARY, f"{work}/"), "utf-8")
+    pinned, proof = work / "pinned", work / "one.tlog-proof"
+    pinned.write_bytes(original.sealed[1].checkpoint.note.data)
+    reader = FolderReader(original.root)
+    proof.write_bytes(prove(reader, f"{NIGHTS[2]}-r0123", [SIGNER.verifier])[0].data)
+    environment = {
+        "PATH": f"{work}:{os.environ['PATH']}",
+        "FOLDER": str(folder),
+        "KEY": SIGNER.verifier.vkey,
+        "PINNED": str(pinned),
+        "PROOF": str(proof),
+        "LC_ALL": "C.UTF-8",
+    }
+    (work / "python3").unlink(missing_ok=True)
+    (work / "python3").symlink_to(sys.executable)
+    script = "\n".join(blocks("sh")).replace(TEMPORARY, f"{work}/")
+    return subprocess.run(["bash", "-euo", "pipefail", "-c", script], env=environment, capture_output=True, text=True)
+
+
+def test_the_commands_accept_the_sealed_set(original: Publisher, tmp_path: Path) -> None:
+    done = run(original.root, tmp_path / "work", original)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{SIGNER.verifier.fingerprint}  -" in done.stdout
+    assert "ok: 4 cuts, 424 leaves" in done.stdout
+    assert f'"recording_id":"{NIGHTS[2]}-r0123"' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (FIRST + "data/gaps.parquet", "data/gaps.parquet: FAILED"),
+        (FIRST + "data/records.ndjson", "data/records.ndjson: FAILED"),
+        (FIRST + "cut.json", "cut.json: FAILED"),
+        (FIRST + "checkpoint", "wrong signature"),
+        ("log/checkpoint", "wrong signature"),
+    ],
+)
+def test_the_commands_refuse_a_changed_byte(
+    original: Publisher, copy: Path, tmp_path: Path, path: str, says: str
+) -> None:
+    data = bytearray((copy / path).read_bytes())
+    data[-20 if path.endswith("checkpoint") else len(data) // 2] ^= 1
+    (copy / path).write_bytes(data)
+
+    done = run(copy, tmp_path / "work", original)
+
+    assert done.returncode != 0
+    assert says in done.stdout + done.stderr
+
+
+def test_the_commands_refuse_a_set_without_its_newest_nights(original: Publisher, copy: Path, tmp_path: Path) -> None:
+    for night, revision in ((NIGHTS[2], 1), (NIGHTS[1], 2), (NIGHTS[1], 1)):
+        folder = copy / f"cuts/date={night}/r{revision:04d}"
+        for file in sorted(folder.rglob("*"), reverse=True):
+            file.unlink() if file.is_file() else file.rmdir()
+        folder.rmdir()
+    (copy / "log/checkpoint").write_bytes((copy / FIRST / "checkpoint").read_bytes())
+
+    done = run(copy, tmp_path / "work", original)
+
+    assert done.returncode != 0
+    assert "pinned is not a head of this log" in done.stderr
+
+
+def test_each_script_is_plain_python_of_forty_lines() -> None:
+    scripts = blocks("python")
+
+    assert len(scripts) == 2
+    for script in scripts:
+        lines = [line for line in script.splitlines() if line.strip()]
+        assert len(lines) <= 40
+        imported = {
+            name for line in lines if line.startswith(("import ", "from ")) for name in re.findall(r"\w+", line)[1:]
+        }
+        assert imported <= sys.stdlib_module_names

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from custody_pipeline.evidence.target import FolderReader
+from custody_pipeline.evidence.timestamp import TimestampError, verify_timestamp
+from custody_pipeline.evidence.verify import verify
+from custody_pipeline_tests.evidence.authority import make_authority
+from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, rows
+
+Authority = tuple[Callable[[bytes], bytes], bytes]
+CUT = f"cuts/date={NIGHTS[0]}/r0001/"
+
+
+@pytest.fixture(scope="module")
+def response(authority: Authority) -> bytes:
+    return authority[0](b"cut.json")
+
+
+@pytest.fixture
+def stamped(authority: Authority, tmp_path: Path) -> Path:
+    publisher = Publisher(tmp_path / "stamped", timestamp=authority[0])
+    publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3))
+    return publisher.root
+
+
+def codes(root: Path, roots: list[bytes]) -> tuple[int, set[str]]:
+    report = verify(FolderReader(root), public_keys=[SIGNER.verifier], timestamp_roots=roots)
+    return report.status, {finding.code for finding in report.findings}
+
+
+def test_a_timestamp_vouches_for_the_time_of_the_bytes(authority: Authority, response: bytes) -> None:
+    time = verify_timestamp(response, b"cut.json", [authority[1]])
+
+    assert abs(datetime.now(UTC) - time) < timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("data", [b"", b"0", b"\x30\x03\x02\x01\x00", b"\x30" * 4000])
+def test_what_is_no_response_is_refused(authority: Authority, data: bytes) -> None:
+    with pytest.raises(TimestampError):
+        verify_timestamp(data, b"cut.json", [authority[1]])
+
+
+def test_a_timestamp_of_other_bytes_or_another_authority_is_refused(
+    authority: Authority, response: bytes, tmp_path: Path
+) -> None:
+    with pytest.raises(TimestampError):
+        verify_timestamp(response, b"another", [authority[1]])
+    with pytest.raises(TimestampError):
+        verify_timestamp(response, b"cut.json", [make_authority(tmp_path)[1]])
+    with pytest.raises(TimestampError):
+        verify_timestamp(response, b"cut.json", [b"no certificate"])
+    with pytest.raises(TimestampError):
+        verify_timestamp(response, b"cut.json", [])
+
+
+def test_a_changed_byte_of_a_response_is_refused(authority: Authority, response: bytes) -> None:
+    for offset in range(len(response) - 70, len(response), 9):
+        changed = response[:offset] + bytes([response[offset] ^ 1]) + response[offset + 1 :]
+        with pytest.raises(TimestampError):
+            verify_timestamp(changed, b"cut.json", [authority[1]])
+
+
+def test_a_stamped_cut_is_verified_with_the_root_and_unchecked_without(authority: Authority, stamped: Path) -> None:
+    assert codes(stamped, [authority[1]])[0] == 0
+    assert codes(stamped, []) == (2, {"TIMESTAMP_NOT_CHECKED", "NO_PINNED_CHECKPOINT"})
+
+
+def test_a_timestamp_that_was_removed_or_exchanged_is_found(
+    authority: Authority, stamped: Path, response: bytes
+) -> None:
+    (stamped / CUT / "cut.json.tsr").write_bytes(response)
+    assert codes(stamped, [authority[1]]) == (1, {"TIMESTAMP_WRONG", "NO_PINNED_CHECKPOINT"})
+
+    (stamped / CUT / "cut.json.tsr").unlink()
+    assert codes(stamped, [authority[1]]) == (1, {"TIMESTAMP_MISSING", "NO_PINNED_CHECKPOINT"})

@@ -1,0 +1,358 @@
+"""What a verification answers when nothing was tampered with: verified, or honestly not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from custody_pipeline.evidence.findings import CODES, Report, Severity
+from custody_pipeline.evidence.keys import load_signer, new_key
+from custody_pipeline.evidence.proof import ProofFileError, RecordNotFoundError, prove, read_proof
+from custody_pipeline.evidence.target import Entry, FolderReader, MemoryReader, TargetError
+from custody_pipeline.evidence.verify import Media, verify, verify_path
+from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, rows
+
+KEYS = [SIGNER.verifier]
+FIRST = f"cuts/date={NIGHTS[0]}/r0001"
+
+
+def codes(report: Report) -> set[str]:
+    return {finding.code for finding in report.findings}
+
+
+class Broken:
+    """A reader that lists, and fails when it should read."""
+
+    name = "s3://bucket/prefix"
+
+    def __init__(self, root: Path, fails: str) -> None:
+        self._folder = FolderReader(root)
+        self._fails = fails
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        if self._fails == "list":
+            raise TargetError("connection refused")
+        return self._folder.list(prefix)
+
+    def open(self, path: str) -> BinaryIO:
+        if path.endswith(self._fails):
+            raise TargetError(f"{path}: access denied")
+        return self._folder.open(path)
+
+
+# --- 2: could not check
+
+
+def test_an_empty_target_is_not_verified(tmp_path: Path) -> None:
+    report = verify(FolderReader(tmp_path), public_keys=KEYS)
+
+    assert (report.status, codes(report)) == (2, {"NOTHING_FOUND"})
+    assert report.verdict.startswith("NOT VERIFIED")
+
+
+def test_an_unreachable_target_is_not_verified(original: Publisher, tmp_path: Path) -> None:
+    for reader in (FolderReader(tmp_path / "none"), Broken(original.root, "list")):
+        report = verify(reader, public_keys=KEYS)
+        assert (report.status, codes(report)) == (2, {"TARGET_UNREADABLE"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["log/checkpoint", "log/tile/0/000", f"{FIRST}/cut.json", f"{FIRST}/data/gaps.parquet", "records.ndjson", ".sig"],
+)
+def test_a_file_that_cannot_be_read_is_not_verified(original: Publisher, path: str) -> None:
+    report = verify(Broken(original.root, path), public_keys=KEYS)
+
+    assert report.status != 0
+    assert "FILE_UNREADABLE" in codes(report)
+
+
+def test_without_a_public_key_nothing_is_verified(original: Publisher) -> None:
+    report = verify(FolderReader(original.root), public_keys=[])
+
+    assert report.status == 2
+    assert not report.of(Severity.ERROR)
+    assert "NO_PUBLIC_KEY" in codes(report)
+
+
+def test_files_that_are_no_evidence_are_nothing_to_verify(tmp_path: Path) -> None:
+    (tmp_path / "report.pdf").write_bytes(b"x")
+
+    assert verify(FolderReader(tmp_path), public_keys=KEYS).status == 2
+    assert verify_path(tmp_path / "report.pdf", public_keys=KEYS).status == 2
+
+
+# --- 0: verified, and what else it says
+
+
+def test_the_report_says_what_was_checked_and_can_be_read_by_machines(original: Publisher) -> None:
+    pinned = [original.sealed[0].checkpoint.note.data]
+    report = verify(FolderReader(original.root), public_keys=KEYS, pinned=pinned)
+
+    document = json.loads(json.dumps(report.as_dict()))
+    assert document["status"] == 0
+    assert document["checked"]["records"] == {"valid": 420, "total": 420}
+    assert report.summary()[-1] == "VERIFIED"
+    assert SIGNER.verifier.fingerprint in "\n".join(report.summary())
+
+
+def test_a_demo_key_is_named_in_the_verdict(tmp_path: Path) -> None:
+    signer = load_signer(new_key("custody.example.com/acme", demo=True).private)
+    Publisher(tmp_path, signers=(signer,)).night(NIGHTS[0], rows(NIGHTS[0], count=2))
+
+    report = verify(FolderReader(tmp_path), public_keys=[signer.verifier])
+
+    assert report.status == 0
+    assert "DEMO" in report.verdict
+    assert "DEMO_KEY" in codes(report)
+
+
+def test_a_cut_is_verified_by_itself_wherever_it_lies(original: Publisher, copy: Path) -> None:
+    (copy / FIRST).rename(copy.parent / "handed-over")
+
+    report = verify_path(copy.parent / "handed-over", public_keys=KEYS)
+
+    assert report.status == 0
+    assert "LOG_NOT_HERE" in codes(report)
+
+
+def test_a_changed_cut_by_itself_is_found(copy: Path) -> None:
+    records = copy / FIRST / "data/records.ndjson"
+    records.write_bytes(records.read_bytes().replace(b"yes", b"nay", 1))
+
+    report = verify_path(copy / FIRST, public_keys=KEYS)
+
+    assert report.status == 1
+    assert {"FILE_ALTERED", "RECORD_ALTERED", "RECORD_NOT_IN_LOG"} <= codes(report)
+
+
+def test_one_file_of_a_cut_is_verified(original: Publisher, copy: Path) -> None:
+    path = copy / FIRST / "data/gaps.parquet"
+    assert verify_path(path, public_keys=KEYS).status == 0
+    assert verify_path(copy / FIRST / "cut.json", public_keys=KEYS).status == 0
+    assert codes(verify_path(path, public_keys=[OTHER.verifier])) == {"CUT_SIGNED_BY_OTHERS"}
+
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert codes(verify_path(path, public_keys=KEYS)) == {"ONLY_ONE_FILE", "FILE_ALTERED"}
+    (copy / FIRST / "data/new.csv").write_bytes(b"")
+    assert codes(verify_path(copy / FIRST / "data/new.csv", public_keys=KEYS)) == {"ONLY_ONE_FILE", "FILE_EXTRA"}
+
+
+def test_a_checkpoint_is_verified_by_itself(original: Publisher, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    path.write_bytes(original.sealed[0].checkpoint.note.data)
+
+    assert verify_path(path, public_keys=KEYS).status == 0
+    assert verify_path(path, public_keys=[OTHER.verifier]).status == 1
+
+
+def test_a_copy_of_the_cuts_and_the_log_is_enough(copy: Path) -> None:
+    for folder in ("parquet", "csv"):
+        (copy / folder).rename(copy.parent / folder)
+
+    report = verify(FolderReader(copy), public_keys=KEYS)
+
+    assert report.status == 0
+    assert "COPIES_NOT_HERE" in codes(report)
+
+
+def test_a_night_that_was_never_run_is_named(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path)
+    for night in (NIGHTS[0], NIGHTS[2]):
+        publisher.night(night, rows(night, count=2))
+
+    report = verify(FolderReader(tmp_path), public_keys=KEYS)
+
+    assert report.status == 0
+    assert [finding.detail for finding in report.findings if finding.code == "NIGHT_WITHOUT_CUT"] == [
+        f"1, the first is {NIGHTS[1]}"
+    ]
+
+
+def test_progress_reaches_the_end_and_an_interrupted_check_is_resumed(original: Publisher) -> None:
+    seen: list[tuple[str, int, int]] = []
+    memory: dict[str, str] = {}
+    reader = FolderReader(original.root)
+    first = verify(reader, public_keys=KEYS, memory=memory, progress=lambda *step: seen.append(step))
+    second = verify(reader, public_keys=KEYS, memory=memory)
+
+    assert memory
+    assert first.as_dict() == second.as_dict()
+    assert all(0 <= done <= total for _, done, total in seen)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+
+
+def test_a_file_that_changed_since_is_not_taken_from_memory(copy: Path) -> None:
+    memory: dict[str, str] = {}
+    reader = FolderReader(copy)
+    assert verify(reader, public_keys=KEYS, memory=memory).status == 0
+    path = copy / FIRST / "data/gaps.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    assert "FILE_ALTERED" in codes(verify(reader, public_keys=KEYS, memory=memory))
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(copy: Path) -> None:
+    path = copy / FIRST / "data/gaps.parquet"
+    path.rename(copy.parent / "outside")
+    path.symlink_to(copy.parent / "outside")
+
+    report = verify(FolderReader(copy), public_keys=KEYS)
+
+    assert report.status == 1
+
+
+# --- media
+
+
+class Exports:
+    """An export bucket: (uri, version) → bytes."""
+
+    def __init__(self, objects: dict[tuple[str, str | None], bytes]) -> None:
+        self.objects = objects
+
+    def open(self, uri: str, version_id: str | None) -> BinaryIO:
+        data = self.objects.get((uri, version_id))
+        if data is None:
+            raise FileNotFoundError(uri)
+        if data == b"denied":
+            raise TargetError("access denied")
+        return io.BytesIO(data)
+
+
+def test_recordings_are_compared_with_their_digests(tmp_path: Path) -> None:
+    data = rows(NIGHTS[0], count=10)
+    for row in data:
+        row["media_sha256"] = hashlib.sha256(row["recording_id"].encode()).hexdigest()
+    Publisher(tmp_path).night(NIGHTS[0], data)
+    objects = {(row["object_uri"], row["object_version_id"]): row["recording_id"].encode() for row in data}
+    reader = FolderReader(tmp_path)
+
+    report = verify(reader, public_keys=KEYS, media=Media(Exports(objects), "all"))
+    assert (report.status, report.valid["recordings"]) == (0, 8)
+    report = verify(reader, public_keys=KEYS, media=Media(Exports(objects), "sample", 3))
+    assert (report.status, report.valid["recordings"]) == (0, 3)
+
+    objects[data[1]["object_uri"], "v1"] = b"other words"
+    del objects[data[2]["object_uri"], "v2"]
+    objects[data[3]["object_uri"], "v3"] = b"denied"
+    report = verify(reader, public_keys=KEYS, media=Media(Exports(objects), "all"))
+    assert report.status == 1
+    assert {"MEDIA_CHANGED", "MEDIA_MISSING", "MEDIA_UNREADABLE"} <= codes(report)
+
+
+# --- proofs
+
+
+def proof_of(original: Publisher) -> bytes:
+    (proof,) = prove(FolderReader(original.root), f"{NIGHTS[2]}-r0123", KEYS)
+    return proof.data
+
+
+def check_proof(data: bytes, **options: object) -> Report:
+    reader = MemoryReader({"one.tlog-proof": data})
+    return verify(reader, public_keys=KEYS, **options)  # type: ignore[arg-type]
+
+
+def test_a_proof_is_verified_alone(original: Publisher, tmp_path: Path) -> None:
+    report = check_proof(proof_of(original))
+    assert report.status == 0
+    assert report.facts["recording_id"] == f"{NIGHTS[2]}-r0123"
+    (tmp_path / "one.tlog-proof").write_bytes(proof_of(original))
+    assert verify_path(tmp_path / "one.tlog-proof", public_keys=KEYS).status == 0
+
+
+def test_a_proof_discloses_one_record_and_hashes(original: Publisher) -> None:
+    data = proof_of(original)
+    proof = read_proof(data)
+
+    assert proof.data == data
+    for line in data.decode().split("\n")[3:]:
+        assert "c0122" not in line
+    assert proof.row["recording_id"] == f"{NIGHTS[2]}-r0123"
+    assert "_salt" not in proof.row
+
+
+def test_the_newest_revision_of_a_recording_is_proven(original: Publisher) -> None:
+    (proof,) = prove(FolderReader(original.root), f"{NIGHTS[1]}-r0003", KEYS, night=NIGHTS[1])
+
+    assert proof.row["revision"] == "2"
+    assert proof.row["custom_data_legal_hold"] == "no"
+    with pytest.raises(RecordNotFoundError, match="no sealed night"):
+        prove(FolderReader(original.root), "nobody", KEYS)
+
+
+def test_every_record_of_a_night_can_be_proven(original: Publisher) -> None:
+    for number in range(0, 300, 37):
+        (proof,) = prove(FolderReader(original.root), f"{NIGHTS[2]}-r{number:04d}", KEYS, night=NIGHTS[2])
+        assert check_proof(proof.data).status == 0
+
+
+def replaced(data: bytes, number: int, line: str) -> bytes:
+    lines = data.decode().split("\n")
+    lines[number] = line
+    return "\n".join(lines).encode()
+
+
+@pytest.mark.parametrize(
+    ("number", "line", "code"),
+    [
+        (0, "c2sp.org/tlog-proof@v2", "PROOF_MALFORMED"),
+        (1, "extra AAAA", "PROOF_MALFORMED"),
+        (1, "extra " + base64.b64encode(b'{"_salt":"' + b"0" * 64 + b'","a":1}').decode(), "PROOF_MALFORMED"),
+        (1, "extra " + base64.b64encode(b'{"_salt":"' + b"0" * 64 + b'","a":"1"}').decode(), "PROOF_WRONG"),
+        (2, "index 7", "PROOF_WRONG"),
+        (2, "index 07", "PROOF_MALFORMED"),
+        (2, "index 99999", "PROOF_WRONG"),
+        (3, base64.b64encode(bytes(32)).decode(), "PROOF_WRONG"),
+        (3, "AAAA", "PROOF_WRONG"),
+        (3, "?", "PROOF_MALFORMED"),
+        (-6, "custody.example.com/evil", "LOG_CHECKPOINT_WRONG"),
+        (-5, "300", "LOG_CHECKPOINT_WRONG"),
+    ],
+)
+def test_a_changed_proof_is_refused(original: Publisher, number: int, line: str, code: str) -> None:
+    report = check_proof(replaced(proof_of(original), number, line))
+
+    assert report.status == 1
+    assert code in codes(report)
+
+
+def test_a_proof_whose_checkpoint_was_changed_or_signed_by_others_is_refused(original: Publisher) -> None:
+    data = proof_of(original)
+    changed = data.replace(b"custody.example.com/acme\n424", b"custody.example.com/evil\n424")
+    assert codes(check_proof(changed)) == {"LOG_CHECKPOINT_WRONG"}
+    report = verify(MemoryReader({"one.tlog-proof": data}), public_keys=[OTHER.verifier])
+    assert (report.status, codes(report)) == (1, {"LOG_SIGNED_BY_OTHERS"})
+
+
+def test_a_proof_is_checked_against_a_pinned_fork(original: Publisher, tmp_path: Path) -> None:
+    fork = Publisher(tmp_path)
+    data = rows(NIGHTS[0], count=423)
+    fork.night(NIGHTS[0], data)
+
+    assert fork.signed is not None
+    assert fork.signed.size == 424
+    report = check_proof(proof_of(original), pinned=[fork.sealed[0].checkpoint.note.data])
+    assert (report.status, codes(report)) == (1, {"PINNED_FORKED"})
+
+
+def test_reading_a_proof_never_fails_otherwise(original: Publisher) -> None:
+    data = proof_of(original)
+    for end in range(0, len(data), 97):
+        with pytest.raises(ProofFileError):
+            read_proof(data[:end])
+
+
+def test_each_code_says_what_it_means_and_what_to_do() -> None:
+    for name, code in CODES.items():
+        assert name == name.upper()
+        assert code.meaning.endswith((".", "?"))
+        assert code.action.endswith((".", "?"))
