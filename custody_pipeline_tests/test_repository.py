@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a chec
 
 # Written so that no pattern matches its own text here.
 MACHINE_PATHS = re.compile(r"(?<![\w.$}/-])(?:/hom[e]/[a-z]|/User[s]/[A-Za-z]|/roo[t]/|/wor[k]/|[A-Z]:\\User[s]\\)")
-REGISTRIES = re.compile(r"--(?:extra-)?index[-]url|\bfind[-]links\b|(?i:artifactory|jfrog[.]io|devpi|pypi-mirror)")
+REGISTRIES = re.compile(r"--(?:extra-)?index[-]url|\bfind[-]links\b|(?i:artifactor[y]|jfro[g]|devp[i]|pypi[-]mirror)")
 SECRETS = {
     "an AWS access key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     "a private key": re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE[ ]KEY-----\s+[A-Za-z0-9+/]{20}"),

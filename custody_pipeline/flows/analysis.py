@@ -99,7 +99,7 @@ class Analysis:
         return Result(self._ends(normal), self._ends(errors), unreached)
 
     def trails(self, bit: int) -> dict[int, list[int]]:
-        """For each end that some path reaches without `bit`: the steps of a shortest such path."""
+        """For each end that some path reaches without `bit`: the steps of a shortest such path. 0 asks for any path."""
         begin = (self.graph.start, False)
         came_from: dict[tuple[int, bool], tuple[int, bool] | None] = {begin: None}
         queue = deque([begin])

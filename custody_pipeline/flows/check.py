@@ -144,16 +144,18 @@ class _Check:
 
     def _add_trails(self, reached: tuple[Reached, ...], ends: list[FlowEnd]) -> None:
         """One shortest way per end and set of tags it misses: tags missed on the same way share it."""
-        missing = {tag for end in ends for tag in (*end.maybe, *end.unknown, *end.never)}
         found: list[dict[tuple[str, ...], list[str]]] = [{} for _ in ends]
+        # No way puts the tags that are never put, so any shortest way serves them all.
+        shortest = self.analysis.trails(0)
+        for number, (end, at) in enumerate(zip(ends, reached, strict=True)):
+            if lost := [*end.never, *end.unknown]:
+                found[number][self._way(shortest[at.step])] = lost
         for position, tag in enumerate(self.tags):
-            if tag.attribute not in missing:
-                continue
-            trails = self.analysis.trails(1 << position)
-            for number, (end, at) in enumerate(zip(ends, reached, strict=True)):
-                if at.step in trails and tag.attribute in (*end.maybe, *end.unknown, *end.never):
-                    way = self._way(trails[at.step])
-                    found[number].setdefault(way, []).append(tag.attribute)
+            partly = [number for number, end in enumerate(ends) if tag.attribute in end.maybe]
+            trails = self.analysis.trails(1 << position) if partly else {}
+            for number in partly:
+                if (step := reached[number].step) in trails:
+                    found[number].setdefault(self._way(trails[step]), []).append(tag.attribute)
         for number, ways in enumerate(found):
             trails_of_end = tuple(Trail(tuple(tags), way) for way, tags in ways.items())
             ends[number] = ends[number].with_trails(trails_of_end)
