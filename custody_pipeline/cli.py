@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -267,6 +268,223 @@ def simulator(
         key_file=answer_key,
         until_stdin_closes=until_stdin_closes,
     )
+
+
+Keys = Annotated[list[Path] | None, typer.Option("--key", help="A public key file; this deployment's otherwise.")]
+
+
+class MediaMode(StrEnum):
+    """How many recordings `verify` compares with their digests."""
+
+    none = "none"
+    sample = "sample"
+    all = "all"
+
+
+@app.command()
+def verify(
+    target: Annotated[
+        str | None, typer.Argument(help="s3://…, a folder or a file; the published place otherwise.")
+    ] = None,
+    keys: Keys = None,
+    pinned: Annotated[list[Path] | None, typer.Option(help="A checkpoint of this log kept from earlier.")] = None,
+    timestamp_root: Annotated[list[Path] | None, typer.Option(help="PEM root of a timestamp authority.")] = None,
+    media: Annotated[
+        MediaMode, typer.Option(help="Compare recordings in the bucket with their digests.")
+    ] = MediaMode.none,
+    as_json: Json = False,
+) -> None:
+    """Check that a set is complete, unaltered since sealing, and that nothing was removed from its end."""
+    from custody_pipeline.commands.verify import default_target, verify_target
+
+    settings = _settings()
+    report = verify_target(
+        settings,
+        target or default_target(settings),
+        keys=keys or [],
+        pinned=pinned or [],
+        timestamp_roots=timestamp_root or [],
+        media=media.value,
+        progress=None,
+    )
+    if as_json:
+        _print_json(report.as_dict())
+    else:
+        for line in report.summary():
+            print(line)  # noqa: T201
+    raise typer.Exit(report.status)
+
+
+@app.command()
+def prove(
+    recording_id: Annotated[str, typer.Argument(help="The recording.")],
+    target: Annotated[str | None, typer.Option(help="s3://… or a folder; the published place otherwise.")] = None,
+    keys: Keys = None,
+    output: Annotated[Path, typer.Option(help="Folder for the proof.")] = Path(),
+) -> None:
+    """Write one record with its proof of inclusion; it discloses no other record."""
+    from custody_pipeline.commands.verify import default_target, write_proofs
+    from custody_pipeline.evidence.proof import RecordNotFoundError
+
+    settings = _settings()
+    try:
+        for path in write_proofs(settings, target or default_target(settings), recording_id, keys or [], output):
+            print(path)  # noqa: T201
+    except RecordNotFoundError as error:
+        _stop(str(error), FINDINGS)
+
+
+key_commands = typer.Typer(no_args_is_help=True, help="Keys that sign the log.")
+app.add_typer(key_commands, name="key")
+
+
+@key_commands.command("new")
+def key_new(
+    name: Annotated[str, typer.Argument(help="The log's name, for example custody.example.com/eu.")],
+    path: Annotated[Path, typer.Argument(help="Where to write the private key; the public one goes beside it.")],
+) -> None:
+    """Make an Ed25519 key pair; point CUSTODY_SIGNING_KEY_FILE at it."""
+    from custody_pipeline.evidence.keys import new_key, write_new_key
+
+    try:
+        public = write_new_key(path, new_key(name))
+    except (OSError, ValueError) as error:
+        _stop(f"{path}: {error}", USAGE)
+    print(public)  # noqa: T201
+
+
+flow_commands = typer.Typer(no_args_is_help=True, help="Architect flows against the tag mapping.")
+app.add_typer(flow_commands, name="flow")
+
+
+@flow_commands.command("check")
+def flow_check(
+    subject: Annotated[str, typer.Argument(metavar="FILE|FLOW_ID", help="An exported flow (YAML), or a flow's id.")],
+    as_json: Json = False,
+) -> None:
+    """Which mapped tags are not put into participant data before a path of the flow ends."""
+    from custody_pipeline.extract.genesys import GenesysClient, GenesysError
+    from custody_pipeline.flows.check import check_flow
+    from custody_pipeline.flows.document import FlowError, read_flow
+    from custody_pipeline.flows.export import export_flow, is_flow_id
+    from custody_pipeline.flows.report import render
+    from custody_pipeline.mapping import load_mapping
+
+    settings = _settings()
+    try:
+        if is_flow_id(subject) and not Path(subject).exists():
+            settings.require("genesys_domain", "mypurecloud.com")
+            with GenesysClient(settings) as client:
+                document = export_flow(client, subject, api_url=settings.api_url)
+        else:
+            document = read_flow(Path(subject))
+        report = check_flow(document, load_mapping(settings.mapping_path).columns)
+    except (FlowError, GenesysError, OSError) as error:
+        _stop(str(error), INCOMPLETE)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        sys.stdout.write(render(report))
+    raise typer.Exit(report.exit_status)
+
+
+@app.command("serve-webhook")
+def serve_webhook(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8787,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
+    private_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+) -> None:
+    """Receive signed events; each is answered with 202 only when it is durable."""
+    from custody_pipeline.capture.assembly import queue_of
+    from custody_pipeline.capture.receiver import serve
+    from custody_pipeline.capture.settings import load_capture_settings
+
+    capture = load_capture_settings()
+    with queue_of(_settings(), capture) as queue:
+        serve(
+            capture,
+            queue,
+            host=host,
+            port=port,
+            certificate=str(certificate) if certificate else None,
+            private_key=str(private_key) if private_key else None,
+            on_ready=_say,
+        )
+
+
+event_commands = typer.Typer(no_args_is_help=True, help="Captured events and their queue.")
+app.add_typer(event_commands, name="events")
+
+
+@event_commands.command("drain")
+def events_drain(
+    seconds: Annotated[float, typer.Option(min=1, help="No conversation is begun after that.")] = 60,
+    as_json: Json = False,
+) -> None:
+    """Read the conversations that waiting events name, and keep what they show."""
+    from dataclasses import asdict
+
+    from custody_pipeline.capture.assembly import drain_queue
+    from custody_pipeline.capture.settings import load_capture_settings
+
+    result = asdict(drain_queue(_settings(), load_capture_settings(), max_seconds=seconds))
+    if as_json:
+        _print_json(result)
+    else:
+        report, queue = result["report"], result["queue"]
+        print(f"{report['events']} events, {report['captures']} captures; {queue['depth']} still waiting")  # noqa: T201
+
+
+@event_commands.command("retry")
+def events_retry(limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None) -> None:
+    """Put dead letters back into the queue, oldest first."""
+    from custody_pipeline.capture.assembly import retry_dead_letters
+    from custody_pipeline.capture.settings import load_capture_settings
+
+    print(f"{retry_dead_letters(_settings(), load_capture_settings(), limit=limit)} events")  # noqa: T201
+
+
+class TriggerAction(StrEnum):
+    """What `custody triggers` does."""
+
+    plan = "plan"
+    install = "install"
+    remove = "remove"
+
+
+@app.command()
+def triggers(
+    action: Annotated[TriggerAction, typer.Argument(help="plan shows what install would change.")],
+    url: Annotated[str | None, typer.Option(help="Public https:// URL of serve-webhook.")] = None,
+    definitions: Annotated[Path | None, typer.Option(help="Folder for the definitions to import.")] = None,
+) -> None:
+    """The process-automation triggers of live capture, and the definitions to import."""
+    from custody_pipeline.capture import installation
+    from custody_pipeline.capture.settings import load_capture_settings
+    from custody_pipeline.extract.genesys import GenesysClient, GenesysError
+
+    settings, capture = _settings(), load_capture_settings()
+    settings.require("genesys_domain", "mypurecloud.com")
+    try:
+        if definitions is not None and url is not None:
+            for relative, text in installation.definitions(url).items():
+                path = definitions / relative
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+                print(path)  # noqa: T201
+        with GenesysClient(settings) as client:
+            if action is TriggerAction.remove:
+                changes = installation.remove(client)
+            elif capture.trigger_workflow_id is None:
+                _stop("CUSTODY_TRIGGER_WORKFLOW_ID is not set: the workflow that the triggers start", USAGE)
+            else:
+                run = installation.plan if action is TriggerAction.plan else installation.install
+                changes = run(client, capture.trigger_workflow_id)
+    except (GenesysError, ValueError) as error:
+        _stop(str(error), INCOMPLETE)
+    for change in changes:
+        print(change)  # noqa: T201
 
 
 @app.command()

@@ -2,14 +2,15 @@
 
 import dagster as dg
 
-from custody_pipeline.defs import checks, collected, modelled, nightly, published
+from custody_pipeline.defs import checks, collected, modelled, nightly, published, sensors
 from custody_pipeline.defs.resources import Deployment
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([collected, modelled, published]),
+    assets=dg.load_assets_from_modules([collected, modelled, published, sensors]),
     asset_checks=[checks.custody_checks],
-    jobs=[nightly.nightly_custody, nightly.recheck_custody],
+    jobs=[nightly.nightly_custody, nightly.recheck_custody, sensors.capture_events],
     schedules=[nightly.every_night, nightly.every_recheck],
+    sensors=[sensors.waiting_events],
     resources={"deployment": Deployment()},
     executor=dg.in_process_executor,
 )

@@ -69,7 +69,7 @@ def _collector(deployment: Deployment, night: date) -> Iterator[Collector]:
 
 def _load(
     context: dg.AssetExecutionContext, deployment: Deployment, landings: list[Landing]
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     night = night_of(context)
     by_table = {landing.resource: landing for landing in landings}
     with deployment.warehouse.open() as con:
@@ -93,21 +93,21 @@ def _load(
 
 
 @dg.multi_asset(specs=_specs(RAW_TABLES["exports"]), partitions_def=nights, pool="duckdb", retry_policy=PATIENCE)
-def exports(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+def exports(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Jobs, failed recordings, every object and version in the bucket, sidecars, manifests."""
     with _collector(deployment, night_of(context)) as collector:
         yield from _load(context, deployment, collect_exports(collector))
 
 
 @dg.multi_asset(specs=_specs(RAW_TABLES["details"]), partitions_def=nights, pool="duckdb", retry_policy=PATIENCE)
-def details(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+def details(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """The bulk analytics job: the only way to every conversation's tags at once."""
     with _collector(deployment, night_of(context)) as collector:
         yield from _load(context, deployment, collect_details(collector))
 
 
 @dg.multi_asset(specs=_specs(RAW_TABLES["catalog"]), partitions_def=nights, pool="duckdb", retry_policy=PATIENCE)
-def catalog(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+def catalog(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Published scripts, queues and divisions, as they are today."""
     with _collector(deployment, night_of(context)) as collector:
         yield from _load(context, deployment, collect_catalog(collector))
@@ -119,7 +119,7 @@ _NEEDED_FIRST = (*RAW_TABLES["exports"], *RAW_TABLES["details"], *RAW_TABLES["ca
 @dg.multi_asset(
     specs=_specs(RAW_TABLES["recordings"], _NEEDED_FIRST), partitions_def=nights, pool="duckdb", retry_policy=PATIENCE
 )
-def recordings(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+def recordings(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Recording metadata where bucket and details do not agree already; orphan recordings."""
     night = night_of(context)
     with deployment.warehouse.open() as con:
@@ -134,7 +134,7 @@ def recordings(context: dg.AssetExecutionContext, deployment: Deployment) -> Ite
     pool="duckdb",
     retry_policy=PATIENCE,
 )
-def conversations(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+def conversations(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Single reads, for what the bulk job cannot give: values it cut, conversations it lacks, tags set late."""
     night = night_of(context)
     with deployment.warehouse.open() as con:
@@ -144,7 +144,7 @@ def conversations(context: dg.AssetExecutionContext, deployment: Deployment) -> 
 
 
 @dg.multi_asset(specs=_specs(RAW_TABLES["captures"]), partitions_def=nights, pool="duckdb", retry_policy=PATIENCE)
-def captures(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+def captures(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """What live capture kept of the night."""
     with _collector(deployment, night_of(context)) as collector:
         yield from _load(context, deployment, collect_captures(collector))
@@ -153,7 +153,7 @@ def captures(context: dg.AssetExecutionContext, deployment: Deployment) -> Itera
 @dg.multi_asset(
     specs=_specs(RAW_TABLES["media"], ("export_objects",)), partitions_def=nights, pool="duckdb", retry_policy=PATIENCE
 )
-def media(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+def media(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Digests of every exported object; one hashed before and unchanged is not read again."""
     night = night_of(context)
     with deployment.warehouse.open() as con:
@@ -167,7 +167,7 @@ def media(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator
     partitions_def=nights,
     pool="duckdb",
 )
-def receipts(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+def receipts(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """What was asked, what came, what could not be read; each load above has written its own rows already."""
     with deployment.warehouse.open() as con:
         for table in BOOKKEEPING:

@@ -131,7 +131,9 @@ def completeness_plot(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dg.Ma
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(_sparse_ticks())
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    return markdown_picture(figure, "Recordings by custody status and night")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=96)
+    return markdown_image(buffer.getvalue(), "Recordings by custody status and night")
 
 
 def _sparse_ticks() -> Any:
@@ -140,8 +142,6 @@ def _sparse_ticks() -> Any:
     return MaxNLocator(nbins=15, integer=True)
 
 
-def markdown_picture(figure: Any, title: str) -> dg.MarkdownMetadataValue:
-    """A matplotlib figure as a picture inside the metadata itself."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=96)
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+def markdown_image(png: bytes, title: str) -> dg.MarkdownMetadataValue:
+    """A PNG as a picture inside the metadata itself."""
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")

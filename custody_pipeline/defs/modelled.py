@@ -47,7 +47,7 @@ def _step(schema: str) -> dg.AssetsDefinition:
         pool="duckdb",
         can_subset=True,
     )
-    def build(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+    def build(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
         night = night_of(context)
         with deployment.warehouse.open() as con:
             for model in models:

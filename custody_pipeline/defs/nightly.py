@@ -11,16 +11,18 @@ from custody_pipeline.defs.partitions import nights
 from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse import Warehouse
 
+NIGHT = dg.AssetSelection.groups("collect", "model", "publish", "evidence")
+
 nightly_custody = dg.define_asset_job(
     "nightly_custody",
-    selection=dg.AssetSelection.all(),
+    selection=NIGHT,
     description="One night: collect, model, check, publish.",
     executor_def=dg.in_process_executor,
 )
 
 recheck_custody = dg.define_asset_job(
     "recheck_custody",
-    selection=dg.AssetSelection.all(),
+    selection=NIGHT,
     description="A night again: its sources may have grown, or a gap may close. Unchanged nights publish nothing.",
     executor_def=dg.in_process_executor,
 )

@@ -4,9 +4,13 @@ Belongs here: one step that publishes a night that passed its checks. Does not: 
 """
 
 from collections.abc import Iterator
+from datetime import date
+from typing import Any
 
 import dagster as dg
 
+from custody_pipeline.alerts.dispatch import send_alerts
+from custody_pipeline.alerts.settings import load_alert_settings
 from custody_pipeline.defs.modelled import MODELS, asset_key
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
@@ -45,7 +49,7 @@ def _specs() -> list[dg.AssetSpec]:
 @dg.multi_asset(
     specs=_specs(), partitions_def=nights, pool="duckdb", retry_policy=dg.RetryPolicy(max_retries=1, delay=5)
 )
-def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult]:
+def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Seal and publish the night if its content changed; refresh the analysts' snapshot either way."""
     try:
         with deployment.warehouse.open() as con:
@@ -53,7 +57,10 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
             snapshot = snapshot_for_analysts(con, deployment.settings)
     except (PublishError, SettingsError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    common = {
+    alerts = _alert(deployment, night_of(context))
+    for line in alerts.get("failures", []):
+        context.log.warning("alert not delivered: %s", line)
+    common: dict[str, Any] = {
         "revision": publication.revision,
         "changed": publication.changed,
         "complete": publication.complete,
@@ -61,7 +68,7 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
     }
     for table in PUBLISHED_TABLES:
         files = {file.format: file for file in publication.files if file.table_name == table}
-        metadata = {f"{name} uri": file.uri for name, file in files.items()}
+        metadata: dict[str, Any] = {f"{name} uri": file.uri for name, file in files.items()}
         metadata |= {f"{name} sha256": file.sha256 for name, file in files.items()}
         rows = max((file.rows for file in files.values()), default=0)
         yield dg.MaterializeResult(
@@ -74,7 +81,14 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
             **common,
             "dagster/uri": publication.cut,
             "cut_sha256": publication.cut_sha256,
+            "alerts": dg.MetadataValue.json(alerts),
             "repaired copies": list(publication.repaired),
             "analyst snapshot": dg.MetadataValue.path(str(snapshot)),
         },
     )
+
+
+def _alert(deployment: Deployment, night: date) -> dict[str, Any]:
+    """Tell the configured channels what is new; a channel that fails is in the result and stops nothing."""
+    with deployment.warehouse.open() as con:
+        return send_alerts(con, night, load_alert_settings()).to_dict()

@@ -10,6 +10,7 @@ not know makes the verdict "not verified"; nothing found is never "valid".
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
@@ -386,8 +387,12 @@ def _check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[
         newest[item.cut.night] = item.cut
     expected = {path: file for cut in newest.values() for path, file in copies(cut).items()}
     present = {path: entry for path, entry in other.items() if not path.startswith((LOG, "cuts/"))}
+    pointers = {f"current/date={night}.json": cut for night, cut in newest.items()}
     for path in sorted(set(present) - set(expected)):
-        report.add("FILE_EXTRA", path)
+        if path in pointers:
+            _check_pointer(context, path, pointers[path])
+        else:
+            report.add("FILE_EXTRA", path)
     if not set(present) & set(expected):
         report.add("COPIES_NOT_HERE")
         return
@@ -402,6 +407,22 @@ def _check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[
             report.valid["copies"] += 1
         elif sha256 is not None:
             report.add("COPY_DIFFERS", path, f"sha256 {expected[path].sha256} sealed, {sha256} found")
+
+
+def _check_pointer(context: Context, path: str, newest: cuts.Cut) -> None:
+    """`current/date=….json` must name the newest revision and that revision's digests."""
+    sealed = {file.sha256 for file in copies(newest).values()}
+    data = context.read(path, "COPY_MISSING")
+    if data is None:
+        return
+    try:
+        pointer = json.loads(data)
+        named = {file["sha256"] for file in pointer["files"]}
+        if pointer["revision"] == newest.revision and named == sealed:
+            return
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    context.report.add("COPY_DIFFERS", path, f"it does not name revision {newest.revision} and its files")
 
 
 # --- pinned checkpoints -----------------------------------------------------------------------------------------------

@@ -1,0 +1,129 @@
+"""`custody verify`, `prove`, `key`: the seal from the terminal.
+
+Belongs here: finding the target and the keys. Does not: any check (evidence).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.evidence.keys import parse_public_keys
+from custody_pipeline.evidence.proof import PROOF_SUFFIX, prove
+from custody_pipeline.evidence.target import FolderReader, Reader, TargetError
+from custody_pipeline.evidence.verify import Media, verify, verify_path
+from custody_pipeline.objectstore import S3Location, s3_client
+from custody_pipeline.publish.reader import S3Reader
+from custody_pipeline.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.findings import Report
+    from custody_pipeline.evidence.note import Verifier
+
+
+class BucketMedia:
+    """Recordings in the export bucket, for comparing them with their digests."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+
+    def open(self, uri: str, version_id: str | None) -> BinaryIO:
+        """A stream of an object's bytes.
+
+        Raises:
+            FileNotFoundError: no such object or version.
+            TargetError: it could not be read.
+        """
+        at = S3Location.parse(uri)
+        version = {"VersionId": version_id} if version_id not in {None, "null"} else {}
+        try:
+            answer = self._client.get_object(Bucket=at.bucket, Key=at.key, **version)  # type: ignore[arg-type]
+        except ClientError as error:
+            if error.response["Error"].get("Code") in {"NoSuchKey", "NoSuchVersion", "404"}:
+                raise FileNotFoundError(uri) from error
+            raise TargetError(f"{uri}: {error.response['Error'].get('Code')}") from error
+        except BotoCoreError as error:
+            raise TargetError(f"{uri}: {type(error).__name__}") from error
+        return cast("BinaryIO", answer["Body"])
+
+
+def default_target(settings: Settings) -> str:
+    """What to verify when nothing is named: the published place, or the copy that the demo read back."""
+    return settings.publish_url or str(settings.home / "published")
+
+
+def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
+    """Verifier keys from `files`, or those of this deployment when there are none.
+
+    Raises:
+        SettingsError: a file cannot be read.
+    """
+    try:
+        found = files or sorted((settings.home / "keys").glob("*.pub"))
+        return [key for path in found for key in parse_public_keys(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--key: {error}; expected a file that `custody key new` wrote (….pub)") from error
+
+
+def open_target(settings: Settings, target: str) -> Reader:
+    """A reader of an `s3://` place or of a folder."""
+    if target.startswith("s3://"):
+        return S3Reader(s3_client(settings), S3Location.parse(target))
+    return FolderReader(Path(target))
+
+
+def verify_target(
+    settings: Settings,
+    target: str,
+    *,
+    keys: Sequence[Path],
+    pinned: Sequence[Path],
+    timestamp_roots: Sequence[Path],
+    media: str,
+    progress: Callable[[str, int, int | None], None] | None,
+) -> Report:
+    """Verify an `s3://` place, a folder or a file.
+
+    Raises:
+        SettingsError: a named file cannot be read.
+    """
+    try:
+        pins = [path.read_bytes() for path in pinned]
+        roots = [path.read_bytes() for path in timestamp_roots]
+    except OSError as error:
+        raise SettingsError(f"{error.filename}: {error.strerror}") from error
+    compare = (
+        None if media == "none" else Media(BucketMedia(s3_client(settings)), "all" if media == "all" else "sample")
+    )
+    options = {
+        "public_keys": public_keys(settings, keys),
+        "pinned": pins,
+        "timestamp_roots": roots,
+        "media": compare,
+        "progress": progress,
+    }
+    if target.startswith("s3://"):
+        return verify(open_target(settings, target), **options)  # type: ignore[arg-type]
+    return verify_path(Path(target), **options)
+
+
+def write_proofs(settings: Settings, target: str, recording_id: str, keys: Sequence[Path], folder: Path) -> list[Path]:
+    """Write a recording's `.tlog-proof` files into `folder`.
+
+    Raises:
+        RecordNotFoundError: no sealed night has the recording.
+    """
+    written = []
+    proofs = prove(open_target(settings, target), recording_id, public_keys(settings, keys))
+    for number, proof in enumerate(proofs, 1):
+        name = "".join(character if character.isalnum() or character in "-_" else "_" for character in recording_id)
+        path = folder / f"{name}{f'-{number}' if number > 1 else ''}{PROOF_SUFFIX}"
+        path.write_bytes(proof.data)
+        written.append(path)
+    return written

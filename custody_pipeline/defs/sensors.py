@@ -1,0 +1,47 @@
+"""Live capture's worker: drains the event queue while tags are still there.
+
+Belongs here: one asset that a sensor turns, and what it shows. Does not: the worker (capture).
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from custody_pipeline.capture import metrics
+from custody_pipeline.capture.assembly import drain_queue, points_of, queue_of
+from custody_pipeline.capture.settings import load_capture_settings
+from custody_pipeline.defs.metadata import markdown_image
+from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.settings import load_settings
+
+# Shorter than the sensor's own interval, so that turns do not overlap.
+TURN_SECONDS = 50
+
+
+@dg.asset(key=["raw", "live_captures"], group_name="capture", kinds={"sqs"})
+def live_captures(deployment: Deployment) -> dg.MaterializeResult[None]:
+    """Conversations read when an event named them, before their tags vanish: queue depth, age, captures, lag."""
+    settings, capture = deployment.settings, load_capture_settings()
+    result = drain_queue(settings, capture, max_seconds=TURN_SECONDS)
+    now = datetime.now(UTC)
+    points = points_of(settings, capture, now.date())
+    shown: dict[str, Any] = dict(metrics.summary(result.queue, points, now))
+    shown |= {"events": result.report.events, "captures": result.report.captures}
+    shown["captures by hour"] = markdown_image(metrics.plot(points), "Captures by hour, and their lag")
+    return dg.MaterializeResult(metadata=shown)
+
+
+capture_events = dg.define_asset_job(
+    "capture_events", selection=dg.AssetSelection.assets(live_captures), executor_def=dg.in_process_executor
+)
+
+
+@dg.sensor(job=capture_events, minimum_interval_seconds=60)
+def waiting_events(_context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """A turn of the capture worker whenever events wait; turn it on where events are collected."""
+    with queue_of(load_settings(), load_capture_settings()) as queue:
+        depth = queue.metrics().depth
+    if not depth:
+        return dg.SkipReason("No event waits.")
+    return dg.RunRequest(run_key=None, tags={"custody/events": str(depth)})

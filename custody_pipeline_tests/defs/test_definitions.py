@@ -1,0 +1,59 @@
+"""Dagster's view: the contract's names, and schedules that ask for the right nights."""
+
+import dagster as dg
+
+from custody_pipeline.definitions import defs
+from custody_pipeline.extract.load import BOOKKEEPING, RAW_TABLES
+from custody_pipeline.sql_models import load_models
+from custody_pipeline.warehouse import PUBLISHED_TABLES
+
+
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_every_table_is_an_asset_under_its_contract_key() -> None:
+    wanted = {f"raw/{table}" for tables in (*RAW_TABLES.values(), BOOKKEEPING) for table in tables}
+    wanted |= {key.replace(".", "/") for key, m in load_models().items() if m.schema in {"staging", "custody"}}
+    wanted |= {f"published/{table}" for table in (*PUBLISHED_TABLES, "cut")}
+    assert wanted <= set(specs())
+
+
+def test_groups_are_those_of_the_journey() -> None:
+    groups = {spec.group_name for spec in specs().values()}
+    assert groups == {"collect", "model", "publish", "evidence", "capture"}
+
+
+def test_every_table_says_what_it_is_and_what_its_columns_mean() -> None:
+    for key, spec in specs().items():
+        assert spec.description, key
+        if key.startswith(("raw/", "staging/", "custody/")) and key != "raw/live_captures":
+            schema = spec.metadata["dagster/column_schema"]
+            assert all(column.description for column in schema.columns), key
+
+
+def test_a_failed_check_keeps_the_night_from_being_published() -> None:
+    checks = [spec for check in defs.asset_checks or [] for spec in check.check_specs]
+    assert {check.name for check in checks} >= {
+        "row_conservation",
+        "header_complete",
+        "no_unexplained_recording",
+        "digests_present",
+        "schema_unchanged",
+    }
+    assert all(check.blocking and check.partitions_def for check in checks)
+
+
+def test_the_nightly_job_has_daily_utc_partitions_and_runs_at_half_past_two() -> None:
+    job = defs.resolve_job_def("nightly_custody")
+    assert isinstance(job.partitions_def, dg.DailyPartitionsDefinition)
+    assert job.partitions_def.timezone == "UTC"
+    schedule = defs.resolve_schedule_def("nightly_custody_schedule")
+    assert schedule.cron_schedule == "30 2 * * *"
+    assert defs.resolve_job_def("recheck_custody").partitions_def == job.partitions_def
+
+
+def test_the_nightly_job_leaves_live_capture_to_its_sensor() -> None:
+    selected = defs.resolve_job_def("nightly_custody").asset_layer.selected_asset_keys
+    assert dg.AssetKey(["raw", "live_captures"]) not in selected
+    assert dg.AssetKey(["published", "cut"]) in selected

@@ -1,0 +1,166 @@
+"""The whole night as a user sees it: `custody demo`, then the commands and files it leads to."""
+
+import collections
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet
+import pytest
+
+from custody_pipeline.mapping import load_mapping
+from custody_pipeline.settings import Settings
+from custody_pipeline.simulator.faults import answer_key
+from custody_pipeline.simulator.organization import Organization
+
+pytestmark = pytest.mark.server
+
+NIGHT = date(2026, 11, 2)
+SIZE = 400
+TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home after its demo."""
+
+    path: Path
+    result: dict[str, Any]
+
+    def custody(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return custody(self.path, *arguments)
+
+
+def custody(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CUSTODY_", "AWS_", "DAGSTER_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "custody_pipeline.cli", *arguments],
+        env={**clean, "CUSTODY_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    path = tmp_path_factory.mktemp("home")
+    ran = custody(path, "demo", "--json")
+    assert ran.returncode == 0, ran.stderr
+    return Home(path, json.loads(ran.stdout))
+
+
+def test_every_planted_fault_is_found_with_its_reason_and_no_other(home: Home) -> None:
+    planted = set(answer_key(Organization(seed=7, night=NIGHT, size=SIZE)))
+    with duckdb.connect(str(home.path / "analyst.duckdb"), read_only=True) as con:
+        found = set(con.execute("SELECT conversation_id, recording_id, reason FROM custody.gaps").fetchall())
+    confusion = collections.Counter((row[2], "missed") for row in planted - found)
+    confusion.update((row[2], "invented") for row in found - planted)
+    print(f"{len(planted & found)} of {len(planted)} found; {dict(confusion)}")
+    assert not confusion
+    assert len({row[2] for row in planted}) > 30
+
+
+def test_expected_is_present_plus_explained_to_the_last_recording(home: Home) -> None:
+    summary = home.result["summary"]
+    assert summary["expected"] == summary["recordings"] == summary["present"] + summary["explained"]
+    assert summary["unexplained"] == 0
+    assert summary["published_complete"] is True
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_parquet_and_csv_hold_the_same_rows_with_every_mapped_column(home: Home, table: str) -> None:
+    folder = home.path / "published"
+    parquet = pyarrow.parquet.read_table(folder / f"parquet/{table}/date={NIGHT}/{table}.parquet", partitioning=None)
+    with (folder / f"csv/{table}/date={NIGHT}/{table}.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == parquet.column_names
+    assert len(rows) - 1 == parquet.num_rows
+    if table == "chain_of_custody":
+        mapped = load_mapping(Settings.model_fields["mapping_path"].default).output_columns
+        assert set(mapped) <= set(rows[0])
+        assert parquet.num_rows == home.result["summary"]["recordings"]
+
+
+def test_the_copy_read_back_verifies_offline_and_a_changed_byte_does_not(home: Home, tmp_path: Path) -> None:
+    intact = home.custody("verify", "--json")
+    assert intact.returncode == 0, intact.stdout
+
+    victim = home.path / f"published/csv/gaps/date={NIGHT}/gaps.csv"
+    before = victim.read_bytes()
+    victim.write_bytes(before[:-1] + b"!")
+    try:
+        altered = home.custody("verify")
+    finally:
+        victim.write_bytes(before)
+    assert altered.returncode == 1
+    assert "COPY_DIFFERS" in altered.stdout
+    assert home.custody("verify", str(tmp_path)).returncode == 2
+
+
+def test_one_record_is_proven_without_the_others(home: Home, tmp_path: Path) -> None:
+    with duckdb.connect(str(home.path / "analyst.duckdb"), read_only=True) as con:
+        found = con.execute("SELECT recording_id FROM custody.chain_of_custody ORDER BY 1 LIMIT 1").fetchone()
+    assert found is not None
+    written = home.custody("prove", found[0], "--output", str(tmp_path))
+    assert written.returncode == 0, written.stderr
+    assert home.custody("verify", written.stdout.strip()).returncode == 0
+
+
+def test_explain_tells_the_story_of_a_recording_with_a_gap(home: Home) -> None:
+    with duckdb.connect(str(home.path / "analyst.duckdb"), read_only=True) as con:
+        found = con.execute("SELECT recording_id FROM custody.gaps WHERE reason = 'TAG_NEVER_SET' LIMIT 1").fetchone()
+    assert found is not None
+    story = home.custody("explain", found[0])
+    assert story.returncode == 0, story.stderr
+    for part in ("Timeline", "TAG_NEVER_SET", "proof:", "recoverable:"):
+        assert part in story.stdout
+    assert json.loads(home.custody("explain", found[0], "--json").stdout)["recordings"]
+    assert home.custody("explain", "nobody-knows-this").returncode == 1
+
+
+def test_gaps_and_status_list_the_night(home: Home) -> None:
+    listed = home.custody("gaps", "--date", str(NIGHT), "--reason", "TAG_CONFLICT", "--csv")
+    assert {row["reason"] for row in csv.DictReader(listed.stdout.splitlines())} == {"TAG_CONFLICT"}
+    nights = json.loads(home.custody("status", "--json").stdout)
+    assert [night["night"] for night in nights] == [str(NIGHT)]
+
+
+def test_running_the_night_again_publishes_nothing(home: Home) -> None:
+    before = {path: path.read_bytes() for path in (home.path / "published").rglob("*") if path.is_file()}
+    again = home.custody("demo", "--json")
+    assert again.returncode == 0, again.stderr
+    result = json.loads(again.stdout)
+    assert result["summary"]["revision"] == 1
+    after = {path: path.read_bytes() for path in (home.path / "published").rglob("*") if path.is_file()}
+    assert {str(path) for path in after} == {str(path) for path in before}
+    assert after == before
+
+
+def test_a_wrong_or_missing_setting_is_refused_before_any_work(tmp_path: Path) -> None:
+    missing = custody(tmp_path, "run", "--date", str(NIGHT))
+    assert missing.returncode == 64
+    assert "CUSTODY_EXPORT_URL" in missing.stderr
+    assert "s3://" in missing.stderr
+
+    wrong = custody(tmp_path, "run", "--date", str(NIGHT), CUSTODY_EXPORT_URL="not-a-url")
+    assert wrong.returncode == 64
+    assert "CUSTODY_EXPORT_URL" in wrong.stderr
+    assert not list(tmp_path.iterdir())
+
+    assert custody(tmp_path, "run", "--date", "yesterday").returncode == 64
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = "{'dagster', 'dlt', 'duckdb', 'boto3', 'pandas', 'pyarrow'} & set(sys.modules)"
+    code = f"import sys; import custody_pipeline.cli; print({heavy} or 'light')"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "light"
