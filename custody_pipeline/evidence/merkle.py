@@ -78,17 +78,21 @@ class Frontier:
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash."""
-        size, carry = self.size, leaf
-        while size & 1:
-            carry = node_hash(self.hashes.pop(), carry)
-            size >>= 1
-        self.hashes.append(carry)
-        self.size += 1
+        self.extend([leaf])
 
     def extend(self, leaves: Iterable[bytes]) -> None:
-        """Add many leaf hashes."""
-        for leaf in leaves:
-            self.append(leaf)
+        """Add many leaf hashes, level by level."""
+        nodes = list(leaves)
+        old, new = self.size, []
+        self.size += len(nodes)
+        while nodes or old:
+            if old & 1:
+                nodes.insert(0, self.hashes.pop())
+            if len(nodes) & 1:
+                new.append(nodes.pop())
+            nodes = [node_hash(left, right) for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
+            old >>= 1
+        self.hashes = new[::-1]
 
     def root(self) -> bytes:
         """Root of the tree as it is now."""

@@ -20,7 +20,7 @@ import rfc8785
 from custody_pipeline.evidence import cut as cuts
 from custody_pipeline.evidence.canonical import SALT_MEMBER, leaf_hash
 from custody_pipeline.evidence.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
-from custody_pipeline.evidence.merkle import ProofError, inclusion_proof, verify_inclusion
+from custody_pipeline.evidence.merkle import inclusion_proof, verify_inclusion
 from custody_pipeline.evidence.note import NoteError, Verifier
 from custody_pipeline.evidence.seal import HEAD, LOG
 from custody_pipeline.evidence.target import Reader, read
@@ -164,6 +164,3 @@ def prove(
     raise RecordNotFoundError(
         f"{reader.name}: no sealed night{f' {night}' if night else ''} has recording {recording_id}"
     )
-
-
-__all__ = ["PROOF_SUFFIX", "ProofError", "ProofFileError", "RecordNotFoundError", "RecordProof", "prove", "read_proof"]

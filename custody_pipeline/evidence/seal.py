@@ -17,7 +17,7 @@ After a crash between 3 and 5, `recover` gives the same tiles and head again fro
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from custody_pipeline.evidence import cut as cuts
@@ -234,34 +234,47 @@ def _content_type(name: str) -> str:
 
 
 def recover(reader: Reader, keys: Sequence[Verifier], head: Head) -> list[Write]:
-    """What a run that died after `cut.json` still had to write: tiles and head, from what the cut holds.
+    """What runs that died after `cut.json` still had to write: tiles and head, from what the cuts hold.
 
     It reads every cut's checkpoint, so it is for the start of a process and for a head that is not the one remembered,
     not for every night.
 
     Raises:
-        SealError: two cuts claim the same place in the log, or a cut does not lead to the head it was signed with.
+        SealError: two cuts claim the same place in the log, one is missing, or a cut does not lead to the head it was
+            signed with.
+        NoteError: a cut's checkpoint is not signed by one of `keys`.
     """
-    pending = list(_pending(reader, keys, head))
-    if not pending:
-        return []
-    if len(pending) > 1:
-        raise SealError("two cuts follow the same head: " + ", ".join(prefix for prefix, _, _ in pending))
-    prefix, data, checkpoint = pending[0]
-    lines = read(reader, prefix + cuts.RECORDS).split(b"\n")[:-1]
-    appended = append(reader, head.size, [*map(leaf_hash, lines), leaf_hash(data)], LOG)
-    if (appended.tree.size, appended.tree.root()) != (checkpoint.head.size, checkpoint.head.root):
-        raise SealError(f"{prefix}: its records do not lead to the head that was signed with it")
-    return _log_writes(appended.tiles, checkpoint)
+    pending = _cuts_beyond(reader, keys, head)
+    frontier = TileTree(reader, head.size, LOG).frontier()
+    leaves: list[bytes] = []
+    newest: Checkpoint | None = None
+    while frontier.size in pending:
+        prefix, data, newest = pending.pop(frontier.size)
+        lines = read(reader, prefix + cuts.RECORDS).split(b"\n")[:-1]
+        added = [*map(leaf_hash, lines), leaf_hash(data)]
+        leaves += added
+        frontier.extend(added)
+        if (frontier.size, frontier.root()) != (newest.head.size, newest.head.root):
+            raise SealError(f"{prefix}: its records do not lead to the head that was signed with it")
+    if pending:
+        prefix = pending[min(pending)][0]
+        raise SealError(f"{prefix} begins at leaf {min(pending)}, but what is before it ends at {frontier.size}")
+    return _log_writes(append(reader, head.size, leaves, LOG).tiles, newest) if newest else []
 
 
-def _pending(reader: Reader, keys: Sequence[Verifier], head: Head) -> Iterable[tuple[str, bytes, Checkpoint]]:
-    for entry in list(reader.list("cuts/")):
+def _cuts_beyond(reader: Reader, keys: Sequence[Verifier], head: Head) -> dict[int, tuple[str, bytes, Checkpoint]]:
+    """First leaf → (folder, cut.json, checkpoint) of every cut that was signed with a longer log than `head`."""
+    beyond: dict[int, tuple[str, bytes, Checkpoint]] = {}
+    for entry in reader.list("cuts/"):
         if not entry.path.endswith("/" + cuts.CUT_JSON):
             continue
         prefix = entry.path.removesuffix(cuts.CUT_JSON)
         checkpoint = verify_checkpoint(read(reader, prefix + cuts.CHECKPOINT), keys, head.origin)
-        if checkpoint.head.size > head.size:
-            data = read(reader, entry.path)
-            if cuts.decode_cut(data).log.first == head.size:
-                yield prefix, data, checkpoint
+        if checkpoint.head.size <= head.size:
+            continue
+        data = read(reader, entry.path)
+        first = cuts.decode_cut(data).log.first
+        if first in beyond:
+            raise SealError(f"{prefix} and {beyond[first][0]} both begin at leaf {first}: there were two writers")
+        beyond[first] = prefix, data, checkpoint
+    return beyond

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from custody_pipeline.evidence.merkle import HASH_BYTES, Frontier, Node, complete_root, complete_subtrees, range_root
+from custody_pipeline.evidence.merkle import HASH_BYTES, Frontier, complete_root, complete_subtrees, range_root
 from custody_pipeline.evidence.target import Reader, read
 
 WIDTH = 256
@@ -154,6 +154,3 @@ def append(reader: Reader, size: int, leaves: Iterable[bytes], prefix: str = "lo
                 index += 1
         level, count, fresh = level + 1, count // WIDTH, parents
     return Appended(TileTree(reader, total, prefix, tiles), tiles)
-
-
-__all__ = ["WIDTH", "Appended", "Node", "TileError", "TileTree", "append", "tile_path", "tile_paths"]

@@ -56,6 +56,3 @@ def verify_timestamp(response: bytes, data: bytes, roots: Sequence[bytes]) -> da
     except (VerificationError, ValueError) as error:
         raise TimestampError(str(error)) from error
     return parsed.tst_info.gen_time
-
-
-__all__ = ["CONTENT_TYPE", "TimestampError", "timestamp_request", "verify_timestamp"]

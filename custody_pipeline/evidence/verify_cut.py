@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -83,7 +83,7 @@ class Context:
     def trusted(self, signers: Sequence[Verifier]) -> None:
         """Name the keys that signed."""
         for key in signers:
-            self.report.facts[f"signed by {key.name}"] = f"key id {key.key_id.hex()}, sha256 {key.fingerprint}"
+            self.report.facts[f"signed by {key.name}+{key.key_id.hex()}"] = f"sha256 {key.fingerprint}"
             if key.demo:
                 self.report.add("DEMO_KEY", "", key.name)
 
@@ -134,11 +134,14 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
         report.add("CUT_MISPLACED", prefix, f"cut.json says {cut.prefix}")
     _check_signature(context, prefix, cut, data)
     _check_timestamp(context, prefix, cut, data, entries)
-    altered = _check_files(context, prefix, cut, entries)
+    sound = _check_files(context, prefix, cut, entries)
+    table = _table(context, prefix, cut) if cuts.TABLE in sound else None
     records = _Records(context, prefix, cut)
-    leaves = [*records.check(None if cuts.TABLE in altered else _table(context, prefix, cut)), leaf_hash(data)]
+    leaves = [*records.check(table), leaf_hash(data)]
+    if cuts.RECORDS in entries:
+        _compare_file(context, prefix, cut, entries[cuts.RECORDS], records.sha256)
     head = _check_checkpoint(context, prefix, cut, leaves)
-    _check_counts(context, prefix, cut, altered)
+    _check_counts(context, prefix, cut, sound, table)
     if len(report.of(Severity.ERROR)) == before:
         report.valid["cuts"] += 1
     return CheckedCut(prefix, cut, hashlib.sha256(data).hexdigest(), leaves, head, records.media)
@@ -183,31 +186,22 @@ def _check_timestamp(context: Context, prefix: str, cut: Cut, data: bytes, entri
 
 
 def _check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> set[str]:
-    """Check presence, size and digest of every file; returns the paths that are not as sealed."""
+    """Check presence of every file, and size and digest of all but the records, whose bytes are read with their leaves.
+
+    Returns:
+        The paths that are as sealed.
+    """
     report = context.report
     listed = {file.path: file for file in cut.files}
     report.total["files"] += len(listed)
+    report.total["bytes"] += sum(file.bytes for file in cut.files)
     extra = {path for path in entries if path not in listed and path not in cuts.SEAL_FILES}
     missing = {path for path in listed if path not in entries}
-    wrong = set(missing)
-    present = [path for path in listed if path not in missing]
+    present = [path for path in listed if path not in missing and path != cuts.RECORDS]
     with ThreadPoolExecutor(_WORKERS) as pool:
-        digests = dict(
-            zip(present, pool.map(lambda path: digest(context, prefix, entries[path]), present), strict=True)
-        )
-    for path, found in digests.items():
-        if entries[path].size != listed[path].bytes:
-            report.add("FILE_SIZE", prefix + path, f"{listed[path].bytes} bytes sealed, {entries[path].size} found")
-            wrong.add(path)
-        elif found is None:
-            wrong.add(path)
-        elif found != listed[path].sha256:
-            report.add("FILE_ALTERED", prefix + path, f"sha256 {listed[path].sha256} sealed, {found} found")
-            wrong.add(path)
-        else:
-            report.valid["files"] += 1
-            report.valid["bytes"] += listed[path].bytes
-    report.total["bytes"] += sum(file.bytes for file in cut.files)
+        digests = list(pool.map(lambda path: digest(context, prefix, entries[path]), present))
+    compared = zip(present, digests, strict=True)
+    sound = {path for path, found in compared if _compare_file(context, prefix, cut, entries[path], found)}
     strays = {path: digest(context, prefix, entries[path]) for path in extra} if missing else {}
     for path in sorted(missing):
         moved = next((stray for stray, found in strays.items() if found == listed[path].sha256), None)
@@ -218,7 +212,24 @@ def _check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, 
             extra.discard(moved)
     for path in sorted(extra):
         report.add("FILE_EXTRA", prefix + path)
-    return wrong
+    return sound
+
+
+def _compare_file(context: Context, prefix: str, cut: Cut, entry: Entry, found: str | None) -> bool:
+    """Compare a file's size and digest with the sealed ones; no digest means that there is a finding already."""
+    path = entry.path.removeprefix(prefix)
+    file = cut.file(path)
+    if file is None:
+        return False
+    if entry.size != file.bytes:
+        context.report.add("FILE_SIZE", prefix + path, f"{file.bytes} bytes sealed, {entry.size} found")
+    elif found is not None and found != file.sha256:
+        context.report.add("FILE_ALTERED", prefix + path, f"sha256 {file.sha256} sealed, {found} found")
+    elif found is not None:
+        context.report.valid["files"] += 1
+        context.report.valid["bytes"] += file.bytes
+        return True
+    return False
 
 
 def digest(context: Context, prefix: str, entry: Entry) -> str | None:
@@ -273,6 +284,7 @@ class _Records:
         self._path = prefix + cuts.RECORDS
         self._cut = cut
         self._wrong = 0
+        self.sha256: str | None = None
         self.media: list[tuple[str, str | None, str | None]] = []
 
     def check(self, table: pa.Table | None) -> list[bytes]:
@@ -281,10 +293,17 @@ class _Records:
         report.total["records"] += expected
         leaves: list[bytes] = []
         try:
-            for lines in self._batches():
-                if table is not None:
-                    self._compare(lines, table, len(leaves))
-                leaves += map(leaf_hash, lines)
+            # Arrow and SHA-256 leave the interpreter lock, so two batches at once pay; more would only hold memory.
+            with ThreadPoolExecutor(_WORKERS) as pool:
+                waiting: deque[Future[list[bytes]]] = deque()
+                start = 0
+                for lines in self._batches():
+                    waiting.append(pool.submit(self._batch, lines, table, start))
+                    start += len(lines)
+                    if len(waiting) >= _WORKERS:
+                        leaves += waiting.popleft().result()
+                for future in waiting:
+                    leaves += future.result()
         except FileNotFoundError:
             report.add("FILE_MISSING", self._path)
         except (TargetError, OSError) as error:
@@ -301,22 +320,28 @@ class _Records:
     def _batches(self) -> Iterator[list[bytes]]:
         rest = b""
         batch: list[bytes] = []
+        sha256 = hashlib.sha256()
         with self._context.reader.open(self._path) as stream:
             while chunk := stream.read(CHUNK):
+                sha256.update(chunk)
+                self._context.advance(len(chunk))
                 *lines, rest = (rest + chunk).split(b"\n")
                 batch += lines
                 if len(batch) >= _LINES_AT_ONCE:
                     yield batch
                     batch = []
+        self.sha256 = sha256.hexdigest()
         yield batch + ([rest] if rest else [])
 
-    def _compare(self, lines: list[bytes], table: pa.Table, start: int) -> None:
-        rows = table.slice(start, len(lines))
+    def _batch(self, lines: list[bytes], table: pa.Table | None, start: int) -> list[bytes]:
+        if table is not None:
+            self._compare(lines, table.slice(start, len(lines)), start)
+        return [leaf_hash(line) for line in lines]
+
+    def _compare(self, lines: list[bytes], rows: pa.Table, start: int) -> None:
         lines = lines[: rows.num_rows]
-        found = [_SALT.search(line) for line in lines]
-        salts = [match[1].decode() if match else "" for match in found]
         try:
-            expected = list(record_lines(rows, salts))
+            expected = list(record_lines(rows, [_salt(line) for line in lines]))
         except CanonicalError as error:
             self._context.report.add("TABLE_UNREADABLE", self._path, str(error))
             self._wrong += len(lines)
@@ -328,6 +353,14 @@ class _Records:
                 self._wrong += 1
                 if self._wrong <= _FINDINGS_PER_FILE:
                     self._context.report.add("RECORD_ALTERED", self._path, f"line {number} is not row {number}")
+
+
+def _salt(line: bytes) -> str:
+    """The salt of a record, or nothing that could be one; the comparison of the whole line decides."""
+    if line.startswith(b'{"_salt":"'):
+        return line[10:74].decode("ascii", "replace")
+    match = _SALT.search(line)
+    return match[1].decode() if match else ""
 
 
 def _media(table: pa.Table) -> list[tuple[str, str | None, str | None]]:
@@ -395,29 +428,33 @@ def _check_consistency(context: Context, prefix: str, cut: Cut, checkpoint: Chec
 # --- counts -----------------------------------------------------------------------------------------------------------
 
 
-def _check_counts(context: Context, prefix: str, cut: Cut, altered: set[str]) -> None:
+def _check_counts(context: Context, prefix: str, cut: Cut, sound: set[str], table: pa.Table | None) -> None:
     """Compare the counts in cut.json with the rows in the Parquet files that are as sealed."""
     for file in cut.files:
-        table, _, suffix = file.path.removeprefix("data/").partition(".")
-        if suffix != "parquet" or file.path in altered:
+        name, _, suffix = file.path.removeprefix("data/").partition(".")
+        if suffix != "parquet" or file.path not in sound:
             continue
-        try:
-            with context.reader.open(prefix + file.path) as stream:
-                parquet = pq.ParquetFile(io.BytesIO(stream.read()))
-            rows = parquet.metadata.num_rows
-            statuses = _statuses(parquet) if file.path == cuts.TABLE else None
-        except (TargetError, pa.ArrowException, OSError, ValueError) as error:
-            context.report.add("TABLE_UNREADABLE", prefix + file.path, type(error).__name__)
-            continue
-        if not rows == file.rows == cut.counts.get(table):
-            detail = f"{rows} rows, {file.rows} in the list of files, {cut.counts.get(table)} in the counts"
+        if file.path == cuts.TABLE:
+            if table is None:
+                continue
+            rows = table.num_rows
+            if _statuses(table) != cut.statuses:
+                context.report.add(
+                    "COUNT_WRONG", prefix + file.path, "the custody_status of the rows and cut.json differ"
+                )
+        else:
+            try:
+                rows = pq.read_metadata(io.BytesIO(read(context.reader, prefix + file.path))).num_rows
+            except (TargetError, pa.ArrowException, OSError, ValueError) as error:
+                context.report.add("TABLE_UNREADABLE", prefix + file.path, type(error).__name__)
+                continue
+        if not rows == file.rows == cut.counts.get(name):
+            detail = f"{rows} rows, {file.rows} in the list of files, {cut.counts.get(name)} in the counts"
             context.report.add("COUNT_WRONG", prefix + file.path, detail)
-        if statuses is not None and statuses != cut.statuses:
-            context.report.add("COUNT_WRONG", prefix + file.path, "the custody_status of the rows and cut.json differ")
 
 
-def _statuses(parquet: pq.ParquetFile) -> dict[str, int]:
-    if "custody_status" not in parquet.schema_arrow.names:
+def _statuses(table: pa.Table) -> dict[str, int]:
+    if "custody_status" not in table.column_names:
         return {}
-    counted = pc.value_counts(parquet.read(["custody_status"]).column(0))
-    return dict(Counter({str(item["values"].as_py()): item["counts"].as_py() for item in counted}))
+    counted = pc.value_counts(table.column("custody_status"))
+    return {str(item["values"].as_py()): item["counts"].as_py() for item in counted}

@@ -151,6 +151,8 @@ class Publisher:
             self.put(write.path, write.data, write.once)
         for path, file in copies(sealed.cut).items():
             self.put(path, files[file.path][0])
+        named = [{"sha256": file.sha256} for file in copies(sealed.cut).values()]
+        self.put(f"current/date={night}.json", json.dumps({"revision": revision, "files": named}).encode())
         self.sealed.append(sealed)
         return sealed
 

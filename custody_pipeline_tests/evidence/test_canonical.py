@@ -47,7 +47,7 @@ def everywhere(rows: list[dict[str, Any]], schema: pa.Schema) -> list[bytes]:
     return by_column
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.none() | TEXT, st.none() | st.lists(st.none() | TEXT)), min_size=1))
 def test_columns_sql_and_reference_agree_for_every_string(
     values: list[tuple[str | None, list[str | None] | None]],
@@ -56,7 +56,7 @@ def test_columns_sql_and_reference_agree_for_every_string(
     everywhere([{"tag": tag, "list": items} for tag, items in values], schema)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(TEXT.filter(lambda name: name and "\x00" not in name), min_size=1, max_size=8, unique_by=str.casefold))
 def test_members_are_ordered_by_utf16_code_units(names: list[str]) -> None:
     # DuckDB compares column names without case, so the names differ in more than case.
@@ -74,7 +74,7 @@ def test_special_strings_agree_alone_and_together() -> None:
     assert not any(b"\n" in line or b"\r" in line for line in lines)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.none() | st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 31)),
     st.none() | st.dates(date(1000, 1, 1)),

@@ -498,6 +498,19 @@ scenario("a convenience copy is that of the superseded revision", "COPY_DIFFERS"
 scenario("a convenience copy is removed", "COPY_MISSING")(
     remove(f"csv/chain_of_custody/date={NIGHTS[0]}/chain_of_custody.csv")
 )
+scenario("the pointer to the current revision names the superseded one", "COPY_DIFFERS")(
+    lambda root: (
+        rewrite(
+            root / f"current/date={NIGHTS[1]}.json",
+            (root / f"current/date={NIGHTS[1]}.json").read_bytes().replace(b'"revision": 2', b'"revision": 1'),
+        )
+        and None
+    )
+)
+scenario("the pointer to the current revision is no JSON", "COPY_DIFFERS")(
+    add(f"current/date={NIGHTS[0]}.json", b"[" * 100_000)
+)
+scenario("a pointer to a night without a cut is added", "FILE_EXTRA")(add("current/date=2026-12-01.json", b"{}"))
 scenario("a night's copy is added without a cut", "FILE_EXTRA")(
     add("parquet/chain_of_custody/date=2026-12-01/chain_of_custody.parquet")
 )

@@ -154,7 +154,7 @@ def test_a_checkpoint_is_verified_by_itself(original: Publisher, tmp_path: Path)
 
 
 def test_a_copy_of_the_cuts_and_the_log_is_enough(copy: Path) -> None:
-    for folder in ("parquet", "csv"):
+    for folder in ("parquet", "csv", "current"):
         (copy / folder).rename(copy.parent / folder)
 
     report = verify(FolderReader(copy), public_keys=KEYS)
