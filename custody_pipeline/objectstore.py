@@ -56,7 +56,10 @@ def s3_client(settings: Settings, *, max_connections: int = 32) -> S3Client:
         read_timeout=60,
         s3={"addressing_style": "path"} if settings.s3_endpoint_url else {},
     )
-    return boto3.client("s3", endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, config=config)
+    # A session of its own: boto3's default one keeps the first credentials that it ever saw.
+    return boto3.Session().client(
+        "s3", endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, config=config
+    )
 
 
 def s3_store(settings: Settings, bucket: str) -> S3Store:

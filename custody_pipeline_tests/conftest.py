@@ -1,13 +1,23 @@
 """What every test stands on: no settings and no credentials of the machine it runs on."""
 
 import os
+from collections.abc import Iterator
 
+import boto3
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No CUSTODY_ or AWS variable reaches a test unless it sets it."""
-    for name in list(os.environ):
-        if name.startswith(("CUSTODY_", "AWS_", "DAGSTER_")):
-            monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def bare_environment() -> Iterator[None]:
+    """No CUSTODY_, AWS_ or DAGSTER_ variable reaches a test unless it sets it."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in list(os.environ):
+            if name.startswith(("CUSTODY_", "AWS_", "DAGSTER_")):
+                patched.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fresh_credentials() -> None:
+    """boto3's default session keeps the first credentials it sees; one module's are not the next one's."""
+    boto3.DEFAULT_SESSION = None

@@ -58,7 +58,9 @@ def signing_client(settings: Settings) -> S3Client:
     """
     style = {"addressing_style": "path"} if settings.s3_endpoint_url else {}
     config = Config(signature_version="s3v4", s3=style)  # type: ignore[arg-type]
-    return boto3.client("s3", endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, config=config)
+    return boto3.Session().client(
+        "s3", endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, config=config
+    )
 
 
 def presign_put(s3: S3Client, where: S3Location, content: bytes, *, expires_seconds: int) -> PresignedPut:
