@@ -201,7 +201,7 @@ def print_demo(console: Console, result: dict[str, Any]) -> None:
         console.print(f"  [red]{problem}[/red]", soft_wrap=True)
     seconds, uris = result["seconds"], result["uris"]
     console.print(
-        f"\n  {result['published_files']} files published to {uris['publish']}, read back to {uris['published']}"
+        f"\n  {result['published_files']} files published to {uris['publish']},\n  read back to {uris['published']}"
     )
     console.print(f"  the night took {seconds['night']} s, everything {seconds['all']} s")
     console.print(

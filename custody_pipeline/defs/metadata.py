@@ -70,7 +70,8 @@ def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date)
         "dagster/column_schema": column_schema(model, types),
     }
     for name in STATE_COLUMNS:
-        if name in types:
+        # A staging view is computed anew by each query; its states are those of the tables before and after it.
+        if name in types and model.schema != "staging":
             counts = con.execute(
                 f"SELECT coalesce({name}::VARCHAR, '(none)'), count(*) FROM {model.key} {where} "
                 "GROUP BY 1 ORDER BY 2 DESC, 1",
