@@ -425,7 +425,7 @@ def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport
             count(*) FILTER (t.applies), count(*) FILTER (t.status = 'found'),
             count(*) FILTER (t.applies AND t.status IN ('missing', 'no_value')),
             count(*) FILTER (t.status = 'elsewhere'), count(*) FILTER (t.status = 'variant'),
-            any_value(p.places)
+            coalesce(any_value(p.places), MAP {})
         FROM staging.tag_mapping AS m
         LEFT JOIN staging.mapped_tags AS t USING (partition_date, column_name)
         LEFT JOIN places AS p USING (column_name)
@@ -445,7 +445,7 @@ def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport
     ).fetchall()
     return MappingReport(
         night,
-        tuple(MappedTagReport(*row[:-1], row[-1] or {}) for row in columns),
+        tuple(MappedTagReport(*row) for row in columns),
         tuple(UnmappedTagReport(key, count, tuple(purposes)) for key, count, purposes in unmapped),
     )
 

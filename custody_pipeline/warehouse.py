@@ -187,6 +187,12 @@ def materialize(
         Rows of the night; 0 for views.
     """
     write_mapping(con, mapping, night)
+    return _materialize(con, model, night, mapping, settings)
+
+
+def _materialize(
+    con: duckdb.DuckDBPyConnection, model: SqlModel, night: date, mapping: TagMapping, settings: Settings | None
+) -> int:
     if model.materialized == "view":
         _create_view(con, model)
         return 0
@@ -206,8 +212,9 @@ def run_models(
     Returns:
         Rows of the night by `schema.name`.
     """
+    write_mapping(con, mapping, night)
     return {
-        key: materialize(con, model, night, mapping, settings)
+        key: _materialize(con, model, night, mapping, settings)
         for key, model in models.items()
         if model.schema in {"staging", "custody"}
     }
@@ -215,8 +222,23 @@ def run_models(
 
 def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
     with _transaction(con):
+        # Commenting on every column costs more than everything else here: only a view that changed is replaced.
+        con.execute(f"CREATE OR REPLACE TEMP VIEW view_probe AS {model.sql}")
+        there = _view_select(con, model.schema, model.name)
+        if there is not None and there == _view_select(con, "main", "view_probe"):
+            return
         con.execute(f"CREATE OR REPLACE VIEW {model.key} AS {model.sql}")
         _comment(con, "VIEW", model, [column.name for column in model.columns])
+
+
+def _view_select(con: duckdb.DuckDBPyConnection, schema: str, name: str) -> str | None:
+    """A view's SELECT as DuckDB writes it; None if there is no such view."""
+    row = con.execute(
+        "SELECT sql FROM duckdb_views() WHERE schema_name = ? AND view_name = ? "
+        "AND database_name IN (current_database(), 'temp')",
+        [schema, name],
+    ).fetchone()
+    return str(row[0]).partition(" AS ")[2] if row else None
 
 
 @contextlib.contextmanager

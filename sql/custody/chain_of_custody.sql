@@ -50,8 +50,8 @@
 -- column revision: the night's revision in which the row became as it is
 WITH tags AS (
     SELECT partition_date, conversation_id, recording_id, count(*) AS tags,
-        to_json(map_from_entries(list((tag_key, tag_value) ORDER BY tag_key)))::VARCHAR AS custom_data,
-        to_json(map_from_entries(list((tag_key, source) ORDER BY tag_key)))::VARCHAR AS custom_data_source,
+        to_json(map_from_entries(list_sort(list((tag_key, tag_value)))))::VARCHAR AS custom_data,
+        to_json(map_from_entries(list_sort(list((tag_key, source)))))::VARCHAR AS custom_data_source,
         max(observed_at) AS captured_at
     FROM staging.resolved_tags
     WHERE partition_date >= $window_start AND partition_date < $window_end

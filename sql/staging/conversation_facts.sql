@@ -8,6 +8,7 @@
 -- column details_configured: the bulk analytics job could be asked
 -- column details_collected: it was asked and answered for this night
 -- column watermark: until when its answers are complete (UTC)
+-- column receipt_evidence: the receipt of asking it
 -- column in_details: it has this conversation
 -- column details_tags: present, empty ({}), absent (no attributes field) or null
 -- column details_evidence: its document
@@ -42,7 +43,13 @@ loads AS (
     SELECT partition_date,
         bool_or(is_current) AS collected,
         bool_or(is_newest AND receipt_state = 'not_configured') AS not_configured,
-        max(data_available_until) FILTER (is_current) AS watermark
+        max(data_available_until) FILTER (is_current) AS watermark,
+        {
+            'uri': 'receipt:' || min(landing_id),
+            'sha256': NULL::VARCHAR,
+            'what': 'receipt of conversation_details: ' || arg_max(receipt_state, landing_id),
+            'observed_at': min(finished_at)
+        } AS evidence
     FROM staging.receipts
     WHERE resource = 'conversation_details' AND partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date
@@ -147,6 +154,7 @@ SELECT
     NOT coalesce(l.not_configured, false) AS details_configured,
     coalesce(l.collected, false) AND NOT coalesce(l.not_configured, false) AS details_collected,
     l.watermark,
+    l.evidence AS receipt_evidence,
     d.conversation_id IS NOT NULL AS in_details,
     d.tags AS details_tags,
     dd.evidence AS details_evidence,

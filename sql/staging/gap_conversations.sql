@@ -54,6 +54,6 @@ SELECT
         END
         ELSE coalesce(single_evidence.what, '') || CASE WHEN in_details THEN '; the bulk job has it, without tags' ELSE '' END
     END AS detail,
-    list_filter([details_evidence, single_evidence], lambda x: x IS NOT NULL) AS evidence,
+    list_filter([receipt_evidence, details_evidence, single_evidence], lambda x: x IS NOT NULL) AS evidence,
     NULL::TIMESTAMP AS recoverable_until
 FROM judged

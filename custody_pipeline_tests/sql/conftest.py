@@ -1,0 +1,385 @@
+"""Given raw rows → expected rows: a night that is healthy by default, bent by each test where it needs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from copy import deepcopy
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from custody_pipeline.mapping import TagMapping, load_mapping
+from custody_pipeline.settings import PACKAGE_DIR
+from custody_pipeline.sql_models import SqlModel, load_models
+from custody_pipeline.warehouse import night_content_sha256, prepare, run_check, run_models
+
+NIGHT = date(2026, 11, 2)
+SCRIPT = "5c1e0000-0000-4000-8000-000000000001"
+# Resources that a night with the API collects, whether rows come or not.
+API = (
+    "export_jobs", "export_failures", "conversation_details", "conversations", "conversation_attributes",
+    "recording_metadata", "orphan_recordings", "published_scripts", "queues",
+)  # fmt: skip
+BUCKET = ("export_objects", "export_sidecars", "media_digests", "export_manifests", "captures", "conversation_events")
+HEALTHY_AGENT = {"Legal-Hold": "false", "Disposition": "Resolved"}
+HEALTHY_IVR = {"Consent.Recorded": "true", "Customer Language": "en-US"}
+
+Row = dict[str, Any]
+
+# Days in given rows are relative to NIGHT.
+_NOVEMBER = re.compile(r"2026-11-\d\d")
+
+
+class Night:
+    """One night's raw rows, loaded and modelled by `run`; `rows` may be changed between runs, each is a new load."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        models: dict[str, SqlModel],
+        mapping: TagMapping,
+        scratch: Path,
+        day: date = NIGHT,
+    ):
+        self.con, self.models, self.mapping, self.scratch, self.day = con, models, mapping, scratch, day
+        self.rows: dict[str, list[Row]] = {resource: [] for resource in (*API, *BUCKET)}
+        self.failures: list[Row] = []
+        self.api = True
+        self.watermark = "2026-11-04 00:00:00"
+        self.loads = 0
+        self.rows["published_scripts"] = [
+            {"script_id": SCRIPT, "script_name": "Intake", "version_id": "1", "published_date": "2026-01-01 00:00:00"},
+            {"script_id": SCRIPT, "script_name": "Intake", "version_id": "2", "published_date": "2026-06-01 00:00:00"},
+        ]
+        self.rows["queues"] = [
+            {"queue_id": "q-intake", "queue_name": "Intake"},
+            {"queue_id": "q-litigation", "queue_name": "Litigation"},
+        ]
+
+    # Given
+
+    def call(
+        self,
+        conversation: str = "c1",
+        recording: str = "r1",
+        agent: dict[str, str | None] | None = None,
+        ivr: dict[str, str | None] | None = None,
+        customer: dict[str, str | None] | None = None,
+        queue: str = "q-intake",
+    ) -> None:
+        """A conversation of ten minutes at 10:00 with one recorded agent leg, exported with its companion."""
+        legs = [
+            participant(conversation, "customer", customer, session={"ani": "+15551234567", "dnis": "+15550100"}),
+            participant(conversation, "ivr", HEALTHY_IVR if ivr is None else ivr, flow=True),
+            participant(
+                conversation,
+                "agent",
+                HEALTHY_AGENT if agent is None else agent,
+                queue=queue,
+                script=SCRIPT,
+                recorded=True,
+            ),
+        ]
+        self.rows["conversation_details"].append(
+            {
+                "conversation_id": conversation,
+                "conversation_start": "2026-11-02 10:00:00",
+                "conversation_end": "2026-11-02 10:10:00",
+                "originating_direction": "inbound",
+                "participants": legs,
+            }
+        )
+        self.export(conversation, recording)
+
+    def transfer(self, first: dict[str, str | None], second: dict[str, str | None]) -> None:
+        """Conversation c1 with two agents; r1 is the first one's leg and r2 the second's, by their companions."""
+        self.call(agent=first)
+        leg = participant("c1", "agent", second, number=2, queue="q-intake", script=SCRIPT, recorded=True)
+        leg["sessions"][0]["segments"][0]["segment_start"] = "2026-11-02 10:05:00"
+        self.details()["participants"].append(leg)
+        self.export("c1", "r2", user="c1-user-2")
+
+    def export(
+        self, conversation: str, recording: str, user: str | None = None, folder: str = "month=11/day=2"
+    ) -> None:
+        """Media, companion and digest in the bucket."""
+        path = f"org/year=2026/{folder}/hour=10/conversation_id={conversation}/"
+        common = {
+            "bucket": "exports", "version_id": "v1", "is_latest": True, "is_delete_marker": False, "etag": "e1",
+            "last_modified": "2026-11-03 01:00:00", "bucket_region": "us-east-1", "organization_id": "org",
+            "conversation_id": conversation, "recording_id": recording, "path_date": "2026-11-02", "path_hour": 10,
+        }  # fmt: skip
+        media, companion = f"{path}{recording}.opus", f"{path}{recording}.opus_metadata.json"
+        self.rows["export_objects"] += [
+            {**common, "object_key": media, "object_role": "media", "media_extension": "opus", "object_bytes": 1000},
+            {**common, "object_key": companion, "object_role": "sidecar", "object_bytes": 300},
+        ]
+        self.rows["export_sidecars"].append(
+            {
+                "bucket": "exports", "object_key": companion, "version_id": "v1",
+                "key_conversation_id": conversation, "key_recording_id": recording,
+                "conversation_id": conversation, "recording_id": recording,
+                "media_type": "Call", "media_subtype": "Trunk", "user_ids": [user or f"{conversation}-user-1"],
+                "start_time": "2026-11-02T10:00:10.000+0000", "end_time": "2026-11-02T10:09:50.000+0000",
+                "duration_ms": 580000, "initial_direction": "inbound", "has_tags_field": False,
+            }
+        )  # fmt: skip
+        self.digest(media, "a" * 64)
+
+    def digest(self, key: str, sha256: str, version: str = "v1") -> None:
+        """A digest of a version of an object."""
+        self.rows["media_digests"].append(
+            {
+                "bucket": "exports", "object_key": key, "version_id": version, "sha256": sha256, "md5": "b" * 32,
+                "etag": "e1", "object_bytes": 1000, "method": "streamed", "hashed_at": "2026-11-03 02:00:00",
+                "last_modified": "2026-11-03 01:00:00",
+            }
+        )  # fmt: skip
+
+    def metadata(self, conversation: str = "c1", *recordings: Row) -> None:
+        """The recording interface was asked for a conversation and lists these recordings (defaults filled in)."""
+        base = {
+            "key_conversation_id": conversation, "conversation_id": conversation, "media": "audio",
+            "media_subtype": "Trunk", "file_state": "AVAILABLE", "region": "us-east-1",
+            "start_time": "2026-11-02T10:00:10.000Z", "end_time": "2026-11-02T10:09:50.000Z",
+            "export_date": "2026-11-03 00:30:00", "exported_date": "2026-11-03 00:45:00",
+        }  # fmt: skip
+        rows = [{**base, **recording} for recording in recordings]
+        self.rows["recording_metadata"] += rows or [{"key_conversation_id": conversation}]
+
+    def job(self, **fields: Any) -> None:
+        """A fulfilled export job over the whole day."""
+        self.rows["export_jobs"].append(
+            {
+                "job_id": "j1", "job_state": "FULFILLED", "action": "EXPORT", "include_sensitive": False,
+                "include_screen": True, "interval_start": "2026-11-02 00:00:00", "interval_end": "2026-11-03 00:00:00",
+                "requested_at": "2026-11-03 00:20:00", "total_recordings": 10, "total_skipped": 0, **fields,
+            }
+        )  # fmt: skip
+
+    def single(self, conversation: str = "c1", **tags: dict[str, str | None]) -> Row:
+        """The conversation was read by itself, with these attributes by purpose (those of the bulk job otherwise)."""
+        bulk = next((row for row in self.rows["conversation_details"] if row["conversation_id"] == conversation), None)
+        legs = deepcopy(bulk["participants"]) if bulk else [participant(conversation, name, {}) for name in tags]
+        keep = ("participant_id", "purpose", "user_id", "attributes")
+        participants = [{name: leg[name] for name in keep} for leg in legs]
+        for leg in participants:
+            leg["attributes"] = tags.get(leg["purpose"], leg["attributes"])
+        row = {
+            "key_conversation_id": conversation, "conversation_id": conversation,
+            "start_time": "2026-11-02 10:00:00", "end_time": "2026-11-02 10:10:00", "participants": participants,
+        }  # fmt: skip
+        self.rows["conversations"].append(row)
+        return row
+
+    def refuse(self, status: int | None, subject: str = "c1", resource: str = "conversations") -> None:
+        """A single read failed for good."""
+        self.failures.append(
+            {"resource": resource, "subject_id": subject, "http_status": status, "correlation_id": "x"}
+        )
+
+    def object(self, role: str = "media", recording: str = "r1") -> Row:
+        """The listed object of a recording."""
+        rows = self.rows["export_objects"]
+        return next(row for row in rows if row["object_role"] == role and row["recording_id"] == recording)
+
+    def sidecar(self) -> Row:
+        """The first companion."""
+        return self.rows["export_sidecars"][0]
+
+    def details(self) -> Row:
+        """The first conversation of the bulk job."""
+        return self.rows["conversation_details"][0]
+
+    def leg(self, purpose: str = "agent") -> Row:
+        """The first participant of that purpose in the bulk job."""
+        return next(leg for leg in self.details()["participants"] if leg["purpose"] == purpose)
+
+    def drop(self, resource: str, **fields: Any) -> None:
+        """Remove the rows of a resource that have these values."""
+        self.rows[resource] = [
+            row for row in self.rows[resource] if any(row.get(name) != value for name, value in fields.items())
+        ]
+
+    # When
+
+    def load(self) -> None:
+        """Append every resource as a new load, with its receipt."""
+        self.loads += 1
+        at = f"2026-11-{4 + self.loads:02d} 02:30:00"
+        receipts: list[Row] = []
+        for resource, rows in self.rows.items():
+            landing = f"{self.loads:03d}-{resource}"
+            configured = self.api or resource in BUCKET
+            refused = [row for row in self.failures if row["resource"] == resource]
+            if configured:
+                self.insert(resource, [self._received(resource, row, landing, at) for row in rows])
+                self.insert("fetch_failures", [{**row, "landing_id": landing, "occurred_at": at} for row in refused])
+            receipts.append(
+                {
+                    "landing_id": landing, "resource": resource, "started_at": at, "finished_at": at,
+                    "receipt_state": "complete" if configured else "not_configured", "collector": "client-1",
+                    "data_available_until": self.watermark if resource == "conversation_details" else None,
+                    "organization_id": "org", "operator": "someone", "tool_version": "0.1.0",
+                }
+            )  # fmt: skip
+        self.insert("extraction_receipts", receipts)
+
+    def _received(self, resource: str, row: Row, landing: str, at: str) -> Row:
+        text = json.dumps(row, sort_keys=True)
+        subject = row.get("object_key") or row.get("key_conversation_id") or row.get("conversation_id")
+        return {
+            "landing_id": landing,
+            "fetched_at": at,
+            "source_uri": f"https://api.example.com/{resource}/{subject}",
+            "document_state": "ok",
+            "document_sha256": self.con.execute("SELECT sha256(?)", [text]).fetchone()[0],
+            "document_uri": f"/landing/{landing}.ndjson.gz#L1",
+            **row,
+        }
+
+    def insert(self, table: str, rows: list[Row]) -> None:
+        """Insert rows by column name into a raw table; columns that are not named stay null."""
+        if not rows:
+            return
+        types = {name: kind for name, kind, *_ in self.con.execute(f"DESCRIBE raw.{table}").fetchall()}
+        unknown = {name for row in rows for name in row} - types.keys()
+        assert not unknown, f"raw.{table} has no {unknown}"
+        file = self.scratch / "rows.ndjson"
+        text = "".join(json.dumps({"partition_date": str(NIGHT), **row}) + "\n" for row in rows)
+        file.write_text(_NOVEMBER.sub(self._shifted, text))
+        self.con.execute(
+            f"INSERT INTO raw.{table} BY NAME SELECT * FROM read_json(?, format = 'newline_delimited', columns = "
+            + "{" + ", ".join(f'"{name}": \'{kind}\'' for name, kind in types.items()) + "})",
+            [str(file)],
+        )  # fmt: skip
+
+    def _shifted(self, match: re.Match[str]) -> str:
+        return str(self.day + (date.fromisoformat(match[0]) - NIGHT))
+
+    def run(self) -> None:
+        """Load, then bring every model up to date."""
+        self.load()
+        self.model()
+
+    def model(self) -> None:
+        """Bring every model up to date."""
+        run_models(self.con, self.models, self.day, self.mapping)
+
+    # Then
+
+    def reasons(self, recording: str | None = None) -> set[str]:
+        """Codes of the night's gaps, of one recording or all."""
+        rows = self.con.execute(
+            "SELECT recording_id, reason FROM custody.gaps WHERE partition_date = ?", [self.day]
+        ).fetchall()
+        return {reason for found, reason in rows if recording in (None, found)}
+
+    def gap(self, reason: str) -> Row:
+        """The one gap of this reason, its evidence parsed."""
+        found = self.query("SELECT * FROM custody.gaps WHERE partition_date = ? AND reason = ?", [self.day, reason])
+        assert len(found) == 1, f"{len(found)} rows of {reason}; found {self.reasons()}"
+        return {**found[0], "evidence": json.loads(found[0]["evidence"])}
+
+    def row(self, recording: str = "r1") -> Row:
+        """The chain_of_custody row of a recording."""
+        found = [row for row in self.table("chain_of_custody") if row["recording_id"] == recording]
+        assert len(found) == 1
+        return found[0]
+
+    def table(self, name: str) -> list[Row]:
+        """The night's rows of a custody table, in order."""
+        order = ", ".join(self.models[f"custody.{name}"].grain)
+        return self.query(f"SELECT * FROM custody.{name} WHERE partition_date = ? ORDER BY {order}", [self.day])
+
+    def query(self, sql: str, values: list[Any] | None = None) -> list[Row]:
+        """Rows as dicts."""
+        answer = self.con.execute(sql, values or [])
+        names = [column[0] for column in answer.description]
+        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+    def check(self, name: str) -> list[Row]:
+        """Offending rows of a check."""
+        return run_check(self.con, self.models[f"checks.{name}"], self.day, self.mapping)
+
+    def sha256(self) -> str:
+        """The content hash of the night."""
+        return night_content_sha256(self.con, self.day)
+
+
+def participant(
+    conversation: str,
+    purpose: str,
+    attributes: dict[str, str | None] | None,
+    number: int = 1,
+    queue: str | None = None,
+    script: str | None = None,
+    recorded: bool = False,
+    flow: bool = False,
+    session: Row | None = None,
+) -> Row:
+    """A participant of a bulk document, with one session."""
+    name = f"{conversation}-{purpose}-{number}"
+    return {
+        "participant_id": name,
+        "purpose": purpose,
+        "user_id": f"{conversation}-user-{number}" if purpose == "agent" else None,
+        "attributes": {} if attributes is None else dict(attributes),
+        "sessions": [
+            {
+                "session_id": f"{name}-session",
+                "media_type": "voice",
+                "script_id": script,
+                "recording": recorded,
+                "segments": [
+                    {
+                        "segment_start": "2026-11-02 10:00:00",
+                        "segment_end": "2026-11-02 10:10:00",
+                        "segment_type": "interact",
+                        "queue_id": queue,
+                    }
+                ],
+                "flow": {"flow_id": "f1", "flow_name": "Main", "flow_version": "12.0"} if flow else None,
+                **(session or {}),
+            }
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def models() -> dict[str, SqlModel]:
+    return load_models()
+
+
+@pytest.fixture(scope="session")
+def shipped_mapping() -> TagMapping:
+    return load_mapping(PACKAGE_DIR / "genesyscloud_export.yaml")
+
+
+@pytest.fixture(scope="session")
+def empty_warehouse(
+    tmp_path_factory: pytest.TempPathFactory, models: dict[str, SqlModel], shipped_mapping: TagMapping
+) -> Path:
+    """A warehouse with every table and view, to copy from: creating them takes longer than a test."""
+    path = tmp_path_factory.mktemp("empty") / "warehouse.duckdb"
+    with duckdb.connect(str(path)) as con:
+        prepare(con)
+        run_models(con, models, NIGHT, shipped_mapping)
+    return path
+
+
+@pytest.fixture
+def night(
+    models: dict[str, SqlModel], shipped_mapping: TagMapping, empty_warehouse: Path, tmp_path: Path
+) -> Iterator[Night]:
+    path = tmp_path / "warehouse.duckdb"
+    shutil.copyfile(empty_warehouse, path)
+    with duckdb.connect(str(path), config={"threads": 1}) as con:
+        con.execute("SET GLOBAL TimeZone = 'UTC'")
+        yield Night(con, models, shipped_mapping, tmp_path)

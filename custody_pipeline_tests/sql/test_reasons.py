@@ -1,0 +1,701 @@
+"""One behaviour per reason: what makes it appear, and what comes close without being it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from custody_pipeline.mapping import TagMapping, write_mapping
+from custody_pipeline.reasons import BY_CODE
+from custody_pipeline.sql_models import SqlModel
+from custody_pipeline.warehouse import model_params, replace_window
+from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, HEALTHY_IVR, NIGHT, SCRIPT, Night
+
+Given = Callable[[Night], Any]
+
+
+def healthy(night: Night) -> None:
+    night.call()
+
+
+def without_media(night: Night) -> None:
+    night.call()
+    night.drop("export_objects", object_role="media")
+    night.drop("export_objects", object_role="sidecar")
+    night.rows["export_sidecars"].clear()
+    night.rows["media_digests"].clear()
+
+
+# --- the bucket -------------------------------------------------------------------------------------------------------
+
+
+def companion_missing(night: Night) -> None:
+    night.call()
+    night.drop("export_objects", object_role="sidecar")
+    night.rows["export_sidecars"].clear()
+
+
+def companion_truncated(night: Night) -> None:
+    night.call()
+    night.sidecar().update(
+        document_state="truncated", conversation_id=None, recording_id=None, start_time=None, end_time=None
+    )
+
+
+def companion_empty(night: Night) -> None:
+    night.call()
+    night.object("sidecar")["object_bytes"] = 0
+    night.sidecar().update(document_state="empty", start_time=None, end_time=None)
+
+
+def companion_not_received(night: Night) -> None:
+    night.call()
+    night.rows["export_sidecars"].clear()
+
+
+def companion_of_another(night: Night) -> None:
+    night.call()
+    night.sidecar()["recording_id"] = "r9"
+
+
+def companion_without_ids(night: Night) -> None:
+    night.call()
+    night.sidecar().update(conversation_id=None, recording_id=None)
+
+
+def answer_of_another(night: Night) -> None:
+    night.call()
+    night.single()["conversation_id"] = "c9"
+
+
+def media_empty(night: Night) -> None:
+    night.call()
+    night.object()["object_bytes"] = 0
+
+
+def media_of_one_byte(night: Night) -> None:
+    night.call()
+    night.object()["object_bytes"] = 1
+
+
+def media_unreadable(night: Night) -> None:
+    night.call()
+    night.rows["media_digests"][0].update(sha256=None, md5=None, error="AccessDenied")
+
+
+def second_version(night: Night, sha256: str) -> None:
+    night.call()
+    first = night.object()
+    night.rows["export_objects"].append(
+        {**first, "version_id": "v2", "etag": "e2", "last_modified": "2026-11-03 03:00:00"}
+    )
+    first["is_latest"] = False
+    night.digest(first["object_key"], sha256, "v2")
+
+
+def other_bytes(night: Night) -> None:
+    second_version(night, "c" * 64)
+
+
+def same_bytes(night: Night) -> None:
+    second_version(night, "a" * 64)
+
+
+def two_paths(night: Night) -> None:
+    night.call()
+    night.export("c1", "r1", folder="month=11/day=02")
+
+
+def object_of_nobody(night: Night) -> None:
+    night.call()
+    night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session"})
+    night.export("c1", "stray")
+
+
+def object_of_empty_list(night: Night) -> None:
+    night.call()
+    night.metadata("c1")
+
+
+def every_object_listed(night: Night) -> None:
+    night.call()
+    night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session"})
+
+
+def orphan(night: Night) -> None:
+    night.call()
+    night.rows["orphan_recordings"].append({"orphan_id": "o1", "conversation_id": "c1", "recording_id": "lost"})
+
+
+# --- exports ----------------------------------------------------------------------------------------------------------
+
+
+def never_arrived(night: Night) -> None:
+    without_media(night)
+    night.metadata("c1", {"recording_id": "r1"})
+    night.job()
+
+
+def deleted_from_bucket(night: Night) -> None:
+    never_arrived(night)
+    night.export("c1", "r1")
+    night.drop("export_objects", object_role="sidecar")
+    night.rows["export_sidecars"].clear()
+    media = night.object()
+    media["is_latest"] = False
+    night.rows["export_objects"].append(
+        {**media, "version_id": "v2", "is_latest": True, "is_delete_marker": True, "object_bytes": None}
+    )
+
+
+def failed(night: Night) -> None:
+    without_media(night)
+    night.metadata("c1", {"recording_id": "r1", "export_date": None, "exported_date": None})
+    night.job()
+    night.rows["export_failures"].append({"job_id": "j1", "conversation_id": "c1", "recording_id": "r1"})
+
+
+def failed_then_exported(night: Night) -> None:
+    night.call()
+    night.job()
+    night.rows["export_failures"].append({"job_id": "j1", "conversation_id": "c1", "recording_id": "r1"})
+
+
+def not_stamped(night: Night, **job: Any) -> None:
+    without_media(night)
+    night.metadata("c1", {"recording_id": "r1", "export_date": None, "exported_date": None})
+    night.job(**job)
+
+
+def sensitive(night: Night) -> None:
+    not_stamped(night, total_skipped=1)
+
+
+def nothing_skipped(night: Night) -> None:
+    not_stamped(night, total_skipped=0)
+
+
+def sensitive_included(night: Night) -> None:
+    not_stamped(night, total_skipped=1, include_sensitive=True)
+
+
+def due(night: Night) -> None:
+    without_media(night)
+    night.metadata("c1", {"recording_id": "r1", "exported_date": None})
+    night.job(total_skipped=1)
+
+
+def job_running(night: Night) -> None:
+    not_stamped(night, job_state="PROCESSING", total_skipped=1)
+
+
+def archived(night: Night) -> None:
+    without_media(night)
+    stub = {"recording_id": "r1", "file_state": "ARCHIVED", "export_date": None, "exported_date": None}
+    night.metadata("c1", stub)
+
+
+def archived_after_export(night: Night) -> None:
+    night.call()
+    night.metadata("c1", {"recording_id": "r1", "file_state": "ARCHIVED"})
+
+
+def deleted(night: Night) -> None:
+    without_media(night)
+    gone = {"recording_id": "r1", "delete_date": "2026-11-03 00:00:00", "export_date": None, "exported_date": None}
+    night.metadata("c1", gone)
+
+
+def deleted_in_future(night: Night) -> None:
+    without_media(night)
+    going = {"recording_id": "r1", "delete_date": "2030-01-01 00:00:00", "export_date": None, "exported_date": None}
+    night.metadata("c1", going)
+
+
+def recorded_but_unknown(night: Night) -> None:
+    without_media(night)
+    night.metadata("c1")
+
+
+# --- conversations ----------------------------------------------------------------------------------------------------
+
+
+def unknown_conversation(night: Night, status: int | None) -> None:
+    night.call()
+    night.rows["conversation_details"].clear()
+    if status != 0:
+        night.refuse(status)
+
+
+def not_found(night: Night) -> None:
+    unknown_conversation(night, 404)
+
+
+def before_watermark(night: Night) -> None:
+    unknown_conversation(night, 404)
+    night.watermark = "2026-11-02 09:00:00"
+
+
+def forbidden(night: Night) -> None:
+    unknown_conversation(night, 403)
+
+
+def server_error(night: Night) -> None:
+    unknown_conversation(night, 503)
+
+
+def timed_out(night: Night) -> None:
+    unknown_conversation(night, None)
+
+
+def nobody_asked(night: Night) -> None:
+    unknown_conversation(night, 0)
+
+
+def only_read_singly(night: Night) -> None:
+    night.call()
+    night.single()
+    night.rows["conversation_details"].clear()
+
+
+def refused_but_in_details(night: Night) -> None:
+    night.call()
+    night.refuse(403)
+
+
+def no_api(night: Night) -> None:
+    night.call()
+    night.api = False
+
+
+# --- tags -------------------------------------------------------------------------------------------------------------
+
+
+def dropped(night: Night) -> None:
+    night.call()
+    night.sidecar().update(has_tags_field=True, tags={})
+
+
+def dropped_by_manifest(night: Night) -> None:
+    night.call()
+    night.rows["export_manifests"].append(
+        {"export_id": "e1", "conversation_id": "c1", "recording_id": "r1", "has_tags_field": True, "tags": None}
+    )
+
+
+def kept_by_sidecar(night: Night) -> None:
+    night.call()
+    night.sidecar().update(has_tags_field=True, tags={"Legal-Hold": "false"})
+
+
+def nothing_to_drop(night: Night) -> None:
+    night.call(agent={}, ivr={})
+    night.single()
+    night.sidecar().update(has_tags_field=True, tags={})
+
+
+def late(night: Night) -> None:
+    night.call(agent={"Disposition": "Resolved"})
+    night.single(agent=HEALTHY_AGENT)
+
+
+def all_late(night: Night) -> None:
+    night.call(agent={}, ivr={})
+    night.single(agent=HEALTHY_AGENT, ivr=HEALTHY_IVR)
+
+
+def not_late(night: Night) -> None:
+    night.call()
+    night.single()
+
+
+def cut(night: Night, status: int) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Summary": "x" * 1024})
+    night.refuse(status)
+
+
+def cut_for_good(night: Night) -> None:
+    cut(night, 404)
+
+
+def cut_then_whole(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Summary": "x" * 1024})
+    night.single(agent={**HEALTHY_AGENT, "Summary": "x" * 2500})
+
+
+def exactly_as_long(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Summary": "x" * 1024})
+    night.single()
+
+
+def almost_as_long(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Summary": "x" * 1023})
+
+
+def on_ivr(night: Night) -> None:
+    night.call(agent={"Disposition": "Resolved"}, ivr={**HEALTHY_IVR, "Legal-Hold": "true"})
+
+
+def on_both(night: Night) -> None:
+    night.call(ivr={**HEALTHY_IVR, "Legal-Hold": "true"})
+
+
+def on_customer(night: Night) -> None:
+    night.call(agent={"Disposition": "Resolved"}, customer={"Legal-Hold": "true"})
+
+
+def misspelt(night: Night) -> None:
+    night.call(agent={"legal_hold": "true", "Disposition": "Resolved"})
+
+
+def side_by_side(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "legal_hold": "true", "LegalHold": "true"})
+
+
+def conflict(night: Night) -> None:
+    night.transfer(HEALTHY_AGENT, {**HEALTHY_AGENT, "Disposition": "Escalated"})
+
+
+def agreement(night: Night) -> None:
+    night.transfer(HEALTHY_AGENT, HEALTHY_AGENT)
+
+
+def of_other_rank(night: Night) -> None:
+    night.call(customer={"Legal-Hold": "true"})
+
+
+def changed(night: Night) -> None:
+    night.call()
+    night.single(agent={**HEALTHY_AGENT, "Disposition": "Escalated"})
+
+
+def vanished(night: Night) -> None:
+    night.call()
+    seen = {"participant_id": "c1-agent-1", "purpose": "agent", "attributes": {"Callback-Number": "+15551234567"}}
+    night.rows["captures"].append(
+        {"conversation_id": "c1", "observed_at": "2026-11-02 10:11:00", "participants": [seen]}
+    )
+
+
+def captured_unchanged(night: Night) -> None:
+    night.call()
+    seen = {"participant_id": "c1-agent-1", "purpose": "agent", "attributes": HEALTHY_AGENT}
+    night.rows["captures"].append(
+        {"conversation_id": "c1", "observed_at": "2026-11-02 10:11:00", "participants": [seen]}
+    )
+
+
+def never_set(night: Night) -> None:
+    night.call(agent={}, ivr={})
+    night.single()
+
+
+def set_nowhere(night: Night) -> None:
+    night.call(agent={"Disposition": "Resolved"})
+    night.single()
+
+
+def set_to_null(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Legal-Hold": None})
+    night.single()
+
+
+def set_to_nothing(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Legal-Hold": ""})
+
+
+def matter_missing(night: Night) -> None:
+    night.call(queue="q-litigation")
+    night.single()
+
+
+def unmapped(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "recording_id": "x"})
+
+
+# --- script, region, clock --------------------------------------------------------------------------------------------
+
+
+def script_unknown(night: Night) -> None:
+    night.call()
+    night.rows["published_scripts"].clear()
+
+
+def script_published_later(night: Night) -> None:
+    night.call()
+    for row in night.rows["published_scripts"]:
+        row["published_date"] = "2026-11-02 10:00:00.001"
+
+
+def script_published_just_before(night: Night) -> None:
+    night.call()
+    for row in night.rows["published_scripts"]:
+        row["published_date"] = "2026-11-02 10:00:00"
+
+
+def script_old(night: Night) -> None:
+    night.call()
+    night.drop("published_scripts", version_id="2")
+
+
+def script_without_rule(night: Night) -> None:
+    night.call()
+    night.leg()["sessions"][0]["script_id"] = "other"
+    night.rows["published_scripts"].append(
+        {"script_id": "other", "version_id": "9", "published_date": "2026-01-01 00:00:00"}
+    )
+
+
+def no_script(night: Night) -> None:
+    night.call()
+    night.leg()["sessions"][0]["script_id"] = None
+
+
+def region_elsewhere(night: Night) -> None:
+    night.call()
+    night.metadata("c1", {"recording_id": "r1", "region": "eu-central-1"})
+
+
+def region_unknown(night: Night) -> None:
+    night.call()
+    night.metadata("c1", {"recording_id": "r1", "region": None})
+
+
+def times(night: Night, start: str, end: str) -> None:
+    night.call()
+    night.sidecar().update(start_time=start, end_time=end)
+
+
+def backwards(night: Night) -> None:
+    times(night, "2026-11-02T10:09:00.000+0000", "2026-11-02T10:01:00.000+0000")
+
+
+def without_zone(night: Night) -> None:
+    times(night, "2026-11-02T10:01:00.000", "2026-11-02T10:09:00.000")
+
+
+def hours_early(night: Night) -> None:
+    times(night, "2026-11-02T05:01:00.000+0000", "2026-11-02T05:09:00.000+0000")
+
+
+def in_the_future(night: Night) -> None:
+    times(night, "2099-11-02T10:01:00.000+0000", "2099-11-02T10:09:00.000+0000")
+
+
+def unreadable_time(night: Night) -> None:
+    times(night, "tomorrowZ", "2026-11-02T10:09:00.000Z")
+
+
+def other_zone(night: Night) -> None:
+    times(night, "2026-11-02T12:01:00+0200", "2026-11-02T12:09:00+02:00")
+
+
+def over_midnight(night: Night) -> None:
+    times(night, "2026-11-02T11:05:00Z", "2026-11-03T00:20:00Z")
+    night.details()["conversation_end"] = "2026-11-03 00:21:00"
+
+
+PRESENT: list[tuple[Given, set[str]]] = [
+    (companion_missing, {"SIDECAR_MISSING"}),
+    (companion_truncated, {"SIDECAR_UNREADABLE"}),
+    (companion_empty, {"SIDECAR_UNREADABLE"}),
+    (companion_not_received, {"SIDECAR_UNREADABLE"}),
+    (companion_of_another, {"DOCUMENTS_DISAGREE"}),
+    (answer_of_another, {"DOCUMENTS_DISAGREE"}),
+    (media_empty, {"OBJECT_EMPTY"}),
+    (media_unreadable, {"OBJECT_UNREADABLE"}),
+    (other_bytes, {"OBJECT_CHANGED"}),
+    (same_bytes, {"DUPLICATE_EXPORT"}),
+    (two_paths, {"DUPLICATE_EXPORT"}),
+    (object_of_nobody, {"ORPHAN_OBJECT"}),
+    (object_of_empty_list, {"ORPHAN_OBJECT"}),
+    (orphan, {"ORPHAN_RECORDING"}),
+    (never_arrived, {"OBJECT_MISSING"}),
+    (deleted_from_bucket, {"OBJECT_MISSING"}),
+    (failed, {"EXPORT_FAILED"}),
+    (sensitive, {"EXPORT_EXCLUDED_SENSITIVE"}),
+    (nothing_skipped, {"EXPORT_PENDING"}),
+    (sensitive_included, {"EXPORT_PENDING"}),
+    (due, {"EXPORT_PENDING"}),
+    (job_running, {"EXPORT_PENDING"}),
+    (archived, {"RECORDING_ARCHIVED"}),
+    (deleted, {"RECORDING_DELETED"}),
+    (deleted_in_future, {"EXPORT_PENDING"}),
+    (recorded_but_unknown, {"RECORDING_NOT_FOUND"}),
+    (not_found, {"CONVERSATION_NOT_FOUND"}),
+    (before_watermark, {"NOT_YET_AVAILABLE"}),
+    (forbidden, {"CONVERSATION_FORBIDDEN"}),
+    (server_error, {"CONVERSATION_FETCH_FAILED"}),
+    (timed_out, {"CONVERSATION_FETCH_FAILED"}),
+    (nobody_asked, {"CONVERSATION_FETCH_FAILED"}),
+    (no_api, {"SOURCE_NOT_CONFIGURED"}),
+    (dropped, {"EXPORT_DROPPED_TAGS"}),
+    (dropped_by_manifest, {"EXPORT_DROPPED_TAGS"}),
+    (nothing_to_drop, {"TAG_NEVER_SET"}),
+    (late, {"TAGS_SET_AFTER_END"}),
+    (all_late, {"TAGS_SET_AFTER_END"}),
+    (cut_for_good, {"TAG_TRUNCATED"}),
+    (on_ivr, {"TAGS_ON_OTHER_PARTICIPANT"}),
+    (misspelt, {"TAG_KEY_VARIANT"}),
+    (side_by_side, {"UNMAPPED_TAG"}),
+    (conflict, {"TAG_CONFLICT"}),
+    (changed, {"TAG_CHANGED_LATER"}),
+    (vanished, {"TAG_CHANGED_LATER"}),
+    (never_set, {"TAG_NEVER_SET"}),
+    (set_nowhere, {"REQUIRED_TAG_MISSING"}),
+    (set_to_null, {"REQUIRED_TAG_MISSING"}),
+    (matter_missing, {"REQUIRED_TAG_MISSING"}),
+    (unmapped, {"UNMAPPED_TAG"}),
+    (script_unknown, {"SCRIPT_VERSION_UNKNOWN"}),
+    (script_published_later, {"SCRIPT_VERSION_UNKNOWN"}),
+    (script_old, {"SCRIPT_VERSION_INCOMPATIBLE"}),
+    (region_elsewhere, {"REGION_MISMATCH"}),
+    (backwards, {"TIMESTAMP_SUSPECT"}),
+    (without_zone, {"TIMESTAMP_SUSPECT"}),
+    (hours_early, {"TIMESTAMP_SUSPECT"}),
+    (in_the_future, {"TIMESTAMP_SUSPECT"}),
+    (unreadable_time, {"TIMESTAMP_SUSPECT"}),
+]
+NEAR_MISSES: list[Given] = [
+    healthy,
+    companion_without_ids,
+    media_of_one_byte,
+    every_object_listed,
+    failed_then_exported,
+    archived_after_export,
+    only_read_singly,
+    refused_but_in_details,
+    kept_by_sidecar,
+    not_late,
+    cut_then_whole,
+    exactly_as_long,
+    almost_as_long,
+    on_both,
+    on_customer,
+    agreement,
+    of_other_rank,
+    captured_unchanged,
+    set_to_nothing,
+    script_published_just_before,
+    script_without_rule,
+    no_script,
+    region_unknown,
+    other_zone,
+    over_midnight,
+]
+
+
+# Published scripts add up over all nights, so what concerns them needs a warehouse of its own.
+OF_SCRIPTS = {script_unknown, script_published_later, script_published_just_before, script_old, script_without_rule}
+NAMES: list[Any] = [pytest.param(given, expected, id=given.__name__) for given, expected in PRESENT]
+NAMES += [pytest.param(given, set(), id=given.__name__) for given in NEAR_MISSES]
+
+
+@pytest.fixture(scope="module")
+def nights(
+    models: dict[str, SqlModel],
+    shipped_mapping: TagMapping,
+    empty_warehouse: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[Given, Night]]:
+    """Every situation on a night of its own, weeks apart, modelled in one window."""
+    folder = tmp_path_factory.mktemp("situations")
+    path = folder / "warehouse.duckdb"
+    shutil.copyfile(empty_warehouse, path)
+    with duckdb.connect(str(path), config={"threads": 2}) as con:
+        con.execute("SET GLOBAL TimeZone = 'UTC'")
+        found: dict[Given, Night] = {}
+        situations = [given for given, _ in PRESENT] + NEAR_MISSES
+        for number, given in enumerate(given for given in situations if given not in OF_SCRIPTS):
+            found[given] = Night(con, models, shipped_mapping, folder, NIGHT + timedelta(days=7 * number))
+            given(found[given])
+            found[given].load()
+            write_mapping(con, shipped_mapping, found[given].day)
+        end = NIGHT + timedelta(days=7 * len(found))
+        for model in models.values():
+            if model.materialized == "window":
+                params = model_params(model, NIGHT, shipped_mapping, end=end)
+                replace_window(con, model, NIGHT, end, params)
+        yield found
+
+
+@pytest.mark.parametrize(("given", "expected"), NAMES)
+def test_a_situation_has_exactly_its_reason(request: pytest.FixtureRequest, given: Given, expected: set[str]) -> None:
+    if given in OF_SCRIPTS:
+        night = request.getfixturevalue("night")
+        given(night)
+        night.run()
+    else:
+        night = request.getfixturevalue("nights")[given]
+    assert night.reasons() == expected
+    assert night.check("no_unexplained_recording") == []
+    assert night.check("row_conservation") == []
+    for row in night.table("gaps"):
+        assert row["evidence"] not in (None, "[]", "[null]")
+        assert row["detail"]
+        assert row["sentence"] == BY_CODE[row["reason"]].sentence
+    if not expected:
+        assert {row["custody_status"] for row in night.table("chain_of_custody")} == {"complete"}
+
+
+def test_every_reason_of_the_catalogue_is_shown_here() -> None:
+    assert set().union(*(expected for _, expected in PRESENT)) == set(BY_CODE)
+
+
+def test_a_gap_names_what_proves_it(night: Night) -> None:
+    late(night)
+    night.run()
+    gap = night.gap("TAGS_SET_AFTER_END")
+    assert gap["detail"] == '"Legal-Hold"'
+    assert {proof["what"] for proof in gap["evidence"]} == {"conversation_details document", "conversation document"}
+    assert all(len(proof["sha256"]) == 64 and proof["uri"] for proof in gap["evidence"])
+
+
+def test_a_gap_says_until_when_it_can_be_mended(night: Night) -> None:
+    archived(night)
+    night.rows["recording_metadata"][0]["delete_date"] = "2027-01-31 00:00:00"
+    night.run()
+    gap = night.gap("RECORDING_ARCHIVED")
+    assert (gap["recoverable"], str(gap["recoverable_until"])) == ("until", "2027-01-31 00:00:00")
+
+
+def test_no_tag_value_is_in_a_detail(night: Night) -> None:
+    night.transfer({**HEALTHY_AGENT, "Secret": "v-secret"}, {**HEALTHY_AGENT, "Secret": "v-other"})
+    night.run()
+    assert not night.query("SELECT 1 FROM custody.gaps WHERE detail LIKE '%v-%' OR evidence LIKE '%v-%'")
+
+
+def test_an_excluded_recording_is_excluded_and_not_a_gap(night: Night) -> None:
+    sensitive(night)
+    night.run()
+    assert night.row()["custody_status"] == "excluded"
+
+
+def test_the_script_version_is_the_latest_before_the_call_and_labelled_inferred(night: Night) -> None:
+    night.call()
+    night.run()
+    row = night.row()
+    assert (row["script_id"], row["script_version"], row["script_version_source"]) == (SCRIPT, "2", "inferred")
+
+
+def test_a_digest_that_changed_since_an_earlier_load_is_a_changed_object(night: Night) -> None:
+    night.call()
+    night.run()
+    night.rows["media_digests"][0]["sha256"] = "d" * 64
+    night.run()
+    assert night.reasons() == {"OBJECT_CHANGED"}
+    assert night.row()["media_sha256"] == "d" * 64
+
+
+def test_a_failed_metadata_read_explains_a_recorded_session(night: Night) -> None:
+    without_media(night)
+    night.refuse(503, resource="recording_metadata")
+    night.run()
+    assert night.reasons("session:c1-agent-1-session") == {"CONVERSATION_FETCH_FAILED"}
+    assert night.check("no_unexplained_recording") == []

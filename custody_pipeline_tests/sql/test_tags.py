@@ -1,0 +1,246 @@
+"""Provenance and resolution: every value is kept, one counts, and it is clear why."""
+
+from __future__ import annotations
+
+import json
+
+from custody_pipeline.mapping import load_mapping, mapping_report, suggest_mapping
+from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
+
+HOSTILE_KEYS = [
+    "recording_id", "custody_status", "custom_data", "partition_date", "",  " ", "a.b", "$.x", "key", "value", "source",
+    "Legal Hold?", 'quo"ted', "o'clock", "new\nline", "tab\there", "back\\slash", "naïve", "日本語", "🎧📼", "null",
+    "; DROP TABLE x", "%s", "{}", "[0]", "\u0000nul", "x" * 1023,
+]  # fmt: skip
+HOSTILE_VALUES = [
+    "",
+    " ",
+    "007",
+    "1.10",
+    "+15551234567",
+    "true",
+    "null",
+    "{}",
+    "=1+1",
+    "a,b",
+    "cr\r\nlf",
+    "🎧",
+    "\u0000",
+    "9" * 40,
+]
+
+
+def tags(night: Night, recording: str = "r1") -> dict[str, str | None]:
+    return json.loads(night.row(recording)["custom_data"])
+
+
+def sources(night: Night, recording: str = "r1") -> dict[str, str]:
+    return json.loads(night.row(recording)["custom_data_source"])
+
+
+def test_every_key_and_value_stays_verbatim(night: Night) -> None:
+    given = {**HEALTHY_AGENT, **{key: HOSTILE_VALUES[n % len(HOSTILE_VALUES)] for n, key in enumerate(HOSTILE_KEYS)}}
+    night.call(agent=given, ivr={"Consent.Recorded": "true"})
+    night.run()
+    assert tags(night) == {**given, "Consent.Recorded": "true"}
+    kept = {
+        row["tag_key"]: row["tag_value"] for row in night.table("custom_data") if row["participant_purpose"] == "agent"
+    }
+    assert kept == given
+    assert night.row()["recording_id"] == "r1"
+    assert night.check("header_complete") == []
+
+
+def test_the_object_has_sorted_keys(night: Night) -> None:
+    night.call(agent={"b": "2", "a": "1", "Legal-Hold": "x"}, ivr={"Consent.Recorded": "y"})
+    night.run()
+    assert night.row()["custom_data"] == '{"Consent.Recorded":"y","Legal-Hold":"x","a":"1","b":"2"}'
+
+
+def test_ten_thousand_tag_names_fit_in_a_night(night: Night) -> None:
+    for number in range(10):
+        given = {f"Tag {number}/{n}": str(n) for n in range(1000)}
+        night.call(f"c{number}", f"r{number}", agent={**HEALTHY_AGENT, **given})
+    night.run()
+    assert len(tags(night, "r3")) == 1004
+    assert night.reasons() == {"UNMAPPED_TAG"}
+    details = [row["detail"] for row in night.table("gaps")]
+    assert all(detail.endswith("and 980 more") for detail in details)
+
+
+def test_nested_json_in_a_value_is_reached_by_path_and_stays_verbatim(night: Night) -> None:
+    text = '{"case": {"id": "C-007", "n": 1.10}}'
+    night.call(agent={**HEALTHY_AGENT, "Case_JSON": text})
+    night.run()
+    assert night.row()["custom_data_case_id"] == "C-007"
+    assert tags(night)["Case_JSON"] == text
+
+
+def test_a_path_that_leads_nowhere_gives_null_and_no_error(night: Night) -> None:
+    texts = ["", "not json", "{", "{}", "[1]", '{"case": null}', '{"case": {"id": null}}', "NaN", '{"case": "x"}']
+    for number, text in enumerate(texts):
+        night.call(f"c{number}", f"r{number}", agent={**HEALTHY_AGENT, "Case_JSON": text})
+    night.run()
+    for number, text in enumerate(texts):
+        assert night.row(f"r{number}")["custom_data_case_id"] is None
+        assert tags(night, f"r{number}")["Case_JSON"] == text
+
+
+def test_mapped_columns_are_there_even_when_every_value_is_null(night: Night) -> None:
+    night.run()
+    night.call(agent={}, ivr={})
+    night.run()
+    row = night.row()
+    assert {name for name in row if name.startswith("custom_data_")} >= set(night.mapping.output_columns)
+    assert all(row[name] is None for name in night.mapping.output_columns)
+
+
+def test_the_single_read_counts_before_the_bulk_job(night: Night) -> None:
+    night.call()
+    night.single(agent={**HEALTHY_AGENT, "Disposition": "Escalated"})
+    night.run()
+    assert tags(night)["Disposition"] == "Escalated"
+    assert sources(night) == dict.fromkeys(tags(night), "conversation")
+    both = {(row["source"], row["tag_value"]) for row in night.table("custom_data") if row["tag_key"] == "Disposition"}
+    assert both == {("details", "Resolved"), ("conversation", "Escalated")}
+
+
+def test_purposes_are_asked_in_the_order_of_the_mapping(night: Night) -> None:
+    night.call(
+        agent={**HEALTHY_AGENT, "Consent.Recorded": "agent says"},
+        ivr={"Consent.Recorded": "ivr says"},
+        customer={"Legal-Hold": "customer says"},
+    )
+    night.run()
+    row = night.row()
+    assert (row["custom_data_consent_recorded"], row["custom_data_legal_hold"]) == ("ivr says", "false")
+    assert night.reasons() == set()
+
+
+def test_a_tag_on_an_agents_leg_belongs_to_that_agents_recording_first(night: Night) -> None:
+    night.transfer(HEALTHY_AGENT, {**HEALTHY_AGENT, "Disposition": "Escalated"})
+    night.run()
+    assert night.row("r1")["custom_data_disposition"] == "Resolved"
+    assert night.row("r2")["custom_data_disposition"] == "Escalated"
+    assert night.reasons("r1") == night.reasons("r2") == {"TAG_CONFLICT"}
+    ranks = {(row["recording_id"], row["participant_id"]): row["leg_rank"] for row in night.table("custom_data")}
+    assert ranks["r1", "c1-agent-1"] == ranks["r2", "c1-agent-2"] == ranks["r2", "c1-ivr-1"] == 0
+    assert ranks["r1", "c1-agent-2"] == ranks["r2", "c1-agent-1"] == 1
+
+
+def test_a_tag_on_one_leg_alone_serves_the_other_recordings_too(night: Night) -> None:
+    night.transfer(HEALTHY_AGENT, {})
+    night.run()
+    assert night.row("r2")["custom_data_legal_hold"] == "false"
+    assert night.reasons() == set()
+
+
+def test_without_a_known_leg_the_first_agent_counts(night: Night) -> None:
+    night.transfer(HEALTHY_AGENT, {**HEALTHY_AGENT, "Disposition": "Escalated"})
+    for row in night.rows["export_sidecars"]:
+        row["user_ids"] = []
+    night.run()
+    assert {night.row("r1")["custom_data_disposition"], night.row("r2")["custom_data_disposition"]} == {"Resolved"}
+
+
+def test_a_tag_seen_live_and_gone_later_is_in_the_row(night: Night) -> None:
+    night.call(agent={"Disposition": "Resolved"})
+    seen = {"participant_id": "c1-agent-1", "purpose": "agent", "attributes": {"Legal-Hold": "true"}}
+    night.rows["captures"].append(
+        {"conversation_id": "c1", "observed_at": "2026-11-02 10:11:00", "participants": [seen]}
+    )
+    night.run()
+    assert night.row()["custom_data_legal_hold"] == "true"
+    assert sources(night)["Legal-Hold"] == "capture"
+
+
+def test_a_value_of_an_earlier_load_is_kept_when_the_newest_has_another(night: Night) -> None:
+    night.call()
+    night.run()
+    night.leg()["attributes"]["Disposition"] = "Changed"
+    night.run()
+    kept = {
+        row["tag_value"]: row["still_there"] for row in night.table("custom_data") if row["tag_key"] == "Disposition"
+    }
+    assert kept == {"Resolved": False, "Changed": True}
+    assert night.row()["custom_data_disposition"] == "Changed"
+    assert night.reasons() == {"TAG_CHANGED_LATER"}
+
+
+def test_an_attribute_event_says_when_the_tag_was_set(night: Night) -> None:
+    night.call()
+    night.rows["conversation_events"].append(
+        {
+            "event_id": "e1", "conversation_id": "c1", "participant_id": "c1-agent-1",
+            "event_time": "2026-11-02 10:03:00", "attributes": {"Disposition": "Resolved"},
+        }
+    )  # fmt: skip
+    night.run()
+    event = next(row for row in night.table("custom_data") if row["source"] == "event")
+    assert (str(event["observed_at"]), event["participant_purpose"]) == ("2026-11-02 10:03:00", "agent")
+    assert [row["what"] for row in night.table("custody_events") if row["action"] == "tagged"] == ["Disposition"]
+
+
+def test_tags_of_a_companion_and_a_manifest_are_sources_too(night: Night) -> None:
+    night.call()
+    night.rows["conversation_details"].clear()
+    night.refuse(404)
+    night.sidecar().update(has_tags_field=True, tags={"Legal-Hold": "from sidecar"})
+    night.rows["export_manifests"].append(
+        {"export_id": "e1", "conversation_id": "c1", "recording_id": "r1", "has_tags_field": True,
+         "tags": {"Legal-Hold": "from manifest"}}
+    )  # fmt: skip
+    night.run()
+    assert night.row()["custom_data_legal_hold"] == "from manifest"
+    assert {row["source"] for row in night.table("custom_data")} == {"sidecar", "manifest"}
+    assert night.row()["custom_data_state"] == "present"
+
+
+def test_a_companion_that_names_another_recording_gives_no_tags(night: Night) -> None:
+    night.call()
+    night.sidecar().update(recording_id="r9", has_tags_field=True, tags={"Foreign": "x"})
+    night.run()
+    assert "Foreign" not in tags(night)
+
+
+def test_empty_and_absent_are_told_apart(night: Night) -> None:
+    for name in ("empty", "absent"):
+        night.call(name, name, agent={}, ivr={})
+    for leg in night.rows["conversation_details"][1]["participants"]:
+        leg["attributes"] = None
+    night.single("empty")
+    night.single("absent")
+    night.run()
+    for name in ("empty", "absent"):
+        assert (night.row(name)["custom_data_state"], night.row(name)["custom_data"]) == (name, "{}")
+
+
+def test_nothing_known_is_unavailable_and_null(night: Night) -> None:
+    night.call()
+    night.api = False
+    night.run()
+    row = night.row()
+    assert (row["custom_data_state"], row["custom_data"], row["custom_data_source"]) == ("unavailable", None, None)
+    assert row["media_sha256"] == "a" * 64
+
+
+def test_the_mapping_report_tells_where_tags_are(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Extra": "1"})
+    night.call("c2", "r2", agent={"legal-hold": "true"})
+    night.run()
+    report = mapping_report(night.con, night.day)
+    columns = {column.column: column for column in report.columns}
+    assert len(columns) == len(night.mapping.columns)
+    hold = columns["custom_data_legal_hold"]
+    assert (hold.applies, hold.found, hold.variant, hold.places) == (2, 1, 1, {"details/agent": 1})
+    assert columns["custom_data_matter_number"].applies == 0
+    assert {tag.key: tag.recordings for tag in report.unmapped} == {"Extra": 1, "legal-hold": 1}
+
+
+def test_a_suggested_mapping_is_accepted(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "state": "1", "日本": "2", "a b": "3", "a-b": "4", "7": "5", "": "6"})
+    night.run()
+    path = night.scratch / "draft.yaml"
+    path.write_text(suggest_mapping(night.con), encoding="utf-8")
+    mapping = load_mapping(path)
+    assert {tag.attribute for tag in mapping.columns} == set(tags(night)) - {""}

@@ -1,0 +1,153 @@
+"""One writer, closed whatever happens, a night replaced whole, columns that come and go, a snapshot for analysts."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+from filelock import FileLock
+
+from custody_pipeline.settings import Settings
+from custody_pipeline.sql_models import SqlModel, read_model
+from custody_pipeline.warehouse import (
+    SchemaChangedError,
+    Warehouse,
+    WarehouseBusyError,
+    WarehouseError,
+    model_params,
+    replace_window,
+    snapshot_for_analysts,
+    table_columns,
+)
+
+DAYS = [date(2026, 11, day) for day in (1, 2, 3)]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", duckdb_threads=1, duckdb_memory_limit="500MB")
+
+
+@pytest.fixture
+def con() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("CREATE SCHEMA custody; CREATE SCHEMA raw")
+    connection.execute(
+        "CREATE TABLE raw.things AS SELECT DATE '2026-11-01' + i::INTEGER AS partition_date, i AS a FROM range(3) t(i)"
+    )
+    return connection
+
+
+def model(folder: Path, columns: str = "partition_date, a", comment: str = "what a is") -> SqlModel:
+    names = [part.split()[-1] for part in columns.split(",")]
+    header = "".join(f"-- column {name}: {comment if name == 'a' else name}\n" for name in names)
+    path = folder / "custody" / "things.sql"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        f"-- It's a thing.\n--\n-- grain: partition_date\n{header}SELECT {columns} FROM raw.things "
+        "WHERE partition_date >= $window_start AND partition_date < $window_end\n"
+    )
+    return read_model(path)
+
+
+def replace(con: duckdb.DuckDBPyConnection, thing: SqlModel, night: date) -> int:
+    return replace_window(con, thing, night, date(2026, 11, night.day + 1), model_params(thing, night))
+
+
+def test_the_warehouse_has_its_schemas_and_raw_tables(settings: Settings) -> None:
+    with Warehouse(settings).open() as con:
+        assert con.execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
+        assert con.cursor().execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
+        assert table_columns(con, "raw.conversation_details")["participants"].startswith("STRUCT(")
+        assert "row_sha256" in table_columns(con, "raw.row_versions")
+    with Warehouse(settings).open(read_only=True) as con:
+        assert con.execute("SELECT count(*) FROM raw.publications").fetchone() == (0,)
+
+
+def test_the_warehouse_is_closed_and_free_after_an_error(settings: Settings) -> None:
+    with pytest.raises(ZeroDivisionError), Warehouse(settings).open() as con:
+        raise ZeroDivisionError
+    with pytest.raises(duckdb.ConnectionException):
+        con.execute("SELECT 1")
+    with Warehouse(settings, lock_timeout=0).open():
+        pass
+
+
+def test_a_second_writer_waits_and_is_told_what_to_do(settings: Settings) -> None:
+    settings.home.mkdir()
+    with FileLock(settings.home / "warehouse.lock"), pytest.raises(WarehouseBusyError, match="wait for that run"):
+        Warehouse(settings, lock_timeout=0.05).open().__enter__()
+
+
+def test_reading_before_the_first_night_says_what_to_run(settings: Settings) -> None:
+    with pytest.raises(WarehouseError, match="custody run --date"), Warehouse(settings).open(read_only=True):
+        pass
+
+
+def test_replacing_a_night_leaves_the_others(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    thing = model(tmp_path)
+    assert [replace(con, thing, day) for day in (*DAYS, DAYS[1])] == [1, 1, 1, 1]
+    assert con.execute("SELECT a FROM custody.things ORDER BY partition_date").fetchall() == [(0,), (1,), (2,)]
+
+
+def test_a_night_that_fails_stays_as_it_was(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    replace(con, model(tmp_path), DAYS[0])
+    broken = model(tmp_path, "partition_date, CASE WHEN a = 0 THEN error('broken') ELSE a END AS a")
+    with pytest.raises(duckdb.Error, match="broken"):
+        replace(con, broken, DAYS[0])
+    assert con.execute("SELECT a FROM custody.things").fetchall() == [(0,)]
+
+
+def test_a_new_column_is_added_and_a_removed_one_stays_null(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    replace(con, model(tmp_path), DAYS[0])
+    replace(con, model(tmp_path, "partition_date, 'x' AS b"), DAYS[1])
+    rows = con.execute("SELECT a, b FROM custody.things ORDER BY partition_date").fetchall()
+    assert rows == [(0, None), (None, "x")]
+
+
+def test_a_column_of_another_type_is_refused(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    replace(con, model(tmp_path), DAYS[0])
+    with pytest.raises(SchemaChangedError, match=r"custody\.things\.a is BIGINT in the warehouse, and VARCHAR"):
+        replace(con, model(tmp_path, "partition_date, a::VARCHAR AS a"), DAYS[0])
+
+
+def test_descriptions_become_comments(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    replace(con, model(tmp_path, comment="it's 'quoted'"), DAYS[0])
+    assert con.execute(
+        "SELECT comment FROM duckdb_tables() WHERE table_name = 'things' AND schema_name = 'custody'"
+    ).fetchone() == ("It's a thing.",)
+    comments = con.execute("SELECT comment FROM duckdb_columns() WHERE schema_name = 'custody' AND column_name = 'a'")
+    assert comments.fetchone() == ("it's 'quoted'",)
+
+
+def test_the_snapshot_is_replaced_while_a_reader_has_the_old_one_open(
+    con: duckdb.DuckDBPyConnection, settings: Settings, tmp_path: Path
+) -> None:
+    settings.home.mkdir()
+    thing = model(tmp_path)
+    replace(con, thing, DAYS[0])
+    path = snapshot_for_analysts(con, settings)
+    with duckdb.connect(str(path), read_only=True) as reader:
+        replace(con, thing, DAYS[1])
+        snapshot_for_analysts(con, settings)
+        assert reader.execute("SELECT count(*) FROM custody.things").fetchone() == (1,)
+    with duckdb.connect(str(path), read_only=True) as reader:
+        assert reader.execute("SELECT count(*) FROM custody.things").fetchone() == (2,)
+        comments = reader.execute("SELECT comment FROM duckdb_columns() WHERE column_name = 'a'").fetchone()
+        assert comments == ("what a is",)
+    assert [item.name for item in settings.home.iterdir()] == ["analyst.duckdb"]
+
+
+def test_a_snapshot_that_fails_leaves_the_old_one(
+    con: duckdb.DuckDBPyConnection, settings: Settings, tmp_path: Path
+) -> None:
+    settings.home.mkdir()
+    replace(con, model(tmp_path), DAYS[0])
+    before = snapshot_for_analysts(con, settings).read_bytes()
+    con.close()
+    with pytest.raises(duckdb.Error):
+        snapshot_for_analysts(con, settings)
+    assert settings.analyst_path.read_bytes() == before
+    assert [item.name for item in settings.home.iterdir()] == ["analyst.duckdb"]
