@@ -8,6 +8,7 @@ Exit status: 0 all well · 1 findings · 2 could not do everything · 64 the com
 
 from __future__ import annotations
 
+import signal
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -43,6 +44,8 @@ def main() -> NoReturn:
     """Run the command line and exit with its status."""
     from custody_pipeline.settings import SettingsError
 
+    # A polite stop unwinds like Ctrl-C does, so that the servers which a command started end with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = app(standalone_mode=False)
     except _UsageError as error:

@@ -5,7 +5,9 @@ Belongs here: starting and stopping the servers behind the page. Does not: what 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -29,12 +31,27 @@ def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
         environment = {**os.environ, "CUSTODY_HOME": str(home), "DAGSTER_HOME": str(dagster_home(home))}
         say(f"http://127.0.0.1:{port}")
         page = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
-            cwd=REPOSITORY,
+            [
+                *(sys.executable, "-m", "dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml")),
+                *("-h", "127.0.0.1", "-p", str(port)),
+            ],
+            cwd=home,
             env=environment,
+            start_new_session=True,
         )
         try:
             return page.wait()
         except KeyboardInterrupt:
-            page.terminate()
-            return page.wait()
+            return _stop(page)
+
+
+def _stop(page: subprocess.Popen[bytes]) -> int:
+    """End Dagster and the services that it started: its own session, so nothing else is hit."""
+    for kind, seconds in ((signal.SIGINT, 5), (signal.SIGTERM, 3)):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(page.pid, kind)
+            page.wait(seconds)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(page.pid, signal.SIGKILL)
+    return page.wait()
