@@ -27,6 +27,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ from custody_pipeline.publish.uploads import (
     put_bytes,
     put_file,
 )
-from custody_pipeline.sql_models import load_models
+from custody_pipeline.sql_models import SQL_DIR, read_model
 from custody_pipeline.warehouse import PUBLISHED_TABLES, night_content_sha256, row_versions
 
 if TYPE_CHECKING:
@@ -263,13 +264,12 @@ class _Run:
         self, folder: Path, revision: int, expected: int, *, put: bool
     ) -> tuple[dict[str, tuple[ExportedFile, Stored | None]], list[bytes]]:
         """Write every file; with `put`, each goes to the cut while the next is written. Keys are paths of the cut."""
-        grains = {key: model.grain for key, model in load_models().items()}
         leaves: list[bytes] = []
         files: dict[str, tuple[ExportedFile, Any]] = {}
         with Uploads(self.client) as uploads:
             for done, name in enumerate(self.tables):
                 report("publishing tables", done, len(self.tables))
-                table = describe_table(self.con, name, grains.get(f"custody.{name}", ()))
+                table = describe_table(self.con, name, _grain(name))
                 sealed = name == "chain_of_custody"
                 for file in export_table(
                     self.con,
@@ -475,6 +475,11 @@ def operator_of(settings: Settings) -> str:
 def tool_version() -> str:
     """The installed version of custody-pipeline."""
     return importlib.metadata.version("custody-pipeline")
+
+
+@cache
+def _grain(table: str) -> tuple[str, ...]:
+    return read_model(SQL_DIR / "custody" / f"{table}.sql").grain
 
 
 def _format(file: PublishedFile) -> Format:

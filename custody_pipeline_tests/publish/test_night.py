@@ -1,0 +1,399 @@
+"""Publishing a night: what is in S3 afterwards, again, after changes, and after being killed anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from custody_pipeline.evidence.checkpoint import InconsistentHeadError
+from custody_pipeline.evidence.cut import decode_cut
+from custody_pipeline.evidence.target import FolderReader, read
+from custody_pipeline.publish.cut import SealingError
+from custody_pipeline.publish.night import PublishError, publish_night
+from custody_pipeline.publish.readback import read_back
+from custody_pipeline.publish.uploads import UploadError
+from custody_pipeline.settings import SettingsError
+from custody_pipeline_tests.publish.killing import Killed, KilledClient
+from custody_pipeline_tests.publish.nights import (
+    NIGHT,
+    NOW,
+    TABLES,
+    change_recording,
+    insert_recording,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.publish.night import Publication
+    from custody_pipeline.settings import Settings
+
+BUCKET = "custody-published"
+
+
+def publish(con: duckdb.DuckDBPyConnection, settings: Settings, client: Any = None) -> Publication:
+    return publish_night(con, settings, NIGHT, client=client, now=NOW)
+
+
+def objects(client: S3Client) -> dict[str, bytes]:
+    """Every object below the prefix."""
+    found = client.list_objects_v2(Bucket=BUCKET, Prefix="prod/").get("Contents", [])
+    return {
+        item["Key"].removeprefix("prod/"): client.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()
+        for item in found
+    }
+
+
+def dataset(client: S3Client) -> dict[str, bytes]:
+    """What analysts and verifiers read; object versions, which differ by run, blotted out of the seals."""
+    return {
+        key: data
+        for key, data in objects(client).items()
+        if key.startswith(("parquet/", "csv/", "cuts/")) and "/cut.json" not in key and "/checkpoint" not in key
+    }
+
+
+def test_every_table_is_there_as_parquet_csv_and_spreadsheet(con, settings, memory_s3):
+    publication = publish(con, settings)
+    found = objects(memory_s3)
+    for table in TABLES:
+        folder = f"{table}/date=2026-11-02/{table}"
+        for key in (f"parquet/{folder}.parquet", f"csv/{folder}.csv", f"csv/{folder}.spreadsheet.csv"):
+            assert found[key] == found[f"cuts/date=2026-11-02/r0001/data/{key.rsplit('/', 1)[1]}"]
+    hashes = {file.uri.removeprefix(f"s3://{BUCKET}/prod/"): file.sha256 for file in publication.files}
+    assert hashes == {
+        key: hashlib.sha256(data).hexdigest() for key, data in found.items() if key.startswith(("parquet/", "csv/"))
+    }
+
+
+def test_the_cut_names_every_file_with_its_hash_and_stored_version(con, settings, memory_s3):
+    publish(con, settings)
+    found = objects(memory_s3)
+    prefix = "cuts/date=2026-11-02/r0001/"
+    cut = decode_cut(found[f"{prefix}cut.json"])
+    assert {file.path: file.sha256 for file in cut.files} == {
+        key.removeprefix(prefix): hashlib.sha256(data).hexdigest()
+        for key, data in found.items()
+        if key.startswith((f"{prefix}data/", f"{prefix}landing/"))
+    }
+    assert all(file.version_id for file in cut.files)
+    assert cut.counts == {
+        "chain_of_custody": 3,
+        "custom_data": 3,
+        "gaps": 0,
+        "custody_events": 3,
+        "reconciliation": 11,
+    }
+    assert cut.statuses == {"complete": 3}
+    assert cut.log.size == 4
+    assert cut.keys[0].startswith("DEMO")
+
+
+def test_landing_files_and_receipts_are_in_the_cut_verbatim(con, settings, memory_s3, tmp_path):
+    publish(con, settings)
+    found = objects(memory_s3)
+    landed = next((tmp_path / "landing").rglob("*.gz"))
+    path = f"landing/conversation_details/{landed.name}"
+    assert found[f"cuts/date=2026-11-02/r0001/{path}"] == landed.read_bytes()
+    cut = decode_cut(found["cuts/date=2026-11-02/r0001/cut.json"])
+    assert [(receipt.resource, receipt.landing) for receipt in cut.receipts] == [("conversation_details", (path,))]
+    assert cut.collector == "custody-demo"
+
+
+def test_the_pointer_names_the_revision_and_its_files(con, settings, memory_s3):
+    publication = publish(con, settings)
+    pointer = json.loads(objects(memory_s3)["current/date=2026-11-02.json"])
+    assert (pointer["revision"], pointer["complete"]) == (1, True)
+    assert pointer["cut_sha256"] == publication.cut_sha256
+    assert len(pointer["files"]) == 15
+
+
+def test_publication_and_row_versions_are_recorded(con, settings, memory_s3):
+    publication = publish(con, settings)
+    recorded = con.execute("SELECT revision, content_sha256, complete, len(files), operator FROM raw.publications")
+    assert recorded.fetchall() == [(1, publication.content_sha256, True, 15, "nightly")]
+    assert con.execute("SELECT count(*), max(revision) FROM raw.row_versions").fetchone() == (3, 1)
+
+
+def test_the_same_content_publishes_nothing_again(con, settings, memory_s3):
+    publish(con, settings)
+    before = objects(memory_s3)
+    counting = KilledClient(memory_s3)
+    again = publish(con, settings, counting)
+    assert (again.changed, again.revision, again.repaired) == (False, 1, ())
+    assert counting.calls == 0
+    assert objects(memory_s3) == before
+    assert con.execute("SELECT count(*) FROM raw.publications").fetchone() == (1,)
+
+
+def test_changed_content_is_the_next_revision_and_the_old_one_stays(con, settings, memory_s3):
+    publish(con, settings)
+    before = objects(memory_s3)
+    change_recording(con, 1, "no")
+    second = publish(con, settings)
+    found = objects(memory_s3)
+    assert (second.changed, second.revision) == (True, 2)
+    assert {key: data for key, data in found.items() if "/r0001/" in key} == {
+        key: data for key, data in before.items() if "/r0001/" in key
+    }
+    assert b'"no"' in found["csv/chain_of_custody/date=2026-11-02/chain_of_custody.csv"]
+    cut = decode_cut(found["cuts/date=2026-11-02/r0002/cut.json"])
+    assert cut.supersedes is not None
+    assert cut.supersedes.sha256 == hashlib.sha256(before["cuts/date=2026-11-02/r0001/cut.json"]).hexdigest()
+    versions = con.execute("SELECT recording_id, revision FROM raw.row_versions ORDER BY ALL").fetchall()
+    assert versions == [("r-00000", 1), ("r-00001", 1), ("r-00001", 2), ("r-00002", 1)]
+
+
+def test_a_night_with_an_unexplained_recording_is_not_published_as_complete(con, settings, memory_s3):
+    con.execute("UPDATE custody.reconciliation SET unexplained = 1 WHERE source = 'recordings'")
+    assert publish(con, settings).complete is False
+    found = objects(memory_s3)
+    assert decode_cut(found["cuts/date=2026-11-02/r0001/cut.json"]).complete is False
+    assert json.loads(found["current/date=2026-11-02.json"])["complete"] is False
+
+
+def test_a_night_that_nobody_reconciled_is_not_complete(con, settings, memory_s3):
+    con.execute("DELETE FROM custody.reconciliation")
+    assert publish(con, settings).complete is False
+
+
+def test_an_empty_night_is_published_with_headers_only(empty_warehouse, settings, memory_s3, tmp_path):
+    shutil.copy(empty_warehouse, tmp_path / "w.duckdb")
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as con:
+        publication = publish(con, settings)
+    header = objects(memory_s3)["csv/chain_of_custody/date=2026-11-02/chain_of_custody.csv"]
+    assert header.endswith(b"\r\n")
+    assert header.count(b"\r\n") == 1
+    assert b"custom_data_legal_hold" in header
+    assert {file.rows for file in publication.files if file.table_name != "reconciliation"} == {0}
+
+
+def test_a_missing_and_an_altered_copy_are_put_again(con, settings, memory_s3):
+    publish(con, settings)
+    before = objects(memory_s3)
+    gone = "prod/parquet/gaps/date=2026-11-02/gaps.parquet"
+    altered = "prod/csv/gaps/date=2026-11-02/gaps.csv"
+    memory_s3.delete_object(Bucket=BUCKET, Key=gone)
+    memory_s3.put_object(Bucket=BUCKET, Key=altered, Body=b"x" * len(before[altered.removeprefix("prod/")]))
+    again = publish(con, settings)
+    assert set(again.repaired) == {f"s3://{BUCKET}/{gone}", f"s3://{BUCKET}/{altered}"}
+    assert objects(memory_s3) == before
+
+
+def test_a_cut_that_lost_a_file_is_an_error_and_not_papered_over(con, settings, memory_s3):
+    publish(con, settings)
+    memory_s3.delete_object(Bucket=BUCKET, Key="prod/cuts/date=2026-11-02/r0001/data/gaps.csv")
+    with pytest.raises(PublishError, match=r"data/gaps\.csv"):
+        publish(con, settings)
+
+
+def test_a_cut_that_is_gone_is_an_error(con, settings, memory_s3):
+    publish(con, settings)
+    memory_s3.delete_object(Bucket=BUCKET, Key="prod/cuts/date=2026-11-02/r0001/cut.json")
+    with pytest.raises(PublishError, match="CUSTODY_PUBLISH_URL"):
+        publish(con, settings)
+
+
+def test_without_a_place_to_publish_to_the_setting_is_named(con, settings):
+    with pytest.raises(SettingsError, match="CUSTODY_PUBLISH_URL"):
+        publish(con, settings.model_copy(update={"publish_url": None}))
+
+
+def test_an_altered_landing_file_is_not_sealed(con, settings, memory_s3, tmp_path):
+    next((tmp_path / "landing").rglob("*.gz")).write_bytes(b"other")
+    with pytest.raises(UploadError, match="altered since it was received"):
+        publish(con, settings)
+    assert not any(key.endswith("cut.json") for key in objects(memory_s3))
+
+
+def test_a_landing_file_that_was_tidied_away_comes_from_the_cut_before(con, settings, memory_s3, tmp_path):
+    publish(con, settings)
+    next((tmp_path / "landing").rglob("*.gz")).unlink()
+    change_recording(con, 1, "no")
+    publish(con, settings)
+    cut = decode_cut(objects(memory_s3)["cuts/date=2026-11-02/r0002/cut.json"])
+    assert any(file.path.startswith("landing/") for file in cut.files)
+
+
+def test_a_landing_file_that_is_nowhere_stops_the_sealing(con, settings, memory_s3, tmp_path):
+    next((tmp_path / "landing").rglob("*.gz")).unlink()
+    with pytest.raises(UploadError, match="collect the night again"):
+        publish(con, settings)
+
+
+def test_a_bucket_without_object_lock_is_refused_when_a_lock_is_wanted(con, settings, memory_s3, monkeypatch):
+    monkeypatch.setenv("CUSTODY_LOCK_MODE", "COMPLIANCE")
+    memory_s3.create_bucket(Bucket="plain")
+    with pytest.raises(UploadError, match="CUSTODY_LOCK_MODE"):
+        publish(con, settings.model_copy(update={"publish_url": "s3://plain/prod"}))
+
+
+def test_a_log_that_was_rolled_back_is_noticed_before_anything_is_signed(con, settings, memory_s3):
+    publish(con, settings)
+    memory_s3.delete_object(Bucket=BUCKET, Key="prod/log/checkpoint")
+    for key in list(objects(memory_s3)):
+        if key.startswith("cuts/"):
+            memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{key}")
+    con.execute("DELETE FROM raw.publications")
+    change_recording(con, 1, "no")
+    with pytest.raises(InconsistentHeadError):
+        publish(con, settings)
+    assert "log/checkpoint" not in objects(memory_s3)
+
+
+def test_another_writer_of_the_log_is_noticed(con, settings, memory_s3):
+    class Intruder(KilledClient):
+        """Writes a head of its own just before ours."""
+
+        def __getattr__(self, name: str) -> Any:
+            method = getattr(self._client, name)
+
+            def call(**kwargs: Any) -> Any:
+                if name == "put_object" and kwargs["Key"].endswith("r0001/cut.json"):
+                    self._client.put_object(Bucket=BUCKET, Key="prod/log/checkpoint", Body=b"theirs")
+                return method(**kwargs)
+
+            return call if name == "put_object" else method
+
+    with pytest.raises(SealingError, match="another writer"):
+        publish(con, settings, Intruder(memory_s3))
+    assert objects(memory_s3)["log/checkpoint"] == b"theirs"
+
+
+# --- killed anywhere -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reference(con, settings, memory_s3, tmp_path) -> dict[str, bytes]:
+    """The dataset of a run that nobody killed, and a clean slate afterwards."""
+    publish_in(con, settings, memory_s3, tmp_path / "reference")
+    wanted = dataset(memory_s3)
+    empty(memory_s3)
+    return wanted
+
+
+def publish_in(con, settings, client, home: Path) -> Publication:
+    """Publish from a home that shares the salt with every other, and forget it in the warehouse."""
+    (home / "keys").mkdir(parents=True, exist_ok=True)
+    (home / "keys" / "salt").write_text("5a" * 32)
+    elsewhere = settings.model_copy(update={"home": home})
+    return publish_night(con, elsewhere, NIGHT, tables=("chain_of_custody", "gaps"), client=client, now=NOW)
+
+
+def empty(client: S3Client) -> None:
+    for version in client.list_object_versions(Bucket=BUCKET).get("Versions", []):
+        client.delete_object(Bucket=BUCKET, Key=version["Key"], VersionId=version["VersionId"])
+
+
+def killed_and_run_again(con, settings, client, home: Path, number: int, *, done: bool) -> bool:
+    """True if the run was long enough to be killed at that call."""
+    try:
+        publish_in(con, settings, KilledClient(client, number, done=done), home)
+    except Killed:
+        publish_in(con, settings, client, home)
+        return True
+    return False
+
+
+def test_killed_at_any_call_the_next_run_ends_with_the_same_bytes(con, settings, memory_s3, tmp_path, reference):
+    con.execute("DELETE FROM raw.publications")
+    con.execute("DELETE FROM raw.row_versions")
+    number = 0
+    # Before a call and after the one before it S3 holds the same, so each state is met once, in turns.
+    while killed_and_run_again(con, settings, memory_s3, tmp_path / f"home-{number}", number, done=bool(number % 2)):
+        assert dataset(memory_s3) == reference, f"killed at writing call {number}"
+        assert con.execute("SELECT revision FROM raw.publications").fetchall() == [(1,)]
+        assert con.execute("SELECT count(*), max(revision) FROM raw.row_versions").fetchone() == (3, 1)
+        assert verified(memory_s3, tmp_path, settings)
+        con.execute("DELETE FROM raw.publications")
+        con.execute("DELETE FROM raw.row_versions")
+        empty(memory_s3)
+        number += 1
+    assert number > 20
+
+
+def verified(client: S3Client, folder: Path, settings: Settings) -> bool:
+    """The log's head covers the one cut, and the cut covers its files."""
+    found = objects(client)
+    cut = decode_cut(found["cuts/date=2026-11-02/r0001/cut.json"])
+    size = int(found["log/checkpoint"].split(b"\n")[1])
+    named = {f"{cut.prefix}{file.path}": file.sha256 for file in cut.files}
+    there = {
+        key: hashlib.sha256(data).hexdigest()
+        for key, data in found.items()
+        if key.startswith((f"{cut.prefix}data/", f"{cut.prefix}landing/"))
+    }
+    return size == cut.log.size and named == there
+
+
+def test_content_that_changes_after_a_run_was_killed_refills_the_unsealed_cut(con, settings, memory_s3):
+    with pytest.raises(Killed):
+        publish(con, settings, KilledClient(memory_s3, 10))
+    change_recording(con, 1, "no")
+    insert_recording(con, 7)
+    second = publish(con, settings)
+    assert second.revision == 1
+    found = objects(memory_s3)
+    cut = decode_cut(found["cuts/date=2026-11-02/r0001/cut.json"])
+    assert all(
+        hashlib.sha256(found[f"cuts/date=2026-11-02/r0001/{file.path}"]).hexdigest() == file.sha256
+        for file in cut.files
+    )
+
+
+def test_a_file_of_a_killed_run_that_the_cut_does_not_name_is_removed(con, settings, memory_s3):
+    left_over = "cuts/date=2026-11-02/r0001/landing/conversations/left-over.gz"
+    memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{left_over}", Body=b"x")
+    publish(con, settings)
+    assert left_over not in objects(memory_s3)
+
+
+def test_a_revision_that_was_sealed_but_not_recorded_stays_and_the_next_takes_the_changes(con, settings, memory_s3):
+    counting = KilledClient(memory_s3)
+    publish(con, settings, counting)
+    con.execute("DELETE FROM raw.publications")  # killed just before it was recorded
+    con.execute("DELETE FROM raw.row_versions")
+    before = objects(memory_s3)
+    change_recording(con, 1, "no")
+    second = publish(con, settings)
+    found = objects(memory_s3)
+    assert second.revision == 2
+    assert {key: data for key, data in found.items() if "/r0001/" in key} == {
+        key: data for key, data in before.items() if "/r0001/" in key
+    }
+    local = settings.home / "read.parquet"
+    local.write_bytes(found["parquet/chain_of_custody/date=2026-11-02/chain_of_custody.parquet"])
+    assert set(pq.read_table(local).column("revision").to_pylist()) == {2}
+    assert con.execute("SELECT revision FROM raw.publications ORDER BY 1").fetchall() == [(1,), (2,)]
+    assert publish(con, settings).changed is False
+
+
+# --- read back -------------------------------------------------------------------------------------------------------
+
+
+def test_the_copy_holds_what_s3_holds_and_only_new_files_are_fetched(con, settings, memory_s3, tmp_path):
+    publish(con, settings)
+    folder = tmp_path / "published"
+    assert all(file.fetched for file in read_back(settings, folder))
+    reader = FolderReader(folder)
+    assert {entry.path: read(reader, entry.path) for entry in reader.list()} == objects(memory_s3)
+    assert not any(file.fetched for file in read_back(settings, folder))
+    memory_s3.put_object(Bucket=BUCKET, Key="prod/current/date=2026-11-02.json", Body=b"{}")
+    memory_s3.delete_object(Bucket=BUCKET, Key="prod/csv/gaps/date=2026-11-02/gaps.csv")
+    assert [file.path for file in read_back(settings, folder) if file.fetched] == ["current/date=2026-11-02.json"]
+    assert {entry.path: read(reader, entry.path) for entry in reader.list()} == objects(memory_s3)
+
+
+def test_a_key_that_leads_out_of_the_folder_is_refused(settings, memory_s3, tmp_path):
+    memory_s3.put_object(Bucket=BUCKET, Key="prod/../outside", Body=b"x")
+    with pytest.raises(UploadError, match="cannot be a file"):
+        read_back(settings, tmp_path / "published")
+    assert not (tmp_path / "outside").exists()
