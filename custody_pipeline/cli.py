@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from custody_pipeline.settings import Settings
@@ -90,6 +93,31 @@ def _say(message: str) -> None:
     print(f"  · {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
+@contextmanager
+def _bars() -> Iterator[None]:
+    """Progress bars on stderr for what reports its progress; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    from custody_pipeline.progress import listening
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    columns = (TextColumn("  {task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console) as bars:
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what.replace("_", " "), total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        with listening(show):
+            yield
+
+
 @app.command()
 def demo(
     home: Home = Path(".custody"),
@@ -101,7 +129,8 @@ def demo(
     """One night of a simulated organisation, from nothing to the published dataset. Needs no account and no network."""
     from custody_pipeline.commands.demo import DemoOrganization, print_demo, run_demo
 
-    result = run_demo(home.absolute(), DemoOrganization(night.date(), size, seed), _say)
+    with _bars():
+        result = run_demo(home.absolute(), DemoOrganization(night.date(), size, seed), _say)
     if as_json:
         _print_json(result)
     else:
@@ -120,7 +149,8 @@ def run(
     from custody_pipeline.commands.summary import print_summary
 
     settings = _settings()
-    outcome = run_one_night(settings, night.date(), verbose=verbose, say=_say)
+    with _bars():
+        outcome = run_one_night(settings, night.date(), verbose=verbose, say=_say)
     if as_json:
         _print_json(outcome.to_dict())
     elif outcome.summary is not None:
@@ -298,18 +328,20 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check that a set is complete, unaltered since sealing, and that nothing was removed from its end."""
+    from custody_pipeline import progress
     from custody_pipeline.commands.verify import default_target, verify_target
 
     settings = _settings()
-    report = verify_target(
-        settings,
-        target or default_target(settings),
-        keys=keys or [],
-        pinned=pinned or [],
-        timestamp_roots=timestamp_root or [],
-        media=media.value,
-        progress=None,
-    )
+    with _bars():
+        report = verify_target(
+            settings,
+            target or default_target(settings),
+            keys=keys or [],
+            pinned=pinned or [],
+            timestamp_roots=timestamp_root or [],
+            media=media.value,
+            progress=progress.report,
+        )
     if as_json:
         _print_json(report.as_dict())
     else:

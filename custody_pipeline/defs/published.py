@@ -4,7 +4,7 @@ Belongs here: one step that publishes a night that passed its checks. Does not: 
 """
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -17,6 +17,9 @@ from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.publish.night import PublishError, publish_night
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse import PUBLISHED_TABLES, snapshot_for_analysts
+
+# Freshness does not know partitions: it tells that no night was published for more than a day and a half.
+LATE = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))
 
 CUT = dg.AssetKey(["published", "cut"])
 
@@ -33,6 +36,7 @@ def _specs() -> list[dg.AssetSpec]:
             group_name="publish",
             description=f"{MODELS[f'custody.{table}'].description} As Parquet and CSV on S3, the current revision.",
             kinds={"s3", "parquet", "csv"},
+            freshness_policy=LATE,
         )
         for table in PUBLISHED_TABLES
     ]
