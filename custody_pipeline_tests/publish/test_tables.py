@@ -1,0 +1,244 @@
+"""The files of a table: every value comes back, equal rows are equal bytes, spreadsheets run no formula."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import unicodedata
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from custody_pipeline.evidence.canonical import CanonicalError, leaf_hash
+from custody_pipeline.evidence.canonical import text as canonical_text
+from custody_pipeline.publish.tables import TableError, describe_table, export_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NIGHT = date(2026, 11, 2)
+
+# The values of bad-inputs: each must come back as it is.
+HARD = [
+    "",
+    "null",
+    "007",
+    "1.10",
+    "+15551234567",
+    "=1+1",
+    "\t=1",
+    "a,b",
+    'say "x"',
+    "a\r\nb",
+    "\n",
+    "\x00",
+    "é🎧",
+    "'",
+    " x ",
+]
+
+SKIPPED = {"Cc", "Cf", "Co", "Zs", "Zl", "Zp"}
+"""Categories of white space and of characters one does not see."""
+
+texts = st.one_of(st.none(), st.sampled_from(HARD), st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
+
+
+@pytest.fixture
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'; CREATE SCHEMA custody")
+        yield con
+
+
+def make(con: duckdb.DuckDBPyConnection, values: list[str | None], extra: str = "") -> None:
+    """A table of one row a value: `n` its place, `value` itself."""
+    con.execute(f"CREATE OR REPLACE TABLE custody.gaps (partition_date DATE, n INTEGER, value VARCHAR {extra})")
+    for n, value in enumerate(values):
+        con.execute(
+            "INSERT INTO custody.gaps BY NAME SELECT ? AS partition_date, ? AS n, ? AS value", [NIGHT, n, value]
+        )
+
+
+def export(con: duckdb.DuckDBPyConnection, folder: Path, **kwargs: object) -> dict[str, Path]:
+    folder.mkdir(exist_ok=True)
+    table = describe_table(con, "gaps", ("partition_date", "n"))
+    files = export_table(con, table, NIGHT, folder, revision=3, **kwargs)  # type: ignore[arg-type]
+    for file in files:
+        assert file.sha256 == hashlib.sha256(file.path.read_bytes()).hexdigest()
+        assert file.bytes == file.path.stat().st_size
+    return {file.format: file.path for file in files}
+
+
+def read_rows(data: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(texts, min_size=1, max_size=6))
+@example([*HARD, None])
+def test_every_text_comes_back_from_the_csv(con, tmp_path, values):
+    make(con, values)
+    data = export(con, tmp_path / "out")["csv"].read_bytes()
+    rows = read_rows(data)
+    assert rows[0] == ["partition_date", "n", "value"]
+    assert [row[2] for row in rows[1:]] == [value or "" for value in values]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(texts, min_size=1, max_size=6))
+@example([*HARD, None])
+def test_every_text_comes_back_from_the_csv_through_duckdb_nulls_included(con, tmp_path, values):
+    without_nul = [value and value.replace("\x00", "") for value in values]  # its CSV reader stops there
+    make(con, without_nul)
+    path = export(con, tmp_path / "out")["csv"]
+    back = con.execute(
+        "SELECT value FROM read_csv(?, all_varchar=true, header=true, delim=',', quote='\"', escape='\"', "
+        "allow_quoted_nulls=false, new_line='\\r\\n', auto_detect=false, "
+        "columns={'partition_date': 'VARCHAR', 'n': 'VARCHAR', 'value': 'VARCHAR'}) ORDER BY n::INTEGER",
+        [str(path)],
+    ).fetchall()
+    assert [row[0] for row in back] == without_nul
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(texts, min_size=1, max_size=6))
+@example([*HARD, None])
+def test_every_text_comes_back_from_the_parquet(con, tmp_path, values):
+    make(con, values)
+    assert pq.read_table(export(con, tmp_path / "out")["parquet"]).column("value").to_pylist() == values
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(texts, min_size=1, max_size=6))
+@example(
+    [" =1", "\u00a0=1", "\ufeff=1", "\u200b+1", '"=1', "'=1", "＝1", "-1", "@x", "\t1", "\r1", "\n1", "\x00=1", "1=1"]
+)
+def test_no_cell_of_the_spreadsheet_twin_begins_like_a_formula_and_nothing_else_is_changed(con, tmp_path, values):
+    make(con, values)
+    data = export(con, tmp_path / "out")["spreadsheet"].read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf")
+    for value, row in zip(values, read_rows(data)[1:], strict=True):
+        cell = row[2]
+        assert cell in (value or "", f"'{value}")
+        first = next((char for char in cell if unicodedata.category(char) not in SKIPPED and char != '"'), "")
+        assert first not in set("=+-@＝＋－＠")
+        assert not cell.startswith(("\t", "\r", "\n"))
+
+
+def test_a_harmless_text_is_the_same_in_the_spreadsheet_twin(con, tmp_path):
+    make(con, ["yes", "1=1", "a-b", "x@y", "007", "", None])
+    files = export(con, tmp_path)
+    assert read_rows(files["spreadsheet"].read_bytes()) == read_rows(files["csv"].read_bytes())
+
+
+def test_null_is_nothing_and_the_empty_string_is_two_quotes(con, tmp_path):
+    make(con, [None, ""])
+    lines = export(con, tmp_path)["csv"].read_bytes().split(b"\r\n")
+    assert lines == [b"partition_date,n,value", b"2026-11-02,0,", b'2026-11-02,1,""', b""]
+
+
+def test_typed_cells_are_the_text_that_is_sealed(con, tmp_path):
+    row = {
+        "t": datetime(2026, 11, 2, 9, 30, 0, 5),
+        "b": True,
+        "l": ["a", None, 'q"'],
+        "s": {"k": 1, "a": "é"},
+        "m": {"Legal-Hold": "007"},
+    }
+    make(con, ["x"], ", t TIMESTAMP, b BOOLEAN, l VARCHAR[], s STRUCT(k INTEGER, a VARCHAR), m MAP(VARCHAR, VARCHAR)")
+    con.execute(
+        "UPDATE custody.gaps SET t = ?, b = ?, l = ?, s = ?, m = map {'Legal-Hold': '007'}", [*row.values()][:4]
+    )
+    written = read_rows(export(con, tmp_path)["csv"].read_bytes())[1][3:]
+    assert written == [canonical_text(value) for value in row.values()]
+
+
+def test_the_header_is_complete_without_any_row(con, tmp_path):
+    make(con, [], ', custom_data_legal_hold VARCHAR, "odd,name" VARCHAR')
+    files = export(con, tmp_path)
+    assert files["csv"].read_bytes() == b'partition_date,n,value,custom_data_legal_hold,"odd,name"\r\n'
+    assert pq.read_table(files["parquet"]).schema.names == [
+        "partition_date",
+        "n",
+        "value",
+        "custom_data_legal_hold",
+        "odd,name",
+    ]
+
+
+def test_equal_rows_are_equal_bytes_in_whatever_order_they_were_inserted(con, tmp_path):
+    make(con, [f"v{n}" for n in range(50)])
+    first = {kind: path.read_bytes() for kind, path in export(con, tmp_path / "a").items()}
+    con.execute("CREATE OR REPLACE TABLE custody.gaps AS SELECT * FROM custody.gaps ORDER BY hash(n)")
+    assert {kind: path.read_bytes() for kind, path in export(con, tmp_path / "b").items()} == first
+
+
+def test_rows_of_other_nights_are_left_out(con, tmp_path):
+    make(con, ["x"])
+    con.execute("INSERT INTO custody.gaps VALUES (DATE '2026-11-03', 9, 'y')")
+    assert len(read_rows(export(con, tmp_path)["csv"].read_bytes())) == 2
+
+
+def test_more_rows_than_a_batch_are_all_there(con, tmp_path):
+    con.execute(
+        "CREATE TABLE custody.gaps AS SELECT DATE '2026-11-02' AS partition_date, i::INTEGER AS n, 'v' || i AS value "
+        "FROM range(40000) AS r(i)"
+    )
+    files = export(con, tmp_path)
+    rows = read_rows(files["csv"].read_bytes())[1:]
+    assert [int(row[1]) for row in rows] == list(range(40_000))
+    assert pq.read_metadata(files["parquet"]).num_rows == 40_000
+
+
+def test_parquet_carries_the_descriptions_the_night_and_the_revision(con, tmp_path):
+    make(con, ["x"])
+    con.execute("COMMENT ON TABLE custody.gaps IS 'why'; COMMENT ON COLUMN custody.gaps.value IS 'the value'")
+    path = export(con, tmp_path)["parquet"]
+    schema = pq.read_schema(path)
+    assert schema.field("value").metadata[b"description"] == b"the value"
+    metadata = {key.decode(): value.decode() for key, value in pq.read_metadata(path).metadata.items()}
+    assert (metadata["description"], metadata["night"], metadata["revision"]) == ("why", "2026-11-02", "3")
+    assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
+
+
+def test_rows_that_the_model_counted_for_another_revision_are_renumbered(con, tmp_path):
+    make(con, ["old", "new"], ", revision INTEGER")
+    con.execute("UPDATE custody.gaps SET revision = n + 1")
+    path = export(con, tmp_path, renumber=(2, 3))["parquet"]
+    assert pq.read_table(path).column("revision").to_pylist() == [1, 3]
+
+
+def test_the_records_are_the_rows_and_the_leaves_are_theirs(con, tmp_path):
+    con.execute(
+        "CREATE TABLE custody.gaps AS SELECT DATE '2026-11-02' AS partition_date, i::INTEGER AS n, "
+        "'c' || i AS conversation_id, 'r' || i AS recording_id, 1::INTEGER AS revision FROM range(3) AS r(i)"
+    )
+    leaves: list[bytes] = []
+    lines = export(con, tmp_path, salt_secret=b"s" * 32, on_leaves=leaves.extend)["records"].read_bytes().splitlines()
+    assert len(lines) == 3
+    assert leaves == [leaf_hash(line) for line in lines]
+
+
+def test_a_type_that_two_programs_may_write_differently_is_refused(con, tmp_path):
+    make(con, ["x"], ", share DOUBLE DEFAULT 0.1")
+    with pytest.raises(CanonicalError, match="share"):
+        export(con, tmp_path)
+
+
+@pytest.mark.parametrize("grain", [("absent",), ("partition_date", "absent")])
+def test_a_grain_that_the_table_lacks_is_named(con, grain):
+    make(con, [])
+    with pytest.raises(TableError, match="absent"):
+        describe_table(con, "gaps", grain)
+
+
+def test_a_table_that_is_not_there_is_named(con):
+    with pytest.raises(TableError, match=r"custody\.nothing"):
+        describe_table(con, "nothing")
