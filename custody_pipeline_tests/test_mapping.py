@@ -95,7 +95,7 @@ REFUSALS = [
     ("no attribute", ("    attribute: Case_JSON\n", ""), 13, "expected 'attribute:"),
     ("empty attribute", ("attribute: Case_JSON", "attribute: ''"), 13, "expected text"),
     ("attribute is a list", ("attribute: Case_JSON", "attribute: [a]"), 13, "expected text"),
-    ("attribute taken", ("attribute: Case_JSON\n    path: $.case.id", "attribute: LegalHold"), 12, "already column 'leg"),
+    ("attribute taken", ("attribute: Case_JSON\n    path: $.case.id", "attribute: LegalHold"), 12, "already column"),
     ("alias repeats", ('[LegalHold, "legal hold"]', "[LegalHold, LegalHold]"), 9, "twice"),
     ("alias is the attribute", ('[LegalHold, "legal hold"]', "[Legal-Hold]"), 9, "the attribute itself"),
     ("impossible path", ("$.case.id", "case.id"), 14, r"expected e\.g\. \$\.case\.id"),

@@ -224,6 +224,17 @@ def test_nothing_known_is_unavailable_and_null(night: Night) -> None:
     assert row["media_sha256"] == "a" * 64
 
 
+def test_a_companion_with_the_bulk_jobs_cut_values_is_no_conflict(night: Night) -> None:
+    whole = {**HEALTHY_AGENT, "Summary": "x" * 2500}
+    night.call(agent={**HEALTHY_AGENT, "Summary": "x" * 1024})
+    names = ("participant_id", "purpose", "attributes")
+    night.sidecar()["participants"] = [{name: leg[name] for name in names} for leg in night.details()["participants"]]
+    night.single(agent=whole)
+    night.run()
+    assert tags(night)["Summary"] == whole["Summary"]
+    assert night.reasons() == set()
+
+
 def test_the_mapping_report_tells_where_tags_are(night: Night) -> None:
     night.call(agent={**HEALTHY_AGENT, "Extra": "1"})
     night.call("c2", "r2", agent={"legal-hold": "true"})

@@ -47,21 +47,32 @@ recordings AS (
     WHERE r.partition_date >= $window_start AND r.partition_date < $window_end
 ),
 
+suspicious AS (
+    -- By conversation: keys that only the conversation itself has, keys with several values, keys that are gone.
+    SELECT partition_date, conversation_id, participant_id, tag_key,
+        bool_or(source = 'conversation' AND is_current) AND NOT bool_or(source = 'details') AND length(tag_key) < 1024
+            AS is_late,
+        coalesce(min(coalesce('=' || tag_value, 'null')) FILTER (NOT is_cut) <> max(coalesce('=' || tag_value, 'null'))
+            FILTER (NOT is_cut), false) AS is_changed,
+        NOT bool_or(source IN ('conversation', 'details') AND is_current) AS is_gone
+    FROM staging.tag_observations
+    WHERE recording_id = '' AND participant_id <> '' AND source <> 'customattributes'
+        AND partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, conversation_id, participant_id, tag_key
+    HAVING is_late OR is_changed OR is_gone
+),
+
 late_and_changed AS (
-    -- By conversation: keys that only the conversation itself has, and keys with several values.
-    SELECT o.partition_date, o.conversation_id, o.participant_id, o.tag_key,
-        bool_or(o.source = 'conversation' AND o.is_current) AND NOT bool_or(o.source = 'details')
-            AND length(o.tag_key) < 1024 AS is_late,
-        count(DISTINCT coalesce('=' || o.tag_value, 'null')) FILTER (NOT o.is_cut) AS contents,
-        bool_or(o.source IN ('capture', 'event') OR NOT o.is_current)
-            AND NOT bool_or(o.source IN ('conversation', 'details') AND o.is_current) AS is_gone,
+    SELECT s.partition_date, s.conversation_id, s.participant_id, s.tag_key, s.is_late, s.is_changed, s.is_gone,
         list_sort(list(DISTINCT {
             'uri': o.document_uri, 'sha256': o.document_sha256, 'what': o.source || ' document', 'observed_at': o.observed_at
         })) AS evidence
-    FROM staging.tag_observations AS o
-    WHERE o.recording_id = '' AND o.participant_id <> '' AND o.source <> 'customattributes'
-        AND o.partition_date >= $window_start AND o.partition_date < $window_end
-    GROUP BY o.partition_date, o.conversation_id, o.participant_id, o.tag_key
+    FROM suspicious AS s
+    INNER JOIN staging.tag_observations AS o
+        ON o.partition_date = s.partition_date AND o.conversation_id = s.conversation_id
+        AND o.participant_id = s.participant_id AND o.tag_key = s.tag_key
+    WHERE o.recording_id = '' AND o.source <> 'customattributes'
+    GROUP BY ALL
 ),
 
 found AS (
@@ -88,7 +99,7 @@ found AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, 'TAG_CHANGED_LATER', l.tag_key, l.evidence
     FROM recordings AS r
     INNER JOIN late_and_changed AS l ON l.partition_date = r.partition_date AND l.conversation_id = r.conversation_id
-    WHERE l.contents > 1 OR (l.is_gone AND (r.in_details OR r.single_read = 'ok'))
+    WHERE l.is_changed OR (l.is_gone AND (r.in_details OR r.single_read = 'ok'))
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAG_TRUNCATED', tag_key, [evidence]
     FROM resolved

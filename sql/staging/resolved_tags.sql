@@ -65,19 +65,10 @@ ranked AS (
         AND NOT (o.is_cut AND length(o.tag_key) >= 1024 AND coalesce(f.single_read, '') = 'ok')
 ),
 
-participant_values AS (
-    -- The value that counts for one participant.
-    SELECT * FROM ranked
-    QUALIFY row_number() OVER (
-        PARTITION BY partition_date, conversation_id, recording_id, participant_id, tag_key
-        ORDER BY is_cut, is_current DESC, source_rank, observed_at DESC, tag_value
-    ) = 1
-),
-
 candidates AS (
-    SELECT r.partition_date, r.conversation_id, r.recording_id, v.* EXCLUDE (partition_date, conversation_id, recording_id),
-        coalesce(p.leg_rank, 0) AS leg_rank, p.started_at
-    FROM participant_values AS v
+    -- The value that counts for one participant, whatever sources speak of it.
+    SELECT v.* REPLACE (r.recording_id AS recording_id), coalesce(p.leg_rank, 0) AS leg_rank, p.started_at
+    FROM ranked AS v
     INNER JOIN staging.recordings AS r
         ON r.partition_date = v.partition_date AND r.conversation_id = v.conversation_id
         AND (v.recording_id = '' OR v.recording_id = r.recording_id)
@@ -85,6 +76,10 @@ candidates AS (
         ON p.partition_date = r.partition_date AND p.conversation_id = r.conversation_id
         AND p.recording_id = r.recording_id AND p.participant_id = v.participant_id
     WHERE r.partition_date >= $window_start AND r.partition_date < $window_end
+    QUALIFY row_number() OVER (
+        PARTITION BY r.partition_date, r.conversation_id, r.recording_id, v.participant_id, v.tag_key
+        ORDER BY v.is_cut, v.is_current DESC, v.source_rank, v.observed_at DESC, v.tag_value
+    ) = 1
 ),
 
 chosen AS (
@@ -102,7 +97,7 @@ conflicts AS (
         count(DISTINCT coalesce('=' || tag_value, 'null')) AS conflicting_values,
         list(DISTINCT participant_id ORDER BY participant_id) AS conflicting_participants
     FROM candidates
-    WHERE purpose_rank < 1000 AND NOT is_cut
+    WHERE purpose_rank < 1000 AND NOT is_cut AND participant_id <> ''
     GROUP BY partition_date, conversation_id, recording_id, tag_key, purpose_rank
     HAVING count(DISTINCT coalesce('=' || tag_value, 'null')) > 1
 )

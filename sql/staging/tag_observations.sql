@@ -97,7 +97,9 @@ SELECT
     a.source,
     min(a.observed_at) AS observed_at,
     bool_or(a.is_current) AS is_current,
-    a.source = 'details' AND (length(a.attribute.key) >= 1024 OR coalesce(length(a.attribute.value), 0) >= 1024) AS is_cut,
+    -- A companion that names participants is a bulk document, too.
+    a.source IN ('details', 'sidecar') AND coalesce(a.participant_id, '') <> ''
+        AND (length(a.attribute.key) >= 1024 OR coalesce(length(a.attribute.value), 0) >= 1024) AS is_cut,
     arg_min(a.document_uri, (a.observed_at, a.document_uri)) AS document_uri,
     arg_min(a.document_sha256, (a.observed_at, a.document_uri)) AS document_sha256,
     arg_min(a.source_uri, (a.observed_at, a.document_uri)) AS source_uri
