@@ -37,7 +37,7 @@ def main() -> None:
         max_attempts=1000,
         lease_seconds=LEASE_SECONDS,
     )
-    print("ready", flush=True)  # noqa: T201
+    print("ready", flush=True)
     while queue.metrics().depth:
         worker.drain(max_seconds=60)
 

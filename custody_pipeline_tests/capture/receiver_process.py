@@ -14,7 +14,7 @@ from custody_pipeline.capture.spool import Spool
 
 
 def main() -> None:
-    serve(CaptureSettings(), Spool(Path(sys.argv[1])), port=0, on_ready=lambda url: print(url, flush=True))  # noqa: T201
+    serve(CaptureSettings(), Spool(Path(sys.argv[1])), port=0, on_ready=lambda url: print(url, flush=True))
 
 
 if __name__ == "__main__":
