@@ -5,6 +5,7 @@ Belongs here: these settings, and turning them into signers and requests. Does n
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import tempfile
@@ -18,6 +19,7 @@ import requests
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from requests.adapters import HTTPAdapter
+from rfc3161_client import decode_timestamp_response
 from urllib3 import Retry
 
 from custody_pipeline.evidence.keys import KmsSigner, load_signer, new_key, signer_from_file, write_new_key
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _DEMO_KEY_NAME = "custody.local"
 _TIMEOUT_SECONDS = (10, 60)
+_GRANTED = (0, 1)  # RFC 3161, 2.4.2: granted, granted with modifications
 
 
 class SealSettings(BaseSettings):
@@ -59,6 +62,10 @@ class SealSettings(BaseSettings):
         if self.signing_key_kms and not self.log_origin:
             raise ValueError("a KMS key needs a name; for example: export CUSTODY_LOG_ORIGIN=custody.example.com/eu")
         return self
+
+
+class TimestampUnavailableError(Exception):
+    """The timestamp authority gave no usable answer. Nothing was sealed."""
 
 
 @dataclass(frozen=True)
@@ -169,14 +176,27 @@ def _salt_secret(seal: SealSettings, path: Path) -> bytes:
 
 def _timestamper(url: str) -> Callable[[bytes], bytes]:
     def timestamp(data: bytes) -> bytes:
-        with requests.Session() as session:
-            retry = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(max_retries=retry))
-            answer = session.post(
-                url, data=timestamp_request(data), headers={"Content-Type": CONTENT_TYPE}, timeout=_TIMEOUT_SECONDS
-            )
-            answer.raise_for_status()
-            return answer.content
+        retry = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
+        headers = {"Content-Type": CONTENT_TYPE}
+        try:
+            with requests.Session() as session:
+                for scheme in ("http://", "https://"):
+                    session.mount(scheme, HTTPAdapter(max_retries=retry))
+                answer = session.post(url, data=timestamp_request(data), headers=headers, timeout=_TIMEOUT_SECONDS)
+                answer.raise_for_status()
+            _check_granted(answer.content, data)
+        except (requests.RequestException, ValueError) as error:
+            raise TimestampUnavailableError(
+                f"the timestamp authority of CUSTODY_TIMESTAMP_URL gave no timestamp ({type(error).__name__}); nothing "
+                "was sealed. Run the night again, or unset CUSTODY_TIMESTAMP_URL to seal without one."
+            ) from error
+        return answer.content
 
     return timestamp
+
+
+def _check_granted(response: bytes, data: bytes) -> None:
+    """A refusal comes with HTTP 200 as well; once in a cut it would stay there. Who signed is for the verifier."""
+    parsed = decode_timestamp_response(response)
+    if parsed.status not in _GRANTED or parsed.tst_info.message_imprint.message != hashlib.sha256(data).digest():
+        raise ValueError("not granted, or for other bytes")

@@ -1,0 +1,117 @@
+"""Keys and secrets of the seal: made when there are none, refused when they are wrong, never shown."""
+
+from __future__ import annotations
+
+import pytest
+import responses
+
+from custody_pipeline.evidence.keys import SigningKeyError, new_key, write_new_key
+from custody_pipeline.publish.sealing import SealSettings, TimestampUnavailableError, load_sealing
+from custody_pipeline.settings import SettingsError
+from custody_pipeline_tests.evidence.authority import make_authority
+from custody_pipeline_tests.publish.nights import NOW
+
+
+@pytest.fixture(autouse=True)
+def _no_seal_settings(monkeypatch):
+    for name in SealSettings.model_fields:
+        monkeypatch.delenv(f"CUSTODY_{name.upper()}", raising=False)
+
+
+def test_without_settings_a_key_is_made_that_says_demo_and_is_kept(settings):
+    first, second = load_sealing(settings), load_sealing(settings)
+    assert first.origin.startswith("DEMO")
+    assert first.signers[0].verifier == second.signers[0].verifier
+    assert first.salt_secret == second.salt_secret
+    assert len(first.salt_secret) == 32
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (settings.home / "keys").glob("*[!b]"))
+    assert first.timestamp is None
+    assert first.lock_arguments(NOW) == {}
+
+
+def test_a_key_from_the_environment_and_one_from_a_file_sign_under_their_names(settings, tmp_path, monkeypatch):
+    current, following = new_key("custody.example.com/eu"), new_key("custody.example.com/next")
+    write_new_key(tmp_path / "next.key", following)
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY", current.private)
+    monkeypatch.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(tmp_path / "next.key"))
+    sealing = load_sealing(settings)
+    assert [signer.verifier.vkey for signer in sealing.signers] == [current.public, following.public]
+    assert sealing.origin == "custody.example.com/eu"
+    assert not (settings.home / "keys" / "demo.key").exists()
+
+
+def test_two_keys_for_one_purpose_are_refused_without_showing_them(settings, monkeypatch):
+    private = new_key("custody.example.com").private
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY", private)
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", "/keys/custody.key")
+    with pytest.raises(SettingsError, match="not several") as caught:
+        load_sealing(settings)
+    assert private not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("CUSTODY_SALT_SECRET", "short", "openssl rand -hex 32"),
+        ("CUSTODY_SALT_SECRET", "00" * 31, "openssl rand -hex 32"),
+        ("CUSTODY_SIGNING_KEY_KMS", "arn:aws:kms:eu-west-1:1:key/k", "CUSTODY_LOG_ORIGIN"),
+        ("CUSTODY_LOCK_MODE", "FOREVER", "CUSTODY_LOCK_MODE"),
+        ("CUSTODY_LOCK_DAYS", "0", "CUSTODY_LOCK_DAYS"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_accepted(settings, monkeypatch, variable, value, says):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=says):
+        load_sealing(settings)
+
+
+def test_a_key_file_that_is_not_there_is_named(settings, monkeypatch):
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", "/nowhere/custody.key")
+    with pytest.raises(SigningKeyError, match=r"/nowhere/custody\.key"):
+        load_sealing(settings)
+
+
+TSA = "http://tsa.example.com/"
+
+
+@pytest.fixture(scope="module")
+def granted(tmp_path_factory) -> bytes:
+    """A response of a local authority for b"cut"."""
+    stamp, _ = make_authority(tmp_path_factory.mktemp("tsa"))
+    return stamp(b"cut")
+
+
+@responses.activate
+def test_a_timestamp_is_asked_for_again_when_the_authority_is_busy(settings, monkeypatch, granted):
+    monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
+    responses.post(TSA, status=503)
+    responses.post(TSA, body=granted)
+    timestamp = load_sealing(settings).timestamp
+    assert timestamp is not None
+    assert timestamp(b"cut") == granted
+    assert responses.calls[0].request.headers["Content-Type"] == "application/timestamp-query"
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    "answer",
+    [{"status": 400}, {"body": b"no response"}, {"body": bytes.fromhex("30053003020102")}],
+    ids=["an error", "no response at all", "a refusal"],
+)
+def test_without_a_usable_timestamp_nothing_is_sealed(settings, monkeypatch, answer):
+    monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
+    responses.post(TSA, **answer)
+    timestamp = load_sealing(settings).timestamp
+    assert timestamp is not None
+    with pytest.raises(TimestampUnavailableError, match="CUSTODY_TIMESTAMP_URL"):
+        timestamp(b"cut")
+
+
+@responses.activate
+def test_a_timestamp_of_other_bytes_is_refused(settings, monkeypatch, granted):
+    monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
+    responses.post(TSA, body=granted)
+    timestamp = load_sealing(settings).timestamp
+    assert timestamp is not None
+    with pytest.raises(TimestampUnavailableError):
+        timestamp(b"another cut")

