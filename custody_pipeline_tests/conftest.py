@@ -4,7 +4,12 @@ import os
 from collections.abc import Iterator
 
 import boto3
+import hypothesis
 import pytest
+
+# No test is timed: a loaded machine must not fail one.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
