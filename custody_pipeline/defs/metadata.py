@@ -131,7 +131,8 @@ def completeness_plot(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dg.Ma
     axes.set_ylabel("recordings")
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(_sparse_ticks())
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    if len(wide):
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=96)
     return markdown_image(buffer.getvalue(), "Recordings by custody status and night")
