@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import os
 import signal
@@ -72,7 +73,10 @@ def listeners(pid: int) -> set[tuple[str, int]]:
     """Address and port of every listening TCP socket of a process (Linux)."""
     if not Path("/proc/net/tcp").exists():
         pytest.skip("needs /proc")
-    inodes = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()}
+    inodes = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            inodes.add(link.readlink().name)
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
