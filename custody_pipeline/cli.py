@@ -260,14 +260,19 @@ def mapping_suggest() -> None:
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    probe_lock: Annotated[
+        bool, typer.Option("--probe-lock", help="Try the lock on a tiny object below probe/ of CUSTODY_PUBLISH_URL.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Try everything that a night needs: settings, login, permissions, divisions, buckets, lock, clock, mapping."""
     from custody_pipeline.commands.doctor import examine
 
     lines = []
     console = _console()
     colours = {"ok": "green", "not ok": "red", "warning": "yellow", "not configured": "yellow"}
-    for line in examine():
+    for line in examine(probe=probe_lock):
         lines.append(line)
         if not as_json:
             console.print(f"[{colours[line.state]}]{line.state:>14}[/]  [bold]{line.check}[/bold]  ", end="")

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from custody_pipeline.commands.lock_probe import probe_lock
+from custody_pipeline.evidence.keys import SigningKeyError
 from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError
 from custody_pipeline.mapping import MappingError, load_mapping
 from custody_pipeline.objectstore import S3Location, s3_client
+from custody_pipeline.publish.sealing import SealSettings, load_seal_settings, load_signing_key
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -51,8 +54,12 @@ class Line:
         return asdict(self)
 
 
-def examine() -> Iterator[Line]:
-    """Every line of the report, as soon as it is known."""
+def examine(*, probe: bool = False) -> Iterator[Line]:
+    """Every line of the report, as soon as it is known.
+
+    Args:
+        probe: also try the publish bucket's lock on an object of a few bytes.
+    """
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -64,7 +71,14 @@ def examine() -> Iterator[Line]:
     yield _mapping(settings)
     yield from _organization(settings)
     yield from _export_bucket(settings)
-    yield from _publish_bucket(settings)
+    seal = None
+    try:
+        seal = load_seal_settings()
+    except SettingsError as error:
+        yield Line("sealing", "not ok", str(error), "Correct this variable and run custody doctor again.")
+    else:
+        yield from _sealing(settings, seal)
+    yield from _publish_bucket(settings, seal, probe=probe)
 
 
 def _home(settings: Settings) -> Iterator[Line]:
@@ -155,7 +169,36 @@ def _export_bucket(settings: Settings) -> Iterator[Line]:
         yield _clock(client, place)
 
 
-def _publish_bucket(settings: Settings) -> Iterator[Line]:
+def _sealing(settings: Settings, seal: SealSettings) -> Iterator[Line]:
+    yield _signing_key(settings, seal)
+    if seal.timestamp_url is None:
+        advice = "Set CUSTODY_TIMESTAMP_URL: only a third party's timestamp says when a night was sealed."
+        yield Line("sealing timestamp", "warning", "no timestamp authority", advice)
+    else:
+        yield Line("sealing timestamp", "ok", seal.timestamp_url)
+    hold = ", and a legal hold" if seal.legal_hold else ""
+    if seal.lock_mode is None:
+        advice = "Set CUSTODY_LOCK_MODE and CUSTODY_LOCK_DAYS: a cut without a retention can be deleted."
+        yield Line("sealing lock", "warning", f"no retention{hold}", advice)
+    else:
+        yield Line("sealing lock", "ok", f"{seal.lock_mode}, {seal.lock_days} days{hold}")
+
+
+def _signing_key(settings: Settings, seal: SealSettings) -> Line:
+    check, advice = "sealing key", "Make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE."
+    try:
+        signer = load_signing_key(settings, seal)
+    except (SigningKeyError, BotoCoreError, ClientError) as error:
+        return Line(check, "not ok", str(error), advice)
+    if signer is None:
+        return Line(check, "warning", "none is set: the first night makes one that says DEMO", advice)
+    found = f"{signer.verifier.name}, sha256:{signer.verifier.fingerprint}"
+    if signer.verifier.demo:
+        return Line(check, "warning", found, advice)
+    return Line(check, "ok", found)
+
+
+def _publish_bucket(settings: Settings, seal: SealSettings | None, *, probe: bool) -> Iterator[Line]:
     if settings.publish_url is None:
         advice = "export CUSTODY_PUBLISH_URL=s3://acme-custody/prod"
         yield Line("publish bucket", "not ok", "CUSTODY_PUBLISH_URL is not set", advice)
@@ -168,6 +211,17 @@ def _publish_bucket(settings: Settings) -> Iterator[Line]:
     if writing.state == "ok":
         yield _versioning(client, place, "publish bucket versioning")
         yield _lock(client, place)
+        if probe:
+            yield from _probe(client, place, seal)
+
+
+def _probe(client: S3Client, place: S3Location, seal: SealSettings | None) -> Iterator[Line]:
+    mode = (seal and seal.lock_mode) or "GOVERNANCE"
+    try:
+        for attempt in probe_lock(client, place, mode):
+            yield Line(f"probe: {attempt.name}", "ok" if attempt.ok else "not ok", attempt.found, attempt.advice)
+    except BotoCoreError as error:
+        yield Line("probe", "not ok", type(error).__name__, "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL.")
 
 
 def _try(check: str, probe: Callable[[], str], advice: str) -> Line:

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import boto3
 import requests
@@ -29,9 +29,11 @@ from custody_pipeline.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from custody_pipeline.evidence.keys import KmsClient
     from custody_pipeline.evidence.note import Signer
 
 _DEMO_KEY_NAME = "custody.local"
+_DEMO_KEY_FILE = "demo.key"
 _TIMEOUT_SECONDS = (10, 60)
 _GRANTED = (0, 1)  # RFC 3161, 2.4.2: granted, granted with modifications
 
@@ -112,7 +114,7 @@ def load_sealing(settings: Settings, seal: SealSettings | None = None) -> Sealin
         SettingsError: a setting is wrong. Values are not repeated.
         SigningKeyError: a key cannot be read.
     """
-    seal = seal or _from_environment()
+    seal = seal or load_seal_settings()
     keys = settings.home / "keys"
     keys.mkdir(parents=True, exist_ok=True, mode=0o700)
     signers: list[Signer] = [_signer(seal, keys)]
@@ -128,7 +130,12 @@ def load_sealing(settings: Settings, seal: SealSettings | None = None) -> Sealin
     )
 
 
-def _from_environment() -> SealSettings:
+def load_seal_settings() -> SealSettings:
+    """Read the settings of the seal from the environment.
+
+    Raises:
+        SettingsError: one is wrong. Values are not repeated.
+    """
     try:
         return SealSettings()
     except ValidationError as error:
@@ -139,16 +146,26 @@ def _from_environment() -> SealSettings:
         raise SettingsError("\n".join(lines)) from error
 
 
+def load_signing_key(settings: Settings, seal: SealSettings) -> Signer | None:
+    """The key that signs now; None where the first night is yet to make one.
+
+    Raises:
+        SigningKeyError: the key cannot be read.
+        botocore.exceptions.BotoCoreError, ClientError: KMS does not hand out the public key.
+    """
+    keys = settings.home / "keys"
+    given = seal.signing_key or seal.signing_key_file or seal.signing_key_kms
+    return _signer(seal, keys) if given or (keys / _DEMO_KEY_FILE).exists() else None
+
+
 def _signer(seal: SealSettings, keys: Path) -> Signer:
     if seal.signing_key is not None:
         return load_signer(seal.signing_key.get_secret_value())
     if seal.signing_key_kms is not None:
-        return KmsSigner(boto3.client("kms"), seal.signing_key_kms, str(seal.log_origin))
-    path = seal.signing_key_file
-    if path is None:
-        path = keys / "demo.key"
-        if not path.exists():
-            write_new_key(path, new_key(_DEMO_KEY_NAME, demo=True))
+        return KmsSigner(cast("KmsClient", boto3.client("kms")), seal.signing_key_kms, str(seal.log_origin))
+    path = seal.signing_key_file or keys / _DEMO_KEY_FILE
+    if seal.signing_key_file is None and not path.exists():
+        write_new_key(path, new_key(_DEMO_KEY_NAME, demo=True))
     return signer_from_file(path)
 
 

