@@ -42,6 +42,9 @@ RECORDS = "data/records.ndjson"
 
 TABLE = "data/chain_of_custody.parquet"
 
+ROTATION = "rotation.note"
+"""While two keys sign: the statement, signed by both, that the second takes over (keys.py)."""
+
 _PATH = re.compile(r"[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*")
 
 Hex256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]

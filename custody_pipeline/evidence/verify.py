@@ -15,6 +15,7 @@ import random
 import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -23,11 +24,12 @@ from typing import BinaryIO, Literal, Protocol
 from custody_pipeline.evidence import cut as cuts
 from custody_pipeline.evidence.checkpoint import Head, read_checkpoint, verify_checkpoint
 from custody_pipeline.evidence.findings import Report, Severity
+from custody_pipeline.evidence.keys import rotated_keys
 from custody_pipeline.evidence.merkle import HASH_BYTES, complete_root
 from custody_pipeline.evidence.note import NoteError, Verifier
 from custody_pipeline.evidence.proof import PROOF_SUFFIX, ProofFileError, read_proof
 from custody_pipeline.evidence.seal import HEAD, LOG
-from custody_pipeline.evidence.target import Entry, FolderReader, Reader, TargetError
+from custody_pipeline.evidence.target import Entry, FolderReader, Reader, TargetError, read
 from custody_pipeline.evidence.tiles import TILE_PREFIX, WIDTH, TileError, TileTree, tile_path, tile_paths
 from custody_pipeline.evidence.verify_cut import CHUNK, CheckedCut, Context, Progress, check_cut, digest
 
@@ -91,6 +93,7 @@ def verify(
         report.add("TARGET_UNREADABLE", "", str(error))
         return report
     context.bytes_total = sum(entry.size for entry in entries.values())
+    _follow_rotations(context, entries)
     pins = _pins(context, pinned)
     if any(path.startswith((LOG, "cuts/")) for path in entries):
         checked = _verify_prefix(context, entries, pins)
@@ -154,6 +157,21 @@ def verify_file(
     else:
         report.add("NOTHING_FOUND", path, "neither a proof, nor a checkpoint, nor a file of a cut")
     return report
+
+
+def _follow_rotations(context: Context, entries: Iterable[str]) -> None:
+    """Trust the keys that trusted keys have handed over to. A statement that says otherwise changes nothing."""
+    for path in sorted(path for path in entries if path.rpartition("/")[2] == cuts.ROTATION):
+        try:
+            data = read(context.reader, path)
+        except (TargetError, OSError):
+            continue  # the cut lists the file, and its check reports it
+        for origin in {key.name for key in context.keys}:
+            with suppress(NoteError):
+                new = [key for key in rotated_keys(data, origin, context.keys) if key not in context.keys]
+                context.keys = [*context.keys, *new]
+                for key in new:
+                    context.report.facts[f"key handed over to {key.name}+{key.key_id.hex()}"] = f"{path} says so"
 
 
 # --- the published prefix ---------------------------------------------------------------------------------------------

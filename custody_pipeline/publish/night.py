@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from custody_pipeline.evidence.cut import CUT_JSON, CutFile, Superseded, cut_prefix, decode_cut
+from custody_pipeline.evidence.cut import CUT_JSON, ROTATION, CutFile, Superseded, cut_prefix, decode_cut
 from custody_pipeline.evidence.seal import Draft
 from custody_pipeline.evidence.target import read
 from custody_pipeline.objectstore import S3Location, s3_client
@@ -307,9 +307,14 @@ class _Run:
         files += [
             CutFile(path, stored.bytes, str(stored.sha256), None, stored.version_id) for path, stored in landed.items()
         ]
-        self._remove_left_overs(revision, {file.path for file in files})
         stored = [found for _, found in exported.values() if found is not None]
-        self.sealer.lock([*stored, *landed.values()], self.now)
+        stored += landed.values()
+        if (statement := self.sealer.sealing.rotation) is not None:
+            at = self._cut_place(revision) / ROTATION
+            stored.append(put_bytes(self.client, statement, at, ContentType="text/plain; charset=utf-8"))
+            files.append(CutFile(ROTATION, len(statement), str(stored[-1].sha256), None, stored[-1].version_id))
+        self._remove_left_overs(revision, {file.path for file in files})
+        self.sealer.lock(stored, self.now)
         sealed = self.sealer.seal(self._draft(revision, files, receipts), leaves, self.now)
         return sealed.cut, sealed.sha256
 

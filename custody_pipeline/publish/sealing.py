@@ -22,7 +22,7 @@ from requests.adapters import HTTPAdapter
 from rfc3161_client import decode_timestamp_response
 from urllib3 import Retry
 
-from custody_pipeline.evidence.keys import KmsSigner, load_signer, new_key, signer_from_file, write_new_key
+from custody_pipeline.evidence.keys import KmsSigner, load_signer, new_key, rotation, signer_from_file, write_new_key
 from custody_pipeline.evidence.timestamp import CONTENT_TYPE, timestamp_request
 from custody_pipeline.settings import Settings, SettingsError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from custody_pipeline.evidence.keys import KmsClient
-    from custody_pipeline.evidence.note import Signer
+    from custody_pipeline.evidence.note import Signer, Verifier
 
 _DEMO_KEY_NAME = "custody.local"
 _DEMO_KEY_FILE = "demo.key"
@@ -93,6 +93,12 @@ class Sealing:
         """The log's name: that of the key which signs it."""
         return self.signers[0].verifier.name
 
+    @property
+    def rotation(self) -> bytes | None:
+        """During a rotation: the statement of both keys that the second one takes over."""
+        current, *following = self.signers
+        return rotation(self.origin, [current], following).data if following else None
+
     def retain_until(self, now: datetime) -> datetime:
         """When a lock set now ends."""
         return now + timedelta(days=self.lock_days)
@@ -119,7 +125,7 @@ def load_sealing(settings: Settings, seal: SealSettings | None = None) -> Sealin
     keys.mkdir(parents=True, exist_ok=True, mode=0o700)
     signers: list[Signer] = [_signer(seal, keys)]
     if seal.next_signing_key_file is not None:
-        signers.append(signer_from_file(seal.next_signing_key_file))
+        signers.append(_successor(seal.next_signing_key_file, signers[0].verifier))
     return Sealing(
         signers=tuple(signers),
         salt_secret=_salt_secret(seal, keys / "salt"),
@@ -167,6 +173,19 @@ def _signer(seal: SealSettings, keys: Path) -> Signer:
     if seal.signing_key_file is None and not path.exists():
         write_new_key(path, new_key(_DEMO_KEY_NAME, demo=True))
     return signer_from_file(path)
+
+
+def _successor(path: Path, current: Verifier) -> Signer:
+    """The key that takes over. The log keeps its name, so the key must have it, too."""
+    signer = signer_from_file(path)
+    if signer.verifier.name != current.name:
+        raise SettingsError(
+            f"CUSTODY_NEXT_SIGNING_KEY_FILE: the key is named {signer.verifier.name}, the log {current.name}; "
+            f"make the new key with: custody key new {current.name} next.key"
+        )
+    if signer.verifier == current:
+        raise SettingsError("CUSTODY_NEXT_SIGNING_KEY_FILE: this is the key that signs already")
+    return signer
 
 
 def _salt_secret(seal: SealSettings, path: Path) -> bytes:

@@ -13,7 +13,9 @@ import pytest
 
 from custody_pipeline.evidence.checkpoint import InconsistentHeadError
 from custody_pipeline.evidence.cut import decode_cut
-from custody_pipeline.evidence.target import FolderReader, read
+from custody_pipeline.evidence.keys import new_key, parse_public_keys, write_new_key
+from custody_pipeline.evidence.target import FolderReader, MemoryReader, read
+from custody_pipeline.evidence.verify import verify
 from custody_pipeline.publish.cut import SealingError
 from custody_pipeline.publish.night import PublishError, publish_night
 from custody_pipeline.publish.readback import read_back
@@ -404,3 +406,38 @@ def test_a_key_that_leads_out_of_the_folder_is_refused(settings, memory_s3, tmp_
     with pytest.raises(UploadError, match="cannot be a file"):
         read_back(settings, tmp_path / "published")
     assert not (tmp_path / "outside").exists()
+
+
+def test_a_key_is_handed_over_in_the_cuts_that_both_sign(con, settings, memory_s3, monkeypatch, tmp_path):
+    for name in ("old", "new"):
+        write_new_key(tmp_path / f"{name}.key", new_key("custody.example.com/eu"))
+    old, new = (parse_public_keys((tmp_path / f"{name}.key.pub").read_text()) for name in ("old", "new"))
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", str(tmp_path / "old.key"))
+    publish(con, settings)
+    monkeypatch.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(tmp_path / "new.key"))
+    change_recording(con, 0, "no")
+    publish(con, settings)
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", str(tmp_path / "new.key"))
+    monkeypatch.delenv("CUSTODY_NEXT_SIGNING_KEY_FILE")
+    insert_recording(con, 7)
+    publish(con, settings)
+
+    found = objects(memory_s3)
+    folders = [f"cuts/date=2026-11-02/r{revision:04d}/" for revision in (1, 2, 3)]
+    assert [f"{folder}rotation.note" in found for folder in folders] == [False, True, False]
+    assert all(key.fingerprint in found[f"{folders[1]}rotation.note"].decode() for key in [*old, *new])
+    # Whoever trusts the old key alone is led to the new one; without the statement nobody is.
+    assert verify(MemoryReader(found), public_keys=old).status == 0
+    codes = {finding.code for finding in verify(MemoryReader(found), public_keys=new).findings}
+    assert codes >= {"CUT_SIGNED_BY_OTHERS"}
+    altered = {**found, f"{folders[1]}rotation.note": b"altered"}
+    codes = {finding.code for finding in verify(MemoryReader(altered), public_keys=old).findings}
+    assert codes >= {"FILE_SIZE", "LOG_SIGNED_BY_OTHERS"}
+
+
+def test_a_key_of_another_name_cannot_take_over(con, settings, memory_s3, monkeypatch, tmp_path):
+    write_new_key(tmp_path / "new.key", new_key("custody.example.com/elsewhere"))
+    monkeypatch.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(tmp_path / "new.key"))
+    with pytest.raises(SettingsError, match=r"custody key new DEMO-custody\.local"):
+        publish(con, settings)
+    assert objects(memory_s3) == {}

@@ -29,8 +29,8 @@ def test_without_settings_a_key_is_made_that_says_demo_and_is_kept(settings):
     assert first.lock_arguments(NOW) == {}
 
 
-def test_a_key_from_the_environment_and_one_from_a_file_sign_under_their_names(settings, tmp_path, monkeypatch):
-    current, following = new_key("custody.example.com/eu"), new_key("custody.example.com/next")
+def test_a_key_from_the_environment_and_one_from_a_file_sign_one_log(settings, tmp_path, monkeypatch):
+    current, following = new_key("custody.example.com/eu"), new_key("custody.example.com/eu")
     write_new_key(tmp_path / "next.key", following)
     monkeypatch.setenv("CUSTODY_SIGNING_KEY", current.private)
     monkeypatch.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(tmp_path / "next.key"))
