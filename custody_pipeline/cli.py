@@ -374,6 +374,46 @@ def prove(
         _stop(str(error), FINDINGS)
 
 
+@app.command()
+def package(
+    to: Annotated[Path, typer.Option(help="The package's folder; must not exist.")],
+    reason: Annotated[str, typer.Option(help="Why it is produced: a matter, a request. Goes into the custody events.")],
+    night: Annotated[
+        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Every recording of it.")
+    ] = None,
+    recording: Annotated[list[str] | None, typer.Option(help="A recording id; may be given several times.")] = None,
+    operator: Annotated[str | None, typer.Option(help="Who produces it; CUSTODY_OPERATOR otherwise.")] = None,
+    target: Annotated[str | None, typer.Option(help="s3://… or a folder; the published place otherwise.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write chosen recordings with documents, records and proofs into a folder for the other side (BagIt, signed)."""
+    from custody_pipeline.commands.package import PackageError
+    from custody_pipeline.commands.package import package as write_package
+    from custody_pipeline.commands.verify import default_target
+    from custody_pipeline.evidence.proof import RecordNotFoundError
+
+    if not night and not recording:
+        raise typer.BadParameter("say what to produce: --date, or --recording once or several times")
+    settings = _settings()
+    try:
+        result = write_package(
+            settings,
+            target or default_target(settings),
+            to,
+            recordings=recording or None,
+            night=night.date() if night else None,
+            reason=reason,
+            operator=operator,
+        )
+    except (PackageError, RecordNotFoundError) as error:
+        _stop(str(error), FINDINGS)
+    if as_json:
+        _print_json(result)
+    else:
+        print(f"{result['folder']}: {result['recordings']} recordings, {result['files']} files")  # noqa: T201
+        print(f"sha256 of manifest-sha256.txt: {result['sha256']}")  # noqa: T201
+
+
 key_commands = typer.Typer(no_args_is_help=True, help="Keys that sign the log.")
 app.add_typer(key_commands, name="key")
 

