@@ -85,7 +85,13 @@ def put_file(client: S3Client, path: Path, sha256: str, to: S3Location, *, once:
         if size <= SINGLE_PUT_BYTES:
             with path.open("rb") as body:
                 answer: Mapping[str, Any] = client.put_object(
-                    Bucket=to.bucket, Key=to.key, Body=body, ChecksumSHA256=_base64(sha256), **condition, **extra
+                    Bucket=to.bucket,
+                    Key=to.key,
+                    Body=body,
+                    ChecksumAlgorithm="SHA256",  # a locked object wants the algorithm named, too
+                    ChecksumSHA256=_base64(sha256),
+                    **condition,
+                    **extra,
                 )
             expected = _base64(sha256)
         else:
@@ -107,6 +113,7 @@ def put_bytes(client: S3Client, data: bytes, to: S3Location, *, once: bool = Fal
             Bucket=to.bucket,
             Key=to.key,
             Body=data,
+            ChecksumAlgorithm="SHA256",
             ChecksumSHA256=_base64(sha256),
             **{"Metadata": {"sha256": sha256}, **condition, **extra},
         )
