@@ -135,21 +135,21 @@ def simulator_process(demo: DemoOrganization) -> Iterator[str]:
         "--seed",
         f"{demo.seed}",
     ]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "custody_pipeline.cli", *command, "--until-stdin-closes"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        base_url = process.stdout.readline().strip()
-        if not base_url:
-            raise RuntimeError(f"the simulated organisation did not start (exit status {process.wait()})")
-        yield base_url
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+    ) as process:
+        try:
+            assert process.stdout is not None  # noqa: S101 - asked for above
+            base_url = process.stdout.readline().strip()
+            if not base_url:
+                raise RuntimeError(f"the simulated organisation did not start (exit status {process.wait()})")
+            yield base_url
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
 
 
 def run_demo(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""What operators do to a night: kill it and start it again, run it beside another."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from custody_pipeline.commands.demo import (
+    PUBLISH_BUCKET,
+    DemoOrganization,
+    demo_environment,
+    export_once,
+    simulator_process,
+)
+from custody_pipeline.objectstore import s3_client
+from custody_pipeline.settings import load_settings
+
+pytestmark = pytest.mark.server
+
+NIGHTS = (DemoOrganization(date(2026, 11, 2), 36, 7), DemoOrganization(date(2026, 11, 3), 36, 7))
+# When and where something was seen; the platform's recording metadata holds links that are new at each request.
+OBSERVATIONS = {
+    "custom_data_captured_at",
+    "media_hashed_at",
+    "observed_at",
+    "source_uri",
+    "document_uri",
+    "recording_metadata_sha256",
+    "row_sha256",
+}
+CORRELATION = re.compile(r"correlation id [0-9a-f-]+")
+TABLES = ("chain_of_custody", "custom_data", "gaps", "reconciliation")
+
+
+@pytest.fixture(scope="module")
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[date, str]]:
+    """Both nights exported to one bucket; the environment points at it. Base URL of each night's organisation."""
+    home = tmp_path_factory.mktemp("vendor")
+    first, second = NIGHTS
+    with demo_environment(home, first, lambda _: None) as settings:
+        export_once(home, second, lambda _: None)
+        with simulator_process(second) as other:
+            assert settings.genesys_domain is not None
+            yield {first.night: str(settings.genesys_domain), second.night: other}
+
+
+def start(home: Path, night: date, vendor: str) -> subprocess.Popen[bytes]:
+    """`custody run` for one night, in a process group of its own."""
+    with (home / f"{night}.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "custody_pipeline.cli", "run", "--date", night.isoformat()],
+            env={
+                **os.environ,
+                "CUSTODY_HOME": str(home),
+                "CUSTODY_PUBLISH_URL": f"s3://{PUBLISH_BUCKET}/{home.name}",
+                "CUSTODY_GENESYS_DOMAIN": vendor,
+            },
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def finish(home: Path, night: date, process: subprocess.Popen[bytes]) -> None:
+    assert process.wait(280) == 0, (home / f"{night}.log").read_text()
+
+
+def published(home: Path, night: date) -> Callable[[str], bool]:
+    """Whether an object lies below a folder of the night that `home` publishes."""
+    client = s3_client(load_settings())
+
+    def lies(folder: str) -> bool:
+        prefix = f"{home.name}/{folder}/date={night}/"
+        return client.list_objects_v2(Bucket=PUBLISH_BUCKET, Prefix=prefix)["KeyCount"] > 0
+
+    return lies
+
+
+def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> None:
+    while not reached():
+        assert process.poll() is None, "the night ended before it could be killed there"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def rows(home: Path, table: str, night: date) -> list[dict[str, object]]:
+    """The analysts' rows of a night, in order."""
+    with duckdb.connect(str(home / "analyst.duckdb"), read_only=True) as con:
+        found = con.execute(f"SELECT * FROM custody.{table} WHERE partition_date = ? ORDER BY ALL", [night]).arrow()
+        return [dict(row) for row in found.read_all().to_pylist()]
+
+
+def unobserved(found: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Rows without when, where and by which request something was seen."""
+    kept = [{name: value for name, value in row.items() if name not in OBSERVATIONS} for row in found]
+    for row in kept:
+        if "detail" in row:
+            row["detail"] = CORRELATION.sub("", str(row["detail"]))
+        if "evidence" in row:
+            row["evidence"] = [CORRELATION.sub("", item["what"]) for item in json.loads(str(row["evidence"]))]
+    return sorted(kept, key=repr)
+
+
+def test_a_night_killed_anywhere_and_started_again_ends_like_one_that_was_not(
+    vendors: dict[date, str], tmp_path: Path
+) -> None:
+    night = NIGHTS[0].night
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    calm.mkdir()
+    killed.mkdir()
+    finish(calm, night, start(calm, night, vendors[night]))
+    lies = published(killed, night)
+    for reached in (
+        lambda: any(path.is_file() for path in killed.glob("landing/**/*")),
+        lambda: (killed / "warehouse.duckdb").exists(),
+        lambda: lies("cuts"),
+        lambda: lies("parquet/gaps"),
+    ):
+        kill_when(start(killed, night, vendors[night]), reached)
+    finish(killed, night, start(killed, night, vendors[night]))
+    for table in TABLES:
+        assert unobserved(rows(killed, table, night)) == unobserved(rows(calm, table, night)) != []
+
+
+def test_two_nights_at_once_are_both_published(vendors: dict[date, str], tmp_path: Path) -> None:
+    both = [demo.night for demo in NIGHTS]
+    running = [(night, start(tmp_path, night, vendors[night])) for night in both]
+    for night, process in running:
+        finish(tmp_path, night, process)
+    for night in both:
+        assert rows(tmp_path, "chain_of_custody", night)
+        assert published(tmp_path, night)("parquet/chain_of_custody")
