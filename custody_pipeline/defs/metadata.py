@@ -138,6 +138,31 @@ def completeness_plot(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dg.Ma
     return markdown_image(buffer.getvalue(), "Recordings by custody status and night")
 
 
+def nights_by_state(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dict[str, Any]:
+    """How many nights are open, provisional and final, and the latest of them that are not final, newest first."""
+    counts = con.execute("SELECT state, count(*) FROM custody.nights GROUP BY ALL ORDER BY ALL").fetchall()
+    pending = con.execute(
+        """
+        SELECT COLUMNS([
+            'partition_date', 'state', 'watermark', 'collected_at', 'recordings', 'complete', 'gaps', 'recoverable'
+        ])::VARCHAR
+        FROM custody.nights
+        WHERE state <> 'final'
+        ORDER BY custody.nights.partition_date DESC
+        LIMIT $nights
+        """,
+        {"nights": nights},
+    )
+    names = [column[0] for column in pending.description]
+    records = [{name: value or "" for name, value in zip(names, row, strict=True)} for row in pending.fetchall()]
+    return {
+        "nights by state": _table(
+            [{"state": state, "nights": str(number)} for state, number in counts], ["state", "nights"]
+        ),
+        "nights not final": _table(records, names),
+    }
+
+
 def _sparse_ticks() -> Any:
     from matplotlib.ticker import MaxNLocator
 

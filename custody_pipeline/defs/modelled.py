@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from custody_pipeline.defs.metadata import column_schema, completeness_plot, table_metadata
+from custody_pipeline.defs.metadata import column_schema, completeness_plot, nights_by_state, table_metadata
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.sql_models import WRITTEN_BY_PYTHON, SqlModel, load_models
@@ -57,6 +57,8 @@ def _step(schema: str) -> dg.AssetsDefinition:
                 metadata = table_metadata(con, model, night)
                 if model.key == "custody.chain_of_custody":
                     metadata["completeness by night"] = completeness_plot(con)
+                elif model.key == "custody.nights":
+                    metadata |= nights_by_state(con)
                 yield dg.MaterializeResult(asset_key=asset_key(model.key), metadata=metadata)
 
     return build
