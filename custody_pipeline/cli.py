@@ -229,24 +229,18 @@ def mapping_check(night: Night, as_json: Json = False) -> None:
     """Which mapped tags were found, where and how often, and which tags are in no mapping."""
     from dataclasses import asdict
 
+    from custody_pipeline.commands.mapping import print_report
     from custody_pipeline.mapping import load_mapping, mapping_report
     from custody_pipeline.warehouse import Warehouse
 
     settings = _settings()
     load_mapping(settings.mapping_path)
     with Warehouse(settings).open(read_only=True) as con:
-        report = asdict(mapping_report(con, night.date()))
+        report = mapping_report(con, night.date())
     if as_json:
-        _print_json(report)
-        return
-    from rich.table import Table
-
-    for title, rows in report.items():
-        if isinstance(rows, (list, tuple)) and rows:
-            table = Table(*rows[0], title=str(title), title_justify="left", box=None, padding=(0, 2))
-            for row in rows:
-                table.add_row(*(str(value) for value in row.values()))
-            _console().print(table)
+        _print_json(asdict(report))
+    else:
+        print_report(_console(), report)
 
 
 @mapping_commands.command("suggest")

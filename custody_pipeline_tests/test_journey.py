@@ -131,7 +131,7 @@ def test_gaps_and_status_list_the_night(home: Home) -> None:
     listed = home.custody("gaps", "--date", str(NIGHT), "--reason", "TAG_CONFLICT", "--csv")
     assert {row["reason"] for row in csv.DictReader(listed.stdout.splitlines())} == {"TAG_CONFLICT"}
     nights = json.loads(home.custody("status", "--json").stdout)
-    assert [night["night"] for night in nights] == [str(NIGHT)]
+    assert [(night["night"], night["state"]) for night in nights] == [(str(NIGHT), "open")]
 
 
 def test_running_the_night_again_publishes_nothing(home: Home) -> None:

@@ -39,10 +39,10 @@ def print_nights(console: Console, found: list[NightSummary]) -> None:
     if not found:
         console.print("No night yet. Try: custody demo, or custody run --date 2026-11-02")
         return
-    table = Table(
-        "night", "revision", "recordings", "complete", "gaps", "excluded", "unexplained", box=None, padding=(0, 2)
-    )
+    table = Table("night", "state", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("rev", "recordings", "complete", "gaps", "excluded", "unexplained"):
+        table.add_column(name, justify="right")
     for night in found:
         numbers = (night.recordings, night.complete, night.gaps, night.excluded, night.unexplained)
-        table.add_row(str(night.night), str(night.revision or "–"), *map(str, numbers))
+        table.add_row(str(night.night), night.state or "–", str(night.revision or "–"), *map(str, numbers))
     console.print(table)

@@ -31,6 +31,7 @@ class NightSummary:
     reasons: list[dict[str, Any]] = field(default_factory=list)
     revision: int | None = None
     published_complete: bool | None = None
+    state: str | None = None
     files: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
         """,
         bound,
     ).fetchall()
+    state = con.execute("SELECT state FROM custody.nights WHERE partition_date = $night", bound).fetchone()
     balance = con.execute(
         """
         SELECT coalesce(max(expected), 0), coalesce(max(present), 0), coalesce(max(explained), 0),
@@ -92,6 +94,7 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
         present=int(balance[1]),
         explained=int(balance[2]),
         unexplained=int(balance[3]),
+        state=state[0] if state else None,
         tags={str(state): number for state, number in tags},
         reasons=[
             {"reason": reason, "severity": severity, "recordings": number, "recoverable": recoverable}

@@ -1,0 +1,32 @@
+"""`custody mapping check` on a terminal."""
+
+import io
+from datetime import date
+
+from rich.console import Console
+
+from custody_pipeline.commands.mapping import print_report
+from custody_pipeline.mapping import MappedTagReport, MappingReport, UnmappedTagReport
+
+HOLD = MappedTagReport("custom_data_legal_hold", "Legal-Hold", True, 9, 5, 1, 2, 1, {"details/agent": 5})
+
+
+def printed(report: MappingReport) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    print_report(console, report)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_each_column_tells_where_its_tag_was_and_was_not() -> None:
+    text = printed(MappingReport(date(2026, 11, 2), (HOLD,), ()))
+
+    assert 'custom_data_legal_hold  from "Legal-Hold", required' in text
+    assert "found in 5 of 9 · missing in 1 · on another participant in 2" in text
+    assert "where: details/agent 5" in text
+    assert "Every tag of the night is in the mapping." in text
+
+
+def test_a_key_with_markup_and_line_ends_stays_on_its_line() -> None:
+    text = printed(MappingReport(date(2026, 11, 2), (), (UnmappedTagReport("[red]a\nb", 1, ("agent",)),)))
+
+    assert '  "[red]a\\nb"  1 recording, on agent' in text
