@@ -151,9 +151,15 @@ def test_a_wrong_or_missing_setting_is_refused_before_any_work(tmp_path: Path) -
     assert "CUSTODY_EXPORT_URL" in missing.stderr
     assert "s3://" in missing.stderr
 
-    wrong = custody(tmp_path, "run", "--date", str(NIGHT), CUSTODY_EXPORT_URL="not-a-url")
-    assert wrong.returncode == 64
-    assert "CUSTODY_EXPORT_URL" in wrong.stderr
+    places = {"CUSTODY_EXPORT_URL": "s3://exports", "CUSTODY_PUBLISH_URL": "s3://dataset"}
+    for name, value in (
+        ("CUSTODY_EXPORT_URL", "not-a-url"),
+        ("CUSTODY_LOCK_MODE", "FOREVER"),
+        ("CUSTODY_ALERT_SERVICENOW_URL", "https://acme.service-now.com"),
+    ):
+        wrong = custody(tmp_path, "run", "--date", str(NIGHT), **(places | {name: value}))
+        assert wrong.returncode == 64, wrong.stderr
+        assert name in wrong.stderr
     assert not list(tmp_path.iterdir())
 
     assert custody(tmp_path, "run", "--date", "yesterday").returncode == 64

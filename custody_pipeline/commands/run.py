@@ -46,16 +46,20 @@ def run_one_night(
     """Run `nightly_custody` for `night`.
 
     Raises:
-        SettingsError: a setting that the night needs is missing; nothing has been done.
+        SettingsError: a setting is missing or wrong, the seal's and the alerts' included; nothing has been done.
     """
     settings.require("export_url", "s3://acme-call-exports")
     settings.require("publish_url", "s3://acme-custody/prod")
     say("loading the pipeline")
+    from custody_pipeline.alerts import load_alert_settings
     from custody_pipeline.defs.instance import run_night
     from custody_pipeline.mapping import load_mapping
+    from custody_pipeline.publish.sealing import load_seal_settings
     from custody_pipeline.warehouse import Warehouse
 
     load_mapping(settings.mapping_path)
+    load_seal_settings()
+    load_alert_settings()
     result = run_night(settings.home, night, verbose=verbose)
     with Warehouse(settings).open(read_only=True) as con:
         summary = night_summary(con, night)

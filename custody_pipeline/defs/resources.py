@@ -9,7 +9,9 @@ from functools import cached_property
 
 import dagster as dg
 
+from custody_pipeline.alerts import load_alert_settings
 from custody_pipeline.mapping import TagMapping, load_mapping
+from custody_pipeline.publish.sealing import load_seal_settings
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 from custody_pipeline.warehouse import Warehouse
 
@@ -19,12 +21,14 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings.
+        """The settings; those that only the seal and the alerts read are checked too, before there is work to lose.
 
         Raises:
             dagster.Failure: a setting is missing or wrong; retrying would not help.
         """
         try:
+            load_seal_settings()
+            load_alert_settings()
             return load_settings()
         except SettingsError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
