@@ -140,7 +140,7 @@ def test_a_key_comes_back_from_its_text() -> None:
 
     assert signer.verifier == Verifier.parse(key.public)
     assert sign(TEXT, [signer]).verified_by([signer.verifier])
-    assert key.private.split("+")[-1] not in repr(signer)
+    assert key.private.split("+", 4)[-1] not in repr(signer)
 
 
 def test_a_demo_key_says_so_wherever_its_name_appears() -> None:
@@ -159,7 +159,8 @@ def test_a_name_that_notes_cannot_carry_is_refused(name: str) -> None:
 
 def test_a_damaged_key_is_refused_and_never_repeated() -> None:
     private = new_key("a").private
-    prefix, secret = private.rsplit("+", 1)
+    secret = private.split("+", 4)[-1]  # base64, which may hold a plus itself
+    prefix = private.removesuffix(f"+{secret}")
     other = base64.b64encode(b"\x01" + bytes(32)).decode()
     for text in ("", "secret", f"{prefix}+{secret[:-8]}", f"{prefix}+{other}", f"{prefix}+?"):
         with pytest.raises(SigningKeyError) as refused:
