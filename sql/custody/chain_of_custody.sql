@@ -1,11 +1,11 @@
 -- One row per recording that anyone knows of: where it is, what it says, its digests, its tags and what is missing. Columns
--- of the tag mapping (custom_data_<name>) stand between the tags and the verdict, as text, null where there is no value.
+-- of the tag mapping (`custom_data_<name>`) stand between the tags and the verdict, as text, null where there is no value.
 --
 -- grain: partition_date, conversation_id, recording_id
 -- column organization_id: organisation that made the recording
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation; empty if nobody names one
--- column recording_id: recording; session:<id> where only a recorded session says that there should be one
+-- column recording_id: recording; `session:<id>` where only a recorded session says that there should be one
 -- column session_id: session it was recorded in
 -- column media_type: Call, Chat, Email, Message, Callback or Screen; audio where only the recording interface tells
 -- column media_subtype: Trunk, Station, Consult, Screen or Snippet

@@ -3,7 +3,7 @@
 -- grain: partition_date, conversation_id, recording_id, reason
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
--- column recording_id: recording; session:<id> where only a recorded session says that there should be one
+-- column recording_id: recording; `session:<id>` where only a recorded session says that there should be one
 -- column reason: code of the reason
 -- column severity: error, warning (both make the recording a gap) or info
 -- column sentence: what happened, for people

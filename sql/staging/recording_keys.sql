@@ -8,7 +8,7 @@
 -- grain: partition_date, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation; empty if nobody names one
--- column recording_id: recording, or session:<id>
+-- column recording_id: recording, or `session:<id>`
 -- column in_failures: a job lists it as failed
 -- column in_objects: the bucket has, or had, its media
 -- column in_sidecars: the bucket has its companion
