@@ -1,33 +1,53 @@
-"""`python -m bench [--size N …] [--rounds R] [--json]`: each stage with ours, the floor and the ratio."""
+"""`python -m bench`: each stage with ours, the floor and the ratio, as a table and as JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
+import time
 from pathlib import Path
 
-from bench import load
+from bench import capture
+from bench.measure import Row, measure, table, with_growth
+from bench.stages import STAGES
 
 
 def main() -> None:
-    """Run every stage at every size and print the table."""
-    parser = argparse.ArgumentParser(prog="bench")
-    parser.add_argument("--size", type=int, nargs="+", default=[2_000, 20_000])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
+    """Run the stages asked for at every size, and print what was found."""
+    receiver = "capture"
+    names = [*(stage.name for stage in STAGES), receiver]
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--size", type=int, nargs="+", default=[2_000, 20_000], help="conversations of the night")
+    parser.add_argument("--stage", nargs="+", choices=names, default=names)
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each, of which the median is shown")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the rows go as JSON; - for stdout, no table")
+    parser.add_argument("--folder", type=Path, help="where the work is done, a temporary folder by default")
     arguments = parser.parse_args()
-    rows = []
-    for size in arguments.size:
-        with tempfile.TemporaryDirectory(prefix="custody-bench-") as folder:
-            rows.append(load.run(size, arguments.rounds, Path(folder)))
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
+    rows: list[Row] = []
+    for stage in STAGES:
+        for size in sorted(stage.sizes or arguments.size) if stage.name in arguments.stage else ():
+            started = time.monotonic()
+            with tempfile.TemporaryDirectory(prefix="custody-bench-", dir=arguments.folder) as folder:
+                rows += measure(stage, size, arguments.rounds, Path(folder))
+            print(f"{stage.name} {size:,}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    rows = with_growth(rows)
+    events = []
+    if receiver in arguments.stage:
+        with tempfile.TemporaryDirectory(prefix="custody-bench-", dir=arguments.folder) as folder:
+            events.append(capture.measure(Path(folder), rate=1_000, seconds=5.0, connections=64))
+    text = json.dumps({"stages": [row._asdict() for row in rows], "capture": events}, indent=2) + "\n"
+    if arguments.json == Path("-"):
+        print(text, end="")
         return
-    print(f"{'stage':<8}{'documents':>12}{'ours s':>10}{'floor s':>10}{'ratio':>8}")
-    for row in rows:
-        print(f"{row['stage']:<8}{row['documents']:>12,}{row['ours_s']:>10}{row['floor_s']:>10}{row['ratio']:>8}")
-    print("The receiver of live capture has a bench of its own: python bench/capture.py")
+    if arguments.json:
+        arguments.json.write_text(text)
+    print(*table(rows), sep="\n")
+    for run in events:
+        print("\nReceiver of live capture, open load:")
+        print(*(f"  {name.replace('_', ' ')} {value}" for name, value in run.items()), sep="\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
