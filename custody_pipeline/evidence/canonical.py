@@ -131,9 +131,18 @@ def leaf_hash(data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Records:
-    """The records of a table, in the order of its rows."""
+    """The records of a table, in the order of its rows.
 
-    lines: list[bytes]
+    Attributes:
+        blocks: NDJSON, some thousand records each, every record ended by LF.
+    """
+
+    blocks: list[bytes]
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The records without their line feeds."""
+        return [line for block in self.blocks for line in lines_of(block)]
 
     @property
     def leaves(self) -> list[bytes]:
@@ -143,7 +152,15 @@ class Records:
     @property
     def ndjson(self) -> bytes:
         """One record a line, each line ended by LF: the content of a cut's `data/records.ndjson`."""
-        return b"".join(line + b"\n" for line in self.lines)
+        return b"".join(self.blocks)
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """Lines without their line feeds; bytes after the last one are a line, too."""
+    lines = block.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def salted_records(table: pa.Table, secret: bytes) -> Records:
@@ -165,14 +182,18 @@ def salted_records(table: pa.Table, secret: bytes) -> Records:
     for name, column in zip(GRAIN, keys, strict=True):
         if column.null_count:
             raise CanonicalError(f"a row has no {name}")
-    parts = [part for column in keys for part in (",", _json_column(column))]
-    messages = _concatenated("[" + _quoted(_SALT_CONTEXT), *parts, "]").cast(pa.large_binary())
+    parts = [part for column in keys for part in (",", *_json_parts(column))]
+    messages = _joined("[" + _quoted(_SALT_CONTEXT), *parts, "]").cast(pa.large_binary())
     salts = [hmac.digest(secret, message, "sha256").hex() for message in messages.to_pylist()]
-    return Records(list(record_lines(table, salts)))
+    return Records(list(record_blocks(table, salts)))
 
 
-def record_lines(table: pa.Table, salts: Sequence[str]) -> Iterator[bytes]:
-    """The records of a table whose salts (hex) are known, in row order."""
+def record_blocks(table: pa.Table, salts: Sequence[str]) -> Iterator[bytes]:
+    """The records of a table whose salts (hex) are known, in row order, as NDJSON of some thousand records at a time.
+
+    Raises:
+        CanonicalError: two columns of one name, a column named as the salt, a type without a canonical text.
+    """
     names = table.column_names
     if len(set(names)) != len(names):
         raise CanonicalError("two columns have the same name")
@@ -190,8 +211,8 @@ def record_lines(table: pa.Table, salts: Sequence[str]) -> Iterator[bytes]:
                 column = pa.array(salts[start : start + _ROWS_AT_ONCE], pa.large_string())
             else:
                 column = text_column(name, rows.column(name))
-            parts.append(_json_column(column))
-        yield from _concatenated(*parts, "}").cast(pa.large_binary()).to_pylist()
+            parts += _json_parts(column)
+        yield _utf8(_joined(*parts, "}\n")).tobytes()
 
 
 def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -257,22 +278,45 @@ def _plain(value: Any, kind: pa.DataType) -> Any:
 
 def _json_column(strings: pa.Array) -> pa.Array:
     """Strings → JSON string literals, null → `null`."""
+    return pc.fill_null(_concatenated('"', _escaped(strings), '"'), "null")
+
+
+def _json_parts(strings: pa.Array) -> list[Any]:
+    """What `_joined` makes the strings' JSON literals of; a column without nulls is not copied for its quotes."""
+    if strings.null_count and strings.null_count == len(strings):
+        return ["null"]
+    strings = _escaped(strings)
+    return [_concatenated('"', strings, '"')] if strings.null_count else ['"', strings, '"']
+
+
+def _escaped(strings: pa.Array) -> pa.Array:
     utf8 = _utf8(strings)
-    control = bool((utf8 < 0x20).any())
-    if control or (utf8 == ord('"')).any() or (utf8 == ord("\\")).any():
-        escaped = pc.replace_substring(pc.replace_substring(strings, "\\", "\\\\"), '"', '\\"')
-        if control:
-            mask = pc.fill_null(pc.match_substring_regex(strings, _CONTROL), False)
-            exact = [_quoted(value)[1:-1] for value in strings.filter(mask).to_pylist()]
-            escaped = pc.replace_with_mask(escaped, mask, pa.array(exact, pa.large_string()))
-        strings = escaped
-    return pc.fill_null(_concatenated('"', strings, '"'), "null")
+    control = bool(utf8.size and utf8.min() < 0x20)
+    if not control and not (utf8 == ord('"')).any() and not (utf8 == ord("\\")).any():
+        return strings
+    escaped = pc.replace_substring(pc.replace_substring(strings, "\\", "\\\\"), '"', '\\"')
+    if control:
+        mask = pc.fill_null(pc.match_substring_regex(strings, _CONTROL), False)
+        exact = [_quoted(value)[1:-1] for value in strings.filter(mask).to_pylist()]
+        escaped = pc.replace_with_mask(escaped, mask, pa.array(exact, pa.large_string()))
+    return escaped
 
 
-def _concatenated(*parts: Any) -> pa.Array:
-    """Arrays and literals side by side, row by row; null where any part is null."""
+def _joined(*parts: Any) -> pa.Array:
+    """Arrays and literals side by side, row by row; a null becomes `null`."""
+    merged: list[Any] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    return _concatenated(*merged, null_handling="replace", null_replacement="null")
+
+
+def _concatenated(*parts: Any, **nulls: str) -> pa.Array:
+    """Arrays and literals side by side, row by row; null where any part is null, unless `nulls` says otherwise."""
     typed = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
-    return pc.binary_join_element_wise(*typed, pa.scalar("", pa.large_string()))
+    return pc.binary_join_element_wise(*typed, pa.scalar("", pa.large_string()), **nulls)
 
 
 def _utf8(strings: pa.Array) -> npt.NDArray[np.uint8]:

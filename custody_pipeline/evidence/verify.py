@@ -84,7 +84,8 @@ def verify(
         A report. Whatever is wrong with the target is a finding, not an exception.
     """
     report = Report(reader.name)
-    context = Context(reader, public_keys, timestamp_roots, report, progress, memory if memory is not None else {})
+    memory = {} if memory is None else memory
+    context = Context(reader, public_keys, timestamp_roots, report, progress, memory, media is not None)
     if not public_keys:
         report.add("NO_PUBLIC_KEY")
     try:

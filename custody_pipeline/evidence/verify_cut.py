@@ -6,8 +6,8 @@ Belongs here: everything that a cut's own folder answers. Does not: the log and 
 from __future__ import annotations
 
 import hashlib
-import io
 import re
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence import cut as cuts
-from custody_pipeline.evidence.canonical import CanonicalError, leaf_hash, record_lines
+from custody_pipeline.evidence.canonical import CanonicalError, leaf_hash, lines_of, record_blocks
 from custody_pipeline.evidence.checkpoint import (
     Checkpoint,
     Head,
@@ -34,7 +34,7 @@ from custody_pipeline.evidence.target import Entry, Reader, TargetError, read
 from custody_pipeline.evidence.timestamp import TimestampError, verify_timestamp
 
 CHUNK = 1 << 20
-_LINES_AT_ONCE = 8192
+_RECORD_BYTES_AT_ONCE = 16 << 20
 _SALT = re.compile(rb'"_salt":"([0-9a-f]{64})"')
 _WORKERS = 4
 _FINDINGS_PER_FILE = 5
@@ -53,6 +53,7 @@ class Context:
         report: where findings go.
         progress: called with a stage, bytes done and bytes in all.
         memory: what an earlier, interrupted run has established; keys hold sizes and stamps of the files.
+        media: whether recordings will be compared, so that the cuts must name theirs.
     """
 
     reader: Reader
@@ -61,14 +62,17 @@ class Context:
     report: Report
     progress: Progress | None = None
     memory: MutableMapping[str, str] = field(default_factory=dict)
+    media: bool = False
     bytes_total: int = 0
     bytes_done: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def advance(self, count: int) -> None:
-        """Tell how far the check is."""
-        self.bytes_done += count
-        if self.progress is not None:
-            self.progress("bytes", min(self.bytes_done, self.bytes_total), self.bytes_total)
+        """Tell how far the check is; called from several threads."""
+        with self._lock:
+            self.bytes_done += count
+            if self.progress is not None:
+                self.progress("bytes", min(self.bytes_done, self.bytes_total), self.bytes_total)
 
     def read(self, path: str, missing: str) -> bytes | None:
         """A small file's bytes, or None with a finding."""
@@ -98,7 +102,7 @@ class CheckedCut:
         sha256: of its cut.json.
         leaves: of its records as they are, and of cut.json.
         head: of its checkpoint, when there is one.
-        media: (object URI, version id, sha256) of its recordings.
+        media: (object URI, version id, sha256) of its recordings, where they are asked for.
     """
 
     prefix: str
@@ -134,14 +138,16 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
         report.add("CUT_MISPLACED", prefix, f"cut.json says {cut.prefix}")
     _check_signature(context, prefix, cut, data)
     _check_timestamp(context, prefix, cut, data, entries)
-    sound = _check_files(context, prefix, cut, entries)
-    table = _table(context, prefix, cut) if cuts.TABLE in sound else None
+    tables = _check_files(context, prefix, cut, entries)
+    table = tables.get(cuts.TABLE)
+    if cut.file(cuts.TABLE) is None:
+        report.add("CUT_MALFORMED", prefix + cuts.CUT_JSON, f"{cuts.TABLE} is not listed")
     records = _Records(context, prefix, cut)
     leaves = [*records.check(table), leaf_hash(data)]
     if cuts.RECORDS in entries:
         _compare_file(context, prefix, cut, entries[cuts.RECORDS], records.sha256)
     head = _check_checkpoint(context, prefix, cut, leaves)
-    _check_counts(context, prefix, cut, sound, table)
+    _check_counts(context, prefix, cut, tables)
     if len(report.of(Severity.ERROR)) == before:
         report.valid["cuts"] += 1
     return CheckedCut(prefix, cut, hashlib.sha256(data).hexdigest(), leaves, head, records.media)
@@ -185,11 +191,11 @@ def _check_timestamp(context: Context, prefix: str, cut: Cut, data: bytes, entri
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> set[str]:
+def _check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> dict[str, pa.Table | int]:
     """Check presence of every file, and size and digest of all but the records, whose bytes are read with their leaves.
 
     Returns:
-        The paths that are as sealed.
+        What the readable Parquet files that are as sealed hold: the rows of `TABLE`, the number of rows of the others.
     """
     report = context.report
     listed = {file.path: file for file in cut.files}
@@ -198,10 +204,29 @@ def _check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, 
     extra = {path for path in entries if path not in listed and path not in cuts.SEAL_FILES}
     missing = {path for path in listed if path not in entries}
     present = [path for path in listed if path not in missing and path != cuts.RECORDS]
+
+    def look(path: str) -> tuple[str | None, pa.Table | int | str]:
+        entry, file = entries[path], listed[path]
+        if not _is_table(path) or entry.size != file.bytes:
+            return digest(context, prefix, entry), 0
+        data = context.read(prefix + path, "FILE_MISSING")
+        if data is None:
+            return None, 0
+        context.advance(len(data))
+        sha256 = hashlib.sha256(data).hexdigest()
+        return sha256, _parquet(path, data) if sha256 == file.sha256 else 0
+
+    # The largest first, so that no thread is left alone with it at the end.
+    present.sort(key=lambda path: -entries[path].size)
     with ThreadPoolExecutor(_WORKERS) as pool:
-        digests = list(pool.map(lambda path: digest(context, prefix, entries[path]), present))
-    compared = zip(present, digests, strict=True)
-    sound = {path for path, found in compared if _compare_file(context, prefix, cut, entries[path], found)}
+        looked = dict(zip(present, pool.map(look, present), strict=True))
+    tables: dict[str, pa.Table | int] = {}
+    for path, (sha256, table) in sorted(looked.items()):
+        if _compare_file(context, prefix, cut, entries[path], sha256) and _is_table(path):
+            if isinstance(table, str):
+                report.add("TABLE_UNREADABLE", prefix + path, table)
+            else:
+                tables[path] = table
     strays = {path: digest(context, prefix, entries[path]) for path in extra} if missing else {}
     for path in sorted(missing):
         moved = next((stray for stray, found in strays.items() if found == listed[path].sha256), None)
@@ -212,7 +237,20 @@ def _check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, 
             extra.discard(moved)
     for path in sorted(extra):
         report.add("FILE_EXTRA", prefix + path)
-    return sound
+    return tables
+
+
+def _is_table(path: str) -> bool:
+    return path.startswith("data/") and path.endswith(".parquet")
+
+
+def _parquet(path: str, data: bytes) -> pa.Table | int | str:
+    """The rows of `TABLE`, the number of rows of another table, or what went wrong."""
+    source = pa.BufferReader(data)
+    try:
+        return pq.read_table(source) if path == cuts.TABLE else pq.read_metadata(source).num_rows
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return type(error).__name__
 
 
 def _compare_file(context: Context, prefix: str, cut: Cut, entry: Entry, found: str | None) -> bool:
@@ -259,23 +297,6 @@ def digest(context: Context, prefix: str, entry: Entry) -> str | None:
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
-def _table(context: Context, prefix: str, cut: Cut) -> pa.Table | None:
-    """The table of the cut, read from bytes that have just been compared with their digest."""
-    path = prefix + cuts.TABLE
-    file = cut.file(cuts.TABLE)
-    if file is None:
-        context.report.add("CUT_MALFORMED", prefix + cuts.CUT_JSON, f"{cuts.TABLE} is not listed")
-        return None
-    data = context.read(path, "FILE_MISSING")
-    if data is None or hashlib.sha256(data).hexdigest() != file.sha256:
-        return None
-    try:
-        return pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        context.report.add("TABLE_UNREADABLE", path, type(error).__name__)
-        return None
-
-
 class _Records:
     """The records of one cut, read once, in order."""
 
@@ -297,9 +318,9 @@ class _Records:
             with ThreadPoolExecutor(_WORKERS) as pool:
                 waiting: deque[Future[list[bytes]]] = deque()
                 start = 0
-                for lines in self._batches():
-                    waiting.append(pool.submit(self._batch, lines, table, start))
-                    start += len(lines)
+                for block in self._blocks():
+                    waiting.append(pool.submit(self._leaves, block, table, start))
+                    start += block.count(b"\n")
                     if len(waiting) >= _WORKERS:
                         leaves += waiting.popleft().result()
                 for future in waiting:
@@ -314,41 +335,45 @@ class _Records:
             report.add("RECORD_COUNT", self._path, detail)
         if table is not None:
             report.valid["records"] += max(0, min(len(leaves), rows, expected) - self._wrong)
-            self.media = _media(table)
+            self.media = _media(table) if self._context.media else []
         return leaves
 
-    def _batches(self) -> Iterator[list[bytes]]:
-        rest = b""
-        batch: list[bytes] = []
+    def _blocks(self) -> Iterator[bytes]:
+        """The file in parts that end with a line."""
+        parts: list[bytes] = []
+        size = 0
         sha256 = hashlib.sha256()
         with self._context.reader.open(self._path) as stream:
             while chunk := stream.read(CHUNK):
                 sha256.update(chunk)
                 self._context.advance(len(chunk))
-                *lines, rest = (rest + chunk).split(b"\n")
-                batch += lines
-                if len(batch) >= _LINES_AT_ONCE:
-                    yield batch
-                    batch = []
+                size += len(chunk)
+                end = chunk.rfind(b"\n") + 1 if size >= _RECORD_BYTES_AT_ONCE else 0
+                parts.append(chunk[:end] if end else chunk)
+                if end:
+                    yield b"".join(parts)
+                    parts, size = [chunk[end:]], len(chunk) - end
         self.sha256 = sha256.hexdigest()
-        yield batch + ([rest] if rest else [])
+        if rest := b"".join(parts):
+            yield rest
 
-    def _batch(self, lines: list[bytes], table: pa.Table | None, start: int) -> list[bytes]:
+    def _leaves(self, block: bytes, table: pa.Table | None, start: int) -> list[bytes]:
+        lines = lines_of(block)
         if table is not None:
-            self._compare(lines, table.slice(start, len(lines)), start)
+            self._compare(block, lines, table.slice(start, len(lines)), start)
         return [leaf_hash(line) for line in lines]
 
-    def _compare(self, lines: list[bytes], rows: pa.Table, start: int) -> None:
+    def _compare(self, block: bytes, lines: list[bytes], rows: pa.Table, start: int) -> None:
         lines = lines[: rows.num_rows]
         try:
-            expected = list(record_lines(rows, [_salt(line) for line in lines]))
+            expected = b"".join(record_blocks(rows, [_salt(line) for line in lines]))
         except CanonicalError as error:
             self._context.report.add("TABLE_UNREADABLE", self._path, str(error))
             self._wrong += len(lines)
             return
-        if expected == lines:
+        if expected == block:
             return
-        for number, (line, row) in enumerate(zip(lines, expected, strict=True), start=start + 1):
+        for number, (line, row) in enumerate(zip(lines, lines_of(expected), strict=True), start=start + 1):
             if line != row:
                 self._wrong += 1
                 if self._wrong <= _FINDINGS_PER_FILE:
@@ -428,29 +453,16 @@ def _check_consistency(context: Context, prefix: str, cut: Cut, checkpoint: Chec
 # --- counts -----------------------------------------------------------------------------------------------------------
 
 
-def _check_counts(context: Context, prefix: str, cut: Cut, sound: set[str], table: pa.Table | None) -> None:
+def _check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, pa.Table | int]) -> None:
     """Compare the counts in cut.json with the rows in the Parquet files that are as sealed."""
-    for file in cut.files:
-        name, _, suffix = file.path.removeprefix("data/").partition(".")
-        if suffix != "parquet" or file.path not in sound:
-            continue
-        if file.path == cuts.TABLE:
-            if table is None:
-                continue
-            rows = table.num_rows
-            if _statuses(table) != cut.statuses:
-                context.report.add(
-                    "COUNT_WRONG", prefix + file.path, "the custody_status of the rows and cut.json differ"
-                )
-        else:
-            try:
-                rows = pq.read_metadata(io.BytesIO(read(context.reader, prefix + file.path))).num_rows
-            except (TargetError, pa.ArrowException, OSError, ValueError) as error:
-                context.report.add("TABLE_UNREADABLE", prefix + file.path, type(error).__name__)
-                continue
-        if not rows == file.rows == cut.counts.get(name):
-            detail = f"{rows} rows, {file.rows} in the list of files, {cut.counts.get(name)} in the counts"
-            context.report.add("COUNT_WRONG", prefix + file.path, detail)
+    for path, table in tables.items():
+        name, file = path.removeprefix("data/").removesuffix(".parquet"), cut.file(path)
+        rows = table if isinstance(table, int) else table.num_rows
+        if not isinstance(table, int) and _statuses(table) != cut.statuses:
+            context.report.add("COUNT_WRONG", prefix + path, "the custody_status of the rows and cut.json differ")
+        if file is None or not rows == file.rows == cut.counts.get(name):
+            detail = f"{rows} rows, {file and file.rows} in the list of files, {cut.counts.get(name)} in the counts"
+            context.report.add("COUNT_WRONG", prefix + path, detail)
 
 
 def _statuses(table: pa.Table) -> dict[str, int]:

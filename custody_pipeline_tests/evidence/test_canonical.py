@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from custody_pipeline.evidence.canonical import (
     CanonicalError,
+    Records,
     canonical_sql,
     leaf_hash,
     record,
-    record_lines,
+    record_blocks,
     salt_of,
     salted_records,
     text,
@@ -38,10 +39,14 @@ def in_sql(table: pa.Table) -> list[bytes]:
         return [line.encode() for (line,) in connection.execute(f"SELECT {expression} FROM published").fetchall()]
 
 
+def record_lines(table: pa.Table, salts: list[str]) -> list[bytes]:
+    return Records(list(record_blocks(table, salts))).lines
+
+
 def everywhere(rows: list[dict[str, Any]], schema: pa.Schema) -> list[bytes]:
     """The records computed in three ways, which must agree."""
     table = pa.Table.from_pylist(rows, schema=schema)
-    by_column = list(record_lines(table, [SALT] * len(rows)))
+    by_column = record_lines(table, [SALT] * len(rows))
     assert by_column == [record(row, bytes.fromhex(SALT)) for row in rows]
     assert by_column == in_sql(table.append_column("_salt", pa.array([SALT] * len(rows))))
     return by_column
@@ -54,6 +59,14 @@ def test_columns_sql_and_reference_agree_for_every_string(
 ) -> None:
     schema = pa.schema([("tag", pa.string()), ("list", pa.list_(pa.string()))])
     everywhere([{"tag": tag, "list": items} for tag, items in values], schema)
+
+
+def test_every_code_point_agrees_with_and_without_nulls_beside_it() -> None:
+    points = [chr(point) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF]
+    values = ["".join(points[start : start + 256]) for start in range(0, len(points), 256)] + points[:0x300]
+    schema = pa.schema([("never_null", pa.string()), ("at_times", pa.string()), ("always", pa.string())])
+    rows = [{"never_null": value, "at_times": value if number % 3 else None} for number, value in enumerate(values)]
+    everywhere([row | {"always": None} for row in rows], schema)
 
 
 @settings(max_examples=20, deadline=None)
@@ -105,7 +118,7 @@ def test_a_zoned_timestamp_column_is_written_in_utc() -> None:
     moment = datetime(2026, 11, 2, 1, 2, 3, tzinfo=UTC)
     table = pa.table({"t": pa.array([moment], pa.timestamp("us", "Europe/Berlin"))})
 
-    assert json.loads(next(record_lines(table, [SALT])))["t"] == "2026-11-02T01:02:03.000000Z"
+    assert json.loads(record_lines(table, [SALT])[0])["t"] == "2026-11-02T01:02:03.000000Z"
 
 
 def test_maps_and_structs_become_objects_with_ordered_members() -> None:
@@ -138,7 +151,7 @@ def test_lists_that_begin_inside_a_slice_keep_their_items() -> None:
 )
 def test_what_two_programs_may_write_differently_is_refused(values: pa.Array, says: str) -> None:
     with pytest.raises(CanonicalError, match=says):
-        list(record_lines(pa.table({"x": values}), [SALT]))
+        record_lines(pa.table({"x": values}), [SALT])
 
 
 def test_a_lone_surrogate_and_a_float_have_no_record() -> None:
@@ -150,7 +163,7 @@ def test_a_lone_surrogate_and_a_float_have_no_record() -> None:
 
 def test_a_column_cannot_take_the_name_of_the_salt() -> None:
     with pytest.raises(CanonicalError, match="reserved"):
-        list(record_lines(pa.table({"_salt": ["x"]}), [SALT]))
+        record_lines(pa.table({"_salt": ["x"]}), [SALT])
     with pytest.raises(CanonicalError, match="reserved"):
         record({"_salt": "x"}, bytes(32))
 

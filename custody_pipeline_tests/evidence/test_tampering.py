@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from custody_pipeline.evidence import cut as cuts
-from custody_pipeline.evidence.canonical import leaf_hash, record_lines
+from custody_pipeline.evidence.canonical import leaf_hash, record_blocks
 from custody_pipeline.evidence.checkpoint import Checkpoint, Head, witness_request
 from custody_pipeline.evidence.findings import CODES, Report, Severity
 from custody_pipeline.evidence.merkle import EMPTY_ROOT, Frontier, consistency_proof
@@ -153,7 +153,7 @@ def change_row(root: Path, prefix: str) -> None:
     changed = table.from_pylist(data, schema=table.schema)
     file.write_bytes(parquet(changed))
     salts = [json.loads(line)["_salt"] for line in (root / prefix / RECORDS).read_bytes().splitlines()]
-    (root / prefix / RECORDS).write_bytes(b"".join(line + b"\n" for line in record_lines(changed, salts)))
+    (root / prefix / RECORDS).write_bytes(b"".join(record_blocks(changed, salts)))
 
 
 def rebuild_log(root: Path, key: Signer | None = None) -> None:
