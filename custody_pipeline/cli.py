@@ -40,6 +40,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Night = Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="The night: a UTC day.")]
+Profiled = Annotated[bool, typer.Option("--profile", help="Show and keep where the night's seconds went.")]
 Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Where everything of this deployment lies.")]
 
 
@@ -124,13 +125,14 @@ def demo(
     night: Night = datetime(2026, 11, 2),
     size: Annotated[int, typer.Option(min=1, help="Conversations of the night.")] = 400,
     seed: Annotated[int, typer.Option(help="Which organisation is simulated.")] = 7,
+    profile: Profiled = False,
     as_json: Json = False,
 ) -> None:
     """One night of a simulated organisation, from nothing to the published dataset. Needs no account and no network."""
     from custody_pipeline.commands.demo import DemoOrganization, print_demo, run_demo
 
     with _bars():
-        result = run_demo(home.absolute(), DemoOrganization(night.date(), size, seed), _say)
+        result = run_demo(home.absolute(), DemoOrganization(night.date(), size, seed), _say, profile=profile)
     if as_json:
         _print_json(result)
     else:
@@ -143,6 +145,7 @@ def run(
     night: Night,
     as_json: Json = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log on stderr.")] = False,
+    profile: Profiled = False,
 ) -> None:
     """Collect, join, explain, check and publish one night, in this process, recorded for the Dagster page."""
     from custody_pipeline.commands.run import run_one_night
@@ -150,11 +153,13 @@ def run(
 
     settings = _settings()
     with _bars():
-        outcome = run_one_night(settings, night.date(), verbose=verbose, say=_say)
+        outcome = run_one_night(settings, night.date(), verbose=verbose, profile=profile, say=_say)
     if as_json:
         _print_json(outcome.to_dict())
     elif outcome.summary is not None:
         print_summary(_console(), outcome.summary)
+    if outcome.profile is not None and not as_json:
+        print(f"\n{outcome.profile.table()}\n\n  kept as {outcome.profile_path}")  # noqa: T201
     for problem in outcome.problems:
         print(problem, file=sys.stderr)  # noqa: T201
     raise typer.Exit(outcome.status)

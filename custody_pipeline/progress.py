@@ -29,8 +29,14 @@ def report(what: str, done: int, total: int | None) -> None:
 
 @contextmanager
 def listening(listener: Progress) -> Iterator[None]:
-    """Send what is reported within the block to `listener`."""
-    token = _listener.set(listener)
+    """Send what is reported within the block to `listener`, and on to whoever listened before."""
+    before = _listener.get()
+
+    def both(what: str, done: int, total: int | None) -> None:
+        listener(what, done, total)
+        before(what, done, total)
+
+    token = _listener.set(both)
     try:
         yield
     finally:

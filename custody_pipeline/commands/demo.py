@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.local_s3 import LocalS3
@@ -22,7 +23,6 @@ from custody_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
     from rich.console import Console
@@ -152,8 +152,10 @@ def simulator_process(demo: DemoOrganization) -> Iterator[str]:
             process.wait(timeout=10)
 
 
-def run_demo(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run the whole night and leave `demo.json` in `home`.
+def run_demo(
+    home: Path, demo: DemoOrganization, say: Callable[[str], None], *, profile: bool = False
+) -> dict[str, Any]:
+    """Run the whole night and leave `demo.json` in `home`; with `profile`, where the night's seconds went as well.
 
     Returns:
         What `demo.json` holds: the night's numbers, seconds by stage, where everything is.
@@ -165,7 +167,7 @@ def run_demo(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> 
     home.mkdir(parents=True, exist_ok=True)
     with demo_environment(home, demo, say) as settings:
         ready = time.monotonic()
-        outcome = run_one_night(settings, demo.night, say=say)
+        outcome = run_one_night(settings, demo.night, profile=profile, say=say)
         ended = time.monotonic()
         say("reading the published dataset back from S3")
         files = read_back(settings, home / "published")
@@ -199,6 +201,9 @@ def print_demo(console: Console, result: dict[str, Any]) -> None:
         print_summary(console, NightSummary.from_dict(result["summary"]))
     for problem in result["problems"]:
         console.print(f"  [red]{problem}[/red]", soft_wrap=True)
+    if kept := result.get("profile_path"):
+        console.print("", Path(kept).with_suffix(".txt").read_text(), sep="\n", markup=False, end="")
+        console.print(f"  kept as {kept}", soft_wrap=True)
     seconds, uris = result["seconds"], result["uris"]
     console.print(
         f"\n  {result['published_files']} files published to {uris['publish']},\n  read back to {uris['published']}"

@@ -5,15 +5,19 @@ Belongs here: the order of one night as a person sees it. Does not: its steps (d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.commands.summary import NightSummary, night_summary
+from custody_pipeline.profiling import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
+    from pathlib import Path
 
+    from custody_pipeline.profiling import Profile
     from custody_pipeline.settings import Settings
 
 FINDINGS, INCOMPLETE = 1, 2
@@ -21,13 +25,18 @@ FINDINGS, INCOMPLETE = 1, 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a night ended. `status`: 0 published complete · 1 published or kept back with findings · 2 a step failed."""
+    """How a night ended. `status`: 0 published complete · 1 published or kept back with findings · 2 a step failed.
+
+    `profile` is there if asked for, and `profile_path` is where it was written.
+    """
 
     night: date
     run_id: str
     status: int
     problems: list[str]
     summary: NightSummary | None
+    profile: Profile | None = None
+    profile_path: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as JSON types."""
@@ -37,19 +46,36 @@ class Outcome:
             "status": self.status,
             "problems": self.problems,
             "summary": self.summary.to_dict() if self.summary else None,
+            **({"profile": self.profile.to_dict(), "profile_path": str(self.profile_path)} if self.profile else {}),
         }
 
 
 def run_one_night(
-    settings: Settings, night: date, *, verbose: bool = False, say: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    night: date,
+    *,
+    verbose: bool = False,
+    profile: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Run `nightly_custody` for `night`.
+    """Run `nightly_custody` for `night`; with `profile`, keep below `$CUSTODY_HOME/profiles` where its seconds went.
 
     Raises:
         SettingsError: a setting is missing or wrong, the seal's and the alerts' included; nothing has been done.
     """
     settings.require("export_url", "s3://acme-call-exports")
     settings.require("publish_url", "s3://acme-custody/prod")
+    with Sampler() if profile else nullcontext() as sampled:
+        outcome = _run(settings, night, verbose, say)
+    if sampled is None:
+        return outcome
+    from custody_pipeline.defs.profile import profile_night
+
+    found = profile_night(settings.home, night, outcome.run_id, sampled)
+    return replace(outcome, profile=found, profile_path=found.write(settings.home))
+
+
+def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], None]) -> Outcome:
     say("loading the pipeline")
     from custody_pipeline.alerts import load_alert_settings
     from custody_pipeline.defs.instance import run_night

@@ -87,6 +87,7 @@ def _load(
                     "failures": len(landing.failures),
                     "requests": landing.requests,
                     "retries": landing.retries,
+                    "bytes": sum(file.size for file in landing.files),
                     "landing files": [file.uri for file in landing.files],
                 },
             )

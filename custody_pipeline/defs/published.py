@@ -74,6 +74,7 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
         files = {file.format: file for file in publication.files if file.table_name == table}
         metadata: dict[str, Any] = {f"{name} uri": file.uri for name, file in files.items()}
         metadata |= {f"{name} sha256": file.sha256 for name, file in files.items()}
+        metadata["bytes"] = sum(file.bytes for file in files.values())
         rows = max((file.rows for file in files.values()), default=0)
         yield dg.MaterializeResult(
             asset_key=_key(table),

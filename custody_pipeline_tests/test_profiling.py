@@ -1,0 +1,147 @@
+"""A profile says where a night's seconds went: what it sampled, what it read from the run, what it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from custody_pipeline import progress
+from custody_pipeline.defs.instance import open_instance
+from custody_pipeline.defs.profile import profile_night
+from custody_pipeline.profiling import Part, Profile, Sampler, Stage
+
+NIGHT = date(2026, 11, 2)
+MEGABYTES = 1_000_000
+
+
+def test_memory_and_cpu_belong_to_the_span_they_were_used_in() -> None:
+    with Sampler() as sampled:
+        begun, cpu = time.time(), time.process_time()
+        held = bytearray(os.urandom(1)) * (200 * MEGABYTES)
+        while time.process_time() - cpu < 0.3:
+            pass
+        del held
+        busy = time.time()
+        time.sleep(0.3)
+        idle = time.time()
+    assert sampled.cpu_seconds(begun, busy) >= 0.2
+    assert sampled.cpu_seconds(busy, idle) < sampled.cpu_seconds(begun, busy)
+    assert sampled.peak_memory(begun, busy) > sampled.peak_memory(busy + 0.1, idle) + 150 * MEGABYTES
+    assert sampled.peak_memory(sampled.started, sampled.ended) == sampled.peak_memory(begun, busy)
+
+
+def test_phases_are_what_reported_progress_and_whoever_listened_before_still_hears_it() -> None:
+    heard = []
+    with progress.listening(lambda *what: heard.append(what)), Sampler() as sampled:
+        progress.report("reading", 0, 2)
+        progress.report("reading", 2, 2)
+        progress.report("writing", 1, None)
+    progress.report("reading", 3, 3)
+    assert [phase.name for phase in sampled.phases()] == ["reading", "writing"]
+    assert heard == [("reading", 0, 2), ("reading", 2, 2), ("writing", 1, None)]
+
+
+def profile(*stages: Stage) -> Profile:
+    return Profile(NIGHT, "run", "2026-11-03T02:30:00Z", 7_200.5, 3_601.25, 3_999_999_999, stages, ((0.0, 1), (1.0, 2)))
+
+
+LARGEST = Stage(
+    "a_stage_whose_name_is_much_too_long_for_its_column",
+    0.0,
+    86_399.99,
+    86_399.99,
+    999_949_999,
+    rows=9_999_999,
+    bytes=999_949_999_999,
+    requests=432_000,
+    retries=12,
+    attempts=3,
+    parts=(Part("custody/a_table_whose_name_is_too_long_as_well", 0.0, 86_000.0),),
+)
+
+
+def test_the_table_fits_a_terminal_and_leaves_out_parts_that_took_no_time() -> None:
+    small = Part("custody/gaps", 0.0, 1.0)
+    lines = profile(LARGEST, replace(LARGEST, name="publish", parts=(small,))).table().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("custody/" in line for line in lines) == 1
+    assert "repeat" in lines[-1]
+
+
+def test_the_files_lie_by_night_and_hold_the_profile(tmp_path: Path) -> None:
+    kept = profile(LARGEST)
+    path = kept.write(tmp_path)
+    assert path == tmp_path / "profiles/date=2026-11-02/20261103T023000Z.json"
+    assert json.loads(path.read_text()) == json.loads(json.dumps(kept.to_dict()))
+    assert path.with_suffix(".txt").read_text() == kept.table() + "\n"
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_step_that_failed_and_was_tried_again_is_one_stage_with_its_attempts(tmp_path: Path) -> None:
+    tries = []
+
+    @dg.asset(partitions_def=dg.DailyPartitionsDefinition("2026-11-01"), retry_policy=dg.RetryPolicy(max_retries=1))
+    def shaky() -> dg.MaterializeResult[None]:
+        tries.append(1)
+        progress.report("asking", len(tries), 2)
+        if len(tries) == 1:
+            raise ValueError("not yet")
+        return dg.MaterializeResult(metadata={"requests": 3, "retries": 1, "dagster/partition_row_count": 5})
+
+    with Sampler() as sampled, open_instance(tmp_path) as instance:
+        run = dg.materialize([shaky], instance=instance, partition_key=str(NIGHT))
+    found = profile_night(tmp_path, NIGHT, run.run_id, sampled)
+    assert [stage.name for stage in found.stages] == ["start", "shaky", "between steps", "end"]
+    stage = found.stages[1]
+    assert (stage.attempts, stage.requests, stage.retries, stage.rows, stage.bytes) == (2, 3, 1, 5, None)
+    assert [part.name for part in stage.parts] == ["asking"]
+    assert sum(stage.seconds for stage in found.stages) == pytest.approx(found.seconds)
+
+
+@pytest.mark.server
+def test_a_profiled_night_explains_its_seconds_rows_and_requests(tmp_path: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CUSTODY_", "AWS_", "DAGSTER_"))}
+    ran = subprocess.run(
+        [sys.executable, "-m", "custody_pipeline.cli", "demo", "--size", "36", "--profile", "--json"],
+        env={**clean, "CUSTODY_HOME": str(tmp_path)},
+        capture_output=True,
+        check=True,
+        timeout=280,
+    )
+    result = json.loads(ran.stdout)
+    found = json.loads(Path(result["profile_path"]).read_text())
+    assert found == result["profile"]
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    assert {"start", "exports", "details", "conversations", "media", "model_staging", "publish", "end"} <= set(stages)
+    assert sum(stage["seconds"] for stage in found["stages"]) == pytest.approx(found["seconds"])
+    assert found["peak_memory"] == max(stage["peak_memory"] for stage in found["stages"])
+    assert {part["name"] for part in stages["exports"]["parts"]} >= {"export_objects", "export_sidecars"}
+    assert "custody/chain_of_custody" in {part["name"] for part in stages["model_custody"]["parts"]}
+
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as con:
+        receipts = con.execute(
+            'SELECT sum(requests), sum(retries), sum("rows") FROM raw.extraction_receipts'
+        ).fetchone()
+    collected = [stage for stage in stages.values() if stage["requests"] is not None]
+    assert receipts == tuple(sum(stage[name] for stage in collected) for name in ("requests", "retries", "rows"))
+    published = sum(file["bytes"] for file in result["summary"]["files"])
+    assert stages["publish"]["bytes"] == published
+
+    with open_instance(tmp_path) as instance:
+        seen = instance.fetch_observations(dg.AssetKey(["published", "cut"]), limit=1).records[0].asset_observation
+        details = instance.fetch_observations(dg.AssetKey(["raw", "conversation_details"]), limit=1).records[0]
+    assert seen is not None
+    assert seen.partition == str(NIGHT)
+    assert str(seen.metadata["profile: timeline"].value).startswith("![Timeline")
+    assert details.asset_observation is not None
+    assert details.asset_observation.metadata["profile: stage requests"].value == stages["details"]["requests"]
