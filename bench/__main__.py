@@ -25,17 +25,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the rows go as JSON; - for stdout, no table")
     parser.add_argument("--folder", type=Path, help="where the work is done, a temporary folder by default")
     arguments = parser.parse_args()
+    tempfile.tempdir = arguments.folder and str(arguments.folder.absolute())
     rows: list[Row] = []
     for stage in STAGES:
         for size in sorted(stage.sizes or arguments.size) if stage.name in arguments.stage else ():
             started = time.monotonic()
-            with tempfile.TemporaryDirectory(prefix="custody-bench-", dir=arguments.folder) as folder:
+            with tempfile.TemporaryDirectory(prefix="custody-bench-") as folder:
                 rows += measure(stage, size, arguments.rounds, Path(folder))
             print(f"{stage.name} {size:,}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     rows = with_growth(rows)
     events = []
     if receiver in arguments.stage:
-        with tempfile.TemporaryDirectory(prefix="custody-bench-", dir=arguments.folder) as folder:
+        with tempfile.TemporaryDirectory(prefix="custody-bench-") as folder:
             events.append(capture.measure(Path(folder), rate=1_000, seconds=5.0, connections=64))
     text = json.dumps({"stages": [row._asdict() for row in rows], "capture": events}, indent=2) + "\n"
     if arguments.json == Path("-"):

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import shutil
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -170,7 +171,9 @@ class _Measured(NamedTuple):
 
 # Forked from a process that has imported everything and done nothing: nobody pays for imports, or inherits a heap.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["bench.stages"])
+_PROCESSES.set_forkserver_preload(["bench.measure", "bench.stages"])
+# DuckDB takes a process whose main module has no file for a notebook, and draws its progress there.
+vars(sys.modules["__main__"]).setdefault("__file__", __file__)
 
 
 def _in_a_process(contender: Contender, folder: Path, unit: str) -> _Measured:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from bench import load
+from bench import load, model
 
-STAGES = (load.STAGE,)
+STAGES = (load.STAGE, model.STAGE)

@@ -1,0 +1,196 @@
+"""A night's `raw` tables without a bucket: what stages behind the collection start from.
+
+The API's part is collected from the simulated organisation over HTTP; the bucket's part is landed as its listing would
+say it, since putting a hundred thousand objects would only heat the disk. The night is healthy: no planted faults.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import duckdb
+from pydantic import SecretStr
+
+from custody_pipeline.extract.captures import collect_captures
+from custody_pipeline.extract.catalog import collect_catalog
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.conversations import collect_conversations, collect_details
+from custody_pipeline.extract.exports import collect_exports, parse_key
+from custody_pipeline.extract.load import load
+from custody_pipeline.extract.receipts import Landing
+from custody_pipeline.extract.recordings import collect_recordings
+from custody_pipeline.extract.worklists import read_worklists
+from custody_pipeline.mapping import load_mapping
+from custody_pipeline.settings import Settings
+from custody_pipeline.simulator.exporter import ExportObject, export_objects
+from custody_pipeline.simulator.faults import FaultPlan
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.server import SimulatorServer
+from custody_pipeline.sql_models import load_models
+from custody_pipeline.warehouse import Warehouse, run_models
+
+NIGHT = date(2026, 11, 2)
+BUCKET = "bench-exports"
+NO_LIMIT = 1_000_000_000  # requests a minute
+
+
+@dataclass(frozen=True)
+class LoadedNight:
+    """A warehouse whose `raw` tables hold one night, and nothing else.
+
+    Attributes:
+        settings: with which it was made.
+        recordings: media objects of the night.
+        requests: that the API was asked.
+        single_reads: conversations that the bulk job could not give whole.
+    """
+
+    settings: Settings
+    recordings: int
+    requests: int
+    single_reads: int
+
+
+def organization(size: int) -> Organization:
+    """The organisation of every stage: healthy, of the seed of the demo."""
+    return Organization(night=NIGHT, size=size, faults=FaultPlan.none())
+
+
+def api_settings(home: Path, base_url: str) -> Settings:
+    """Settings whose API is the simulated organisation, without a limit of our own."""
+    return Settings(
+        home=home,
+        genesys_domain=base_url,
+        genesys_client_id="custody-demo",
+        genesys_client_secret=SecretStr("custody-demo-secret"),
+        genesys_requests_per_minute=NO_LIMIT,
+        manifest_source="recording_jobs",
+    )
+
+
+@cache
+def loaded_night(size: int) -> LoadedNight:
+    """A night of `size` conversations, collected and loaded once for all stages; copy it, it is not yours to change.
+
+    The warehouse has the tables and views of a deployment that modelled a night before.
+    """
+    home = tempfile.mkdtemp(prefix="custody-bench-night-")
+    atexit.register(shutil.rmtree, home)
+    loaded = _load_night(size, Path(home))
+    settings = loaded.settings
+    with Warehouse(settings).open() as con:
+        run_models(con, load_models(), NIGHT - timedelta(days=1), load_mapping(settings.mapping_path), settings)
+    return loaded
+
+
+def copy_of(night: LoadedNight, folder: Path) -> Settings:
+    """The settings of a copy of the night's warehouse in `folder`."""
+    shutil.copyfile(night.settings.warehouse_path, folder / "warehouse.duckdb")
+    # Not model_copy: it would take the paths along that were derived from the other home.
+    return Settings.model_validate({**night.settings.model_dump(), "home": folder})
+
+
+def _load_night(size: int, home: Path) -> LoadedNight:
+    night = organization(size)
+    with SimulatorServer(night, rate_limit=NO_LIMIT) as server:
+        settings = api_settings(home, server.base_url)
+        # The bucket is configured for whoever reads these settings later.
+        bucket_too = {"manifest_source": "bucket", "export_url": f"s3://{BUCKET}"}
+        later = Settings.model_validate({**settings.model_dump(), **bucket_too})
+        with Collector(settings, NIGHT) as collector, Warehouse(settings).open() as con:
+            bucket = _land_bucket(collector, night)
+            api = [landing for landing in collect_exports(collector) if landing.state != "not_configured"]
+            load(con, [*bucket, *api, *collect_details(collector), *collect_catalog(collector)])
+            wanted = read_worklists(con, later, NIGHT, load_mapping(settings.mapping_path).columns)
+            load(
+                con,
+                [
+                    *collect_recordings(collector, list(wanted.recordings)),
+                    *collect_conversations(collector, wanted.conversations),
+                    *collect_captures(collector),
+                ],
+            )
+            assert collector.client is not None
+            return LoadedNight(
+                later,
+                recordings=_count(con, "SELECT count(*) FROM raw.media_digests"),
+                requests=collector.client.counters.requests,
+                single_reads=len(wanted.conversations),
+            )
+
+
+def _count(con: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = con.execute(sql).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _land_bucket(collector: Collector, night: Organization) -> list[Landing]:
+    written = datetime.combine(NIGHT + timedelta(days=1), datetime.min.time()) + timedelta(hours=1)
+    with (
+        collector.load("export_objects") as objects,
+        collector.load("export_sidecars") as sidecars,
+        collector.load("media_digests") as digests,
+    ):
+        for conversation in night.conversations():
+            for item in export_objects(conversation):
+                assert item.body is not None, "a healthy night deletes nothing"
+                listed = _listed(item, written)
+                key = parse_key(item.key)
+                uri = f"s3://{BUCKET}/{item.key}"
+                keys = {
+                    "bucket_region": "us-east-1",
+                    "organization_id": key.organization_id,
+                    "conversation_id": key.conversation_id,
+                    "recording_id": key.recording_id,
+                    "object_role": key.role,
+                    "media_extension": key.extension,
+                    "path_date": key.path_date,
+                    "path_hour": key.path_hour,
+                    "key_finding": key.finding,
+                }
+                objects.add_made(keys, uri, listed)
+                if key.role == "sidecar":
+                    names = {name: listed[name] for name in ("bucket", "object_key", "version_id")}
+                    sidecars.add(
+                        {**names, "conversation_id": key.conversation_id, "recording_id": key.recording_id},
+                        uri,
+                        item.body,
+                    )
+                else:
+                    digests.add_made({}, uri, _digest(item, listed, written))
+    return [load.landing for load in (objects, sidecars, digests)]
+
+
+def _listed(item: ExportObject, written: datetime) -> dict[str, object]:
+    body = item.body or b""
+    return {
+        "bucket": BUCKET,
+        "object_key": item.key,
+        "version_id": hashlib.md5(item.key.encode(), usedforsecurity=False).hexdigest(),
+        "is_latest": True,
+        "is_delete_marker": False,
+        "object_bytes": len(body),
+        "etag": hashlib.md5(body, usedforsecurity=False).hexdigest(),
+        "last_modified": written,
+        "checksum_algorithm": None,
+        "checksum_type": None,
+    }
+
+
+def _digest(item: ExportObject, listed: dict[str, object], written: datetime) -> dict[str, object]:
+    names = ("bucket", "object_key", "version_id", "etag", "last_modified", "object_bytes")
+    return {
+        **{name: listed[name] for name in names},
+        "sha256": hashlib.sha256(item.body or b"").hexdigest(),
+        "md5": listed["etag"],
+        "method": "streamed",
+        "hashed_at": written + timedelta(hours=1),
+    }
