@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -148,7 +148,7 @@ def read_model(path: Path) -> SqlModel:
         raise SqlModelError(path, 1, f"file name {path.name!r}: expected lower-case letters, digits and underscores")
     header, sql, sql_line = _split(path)
     description, fields, columns = _read_header(path, header)
-    tree = _parse(path, sql, sql_line)
+    depends_on, parameters = _reads(path, sql, sql_line)
     grain = tuple(part.strip() for part in fields.get("grain", "").split(",") if part.strip())
     names = [column.name for column in columns]
     for name in grain:
@@ -161,8 +161,8 @@ def read_model(path: Path) -> SqlModel:
         description=description,
         grain=grain,
         columns=tuple(columns),
-        depends_on=_tables(path, tree, sql_line),
-        parameters=_parameters(tree),
+        depends_on=depends_on,
+        parameters=parameters,
         materialized=_materialization(path, schema, fields),
         blocking=fields.get("blocking") == "true",
         sql=sql,
@@ -204,6 +204,13 @@ def _read_header(path: Path, header: list[str]) -> tuple[str, dict[str, str], li
     if not columns:
         raise SqlModelError(path, len(header), "expected a '-- column <name>: <text>' line for each output column")
     return " ".join(paragraph), fields, columns
+
+
+@cache
+def _reads(path: Path, sql: str, first_line: int) -> tuple[frozenset[str], frozenset[str]]:
+    """Tables and parameters that a SELECT reads. Parsing is what costs: each text is parsed once a process."""
+    tree = _parse(path, sql, first_line)
+    return _tables(path, tree, first_line), _parameters(tree)
 
 
 def _parse(path: Path, sql: str, first_line: int) -> exp.Query:

@@ -61,6 +61,10 @@ _DLT_TYPES: dict[str, dict[str, Any]] = {
 }
 
 
+# Columns of raw tables that were found, or made, to fit their SQL files in this process: table → name → type.
+_FITTING: dict[str, dict[str, str]] = {}
+
+
 class _RefusedError(Exception):
     """DuckDB refuses a document that does not fit its declared type. The cause may quote the document: never shown."""
 
@@ -96,20 +100,37 @@ def create_raw_tables(con: duckdb.DuckDBPyConnection, tables: Iterable[str] | No
     Raises:
         RawSchemaError: a column's type differs from its SQL file's.
     """
+    wanted = tuple(tables or all_raw_tables())
     cursor = _utc_cursor(con)
+    # What SQL files give does not change while we run, and binding them all costs more than the rest of an opening.
+    there = _raw_columns(cursor)
+    if all(table in _FITTING and there.get(table) == _FITTING[table] for table in wanted):
+        return
     cursor.execute("CREATE SCHEMA IF NOT EXISTS raw")
     with tempfile.TemporaryDirectory(prefix="custody-empty-") as folder:
         empty = Path(folder) / "empty.ndjson.gz"
         empty.write_bytes(gzip.compress(b"", mtime=0))
         # Not None: DuckDB would give a column that it can foresee to be null the type of nothing.
         arguments = {"partition_date": date.min, "landing_id": "", "folder": "", "files": [str(empty)]}
-        for table in tables or all_raw_tables():
+        for table in wanted:
             cursor.execute(
                 f"CREATE TABLE IF NOT EXISTS raw.{table} AS "
                 f"SELECT *, NULL::VARCHAR AS _dlt_load_id FROM ({_select(table)}) LIMIT 0",
                 arguments,
             )
             _fit_columns(cursor, table, arguments)
+    there = _raw_columns(cursor)
+    _FITTING.update((table, there[table]) for table in wanted)
+
+
+def _raw_columns(cursor: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for table, name, kind in cursor.execute(
+        "SELECT table_name, column_name, data_type FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name = 'raw'"
+    ).fetchall():
+        found.setdefault(table, {})[name] = kind
+    return found
 
 
 def _fit_columns(cursor: duckdb.DuckDBPyConnection, table: str, arguments: dict[str, Any]) -> None:
