@@ -333,19 +333,25 @@ def verify(
 ) -> None:
     """Check that a set is complete, unaltered since sealing, and that nothing was removed from its end."""
     from custody_pipeline import progress
-    from custody_pipeline.commands.verify import default_target, verify_target
+    from custody_pipeline.commands.verify import default_target, record_verification, verify_target
+    from custody_pipeline.warehouse import WarehouseError
 
     settings = _settings()
+    place = target or default_target(settings)
     with _bars():
         report = verify_target(
             settings,
-            target or default_target(settings),
+            place,
             keys=keys or [],
             pinned=pinned or [],
             timestamp_roots=timestamp_root or [],
             media=media.value,
             progress=progress.report,
         )
+    try:
+        record_verification(settings, place, media.value, report)
+    except WarehouseError as error:
+        _say(f"this verification left no custody event: {error}")
     if as_json:
         _print_json(report.as_dict())
     else:

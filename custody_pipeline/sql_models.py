@@ -17,6 +17,7 @@ Checks add `-- blocking: true`; staging models that are kept as tables of night 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -39,7 +40,7 @@ SCHEMAS = ("raw", "staging", "custody", "checks")
 # Tables that Python writes; SQL may read them like any other.
 WRITTEN_BY_PYTHON = frozenset(
     {
-        "raw.productions",
+        "raw.acts",
         "raw.publications",
         "raw.row_versions",
         "staging.accepted_scripts",
@@ -133,6 +134,14 @@ def load_models(directory: Path = SQL_DIR, schemas: Iterable[str] = SCHEMAS) -> 
             found[model.key] = model
     _refuse_unknown_tables(found, directory)
     return {key: found[key] for key in _ordered(found)}
+
+
+@cache
+def models_sha256() -> str:
+    """SHA-256 over every file of `sql/staging` and `sql/custody` with its name: what the night's rows were made by."""
+    files = sorted(path for schema in ("staging", "custody") for path in (SQL_DIR / schema).glob("*.sql"))
+    lines = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.parent.name}/{path.name}\n" for path in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_model(path: Path) -> SqlModel:

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from filelock import FileLock, Timeout
 
+from custody_pipeline.actor import Actor
+from custody_pipeline.acts import append_joins, create_acts
 from custody_pipeline.extract.load import create_raw_tables
 from custody_pipeline.mapping import TagMapping, create_mapping_tables, write_mapping
 from custody_pipeline.reasons import write_reasons
-from custody_pipeline.sql_models import SqlModel
+from custody_pipeline.sql_models import SQL_DIR, SqlModel, models_sha256, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 # The tables that a night publishes, in the order in which its content is hashed.
 PUBLISHED_TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
+
+# Events that say nothing new of a recording: what they are about is in the other tables, and counted there.
+NO_CONTENT = ("exception", "joined", "published", "rechecked", "verified")
 
 # A backfill may hold the warehouse for minutes; an hour means that something hangs.
 LOCK_TIMEOUT_SECONDS = 3600.0
@@ -125,7 +130,7 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def ensure_raw_tables(con: duckdb.DuckDBPyConnection) -> None:
-    """Create the raw tables: those that loads fill, and those that publishing and producing fill."""
+    """Create the raw tables: those that loads fill, and those that our own acts fill."""
     create_raw_tables(con)
     con.execute(
         "CREATE TABLE IF NOT EXISTS raw.publications (partition_date DATE, revision INTEGER, content_sha256 VARCHAR, "
@@ -136,11 +141,9 @@ def ensure_raw_tables(con: duckdb.DuckDBPyConnection) -> None:
         "CREATE TABLE IF NOT EXISTS raw.row_versions (partition_date DATE, conversation_id VARCHAR, "
         "recording_id VARCHAR, row_sha256 VARCHAR, revision INTEGER)"
     )
-    con.execute(
-        "CREATE TABLE IF NOT EXISTS raw.productions (partition_date DATE, conversation_id VARCHAR, "
-        "recording_id VARCHAR, produced_at TIMESTAMP, operator VARCHAR, reason VARCHAR, place VARCHAR, "
-        "tool_version VARCHAR, package_sha256 VARCHAR)"
-    )
+    for column in ("git_revision", "cut_uri", "cut_sha256"):
+        con.execute(f"ALTER TABLE raw.publications ADD COLUMN IF NOT EXISTS {column} VARCHAR")
+    create_acts(con)
 
 
 # --- models ----------------------------------------------------------------------------------------------------------
@@ -202,7 +205,33 @@ def _materialize(
         _create_view(con, model)
         return 0
     params = model_params(model, night, mapping, settings)
-    return replace_window(con, model, night, night + timedelta(days=1), params)
+    rows = replace_window(con, model, night, night + timedelta(days=1), params)
+    if model.key == "custody.chain_of_custody":
+        how = f"SQL sha256:{models_sha256()} mapping sha256:{mapping.sha256}"
+        append_joins(con, Actor.of(settings), night, how)
+    return rows
+
+
+def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_alone: bool = False) -> None:
+    """Bring `custody.custody_events` of a night up to date after an act.
+
+    Args:
+        con: the warehouse, open for writing.
+        night: which partition.
+        about_night_alone: only events of the night as a whole, which is much less work than those of every recording.
+    """
+    model = read_model(SQL_DIR / "custody" / "custody_events.sql")
+    if not table_columns(con, model.key):
+        return  # no night was modelled yet
+    params = model_params(model, night)
+    if not about_night_alone:
+        replace_window(con, model, night, night + timedelta(days=1), params)
+        return
+    with _transaction(con):
+        con.execute(f"DELETE FROM {model.key} WHERE partition_date = ? AND conversation_id = ''", [night])
+        con.execute(
+            f"INSERT INTO {model.key} BY NAME SELECT * FROM (\n{model.sql}\n) WHERE conversation_id = ''", params
+        )
 
 
 def run_models(
@@ -364,17 +393,19 @@ def row_versions(con: duckdb.DuckDBPyConnection, night: date) -> list[RowVersion
 def night_content_sha256(con: duckdb.DuckDBPyConnection, night: date) -> str:
     """SHA-256 over every published row of a night, in order; equal content gives an equal hash.
 
-    Left out: `revision`, which counts publications, and events of publishing, which would make each publication the
-    reason of the next. Columns that are null all night do not count, so that a column of a later mapping changes no
-    earlier night.
+    Left out: `revision`, which counts publications; events that looking at the night leaves behind (`NO_CONTENT`),
+    which would make each publication the reason of the next; and the numbering of events, which counts those too.
+    Columns that are null all night do not count, so that a column of a later mapping changes no earlier night.
     """
     digests = [f"{table} {_table_sha256(con, table, night)}" for table in PUBLISHED_TABLES]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def _table_sha256(con: duckdb.DuckDBPyConnection, table: str, night: date) -> str:
-    names = [name for name in sorted(table_columns(con, f"custody.{table}")) if name != "revision"]
-    rows = "partition_date = $night" + (" AND action <> 'published'" if table == "custody_events" else "")
+    names = [name for name in sorted(table_columns(con, f"custody.{table}")) if name not in {"revision", "sequence"}]
+    rows = "partition_date = $night"
+    if table == "custody_events":
+        rows += f" AND action NOT IN {NO_CONTENT}"
     counts = con.execute(
         f"SELECT {', '.join(f'count({_quoted(name)})' for name in names)} FROM custody.{table} WHERE {rows}",
         {"night": night},

@@ -134,7 +134,8 @@ def test_gaps_and_status_list_the_night(home: Home) -> None:
     assert [(night["night"], night["state"]) for night in nights] == [(str(NIGHT), "open")]
 
 
-def test_running_the_night_again_publishes_nothing(home: Home) -> None:
+def test_running_the_night_again_publishes_nothing_even_after_it_was_verified(home: Home) -> None:
+    assert home.custody("verify").returncode == 0
     before = {path: path.read_bytes() for path in (home.path / "published").rglob("*") if path.is_file()}
     again = home.custody("demo", "--json")
     assert again.returncode == 0, again.stderr
@@ -143,6 +144,39 @@ def test_running_the_night_again_publishes_nothing(home: Home) -> None:
     after = {path: path.read_bytes() for path in (home.path / "published").rglob("*") if path.is_file()}
     assert {str(path) for path in after} == {str(path) for path in before}
     assert after == before
+    events = {action: (what, why) for action, what, why in of_the_night(home, "action, what, why")}
+    assert set(events) == {"published", "verified", "rechecked"}
+    assert events["verified"] == ("revision 1: as sealed (with a DEMO key)", "verification")
+    assert events["rechecked"] == ("revision 1: nothing changed", "run again")
+    (found,) = of_the_night(home, "sha256_before = sha256_after, length(sha256_after)", "verified")[:1]
+    assert found == (True, 64)
+
+
+def of_the_night(home: Home, columns: str, action: str = "%") -> list[tuple[Any, ...]]:
+    """Events of the night as a whole that analysts see."""
+    with duckdb.connect(str(home.path / "analyst.duckdb"), read_only=True) as con:
+        return con.execute(
+            f"SELECT {columns} FROM custody.custody_events WHERE conversation_id = '' AND action LIKE ?", [action]
+        ).fetchall()
+
+
+def test_every_event_names_who_did_what_when_where_why_and_how(home: Home) -> None:
+    with duckdb.connect(str(home.path / "analyst.duckdb"), read_only=True) as con:
+        unfilled = con.execute(
+            "SELECT action, count(*) FROM custody.custody_events "
+            "WHERE list_count([who, what, occurred_at::VARCHAR, where_at, why, how]) < 6 "
+            "OR action NOT IN ('exported', 'tagged', 'deleted') AND (operator IS NULL OR tool_version IS NULL) "
+            "GROUP BY ALL"
+        ).fetchall()
+        actions = {row[0] for row in con.execute("SELECT DISTINCT action FROM custody.custody_events").fetchall()}
+        joined = con.execute("""
+            SELECT count(*) FROM custody.chain_of_custody AS c
+            ANTI JOIN custody.custody_events AS e
+                ON e.recording_id = c.recording_id AND e.action = 'joined' AND e.sha256_after = c.row_sha256
+        """).fetchone()
+    assert unfilled == []
+    assert actions >= {"exported", "collected", "hashed", "joined", "published", "exception"}
+    assert joined == (0,)
 
 
 def test_a_wrong_or_missing_setting_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -74,7 +74,15 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
     return {
         "recording": recording,
         "timeline": _rows(
-            con, f"SELECT * FROM custody.custody_events {of_recording} ORDER BY occurred_at, action", key
+            con,
+            """
+            SELECT * FROM custody.custody_events
+            WHERE partition_date = $partition_date
+                AND (conversation_id = $conversation_id AND recording_id = $recording_id
+                    OR conversation_id = '' AND action <> 'published')
+            ORDER BY occurred_at, action
+            """,
+            key,
         ),
         "tags": _rows(
             con, f"SELECT * FROM custody.custom_data {of_recording} ORDER BY tag_key, observed_at, source", key
@@ -106,7 +114,10 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
         (row["recording_end"], "recording ends"),
         (row["conversation_end"], "conversation ends"),
     ]
-    moments += [(event["occurred_at"], f"{event['action']}: {event['what']}") for event in story["timeline"]]
+    moments += [
+        (event["occurred_at"], f"{event['action']}: {event['what']}{_by(event['operator'])}")
+        for event in story["timeline"]
+    ]
     moments = sorted((moment for moment in moments if moment[0] is not None), key=lambda moment: str(moment[0]))
     for when, what in moments:
         console.print(f"  {when:%Y-%m-%d %H:%M:%S}  {what}", markup=False, soft_wrap=True)
@@ -141,6 +152,10 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
             f"    recoverable: {gap['recoverable']}{until} → {gap['next_action']}", markup=False, soft_wrap=True
         )
     console.print()
+
+
+def _by(operator: str | None) -> str:
+    return f" · {operator}" if operator else ""
 
 
 def gaps(settings: Settings, night: date | None, reason: str | None) -> list[dict[str, Any]]:

@@ -9,22 +9,23 @@ import hashlib
 import re
 import shutil
 import tempfile
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline.actor import Actor
+from custody_pipeline.acts import Act, append_acts
 from custody_pipeline.commands.verify import BucketMedia, open_target, public_keys
 from custody_pipeline.evidence.package import ATTACHED, close_package, write_records
 from custody_pipeline.evidence.proof import prove_all
 from custody_pipeline.evidence.target import TargetError
 from custody_pipeline.objectstore import s3_client
-from custody_pipeline.publish.night import operator_of, tool_version
 from custody_pipeline.publish.sealing import load_sealing
-from custody_pipeline.warehouse import Warehouse, ensure_raw_tables
+from custody_pipeline.warehouse import Warehouse, refresh_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import date
 
     from custody_pipeline.evidence.proof import RecordProof
     from custody_pipeline.settings import Settings
@@ -72,7 +73,8 @@ def package(
     proofs = prove_all(
         open_target(settings, target), recordings, public_keys(settings, []), night=night.isoformat() if night else None
     )
-    who, now = operator or operator_of(settings), datetime.now(UTC)
+    actor, now = Actor.of(settings), datetime.now(UTC)
+    actor = replace(actor, operator=operator or actor.operator)
     signers = load_sealing(settings).signers
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -83,7 +85,7 @@ def package(
             for kind, column in ATTACHED.items():
                 _fetch(media, proof, kind, proof.row.get(column), draft / "data" / kind / name)
         write_records(draft, names, proofs, signers)
-        info = {"Bagging-Date": f"{now:%Y-%m-%d}", "Contact-Name": who, "External-Description": reason}
+        info = {"Bagging-Date": f"{now:%Y-%m-%d}", "Contact-Name": actor.operator, "External-Description": reason}
         sha256 = close_package(draft, signers, info)
         files = [path for path in draft.rglob("*") if path.is_file()]
         result = {
@@ -93,7 +95,7 @@ def package(
             "bytes": sum(path.stat().st_size for path in files),
             "sha256": sha256,
         }
-        _record(settings, proofs, [now.replace(tzinfo=None), who, reason, str(folder), tool_version(), sha256])
+        _record(settings, actor, proofs, reason, folder, sha256)
         draft.chmod(0o755)
         draft.rename(folder)
     except BaseException:
@@ -143,11 +145,24 @@ def _fetch(media: BucketMedia, proof: RecordProof, kind: str, sealed: str | None
         )
 
 
-def _record(settings: Settings, proofs: Sequence[RecordProof], values: list[Any]) -> None:
-    rows = [
-        [proof.row["partition_date"], proof.row["conversation_id"], proof.row["recording_id"], *values]
+def _record(
+    settings: Settings, actor: Actor, proofs: Sequence[RecordProof], reason: str, folder: Path, sha256: str
+) -> None:
+    acts = [
+        Act(
+            date.fromisoformat(str(proof.row["partition_date"])),
+            "packaged",
+            what="audio, documents, record and proof",
+            why=reason,
+            how="signed BagIt package",
+            where_at=str(folder),
+            sha256_after=sha256,
+            conversation_id=str(proof.row["conversation_id"]),
+            recording_id=str(proof.row["recording_id"]),
+        )
         for proof in proofs
     ]
     with Warehouse(settings).open() as con:
-        ensure_raw_tables(con)
-        con.executemany("INSERT INTO raw.productions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        append_acts(con, actor, acts)
+        for night in sorted({act.night for act in acts}):
+            refresh_events(con, night)

@@ -1,6 +1,7 @@
 """`custody verify`, `prove`, `key`: the seal from the terminal.
 
-Belongs here: finding the target and the keys. Does not: any check (evidence).
+Belongs here: finding the target and the keys, and noting that our own place was verified. Does not: any check
+(evidence).
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from custody_pipeline.actor import Actor
+from custody_pipeline.acts import Act, append_acts
+from custody_pipeline.evidence.cut import cut_prefix
+from custody_pipeline.evidence.findings import Severity
 from custody_pipeline.evidence.keys import parse_public_keys
 from custody_pipeline.evidence.package import is_package, verify_package
 from custody_pipeline.evidence.proof import PROOF_SUFFIX, prove
@@ -18,14 +23,19 @@ from custody_pipeline.evidence.verify import Media, verify, verify_path
 from custody_pipeline.objectstore import S3Location, s3_client
 from custody_pipeline.publish.reader import S3Reader
 from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.warehouse import Warehouse, refresh_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import date
 
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.evidence.findings import Report
     from custody_pipeline.evidence.note import Verifier
+
+# A night may be running; the verification is done, so nobody waits long for its event.
+_LOCK_TIMEOUT_SECONDS = 10.0
 
 
 class BucketMedia:
@@ -114,6 +124,55 @@ def verify_target(
     if is_package(Path(target)):
         return verify_package(Path(target), public_keys=public_keys(settings, keys), pinned=pins)
     return verify_path(Path(target), **options)
+
+
+def record_verification(settings: Settings, target: str, media: str, report: Report) -> bool:
+    """Leave a custody event for every night that this deployment published, if `target` is what it publishes.
+
+    Whoever verifies a copy has no part in its custody, and leaves none.
+
+    Returns:
+        Whether events were left.
+
+    Raises:
+        WarehouseError: the warehouse is in use; the verification stands all the same.
+    """
+    ours = default_target(settings)
+    same = target.rstrip("/") == ours if target.startswith("s3://") else Path(target).resolve() == Path(ours).resolve()
+    if not same or not settings.warehouse_path.exists():
+        return False
+    with Warehouse(settings, lock_timeout=_LOCK_TIMEOUT_SECONDS).open() as con:
+        published = con.execute(
+            "SELECT partition_date, max(revision), arg_max(cut_sha256, revision) FROM raw.publications "
+            "GROUP BY partition_date ORDER BY partition_date"
+        ).fetchall()
+        acts = [
+            Act(
+                night,
+                "verified",
+                what=f"revision {revision}: {_result(report, night, revision)}",
+                why="verification",
+                how=f"custody verify --media {media}",
+                where_at=target,
+                sha256_before=sealed,
+                sha256_after=report.cuts.get(cut_prefix(night.isoformat(), revision)),
+            )
+            for night, revision, sealed in published
+        ]
+        append_acts(con, Actor.of(settings), acts)
+        for act in acts:
+            refresh_events(con, act.night, about_night_alone=True)
+    return True
+
+
+def _result(report: Report, night: date, revision: int) -> str:
+    """What a report says about one night: findings about the log, or about the whole, count for every night."""
+    if cut_prefix(night.isoformat(), revision) not in report.cuts:
+        return "its cut was not found"
+    weighty = [finding for finding in report.findings if finding.kind.severity is not Severity.NOTE]
+    codes = {found.code for found in weighty if f"date={night}" in found.path or "date=" not in found.path}
+    demo = " (with a DEMO key)" if any(finding.code == "DEMO_KEY" for finding in report.findings) else ""
+    return ", ".join(sorted(codes)) or f"as sealed{demo}"
 
 
 def write_proofs(settings: Settings, target: str, recording_id: str, keys: Sequence[Path], folder: Path) -> list[Path]:

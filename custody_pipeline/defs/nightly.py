@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from custody_pipeline.defs.failures import leave_exception
 from custody_pipeline.defs.partitions import nights
+from custody_pipeline.defs.published import WHY_TAG
 from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse import Warehouse
 
@@ -18,6 +20,7 @@ nightly_custody = dg.define_asset_job(
     selection=NIGHT,
     description="One night: collect, model, check, publish.",
     executor_def=dg.in_process_executor,
+    hooks={leave_exception},
 )
 
 recheck_custody = dg.define_asset_job(
@@ -25,6 +28,7 @@ recheck_custody = dg.define_asset_job(
     selection=NIGHT,
     description="A night again: its sources may have grown, or a gap may close. Unchanged nights publish nothing.",
     executor_def=dg.in_process_executor,
+    hooks={leave_exception},
 )
 
 every_night = dg.build_schedule_from_partitioned_job(nightly_custody, hour_of_day=2, minute_of_hour=30)
@@ -36,22 +40,33 @@ def every_recheck(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunReque
     pending = nights_to_recheck()
     if not pending:
         yield dg.SkipReason("Every night is final.")
-    for night in pending:
+    for night, why in pending.items():
         yield dg.RunRequest(
             run_key=f"{night}@{context.scheduled_execution_time:%Y-%m-%d}",
             partition_key=night,
-            tags={"recheck": "true"},
+            tags={WHY_TAG: why},
         )
 
 
-def nights_to_recheck() -> list[str]:
-    """Partition keys of the nights that are not final, oldest first."""
+def nights_to_recheck() -> dict[str, str]:
+    """Partition keys of the nights that are not final, oldest first, each with why."""
     settings = load_settings()
     if not settings.warehouse_path.exists():
-        return []
+        return {}
     with Warehouse(settings).open(read_only=True) as con:
         found = con.execute(
-            "SELECT partition_date FROM custody.nights WHERE state <> 'final' ORDER BY partition_date"
+            "SELECT partition_date, state, recoverable FROM custody.nights WHERE state <> 'final' "
+            "ORDER BY partition_date"
         ).fetchall()
     known = set(nights.get_partition_keys())
-    return [night.isoformat() for (night,) in found if night.isoformat() in known]
+    return {
+        night.isoformat(): f"recheck of a night that is {state}: {_because(state, recoverable)}"
+        for night, state, recoverable in found
+        if night.isoformat() in known
+    }
+
+
+def _because(state: str, recoverable: int) -> str:
+    if recoverable:
+        return f"gaps of {recoverable} recording{'s' * (recoverable != 1)} may still close"
+    return "not everything was there yet" if state == "open" else "its sources may still grow"

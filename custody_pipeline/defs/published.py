@@ -16,10 +16,13 @@ from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.publish.night import PublishError, publish_night
 from custody_pipeline.settings import SettingsError
-from custody_pipeline.warehouse import PUBLISHED_TABLES, snapshot_for_analysts
+from custody_pipeline.warehouse import PUBLISHED_TABLES, refresh_events, snapshot_for_analysts
 
 # Freshness does not know partitions: it tells that no night was published for more than a day and a half.
 LATE = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))
+
+# Why a night that is published was run again; `nightly.py` sets it.
+WHY_TAG = "custody/why"
 
 CUT = dg.AssetKey(["published", "cut"])
 
@@ -57,7 +60,9 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
     """Seal and publish the night if its content changed; refresh the analysts' snapshot either way."""
     try:
         with deployment.warehouse.open() as con:
-            publication = publish_night(con, deployment.settings, night_of(context))
+            night = night_of(context)
+            publication = publish_night(con, deployment.settings, night, why=context.run.tags.get(WHY_TAG, "run again"))
+            refresh_events(con, night, about_night_alone=not publication.changed)
             snapshot = snapshot_for_analysts(con, deployment.settings)
     except (PublishError, SettingsError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error

@@ -181,6 +181,7 @@ class Report:
         valid: what was checked and is as sealed: cuts, files, bytes, records, media…
         total: what should be there.
         facts: what people compare: origin, size and root of the log, key fingerprints, times.
+        cuts: folder of each cut that was read → SHA-256 of its `cut.json` as found, hex.
     """
 
     target: str
@@ -188,6 +189,7 @@ class Report:
     valid: Counter[str] = field(default_factory=Counter)
     total: Counter[str] = field(default_factory=Counter)
     facts: dict[str, str] = field(default_factory=dict)
+    cuts: dict[str, str] = field(default_factory=dict)
 
     def add(self, code: str, path: str = "", detail: str = "") -> None:
         """Add a finding, once."""

@@ -150,7 +150,8 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
     _check_counts(context, prefix, cut, tables)
     if len(report.of(Severity.ERROR)) == before:
         report.valid["cuts"] += 1
-    return CheckedCut(prefix, cut, hashlib.sha256(data).hexdigest(), leaves, head, records.media)
+    report.cuts[prefix] = hashlib.sha256(data).hexdigest()
+    return CheckedCut(prefix, cut, report.cuts[prefix], leaves, head, records.media)
 
 
 def _check_signature(context: Context, prefix: str, cut: Cut, data: bytes) -> None:

@@ -5,15 +5,11 @@ Belongs here: the record of one resource's collection, and of what could not be 
 
 from __future__ import annotations
 
-import getpass
-import subprocess
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from custody_pipeline.actor import Actor
 from custody_pipeline.extract.genesys import GenesysError
 from custody_pipeline.extract.landing import utc_now
 
@@ -87,9 +83,7 @@ class Collectors:
         return cls(
             collector=str(identity) if identity else None,
             organization_id=identity.organization_id if identity else None,
-            operator=settings.operator or _login_name(),
-            tool_version=version("custody-pipeline"),
-            git_revision=git_revision(),
+            **asdict(Actor.of(settings)),
         )
 
 
@@ -149,27 +143,3 @@ class Landing:
             **vars(self.who),
             "detail": self.detail,
         }
-
-
-def _login_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "unknown"
-
-
-@cache
-def git_revision() -> str | None:
-    """The commit of the code at hand; None when it is not a git work tree."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

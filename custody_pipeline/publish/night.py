@@ -9,10 +9,11 @@ The order, each step finished before the next:
 2. the cut is sealed (`cut.json`, then the log's head): from here on the revision exists,
 3. the current copies below `parquet/` and `csv/` are made from the cut, inside S3,
 4. `current/date=….json` names the revision and its files,
-5. `raw.publications` and `raw.row_versions` are appended to, in one transaction.
+5. `raw.publications`, `raw.row_versions` and `raw.acts` are appended to, in one transaction.
 
 Killed anywhere, the next run ends with the same bytes: until 2 a half-filled folder is completed or, if the night's
-content has changed meanwhile, refilled; after 2 the cut is taken as it is.
+content has changed meanwhile, refilled; after 2 the cut is taken as it is. The content that is being sealed is noted in
+`$CUSTODY_HOME/publish` before 2: events that are no content may have come since, and make no further revision.
 
 S3 replaces one object at a time, so somebody who reads five current copies during step 3 may see some of each revision.
 Whoever must not reads `current/date=….json` and the files of the cut that it names: those never change.
@@ -20,9 +21,7 @@ Whoever must not reads `current/date=….json` and the files of the cut that it 
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import importlib.metadata
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -33,6 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from custody_pipeline.actor import Actor
+from custody_pipeline.acts import Act, append_acts
 from custody_pipeline.evidence.cut import CUT_JSON, ROTATION, CutFile, Superseded, cut_prefix, decode_cut
 from custody_pipeline.evidence.seal import Draft
 from custody_pipeline.evidence.target import read
@@ -53,7 +54,7 @@ from custody_pipeline.publish.uploads import (
     put_file,
 )
 from custody_pipeline.sql_models import SQL_DIR, read_model
-from custody_pipeline.warehouse import PUBLISHED_TABLES, night_content_sha256, row_versions
+from custody_pipeline.warehouse import PUBLISHED_TABLES, RowVersion, night_content_sha256, row_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,6 +133,7 @@ def publish_night(
     tables: Sequence[str] = PUBLISHED_TABLES,
     client: S3Client | None = None,
     now: datetime | None = None,
+    why: str = "run again",
 ) -> Publication:
     """Publish a night, if its content differs from what is published.
 
@@ -142,6 +144,7 @@ def publish_night(
         tables: of schema `custody`; `chain_of_custody` must be among them.
         client: boto3's; made from the settings if None.
         now: UTC; the clock's if None.
+        why: for a night that was published before: why it was run again, for its custody event.
 
     Returns:
         The revision that is published now.
@@ -157,7 +160,7 @@ def publish_night(
     with FileLock(folder / "lock"):
         sealer = Sealer(client or s3_client(settings), place, folder, load_sealing(settings))
         sealer.finish_pending()
-        run = _Run(con, settings, night, tuple(tables), sealer, now or datetime.now(UTC))
+        run = _Run(con, Actor.of(settings), night, tuple(tables), sealer, now or datetime.now(UTC), why)
         return run.publish()
 
 
@@ -166,11 +169,12 @@ class _Run:
     """One call of `publish_night`: what its steps share."""
 
     con: duckdb.DuckDBPyConnection
-    settings: Settings
+    actor: Actor
     night: date
     tables: tuple[str, ...]
     sealer: Sealer
     now: datetime
+    why: str
 
     @property
     def client(self) -> S3Client:
@@ -184,25 +188,31 @@ class _Run:
         content = night_content_sha256(self.con, self.night)
         newest = self._newest()
         if newest is not None and newest.content_sha256 == content:
-            return self._verified(newest)
+            publication = self._verified(newest)
+            append_acts(self.con, self.actor, [self._recheck(newest, publication, "nothing changed")])
+            return publication
         expected = revision = newest.revision + 1 if newest else 1
         while True:
-            folder = self._folder(revision)
             sealed = self._sealed_already(revision)
-            exported, leaves = self._export(folder, revision, expected, put=sealed is None)
+            if sealed is not None and self._noted(revision) == content:
+                cut, cut_sha256 = sealed
+                break
+            exported, leaves = self._export(self._folder(revision), revision, expected, put=sealed is None)
             if sealed is None:
+                self._note(revision, content)
                 cut, cut_sha256 = self._seal(revision, exported, leaves)
                 break
             cut, cut_sha256 = sealed
             if _same_files(cut, exported):
                 break
             # A killed run sealed this revision, and the night has changed since: it stays, the next one is ours.
-            self._record(self._publication(cut, cut_sha256, _ADOPTED), expected, revision, rows=False)
+            self._record(self._publication(cut, cut_sha256, _ADOPTED), newest, revision, [])
             revision += 1
         publication = self._publication(cut, cut_sha256, content)
         self._switch(publication)
-        self._record(publication, expected, revision)
-        shutil.rmtree(folder)
+        versions = [version for version in row_versions(self.con, self.night) if version.revision == expected]
+        self._record(publication, newest, revision, versions)
+        shutil.rmtree(self._place_of_night)
         return publication
 
     # --- what is there ------------------------------------------------------------------------------------------------
@@ -251,11 +261,22 @@ class _Run:
 
     # --- the cut ------------------------------------------------------------------------------------------------------
 
+    @property
+    def _place_of_night(self) -> Path:
+        return self.sealer.folder / f"date={self.night}"
+
     def _folder(self, revision: int) -> Path:
-        folder = self.sealer.folder / f"date={self.night}" / f"r{revision:04d}"
+        folder = self._place_of_night / f"r{revision:04d}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
+
+    def _note(self, revision: int, content: str) -> None:
+        (self._place_of_night / f"r{revision:04d}.content").write_text(content)
+
+    def _noted(self, revision: int) -> str | None:
+        path = self._place_of_night / f"r{revision:04d}.content"
+        return path.read_text() if path.exists() else None
 
     def _cut_place(self, revision: int) -> S3Location:
         return self.place / cut_prefix(self.night.isoformat(), revision).rstrip("/")
@@ -340,8 +361,8 @@ class _Run:
             revision=revision,
             complete=self._is_complete(),
             sealed_at=self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            operator=operator_of(self.settings),
-            tool_version=tool_version(),
+            operator=self.actor.operator,
+            tool_version=self.actor.tool_version,
             files=files,
             counts={
                 Path(file.path).stem: file.rows or 0
@@ -418,18 +439,18 @@ class _Run:
 
     # --- the record ---------------------------------------------------------------------------------------------------
 
-    def _record(self, publication: Publication, expected: int, revision: int, *, rows: bool = True) -> None:
-        versions = [
-            (self.night, version.conversation_id, version.recording_id, version.row_sha256, revision)
-            for version in (row_versions(self.con, self.night) if rows else ())
-            if version.revision == expected
-        ]
+    def _record(
+        self, publication: Publication, newest: Publication | None, revision: int, versions: Sequence[RowVersion]
+    ) -> None:
+        rows = [(self.night, item.conversation_id, item.recording_id, item.row_sha256, revision) for item in versions]
+        changes = f"{len(rows)} row{'s' * (len(rows) != 1)} new or changed"
         self.con.begin()
         try:
             self.con.execute(
                 "INSERT INTO raw.publications BY NAME SELECT $night AS partition_date, $revision::INTEGER AS revision, "
                 "$content AS content_sha256, $published_at::TIMESTAMP AS published_at, $complete AS complete, "
-                "$files AS files, $operator AS operator, $tool_version AS tool_version",
+                "$files AS files, $operator AS operator, $tool_version AS tool_version, "
+                "$git_revision AS git_revision, $cut_uri AS cut_uri, $cut_sha256 AS cut_sha256",
                 {
                     "night": self.night,
                     "revision": publication.revision,
@@ -437,15 +458,30 @@ class _Run:
                     "published_at": self.now.astimezone(UTC).replace(tzinfo=None),
                     "complete": publication.complete,
                     "files": [asdict(file) for file in publication.files],
-                    "operator": operator_of(self.settings),
-                    "tool_version": tool_version(),
+                    "cut_uri": publication.cut,
+                    "cut_sha256": publication.cut_sha256,
+                    **asdict(self.actor),
                 },
             )
-            self._append_versions(versions)
+            self._append_versions(rows)
+            if newest is not None:
+                append_acts(self.con, self.actor, [self._recheck(newest, publication, changes)])
             self.con.commit()
         except BaseException:
             self.con.rollback()
             raise
+
+    def _recheck(self, newest: Publication, publication: Publication, changes: str) -> Act:
+        return Act(
+            self.night,
+            "rechecked",
+            what=f"revision {publication.revision}: {changes}",
+            why=self.why,
+            how="collected, joined and compared with what is published",
+            where_at=publication.cut,
+            sha256_before=newest.content_sha256,
+            sha256_after=publication.content_sha256,
+        )
 
     def _append_versions(self, versions: list[tuple[date, str, str, str, int]]) -> None:
         import pyarrow as pa
@@ -465,21 +501,6 @@ def current_key(table: str, kind: Format, night: date) -> str:
     """Key of a current copy, below the published prefix."""
     top = "parquet" if kind == "parquet" else "csv"
     return f"{top}/{table}/date={night}/{table}{SUFFIXES[kind]}"
-
-
-def operator_of(settings: Settings) -> str:
-    """Who runs this: the setting, or the login name."""
-    if settings.operator:
-        return settings.operator
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        return "unknown"
-
-
-def tool_version() -> str:
-    """The installed version of custody-pipeline."""
-    return importlib.metadata.version("custody-pipeline")
 
 
 @cache

@@ -109,7 +109,9 @@ def test_it_verifies_and_is_recorded(deployment: Deployment) -> None:
     report = deployment.verify(deployment.folder)
     assert report.status == 0, report.summary()
     with Warehouse(deployment.settings).open(read_only=True) as con:
-        found = con.execute("SELECT recording_id, operator, reason FROM raw.productions ORDER BY 1").fetchall()
+        found = con.execute(
+            "SELECT recording_id, operator, why FROM raw.acts WHERE action = 'packaged' ORDER BY 1"
+        ).fetchall()
     assert found == [(name, "counsel", "Smith v. Acme, request 4") for name in CHOSEN]
 
 

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from custody_pipeline.warehouse import row_versions
+import pytest
+
+from custody_pipeline.actor import Actor
+from custody_pipeline.acts import Act, append_acts
+from custody_pipeline.warehouse import refresh_events, row_versions
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
+
+if TYPE_CHECKING:
+    from custody_pipeline.acts import Action
+
+ACTOR = Actor("counsel", "1", "c0ffee")
 
 
 def balance(night: Night) -> dict[str, tuple[int, int, int, int]]:
@@ -15,7 +26,17 @@ def balance(night: Night) -> dict[str, tuple[int, int, int, int]]:
 
 def publish(night: Night, revision: int) -> None:
     """What publishing writes back."""
-    night.insert("publications", [{"revision": revision, "published_at": "2026-11-09 00:00:00", "complete": True}])
+    night.insert(
+        "publications",
+        [
+            {
+                "revision": revision,
+                "published_at": "2026-11-09 00:00:00",
+                "complete": True,
+                "cut_sha256": f"{revision:064}",
+            }
+        ],
+    )
     night.insert(
         "row_versions",
         [
@@ -110,7 +131,7 @@ def test_publishing_is_no_reason_to_publish_again(night: Night) -> None:
     night.run()
     assert night.sha256() == digest
     assert night.row()["revision"] == 1
-    assert [row["action"] for row in night.table("custody_events")][-1] == "published"
+    assert [row["action"] for row in night.table("custody_events") if row["recording_id"]].count("published") == 1
 
 
 def test_a_row_keeps_its_revision_until_its_content_changes(night: Night) -> None:
@@ -159,11 +180,17 @@ def test_events_tell_what_happened_in_order_with_hashes(night: Night) -> None:
     night.run()
     events = night.table("custody_events")
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
-    assert [event["action"] for event in events] == ["exported", "hashed", "collected", "collected", "changed"]
-    changed = events[-1]
-    assert changed["sha256_before"] != changed["sha256_after"]
-    assert changed["sha256_before"] in {event["sha256_after"] for event in events[:-1]}
-    assert all(event["who"] and event["how"] and event["occurred_at"] for event in events)
+    actions = ["exported", "hashed", "collected", "collected", "changed", "joined", "joined"]
+    assert [event["action"] for event in events] == actions
+    for earlier, later in ((events[2:4], events[4]), (events[5:6], events[6])):
+        assert later["sha256_before"] != later["sha256_after"]
+        assert later["sha256_before"] in {event["sha256_after"] for event in earlier}
+    assert events[-1]["sha256_after"] == night.row()["row_sha256"]
+    assert all(event[name] for event in events for name in ("who", "what", "occurred_at", "where_at", "why", "how"))
+    assert [event["sha256_after"] is None for event in events] == [False] * 7
+    ours = [event for event in events if event["action"] != "exported"]
+    assert all(event["operator"] and event["tool_version"] for event in ours)
+    assert {event["who"] for event in ours if event["action"] != "joined"} == {"client-1"}
 
 
 def test_a_night_is_open_then_provisional_then_final(night: Night) -> None:
@@ -194,12 +221,102 @@ def test_a_bucket_alone_still_gives_the_dataset(night: Night) -> None:
     assert night.table("nights")[0]["unexplained"] == 0
 
 
-def test_a_production_is_an_event_of_its_recording(night: Night) -> None:
+def act(night: Night, action: Action, **fields: Any) -> None:
+    """Something is done to the night, and the events are brought up to date."""
+    append_acts(night.con, ACTOR, [Act(night.day, action, **{"what": "it", "why": "request 4", "how": "so", **fields})])
+    night.model()
+
+
+def test_a_production_is_an_event_of_its_recording_and_is_published(night: Night) -> None:
     night.call()
     night.run()
-    ids = {name: night.table("chain_of_custody")[0][name] for name in ("conversation_id", "recording_id")}
-    produced = {"produced_at": "2026-11-09 00:00:00", "operator": "counsel", "reason": "request 4", "place": "/cases/4"}
-    night.insert("productions", [{**ids, **produced, "tool_version": "1", "package_sha256": "ab"}])
-    night.model()
+    digest = night.sha256()
+    act(night, "packaged", conversation_id="c1", recording_id="r1", where_at="/cases/4", sha256_after="ab")
     events = [row for row in night.table("custody_events") if row["action"] == "packaged"]
     assert [(row["who"], row["why"], row["where_at"]) for row in events] == [("counsel", "request 4", "/cases/4")]
+    assert night.sha256() != digest
+
+
+@pytest.mark.parametrize("action", ["verified", "rechecked", "exception"])
+def test_looking_at_a_night_leaves_an_event_and_is_no_reason_to_publish_it_again(night: Night, action: Action) -> None:
+    night.call()
+    night.run()
+    digest = night.sha256()
+    before = [row for row in night.table("custody_events") if row["conversation_id"]]
+    act(night, action, occurred_at=datetime(2026, 11, 1))
+    assert night.sha256() == digest
+    events = night.table("custody_events")
+    assert [row for row in events if row["conversation_id"]] == before
+    (event,) = [row for row in events if not row["conversation_id"]]
+    assert (event["action"], event["recording_id"], event["sequence"]) == (action, "", 1)
+    assert (event["who"], event["tool_version"], event["git_revision"]) == ("counsel", "1", "c0ffee")
+
+
+def test_events_of_the_night_alone_are_brought_up_to_date_without_the_recordings(night: Night) -> None:
+    night.call()
+    night.run()
+    publish(night, 1)
+    append_acts(night.con, ACTOR, [Act(night.day, "verified", what="it", why="request 4", how="so")])
+    refresh_events(night.con, night.day, about_night_alone=True)
+    quick = night.table("custody_events")
+    assert {row["action"] for row in quick if not row["conversation_id"]} == {"published", "verified"}
+    night.model()
+    slow = night.table("custody_events")
+    assert [row for row in slow if not row["conversation_id"]] == [row for row in quick if not row["conversation_id"]]
+
+
+def test_what_could_not_be_read_is_an_exception_of_its_recording_told_once(night: Night) -> None:
+    night.call()
+    night.call("c2", "r2")
+    night.sidecar()["document_state"] = "not_json"
+    night.refuse(403, "c2")
+    night.refuse(404, "org/year=2026/month=11/day=2/hour=10/conversation_id=c2/r2.opus", "media_digests")
+    night.refuse(500, "jobs", "export_jobs")
+    night.run()
+    digest = night.sha256()
+    found = [
+        (row["recording_id"], row["what"], row["how"], row["who"])
+        for row in night.table("custody_events")
+        if row["action"] == "exception"
+    ]
+    assert sorted(found) == [
+        ("", "export_jobs cannot be read", "HTTP 500", "client-1"),
+        ("r1", "export_sidecars document", "kept as received", "client-1"),
+        ("r2", "conversations cannot be read", "HTTP 403", "client-1"),
+        ("r2", "media_digests cannot be read", "HTTP 404", "client-1"),
+    ]
+    night.run()
+    again = [row for row in night.table("custody_events") if row["action"] == "exception"]
+    assert len(again) == len(found)
+    assert night.sha256() == digest
+
+
+def test_a_digest_taken_once_stays_that_of_the_load_that_took_it(night: Night) -> None:
+    night.call()
+    night.run()
+    digest = night.sha256()
+    night.loads += 1
+    night.model()
+    night.con.execute("UPDATE raw.extraction_receipts SET tool_version = '0.2.0' WHERE landing_id LIKE '003%'")
+    night.load()
+    night.con.execute("UPDATE raw.extraction_receipts SET tool_version = '0.2.0' WHERE landing_id LIKE '003%'")
+    night.model()
+    assert night.sha256() == digest
+    assert [row["tool_version"] for row in night.table("custody_events") if row["action"] == "hashed"] == ["0.1.0"]
+
+
+def test_a_publication_is_an_event_of_the_night_with_the_cut_before_and_after(night: Night) -> None:
+    night.call()
+    night.run()
+    publish(night, 1)
+    publish(night, 2)
+    night.model()
+    events = [row for row in night.table("custody_events") if not row["conversation_id"]]
+    assert [(row["action"], row["what"]) for row in events] == [
+        ("published", "revision 1"),
+        ("published", "revision 2"),
+    ]
+    assert [(row["sha256_before"], row["sha256_after"]) for row in events] == [
+        (None, f"{1:064}"),
+        (f"{1:064}", f"{2:064}"),
+    ]

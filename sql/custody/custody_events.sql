@@ -1,36 +1,40 @@
 -- What happened to each recording, in order: who, what, when, where, why, how, and the hash before and after. Collecting the
--- same content again is no event; collecting changed content is one, with the hash of what was known before.
+-- same content again is no event; collecting changed content is one, with the hash of what was known before. What happened to
+-- the night as a whole (a publication, a verification, a recheck, a run that failed) has neither conversation nor recording.
 --
 -- grain: partition_date, conversation_id, recording_id, sequence
 -- column partition_date: UTC day of the conversation's start
--- column conversation_id: conversation
--- column recording_id: recording
+-- column conversation_id: conversation; empty for the night as a whole
+-- column recording_id: recording; empty for the night as a whole
 -- column sequence: position in time, from 1
 -- column occurred_at: when (UTC)
--- column action: exported, deleted, tagged, captured, collected, changed, hashed, packaged or published
--- column who: the service identity or system that acted
--- column what: what it acted on
+-- column action: exported, deleted, tagged, captured, collected, changed, hashed, joined, published, verified, rechecked, packaged or exception
+-- column who: the service identity or system that acted; the operator where it was neither
+-- column operator: on whose behalf; null for what the platform did
+-- column what: what it acted on, and the result
 -- column where_at: where that is
--- column why: for what purpose
--- column how: by which means, with the tool's version
+-- column why: for what purpose; the reason of an exception
+-- column how: by which means
+-- column tool_version: version of custody_pipeline; null for what the platform did
+-- column git_revision: its commit, where it ran from a work tree
 -- column sha256_before: SHA-256 before, where something changed
 -- column sha256_after: SHA-256 after
 WITH recordings AS (
+    -- Of the joined rows, so that their joins are acts already.
     SELECT partition_date, conversation_id, recording_id, export_job_id
-    FROM staging.recordings
+    FROM custody.chain_of_custody
     WHERE partition_date >= $window_start AND partition_date < $window_end
 ),
 
 loads AS (
     SELECT partition_date, landing_id,
-        coalesce(collector, operator, 'unknown') AS who,
-        concat_ws(' ', 'custody_pipeline', tool_version, git_revision) AS how
+        coalesce(collector, operator, 'unknown') AS who, operator, tool_version, git_revision
     FROM staging.receipts
     WHERE partition_date >= $window_start AND partition_date < $window_end
 ),
 
 documents AS (
-    SELECT d.*, l.who, l.how,
+    SELECT d.*, l.who, l.operator, l.tool_version, l.git_revision,
         lag(d.document_sha256) OVER (
             PARTITION BY d.partition_date, d.resource, d.subject, d.recording_id ORDER BY d.first_seen_at, d.content_sha256
         ) AS document_sha256_before
@@ -41,8 +45,15 @@ documents AS (
 
 digests AS (
     SELECT m.partition_date, o.conversation_id, o.recording_id, m.bucket, m.object_key, coalesce(m.version_id, '') AS version_id,
-        m.sha256, min(m.hashed_at) AS hashed_at, arg_min(m.method, m.hashed_at) AS method, arg_min(l.who, m.hashed_at) AS who,
-        arg_min(l.how, m.hashed_at) AS how
+        m.sha256, min(m.hashed_at) AS hashed_at,
+        -- Later loads repeat the digest with its time: the first of them took it.
+        arg_min(
+            {
+                'method': m.method, 'who': l.who, 'operator': l.operator, 'tool_version': l.tool_version,
+                'git_revision': l.git_revision
+            },
+            (m.hashed_at, m.landing_id)
+        ) AS taken
     FROM staging.media_digests AS m
     INNER JOIN (
         SELECT DISTINCT partition_date, bucket, object_key, conversation_id, recording_id
@@ -93,14 +104,57 @@ versions AS (
     ) AS v
 ),
 
+publications AS (
+    SELECT partition_date, revision, min(published_at) AS published_at, arg_min(operator, published_at) AS operator,
+        arg_min(tool_version, published_at) AS tool_version, arg_min(git_revision, published_at) AS git_revision,
+        arg_min(cut_uri, published_at) AS cut_uri, arg_min(cut_sha256, published_at) AS cut_sha256
+    FROM raw.publications
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, revision
+),
+
+media_keys AS (
+    SELECT DISTINCT partition_date, object_key, conversation_id, recording_id
+    FROM staging.export_objects
+    WHERE recording_id IS NOT NULL AND key_finding IS NULL
+        AND partition_date >= $window_start AND partition_date < $window_end
+),
+
+failures AS (
+    -- The same answer to the same question is told once.
+    SELECT partition_date, resource, subject_id, http_status, error_code, min(occurred_at) AS occurred_at,
+        arg_min(message, (occurred_at, landing_id)) AS message, arg_min(landing_id, (occurred_at, landing_id)) AS landing_id
+    FROM staging.fetch_failures
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, resource, subject_id, http_status, error_code
+),
+
+failed_reads AS (
+    SELECT f.*, coalesce(r.conversation_id, k.conversation_id, '') AS conversation_id,
+        coalesce(r.recording_id, k.recording_id, '') AS recording_id, l.who, l.operator, l.tool_version, l.git_revision
+    FROM failures AS f
+    LEFT JOIN recordings AS r ON r.partition_date = f.partition_date AND r.conversation_id = f.subject_id
+    LEFT JOIN media_keys AS k ON k.partition_date = f.partition_date AND k.object_key = f.subject_id
+    LEFT JOIN loads AS l ON l.partition_date = f.partition_date AND l.landing_id = f.landing_id
+),
+
+received AS (
+    SELECT r.partition_date, r.conversation_id, r.recording_id, d.* EXCLUDE (partition_date, conversation_id, recording_id)
+    FROM recordings AS r
+    INNER JOIN documents AS d
+        ON d.partition_date = r.partition_date AND d.conversation_id = r.conversation_id
+        AND (d.recording_id = '' OR d.recording_id = r.recording_id)
+),
+
 events AS (
     SELECT w.partition_date, w.conversation_id, w.recording_id, w.last_modified AS occurred_at,
         CASE WHEN w.is_delete_marker THEN 'deleted' ELSE 'exported' END AS action,
-        CASE WHEN w.is_delete_marker THEN 'unknown' ELSE 'Genesys Cloud (presumed)' END AS who, 'media' AS what,
+        CASE WHEN w.is_delete_marker THEN 'unknown' ELSE 'Genesys Cloud (presumed)' END AS who, NULL AS operator,
+        'media' AS what,
         's3://' || w.bucket || '/' || w.object_key || CASE WHEN w.version_id <> '' THEN '?versionId=' || w.version_id ELSE '' END
             AS where_at,
         CASE WHEN w.is_delete_marker THEN 'unknown' ELSE 'bulk export' END AS why,
-        coalesce('export job ' || r.export_job_id, 'export bucket') AS how,
+        coalesce('export job ' || r.export_job_id, 'export bucket') AS how, NULL AS tool_version, NULL AS git_revision,
         lag(w.sha256) OVER (
             PARTITION BY w.partition_date, w.bucket, w.object_key ORDER BY w.last_modified, w.version_id
         ) AS sha256_before,
@@ -110,45 +164,52 @@ events AS (
         ON r.partition_date = w.partition_date AND r.conversation_id = w.conversation_id AND r.recording_id = w.recording_id
     UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, e.occurred_at, 'tagged', coalesce(e.participant_id, 'unknown'),
-        array_to_string(list_sort(e.tag_keys)[:20], ', '), e.source_uri, 'script or flow', 'attribute event', NULL,
-        e.document_sha256
+        NULL, array_to_string(list_sort(e.tag_keys)[:20], ', '), e.source_uri, 'script or flow', 'attribute event', NULL, NULL,
+        NULL, e.document_sha256
     FROM recordings AS r
     INNER JOIN tag_events AS e ON e.partition_date = r.partition_date AND e.conversation_id = r.conversation_id
     UNION ALL
-    SELECT r.partition_date, r.conversation_id, r.recording_id, d.first_seen_at,
+    SELECT partition_date, conversation_id, recording_id, first_seen_at,
         CASE
-            WHEN d.resource = 'captures' THEN 'captured'
-            WHEN d.document_sha256_before IS NOT NULL THEN 'changed'
+            WHEN resource = 'captures' THEN 'captured'
+            WHEN document_sha256_before IS NOT NULL THEN 'changed'
             ELSE 'collected'
         END,
-        coalesce(d.who, 'unknown'), d.resource || ' document', coalesce(d.source_uri, d.document_uri), 'nightly collection',
-        coalesce(d.how, 'custody_pipeline'), d.document_sha256_before, d.document_sha256
-    FROM recordings AS r
-    INNER JOIN documents AS d
-        ON d.partition_date = r.partition_date AND d.conversation_id = r.conversation_id
-        AND (d.recording_id = '' OR d.recording_id = r.recording_id)
+        coalesce(who, 'unknown'), operator, resource || ' document', coalesce(source_uri, document_uri), 'nightly collection',
+        'kept as received in ' || document_uri, tool_version, git_revision, document_sha256_before, document_sha256
+    FROM received
     UNION ALL
-    SELECT partition_date, conversation_id, recording_id, hashed_at, 'hashed', coalesce(who, 'unknown'), 'media',
-        's3://' || bucket || '/' || object_key || CASE WHEN version_id <> '' THEN '?versionId=' || version_id ELSE '' END,
-        'integrity', concat_ws(' ', how, method), NULL, sha256
+    SELECT partition_date, conversation_id, recording_id, first_seen_at, 'exception', coalesce(who, 'unknown'), operator,
+        resource || ' document', document_uri, 'the document cannot be read: ' || document_state, 'kept as received',
+        tool_version, git_revision, NULL, document_sha256
+    FROM received
+    WHERE document_state <> 'ok'
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, occurred_at, 'exception', coalesce(who, 'unknown'), operator,
+        resource || ' cannot be read', subject_id, message, concat_ws(' ', 'HTTP ' || http_status, error_code), tool_version,
+        git_revision, NULL, NULL
+    FROM failed_reads
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, hashed_at, 'hashed', coalesce(taken.who, 'unknown'), taken.operator,
+        'media', 's3://' || bucket || '/' || object_key || CASE WHEN version_id <> '' THEN '?versionId=' || version_id ELSE '' END,
+        'integrity', taken.method, taken.tool_version, taken.git_revision, NULL, sha256
     FROM digests
     UNION ALL
-    SELECT partition_date, conversation_id, recording_id, produced_at, 'packaged', operator, 'audio, documents and proof', place,
-        reason, concat_ws(' ', 'custody_pipeline', tool_version), NULL, package_sha256
-    FROM raw.productions
+    SELECT partition_date, conversation_id, recording_id, occurred_at, action, operator, operator, what, where_at, why, how,
+        tool_version, git_revision, sha256_before, sha256_after
+    FROM raw.acts
     WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL
     SELECT v.partition_date, v.conversation_id, v.recording_id, p.published_at, 'published', coalesce(p.operator, 'unknown'),
-        'revision ' || v.revision::VARCHAR, NULL, 'publication', concat_ws(' ', 'custody_pipeline', p.tool_version),
+        p.operator, 'revision ' || v.revision, p.cut_uri, 'publication', 'row of a sealed cut', p.tool_version, p.git_revision,
         v.row_sha256_before, v.row_sha256
     FROM versions AS v
-    INNER JOIN (
-        SELECT partition_date, revision, min(published_at) AS published_at, min(operator) AS operator,
-            min(tool_version) AS tool_version
-        FROM raw.publications
-        WHERE partition_date >= $window_start AND partition_date < $window_end
-        GROUP BY partition_date, revision
-    ) AS p ON p.partition_date = v.partition_date AND p.revision = v.revision
+    INNER JOIN publications AS p ON p.partition_date = v.partition_date AND p.revision = v.revision
+    UNION ALL
+    SELECT partition_date, '', '', published_at, 'published', coalesce(operator, 'unknown'), operator, 'revision ' || revision,
+        cut_uri, 'publication', 'sealed cut', tool_version, git_revision,
+        lag(cut_sha256) OVER (PARTITION BY partition_date ORDER BY revision), cut_sha256
+    FROM publications
 )
 
 SELECT
@@ -157,16 +218,18 @@ SELECT
     recording_id,
     row_number() OVER (
         PARTITION BY partition_date, conversation_id, recording_id
-        -- Publishing comes last whatever the clocks say, so that it moves no other event.
-        ORDER BY action = 'published', occurred_at, action, what, where_at, sha256_after
+        ORDER BY occurred_at, action, what, where_at, sha256_after, why
     ) AS sequence,
     occurred_at,
     action,
     who,
+    operator,
     what,
     where_at,
     why,
     how,
+    tool_version,
+    git_revision,
     sha256_before,
     sha256_after
 FROM events

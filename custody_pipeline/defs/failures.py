@@ -1,0 +1,47 @@
+"""A step that failed leaves a custody event of its night.
+
+Belongs here: the hook of the nightly jobs. Does not: what a failure means for the night (the checks, the retries).
+"""
+
+from datetime import date
+
+import dagster as dg
+
+from custody_pipeline.actor import Actor
+from custody_pipeline.acts import Act, append_acts
+from custody_pipeline.settings import SettingsError, load_settings
+from custody_pipeline.warehouse import Warehouse, WarehouseError, refresh_events
+
+# What failed may hold the warehouse still; the run has failed anyway, so nobody waits long for its event.
+_LOCK_TIMEOUT_SECONDS = 30.0
+_PARTITION_TAG = "dagster/partition"
+
+
+@dg.failure_hook
+def leave_exception(context: dg.HookContext) -> None:
+    """Append the failure to `raw.acts`; the run's log says when that cannot be done."""
+    run = context.instance.get_run_by_id(context.run_id)
+    partition = run.tags.get(_PARTITION_TAG) if run else None
+    if partition is None:
+        return
+    try:
+        settings, night = load_settings(), date.fromisoformat(partition)
+        act = Act(
+            night,
+            "exception",
+            what=f"step {context.step_key} failed",
+            why=_reason(context.op_exception),
+            how=f"run {context.run_id} of {context.job_name}",
+        )
+        with Warehouse(settings, lock_timeout=_LOCK_TIMEOUT_SECONDS).open() as con:
+            append_acts(con, Actor.of(settings), [act])
+            refresh_events(con, night, about_night_alone=True)
+    except (SettingsError, WarehouseError) as error:
+        context.log.warning("the failure left no custody event: %s", error)
+
+
+def _reason(error: BaseException | None) -> str:
+    # Our own refusals are written for people; a library's message may quote a document.
+    if isinstance(error, dg.Failure) and error.description:
+        return error.description
+    return type(error).__name__

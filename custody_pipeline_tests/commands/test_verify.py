@@ -1,0 +1,93 @@
+"""A verification of what we publish leaves a custody event; one of somebody's copy leaves nothing."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from custody_pipeline.commands.verify import record_verification, verify_target
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse import Warehouse, WarehouseBusyError
+from custody_pipeline_tests.evidence.published import SIGNER, publish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from custody_pipeline.evidence.findings import Report
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A home that published three nights and has them read back."""
+    publisher = publish(tmp_path / "published")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/custody.key.pub").write_text(SIGNER.verifier.vkey)
+    settings = Settings(home=tmp_path, operator="auditor")
+    with Warehouse(settings).open() as con:
+        for sealed in publisher.sealed:
+            con.execute(
+                "INSERT INTO raw.publications BY NAME SELECT ?::DATE AS partition_date, ?::INTEGER AS revision, "
+                "? AS cut_sha256",
+                [sealed.cut.night, sealed.cut.revision, sealed.sha256],
+            )
+    return settings
+
+
+def check(settings: Settings, target: Path) -> Report:
+    return verify_target(settings, str(target), keys=[], pinned=[], timestamp_roots=[], media="none", progress=None)
+
+
+def events(settings: Settings) -> list[tuple[object, ...]]:
+    with Warehouse(settings).open(read_only=True) as con:
+        return con.execute(
+            "SELECT partition_date, operator, what, sha256_before = sha256_after FROM raw.acts ORDER BY ALL"
+        ).fetchall()
+
+
+def test_every_night_has_its_result_with_the_digest_sealed_and_found(settings: Settings) -> None:
+    place = settings.home / "published"
+    assert record_verification(settings, f"{place}/", "none", check(settings, place))
+    assert events(settings) == [
+        (date(2026, 11, 2), "auditor", "revision 1: as sealed", True),
+        (date(2026, 11, 3), "auditor", "revision 2: as sealed", True),
+        (date(2026, 11, 4), "auditor", "revision 1: as sealed", True),
+    ]
+
+
+def test_what_is_wrong_is_told_of_the_night_that_it_is_about(settings: Settings) -> None:
+    place = settings.home / "published"
+    (place / "cuts/date=2026-11-02/r0001/data/gaps.parquet").write_bytes(b"x")
+    shutil.rmtree(place / "cuts/date=2026-11-04")
+    record_verification(settings, str(place), "none", check(settings, place))
+    assert [event[2:] for event in events(settings)] == [
+        ("revision 1: FILE_SIZE, LEAVES_UNEXPLAINED", True),
+        ("revision 2: LEAVES_UNEXPLAINED", True),
+        ("revision 1: its cut was not found", None),
+    ]
+
+
+def test_a_copy_elsewhere_is_nobodys_custody(settings: Settings, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(settings.home / "published", copy)
+    assert not record_verification(settings, str(copy), "none", check(settings, copy))
+    assert events(settings) == []
+
+
+def test_who_has_no_warehouse_gets_none(settings: Settings, tmp_path: Path) -> None:
+    outsider = Settings(home=tmp_path / "outsider")
+    outsider.home.mkdir()
+    place = settings.home / "published"
+    shutil.copytree(place, outsider.home / "published")
+    assert not record_verification(outsider, str(outsider.home / "published"), "none", check(settings, place))
+    assert [path.name for path in outsider.home.iterdir()] == ["published"]
+
+
+def test_a_warehouse_in_use_keeps_nobody_from_verifying(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("custody_pipeline.commands.verify._LOCK_TIMEOUT_SECONDS", 0.05)
+    report = check(settings, settings.home / "published")
+    with Warehouse(settings).open(), pytest.raises(WarehouseBusyError):
+        record_verification(settings, str(settings.home / "published"), "none", report)
+    assert report.status == 0

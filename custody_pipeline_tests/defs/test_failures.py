@@ -1,0 +1,51 @@
+"""A night that fails leaves a custody event that says so."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+from moto import mock_aws
+
+from custody_pipeline.defs.instance import run_night
+from custody_pipeline.settings import load_settings
+from custody_pipeline.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NIGHT = date(2026, 11, 2)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patched, mock_aws():
+        patched.setenv("CUSTODY_HOME", str(tmp_path))
+        patched.setenv("CUSTODY_EXPORT_URL", "s3://no-such-bucket")
+        patched.setenv("CUSTODY_PUBLISH_URL", "s3://no-such-bucket/prod")
+        patched.setenv("CUSTODY_OPERATOR", "nightly")
+        patched.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patched.setenv("DAGSTER_HOME", str(tmp_path))  # put back afterwards: the run sets it
+        yield tmp_path
+    os.environ.pop("DAGSTER_HOME", None)
+
+
+def exceptions(home: Path) -> list[tuple[str, ...]]:
+    with Warehouse(load_settings()).open(read_only=True) as con:
+        found: list[tuple[str, ...]] = con.execute(
+            "SELECT conversation_id, operator, what, why, how FROM raw.acts WHERE action = 'exception'"
+        ).fetchall()
+    return found
+
+
+def test_a_failed_step_is_an_exception_of_its_night(home: Path) -> None:
+    result = run_night(home, NIGHT)
+    assert not result.success
+    assert list(result.failed_steps) == ["exports"]
+    (found,) = exceptions(home)
+    assert found[:3] == ("", "nightly", "step exports failed")
+    assert found[3] == result.failed_steps["exports"]
+    assert result.run_id in found[4]
