@@ -479,6 +479,7 @@ def serve_webhook(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8787,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
     private_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Receive signed events; each is answered with 202 only when it is durable."""
     from custody_pipeline.capture.assembly import queue_of
@@ -486,6 +487,8 @@ def serve_webhook(
     from custody_pipeline.capture.settings import load_capture_settings
 
     capture = load_capture_settings()
+    if until_stdin_closes:
+        _end_when_stdin_closes()
     with queue_of(_settings(), capture) as queue:
         serve(
             capture,
@@ -496,6 +499,18 @@ def serve_webhook(
             private_key=str(private_key) if private_key else None,
             on_ready=_say,
         )
+
+
+def _end_when_stdin_closes() -> None:
+    """So that a server ends with whoever started it, however that one ended."""
+    import os
+    import threading
+
+    def wait() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 event_commands = typer.Typer(no_args_is_help=True, help="Captured events and their queue.")

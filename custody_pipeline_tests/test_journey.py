@@ -2,8 +2,10 @@
 
 import collections
 import csv
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -59,7 +61,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def test_every_planted_fault_is_found_with_its_reason_and_no_other(home: Home) -> None:
-    planted = set(answer_key(Organization(seed=7, night=NIGHT, size=SIZE)))
+    planted = set(answer_key(Organization(seed=7, night=NIGHT, size=SIZE), captured=True))
     with duckdb.connect(str(home.path / "analyst.duckdb"), read_only=True) as con:
         found = set(con.execute("SELECT conversation_id, recording_id, reason FROM custody.gaps").fetchall())
     confusion = collections.Counter((row[2], "missed") for row in planted - found)
@@ -113,6 +115,39 @@ def test_one_record_is_proven_without_the_others(home: Home, tmp_path: Path) -> 
     written = home.custody("prove", found[0], "--output", str(tmp_path))
     assert written.returncode == 0, written.stderr
     assert home.custody("verify", written.stdout.strip()).returncode == 0
+
+
+def test_a_tag_that_was_gone_before_the_night_is_published_with_the_proof_of_when_it_was_seen(home: Home) -> None:
+    organization = Organization(seed=7, night=NIGHT, size=SIZE)
+    caught = home.result["caught"]
+    assert caught["conversation_id"] == organization.vanishing_conversation_id
+    with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as con:
+        bound = [caught["conversation_id"]]
+        nightly = con.execute(
+            "SELECT participants FROM staging.conversations WHERE key_conversation_id = ?", bound
+        ).fetchall()
+        (uri,) = con.execute(
+            "SELECT source_uri FROM raw.captures WHERE conversation_id = ? ORDER BY observed_at LIMIT 1", bound
+        ).fetchone() or ("",)
+    assert nightly
+    assert not any("Legal-Hold" in leg["attributes"] for (legs,) in nightly for leg in legs)
+
+    document = Path(uri).read_bytes()
+    assert hashlib.sha256(document).hexdigest() == caught["sha256"]
+    assert any(leg["attributes"].get("Legal-Hold") == "true" for leg in json.loads(document)["participants"])
+
+    folder = home.path / f"published/parquet/chain_of_custody/date={NIGHT}"
+    rows = pyarrow.parquet.read_table(folder / "chain_of_custody.parquet", partitioning=None).to_pylist()
+    published = [row for row in rows if row["conversation_id"] == caught["conversation_id"]]
+    assert sorted(row["recording_id"] for row in published) == caught["recordings"]
+    assert {row["custom_data_legal_hold"] for row in published} == {"true"}
+    assert {json.loads(row["custom_data_source"])["Legal-Hold"] for row in published} == {"capture"}
+    assert {row["custody_status"] for row in published} == {"complete"}
+    assert caught["seen_at"] < caught["gone_at"]
+    assert caught["still_there"] is False
+
+    story = home.custody("explain", caught["recordings"][0]).stdout
+    assert re.search(r"→ +Legal-Hold +true +capture .*gone", story)
 
 
 def test_explain_tells_the_story_of_a_recording_with_a_gap(home: Home) -> None:

@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline.capture.settings import CaptureSettings
 from custody_pipeline.local_s3 import LocalS3
 from custody_pipeline.objectstore import s3_client, s3_store
 from custody_pipeline.settings import Settings, load_settings
@@ -51,6 +52,9 @@ DEMO_ORGANIZATION = DemoOrganization(night=date(2026, 11, 2), size=400, seed=7)
 def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> Iterator[Settings]:
     """Run the simulated organisation and S3 until the block ends; the environment points at them meanwhile."""
     before = dict(os.environ)
+    for name in CaptureSettings.model_fields:
+        # What a real deployment's live capture uses is not the demo's to use.
+        os.environ.pop(f"CUSTODY_{name.upper()}", None)
     say("starting a local S3 server")
     with LocalS3(home) as endpoint:
         os.environ.update(
@@ -160,20 +164,26 @@ def run_demo(
     Returns:
         What `demo.json` holds: the night's numbers, seconds by stage, where everything is.
     """
+    from custody_pipeline.commands.demo_capture import capture_the_day, caught_tag
     from custody_pipeline.commands.run import run_one_night
     from custody_pipeline.publish.readback import read_back
+    from custody_pipeline.simulator.organization import Organization
 
+    organization = Organization(seed=demo.seed, night=demo.night, size=demo.size)
     started = time.monotonic()
     home.mkdir(parents=True, exist_ok=True)
     with demo_environment(home, demo, say) as settings:
+        capture_the_day(settings, organization, say)
         ready = time.monotonic()
         outcome = run_one_night(settings, demo.night, profile=profile, say=say)
         ended = time.monotonic()
         say("reading the published dataset back from S3")
         files = read_back(settings, home / "published")
+        caught = caught_tag(settings, organization, home / "published")
         result = {
             "ok": outcome.status == 0,
             **outcome.to_dict(),
+            "caught": caught.to_dict() if caught else None,
             "organization": {"seed": demo.seed, "conversations": demo.size},
             "seconds": {
                 "organization": round(ready - started, 2),
@@ -195,12 +205,15 @@ def run_demo(
 
 def print_demo(console: Console, result: dict[str, Any]) -> None:
     """The summary on a terminal, and what to type next."""
+    from custody_pipeline.commands.demo_capture import print_caught
     from custody_pipeline.commands.summary import NightSummary, print_summary
 
     if result["summary"]:
         print_summary(console, NightSummary.from_dict(result["summary"]))
     for problem in result["problems"]:
         console.print(f"  [red]{problem}[/red]", soft_wrap=True)
+    if result["caught"]:
+        print_caught(console, result["caught"])
     if kept := result.get("profile_path"):
         console.print("", Path(kept).with_suffix(".txt").read_text(), sep="\n", markup=False, end="")
         console.print(f"  kept as {kept}", soft_wrap=True)

@@ -94,7 +94,7 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
 def print_story(console: Console, story: dict[str, Any]) -> None:
     """One recording on one screen."""
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     row = story["recording"]
     colour = {"complete": "green", "gap": "red"}.get(row["custody_status"], "yellow")
@@ -124,7 +124,8 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
 
     console.print("\n[bold]Tags[/bold]: what each source said, and when")
     if story["tags"]:
-        table = Table("", "tag", "value", "source", "participant", "seen", box=None, padding=(0, 1), header_style="dim")
+        names = ("", "tag", "value", "source", "participant")
+        table = Table(*names, Column("seen", no_wrap=True), box=None, padding=(0, 1), header_style="dim")
         for tag in story["tags"]:
             value = "null" if tag["tag_value"] is None else str(tag["tag_value"])
             shown = value if len(value) <= _SHOWN_VALUE else f"{value[:_SHOWN_VALUE]}… ({len(value)} characters)"
@@ -134,7 +135,8 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
                 escape(shown),
                 tag["source"],
                 tag["participant_purpose"],
-                f"{tag['observed_at']:%m-%d %H:%M:%S}" if tag["observed_at"] else "",
+                (f"{tag['observed_at']:%m-%d %H:%M:%S}" if tag["observed_at"] else "")
+                + ("" if tag["still_there"] else ", gone"),
             )
         console.print(table)
     else:

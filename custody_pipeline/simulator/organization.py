@@ -618,10 +618,12 @@ class _Builder:
     def _stamp_exports(self, recordings: list[Recording]) -> None:
         jobs = (job for job in self.organization.export_jobs if job.selects(self.start, self.end))
         job = next(jobs, None)
+        # Drawn with or without a job, so that the same tags follow at every moment.
+        delays = [timedelta(minutes=8, milliseconds=self.draws.between(0, 600_000)) for _ in recordings]
         if job is None:
             return
-        for item in recordings:
-            stamped = job.requested_at + timedelta(minutes=8, milliseconds=self.draws.between(0, 600_000))
+        for item, delay in zip(recordings, delays, strict=True):
+            stamped = job.requested_at + delay
             item.export_date = job.requested_at
             item.exported_date = stamped if stamped <= self.organization.clock or job.on_request else None
 
@@ -706,10 +708,8 @@ class _Builder:
     def _lose_required_tag(self, conversation: Conversation) -> None:
         key = ("Legal-Hold", "Legal-Hold", "Consent.Recorded", "Matter-Number")[self.form]
         for person in conversation.participants:
-            if key in person.attributes:
-                value = person.attributes.pop(key)
-                if conversation.vanishing:
-                    person.vanished_attributes[key] = value
+            if person.attributes.pop(key, None) is not None and conversation.vanishing:
+                person.vanished_attributes[key] = "true"
 
     def _spoil_bulk_tags(self, conversation: Conversation, agent: Participant, holder: Participant) -> None:
         """What the bulk details job knows less, or otherwise, than the conversation."""

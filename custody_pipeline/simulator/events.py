@@ -1,0 +1,144 @@
+"""The events that the vendor sends while conversations happen, in every envelope, with its duplicates and disorder.
+
+Field names are those of the vendor's SDK models (`AttributeDetailEventTopicAttributeUpdateEvent`,
+`CustomerEndDetailEventTopicCustomerEndEvent`) and of EventBridge's envelope; the recording hook is the one that the
+request for this product named.
+
+Belongs here: what is sent, and when. Does not: sending it, nor what a receiver makes of it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import orjson
+
+from custody_pipeline.simulator.documents import iso
+from custody_pipeline.simulator.identity import number, uuid_for
+from custody_pipeline.simulator.organization import ORGANIZATION_ID, SEEN_AFTER_END, Conversation, Organization
+
+ATTRIBUTES = "v2.detail.events.conversation.{id}.attributes"
+CUSTOMER_END = "v2.detail.events.conversation.{id}.customer.end"
+RECORDING_CREATED = "conversation:recordings:created"
+# How long after its end the tag that will vanish is set, and after its vanishing that is told.
+SET_AFTER_END = timedelta(minutes=4)
+TOLD_AFTER = timedelta(seconds=1)
+
+Envelope = Literal["eventbridge", "channel", "process_automation", "recording_hook"]
+_ENVELOPES: tuple[Envelope, ...] = ("eventbridge", "eventbridge", "channel", "process_automation")
+
+
+@dataclass(frozen=True)
+class SentEvent:
+    """One event as it leaves the vendor: when (the organisation's clock), about which conversation, and the bytes."""
+
+    at: datetime
+    conversation_id: str
+    body: bytes
+
+
+def events_of(conversation: Conversation) -> Iterator[SentEvent]:
+    """The events of one conversation, in order of time.
+
+    Participants' tags are told as each leaves, the customer's end at the end, and a recording, through the hook, a
+    little later. The tag that vanishes is told when it is set and again, without it, when it is gone.
+    """
+    envelope = _ENVELOPES[number("envelope", conversation.id) % len(_ENVELOPES)]
+    sent = [
+        _attribute_event(conversation, person.id, person.attributes, person.end, envelope)
+        for person in conversation.participants
+        if person.attributes
+    ]
+    sent.append(_customer_end(conversation, envelope))
+    if conversation.recordings and conversation.recordings[0].in_metadata:
+        sent.append(recording_hook(conversation, conversation.recordings[0].id))
+    for person in conversation.participants:
+        if person.vanished_attributes:
+            seen = person.attributes | person.vanished_attributes
+            told = conversation.end + SEEN_AFTER_END + TOLD_AFTER
+            sent.append(_attribute_event(conversation, person.id, seen, conversation.end + SET_AFTER_END, envelope))
+            sent.append(_attribute_event(conversation, person.id, person.attributes, told, envelope))
+    return iter(sorted(sent, key=lambda event: event.at))
+
+
+def events_between(organization: Organization, start: datetime, end: datetime) -> list[SentEvent]:
+    """Events sent in [start, end) about the night's conversations, in order of time."""
+    places = organization.active_between(start - SEEN_AFTER_END - TOLD_AFTER, end)
+    found = (event for place in places for event in events_of(organization.conversation(place)))
+    return sorted((event for event in found if start <= event.at < end), key=lambda event: event.at)
+
+
+def disturbed(events: Iterable[SentEvent], *, duplicates: float, seed: int) -> list[SentEvent]:
+    """The same events as a network delivers them: a share of them again, and all in any order.
+
+    Args:
+        events: each once.
+        duplicates: how many copies are added, as a share of what comes out (0 ≤ x < 1).
+        seed: decides which, and the order.
+    """
+    chance = random.Random(seed)
+    once = list(events)
+    copies = round(len(once) * duplicates / (1 - duplicates))
+    delivered = once + chance.choices(once, k=copies)
+    chance.shuffle(delivered)
+    return delivered
+
+
+def recording_hook(conversation: Conversation, recording_id: str) -> SentEvent:
+    """The hook's `conversation:recordings:created`, half a minute after the conversation."""
+    at = conversation.end + timedelta(seconds=30)
+    body = {"conversationId": conversation.id, "recordingId": recording_id, "timestamp": iso(at)}
+    return SentEvent(at, conversation.id, orjson.dumps({"event": RECORDING_CREATED, **body}))
+
+
+def _attribute_event(
+    conversation: Conversation, participant_id: str, attributes: dict[str, str], at: datetime, envelope: Envelope
+) -> SentEvent:
+    body = {
+        "eventTime": round(at.timestamp() * 1000),
+        "conversationId": conversation.id,
+        "participantId": participant_id,
+        "attributes": attributes,
+    }
+    return _sent(ATTRIBUTES, conversation.id, body, at, envelope)
+
+
+def _customer_end(conversation: Conversation, envelope: Envelope) -> SentEvent:
+    customer = conversation.participant("customer")
+    body = {
+        "eventTime": round(conversation.end.timestamp() * 1000),
+        "conversationId": conversation.id,
+        "participantId": customer.id,
+        "sessionId": customer.sessions[-1].id,
+        "disconnectType": "CLIENT",
+        "mediaType": "VOICE",
+        "provider": "Edge",
+        "direction": "INBOUND",
+        "ani": f"tel:{conversation.ani}",
+        "dnis": f"tel:{conversation.dnis}",
+    }
+    return _sent(CUSTOMER_END, conversation.id, body, conversation.end, envelope)
+
+
+def _sent(topic: str, conversation_id: str, body: dict[str, Any], at: datetime, envelope: Envelope) -> SentEvent:
+    named = topic.replace("{id}", conversation_id)
+    document: dict[str, Any] = {"topicName": named, "version": "2", "eventBody": body}
+    if envelope == "process_automation":
+        document = body
+    elif envelope == "eventbridge":
+        document = {
+            "version": "0",
+            "id": uuid_for("event", topic, conversation_id, body["participantId"], body["eventTime"]),
+            "detail-type": topic,
+            "source": f"aws.partner/genesys.com/cloud/{ORGANIZATION_ID}/custody",
+            "account": "123456789012",
+            "time": iso(at),
+            "region": "us-east-1",
+            "resources": [],
+            "detail": {**document, "metadata": {"CorrelationId": uuid_for("correlation", conversation_id, at)}},
+        }
+    return SentEvent(at, conversation_id, orjson.dumps(document))
