@@ -88,6 +88,7 @@ class Settings(BaseSettings):
 
     export_url: S3Url | None = Field(None, description="where Genesys Cloud exports to, for example s3://acme-exports")
     publish_url: S3Url | None = Field(None, description="where the dataset goes, for example s3://acme-custody/prod")
+    csv_compression: Literal["none", "gzip"] = Field("none", description="gzip: CSV is published as .csv.gz")
     s3_endpoint_url: str | None = Field(None, description="an S3 endpoint other than AWS's")
     s3_region: str | None = Field(None, description="region of the buckets; the AWS chain's otherwise")
 

@@ -394,8 +394,9 @@ def copies(cut: cuts.Cut) -> dict[str, cuts.CutFile]:
     for file in cut.files:
         folder, _, name = file.path.partition("/")
         table, _, suffix = name.partition(".")
-        if folder == "data" and suffix in {"parquet", "csv", "spreadsheet.csv"}:
-            places[f"{suffix.rpartition('.')[2]}/{table}/date={cut.night}/{name}"] = file
+        kind = suffix.removesuffix(".gz").rpartition(".")[2]
+        if folder == "data" and kind in {"parquet", "csv"}:
+            places[f"{kind}/{table}/date={cut.night}/{name}"] = file
     return places
 
 

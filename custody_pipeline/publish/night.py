@@ -22,6 +22,7 @@ Whoever must not reads `current/date=….json` and the files of the cut that it 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +43,14 @@ from custody_pipeline.progress import report
 from custody_pipeline.publish.cut import Sealer
 from custody_pipeline.publish.landing import NightReceipts, landing_of, put_landing
 from custody_pipeline.publish.sealing import load_sealing
-from custody_pipeline.publish.tables import SUFFIXES, ExportedFile, Format, describe_table, export_table
+from custody_pipeline.publish.tables import (
+    COMPRESSED,
+    SUFFIXES,
+    ExportedFile,
+    describe_table,
+    export_table,
+    file_name,
+)
 from custody_pipeline.publish.uploads import (
     OccupiedError,
     Stored,
@@ -69,6 +77,8 @@ _CONTENT_TYPES: dict[str, str] = {
     ".parquet": "application/vnd.apache.parquet",
     ".csv": "text/csv; charset=utf-8",
     ".ndjson": "application/x-ndjson",
+    # No Content-Encoding: clients would unpack what they fetch, and its digest would not be the sealed one.
+    ".gz": "application/gzip",
 }
 _ADOPTED = "taken over from its cut"
 
@@ -299,6 +309,7 @@ class _Run:
                     folder,
                     revision=revision,
                     renumber=(expected, revision) if revision != expected else None,
+                    compressed=self.settings.csv_compression == "gzip",
                     salt_secret=self.sealer.sealing.salt_secret if sealed else None,
                     on_leaves=leaves.extend if sealed else None,
                 ):
@@ -389,12 +400,12 @@ class _Run:
 
     def _publication(self, cut: Cut, cut_sha256: str, content: str) -> Publication:
         files = []
-        for table in self.tables:
-            for kind in SUFFIXES:
-                found = cut.file(f"data/{table}{SUFFIXES[kind]}")
-                if found is not None:
-                    uri = str(self.place / current_key(table, kind, self.night))
-                    files.append(PublishedFile(table, kind, uri, found.sha256, found.bytes, found.rows or 0))
+        for table, kind, compressed in itertools.product(self.tables, SUFFIXES, (False, True)):
+            name = file_name(table, kind, compressed=compressed)
+            found = cut.file(f"data/{name}")
+            if found is not None and (kind != "parquet" or not compressed):
+                uri = str(self.place / current_key(table, name, self.night))
+                files.append(PublishedFile(table, kind, uri, found.sha256, found.bytes, found.rows or 0))
         at = self.place / (cut.prefix + CUT_JSON)
         return Publication(self.night, cut.revision, content, cut.complete, tuple(files), str(at), cut_sha256)
 
@@ -412,15 +423,17 @@ class _Run:
                 there = head(self.client, to)
                 if there is not None and there.bytes == file.bytes and there.sha256 == file.sha256:
                     return None
-            name = f"data/{file.table_name}{SUFFIXES[_format(file)]}"
+            name = f"data/{Path(to.key).name}"
             original = Stored(source / name, file.sha256, file.bytes, "", None)
-            return copy_object(
+            copied = copy_object(
                 self.client,
                 original,
                 to,
                 ContentType=_CONTENT_TYPES[Path(name).suffix],
                 Metadata={"sha256": file.sha256, "revision": str(publication.revision)},
             )
+            self._remove_other_copy(to)
+            return copied
 
         put: list[str] = []
         for group in (
@@ -436,6 +449,15 @@ class _Run:
         if there is None or digest(self.client, there) != hashlib.sha256(pointer).hexdigest():
             put_bytes(self.client, pointer, at, ContentType="application/json")
         return put
+
+    def _remove_other_copy(self, copy: S3Location) -> None:
+        """Remove the copy from before `CUSTODY_CSV_COMPRESSION` was changed: readers take the folder as a whole."""
+        if copy.key.endswith(".parquet"):
+            return
+        other = copy.key.removesuffix(COMPRESSED) if copy.key.endswith(COMPRESSED) else copy.key + COMPRESSED
+        at = S3Location(copy.bucket, other)
+        if head(self.client, at) is not None:
+            self.client.delete_object(Bucket=at.bucket, Key=at.key)
 
     # --- the record ---------------------------------------------------------------------------------------------------
 
@@ -497,19 +519,15 @@ class _Run:
             self.con.unregister("new_row_versions")
 
 
-def current_key(table: str, kind: Format, night: date) -> str:
-    """Key of a current copy, below the published prefix."""
-    top = "parquet" if kind == "parquet" else "csv"
-    return f"{top}/{table}/date={night}/{table}{SUFFIXES[kind]}"
+def current_key(table: str, name: str, night: date) -> str:
+    """Key of the current copy of the file `name`, below the published prefix."""
+    top = "parquet" if name.endswith(".parquet") else "csv"
+    return f"{top}/{table}/date={night}/{name}"
 
 
 @cache
 def _grain(table: str) -> tuple[str, ...]:
     return read_model(SQL_DIR / "custody" / f"{table}.sql").grain
-
-
-def _format(file: PublishedFile) -> Format:
-    return next(kind for kind in SUFFIXES if kind == file.format)
 
 
 def _same_files(cut: Cut, exported: Mapping[str, tuple[ExportedFile, Stored | None]]) -> bool:

@@ -13,6 +13,9 @@ empty cell without quotes, and the empty string is `""`.
 The spreadsheet twin has the same rows and columns, a byte-order mark, and an apostrophe before every text that a
 spreadsheet could take for a formula. Spreadsheets still turn "007" into 7 and cut long numbers and cells of more than
 32,767 characters: whoever needs the values reads the CSV or the Parquet.
+
+Both can be compressed (`.csv.gz`, `.spreadsheet.csv.gz`): gzip without a name or a time, so that equal rows stay equal
+bytes.
 """
 
 from __future__ import annotations
@@ -25,11 +28,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from isal import igzip
 
 from custody_pipeline.evidence.canonical import salted_records, text_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import date
     from pathlib import Path
 
@@ -39,9 +44,12 @@ Format = Literal["parquet", "csv", "spreadsheet", "records"]
 
 SUFFIXES: dict[Format, str] = {"parquet": ".parquet", "csv": ".csv", "spreadsheet": ".spreadsheet.csv"}
 RECORDS_NAME = "records.ndjson"
+COMPRESSED = ".gz"
 
 _BATCH_ROWS = 16_384  # also the rows of a Parquet row group; a multiple of DuckDB's vectors
 _CSV_ROWS = 4_096
+# Of isal's 0 to 3.
+_GZIP_LEVEL = 2
 
 # What spreadsheets evaluate, or skip before they do: white space, control and invisible characters, quotes. The
 # full-width forms are taken for the ASCII ones by some of them.
@@ -93,6 +101,11 @@ class ExportedFile:
     sha256: str
     bytes: int
     rows: int
+
+
+def file_name(table: str, kind: Format, *, compressed: bool = False) -> str:
+    """The name of a table's file; with `compressed`, that of a CSV ends in `.gz`."""
+    return f"{table}{SUFFIXES[kind]}{COMPRESSED if compressed and kind != 'parquet' else ''}"
 
 
 class TableError(Exception):
@@ -147,6 +160,7 @@ def export_table(
     *,
     revision: int,
     renumber: tuple[int, int] | None = None,
+    compressed: bool = False,
     salt_secret: bytes | None = None,
     on_leaves: Callable[[list[bytes]], None] | None = None,
 ) -> list[ExportedFile]:
@@ -159,6 +173,7 @@ def export_table(
         folder: an existing folder; files in it are overwritten.
         revision: the night's revision, named in the Parquet.
         renumber: (from, to) for the rows' column `revision`: what the model took for the next revision, and what it is.
+        compressed: gzip the CSV and its twin.
         salt_secret: when given, the salted records are written too (`records.ndjson`).
         on_leaves: receives the records' leaf hashes in order, a batch at a time.
 
@@ -169,7 +184,7 @@ def export_table(
         CanonicalError: a column has a type without a canonical text (floating point, binary).
         duckdb.Error: the rows cannot be read.
     """
-    names = {kind: folder / f"{table.name}{suffix}" for kind, suffix in SUFFIXES.items()}
+    names = {kind: folder / file_name(table.name, kind, compressed=compressed) for kind in SUFFIXES}
     if salt_secret is not None:
         names["records"] = folder / RECORDS_NAME
     batches = _ordered_rows(con, table, night, renumber)
@@ -180,14 +195,16 @@ def export_table(
         parquet = stack.enter_context(
             pq.ParquetWriter(pa.PythonFile(outs["parquet"], mode="w"), schema, compression="zstd")
         )
+        csv = stack.enter_context(_text_file(outs["csv"], compressed))
+        spreadsheet = stack.enter_context(_text_file(outs["spreadsheet"], compressed))
         header = ",".join(_header_cell(name) for name in schema.names) + "\r\n"
-        outs["csv"].write(header.encode())
-        outs["spreadsheet"].write(b"\xef\xbb\xbf" + header.encode())
+        csv.write(header.encode())
+        spreadsheet.write(b"\xef\xbb\xbf" + header.encode())
         for batch in batches:
             parquet.write_batch(batch.cast(schema))
             for plain, safe in _csv_lines(batch):
-                outs["csv"].write(plain)
-                outs["spreadsheet"].write(safe)
+                csv.write(plain)
+                spreadsheet.write(safe)
             if salt_secret is not None:
                 records = salted_records(pa.Table.from_batches([batch]), salt_secret)
                 outs["records"].write(records.ndjson)
@@ -284,6 +301,14 @@ def _header_cell(name: str) -> str:
 def _identifier(name: str) -> str:
     """Quoted as SQL does, and RFC 4180 too."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def _text_file(file: _HashedFile, compressed: bool) -> AbstractContextManager[Any]:
+    if not compressed:
+        return file
+    return igzip.IGzipFile(  # type: ignore[no-untyped-call]
+        filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=file, mtime=0
+    )
 
 
 class _HashedFile:

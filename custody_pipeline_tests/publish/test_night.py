@@ -161,6 +161,34 @@ def test_changed_content_is_the_next_revision_and_the_old_one_stays(con, setting
     assert versions == [("r-00000", 1), ("r-00001", 1), ("r-00001", 2), ("r-00002", 1)]
 
 
+def test_compressed_copies_take_the_place_of_plain_ones_and_the_other_way_round(con, settings, memory_s3, tmp_path):
+    compressing = settings.model_copy(update={"csv_compression": "gzip"})
+    publish(con, settings)
+    keys = parse_public_keys((tmp_path / "keys/demo.key.pub").read_text())
+    for number, (using, suffix) in enumerate(((compressing, ".csv.gz"), (settings, ".csv"))):
+        change_recording(con, number, "no")
+        publication = publish(con, using)
+        found = objects(memory_s3)
+        copies = {name for name in found if name.startswith("csv/")}
+        assert copies == {
+            f"csv/{table}/date=2026-11-02/{table}{kind}{suffix}"
+            for table in TWO_TABLES
+            for kind in ("", ".spreadsheet")
+        }
+        assert {file.uri.removeprefix(f"s3://{BUCKET}/prod/") for file in publication.files} >= copies
+        assert verify(MemoryReader(found), public_keys=keys).status == 0
+
+
+def test_compressed_copies_that_were_lost_are_put_again_whatever_the_setting_is_now(con, settings, memory_s3):
+    publish(con, settings.model_copy(update={"csv_compression": "gzip"}))
+    before = objects(memory_s3)
+    lost = "csv/gaps/date=2026-11-02/gaps.csv.gz"
+    memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{lost}")
+    again = publish(con, settings)
+    assert (again.changed, again.repaired) == (False, (f"s3://{BUCKET}/prod/{lost}",))
+    assert objects(memory_s3) == before
+
+
 def test_a_night_with_an_unexplained_recording_is_not_published_as_complete(con, settings, memory_s3):
     con.execute("UPDATE custody.reconciliation SET unexplained = 1 WHERE source = 'recordings'")
     assert publish(con, settings).complete is False

@@ -29,7 +29,7 @@ ACTIONS = {"HeadObject": "GetObject", "ListObjectsV2": "ListBucket", "CopyObject
 # Needed by what an ordinary night does not do.
 RARE = {
     "s3:AbortMultipartUpload": "a table of more than 512 MiB whose upload fails",
-    "s3:DeleteObject": "files that a killed run left without a cut.json; their versions stay",
+    "s3:DeleteObject": "files that a killed run left without a cut.json, copies of another compression; versions stay",
 }
 
 Call = tuple[str, str]

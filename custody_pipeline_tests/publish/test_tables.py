@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import unicodedata
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from custody_pipeline.evidence.canonical import CanonicalError, leaf_hash
 from custody_pipeline.evidence.canonical import text as canonical_text
 from custody_pipeline.publish.tables import TableError, describe_table, export_table
+from custody_pipeline.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,6 +180,32 @@ def test_equal_rows_are_equal_bytes_in_whatever_order_they_were_inserted(con, tm
     first = {kind: path.read_bytes() for kind, path in export(con, tmp_path / "a").items()}
     con.execute("CREATE OR REPLACE TABLE custody.gaps AS SELECT * FROM custody.gaps ORDER BY hash(n)")
     assert {kind: path.read_bytes() for kind, path in export(con, tmp_path / "b").items()} == first
+
+
+def test_a_compressed_csv_holds_the_same_bytes_and_neither_a_name_nor_a_time(con, tmp_path):
+    make(con, [*HARD, None] * 5_000)
+    plain = export(con, tmp_path / "plain")
+    compressed = export(con, tmp_path / "compressed", compressed=True)
+    again = export(con, tmp_path / "again", compressed=True)
+    assert {kind: path.name for kind, path in compressed.items()} == {
+        "parquet": "gaps.parquet",
+        "csv": "gaps.csv.gz",
+        "spreadsheet": "gaps.spreadsheet.csv.gz",
+    }
+    for kind in ("csv", "spreadsheet"):
+        data = compressed[kind].read_bytes()
+        assert gzip.decompress(data) == plain[kind].read_bytes()
+        assert len(data) < len(plain[kind].read_bytes()) / 5
+        # RFC 1952, 2.3: flags (a name would be one of them), then four bytes of time.
+        assert data[3:8] == bytes(5)
+        assert data == again[kind].read_bytes()
+    assert compressed["parquet"].read_bytes() == plain["parquet"].read_bytes()
+
+
+def test_another_compression_than_gzip_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv("CUSTODY_CSV_COMPRESSION", "zip")
+    with pytest.raises(SettingsError, match=r"CUSTODY_CSV_COMPRESSION.*'none' or 'gzip'"):
+        load_settings()
 
 
 def test_rows_of_other_nights_are_left_out(con, tmp_path):
