@@ -438,6 +438,22 @@ def key_new(
     print(public)  # noqa: T201
 
 
+@key_commands.command("show")
+def key_show() -> None:
+    """Print the public keys that sign now, to hand over: a file for `custody verify --key`."""
+    from custody_pipeline.evidence.keys import SigningKeyError
+    from custody_pipeline.publish.sealing import load_seal_settings, signing_verifiers
+
+    try:
+        found = signing_verifiers(_settings(), load_seal_settings())
+    except SigningKeyError as error:
+        _stop(str(error), INCOMPLETE)
+    if not found:
+        _stop("no key signs yet: make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE", INCOMPLETE)
+    for key in found:
+        print(f"# sha256:{key.fingerprint}\n{key.vkey}")  # noqa: T201
+
+
 flow_commands = typer.Typer(no_args_is_help=True, help="Architect flows against the tag mapping.")
 app.add_typer(flow_commands, name="flow")
 

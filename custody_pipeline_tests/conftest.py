@@ -7,6 +7,8 @@ import boto3
 import hypothesis
 import pytest
 
+from custody_pipeline_tests.ministack import running_ministack
+
 # No test is timed: a loaded machine must not fail one.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
@@ -26,3 +28,10 @@ def bare_environment() -> Iterator[None]:
 def fresh_credentials() -> None:
     """boto3's default session keeps the first credentials it sees; one module's are not the next one's."""
     boto3.DEFAULT_SESSION = None
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one ministack for all tests; each names what it makes there so that nobody else does."""
+    with running_ministack(tmp_path_factory.mktemp("ministack")) as address:
+        yield address

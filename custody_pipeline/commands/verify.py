@@ -15,13 +15,14 @@ from custody_pipeline.actor import Actor
 from custody_pipeline.acts import Act, append_acts
 from custody_pipeline.evidence.cut import cut_prefix
 from custody_pipeline.evidence.findings import Severity
-from custody_pipeline.evidence.keys import parse_public_keys
+from custody_pipeline.evidence.keys import SigningKeyError, parse_public_keys
 from custody_pipeline.evidence.package import is_package, verify_package
 from custody_pipeline.evidence.proof import PROOF_SUFFIX, prove
 from custody_pipeline.evidence.target import FolderReader, Reader, TargetError
 from custody_pipeline.evidence.verify import Media, verify, verify_path
 from custody_pipeline.objectstore import S3Location, s3_client
 from custody_pipeline.publish.reader import S3Reader
+from custody_pipeline.publish.sealing import load_seal_settings, signing_verifiers
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse import Warehouse, refresh_events
 
@@ -70,16 +71,23 @@ def default_target(settings: Settings) -> str:
 
 
 def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
-    """Verifier keys from `files`, or those of this deployment when there are none.
+    """Verifier keys from `files`; those of this deployment when there are none: `$CUSTODY_HOME/keys/*.pub`, and of the
+    keys that sign now.
 
     Raises:
-        SettingsError: a file cannot be read.
+        SettingsError: a file or a key cannot be read.
     """
     try:
-        found = files or sorted((settings.home / "keys").glob("*.pub"))
-        return [key for path in found for key in parse_public_keys(path.read_text(encoding="utf-8"))]
+        paths = files or sorted((settings.home / "keys").glob("*.pub"))
+        found = [key for path in paths for key in parse_public_keys(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError) as error:
         raise SettingsError(f"--key: {error}; expected a file that `custody key new` wrote (….pub)") from error
+    if not files:
+        try:
+            found += [key for key in signing_verifiers(settings, load_seal_settings()) if key not in found]
+        except SigningKeyError as error:
+            raise SettingsError(str(error)) from error
+    return found
 
 
 def open_target(settings: Settings, target: str) -> Reader:

@@ -41,7 +41,7 @@ def leave_exception(context: dg.HookContext) -> None:
 
 
 def _reason(error: BaseException | None) -> str:
-    # Our own refusals are written for people; a library's message may quote a document.
+    # What we raise ourselves is written for people; a library's message may quote a document.
     if isinstance(error, dg.Failure) and error.description:
         return error.description
-    return type(error).__name__
+    return str(error) if type(error).__module__.startswith("custody_pipeline.") else type(error).__name__

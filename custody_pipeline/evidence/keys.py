@@ -181,11 +181,23 @@ class KmsSigner:
         return self._verifier
 
     def sign(self, message: bytes) -> bytes:
-        """64 bytes."""
+        """64 bytes.
+
+        Raises:
+            SigningKeyError: what KMS answered is no signature by its public key.
+        """
         answer = self._client.sign(
             KeyId=self._key_arn, Message=message, MessageType="RAW", SigningAlgorithm="ED25519_SHA_512"
         )
-        return bytes(answer["Signature"])
+        signature = bytes(answer["Signature"])
+        try:
+            self._verifier.check(message, signature)
+        except NoteError as error:
+            # Sealed with it, the night could never be verified.
+            raise SigningKeyError(
+                f"{self._key_arn}: KMS gave a signature that its public key does not verify"
+            ) from error
+        return signature
 
 
 def rotation(origin: str, old: Sequence[Signer], new: Sequence[Signer]) -> Note:

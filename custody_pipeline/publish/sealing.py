@@ -12,9 +12,8 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-import boto3
 import requests
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,12 +23,12 @@ from urllib3 import Retry
 
 from custody_pipeline.evidence.keys import KmsSigner, load_signer, new_key, rotation, signer_from_file, write_new_key
 from custody_pipeline.evidence.timestamp import CONTENT_TYPE, timestamp_request
+from custody_pipeline.publish.kms import Kms
 from custody_pipeline.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from custody_pipeline.evidence.keys import KmsClient
     from custody_pipeline.evidence.note import Signer, Verifier
 
 _DEMO_KEY_NAME = "custody.local"
@@ -46,8 +45,10 @@ class SealSettings(BaseSettings):
     signing_key: SecretStr | None = Field(None, description="the private key as `custody key new` printed it")
     signing_key_file: Path | None = Field(None, description="or a file that holds it, readable by us alone")
     signing_key_kms: str | None = Field(None, description="or the ARN of an AWS KMS key (ECC_NIST_EDWARDS25519)")
+    kms_endpoint_url: str | None = Field(None, description="a KMS endpoint other than AWS's")
     log_origin: str | None = Field(None, description="the log's name, for a KMS key: custody.example.com/eu")
     next_signing_key_file: Path | None = Field(None, description="during a rotation: the key that signs as well")
+    next_signing_key_kms: str | None = Field(None, description="or the ARN of that key in AWS KMS")
     salt_secret: SecretStr | None = Field(None, description="64 hex digits; $CUSTODY_HOME/keys/salt otherwise")
     timestamp_url: str | None = Field(None, description="RFC 3161 authority, for example http://timestamp.digicert.com")
     lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = Field(None, description="Object Lock of the cuts")
@@ -61,6 +62,8 @@ class SealSettings(BaseSettings):
             raise ValueError(
                 "set one of CUSTODY_SIGNING_KEY, CUSTODY_SIGNING_KEY_FILE and CUSTODY_SIGNING_KEY_KMS, not several"
             )
+        if self.next_signing_key_file is not None and self.next_signing_key_kms is not None:
+            raise ValueError("set one of CUSTODY_NEXT_SIGNING_KEY_FILE and CUSTODY_NEXT_SIGNING_KEY_KMS, not both")
         if self.signing_key_kms and not self.log_origin:
             raise ValueError("a KMS key needs a name; for example: export CUSTODY_LOG_ORIGIN=custody.example.com/eu")
         return self
@@ -124,8 +127,8 @@ def load_sealing(settings: Settings, seal: SealSettings | None = None) -> Sealin
     keys = settings.home / "keys"
     keys.mkdir(parents=True, exist_ok=True, mode=0o700)
     signers: list[Signer] = [_signer(seal, keys)]
-    if seal.next_signing_key_file is not None:
-        signers.append(_successor(seal.next_signing_key_file, signers[0].verifier))
+    if (successor := _successor(seal, signers[0].verifier)) is not None:
+        signers.append(successor)
     return Sealing(
         signers=tuple(signers),
         salt_secret=_salt_secret(seal, keys / "salt"),
@@ -156,35 +159,56 @@ def load_signing_key(settings: Settings, seal: SealSettings) -> Signer | None:
     """The key that signs now; None where the first night is yet to make one.
 
     Raises:
-        SigningKeyError: the key cannot be read.
-        botocore.exceptions.BotoCoreError, ClientError: KMS does not hand out the public key.
+        SigningKeyError: the key cannot be read, or KMS does not hand out its public half.
     """
     keys = settings.home / "keys"
     given = seal.signing_key or seal.signing_key_file or seal.signing_key_kms
     return _signer(seal, keys) if given or (keys / _DEMO_KEY_FILE).exists() else None
 
 
+def signing_verifiers(settings: Settings, seal: SealSettings) -> list[Verifier]:
+    """Public halves of the keys that sign now: two during a rotation, none before the first night made one.
+
+    Raises:
+        SettingsError, SigningKeyError: as for `load_sealing`.
+    """
+    current = load_signing_key(settings, seal)
+    if current is None:
+        return []
+    successor = _successor(seal, current.verifier)
+    return [current.verifier, *([successor.verifier] if successor else [])]
+
+
 def _signer(seal: SealSettings, keys: Path) -> Signer:
     if seal.signing_key is not None:
         return load_signer(seal.signing_key.get_secret_value())
     if seal.signing_key_kms is not None:
-        return KmsSigner(cast("KmsClient", boto3.client("kms")), seal.signing_key_kms, str(seal.log_origin))
+        return _kms_signer(seal, seal.signing_key_kms, str(seal.log_origin))
     path = seal.signing_key_file or keys / _DEMO_KEY_FILE
     if seal.signing_key_file is None and not path.exists():
         write_new_key(path, new_key(_DEMO_KEY_NAME, demo=True))
     return signer_from_file(path)
 
 
-def _successor(path: Path, current: Verifier) -> Signer:
-    """The key that takes over. The log keeps its name, so the key must have it, too."""
-    signer = signer_from_file(path)
+def _kms_signer(seal: SealSettings, key: str, name: str) -> Signer:
+    return KmsSigner(Kms(key, seal.kms_endpoint_url), key, name)
+
+
+def _successor(seal: SealSettings, current: Verifier) -> Signer | None:
+    """The key that takes over, if there is one. The log keeps its name, so the key must have it, too."""
+    if seal.next_signing_key_kms is not None:
+        variable, signer = "CUSTODY_NEXT_SIGNING_KEY_KMS", _kms_signer(seal, seal.next_signing_key_kms, current.name)
+    elif seal.next_signing_key_file is not None:
+        variable, signer = "CUSTODY_NEXT_SIGNING_KEY_FILE", signer_from_file(seal.next_signing_key_file)
+    else:
+        return None
     if signer.verifier.name != current.name:
         raise SettingsError(
-            f"CUSTODY_NEXT_SIGNING_KEY_FILE: the key is named {signer.verifier.name}, the log {current.name}; "
+            f"{variable}: the key is named {signer.verifier.name}, the log {current.name}; "
             f"make the new key with: custody key new {current.name} next.key"
         )
     if signer.verifier == current:
-        raise SettingsError("CUSTODY_NEXT_SIGNING_KEY_FILE: this is the key that signs already")
+        raise SettingsError(f"{variable}: this is the key that signs already")
     return signer
 
 

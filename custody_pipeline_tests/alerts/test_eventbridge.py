@@ -3,52 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from botocore.stub import ANY, Stubber
 
 from custody_pipeline.alerts.eventbridge import EventBridgeChannel, events_client
 from custody_pipeline.alerts.http import Patience
 from custody_pipeline.alerts.model import Alert, Delivery, DeliveryError, Notice
 from custody_pipeline_tests.alerts.conftest import NIGHT, Night, Send, Waits
-
-
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a ministack of our own; it listens on a socket that we opened."""
-    folder = tmp_path_factory.mktemp("ministack")
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, (folder / "log").open("w") as log:
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = subprocess.Popen(
-            [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", f"fd://{listener.fileno()}"],
-            pass_fds=[listener.fileno()],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(folder),
-                "GATEWAY_PORT": address.rpartition(":")[2],
-                "MINISTACK_HOST": "127.0.0.1",
-                "LOG_LEVEL": "WARNING",
-            },
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            yield address
-        finally:
-            server.terminate()
-            server.wait(20)
 
 
 @pytest.fixture(autouse=True)
@@ -58,15 +24,10 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.server
-def test_alerts_arrive_on_the_bus(aws: str, night: Night, send: Send) -> None:
-    options: dict[str, Any] = {"endpoint_url": aws, "region_name": "us-east-1"}
+def test_alerts_arrive_on_the_bus(ministack: str, night: Night, send: Send) -> None:
+    options: dict[str, Any] = {"endpoint_url": ministack, "region_name": "us-east-1"}
     options["config"] = Config(retries={"total_max_attempts": 5}, connect_timeout=2, read_timeout=10)
     with closing(boto3.client("events", **options)) as events, closing(boto3.client("sqs", **options)) as sqs:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with suppress(BotoCoreError, ClientError):
-                sqs.list_queues()
-                break
         url = sqs.create_queue(QueueName="alerts")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         events.create_event_bus(Name="custody")
@@ -75,7 +36,7 @@ def test_alerts_arrive_on_the_bus(aws: str, night: Night, send: Send) -> None:
         events.put_targets(Rule="all", EventBusName="custody", Targets=[{"Id": "1", "Arn": arn}])
         for number in range(12):
             night.gap(f"r{number:02}")
-        run = send(event_bus="custody", event_region="us-east-1", event_endpoint_url=aws)
+        run = send(event_bus="custody", event_region="us-east-1", event_endpoint_url=ministack)
         assert (run.channels[0].opened, run.failures) == (12, [])
         arrived: list[dict[str, Any]] = []
         while len(arrived) < 12:

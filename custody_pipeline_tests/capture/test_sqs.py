@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -18,7 +14,6 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, parse_event
 from custody_pipeline.capture.messages import Message, QueueError
@@ -38,45 +33,15 @@ OTHER = "22222222-2222-4333-8444-555555555555"
 
 
 @pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Endpoint and credentials of a ministack of our own; it listens on a socket that we opened."""
-    folder = tmp_path_factory.mktemp("ministack")
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, (folder / "log").open("w") as log:
-        port = listener.getsockname()[1]
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "GATEWAY_PORT": str(port),
-            "MINISTACK_HOST": "127.0.0.1",
-            "LOG_LEVEL": "WARNING",
-        }
-        server = subprocess.Popen(
-            [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", f"fd://{listener.fileno()}"],
-            pass_fds=[listener.fileno()],
-            env=environment,
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-        )
-        options = {
-            "endpoint_url": f"http://127.0.0.1:{port}",
-            "region_name": "us-east-1",
-            "aws_access_key_id": "test",
-            "aws_secret_access_key": "test",
-            "config": Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=2, read_timeout=10),
-        }
-        try:
-            sqs = boto3.client("sqs", **options)
-            deadline = time.monotonic() + 30
-            while time.monotonic() < deadline:
-                with suppress(BotoCoreError, ClientError):
-                    sqs.list_queues()
-                    break
-            yield options
-            sqs.close()
-        finally:
-            server.terminate()
-            server.wait(20)
+def aws(ministack: str) -> dict[str, Any]:
+    """Endpoint and credentials of ministack."""
+    return {
+        "endpoint_url": ministack,
+        "region_name": "us-east-1",
+        "aws_access_key_id": "test",
+        "aws_secret_access_key": "test",
+        "config": Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=2, read_timeout=10),
+    }
 
 
 @pytest.fixture
