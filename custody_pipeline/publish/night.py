@@ -170,7 +170,8 @@ def publish_night(
     with FileLock(folder / "lock"):
         sealer = Sealer(client or s3_client(settings), place, folder, load_sealing(settings))
         sealer.finish_pending()
-        run = _Run(con, Actor.of(settings), night, tuple(tables), sealer, now or datetime.now(UTC), why)
+        compressed = settings.csv_compression == "gzip"
+        run = _Run(con, Actor.of(settings), night, tuple(tables), sealer, now or datetime.now(UTC), why, compressed)
         return run.publish()
 
 
@@ -185,6 +186,7 @@ class _Run:
     sealer: Sealer
     now: datetime
     why: str
+    compressed: bool
 
     @property
     def client(self) -> S3Client:
@@ -309,7 +311,7 @@ class _Run:
                     folder,
                     revision=revision,
                     renumber=(expected, revision) if revision != expected else None,
-                    compressed=self.settings.csv_compression == "gzip",
+                    compressed=self.compressed,
                     salt_secret=self.sealer.sealing.salt_secret if sealed else None,
                     on_leaves=leaves.extend if sealed else None,
                 ):
