@@ -10,7 +10,7 @@ import atexit
 import hashlib
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -90,8 +90,20 @@ def loaded_night(size: int) -> LoadedNight:
     return loaded
 
 
+@cache
+def modelled_night(size: int) -> LoadedNight:
+    """`loaded_night`, with every table of the night made; copy it, it is not yours to change."""
+    home = tempfile.mkdtemp(prefix="custody-bench-night-")
+    atexit.register(shutil.rmtree, home)
+    loaded = loaded_night(size)
+    settings = copy_of(loaded, Path(home))
+    with Warehouse(settings).open() as con:
+        run_models(con, load_models(), NIGHT, load_mapping(settings.mapping_path), settings)
+    return replace(loaded, settings=settings)
+
+
 def copy_of(night: LoadedNight, folder: Path) -> Settings:
-    """The settings of a copy of the night's warehouse in `folder`."""
+    """Copy the night's warehouse into `folder`; returns the settings of whoever works there."""
     shutil.copyfile(night.settings.warehouse_path, folder / "warehouse.duckdb")
     # Not model_copy: it would take the paths along that were derived from the other home.
     return Settings.model_validate({**night.settings.model_dump(), "home": folder})

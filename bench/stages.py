@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from bench import load, model
+from bench import load, model, publish
 
-STAGES = (load.STAGE, model.STAGE)
+STAGES = (load.STAGE, model.STAGE, publish.FILES, publish.STAGE)

@@ -1,0 +1,200 @@
+"""Stages `files` and `publish`: the night's tables → Parquet and CSV on disk, and all of it → a sealed cut in S3.
+
+The floor of `files` is DuckDB's COPY of each table to Parquet (zstd) and to CSV. Ours writes more: the
+spreadsheet-safe twin of every CSV, the salted records and their leaf hashes, and the SHA-256 of every file. The floor of
+`publish` is the same COPY, and plain PUTs of the very bytes that ours leaves in the cut, landing files included; ours
+compares each checksum, seals, and makes the current copies besides.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import obstore
+
+from bench.load import same_rows
+from bench.measure import Prepared, Stage
+from bench.night import NIGHT, LoadedNight, copy_of, modelled_night
+from custody_pipeline.local_s3 import LocalS3, S3Endpoint
+from custody_pipeline.objectstore import S3Location, s3_store
+from custody_pipeline.publish.night import publish_night
+from custody_pipeline.publish.tables import describe_table, export_table
+from custody_pipeline.settings import Settings
+from custody_pipeline.sql_models import load_models
+from custody_pipeline.warehouse import PUBLISHED_TABLES, Warehouse
+
+PUBLISHED = "bench-published"
+UPLOADS_IN_FLIGHT = 8
+GRAINS = {table: load_models()[f"custody.{table}"].grain for table in PUBLISHED_TABLES}
+
+
+def in_bucket(settings: Settings, endpoint: S3Endpoint, **more: object) -> Settings:
+    """The settings with this S3 server, whose keys go into the environment."""
+    os.environ.update(AWS_ACCESS_KEY_ID=endpoint.access_key, AWS_SECRET_ACCESS_KEY=endpoint.secret_key)
+    found = {"s3_endpoint_url": endpoint.url, "s3_region": endpoint.region, **more}
+    return Settings.model_validate({**settings.model_dump(), **found})
+
+
+# --- on disk ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _files_prepared(size: int, folder: Path) -> Iterator[Prepared]:
+    night = modelled_night(size)
+    folder.mkdir()
+    copy_tables(night.settings.warehouse_path, folder)
+    written = sum(file.stat().st_size for file in folder.iterdir())
+    yield Prepared(
+        partial(_write_files, night),
+        partial(_copy_files, night),
+        _same_files,
+        rows=night.recordings,
+        bytes=written,
+    )
+
+
+def _write_files(night: LoadedNight, folder: Path) -> Callable[[], object]:
+    path = night.settings.warehouse_path
+
+    def work() -> None:
+        with duckdb.connect(str(path), read_only=True) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            for table in PUBLISHED_TABLES:
+                secret = b"bench" * 8 if table == "chain_of_custody" else None
+                described = describe_table(con, table, GRAINS[table])
+                export_table(con, described, NIGHT, folder, revision=1, salt_secret=secret)
+
+    return work
+
+
+def _copy_files(night: LoadedNight, folder: Path) -> Callable[[], object]:
+    return partial(copy_tables, night.settings.warehouse_path, folder)
+
+
+def copy_tables(warehouse: Path, folder: Path) -> None:
+    """COPY every published table, in order, to Parquet and to CSV."""
+    with duckdb.connect(str(warehouse), read_only=True) as con:
+        con.execute("SET TimeZone = 'UTC'")
+        for table in PUBLISHED_TABLES:
+            order = ", ".join(GRAINS[table])
+            rows = f"SELECT * FROM custody.{table} WHERE partition_date = DATE '{NIGHT}' ORDER BY {order}"
+            con.execute(f"COPY ({rows}) TO '{folder / table}.parquet' (FORMAT parquet, COMPRESSION zstd)")
+            con.execute(f"COPY ({rows}) TO '{folder / table}.csv' (FORMAT csv, HEADER)")
+
+
+def _same_files(ours: Path, floor: Path) -> None:
+    with duckdb.connect() as con:
+        for table in PUBLISHED_TABLES:
+            pair = [f"SELECT * FROM '{folder / table}.parquet'" for folder in (ours, floor)]
+            same_rows(con, *pair)
+            texts = [
+                row[0]
+                for row in con.execute(f"DESCRIBE {pair[0]}").fetchall()
+                if row[1] == "VARCHAR" and not row[0].startswith("custom_data_")
+            ]
+            # Lists and times are written otherwise in the two kinds of CSV; texts are the same.
+            cells = ", ".join(texts) or "count(*)"
+            same_rows(con, *(f"SELECT {cells} FROM {_csv(folder / table)}" for folder in (ours, floor)))
+
+
+def _csv(path: Path) -> str:
+    return f"read_csv('{path}.csv', all_varchar=true, header=true, quote='\"', escape='\"', max_line_size=10000000)"
+
+
+# --- in S3 -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _publish_prepared(size: int, folder: Path) -> Iterator[Prepared]:
+    night = modelled_night(size)
+    with LocalS3(folder / "server") as endpoint:
+        endpoint.client().create_bucket(Bucket=PUBLISHED)
+        same_bytes = folder / "bytes"
+        _fetch(publish_once(night, endpoint, folder / "first"), endpoint, same_bytes)
+        yield Prepared(
+            partial(_publish, night, endpoint),
+            partial(_copy_and_put, night, endpoint, same_bytes),
+            partial(_same_published, endpoint),
+            rows=night.recordings,
+            bytes=sum(file.stat().st_size for file in same_bytes.rglob("*") if file.is_file()),
+        )
+
+
+def publish_once(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> S3Location:
+    """Publish a copy of the night; returns where its cut is."""
+    folder.mkdir()
+    settings = _publishing(night, endpoint, folder)
+    with Warehouse(settings).open() as con:
+        cut = publish_night(con, settings, NIGHT).cut
+    return S3Location.parse(cut.rpartition("/")[0])
+
+
+def _publishing(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> Settings:
+    place = f"s3://{PUBLISHED}/{uuid.uuid4().hex}"
+    return in_bucket(copy_of(night, folder), endpoint, publish_url=place)
+
+
+def _fetch(cut: S3Location, endpoint: S3Endpoint, folder: Path) -> None:
+    """Every object of the cut, below `folder`."""
+    client = endpoint.client()
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=cut.bucket, Prefix=f"{cut.key}/"):
+        for entry in page.get("Contents", []):
+            local = folder / entry["Key"].removeprefix(f"{cut.key}/")
+            local.parent.mkdir(parents=True, exist_ok=True)
+            client.download_file(cut.bucket, entry["Key"], str(local))
+
+
+def _publish(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> Callable[[], object]:
+    settings = _publishing(night, endpoint, folder)
+    (folder / "place").write_text(settings.require("publish_url", ""))
+
+    def work() -> None:
+        with Warehouse(settings).open() as con:
+            publish_night(con, settings, NIGHT)
+
+    return work
+
+
+def _same_published(endpoint: S3Endpoint, ours: Path, floor: Path) -> None:
+    cut = S3Location.parse((ours / "place").read_text()) / f"cuts/date={NIGHT}/r0001"
+    _fetch(cut, endpoint, ours / "cut")
+    _same_files(ours / "cut" / "data", floor)
+
+
+def _copy_and_put(night: LoadedNight, endpoint: S3Endpoint, same_bytes: Path, folder: Path) -> Callable[[], object]:
+    settings = in_bucket(night.settings, endpoint)
+    store = s3_store(settings, PUBLISHED)
+    prefix = uuid.uuid4().hex
+    files = [file for file in same_bytes.rglob("*") if file.is_file()]
+
+    def put(file: Path) -> None:
+        obstore.put(store, f"{prefix}/{file.relative_to(same_bytes)}", file)
+
+    def work() -> None:
+        copy_tables(settings.warehouse_path, folder)
+        with ThreadPoolExecutor(UPLOADS_IN_FLIGHT) as pool:
+            list(pool.map(put, files))
+
+    return work
+
+
+FILES = Stage(
+    "files",
+    "the five published tables → Parquet, CSV, spreadsheet CSV, salted records; hashed, with leaf hashes",
+    "COPY of each table to Parquet (zstd) and to CSV",
+    _files_prepared,
+    goals={20_000: 2.0, 100_000: 2.0},
+)
+STAGE = Stage(
+    "publish",
+    "publish_night: files, uploads with checksums, seal, current copies, on a local S3 server",
+    "COPY to Parquet and CSV, then plain PUTs of the same bytes, eight at a time",
+    _publish_prepared,
+)
