@@ -1,9 +1,9 @@
 """Stages `files` and `publish`: the night's tables → Parquet and CSV on disk, and all of it → a sealed cut in S3.
 
-The floor of `files` is DuckDB's COPY of each table to Parquet (zstd) and to CSV. Ours writes more: the
-spreadsheet-safe twin of every CSV, the salted records and their leaf hashes, and the SHA-256 of every file. The floor of
-`publish` is the same COPY, and plain PUTs of the very bytes that ours leaves in the cut, landing files included; ours
-compares each checksum, seals, and makes the current copies besides.
+The floor of `files` is DuckDB's COPY of each table to Parquet (zstd) and to CSV. Ours writes more: the spreadsheet-safe
+twin of every CSV, the salted records and their leaf hashes, and the SHA-256 of every file. The floor of `publish` is
+the same COPY, and plain PUTs of the very bytes that ours leaves in the cut, landing files included; ours compares each
+checksum, seals, and makes the current copies besides.
 """
 
 from __future__ import annotations
