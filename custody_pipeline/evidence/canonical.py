@@ -30,6 +30,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -137,12 +138,12 @@ class Records:
         blocks: NDJSON, some thousand records each, every record ended by LF.
     """
 
-    blocks: list[bytes]
+    blocks: list[pa.Buffer]
 
     @property
     def lines(self) -> list[bytes]:
         """The records without their line feeds."""
-        return [line for block in self.blocks for line in lines_of(block)]
+        return [line for block in self.blocks for line in lines_of(block.to_pybytes())]
 
     @property
     def leaves(self) -> list[bytes]:
@@ -188,7 +189,7 @@ def salted_records(table: pa.Table, secret: bytes) -> Records:
     return Records(list(record_blocks(table, salts)))
 
 
-def record_blocks(table: pa.Table, salts: Sequence[str]) -> Iterator[bytes]:
+def record_blocks(table: pa.Table, salts: Sequence[str]) -> Iterator[pa.Buffer]:
     """The records of a table whose salts (hex) are known, in row order, as NDJSON of some thousand records at a time.
 
     Raises:
@@ -208,11 +209,11 @@ def record_blocks(table: pa.Table, salts: Sequence[str]) -> Iterator[bytes]:
         for position, name in enumerate(members):
             parts.append(("{" if position == 0 else ",") + _quoted(name) + ":")
             if name == SALT_MEMBER:
-                column = pa.array(salts[start : start + _ROWS_AT_ONCE], pa.large_string())
+                column = _strings(salts[start : start + _ROWS_AT_ONCE])
             else:
                 column = text_column(name, rows.column(name))
             parts += _json_parts(column)
-        yield _utf8(_joined(*parts, "}\n")).tobytes()
+        yield pa.py_buffer(_utf8(_joined(*parts, "}\n")))
 
 
 def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -249,12 +250,12 @@ def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 def _list_column(name: str, array: pa.Array) -> pa.Array:
     items = _json_column(text_column(name, array.flatten()))
-    lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())
-    ends = pc.cumulative_sum(lengths)
-    offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends])
-    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, items), pa.scalar(",", pa.large_string()))
+    # A null list has no items among them, whatever its offsets say.
+    lengths = pc.if_else(array.is_valid(), pc.list_value_length(array).cast(pa.int64()), _integers([0])[0])
+    offsets = pa.concat_arrays([_integers([0]), pc.cumulative_sum(lengths)])
+    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, items), _scalar(","))
     wrapped = _concatenated("[", joined, "]")
-    return pc.if_else(array.is_valid(), wrapped, pa.scalar(None, pa.large_string()))
+    return pc.if_else(array.is_valid(), wrapped, _strings([None])[0])
 
 
 def _plain(value: Any, kind: pa.DataType) -> Any:
@@ -278,7 +279,7 @@ def _plain(value: Any, kind: pa.DataType) -> Any:
 
 def _json_column(strings: pa.Array) -> pa.Array:
     """Strings → JSON string literals, null → `null`."""
-    return pc.fill_null(_concatenated('"', _escaped(strings), '"'), "null")
+    return pc.fill_null(_concatenated('"', _escaped(strings), '"'), _scalar("null"))
 
 
 def _json_parts(strings: pa.Array) -> list[Any]:
@@ -296,9 +297,9 @@ def _escaped(strings: pa.Array) -> pa.Array:
         return strings
     escaped = pc.replace_substring(pc.replace_substring(strings, "\\", "\\\\"), '"', '\\"')
     if control:
-        mask = pc.fill_null(pc.match_substring_regex(strings, _CONTROL), False)
+        mask = pc.match_substring_regex(strings, _CONTROL)
         exact = [_quoted(value)[1:-1] for value in strings.filter(mask).to_pylist()]
-        escaped = pc.replace_with_mask(escaped, mask, pa.array(exact, pa.large_string()))
+        escaped = pc.replace_with_mask(escaped, mask, _strings(exact))
     return escaped
 
 
@@ -315,8 +316,31 @@ def _joined(*parts: Any) -> pa.Array:
 
 def _concatenated(*parts: Any, **nulls: str) -> pa.Array:
     """Arrays and literals side by side, row by row; null where any part is null, unless `nulls` says otherwise."""
-    typed = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
-    return pc.binary_join_element_wise(*typed, pa.scalar("", pa.large_string()), **nulls)
+    typed = [_scalar(part) if isinstance(part, str) else part for part in parts]
+    return pc.binary_join_element_wise(*typed, _scalar(""), **nulls)
+
+
+# pa.array and pa.scalar import pandas, where it is installed, to ask whether what they are given is one of its: half a
+# second of a short check. These do not.
+
+
+def _strings(values: Sequence[str | None]) -> pa.Array:
+    encoded = [(value or "").encode() for value in values]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    valid = None
+    if None in values:
+        valid = pa.py_buffer(np.packbits([value is not None for value in values], bitorder="little"))
+    data = pa.py_buffer(b"".join(encoded))
+    return pa.Array.from_buffers(pa.large_string(), len(encoded), [valid, pa.py_buffer(offsets), data])
+
+
+def _integers(values: Sequence[int]) -> pa.Array:
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.array(values, np.int64))])
+
+
+@cache
+def _scalar(text: str) -> pa.Scalar:
+    return _strings([text])[0]
 
 
 def _utf8(strings: pa.Array) -> npt.NDArray[np.uint8]:

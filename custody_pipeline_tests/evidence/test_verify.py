@@ -6,6 +6,8 @@ import base64
 import hashlib
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -101,6 +103,15 @@ def test_the_report_says_what_was_checked_and_can_be_read_by_machines(original: 
     assert document["checked"]["records"] == {"valid": 420, "total": 420}
     assert report.summary()[-1] == "VERIFIED"
     assert SIGNER.verifier.fingerprint in "\n".join(report.summary())
+
+
+def test_a_check_does_not_import_what_analysts_use(original: Publisher) -> None:
+    """Pandas costs half a second, and pyarrow imports it at the least occasion."""
+    code = (
+        "import sys; from pathlib import Path; from custody_pipeline.evidence.verify import verify_path; "
+        "assert verify_path(Path(sys.argv[1]), public_keys=[]).valid['records']; assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, original.root], check=True)
 
 
 def test_a_demo_key_is_named_in_the_verdict(tmp_path: Path) -> None:
