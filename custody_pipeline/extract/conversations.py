@@ -39,6 +39,10 @@ PAGE_SIZE = 1_000
 FIRST_POLL = 0.25
 LONGEST_POLL = 15.0
 JOB_PATIENCE = 3_600.0
+# Most of these threads wait to ask again, or for their turn; the client lets few requests out at a time. One that is
+# asked again for seconds must not hold up the others, and the answers behind it wait in memory: 15 MB of usual ones.
+ASKING = 64
+ASKED_AHEAD = 1_000
 # So many in a row without any answer: the API is gone, and the rest of the night would only wait.
 UNANSWERED_IN_A_ROW = 20
 
@@ -205,8 +209,7 @@ def read_singly(
         except GenesysError as error:
             return error
 
-    workers = collector.settings.genesys_concurrency
-    for conversation_id, answer in in_order(ask, conversation_ids, workers=workers):
+    for conversation_id, answer in in_order(ask, conversation_ids, workers=ASKING, ahead=ASKED_AHEAD):
         unanswered = unanswered + 1 if isinstance(answer, NoAnswer) else 0
         if isinstance(answer, Answer):
             path = path_of(conversation_id)

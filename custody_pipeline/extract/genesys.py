@@ -28,10 +28,12 @@ from __future__ import annotations
 import collections
 import email.utils
 import logging
+import queue
 import random
 import re
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -356,8 +358,9 @@ def _correlation_id(response: requests.Response) -> str | None:
 
 
 class GenesysClient:
-    """Requests to one organisation. Safe to use from several threads; connections are kept, one set per thread.
+    """Requests to one organisation. Safe to use from several threads; at most `genesys_concurrency` are in flight.
 
+    A request that waits to be asked again is not in flight: any number of threads may do that. Connections are kept.
     Only the hosts of the settings are called: paths are joined to them, redirects and `nextUri` are not followed.
     `sleep`, `clock` (monotonic seconds) and `jitter` (0 ≤ x < 1) are seams for tests.
     """
@@ -375,8 +378,10 @@ class GenesysClient:
         self._limiter = RateLimiter(settings.genesys_requests_per_minute, sleep=sleep, clock=clock)
         self._token: _Token | None = None
         self._login_lock = threading.Lock()
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        # As many places as requests may be in flight; the one used last comes first, so that few connections stay.
+        self._sessions: queue.LifoQueue[requests.Session | None] = queue.LifoQueue()
+        for _ in range(settings.genesys_concurrency):
+            self._sessions.put(None)
         self.counters = Counters()
 
     def __enter__(self) -> GenesysClient:
@@ -386,9 +391,10 @@ class GenesysClient:
         self.close()
 
     def close(self) -> None:
-        """Close every connection."""
-        for session in self._sessions:
-            session.close()
+        """Close every connection that is not in use."""
+        for session in list(self._sessions.queue):
+            if session is not None:
+                session.close()
 
     def get(self, path: str, **params: str | int | bool) -> Answer:
         """GET `path` (from `/api/…`).
@@ -510,10 +516,11 @@ class GenesysClient:
         attempts = throttled = 0
         while True:
             attempts += 1
-            self._limiter.acquire()
-            self.counters.count(retry=attempts > 1)
             try:
-                return self._once(method, url, path, **arguments)
+                with self._session() as session:
+                    self._limiter.acquire()
+                    self.counters.count(retry=attempts > 1)
+                    return self._once(session, method, url, path, **arguments)
             except PassingError as error:
                 error.attempts = attempts
                 limited = isinstance(error, RateLimited)
@@ -534,10 +541,10 @@ class GenesysClient:
         longest: float = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempts - 1))
         return longest * (0.5 + self._jitter() / 2)
 
-    def _once(self, method: str, url: str, path: str, **arguments: Any) -> Answer:
+    def _once(self, session: requests.Session, method: str, url: str, path: str, **arguments: Any) -> Answer:
         request = f"{method} {path}"
         try:
-            with self._session().request(
+            with session.request(
                 method, url, timeout=TIMEOUT, allow_redirects=False, stream=True, **arguments
             ) as response:
                 body = response.content
@@ -556,13 +563,21 @@ class GenesysClient:
             raise failure
         return Answer(request, body, response.status_code, _correlation_id(response))
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-            session.headers["User-Agent"] = f"custody-pipeline/{version('custody-pipeline')}"
-            session.headers["Accept"] = "application/json"
-            for scheme in ("https://", "http://"):
-                session.mount(scheme, HTTPAdapter(pool_connections=2, pool_maxsize=2))
-            self._sessions.append(session)
-        return session
+    @contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        session = self._sessions.get()
+        try:
+            if session is None:
+                session = _new_session()
+            yield session
+        finally:
+            self._sessions.put(session)
+
+
+def _new_session() -> requests.Session:
+    session = requests.Session()
+    session.headers["User-Agent"] = f"custody-pipeline/{version('custody-pipeline')}"
+    session.headers["Accept"] = "application/json"
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(pool_connections=2, pool_maxsize=2))
+    return session

@@ -17,19 +17,19 @@ Reply = TypeVar("Reply")
 
 
 def in_order(
-    call: Callable[[Question], Reply], questions: Iterable[Question], *, workers: int
+    call: Callable[[Question], Reply], questions: Iterable[Question], *, workers: int, ahead: int | None = None
 ) -> Iterator[tuple[Question, Reply]]:
     """Call `call` for each question, at most `workers` at a time; yields in order, so that landing files are.
 
-    At most `4 * workers` answers wait in memory. An exception of a call is raised here, when its turn comes; calls not
-    begun by then are dropped.
+    At most `ahead` answers wait in memory for their turn, `4 * workers` if not given. An exception of a call is raised
+    here, when its turn comes; calls not begun by then are dropped.
     """
     waiting: collections.deque[tuple[Question, Future[Reply]]] = collections.deque()
     executor = ThreadPoolExecutor(workers, thread_name_prefix="custody-read")
     try:
         for question in questions:
             waiting.append((question, executor.submit(call, question)))
-            if len(waiting) >= 4 * workers:
+            if len(waiting) >= (ahead or 4 * workers):
                 asked, future = waiting.popleft()
                 yield asked, future.result()
         while waiting:

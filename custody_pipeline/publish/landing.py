@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -144,12 +144,10 @@ def _put_one(client: S3Client, file: LandingFile, to: S3Location, previous: S3Lo
     if kept is not None and digest(client, kept) == file.sha256:
         return copy_object(client, Stored(kept.location, file.sha256, kept.bytes, kept.etag, kept.version_id), to)
     with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / "landing"
         try:
-            with _opened(client, file.uri) as source, local.open("wb") as copy:
-                shutil.copyfileobj(source, copy, 1 << 20)
-            with local.open("rb") as copied:
-                hashed = hashlib.file_digest(copied, "sha256")
+            local = _on_this_machine(client, file.uri, Path(folder))
+            with local.open("rb") as received:
+                hashed = hashlib.file_digest(received, "sha256")
         except (OSError, ClientError) as error:
             raise UploadError(
                 f"landing file {file.uri} cannot be read ({type(error).__name__}), and no earlier cut has it; "
@@ -163,8 +161,11 @@ def _put_one(client: S3Client, file: LandingFile, to: S3Location, previous: S3Lo
         return put_file(client, local, file.sha256, to, ContentType="application/gzip")
 
 
-def _opened(client: S3Client, uri: str) -> BinaryIO:
-    if uri.startswith("s3://"):
-        at = S3Location.parse(uri)
-        return cast("BinaryIO", client.get_object(Bucket=at.bucket, Key=at.key)["Body"])
-    return Path(uri.removeprefix("file://")).open("rb")
+def _on_this_machine(client: S3Client, uri: str, folder: Path) -> Path:
+    """The file itself where it lies on a disk; a copy in `folder` of what lies in S3."""
+    if not uri.startswith("s3://"):
+        return Path(uri.removeprefix("file://"))
+    at, copy = S3Location.parse(uri), folder / "landing"
+    with copy.open("wb") as file:
+        shutil.copyfileobj(client.get_object(Bucket=at.bucket, Key=at.key)["Body"], file, 1 << 20)
+    return copy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
@@ -20,7 +21,7 @@ from custody_pipeline.extract.recordings import collect_recordings
 from custody_pipeline.extract.worklists import read_worklists
 from custody_pipeline.mapping import MappedTag
 from custody_pipeline.settings import Settings
-from custody_pipeline_tests.extract.conftest import Api, Reply, reply
+from custody_pipeline_tests.extract.conftest import Api, Asked, Reply, reply
 
 NIGHT = date(2026, 11, 2)
 JOB = f"{JOBS}/j1"
@@ -334,3 +335,44 @@ def test_worklists_of_an_empty_warehouse_are_empty(
 ) -> None:
     found = read_worklists(con, settings(), NIGHT, REQUIRED)
     assert (found.recordings, found.conversations) == ({}, {})
+
+
+def test_reads_that_wait_to_be_asked_again_hold_up_no_others_and_few_are_in_flight(
+    api: Api, api_settings: Callable[..., Settings]
+) -> None:
+    """Whoever waits goes on waiting until every other conversation was read, as it may be for minutes."""
+    api.on("/api/v2/tokens/me", reply({"organization": {"id": "o"}}))
+    failing = [cid(number) for number in range(0, 200, 10)]
+    others = [cid(number) for number in range(200) if number % 10]
+    everybody_else_was_read, lock = threading.Event(), threading.Lock()
+    read: set[str] = set()
+    in_flight = most = 0
+
+    def answer(asked: Asked) -> Reply:
+        nonlocal in_flight, most
+        with lock:
+            in_flight += 1
+            most = max(most, in_flight)
+        name = asked.path.rpartition("/")[2]
+        with lock:
+            in_flight -= 1
+            if name in others:
+                read.add(name)
+            if len(read) == len(others):
+                everybody_else_was_read.set()
+        return reply({}, status=503) if name in failing else reply({"id": name})
+
+    for name in [*failing, *others]:
+        api.on(f"/api/v2/conversations/{name}", answer)
+    settings = api_settings(genesys_concurrency=2)
+
+    def wait(_: float) -> None:
+        assert everybody_else_was_read.wait(60), "the others were held up"
+
+    wanted = {name: ["long_value"] for name in sorted([*failing, *others])}
+    with Collector(settings, NIGHT, client=GenesysClient(settings, sleep=wait)) as collector:
+        landing = collect_conversations(collector, wanted)[0]
+    assert landing.documents == len(others)
+    assert [failure.subject_id for failure in landing.failures] == failing
+    assert landing.retries == 4 * len(failing)
+    assert most <= 2
