@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 from filelock import FileLock, Timeout
@@ -255,6 +255,7 @@ def run_models(
 
 
 def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
+    _drop_other_kind(con, model, "TABLE")
     with _transaction(con):
         # Commenting on every column costs more than everything else here: only a view that changed is replaced.
         con.execute(f"CREATE OR REPLACE TEMP VIEW view_probe AS {model.sql}")
@@ -263,6 +264,17 @@ def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
             return
         con.execute(f"CREATE OR REPLACE VIEW {model.key} AS {model.sql}")
         _comment(con, "VIEW", model, [column.name for column in model.columns])
+
+
+def _drop_other_kind(con: duckdb.DuckDBPyConnection, model: SqlModel, kind: Literal["TABLE", "VIEW"]) -> None:
+    """Make room for a staging model that an earlier version made as a view instead of a table, or the reverse."""
+    there = con.execute(
+        "SELECT 1 FROM information_schema.tables WHERE table_catalog = current_database() AND table_schema = ? "
+        "AND table_name = ? AND (table_type = 'VIEW') = ?",
+        [model.schema, model.name, kind == "VIEW"],
+    ).fetchone()
+    if there is not None and model.schema == "staging":
+        con.execute(f"DROP {kind} {model.key}")
 
 
 def _view_select(con: duckdb.DuckDBPyConnection, schema: str, name: str) -> str | None:
@@ -308,6 +320,7 @@ def replace_window(
 
 
 def _fit_table(con: duckdb.DuckDBPyConnection, model: SqlModel, params: Mapping[str, Any]) -> None:
+    _drop_other_kind(con, model, "VIEW")
     output = {row[0]: row[1] for row in con.execute(f"DESCRIBE {model.sql}", dict(params)).fetchall()}
     there = table_columns(con, model.key)
     if not there:

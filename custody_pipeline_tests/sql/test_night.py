@@ -320,3 +320,13 @@ def test_a_publication_is_an_event_of_the_night_with_the_cut_before_and_after(ni
         (None, f"{1:064}"),
         (f"{1:064}", f"{2:064}"),
     ]
+
+
+def test_a_staging_model_may_become_a_view_or_a_table_in_a_warehouse_that_has_the_other(night: Night) -> None:
+    night.call()
+    night.run()
+    before = night.sha256()
+    night.con.execute("DROP VIEW staging.resolved_tags; CREATE TABLE staging.resolved_tags AS SELECT 1 AS a")
+    night.con.execute("DROP TABLE staging.sessions; CREATE VIEW staging.sessions AS SELECT 1 AS a")
+    night.model()
+    assert night.sha256() == before

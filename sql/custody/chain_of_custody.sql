@@ -49,20 +49,24 @@
 -- column row_sha256: SHA-256 of the columns above: tells whether the row changed
 -- column revision: the night's revision in which the row became as it is
 WITH tags AS (
-    SELECT partition_date, conversation_id, recording_id, count(*) AS tags,
-        to_json(map_from_entries(list_sort(list((tag_key, tag_value)))))::VARCHAR AS custom_data,
-        to_json(map_from_entries(list_sort(list((tag_key, source)))))::VARCHAR AS custom_data_source,
-        max(observed_at) AS captured_at
-    FROM staging.resolved_tags
-    WHERE partition_date >= $window_start AND partition_date < $window_end
-    GROUP BY partition_date, conversation_id, recording_id
+    SELECT partition_date, conversation_id, recording_id,
+        to_json(map([t.key FOR t IN tags], [t.value FOR t IN tags]))::VARCHAR AS custom_data,
+        to_json(map([t.key FOR t IN tags], [t.source FOR t IN tags]))::VARCHAR AS custom_data_source,
+        captured_at
+    FROM (
+        SELECT partition_date, conversation_id, recording_id,
+            list_sort(list({'key': tag_key, 'value': tag_value, 'source': source})) AS tags, max(observed_at) AS captured_at
+        FROM staging.resolved_tags
+        WHERE partition_date >= $window_start AND partition_date < $window_end
+        GROUP BY partition_date, conversation_id, recording_id
+    )
 ),
 
 mapped AS (
     SELECT partition_date, conversation_id, recording_id,
         to_json(map_from_entries(list((column_name, tag_value)))) AS tag_columns
     FROM staging.mapped_tags
-    WHERE partition_date >= $window_start AND partition_date < $window_end
+    WHERE tag_value IS NOT NULL AND partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date, conversation_id, recording_id
 ),
 
@@ -115,15 +119,15 @@ content AS (
         CASE WHEN s.script_version IS NOT NULL THEN 'inferred' END AS script_version_source,
         s.flow_id,
         s.flow_version,
-        CASE WHEN t.tags IS NOT NULL OR c.in_details OR c.single_read = 'ok' THEN coalesce(t.custom_data, '{}') END
+        CASE WHEN t.custom_data IS NOT NULL OR c.in_details OR c.single_read = 'ok' THEN coalesce(t.custom_data, '{}') END
             AS custom_data,
         CASE
-            WHEN t.tags IS NOT NULL THEN 'present'
+            WHEN t.custom_data IS NOT NULL THEN 'present'
             WHEN 'empty' IN (c.details_tags, c.single_tags) THEN 'empty'
             WHEN c.in_details OR c.single_read = 'ok' THEN 'absent'
             ELSE 'unavailable'
         END AS custom_data_state,
-        CASE WHEN t.tags IS NOT NULL OR c.in_details OR c.single_read = 'ok' THEN coalesce(t.custom_data_source, '{}') END
+        CASE WHEN t.custom_data IS NOT NULL OR c.in_details OR c.single_read = 'ok' THEN coalesce(t.custom_data_source, '{}') END
             AS custom_data_source,
         coalesce(t.captured_at, c.conversation_seen_at) AS custom_data_captured_at,
         unnest(json_transform(coalesce(m.tag_columns, '{}'), $mapped_columns)),
@@ -173,4 +177,3 @@ FROM hashed AS h
 LEFT JOIN published AS p
     ON p.partition_date = h.partition_date AND p.conversation_id = h.conversation_id AND p.recording_id = h.recording_id
 LEFT JOIN revisions AS v ON v.partition_date = h.partition_date
-ORDER BY h.partition_date, h.conversation_id, h.recording_id

@@ -33,14 +33,35 @@ loads AS (
     WHERE partition_date >= $window_start AND partition_date < $window_end
 ),
 
+several AS (
+    -- Documents that had more than one content: only these have a hash before.
+    SELECT partition_date, resource, subject, recording_id
+    FROM staging.documents
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, resource, subject, recording_id
+    HAVING count(*) > 1
+),
+
+contents AS (
+    SELECT *, NULL AS document_sha256_before
+    FROM staging.documents
+    ANTI JOIN several USING (partition_date, resource, subject, recording_id)
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+    UNION ALL
+    SELECT *,
+        lag(document_sha256) OVER (
+            PARTITION BY partition_date, resource, subject, recording_id ORDER BY first_seen_at, content_sha256
+        )
+    FROM staging.documents
+    SEMI JOIN several USING (partition_date, resource, subject, recording_id)
+    WHERE partition_date >= $window_start AND partition_date < $window_end
+),
+
 documents AS (
-    SELECT d.*, l.who, l.operator, l.tool_version, l.git_revision,
-        lag(d.document_sha256) OVER (
-            PARTITION BY d.partition_date, d.resource, d.subject, d.recording_id ORDER BY d.first_seen_at, d.content_sha256
-        ) AS document_sha256_before
-    FROM staging.documents AS d
+    SELECT d.*, l.who, l.operator, l.tool_version, l.git_revision
+    FROM contents AS d
     LEFT JOIN loads AS l ON l.partition_date = d.partition_date AND l.landing_id = d.landing_id
-    WHERE d.conversation_id <> '' AND d.partition_date >= $window_start AND d.partition_date < $window_end
+    WHERE d.conversation_id <> ''
 ),
 
 digests AS (
@@ -233,4 +254,3 @@ SELECT
     sha256_before,
     sha256_after
 FROM events
-ORDER BY partition_date, conversation_id, recording_id, sequence

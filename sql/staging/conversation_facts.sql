@@ -68,14 +68,17 @@ current_documents AS (
 ),
 
 details AS (
-    SELECT partition_date, conversation_id, conversation_start, conversation_end, originating_direction,
-        CASE
-            WHEN list_bool_or([cardinality(p.attributes) > 0 FOR p IN participants]) THEN 'present'
-            WHEN list_bool_or([p.attributes IS NOT NULL FOR p IN participants]) THEN 'empty'
-            ELSE 'absent'
-        END AS tags
-    FROM staging.conversation_details
-    WHERE is_current AND document_state = 'ok' AND partition_date >= $window_start AND partition_date < $window_end
+    -- What is needed of the document is taken before one is chosen: participants are large.
+    SELECT * FROM (
+        SELECT partition_date, conversation_id, conversation_start, conversation_end, originating_direction, document_sha256,
+            CASE
+                WHEN list_bool_or([cardinality(p.attributes) > 0 FOR p IN participants]) THEN 'present'
+                WHEN list_bool_or([p.attributes IS NOT NULL FOR p IN participants]) THEN 'empty'
+                ELSE 'absent'
+            END AS tags
+        FROM staging.conversation_details
+        WHERE is_current AND document_state = 'ok' AND partition_date >= $window_start AND partition_date < $window_end
+    )
     QUALIFY row_number() OVER (PARTITION BY partition_date, conversation_id ORDER BY document_sha256) = 1
 ),
 

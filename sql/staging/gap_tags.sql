@@ -14,31 +14,42 @@
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
 -- column recoverable_until: until when something can be done (UTC), where that is known
-WITH resolved AS (
+WITH odd AS (
     SELECT *, {
         'uri': document_uri, 'sha256': document_sha256, 'what': source || ' document', 'observed_at': observed_at
     } AS evidence
     FROM staging.resolved_tags
-    WHERE partition_date >= $window_start AND partition_date < $window_end
+    WHERE (is_cut OR conflicting_values > 1 OR NOT is_mapped)
+        AND partition_date >= $window_start AND partition_date < $window_end
 ),
 
 mapped AS (
-    SELECT *, {
-        'uri': document_uri, 'sha256': document_sha256, 'what': source || ' document', 'observed_at': observed_at
+    SELECT * FROM staging.mapped_tags
+    WHERE applies AND status <> 'found' AND partition_date >= $window_start AND partition_date < $window_end
+),
+
+astray AS (
+    SELECT m.partition_date, m.conversation_id, m.recording_id, m.status, m.attribute, {
+        'uri': t.document_uri, 'sha256': t.document_sha256, 'what': t.source || ' document', 'observed_at': t.observed_at
     } AS evidence
-    FROM staging.mapped_tags
-    WHERE applies AND partition_date >= $window_start AND partition_date < $window_end
+    FROM mapped AS m
+    INNER JOIN staging.resolved_tags AS t
+        ON t.partition_date = m.partition_date AND t.conversation_id = m.conversation_id
+        AND t.recording_id = m.recording_id AND t.tag_key = m.tag_key
+    WHERE m.status IN ('elsewhere', 'variant')
 ),
 
 tagged AS (
     SELECT partition_date, conversation_id, recording_id, count(*) AS tags
-    FROM resolved
+    FROM staging.resolved_tags
+    WHERE partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date, conversation_id, recording_id
 ),
 
 recordings AS (
-    SELECT r.*, c.in_details, c.details_tags, c.details_evidence, c.single_read, c.single_tags, c.single_evidence,
-        coalesce(t.tags, 0) AS tags
+    SELECT r.partition_date, r.conversation_id, r.recording_id, r.sidecar_state, r.sidecar_has_tags_field,
+        r.sidecar_tag_count, r.sidecar_evidence, r.manifest_has_tags_field, r.manifest_tag_count, r.manifest_evidence,
+        c.in_details, c.details_evidence, c.single_read, c.single_evidence, coalesce(t.tags, 0) AS tags
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c
         ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
@@ -102,26 +113,26 @@ found AS (
     WHERE l.is_changed OR (l.is_gone AND (r.in_details OR r.single_read = 'ok'))
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAG_TRUNCATED', tag_key, [evidence]
-    FROM resolved
+    FROM odd
     WHERE is_cut
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAG_CONFLICT', tag_key, [evidence]
-    FROM resolved
+    FROM odd
     WHERE conflicting_values > 1
     UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, 'UNMAPPED_TAG', r.tag_key, [r.evidence]
-    FROM resolved AS r
+    FROM odd AS r
     ANTI JOIN mapped AS m
         ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id
         AND m.recording_id = r.recording_id AND m.status = 'variant' AND m.tag_key = r.tag_key
     WHERE NOT r.is_mapped
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAGS_ON_OTHER_PARTICIPANT', attribute, [evidence]
-    FROM mapped
+    FROM astray
     WHERE status = 'elsewhere'
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAG_KEY_VARIANT', attribute, [evidence]
-    FROM mapped
+    FROM astray
     WHERE status = 'variant'
     UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, 'REQUIRED_TAG_MISSING', m.attribute,

@@ -14,9 +14,6 @@
 -- column source: where the value came from
 -- column purpose: participant that carries it
 -- column attribute: the key that the mapping names
--- column document_uri: the document that decided
--- column document_sha256: SHA-256 of that document
--- column observed_at: when that was first seen (UTC)
 WITH mapping AS (
     SELECT * FROM staging.tag_mapping
     WHERE column_name IS NOT NULL AND partition_date >= $window_start AND partition_date < $window_end
@@ -41,7 +38,6 @@ spellings AS (
 
 candidates AS (
     SELECT t.partition_date, t.conversation_id, t.recording_id, s.column_name, t.tag_key, t.source, t.purpose,
-        t.document_uri, t.document_sha256, t.observed_at,
         CASE
             WHEN m.json_path IS NULL THEN t.tag_value
             WHEN json_valid(t.tag_value) THEN json_extract_string(t.tag_value, m.json_path)
@@ -58,23 +54,45 @@ candidates AS (
     WHERE t.partition_date >= $window_start AND t.partition_date < $window_end
 ),
 
+several AS (
+    SELECT partition_date, conversation_id, recording_id, column_name
+    FROM candidates
+    GROUP BY partition_date, conversation_id, recording_id, column_name
+    HAVING count(*) > 1
+),
+
 best AS (
-    SELECT * FROM candidates
+    -- Few recordings spell a tag in two ways: only theirs are put in order.
+    SELECT * FROM candidates ANTI JOIN several USING (partition_date, conversation_id, recording_id, column_name)
+    UNION ALL
+    SELECT *
+    FROM candidates
+    SEMI JOIN several USING (partition_date, conversation_id, recording_id, column_name)
     QUALIFY row_number() OVER (
         PARTITION BY partition_date, conversation_id, recording_id, column_name
         ORDER BY place, tag_value IS NULL, name_rank, tag_key
     ) = 1
+),
+
+wanted AS (
+    SELECT r.partition_date, r.conversation_id, r.recording_id, m.column_name, m.required, m.names[1] AS attribute,
+        (len(m.flows) = 0 OR list_has_any(m.flows, c.flow_ids || c.flow_names))
+            AND (len(m.queues) = 0 OR list_has_any(m.queues, c.queue_ids || c.queue_names))
+            AND (len(m.scripts) = 0 OR list_has_any(m.scripts, c.script_ids || c.script_names)) AS applies
+    FROM staging.recordings AS r
+    INNER JOIN staging.conversation_facts AS c
+        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    INNER JOIN mapping AS m ON m.partition_date = r.partition_date
+    WHERE r.partition_date >= $window_start AND r.partition_date < $window_end
 )
 
 SELECT
-    r.partition_date,
-    r.conversation_id,
-    r.recording_id,
-    m.column_name,
-    m.required,
-    (len(m.flows) = 0 OR list_has_any(m.flows, c.flow_ids || c.flow_names))
-        AND (len(m.queues) = 0 OR list_has_any(m.queues, c.queue_ids || c.queue_names))
-        AND (len(m.scripts) = 0 OR list_has_any(m.scripts, c.script_ids || c.script_names)) AS applies,
+    w.partition_date,
+    w.conversation_id,
+    w.recording_id,
+    w.column_name,
+    w.required,
+    w.applies,
     CASE
         WHEN b.place IS NULL THEN 'missing'
         WHEN b.place = 1 AND b.tag_value IS NOT NULL THEN 'found'
@@ -86,14 +104,8 @@ SELECT
     CASE WHEN b.place = 1 THEN b.tag_value END AS tag_value,
     b.source,
     b.purpose,
-    m.names[1] AS attribute,
-    b.document_uri,
-    b.document_sha256,
-    b.observed_at
-FROM staging.recordings AS r
-INNER JOIN mapping AS m ON m.partition_date = r.partition_date
-INNER JOIN staging.conversation_facts AS c ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    w.attribute
+FROM wanted AS w
 LEFT JOIN best AS b
-    ON b.partition_date = r.partition_date AND b.conversation_id = r.conversation_id AND b.recording_id = r.recording_id
-    AND b.column_name = m.column_name
-WHERE r.partition_date >= $window_start AND r.partition_date < $window_end
+    ON b.partition_date = w.partition_date AND b.conversation_id = w.conversation_id AND b.recording_id = w.recording_id
+    AND b.column_name = w.column_name

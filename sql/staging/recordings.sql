@@ -135,10 +135,10 @@ failures AS (
 ),
 
 joined AS (
-    SELECT k.partition_date, k.conversation_id, k.recording_id, k.in_sessions, k.in_orphans, k.in_manifests, k.in_metadata,
-        k.in_failures, k.in_objects, k.recordings, coalesce(m.session_id, k.session_id) AS named_session_id,
-        o AS object, s AS sidecar, m AS metadata, c AS conversation,
-        coalesce(c.conversation_start, s.start_time, m.start_time, o.hour_start) AS starts_about
+    -- Narrow: the wide columns are joined again in the end, instead of being carried through every step.
+    SELECT k.partition_date, k.conversation_id, k.recording_id, k.recordings, s.user_ids AS named_users,
+        coalesce(m.session_id, k.session_id) AS named_session_id,
+        coalesce(c.conversation_start, s.start_time, m.start_time, o.hour_start) AS starts_about, c.conversation_end
     FROM keys AS k
     LEFT JOIN staging.media_objects AS o
         ON o.partition_date = k.partition_date AND o.conversation_id = k.conversation_id AND o.recording_id = k.recording_id
@@ -155,7 +155,7 @@ session_candidates AS (
         CASE
             WHEN j.named_session_id = s.session_id THEN 1
             WHEN j.named_session_id = s.peer_id THEN 2
-            WHEN j.named_session_id IS NULL AND s.is_recorded AND list_contains(j.sidecar.user_ids, s.user_id) THEN 3
+            WHEN j.named_session_id IS NULL AND s.is_recorded AND list_contains(j.named_users, s.user_id) THEN 3
             WHEN j.named_session_id IS NULL AND s.is_recorded AND j.recordings = 1 THEN 4
         END AS match
     FROM joined AS j
@@ -182,7 +182,25 @@ sessions AS (
 ),
 
 jobs AS (
-    SELECT j.partition_date, j.conversation_id, j.recording_id,
+    SELECT * FROM staging.export_jobs
+    WHERE is_current AND action = 'EXPORT' AND partition_date >= $window_start AND partition_date < $window_end
+),
+
+places AS (
+    -- Recordings between the same bounds of jobs are covered by the same jobs: few sets, however many recordings.
+    SELECT j.partition_date, j.conversation_id, j.recording_id, j.starts_about,
+        coalesce(j.conversation_end, j.starts_about) AS ends_about,
+        len(list_filter(b.starts, lambda bound: bound <= coalesce(j.conversation_end, j.starts_about))) AS begun,
+        len(list_filter(b.ends, lambda bound: bound <= j.starts_about)) AS ended
+    FROM joined AS j
+    INNER JOIN (
+        SELECT partition_date, list(interval_start) AS starts, list(interval_end) AS ends FROM jobs GROUP BY partition_date
+    ) AS b ON b.partition_date = j.partition_date
+    WHERE j.starts_about IS NOT NULL
+),
+
+job_sets AS (
+    SELECT p.partition_date, p.begun, p.ended,
         arg_max(e.job_id, (e.requested_at, e.job_id)) AS job_id,
         arg_max(e.requested_at, (e.requested_at, e.job_id)) AS requested_at,
         count(*) AS covering,
@@ -191,14 +209,16 @@ jobs AS (
             AS excluding,
         count(*) FILTER (e.job_state = 'FULFILLED' AND NOT coalesce(e.include_screen, true)) AS screenless,
         list(d.evidence ORDER BY e.job_id) FILTER (d.evidence IS NOT NULL) AS evidence
-    FROM joined AS j
-    INNER JOIN staging.export_jobs AS e
-        ON e.partition_date = j.partition_date AND e.is_current AND e.action = 'EXPORT'
-        AND e.interval_start <= coalesce(j.conversation.conversation_end, j.starts_about) AND e.interval_end > j.starts_about
+    FROM (
+        SELECT partition_date, begun, ended, any_value(starts_about) AS starts_about, any_value(ends_about) AS ends_about
+        FROM places
+        GROUP BY partition_date, begun, ended
+    ) AS p
+    INNER JOIN jobs AS e
+        ON e.partition_date = p.partition_date AND e.interval_start <= p.ends_about AND e.interval_end > p.starts_about
     LEFT JOIN current_documents AS d
         ON d.partition_date = e.partition_date AND d.resource = 'export_jobs' AND d.subject = e.job_id
-    WHERE e.partition_date >= $window_start AND e.partition_date < $window_end
-    GROUP BY j.partition_date, j.conversation_id, j.recording_id
+    GROUP BY p.partition_date, p.begun, p.ended
 ),
 
 organization AS (
@@ -212,60 +232,60 @@ SELECT
     j.partition_date,
     j.conversation_id,
     j.recording_id,
-    coalesce(j.object.organization_id, g.organization_id) AS organization_id,
-    j.in_sessions,
-    j.in_orphans,
-    j.in_manifests,
-    j.in_metadata,
-    j.in_failures,
-    j.in_objects,
-    coalesce(j.object.is_live, false) AS has_object,
-    coalesce(j.object.is_live AND j.object.object_bytes > 0, false) AS has_content,
-    j.object.object_uri AS object_uri,
-    j.object.version_id AS object_version_id,
-    j.object.object_bytes AS object_bytes,
-    j.object.last_modified AS object_last_modified,
-    j.object.bucket_region AS bucket_region,
-    j.object.hour_start AS hour_start,
-    coalesce(j.object.live_keys, 0) AS live_keys,
-    coalesce(j.object.distinct_contents, 0) AS distinct_contents,
-    coalesce(j.object.key_versions, 0) AS key_versions,
-    coalesce(j.object.earlier_sha256, []) AS digests,
-    j.object.media_sha256 AS media_sha256,
-    j.object.media_md5 AS media_md5,
-    j.object.media_hashed_at AS media_hashed_at,
-    j.object.digest_error AS digest_error,
-    coalesce(j.object.all_uris, []) AS object_evidence,
-    j.sidecar.sidecar_uri AS sidecar_uri,
-    j.sidecar.document_state AS sidecar_state,
-    j.sidecar.document_sha256 AS sidecar_sha256,
-    j.sidecar.evidence AS sidecar_evidence,
-    coalesce(j.sidecar.disagrees, false) AS sidecar_disagrees,
-    concat_ws('/', j.sidecar.document_conversation_id, j.sidecar.document_recording_id) AS sidecar_named,
-    coalesce(j.sidecar.has_tags_field, false) AS sidecar_has_tags_field,
-    coalesce(j.sidecar.tag_count, 0) AS sidecar_tag_count,
+    coalesce(o.organization_id, g.organization_id) AS organization_id,
+    k.in_sessions,
+    k.in_orphans,
+    k.in_manifests,
+    k.in_metadata,
+    k.in_failures,
+    k.in_objects,
+    coalesce(o.is_live, false) AS has_object,
+    coalesce(o.is_live AND o.object_bytes > 0, false) AS has_content,
+    o.object_uri AS object_uri,
+    o.version_id AS object_version_id,
+    o.object_bytes AS object_bytes,
+    o.last_modified AS object_last_modified,
+    o.bucket_region AS bucket_region,
+    o.hour_start AS hour_start,
+    coalesce(o.live_keys, 0) AS live_keys,
+    coalesce(o.distinct_contents, 0) AS distinct_contents,
+    coalesce(o.key_versions, 0) AS key_versions,
+    coalesce(o.earlier_sha256, []) AS digests,
+    o.media_sha256 AS media_sha256,
+    o.media_md5 AS media_md5,
+    o.media_hashed_at AS media_hashed_at,
+    o.digest_error AS digest_error,
+    coalesce(o.all_uris, []) AS object_evidence,
+    s.sidecar_uri AS sidecar_uri,
+    s.document_state AS sidecar_state,
+    s.document_sha256 AS sidecar_sha256,
+    s.evidence AS sidecar_evidence,
+    coalesce(s.disagrees, false) AS sidecar_disagrees,
+    concat_ws('/', s.document_conversation_id, s.document_recording_id) AS sidecar_named,
+    coalesce(s.has_tags_field, false) AS sidecar_has_tags_field,
+    coalesce(s.tag_count, 0) AS sidecar_tag_count,
     coalesce(n.has_tags_field, false) AS manifest_has_tags_field,
     coalesce(n.tag_count, 0) AS manifest_tag_count,
     n.evidence AS manifest_evidence,
-    coalesce(j.sidecar.media_type, j.metadata.media) AS media_type,
-    coalesce(j.sidecar.media_subtype, j.metadata.media_subtype) AS media_subtype,
-    coalesce(j.sidecar.start_time, j.metadata.start_time) AS recording_start,
-    coalesce(j.sidecar.end_time, j.metadata.end_time) AS recording_end,
+    coalesce(s.media_type, m.media) AS media_type,
+    coalesce(s.media_subtype, m.media_subtype) AS media_subtype,
+    coalesce(s.start_time, m.start_time) AS recording_start,
+    coalesce(s.end_time, m.end_time) AS recording_end,
     {
-        'start': CASE WHEN j.sidecar.document_state = 'ok' THEN j.sidecar.start_text ELSE j.metadata.start_text END,
-        'end': CASE WHEN j.sidecar.document_state = 'ok' THEN j.sidecar.end_text ELSE j.metadata.end_text END
+        'start': CASE WHEN s.document_state = 'ok' THEN s.start_text ELSE m.start_text END,
+        'end': CASE WHEN s.document_state = 'ok' THEN s.end_text ELSE m.end_text END
     } AS times_as_written,
-    coalesce(j.sidecar.has_zone, true) AND coalesce(j.metadata.has_zone, true) AS has_zone,
-    j.sidecar.duration_ms AS duration_ms,
-    lower(j.sidecar.initial_direction) AS initial_direction,
-    j.metadata.file_state AS file_state,
-    j.metadata.archive_date AS archive_date,
-    j.metadata.delete_date AS delete_date,
-    j.metadata.export_date AS export_date,
-    j.metadata.exported_date AS exported_at,
-    j.metadata.region AS region,
-    CASE WHEN j.in_metadata THEN m.document_sha256 END AS metadata_document_sha256,
-    m.first_seen_at AS metadata_seen_at,
+    coalesce(s.has_zone, true) AND coalesce(m.has_zone, true) AS has_zone,
+    s.duration_ms AS duration_ms,
+    lower(s.initial_direction) AS initial_direction,
+    m.file_state AS file_state,
+    m.archive_date AS archive_date,
+    m.delete_date AS delete_date,
+    m.export_date AS export_date,
+    m.exported_date AS exported_at,
+    m.region AS region,
+    CASE WHEN k.in_metadata THEN d.document_sha256 END AS metadata_document_sha256,
+    d.first_seen_at AS metadata_seen_at,
     p.evidence AS orphan_evidence,
     f.evidence AS failure_evidence,
     f.job_id AS failed_job_id,
@@ -276,24 +296,35 @@ SELECT
     coalesce(b.excluding, 0) AS excluding_jobs,
     coalesce(b.screenless, 0) AS screenless_jobs,
     coalesce(b.evidence, []) AS job_evidence,
-    coalesce(j.named_session_id, s.session_id) AS session_id,
-    s.purpose AS session_purpose,
-    coalesce(s.leg_users, []) AS leg_users,
-    coalesce(list_sort(j.sidecar.user_ids), nullif(s.leg_users, []), j.conversation.user_ids, []) AS user_ids,
-    j.conversation.conversation_start AS conversation_start,
-    j.conversation.conversation_end AS conversation_end,
+    coalesce(j.named_session_id, x.session_id) AS session_id,
+    x.purpose AS session_purpose,
+    coalesce(x.leg_users, []) AS leg_users,
+    coalesce(list_sort(s.user_ids), nullif(x.leg_users, []), c.user_ids, []) AS user_ids,
+    c.conversation_start AS conversation_start,
+    c.conversation_end AS conversation_end,
     j.starts_about
-FROM joined AS j
+FROM keys AS k
+INNER JOIN joined AS j
+    ON j.partition_date = k.partition_date AND j.conversation_id = k.conversation_id AND j.recording_id = k.recording_id
+LEFT JOIN staging.media_objects AS o
+    ON o.partition_date = k.partition_date AND o.conversation_id = k.conversation_id AND o.recording_id = k.recording_id
+LEFT JOIN staging.sidecar_objects AS s
+    ON s.partition_date = k.partition_date AND s.conversation_id = k.conversation_id AND s.recording_id = k.recording_id
+LEFT JOIN metadata AS m
+    ON m.partition_date = k.partition_date AND m.key_conversation_id = k.conversation_id AND m.recording_id = k.recording_id
+LEFT JOIN staging.conversation_facts AS c
+    ON c.partition_date = k.partition_date AND c.conversation_id = k.conversation_id
 LEFT JOIN manifests AS n
-    ON n.partition_date = j.partition_date AND n.conversation_id = j.conversation_id AND n.recording_id = j.recording_id
+    ON n.partition_date = k.partition_date AND n.conversation_id = k.conversation_id AND n.recording_id = k.recording_id
 LEFT JOIN orphans AS p
-    ON p.partition_date = j.partition_date AND p.conversation_id = j.conversation_id AND p.recording_id = j.recording_id
+    ON p.partition_date = k.partition_date AND p.conversation_id = k.conversation_id AND p.recording_id = k.recording_id
 LEFT JOIN failures AS f
-    ON f.partition_date = j.partition_date AND f.conversation_id = j.conversation_id AND f.recording_id = j.recording_id
-LEFT JOIN sessions AS s
-    ON s.partition_date = j.partition_date AND s.conversation_id = j.conversation_id AND s.recording_id = j.recording_id
-LEFT JOIN jobs AS b
-    ON b.partition_date = j.partition_date AND b.conversation_id = j.conversation_id AND b.recording_id = j.recording_id
-LEFT JOIN current_documents AS m
-    ON m.partition_date = j.partition_date AND m.resource = 'recording_metadata' AND m.subject = j.conversation_id
-LEFT JOIN organization AS g ON g.partition_date = j.partition_date
+    ON f.partition_date = k.partition_date AND f.conversation_id = k.conversation_id AND f.recording_id = k.recording_id
+LEFT JOIN sessions AS x
+    ON x.partition_date = k.partition_date AND x.conversation_id = k.conversation_id AND x.recording_id = k.recording_id
+LEFT JOIN places AS y
+    ON y.partition_date = k.partition_date AND y.conversation_id = k.conversation_id AND y.recording_id = k.recording_id
+LEFT JOIN job_sets AS b ON b.partition_date = y.partition_date AND b.begun = y.begun AND b.ended = y.ended
+LEFT JOIN current_documents AS d
+    ON d.partition_date = k.partition_date AND d.resource = 'recording_metadata' AND d.subject = k.conversation_id
+LEFT JOIN organization AS g ON g.partition_date = k.partition_date

@@ -29,32 +29,37 @@ WITH participants AS (
 ),
 
 sessions AS (
-    SELECT partition_date, conversation_id, p.participant_id AS participant_id, lower(p.purpose) AS purpose,
+    SELECT partition_date, conversation_id, coalesce(p.participant_id, '') AS participant_id, lower(p.purpose) AS purpose,
         p.user_id AS user_id, unnest(p.sessions) AS s
     FROM participants
+),
+
+flat AS (
+    SELECT
+        partition_date,
+        conversation_id,
+        participant_id,
+        purpose,
+        user_id,
+        s.session_id AS session_id,
+        s.peer_id AS peer_id,
+        s.media_type AS media_type,
+        s.direction AS direction,
+        s.ani AS ani,
+        s.dnis AS dnis,
+        s.script_id AS script_id,
+        coalesce(s.recording, false) AS is_recorded,
+        list_min([segment.segment_start FOR segment IN s.segments]) AS session_start,
+        list_max([segment.segment_end FOR segment IN s.segments]) AS session_end,
+        list_sort(list_distinct([segment.queue_id FOR segment IN s.segments IF segment.queue_id IS NOT NULL])) AS queue_ids,
+        s.flow.flow_id AS flow_id,
+        s.flow.flow_name AS flow_name,
+        s.flow.flow_version AS flow_version
+    FROM sessions
 )
 
-SELECT
-    partition_date,
-    conversation_id,
-    coalesce(participant_id, '') AS participant_id,
-    purpose,
-    user_id,
-    s.session_id AS session_id,
-    s.peer_id AS peer_id,
-    s.media_type AS media_type,
-    s.direction AS direction,
-    s.ani AS ani,
-    s.dnis AS dnis,
-    s.script_id AS script_id,
-    coalesce(s.recording, false) AS is_recorded,
-    list_min([segment.segment_start FOR segment IN s.segments]) AS session_start,
-    list_max([segment.segment_end FOR segment IN s.segments]) AS session_end,
-    list_sort(list_distinct([segment.queue_id FOR segment IN s.segments IF segment.queue_id IS NOT NULL])) AS queue_ids,
-    s.flow.flow_id AS flow_id,
-    s.flow.flow_name AS flow_name,
-    s.flow.flow_version AS flow_version
-FROM sessions
+SELECT *
+FROM flat
 QUALIFY row_number() OVER (
     PARTITION BY partition_date, conversation_id, participant_id, session_id ORDER BY session_start
 ) = 1
