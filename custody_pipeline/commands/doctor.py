@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +36,13 @@ PERMISSIONS = {
     "/api/v2/routing/queues": "routing:queue:view",
     "/api/v2/scripts/published": "scripts:publishedScript:view",
 }
+_READING = "s3:ListBucket, s3:GetObject"
+# S3's codes, and those of answers to HEAD, which have no body to name one.
+_DENIED = {"AccessDenied", "403", "Forbidden"}
+_ABSENT = {"NoSuchBucket", "404"}
+_UNKNOWN_IDENTITY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+_ELSEWHERE = {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+
 CLOCK_TOLERANCE = timedelta(seconds=60)
 MINIMUM_FREE_BYTES = 2 * 1024**3
 
@@ -162,11 +169,17 @@ def _export_bucket(settings: Settings) -> Iterator[Line]:
         )
         return
     place, client = S3Location.parse(settings.export_url), s3_client(settings)
-    reading = _try("export bucket", lambda: _readable(client, place), "Allow s3:ListBucket and s3:GetObject on it.")
+    reading = _try("export bucket", "CUSTODY_EXPORT_URL", lambda: _readable(client, place), _READING)
     yield reading
-    if reading.state == "ok":
-        yield _versioning(client, place, "export bucket versioning")
-        yield _clock(client, place)
+    if reading.state != "ok":
+        return
+    yield _versioning(client, place, "export bucket versioning", "CUSTODY_EXPORT_URL")
+    versions = _try(
+        "export bucket versions", "CUSTODY_EXPORT_URL", lambda: _versions(client, place), "s3:ListBucketVersions"
+    )
+    # The night then reads what is newest, and cannot see that something was overwritten or deleted.
+    yield versions if versions.state == "ok" else replace(versions, state="warning")
+    yield _clock(client, place)
 
 
 def _sealing(settings: Settings, seal: SealSettings) -> Iterator[Line]:
@@ -206,13 +219,11 @@ def _publish_bucket(settings: Settings, seal: SealSettings | None, *, probe: boo
         yield Line("publish bucket", "not ok", "CUSTODY_PUBLISH_URL is not set", advice)
         return
     place, client = S3Location.parse(settings.publish_url), s3_client(settings)
-    writing = _try(
-        "publish bucket", lambda: _readable(client, place), "Allow s3:ListBucket, s3:GetObject, s3:PutObject."
-    )
-    yield writing
-    if writing.state == "ok":
-        yield _versioning(client, place, "publish bucket versioning")
-        yield _lock(client, place)
+    listing = _try("publish bucket", "CUSTODY_PUBLISH_URL", lambda: _readable(client, place), _READING)
+    yield listing
+    if listing.state == "ok":
+        yield _versioning(client, place, "publish bucket versioning", "CUSTODY_PUBLISH_URL")
+        yield _lock(client, place, seal)
         if probe:
             yield from _probe(client, place, seal)
 
@@ -226,38 +237,73 @@ def _probe(client: S3Client, place: S3Location, seal: SealSettings | None) -> It
         yield Line("probe", "not ok", type(error).__name__, "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL.")
 
 
-def _try(check: str, probe: Callable[[], str], advice: str) -> Line:
+def _try(check: str, variable: str, probe: Callable[[], str], permissions: str) -> Line:
+    """One question to S3; what to do depends on how it is refused."""
     try:
         return Line(check, "ok", probe())
     except ClientError as error:
-        return Line(check, "not ok", f"{error.response['Error'].get('Code')}: {error.operation_name}", advice)
+        code = str(error.response["Error"].get("Code"))
+        advice = f"Look up {code} in the documentation of your S3."
+        for codes, action in (
+            (_DENIED, f"Allow {permissions} to these credentials; docs/policies has whole policies."),
+            (_ABSENT, f"There is no such bucket: create it, or correct {variable}."),
+            (_UNKNOWN_IDENTITY, "Check the AWS credentials: this S3 does not know them, or they have expired."),
+            (_ELSEWHERE, "Set CUSTODY_S3_REGION to the bucket's region."),
+        ):
+            if code in codes:
+                advice = action
+        return Line(check, "not ok", f"{code}: {error.operation_name}", advice)
     except BotoCoreError as error:
-        return Line(check, "not ok", type(error).__name__, "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL.")
+        advice = "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL."
+        return Line(check, "not ok", type(error).__name__, advice)
 
 
 def _readable(client: S3Client, place: S3Location) -> str:
-    client.list_objects_v2(Bucket=place.bucket, Prefix=place.key, MaxKeys=1)
-    return f"{place} can be listed"
+    listed = client.list_objects_v2(Bucket=place.bucket, Prefix=place.key, MaxKeys=1).get("Contents", [])
+    if not listed:
+        return f"{place} can be listed, and is empty"
+    client.head_object(Bucket=place.bucket, Key=listed[0]["Key"])
+    return f"{place} can be listed and read"
 
 
-def _versioning(client: S3Client, place: S3Location, check: str) -> Line:
-    advice = "Turn versioning on: an overwritten recording is otherwise gone without a trace."
-    line = _try(check, lambda: client.get_bucket_versioning(Bucket=place.bucket).get("Status", "off"), advice)
-    return line if line.found == "Enabled" else Line(check, "warning", line.found, advice)
+def _versions(client: S3Client, place: S3Location) -> str:
+    client.list_object_versions(Bucket=place.bucket, Prefix=place.key, MaxKeys=1)
+    return "overwritten and deleted objects can be listed"
 
 
-def _lock(client: S3Client, place: S3Location) -> Line:
-    check, advice = "publish bucket lock", "Create the bucket with Object Lock to keep cuts from being deleted."
+def _versioning(client: S3Client, place: S3Location, check: str, variable: str) -> Line:
     line = _try(
         check,
-        lambda: (
-            client.get_object_lock_configuration(Bucket=place.bucket)
-            .get("ObjectLockConfiguration", {})
-            .get("ObjectLockEnabled", "off")
-        ),
-        advice,
+        variable,
+        lambda: client.get_bucket_versioning(Bucket=place.bucket).get("Status", "off"),
+        "s3:GetBucketVersioning",
     )
-    return line if line.found == "Enabled" else Line(check, "warning", line.found, advice)
+    if line.state != "ok":
+        return replace(line, state="warning")
+    if line.found == "Enabled":
+        return line
+    advice = "Turn versioning on: an overwritten recording is otherwise gone without a trace."
+    return Line(check, "warning", line.found, advice)
+
+
+def _lock(client: S3Client, place: S3Location, seal: SealSettings | None) -> Line:
+    check, wanted = "publish bucket lock", bool(seal and (seal.lock_mode or seal.legal_hold))
+    try:
+        found = client.get_object_lock_configuration(Bucket=place.bucket)["ObjectLockConfiguration"]
+    except ClientError as error:
+        if error.response["Error"].get("Code") in _DENIED:
+            advice = "Allow s3:GetBucketObjectLockConfiguration, or prove the lock with custody doctor --probe-lock."
+            return Line(check, "warning", "may not be asked for", advice)
+        found = {}
+    except BotoCoreError as error:
+        return Line(check, "warning", type(error).__name__, "Run custody doctor again.")
+    if found.get("ObjectLockEnabled") == "Enabled":
+        return Line(check, "ok", "Enabled")
+    if wanted:
+        # Sealing would fail at the first cut.
+        advice = "Enable Object Lock on the bucket, or unset CUSTODY_LOCK_MODE and CUSTODY_LEGAL_HOLD."
+        return Line(check, "not ok", "off, but cuts are to be locked", advice)
+    return Line(check, "warning", "off", "Enable Object Lock on the bucket to keep cuts from being deleted.")
 
 
 def _clock(client: S3Client, place: S3Location) -> Line:

@@ -1,4 +1,7 @@
-"""The IAM policies in docs/policies allow the calls that are made, and no others."""
+"""The policies in docs/policies allow the calls that are made, and no others.
+
+A proxy before the S3 server notes every request, whichever library makes it; KMS is ministack's.
+"""
 
 from __future__ import annotations
 
@@ -6,59 +9,91 @@ import json
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
-from custody_pipeline.evidence.verify import verify
-from custody_pipeline.objectstore import S3Location
+import boto3
+import duckdb
+import pytest
+
+from custody_pipeline.capture.store import open_store
+from custody_pipeline.commands.doctor import examine
+from custody_pipeline.commands.package import package
+from custody_pipeline.commands.verify import verify_target
+from custody_pipeline.extract.captures import collect_captures
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.exports import collect_exports
+from custody_pipeline.extract.load import load
+from custody_pipeline.extract.media import collect_media
+from custody_pipeline.extract.worklists import known_digests, media_objects
+from custody_pipeline.mapping import load_mapping
+from custody_pipeline.objectstore import s3_client, s3_store
 from custody_pipeline.publish.night import publish_night
-from custody_pipeline.publish.reader import S3Reader
-from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording
+from custody_pipeline.settings import Settings, load_settings
+from custody_pipeline.simulator.exporter import export_night
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.sql_models import load_models
+from custody_pipeline.warehouse import prepare, run_models
+from custody_pipeline_tests.proxy import Proxy, running_proxy
+from custody_pipeline_tests.publish.nights import NIGHT
 
 if TYPE_CHECKING:
-    import duckdb
-    import pytest
-    from mypy_boto3_s3 import S3Client
+    from collections.abc import Iterator
 
-    from custody_pipeline.settings import Settings
+    from custody_pipeline.local_s3 import S3Endpoint
+    from custody_pipeline_tests.proxy import Request
+
+pytestmark = pytest.mark.server
 
 POLICIES = Path(__file__).parents[2] / "docs/policies"
-
-# Operations whose permission has another name, or that need several (the vendor's list of S3 API permissions).
-ACTIONS = {"HeadObject": "GetObject", "ListObjectsV2": "ListBucket", "CopyObject": "PutObject"}
+EXPORTS, PUBLISHED, WORK = "acme-call-exports", "acme-custody", "acme-custody-work"
 
 # Needed by what an ordinary night does not do.
 RARE = {
     "s3:AbortMultipartUpload": "a table of more than 512 MiB whose upload fails",
-    "s3:DeleteObject": "files that a killed run left without a cut.json, copies of another compression; versions stay",
+    "s3:DeleteObject": "files that a killed run left without a cut.json; their versions stay",
+}
+
+# Subresources whose permission has a name of its own (the vendor's list of S3 API permissions).
+SUBRESOURCES = {
+    ("GET", "versions"): "ListBucketVersions",
+    ("GET", "versioning"): "GetBucketVersioning",
+    ("GET", "object-lock"): "GetBucketObjectLockConfiguration",
+    ("PUT", "retention"): "PutObjectRetention",
+    ("PUT", "legal-hold"): "PutObjectLegalHold",
+    ("DELETE", "uploadId"): "AbortMultipartUpload",
 }
 
 Call = tuple[str, str]
 
 
-def record(client: S3Client) -> set[Call]:
-    """(action, ARN) of every call from now on."""
-    calls: set[Call] = set()
+def s3_calls(request: Request) -> Iterator[Call]:
+    """(action, ARN) of everything that one request needs to be allowed."""
+    bucket, _, key = request.path.lstrip("/").partition("/")
+    arn = f"arn:aws:s3:::{bucket}{'/' if key else ''}{key}"
+    version = "Version" if "versionId" in request.query else ""
+    named = [name for (method, sub), name in SUBRESOURCES.items() if method == request.method and sub in request.query]
+    if named:
+        yield f"s3:{named[0]}", arn
+    elif request.method in {"GET", "HEAD"}:
+        yield (f"s3:GetObject{version}" if key else "s3:ListBucket"), arn
+    elif request.method in {"PUT", "POST"}:
+        yield "s3:PutObject", arn
+    else:
+        yield f"s3:DeleteObject{version}", arn
+    if source := request.headers.get("x-amz-copy-source"):
+        path, _, version = source.partition("?versionId=")
+        yield f"s3:GetObject{'Version' if version else ''}", f"arn:aws:s3:::{path.lstrip('/')}"
+    if "x-amz-object-lock-mode" in request.headers:
+        yield "s3:PutObjectRetention", arn
+    if "x-amz-object-lock-legal-hold" in request.headers:
+        yield "s3:PutObjectLegalHold", arn
 
-    def note(params: dict[str, Any], model: Any, **_: object) -> None:
-        bucket, key = f"arn:aws:s3:::{params['Bucket']}", params.get("Key")
-        arn = f"{bucket}/{key}" if key else bucket
-        action = ACTIONS.get(model.name, model.name)
-        calls.add((f"s3:{action}{'Version' if action == 'GetObject' and 'VersionId' in params else ''}", arn))
-        if source := params.get("CopySource"):
-            path, _, version = unquote(source).partition("?versionId=")
-            calls.add((f"s3:GetObject{'Version' if version else ''}", f"arn:aws:s3:::{path}"))
-        if "ObjectLockMode" in params:
-            calls.add(("s3:PutObjectRetention", arn))
-        if "ObjectLockLegalHoldStatus" in params:
-            calls.add(("s3:PutObjectLegalHold", arn))
 
-    client.meta.events.register("before-parameter-build.s3", note)
-    return calls
+def kms_calls(request: Request, key: str) -> Iterator[Call]:
+    yield f"kms:{request.headers['x-amz-target'].removeprefix('TrentService.')}", key
 
 
 def statements(name: str) -> list[dict[str, Any]]:
-    text = (POLICIES / name).read_text().replace("acme-custody", "custody-published")
-    found: list[dict[str, Any]] = json.loads(text)["Statement"]
+    found: list[dict[str, Any]] = json.loads((POLICIES / name).read_text())["Statement"]
     for statement in found:
         for field in ("Action", "Resource"):
             statement[field] = [statement[field]] if isinstance(statement[field], str) else statement[field]
@@ -69,30 +104,129 @@ def covers(statement: dict[str, Any], call: Call) -> bool:
     return call[0] in statement["Action"] and any(fnmatchcase(call[1], pattern) for pattern in statement["Resource"])
 
 
-def refused(name: str, calls: set[Call]) -> set[Call]:
-    return {call for call in calls if not any(covers(statement, call) for statement in statements(name))}
+def refused(policies: list[str], calls: set[Call]) -> set[Call]:
+    allowed = [statement for name in policies for statement in statements(name)]
+    return {call for call in calls if not any(covers(statement, call) for statement in allowed)}
 
 
-def unneeded(name: str, calls: set[Call]) -> set[str]:
-    return {action for statement in statements(name) for action in statement["Action"]} - {call[0] for call in calls}
+def unneeded(policies: list[str], calls: set[Call]) -> set[tuple[str, str]]:
+    """(action, resource) that a policy allows and no call needs."""
+    return {
+        (action, pattern)
+        for name in policies
+        for statement in statements(name)
+        for action in statement["Action"]
+        for pattern in statement["Resource"]
+        if not any(call[0] == action and fnmatchcase(call[1], pattern) for call in calls)
+    }
 
 
-def test_publishing_and_verifying_need_just_what_their_policies_allow(
-    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUSTODY_LOCK_MODE", "COMPLIANCE")
-    monkeypatch.setenv("CUSTODY_LEGAL_HOLD", "true")
-    calls = record(memory_s3)
-    for _ in range(2):
-        publish_night(con, settings, NIGHT, tables=("chain_of_custody", "gaps"), client=memory_s3, now=NOW)
-        change_recording(con, 0, "no")
-    assert len(calls) > 20
-    assert refused("publisher.json", calls) == set()
-    assert unneeded("publisher.json", calls) <= set(RARE)
+KMS_KEY = next(s["Resource"][0] for s in statements("publisher.json") if "kms:Sign" in s["Action"])
+
+
+class Deployment:
+    """A deployment whose buckets and key are named as in the policies, and what it asks of S3 and KMS."""
+
+    def __init__(self, s3: Proxy, kms: Proxy, direct: S3Endpoint) -> None:
+        self.settings: Settings = load_settings()
+        self._s3, self._kms, self.direct = s3, kms, direct
+
+    def calls(self) -> set[Call]:
+        """Everything since the last time."""
+        found = {call for request in self._s3.requests for call in s3_calls(request)}
+        found |= {call for request in self._kms.requests for call in kms_calls(request, KMS_KEY)}
+        self._s3.requests.clear()
+        self._kms.requests.clear()
+        return found
+
+    def export(self) -> None:
+        """What the vendor does, with permissions of its own: not through the proxy."""
+        own = self.settings.model_copy(update={"s3_endpoint_url": self.direct.url})
+        organization = Organization(seed=7, night=NIGHT, size=12)
+        export_night(organization, self.direct.client(), EXPORTS, store=s3_store(own, EXPORTS))
+
+    def collect(self, con: duckdb.DuckDBPyConnection) -> None:
+        store = open_store(f"s3://{WORK}/captures", s3_client(self.settings))
+        store.create(f"captures/date={NIGHT}/capture.json", b"{}")
+        store.create(f"events/date={NIGHT}/event.json", b"{}")
+        with Collector(self.settings, NIGHT) as collector:
+            load(con, collect_exports(collector))
+            load(con, collect_media(collector, known_digests(con, NIGHT), media_objects(con, NIGHT)))
+            load(con, collect_captures(collector))
+
+
+@pytest.fixture
+def deployment(
+    server: S3Endpoint, ministack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Deployment]:
+    client = server.client()
+    client.create_bucket(Bucket=PUBLISHED, ObjectLockEnabledForBucket=True)
+    for bucket in (EXPORTS, WORK):
+        client.create_bucket(Bucket=bucket)
+    with running_proxy(server.url) as s3, running_proxy(ministack) as kms:
+        values = {
+            "AWS_ACCESS_KEY_ID": server.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.secret_key,
+            "CUSTODY_HOME": str(tmp_path),
+            "CUSTODY_S3_ENDPOINT_URL": s3.url,
+            "CUSTODY_S3_REGION": server.region,
+            "CUSTODY_EXPORT_URL": f"s3://{EXPORTS}",
+            "CUSTODY_PUBLISH_URL": f"s3://{PUBLISHED}/prod",
+            "CUSTODY_LANDING_URL": f"s3://{WORK}/landing",
+            "CUSTODY_CAPTURE_URL": f"s3://{WORK}/captures",
+            "CUSTODY_LOCK_MODE": "GOVERNANCE",
+            "CUSTODY_LEGAL_HOLD": "true",
+            "CUSTODY_KMS_ENDPOINT_URL": kms.url,
+            "CUSTODY_LOG_ORIGIN": "custody.example.com/acme",
+        }
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        admin = boto3.Session().client("kms", endpoint_url=ministack, region_name="us-east-1")
+        made = admin.create_key(KeySpec="ECC_NIST_EDWARDS25519", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+        monkeypatch.setenv("CUSTODY_SIGNING_KEY_KMS", made)
+        yield Deployment(s3, kms, server)
+
+
+def test_each_policy_allows_just_what_its_work_needs(deployment: Deployment, tmp_path: Path) -> None:
+    settings = deployment.settings
+    with duckdb.connect(str(settings.warehouse_path)) as con:
+        prepare(con)
+        deployment.export()  # into a bucket without versions first
+        deployment.collect(con)
+        versions: Any = {"Status": "Enabled"}
+        deployment.direct.client().put_bucket_versioning(Bucket=EXPORTS, VersioningConfiguration=versions)
+        deployment.export()
+        deployment.collect(con)
+        collecting = deployment.calls()
+        assert {action for action, _ in collecting} >= {"s3:ListBucketVersions", "s3:GetObjectVersion", "s3:GetObject"}
+
+        run_models(con, load_models(), NIGHT, load_mapping(settings.mapping_path), settings)
+        publish_night(con, settings, NIGHT)
+        con.execute("UPDATE custody.chain_of_custody SET media_type = 'changed'")
+        assert publish_night(con, settings, NIGHT).revision == 2
+        publishing = deployment.calls()
+        assert len(publishing) > 40
+
+    list(examine())
+    looking = deployment.calls()
+    assert refused(["collector.json"], collecting) == set()
+    assert refused(["publisher.json"], publishing) == set()
+    assert refused(["collector.json", "publisher.json"], looking) == set()
+    assert unneeded(["collector.json"], collecting | looking) == set()
+    assert {action for action, _ in unneeded(["publisher.json"], publishing | looking)} <= set(RARE)
     denied = [statement for statement in statements("published-bucket.json") if "Condition" not in statement]
-    assert [call for call in calls for statement in denied if covers(statement, call)] == []
+    assert [call for call in publishing for statement in denied if covers(statement, call)] == []
 
-    calls.clear()
-    verify(S3Reader(memory_s3, S3Location("custody-published", "prod")), public_keys=[])
-    assert refused("auditor.json", calls) == set()
-    assert unneeded("auditor.json", calls) == set()
+    place = f"s3://{PUBLISHED}/prod"
+    report = verify_target(settings, place, keys=[], pinned=[], timestamp_roots=[], media="all", progress=None)
+    assert report.status == 0, report.summary()
+    with duckdb.connect(str(settings.warehouse_path)) as con:
+        found = con.execute(
+            "SELECT recording_id FROM custody.chain_of_custody "
+            "WHERE media_sha256 IS NOT NULL AND sidecar_sha256 IS NOT NULL"
+        ).fetchone()
+    assert found is not None
+    package(settings, place, tmp_path / "package", recordings=[found[0]], night=None, reason="request 4")
+    auditing = {call for call in deployment.calls() if not call[0].startswith("kms:")}
+    assert refused(["auditor.json"], auditing) == set()
+    assert unneeded(["auditor.json"], auditing) == set()

