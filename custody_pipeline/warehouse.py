@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -383,24 +382,29 @@ def run_check(
 # --- content hashes ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RowVersion:
-    """The content of one chain_of_custody row: its key, the SHA-256 of everything but `revision`, and its revision."""
+def append_row_versions(con: duckdb.DuckDBPyConnection, night: date, *, counted_as: int, revision: int) -> int:
+    """Record in `raw.row_versions` the content of the night's rows that are new or changed.
 
-    conversation_id: str
-    recording_id: str
-    row_sha256: str
-    revision: int
+    Args:
+        con: the warehouse, within the transaction that records the publication.
+        night: the partition.
+        counted_as: the revision by which the model marked these rows: what it took for the next one.
+        revision: the one that they were published with.
 
-
-def row_versions(con: duckdb.DuckDBPyConnection, night: date) -> list[RowVersion]:
-    """What publishing appends to `raw.row_versions` for a night, ordered by key."""
-    rows = con.execute(
-        "SELECT conversation_id, recording_id, row_sha256, revision FROM custody.chain_of_custody "
-        "WHERE partition_date = ? ORDER BY conversation_id, recording_id",
-        [night],
-    ).fetchall()
-    return [RowVersion(*row) for row in rows]
+    Returns:
+        How many rows that were.
+    """
+    inserted = con.execute(
+        """
+        INSERT INTO raw.row_versions BY NAME
+        SELECT partition_date, conversation_id, recording_id, row_sha256, $revision::INTEGER AS revision
+        FROM custody.chain_of_custody
+        WHERE partition_date = $night AND revision = $counted_as
+        ORDER BY conversation_id, recording_id
+        """,
+        {"night": night, "counted_as": counted_as, "revision": revision},
+    ).fetchone()
+    return int(inserted[0]) if inserted else 0
 
 
 def night_content_sha256(con: duckdb.DuckDBPyConnection, night: date) -> str:

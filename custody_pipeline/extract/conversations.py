@@ -101,19 +101,18 @@ def _read_details(collector: Collector, load: Load) -> None:
     client = collector.require_client()
     job_id = _finished_job(collector, client)
     path = f"{JOBS}/{job_id}/results"
-    seen: dict[str, set[bytes]] = collections.defaultdict(set)
+    seen: set[bytes] = set()
     for page in _result_pages(client, path):
         page_sha256 = hashlib.sha256(page.body).hexdigest()
         load.landing.data_available_until = load.landing.data_available_until or utc(
             msgspec.json.decode(page.body, type=_Foot).dataAvailabilityDate
         )
         for content in items_of(page.body, "conversations") or []:
-            conversation_id = _conversation_id(content)
             digest = hashlib.sha256(content).digest()
-            if digest in seen[conversation_id]:
+            if digest in seen:
                 continue  # pages drift: the same conversation, the same bytes
-            seen[conversation_id].add(digest)
-            keys = {"page_sha256": page_sha256, "job_id": job_id, "conversation_id": conversation_id}
+            seen.add(digest)
+            keys = {"page_sha256": page_sha256, "job_id": job_id, "conversation_id": _conversation_id(content)}
             load.add(keys, collector.api_uri(path), content)
 
 

@@ -224,21 +224,30 @@ def bucket_region(s3: S3Client, bucket: str) -> str | None:
 
 
 def _collect_bucket(collector: Collector) -> list[Landing]:
+    """List the night's objects and read their companions meanwhile: however many there are, a few are in memory."""
     place = S3Location.parse(collector.settings.require("export_url", "s3://acme-exports"))
     region = bucket_region(collector.s3, place.bucket)
-    sidecars: list[dict[str, Any]] = []
-    with collector.load("export_objects") as objects:
-        try:
+    reader = ObjectReader(collector.settings, place.bucket)
+    with collector.load("export_objects") as objects, collector.load("export_sidecars", asked=0) as sidecars:
+
+        def listed() -> Iterator[dict[str, Any]]:
             for prefix in night_prefixes(collector.s3, place, collector.night):
                 for row in list_versions(collector.s3, place.bucket, prefix):
                     keys = _add_object(objects, row, region)
                     if keys["object_role"] == "sidecar" and row["is_latest"] and not row["is_delete_marker"]:
-                        sidecars.append({**row, **keys})
+                        yield {**row, **keys}
+
+        def read(row: dict[str, Any]) -> bytes | FetchFailure:
+            return reader.read("export_sidecars", row["object_key"], row["version_id"], most=4 * MAX_DOCUMENT_BYTES)
+
+        try:
+            for row, content in in_order(read, listed(), workers=READS_IN_FLIGHT):
+                _add_sidecar(sidecars, row, content)
         except (ClientError, BotoCoreError) as error:
             raise BucketUnreachableError(
                 f"{place} cannot be listed: {error}. The credentials need s3:ListBucket and s3:ListBucketVersions"
             ) from error
-    return [objects.landing, _collect_sidecars(collector, sidecars)]
+    return [objects.landing, sidecars.landing]
 
 
 def _add_object(load: Load, row: dict[str, Any], region: str | None) -> dict[str, Any]:
@@ -258,28 +267,14 @@ def _add_object(load: Load, row: dict[str, Any], region: str | None) -> dict[str
     return keys
 
 
-def _collect_sidecars(collector: Collector, sidecars: list[dict[str, Any]]) -> Landing:
-    with collector.load("export_sidecars", asked=len(sidecars)) as load:
-        if sidecars:
-            reader = ObjectReader(collector.settings, sidecars[0]["bucket"])
-
-            def read(row: dict[str, Any]) -> bytes | FetchFailure:
-                return reader.read("export_sidecars", row["object_key"], row["version_id"], most=4 * MAX_DOCUMENT_BYTES)
-
-            for row, content in in_order(read, sidecars, workers=READS_IN_FLIGHT):
-                load.landing.requests += 1
-                if isinstance(content, FetchFailure):
-                    load.add_failure(content)
-                    continue
-                keys = {
-                    "bucket": row["bucket"],
-                    "object_key": row["object_key"],
-                    "version_id": row["version_id"],
-                    "conversation_id": row["conversation_id"],
-                    "recording_id": row["recording_id"],
-                }
-                load.add(keys, f"s3://{row['bucket']}/{row['object_key']}", content)
-    return load.landing
+def _add_sidecar(load: Load, row: dict[str, Any], content: bytes | FetchFailure) -> None:
+    load.landing.asked = (load.landing.asked or 0) + 1
+    load.landing.requests += 1
+    if isinstance(content, FetchFailure):
+        load.add_failure(content)
+        return
+    names = ("bucket", "object_key", "version_id", "conversation_id", "recording_id")
+    load.add({name: row[name] for name in names}, f"s3://{row['bucket']}/{row['object_key']}", content)
 
 
 # --- the recording jobs ----------------------------------------------------------------------------------------------

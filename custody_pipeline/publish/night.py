@@ -62,7 +62,7 @@ from custody_pipeline.publish.uploads import (
     put_file,
 )
 from custody_pipeline.sql_models import SQL_DIR, read_model
-from custody_pipeline.warehouse import PUBLISHED_TABLES, RowVersion, night_content_sha256, row_versions
+from custody_pipeline.warehouse import PUBLISHED_TABLES, append_row_versions, night_content_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -218,12 +218,11 @@ class _Run:
             if _same_files(cut, exported):
                 break
             # A killed run sealed this revision, and the night has changed since: it stays, the next one is ours.
-            self._record(self._publication(cut, cut_sha256, _ADOPTED), newest, revision, [])
+            self._record(self._publication(cut, cut_sha256, _ADOPTED), newest, None)
             revision += 1
         publication = self._publication(cut, cut_sha256, content)
         self._switch(publication)
-        versions = [version for version in row_versions(self.con, self.night) if version.revision == expected]
-        self._record(publication, newest, revision, versions)
+        self._record(publication, newest, expected)
         shutil.rmtree(self._place_of_night)
         return publication
 
@@ -463,11 +462,8 @@ class _Run:
 
     # --- the record ---------------------------------------------------------------------------------------------------
 
-    def _record(
-        self, publication: Publication, newest: Publication | None, revision: int, versions: Sequence[RowVersion]
-    ) -> None:
-        rows = [(self.night, item.conversation_id, item.recording_id, item.row_sha256, revision) for item in versions]
-        changes = f"{len(rows)} row{'s' * (len(rows) != 1)} new or changed"
+    def _record(self, publication: Publication, newest: Publication | None, counted_as: int | None) -> None:
+        """Record a publication and, unless `counted_as` is None, the content of the rows counted as that revision."""
         self.con.begin()
         try:
             self.con.execute(
@@ -487,8 +483,11 @@ class _Run:
                     **asdict(self.actor),
                 },
             )
-            self._append_versions(rows)
+            rows = 0
+            if counted_as is not None:
+                rows = append_row_versions(self.con, self.night, counted_as=counted_as, revision=publication.revision)
             if newest is not None:
+                changes = f"{rows} row{'s' * (rows != 1)} new or changed"
                 append_acts(self.con, self.actor, [self._recheck(newest, publication, changes)])
             self.con.commit()
         except BaseException:
@@ -506,19 +505,6 @@ class _Run:
             sha256_before=newest.content_sha256,
             sha256_after=publication.content_sha256,
         )
-
-    def _append_versions(self, versions: list[tuple[date, str, str, str, int]]) -> None:
-        import pyarrow as pa
-
-        names = ("partition_date", "conversation_id", "recording_id", "row_sha256", "revision")
-        columns = list(zip(*versions, strict=True)) or [()] * len(names)
-        kinds = (pa.date32(), pa.string(), pa.string(), pa.string(), pa.int32())
-        table = pa.table([pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)], names=names)
-        self.con.register("new_row_versions", table)
-        try:
-            self.con.execute("INSERT INTO raw.row_versions BY NAME SELECT * FROM new_row_versions")
-        finally:
-            self.con.unregister("new_row_versions")
 
 
 def current_key(table: str, name: str, night: date) -> str:

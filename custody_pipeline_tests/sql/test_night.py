@@ -10,7 +10,7 @@ import pytest
 
 from custody_pipeline.actor import Actor
 from custody_pipeline.acts import Act, append_acts
-from custody_pipeline.warehouse import refresh_events, row_versions
+from custody_pipeline.warehouse import append_row_versions, refresh_events
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
 
 if TYPE_CHECKING:
@@ -37,16 +37,7 @@ def publish(night: Night, revision: int) -> None:
             }
         ],
     )
-    night.insert(
-        "row_versions",
-        [
-            {
-                "conversation_id": row.conversation_id, "recording_id": row.recording_id,
-                "row_sha256": row.row_sha256, "revision": row.revision,
-            }
-            for row in row_versions(night.con, night.day)
-        ],
-    )  # fmt: skip
+    append_row_versions(night.con, night.day, counted_as=revision, revision=revision)
 
 
 def test_an_empty_night_has_every_table_and_every_source(night: Night) -> None:
