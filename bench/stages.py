@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from bench import load, model, publish
+from bench import hash, load, model, publish, seal, verify
 
-STAGES = (load.STAGE, model.STAGE, publish.FILES, publish.STAGE)
+STAGES = (
+    hash.STAGE,
+    hash.WIRE,
+    load.STAGE,
+    model.STAGE,
+    seal.STAGE,
+    publish.FILES,
+    publish.STAGE,
+    verify.STAGE,
+)
