@@ -20,7 +20,6 @@ from custody_pipeline.commands.verify import BucketMedia, open_target, public_ke
 from custody_pipeline.evidence.package import ATTACHED, close_package, write_records
 from custody_pipeline.evidence.proof import prove_all
 from custody_pipeline.evidence.target import TargetError
-from custody_pipeline.objectstore import s3_client
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.warehouse import Warehouse, refresh_events
 
@@ -80,7 +79,7 @@ def package(
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         names = _names(proofs)
-        media = BucketMedia(s3_client(settings))
+        media = BucketMedia(settings)
         for name, proof in zip(names, proofs, strict=True):
             for kind, column in ATTACHED.items():
                 _fetch(media, proof, kind, proof.row.get(column), draft / "data" / kind / name)

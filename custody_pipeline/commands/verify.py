@@ -6,6 +6,8 @@ Belongs here: finding the target and the keys, and noting that our own place was
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -20,6 +22,8 @@ from custody_pipeline.evidence.package import is_package, verify_package
 from custody_pipeline.evidence.proof import PROOF_SUFFIX, prove
 from custody_pipeline.evidence.target import FolderReader, Reader, TargetError
 from custody_pipeline.evidence.verify import Media, verify, verify_path
+from custody_pipeline.extract.objects import Digests, ObjectReader
+from custody_pipeline.journal import journal_of
 from custody_pipeline.objectstore import S3Location, s3_client
 from custody_pipeline.publish.reader import S3Reader
 from custody_pipeline.publish.sealing import load_seal_settings, signing_verifiers
@@ -40,10 +44,33 @@ _LOCK_TIMEOUT_SECONDS = 10.0
 
 
 class BucketMedia:
-    """Recordings in the export bucket, for comparing them with their digests."""
+    """Recordings in the export bucket; safe to use from several threads."""
 
-    def __init__(self, client: S3Client) -> None:
-        self._client = client
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _client(self) -> S3Client:
+        return s3_client(self._settings)
+
+    @cache  # noqa: B019 - it lives as long as the command
+    def _objects(self, bucket: str) -> ObjectReader:
+        return ObjectReader(self._settings, bucket)
+
+    def sha256(self, uri: str, version_id: str | None) -> str:
+        """SHA-256 of an object's bytes, hex, while they stream.
+
+        Raises:
+            FileNotFoundError: no such object or version.
+            TargetError: it could not be read.
+        """
+        at = S3Location.parse(uri)
+        found = self._objects(at.bucket).digest("media", at.key, version_id, md5=False)
+        if isinstance(found, Digests):
+            return found.sha256
+        if found.http_status == 404:
+            raise FileNotFoundError(uri)
+        raise TargetError(found.message)
 
     def open(self, uri: str, version_id: str | None) -> BinaryIO:
         """A stream of an object's bytes.
@@ -117,21 +144,30 @@ def verify_target(
         roots = [path.read_bytes() for path in timestamp_roots]
     except OSError as error:
         raise SettingsError(f"{error.filename}: {error.strerror}") from error
-    compare = (
-        None if media == "none" else Media(BucketMedia(s3_client(settings)), "all" if media == "all" else "sample")
-    )
+    compare = None if media == "none" else Media(BucketMedia(settings), "all" if media == "all" else "sample")
+    verifiers = public_keys(settings, keys)
     options = {
-        "public_keys": public_keys(settings, keys),
+        "public_keys": verifiers,
         "pinned": pins,
         "timestamp_roots": roots,
         "media": compare,
         "progress": progress,
     }
-    if target.startswith("s3://"):
+    if not target.startswith("s3://") and is_package(Path(target)):
+        return verify_package(Path(target), public_keys=verifiers, pinned=pins)
+    if not target.startswith("s3://") and not Path(target).is_dir():
+        return verify_path(Path(target), **options)
+    question = "\n".join([target, media, *(key.vkey for key in verifiers)])
+    name = f"verify-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
+    try:
+        journal = journal_of(settings.home, name)
+    except OSError:  # who only verifies a copy may have no place to write to
         return verify(open_target(settings, target), **options)  # type: ignore[arg-type]
-    if is_package(Path(target)):
-        return verify_package(Path(target), public_keys=public_keys(settings, keys), pinned=pins)
-    return verify_path(Path(target), **options)
+    with journal:
+        report = verify(open_target(settings, target), **options, memory=journal)  # type: ignore[arg-type]
+    if journal.taken_over:
+        report.facts["resumed"] = f"{journal.taken_over} results of the check that began {journal.begun:%F %T} UTC"
+    return report
 
 
 def record_verification(settings: Settings, target: str, media: str, report: Report) -> bool:

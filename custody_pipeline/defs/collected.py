@@ -24,6 +24,7 @@ from custody_pipeline.extract.media import collect_media
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.extract.recordings import collect_recordings
 from custody_pipeline.extract.worklists import known_digests, media_objects, read_worklists
+from custody_pipeline.journal import journal_of
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.sql_models import load_models
 
@@ -159,8 +160,11 @@ def media(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator
     night = night_of(context)
     with deployment.warehouse.open() as con:
         known, objects = known_digests(con, night), media_objects(con, night)
-    with _collector(deployment, night) as collector:
-        yield from _load(context, deployment, collect_media(collector, known, objects))
+    with (
+        _collector(deployment, night) as collector,
+        journal_of(deployment.settings.home, f"media-{night}") as journal,
+    ):
+        yield from _load(context, deployment, collect_media(collector, known, objects, journal))
 
 
 @dg.multi_asset(

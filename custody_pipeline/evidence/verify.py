@@ -9,7 +9,6 @@ not know makes the verdict "not verified"; nothing found is never "valid".
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import re
@@ -19,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import Literal, Protocol
 
 from custody_pipeline.evidence import cut as cuts
 from custody_pipeline.evidence.checkpoint import Head, read_checkpoint, verify_checkpoint
@@ -31,17 +30,18 @@ from custody_pipeline.evidence.proof import PROOF_SUFFIX, ProofFileError, read_p
 from custody_pipeline.evidence.seal import HEAD, LOG
 from custody_pipeline.evidence.target import Entry, FolderReader, Reader, TargetError, read
 from custody_pipeline.evidence.tiles import TILE_PREFIX, WIDTH, TileError, TileTree, tile_path, tile_paths
-from custody_pipeline.evidence.verify_cut import CHUNK, CheckedCut, Context, Progress, check_cut, digest
+from custody_pipeline.evidence.verify_cut import CheckedCut, Context, Progress, check_cut, digest
 
 _CUT_FOLDER = re.compile(r"cuts/date=\d{4}-\d{2}-\d{2}/r\d{4}/")
 _WORKERS = 8
+_MEDIA_WORKERS = 16
 
 
 class MediaReader(Protocol):
     """Read access to the export bucket."""
 
-    def open(self, uri: str, version_id: str | None) -> BinaryIO:
-        """A stream of an object's bytes.
+    def sha256(self, uri: str, version_id: str | None) -> str:
+        """SHA-256 of an object's bytes, hex.
 
         Raises:
             FileNotFoundError: no such object or version.
@@ -192,6 +192,7 @@ def _verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequenc
     tree = TileTree(context.reader, head.size, LOG) if head else None
     if head and tree and not _tiles_lead_to_root(context, tree, head):
         tree = None
+    context.tree = tree
     checked = [
         _in_log(context, check_cut(context, place, folders[place], place), head, tree) for place in sorted(folders)
     ]
@@ -577,26 +578,30 @@ def _check_media(context: Context, media: Media, known: Sequence[CheckedCut]) ->
             rows = random.SystemRandom().sample(rows, media.sample)
         wanted += rows
     report.total["recordings"] += len(wanted)
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        for code, uri, detail in pool.map(lambda row: _compare_media(media.reader, *row), wanted):
+    with ThreadPoolExecutor(_MEDIA_WORKERS) as pool:
+        for code, uri, detail in pool.map(lambda row: _compare_media(context, media.reader, *row), wanted):
             if code:
                 report.add(code, uri, detail)
             else:
                 report.valid["recordings"] += 1
 
 
-def _compare_media(reader: MediaReader, uri: str, version: str | None, expected: str | None) -> tuple[str, str, str]:
+def _compare_media(
+    context: Context, reader: MediaReader, uri: str, version: str | None, expected: str | None
+) -> tuple[str, str, str]:
     if expected is None:
         return "MEDIA_WITHOUT_DIGEST", uri, ""
-    sha256 = hashlib.sha256()
+    # A version never changes; what has none may, and is read again.
+    question = f"media|{uri}|{version}" if version not in {None, "null"} else None
+    found = context.memory.get(question) if question else None
     try:
-        with reader.open(uri, version) as stream:
-            while chunk := stream.read(CHUNK):
-                sha256.update(chunk)
+        found = found or reader.sha256(uri, version)
     except FileNotFoundError:
         return "MEDIA_MISSING", uri, ""
     except (TargetError, OSError) as error:
         return "MEDIA_UNREADABLE", uri, str(error)
-    if sha256.hexdigest() != expected:
-        return "MEDIA_CHANGED", uri, f"sha256 {expected} sealed, {sha256.hexdigest()} found"
+    if question:
+        context.memory[question] = found
+    if found != expected:
+        return "MEDIA_CHANGED", uri, f"sha256 {expected} sealed, {found} found"
     return "", uri, ""

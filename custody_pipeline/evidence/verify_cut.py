@@ -31,6 +31,7 @@ from custody_pipeline.evidence.findings import Report, Severity
 from custody_pipeline.evidence.merkle import ProofError
 from custody_pipeline.evidence.note import NoteError, Verifier
 from custody_pipeline.evidence.target import Entry, Reader, TargetError, read
+from custody_pipeline.evidence.tiles import TileError, TileTree
 from custody_pipeline.evidence.timestamp import TimestampError, verify_timestamp
 
 CHUNK = 1 << 18
@@ -54,6 +55,7 @@ class Context:
         progress: called with a stage, bytes done and bytes in all.
         memory: what an earlier, interrupted run has established; keys hold sizes and stamps of the files.
         media: whether recordings will be compared, so that the cuts must name theirs.
+        tree: the published log, when its tiles lead to its signed root.
     """
 
     reader: Reader
@@ -63,6 +65,7 @@ class Context:
     progress: Progress | None = None
     memory: MutableMapping[str, str] = field(default_factory=dict)
     media: bool = False
+    tree: TileTree | None = None
     bytes_total: int = 0
     bytes_done: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -142,7 +145,7 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
     table = tables.get(cuts.TABLE)
     if cut.file(cuts.TABLE) is None:
         report.add("CUT_MALFORMED", prefix + cuts.CUT_JSON, f"{cuts.TABLE} is not listed")
-    records = _Records(context, prefix, cut)
+    records = _Records(context, prefix, cut, entries.get(cuts.RECORDS))
     leaves = [*records.check(table), leaf_hash(data)]
     if cuts.RECORDS in entries:
         _compare_file(context, prefix, cut, entries[cuts.RECORDS], records.sha256)
@@ -302,9 +305,10 @@ def digest(context: Context, prefix: str, entry: Entry) -> str | None:
 class _Records:
     """The records of one cut, read once, in order."""
 
-    def __init__(self, context: Context, prefix: str, cut: Cut) -> None:
+    def __init__(self, context: Context, prefix: str, cut: Cut, entry: Entry | None) -> None:
         self._context = context
         self._path = prefix + cuts.RECORDS
+        self._entry = entry
         self._cut = cut
         self._wrong = 0
         self.sha256: str | None = None
@@ -314,6 +318,45 @@ class _Records:
         """The leaves of the records; each record is compared with its row when the table is at hand."""
         report, expected = self._context.report, self._cut.log.records
         report.total["records"] += expected
+        leaves = self._remembered()
+        if leaves is None:
+            leaves = self._read(table)
+        rows = table.num_rows if table is not None else expected
+        if not len(leaves) == expected == rows:
+            detail = f"{expected} leaves sealed, {len(leaves)} records, {rows} rows"
+            report.add("RECORD_COUNT", self._path, detail)
+        elif table is not None and not self._wrong and self.sha256 and (question := self._question()):
+            self._context.memory[question] = f"{self.sha256} {_sha256(leaves)}"
+        if table is not None:
+            report.valid["records"] += max(0, min(len(leaves), rows, expected) - self._wrong)
+            self.media = _media(table) if self._context.media else []
+        return leaves
+
+    def _question(self) -> str | None:
+        """What an interrupted run's answer depends on; the table has been compared with its sealed digest by now."""
+        table = self._cut.file(cuts.TABLE)
+        if self._entry is None or not self._entry.stamp or table is None:
+            return None
+        return f"records|{self._path}|{self._entry.size}|{self._entry.stamp}|{table.sha256}|{self._cut.log.first}"
+
+    def _remembered(self) -> list[bytes] | None:
+        """The leaves of records that an interrupted run has compared: taken from the log, where they must be."""
+        question, tree, log = self._question(), self._context.tree, self._cut.log
+        if question is None or question not in self._context.memory or tree is None or log.size > tree.size:
+            return None
+        sha256, leaves_sha256 = self._context.memory[question].split()
+        try:
+            leaves = list(tree.leaves(log.first, log.cut_index))
+        except (TileError, TargetError, OSError):
+            return None
+        if _sha256(leaves) != leaves_sha256:
+            return None
+        self._context.advance(self._entry.size if self._entry else 0)
+        self.sha256 = sha256
+        return leaves
+
+    def _read(self, table: pa.Table | None) -> list[bytes]:
+        report = self._context.report
         leaves: list[bytes] = []
         try:
             # Arrow and SHA-256 leave the interpreter lock, so two batches at once pay; more would only hold memory.
@@ -331,13 +374,6 @@ class _Records:
             report.add("FILE_MISSING", self._path)
         except (TargetError, OSError) as error:
             report.add("FILE_UNREADABLE", self._path, str(error))
-        rows = table.num_rows if table is not None else expected
-        if not len(leaves) == expected == rows:
-            detail = f"{expected} leaves sealed, {len(leaves)} records, {rows} rows"
-            report.add("RECORD_COUNT", self._path, detail)
-        if table is not None:
-            report.valid["records"] += max(0, min(len(leaves), rows, expected) - self._wrong)
-            self.media = _media(table) if self._context.media else []
         return leaves
 
     def _blocks(self) -> Iterator[bytes]:
@@ -380,6 +416,10 @@ class _Records:
                 self._wrong += 1
                 if self._wrong <= _FINDINGS_PER_FILE:
                     self._context.report.add("RECORD_ALTERED", self._path, f"line {number} is not row {number}")
+
+
+def _sha256(leaves: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"".join(leaves)).hexdigest()
 
 
 def _salt(line: bytes) -> str:

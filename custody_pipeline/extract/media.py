@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.extract.inflight import in_order
@@ -19,7 +21,7 @@ from custody_pipeline.extract.objects import Digests, ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
 
     from custody_pipeline.extract.collector import Collector
     from custody_pipeline.extract.receipts import Landing
@@ -58,7 +60,10 @@ class KnownDigest:
 
 
 def collect_media(
-    collector: Collector, known: Mapping[ObjectVersion, KnownDigest], objects: Sequence[MediaObject]
+    collector: Collector,
+    known: Mapping[ObjectVersion, KnownDigest],
+    objects: Sequence[MediaObject],
+    journal: MutableMapping[str, str] | None = None,
 ) -> list[Landing]:
     """Land `media_digests`: one row per object version, hashed now or in an earlier load.
 
@@ -69,7 +74,10 @@ def collect_media(
         collector: this night's.
         known: digests of earlier loads.
         objects: what is to be hashed now.
+        journal: where digests are kept as they are taken, so that a run that is killed is resumed; the caller ends it
+            when they are loaded.
     """
+    kept = journal if journal is not None else {}
     if collector.settings.export_url is None:
         return [collector.not_configured("media_digests", "set CUSTODY_EXPORT_URL")]
     with collector.load("media_digests", asked=len(objects)) as load:
@@ -81,6 +89,16 @@ def collect_media(
             version = media.version
             if earlier := known.get(version):
                 return earlier
+            question = orjson.dumps(version).decode()
+            if answer := kept.get(question):
+                return msgspec.json.decode(answer, type=KnownDigest)
+            taken = take(media)
+            if isinstance(taken, KnownDigest):
+                kept[question] = orjson.dumps(taken).decode()
+            return taken
+
+        def take(media: MediaObject) -> KnownDigest | FetchFailure:
+            version = media.version
             if media.server_sha256 and (sha256 := _server_sha256(collector, version)):
                 return KnownDigest(sha256, None, "server", utc_now())
             found = readers[version.bucket].digest("media_digests", version.object_key, version.version_id)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 CHUNK_BYTES = 1024 * 1024
+WHOLE_BYTES = 4 * CHUNK_BYTES  # one step instead of several, for what is hashed in many threads at once
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Digests:
     """Hashes of all bytes of one object version, lower-case hex, and how many bytes there were."""
 
     sha256: str
-    md5: str
+    md5: str | None
     size: int
 
 
@@ -53,16 +54,21 @@ class ObjectReader:
         except (BaseError, OSError) as error:
             return self._failure(resource, key, error)
 
-    def digest(self, resource: str, key: str, version_id: str | None) -> Digests | FetchFailure:
-        """Hash the object while it streams, or say why not. Never more than a few chunks are in memory."""
-        # md5 serves comparison with other people's lists, not security.
-        sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    def digest(self, resource: str, key: str, version_id: str | None, *, md5: bool = True) -> Digests | FetchFailure:
+        """Hash the object while it streams, or say why not. Never more than a few chunks are in memory.
+
+        MD5 serves comparison with other people's lists, not security, and costs more than SHA-256.
+        """
+        sha256, size = hashlib.sha256(), 0
+        other = hashlib.md5(usedforsecurity=False) if md5 else None
         try:
             result = self._get(key, version_id)
-            for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+            small = result.meta["size"] <= WHOLE_BYTES
+            for chunk in (result.bytes(),) if small else result.stream(min_chunk_size=CHUNK_BYTES):
                 view = memoryview(chunk)
                 sha256.update(view)
-                md5.update(view)
+                if other is not None:
+                    other.update(view)
                 size += len(view)
             if size != result.meta["size"]:
                 return FetchFailure(
@@ -70,7 +76,7 @@ class ObjectReader:
                 )
         except (BaseError, OSError) as error:
             return self._failure(resource, key, error)
-        return Digests(sha256.hexdigest(), md5.hexdigest(), size)
+        return Digests(sha256.hexdigest(), other.hexdigest() if other else None, size)
 
     def _get(self, key: str, version_id: str | None) -> GetResult:
         # An unversioned bucket lists the version "null", which not every server takes back.

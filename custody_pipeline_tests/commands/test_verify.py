@@ -1,8 +1,14 @@
-"""A verification of what we publish leaves a custody event; one of somebody's copy leaves nothing."""
+"""`custody verify`: its custody events, and its resumption."""
 
 from __future__ import annotations
 
+import json
+import os
+import pty
 import shutil
+import signal
+import subprocess
+import sys
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -90,4 +96,61 @@ def test_a_warehouse_in_use_keeps_nobody_from_verifying(settings: Settings, monk
     report = check(settings, settings.home / "published")
     with Warehouse(settings).open(), pytest.raises(WarehouseBusyError):
         record_verification(settings, str(settings.home / "published"), "none", report)
+    assert report.status == 0
+
+
+def test_a_check_that_was_killed_is_resumed_and_says_so(settings: Settings) -> None:
+    place = settings.home / "published"
+    held = place / "cuts/date=2026-11-04/r0001/data/chain_of_custody.csv"
+    content = held.read_bytes()
+    held.unlink()
+    os.mkfifo(held)  # whoever reads it waits: the check is in its third night when it is killed
+    command = [sys.executable, "-m", "custody_pipeline.cli", "verify", str(place), "--json"]
+    environment = {**os.environ, "CUSTODY_HOME": str(settings.home)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    with held.open("wb"):  # opens when the other side does
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    held.unlink()
+    held.write_bytes(content)
+    (place / "cuts/date=2026-11-02/r0001/data/chain_of_custody.csv").write_bytes(b"changed since")
+
+    resumed = subprocess.run(command, env=environment, capture_output=True, check=False)
+
+    report = json.loads(resumed.stdout)
+    assert resumed.returncode == 1
+    assert {(found["code"], found["path"]) for found in report["findings"] if found["severity"] == "error"} == {
+        ("FILE_SIZE", "cuts/date=2026-11-02/r0001/data/chain_of_custody.csv"),
+    }
+    taken_over = int(report["facts"]["resumed"].split()[0])
+    assert taken_over >= 3 * 2 + 3, "two files of each of three cuts, and the records of each"
+    assert not list((settings.home / "interrupted").iterdir())
+
+
+def test_progress_is_shown_on_a_terminal(settings: Settings) -> None:
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "custody_pipeline.cli", "verify", str(settings.home / "published")]
+    environment = {**os.environ, "CUSTODY_HOME": str(settings.home), "TERM": "xterm"}
+    ended = subprocess.run(command, env=environment, stderr=child, stdout=subprocess.DEVNULL, check=False)
+    os.close(child)
+
+    assert ended.returncode == 0
+    assert b"bytes" in os.read(parent, 1 << 16)
+    os.close(parent)
+
+
+def test_who_has_no_place_to_write_to_verifies_all_the_same(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outsider = Settings(home=tmp_path / "file/home")
+
+    report = verify_target(
+        outsider,
+        str(settings.home / "published"),
+        keys=[settings.home / "keys/custody.key.pub"],
+        pinned=[],
+        timestamp_roots=[],
+        media="none",
+        progress=None,
+    )
+
     assert report.status == 0

@@ -233,6 +233,26 @@ def test_every_media_version_is_hashed_once_and_never_again(
     assert (first.requests, second.requests) == (3, 0)
 
 
+def test_hashing_that_was_killed_is_resumed(
+    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+) -> None:
+    for recording in (R1, R2):
+        bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{recording}.opus", Body=recording.encode())
+    with collector() as made:
+        load(con, collect_exports(made))
+        objects, kept = media_objects(con, NIGHT), dict[str, str]()
+        collect_media(made, {}, objects[:1], kept)  # and killed: nothing was loaded
+        (landing,) = collect_media(made, known_digests(con, NIGHT), objects, kept)
+        load(con, [landing])
+    rows = con.execute("SELECT sha256, md5, hashed_at FROM raw.media_digests ORDER BY object_key").fetchall()
+    assert [row[:2] for row in rows] == [
+        (hashlib.sha256(body).hexdigest(), hashlib.md5(body, usedforsecurity=False).hexdigest())
+        for body in (R1.encode(), R2.encode())
+    ]
+    assert rows[0][2] < rows[1][2]
+    assert len(kept) == 2
+
+
 def test_a_composite_checksum_or_an_etag_is_never_taken_for_a_digest(
     bucket: Any, moto_url: str, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
 ) -> None:

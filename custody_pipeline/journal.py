@@ -1,0 +1,107 @@
+"""What a run that was interrupted had established, so that the next one need not do it again.
+
+Belongs here: keeping answers by their question, one line of JSON each. Does not: what a question is; it must name
+everything that its answer depends on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, MutableMapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEPT = timedelta(days=1)
+"""An older journal is begun anew: a verdict speaks of bytes read lately."""
+
+
+class Journal(MutableMapping[str, str]):
+    """Questions and answers, each on the disk as soon as it is set; safe to use from several threads.
+
+    A process that is killed loses at most the line it was writing. The end of a `with` block without an exception ends
+    the work, and its journal.
+
+    Args:
+        path: the file; its folder is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.begun = datetime.now(UTC)
+        self._answers = self._read()
+        self.taken_over = len(self._answers)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def _read(self) -> dict[str, str]:
+        """The answers of a run that never finished; none of one that began too long ago."""
+        try:
+            first, *lines = self._path.read_bytes().split(b"\n")
+            begun = datetime.fromisoformat(json.loads(first))
+            if not timedelta() <= self.begun - begun <= KEPT:
+                raise ValueError("too old")
+        except (OSError, ValueError, TypeError):
+            self._path.write_bytes(json.dumps(self.begun.isoformat()).encode() + b"\n")
+            return {}
+        self.begun = begun
+        answers = {}
+        for line in lines:
+            try:
+                question, answer = json.loads(line)
+            except ValueError:  # torn when the process was killed
+                continue
+            answers[str(question)] = str(answer)
+        return answers
+
+    def __getitem__(self, question: str) -> str:
+        return self._answers[question]
+
+    def __setitem__(self, question: str, answer: str) -> None:
+        # Begun with a line feed: whatever a killed run left half written before it stays a line of its own.
+        line = b"\n" + json.dumps([question, answer]).encode() + b"\n"
+        with self._lock:
+            self._answers[question] = answer
+            os.write(self._file, line)
+
+    def __delitem__(self, question: str) -> None:
+        raise TypeError("a journal forgets nothing until it is finished")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def close(self) -> None:
+        """Keep what is known for the next run."""
+        os.close(self._file)
+
+    def finish(self) -> None:
+        """Forget everything: the work is done."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Work that came to its end is done; work that failed is to be resumed."""
+        if kind is None:
+            self.finish()
+        else:
+            self.close()
+
+
+def journal_of(home: Path, name: str) -> Journal:
+    """The journal of a work called `name` (a file's name) in a home.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    return Journal(home / "interrupted" / f"{name}.ndjson")

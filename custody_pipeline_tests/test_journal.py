@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from custody_pipeline.journal import KEPT, Journal, journal_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def killed(path: Path, **answers: str) -> None:
+    """A run that set answers and was never heard of again."""
+    journal = Journal(path)
+    journal.update(answers)
+
+
+def test_what_a_killed_run_knew_is_known_to_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "home/interrupted/work.ndjson"
+    killed(path, a="1", b="2")
+    killed(path, c="3")
+
+    with journal_of(tmp_path / "home", "work") as journal:
+        assert dict(journal) == {"a": "1", "b": "2", "c": "3"}
+        assert journal.taken_over == 3
+    assert not path.exists()
+    assert dict(Journal(path)) == {}
+
+
+def test_a_line_torn_by_the_kill_is_lost_alone(tmp_path: Path) -> None:
+    path = tmp_path / "work.ndjson"
+    killed(path, a="1", b="2")
+    path.write_bytes(path.read_bytes()[:-4])
+    killed(path, c="3")
+
+    assert dict(Journal(path)) == {"a": "1", "c": "3"}
+
+
+@pytest.mark.parametrize("head", [b"", b"{", b"7", b'"yesterday"', b'"2026-11-02T00:00:00"', b"\xff"])
+def test_a_file_that_is_no_journal_is_begun_anew(tmp_path: Path, head: bytes) -> None:
+    path = tmp_path / "work.ndjson"
+    path.write_bytes(head + b'\n["a", "1"]\n')
+
+    assert dict(Journal(path)) == {}
+
+
+@pytest.mark.parametrize(("age", "known"), [(KEPT - timedelta(hours=1), 1), (KEPT * 2, 0), (timedelta(hours=-1), 0)])
+def test_an_old_journal_or_one_from_the_future_is_begun_anew(tmp_path: Path, age: timedelta, known: int) -> None:
+    path = tmp_path / "work.ndjson"
+    path.write_text(json.dumps((datetime.now(UTC) - age).isoformat()) + '\n["a", "1"]\n')
+
+    assert len(Journal(path)) == known
+
+
+def fail_after(journal: Journal) -> None:
+    journal["a"] = "1"
+    del journal["a"]
+
+
+def test_work_that_fails_is_to_be_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "work.ndjson"
+    with pytest.raises(TypeError), Journal(path) as journal:
+        fail_after(journal)
+    assert dict(Journal(path)) == {"a": "1"}
