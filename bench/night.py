@@ -1,7 +1,7 @@
 """A night's `raw` tables without a bucket: what stages behind the collection start from.
 
 The API's part is collected from the simulated organisation over HTTP; the bucket's part is landed as its listing would
-say it, since putting a hundred thousand objects would only heat the disk. The night is healthy: no planted faults.
+say it, since putting a hundred thousand objects would only heat the disk.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import atexit
 import hashlib
 import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -31,7 +33,7 @@ from custody_pipeline.mapping import load_mapping
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.exporter import ExportObject, export_objects
 from custody_pipeline.simulator.faults import FaultPlan
-from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.organization import Conversation, Organization
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.sql_models import load_models
 from custody_pipeline.warehouse import Warehouse, run_models
@@ -58,9 +60,9 @@ class LoadedNight:
     single_reads: int
 
 
-def organization(size: int) -> Organization:
-    """The organisation of every stage: healthy, of the seed of the demo."""
-    return Organization(night=NIGHT, size=size, faults=FaultPlan.none())
+def organization(size: int, faults: FaultPlan | None = None) -> Organization:
+    """The organisation of every stage: healthy unless faults are asked for, of the seed of the demo."""
+    return Organization(night=NIGHT, size=size, faults=faults or FaultPlan.none())
 
 
 def api_settings(home: Path, base_url: str) -> Settings:
@@ -76,14 +78,14 @@ def api_settings(home: Path, base_url: str) -> Settings:
 
 
 @cache
-def loaded_night(size: int) -> LoadedNight:
+def loaded_night(size: int, faults: FaultPlan | None = None) -> LoadedNight:
     """A night of `size` conversations, collected and loaded once for all stages; copy it, it is not yours to change.
 
     The warehouse has the tables and views of a deployment that modelled a night before.
     """
     home = tempfile.mkdtemp(prefix="custody-bench-night-")
     atexit.register(shutil.rmtree, home)
-    loaded = _load_night(size, Path(home))
+    loaded = _load_night(organization(size, faults), Path(home))
     settings = loaded.settings
     with Warehouse(settings).open() as con:
         run_models(con, load_models(), NIGHT - timedelta(days=1), load_mapping(settings.mapping_path), settings)
@@ -109,8 +111,7 @@ def copy_of(night: LoadedNight, folder: Path) -> Settings:
     return Settings.model_validate({**night.settings.model_dump(), "home": folder})
 
 
-def _load_night(size: int, home: Path) -> LoadedNight:
-    night = organization(size)
+def _load_night(night: Organization, home: Path) -> LoadedNight:
     with SimulatorServer(night, rate_limit=NO_LIMIT) as server:
         settings = api_settings(home, server.base_url)
         # The bucket is configured for whoever reads these settings later.
@@ -152,9 +153,10 @@ def _land_bucket(collector: Collector, night: Organization) -> list[Landing]:
         collector.load("media_digests") as digests,
     ):
         for conversation in night.conversations():
-            for item in export_objects(conversation):
-                assert item.body is not None, "a healthy night deletes nothing"
-                listed = _listed(item, written)
+            versions = list(_versions(conversation))
+            for place, (item, version) in enumerate(versions):
+                latest = all(item.key != later.key for later, _ in versions[place + 1 :])
+                listed = _listed(item, version, written) | {"is_latest": latest}
                 key = parse_key(item.key)
                 uri = f"s3://{BUCKET}/{item.key}"
                 keys = {
@@ -169,29 +171,36 @@ def _land_bucket(collector: Collector, night: Organization) -> list[Landing]:
                     "key_finding": key.finding,
                 }
                 objects.add_made(keys, uri, listed)
-                if key.role == "sidecar":
+                if key.role == "media" and item.body is not None:
+                    digests.add_made({}, uri, _digest(item, listed, written))
+                elif key.role == "sidecar" and latest:
                     names = {name: listed[name] for name in ("bucket", "object_key", "version_id")}
                     sidecars.add(
                         {**names, "conversation_id": key.conversation_id, "recording_id": key.recording_id},
                         uri,
-                        item.body,
+                        item.body or b"",
                     )
-                else:
-                    digests.add_made({}, uri, _digest(item, listed, written))
     return [load.landing for load in (objects, sidecars, digests)]
 
 
-def _listed(item: ExportObject, written: datetime) -> dict[str, object]:
+def _versions(conversation: Conversation) -> Iterator[tuple[ExportObject, int]]:
+    """What was put or deleted, in order, each with its number among the versions of its key."""
+    seen: Counter[str] = Counter()
+    for item in export_objects(conversation):
+        yield item, seen[item.key]
+        seen[item.key] += 1
+
+
+def _listed(item: ExportObject, version: int, written: datetime) -> dict[str, object]:
     body = item.body or b""
     return {
         "bucket": BUCKET,
         "object_key": item.key,
-        "version_id": hashlib.md5(item.key.encode(), usedforsecurity=False).hexdigest(),
-        "is_latest": True,
-        "is_delete_marker": False,
+        "version_id": hashlib.md5(f"{item.key} {version}".encode(), usedforsecurity=False).hexdigest(),
+        "is_delete_marker": item.body is None,
         "object_bytes": len(body),
         "etag": hashlib.md5(body, usedforsecurity=False).hexdigest(),
-        "last_modified": written,
+        "last_modified": written + timedelta(minutes=version),
         "checksum_algorithm": None,
         "checksum_type": None,
     }

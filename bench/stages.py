@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bench import hash, load, model, publish, seal, verify
+from bench import diagnosis, hash, load, model, publish, seal, verify
 
 STAGES = (
     hash.STAGE,
     hash.WIRE,
     load.STAGE,
     model.STAGE,
+    diagnosis.STAGE,
     seal.STAGE,
     publish.FILES,
     publish.STAGE,

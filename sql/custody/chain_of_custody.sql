@@ -64,7 +64,7 @@ WITH tags AS (
 
 mapped AS (
     SELECT partition_date, conversation_id, recording_id,
-        to_json(map_from_entries(list((column_name, tag_value)))) AS tag_columns
+        json_group_object(column_name, tag_value) AS tag_columns
     FROM staging.mapped_tags
     WHERE tag_value IS NOT NULL AND partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date, conversation_id, recording_id
