@@ -46,8 +46,6 @@ Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Where
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
-    from custody_pipeline.settings import SettingsError
-
     # A polite stop unwinds like Ctrl-C does, so that the servers which a command started end with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -55,12 +53,17 @@ def main() -> NoReturn:
     except _UsageError as error:
         error.show()  # type: ignore[attr-defined]
         sys.exit(USAGE)
-    except SettingsError as error:
-        _stop(str(error), USAGE)
     except typer.Abort:
         _stop("stopped", INCOMPLETE)
     except KeyboardInterrupt:
         _stop("stopped", 130)
+    except Exception as error:
+        # Imported only now: the settings take longer to import than `--help` to be answered.
+        from custody_pipeline.settings import SettingsError
+
+        if not isinstance(error, SettingsError):
+            raise
+        _stop(str(error), USAGE)
     sys.exit(status if isinstance(status, int) else OK)
 
 

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import boto3
-from botocore.config import Config
-
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store
@@ -49,6 +46,10 @@ class S3Location:
 
 def s3_client(settings: Settings, *, max_connections: int = 32) -> S3Client:
     """A boto3 client: adaptive retries (SlowDown, timeouts), checksums computed and checked by botocore."""
+    # boto3 takes longer to import than most commands to answer.
+    import boto3
+    from botocore.config import Config
+
     config = Config(
         retries={"mode": "adaptive", "total_max_attempts": 8},
         max_pool_connections=max_connections,
@@ -64,6 +65,7 @@ def s3_client(settings: Settings, *, max_connections: int = 32) -> S3Client:
 
 def s3_store(settings: Settings, bucket: str) -> S3Store:
     """An obstore store for streaming many objects at once; credentials are boto3's."""
+    import boto3
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import S3Store
 

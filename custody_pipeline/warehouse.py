@@ -226,6 +226,7 @@ def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_a
     if not about_night_alone:
         replace_window(con, model, night, night + timedelta(days=1), params)
         return
+    _fit_table(con, model, params)
     with _transaction(con):
         con.execute(f"DELETE FROM {model.key} WHERE partition_date = ? AND conversation_id = ''", [night])
         con.execute(

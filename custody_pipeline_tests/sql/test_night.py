@@ -10,7 +10,7 @@ import pytest
 
 from custody_pipeline.actor import Actor
 from custody_pipeline.acts import Act, append_acts
-from custody_pipeline.warehouse import append_row_versions, refresh_events
+from custody_pipeline.warehouse import append_row_versions, refresh_events, table_columns
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
 
 if TYPE_CHECKING:
@@ -321,3 +321,10 @@ def test_a_staging_model_may_become_a_view_or_a_table_in_a_warehouse_that_has_th
     night.con.execute("DROP TABLE staging.sessions; CREATE VIEW staging.sessions AS SELECT 1 AS a")
     night.model()
     assert night.sha256() == before
+
+
+def test_events_of_a_night_find_room_in_a_table_from_before_a_column_was_added(night: Night) -> None:
+    night.run()
+    night.con.execute("ALTER TABLE custody.custody_events DROP COLUMN operator")
+    refresh_events(night.con, night.day, about_night_alone=True)
+    assert "operator" in table_columns(night.con, "custody.custody_events")
