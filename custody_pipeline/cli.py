@@ -364,6 +364,30 @@ def verify(
 
 
 @app.command()
+def fixity(
+    budget: Annotated[
+        int | None, typer.Option("--bytes", min=1, help="Read at most this much; CUSTODY_FIXITY_BYTES otherwise.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read the recordings whose last check is the longest ago again, and compare them with their digests."""
+    from dataclasses import asdict
+
+    from custody_pipeline.commands.fixity import fixity_lines, run_fixity
+
+    with _bars():
+        report = run_fixity(_settings(), budget)
+    if as_json:
+        _print_json(asdict(report))
+    else:
+        for line in fixity_lines(report):
+            print(line)  # noqa: T201
+    if report.counts["changed"] or report.counts["gone"]:
+        raise typer.Exit(FINDINGS)
+    raise typer.Exit(INCOMPLETE if report.counts["unreadable"] else OK)
+
+
+@app.command()
 def prove(
     recording_id: Annotated[str, typer.Argument(help="The recording.")],
     target: Annotated[str | None, typer.Option(help="s3://… or a folder; the published place otherwise.")] = None,

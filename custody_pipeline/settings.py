@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     mapping_path: Path = Field(PACKAGE_DIR / "genesyscloud_export.yaml", description="the tag mapping")
     first_night: date = Field(date(2023, 1, 1), description="first daily partition (UTC)")
     lag_hours: int = Field(72, ge=0, description="hours after which a night's sources are no longer expected to grow")
+    fixity_bytes: int = Field(
+        10_000_000_000, ge=0, description="bytes of media that the fixity job reads again a night; 0 turns it off"
+    )
     duckdb_memory_limit: str = Field("4GB", description="DuckDB spills to disk beyond this")
     duckdb_threads: int | None = Field(None, ge=1, description="all cores otherwise")
     operator: str | None = Field(None, description="named in custody events; the login name otherwise")

@@ -41,6 +41,7 @@ SCHEMAS = ("raw", "staging", "custody", "checks")
 WRITTEN_BY_PYTHON = frozenset(
     {
         "raw.acts",
+        "raw.fixity_checks",
         "raw.publications",
         "raw.row_versions",
         "staging.accepted_scripts",

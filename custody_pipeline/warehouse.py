@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.actor import Actor
 from custody_pipeline.acts import append_joins, create_acts
+from custody_pipeline.extract.fixity import create_fixity_checks
 from custody_pipeline.extract.load import create_raw_tables
 from custody_pipeline.mapping import TagMapping, create_mapping_tables, write_mapping
 from custody_pipeline.reasons import write_reasons
@@ -143,6 +144,7 @@ def ensure_raw_tables(con: duckdb.DuckDBPyConnection) -> None:
     for column in ("git_revision", "cut_uri", "cut_sha256"):
         con.execute(f"ALTER TABLE raw.publications ADD COLUMN IF NOT EXISTS {column} VARCHAR")
     create_acts(con)
+    create_fixity_checks(con)
 
 
 # --- models ----------------------------------------------------------------------------------------------------------

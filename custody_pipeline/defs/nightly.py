@@ -8,12 +8,14 @@ from collections.abc import Iterator
 import dagster as dg
 
 from custody_pipeline.defs.failures import leave_exception
+from custody_pipeline.defs.fixity import KEY as FIXITY
 from custody_pipeline.defs.partitions import nights
 from custody_pipeline.defs.published import WHY_TAG
+from custody_pipeline.extract.fixity import altered_since_recheck
 from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse import Warehouse
 
-NIGHT = dg.AssetSelection.groups("collect", "model", "publish", "evidence")
+NIGHT = dg.AssetSelection.groups("collect", "model", "publish", "evidence") - dg.AssetSelection.assets(FIXITY)
 
 nightly_custody = dg.define_asset_job(
     "nightly_custody",
@@ -58,12 +60,14 @@ def nights_to_recheck() -> dict[str, str]:
             "SELECT partition_date, state, recoverable FROM custody.nights WHERE state <> 'final' "
             "ORDER BY partition_date"
         ).fetchall()
+        altered = altered_since_recheck(con)
     known = set(nights.get_partition_keys())
-    return {
-        night.isoformat(): f"recheck of a night that is {state}: {_because(state, recoverable)}"
+    why = {night: f"recheck: fixity found recordings changed or gone: {number}" for night, number in altered.items()}
+    why |= {
+        night: f"recheck of a night that is {state}: {_because(state, recoverable)}"
         for night, state, recoverable in found
-        if night.isoformat() in known
     }
+    return {night.isoformat(): why[night] for night in sorted(why) if night.isoformat() in known}
 
 
 def _because(state: str, recoverable: int) -> str:

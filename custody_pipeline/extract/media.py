@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -130,8 +131,10 @@ def _server_sha256(collector: Collector, version: ObjectVersion) -> str | None:
             **arguments,  # type: ignore[arg-type]
         )
         checksum = head.get("ChecksumSHA256", "")
-        if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or "-" in checksum:
+        # A server that does not say which kind it is may well mean the checksum of the parts' checksums.
+        if head.get("ChecksumType") != "FULL_OBJECT" or "-" in checksum:
             return None
-        return base64.b64decode(checksum, validate=True).hex() or None
+        digest = base64.b64decode(checksum, validate=True)
+        return digest.hex() if len(digest) == hashlib.sha256().digest_size else None
     except (ClientError, BotoCoreError, binascii.Error):
         return None  # streaming it will tell

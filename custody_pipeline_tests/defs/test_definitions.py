@@ -1,8 +1,15 @@
 """Dagster's view: the contract's names, and schedules that ask for the right nights."""
 
+from collections import Counter
+from pathlib import Path
+
 import dagster as dg
+import pytest
 
 from custody_pipeline.definitions import defs
+from custody_pipeline.defs.fixity import every_fixity, fixity_checks
+from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.extract.fixity import FixityReport
 from custody_pipeline.extract.load import BOOKKEEPING, RAW_TABLES
 from custody_pipeline.sql_models import load_models
 from custody_pipeline.warehouse import PUBLISHED_TABLES
@@ -57,3 +64,35 @@ def test_the_nightly_job_leaves_live_capture_to_its_sensor() -> None:
     selected = defs.resolve_job_def("nightly_custody").asset_layer.selected_asset_keys
     assert dg.AssetKey(["raw", "live_captures"]) not in selected
     assert dg.AssetKey(["published", "cut"]) in selected
+
+
+def test_the_fixity_job_has_a_schedule_of_its_own_and_no_part_in_the_night(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = dg.AssetKey(["raw", "fixity_checks"])
+    assert specs()["raw/fixity_checks"].group_name == "evidence"
+    assert key not in defs.resolve_job_def("nightly_custody").asset_layer.selected_asset_keys
+    assert defs.resolve_job_def("rolling_fixity").asset_layer.selected_asset_keys == {key}
+    monkeypatch.setenv("CUSTODY_EXPORT_URL", "s3://exports")
+    assert isinstance(every_fixity(dg.build_schedule_context()), dg.RunRequest)
+    monkeypatch.setenv("CUSTODY_FIXITY_BYTES", "0")
+    assert isinstance(every_fixity(dg.build_schedule_context()), dg.SkipReason)
+
+
+@pytest.mark.parametrize(("counts", "passed", "severity"), [
+    ({"unchanged": 2}, True, dg.AssetCheckSeverity.WARN),
+    ({"unchanged": 1, "changed": 1}, False, dg.AssetCheckSeverity.ERROR),
+    ({"unreadable": 1}, False, dg.AssetCheckSeverity.WARN),
+])  # fmt: skip
+def test_the_fixity_asset_shows_what_it_found(
+    monkeypatch: pytest.MonkeyPatch, counts: dict[str, int], passed: bool, severity: dg.AssetCheckSeverity
+) -> None:
+    findings = [{"uri": "s3://exports/a", "result": result} for result in counts if result != "unchanged"]
+    report = FixityReport(Counter(counts), 10, findings)
+    monkeypatch.setattr("custody_pipeline.defs.fixity.run_fixity", lambda _: report)
+    ran = dg.materialize([fixity_checks], resources={"deployment": Deployment()})
+
+    (check,) = ran.get_asset_check_evaluations()
+    assert (check.passed, check.severity) == (passed, severity)
+    (shown,) = ran.asset_materializations_for_node("raw__fixity_checks")
+    assert shown.metadata["objects"].value == sum(counts.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import json
 from collections.abc import Callable
@@ -12,13 +14,14 @@ import boto3
 import duckdb
 import pytest
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from custody_pipeline.extract import exports
 from custody_pipeline.extract.captures import collect_captures
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.exports import BucketUnreachableError, collect_exports, parse_key, touches
 from custody_pipeline.extract.load import load
-from custody_pipeline.extract.media import collect_media
+from custody_pipeline.extract.media import MediaObject, ObjectVersion, collect_media
 from custody_pipeline.extract.worklists import known_digests, media_objects
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.extract.conftest import Api, reply
@@ -28,6 +31,8 @@ ORG = "0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f"
 C1, C2 = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 R1, R2 = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 HOUR = f"{ORG}/year=2026/month=11/day=2/hour=3"
+DIGEST = base64.b64encode(hashlib.sha256(b"what S3 has").digest()).decode()
+NOW = datetime(2026, 11, 3)
 J1, J2, J3 = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
 
 
@@ -269,8 +274,41 @@ def test_a_composite_checksum_or_an_etag_is_never_taken_for_a_digest(
     with collector() as made:
         load(con, collect_exports(made))
         load(con, collect_media(made, {}, media_objects(con, NIGHT)))
+        believed = [MediaObject(media.version, server_sha256=True) for media in media_objects(con, NIGHT)]
+        load(con, collect_media(made, {}, believed))
     digest = hashlib.sha256(b"a" * 5 * 1024 * 1024 + b"b").hexdigest()
-    assert con.execute("SELECT sha256, method FROM raw.media_digests").fetchall() == [(digest, "streamed")]
+    assert con.execute("SELECT sha256, method FROM raw.media_digests").fetchall() == [(digest, "streamed")] * 2
+
+
+@pytest.mark.parametrize(
+    ("head", "taken"),
+    [
+        ({"ChecksumSHA256": DIGEST, "ChecksumType": "FULL_OBJECT"}, True),
+        ({"ChecksumSHA256": DIGEST}, False),
+        ({"ChecksumSHA256": DIGEST, "ChecksumType": "COMPOSITE"}, False),
+        ({"ChecksumSHA256": f"{DIGEST}-2"}, False),
+        ({"ChecksumSHA256": "AAAA", "ChecksumType": "FULL_OBJECT"}, False),
+        ({"ChecksumSHA256": "?"}, False),
+        ({"ChecksumCRC32": "AAAAAA=="}, False),
+        ({}, False),
+    ],
+)
+def test_only_the_servers_sha256_of_the_whole_object_spares_reading_it(
+    bucket: Any, collector: Callable[..., Collector], head: dict[str, str], taken: bool
+) -> None:
+    key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
+    version = bucket.put_object(Key=key, Body=b"audio").version_id
+    media = MediaObject(ObjectVersion(bucket.name, key, version, "e", NOW, 5), server_sha256=True)
+    with collector() as made:
+        stub = Stubber(made.s3)
+        asked = {"Bucket": bucket.name, "Key": key, "VersionId": version, "ChecksumMode": "ENABLED"}
+        stub.add_response("head_object", {"ContentLength": 5, **head}, asked)
+        with stub:
+            (landing,) = collect_media(made, {}, [media])
+    (line,) = [line for file in landing.files for line in gzip.decompress(file.local.read_bytes()).splitlines()]
+    row = json.loads(line)["document"]
+    assert (row["method"], row["md5"] is None) == (("server", True) if taken else ("streamed", False))
+    assert row["sha256"] == (hashlib.sha256(b"what S3 has") if taken else hashlib.sha256(b"audio")).hexdigest()
 
 
 def test_an_object_that_is_gone_is_a_row_and_the_others_are_hashed(

@@ -693,6 +693,24 @@ def test_a_digest_that_changed_since_an_earlier_load_is_a_changed_object(night: 
     assert night.row()["media_sha256"] == "d" * 64
 
 
+def test_other_bytes_found_by_the_fixity_job_are_a_changed_object_with_both_digests(night: Night) -> None:
+    night.call()
+    night.run()
+    digest = night.rows["media_digests"][0]
+    for sha256, result in (("a" * 64, "unchanged"), ("d" * 64, "changed"), (None, "gone")):
+        night.con.execute(
+            "INSERT INTO raw.fixity_checks BY NAME SELECT ?::DATE AS partition_date, ? AS bucket, ? AS object_key, "
+            "? AS version_id, ? AS sha256, ? AS result, TIMESTAMP '2026-12-01' AS checked_at",
+            [night.day, digest["bucket"], digest["object_key"], digest["version_id"], sha256, result],
+        )
+    night.run()
+    assert night.reasons() == {"OBJECT_CHANGED"}
+    assert night.row()["media_sha256"] == "a" * 64, "what was exported, not what is there now"
+    (detail,) = night.con.execute("SELECT detail FROM custody.gaps WHERE reason = 'OBJECT_CHANGED'").fetchone()
+    assert "a" * 64 in detail
+    assert "d" * 64 in detail
+
+
 def test_a_failed_metadata_read_explains_a_recorded_session(night: Night) -> None:
     without_media(night)
     night.refuse(503, resource="recording_metadata")

@@ -1,0 +1,125 @@
+"""Recordings read again: those of the longest ago first, within a budget, each outcome in an append-only ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+
+from custody_pipeline.commands.fixity import fixity_lines, run_fixity
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.exports import collect_exports
+from custody_pipeline.extract.fixity import FixityReport, altered_since_recheck
+from custody_pipeline.extract.load import load
+from custody_pipeline.extract.media import collect_media
+from custody_pipeline.extract.objects import ObjectReader
+from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.extract.worklists import media_objects
+from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.warehouse import Warehouse
+
+NIGHT = date(2026, 11, 2)
+C1 = "11111111-1111-4111-8111-111111111111"
+KEYS = [
+    f"0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f/year=2026/month=11/day=2/hour=3/conversation_id={C1}/{digit * 8}"
+    "-0000-4000-8000-000000000000.opus"
+    for digit in "abc"
+]
+
+
+@pytest.fixture
+def home(bucket: Any, moto_url: str, settings: Callable[..., Settings]) -> Settings:
+    """A night of three recordings of 100 bytes, hashed."""
+    for key in KEYS:
+        bucket.put_object(Key=key, Body=key[-41:].encode().ljust(100))
+    made = settings(export_url=f"s3://{bucket.name}", s3_endpoint_url=moto_url, s3_region="eu-central-1")
+    with Collector(made, NIGHT) as collector, Warehouse(made).open() as con:
+        load(con, collect_exports(collector))
+        load(con, collect_media(collector, {}, media_objects(con, NIGHT)))
+    return made
+
+
+def ledger(settings: Settings, columns: str = "object_key, result") -> list[Any]:
+    with Warehouse(settings).open(read_only=True) as con:
+        return con.execute(f"SELECT {columns} FROM raw.fixity_checks ORDER BY checked_at, object_key").fetchall()
+
+
+def alter(settings: Settings, statement: str, *values: str) -> None:
+    with Warehouse(settings).open() as con:
+        con.execute(statement, list(values))
+
+
+def test_every_object_is_read_in_turn_the_longest_unread_first(home: Settings) -> None:
+    first, second, third = (run_fixity(home, budget=150) for _ in range(3))
+
+    assert [dict(report.counts) for report in (first, second, third)] == [{"unchanged": 2}] * 3
+    assert (first.bytes, first.waiting, second.waiting) == (200, 1, 1)
+    read = [key for key, _ in ledger(home)]
+    assert sorted(read[:3]) == KEYS
+    assert all(read.count(key) == 2 for key in KEYS)
+    assert next(fixity_lines(first)) == "2 unchanged · 200 bytes read"
+
+
+def test_a_changed_object_is_a_finding_with_both_digests(home: Settings) -> None:
+    before, after = "d" * 64, hashlib.sha256(KEYS[1][-41:].encode().ljust(100)).hexdigest()
+    alter(home, "UPDATE raw.media_digests SET sha256 = ? WHERE object_key = ?", before, KEYS[1])
+
+    report = run_fixity(home)
+
+    assert dict(report.counts) == {"unchanged": 2, "changed": 1}
+    (finding,) = report.findings
+    assert (finding["result"], finding["sha256_before"], finding["sha256"]) == ("changed", before, after)
+    with Warehouse(home).open(read_only=True) as con:
+        events = con.execute(
+            "SELECT recording_id, what, sha256_before, sha256_after FROM raw.acts WHERE why = 'fixity' ORDER BY ALL"
+        ).fetchall()
+        assert altered_since_recheck(con) == {NIGHT: 1}
+    assert events == [
+        ("", "2 media objects: unchanged", None, None),
+        ("bbbbbbbb-0000-4000-8000-000000000000", "media: changed", before, after),
+    ]
+    alter(home, "INSERT INTO raw.acts BY NAME SELECT ?::DATE AS partition_date, 'rechecked' AS action, "
+          "TIMESTAMP '2999-01-01' AS occurred_at", NIGHT.isoformat())  # fmt: skip
+    with Warehouse(home).open(read_only=True) as con:
+        assert altered_since_recheck(con) == {}
+
+
+def test_an_object_that_is_gone_is_told_once(home: Settings, bucket: Any) -> None:
+    (version,) = bucket.object_versions.filter(Prefix=KEYS[0])
+    version.delete()
+
+    first, second = run_fixity(home), run_fixity(home)
+
+    assert dict(first.counts) == {"unchanged": 2, "gone": 1}
+    assert first.findings[0]["uri"] == f"s3://{bucket.name}/{KEYS[0]}?versionId={version.id}"
+    assert dict(second.counts) == {"unchanged": 2}
+
+
+def test_a_delete_marker_hides_nothing_from_the_check(home: Settings, bucket: Any) -> None:
+    bucket.Object(KEYS[0]).delete()
+
+    assert dict(run_fixity(home).counts) == {"unchanged": 3}
+
+
+def test_an_object_that_cannot_be_read_waits_for_the_next_time(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: ObjectReader, resource: str, key: str, *_: object, **__: object) -> FetchFailure:
+        return FetchFailure(resource, key, "access denied; allow s3:GetObjectVersion", 403, "AccessDenied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectReader, "digest", refused)
+        report = run_fixity(home, budget=1)
+    assert dict(report.counts) == {"unreadable": 1}
+    assert (report.bytes, report.waiting) == (0, 3)
+    assert "allow s3:GetObjectVersion" in next(fixity_lines(report))
+
+    run_fixity(home, budget=1)
+    assert ledger(home) == [(KEYS[0], "unreadable"), (KEYS[0], "unchanged")]
+
+
+def test_without_a_bucket_or_objects_nothing_is_checked(settings: Callable[..., Settings], home: Settings) -> None:
+    with pytest.raises(SettingsError, match="CUSTODY_EXPORT_URL"):
+        run_fixity(settings(export_url=None))
+    assert run_fixity(home, budget=0) == FixityReport(waiting=3, oldest=run_fixity(home, budget=0).oldest)
