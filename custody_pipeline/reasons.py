@@ -1,4 +1,4 @@
-"""Every gap reason: what it means, how grave it is, whether it can be mended and what to do.
+"""Every gap reason: what it means, how grave it is, whether it can be mended, by whom, and what to do.
 
 Belongs here: the catalogue (its codes are a contract) and the table that SQL joins. Does not: when a reason applies
 (sql/staging/gap_*.sql).
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Severity = Literal["error", "warning", "info"]
 Recoverable = Literal["yes", "no", "until"]
+Recheck = Literal["no", "lag", "retention"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Reason:
         severity: `error` and `warning` make a recording a gap; `info` only tells.
         recoverable: `yes`, `no`, or `until` a time that the gap names (a retention that ends, a watermark).
         next_action: what a person or the pipeline does next.
+        recheck: how long collecting the night again may close the gap by itself: `no` (it stays, or something else than
+            the night has to change), `lag` (while the vendor's data may still arrive), `retention` (as long as the
+            recording can be had, at most CUSTODY_RECHECK_DAYS).
     """
 
     code: str
@@ -33,32 +37,36 @@ class Reason:
     severity: Severity
     recoverable: Recoverable
     next_action: str
+    recheck: Recheck = "no"
 
 
 REASONS: tuple[Reason, ...] = (
     Reason(
         "SIDECAR_MISSING", "The recording was exported without its companion document.", "warning", "yes",
         "Nothing is lost: the recording interface gave what it could. Re-export the recording to get the companion.",
+        "lag",
     ),
     Reason(
         "SIDECAR_UNREADABLE", "The companion document is there, but its bytes cannot be read.", "warning", "yes",
-        "Keep the bytes as evidence, and re-export the recording.",
+        "Keep the bytes as evidence, and re-export the recording.", "lag",
     ),
     Reason(
         "DOCUMENTS_DISAGREE", "A document names another conversation or recording than the one it was filed under.",
         "error", "yes", "Do not rely on this document. Compare both recordings by ear, and re-export them.",
+        "retention",
     ),
     Reason(
         "OBJECT_MISSING", "The recording should be in the export bucket and is not.", "error", "until",
-        "Export the recording again before it is deleted; check who may delete in the bucket.",
+        "Export the recording again before it is deleted; check who may delete in the bucket.", "retention",
     ),
     Reason(
         "OBJECT_EMPTY", "The exported media file has no bytes.", "error", "until",
-        "Export the recording again before it is deleted.",
+        "Export the recording again before it is deleted.", "retention",
     ),
     Reason(
         "OBJECT_UNREADABLE", "The exported media file is there, but its bytes could not be read: there is no digest.",
         "error", "yes", "Grant read access to the object (s3:GetObject, kms:Decrypt), then run the night again.",
+        "retention",
     ),
     Reason(
         "OBJECT_CHANGED", "The exported media file exists with different contents.", "error", "no",
@@ -66,7 +74,7 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "EXPORT_FAILED", "The export job lists the recording as failed; the vendor gives no reason.", "error", "until",
-        "Make a new export job for this conversation; ask the vendor if it fails again.",
+        "Make a new export job for this conversation; ask the vendor if it fails again.", "retention",
     ),
     Reason(
         "EXPORT_EXCLUDED_SENSITIVE",
@@ -75,11 +83,11 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "EXPORT_PENDING", "The recording exists and is not exported yet.", "warning", "yes",
-        "Wait for the export job, or make one that covers the conversation; the night is rechecked.",
+        "Wait for the export job, or make one that covers the conversation; the night is rechecked.", "retention",
     ),
     Reason(
         "RECORDING_ARCHIVED", "The recording was archived before it was exported.", "error", "until",
-        "Restore the recording, export it, and protect it from deletion.",
+        "Restore the recording, export it, and protect it from deletion.", "retention",
     ),
     Reason(
         "RECORDING_DELETED", "The recording was deleted at the vendor, and was not exported before.", "error", "no",
@@ -95,7 +103,7 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "ORPHAN_RECORDING", "The vendor keeps the recording as an orphan, attached to no conversation record.",
-        "warning", "yes", "Have the vendor's administrator attach or export the orphan.",
+        "warning", "yes", "Have the vendor's administrator attach or export the orphan.", "retention",
     ),
     Reason(
         "CONVERSATION_NOT_FOUND", "The conversation is unknown to the vendor: expired, erased or deleted.",
@@ -103,15 +111,15 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "CONVERSATION_FORBIDDEN", "We may not see the conversation: permission or division.", "error", "yes",
-        "Give the OAuth client's role access to the conversation's division, then run the night again.",
+        "Give the OAuth client's role access to the conversation's division, then run the night again.", "retention",
     ),
     Reason(
         "CONVERSATION_FETCH_FAILED", "Reading the conversation failed, also after retries.", "error", "yes",
-        "Run the night again; quote the correlation id to the vendor if it stays.",
+        "Run the night again; quote the correlation id to the vendor if it stays.", "retention",
     ),
     Reason(
         "NOT_YET_AVAILABLE", "The conversation began after the vendor's data watermark: it is not there yet.",
-        "warning", "yes", "Wait: the night is rechecked when the watermark has passed.",
+        "warning", "yes", "Wait: the night is rechecked when the watermark has passed.", "lag",
     ),
     Reason(
         "EXPORT_DROPPED_TAGS", "The export has a field for tags and left it empty, though the conversation has tags.",
@@ -123,7 +131,7 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "TAG_TRUNCATED", "The bulk job cut a value at 1,024 characters, and no other source gave it whole.",
-        "error", "yes", "Run the night again when the conversation can be read; allow access to it.",
+        "error", "yes", "Run the night again when the conversation can be read; allow access to it.", "retention",
     ),
     Reason(
         "TAGS_ON_OTHER_PARTICIPANT", "The tag is set on a participant where the mapping does not look.",
@@ -162,8 +170,8 @@ REASONS: tuple[Reason, ...] = (
         "error", "yes", "Check the tags that this version sets, then accept it in the mapping.",
     ),
     Reason(
-        "REGION_MISMATCH", "The recording was made in another region than the organisation's.", "warning", "no",
-        "Check the media region of the trunk or edge; times from it may be wrong.",
+        "REGION_MISMATCH", "The recording, the organisation and the export bucket are not in one region.", "warning",
+        "no", "Check the media region of the trunk or edge, and where the bucket is; such times may be wrong.",
     ),
     Reason(
         "TIMESTAMP_SUSPECT", "The recording's times cannot be right.", "warning", "no",
@@ -184,11 +192,11 @@ BY_CODE: dict[str, Reason] = {reason.code: reason for reason in REASONS}
 
 def write_reasons(con: duckdb.DuckDBPyConnection) -> None:
     """Put the catalogue where SQL reads it: `staging.reasons`."""
-    con.execute(
-        "CREATE TABLE IF NOT EXISTS staging.reasons "
-        "(reason VARCHAR, sentence VARCHAR, severity VARCHAR, recoverable VARCHAR, next_action VARCHAR)"
-    )
+    names = ("reason", "sentence", "severity", "recoverable", "next_action", "recheck")
+    con.execute(f"CREATE TABLE IF NOT EXISTS staging.reasons ({', '.join(f'{name} VARCHAR' for name in names)})")
+    # A warehouse of an earlier version has fewer columns.
+    con.execute("ALTER TABLE staging.reasons ADD COLUMN IF NOT EXISTS recheck VARCHAR")
     rows = [astuple(reason) for reason in REASONS]
     if con.execute("SELECT * FROM staging.reasons").fetchall() != rows:
         con.execute("DELETE FROM staging.reasons")
-        con.executemany("INSERT INTO staging.reasons VALUES (?, ?, ?, ?, ?)", rows)
+        con.executemany(f"INSERT INTO staging.reasons VALUES ({', '.join('?' * len(names))})", rows)

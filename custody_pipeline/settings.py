@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     mapping_path: Path = Field(PACKAGE_DIR / "genesyscloud_export.yaml", description="the tag mapping")
     first_night: date = Field(date(2023, 1, 1), description="first daily partition (UTC)")
     lag_hours: int = Field(72, ge=0, description="hours after which a night's sources are no longer expected to grow")
+    recheck_days: int = Field(
+        30, ge=0, description="days for which nights with gaps that may still close are collected again"
+    )
     fixity_bytes: int = Field(
         10_000_000_000, ge=0, description="bytes of media that the fixity job reads again a night; 0 turns it off"
     )

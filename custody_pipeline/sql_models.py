@@ -43,6 +43,7 @@ WRITTEN_BY_PYTHON = frozenset(
         "raw.acts",
         "raw.fixity_checks",
         "raw.publications",
+        "raw.published_columns",
         "raw.row_versions",
         "staging.accepted_scripts",
         "staging.reasons",
@@ -313,13 +314,15 @@ def data_dictionary(models: Mapping[str, SqlModel], mapping: TagMapping) -> str:
         "",
         "## Gap reasons",
         "",
-        "`error` and `warning` make a recording a gap; `info` only tells.",
+        "`error` and `warning` make a recording a gap; `info` only tells. A night is rechecked while the vendor's data",
+        "may still arrive (`lag`), or as long as the recording can be had (`retention`).",
         "",
-        "| code | severity | what happened | recoverable | next |",
-        "|---|---|---|---|---|",
+        "| code | severity | what happened | recoverable | rechecked | next |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{reason.code}` | {reason.severity} | {reason.sentence} | {reason.recoverable} | {reason.next_action} |"
+        f"| `{reason.code}` | {reason.severity} | {reason.sentence} | {reason.recoverable} | {reason.recheck} | "
+        f"{reason.next_action} |"
         for reason in REASONS
     ]
     for schema in ("custody", "staging", "checks", "raw"):

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +41,7 @@ NO_CONTENT = ("exception", "joined", "published", "rechecked", "verified")
 LOCK_TIMEOUT_SECONDS = 3600.0
 
 DEFAULT_LAG_HOURS = 72
+DEFAULT_RECHECK_DAYS = 30
 
 
 class WarehouseError(Exception):
@@ -141,6 +142,10 @@ def ensure_raw_tables(con: duckdb.DuckDBPyConnection) -> None:
         "CREATE TABLE IF NOT EXISTS raw.row_versions (partition_date DATE, conversation_id VARCHAR, "
         "recording_id VARCHAR, row_sha256 VARCHAR, revision INTEGER)"
     )
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS raw.published_columns (partition_date DATE, revision INTEGER, "
+        "published_at TIMESTAMP, table_name VARCHAR, column_name VARCHAR, data_type VARCHAR)"
+    )
     for column in ("git_revision", "cut_uri", "cut_sha256"):
         con.execute(f"ALTER TABLE raw.publications ADD COLUMN IF NOT EXISTS {column} VARCHAR")
     create_acts(con)
@@ -164,13 +169,15 @@ def model_params(
         model: the model; only its own parameters are given.
         night: first day of the window.
         mapping: needed by models with mapped columns.
-        settings: the lag after which a night is final, and the organisation's region; defaults without them.
+        settings: the lag after which a night is final, how long it is rechecked, and the organisation's region;
+            defaults without them.
         end: day after the window; the next day when None.
     """
     values: dict[str, Any] = {
         "window_start": night,
         "window_end": end or night + timedelta(days=1),
         "lag_hours": settings.lag_hours if settings else DEFAULT_LAG_HOURS,
+        "recheck_days": settings.recheck_days if settings else DEFAULT_RECHECK_DAYS,
         "api_region": settings.api_region if settings else None,
     }
     if mapping is not None:
@@ -408,6 +415,28 @@ def append_row_versions(con: duckdb.DuckDBPyConnection, night: date, *, counted_
         {"night": night, "counted_as": counted_as, "revision": revision},
     ).fetchone()
     return int(inserted[0]) if inserted else 0
+
+
+def append_published_columns(
+    con: duckdb.DuckDBPyConnection, night: date, *, revision: int, published_at: datetime
+) -> None:
+    """Record in `raw.published_columns` what readers of this publication rely on: each column and its type.
+
+    Args:
+        con: the warehouse, within the transaction that records the publication.
+        night: the partition.
+        revision: the one that was published.
+        published_at: when (UTC, without a zone).
+    """
+    con.execute(
+        """
+        INSERT INTO raw.published_columns
+        SELECT $night, $revision::INTEGER, $published_at::TIMESTAMP, table_name, column_name, data_type
+        FROM duckdb_columns()
+        WHERE database_name = current_database() AND schema_name = 'custody' AND list_contains($tables, table_name)
+        """,
+        {"night": night, "revision": revision, "published_at": published_at, "tables": list(PUBLISHED_TABLES)},
+    )
 
 
 def night_content_sha256(con: duckdb.DuckDBPyConnection, night: date) -> str:

@@ -9,7 +9,7 @@ The order, each step finished before the next:
 2. the cut is sealed (`cut.json`, then the log's head): from here on the revision exists,
 3. the current copies below `parquet/` and `csv/` are made from the cut, inside S3,
 4. `current/date=….json` names the revision and its files,
-5. `raw.publications`, `raw.row_versions` and `raw.acts` are appended to, in one transaction.
+5. `raw.publications`, `raw.published_columns`, `raw.row_versions` and `raw.acts` are appended to, in one transaction.
 
 Killed anywhere, the next run ends with the same bytes: until 2 a half-filled folder is completed or, if the night's
 content has changed meanwhile, refilled; after 2 the cut is taken as it is. The content that is being sealed is noted in
@@ -62,7 +62,12 @@ from custody_pipeline.publish.uploads import (
     put_file,
 )
 from custody_pipeline.sql_models import SQL_DIR, read_model
-from custody_pipeline.warehouse import PUBLISHED_TABLES, append_row_versions, night_content_sha256
+from custody_pipeline.warehouse import (
+    PUBLISHED_TABLES,
+    append_published_columns,
+    append_row_versions,
+    night_content_sha256,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -464,6 +469,7 @@ class _Run:
 
     def _record(self, publication: Publication, newest: Publication | None, counted_as: int | None) -> None:
         """Record a publication and, unless `counted_as` is None, the content of the rows counted as that revision."""
+        published_at = self.now.astimezone(UTC).replace(tzinfo=None)
         self.con.begin()
         try:
             self.con.execute(
@@ -475,7 +481,7 @@ class _Run:
                     "night": self.night,
                     "revision": publication.revision,
                     "content": publication.content_sha256,
-                    "published_at": self.now.astimezone(UTC).replace(tzinfo=None),
+                    "published_at": published_at,
                     "complete": publication.complete,
                     "files": [asdict(file) for file in publication.files],
                     "cut_uri": publication.cut,
@@ -483,6 +489,7 @@ class _Run:
                     **asdict(self.actor),
                 },
             )
+            append_published_columns(self.con, self.night, revision=publication.revision, published_at=published_at)
             rows = 0
             if counted_as is not None:
                 rows = append_row_versions(self.con, self.night, counted_as=counted_as, revision=publication.revision)

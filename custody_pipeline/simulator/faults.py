@@ -229,7 +229,7 @@ def answer_key(
 
     Args:
         organization: as it stands at its `now`.
-        api: False for a night that has the bucket alone: every live object is then `SOURCE_NOT_CONFIGURED`.
+        api: False for a night that has the bucket alone: every recording in it is then `SOURCE_NOT_CONFIGURED`.
         manifest_source: with `recordingexports`, every manifest has an empty `custom_data`.
         captured: live capture saw the tag that vanishes, and again the conversation without it.
     """
@@ -273,8 +273,12 @@ def _bucket_alone(organization: Organization) -> Iterator[KeyRow]:
     for conversation in organization.conversations():
         fault = conversation.fault
         for item in conversation.recordings:
-            if item.has_object:
+            # Of an object that was deleted the bucket keeps a marker: the recording is known, and missing.
+            was_deleted = item.fault == "OBJECT_MISSING" and item.form == 1
+            if item.has_object or was_deleted:
                 yield KeyRow(conversation.id, item.id, "SOURCE_NOT_CONFIGURED")
+            if was_deleted:
+                yield KeyRow(conversation.id, item.id, "OBJECT_MISSING")
         if fault == "REGION_MISMATCH":
             yield KeyRow(conversation.id, conversation.recordings[0].id, "SIDECAR_MISSING")
         elif fault in SEEN_IN_THE_BUCKET:

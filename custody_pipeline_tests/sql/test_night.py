@@ -184,19 +184,72 @@ def test_events_tell_what_happened_in_order_with_hashes(night: Night) -> None:
     assert {event["who"] for event in ours if event["action"] != "joined"} == {"client-1"}
 
 
-def test_a_night_is_open_then_provisional_then_final(night: Night) -> None:
-    def state() -> str:
-        night.run()
-        return night.table("nights")[0]["state"]
+def state(night: Night) -> str:
+    night.run()
+    return str(night.table("nights")[0]["state"])
 
+
+def test_a_night_is_open_then_provisional_then_final(night: Night) -> None:
     night.call()
+    night.loads = -1  # collected on the 4th, then on the 5th: within the lag of 72 hours
     night.watermark = "2026-11-02 23:00:00"
-    assert state() == "open"
+    assert state(night) == "open"
     night.watermark = "2026-11-03 00:00:00"
-    assert state() == "final"
+    assert state(night) == "provisional"
+    night.loads = 1
+    assert state(night) == "final"
+
+
+def test_a_gap_that_no_recheck_can_close_does_not_keep_a_night_provisional(night: Night) -> None:
+    night.call()
     night.drop("export_objects", object_role="sidecar")
     night.rows["export_sidecars"].clear()
-    assert state() == "provisional"
+    night.loads = 0
+    assert state(night) == "provisional"
+    assert night.gap("SIDECAR_MISSING")["recheck_until"] == datetime(2026, 11, 6)
+    night.loads = 1
+    assert state(night) == "final"
+    assert night.reasons() == {"SIDECAR_MISSING"}
+
+
+def test_a_night_is_rechecked_until_its_recordings_are_deleted(night: Night) -> None:
+    night.call()
+    night.rows["export_objects"].clear()
+    night.rows["export_sidecars"].clear()
+    night.metadata(
+        "c1", {"recording_id": "r1", "session_id": "c1-agent-1-session", "delete_date": "2026-11-10 00:00:00"}
+    )
+    night.loads = 3
+    assert state(night) == "provisional"
+    assert night.gap("OBJECT_MISSING")["recheck_until"] == datetime(2026, 11, 10)
+    night.rows["recording_metadata"][0]["exported_date"] = None
+    night.loads = 7
+    assert state(night) == "final"
+    assert night.reasons() == {"RECORDING_DELETED"}
+
+
+def test_rechecks_of_a_gap_without_an_end_are_bounded(night: Night) -> None:
+    night.call()
+    night.refuse(503)
+    night.drop("conversation_details", conversation_id="c1")
+    assert state(night) == "provisional"
+    assert night.gap("CONVERSATION_FETCH_FAILED")["recheck_until"] == datetime(2026, 12, 3)
+
+
+def test_columns_keep_the_types_that_another_night_was_published_with(night: Night) -> None:
+    night.call()
+    night.run()
+    published = {"revision": 1, "published_at": "2026-11-01 00:00:00", "partition_date": "2026-10-31"}
+    columns = [
+        {"table_name": "gaps", "column_name": "detail", "data_type": "VARCHAR"},
+        {"table_name": "gaps", "column_name": "weight", "data_type": "DOUBLE"},
+        {"table_name": "gaps", "column_name": "sentence", "data_type": "BLOB"},
+    ]
+    night.insert("published_columns", [{**published, **column} for column in columns])
+    older = {**published, "published_at": "2026-10-30 00:00:00", "column_name": "gone", "data_type": "BLOB"}
+    night.insert("published_columns", [{**older, "table_name": "gaps"}])
+    found = [(row["column_name"], row["expected_type"], row["actual_type"]) for row in night.check("schema_unchanged")]
+    assert found == [("sentence", "BLOB", "VARCHAR"), ("weight", "DOUBLE", None)]
 
 
 def test_a_bucket_alone_still_gives_the_dataset(night: Night) -> None:

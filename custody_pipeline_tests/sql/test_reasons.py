@@ -13,8 +13,9 @@ import pytest
 
 from custody_pipeline.mapping import TagMapping, write_mapping
 from custody_pipeline.reasons import BY_CODE
+from custody_pipeline.settings import Settings
 from custody_pipeline.sql_models import SqlModel
-from custody_pipeline.warehouse import model_params, replace_window
+from custody_pipeline.warehouse import model_params, replace_window, run_models
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, HEALTHY_IVR, NIGHT, SCRIPT, Night
 
 Given = Callable[[Night], Any]
@@ -717,3 +718,29 @@ def test_a_failed_metadata_read_explains_a_recorded_session(night: Night) -> Non
     night.run()
     assert night.reasons("session:c1-agent-1-session") == {"CONVERSATION_FETCH_FAILED"}
     assert night.check("no_unexplained_recording") == []
+
+
+@pytest.mark.parametrize(
+    ("region", "bucket", "severity", "detail"),
+    [
+        ("eu-west-1", "eu-west-1", None, None),
+        (None, "eu-west-1", None, None),
+        ("us-east-1", "eu-west-1", "warning", "recording: us-east-1; organisation: eu-west-1; bucket: eu-west-1"),
+        ("eu-west-1", "us-east-1", "info", "recording: eu-west-1; organisation: eu-west-1; bucket: us-east-1"),
+        (None, "us-east-1", "info", "organisation: eu-west-1; bucket: us-east-1"),
+        ("us-east-1", "us-east-1", "warning", "recording: us-east-1; organisation: eu-west-1; bucket: us-east-1"),
+        ("us-east-1", None, "warning", "recording: us-east-1; organisation: eu-west-1"),
+    ],
+)
+def test_recording_organisation_and_bucket_are_compared(
+    night: Night, region: str | None, bucket: str | None, severity: str | None, detail: str | None
+) -> None:
+    night.call()
+    night.metadata("c1", {"recording_id": "r1", "region": region})
+    for row in night.rows["export_objects"]:
+        row["bucket_region"] = bucket
+    night.load()
+    api = {"genesys_domain": "mypurecloud.ie", "genesys_client_id": "id", "genesys_client_secret": "secret"}
+    run_models(night.con, night.models, night.day, night.mapping, Settings.model_validate(api))
+    found = [(row["severity"], row["detail"]) for row in night.table("gaps") if row["reason"] == "REGION_MISMATCH"]
+    assert found == ([(severity, detail)] if severity else [])

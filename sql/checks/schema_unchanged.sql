@@ -1,11 +1,18 @@
--- Columns of the contract have the types that readers rely on; columns of the mapping are text.
+-- Columns have the types that readers rely on: those of the contract, the mapping's as text, and every column as the newest
+-- publication of another night had it.
 --
 -- blocking: true
 -- column table_name: table
 -- column column_name: column
 -- column expected_type: type that readers rely on
 -- column actual_type: type that it has
-WITH expected AS (
+WITH newest AS (
+    SELECT max((published_at, partition_date, revision)) AS publication
+    FROM raw.published_columns
+    WHERE NOT (partition_date >= $window_start AND partition_date < $window_end)
+),
+
+expected AS (
     SELECT unnest([
         {'t': 'chain_of_custody', 'c': 'partition_date', 'k': 'DATE'},
         {'t': 'chain_of_custody', 'c': 'conversation_id', 'k': 'VARCHAR'},
@@ -33,10 +40,14 @@ WITH expected AS (
         {'t': 'reconciliation', 'c': 'unexplained', 'k': 'BIGINT'},
         {'t': 'custody_events', 'c': 'occurred_at', 'k': 'TIMESTAMP'}
     ], recursive := true)
-    UNION ALL
+    UNION
     SELECT 'chain_of_custody', column_name, 'VARCHAR'
     FROM staging.tag_mapping
     WHERE column_name IS NOT NULL AND partition_date >= $window_start AND partition_date < $window_end
+    UNION
+    SELECT c.table_name, c.column_name, c.data_type
+    FROM raw.published_columns AS c
+    INNER JOIN newest AS n ON n.publication = (c.published_at, c.partition_date, c.revision)
 )
 
 SELECT

@@ -12,6 +12,7 @@
 -- column recoverable: yes, no, or until (see recoverable_until)
 -- column recoverable_until: until when something can be done (UTC), where that is known
 -- column next_action: what to do next
+-- column recheck_until: until when collecting the night again may close it (UTC); null where it cannot
 WITH found AS (
     SELECT * FROM staging.gap_objects WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
@@ -36,7 +37,11 @@ SELECT
     -- A retention that nobody knows ends at no known time.
     CASE WHEN r.recoverable = 'until' AND f.recoverable_until IS NULL THEN 'yes' ELSE r.recoverable END AS recoverable,
     CASE WHEN r.recoverable = 'until' THEN f.recoverable_until END AS recoverable_until,
-    r.next_action
+    r.next_action,
+    CASE r.recheck
+        WHEN 'lag' THEN f.partition_date + INTERVAL 1 DAY + to_hours($lag_hours::BIGINT)
+        WHEN 'retention' THEN least(f.recoverable_until, f.partition_date + INTERVAL 1 DAY + to_days($recheck_days::INTEGER))
+    END AS recheck_until
 FROM found AS f
 INNER JOIN staging.reasons AS r ON r.reason = f.reason
 ORDER BY f.partition_date, f.conversation_id, f.recording_id, f.reason

@@ -34,15 +34,11 @@ statuses AS (
 ),
 
 recoverable AS (
-    SELECT partition_date, count(DISTINCT (conversation_id, recording_id)) AS recordings
-    FROM custody.gaps
-    WHERE reason IN (
-            'OBJECT_MISSING', 'OBJECT_EMPTY', 'OBJECT_UNREADABLE', 'EXPORT_FAILED', 'EXPORT_PENDING', 'RECORDING_ARCHIVED',
-            'CONVERSATION_FORBIDDEN', 'CONVERSATION_FETCH_FAILED', 'NOT_YET_AVAILABLE', 'TAG_TRUNCATED', 'SIDECAR_MISSING',
-            'SIDECAR_UNREADABLE'
-        )
-        AND partition_date >= $window_start AND partition_date < $window_end
-    GROUP BY partition_date
+    SELECT g.partition_date, count(DISTINCT (g.conversation_id, g.recording_id)) AS recordings
+    FROM custody.gaps AS g
+    INNER JOIN loads AS l ON l.partition_date = g.partition_date AND g.recheck_until > l.collected_at
+    WHERE g.partition_date >= $window_start AND g.partition_date < $window_end
+    GROUP BY g.partition_date
 ),
 
 balance AS (

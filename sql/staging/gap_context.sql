@@ -21,8 +21,10 @@ WITH regions AS (
 ),
 
 recordings AS (
-    SELECT r.*, x.script_id, x.script_version, c.metadata_evidence, c.details_evidence,
-        coalesce($api_region::VARCHAR, r.bucket_region, g.common_region) AS home_region
+    SELECT r.*, x.script_id, x.script_version, c.metadata_evidence, c.details_evidence, g.common_region,
+        $api_region::VARCHAR AS api_region,
+        coalesce(r.region <> coalesce($api_region::VARCHAR, r.bucket_region, g.common_region), false) AS is_elsewhere,
+        coalesce(r.has_object AND r.bucket_region <> $api_region::VARCHAR, false) AS is_exported_elsewhere
     FROM staging.recordings AS r
     LEFT JOIN regions AS g ON g.partition_date = r.partition_date
     INNER JOIN staging.conversation_facts AS c
@@ -41,10 +43,16 @@ accepted AS (
 
 judged AS (
     SELECT *, 'REGION_MISMATCH' AS reason,
-        'recorded in ' || region || '; the organisation is in ' || home_region AS detail,
+        concat_ws(
+            '; ',
+            'recording: ' || region || coalesce(' (edge ' || edge_id || ')', ''),
+            'organisation: ' || api_region,
+            'bucket: ' || bucket_region,
+            CASE WHEN api_region IS NULL AND bucket_region IS NULL THEN 'most recordings of the night: ' || common_region END
+        ) AS detail,
         list_append(object_evidence, metadata_evidence) AS evidence
     FROM recordings
-    WHERE region <> home_region
+    WHERE is_elsewhere OR is_exported_elsewhere
     UNION ALL
     SELECT *, 'SCRIPT_VERSION_UNKNOWN',
         'script ' || script_id || ': no version published before ' || conversation_start::VARCHAR || ' UTC was seen',
@@ -102,7 +110,8 @@ SELECT
     conversation_id,
     recording_id,
     reason,
-    NULL::VARCHAR AS severity,
+    -- Where only the bucket is elsewhere, the recording is where it should be: that is told, and no gap.
+    CASE WHEN reason = 'REGION_MISMATCH' AND NOT is_elsewhere THEN 'info' END AS severity,
     detail,
     list_filter(evidence, lambda x: x IS NOT NULL) AS evidence,
     NULL::TIMESTAMP AS recoverable_until

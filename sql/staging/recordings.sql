@@ -57,6 +57,7 @@
 -- column export_date: when its export was scheduled (UTC)
 -- column exported_at: when its export was stamped (UTC)
 -- column region: region of the recording
+-- column edge_id: edge that carried its session
 -- column metadata_document_sha256: SHA-256 of the recording interface's answer, as first received
 -- column metadata_seen_at: when that answer was first received (UTC)
 -- column orphan_evidence: the orphan list's entry
@@ -151,7 +152,7 @@ joined AS (
 ),
 
 session_candidates AS (
-    SELECT j.partition_date, j.conversation_id, j.recording_id, s.session_id, s.purpose, s.participant_id, s.user_id,
+    SELECT j.partition_date, j.conversation_id, j.recording_id, s.session_id, s.purpose, s.participant_id, s.user_id, s.edge_id,
         CASE
             WHEN j.named_session_id = s.session_id THEN 1
             WHEN j.named_session_id = s.peer_id THEN 2
@@ -174,6 +175,7 @@ sessions AS (
             WHEN count(DISTINCT session_id) FILTER (match = 3) = 1 THEN any_value(purpose) FILTER (match = 3)
             WHEN count(DISTINCT session_id) FILTER (match = 4) = 1 THEN any_value(purpose) FILTER (match = 4)
         END AS purpose,
+        arg_min(edge_id, (match, session_id)) AS edge_id,
         list_sort(list_distinct(list(user_id) FILTER (match <= 3 AND purpose IN ('agent', 'user') AND user_id IS NOT NULL)))
             AS leg_users
     FROM session_candidates
@@ -284,6 +286,7 @@ SELECT
     m.export_date AS export_date,
     m.exported_date AS exported_at,
     m.region AS region,
+    x.edge_id AS edge_id,
     CASE WHEN k.in_metadata THEN d.document_sha256 END AS metadata_document_sha256,
     d.first_seen_at AS metadata_seen_at,
     p.evidence AS orphan_evidence,

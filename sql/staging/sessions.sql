@@ -14,6 +14,7 @@
 -- column direction: inbound or outbound
 -- column ani [pii]: the caller's number
 -- column dnis [pii]: the number called
+-- column edge_id: edge that carried it
 -- column script_id: script shown to the agent
 -- column is_recorded: the vendor says this session was recorded
 -- column session_start: start of its first segment (UTC)
@@ -47,6 +48,7 @@ flat AS (
         s.direction AS direction,
         s.ani AS ani,
         s.dnis AS dnis,
+        s.edge_id AS edge_id,
         s.script_id AS script_id,
         coalesce(s.recording, false) AS is_recorded,
         list_min([segment.segment_start FOR segment IN s.segments]) AS session_start,
