@@ -150,6 +150,10 @@ REASONS: tuple[Reason, ...] = (
         "See custom_data for the values and when each was seen.",
     ),
     Reason(
+        "TAG_VANISHED", "A tag that was seen is no longer on the conversation; the value that was seen is kept.",
+        "info", "no", "Nothing to do for this recording. Find out who or what removes the tag.",
+    ),
+    Reason(
         "TAG_NEVER_SET", "Both the bulk job and the conversation itself were read, and nobody set any tag.",
         "error", "no", "Correct the script or flow: Set Participant Data before the call ends or is transferred.",
     ),
@@ -180,6 +184,15 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "DUPLICATE_EXPORT", "The recording was exported more than once with the same content.", "info", "yes",
         "Nothing to do: the latest copy counts, the others are named.",
+    ),
+    Reason(
+        "CAPTURE_MISSING", "Live capture was receiving events then, and has not captured this conversation.",
+        "warning", "yes", "Look at the queue (custody events drain, custody events retry), then run the night again.",
+        "lag",
+    ),
+    Reason(
+        "CAPTURE_WITHOUT_RECORDING", "Live capture knows of it, and nobody else knows of a recording.",
+        "warning", "yes", "Ask the vendor for the recording; the night is rechecked.", "retention",
     ),
     Reason(
         "SOURCE_NOT_CONFIGURED", "The conversation could not be asked for: no API credentials are set.",

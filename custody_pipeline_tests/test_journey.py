@@ -19,7 +19,7 @@ import pytest
 
 from custody_pipeline.mapping import load_mapping
 from custody_pipeline.settings import Settings
-from custody_pipeline.simulator.faults import answer_key
+from custody_pipeline.simulator.events import Watch
 from custody_pipeline.simulator.organization import Organization
 
 pytestmark = pytest.mark.server
@@ -61,7 +61,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def test_every_planted_fault_is_found_with_its_reason_and_no_other(home: Home) -> None:
-    planted = set(answer_key(Organization(seed=7, night=NIGHT, size=SIZE), captured=True))
+    watch = Watch.of_the_vanishing_tag(Organization(seed=7, night=NIGHT, size=SIZE))
+    assert watch is not None
+    planted = set(watch.answer_key())
     with duckdb.connect(str(home.path / "analyst.duckdb"), read_only=True) as con:
         found = set(con.execute("SELECT conversation_id, recording_id, reason FROM custody.gaps").fetchall())
     confusion = collections.Counter((row[2], "missed") for row in planted - found)

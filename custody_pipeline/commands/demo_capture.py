@@ -23,7 +23,7 @@ from custody_pipeline.capture.assembly import drain_queue, store_of
 from custody_pipeline.capture.documents import captures_of
 from custody_pipeline.capture.settings import load_capture_settings
 from custody_pipeline.capture.signature import HEADER, sign
-from custody_pipeline.simulator.events import SET_AFTER_END, TOLD_AFTER, SentEvent, events_between
+from custody_pipeline.simulator.events import SET_AFTER_END, SentEvent, Watch
 from custody_pipeline.simulator.organization import SEEN_AFTER_END
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 KEY_ID = "demo"
 TAG, COLUMN = "Legal-Hold", "custom_data_legal_hold"
-BEFORE = timedelta(hours=1)
 _SOON = timedelta(minutes=1)
 _SECONDS = 30
 
@@ -87,18 +86,16 @@ def capture_the_day(settings: Settings, organization: Organization, say: Callabl
 
     What a former demo captured is not captured again. The organisation's clock is where it was afterwards.
     """
-    call = vanishing_call(organization)
-    if call is None or len(captured(settings, organization, call)) > 1:
+    call, watch = vanishing_call(organization), Watch.of_the_vanishing_tag(organization)
+    if call is None or watch is None or len(captured(settings, organization, call)) > 1:
         return
     say("receiving signed events while calls happen: custody serve-webhook")
-    turns = (call.end + SET_AFTER_END, call.end + SEEN_AFTER_END + TOLD_AFTER)
     try:
         with receiver_process() as (url, secret):
-            start = call.end - BEFORE
-            for turn in turns:
-                end = turn + _SOON
+            start = watch.start
+            for end in (call.end + SET_AFTER_END + _SOON, watch.end):
                 set_clock(settings, end)
-                post(url, secret, events_between(organization, start, end))
+                post(url, secret, (event for event in watch.events if start <= event.at < end))
                 say(f"{end:%H:%M}: reading the conversations that the events name")
                 # The audio is exported, and tied to what was captured, in the night.
                 drain_queue(

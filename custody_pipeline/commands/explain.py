@@ -136,7 +136,7 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
                 tag["source"],
                 tag["participant_purpose"],
                 (f"{tag['observed_at']:%m-%d %H:%M:%S}" if tag["observed_at"] else "")
-                + ("" if tag["still_there"] else ", gone"),
+                + (", gone" if tag["still_there"] is False else ""),
             )
         console.print(table)
     else:

@@ -115,7 +115,7 @@ def catalog(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
         yield from _load(context, deployment, collect_catalog(collector))
 
 
-_NEEDED_FIRST = (*RAW_TABLES["exports"], *RAW_TABLES["details"], *RAW_TABLES["catalog"])
+_NEEDED_FIRST = tuple(table for name in ("exports", "details", "catalog", "captures") for table in RAW_TABLES[name])
 
 
 @dg.multi_asset(

@@ -4,7 +4,8 @@ Field names are those of the vendor's SDK models (`AttributeDetailEventTopicAttr
 `CustomerEndDetailEventTopicCustomerEndEvent`) and of EventBridge's envelope; the recording hook is the one that the
 request for this product named.
 
-Belongs here: what is sent, and when. Does not: sending it, nor what a receiver makes of it.
+Belongs here: what is sent, and when, and what goes wrong on the way. Does not: sending it, nor what a receiver makes of
+it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,21 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal
 
 import orjson
 
 from custody_pipeline.simulator.documents import iso
+from custody_pipeline.simulator.faults import NOT_IN_DETAILS, KeyRow, answer_key
 from custody_pipeline.simulator.identity import number, uuid_for
-from custody_pipeline.simulator.organization import ORGANIZATION_ID, SEEN_AFTER_END, Conversation, Organization
+from custody_pipeline.simulator.organization import (
+    ORGANIZATION_ID,
+    SEEN_AFTER_END,
+    Conversation,
+    Organization,
+    refusal_of,
+)
 
 ATTRIBUTES = "v2.detail.events.conversation.{id}.attributes"
 CUSTOMER_END = "v2.detail.events.conversation.{id}.customer.end"
@@ -27,6 +36,7 @@ RECORDING_CREATED = "conversation:recordings:created"
 # How long after its end the tag that will vanish is set, and after its vanishing that is told.
 SET_AFTER_END = timedelta(minutes=4)
 TOLD_AFTER = timedelta(seconds=1)
+HOOK_AFTER_END = timedelta(seconds=30)
 
 Envelope = Literal["eventbridge", "channel", "process_automation", "recording_hook"]
 _ENVELOPES: tuple[Envelope, ...] = ("eventbridge", "eventbridge", "channel", "process_automation")
@@ -72,6 +82,103 @@ def events_between(organization: Organization, start: datetime, end: datetime) -
     return sorted((event for event in found if start <= event.at < end), key=lambda event: event.at)
 
 
+@dataclass(frozen=True)
+class Watch:
+    """A stretch of a night during which live capture receives the vendor's events, a few of which go wrong.
+
+    Two healthy conversations' events never arrive, and of two more a recording is announced that nobody has. Events
+    about conversations that cannot be read for a while are still on their way.
+
+    Attributes:
+        organization: the night.
+        start: the first moment.
+        end: the moment after the last.
+    """
+
+    organization: Organization
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def of_the_vanishing_tag(cls, organization: Organization) -> Watch | None:
+        """From an hour before the end of the call whose tag vanishes until that is told; None if there is none."""
+        if organization.vanishing_index is None:
+            return None
+        end = organization.conversation(organization.vanishing_index).end
+        return cls(organization, end - timedelta(hours=1), end + SEEN_AFTER_END + timedelta(minutes=1))
+
+    @cached_property
+    def events(self) -> list[SentEvent]:
+        """What arrives, in order of time."""
+        sent = [
+            event
+            for event in events_between(self.organization, self.start, self.end)
+            if event.conversation_id not in self._lost and event.conversation_id not in self._under_way
+        ]
+        strays = [recording_hook(call, _stray_recording_id(call)) for call in self._announced]
+        return sorted([*sent, *strays], key=lambda event: event.at)
+
+    def answer_key(self) -> list[KeyRow]:
+        """What the night must find when live capture watched until the end, and nothing else, sorted."""
+        vanishing = self.organization.vanishing_conversation_id
+        rows = {
+            row._replace(reason="TAG_VANISHED") if row.conversation_id == vanishing else row
+            for row in answer_key(self.organization)
+        }
+        rows |= {KeyRow(call.id, item.id, "CAPTURE_MISSING") for call in self._missed() for item in call.recordings}
+        rows |= {KeyRow(call.id, _stray_recording_id(call), "CAPTURE_WITHOUT_RECORDING") for call in self._announced}
+        return sorted(rows)
+
+    @property
+    def _places(self) -> range:
+        return self.organization.active_between(self.start - SEEN_AFTER_END - TOLD_AFTER, self.end)
+
+    @cached_property
+    def _calls(self) -> list[Conversation]:
+        """Conversations that end after the first and before the last customer's end that arrives."""
+        calls = map(self.organization.conversation, self._places)
+        ending = sorted((call for call in calls if self.start <= call.end < self.end), key=lambda call: call.end)
+        arriving = [place for place, call in enumerate(ending) if not _is_refused_for_a_while(call)]
+        return ending[arriving[0] + 1 : arriving[-1]] if arriving else []
+
+    @cached_property
+    def _spoiled(self) -> list[Conversation]:
+        healthy = [call for call in self._calls if call.fault is None]
+        return sorted(healthy, key=lambda call: number("capture-fault", call.id))[:4]
+
+    @cached_property
+    def _lost(self) -> frozenset[str]:
+        return frozenset(call.id for call in self._spoiled[:2])
+
+    @cached_property
+    def _announced(self) -> list[Conversation]:
+        return [call for call in self._spoiled[2:] if call.end + HOOK_AFTER_END < self.end]
+
+    @cached_property
+    def _under_way(self) -> frozenset[str]:
+        calls = map(self.organization.conversation, self._places)
+        return frozenset(call.id for call in calls if _is_refused_for_a_while(call))
+
+    def _missed(self) -> Iterator[Conversation]:
+        """Conversations that were not captured and should have been."""
+        told = {event.conversation_id for event in self.events}
+        for call in map(self.organization.conversation, self._places):
+            if refusal_of(call) == "forbidden" and call.id in told:
+                yield call
+        for call in self._calls:
+            # Without a bulk document nobody knows when it ended.
+            if call.id in self._lost or (_is_refused_for_a_while(call) and call.fault not in NOT_IN_DETAILS):
+                yield call
+
+
+def _is_refused_for_a_while(call: Conversation) -> bool:
+    return refusal_of(call) in {"not_found", "trouble"}
+
+
+def _stray_recording_id(call: Conversation) -> str:
+    return uuid_for("a recording that nobody has", call.id)
+
+
 def disturbed(events: Iterable[SentEvent], *, duplicates: float, seed: int) -> list[SentEvent]:
     """The same events as a network delivers them: a share of them again, and all in any order.
 
@@ -90,7 +197,7 @@ def disturbed(events: Iterable[SentEvent], *, duplicates: float, seed: int) -> l
 
 def recording_hook(conversation: Conversation, recording_id: str) -> SentEvent:
     """The hook's `conversation:recordings:created`, half a minute after the conversation."""
-    at = conversation.end + timedelta(seconds=30)
+    at = conversation.end + HOOK_AFTER_END
     body = {"conversationId": conversation.id, "recordingId": recording_id, "timestamp": iso(at)}
     return SentEvent(at, conversation.id, orjson.dumps({"event": RECORDING_CREATED, **body}))
 

@@ -223,7 +223,7 @@ class Planting:
 
 
 def answer_key(
-    organization: Organization, *, api: bool = True, manifest_source: ManifestSource = "bucket", captured: bool = False
+    organization: Organization, *, api: bool = True, manifest_source: ManifestSource = "bucket"
 ) -> list[KeyRow]:
     """What a night must find, and nothing else, sorted.
 
@@ -231,18 +231,11 @@ def answer_key(
         organization: as it stands at its `now`.
         api: False for a night that has the bucket alone: every recording in it is then `SOURCE_NOT_CONFIGURED`.
         manifest_source: with `recordingexports`, every manifest has an empty `custom_data`.
-        captured: live capture saw the tag that vanishes, and again the conversation without it.
     """
     rows = set(_with_api(organization) if api else _bucket_alone(organization))
-    if captured:
-        rows = {_as_captured(row, organization.vanishing_conversation_id) for row in rows}
     if api and manifest_source == "recordingexports":
         rows |= set(_dropped_by_manifest(organization))
     return sorted(rows)
-
-
-def _as_captured(row: KeyRow, vanishing_conversation_id: str | None) -> KeyRow:
-    return row._replace(reason="TAG_CHANGED_LATER") if row.conversation_id == vanishing_conversation_id else row
 
 
 def _with_api(organization: Organization) -> Iterator[KeyRow]:

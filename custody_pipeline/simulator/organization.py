@@ -435,6 +435,19 @@ class Organization:
         return [(item.id, item.recordings[0].id) for item in candidates if job.selects(item.start, item.end)]
 
 
+def refusal_of(conversation: Conversation) -> str | None:
+    """`not_found`, `forbidden`, `trouble`, or None where a single read of the conversation succeeds."""
+    if conversation.fault in {"CONVERSATION_NOT_FOUND", "NOT_YET_AVAILABLE"}:
+        return "not_found"
+    if conversation.fault == "CONVERSATION_FORBIDDEN":
+        return "forbidden"
+    if conversation.fault == "CONVERSATION_FETCH_FAILED":
+        return "trouble"
+    if conversation.fault == "TAG_TRUNCATED":
+        return ("not_found", "forbidden", "trouble")[conversation.form]
+    return None
+
+
 @functools.cache
 def _conversation_ids(seed: int) -> ConversationIds:
     return ConversationIds(seed)

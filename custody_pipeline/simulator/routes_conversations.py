@@ -14,7 +14,7 @@ from custody_pipeline.simulator import documents
 from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, request_line
 from custody_pipeline.simulator.documents import Document, iso
 from custody_pipeline.simulator.faults import NOT_IN_DETAILS
-from custody_pipeline.simulator.organization import Conversation, Organization
+from custody_pipeline.simulator.organization import Conversation, Organization, refusal_of
 from custody_pipeline.simulator.state import (
     ApiError,
     DetailsJob,
@@ -64,7 +64,7 @@ class ConversationRoutes:
     def _readable(self, conversation_id: str) -> Conversation:
         """The conversation, or the refusal that its fault asks for."""
         conversation = self.world.conversation(conversation_id)
-        refusal = _refusal_of(conversation)
+        refusal = refusal_of(conversation)
         if refusal == "not_found":
             raise not_found("conversation", conversation_id)
         if refusal == "forbidden":
@@ -198,16 +198,3 @@ class ConversationRoutes:
         if conversation.start >= self.world.watermark:
             raise not_found("conversation", conversation.id)
         return json_response(documents.details(conversation, attributes=False))
-
-
-def _refusal_of(conversation: Conversation) -> str | None:
-    """`not_found`, `forbidden`, `trouble`, or None where a single read succeeds."""
-    if conversation.fault in {"CONVERSATION_NOT_FOUND", "NOT_YET_AVAILABLE"}:
-        return "not_found"
-    if conversation.fault == "CONVERSATION_FORBIDDEN":
-        return "forbidden"
-    if conversation.fault == "CONVERSATION_FETCH_FAILED":
-        return "trouble"
-    if conversation.fault == "TAG_TRUNCATED":
-        return ("not_found", "forbidden", "trouble")[conversation.form]
-    return None

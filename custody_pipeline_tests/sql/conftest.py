@@ -28,6 +28,7 @@ API = (
 )  # fmt: skip
 BUCKET = ("export_objects", "export_sidecars", "media_digests", "export_manifests", "captures", "conversation_events")
 HEALTHY_AGENT = {"Legal-Hold": "false", "Disposition": "Resolved"}
+CUSTOMER_END = "v2.detail.events.conversation.{id}.customer.end"
 HEALTHY_IVR = {"Consent.Recorded": "true", "Customer Language": "en-US"}
 
 Row = dict[str, Any]
@@ -177,6 +178,26 @@ class Night:
         }  # fmt: skip
         self.rows["conversations"].append(row)
         return row
+
+    def capture(self, at: str, conversation: str = "c1", **tags: dict[str, str]) -> None:
+        """Live capture saw the conversation at a time of the night's day, with these attributes by purpose."""
+        legs = [
+            {"participant_id": f"{conversation}-{purpose}-1", "purpose": purpose, "attributes": attributes}
+            for purpose, attributes in tags.items()
+        ]
+        self.rows["captures"].append(
+            {"conversation_id": conversation, "observed_at": f"2026-11-02 {at}", "participants": legs}
+        )
+
+    def event(self, at: str, conversation: str = "c1", topic: str = CUSTOMER_END, **fields: Any) -> None:
+        """Live capture received an event at a time of the night's day."""
+        moment = f"2026-11-02 {at}"
+        self.rows["conversation_events"].append(
+            {
+                "event_id": f"{conversation}-{at}", "topic": topic, "conversation_id": conversation,
+                "event_time": moment, "received_at": moment, "outcome": "captured", **fields,
+            }
+        )  # fmt: skip
 
     def refuse(self, status: int | None, subject: str = "c1", resource: str = "conversations") -> None:
         """A single read failed for good."""

@@ -44,7 +44,7 @@ def test_an_empty_night_has_every_table_and_every_source(night: Night) -> None:
     night.run()
     assert night.table("chain_of_custody") == []
     assert set(balance(night).values()) == {(0, 0, 0, 0)}
-    assert len(balance(night)) == 11
+    assert len(balance(night)) == 12
     for name in (
         "row_conservation",
         "no_unexplained_recording",

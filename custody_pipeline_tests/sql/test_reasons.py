@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -376,20 +377,9 @@ def changed(night: Night) -> None:
     night.single(agent={**HEALTHY_AGENT, "Disposition": "Escalated"})
 
 
-def vanished(night: Night) -> None:
-    night.call()
-    seen = {"participant_id": "c1-agent-1", "purpose": "agent", "attributes": {"Callback-Number": "+15551234567"}}
-    night.rows["captures"].append(
-        {"conversation_id": "c1", "observed_at": "2026-11-02 10:11:00", "participants": [seen]}
-    )
-
-
 def captured_unchanged(night: Night) -> None:
     night.call()
-    seen = {"participant_id": "c1-agent-1", "purpose": "agent", "attributes": HEALTHY_AGENT}
-    night.rows["captures"].append(
-        {"conversation_id": "c1", "observed_at": "2026-11-02 10:11:00", "participants": [seen]}
-    )
+    night.capture("10:11:00", agent=HEALTHY_AGENT)
 
 
 def never_set(night: Night) -> None:
@@ -418,6 +408,119 @@ def matter_missing(night: Night) -> None:
 
 def unmapped(night: Night) -> None:
     night.call(agent={**HEALTHY_AGENT, "recording_id": "x"})
+
+
+# --- live capture -----------------------------------------------------------------------------------------------------
+
+CALLBACK = {"Callback-Number": "+15551234567"}
+
+
+def vanished(night: Night) -> None:
+    night.call()
+    night.capture("10:11:00", agent={**HEALTHY_AGENT, **CALLBACK})
+    night.single()
+
+
+def vanished_between_captures(night: Night) -> None:
+    night.call()
+    night.capture("10:11:00", agent={**HEALTHY_AGENT, **CALLBACK})
+    night.capture("10:22:00", agent=HEALTHY_AGENT)
+
+
+def vanished_before_the_end(night: Night) -> None:
+    night.call()
+    night.capture("10:05:00", agent={**HEALTHY_AGENT, **CALLBACK})
+
+
+def vanished_after_an_event(night: Night) -> None:
+    night.call()
+    night.capture("10:22:00", agent=HEALTHY_AGENT)
+    night.event("10:05:00", topic="attributes", participant_id="c1-agent-1", attributes=CALLBACK)
+
+
+def came_back(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, **CALLBACK})
+    for at, tags in (("10:05:00", CALLBACK), ("10:06:00", {}), ("10:07:00", CALLBACK)):
+        night.capture(at, agent={**HEALTHY_AGENT, **tags})
+
+
+def captured_late(night: Night) -> None:
+    night.call()
+    night.capture("10:11:00", agent={**HEALTHY_AGENT, **CALLBACK})
+
+
+def captured_late_and_still_there(night: Night) -> None:
+    night.call()
+    night.capture("10:11:00", agent={**HEALTHY_AGENT, **CALLBACK})
+    night.single(agent={**HEALTHY_AGENT, **CALLBACK})
+
+
+def captured_value_changed(night: Night) -> None:
+    night.call()
+    night.capture("10:05:00", agent={**HEALTHY_AGENT, "Disposition": "Escalated"})
+
+
+def refused_to_capture(night: Night) -> None:
+    night.call()
+    night.event("10:10:00", outcome="conversation_forbidden")
+
+
+def running_before_and_after(night: Night) -> None:
+    night.call()
+    night.event("10:09:59", "c0")
+    night.event("10:10:01", "c2")
+
+
+def running_until_its_end(night: Night) -> None:
+    night.call()
+    night.event("10:09:59", "c0")
+    night.event("10:10:00", "c2")
+
+
+def running_from_its_end(night: Night) -> None:
+    night.call()
+    night.event("10:10:00", "c0")
+    night.event("10:10:01", "c2")
+
+
+def only_told_of_attributes(night: Night) -> None:
+    night.call()
+    night.event("10:09:59", "c0", topic="attributes")
+    night.event("10:10:01", "c2", topic="attributes")
+
+
+def without_a_customer(night: Night) -> None:
+    running_before_and_after(night)
+    night.leg("customer")["purpose"] = "user"
+
+
+def running_and_captured(night: Night) -> None:
+    running_before_and_after(night)
+    night.capture("10:11:00", agent=HEALTHY_AGENT)
+
+
+def captured_without_recording(night: Night) -> None:
+    night.call()
+    night.capture("10:11:00", "c9", agent=HEALTHY_AGENT, ivr=HEALTHY_IVR)
+
+
+def announced_and_unknown(night: Night) -> None:
+    night.call()
+    night.capture("10:11:00", agent=HEALTHY_AGENT)
+    night.event("10:10:30", topic="conversation:recordings:created", recording_id="r9")
+    night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session"})
+
+
+def announced_and_exported(night: Night) -> None:
+    night.call()
+    night.capture("10:11:00", agent=HEALTHY_AGENT)
+    night.event("10:10:30", topic="conversation:recordings:created", recording_id="r1")
+
+
+def captured_and_not_recorded(night: Night) -> None:
+    without_media(night)
+    night.leg()["sessions"][0]["recording"] = False
+    night.capture("10:11:00", agent=HEALTHY_AGENT)
 
 
 # --- script, region, clock --------------------------------------------------------------------------------------------
@@ -547,7 +650,17 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (side_by_side, {"UNMAPPED_TAG"}),
     (conflict, {"TAG_CONFLICT"}),
     (changed, {"TAG_CHANGED_LATER"}),
-    (vanished, {"TAG_CHANGED_LATER"}),
+    (vanished, {"TAG_VANISHED"}),
+    (vanished_between_captures, {"TAG_VANISHED"}),
+    (vanished_before_the_end, {"TAG_VANISHED"}),
+    (vanished_after_an_event, {"TAG_VANISHED"}),
+    (captured_late, {"TAGS_SET_AFTER_END"}),
+    (captured_late_and_still_there, {"TAGS_SET_AFTER_END"}),
+    (captured_value_changed, {"TAG_CHANGED_LATER"}),
+    (refused_to_capture, {"CAPTURE_MISSING"}),
+    (running_before_and_after, {"CAPTURE_MISSING"}),
+    (captured_without_recording, {"CAPTURE_WITHOUT_RECORDING"}),
+    (announced_and_unknown, {"CAPTURE_WITHOUT_RECORDING"}),
     (never_set, {"TAG_NEVER_SET"}),
     (set_nowhere, {"REQUIRED_TAG_MISSING"}),
     (set_to_null, {"REQUIRED_TAG_MISSING"}),
@@ -582,6 +695,13 @@ NEAR_MISSES: list[Given] = [
     agreement,
     of_other_rank,
     captured_unchanged,
+    came_back,
+    running_until_its_end,
+    running_from_its_end,
+    only_told_of_attributes,
+    without_a_customer,
+    running_and_captured,
+    announced_and_exported,
     set_to_nothing,
     script_published_just_before,
     script_without_rule,
@@ -656,6 +776,61 @@ def test_a_gap_names_what_proves_it(night: Night) -> None:
     assert gap["detail"] == '"Legal-Hold"'
     assert {proof["what"] for proof in gap["evidence"]} == {"conversation_details document", "conversation document"}
     assert all(len(proof["sha256"]) == 64 and proof["uri"] for proof in gap["evidence"])
+
+
+def test_a_vanished_tag_is_told_with_when_it_was_seen_and_when_it_was_gone(night: Night) -> None:
+    vanished_between_captures(night)
+    night.run()
+    told = '"Callback-Number": seen until 2026-11-02 10:11:00 UTC (capture), gone by 2026-11-02 10:22:00 UTC (capture)'
+    gap = night.gap("TAG_VANISHED")
+    assert gap["detail"] == told
+    assert len(gap["evidence"]) == 2
+    kept = {row["tag_key"]: row for row in night.table("custom_data") if row["source"] == "capture"}
+    assert (kept["Callback-Number"]["still_there"], kept["Legal-Hold"]["still_there"]) == (False, True)
+    assert night.row()["custody_status"] == "complete"
+    night.run()
+    assert night.gap("TAG_VANISHED")["detail"] == told
+
+
+def test_a_tag_deleted_between_two_readings_is_lost_between_them(night: Night) -> None:
+    night.call()
+    night.single(agent={**HEALTHY_AGENT, **CALLBACK})
+    night.run()
+    night.rows["conversations"].clear()
+    night.single()
+    night.run()
+    assert night.gap("TAG_VANISHED")["detail"] == (
+        '"Callback-Number": seen until 2026-11-05 02:30:00 UTC (conversation), '
+        "gone by 2026-11-06 02:30:00 UTC (conversation)"
+    )
+
+
+def test_a_captured_conversation_without_recording_has_a_row_with_its_tags(night: Night) -> None:
+    captured_without_recording(night)
+    night.run()
+    row = night.row("capture:c9")
+    assert (row["conversation_id"], row["custody_status"], row["custom_data_legal_hold"]) == ("c9", "gap", "false")
+    balance = next(row for row in night.table("reconciliation") if row["source"] == "captures")
+    assert (balance["expected"], balance["present"], balance["explained"], balance["unexplained"]) == (1, 0, 1, 0)
+
+
+def test_a_captured_conversation_that_was_not_recorded_is_counted_and_no_row(night: Night) -> None:
+    captured_and_not_recorded(night)
+    night.run()
+    assert night.table("chain_of_custody") == []
+    balance = next(row for row in night.table("reconciliation") if row["source"] == "captures")
+    assert (balance["expected"], balance["explained"], balance["unexplained"]) == (1, 1, 0)
+    assert json.loads(balance["detail"]) == {"CAPTURE_WITHOUT_RECORDING": 0, "not_recorded": 1}
+
+
+def test_a_recording_that_an_event_announced_is_an_error_until_somebody_knows_it(night: Night) -> None:
+    announced_and_unknown(night)
+    night.run()
+    gap = night.gap("CAPTURE_WITHOUT_RECORDING")
+    assert (gap["recording_id"], gap["severity"]) == ("r9", "error")
+    night.metadata("c1", {"recording_id": "r9", "exported_date": None})
+    night.run()
+    assert night.reasons("r9") == {"EXPORT_PENDING"}
 
 
 def test_a_gap_says_until_when_it_can_be_mended(night: Night) -> None:

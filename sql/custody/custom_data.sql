@@ -12,7 +12,7 @@
 -- column tag_value [pii]: value, verbatim; null where the source says null
 -- column source: conversation, customattributes, capture, event, details, manifest or sidecar
 -- column observed_at: when this source first showed this value (UTC); for events, when it was set
--- column still_there: the newest collection still shows it
+-- column still_there: the newest collection still shows it, the last capture for captures; null for an event
 -- column may_be_cut: the bulk job's limit of 1,024 characters may have cut it
 -- column is_resolved: this value is the one in chain_of_custody.custom_data
 -- column source_uri: where it came from

@@ -3,7 +3,7 @@
 -- grain: partition_date, conversation_id, recording_id, reason
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
--- column recording_id: recording; `session:<id>` where only a recorded session says that there should be one
+-- column recording_id: recording; `session:<id>` or `capture:<id>` where only a session or live capture says that there is one
 -- column reason: code of the reason
 -- column severity: error, warning (both make the recording a gap) or info
 -- column sentence: what happened, for people
@@ -23,6 +23,8 @@ WITH found AS (
     SELECT * FROM staging.gap_tags WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
     SELECT * FROM staging.gap_context WHERE partition_date >= $window_start AND partition_date < $window_end
+    UNION ALL BY NAME
+    SELECT * FROM staging.gap_captures WHERE partition_date >= $window_start AND partition_date < $window_end
 )
 
 SELECT

@@ -2,12 +2,13 @@
 -- night is not published as complete.
 --
 -- `recordings` counts every recording that anyone knows of; the other sources count what they alone claim, so they overlap.
--- Sessions are counted per conversation. `tags` counts recordings whose tags could be asked for; `bucket_keys` every
+-- Sessions are counted per conversation, and so are captures: present with a recording, explained by custody.gaps or by
+-- a bulk document that says that nothing was recorded. `tags` counts recordings whose tags could be asked for; `bucket_keys` every
 -- version and marker in the bucket.
 --
 -- grain: partition_date, source
 -- column partition_date: UTC day of the conversation's start
--- column source: recordings, failed_recordings, bucket_objects, sidecars, recording_metadata, details_sessions, manifests, orphan_recordings, export_jobs, tags or bucket_keys
+-- column source: recordings, failed_recordings, bucket_objects, sidecars, recording_metadata, details_sessions, manifests, orphan_recordings, export_jobs, captures, tags or bucket_keys
 -- column expected: how many the source says there are
 -- column present: of these, there, with content
 -- column explained: of these, not there, and custody.gaps says why
@@ -24,7 +25,7 @@ reasons AS (
     WHERE reason IN (
             'OBJECT_EMPTY', 'OBJECT_MISSING', 'EXPORT_FAILED', 'EXPORT_EXCLUDED_SENSITIVE', 'EXPORT_PENDING',
             'RECORDING_ARCHIVED', 'RECORDING_DELETED', 'RECORDING_NOT_FOUND', 'ORPHAN_RECORDING',
-            'CONVERSATION_FORBIDDEN', 'CONVERSATION_FETCH_FAILED'
+            'CONVERSATION_FORBIDDEN', 'CONVERSATION_FETCH_FAILED', 'CAPTURE_WITHOUT_RECORDING'
         )
         AND partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date, conversation_id, recording_id
@@ -111,12 +112,38 @@ sessions AS (
     GROUP BY partition_date
 ),
 
+captures AS (
+    SELECT c.partition_date, 'captures' AS source, count(*) AS expected, count(*) FILTER (r.is_known) AS present,
+        count(*) FILTER (r.is_explained OR (r.conversation_id IS NULL AND d.conversation_id IS NOT NULL)) AS explained,
+        to_json({
+            'CAPTURE_WITHOUT_RECORDING': count(*) FILTER (r.is_explained),
+            'not_recorded': count(*) FILTER (r.conversation_id IS NULL AND d.conversation_id IS NOT NULL)
+        })::VARCHAR AS detail
+    FROM (
+        SELECT DISTINCT partition_date, conversation_id
+        FROM staging.captures
+        WHERE conversation_id IS NOT NULL AND partition_date >= $window_start AND partition_date < $window_end
+    ) AS c
+    LEFT JOIN (
+        SELECT partition_date, conversation_id, bool_or(NOT in_captures) AS is_known,
+            bool_and(in_captures AND is_explained) AS is_explained
+        FROM recordings
+        GROUP BY partition_date, conversation_id
+    ) AS r ON r.partition_date = c.partition_date AND r.conversation_id = c.conversation_id
+    LEFT JOIN (
+        SELECT DISTINCT partition_date, conversation_id
+        FROM staging.conversation_details
+        WHERE is_current AND document_state = 'ok' AND partition_date >= $window_start AND partition_date < $window_end
+    ) AS d ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id
+    GROUP BY c.partition_date
+),
+
 tags AS (
     SELECT c.partition_date, 'tags' AS source, count(*) AS expected,
         count(*) FILTER (c.custom_data_state <> 'unavailable') AS present,
         count(*) FILTER (c.custom_data_state = 'unavailable' AND list_has_any(c.gap_reasons, [
             'CONVERSATION_NOT_FOUND', 'CONVERSATION_FORBIDDEN', 'CONVERSATION_FETCH_FAILED', 'NOT_YET_AVAILABLE',
-            'SOURCE_NOT_CONFIGURED', 'ORPHAN_RECORDING'
+            'SOURCE_NOT_CONFIGURED', 'ORPHAN_RECORDING', 'CAPTURE_WITHOUT_RECORDING'
         ])) AS explained
     FROM custody.chain_of_custody AS c
     WHERE c.partition_date >= $window_start AND c.partition_date < $window_end
@@ -153,6 +180,8 @@ counted AS (
     UNION ALL
     SELECT partition_date, source, expected, present, explained, '{}' FROM sessions
     UNION ALL
+    SELECT partition_date, source, expected, present, explained, detail FROM captures
+    UNION ALL
     SELECT partition_date, source, expected, present, explained, '{}' FROM tags
     UNION ALL
     SELECT partition_date, source, expected, present, explained, detail FROM bucket_keys
@@ -170,7 +199,7 @@ FROM nights AS n
 CROSS JOIN (
     SELECT unnest([
         'recordings', 'failed_recordings', 'bucket_objects', 'sidecars', 'recording_metadata', 'details_sessions', 'manifests',
-        'orphan_recordings', 'export_jobs', 'tags', 'bucket_keys'
+        'orphan_recordings', 'export_jobs', 'captures', 'tags', 'bucket_keys'
     ]) AS source
 ) AS s
 LEFT JOIN counted AS c ON c.partition_date = n.partition_date AND c.source = s.source

@@ -13,6 +13,8 @@
 -- column topic: topic it came under
 -- column conversation_id: its conversation
 -- column participant_id: its participant, where it has one
+-- column recording_id: its recording, where it names one
+-- column outcome: captured, or why the conversation could not be read
 -- column event_time: when it happened (UTC)
 -- column received_at: when it was received (UTC)
 -- column attributes [pii]: attributes that it carries
@@ -32,6 +34,8 @@ SELECT
     document.topic AS topic,
     document.conversation_id AS conversation_id,
     document.participant_id AS participant_id,
+    document.recording_id AS recording_id,
+    document.outcome AS outcome,
     TRY_CAST(document.event_time AS TIMESTAMP) AS event_time,
     TRY_CAST(document.received_at AS TIMESTAMP) AS received_at,
     CASE
@@ -53,8 +57,8 @@ FROM read_json(
         "bytes": 'BIGINT',
         state: 'VARCHAR',
         document: 'STRUCT(
-            event_id VARCHAR, topic VARCHAR, conversation_id VARCHAR, participant_id VARCHAR, event_time VARCHAR,
-            received_at VARCHAR, attributes MAP(VARCHAR, VARCHAR)
+            event_id VARCHAR, topic VARCHAR, conversation_id VARCHAR, participant_id VARCHAR, recording_id VARCHAR,
+            outcome VARCHAR, event_time VARCHAR, received_at VARCHAR, attributes MAP(VARCHAR, VARCHAR)
         )'
     }
 )

@@ -3,7 +3,6 @@
 -- column partition_date: UTC day of the conversation's start
 -- column landing_id: the load it came with
 -- column is_current: the load is the night's newest
--- column is_latest: and no later event in it tells this participant's attributes
 -- column source_uri: where it was received from
 -- column fetched_at: when (UTC)
 -- column document_sha256: SHA-256 of the bytes as received
@@ -13,6 +12,8 @@
 -- column topic: its topic
 -- column conversation_id: conversation
 -- column participant_id: participant
+-- column recording_id: recording that it names
+-- column outcome: captured, or why the conversation could not be read
 -- column event_time: when it happened, as the event says (UTC)
 -- column received_at: when it was received (UTC)
 -- column attributes [pii]: attributes in it, verbatim
@@ -20,10 +21,6 @@ SELECT
     d.partition_date,
     d.landing_id,
     r.is_current,
-    r.is_current AND row_number() OVER (
-        PARTITION BY d.partition_date, d.landing_id, d.conversation_id, d.participant_id, d.attributes IS NULL
-        ORDER BY coalesce(d.event_time, d.received_at) DESC, d.document_uri DESC
-    ) = 1 AS is_latest,
     d.source_uri,
     d.fetched_at,
     d.document_sha256,
@@ -33,6 +30,8 @@ SELECT
     d.topic,
     d.conversation_id,
     d.participant_id,
+    d.recording_id,
+    d.outcome,
     d.event_time,
     d.received_at,
     d.attributes

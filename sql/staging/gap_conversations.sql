@@ -20,7 +20,7 @@ WITH unknown AS (
     WHERE c.single_read <> 'ok'
         -- A bulk document without any tag needs the single read to tell "never set" from "set too late".
         AND (NOT c.in_details OR coalesce(c.details_tags, 'absent') <> 'present')
-        AND NOT r.in_sessions
+        AND NOT r.in_sessions AND NOT r.in_captures
         AND r.partition_date >= $window_start AND r.partition_date < $window_end
         AND NOT (r.in_orphans AND NOT r.in_objects AND NOT r.in_metadata AND NOT c.in_details AND c.single_read = 'not_read')
 ),

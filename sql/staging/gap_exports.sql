@@ -33,6 +33,8 @@ absent AS (
 judged AS (
     SELECT *,
         CASE
+            -- staging.gap_captures tells of it.
+            WHEN in_captures THEN NULL
             WHEN in_sessions AND metadata_read IN ('ok', 'not_found') THEN 'RECORDING_NOT_FOUND'
             WHEN in_sessions AND metadata_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'
             WHEN in_sessions THEN 'CONVERSATION_FETCH_FAILED'

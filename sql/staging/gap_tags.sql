@@ -49,7 +49,7 @@ tagged AS (
 recordings AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, r.sidecar_state, r.sidecar_has_tags_field,
         r.sidecar_tag_count, r.sidecar_evidence, r.manifest_has_tags_field, r.manifest_tag_count, r.manifest_evidence,
-        c.in_details, c.details_evidence, c.single_read, c.single_evidence, coalesce(t.tags, 0) AS tags
+        c.in_details, c.details_evidence, c.single_read, c.single_evidence, c.conversation_end, coalesce(t.tags, 0) AS tags
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c
         ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
@@ -59,22 +59,24 @@ recordings AS (
 ),
 
 suspicious AS (
-    -- By conversation: keys that only the conversation itself has, keys with several values, keys that are gone.
+    -- By conversation: keys that only the conversation itself has, keys with several values.
     SELECT partition_date, conversation_id, participant_id, tag_key,
         bool_or(source = 'conversation' AND is_current) AND NOT bool_or(source = 'details') AND length(tag_key) < 1024
             AS is_late,
         coalesce(min(coalesce('=' || tag_value, 'null')) FILTER (NOT is_cut) <> max(coalesce('=' || tag_value, 'null'))
             FILTER (NOT is_cut), false) AS is_changed,
-        NOT bool_or(source IN ('conversation', 'details') AND is_current) AS is_gone
+        -- The last capture has it, and nobody else: late if the first was after the end, and the conversation was not read.
+        CASE WHEN bool_or(source = 'capture' AND is_current) AND NOT bool_or(source IN ('conversation', 'details'))
+            THEN min(observed_at) END AS captured_at
     FROM staging.tag_observations
     WHERE recording_id = '' AND participant_id <> '' AND source <> 'customattributes'
         AND partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date, conversation_id, participant_id, tag_key
-    HAVING is_late OR is_changed OR is_gone
+    HAVING is_late OR is_changed OR captured_at IS NOT NULL
 ),
 
 late_and_changed AS (
-    SELECT s.partition_date, s.conversation_id, s.participant_id, s.tag_key, s.is_late, s.is_changed, s.is_gone,
+    SELECT s.partition_date, s.conversation_id, s.participant_id, s.tag_key, s.is_late, s.is_changed, s.captured_at,
         list_sort(list(DISTINCT {
             'uri': o.document_uri, 'sha256': o.document_sha256, 'what': o.source || ' document', 'observed_at': o.observed_at
         })) AS evidence
@@ -105,12 +107,12 @@ found AS (
         list_filter(list_prepend(r.details_evidence, l.evidence), lambda x: x IS NOT NULL)
     FROM recordings AS r
     INNER JOIN late_and_changed AS l ON l.partition_date = r.partition_date AND l.conversation_id = r.conversation_id
-    WHERE l.is_late AND r.in_details
+    WHERE r.in_details AND (l.is_late OR (r.single_read <> 'ok' AND l.captured_at > r.conversation_end))
     UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, 'TAG_CHANGED_LATER', l.tag_key, l.evidence
     FROM recordings AS r
     INNER JOIN late_and_changed AS l ON l.partition_date = r.partition_date AND l.conversation_id = r.conversation_id
-    WHERE l.is_changed OR (l.is_gone AND (r.in_details OR r.single_read = 'ok'))
+    WHERE l.is_changed
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAG_TRUNCATED', tag_key, [evidence]
     FROM odd

@@ -10,6 +10,7 @@
 -- column recording_id: recording
 -- column organization_id: organisation
 -- column in_sessions: only a recorded session says that it should exist
+-- column in_captures: only live capture says that it should exist
 -- column in_orphans: it is listed as an orphan
 -- column in_manifests: a manifest names it
 -- column in_metadata: the recording interface knows it
@@ -78,7 +79,7 @@
 -- column conversation_end: end of the conversation (UTC)
 -- column starts_about: the best guess of when it began, for windows and watermarks (UTC)
 WITH keys AS (
-    SELECT k.*, count(*) OVER (PARTITION BY k.partition_date, k.conversation_id) AS recordings
+    SELECT k.*, count(*) FILTER (NOT k.in_captures) OVER (PARTITION BY k.partition_date, k.conversation_id) AS recordings
     FROM staging.recording_keys AS k
     WHERE k.partition_date >= $window_start AND k.partition_date < $window_end
 ),
@@ -236,6 +237,7 @@ SELECT
     j.recording_id,
     coalesce(o.organization_id, g.organization_id) AS organization_id,
     k.in_sessions,
+    k.in_captures,
     k.in_orphans,
     k.in_manifests,
     k.in_metadata,

@@ -14,7 +14,7 @@
 -- column tag_value [pii]: value, verbatim; null where the source says null
 -- column source: conversation, customattributes, capture, event, details, manifest or sidecar
 -- column observed_at: when this was first seen (UTC); for events, when the tag was set
--- column is_current: the newest load still says so; of captures and events, the last one
+-- column is_current: the newest load still says so; of captures, the last one; null for an event, which tells of a moment
 -- column is_cut: the bulk job's 1,024-character limit may have cut it
 -- column document_uri: landing file and row that show it
 -- column document_sha256: SHA-256 of that document
@@ -62,7 +62,7 @@ attributes AS (
     FROM per_participant
     UNION ALL
     SELECT partition_date, conversation_id, '', 'event', participant_id, NULL, unnest(map_entries(attributes)),
-        coalesce(event_time, received_at), is_latest, document_uri, document_sha256, source_uri
+        coalesce(event_time, received_at), NULL, document_uri, document_sha256, source_uri
     FROM staging.conversation_events
     WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL

@@ -1,5 +1,5 @@
 -- Conversations that the night has to read one by one, because the bulk job cannot give what is needed: values cut at
--- 1,024 characters, conversations it lacks, and tags that may have been set after the end.
+-- 1,024 characters, conversations it lacks, and tags that may have been set after the end or that live capture alone saw.
 --
 -- `$required_tags` is JSON: a list of {"names", "queues", "flows", "scripts"}, each a list of texts. A tag is there if
 -- any participant has any of its names; it applies to conversations that touched one of the queues, flows or scripts (by
@@ -7,7 +7,7 @@
 --
 -- grain: conversation_id
 -- column conversation_id: conversation to ask for
--- column reasons: long_value, not_in_details, no_tags, required_tag_missing, all
+-- column reasons: long_value, not_in_details, no_tags, required_tag_missing, captured_tag_missing, all
 WITH current AS (
     SELECT partition_date, landing_id
     FROM raw.extraction_receipts
@@ -43,6 +43,17 @@ script_names AS (
     )
 ),
 
+captured AS (
+    SELECT conversation_id, list_distinct(flatten(list(keys))) AS keys
+    FROM (
+        SELECT conversation_id, flatten(list_transform(participants, lambda p: map_keys(p.attributes))) AS keys
+        FROM raw.captures
+        SEMI JOIN current USING (partition_date, landing_id)
+        WHERE conversation_id IS NOT NULL AND document_state = 'ok'
+    )
+    GROUP BY conversation_id
+),
+
 with_objects AS (
     SELECT DISTINCT conversation_id
     FROM raw.export_objects
@@ -53,6 +64,9 @@ with_objects AS (
     FROM raw.export_manifests
     SEMI JOIN current USING (partition_date, landing_id)
     WHERE conversation_id IS NOT NULL
+    UNION
+    SELECT conversation_id
+    FROM captured
 ),
 
 details AS (
@@ -115,6 +129,8 @@ judged AS (
                     AND t.conversation_id IS NOT NULL THEN 'no_tags' END,
                 CASE WHEN (t.is_recorded OR o.conversation_id IS NOT NULL) AND l.conversation_id IS NOT NULL
                     THEN 'required_tag_missing' END,
+                CASE WHEN t.conversation_id IS NOT NULL AND NOT list_has_all(coalesce(t.keys, []), c.keys)
+                    THEN 'captured_tag_missing' END,
                 CASE WHEN $read_all AND (t.is_recorded OR o.conversation_id IS NOT NULL) THEN 'all' END
             ],
             lambda reason: reason IS NOT NULL
@@ -122,6 +138,7 @@ judged AS (
     FROM touched AS t
     FULL JOIN with_objects AS o ON o.conversation_id = t.conversation_id
     LEFT JOIN lacking AS l ON l.conversation_id = t.conversation_id
+    LEFT JOIN captured AS c ON c.conversation_id = t.conversation_id
 )
 
 SELECT conversation_id, reasons

@@ -5,7 +5,7 @@
 --
 -- grain: conversation_id
 -- column conversation_id: conversation to ask for
--- column reasons: why, for people: not_in_details, count_differs, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, all
+-- column reasons: why, for people: not_in_details, count_differs, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, all
 WITH current AS (
     SELECT partition_date, landing_id
     FROM raw.extraction_receipts
@@ -106,12 +106,32 @@ manifests AS (
     WHERE conversation_id IS NOT NULL
 ),
 
+captured AS (
+    SELECT DISTINCT conversation_id
+    FROM raw.captures
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id IS NOT NULL
+),
+
+announced AS (
+    -- With a recording that an event names and the bucket does not have.
+    SELECT DISTINCT e.conversation_id
+    FROM raw.conversation_events AS e
+    SEMI JOIN current USING (partition_date, landing_id)
+    ANTI JOIN recordings AS r ON r.conversation_id = e.conversation_id AND r.recording_id = e.recording_id
+    WHERE e.conversation_id IS NOT NULL AND e.recording_id IS NOT NULL
+),
+
 known AS (
     SELECT conversation_id FROM exported
     UNION
     SELECT conversation_id FROM details
     UNION
     SELECT conversation_id FROM manifests
+    UNION
+    SELECT conversation_id FROM captured
+    UNION
+    SELECT conversation_id FROM announced
 ),
 
 judged AS (
@@ -126,6 +146,7 @@ judged AS (
                 CASE WHEN e.has_empty THEN 'empty_object' END,
                 CASE WHEN e.is_several THEN 'several_objects' END,
                 CASE WHEN f.conversation_id IS NOT NULL THEN 'failed_export' END,
+                CASE WHEN a.conversation_id IS NOT NULL THEN 'announced' END,
                 CASE WHEN $read_all THEN 'all' END
             ],
             lambda reason: reason IS NOT NULL
@@ -134,6 +155,7 @@ judged AS (
     LEFT JOIN exported AS e USING (conversation_id)
     LEFT JOIN details AS d USING (conversation_id)
     LEFT JOIN failed AS f USING (conversation_id)
+    LEFT JOIN announced AS a USING (conversation_id)
 )
 
 SELECT conversation_id, reasons
