@@ -428,15 +428,16 @@ def package(
         raise typer.BadParameter("say what to produce: --date, or --recording once or several times")
     settings = _settings()
     try:
-        result = write_package(
-            settings,
-            target or default_target(settings),
-            to,
-            recordings=recording or None,
-            night=night.date() if night else None,
-            reason=reason,
-            operator=operator,
-        )
+        with _bars():
+            result = write_package(
+                settings,
+                target or default_target(settings),
+                to,
+                recordings=recording or None,
+                night=night.date() if night else None,
+                reason=reason,
+                operator=operator,
+            )
     except (PackageError, RecordNotFoundError) as error:
         _stop(str(error), FINDINGS)
     if as_json:
@@ -444,6 +445,11 @@ def package(
     else:
         print(f"{result['folder']}: {result['recordings']} recordings, {result['files']} files")  # noqa: T201
         print(f"sha256 of manifest-sha256.txt: {result['sha256']}")  # noqa: T201
+        for kind, number in result["without"].items():
+            print(f"without {kind}: {number}; data/missing.json says which, and why")  # noqa: T201
+    if result["lost"]:
+        _say(f"{result['lost']} files were sealed and could not be had: data/missing.json says what came back")
+    raise typer.Exit(FINDINGS if result["lost"] else OK)
 
 
 key_commands = typer.Typer(no_args_is_help=True, help="Keys that sign the log.")

@@ -8,19 +8,27 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import bagit
 import duckdb
 import pyarrow.parquet
 import pytest
 
+from custody_pipeline.commands.demo import DEMO_ORGANIZATION, demo_environment
+from custody_pipeline.commands.package import package
+from custody_pipeline.commands.verify import verify_target
+from custody_pipeline.evidence.findings import Severity
 from custody_pipeline.mapping import load_mapping
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.events import Watch
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline_tests.proxy import Answer, running_proxy
 
 pytestmark = pytest.mark.server
 
@@ -214,6 +222,47 @@ def test_every_event_names_who_did_what_when_where_why_and_how(home: Home) -> No
     assert unfilled == []
     assert actions >= {"exported", "collected", "hashed", "joined", "published", "exception"}
     assert joined == (0,)
+
+
+def test_a_whole_night_is_packaged_with_a_list_of_what_is_missing_and_why(home: Home, tmp_path: Path) -> None:
+    with duckdb.connect(str(home.path / "analyst.duckdb"), read_only=True) as con:
+        rows = con.execute(
+            "SELECT recording_id, object_uri, sidecar_uri, media_sha256, sidecar_sha256, gap_reasons "
+            "FROM custody.chain_of_custody ORDER BY recording_id"
+        ).fetchall()
+    whole = [row for row in rows if row[3] and row[4] and not row[5]]
+    unreadable = (urlsplit(whole[0][1]).path, urlsplit(whole[1][2]).path)
+    folder = tmp_path / "night"
+    with demo_environment(home.path, DEMO_ORGANIZATION, lambda _: None) as settings:
+        assert settings.s3_endpoint_url is not None
+        with running_proxy(settings.s3_endpoint_url) as s3:
+            s3.answer = lambda request: Answer(403) if request.path.endswith(unreadable) else None
+            behind = settings.model_copy(update={"s3_endpoint_url": s3.url})
+            target = str(settings.publish_url)
+            result = package(behind, target, folder, recordings=None, night=NIGHT, reason="request 4")
+            options: Any = {"keys": [], "pinned": [], "timestamp_roots": [], "media": "none", "progress": None}
+            report = verify_target(settings, str(folder), **options)
+    lacking = {"audio": sum(not row[3] for row in rows), "documents": sum(not row[4] for row in rows)}
+    assert lacking["audio"] > 5
+    # The companion that could not be read again is in the cut, as it was received.
+    assert (result["recordings"], result["lost"]) == (len(rows), 1)
+    assert result["without"] == {**lacking, "audio": lacking["audio"] + 1}
+    missing = json.loads((folder / "data/missing.json").read_bytes())
+    assert all(item["why"] or item["gap_reasons"] for item in missing if item["kind"] == "audio")
+    (lost,) = [item for item in missing if item["why"]]
+    assert (lost["recording_id"], lost["sha256"]) == (whole[0][0], whole[0][3])
+    assert {row[4] for row in rows if row[4]} == {
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / "data/documents").iterdir()
+    }
+    assert report.status == 2
+    weighty = [finding.code for finding in report.findings if finding.kind.severity is not Severity.NOTE]
+    assert weighty == ["PACKAGE_INCOMPLETE"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the library leaves the files open that it reads
+        bagit.Bag(str(folder)).validate()
+    packaged = "SELECT count(*) FROM custody.custody_events WHERE action = 'packaged' AND why = 'request 4'"
+    with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as con:
+        assert con.execute(packaged).fetchone() == (len(rows),)
 
 
 def test_a_wrong_or_missing_setting_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -5,32 +5,45 @@ Belongs here: fetching what goes in, and recording that it went. Does not: the l
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 import shutil
 import tempfile
-from dataclasses import replace
+import zlib
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError
 
 from custody_pipeline.actor import Actor
 from custody_pipeline.acts import Act, append_acts
 from custody_pipeline.commands.verify import BucketMedia, open_target, public_keys
-from custody_pipeline.evidence.package import ATTACHED, close_package, write_records
+from custody_pipeline.evidence.package import ATTACHED, Absent, close_package, write_records
 from custody_pipeline.evidence.proof import prove_all
 from custody_pipeline.evidence.target import TargetError
+from custody_pipeline.extract.inflight import in_order
+from custody_pipeline.extract.landing import LandingError, content_of
+from custody_pipeline.progress import report
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.warehouse import Warehouse, refresh_events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from custody_pipeline.evidence.proof import RecordProof
+    from custody_pipeline.evidence.target import Reader
     from custody_pipeline.settings import Settings
 
 _CHUNK = 1 << 20
+_FETCHES_IN_FLIGHT = 16
 _URIS = {"audio": ("object_uri", "object_version_id"), "documents": ("sidecar_uri", None)}
+_Key = tuple[str, str]
 
 
 class PackageError(Exception):
@@ -59,19 +72,20 @@ def package(
         operator: who produces it; the setting or the login name otherwise.
 
     Returns:
-        `{"folder", "recordings", "files", "bytes", "sha256"}`, the last of the manifest.
+        `{"folder", "recordings", "files", "bytes", "sha256", "without", "lost"}`: `sha256` is the manifest's, `without`
+        counts by kind what is not in the package, and `lost` how much of that was sealed and could not be had. Each is
+        in `data/missing.json` with its reason.
 
     Raises:
-        PackageError: the folder exists, or a recording cannot be had as it was sealed.
+        PackageError: the folder exists.
         RecordNotFoundError, ProofError, TileError, NoteError, TargetError: see `evidence.proof.prove_all`.
         SettingsError, WarehouseError: see there.
     """
     folder = folder.absolute()
     if folder.exists():
         raise PackageError(f"{folder} is there already; name a folder that is not")
-    proofs = prove_all(
-        open_target(settings, target), recordings, public_keys(settings, []), night=night.isoformat() if night else None
-    )
+    reader = open_target(settings, target)
+    proofs = prove_all(reader, recordings, public_keys(settings, []), night=night.isoformat() if night else None)
     actor, now = Actor.of(settings), datetime.now(UTC)
     actor = replace(actor, operator=operator or actor.operator)
     signers = load_sealing(settings).signers
@@ -79,11 +93,8 @@ def package(
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         names = _names(proofs)
-        media = BucketMedia(settings)
-        for name, proof in zip(names, proofs, strict=True):
-            for kind, column in ATTACHED.items():
-                _fetch(media, proof, kind, proof.row.get(column), draft / "data" / kind / name)
-        write_records(draft, names, proofs, signers)
+        absent = _attach(BucketMedia(settings), reader, dict(zip(names, proofs, strict=True)), draft)
+        write_records(draft, names, proofs, signers, absent)
         info = {"Bagging-Date": f"{now:%Y-%m-%d}", "Contact-Name": actor.operator, "External-Description": reason}
         sha256 = close_package(draft, signers, info)
         files = [path for path in draft.rglob("*") if path.is_file()]
@@ -93,6 +104,8 @@ def package(
             "files": len(files),
             "bytes": sum(path.stat().st_size for path in files),
             "sha256": sha256,
+            "without": dict(Counter(item.kind for item in absent)),
+            "lost": sum(item.sha256 is not None for item in absent),
         }
         _record(settings, actor, proofs, reason, folder, sha256)
         draft.chmod(0o755)
@@ -105,43 +118,115 @@ def package(
 
 def _names(proofs: Iterable[RecordProof]) -> list[str]:
     """File names from recording ids; a number keeps those apart that would be one."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for proof in proofs:
         name = wanted = re.sub(r"[^A-Za-z0-9_-]", "_", str(proof.row["recording_id"]))[:120]
         number = 1
         while name in names:
             number += 1
             name = f"{wanted}-{number}"
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)
 
 
-def _fetch(media: BucketMedia, proof: RecordProof, kind: str, sealed: str | None, to: Path) -> None:
-    """Copy an object whose digest the record has; its bytes must still be those."""
-    uri_column, version_column = _URIS[kind]
-    uri = proof.row.get(uri_column)
-    if not sealed or not uri:
-        return
-    to.parent.mkdir(parents=True, exist_ok=True)
-    suffix = re.sub(r"[^A-Za-z0-9]", "", uri.rpartition("/")[2].rpartition(".")[2]) or "bin"
+@dataclass(frozen=True)
+class _Wanted:
+    """A file of the package, to be fetched from the export bucket."""
+
+    name: str
+    kind: str
+    row: dict[str, str | None]
+    folder: Path
+
+    @property
+    def sha256(self) -> str | None:
+        return self.row.get(ATTACHED[self.kind])
+
+    @property
+    def uri(self) -> str:
+        return self.row.get(_URIS[self.kind][0]) or ""
+
+    @property
+    def version_id(self) -> str | None:
+        column = _URIS[self.kind][1]
+        return self.row.get(column) if column else None
+
+    @property
+    def path(self) -> Path:
+        suffix = re.sub(r"[^A-Za-z0-9]", "", self.uri.rpartition("/")[2].rpartition(".")[2]) or "bin"
+        return self.folder / f"{self.name}.{suffix}"
+
+
+def _attach(media: BucketMedia, reader: Reader, proofs: dict[str, RecordProof], draft: Path) -> list[Absent]:
+    """Fetch audio and documents whose digests the records have; what cannot be had as it was sealed is returned."""
+    wanted = [
+        _Wanted(name, kind, proof.row, draft / "data" / kind) for name, proof in proofs.items() for kind in ATTACHED
+    ]
+    for kind in ATTACHED:
+        (draft / "data" / kind).mkdir(parents=True)
+    refused: dict[_Key, str] = {}
+    for done, (item, why) in enumerate(in_order(partial(_fetch, media), wanted, workers=_FETCHES_IN_FLIGHT)):
+        report("packaging", done, len(wanted))
+        if why is not None:
+            refused[item.name, item.kind] = why
+    report("packaging", len(wanted), len(wanted))
+    lost = [item for item in wanted if (item.name, item.kind) in refused]
+    for item in _received(reader, [item for item in lost if item.kind == "documents"]):
+        del refused[item.name, item.kind]
+    return [
+        Absent.of(item.row, item.kind, item.name, refused.get((item.name, item.kind)))
+        for item in wanted
+        if not item.path.exists()
+    ]
+
+
+def _fetch(media: BucketMedia, item: _Wanted) -> str | None:
+    """Copy an object; its bytes must still be those that were sealed.
+
+    Returns:
+        Why it could not be had; None if it was, or if nothing was sealed.
+    """
+    if not item.sha256 or not item.uri:
+        return None
     sha256 = hashlib.sha256()
     try:
-        with (
-            media.open(uri, proof.row.get(version_column) if version_column else None) as source,
-            to.with_name(f"{to.name}.{suffix}").open("wb") as out,
-        ):
+        with media.open(item.uri, item.version_id) as source, item.path.open("wb") as out:
             while chunk := source.read(_CHUNK):
                 sha256.update(chunk)
                 out.write(chunk)
-    except (FileNotFoundError, TargetError) as error:
-        raise PackageError(
-            f"{uri} cannot be read ({error}). Restore it, or name the recordings that are to go in with --recording."
-        ) from error
-    if sha256.hexdigest() != sealed:
-        raise PackageError(
-            f"{uri}: sha256 {sealed} was sealed, {sha256.hexdigest()} is there. Find the version that was sealed; "
-            "custody verify --media all lists every object that differs."
-        )
+    except FileNotFoundError:
+        return f"{item.uri}: no such object or version"
+    except (TargetError, BotoCoreError) as error:
+        item.path.unlink(missing_ok=True)
+        return f"{item.uri}: {error}" if isinstance(error, TargetError) else f"{item.uri}: {type(error).__name__}"
+    if sha256.hexdigest() != item.sha256:
+        item.path.unlink()
+        return f"{item.uri}: sha256 {item.sha256} was sealed, {sha256.hexdigest()} is there"
+    return None
+
+
+def _received(reader: Reader, lost: Sequence[_Wanted]) -> list[_Wanted]:
+    """Write documents whose bytes the night's cut has as they were received, and return which."""
+    by_night: dict[str, dict[str, list[_Wanted]]] = {}
+    for item in lost:
+        by_night.setdefault(str(item.row["partition_date"]), {}).setdefault(str(item.sha256), []).append(item)
+    found: list[_Wanted] = []
+    for night, by_sha256 in by_night.items():
+        for entry in reader.list(f"cuts/date={night}/"):
+            if "/landing/export_sidecars/" not in entry.path or not by_sha256:
+                continue
+            for content in _documents(reader, entry.path):
+                for item in by_sha256.pop(hashlib.sha256(content).hexdigest(), ()):
+                    item.path.write_bytes(content)
+                    found.append(item)
+    return found
+
+
+def _documents(reader: Reader, path: str) -> Iterator[bytes]:
+    """The documents of a landing file, until the first that cannot be read: `custody verify` is for saying why."""
+    with suppress(LandingError, EOFError, OSError, zlib.error), reader.open(path) as stream, gzip.open(stream) as lines:
+        for line in lines:
+            yield content_of(line)
 
 
 def _record(

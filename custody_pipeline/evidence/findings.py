@@ -110,6 +110,11 @@ CODES: dict[str, Code] = {
     "PROOF_WRONG": Code(_E, "The proof does not show that this record is in the signed log.", "Do not rely on it."),
     # packages
     "PACKAGE_UNSIGNED": Code(_E, "A package's manifest is not signed by a given public key.", "Ask for it again."),
+    "PACKAGE_INCOMPLETE": Code(
+        _U,
+        "A package lacks what was sealed with a record; data/missing.json says why.",
+        "Ask whoever produced it for the object's earlier version or a replica.",
+    ),
     "PACKAGE_ALTERED": Code(_E, "A package's manifest is not the one that was signed.", "Ask for it again."),
     # media
     "MEDIA_MISSING": Code(_E, "A recording's object is gone from the export bucket.", "Look for a delete marker."),

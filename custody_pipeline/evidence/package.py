@@ -14,19 +14,24 @@ Belongs here: the layout, writing it from what is given, checking it. Does not: 
     data/records/<name>.tlog-proof  C2SP tlog-proof of that row
     data/audio/<name>.<suffix>      the recording; its SHA-256 is `media_sha256` of the row
     data/documents/<name>.<suffix>  the companion document; its SHA-256 is `sidecar_sha256` of the row
+    data/missing.json               audio and documents that are not here: which, and why
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from custody_pipeline.evidence.findings import Report
 from custody_pipeline.evidence.note import NoteError, Signer, Verifier, parse, sign
 from custody_pipeline.evidence.proof import PROOF_SUFFIX, ProofFileError, RecordProof, read_proof
 from custody_pipeline.evidence.target import FolderReader, TargetError, read
 from custody_pipeline.evidence.verify import verify_file
+from custody_pipeline.reasons import REASONS
 
 BAGIT = "bagit.txt"
 MANIFEST = "manifest-sha256.txt"
@@ -38,6 +43,46 @@ _CHUNK = 1 << 20
 # Folder of the package → column of the record that holds the SHA-256 of its file.
 ATTACHED = {"audio": "media_sha256", "documents": "sidecar_sha256"}
 
+MISSING = "data/missing.json"
+_SENTENCES = {reason.code: reason.sentence for reason in REASONS}
+
+
+class Absent(msgspec.Struct, frozen=True):
+    """Audio or a document that a record speaks of, or could, and that the package does not hold.
+
+    Attributes:
+        recording_id: of the record.
+        conversation_id: of the record.
+        kind: `audio` or `documents`.
+        name: of the record's files, without a suffix.
+        sha256: what was sealed; None when the night was sealed without it.
+        why: what came back when it was to be fetched; None when there was nothing to fetch.
+        gap_reasons: code → sentence: what the sealed record says.
+    """
+
+    recording_id: str
+    conversation_id: str
+    kind: str
+    name: str
+    sha256: str | None
+    why: str | None
+    gap_reasons: dict[str, str]
+
+    @classmethod
+    def of(cls, row: Mapping[str, str | None], kind: str, name: str, why: str | None) -> Absent:
+        """What is missing of a sealed row."""
+        codes: list[str] = json.loads(row.get("gap_reasons") or "[]")
+        return cls(
+            recording_id=str(row["recording_id"]),
+            conversation_id=str(row["conversation_id"]),
+            kind=kind,
+            name=name,
+            sha256=row.get(ATTACHED[kind]),
+            why=why,
+            gap_reasons={code: _SENTENCES.get(code, "") for code in codes},
+        )
+
+
 _VERIFY = """# Verify this package
 
 `sha256sum --check manifest-sha256.txt` compares every file with the manifest. The manifest is signed:
@@ -48,11 +93,20 @@ Each `data/records/….tlog-proof` (https://c2sp.org/tlog-proof) shows that the 
 the log whose signed head is in the proof. The record's `media_sha256` is the SHA-256 of the file of the same name in
 `data/audio`, its `sidecar_sha256` that of the one in `data/documents`.
 
+What is not here is in `data/missing.json`, with the reason. `sha256` is what was sealed, and `why` what came back
+instead of it. Where `sha256` is null the night was sealed without it, and `gap_reasons` of the proven record say why.
+
 `custody verify FOLDER --key data/public-key.txt` checks all of it at once.
 """
 
 
-def write_records(folder: Path, names: Sequence[str], proofs: Sequence[RecordProof], signers: Sequence[Signer]) -> None:
+def write_records(
+    folder: Path,
+    names: Sequence[str],
+    proofs: Sequence[RecordProof],
+    signers: Sequence[Signer],
+    absent: Sequence[Absent] = (),
+) -> None:
     """Write what goes below `data/` beside recordings and documents.
 
     Args:
@@ -60,6 +114,7 @@ def write_records(folder: Path, names: Sequence[str], proofs: Sequence[RecordPro
         names: of the proofs' files, without a suffix.
         proofs: all of one checkpoint.
         signers: keys that sign the package.
+        absent: what is not in it.
     """
     records = folder / "data/records"
     records.mkdir(parents=True, exist_ok=True)
@@ -68,6 +123,7 @@ def write_records(folder: Path, names: Sequence[str], proofs: Sequence[RecordPro
         (records / f"{name}.json").write_bytes(proof.record)
     (folder / "data/checkpoint").write_bytes(proofs[0].checkpoint.note.data)
     (folder / "data/VERIFY.md").write_text(_VERIFY, encoding="utf-8")
+    (folder / MISSING).write_bytes(msgspec.json.format(msgspec.json.encode(absent), indent=1) + b"\n")
     keys = "".join(f"# sha256:{key.fingerprint}\n{key.vkey}\n" for key in (signer.verifier for signer in signers))
     (folder / "data/public-key.txt").write_text(keys, encoding="utf-8")
 
@@ -197,6 +253,7 @@ def _check_records(
     attached = {
         path.rpartition(".")[0]: path for path in digests if path.startswith(("data/audio/", "data/documents/"))
     }
+    absent = _absent(report, reader) if MISSING in digests else {}
     proofs = [path for path in digests if path.startswith("data/records/") and path.endswith(PROOF_SUFFIX)]
     if not proofs:
         report.add("NOTHING_FOUND", "data/records", "the package has no proof")
@@ -214,9 +271,22 @@ def _check_records(
         name = path.removeprefix("data/records/").removesuffix(PROOF_SUFFIX)
         for folder, column in ATTACHED.items():
             file, sealed = attached.pop(f"data/{folder}/{name}", None), row.get(column)
-            if sealed and file is None:
+            if file is None and (listed := absent.get((folder, name))):
+                if sealed:
+                    report.add("PACKAGE_INCOMPLETE", f"data/{folder}/{name}", listed.why or "")
+            elif sealed and file is None:
                 report.add("FILE_MISSING", f"data/{folder}/{name}", f"the record says {column} {sealed}")
             elif file and digests[file] != sealed:
                 report.add("MEDIA_CHANGED", file, f"{column} {sealed} sealed, {digests[file]} found")
     for path in attached.values():
         report.add("FILE_EXTRA", path, "no record of the package is about it")
+
+
+def _absent(report: Report, reader: FolderReader) -> dict[tuple[str, str], Absent]:
+    """By kind and name; none where the list cannot be read, and what is missing is then simply missing."""
+    try:
+        listed = msgspec.json.decode(read(reader, MISSING), type=list[Absent])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        report.add("PACKAGE_ALTERED", MISSING, str(error))
+        return {}
+    return {(item.kind, item.name): item for item in listed}

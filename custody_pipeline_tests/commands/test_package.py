@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
+import warnings
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import bagit
 import pytest
 
 from custody_pipeline.commands.package import PackageError, package
@@ -19,7 +23,7 @@ from custody_pipeline.evidence.package import close_package
 from custody_pipeline.evidence.proof import RecordNotFoundError
 from custody_pipeline.local_s3 import LocalS3, weed_program
 from custody_pipeline.settings import Settings, load_settings
-from custody_pipeline.warehouse import Warehouse
+from custody_pipeline.warehouse import Warehouse, WarehouseBusyError
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, Publisher, rows
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from custody_pipeline.evidence.findings import Report
+    from custody_pipeline.local_s3 import S3Endpoint
 
 NIGHT = NIGHTS[0]
 CHOSEN = [f"{NIGHT}-r0000", f"{NIGHT}-r0002"]
@@ -39,6 +44,8 @@ class Deployment:
     settings: Settings
     published: Path
     folder: Path
+    server: S3Endpoint
+    rows: list[dict[str, Any]]
 
     def package(self, folder: Path, recordings: list[str] | None) -> dict[str, object]:
         night = None if recordings else date.fromisoformat(NIGHT)
@@ -84,10 +91,15 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             row["media_sha256"] = hashlib.sha256(audio).hexdigest()
             # The version that was sealed is produced, not the newest one.
             client.put_object(Bucket="exports", Key=f"{NIGHT}/{number}.opus", Body=b"overwritten")
+            document = f'{{"number": {number}}}'.encode()
+            client.put_object(Bucket="exports", Key=f"{NIGHT}/{number}.json", Body=document)
+            row["sidecar_uri"] = f"s3://exports/{NIGHT}/{number}.json"
+            row["sidecar_sha256"] = hashlib.sha256(document).hexdigest()
         data[1] |= {"object_uri": None, "object_version_id": None, "media_sha256": None}
+        data[1]["gap_reasons"] = ["OBJECT_MISSING"]
         publisher = Publisher(root / "published", signers=(load_signer(key.private),))
         publisher.night(NIGHT, data)
-        found = Deployment(load_settings(), root / "published", root / "package")
+        found = Deployment(load_settings(), root / "published", root / "package", server, data)
         found.package(found.folder, CHOSEN)
         yield found
 
@@ -96,7 +108,12 @@ def test_it_holds_the_chosen_recordings_and_no_other(deployment: Deployment) -> 
     names = {path.relative_to(deployment.folder).as_posix() for path in deployment.folder.rglob("*") if path.is_file()}
     assert {name for name in names if name.startswith("data/audio")} == {f"data/audio/{name}.opus" for name in CHOSEN}
     assert (deployment.folder / f"data/audio/{CHOSEN[1]}.opus").read_bytes() == bytes([2]) * 1000
+    assert (deployment.folder / f"data/documents/{CHOSEN[1]}.json").read_bytes() == b'{"number": 2}'
+    assert json.loads((deployment.folder / "data/missing.json").read_bytes()) == []
     assert not [path for path in names if "r0001" in path]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the library leaves the files open that it reads
+        bagit.Bag(str(deployment.folder)).validate()
     checked = subprocess.run(
         ["sha256sum", "--check", "--quiet", "manifest-sha256.txt", "tagmanifest-sha256.txt"],
         cwd=deployment.folder,
@@ -117,8 +134,44 @@ def test_it_verifies_and_is_recorded(deployment: Deployment) -> None:
 
 def test_a_recording_without_audio_is_produced_with_its_record(deployment: Deployment, tmp_path: Path) -> None:
     result = deployment.package(tmp_path / "night", None)
-    assert result["recordings"] == 3
+    assert (result["recordings"], result["without"], result["lost"]) == (3, {"audio": 1}, 0)
+    (absent,) = json.loads((tmp_path / "night/data/missing.json").read_bytes())
+    assert (absent["recording_id"], absent["kind"], absent["sha256"]) == (f"{NIGHT}-r0001", "audio", None)
+    assert list(absent["gap_reasons"]) == ["OBJECT_MISSING"]
+    assert absent["gap_reasons"]["OBJECT_MISSING"].endswith(".")
     assert deployment.verify(tmp_path / "night").status == 0
+
+
+def test_what_was_sealed_and_cannot_be_had_is_listed_with_what_came_back(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    client = deployment.server.client()
+    key = f"{NIGHT}/2.opus"
+    row = next(row for row in deployment.rows if row["recording_id"] == CHOSEN[1])
+    client.delete_object(Bucket="exports", Key=key, VersionId=row["object_version_id"])
+    client.put_object(Bucket="exports", Key=f"{NIGHT}/0.json", Body=b"overwritten")
+    try:
+        result = deployment.package(tmp_path / "package", CHOSEN)
+    finally:
+        client.put_object(Bucket="exports", Key=f"{NIGHT}/0.json", Body=b'{"number": 0}')
+        row["object_version_id"] = "gone"
+    assert (result["without"], result["lost"]) == ({"documents": 1, "audio": 1}, 2)
+    found = {item["kind"]: item for item in json.loads((tmp_path / "package/data/missing.json").read_bytes())}
+    assert "no such object or version" in found["audio"]["why"]
+    assert f"{row['media_sha256']}" == found["audio"]["sha256"]
+    assert "was sealed" in found["documents"]["why"]
+    report = deployment.verify(tmp_path / "package")
+    assert report.status == 2
+    assert [finding.path for finding in report.findings if finding.code == "PACKAGE_INCOMPLETE"] == [
+        f"data/documents/{CHOSEN[0]}",
+        f"data/audio/{CHOSEN[1]}",
+    ]
+    # Saying afterwards that something was missing takes the key.
+    (tmp_path / "package/data/missing.json").write_text("[]")
+    assert {finding.code for finding in deployment.verify(tmp_path / "package").findings} >= {
+        "FILE_ALTERED",
+        "FILE_MISSING",
+    }
 
 
 def _flip(folder: Path) -> None:
@@ -198,10 +251,8 @@ def test_what_cannot_be_produced_leaves_nothing_behind(
         deployment.package(tmp_path / "package", ["nobody"])
     with pytest.raises(PackageError, match="there already"):
         deployment.package(deployment.folder, CHOSEN)
-    monkeypatch.setattr(
-        "custody_pipeline.commands.package.BucketMedia.open", lambda *_: (tmp_path / "other").open("rb")
-    )
-    (tmp_path / "other").write_bytes(b"other bytes")
-    with pytest.raises(PackageError, match="was sealed"):
+    impatient = partial(Warehouse, lock_timeout=0.05)
+    monkeypatch.setattr("custody_pipeline.commands.package.Warehouse", impatient)
+    with Warehouse(deployment.settings).open(), pytest.raises(WarehouseBusyError):
         deployment.package(tmp_path / "package", CHOSEN)
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert list(tmp_path.iterdir()) == []
