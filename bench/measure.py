@@ -234,8 +234,8 @@ def table(rows: list[Row]) -> Iterator[str]:
             row.unit[:1],
             f"{row.ratio:.2f}",
             "" if row.goal is None else f"{row.goal:g}",
-            f"{row.ours_mib:,.0f}",
-            f"{row.floor_mib:,.0f}",
+            f"{row.ours_mib:,.0f}" if row.unit == "s" else "",
+            f"{row.floor_mib:,.0f}" if row.unit == "s" else "",
             "" if row.growth is None else f"{row.growth:.2f}",
             f"{row.bytes / 1e6:,.0f}",
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bench import diagnosis, hash, load, model, publish, seal, verify
+from bench import api, diagnosis, hash, load, model, publish, seal, verify
 
 STAGES = (
+    api.STAGE,
     hash.STAGE,
     hash.WIRE,
     load.STAGE,

@@ -277,6 +277,9 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         12: conversation(12, tagged),
         13: conversation(13, tagged),
         14: conversation(14, tagged),
+        # Their second leg begins an hour after the first; that of 16 after the end.
+        15: conversation(15, tagged) | {"conversationEnd": "2026-11-02T04:30:00.000Z"},
+        16: conversation(16, tagged) | {"conversationEnd": "2026-11-02T04:05:00.000Z"},
     }
     landings = []
     with Collector(settings(), NIGHT) as made:
@@ -289,7 +292,7 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
                 load_.add({}, "u", json.dumps({"id": name, "name": text}).encode())
         landings.append(load_.landing)
         with made.load("export_objects") as load_:
-            for number in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12):
+            for number in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15, 16):
                 load_.add_made(*reordered(exported(number, object_bytes=0 if number == 11 else 9)))
             load_.add_made(*reordered(exported(13, is_delete_marker=True)))
         landings.append(load_.landing)
@@ -297,6 +300,9 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
             for number in (1, 2, 3, 4, 5, 6, 7, 9, 11):
                 load_.add_made(*reordered(sidecar(number)))
             load_.add_made(*reordered(sidecar(12, startTime="2026-11-02T05:10:00.000+0000")))
+            for number in (15, 16):
+                times = {"startTime": "2026-11-02T04:10:00.000+0000", "endTime": "2026-11-02T04:20:00.000+0000"}
+                load_.add_made(*reordered(sidecar(number, **times)))
         landings.append(load_.landing)
         with made.load("export_failures") as load_:
             for number in (14, 99):
@@ -319,9 +325,10 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         cid(12): ["odd_sidecar"],
         cid(13): ["count_differs", "no_sidecar"],
         cid(14): ["count_differs", "failed_export"],
+        cid(16): ["odd_sidecar"],
     }
     everything = read_worklists(con, settings(single_reads="all"), NIGHT, REQUIRED)
-    assert len(everything.recordings) == 14
+    assert len(everything.recordings) == 16
     assert cid(8) not in everything.conversations
 
 

@@ -34,7 +34,8 @@ sidecars AS (
             AND starts <= ends
             AND ends <= fetched_at
         ) AS is_plain,
-        min(starts) AS starts
+        min(starts) AS starts,
+        max(starts) AS starts_last
     FROM (
         SELECT
             s.*,
@@ -59,8 +60,10 @@ recordings AS (
         bool_or(s.recording_id IS NULL) AS lacks_sidecar,
         bool_or(
             s.recording_id IS NOT NULL
-            AND (NOT s.is_plain OR date_trunc('hour', s.starts) <> v.path_date + to_hours(v.path_hour::BIGINT))
-        ) AS has_odd_sidecar
+            AND (NOT s.is_plain OR s.starts < v.path_date + to_hours(v.path_hour::BIGINT))
+        ) AS has_odd_sidecar,
+        -- The folder's hour is the conversation's: a later leg may begin in the next one.
+        max(s.starts_last) FILTER (s.starts_last >= v.path_date + to_hours(v.path_hour::BIGINT + 1)) AS starts_after_hour
     FROM versions AS v
     LEFT JOIN sidecars AS s
         ON s.bucket = v.bucket AND s.conversation_id = v.conversation_id AND s.recording_id = v.recording_id
@@ -74,7 +77,8 @@ exported AS (
         bool_or(has_empty) AS has_empty,
         bool_or(is_several) AS is_several,
         bool_or(lacks_sidecar) AS lacks_sidecar,
-        bool_or(has_odd_sidecar) AS has_odd_sidecar
+        bool_or(has_odd_sidecar) AS has_odd_sidecar,
+        max(starts_after_hour) AS starts_after_hour
     FROM recordings
     GROUP BY conversation_id
 ),
@@ -82,6 +86,7 @@ exported AS (
 details AS (
     SELECT
         conversation_id,
+        min(conversation_end) AS conversation_end,
         max(len(list_filter(flatten(list_transform(participants, lambda p: p.sessions)), lambda s: s.recording)))
             AS recorded
     FROM raw.conversation_details
@@ -142,7 +147,8 @@ judged AS (
                 CASE WHEN d.conversation_id IS NULL THEN 'not_in_details' END,
                 CASE WHEN d.conversation_id IS NOT NULL AND coalesce(e.live, 0) <> coalesce(d.recorded, 0) THEN 'count_differs' END,
                 CASE WHEN e.lacks_sidecar THEN 'no_sidecar' END,
-                CASE WHEN e.has_odd_sidecar THEN 'odd_sidecar' END,
+                CASE WHEN e.has_odd_sidecar OR NOT coalesce(e.starts_after_hour <= d.conversation_end, e.starts_after_hour IS NULL)
+                    THEN 'odd_sidecar' END,
                 CASE WHEN e.has_empty THEN 'empty_object' END,
                 CASE WHEN e.is_several THEN 'several_objects' END,
                 CASE WHEN f.conversation_id IS NOT NULL THEN 'failed_export' END,
