@@ -42,7 +42,7 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class NightReceipts:
-    """What the newest receipts of a night say."""
+    """What the receipts of a night say whose loads its rows were made from."""
 
     for_cut: tuple[Receipt, ...]
     files: tuple[LandingFile, ...]
@@ -52,15 +52,20 @@ class NightReceipts:
 
 
 def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
-    """The newest receipt of each resource, with its landing files."""
+    """The receipts of the loads that are read, and of each resource's newest load, with their landing files.
+
+    The newest is another one where it failed: the rows are then still those of the load before.
+    """
     answer = con.execute(
         """
-        SELECT resource, receipt_state, asked, documents, "rows", failures, requests, retries, started_at, finished_at,
-            data_available_until, detail, landing_files, organization_id, collector, git_revision
-        FROM raw.extraction_receipts
-        WHERE partition_date = $night
-        QUALIFY row_number() OVER (PARTITION BY resource ORDER BY finished_at DESC, landing_id DESC) = 1
-        ORDER BY resource
+        SELECT e.resource, e.receipt_state, e.asked, e.documents, e."rows", e.failures, e.requests, e.retries,
+            e.started_at, e.finished_at, e.data_available_until, e.detail, e.landing_files, e.organization_id,
+            e.collector, e.git_revision
+        FROM raw.extraction_receipts AS e
+        INNER JOIN staging.receipts AS r
+            ON r.partition_date = e.partition_date AND r.resource = e.resource AND r.landing_id = e.landing_id
+        WHERE e.partition_date = $night AND (r.is_current OR r.is_newest)
+        ORDER BY e.resource, e.landing_id
         """,
         {"night": night},
     )
@@ -69,10 +74,7 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     files: list[LandingFile] = []
     receipts: list[Receipt] = []
     for row in rows:
-        landed = [
-            LandingFile(file["uri"], file["sha256"], f"landing/{row['resource']}/{file['uri'].rsplit('/', 1)[-1]}")
-            for file in row["landing_files"] or ()
-        ]
+        landed = [LandingFile(file["uri"], file["sha256"], _path(file["uri"])) for file in row["landing_files"] or ()]
         files += landed
         receipts.append(_receipt(row, landed))
     return NightReceipts(
@@ -82,6 +84,12 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
         collector=_one(row["collector"] for row in rows),
         git_revision=_one(row["git_revision"] for row in rows),
     )
+
+
+def _path(uri: str) -> str:
+    """`…/<resource>/date=…/<name>` → its path in the cut. What could not be read has a folder of its own."""
+    resource, _, name = uri.rsplit("/", 3)[1:]
+    return f"landing/{resource}/{name}"
 
 
 def _receipt(row: dict[str, Any], landed: list[LandingFile]) -> Receipt:

@@ -15,6 +15,7 @@ from custody_pipeline.sql_models import load_models
 from custody_pipeline.warehouse import prepare, run_models
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 NIGHT = date(2026, 11, 2)
@@ -83,22 +84,33 @@ def next_revision(con: duckdb.DuckDBPyConnection) -> int:
     return int(row[0])
 
 
-def insert_receipt(con: duckdb.DuckDBPyConnection, landing: Path, resource: str = "conversation_details") -> Path:
-    """A landing file and the receipt that names it."""
-    folder = landing / resource / f"date={NIGHT}"
-    folder.mkdir(parents=True)
-    file = folder / "20261103T023000Z-0a1b.ndjson.gz"
-    file.write_bytes(gzip.compress(b'{"k":{},"document":{}}\n', mtime=0))
-    content = file.read_bytes()
+def insert_receipt(
+    con: duckdb.DuckDBPyConnection,
+    landing: Path,
+    resource: str = "conversation_details",
+    *,
+    hour: int = 2,
+    state: str = "complete",
+    folders: Sequence[str] = (),
+) -> list[Path]:
+    """A load's landing files, one below each of `folders` (its resource's otherwise), and their receipt."""
+    landing_id = f"20261103T{hour:02}3000Z-0a1b"
+    files = [landing / folder / f"date={NIGHT}/{landing_id}.ndjson.gz" for folder in folders or (resource,)]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        line = f'{{"k":{{}},"document":{{"from":"{file.parent.parent.name} {hour}"}}}}\n'
+        file.write_bytes(gzip.compress(line.encode(), mtime=0))
+    named = [(str(file), hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size) for file in files]
     con.execute(
-        """
+        f"""
         INSERT INTO raw.extraction_receipts BY NAME
-        SELECT ?::DATE AS partition_date, '20261103T023000Z-0a1b' AS landing_id, ? AS resource,
-            'complete' AS receipt_state, 1::BIGINT AS documents, 1::BIGINT AS "rows", 0::BIGINT AS failures,
-            TIMESTAMP '2026-11-03 02:30:00' AS started_at, TIMESTAMP '2026-11-03 02:31:00' AS finished_at,
-            [{'uri': ?, 'sha256': ?, 'bytes': ?::BIGINT}] AS landing_files, 'custody-demo' AS collector,
+        SELECT ?::DATE AS partition_date, ? AS landing_id, ? AS resource, ? AS receipt_state,
+            1::BIGINT AS documents, 1::BIGINT AS "rows", 0::BIGINT AS failures,
+            TIMESTAMP '2026-11-03 {hour:02}:30:00' AS started_at, TIMESTAMP '2026-11-03 {hour:02}:31:00' AS finished_at,
+            list_transform(?, lambda file: {{'uri': file[1], 'sha256': file[2], 'bytes': file[3]::BIGINT}})
+                AS landing_files, 'custody-demo' AS collector,
             '0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f' AS organization_id
         """,
-        [NIGHT, resource, str(file), hashlib.sha256(content).hexdigest(), len(content)],
+        [NIGHT, landing_id, resource, state, [[uri, sha256, str(size)] for uri, sha256, size in named]],
     )
-    return file
+    return files

@@ -27,6 +27,7 @@ from custody_pipeline_tests.publish.nights import (
     NOW,
     TABLES,
     change_recording,
+    insert_receipt,
     insert_recording,
 )
 
@@ -99,7 +100,7 @@ def test_the_cut_names_every_file_with_its_hash_and_stored_version(con, settings
         "custom_data": 3,
         "gaps": 0,
         "custody_events": 3,
-        "reconciliation": 11,
+        "reconciliation": 12,
     }
     assert cut.statuses == {"complete": 3}
     assert cut.log.size == 4
@@ -115,6 +116,32 @@ def test_landing_files_and_receipts_are_in_the_cut_verbatim(con, settings, memor
     cut = decode_cut(found["cuts/date=2026-11-02/r0001/cut.json"])
     assert [(receipt.resource, receipt.landing) for receipt in cut.receipts] == [("conversation_details", (path,))]
     assert cut.collector == "custody-demo"
+
+
+def test_what_could_not_be_read_lies_beside_the_documents_of_its_load_and_not_over_them(
+    con, settings, memory_s3, tmp_path
+):
+    files = insert_receipt(con, tmp_path / "landing", "conversations", folders=("conversations", "fetch_failures"))
+    assert files[0].name == files[1].name
+    publish(con, settings)
+    found = objects(memory_s3)
+    for file in files:
+        path = f"cuts/date=2026-11-02/r0001/landing/{file.parent.parent.name}/{file.name}"
+        assert found[path] == file.read_bytes()
+
+
+def test_the_load_that_is_read_is_in_the_cut_when_a_later_one_failed(con, settings, memory_s3, tmp_path):
+    (read_one,) = insert_receipt(con, tmp_path / "landing", "queues", hour=3)
+    (failed,) = insert_receipt(con, tmp_path / "landing", "queues", hour=4, state="failed")
+    publish(con, settings)
+    found = objects(memory_s3)
+    cut = decode_cut(found["cuts/date=2026-11-02/r0001/cut.json"])
+    landed = {receipt.state: receipt.landing for receipt in cut.receipts if receipt.resource == "queues"}
+    assert landed == {
+        "complete": (f"landing/queues/{read_one.name}",),
+        "failed": (f"landing/queues/{failed.name}",),
+    }
+    assert found[f"cuts/date=2026-11-02/r0001/landing/queues/{read_one.name}"] == read_one.read_bytes()
 
 
 def test_the_pointer_names_the_revision_and_its_files(con, settings, memory_s3):
