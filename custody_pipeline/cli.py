@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
+    from custody_pipeline.evidence.checkpoint import Checkpoint
     from custody_pipeline.settings import Settings
 
 OK, FINDINGS, INCOMPLETE, USAGE = 0, 1, 2, 64
@@ -313,6 +314,11 @@ def simulator(
 Keys = Annotated[list[Path] | None, typer.Option("--key", help="A public key file; this deployment's otherwise.")]
 
 
+Witnesses = Annotated[
+    list[Path] | None, typer.Option("--witness", help="A file with a witness's public key; may be given several times.")
+]
+
+
 class MediaMode(StrEnum):
     """How many recordings `verify` compares with their digests."""
 
@@ -329,6 +335,10 @@ def verify(
     keys: Keys = None,
     pinned: Annotated[list[Path] | None, typer.Option(help="A checkpoint of this log kept from earlier.")] = None,
     timestamp_root: Annotated[list[Path] | None, typer.Option(help="PEM root of a timestamp authority.")] = None,
+    witness: Witnesses = None,
+    quorum: Annotated[
+        int | None, typer.Option(min=0, help="How many of the witnesses must have seen the head; all otherwise.")
+    ] = None,
     media: Annotated[
         MediaMode, typer.Option(help="Compare recordings in the bucket with their digests.")
     ] = MediaMode.none,
@@ -337,6 +347,7 @@ def verify(
     """Check that a set is complete, unaltered since sealing, and that nothing was removed from its end."""
     from custody_pipeline import progress
     from custody_pipeline.commands.verify import default_target, record_verification, verify_target
+    from custody_pipeline.commands.witness import witness_keys
     from custody_pipeline.warehouse import WarehouseError
 
     settings = _settings()
@@ -350,6 +361,8 @@ def verify(
             timestamp_roots=timestamp_root or [],
             media=media.value,
             progress=progress.report,
+            witnesses=witness_keys(witness or []),
+            quorum=quorum,
         )
     try:
         record_verification(settings, place, media.value, report)
@@ -485,6 +498,52 @@ def key_show() -> None:
         _stop("no key signs yet: make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE", INCOMPLETE)
     for key in found:
         print(f"# sha256:{key.fingerprint}\n{key.vkey}")  # noqa: T201
+
+
+witness_commands = typer.Typer(no_args_is_help=True, help="Cosignatures of others on the log's head (C2SP).")
+app.add_typer(witness_commands, name="witness")
+
+Target = Annotated[str | None, typer.Option(help="s3://… or a folder; the published place otherwise.")]
+
+
+@witness_commands.command("ask")
+def witness_ask(
+    url: Annotated[str, typer.Argument(help="The witness's submission prefix, before /add-checkpoint.")],
+    witness: Witnesses = None,
+    target: Target = None,
+) -> None:
+    """Ask a witness to cosign the published head, and publish what it answers."""
+    from custody_pipeline.commands.witness import ask, witness_keys
+
+    _witnessed(lambda settings: ask(settings, url, witness_keys(witness or []), target))
+
+
+@witness_commands.command("add")
+def witness_add(
+    file: Annotated[Path, typer.Argument(help="A cosigned checkpoint, or a witness's signature lines.")],
+    witness: Witnesses = None,
+    target: Target = None,
+) -> None:
+    """Publish a cosignature that came some other way, once it is checked."""
+    from custody_pipeline.commands.witness import add, witness_keys
+
+    _witnessed(lambda settings: add(settings, file, witness_keys(witness or []), target))
+
+
+def _witnessed(cosign: Callable[[Settings], Checkpoint]) -> None:
+    from custody_pipeline.evidence.note import NoteError
+    from custody_pipeline.evidence.target import TargetError
+    from custody_pipeline.evidence.witness import WitnessError
+    from custody_pipeline.publish.cut import SealingError
+    from custody_pipeline.publish.uploads import UploadError
+
+    try:
+        checkpoint = cosign(_settings())
+    except (NoteError, WitnessError) as error:
+        _stop(str(error), FINDINGS)
+    except (FileNotFoundError, TargetError, SealingError, UploadError) as error:
+        _stop(str(error), INCOMPLETE)
+    sys.stdout.write(checkpoint.note.data.decode())
 
 
 flow_commands = typer.Typer(no_args_is_help=True, help="Architect flows against the tag mapping.")

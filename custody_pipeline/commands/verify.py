@@ -18,6 +18,7 @@ from custody_pipeline.acts import Act, append_acts
 from custody_pipeline.evidence.cut import cut_prefix
 from custody_pipeline.evidence.findings import Severity
 from custody_pipeline.evidence.keys import SigningKeyError, parse_public_keys
+from custody_pipeline.evidence.note import ED25519
 from custody_pipeline.evidence.package import is_package, verify_package
 from custody_pipeline.evidence.proof import PROOF_SUFFIX, prove
 from custody_pipeline.evidence.target import FolderReader, Reader, TargetError
@@ -109,6 +110,8 @@ def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
         found = [key for path in paths for key in parse_public_keys(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError) as error:
         raise SettingsError(f"--key: {error}; expected a file that `custody key new` wrote (….pub)") from error
+    if any(key.kind != ED25519 for key in found):
+        raise SettingsError("--key: a witness's key is no key of the log; give it with --witness")
     if not files:
         try:
             found += [key for key in signing_verifiers(settings, load_seal_settings()) if key not in found]
@@ -133,6 +136,8 @@ def verify_target(
     timestamp_roots: Sequence[Path],
     media: str,
     progress: Callable[[str, int, int | None], None] | None,
+    witnesses: Sequence[Verifier] = (),
+    quorum: int | None = None,
 ) -> Report:
     """Verify an `s3://` place, a folder or a file.
 
@@ -150,6 +155,8 @@ def verify_target(
         "public_keys": verifiers,
         "pinned": pins,
         "timestamp_roots": roots,
+        "witnesses": witnesses,
+        "quorum": quorum,
         "media": compare,
         "progress": progress,
     }

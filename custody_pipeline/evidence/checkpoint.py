@@ -140,9 +140,9 @@ def verify_extension(old: Head, new: Head, proof: Sequence[bytes]) -> None:
     verify_consistency(old.size, new.size, proof, old.root, new.root)
 
 
-def witness_request(old: Head, proof: Sequence[bytes], checkpoint: Checkpoint) -> bytes:
+def witness_request(old: int, proof: Sequence[bytes], checkpoint: Checkpoint) -> bytes:
     """Old size, consistency proof and checkpoint, as a witness takes them (c2sp.org/tlog-witness, add-checkpoint)."""
-    lines = [f"old {old.size}"] + [base64.b64encode(item).decode() for item in proof] + ["", ""]
+    lines = [f"old {old}"] + [base64.b64encode(item).decode() for item in proof] + ["", ""]
     return "\n".join(lines).encode() + checkpoint.note.data
 
 

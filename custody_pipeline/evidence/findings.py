@@ -102,6 +102,15 @@ CODES: dict[str, Code] = {
     "PINNED_FORKED": Code(
         _E, "The log is not an extension of the pinned checkpoint: its past was rewritten.", _ASK_OWNER
     ),
+    # witnesses
+    "COSIGNATURE_WRONG": Code(
+        _E, "A given witness's cosignature is wrong, or a cosigned checkpoint is malformed.", _FROM_COPY
+    ),
+    "COSIGNED_INCONSISTENT": Code(
+        _E,
+        "A checkpoint that was cosigned is no head of this log: its end was removed, or its past rewritten.",
+        _ASK_OWNER,
+    ),
     # copies
     "COPY_MISSING": Code(_E, "A convenience copy under parquet/ or csv/ is missing.", "Copy it again from the cut."),
     "COPY_DIFFERS": Code(_E, "A convenience copy is not the newest cut's file.", "Copy it again from the cut."),
@@ -130,6 +139,11 @@ CODES: dict[str, Code] = {
     ),
     "TIMESTAMP_NOT_CHECKED": Code(
         _U, "A timestamp is there, but no root certificate of its authority was given.", "Give the authority's root."
+    ),
+    "NOT_WITNESSED": Code(
+        _U,
+        "Fewer of the given witnesses than asked for have seen this head of the log.",
+        "Ask them for a cosignature (custody witness ask), then verify again.",
     ),
     "MEDIA_UNREADABLE": Code(
         _U, "A recording's object could not be read.", "Check the permissions, then verify again."

@@ -191,7 +191,7 @@ def seal(
     proof = consistency_proof(tree.node, head.size, new.size)
 
     files = {cuts.SIGNATURE: cuts.sign_cut(cut, signers).data, cuts.CHECKPOINT: checkpoint.note.data}
-    files[cuts.CONSISTENCY] = witness_request(head, proof, checkpoint)
+    files[cuts.CONSISTENCY] = witness_request(head.size, proof, checkpoint)
     if timestamp is not None:
         files[cuts.TIMESTAMP] = timestamp(data)
     writes = [Write(cut.prefix + name, content, True, _content_type(name)) for name, content in sorted(files.items())]

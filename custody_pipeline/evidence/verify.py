@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from custody_pipeline.evidence import cut as cuts
-from custody_pipeline.evidence.checkpoint import Head, read_checkpoint, verify_checkpoint
+from custody_pipeline.evidence.checkpoint import Checkpoint, Head, cosigned_by, read_checkpoint, verify_checkpoint
 from custody_pipeline.evidence.findings import Report, Severity
 from custody_pipeline.evidence.keys import rotated_keys
 from custody_pipeline.evidence.merkle import HASH_BYTES, complete_root
@@ -31,6 +31,7 @@ from custody_pipeline.evidence.seal import HEAD, LOG
 from custody_pipeline.evidence.target import Entry, FolderReader, Reader, TargetError, read
 from custody_pipeline.evidence.tiles import TILE_PREFIX, WIDTH, TileError, TileTree, tile_path, tile_paths
 from custody_pipeline.evidence.verify_cut import CheckedCut, Context, Progress, check_cut, digest
+from custody_pipeline.evidence.witness import COSIGNED, cosigned_path, seen_at
 
 _CUT_FOLDER = re.compile(r"cuts/date=\d{4}-\d{2}-\d{2}/r\d{4}/")
 _WORKERS = 8
@@ -65,6 +66,8 @@ def verify(
     public_keys: Sequence[Verifier],
     pinned: Sequence[bytes] = (),
     timestamp_roots: Sequence[bytes] = (),
+    witnesses: Sequence[Verifier] = (),
+    quorum: int | None = None,
     media: Media | None = None,
     progress: Progress | None = None,
     memory: MutableMapping[str, str] | None = None,
@@ -76,6 +79,8 @@ def verify(
         public_keys: the log's keys; without one the answer is never "verified".
         pinned: checkpoints of this log that one has kept from earlier.
         timestamp_roots: PEM root certificates of timestamp authorities.
+        witnesses: keys of witnesses (`check_witness_keys`) that are trusted.
+        quorum: how many of them must have cosigned the log's head; all of them when None.
         media: how to compare recordings with their digests; not at all when None.
         progress: called with a stage, bytes done, bytes in all.
         memory: what an interrupted run has established, to be kept by the caller; a plain dict does.
@@ -85,7 +90,17 @@ def verify(
     """
     report = Report(reader.name)
     memory = {} if memory is None else memory
-    context = Context(reader, public_keys, timestamp_roots, report, progress, memory, media is not None)
+    context = Context(
+        reader,
+        public_keys,
+        timestamp_roots,
+        report,
+        progress,
+        memory,
+        media=media is not None,
+        witnesses=witnesses,
+        quorum=len(witnesses) if quorum is None else quorum,
+    )
     if not public_keys:
         report.add("NO_PUBLIC_KEY")
     try:
@@ -134,12 +149,15 @@ def verify_file(
     public_keys: Sequence[Verifier],
     pinned: Sequence[bytes] = (),
     timestamp_roots: Sequence[bytes] = (),
+    witnesses: Sequence[Verifier] = (),
+    quorum: int | None = None,
     progress: Progress | None = None,
     **_: object,
 ) -> Report:
     """Verify one file: a proof, a checkpoint, or a file of a cut (the reader's root is then the cut's folder)."""
     report = Report(f"{reader.name}/{path}")
-    context = Context(reader, public_keys, timestamp_roots, report, progress)
+    quorum = len(witnesses) if quorum is None else quorum
+    context = Context(reader, public_keys, timestamp_roots, report, progress, witnesses=witnesses, quorum=quorum)
     if not public_keys:
         report.add("NO_PUBLIC_KEY")
     pins = _pins(context, pinned)
@@ -200,6 +218,7 @@ def _verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequenc
     if head:
         _check_coverage(report, known, head)
         _check_pins(context, pins, head, tree)
+    _check_cosigned(context, other, head, tree)
     _check_revisions(report, known)
     _check_nights(report, known)
     _check_tiles_listed(context, other, head, tree, known)
@@ -229,7 +248,55 @@ def _verify_log_checkpoint(context: Context, path: str) -> Head | None:
         except NoteError as error:
             unknown = "none of the given public keys" in str(error)
             report.add("LOG_SIGNED_BY_OTHERS" if unknown else "LOG_CHECKPOINT_WRONG", path, str(error))
+    _check_witnesses(context, path, checkpoint)
     return head
+
+
+def _check_witnesses(context: Context, path: str, checkpoint: Checkpoint) -> None:
+    """Name the given witnesses that cosigned, and count them."""
+    if not context.witnesses:
+        return
+    try:
+        times = cosigned_by(checkpoint, context.witnesses)
+    except NoteError as error:
+        context.report.add("COSIGNATURE_WRONG", path, str(error))
+        return
+    context.report.total["witnesses"] += len(context.witnesses)
+    context.report.valid["witnesses"] += len(times)
+    for name, time in times.items():
+        context.report.facts[f"seen by {name}"] = seen_at(time)
+    if len(times) < context.quorum:
+        detail = f"{len(times)} of {len(context.witnesses)}, {context.quorum} are needed"
+        context.report.add("NOT_WITNESSED", path, detail)
+
+
+def _check_cosigned(context: Context, other: Mapping[str, Entry], head: Head | None, tree: TileTree | None) -> None:
+    """Every checkpoint that was cosigned must be a head of this log; whoever cosigned it holds the same."""
+    report = context.report
+    for path in sorted(path for path in other if path.startswith(COSIGNED)):
+        report.total["cosigned checkpoints"] += 1
+        data = context.read(path, "FILE_MISSING")
+        if data is None:
+            continue
+        try:
+            checkpoint = read_checkpoint(data)
+            if context.keys:
+                checkpoint.note.verified_by(context.keys)
+            cosigned_by(checkpoint, context.witnesses)
+            if path != cosigned_path(checkpoint.head.size):
+                raise NoteError(f"it is of {checkpoint.head.size} leaves")
+        except NoteError as error:
+            report.add("COSIGNATURE_WRONG", path, str(error))
+            continue
+        old = checkpoint.head
+        if head is None:
+            continue
+        if (old.origin, old.size > head.size) != (head.origin, False):
+            report.add("COSIGNED_INCONSISTENT", path, f"{old.origin} {old.size}; the log is {head.origin} {head.size}")
+        elif tree is not None and tree.root(old.size) != old.root:
+            report.add("COSIGNED_INCONSISTENT", path, f"another root at {old.size} leaves")
+        elif tree is not None:
+            report.valid["cosigned checkpoints"] += 1
 
 
 def _tiles_lead_to_root(context: Context, tree: TileTree, head: Head) -> bool:
@@ -365,7 +432,7 @@ def _check_tiles_listed(
     for path in other:
         if path.startswith("cuts/"):
             report.add("FILE_EXTRA", path)
-        if not path.startswith(LOG) or path == HEAD or path in now:
+        if not path.startswith(LOG) or path.startswith(COSIGNED) or path == HEAD or path in now:
             continue
         if not path.startswith(LOG + TILE_PREFIX):
             report.add("FILE_EXTRA", path)
@@ -546,6 +613,7 @@ def _verify_proof_file(context: Context, path: str, pins: Sequence[Head]) -> Non
         if context.keys:
             verify_checkpoint(proof.checkpoint.note.data, context.keys)
             context.trusted(proof.checkpoint.note.verified_by(context.keys))
+        _check_witnesses(context, path, proof.checkpoint)
     except ProofFileError as error:
         report.add("PROOF_MALFORMED", path, str(error))
         return

@@ -56,6 +56,8 @@ class Context:
         memory: what an earlier, interrupted run has established; keys hold sizes and stamps of the files.
         media: whether recordings will be compared, so that the cuts must name theirs.
         tree: the published log, when its tiles lead to its signed root.
+        witnesses: keys of witnesses that are trusted.
+        quorum: how many of them must have cosigned.
     """
 
     reader: Reader
@@ -66,6 +68,8 @@ class Context:
     memory: MutableMapping[str, str] = field(default_factory=dict)
     media: bool = False
     tree: TileTree | None = None
+    witnesses: Sequence[Verifier] = ()
+    quorum: int = 0
     bytes_total: int = 0
     bytes_done: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)

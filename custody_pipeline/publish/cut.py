@@ -27,17 +27,21 @@ from botocore.exceptions import ClientError
 from custody_pipeline.evidence.checkpoint import Head, read_checkpoint
 from custody_pipeline.evidence.cut import CUT_JSON
 from custody_pipeline.evidence.seal import HEAD, Draft, Sealed, Write, published_head, recover, seal
+from custody_pipeline.evidence.witness import cosigned_path
 from custody_pipeline.publish.reader import S3Reader
 from custody_pipeline.publish.uploads import OccupiedError, Stored, UploadError, Uploads, put_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
 
+    from custody_pipeline.evidence.checkpoint import Checkpoint
     from custody_pipeline.objectstore import S3Location
     from custody_pipeline.publish.sealing import Sealing
+
+_NOTE = "text/plain; charset=utf-8"
 
 
 class SealingError(Exception):
@@ -161,6 +165,25 @@ class Sealer:
             raise SealingError(f"{self.place / HEAD} is not the head this night was built on: there is another writer")
         condition: dict[str, Any] = {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}
         put_bytes(self.client, write.data, self.place / HEAD, ContentType=write.content_type, **condition)
+
+    def replace_head(self, more: Callable[[bytes], Checkpoint]) -> Checkpoint:
+        """Put the log's head again with more signatures, and a copy of it below `log/cosigned/`.
+
+        Args:
+            more: the head that is published → the same with more signatures.
+
+        Raises:
+            FileNotFoundError: there is no head yet.
+            UploadError: another head was put meanwhile.
+        """
+        found = self._checkpoint()
+        if found is None:
+            raise FileNotFoundError(f"{self.place / HEAD} is not there; seal a night first")
+        checkpoint = more(found[0])
+        copy = self.place / cosigned_path(checkpoint.head.size)
+        put_bytes(self.client, checkpoint.note.data, copy, ContentType=_NOTE)
+        put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, IfMatch=found[1])
+        return checkpoint
 
     def _checkpoint(self) -> tuple[bytes, str] | None:
         """The log's checkpoint and its ETag."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,25 @@ import pytest
 from custody_pipeline.evidence.proof import prove
 from custody_pipeline.evidence.target import FolderReader
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher
+from custody_pipeline_tests.evidence.witness import Witness
 
 TEMPORARY = "/tmp/"  # noqa: S108 - what the document writes to
 DOCUMENT = Path(__file__).parents[2] / "docs" / "verify.md"
 FIRST = f"cuts/date={NIGHTS[0]}/r0001/"
+
+
+WITNESS = Witness()
+
+
+@pytest.fixture
+def copy(copy: Path) -> Path:
+    """A copy whose head, and the one of its first night, a witness has seen."""
+    (copy / "log/cosigned").mkdir()
+    for size, path in ((41, FIRST + "checkpoint"), (424, "log/checkpoint")):
+        data = (copy / path).read_bytes()
+        (copy / f"log/cosigned/{size}").write_bytes(data + WITNESS.line(data.partition(b"\n\n")[0] + b"\n"))
+    (copy / "log/checkpoint").write_bytes((copy / "log/cosigned/424").read_bytes())
+    return copy
 
 
 def blocks(language: str) -> list[str]:
@@ -38,6 +54,7 @@ def run(folder: Path, work: Path, original: Publisher) -> subprocess.CompletedPr
         "FOLDER": str(folder),
         "KEY": SIGNER.verifier.vkey,
         "PINNED": str(pinned),
+        "WITNESS": WITNESS.verifier.vkey,
         "PROOF": str(proof),
         "LC_ALL": "C.UTF-8",
     }
@@ -47,11 +64,12 @@ def run(folder: Path, work: Path, original: Publisher) -> subprocess.CompletedPr
     return subprocess.run(["bash", "-euo", "pipefail", "-c", script], env=environment, capture_output=True, text=True)
 
 
-def test_the_commands_accept_the_sealed_set(original: Publisher, tmp_path: Path) -> None:
-    done = run(original.root, tmp_path / "work", original)
+def test_the_commands_accept_the_sealed_set(original: Publisher, copy: Path, tmp_path: Path) -> None:
+    done = run(copy, tmp_path / "work", original)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{SIGNER.verifier.fingerprint}  -" in done.stdout
+    assert "41 leaves were seen by witness.example/w1 on 2026-11-05 00:00:00 UTC" in done.stdout
     assert "ok: 4 cuts, 424 leaves" in done.stdout
     assert f'"recording_id":"{NIGHTS[2]}-r0123"' in done.stdout
 
@@ -64,16 +82,20 @@ def test_the_commands_accept_the_sealed_set(original: Publisher, tmp_path: Path)
         (FIRST + "cut.json", "cut.json: FAILED"),
         (FIRST + "checkpoint", "wrong signature"),
         ("log/checkpoint", "wrong signature"),
+        ("log/cosigned/41", "wrong cosignature"),
     ],
 )
 def test_the_commands_refuse_a_changed_byte(
     original: Publisher, copy: Path, tmp_path: Path, path: str, says: str
 ) -> None:
     data = bytearray((copy / path).read_bytes())
-    if path.endswith("checkpoint"):
-        data[-20] = ord("A") if data[-20] != ord("A") else ord("B")  # base64 still
+    at = len(data) // 2
+    if path.startswith("log/") or path.endswith("checkpoint"):
+        lines = data.split(b"\n")
+        at = data.index(lines[-2 if "cosigned" in path else 4]) + 90
+        data[at] = ord("A") if data[at] != ord("A") else ord("B")  # base64 still
     else:
-        data[len(data) // 2] ^= 1
+        data[at] ^= 1
     (copy / path).write_bytes(data)
 
     done = run(copy, tmp_path / "work", original)
@@ -91,9 +113,20 @@ def test_the_commands_refuse_a_set_without_its_newest_nights(original: Publisher
     (copy / "log/checkpoint").write_bytes((copy / FIRST / "checkpoint").read_bytes())
 
     done = run(copy, tmp_path / "work", original)
-
     assert done.returncode != 0
     assert "pinned is not a head of this log" in done.stderr
+
+
+def test_the_commands_refuse_a_log_that_a_witness_has_seen_longer(
+    original: Publisher, copy: Path, tmp_path: Path
+) -> None:
+    """Without a checkpoint of one's own, too."""
+    shutil.rmtree(copy / f"cuts/date={NIGHTS[2]}")
+    (copy / "log/checkpoint").write_bytes((copy / f"cuts/date={NIGHTS[1]}/r0002/checkpoint").read_bytes())
+
+    done = run(copy, tmp_path / "work", original)
+    assert done.returncode != 0
+    assert "log/cosigned/424 is not a head of this log" in done.stderr
 
 
 def test_each_script_is_plain_python_of_forty_lines() -> None:

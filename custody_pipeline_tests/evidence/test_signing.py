@@ -265,8 +265,8 @@ def test_a_checkpoint_comes_back_from_its_note() -> None:
     checkpoint = sign_checkpoint(head, [SIGNER, OTHER], EMPTY, [])
 
     assert verify_checkpoint(checkpoint.note.data, [SIGNER.verifier], ORIGIN) == checkpoint
-    assert witness_request(EMPTY, [], checkpoint).startswith(f"old 0\n\n{ORIGIN}\n7\n".encode())
-    assert read_witness_request(witness_request(EMPTY, [], checkpoint)) == (0, [], checkpoint)
+    assert witness_request(0, [], checkpoint).startswith(f"old 0\n\n{ORIGIN}\n7\n".encode())
+    assert read_witness_request(witness_request(0, [], checkpoint)) == (0, [], checkpoint)
     with pytest.raises(NoteError, match="not of elsewhere"):
         verify_checkpoint(checkpoint.note.data, [SIGNER.verifier], "elsewhere")
 

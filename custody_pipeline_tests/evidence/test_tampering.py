@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,9 @@ from custody_pipeline_tests.evidence.published import (
     publish,
     rows,
 )
+from custody_pipeline_tests.evidence.witness import Witness
 
+WITNESS = Witness()
 FIRST = f"cuts/date={NIGHTS[0]}/r0001/"
 SECOND = f"cuts/date={NIGHTS[1]}/r0001/"
 REVISED = f"cuts/date={NIGHTS[1]}/r0002/"
@@ -184,7 +187,7 @@ def rebuild_log(root: Path, key: Signer | None = None) -> None:
         note = sign(text, [key]) if key else Note(text, old_note.signatures)
         (folder / "checkpoint").write_bytes(note.data)
         proof = consistency_proof(appended.tree.node, head.size, new.size)
-        (folder / "checkpoint.consistency").write_bytes(witness_request(head, proof, Checkpoint(new, note)))
+        (folder / "checkpoint.consistency").write_bytes(witness_request(head.size, proof, Checkpoint(new, note)))
         (root / HEAD).write_bytes(note.data)
         head = new
     for place, file in [(path, path.name) for path in root.glob("parquet/*/*/*.parquet")]:
@@ -459,13 +462,9 @@ def _(root: Path) -> None:
 
 @scenario("the owner of the key exchanges one night", "LOG_FORKED")
 def _(root: Path) -> None:
-    fork = root.parent / "fork"
-    publisher = Publisher(fork)
-    data = rows(NIGHTS[0])
-    data[0]["custom_data_legal_hold"] = "rewritten"
-    publisher.night(NIGHTS[0], data)
+    fork = forked(root.parent / "fork")
     shutil.rmtree(root / FIRST)
-    shutil.copytree(fork / FIRST, root / FIRST)
+    shutil.copytree(fork.root / FIRST, root / FIRST)
 
 
 @scenario("a cut of another log is put in", "LOG_ORIGIN_DIFFERS")
@@ -487,6 +486,58 @@ scenario("a tile is cut short", "TILE_WRONG")(cut_short("log/tile/0/000", 32))
 scenario("a tile of an earlier head is changed", "TILE_WRONG")(flip("log/tile/0/000.p/41", 0))
 scenario("a tile is added", "TILE_UNEXPECTED")(add("log/tile/0/002", bytes(8192)))
 scenario("an entry bundle is added", "TILE_UNEXPECTED")(add("log/tile/entries/000", b"secret"))
+
+
+# --- cosigned checkpoints
+def cosigned(checkpoint: bytes) -> bytes:
+    return checkpoint + WITNESS.line(checkpoint.partition(b"\n\n")[0] + b"\n")
+
+
+def forked(root: Path) -> Publisher:
+    """Another log of the same key: its first night differs in one row."""
+    publisher = Publisher(root)
+    data = rows(NIGHTS[0])
+    data[0]["custom_data_legal_hold"] = "rewritten"
+    publisher.night(NIGHTS[0], data)
+    return publisher
+
+
+@scenario("a byte of a witness's cosignature is flipped", "COSIGNATURE_WRONG")
+def _(root: Path) -> None:
+    add("log/cosigned/41", cosigned((root / FIRST / "checkpoint").read_bytes()))(root)
+    flip("log/cosigned/41", -10)(root)
+
+
+@scenario("a cosigned checkpoint is renamed to another size", "COSIGNATURE_WRONG")
+def _(root: Path) -> None:
+    add("log/cosigned/82", cosigned((root / FIRST / "checkpoint").read_bytes()))(root)
+
+
+@scenario("a cosigned checkpoint is signed with another key", "COSIGNATURE_WRONG")
+def _(root: Path) -> None:
+    note = parse((root / FIRST / "checkpoint").read_bytes())
+    add("log/cosigned/41", cosigned(sign(note.text, [OTHER]).data))(root)
+
+
+@scenario("a witness's cosignature is put under another head", "COSIGNATURE_WRONG")
+def _(root: Path) -> None:
+    old = (root / FIRST / "checkpoint").read_bytes()
+    line = cosigned(old)[len(old) :]
+    add(HEAD, (root / HEAD).read_bytes() + line)(root)
+
+
+@scenario("the log was cut short after a witness saw it longer", "COSIGNED_INCONSISTENT")
+def _(root: Path) -> None:
+    add("log/cosigned/424", cosigned((root / HEAD).read_bytes()))(root)
+    copy_over(REVISED + "checkpoint", HEAD)(root)
+    remove(f"cuts/date={NIGHTS[2]}", f"parquet/chain_of_custody/date={NIGHTS[2]}")(root)
+
+
+@scenario("a witness saw another past of the log", "COSIGNED_INCONSISTENT")
+def _(root: Path) -> None:
+    fork = forked(root.parent / "fork")
+    add("log/cosigned/41", cosigned((fork.root / HEAD).read_bytes()))(root)
+
 
 # --- convenience copies
 scenario("a convenience copy is changed", "COPY_DIFFERS")(
@@ -521,6 +572,8 @@ def check(original: Publisher, root: Path) -> Report:
         FolderReader(root),
         public_keys=[SIGNER.verifier],
         pinned=[original.sealed[-1].checkpoint.note.data, original.sealed[1].checkpoint.note.data],
+        witnesses=[WITNESS.verifier],
+        quorum=0,
     )
 
 
@@ -529,7 +582,7 @@ def test_the_untouched_set_is_verified(original: Publisher) -> None:
 
     assert report.status == 0, report.summary()
     assert report.of(Severity.ERROR) == report.of(Severity.UNCHECKED) == []
-    assert report.valid == report.total
+    assert report.valid == report.total - Counter(witnesses=1)
 
 
 @pytest.mark.parametrize(("code", "tamper"), [pytest.param(code, tamper, id=name) for name, code, tamper in SCENARIOS])

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from custody_pipeline.commands.witness import add
 from custody_pipeline.evidence.checkpoint import InconsistentHeadError
 from custody_pipeline.evidence.cut import decode_cut
 from custody_pipeline.evidence.keys import new_key, parse_public_keys, write_new_key
@@ -21,6 +22,7 @@ from custody_pipeline.publish.night import PublishError, publish_night
 from custody_pipeline.publish.readback import read_back
 from custody_pipeline.publish.uploads import UploadError
 from custody_pipeline.settings import SettingsError
+from custody_pipeline_tests.evidence.witness import Witness
 from custody_pipeline_tests.publish.killing import Killed, KilledClient
 from custody_pipeline_tests.publish.nights import (
     NIGHT,
@@ -454,6 +456,28 @@ def test_the_copy_holds_what_s3_holds_and_only_new_files_are_fetched(con, settin
     memory_s3.delete_object(Bucket=BUCKET, Key="prod/csv/gaps/date=2026-11-02/gaps.csv")
     assert [file.path for file in read_back(settings, folder) if file.fetched] == ["current/date=2026-11-02.json"]
     assert {entry.path: read(reader, entry.path) for entry in reader.list()} == objects(memory_s3)
+
+
+def test_a_cosigned_head_is_kept_and_the_next_night_builds_on_it(con, settings, memory_s3, tmp_path):
+    publish(con, settings)
+    keys = parse_public_keys(next((settings.home / "keys").glob("*.pub")).read_text())
+    witness = Witness()
+    head = objects(memory_s3)["log/checkpoint"]
+    line = witness.line(head.partition(b"\n\n")[0] + b"\n")
+    (tmp_path / "line").write_bytes(line)
+    add(settings, tmp_path / "line", [witness.verifier])
+    assert objects(memory_s3)["log/checkpoint"] == objects(memory_s3)["log/cosigned/4"] == head + line
+    with pytest.raises(SettingsError, match="only its owner"):
+        add(settings, tmp_path / "line", [witness.verifier], "s3://custody-published/other")
+
+    change_recording(con, 1, "no")
+    publish(con, settings)
+
+    found = objects(memory_s3)
+    assert line not in found["log/checkpoint"]
+    report = verify(MemoryReader(found), public_keys=keys, witnesses=[witness.verifier], quorum=0)
+    assert report.status == 0, report.summary()
+    assert report.valid["cosigned checkpoints"] == 1
 
 
 def test_a_key_that_leads_out_of_the_folder_is_refused(settings, memory_s3, tmp_path):

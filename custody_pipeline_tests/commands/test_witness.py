@@ -1,0 +1,228 @@
+"""`custody witness`: against a witness that keeps to https://c2sp.org/tlog-witness, and against ones that do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from custody_pipeline.commands.witness import add, ask, witness_keys
+from custody_pipeline.evidence.findings import Report
+from custody_pipeline.evidence.note import COSIGNATURE_V1, NoteError, Verifier
+from custody_pipeline.evidence.proof import prove
+from custody_pipeline.evidence.target import FolderReader, MemoryReader
+from custody_pipeline.evidence.verify import verify
+from custody_pipeline.evidence.witness import WitnessError, check_witness_keys
+from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.witness import TIME, Answer, Witness
+
+
+@pytest.fixture
+def witness() -> Witness:
+    return Witness()
+
+
+@pytest.fixture
+def url(witness: Witness) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, answer = witness.answer(body) if self.path == "/v0/add-checkpoint" else (404, b"")
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v0/"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Publisher:
+    """A home that published one night."""
+    made = Publisher(tmp_path / "published")
+    made.night(NIGHTS[0], rows(NIGHTS[0]))
+    return made
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/log.pub").write_text(SIGNER.verifier.vkey)
+    return Settings(home=tmp_path)
+
+
+def check(publisher: Publisher, *witnesses: Witness, quorum: int | None = None) -> tuple[int, set[str], Report]:
+    report = verify(
+        FolderReader(publisher.root),
+        public_keys=[SIGNER.verifier],
+        witnesses=[witness.verifier for witness in witnesses],
+        quorum=quorum,
+    )
+    return report.status, {finding.code for finding in report.findings}, report
+
+
+def head(publisher: Publisher) -> bytes:
+    return (publisher.root / "log/checkpoint").read_bytes()
+
+
+def text(publisher: Publisher) -> bytes:
+    return head(publisher).partition(b"\n\n")[0] + b"\n"
+
+
+def test_a_witness_sees_each_head_with_a_proof_from_the_one_before(
+    settings: Settings, publisher: Publisher, witness: Witness, url: str
+) -> None:
+    first = ask(settings, url, [witness.verifier])
+    publisher.night(NIGHTS[1], rows(NIGHTS[1]))
+    assert "NOT_WITNESSED" in check(publisher, witness)[1]
+    ask(settings, url, [witness.verifier])
+    ask(settings, url, [witness.verifier])
+
+    assert witness.asked == [0, 0, 41, 0, 82], "the size that it saw last is what it says it is"
+    assert (publisher.root / "log/cosigned/41").read_bytes() == first.note.data
+    assert (publisher.root / "log/cosigned/82").read_bytes() == head(publisher)
+    assert head(publisher).count(witness.verifier.name.encode()) == 1
+    status, codes, report = check(publisher, witness)
+    assert (status, codes) == (0, {"NO_PINNED_CHECKPOINT", "NOT_TIMESTAMPED"})
+    assert report.facts["seen by witness.example/w1"] == "2026-11-05 00:00:00 UTC"
+    assert report.valid["cosigned checkpoints"] == report.total["cosigned checkpoints"] == 2
+    assert check(publisher)[0] == 0, "who knows no witness verifies as before"
+
+
+def test_a_proof_carries_the_cosignatures(settings: Settings, publisher: Publisher, witness: Witness, url: str) -> None:
+    ask(settings, url, [witness.verifier])
+    (proof,) = prove(FolderReader(publisher.root), f"{NIGHTS[0]}-r0001", [SIGNER.verifier])
+    reader = MemoryReader({"one.tlog-proof": proof.data})
+    other = Witness("witness.example/w2", 8)
+
+    def status(*witnesses: Witness, quorum: int | None = None) -> int:
+        keys = [item.verifier for item in witnesses]
+        return verify(reader, public_keys=[SIGNER.verifier], witnesses=keys, quorum=quorum).status
+
+    assert (status(witness), status(witness, other, quorum=1), status(witness, other), status(other)) == (0, 0, 2, 2)
+
+
+def test_a_quorum_is_counted_by_witness(settings: Settings, publisher: Publisher, tmp_path: Path) -> None:
+    one, two, three = (Witness(f"witness.example/w{number}", number) for number in (1, 2, 3))
+    file = tmp_path / "cosigned"
+    for witness in (one, two):
+        file.write_bytes(witness.line(text(publisher)))
+        add(settings, file, [witness.verifier])
+    file.write_bytes(head(publisher) + one.line(text(publisher), TIME + 60))
+    add(settings, file, [one.verifier])
+
+    assert head(publisher).count("— witness.example/w1".encode()) == 1
+    assert check(publisher, one, two, three, quorum=2)[0] == 0
+    status, codes, report = check(publisher, one, two, three)
+    assert status == 2
+    assert "NOT_WITNESSED" in codes
+    assert "2 of 3, 3 are needed" in "\n".join(report.summary())
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ((403, b""), "register the log's public key there"),
+        ((404, b""), "register the log's origin"),
+        ((409, b""), "another root at this size"),
+        ((409, b"7\n"), "another root at this size"),
+        ((409, b"1000\n"), "has cosigned this log at 1000 leaves; it has 41 here"),
+        ((422, b""), "another past of this log"),
+        ((500, b"sorry"), "HTTP 500"),
+        ((302, b""), "HTTP 302"),
+        ((200, b""), "a note is text"),
+        ((200, b"\xff\n"), "UTF-8"),
+        ((200, b"x" * 1_000_000), "a note is text"),
+        ((200, Witness("witness.example/w1", 8).line(b"x\n")), "no cosignature of a known witness"),
+        ((200, Witness().line(b"x\n")), "is wrong"),
+    ],
+)
+def test_an_answer_that_is_no_cosignature_changes_nothing(
+    settings: Settings, publisher: Publisher, witness: Witness, url: str, answer: Answer, says: str
+) -> None:
+    before = head(publisher)
+    witness.answer = lambda _: answer
+
+    with pytest.raises(WitnessError, match=says):
+        ask(settings, url, [witness.verifier])
+    assert head(publisher) == before
+    assert not (publisher.root / "log/cosigned").exists()
+
+
+def test_a_witness_that_cannot_be_reached_is_named(settings: Settings, publisher: Publisher, witness: Witness) -> None:
+    with pytest.raises(WitnessError, match=r"127\.0\.0\.1:9 cannot be reached"):
+        ask(settings, "http://127.0.0.1:9", [witness.verifier])
+
+
+def test_a_cosignature_of_another_head_is_not_added(
+    settings: Settings, publisher: Publisher, witness: Witness, tmp_path: Path
+) -> None:
+    file = tmp_path / "cosigned"
+    file.write_bytes(head(publisher) + witness.line(text(publisher)))
+    publisher.night(NIGHTS[1], rows(NIGHTS[1]))
+
+    with pytest.raises(NoteError, match="another checkpoint"):
+        add(settings, file, [witness.verifier])
+    with pytest.raises(SettingsError, match="--witness"):
+        add(settings, file, [])
+    with pytest.raises(SettingsError, match="No such file"):
+        add(settings, tmp_path / "nothing", [witness.verifier])
+
+
+def test_a_time_beyond_the_calendar_crashes_nothing(
+    settings: Settings, publisher: Publisher, witness: Witness, tmp_path: Path
+) -> None:
+    (tmp_path / "cosigned").write_bytes(witness.line(text(publisher), 2**64 - 1))
+    add(settings, tmp_path / "cosigned", [witness.verifier])
+
+    assert "seconds after 1970" in check(publisher, witness)[2].facts["seen by witness.example/w1"]
+
+
+def test_only_keys_of_witnesses_are_witnesses_and_each_counts_once(tmp_path: Path, witness: Witness) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# two lines\n{witness.verifier.vkey}\n{witness.verifier.vkey}\n")
+    assert witness_keys([file, file]) == [witness.verifier]
+    twin = Verifier("witness.example/twin", COSIGNATURE_V1, witness.verifier.public_key)
+    with pytest.raises(NoteError, match="the same public key"):
+        check_witness_keys([witness.verifier, twin])
+    file.write_text(SIGNER.verifier.vkey)
+    with pytest.raises(SettingsError, match="the key of a log"):
+        witness_keys([file])
+
+
+def test_the_commands(settings: Settings, publisher: Publisher, witness: Witness, url: str, tmp_path: Path) -> None:
+    key = tmp_path / "w1.pub"
+    key.write_text(witness.verifier.vkey)
+
+    def custody(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "CUSTODY_HOME": str(settings.home)}
+        command = [sys.executable, "-m", "custody_pipeline.cli", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert custody("verify", "--witness", str(key)).returncode == 2
+    asked = custody("witness", "ask", url, "--witness", str(key))
+    assert (asked.returncode, asked.stdout.encode()) == (0, head(publisher))
+    added = custody("witness", "add", str(publisher.root / "log/checkpoint"), "--witness", str(key))
+    assert (added.returncode, added.stdout.encode()) == (0, head(publisher))
+    assert custody("witness", "add", str(key), "--witness", str(key)).returncode == 1
+    assert custody("verify", "--key", str(key)).returncode == 64
+    verified = custody("verify", "--witness", str(key), "--json")
+    assert verified.returncode == 0
+    assert json.loads(verified.stdout)["checked"]["witnesses"] == {"valid": 1, "total": 1}
