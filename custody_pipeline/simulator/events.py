@@ -167,7 +167,7 @@ class Watch:
                 yield call
         for call in self._calls:
             # Without a bulk document nobody knows when it ended.
-            if call.id in self._lost or (_is_refused_for_a_while(call) and call.fault not in NOT_IN_DETAILS):
+            if call.id in self._lost or (_is_refused_for_a_while(call) and not call.faults.keys() & NOT_IN_DETAILS):
                 yield call
 
 

@@ -150,22 +150,25 @@ def _recording_objects(conversation: Conversation, item: Recording) -> Iterator[
     path = folder(conversation, padded=padded)
     media = _media(path, item)
     companion = ExportObject(path + _companion_name(item, variety), _companion_body(conversation, item, variety), _JSON)
-    if item.fault == "OBJECT_MISSING":
-        if item.form == 1:
+    missing = item.faults.get("OBJECT_MISSING")
+    if missing is not None:
+        if missing == 1:
             yield media
             yield ExportObject(media.key, None, "")
         return
-    if item.fault == "OBJECT_EMPTY":
+    if "OBJECT_EMPTY" in item.faults:
         media = ExportObject(media.key, b"", media.content_type)
-    if item.fault == "OBJECT_CHANGED":
+    if "OBJECT_CHANGED" in item.faults:
         yield ExportObject(media.key, media_bytes(f"{item.id} before", item.extension), media.content_type)
     yield media
-    if item.fault not in {"SIDECAR_MISSING", "REGION_MISMATCH"}:
+    has_companion = not item.faults.keys() & {"SIDECAR_MISSING", "REGION_MISMATCH"}
+    if has_companion:
         yield companion
-    if item.fault == "DUPLICATE_EXPORT":
-        again = path if item.form else folder(conversation, padded=not padded)
+    if "DUPLICATE_EXPORT" in item.faults:
+        again = path if item.faults["DUPLICATE_EXPORT"] else folder(conversation, padded=not padded)
         yield _media(again, item)
-        yield ExportObject(again + _companion_name(item, variety), companion.body, _JSON)
+        if has_companion:
+            yield ExportObject(again + _companion_name(item, variety), companion.body, _JSON)
 
 
 def _media(path: str, item: Recording) -> ExportObject:
@@ -186,29 +189,31 @@ def _companion_body(conversation: Conversation, item: Recording, variety: int) -
     if conversation.fault is None and variety == 20:
         return orjson.dumps(documents.details(conversation))
     document = documents.sidecar(conversation, item, fraction=variety >= 30)
-    if conversation.fault == "EXPORT_DROPPED_TAGS":
-        name, value = (("custom_data", {}), ("customData", None), ("attributes", {}))[conversation.form]
+    if "EXPORT_DROPPED_TAGS" in conversation.faults:
+        forms: tuple[tuple[str, object], ...] = (("custom_data", {}), ("customData", None), ("attributes", {}))
+        name, value = forms[conversation.faults["EXPORT_DROPPED_TAGS"]]
         document[name] = value
-    if item.fault == "DOCUMENTS_DISAGREE":
-        name = ("conversationId", "recordingId")[item.form]
+    if "DOCUMENTS_DISAGREE" in item.faults:
+        name = ("conversationId", "recordingId")[item.faults["DOCUMENTS_DISAGREE"]]
         document[name] = uuid_for("somebody else's", item.id)
-    if item.fault == "TIMESTAMP_SUSPECT":
+    if "TIMESTAMP_SUSPECT" in item.faults:
         document |= _impossible_times(item)
     body = orjson.dumps(document)
-    return _unreadable(body, item.form) if item.fault == "SIDECAR_UNREADABLE" else body
+    form = item.faults.get("SIDECAR_UNREADABLE")
+    return body if form is None else _unreadable(body, form)
 
 
 def _impossible_times(item: Recording) -> dict[str, str]:
     """End before start; outside the hour of the path; in the future; without a zone."""
-    start, end = item.start, item.end
-    if item.form == 0:
+    start, end, form = item.start, item.end, item.faults["TIMESTAMP_SUSPECT"]
+    if form == 0:
         start, end = end, start
-    elif item.form == 1:
+    elif form == 1:
         start, end = start - timedelta(hours=5), end - timedelta(hours=5)
-    elif item.form == 2:
+    elif form == 2:
         start, end = start + _FUTURE, end + _FUTURE
     times = documents.export_time(start), documents.export_time(end)
-    if item.form == 3:
+    if form == 3:
         times = times[0].removesuffix("+0000"), times[1].removesuffix("+0000")
     return {"startTime": times[0], "endTime": times[1]}
 

@@ -2,7 +2,8 @@
 
 A fault bears the name of the gap reason that a night must find for it. Each is planted on conversations of its own, so
 that a recording has one reason (`REGION_MISMATCH` alone comes with `SIDECAR_MISSING`, because only then is the
-region read). A fault with several forms cycles through them.
+region read); a plan may mix, and add to a conversation's fault others that show beside it. A fault with several forms
+cycles through them.
 
 Belongs here: which conversation has which fault, and what a night must answer. Does not: how a fault looks in a
 document (`organization`, `exporter`), nor faults of the HTTP service (`http_faults`).
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -110,7 +111,52 @@ NOT_IN_DETAILS = frozenset(
 # The conversation as it stands has no tags to lose.
 _WITHOUT_TAGS = frozenset({"TAG_NEVER_SET"})
 
+# Faults that may be added to another one, at most one of each group.
+_GROUPS: tuple[tuple[str, ...], ...] = (
+    ("OBJECT_EMPTY", "OBJECT_CHANGED", "DUPLICATE_EXPORT"),
+    (
+        "SIDECAR_MISSING", "SIDECAR_UNREADABLE", "DOCUMENTS_DISAGREE", "EXPORT_DROPPED_TAGS", "REGION_MISMATCH",
+        "TIMESTAMP_SUSPECT",
+    ),
+    (
+        "TAGS_SET_AFTER_END", "TAG_TRUNCATED", "TAGS_ON_OTHER_PARTICIPANT", "TAG_KEY_VARIANT", "TAG_CONFLICT",
+        "TAG_CHANGED_LATER", "TAG_NEVER_SET", "REQUIRED_TAG_MISSING",
+    ),
+    ("UNMAPPED_TAG",),
+    ("SCRIPT_VERSION_UNKNOWN", "SCRIPT_VERSION_INCOMPATIBLE"),
+)  # fmt: skip
+_MEDIA, _COMPANION, _TAGS, _UNMAPPED, _SCRIPT = (frozenset(group) for group in _GROUPS)
+# Both need the conversation to be built in another way.
+_EXCLUSIVE = (
+    frozenset({"RECORDING_ARCHIVED", "TAG_CONFLICT"}),
+    # An orphan belongs to its conversation, and would have its tags' reasons as well.
+    *(frozenset({"ORPHAN_RECORDING", fault}) for fault in (*_TAGS, *_UNMAPPED, *_SCRIPT)),
+    *(frozenset({"RECORDING_NOT_FOUND", fault}) for fault in (*_TAGS, *_UNMAPPED, *_SCRIPT)),
+)
+
 DEFAULT_SHARE = 1 / 200
+
+
+def shows_beside(fault: str, form: int, others: Mapping[str, int]) -> bool:
+    """Whether a night can find `fault` on a conversation that has these faults (fault → form) as well."""
+    names = others.keys()
+    if not any(fault in group for group in _GROUPS):
+        return False
+    if fault in names or any(fault in group and names & set(group) for group in _GROUPS):
+        return False
+    if any(fault in pair and names & pair for pair in _EXCLUSIVE):
+        return False
+    if names & WITHOUT_OBJECT and fault in _MEDIA | _COMPANION:
+        return False
+    if names & NOT_IN_DETAILS and fault in _TAGS | _UNMAPPED | _SCRIPT | {"EXPORT_DROPPED_TAGS", "REGION_MISMATCH"}:
+        return False
+    if "TAG_NEVER_SET" in names and fault in _UNMAPPED | {"EXPORT_DROPPED_TAGS"}:
+        return False
+    if fault == "TAG_NEVER_SET" and names & (_UNMAPPED | {"EXPORT_DROPPED_TAGS"}):
+        return False
+    # These unmapped tags are spelled like mapped ones: beside a fault of the mapped one they are something else.
+    unmapped = form if fault == "UNMAPPED_TAG" else others.get("UNMAPPED_TAG")
+    return not (unmapped in {1, 2} and (names | {fault}) & _TAGS)
 
 
 class KeyRow(NamedTuple):
@@ -128,9 +174,11 @@ class FaultPlan:
     Attributes:
         shares: (fault, share of the conversations); each form of a planted fault occurs at least once where the night
             is large enough, and no fault occurs fewer than twice.
+        mixed: share of the faulty conversations to which further faults of the plan are added, where they show.
     """
 
     shares: tuple[tuple[str, float], ...]
+    mixed: float = 0.0
 
     def __post_init__(self) -> None:
         unknown = sorted({fault for fault, _ in self.shares} - CATALOGUE.keys())
@@ -154,10 +202,10 @@ class FaultPlan:
 
     @classmethod
     def mixture(cls, seed: int) -> FaultPlan:
-        """A random choice of faults, each with a random share, drawn from `seed`."""
+        """A random choice of faults with random shares, half of them with others beside them, drawn from `seed`."""
         draws = Draws(number("mixture", seed))
         chosen = [fault for fault in CATALOGUE if draws.chance(0.6)]
-        return cls(tuple((fault, draws.between(1, 20) / 1000) for fault in chosen))
+        return cls(tuple((fault, draws.between(1, 20) / 1000) for fault in chosen), mixed=0.5)
 
     def counts(self, size: int) -> tuple[tuple[str, int], ...]:
         """How many of `size` conversations have each fault; a night too small for all has the first ones."""
@@ -178,7 +226,7 @@ class Planting:
     def __init__(self, plan: FaultPlan, size: int, seed: int):
         counts = dict(plan.counts(size))
         self.tail = counts.pop("NOT_YET_AVAILABLE", 0)
-        self._size = size
+        self._size, self._seed, self._mixed = size, seed, plan.mixed
         self._body = max(1, size - self.tail)
         self._faults = list(counts)
         self._ends: list[int] = []
@@ -209,8 +257,22 @@ class Planting:
         first = self._ends[place - 1] if place else 0
         return fault, (slot - first) % CATALOGUE[fault]
 
+    def all_of(self, index: int) -> dict[str, int]:
+        """Every fault of conversation `index` with its form, the one that `of` names first."""
+        fault, form = self.of(index)
+        if fault is None:
+            return {}
+        found = {fault: form}
+        draws = Draws(number("mixed", self._seed, index))
+        while self._faults and draws.chance(self._mixed):
+            added = draws.pick(self._faults)
+            form = draws.between(0, CATALOGUE[added] - 1)
+            if shows_beside(added, form, found):
+                found[added] = form
+        return found
+
     def indexes(self, faults: Iterable[str]) -> list[int]:
-        """The conversations that have one of these faults, in order of time."""
+        """The conversations of which one of these is the first fault, in order of time."""
         found: list[int] = []
         for fault in faults:
             if fault == "NOT_YET_AVAILABLE":
@@ -245,9 +307,11 @@ def _with_api(organization: Organization) -> Iterator[KeyRow]:
 
 def reasons_of(conversation: Conversation) -> Iterator[KeyRow]:
     """The reasons of one conversation's recordings; nothing for a healthy one."""
-    fault = conversation.fault
-    if fault is None:
-        return
+    for fault in conversation.faults:
+        yield from _reasons_of(conversation, fault)
+
+
+def _reasons_of(conversation: Conversation, fault: str) -> Iterator[KeyRow]:
     if fault == "RECORDING_NOT_FOUND":
         yield KeyRow(conversation.id, f"session:{conversation.unrecorded_session_id}", fault)
     elif fault == "ORPHAN_OBJECT":
@@ -264,23 +328,23 @@ def reasons_of(conversation: Conversation) -> Iterator[KeyRow]:
 
 def _bucket_alone(organization: Organization) -> Iterator[KeyRow]:
     for conversation in organization.conversations():
-        fault = conversation.fault
         for item in conversation.recordings:
             # Of an object that was deleted the bucket keeps a marker: the recording is known, and missing.
-            was_deleted = item.fault == "OBJECT_MISSING" and item.form == 1
+            was_deleted = item.faults.get("OBJECT_MISSING") == 1
             if item.has_object or was_deleted:
                 yield KeyRow(conversation.id, item.id, "SOURCE_NOT_CONFIGURED")
             if was_deleted:
                 yield KeyRow(conversation.id, item.id, "OBJECT_MISSING")
-        if fault == "REGION_MISMATCH":
-            yield KeyRow(conversation.id, conversation.recordings[0].id, "SIDECAR_MISSING")
-        elif fault in SEEN_IN_THE_BUCKET:
-            yield from reasons_of(conversation)
+        for fault in conversation.faults:
+            if fault == "REGION_MISMATCH":
+                yield KeyRow(conversation.id, conversation.recordings[0].id, "SIDECAR_MISSING")
+            elif fault in SEEN_IN_THE_BUCKET:
+                yield from _reasons_of(conversation, fault)
 
 
 def _dropped_by_manifest(organization: Organization) -> Iterator[KeyRow]:
     for conversation in organization.conversations():
-        known = conversation.fault not in _WITHOUT_TAGS and conversation.fault not in NOT_IN_DETAILS
+        known = not conversation.faults.keys() & (_WITHOUT_TAGS | NOT_IN_DETAILS)
         for item in conversation.recordings:
             if known and item.has_object:
                 yield KeyRow(conversation.id, item.id, "EXPORT_DROPPED_TAGS")

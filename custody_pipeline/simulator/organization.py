@@ -12,7 +12,7 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -166,7 +166,7 @@ class Participant:
 
 @dataclass(slots=True)
 class Recording:
-    """One recording, as the recording service knows it; `fault` is set only where this very recording has one."""
+    """One recording, as the recording service knows it; `faults` (fault → form) are those of this very recording."""
 
     id: str
     number: int
@@ -178,8 +178,7 @@ class Recording:
     end: datetime
     extension: str
     region: str
-    fault: str | None = None
-    form: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
     file_state: str = "AVAILABLE"
     archive_date: datetime | None = None
     delete_date: datetime | None = None
@@ -190,12 +189,15 @@ class Recording:
     @property
     def has_object(self) -> bool:
         """True when the exporter puts a media object that is there in the end."""
-        return self.exported_date is not None and self.fault not in faults.WITHOUT_OBJECT
+        return self.exported_date is not None and not self.faults.keys() & faults.WITHOUT_OBJECT
 
 
 @dataclass(slots=True)
 class Conversation:
-    """One call with its participants and recordings, as they stand at the organisation's `now`."""
+    """One call with its participants and recordings, as they stand at the organisation's `now`.
+
+    `faults` (fault → form) has the planted one first.
+    """
 
     id: str
     index: int
@@ -207,14 +209,23 @@ class Conversation:
     ani: str
     dnis: str
     edge_id: str
-    fault: str | None
-    form: int
+    faults: Mapping[str, int]
     participants: list[Participant]
     recordings: list[Recording]
     orphan_recording_id: str = ""
     unrecorded_session_id: str = ""
     typed_attributes: dict[str, str] = field(default_factory=dict)
     vanishing: bool = False
+
+    @property
+    def fault(self) -> str | None:
+        """The fault that was planted here; None for a healthy one."""
+        return next(iter(self.faults), None)
+
+    @property
+    def form(self) -> int:
+        """Its form; 0 for a healthy one."""
+        return next(iter(self.faults.values()), 0)
 
     @property
     def agents(self) -> list[Participant]:
@@ -422,11 +433,11 @@ class Organization:
             outline = _Builder(self, index)
             if not job.selects(outline.start, outline.end):
                 continue
-            selectable = _RECORDINGS[outline.kind] - (outline.fault in _NOT_SELECTABLE)
+            selectable = _RECORDINGS[outline.kind] - bool(outline.faults.keys() & _NOT_SELECTABLE)
             conversations += selectable > 0
             recordings += selectable
-            skipped += outline.fault == "EXPORT_EXCLUDED_SENSITIVE"
-            failed += outline.fault == "EXPORT_FAILED"
+            skipped += "EXPORT_EXCLUDED_SENSITIVE" in outline.faults
+            failed += "EXPORT_FAILED" in outline.faults
         return JobTotals(conversations, recordings, skipped, failed)
 
     def failed_recordings(self, job: ExportJob) -> list[tuple[str, str]]:
@@ -437,14 +448,14 @@ class Organization:
 
 def refusal_of(conversation: Conversation) -> str | None:
     """`not_found`, `forbidden`, `trouble`, or None where a single read of the conversation succeeds."""
-    if conversation.fault in {"CONVERSATION_NOT_FOUND", "NOT_YET_AVAILABLE"}:
+    if conversation.faults.keys() & {"CONVERSATION_NOT_FOUND", "NOT_YET_AVAILABLE"}:
         return "not_found"
-    if conversation.fault == "CONVERSATION_FORBIDDEN":
+    if "CONVERSATION_FORBIDDEN" in conversation.faults:
         return "forbidden"
-    if conversation.fault == "CONVERSATION_FETCH_FAILED":
+    if "CONVERSATION_FETCH_FAILED" in conversation.faults:
         return "trouble"
-    if conversation.fault == "TAG_TRUNCATED":
-        return ("not_found", "forbidden", "trouble")[conversation.form]
+    if "TAG_TRUNCATED" in conversation.faults:
+        return ("not_found", "forbidden", "trouble")[conversation.faults["TAG_TRUNCATED"]]
     return None
 
 
@@ -461,11 +472,9 @@ class _Builder:
         self.index = index
         self.draws = Draws(number("conversation", organization.seed, organization.night, index))
         self.start = organization.start_of(index)
-        self.fault, self.form = organization.planting.of(index)
-        self.exported_late = False
-        if self._healed():
-            self.exported_late = self.fault == "EXPORT_PENDING"
-            self.fault, self.form = None, 0
+        planted = organization.planting.all_of(index)
+        self.faults = {fault: form for fault, form in planted.items() if not self._healed(fault)}
+        self.exported_late = "EXPORT_PENDING" in planted.keys() - self.faults.keys()
         self.kind = self._kind(self.draws.between(0, 99))
         self.queue = self._queue(self.draws.between(0, 99))
         self.end = self.start + timedelta(milliseconds=self._duration_ms())
@@ -483,31 +492,30 @@ class _Builder:
             end=self.end,
             kind=self.kind,
             queue=self.queue,
-            division=RESTRICTED_DIVISION if self.fault == "CONVERSATION_FORBIDDEN" else division,
+            division=RESTRICTED_DIVISION if "CONVERSATION_FORBIDDEN" in self.faults else division,
             ani=f"+1555{draws.between(2000000, 9999999)}",
             dnis="+15550100",
             edge_id=uuid_for("edge", draws.between(1, 3)),
-            fault=self.fault,
-            form=self.form,
+            faults=self.faults,
             participants=self._participants(),
             recordings=[],
-            vanishing=self.fault == "REQUIRED_TAG_MISSING" and self.index == self.organization.vanishing_index,
+            vanishing="REQUIRED_TAG_MISSING" in self.faults and self.index == self.organization.vanishing_index,
         )
         self._add_recordings(conversation)
         self._add_tags(conversation)
         return conversation
 
-    def _healed(self) -> bool:
-        if self.fault == "NOT_YET_AVAILABLE":
+    def _healed(self, fault: str) -> bool:
+        if fault == "NOT_YET_AVAILABLE":
             return self.start < self.organization.watermark
-        if self.fault == "EXPORT_EXCLUDED_SENSITIVE":
+        if fault == "EXPORT_EXCLUDED_SENSITIVE":
             return any(job.include_sensitive for job in self.organization.export_jobs)
-        return self.fault in _PASSING and self.organization.clock >= self.organization.opening + _PASSES_AFTER
+        return fault in _PASSING and self.organization.clock >= self.organization.opening + _PASSES_AFTER
 
     def _kind(self, roll: int) -> str:
-        if self.fault == "TAG_CONFLICT":
+        if "TAG_CONFLICT" in self.faults:
             return "transfer"
-        if self.fault == "RECORDING_ARCHIVED":
+        if "RECORDING_ARCHIVED" in self.faults:
             return "simple"
         for below, kind in ((60, "simple"), (78, "transfer"), (86, "consult"), (94, "screen")):
             if roll < below:
@@ -515,7 +523,7 @@ class _Builder:
         return "transfer+screen"
 
     def _queue(self, roll: int) -> Queue:
-        if self.fault == "REQUIRED_TAG_MISSING" and self.form == 3:
+        if self.faults.get("REQUIRED_TAG_MISSING") == 3:
             return _LITIGATION
         for below, queue in ((40, _INTAKE), (55, _LITIGATION), (80, _CLAIMS)):
             if roll < below:
@@ -539,7 +547,7 @@ class _Builder:
         customer_legs = [self._leg(self.start, first_ends, recording=True)]
         if transfer:
             customer_legs.append(self._leg(self.handover, self.end, recording=True))
-        if self.fault == "RECORDING_NOT_FOUND":
+        if "RECORDING_NOT_FOUND" in self.faults:
             customer_legs.append(self._leg(self.answered, self.end, recording=True))
         customer = Participant(self._id("p"), "customer", "Customer", self.start, self.end, customer_legs)
         ivr_leg = self._leg(self.start, in_ivr, peer=customer_legs[0], in_flow=True)
@@ -583,9 +591,9 @@ class _Builder:
         return Participant(self._id("p"), "agent", name, start, end, legs, user_id, self.queue, wrap_up)
 
     def _script(self) -> str | None:
-        if self.fault == "SCRIPT_VERSION_UNKNOWN":
+        if "SCRIPT_VERSION_UNKNOWN" in self.faults:
             return SCRIPT_WITHDRAWN
-        if self.fault == "SCRIPT_VERSION_INCOMPATIBLE":
+        if "SCRIPT_VERSION_INCOMPATIBLE" in self.faults:
             return SCRIPT_CLAIMS
         return None if self.draws.chance(0.15) else SCRIPT_INTAKE
 
@@ -594,7 +602,7 @@ class _Builder:
     def _add_recordings(self, conversation: Conversation) -> None:
         extension = "wav" if self.draws.chance(0.3) else "opus"
         recorded = [(person, leg) for person in conversation.participants for leg in person.sessions if leg.recording]
-        if self.fault == "RECORDING_NOT_FOUND":
+        if "RECORDING_NOT_FOUND" in self.faults:
             lost = conversation.participant("customer").sessions[-1]
             conversation.unrecorded_session_id = lost.id
             recorded = [(person, leg) for person, leg in recorded if leg is not lost]
@@ -616,16 +624,16 @@ class _Builder:
                     region=self.organization.region,
                 )
             )
-        if self.fault == "ORPHAN_OBJECT":
+        if "ORPHAN_OBJECT" in self.faults:
             stray_id = self._id("recording")
             stray = replace(conversation.recordings[0], id=stray_id, number=len(recorded), in_metadata=False)
             conversation.recordings.append(stray)
-        if self.fault == "ORPHAN_RECORDING":
+        if "ORPHAN_RECORDING" in self.faults:
             conversation.orphan_recording_id = self._id("recording")
         self._stamp_exports(conversation.recordings)
         if self.exported_late:
             conversation.recordings[0].exported_date = self.organization.opening + _PASSES_AFTER
-        if self.fault in faults.OF_ONE_RECORDING:
+        if self.faults.keys() & faults.OF_ONE_RECORDING:
             self._spoil_recording(conversation.recordings[0])
 
     def _stamp_exports(self, recordings: list[Recording]) -> None:
@@ -641,17 +649,18 @@ class _Builder:
             item.exported_date = stamped if stamped <= self.organization.clock or job.on_request else None
 
     def _spoil_recording(self, item: Recording) -> None:
-        item.fault, item.form = self.fault, self.form
+        item.faults = {fault: form for fault, form in self.faults.items() if fault in faults.OF_ONE_RECORDING}
         next_day = self.organization.opening + timedelta(days=1)
-        if self.fault in {"EXPORT_FAILED", "EXPORT_EXCLUDED_SENSITIVE", "RECORDING_ARCHIVED", "RECORDING_DELETED"}:
+        never = {"EXPORT_FAILED", "EXPORT_EXCLUDED_SENSITIVE", "RECORDING_ARCHIVED", "RECORDING_DELETED"}
+        if item.faults.keys() & never:
             item.export_date = item.exported_date = None
-        if self.fault == "EXPORT_PENDING":
+        if "EXPORT_PENDING" in item.faults:
             item.exported_date = None
-        elif self.fault == "RECORDING_ARCHIVED":
+        if "RECORDING_ARCHIVED" in item.faults:
             item.file_state, item.archive_date, item.session_id = "ARCHIVED", next_day, None
-        elif self.fault == "RECORDING_DELETED":
+        if "RECORDING_DELETED" in item.faults:
             item.file_state, item.delete_date = "DELETED", next_day
-        elif self.fault == "REGION_MISMATCH":
+        if "REGION_MISMATCH" in item.faults:
             item.region = OTHER_REGION if self.organization.region != OTHER_REGION else REGION
 
     # Tags
@@ -680,7 +689,7 @@ class _Builder:
             if not person.bulk_attributes:
                 person.bulk_attributes = dict(person.attributes)
         self._spoil_bulk_tags(conversation, agent, holder)
-        if self.fault is None and self.index % 3 == 0:
+        if not self.faults and self.index % 3 == 0:
             conversation.typed_attributes = {"Disposition": agent.attributes["Disposition"]}
 
     def _summary(self, draws: Draws) -> str:
@@ -697,39 +706,39 @@ class _Builder:
 
     def _spoil_tags(self, conversation: Conversation, agent: Participant, holder: Participant) -> None:
         """Faults of the conversation as it stands."""
-        if self.fault == "TAG_TRUNCATED":
+        if "TAG_TRUNCATED" in self.faults:
             agent.attributes["Summary"] = self._long_text(2500)
-        elif self.fault == "TAGS_ON_OTHER_PARTICIPANT":
-            purpose = ("acd", "ivr")[self.form]
+        if "TAGS_ON_OTHER_PARTICIPANT" in self.faults:
+            purpose = ("acd", "ivr")[self.faults["TAGS_ON_OTHER_PARTICIPANT"]]
             conversation.participant(purpose).attributes["Legal-Hold"] = holder.attributes.pop("Legal-Hold")
-        elif self.fault == "TAG_KEY_VARIANT":
-            holder.attributes[_KEY_VARIANTS[self.form]] = holder.attributes.pop("Legal-Hold")
-        elif self.fault == "TAG_CONFLICT":
+        if "TAG_KEY_VARIANT" in self.faults:
+            holder.attributes[_KEY_VARIANTS[self.faults["TAG_KEY_VARIANT"]]] = holder.attributes.pop("Legal-Hold")
+        if "TAG_CONFLICT" in self.faults:
             agent.attributes["Disposition"] = "Resolved"
             conversation.agents[1].attributes["Disposition"] = "Escalated"
-        elif self.fault == "TAG_CHANGED_LATER":
+        if "TAG_CHANGED_LATER" in self.faults:
             agent.attributes |= {"Disposition": "Resolved after review", "Summary": self._long_text(1500)}
-        elif self.fault == "TAG_NEVER_SET":
+        if "TAG_NEVER_SET" in self.faults:
             for person in conversation.participants:
                 person.attributes.clear()
-        elif self.fault == "REQUIRED_TAG_MISSING":
+        if "REQUIRED_TAG_MISSING" in self.faults:
             self._lose_required_tag(conversation)
-        elif self.fault == "UNMAPPED_TAG":
-            key, value = _UNMAPPED[self.form]
+        if "UNMAPPED_TAG" in self.faults:
+            key, value = _UNMAPPED[self.faults["UNMAPPED_TAG"]]
             agent.attributes[key] = value
 
     def _lose_required_tag(self, conversation: Conversation) -> None:
-        key = ("Legal-Hold", "Legal-Hold", "Consent.Recorded", "Matter-Number")[self.form]
+        key = ("Legal-Hold", "Legal-Hold", "Consent.Recorded", "Matter-Number")[self.faults["REQUIRED_TAG_MISSING"]]
         for person in conversation.participants:
             if person.attributes.pop(key, None) is not None and conversation.vanishing:
                 person.vanished_attributes[key] = "true"
 
     def _spoil_bulk_tags(self, conversation: Conversation, agent: Participant, holder: Participant) -> None:
         """What the bulk details job knows less, or otherwise, than the conversation."""
-        if self.fault == "TAGS_SET_AFTER_END" and self.form == 0:
+        if self.faults.get("TAGS_SET_AFTER_END") == 0:
             del holder.bulk_attributes["Legal-Hold"]
-        elif self.fault == "TAGS_SET_AFTER_END":
+        elif "TAGS_SET_AFTER_END" in self.faults:
             for person in conversation.participants:
                 person.bulk_attributes = {}
-        elif self.fault == "TAG_CHANGED_LATER":
+        if "TAG_CHANGED_LATER" in self.faults:
             agent.bulk_attributes["Disposition"] = "Escalated"

@@ -75,7 +75,8 @@ class ConversationRoutes:
                 entity_id=conversation_id,
             )
         if refusal == "trouble":
-            status, retry_after = _SERVER_TROUBLE[conversation.form % len(_SERVER_TROUBLE)]
+            form = conversation.faults.get("CONVERSATION_FETCH_FAILED", len(_SERVER_TROUBLE) - 1)
+            status, retry_after = _SERVER_TROUBLE[form]
             raise ApiError(
                 status, "internal.server.error", "The request could not be completed.", retry_after=retry_after
             )
@@ -168,7 +169,7 @@ class ConversationRoutes:
                 return
             conversation = night.conversation(index)
             earliest = conversation.start if job.by_start_day else conversation.end
-            if earliest >= job.start and conversation.fault not in NOT_IN_DETAILS:
+            if earliest >= job.start and not conversation.faults.keys() & NOT_IN_DETAILS:
                 yield conversation
 
     def _job(self, request: Request) -> DetailsJob:
