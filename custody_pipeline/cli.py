@@ -465,6 +465,30 @@ def package(
     raise typer.Exit(FINDINGS if result["lost"] else OK)
 
 
+@app.command()
+def tidy(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove landing files of nights sealed CUSTODY_LANDING_DAYS ago, each only if a sealed cut holds its bytes."""
+    from dataclasses import asdict
+
+    from custody_pipeline.commands.verify import public_keys
+    from custody_pipeline.publish.tidy import tidy_landing
+    from custody_pipeline.warehouse import Warehouse
+
+    settings = _settings()
+    with Warehouse(settings).open(read_only=True) as con:
+        result = tidy_landing(con, settings, public_keys(settings, []), dry_run=dry_run)
+    if as_json:
+        _print_json(asdict(result))
+    else:
+        what = "would be removed" if dry_run else "removed"
+        print(f"{len(result.removed)} files, {result.bytes} bytes {what}")  # noqa: T201
+        for reason, number in result.kept.items():
+            print(f"{number} kept: {reason}")  # noqa: T201
+
+
 key_commands = typer.Typer(no_args_is_help=True, help="Keys that sign the log.")
 app.add_typer(key_commands, name="key")
 

@@ -98,6 +98,7 @@ class Settings(BaseSettings):
         "needed", description="which conversations are read one by one after the bulk job"
     )
     landing_url: str | None = Field(None, description="folder or s3:// place; $CUSTODY_HOME/landing otherwise")
+    landing_days: int = Field(30, ge=0, description="days after sealing that custody tidy leaves landing files alone")
     mapping_path: Path = Field(PACKAGE_DIR / "genesyscloud_export.yaml", description="the tag mapping")
     first_night: date = Field(date(2023, 1, 1), description="first daily partition (UTC)")
     lag_hours: int = Field(72, ge=0, description="hours after which a night's sources are no longer expected to grow")

@@ -74,7 +74,9 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     files: list[LandingFile] = []
     receipts: list[Receipt] = []
     for row in rows:
-        landed = [LandingFile(file["uri"], file["sha256"], _path(file["uri"])) for file in row["landing_files"] or ()]
+        landed = [
+            LandingFile(file["uri"], file["sha256"], landing_path(file["uri"])) for file in row["landing_files"] or ()
+        ]
         files += landed
         receipts.append(_receipt(row, landed))
     return NightReceipts(
@@ -86,7 +88,7 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     )
 
 
-def _path(uri: str) -> str:
+def landing_path(uri: str) -> str:
     """`…/<resource>/date=…/<name>` → its path in the cut. What could not be read has a folder of its own."""
     resource, _, name = uri.rsplit("/", 3)[1:]
     return f"landing/{resource}/{name}"

@@ -17,7 +17,7 @@ import pytest
 from custody_pipeline.capture.store import open_store
 from custody_pipeline.commands.doctor import examine
 from custody_pipeline.commands.package import package
-from custody_pipeline.commands.verify import verify_target
+from custody_pipeline.commands.verify import public_keys, verify_target
 from custody_pipeline.extract.captures import collect_captures
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.exports import collect_exports
@@ -27,6 +27,7 @@ from custody_pipeline.extract.worklists import known_digests, media_objects
 from custody_pipeline.mapping import load_mapping
 from custody_pipeline.objectstore import s3_client, s3_store
 from custody_pipeline.publish.night import publish_night
+from custody_pipeline.publish.tidy import tidy_landing
 from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.simulator.exporter import export_night
 from custody_pipeline.simulator.organization import Organization
@@ -204,6 +205,8 @@ def test_each_policy_allows_just_what_its_work_needs(deployment: Deployment, tmp
         publish_night(con, settings, NIGHT)
         con.execute("UPDATE custody.chain_of_custody SET media_type = 'changed'")
         assert publish_night(con, settings, NIGHT).revision == 2
+        at_once = settings.model_copy(update={"landing_days": 0})
+        assert tidy_landing(con, at_once, public_keys(settings, [])).removed
         publishing = deployment.calls()
         assert len(publishing) > 40
 

@@ -1,0 +1,162 @@
+"""Landing files that sealed cuts hold, removed from the landing place after a while.
+
+Belongs here: deciding which, and removing them. Does not: anything that is published, and files that no cut holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from custody_pipeline.evidence.cut import CUT_JSON, SIGNATURE, CutError, cut_prefix, decode_cut, verify_cut_signature
+from custody_pipeline.evidence.note import NoteError
+from custody_pipeline.evidence.target import TargetError, read
+from custody_pipeline.objectstore import S3Location, s3_client
+from custody_pipeline.publish.landing import landing_path
+from custody_pipeline.publish.reader import S3Reader
+from custody_pipeline.publish.uploads import digest, head
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    import duckdb
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.note import Verifier
+    from custody_pipeline.settings import Settings
+
+
+@dataclass
+class Tidied:
+    """What was removed (or would be), and why the rest stays.
+
+    Attributes:
+        removed: URIs.
+        bytes: their size in all.
+        kept: reason → number of files.
+    """
+
+    removed: list[str] = field(default_factory=list)
+    bytes: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
+
+
+def tidy_landing(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    keys: Sequence[Verifier],
+    *,
+    now: datetime | None = None,
+    client: S3Client | None = None,
+    dry_run: bool = False,
+) -> Tidied:
+    """Remove landing files of nights whose newest cut was sealed more than `landing_days` days ago.
+
+    A file goes only if a cut that one of `keys` signed lists its SHA-256, and the bucket holds those bytes: the
+    server's digest of the object is compared, or ours of what it sends.
+
+    Args:
+        con: the warehouse; reading it is enough.
+        settings: `CUSTODY_PUBLISH_URL` must be set.
+        keys: the log's public keys.
+        now: UTC; the clock's if None.
+        client: boto3's; made from the settings if None.
+        dry_run: remove nothing.
+
+    Raises:
+        SettingsError: no published place.
+        botocore.exceptions.BotoCoreError, ClientError: S3 cannot be reached.
+    """
+    place = S3Location.parse(settings.require("publish_url", "s3://acme-custody/prod"))
+    client = client or s3_client(settings)
+    before = (now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None) - timedelta(days=settings.landing_days)
+    result = Tidied()
+    folder = settings.home.absolute() / "publish"
+    folder.mkdir(parents=True, exist_ok=True)
+    # A night that is being published reads these files.
+    with FileLock(folder / "lock"):
+        for night, revisions, published_at in _nights(con):
+            files = [(uri, sha256) for uri, sha256 in _landing_files(con, night) if _size(client, uri) is not None]
+            if published_at > before:
+                result.kept["sealed too recently"] += len(files)
+                continue
+            held = _held(client, place, night, revisions, keys) if files else {}
+            for uri, sha256 in files:
+                reason = _reason(client, held.get(landing_path(uri)), sha256)
+                if reason is not None:
+                    result.kept[reason] += 1
+                    continue
+                result.removed.append(uri)
+                result.bytes += _size(client, uri) or 0
+                if not dry_run:
+                    _remove(client, uri)
+    return result
+
+
+def _nights(con: duckdb.DuckDBPyConnection) -> list[tuple[date, list[int], datetime]]:
+    return con.execute(
+        "SELECT partition_date, list(DISTINCT revision), max(published_at) FROM raw.publications "
+        "GROUP BY partition_date ORDER BY partition_date"
+    ).fetchall()
+
+
+def _landing_files(con: duckdb.DuckDBPyConnection, night: date) -> list[tuple[str, str]]:
+    """(URI, SHA-256) of every load of a night."""
+    return con.execute(
+        "SELECT DISTINCT file.uri, file.sha256 FROM ("
+        "SELECT unnest(landing_files) AS file FROM raw.extraction_receipts WHERE partition_date = $night) ORDER BY ALL",
+        {"night": night},
+    ).fetchall()
+
+
+def _held(
+    client: S3Client, place: S3Location, night: date, revisions: Sequence[int], keys: Sequence[Verifier]
+) -> dict[str, list[tuple[S3Location, str]]]:
+    """Path in a cut → where signed cuts of the night say that it is, with which digest."""
+    reader = S3Reader(client, place)
+    held: dict[str, list[tuple[S3Location, str]]] = {}
+    for revision in revisions:
+        prefix = cut_prefix(night.isoformat(), revision)
+        try:
+            data = read(reader, prefix + CUT_JSON)
+            verify_cut_signature(data, read(reader, prefix + SIGNATURE), prefix, keys)
+            files = decode_cut(data).files
+        except (FileNotFoundError, TargetError, NoteError, CutError):
+            continue  # what it holds is proven by nothing; `custody verify` says what is wrong
+        for file in files:
+            held.setdefault(file.path, []).append((place / (prefix + file.path), file.sha256))
+    return held
+
+
+def _reason(client: S3Client, held: list[tuple[S3Location, str]] | None, sha256: str) -> str | None:
+    """Why a file has to stay; None if a cut has its bytes."""
+    sealed = [at for at, listed in held or () if listed == sha256]
+    if not sealed:
+        return "in no sealed cut"
+    stored = (head(client, at) for at in sealed)
+    if any(found is not None and digest(client, found) == sha256 for found in stored):
+        return None
+    return "listed in a cut, whose copy is gone or altered"
+
+
+def _size(client: S3Client, uri: str) -> int | None:
+    """None if there is no such file any more."""
+    if uri.startswith("s3://"):
+        found = head(client, S3Location.parse(uri))
+        return found.bytes if found else None
+    path = Path(uri)
+    return path.stat().st_size if path.exists() else None
+
+
+def _remove(client: S3Client, uri: str) -> None:
+    if uri.startswith("s3://"):
+        at = S3Location.parse(uri)
+        client.delete_object(Bucket=at.bucket, Key=at.key)
+    else:
+        Path(uri).unlink()
