@@ -6,6 +6,7 @@ Belongs here: reading the analysts' tables for one recording, conversation or ni
 from __future__ import annotations
 
 import json
+import textwrap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from custody_pipeline.settings import Settings
-
-_SHOWN_VALUE = 80
 
 
 @contextmanager
@@ -94,7 +93,6 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
 def print_story(console: Console, story: dict[str, Any]) -> None:
     """One recording on one screen."""
     from rich.markup import escape
-    from rich.table import Column, Table
 
     row = story["recording"]
     colour = {"complete": "green", "gap": "red"}.get(row["custody_status"], "yellow")
@@ -115,30 +113,16 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
         (row["conversation_end"], "conversation ends"),
     ]
     moments += [
-        (event["occurred_at"], f"{event['action']}: {event['what']}{_by(event['operator'])}")
+        (event["occurred_at"], _printable(f"{event['action']}: {event['what']}{_by(event['operator'])}"))
         for event in story["timeline"]
     ]
     moments = sorted((moment for moment in moments if moment[0] is not None), key=lambda moment: str(moment[0]))
     for when, what in moments:
         console.print(f"  {when:%Y-%m-%d %H:%M:%S}  {what}", markup=False, soft_wrap=True)
 
-    console.print("\n[bold]Tags[/bold]: what each source said, and when")
+    console.print("\n[bold]Tags[/bold]: what each source said, and when (→ the one that counts)")
     if story["tags"]:
-        names = ("", "tag", "value", "source", "participant")
-        table = Table(*names, Column("seen", no_wrap=True), box=None, padding=(0, 1), header_style="dim")
-        for tag in story["tags"]:
-            value = "null" if tag["tag_value"] is None else str(tag["tag_value"])
-            shown = value if len(value) <= _SHOWN_VALUE else f"{value[:_SHOWN_VALUE]}… ({len(value)} characters)"
-            table.add_row(
-                "→" if tag["is_resolved"] else "",
-                escape(tag["tag_key"]),
-                escape(shown),
-                tag["source"],
-                tag["participant_purpose"],
-                (f"{tag['observed_at']:%m-%d %H:%M:%S}" if tag["observed_at"] else "")
-                + (", gone" if tag["still_there"] is False else ""),
-            )
-        console.print(table)
+        _print_tags(console, story["tags"])
     else:
         console.print("  no source showed any tag")
 
@@ -146,14 +130,49 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
     for gap in story["gaps"]:
         until = f" until {gap['recoverable_until']:%Y-%m-%d %H:%M}" if gap["recoverable_until"] else ""
         console.print(f"  [red]{gap['reason']}[/red] ({gap['severity']})  ", end="")
-        console.print(f"{gap['sentence']} {gap['detail'] or ''}".rstrip(), markup=False, soft_wrap=True)
+        console.print(_printable(f"{gap['sentence']} {gap['detail'] or ''}".rstrip()), markup=False, soft_wrap=True)
         for proof in gap["evidence"] or []:
             parts = (str(proof.get(name) or "") for name in ("what", "uri", "sha256", "observed_at"))
-            console.print("    proof: " + " · ".join(part for part in parts if part), markup=False, soft_wrap=True)
+            proof_line = " · ".join(part for part in parts if part)
+            console.print(f"    proof: {_printable(proof_line)}", markup=False, soft_wrap=True)
         console.print(
             f"    recoverable: {gap['recoverable']}{until} → {gap['next_action']}", markup=False, soft_wrap=True
         )
     console.print()
+
+
+def _print_tags(console: Console, tags: list[dict[str, Any]]) -> None:
+    """Each value of a tag on a line, and below it the sources that said so."""
+    from rich.text import Text
+
+    said: dict[tuple[str, str, str | None], list[dict[str, Any]]] = {}
+    for tag in tags:
+        said.setdefault((tag["tag_key"], tag["participant_id"], tag["tag_value"]), []).append(tag)
+    for (key, _, value), observations in said.items():
+        line = Text.assemble(
+            (f"  {_printable(key)}", "bold"),
+            (f" ({observations[0]['participant_purpose']})  ", "dim"),
+            # What is nothing, and what only looks like it.
+            "null" if value is None else f'"{value}"' if value in {"", "null"} else _printable(value),
+        )
+        console.print(line, no_wrap=True, overflow="ellipsis")
+        # Breaks between observations, not within: a no-break space is none to textwrap.
+        seen = " · ".join(_observation(tag).replace(" ", "\N{NO-BREAK SPACE}") for tag in observations)
+        lines = textwrap.wrap(seen, console.width, initial_indent=" " * 4, subsequent_indent=" " * 4)
+        console.print("\n".join(lines).replace("\N{NO-BREAK SPACE}", " "), markup=False, no_wrap=True)
+
+
+def _observation(tag: dict[str, Any]) -> str:
+    mark = "→ " if tag["is_resolved"] else ""
+    seen = f" {tag['observed_at']:%m-%d %H:%M:%S}" if tag["observed_at"] else ""
+    return f"{mark}{tag['source']}{seen}{', gone' if tag['still_there'] is False else ''}"
+
+
+def _printable(text: str) -> str:
+    """Text from outside on one line, with nothing in it that a terminal obeys."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def _by(operator: str | None) -> str:

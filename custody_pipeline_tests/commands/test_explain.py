@@ -1,0 +1,83 @@
+"""A recording's story on a terminal: everything that was said, one screen, nothing that a terminal obeys."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+
+from custody_pipeline.commands.explain import print_story
+
+AT = datetime(2026, 11, 3, 2, 30)
+
+
+def tag(value: str | None, source: str = "details", *, key: str = "Legal-Hold", **other: Any) -> dict[str, Any]:
+    return {
+        "tag_key": key,
+        "tag_value": value,
+        "source": source,
+        "participant_id": "p1",
+        "participant_purpose": "agent",
+        "observed_at": AT,
+        "still_there": True,
+        "is_resolved": False,
+        **other,
+    }
+
+
+def printed(tags: list[dict[str, Any]], gaps: list[dict[str, Any]] | None = None) -> list[str]:
+    recording = {
+        "recording_id": "r1",
+        "conversation_id": "c1",
+        "partition_date": AT.date(),
+        "revision": 1,
+        "custody_status": "gap",
+        "custom_data_state": "present",
+        "object_uri": None,
+        "media_sha256": None,
+        **dict.fromkeys(("conversation_start", "conversation_end", "recording_start", "recording_end")),
+    }
+    screen = Console(file=io.StringIO(), width=80)
+    print_story(screen, {"recording": recording, "timeline": [], "tags": tags, "gaps": gaps or []})
+    lines: list[str] = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    return lines[lines.index("Tags: what each source said, and when (→ the one that counts)") + 1 :]
+
+
+def test_sources_that_said_the_same_stand_together() -> None:
+    lines = printed(
+        [tag("true"), tag("true", "conversation", is_resolved=True), tag("false", "capture", still_there=False)]
+    )
+    assert lines[:4] == [
+        "  Legal-Hold (agent)  true",
+        "    details 11-03 02:30:00 · → conversation 11-03 02:30:00",
+        "  Legal-Hold (agent)  false",
+        "    capture 11-03 02:30:00, gone",
+    ]
+
+
+def test_nothing_and_what_looks_like_nothing_are_told_apart() -> None:
+    shown = [line for line in printed([tag(None), tag(""), tag("null")]) if "agent" in line]
+    assert [line.removeprefix("  Legal-Hold (agent)  ") for line in shown] == ["null", '""', '"null"']
+
+
+def test_a_long_value_takes_one_line() -> None:
+    assert len(printed([tag("word " * 2_000)])) == len(printed([tag("word")]))
+
+
+def test_a_terminal_obeys_nothing_that_a_tag_or_a_detail_holds() -> None:
+    gap = {
+        "reason": "UNMAPPED_TAG",
+        "severity": "info",
+        "sentence": "In no mapping.",
+        "detail": "\x1b[2J\r\n",
+        "evidence": [],
+        "recoverable": "yes",
+        "recoverable_until": None,
+        "next_action": "Map it.",
+    }
+    lines = printed([tag("\x1b]0;title\x07[red]\u202e", key="a\nb\x1b[31m")], [gap])
+    assert all(line.isprintable() for line in lines)
+    assert r"\x1b]0;title\x07[red]\u202e" in lines[0]
+    assert lines[0].startswith(r"  a\nb\x1b[31m (agent)")
