@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.checkpoint import Head, read_checkpoint
+from custody_pipeline.evidence.checkpoint import Head, InconsistentHeadError, read_checkpoint
 from custody_pipeline.evidence.cut import CUT_JSON
 from custody_pipeline.evidence.seal import HEAD, Draft, Sealed, Write, published_head, recover, seal
 from custody_pipeline.evidence.witness import cosigned_path
@@ -105,6 +105,21 @@ class Sealer:
         self._keep(sealed.writes, now)
         self.finish_pending()
         return sealed
+
+    def refuse_rolled_back(self) -> None:
+        """Notice a log that is shorter than the one signed last before anything of a night is put.
+
+        Raises:
+            InconsistentHeadError: it is.
+        """
+        self._finish_unremembered()
+        head, before = self._published_head(), self._signed_before()
+        if before is not None and head.size < before.size:
+            raise InconsistentHeadError(
+                f"{self.place / HEAD}: a log of {before.size} leaves was signed, and {head.size} are there. The bucket "
+                "was rolled back, or this is not its only writer. See how much is missing: "
+                f"custody verify --pinned {self.folder / 'head'}"
+            )
 
     def _published_head(self) -> Head:
         return published_head(self.reader, [signer.verifier for signer in self.sealing.signers], self.sealing.origin)

@@ -208,6 +208,7 @@ class _Run:
             publication = self._verified(newest)
             append_acts(self.con, self.actor, [self._recheck(newest, publication, "nothing changed")])
             return publication
+        self.sealer.refuse_rolled_back()
         expected = revision = newest.revision + 1 if newest else 1
         while True:
             sealed = self._sealed_already(revision)

@@ -11,9 +11,11 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from custody_pipeline.commands.verify import public_keys
 from custody_pipeline.commands.witness import add
 from custody_pipeline.evidence.checkpoint import InconsistentHeadError
 from custody_pipeline.evidence.cut import decode_cut
+from custody_pipeline.evidence.findings import Severity
 from custody_pipeline.evidence.keys import new_key, parse_public_keys, write_new_key
 from custody_pipeline.evidence.target import FolderReader, MemoryReader, read
 from custody_pipeline.evidence.verify import verify
@@ -313,6 +315,39 @@ def test_a_log_that_was_rolled_back_is_noticed_before_anything_is_signed(con, se
     with pytest.raises(InconsistentHeadError):
         publish(con, settings)
     assert "log/checkpoint" not in objects(memory_s3)
+
+
+def test_a_log_that_was_rolled_back_is_shown_by_the_remembered_head_and_mended_by_restoring_versions(
+    con, settings, memory_s3
+):
+    """The runbook."""
+    publish(con, settings)
+    earlier = memory_s3.get_object(Bucket=BUCKET, Key="prod/log/checkpoint")["Body"].read()
+    change_recording(con, 1, "no")
+    publish(con, settings)
+    before = objects(memory_s3)
+    for key in before:
+        if "/r0002/" in key:
+            memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{key}")
+    memory_s3.put_object(Bucket=BUCKET, Key="prod/log/checkpoint", Body=earlier)
+
+    change_recording(con, 1, "perhaps")
+    rolled_back = objects(memory_s3)
+    with pytest.raises(InconsistentHeadError, match="rolled back"):
+        publish(con, settings)
+    assert objects(memory_s3) == rolled_back
+    keys, pin = public_keys(settings, []), (settings.home / "publish/head").read_bytes()
+    codes = {
+        finding.code for finding in verify(MemoryReader(objects(memory_s3)), public_keys=keys, pinned=[pin]).findings
+    }
+    assert "PINNED_AHEAD" in codes
+
+    for marker in memory_s3.list_object_versions(Bucket=BUCKET)["DeleteMarkers"]:
+        memory_s3.delete_object(Bucket=BUCKET, Key=marker["Key"], VersionId=marker["VersionId"])
+    memory_s3.put_object(Bucket=BUCKET, Key="prod/log/checkpoint", Body=before["log/checkpoint"])
+    publish(con, settings)
+    report = verify(MemoryReader(objects(memory_s3)), public_keys=keys, pinned=[pin])
+    assert [finding.code for finding in report.findings if finding.kind.severity is Severity.ERROR] == []
 
 
 def test_another_writer_of_the_log_is_noticed(con, settings, memory_s3):
