@@ -96,6 +96,7 @@ class Gate:
         headers["inin-ratelimit-allowed"] = str(allowed)
         headers["inin-ratelimit-reset"] = str(reset)
         if used > allowed:
+            self._world.over_the_limit += 1
             message = f"Rate limit exceeded the maximum. Retry the request in [{reset}] seconds"
             raise ApiError(429, "too.many.requests.retry.after", message, retry_after=reset)
 
@@ -271,6 +272,8 @@ class SimulatorServer:
         now: the clock; the nights' own by default.
         token_lifetime: seconds.
         rate_limit: requests a minute and token.
+        minute: seconds of that minute.
+        one_allowance: all tokens share what one may ask.
         http_faults: in force from the start.
         on_fulfilled: see `World`: for example an exporter, for jobs created through the API.
     """
@@ -283,6 +286,8 @@ class SimulatorServer:
         now: datetime | None = None,
         token_lifetime: int = 86_400,
         rate_limit: int = 300,
+        minute: float = 60.0,
+        one_allowance: bool = False,
         http_faults: Iterable[HttpFault] = (),
         on_fulfilled: OnFulfilled | None = None,
     ):
@@ -291,6 +296,8 @@ class SimulatorServer:
             now=now,
             token_lifetime=token_lifetime,
             rate_limit=rate_limit,
+            minute=minute,
+            one_allowance=one_allowance,
             http_faults=http_faults,
             on_fulfilled=on_fulfilled,
         )

@@ -23,7 +23,6 @@ from custody_pipeline.simulator.organization import Conversation, ExportJob, Job
 CLIENT_ID = "custody-demo"
 CLIENT_SECRET = "custody-demo-secret"  # noqa: S105  the simulator's, known to everyone
 CONCURRENT_JOBS = 2
-_WINDOW_SECONDS = 60.0
 
 OnFulfilled = Callable[[Organization, ExportJob], None]
 
@@ -86,6 +85,8 @@ class World:
         now: the clock; the latest of the nights' clocks by default.
         token_lifetime: seconds.
         rate_limit: requests a minute and token.
+        minute: seconds of that minute; tests have no time to wait for a whole one.
+        one_allowance: all tokens share what one may ask.
         http_faults: in force from the start.
         on_fulfilled: called with the organisation and the job when a job created through the API is FULFILLED, before
             anyone sees that state: the exporter.
@@ -98,6 +99,8 @@ class World:
         now: datetime | None = None,
         token_lifetime: int = 86_400,
         rate_limit: int = 300,
+        minute: float = 60.0,
+        one_allowance: bool = False,
         http_faults: Iterable[HttpFault] = (),
         on_fulfilled: OnFulfilled | None = None,
     ):
@@ -111,10 +114,12 @@ class World:
         self._cache: dict[str, Conversation] = {}
         self.token_lifetime = token_lifetime
         self.rate_limit = rate_limit
+        self._minute, self._one_allowance = minute, one_allowance
         self.faults = HttpFaults(self.seed, tuple(http_faults))
         self.on_fulfilled = on_fulfilled
         self.lock = threading.RLock()
         self.requests: Counter[str] = Counter()
+        self.over_the_limit = 0
         self._issued = 0
         self._tokens: dict[str, Token] = {}
         self._totals: dict[str, JobTotals] = {}
@@ -187,7 +192,8 @@ class World:
         with self.lock:
             token = base64.urlsafe_b64encode(self.new_id("token").encode()).decode().rstrip("=")
             now = time.monotonic()
-            self._tokens[token] = Token(now + self.token_lifetime, now + _WINDOW_SECONDS)
+            former = next(iter(self._tokens.values()), None) if self._one_allowance else None
+            self._tokens[token] = former or Token(now + self.token_lifetime, now + self._minute)
             return token
 
     def expire_tokens(self) -> None:
@@ -214,7 +220,7 @@ class World:
             if known is None or known.ends <= now:
                 raise ApiError(401, "bad.credentials", "Invalid login credentials.")
             if known.window_ends <= now:
-                known.used, known.window_ends = 0, now + _WINDOW_SECONDS
+                known.used, known.window_ends = 0, now + self._minute
             known.used += 1
             return known.used, max(1, round(known.window_ends - now))
 

@@ -1,47 +1,22 @@
-"""Receiver and workers are killed with SIGKILL; nothing is lost, nothing is there twice."""
+"""Receiver and workers are killed with SIGKILL; nothing is lost, nothing is there twice. At full size: `soak`."""
 
 from __future__ import annotations
 
 import http.client
-import json
 import os
-import random
-import subprocess
-import sys
-import time
 import uuid
-from collections import defaultdict
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
-from custody_pipeline.capture.documents import captures_of, events_of
 from custody_pipeline.capture.envelopes import parse_event
-from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.capture.store import FolderStore
-from custody_pipeline_tests.capture.conftest import SECRETS, Receiver, attribute_event, conversation
+from custody_pipeline_tests.capture.conftest import Receiver, attribute_event
+from custody_pipeline_tests.capture.soak import Server, difference, soak
 
 pytestmark = pytest.mark.server
-
-DAY = date(2026, 11, 2)
-
-
-def start(module: str, *arguments: Path, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", f"custody_pipeline_tests.capture.{module}", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-
-
-def first_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
 
 
 def test_every_event_that_was_answered_202_survives_the_receivers_death(tmp_path: Path) -> None:
@@ -59,19 +34,18 @@ def test_every_event_that_was_answered_202_survives_the_receivers_death(tmp_path
             accepted.append(event_id)
 
     for round_number in range(2):
-        process = start("receiver_process", spool_path, CUSTODY_WEBHOOK_SECRETS=SECRETS)
+        server = Server("receiver_process", spool_path)
         try:
-            receiver = Receiver(int(first_line(process).rpartition(":")[2]))
+            receiver = Receiver(int(server.said.rpartition(":")[2]))
             with ThreadPoolExecutor(8) as senders:
                 done = [senders.submit(send_until_it_dies, receiver) for _ in range(8)]
                 while len(accepted) < 300 * (round_number + 1) and not any(future.done() for future in done):
                     os.sched_yield()
-                process.kill()
+                server.process.kill()
             for future in done:
                 future.result()
         finally:
-            process.kill()
-            process.communicate()
+            server.end()
     spool = Spool(spool_path)
     try:
         stored = {parse_event(delivery.body).event_id for delivery in spool.receive(10**6, 60)}
@@ -81,57 +55,16 @@ def test_every_event_that_was_answered_202_survives_the_receivers_death(tmp_path
     assert set(accepted) <= stored
 
 
-def test_workers_killed_at_random_capture_every_change_exactly_once(tmp_path: Path) -> None:
-    chance = random.Random(7)
-    answers = tmp_path / "conversations"
-    answers.mkdir()
-    ids = [str(uuid.UUID(int=chance.getrandbits(128), version=4)) for _ in range(250)]
-    for conversation_id in ids:
-        (answers / conversation_id).write_bytes(conversation(conversation_id, tag="1"))
-    unique = [
-        attribute_event(chance.choice(ids), event_id=f"event-{number}", attributes={"n": str(number)})
-        for number in range(1600)
-    ]
-    sent = unique + chance.choices(unique, k=400)
-    chance.shuffle(sent)
-    spool = Spool(tmp_path / "events.sqlite")
-    try:
-        for begin in range(0, len(sent), 100):
-            events = [(parse_event(body), body) for body in sent[begin : begin + 100]]
-            now = datetime.now(UTC)
-            spool.put([Message(event.event_id, event.conversation_id, body, now) for event, body in events])
-        arguments = (tmp_path / "events.sqlite", tmp_path / "place", answers)
-        workers = [start("capture_worker_process", *arguments) for _ in range(2)]
-        deadline = time.monotonic() + 60
-        kills = 0
-        try:
-            while spool.metrics().depth:
-                assert time.monotonic() < deadline
-                for index, worker in enumerate(workers):
-                    first_line(worker)
-                    if kills < 6:
-                        with suppress(subprocess.TimeoutExpired):
-                            worker.wait(chance.uniform(0.02, 0.4))
-                        worker.kill()
-                        kills += 1
-                    worker.communicate(timeout=60)
-                    workers[index] = start("capture_worker_process", *arguments)
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.communicate()
-        assert spool.metrics().dead == 0
-    finally:
-        spool.close()
+def test_nothing_is_lost_and_nothing_is_twice_in_the_night_whatever_is_killed(tmp_path: Path) -> None:
+    outcome = soak(2000, 8, 7, tmp_path)
+    assert outcome.differences == []
+    assert set(outcome.kills) == {"receiver", "worker"}
+    assert outcome.events == pytest.approx(2000, rel=0.05)
+    assert outcome.different == pytest.approx(outcome.events * 0.8, rel=0.01)
 
-    store = FolderStore(tmp_path / "place")
-    captured = defaultdict(list)
-    for key in captures_of(store, DAY):
-        document = json.loads(store.read(key) or b"")
-        captured[document["conversation_id"]].append(document["conversation_sha256"])
-    concerned = {parse_event(body).conversation_id for body in unique}
-    assert set(captured) == concerned
-    assert all(len(digests) == 1 for digests in captured.values())
-    tags = [json.loads(store.read(key) or b"")["attributes"]["n"] for key in events_of(store, DAY)]
-    assert sorted(map(int, tags)) == list(range(1600))
-    assert kills == 6
+
+def test_the_soak_notices_what_is_missing_and_what_is_twice() -> None:
+    assert difference("x", Counter("aab"), Counter("abc")) == [
+        "x: 1 lost, for example c",
+        "x: 1 too often, for example a",
+    ]
