@@ -35,6 +35,10 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt
 	$(call install,.[dev],Setting up $(VENV): the pipeline with its test tools)
 	@touch $(VENV)/installed
 
+$(VENV)/installed-bench: pyproject.toml constraints.txt
+	$(call install,.[bench],Setting up $(VENV): the pipeline with its test and load tools)
+	@touch $(VENV)/installed $(VENV)/installed-dev
+
 demo: $(VENV)/installed
 	@echo "==> One night of a simulated organisation: collect, join, explain, seal, publish"
 	@$(BIN)/custody demo
@@ -58,7 +62,7 @@ format: $(VENV)/installed-dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/installed-dev
+bench: $(VENV)/installed-bench
 	@$(BIN)/python -m bench
 
 docs: $(VENV)/installed-dev

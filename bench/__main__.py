@@ -37,7 +37,10 @@ def main() -> None:
     events = []
     if receiver in arguments.stage:
         with tempfile.TemporaryDirectory(prefix="custody-bench-") as folder:
-            events.append(capture.measure(Path(folder), rate=1_000, seconds=5.0, connections=64))
+            events = [
+                capture.measure(Path(folder), rate=1_000, seconds=5.0, connections=64, tool=tool)
+                for tool in capture.TOOLS
+            ]
     text = json.dumps({"stages": [row._asdict() for row in rows], "capture": events}, indent=2) + "\n"
     if arguments.json == Path("-"):
         print(text, end="")
@@ -46,7 +49,7 @@ def main() -> None:
         arguments.json.write_text(text)
     print(*table(rows), sep="\n")
     for run in events:
-        print("\nReceiver of live capture, open load:")
+        print(f"\nReceiver of live capture, load by {run['tool']}:")
         print(*(f"  {name.replace('_', ' ')} {value}" for name, value in run.items()), sep="\n")
 
 
