@@ -13,13 +13,15 @@ from bench import capture
 from bench.measure import Row, measure, table, with_growth
 from bench.stages import STAGES
 
+SIZES = (2_000, 20_000)
+
 
 def main() -> None:
     """Run the stages asked for at every size, and print what was found."""
     receiver = "capture"
     names = [*(stage.name for stage in STAGES), receiver]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--size", type=int, nargs="+", default=[2_000, 20_000], help="conversations of the night")
+    parser.add_argument("--size", type=int, nargs="+", help="conversations of the night; with --stage, of every stage")
     parser.add_argument("--stage", nargs="+", choices=names, default=names)
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each, of which the median is shown")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the rows go as JSON; - for stdout, no table")
@@ -28,7 +30,9 @@ def main() -> None:
     tempfile.tempdir = arguments.folder and str(arguments.folder.absolute())
     rows: list[Row] = []
     for stage in STAGES:
-        for size in sorted(stage.sizes or arguments.size) if stage.name in arguments.stage else ():
+        # Some stages have sizes of their own, and keep them unless they are named.
+        asked = arguments.size if len(arguments.stage) < len(names) or not stage.sizes else None
+        for size in sorted(asked or stage.sizes or SIZES) if stage.name in arguments.stage else ():
             started = time.monotonic()
             with tempfile.TemporaryDirectory(prefix="custody-bench-") as folder:
                 rows += measure(stage, size, arguments.rounds, Path(folder))

@@ -14,7 +14,7 @@ import dlt  # noqa: F401 - importing it is not loading
 import duckdb
 import orjson
 
-from bench.measure import Prepared, Stage
+from bench.measure import Contender, Prepared, Stage
 from bench.night import organization
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.load import create_raw_tables, load
@@ -41,7 +41,12 @@ def land_details(settings: Settings, organization: Organization) -> tuple[Landin
 @contextmanager
 def _prepared(size: int, folder: Path) -> Iterator[Prepared]:
     landing, received = land_details(Settings(home=folder), organization(size))
-    yield Prepared(partial(_ours, landing), partial(_floor, landing), _same, rows=size, bytes=received)
+    yield Prepared(*contenders(landing), rows=size, bytes=received)
+
+
+def contenders(landing: Landing) -> tuple[Contender, Contender, Callable[[Path, Path], None]]:
+    """Ours, the floor, and what compares them."""
+    return partial(_ours, landing), partial(_floor, landing), _same
 
 
 def _ours(landing: Landing, folder: Path) -> Callable[[], object]:
@@ -80,7 +85,7 @@ def _same(ours: Path, floor: Path) -> None:
 def same_rows(con: duckdb.DuckDBPyConnection, ours: str, floor: str) -> None:
     """Raise AssertionError unless two SELECTs give the same rows, each as often."""
     for one, other in ((ours, floor), (floor, ours)):
-        found = con.execute(f"SELECT * FROM ({one} EXCEPT ALL {other}) LIMIT 1").fetchone()
+        found = con.execute(f"SELECT * FROM (({one}) EXCEPT ALL ({other})) LIMIT 1").fetchone()
         assert found is None, f"only in one of them: {found}"
 
 

@@ -185,7 +185,8 @@ def _in_a_process(contender: Contender, folder: Path, unit: str) -> _Measured:
         return _Measured(*receive.recv())
     except EOFError as error:
         process.join()
-        raise RuntimeError(f"{contender} ended with status {process.exitcode} before it was done") from error
+        name = getattr(contender, "func", contender).__qualname__
+        raise RuntimeError(f"{name} ended with status {process.exitcode} before it was done") from error
     finally:
         process.join()
         receive.close()

@@ -1,5 +1,6 @@
 -- A healthy night's chain_of_custody, custom_data and custody_events straight from `raw`, as one would write it by hand
--- for this one mapping: one load of each resource, no re-runs, no faults to diagnose, nothing kept for explanations.
+-- for this one mapping: one load of each resource, no re-runs, no faults to diagnose, nothing kept for explanations; of
+-- the events, what happened to objects and documents.
 CREATE TABLE legs AS
 SELECT conversation_id, participant_id, purpose, user_id, s.session_id AS session_id, s.peer_id AS peer_id, s.ani AS ani,
     s.dnis AS dnis, s.script_id AS script_id, coalesce(s.recording, false) AS recorded,
@@ -246,49 +247,53 @@ ORDER BY conversation_id, recording_id;
 
 CREATE TABLE custody_events AS
 WITH loads AS (
-    SELECT landing_id, coalesce(collector, operator, 'unknown') AS who,
-        concat_ws(' ', 'custody_pipeline', tool_version, git_revision) AS how
+    SELECT landing_id, coalesce(collector, operator, 'unknown') AS who, operator, tool_version, git_revision
     FROM raw.extraction_receipts
 ),
 documents AS (
-    SELECT landing_id, 'conversation_details' AS resource, conversation_id, NULL AS of_recording, source_uri, fetched_at,
-        document_sha256
+    SELECT landing_id, 'conversation_details' AS resource, conversation_id, NULL AS of_recording, source_uri, document_uri,
+        fetched_at, document_sha256
     FROM raw.conversation_details
     UNION ALL
-    SELECT landing_id, 'conversations', key_conversation_id, NULL, source_uri, fetched_at, document_sha256
+    SELECT landing_id, 'conversations', key_conversation_id, NULL, source_uri, document_uri, fetched_at, document_sha256
     FROM raw.conversations
     UNION ALL
-    SELECT DISTINCT landing_id, 'recording_metadata', key_conversation_id, NULL, source_uri, fetched_at, document_sha256
+    SELECT DISTINCT landing_id, 'recording_metadata', key_conversation_id, NULL, source_uri, document_uri, fetched_at,
+        document_sha256
     FROM raw.recording_metadata
     UNION ALL
-    SELECT landing_id, 'export_sidecars', key_conversation_id, key_recording_id, source_uri, fetched_at, document_sha256
+    SELECT landing_id, 'export_sidecars', key_conversation_id, key_recording_id, source_uri, document_uri, fetched_at,
+        document_sha256
     FROM raw.export_sidecars
 ),
 events AS (
     SELECT conversation_id, recording_id, last_modified AS occurred_at, 'exported' AS action,
-        'Genesys Cloud (presumed)' AS who, 'media' AS what,
+        'Genesys Cloud (presumed)' AS who, NULL AS operator, 'media' AS what,
         's3://' || bucket || '/' || object_key || '?versionId=' || version_id AS where_at, 'bulk export' AS why,
-        coalesce('export job ' || job_id, 'export bucket') AS how, media_sha256 AS sha256_after
+        coalesce('export job ' || job_id, 'export bucket') AS how, NULL AS tool_version, NULL AS git_revision,
+        media_sha256 AS sha256_after
     FROM recordings
     UNION ALL
-    SELECT r.conversation_id, r.recording_id, d.fetched_at, 'collected', l.who, d.resource || ' document', d.source_uri,
-        'nightly collection', l.how, d.document_sha256
+    SELECT r.conversation_id, r.recording_id, d.fetched_at, 'collected', l.who, l.operator, d.resource || ' document',
+        d.source_uri, 'nightly collection', 'kept as received in ' || d.document_uri, l.tool_version, l.git_revision,
+        d.document_sha256
     FROM recordings AS r
     INNER JOIN documents AS d
         ON d.conversation_id = r.conversation_id AND coalesce(d.of_recording, r.recording_id) = r.recording_id
     INNER JOIN loads AS l ON l.landing_id = d.landing_id
     UNION ALL
-    SELECT r.conversation_id, r.recording_id, h.hashed_at, 'hashed', l.who, 'media',
-        's3://' || r.bucket || '/' || r.object_key || '?versionId=' || r.version_id, 'integrity',
-        concat_ws(' ', l.how, h."method"), h.sha256
+    SELECT r.conversation_id, r.recording_id, h.hashed_at, 'hashed', l.who, l.operator, 'media',
+        's3://' || r.bucket || '/' || r.object_key || '?versionId=' || r.version_id, 'integrity', h."method",
+        l.tool_version, l.git_revision, h.sha256
     FROM recordings AS r
     INNER JOIN raw.media_digests AS h USING (bucket, object_key)
     INNER JOIN loads AS l ON l.landing_id = h.landing_id
 )
 SELECT $night::DATE AS partition_date, conversation_id, recording_id,
     row_number() OVER (
-        PARTITION BY conversation_id, recording_id ORDER BY occurred_at, action, what, where_at, sha256_after
+        PARTITION BY conversation_id, recording_id ORDER BY occurred_at, action, what, where_at, sha256_after, why
     ) AS sequence,
-    occurred_at, action, who, what, where_at, why, how, NULL::VARCHAR AS sha256_before, sha256_after
+    occurred_at, action, who, operator, what, where_at, why, how, tool_version, git_revision,
+    NULL::VARCHAR AS sha256_before, sha256_after
 FROM events
 ORDER BY conversation_id, recording_id, sequence;

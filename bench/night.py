@@ -52,12 +52,14 @@ class LoadedNight:
         recordings: media objects of the night.
         requests: that the API was asked.
         single_reads: conversations that the bulk job could not give whole.
+        landing: where its landing files lie, whoever copied the warehouse.
     """
 
     settings: Settings
     recordings: int
     requests: int
     single_reads: int
+    landing: Path | None = None
 
 
 def organization(size: int, faults: FaultPlan | None = None) -> Organization:
@@ -88,8 +90,13 @@ def loaded_night(size: int, faults: FaultPlan | None = None) -> LoadedNight:
     loaded = _load_night(organization(size, faults), Path(home))
     settings = loaded.settings
     with Warehouse(settings).open() as con:
-        run_models(con, load_models(), NIGHT - timedelta(days=1), load_mapping(settings.mapping_path), settings)
+        model_night_before(con, settings)
     return loaded
+
+
+def model_night_before(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Make every table and view of the warehouse, by modelling a night of which nothing was collected."""
+    run_models(con, load_models(), NIGHT - timedelta(days=1), load_mapping(settings.mapping_path), settings)
 
 
 @cache
@@ -136,6 +143,7 @@ def _load_night(night: Organization, home: Path) -> LoadedNight:
                 recordings=_count(con, "SELECT count(*) FROM raw.media_digests"),
                 requests=collector.client.counters.requests,
                 single_reads=len(wanted.conversations),
+                landing=Path(later.landing),
             )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -78,13 +78,15 @@ def _copy_files(night: LoadedNight, folder: Path) -> Callable[[], object]:
     return partial(copy_tables, night.settings.warehouse_path, folder)
 
 
-def copy_tables(warehouse: Path, folder: Path) -> None:
+def copy_tables(
+    warehouse: Path, folder: Path, *, schema: str = "custody", tables: Sequence[str] = PUBLISHED_TABLES
+) -> None:
     """COPY every published table, in order, to Parquet and to CSV."""
     with duckdb.connect(str(warehouse), read_only=True) as con:
         con.execute("SET TimeZone = 'UTC'")
-        for table in PUBLISHED_TABLES:
+        for table in tables:
             order = ", ".join(GRAINS[table])
-            rows = f"SELECT * FROM custody.{table} WHERE partition_date = DATE '{NIGHT}' ORDER BY {order}"
+            rows = f"SELECT * FROM {schema}.{table} WHERE partition_date = DATE '{NIGHT}' ORDER BY {order}"
             con.execute(f"COPY ({rows}) TO '{folder / table}.parquet' (FORMAT parquet, COMPRESSION zstd)")
             con.execute(f"COPY ({rows}) TO '{folder / table}.csv' (FORMAT csv, HEADER)")
 
@@ -117,7 +119,7 @@ def _publish_prepared(size: int, folder: Path) -> Iterator[Prepared]:
     with LocalS3(folder / "server") as endpoint:
         endpoint.client().create_bucket(Bucket=PUBLISHED)
         same_bytes = folder / "bytes"
-        _fetch(publish_once(night, endpoint, folder / "first"), endpoint, same_bytes)
+        fetch_cut(publish_once(night, endpoint, folder / "first"), endpoint, same_bytes)
         yield Prepared(
             partial(_publish, night, endpoint),
             partial(_copy_and_put, night, endpoint, same_bytes),
@@ -130,18 +132,19 @@ def _publish_prepared(size: int, folder: Path) -> Iterator[Prepared]:
 def publish_once(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> S3Location:
     """Publish a copy of the night; returns where its cut is."""
     folder.mkdir()
-    settings = _publishing(night, endpoint, folder)
+    settings = publishing(night, endpoint, folder)
     with Warehouse(settings).open() as con:
         cut = publish_night(con, settings, NIGHT).cut
     return S3Location.parse(cut.rpartition("/")[0])
 
 
-def _publishing(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> Settings:
+def publishing(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> Settings:
+    """Copy the night into `folder`; returns settings that publish it below a prefix of its own."""
     place = f"s3://{PUBLISHED}/{uuid.uuid4().hex}"
     return in_bucket(copy_of(night, folder), endpoint, publish_url=place)
 
 
-def _fetch(cut: S3Location, endpoint: S3Endpoint, folder: Path) -> None:
+def fetch_cut(cut: S3Location, endpoint: S3Endpoint, folder: Path) -> None:
     """Every object of the cut, below `folder`."""
     client = endpoint.client()
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=cut.bucket, Prefix=f"{cut.key}/"):
@@ -152,7 +155,7 @@ def _fetch(cut: S3Location, endpoint: S3Endpoint, folder: Path) -> None:
 
 
 def _publish(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> Callable[[], object]:
-    settings = _publishing(night, endpoint, folder)
+    settings = publishing(night, endpoint, folder)
     (folder / "place").write_text(settings.require("publish_url", ""))
 
     def work() -> None:
@@ -164,21 +167,31 @@ def _publish(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> Callable
 
 def _same_published(endpoint: S3Endpoint, ours: Path, floor: Path) -> None:
     cut = S3Location.parse((ours / "place").read_text()) / f"cuts/date={NIGHT}/r0001"
-    _fetch(cut, endpoint, ours / "cut")
+    fetch_cut(cut, endpoint, ours / "cut")
     _same_files(ours / "cut" / "data", floor)
 
 
 def _copy_and_put(night: LoadedNight, endpoint: S3Endpoint, same_bytes: Path, folder: Path) -> Callable[[], object]:
     settings = in_bucket(night.settings, endpoint)
-    store = s3_store(settings, PUBLISHED)
-    prefix = uuid.uuid4().hex
-    files = [file for file in same_bytes.rglob("*") if file.is_file()]
-
-    def put(file: Path) -> None:
-        obstore.put(store, f"{prefix}/{file.relative_to(same_bytes)}", file)
+    put = put_plainly(settings, same_bytes)
 
     def work() -> None:
         copy_tables(settings.warehouse_path, folder)
+        put()
+
+    return work
+
+
+def put_plainly(settings: Settings, folder: Path) -> Callable[[], None]:
+    """What puts every file below `folder` under a prefix of its own, when called."""
+    store = s3_store(settings, PUBLISHED)
+    prefix = uuid.uuid4().hex
+    files = [file for file in folder.rglob("*") if file.is_file()]
+
+    def put(file: Path) -> None:
+        obstore.put(store, f"{prefix}/{file.relative_to(folder)}", file)
+
+    def work() -> None:
         with ThreadPoolExecutor(UPLOADS_IN_FLIGHT) as pool:
             list(pool.map(put, files))
 

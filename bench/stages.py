@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import api, diagnosis, hash, load, model, publish, seal, verify
+from bench import api, diagnosis, hash, history, load, model, peers, publish, seal, verify, whole
 
 STAGES = (
     api.STAGE,
@@ -15,4 +15,7 @@ STAGES = (
     publish.FILES,
     publish.STAGE,
     verify.STAGE,
+    whole.STAGE,
+    history.STAGE,
+    peers.STAGE,
 )

@@ -1,0 +1,104 @@
+"""Stage `history`: one small night modelled, published and shown to analysts, with many nights there or with one.
+
+The size is the number of nights in the warehouse before; the floor is the very same work with one. Earlier nights are
+copies of this one, moved back in time, in every table of the warehouse, published versions of their rows included.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import duckdb
+
+from bench.load import same_rows
+from bench.measure import Prepared, Stage
+from bench.night import NIGHT, LoadedNight, modelled_night
+from bench.publish import GRAINS, PUBLISHED, publishing
+from custody_pipeline.local_s3 import LocalS3, S3Endpoint
+from custody_pipeline.mapping import load_mapping
+from custody_pipeline.publish.night import publish_night
+from custody_pipeline.settings import Settings
+from custody_pipeline.sql_models import load_models
+from custody_pipeline.warehouse import PUBLISHED_TABLES, Warehouse, run_models, snapshot_for_analysts
+
+CONVERSATIONS = 50  # of each night
+
+
+@contextmanager
+def _prepared(nights: int, folder: Path) -> Iterator[Prepared]:
+    night = modelled_night(CONVERSATIONS)
+    many, one = (_with_history(night, count, folder / str(count)) for count in (nights, 1))
+    with LocalS3(folder / "server") as endpoint:
+        endpoint.client().create_bucket(Bucket=PUBLISHED)
+        yield Prepared(
+            partial(_work, many, endpoint),
+            partial(_work, one, endpoint),
+            _same,
+            rows=night.recordings,
+            bytes=many.settings.warehouse_path.stat().st_size,
+        )
+
+
+def _with_history(night: LoadedNight, nights: int, folder: Path) -> LoadedNight:
+    folder.mkdir(parents=True)
+    path = folder / night.settings.warehouse_path.name
+    shutil.copyfile(night.settings.warehouse_path, path)
+    with duckdb.connect(str(path)) as con:
+        con.execute(
+            "INSERT INTO raw.row_versions BY NAME SELECT partition_date, conversation_id, recording_id, row_sha256, "
+            "revision FROM custody.chain_of_custody"
+        )
+        tables = con.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_columns() JOIN duckdb_tables() "
+            "USING (database_name, schema_name, table_name) WHERE column_name = 'partition_date'"
+        ).fetchall()
+        for (table,) in tables:
+            con.execute(f"CREATE TEMP TABLE tonight AS FROM {table} WHERE partition_date = DATE '{NIGHT}'")
+            con.execute(f"DELETE FROM {table}")
+            # In the order of time, as nights come in.
+            con.execute(
+                f"INSERT INTO {table} BY NAME SELECT t.* REPLACE ((partition_date - back::INT)::DATE AS partition_date)"
+                f" FROM range({nights}, 0, -1) AS nights(back), tonight AS t ORDER BY back DESC"
+            )
+            if table.startswith("raw.") and table != "raw.row_versions":
+                con.execute(f"INSERT INTO {table} FROM tonight")
+            con.execute("DROP TABLE tonight")
+    return replace(night, settings=Settings.model_validate({**night.settings.model_dump(), "home": folder}))
+
+
+def _work(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> Callable[[], object]:
+    settings = publishing(night, endpoint, folder)
+    models, mapping = load_models(), load_mapping(settings.mapping_path)
+
+    def work() -> None:
+        with Warehouse(settings).open() as con:
+            run_models(con, models, NIGHT, mapping, settings)
+            publish_night(con, settings, NIGHT)
+            snapshot_for_analysts(con, settings)
+
+    return work
+
+
+def _same(ours: Path, floor: Path) -> None:
+    with duckdb.connect() as con:
+        con.execute(f"ATTACH '{ours / 'analyst.duckdb'}' AS ours (READ_ONLY)")
+        con.execute(f"ATTACH '{floor / 'analyst.duckdb'}' AS floor (READ_ONLY)")
+        for table in PUBLISHED_TABLES:
+            tonight = f"FROM {{}}.custody.{table} WHERE partition_date = DATE '{NIGHT}'"
+            rows = f"SELECT {', '.join(GRAINS[table])} {tonight}"
+            same_rows(con, rows.format("ours"), rows.format("floor"))
+
+
+STAGE = Stage(
+    "history",
+    f"a night of {CONVERSATIONS} conversations modelled, published, shown to analysts; size: nights before",
+    "the same with one night before",
+    _prepared,
+    sizes=(100, 1_000),
+    goals={100: 1.1, 1_000: 1.1},
+)

@@ -1,0 +1,77 @@
+"""The benchmark runs and compares: ours and the floor give the same, the table has its shape. Never what it took."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from bench.load import same_rows
+from bench.measure import Row, table, with_growth
+from bench.stages import STAGES
+
+ROOT = Path(__file__).parent.parent
+
+# A floor that compares in seconds; the others start a server, or make a night of a million tags.
+FAST = ("api", "load", "model", "files")
+
+
+def test_the_fast_stages_give_the_same_as_their_floors(tmp_path: Path) -> None:
+    found = tmp_path / "rows.json"
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "--size",
+        "60",
+        "120",
+        "--rounds",
+        "1",
+        "--json",
+        str(found),
+        "--stage",
+        *FAST,
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [Row(**row) for row in json.loads(found.read_text())["stages"]]
+    assert [(row.stage, row.size) for row in rows] == [(name, size) for name in FAST for size in (60, 120)]
+    for row in rows:
+        assert row.ours > 0
+        assert row.floor > 0
+        assert row.rows >= row.size
+        assert (row.growth is None) == (row.size == 60)
+    lines = done.stdout.splitlines()
+    assert lines == list(table(rows))
+    assert max(map(len, lines)) <= 100
+
+
+def test_rows_that_differ_are_found_whichever_side_has_them_and_however_often() -> None:
+    with duckdb.connect() as con:
+        same_rows(con, "SELECT 1 UNION ALL SELECT 2", "SELECT 2 UNION ALL SELECT 1")
+        for ours, floor in (
+            ("SELECT 1", "SELECT 2"),
+            ("SELECT 1", "SELECT 1 UNION ALL SELECT 1"),
+            ("SELECT NULL", "SELECT 1"),
+        ):
+            with pytest.raises(AssertionError):
+                same_rows(con, ours, floor)
+
+
+def test_growth_is_the_cost_of_a_row_by_that_of_the_size_before() -> None:
+    small = Row("load", 100, "s", 1.0, 0.5, 2.0, None, 10.0, 5.0, None, rows=100, bytes=0, rounds=1, spread=0.0)
+    large = small._replace(size=1_000, rows=1_000, ours=20.0)
+    other = small._replace(stage="model")
+    assert [row.growth for row in with_growth([small, large, other])] == [None, 2.0, None]
+
+
+def test_every_stage_says_what_it_compares() -> None:
+    assert len({stage.name for stage in STAGES}) == len(STAGES)
+    for stage in STAGES:
+        assert stage.ours
+        assert stage.floor
+        assert set(stage.goals) <= {*stage.sizes, 2_000, 20_000, 100_000}
