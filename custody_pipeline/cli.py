@@ -366,7 +366,7 @@ def verify(
         )
     try:
         record_verification(settings, place, media.value, report)
-    except WarehouseError as error:
+    except (WarehouseError, OSError) as error:  # in use, or not ours to write
         _say(f"this verification left no custody event: {error}")
     if as_json:
         _print_json(report.as_dict())

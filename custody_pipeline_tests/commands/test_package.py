@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import bagit
 import pytest
+from typer.testing import CliRunner
 
+from custody_pipeline.cli import app
 from custody_pipeline.commands.package import PackageError, package
 from custody_pipeline.commands.verify import verify_target
 from custody_pipeline.evidence.keys import load_signer, new_key, write_new_key
@@ -156,6 +158,9 @@ def test_what_was_sealed_and_cannot_be_had_is_listed_with_what_came_back(
         client.put_object(Bucket="exports", Key=f"{NIGHT}/0.json", Body=b'{"number": 0}')
         row["object_version_id"] = "gone"
     assert (result["without"], result["lost"]) == ({"documents": 1, "audio": 1}, 2)
+    command = ["package", "--recording", CHOSEN[1], "--to", str(tmp_path / "again"), "--reason", "request 4"]
+    told = CliRunner().invoke(app, [*command, "--target", str(deployment.published)])
+    assert (told.exit_code, "without audio: 1" in told.stdout) == (1, True)
     found = {item["kind"]: item for item in json.loads((tmp_path / "package/data/missing.json").read_bytes())}
     assert "no such object or version" in found["audio"]["why"]
     assert f"{row['media_sha256']}" == found["audio"]["sha256"]

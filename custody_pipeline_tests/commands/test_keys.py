@@ -1,0 +1,53 @@
+"""`custody key`: made, shown, handed over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from custody_pipeline.cli import app
+from custody_pipeline.commands.verify import public_keys
+from custody_pipeline.evidence.keys import new_key, parse_public_keys
+from custody_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def test_what_is_shown_is_a_key_file_for_whoever_verifies(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("current.key", "next.key"):
+        made = CliRunner().invoke(app, ["key", "new", "custody.example.com/eu", str(home / name)])
+        assert made.exit_code == 0
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", str(home / "current.key"))
+    monkeypatch.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(home / "next.key"))
+    shown = CliRunner().invoke(app, ["key", "show"])
+    assert shown.exit_code == 0
+    keys = parse_public_keys(shown.stdout)
+    assert keys == [
+        key for name in ("current", "next") for key in parse_public_keys((home / f"{name}.key.pub").read_text())
+    ]
+    assert all(f"# sha256:{key.fingerprint}" in shown.stdout for key in keys)
+    assert "PRIVATE" not in shown.stdout
+    assert public_keys(load_settings(), []) == keys
+
+
+def test_before_there_is_a_key_none_is_made_for_showing_it(home: Path) -> None:
+    shown = CliRunner().invoke(app, ["key", "show"])
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert not (home / "home").exists()
+
+
+def test_keys_of_the_home_and_the_one_that_signs_are_both_trusted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, current = new_key("custody.example.com/eu"), new_key("custody.example.com/eu")
+    (home / "home/keys").mkdir(parents=True)
+    (home / "home/keys/old.key.pub").write_text(old.public)
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY", current.private)
+    assert [key.vkey for key in public_keys(load_settings(), [])] == [old.public, current.public]
