@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -106,6 +106,20 @@ class Superseded(_Strict, frozen=True):
     sha256: Hex256
 
 
+class Lock(_Strict, frozen=True):
+    """How every object of the cut was locked when it was sealed.
+
+    Attributes:
+        mode: of the retention; None without one.
+        until: when the retention ends, RFC 3339, UTC.
+        legal_hold: there was a legal hold as well.
+    """
+
+    mode: Literal["GOVERNANCE", "COMPLIANCE"] | None
+    until: str | None
+    legal_hold: bool
+
+
 class LogPosition(_Strict, frozen=True):
     """Where the cut is in the log.
 
@@ -166,6 +180,7 @@ class Cut(_Strict, frozen=True):
         timestamped: an RFC 3161 timestamp was made: `cut.json.tsr` must be there.
         keys: verifier keys that signed.
         log: place in the log.
+        lock: absent where the bucket was not asked to lock.
     """
 
     night: str
@@ -185,6 +200,7 @@ class Cut(_Strict, frozen=True):
     timestamped: bool
     keys: tuple[str, ...]
     log: LogPosition
+    lock: Lock | msgspec.UnsetType = msgspec.UNSET
     schema: Literal["custody-cut/v1"] = "custody-cut/v1"
 
     @property
@@ -247,6 +263,13 @@ def _check(cut: Cut) -> None:
         raise CutError(f"cut.json: {unsafe[0]!r} cannot be the path of a file of a cut")
     if (cut.supersedes.revision if cut.supersedes else 0) != cut.revision - 1:
         raise CutError("cut.json: a revision supersedes the one before it, and the first supersedes none")
+    if isinstance(cut.lock, Lock):
+        try:
+            lasts = cut.lock.until is None or datetime.fromisoformat(cut.lock.until).utcoffset() is not None
+        except ValueError:
+            lasts = False
+        if not lasts or (cut.lock.mode is None) != (cut.lock.until is None):
+            raise CutError("cut.json: the lock has no time at which it ends")
     for receipt in cut.receipts:
         for path in receipt.landing:
             if path not in paths:

@@ -44,6 +44,11 @@ CODES: dict[str, Code] = {
     "FILE_MOVED": Code(_E, "A file of a cut is in another place than the cut says.", "Put it back, then verify again."),
     "FILE_SIZE": Code(_E, "A file has another size than when it was sealed.", _FROM_COPY),
     "FILE_ALTERED": Code(_E, "A file's bytes are not those that were sealed.", _FROM_COPY),
+    "LOCK_WEAKENED": Code(
+        _E,
+        "An object's lock ends earlier or binds less than when it was sealed, or a newer version has none.",
+        "Ask who may change locks in that bucket; the object's older versions may still be there.",
+    ),
     # cuts
     "CUT_INCOMPLETE": Code(
         _E,
@@ -140,6 +145,11 @@ CODES: dict[str, Code] = {
     "TIMESTAMP_NOT_CHECKED": Code(
         _U, "A timestamp is there, but no root certificate of its authority was given.", "Give the authority's root."
     ),
+    "LOCK_UNREADABLE": Code(
+        _U,
+        "An object was locked when it was sealed, but its lock may not be read.",
+        "Allow s3:GetObjectRetention and s3:GetObjectLegalHold, then verify again.",
+    ),
     "NOT_WITNESSED": Code(
         _U,
         "Fewer of the given witnesses than asked for have seen this head of the log.",
@@ -157,6 +167,9 @@ CODES: dict[str, Code] = {
     ),
     "NIGHT_WITHOUT_CUT": Code(_N, "A night between the first and the last has no cut.", "Run it, or say why not."),
     "COPIES_NOT_HERE": Code(_N, "The convenience copies are not part of this target.", "Nothing; the cuts are whole."),
+    "LOCKS_NOT_HERE": Code(
+        _N, "The cuts were locked in their bucket; a copy cannot tell whether they still are.", "Verify the bucket."
+    ),
     "LOG_NOT_HERE": Code(
         _N,
         "A cut was checked by itself, without the log: whether later nights exist cannot be said.",

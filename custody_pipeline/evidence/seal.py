@@ -20,6 +20,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from custody_pipeline.evidence import cut as cuts
 from custody_pipeline.evidence.canonical import leaf_hash
 from custody_pipeline.evidence.checkpoint import (
@@ -30,7 +32,7 @@ from custody_pipeline.evidence.checkpoint import (
     verify_checkpoint,
     witness_request,
 )
-from custody_pipeline.evidence.cut import Cut, CutFile, LogPosition, Receipt, Superseded
+from custody_pipeline.evidence.cut import Cut, CutFile, Lock, LogPosition, Receipt, Superseded
 from custody_pipeline.evidence.merkle import ProofError, consistency_proof
 from custody_pipeline.evidence.note import Signer, Verifier
 from custody_pipeline.evidence.target import Reader, read
@@ -62,6 +64,7 @@ class Draft:
     git_revision: str | None = None
     receipts: Sequence[Receipt] = ()
     supersedes: Superseded | None = None
+    lock: Lock | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,7 @@ def seal(
             records=len(leaves),
             root=frontier.root().hex(),
         ),
+        lock=draft.lock or msgspec.UNSET,
     )
     data = cuts.encode_cut(cut)
     appended = append(reader, head.size, [*leaves, leaf_hash(data)], LOG)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 class TargetError(Exception):
@@ -49,6 +50,34 @@ class Reader(Protocol):
 
     def open(self, path: str) -> BinaryIO:
         """A stream of the file's bytes; the caller closes it."""
+        ...
+
+
+@dataclass(frozen=True)
+class ObjectLock:
+    """The lock of an object as it is now.
+
+    Attributes:
+        mode: of the retention: GOVERNANCE, COMPLIANCE or None.
+        until: when it ends.
+        legal_hold: there is one.
+    """
+
+    mode: str | None
+    until: datetime | None
+    legal_hold: bool
+
+
+@runtime_checkable
+class LockReader(Protocol):
+    """A reader of a store that can lock objects."""
+
+    def lock(self, path: str) -> ObjectLock:
+        """The lock of the file's newest version.
+
+        Raises:
+            TargetError: it may not be read.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,11 +27,11 @@ from custody_pipeline.evidence.checkpoint import (
     read_witness_request,
     verify_extension,
 )
-from custody_pipeline.evidence.cut import Cut, CutError
+from custody_pipeline.evidence.cut import Cut, CutError, Lock
 from custody_pipeline.evidence.findings import Report, Severity
 from custody_pipeline.evidence.merkle import ProofError
 from custody_pipeline.evidence.note import NoteError, Verifier
-from custody_pipeline.evidence.target import Entry, Reader, TargetError, read
+from custody_pipeline.evidence.target import Entry, LockReader, Reader, TargetError, read
 from custody_pipeline.evidence.tiles import TileError, TileTree
 from custody_pipeline.evidence.timestamp import TimestampError, verify_timestamp
 
@@ -154,6 +155,7 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
     if cuts.RECORDS in entries:
         _compare_file(context, prefix, cut, entries[cuts.RECORDS], records.sha256)
     head = _check_checkpoint(context, prefix, cut, leaves)
+    _check_locks(context, prefix, cut, entries)
     _check_counts(context, prefix, cut, tables)
     if len(report.of(Severity.ERROR)) == before:
         report.valid["cuts"] += 1
@@ -301,6 +303,41 @@ def digest(context: Context, prefix: str, entry: Entry) -> str | None:
     if entry.stamp:
         context.memory[known] = sha256.hexdigest()
     return sha256.hexdigest()
+
+
+def _check_locks(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> None:
+    """Compare the locks of the cut's objects with the one that was put on them, until it ends."""
+    sealed, reader, report = cut.lock, context.reader, context.report
+    if not isinstance(sealed, Lock):
+        return
+    if not isinstance(reader, LockReader):
+        report.add("LOCKS_NOT_HERE")
+        return
+    until = datetime.fromisoformat(sealed.until) if sealed.until else None
+    if until is not None and until <= datetime.now(UTC):
+        until = None
+    listed = sorted(path for path in entries if cut.file(path) is not None or path in cuts.SEAL_FILES)
+    report.total["locks"] += len(listed)
+
+    def compare(path: str) -> tuple[str, str] | None:
+        try:
+            found = reader.lock(prefix + path)
+        except TargetError as error:
+            return "LOCK_UNREADABLE", str(error)
+        if until is not None and (found.until is None or found.until < until):
+            return "LOCK_WEAKENED", f"{sealed.mode} until {sealed.until} sealed, {found.mode} until {found.until} found"
+        if until is not None and sealed.mode == "COMPLIANCE" != found.mode:
+            return "LOCK_WEAKENED", f"{sealed.mode} sealed, {found.mode} found"
+        if sealed.legal_hold and not found.legal_hold:
+            return "LOCK_WEAKENED", "its legal hold was lifted"
+        return None
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for path, problem in zip(listed, pool.map(compare, listed), strict=True):
+            if problem is None:
+                report.valid["locks"] += 1
+            else:
+                report.add(problem[0], prefix + path, problem[1])
 
 
 # --- records ----------------------------------------------------------------------------------------------------------

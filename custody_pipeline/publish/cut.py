@@ -18,14 +18,15 @@ import hashlib
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.checkpoint import Head, InconsistentHeadError, read_checkpoint
-from custody_pipeline.evidence.cut import CUT_JSON
+from custody_pipeline.evidence.cut import CUT_JSON, Lock
 from custody_pipeline.evidence.seal import HEAD, Draft, Sealed, Write, published_head, recover, seal
 from custody_pipeline.evidence.witness import cosigned_path
 from custody_pipeline.publish.reader import S3Reader
@@ -94,7 +95,7 @@ class Sealer:
         self._finish_unremembered()
         head = self._published_head()
         sealed = seal(
-            draft,
+            replace(draft, lock=self._lock(now)),
             leaves,
             reader=self.reader,
             head=head,
@@ -120,6 +121,15 @@ class Sealer:
                 "was rolled back, or this is not its only writer. See how much is missing: "
                 f"custody verify --pinned {self.folder / 'head'}"
             )
+
+    def _lock(self, now: datetime) -> Lock | None:
+        sealing = self.sealing
+        if sealing.lock_mode is None and not sealing.legal_hold:
+            return None
+        until = None
+        if sealing.lock_mode is not None:
+            until = sealing.retain_until(now).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return Lock(sealing.lock_mode, until, sealing.legal_hold)
 
     def _published_head(self) -> Head:
         return published_head(self.reader, [signer.verifier for signer in self.sealing.signers], self.sealing.origin)

@@ -6,28 +6,36 @@ Belongs here: listing and opening. Does not: what the files mean (evidence/), wr
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.evidence.target import Entry, TargetError
+from custody_pipeline.evidence.target import Entry, ObjectLock, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.objectstore import S3Location
 
 _IN_MEMORY_BYTES = 8 << 20
+_LOCK_HEADERS = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus")
+_NO_LOCK = {
+    "InvalidRequest",
+    "NoSuchObjectLegalHold",
+    "NoSuchObjectLockConfiguration",
+    "ObjectLockConfigurationNotFoundError",
+}
 
 
 class S3Reader:
-    """Read access to everything below a prefix (the protocol `evidence.target.Reader`)."""
+    """Read access to everything below a prefix (the protocols `evidence.target.Reader` and `LockReader`)."""
 
     def __init__(self, client: S3Client, place: S3Location) -> None:
         self._client = client
         self._place = place
+        self._locks: dict[str, Mapping[str, Any]] = {}
 
     @property
     def name(self) -> str:
@@ -50,6 +58,7 @@ class S3Reader:
         at = self._place / path
         try:
             answer = self._client.get_object(Bucket=at.bucket, Key=at.key)
+            self._locks[path] = {name: answer.get(name) for name in _LOCK_HEADERS}
             if answer["ContentLength"] <= _IN_MEMORY_BYTES:
                 return BytesIO(answer["Body"].read())
             return cast("BinaryIO", answer["Body"])
@@ -59,3 +68,30 @@ class S3Reader:
             raise TargetError(f"{self.name}/{path}: {error}") from error
         except BotoCoreError as error:
             raise TargetError(f"{self.name}/{path}: {error}") from error
+
+    def lock(self, path: str) -> ObjectLock:
+        """The lock of an object's newest version.
+
+        Reading the object told it already, if there is one. Else it is asked for: whoever may not read locks is told
+        nothing, as if there were none.
+        """
+        seen = self._locks.get(path, {})
+        mode, until, hold = (seen.get(name) for name in _LOCK_HEADERS)
+        if mode is None or until is None:
+            retention = self._ask(path, "get_object_retention", "Retention")
+            mode, until = retention.get("Mode"), retention.get("RetainUntilDate")
+        if hold is None:
+            hold = self._ask(path, "get_object_legal_hold", "LegalHold").get("Status")
+        return ObjectLock(mode, until, hold == "ON")
+
+    def _ask(self, path: str, method: str, name: str) -> Mapping[str, Any]:
+        at = self._place / path
+        try:
+            answer = getattr(self._client, method)(Bucket=at.bucket, Key=at.key)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _NO_LOCK:
+                return {}
+            raise TargetError(f"{self.name}/{path}: {error}") from error
+        except BotoCoreError as error:
+            raise TargetError(f"{self.name}/{path}: {error}") from error
+        return answer.get(name) or {}

@@ -87,7 +87,7 @@ class Sealing:
     signers: tuple[Signer, ...]
     salt_secret: bytes
     timestamp: Callable[[bytes], bytes] | None
-    lock_mode: str | None
+    lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None
     lock_days: int
     legal_hold: bool
 

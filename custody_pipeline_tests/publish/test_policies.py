@@ -58,6 +58,8 @@ SUBRESOURCES = {
     ("GET", "versions"): "ListBucketVersions",
     ("GET", "versioning"): "GetBucketVersioning",
     ("GET", "object-lock"): "GetBucketObjectLockConfiguration",
+    ("GET", "retention"): "GetObjectRetention",
+    ("GET", "legal-hold"): "GetObjectLegalHold",
     ("PUT", "retention"): "PutObjectRetention",
     ("PUT", "legal-hold"): "PutObjectLegalHold",
     ("DELETE", "uploadId"): "AbortMultipartUpload",
@@ -232,4 +234,7 @@ def test_each_policy_allows_just_what_its_work_needs(deployment: Deployment, tmp
     package(settings, place, tmp_path / "package", recordings=[found[0]], night=None, reason="request 4")
     auditing = {call for call in deployment.calls() if not call[0].startswith("kms:")}
     assert refused(["auditor.json"], auditing) == set()
-    assert unneeded(["auditor.json"], auditing) == set()
+    # S3 tells the locks in its answer to GetObject, to those who may ask for them.
+    asked = {("s3:GetObjectRetention", f"arn:aws:s3:::{PUBLISHED}/prod/x")}
+    asked |= {("s3:GetObjectLegalHold", f"arn:aws:s3:::{PUBLISHED}/prod/x")}
+    assert unneeded(["auditor.json"], auditing | asked) == set()

@@ -1,0 +1,162 @@
+"""The catalogue of tampering (evidence/test_tampering.py) in a bucket of a real server, and what only buckets know."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pytest
+from botocore.exceptions import ClientError
+
+from custody_pipeline.evidence.cut import cut_prefix
+from custody_pipeline.evidence.findings import Severity
+from custody_pipeline.evidence.keys import parse_public_keys
+from custody_pipeline.evidence.target import MemoryReader, TargetError, read
+from custody_pipeline.evidence.verify import verify
+from custody_pipeline.objectstore import S3Location
+from custody_pipeline.publish.night import publish_night
+from custody_pipeline.publish.reader import S3Reader
+from custody_pipeline_tests.evidence.published import SIGNER, Publisher, publish
+from custody_pipeline_tests.evidence.test_tampering import SCENARIOS, WITNESS
+from custody_pipeline_tests.publish.nights import NIGHT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.findings import Report
+
+pytestmark = pytest.mark.server
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def change(s3: S3Client, bucket: str, before: dict[str, bytes], after: dict[str, bytes]) -> None:
+    """Make the prefix hold `after` where it holds `before`."""
+    with ThreadPoolExecutor(8) as pool:
+        calls = [
+            pool.submit(s3.put_object, Bucket=bucket, Key=f"prod/{path}", Body=data)
+            for path, data in after.items()
+            if before.get(path) != data
+        ]
+        calls += [
+            pool.submit(s3.delete_object, Bucket=bucket, Key=f"prod/{path}") for path in before if path not in after
+        ]
+    for call in calls:
+        call.result()
+
+
+def check(s3: S3Client, bucket: str, original: Publisher) -> Report:
+    return verify(
+        S3Reader(s3, S3Location(bucket, "prod")),
+        public_keys=[SIGNER.verifier],
+        pinned=[original.sealed[-1].checkpoint.note.data, original.sealed[1].checkpoint.note.data],
+        witnesses=[WITNESS.verifier],
+        quorum=0,
+    )
+
+
+def test_every_way_to_tamper_is_found_in_a_bucket_too(s3: S3Client, bucket: str, tmp_path: Path) -> None:
+    original = publish(tmp_path / "original")
+    untouched = contents(original.root)
+    change(s3, bucket, {}, untouched)
+    assert check(s3, bucket, original).status == 0
+
+    missed = []
+    for number, (name, code, tamper) in enumerate(SCENARIOS):
+        copy = Path(shutil.copytree(original.root, tmp_path / str(number) / "copy"))
+        tamper(copy)
+        tampered = contents(copy)
+        change(s3, bucket, untouched, tampered)
+        report = check(s3, bucket, original)
+        found = {finding.code for finding in report.findings}
+        if report.status != 1 or code not in found:
+            missed.append((name, code, report.status, found))
+        change(s3, bucket, tampered, untouched)
+        shutil.rmtree(copy.parent)
+    assert missed == []
+    assert check(s3, bucket, original).status == 0, "each scenario began with the untouched set"
+
+
+# --- locks
+
+
+def sealed_with_lock(con, settings, s3: S3Client, bucket: str, monkeypatch, mode: str) -> S3Location:
+    monkeypatch.setenv("CUSTODY_LOCK_MODE", mode)
+    monkeypatch.setenv("CUSTODY_LOCK_DAYS", "2")
+    monkeypatch.setenv("CUSTODY_LEGAL_HOLD", "true")
+    settings = settings.model_copy(update={"publish_url": f"s3://{bucket}/prod"})
+    publish_night(con, settings, NIGHT, tables=("chain_of_custody", "gaps"), client=s3)
+    return S3Location(bucket, "prod")
+
+
+def verdict(s3: S3Client, place: S3Location, settings) -> tuple[int, set[str]]:
+    keys = parse_public_keys(next((settings.home / "keys").glob("*.pub")).read_text())
+    report = verify(S3Reader(s3, place), public_keys=keys)
+    return report.status, {f"{found.code} {found.path.rpartition('/')[2]}" for found in report.of(Severity.ERROR)}
+
+
+def shorten(s3: S3Client, **at: Any) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    retention: Any = {"Mode": "GOVERNANCE", "RetainUntilDate": soon}
+    s3.put_object_retention(**at, Retention=retention, BypassGovernanceRetention=True)
+
+
+def lift(s3: S3Client, **at: Any) -> None:
+    s3.put_object_legal_hold(**at, LegalHold={"Status": "OFF"})
+
+
+def put_over(s3: S3Client, **at: Any) -> None:
+    """The same bytes, so that no digest tells."""
+    s3.put_object(**at, Body=s3.get_object(**at)["Body"].read())
+
+
+def test_a_lock_that_was_weakened_is_found(con, settings, s3, bucket, monkeypatch) -> None:
+    place = sealed_with_lock(con, settings, s3, bucket, monkeypatch, "GOVERNANCE")
+    assert verdict(s3, place, settings) == (0, set())
+    expected = set()
+    for weaken, name in ((shorten, "data/gaps.csv"), (lift, "cut.json"), (put_over, "checkpoint")):
+        weaken(s3, Bucket=bucket, Key=f"prod/{cut_prefix(NIGHT.isoformat(), 1)}{name}")
+        expected.add(f"LOCK_WEAKENED {name.rpartition('/')[2]}")
+        assert verdict(s3, place, settings) == (1, expected)
+
+
+def test_a_compliance_lock_cannot_be_weakened_and_a_deletion_is_found(con, settings, s3, bucket, monkeypatch) -> None:
+    place = sealed_with_lock(con, settings, s3, bucket, monkeypatch, "COMPLIANCE")
+    at = {"Bucket": bucket, "Key": f"prod/{cut_prefix(NIGHT.isoformat(), 1)}data/gaps.csv"}
+    with pytest.raises(ClientError):
+        shorten(s3, **at)
+    assert verdict(s3, place, settings) == (0, set())
+
+    s3.delete_object(**at)  # hides it; the locked version stays below
+    assert verdict(s3, place, settings) == (1, {"FILE_MISSING gaps.csv"})
+
+
+class Denied(S3Reader):
+    """May read objects, but not their locks: S3 then leaves the headers out."""
+
+    def _ask(self, path: str, method: str, name: str) -> Mapping[str, Any]:
+        raise TargetError(f"{path}: AccessDenied")
+
+    def open(self, path: str) -> BinaryIO:
+        stream = super().open(path)
+        self._locks.clear()
+        return stream
+
+
+def test_locks_that_may_not_be_read_or_are_not_there_are_no_verdict(con, settings, s3, bucket, monkeypatch) -> None:
+    place = sealed_with_lock(con, settings, s3, bucket, monkeypatch, "GOVERNANCE")
+    keys = parse_public_keys(next((settings.home / "keys").glob("*.pub")).read_text())
+    denied = verify(Denied(s3, place), public_keys=keys)
+    copied = {entry.path: read(S3Reader(s3, place), entry.path) for entry in S3Reader(s3, place).list()}
+    copy = verify(MemoryReader(copied), public_keys=keys)
+
+    assert (denied.status, {found.code for found in denied.of(Severity.UNCHECKED)}) == (2, {"LOCK_UNREADABLE"})
+    assert copy.status == 0
+    assert "LOCKS_NOT_HERE" in {found.code for found in copy.findings}
