@@ -244,6 +244,19 @@ def before_watermark(night: Night) -> None:
     night.watermark = "2026-11-02 09:00:00"
 
 
+def within_the_second_of_the_watermark(night: Night) -> None:
+    before_watermark(night)
+    night.sidecar()["start_time"] = "2026-11-02T10:00:10+0000"
+    night.watermark = "2026-11-02 10:00:10.500"
+
+
+def within_the_hour_of_the_watermark(night: Night) -> None:
+    before_watermark(night)
+    night.rows["export_sidecars"].clear()
+    night.drop("export_objects", object_role="sidecar")
+    night.watermark = "2026-11-02 10:30:00"
+
+
 def forbidden(night: Night) -> None:
     unknown_conversation(night, 403)
 
@@ -634,6 +647,8 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (recorded_but_unknown, {"RECORDING_NOT_FOUND"}),
     (not_found, {"CONVERSATION_NOT_FOUND"}),
     (before_watermark, {"NOT_YET_AVAILABLE"}),
+    (within_the_second_of_the_watermark, {"NOT_YET_AVAILABLE"}),
+    (within_the_hour_of_the_watermark, {"NOT_YET_AVAILABLE", "SIDECAR_MISSING"}),
     (forbidden, {"CONVERSATION_FORBIDDEN"}),
     (server_error, {"CONVERSATION_FETCH_FAILED"}),
     (timed_out, {"CONVERSATION_FETCH_FAILED"}),

@@ -12,7 +12,7 @@
 -- column evidence: documents and objects that prove it
 -- column recoverable_until: until when something can be done (UTC), where that is known
 WITH unknown AS (
-    SELECT r.partition_date, r.conversation_id, r.recording_id, r.starts_about, c.*
+    SELECT r.partition_date, r.conversation_id, r.recording_id, r.starts_about, r.starts_before, c.*
         EXCLUDE (partition_date, conversation_id)
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c
@@ -30,7 +30,7 @@ judged AS (
         CASE
             WHEN NOT details_configured THEN 'SOURCE_NOT_CONFIGURED'
             WHEN single_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'
-            WHEN single_read = 'not_found' AND NOT in_details AND starts_about >= watermark THEN 'NOT_YET_AVAILABLE'
+            WHEN single_read = 'not_found' AND NOT in_details AND starts_before > watermark THEN 'NOT_YET_AVAILABLE'
             WHEN single_read = 'not_found' THEN 'CONVERSATION_NOT_FOUND'
             ELSE 'CONVERSATION_FETCH_FAILED'
         END AS reason

@@ -78,6 +78,7 @@
 -- column conversation_start: start of the conversation (UTC)
 -- column conversation_end: end of the conversation (UTC)
 -- column starts_about: the best guess of when it began, for windows and watermarks (UTC)
+-- column starts_before: the latest that the conversation can have begun (UTC)
 WITH keys AS (
     SELECT k.*, count(*) FILTER (NOT k.in_captures) OVER (PARTITION BY k.partition_date, k.conversation_id) AS recordings
     FROM staging.recording_keys AS k
@@ -140,7 +141,11 @@ joined AS (
     -- Narrow: the wide columns are joined again in the end, instead of being carried through every step.
     SELECT k.partition_date, k.conversation_id, k.recording_id, k.recordings, s.user_ids AS named_users,
         coalesce(m.session_id, k.session_id) AS named_session_id,
-        coalesce(c.conversation_start, s.start_time, m.start_time, o.hour_start) AS starts_about, c.conversation_end
+        coalesce(c.conversation_start, s.start_time, m.start_time, o.hour_start) AS starts_about, c.conversation_end,
+        -- Times in documents may lack their fraction, and a path tells the hour alone.
+        coalesce(
+            c.conversation_start, coalesce(s.start_time, m.start_time) + INTERVAL 1 SECOND, o.hour_start + INTERVAL 1 HOUR
+        ) AS starts_before
     FROM keys AS k
     LEFT JOIN staging.media_objects AS o
         ON o.partition_date = k.partition_date AND o.conversation_id = k.conversation_id AND o.recording_id = k.recording_id
@@ -307,7 +312,8 @@ SELECT
     coalesce(list_sort(s.user_ids), nullif(x.leg_users, []), c.user_ids, []) AS user_ids,
     c.conversation_start AS conversation_start,
     c.conversation_end AS conversation_end,
-    j.starts_about
+    j.starts_about,
+    j.starts_before
 FROM keys AS k
 INNER JOIN joined AS j
     ON j.partition_date = k.partition_date AND j.conversation_id = k.conversation_id AND j.recording_id = k.recording_id
