@@ -99,11 +99,20 @@ class Receipt(_Strict, frozen=True):
     landing: tuple[str, ...]
 
 
-class Superseded(_Strict, frozen=True):
-    """The revision that this one replaces."""
+class Superseded(_Strict, frozen=True, omit_defaults=True):
+    """The revision that this one replaces.
+
+    Attributes:
+        revision: its number.
+        sha256: of its cut.json.
+        why: why the night was run again.
+        changed: rows of chain_of_custody that are new or changed; they bear this cut's revision.
+    """
 
     revision: Revision
     sha256: Hex256
+    why: str = ""
+    changed: Count = 0
 
 
 class Lock(_Strict, frozen=True):

@@ -392,8 +392,16 @@ class _Run:
             collector=receipts.collector,
             git_revision=receipts.git_revision,
             receipts=receipts.for_cut,
-            supersedes=Superseded(revision - 1, before[1]) if before else None,
+            supersedes=Superseded(revision - 1, before[1], self.why, self._changed_rows()) if before else None,
         )
+
+    def _changed_rows(self) -> int:
+        row = self.con.execute(
+            "SELECT count(*) FROM custody.chain_of_custody WHERE partition_date = $night AND revision > "
+            "(SELECT coalesce(max(revision), 0) FROM raw.publications WHERE partition_date = $night)",
+            {"night": self.night},
+        ).fetchone()
+        return int(row[0]) if row else 0
 
     def _is_complete(self) -> bool:
         row = self.con.execute(
