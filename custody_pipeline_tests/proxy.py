@@ -24,6 +24,7 @@ class Request:
     path: str
     query: dict[str, str]
     headers: dict[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def running_proxy(upstream: str) -> Iterator[Proxy]:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             parts = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
-            request = Request(self.command, unquote(parts.path), query, {k.lower(): v for k, v in self.headers.items()})
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, unquote(parts.path), query, headers, body)
             proxy.requests.append(request)
             own = proxy.answer(request)
             if own is not None:

@@ -35,15 +35,17 @@ def make_authority(folder: Path) -> tuple[Callable[[bytes], bytes], bytes]:
     (folder / "root.pem").write_bytes(root.public_bytes(Encoding.PEM))
     (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
-    def stamp(data: bytes) -> bytes:
-        (folder / "query.tsq").write_bytes(timestamp_request(data))
-        command = ["openssl", "ts", "-reply", "-config", "tsa.cnf", "-section", "tsa", "-queryfile", "query.tsq"]
-        command += ["-signer", "signer.pem", "-inkey", "key.pem", "-out", "reply.tsr"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return (folder / "reply.tsr").read_bytes()
+    return lambda data: reply_to(folder, timestamp_request(data)), root.public_bytes(Encoding.PEM)
 
-    return stamp, root.public_bytes(Encoding.PEM)
+
+def reply_to(folder: Path, query: bytes) -> bytes:
+    """What the authority of that folder answers to a query, as it comes over HTTP."""
+    (folder / "query.tsq").write_bytes(query)
+    command = ["openssl", "ts", "-reply", "-config", "tsa.cnf", "-section", "tsa", "-queryfile", "query.tsq"]
+    command += ["-signer", "signer.pem", "-inkey", "key.pem", "-out", "reply.tsr"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return (folder / "reply.tsr").read_bytes()
 
 
 def _certificate(

@@ -24,7 +24,9 @@ from custody_pipeline.publish.night import PublishError, publish_night
 from custody_pipeline.publish.readback import read_back
 from custody_pipeline.publish.uploads import UploadError
 from custody_pipeline.settings import SettingsError
+from custody_pipeline_tests.evidence.authority import make_authority, reply_to
 from custody_pipeline_tests.evidence.witness import Witness
+from custody_pipeline_tests.proxy import Answer, running_proxy
 from custody_pipeline_tests.publish.killing import Killed, KilledClient
 from custody_pipeline_tests.publish.nights import (
     NIGHT,
@@ -520,6 +522,23 @@ def test_a_key_that_leads_out_of_the_folder_is_refused(settings, memory_s3, tmp_
     with pytest.raises(UploadError, match="cannot be a file"):
         read_back(settings, tmp_path / "published")
     assert not (tmp_path / "outside").exists()
+
+
+def test_a_cut_is_timestamped_by_an_authority_that_verification_knows(con, settings, memory_s3, monkeypatch, tmp_path):
+    folder = tmp_path / "authority"
+    folder.mkdir()
+    _, root = make_authority(folder)
+    with running_proxy("http://127.0.0.1:9") as authority:
+        authority.answer = lambda request: Answer(200, reply_to(folder, request.body), "application/timestamp-reply")
+        monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", authority.url)
+        publish(con, settings)
+    found, keys = objects(memory_s3), public_keys(settings, [])
+    assert "cuts/date=2026-11-02/r0001/cut.json.tsr" in found
+    report = verify(MemoryReader(found), public_keys=keys, timestamp_roots=[root])
+    assert [finding.code for finding in report.findings if finding.kind.severity is not Severity.NOTE] == []
+    assert "timestamp of 2026-11-02 r0001" in report.facts
+    unchecked = {finding.code for finding in verify(MemoryReader(found), public_keys=keys).findings}
+    assert "TIMESTAMP_NOT_CHECKED" in unchecked
 
 
 def test_a_key_is_handed_over_in_the_cuts_that_both_sign(con, settings, memory_s3, monkeypatch, tmp_path):
