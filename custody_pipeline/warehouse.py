@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +43,13 @@ NO_CONTENT = ("exception", "joined", "published", "rechecked", "verified")
 LOCK_TIMEOUT_SECONDS = 3600.0
 
 DEFAULT_LAG_HOURS = 72
+
+# Into how many parts a night is taken apart, if it does not fit into memory whole.
+PARTS_OF_A_NIGHT = (1, 4, 16, 64)
+
+_DIGESTS_AT_ONCE = 100_000
+
+logger = logging.getLogger(__name__)
 DEFAULT_RECHECK_DAYS = 30
 
 
@@ -313,18 +322,46 @@ def replace_window(
     """Replace the rows of `model` whose partition_date lies in [start, end), in one transaction.
 
     The table is created when it is not there and gets columns that are new; columns that the model no longer gives
-    stay, null from now on.
+    stay, null from now on. A night that does not fit into memory is inserted a part of its conversations at a time:
+    DuckDB spills rows that it sorts, joins and groups to disk, but not what aggregates such as `arg_min` keep.
 
     Returns:
         Rows inserted.
 
     Raises:
         SchemaChangedError: a column's type differs from the table's.
+        duckdb.OutOfMemoryException: a part of the conversations does not fit into memory either.
     """
     _fit_table(con, model, params)
-    with _transaction(con):
-        con.execute(f"DELETE FROM {model.key} WHERE partition_date >= ? AND partition_date < ?", [start, end])
-        inserted = con.execute(f"INSERT INTO {model.key} BY NAME {model.sql}", dict(params)).fetchone()
+    for parts in PARTS_OF_A_NIGHT:
+        try:
+            with _transaction(con):
+                con.execute(f"DELETE FROM {model.key} WHERE partition_date >= ? AND partition_date < ?", [start, end])
+                return sum(_insert(con, model, part, params) for part in _parted(model, parts))
+        except duckdb.OutOfMemoryException:
+            if parts == PARTS_OF_A_NIGHT[-1] or "conversation_id" not in model.grain:
+                raise
+            logger.info("%s does not fit into memory in %d part(s); trying more.", model.key, parts)
+    raise AssertionError("unreachable")
+
+
+def _parted(model: SqlModel, parts: int) -> list[str]:
+    """The model's SELECT as so many that give its rows together, each those of some conversations."""
+    if parts == 1:
+        return [model.sql]
+    # Ids are UUIDs, so their first digits divide them evenly. Comparing them with constants is what DuckDB does early,
+    # before it groups by conversation: not so with a remainder, which might fail.
+    edges = [f"{number:02x}" for number in range(0, 256, 256 // parts)][1:]
+    conditions = [
+        f"coalesce(conversation_id, '') < '{edges[0]}'",
+        *(f"conversation_id >= '{low}' AND conversation_id < '{high}'" for low, high in pairwise(edges)),
+        f"conversation_id >= '{edges[-1]}'",
+    ]
+    return [f"FROM (\n{model.sql}\n) WHERE {condition}" for condition in conditions]
+
+
+def _insert(con: duckdb.DuckDBPyConnection, model: SqlModel, select: str, params: Mapping[str, Any]) -> int:
+    inserted = con.execute(f"INSERT INTO {model.key} BY NAME {select}", dict(params)).fetchone()
     return int(inserted[0]) if inserted else 0
 
 
@@ -462,14 +499,19 @@ def _table_sha256(con: duckdb.DuckDBPyConnection, table: str, night: date) -> st
     filled = [_quoted(name) for name, count in zip(names, counts or (), strict=True) if count]
     if not filled:
         return "empty"
-    # A digest per row keeps memory at 64 bytes a row, whatever the rows hold. Sorted digests need no other order.
-    row = con.execute(
-        f"SELECT sha256(string_agg(digest, '' ORDER BY digest)) FROM ("
+    # Rows as digests, sorted: DuckDB's sort spills, and sorted digests need no other order.
+    digests = con.execute(
         f"SELECT sha256(to_json(struct_pack({', '.join(f'{name} := {name}' for name in filled)}))) AS digest "
-        f"FROM custody.{table} WHERE {rows})",
+        f"FROM custody.{table} WHERE {rows} ORDER BY digest",
         {"night": night},
-    ).fetchone()
-    return str(row[0]) if row else "empty"
+    ).to_arrow_reader(_DIGESTS_AT_ONCE)
+    whole = hashlib.sha256()
+    for batch in digests:
+        # Text of one length lies in one piece: as if each were taken by itself.
+        column, size = batch.column(0), 2 * whole.digest_size
+        text = memoryview(column.buffers()[2])
+        whole.update(text[column.offset * size : (column.offset + len(column)) * size])
+    return whole.hexdigest()
 
 
 # --- the analysts' snapshot ------------------------------------------------------------------------------------------

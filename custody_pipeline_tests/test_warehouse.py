@@ -151,3 +151,48 @@ def test_a_snapshot_that_fails_leaves_the_old_one(
         snapshot_for_analysts(con, settings)
     assert settings.analyst_path.read_bytes() == before
     assert [item.name for item in settings.home.iterdir()] == ["analyst.duckdb"]
+
+
+def first_documents(folder: Path, grain: str) -> SqlModel:
+    path = folder / "custody" / "things.sql"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        f"-- The first document of each conversation.\n--\n-- grain: {grain}\n"
+        "-- column partition_date: day\n-- column conversation_id: conversation\n-- column document: its first\n"
+        "SELECT partition_date, conversation_id, arg_min(document, (seen, document)) AS document FROM raw.documents "
+        "WHERE partition_date >= $window_start AND partition_date < $window_end GROUP BY ALL\n"
+    )
+    return read_model(path)
+
+
+@pytest.fixture
+def large(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Sixty thousand conversations, and one without an id, whose documents together do not fit into memory."""
+    con.execute(
+        "SET memory_limit = '120MB'; SET threads = 1;"
+        "CREATE VIEW raw.documents AS SELECT DATE '2026-11-01' AS partition_date, i AS seen, "
+        "CASE WHEN i > 0 THEN md5(i::VARCHAR) END AS conversation_id, repeat(md5(i::VARCHAR), 60) AS document "
+        "FROM range(60_001) t(i)"
+    )
+    return con
+
+
+def test_a_night_that_does_not_fit_into_memory_is_made_in_parts(
+    large: duckdb.DuckDBPyConnection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "custody_pipeline.warehouse")
+    assert replace(large, first_documents(tmp_path, "partition_date, conversation_id"), DAYS[0]) == 60_001
+    assert "does not fit into memory in 1 part(s)" in caplog.text
+    wrong = large.execute(
+        "SELECT count(*), count(DISTINCT conversation_id), count(*) FILTER (conversation_id IS NULL), "
+        "count(*) FILTER (document <> repeat(conversation_id, 60)) FROM custody.things"
+    ).fetchone()
+    assert wrong == (60_001, 60_000, 1, 0)
+
+
+def test_what_has_no_conversations_to_be_parted_by_does_not_become_half_a_night(
+    large: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    with pytest.raises(duckdb.OutOfMemoryException):
+        replace(large, first_documents(tmp_path, "partition_date"), DAYS[0])
+    assert large.execute("SELECT count(*) FROM custody.things").fetchone() == (0,)
