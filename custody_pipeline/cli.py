@@ -384,14 +384,12 @@ def fixity(
     as_json: Json = False,
 ) -> None:
     """Read the recordings whose last check is the longest ago again, and compare them with their digests."""
-    from dataclasses import asdict
-
     from custody_pipeline.commands.fixity import fixity_lines, run_fixity
 
     with _bars():
         report = run_fixity(_settings(), budget)
     if as_json:
-        _print_json(asdict(report))
+        _print_json(report.to_dict())
     else:
         for line in fixity_lines(report):
             print(line)  # noqa: T201

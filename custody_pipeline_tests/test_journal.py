@@ -30,6 +30,12 @@ def test_what_a_killed_run_knew_is_known_to_the_next(tmp_path: Path) -> None:
     assert dict(Journal(path)) == {}
 
 
+def test_nothing_is_left_of_work_that_was_done_at_once(tmp_path: Path) -> None:
+    with journal_of(tmp_path / "home", "work") as journal:
+        journal["a"] = "1"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_line_torn_by_the_kill_is_lost_alone(tmp_path: Path) -> None:
     path = tmp_path / "work.ndjson"
     killed(path, a="1", b="2")

@@ -163,7 +163,7 @@ CODES: dict[str, Code] = {
     "NO_PINNED_CHECKPOINT": Code(
         _N,
         "Without an older checkpoint from another channel nobody can see that the newest nights were removed.",
-        "Keep the checkpoint of this run and give it to the next one (--pinned).",
+        "Keep a copy of log/checkpoint elsewhere, and give it to the next run (--pinned).",
     ),
     "NIGHT_WITHOUT_CUT": Code(_N, "A night between the first and the last has no cut.", "Run it, or say why not."),
     "COPIES_NOT_HERE": Code(_N, "The convenience copies are not part of this target.", "Nothing; the cuts are whole."),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from custody_pipeline.actor import Actor
 from custody_pipeline.acts import Act, append_acts
@@ -98,6 +98,10 @@ class FixityReport:
     findings: list[dict[str, str | None]] = field(default_factory=list)
     waiting: int = 0
     oldest: datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**vars(self), "counts": dict(self.counts)}
 
 
 def create_fixity_checks(con: duckdb.DuckDBPyConnection) -> None:
