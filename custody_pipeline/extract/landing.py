@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from custody_pipeline.gzipped import gzipped
 from custody_pipeline.objectstore import S3Location
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 # Uncompressed bytes of one part: DuckDB reads one gzip file with one thread, several at once.
 PART_BYTES = 128 * 1024 * 1024
-# Level 1 to 9 of a night's details differ by a third in size and by six in time.
-COMPRESSION_LEVEL = 3
 
 _DOCUMENT = b',"document":'
 _ENCODED = b',"document_base64":"'
@@ -231,14 +230,7 @@ class LandingWriter:
         self._spooled = self._place.spool(self._relative)
         self._raw = self._spooled.open("wb")
         self._hashing = _Hashing(self._raw)
-        # No name and no time in the header: equal lines are equal files.
-        self._zip = gzip.GzipFile(
-            filename="",
-            mode="wb",
-            compresslevel=COMPRESSION_LEVEL,
-            fileobj=self._hashing,
-            mtime=0,
-        )
+        self._zip = gzipped(self._hashing)
         self._row = self._encoded = self._written = 0
 
     def close(self) -> None:

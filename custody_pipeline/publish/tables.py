@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from isal import igzip
 
 from custody_pipeline.evidence.canonical import salted_records, text_column
+from custody_pipeline.gzipped import gzipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from datetime import date
     from pathlib import Path
 
@@ -48,8 +47,6 @@ COMPRESSED = ".gz"
 
 _BATCH_ROWS = 16_384  # also the rows of a Parquet row group; a multiple of DuckDB's vectors
 _CSV_ROWS = 4_096
-# Of isal's 0 to 3.
-_GZIP_LEVEL = 2
 
 # What spreadsheets evaluate, or skip before they do: white space, control and invisible characters, quotes. The
 # full-width forms are taken for the ASCII ones by some of them.
@@ -195,8 +192,9 @@ def export_table(
         parquet = stack.enter_context(
             pq.ParquetWriter(pa.PythonFile(outs["parquet"], mode="w"), schema, compression="zstd")
         )
-        csv = stack.enter_context(_text_file(outs["csv"], compressed))
-        spreadsheet = stack.enter_context(_text_file(outs["spreadsheet"], compressed))
+        csv, spreadsheet = (
+            stack.enter_context(gzipped(outs[kind])) if compressed else outs[kind] for kind in ("csv", "spreadsheet")
+        )
         header = ",".join(_header_cell(name) for name in schema.names) + "\r\n"
         csv.write(header.encode())
         spreadsheet.write(b"\xef\xbb\xbf" + header.encode())
@@ -301,14 +299,6 @@ def _header_cell(name: str) -> str:
 def _identifier(name: str) -> str:
     """Quoted as SQL does, and RFC 4180 too."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _text_file(file: _HashedFile, compressed: bool) -> AbstractContextManager[Any]:
-    if not compressed:
-        return file
-    return igzip.IGzipFile(  # type: ignore[no-untyped-call]
-        filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=file, mtime=0
-    )
 
 
 class _HashedFile:

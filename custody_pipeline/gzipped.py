@@ -1,0 +1,36 @@
+"""gzip as this product writes it: through isal, and equal bytes for equal content.
+
+Belongs here: the one way to write gzip. Does not: what is in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from isal import igzip
+
+if TYPE_CHECKING:
+    from gzip import GzipFile
+
+# Of isal's 0 to 3. A night's details take a fifth of the time of zlib's level 3, and somewhat fewer bytes.
+_LEVEL = 2
+
+
+class Target(Protocol):
+    """What can be written to."""
+
+    def write(self, data: Any, /) -> int:
+        """Take bytes; returns how many."""
+
+    def flush(self) -> None:
+        """Pass on what was taken."""
+
+
+def gzipped(target: Target) -> GzipFile:
+    """A file to write to, whose compressed bytes go to `target`; closing it leaves `target` open.
+
+    The header has neither a name nor a time (RFC 1952, 2.3), so that equal content gives equal bytes.
+    """
+    return igzip.IGzipFile(  # type: ignore[no-untyped-call]
+        filename="", mode="wb", compresslevel=_LEVEL, fileobj=target, mtime=0
+    )
