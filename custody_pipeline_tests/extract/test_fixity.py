@@ -43,6 +43,7 @@ def home(bucket: Any, moto_url: str, settings: Callable[..., Settings]) -> Setti
     with Collector(made, NIGHT) as collector, Warehouse(made).open() as con:
         load(con, collect_exports(collector))
         load(con, collect_media(collector, {}, media_objects(con, NIGHT)))
+        con.execute("UPDATE raw.media_digests SET hashed_at = TIMESTAMP '2026-11-03'")  # many at a time: who was first?
     return made
 
 
