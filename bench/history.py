@@ -73,13 +73,16 @@ def _with_history(night: LoadedNight, nights: int, folder: Path) -> LoadedNight:
 
 def _work(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> Callable[[], object]:
     settings = publishing(night, endpoint, folder)
+    with Warehouse(settings).open() as con:
+        # The snapshot of the night before.
+        snapshot_for_analysts(con, settings)
     models, mapping = load_models(), load_mapping(settings.mapping_path)
 
     def work() -> None:
         with Warehouse(settings).open() as con:
             run_models(con, models, NIGHT, mapping, settings)
             publish_night(con, settings, NIGHT)
-            snapshot_for_analysts(con, settings)
+            snapshot_for_analysts(con, settings, NIGHT)
 
     return work
 

@@ -140,6 +140,63 @@ def test_the_snapshot_is_replaced_while_a_reader_has_the_old_one_open(
     assert [item.name for item in settings.home.iterdir()] == ["analyst.duckdb"]
 
 
+def shown(settings: Settings) -> list[tuple[date, int, str | None]]:
+    with duckdb.connect(str(settings.analyst_path), read_only=True) as reader:
+        return reader.execute(
+            "SELECT partition_date, a, (SELECT comment FROM duckdb_columns() WHERE column_name = 'a') "
+            "FROM custody.things ORDER BY ALL"
+        ).fetchall()
+
+
+def test_a_snapshot_of_a_night_takes_over_the_others_and_what_changed_in_them(
+    con: duckdb.DuckDBPyConnection, settings: Settings, tmp_path: Path
+) -> None:
+    settings.home.mkdir()
+    thing = model(tmp_path)
+    for day in DAYS[:2]:
+        replace(con, thing, day)
+    snapshot_for_analysts(con, settings, DAYS[1])
+    con.execute("UPDATE raw.things SET a = 10 * a + 7")
+    con.execute("INSERT INTO raw.things SELECT partition_date, 99 FROM raw.things WHERE partition_date = '2026-11-01'")
+    for day in DAYS:
+        replace(con, thing, day)
+    snapshot_for_analysts(con, settings, DAYS[2])
+    # The second night has as many rows as before and was not named: its own publication will show it.
+    text = "what a is"
+    assert shown(settings) == [(DAYS[0], 7, text), (DAYS[0], 99, text), (DAYS[1], 1, text), (DAYS[2], 27, text)]
+    snapshot_for_analysts(con, settings, DAYS[1])
+    assert shown(settings)[2] == (DAYS[1], 17, text)
+    con.execute("DELETE FROM custody.things WHERE partition_date = '2026-11-01'")
+    snapshot_for_analysts(con, settings, DAYS[2])
+    assert [row[0] for row in shown(settings)] == DAYS[1:]
+
+
+def test_a_snapshot_that_somebody_changed_is_written_anew(
+    con: duckdb.DuckDBPyConnection, settings: Settings, tmp_path: Path
+) -> None:
+    settings.home.mkdir()
+    thing = model(tmp_path)
+    for day in DAYS:
+        replace(con, thing, day)
+    path = snapshot_for_analysts(con, settings, DAYS[2])
+    with duckdb.connect(str(path)) as writer:
+        writer.execute("UPDATE custody.things SET a = -1")
+    snapshot_for_analysts(con, settings, DAYS[2])
+    assert [row[1] for row in shown(settings)] == [0, 1, 2]
+
+
+def test_a_snapshot_has_the_comments_and_columns_of_now(
+    con: duckdb.DuckDBPyConnection, settings: Settings, tmp_path: Path
+) -> None:
+    settings.home.mkdir()
+    for day in DAYS[:2]:
+        replace(con, model(tmp_path), day)
+    snapshot_for_analysts(con, settings, DAYS[1])
+    replace(con, model(tmp_path, columns="partition_date, a, a + 1 AS b", comment="said better"), DAYS[2])
+    snapshot_for_analysts(con, settings, DAYS[2])
+    assert shown(settings) == [(day, number, "said better") for number, day in enumerate(DAYS)]
+
+
 def test_a_snapshot_that_fails_leaves_the_old_one(
     con: duckdb.DuckDBPyConnection, settings: Settings, tmp_path: Path
 ) -> None:

@@ -63,7 +63,7 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
             night = night_of(context)
             publication = publish_night(con, deployment.settings, night, why=context.run.tags.get(WHY_TAG, "run again"))
             refresh_events(con, night, about_night_alone=not publication.changed)
-            snapshot = snapshot_for_analysts(con, deployment.settings)
+            snapshot = snapshot_for_analysts(con, deployment.settings, night)
     except (PublishError, SettingsError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     alerts = _alert(deployment, night_of(context))
