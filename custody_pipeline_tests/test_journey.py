@@ -153,11 +153,17 @@ def test_a_tag_that_was_gone_before_the_night_is_published_with_the_proof_of_whe
     assert {row["custom_data_legal_hold"] for row in published} == {"true"}
     assert {json.loads(row["custom_data_source"])["Legal-Hold"] for row in published} == {"capture"}
     assert {row["custody_status"] for row in published} == {"complete"}
+    links = home.path / f"captures/links/date={NIGHT}/conversation_id={caught['conversation_id']}"
+    for row in published:
+        link = json.loads((links / f"{row['recording_id']}.json").read_bytes())
+        assert link["audio"]["sha256"] == row["media_sha256"]
+        assert link["capture"]["observed_at"] == caught["gone_at"]
     assert caught["seen_at"] < caught["gone_at"]
     assert caught["still_there"] is False
 
     story = home.custody("explain", caught["recordings"][0]).stdout
-    assert re.search(r"→ +Legal-Hold +true +capture .*gone", story)
+    assert re.search(r"→ capture [0-9: -]+, gone", story)
+    assert re.search(r'TAG_VANISHED.*"Legal-Hold": seen until .* \(capture\), gone by ', story)
 
 
 def test_explain_tells_the_story_of_a_recording_with_a_gap(home: Home) -> None:

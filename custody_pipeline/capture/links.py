@@ -3,8 +3,8 @@
 Belongs here: finding a conversation's audio in the export bucket, link documents. Does not: captures themselves.
 
 A recording is usually exported hours after its conversation, so links are made when the capture is (if the audio is
-there already) and again for whole days (`AudioLinker.link_day`, called by the nightly run). Each recording is linked
-once; its link document says what was known at that moment.
+there already) and by the nightly run, once it has hashed the night's audio (`AudioLinker.link_hashed`). Each recording
+is linked once; its link document says what was known at that moment.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +38,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Audio:
-    """One exported media object."""
+    """One exported media object; without a digest, its latest version is hashed when it is linked."""
 
+    conversation_id: str
+    recording_id: str
     bucket: str
     key: str
-    version_id: str | None
-    recording_id: str
+    version_id: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
 
 
 class AudioLinker:
@@ -76,27 +79,34 @@ class AudioLinker:
 
         What cannot be linked now stays unlinked for the next time: a capture must not wait for an export bucket.
         """
-        linked = 0
+        day = start.astimezone(UTC).date()
         try:
-            for audio in self._find(conversation_id, start):
-                linked += self._link(conversation_id, start.astimezone(UTC).date(), audio)
-        except (SidecarError, BotoCoreError, ClientError) as error:
-            reason = str(error) if isinstance(error, SidecarError) else type(error).__name__
-            logger.warning("The audio of conversation %s is linked later: %s", conversation_id, reason)
-        return linked
+            found = list(self._find(conversation_id, start))
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("The audio of conversation %s is linked later: %s", conversation_id, type(error).__name__)
+            return 0
+        return sum(self._link_now(day, audio) for audio in found)
 
-    def link_day(self, day: date) -> int:
-        """Link what can be linked of every conversation captured on `day`; returns how many recordings were."""
-        linked, seen = 0, set[str]()
-        for key in captures_of(self._store, day):
-            conversation_id = key.split("conversation_id=")[1].partition("/")[0]
-            if conversation_id in seen:
-                continue
-            seen.add(conversation_id)
-            document = orjson.loads(self._store.read(key) or b"{}")
-            if start := document.get("conversation_start"):
-                linked += self.link(conversation_id, datetime.fromisoformat(start).replace(tzinfo=UTC))
-        return linked
+    def link_hashed(self, day: date, exported: Iterable[Audio]) -> int:
+        """Link recordings whose audio is hashed already: what the nightly run calls.
+
+        Args:
+            day: UTC day on which the conversations began.
+            exported: with their digests; those of conversations that were not captured are passed over.
+
+        Returns:
+            How many were newly linked.
+        """
+        captured = {key.split("conversation_id=")[1].partition("/")[0] for key in captures_of(self._store, day)}
+        return sum(self._link_now(day, audio) for audio in exported if audio.conversation_id in captured)
+
+    def _link_now(self, day: date, audio: Audio) -> bool:
+        try:
+            return self._link(day, audio)
+        except (SidecarError, OSError, BotoCoreError, ClientError) as error:
+            reason = str(error) if isinstance(error, SidecarError) else type(error).__name__
+            logger.warning("The audio of conversation %s is linked later: %s", audio.conversation_id, reason)
+            return False
 
     def _find(self, conversation_id: str, start: datetime) -> Iterator[Audio]:
         start = start.astimezone(UTC)
@@ -108,7 +118,7 @@ class AudioLinker:
                     for item in page.get("Contents", []):
                         parsed = parse_key(item["Key"])
                         if parsed.role == "media" and parsed.recording_id and item["Size"]:
-                            yield Audio(self._place.bucket, item["Key"], None, parsed.recording_id)
+                            yield Audio(conversation_id, parsed.recording_id, self._place.bucket, item["Key"])
 
     def _night(self, day: date) -> list[str]:
         if day not in self._prefixes:
@@ -118,23 +128,16 @@ class AudioLinker:
             self._prefixes[day] = found
         return self._prefixes[day]
 
-    def _link(self, conversation_id: str, day: date, audio: Audio) -> bool:
+    def _link(self, day: date, audio: Audio) -> bool:
+        conversation_id = audio.conversation_id
         key = link_key(day, conversation_id, audio.recording_id)
         if self._store.read(key) is not None:
             return False
-        head = self._s3.head_object(Bucket=audio.bucket, Key=audio.key)
-        version = head.get("VersionId")
-        digests = self._objects.digest("links", audio.key, version)
-        if isinstance(digests, FetchFailure):
+        hashed = audio if audio.sha256 else self._hashed(audio)
+        if hashed is None:
             logger.warning("The audio of recording %s cannot be hashed yet.", audio.recording_id)
             return False
-        described = {
-            "bucket": audio.bucket,
-            "key": audio.key,
-            "version_id": version,
-            "bytes": digests.size,
-            "sha256": digests.sha256,
-        }
+        described = {name: getattr(hashed, name) for name in ("bucket", "key", "version_id", "bytes", "sha256")}
         capture = self._newest_capture(day, conversation_id)
         moment = f"{datetime.fromtimestamp(self._clock(), UTC):%Y-%m-%dT%H:%M:%S.%f}"
         fields: dict[str, Any] = {
@@ -146,6 +149,13 @@ class AudioLinker:
         }
         fields = {"kind": "custody.link/1", **fields, "sidecar": self._put_sidecar(audio, fields)}
         return self._store.create(key, orjson.dumps(fields))
+
+    def _hashed(self, audio: Audio) -> Audio | None:
+        version = self._s3.head_object(Bucket=audio.bucket, Key=audio.key).get("VersionId")
+        digests = self._objects.digest("links", audio.key, version)
+        if isinstance(digests, FetchFailure):
+            return None
+        return replace(audio, version_id=version, bytes=digests.size, sha256=digests.sha256)
 
     def _newest_capture(self, day: date, conversation_id: str) -> dict[str, Any] | None:
         keys = list(captures_of(self._store, day, conversation_id))

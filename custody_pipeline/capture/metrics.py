@@ -22,22 +22,32 @@ from custody_pipeline.capture.store import DocumentStore
 
 @dataclass(frozen=True)
 class CapturePoint:
-    """One capture: when it was made (UTC), and seconds since its event (None if the event had no time)."""
+    """One capture: when it was made (UTC), and seconds since its event (None where that is not known)."""
 
     observed_at: datetime
     lag_seconds: float | None
 
 
-def capture_points(store: DocumentStore, day: date) -> list[CapturePoint]:
-    """The captures of conversations that began on `day` (UTC), in order of time."""
-    points = []
-    for key in captures_of(store, day):
-        document = orjson.loads(store.read(key) or b"{}")
-        observed_at = datetime.fromisoformat(document["observed_at"])
-        happened = document["event"]["event_time"]
+def capture_points(store: DocumentStore, day: date, *, lags: int = 500) -> list[CapturePoint]:
+    """The captures of conversations that began on `day` (UTC), in order of time.
+
+    Args:
+        store: where they are.
+        day: UTC.
+        lags: of so many, the newest, the lag is looked up in their documents; of the others it is not known.
+    """
+    keys = sorted(captures_of(store, day), key=lambda key: key.rpartition("/")[2])
+    points = [CapturePoint(_observed_at(key), None) for key in keys[: max(0, len(keys) - lags)]]
+    for key in keys[len(points) :]:
+        happened = orjson.loads(store.read(key) or b"{}")["event"]["event_time"]
+        observed_at = _observed_at(key)
         lag = None if happened is None else (observed_at - datetime.fromisoformat(happened)).total_seconds()
         points.append(CapturePoint(observed_at, lag))
-    return sorted(points, key=lambda point: point.observed_at)
+    return points
+
+
+def _observed_at(key: str) -> datetime:
+    return datetime.strptime(key.rpartition("/")[2], "%Y%m%dT%H%M%S.%fZ.json")
 
 
 def per_hour(points: Iterable[CapturePoint]) -> dict[datetime, int]:

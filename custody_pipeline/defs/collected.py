@@ -10,6 +10,9 @@ from datetime import date
 import dagster as dg
 
 from custody_pipeline import progress
+from custody_pipeline.capture.assembly import linker_of
+from custody_pipeline.capture.links import Audio
+from custody_pipeline.capture.settings import load_capture_settings
 from custody_pipeline.defs.metadata import column_schema, table_metadata
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
@@ -23,7 +26,7 @@ from custody_pipeline.extract.load import BOOKKEEPING, RAW_TABLES, load
 from custody_pipeline.extract.media import collect_media
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.extract.recordings import collect_recordings
-from custody_pipeline.extract.worklists import known_digests, media_objects, read_worklists
+from custody_pipeline.extract.worklists import captured_audio, known_digests, media_objects, read_worklists
 from custody_pipeline.journal import journal_of
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.sql_models import load_models
@@ -153,10 +156,13 @@ def captures(context: dg.AssetExecutionContext, deployment: Deployment) -> Itera
 
 
 @dg.multi_asset(
-    specs=_specs(RAW_TABLES["media"], ("export_objects",)), partitions_def=nights, pool="duckdb", retry_policy=PATIENCE
+    specs=_specs(RAW_TABLES["media"], ("export_objects", "captures")),
+    partitions_def=nights,
+    pool="duckdb",
+    retry_policy=PATIENCE,
 )
 def media(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
-    """Digests of every exported object; one hashed before and unchanged is not read again."""
+    """Digests of every exported object, each read once; audio of captured conversations is tied to what was seen."""
     night = night_of(context)
     with deployment.warehouse.open() as con:
         known, objects = known_digests(con, night), media_objects(con, night)
@@ -165,6 +171,11 @@ def media(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator
         journal_of(deployment.settings.home, f"media-{night}") as journal,
     ):
         yield from _load(context, deployment, collect_media(collector, known, objects, journal))
+        with deployment.warehouse.open() as con:
+            audio = [Audio(*row) for row in captured_audio(con, night)]
+        if audio:
+            linked = linker_of(deployment.settings, load_capture_settings()).link_hashed(night, audio)
+            context.log.info(f"{linked} recordings were tied to live captures, {len(audio)} could be.")
 
 
 @dg.multi_asset(

@@ -3,7 +3,7 @@
 Belongs here: one asset that a sensor turns, and what it shows. Does not: the worker (capture).
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -17,15 +17,23 @@ from custody_pipeline.settings import load_settings
 
 # Shorter than the sensor's own interval, so that turns do not overlap.
 TURN_SECONDS = 50
+UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
-@dg.asset(key=["raw", "live_captures"], group_name="capture", kinds={"sqs"})
+@dg.asset(key=["raw", "live_captures"], group_name="capture", kinds={"sqs"}, pool="capture")
 def live_captures(deployment: Deployment) -> dg.MaterializeResult[None]:
     """Conversations read when an event named them, before their tags vanish: queue depth, age, captures, lag."""
     settings, capture = deployment.settings, load_capture_settings()
     result = drain_queue(settings, capture, max_seconds=TURN_SECONDS)
     now = datetime.now(UTC)
-    points = points_of(settings, capture, now.date())
+    days = (now.date() - timedelta(days=1), now.date())
+    points = [point for day in days for point in points_of(settings, capture, day)]
     shown: dict[str, Any] = dict(metrics.summary(result.queue, points, now))
     shown |= {"events": result.report.events, "captures": result.report.captures}
     shown["captures by hour"] = markdown_image(metrics.plot(points), "Captures by hour, and their lag")
@@ -38,8 +46,13 @@ capture_events = dg.define_asset_job(
 
 
 @dg.sensor(job=capture_events, minimum_interval_seconds=60)
-def waiting_events(_context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """A turn of the capture worker whenever events wait; turn it on where events are collected."""
+def waiting_events(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """A turn of the capture worker whenever events wait, one at a time; turn it on where events are collected."""
+    # Each turn has capture's share of the rate limit to itself. One begun long ago was killed, and is not waited for.
+    since = datetime.now(UTC) - timedelta(seconds=10 * TURN_SECONDS)
+    under_way = dg.RunsFilter(job_name=capture_events.name, statuses=UNFINISHED, created_after=since)
+    if context.instance.get_runs_count(under_way):
+        return dg.SkipReason("A turn is under way.")
     with queue_of(load_settings(), load_capture_settings()) as queue:
         depth = queue.metrics().depth
     if not depth:

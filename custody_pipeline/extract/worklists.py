@@ -101,6 +101,39 @@ def media_objects(con: duckdb.DuckDBPyConnection, night: date) -> list[MediaObje
     return [MediaObject(ObjectVersion(*row[:6]), bool(row[6])) for row in rows]
 
 
+def captured_audio(
+    con: duckdb.DuckDBPyConnection, night: date
+) -> list[tuple[str, str, str, str, str | None, int, str]]:
+    """Audio of captured conversations that is there and hashed.
+
+    Returns:
+        (conversation id, recording id, bucket, key, version id, bytes, SHA-256), one for each recording, in order.
+    """
+    create_raw_tables(con, ("export_objects", "media_digests", "captures", "extraction_receipts"))
+    return (
+        con.cursor()
+        .execute(
+            f"""
+            SELECT o.conversation_id, o.recording_id, o.bucket, o.object_key, o.version_id, o.object_bytes, d.sha256
+            FROM raw.export_objects AS o
+            INNER JOIN raw.media_digests AS d
+                ON d.partition_date = o.partition_date AND d.bucket = o.bucket AND d.object_key = o.object_key
+                AND d.version_id IS NOT DISTINCT FROM o.version_id AND d.etag IS NOT DISTINCT FROM o.etag
+            WHERE o.partition_date = $night AND o.landing_id = ({_CURRENT}) AND o.object_role = 'media'
+                AND o.is_latest AND NOT o.is_delete_marker AND o.object_bytes > 0
+                AND o.recording_id IS NOT NULL AND d.sha256 IS NOT NULL
+                AND o.conversation_id IN (SELECT conversation_id FROM raw.captures WHERE partition_date = $night)
+            QUALIFY row_number() OVER (
+                PARTITION BY o.conversation_id, o.recording_id ORDER BY o.last_modified DESC, o.object_key, d.hashed_at
+            ) = 1
+            ORDER BY o.conversation_id, o.recording_id
+            """,
+            {"night": night, "resource": "export_objects"},
+        )
+        .fetchall()
+    )
+
+
 def known_digests(con: duckdb.DuckDBPyConnection, night: date) -> dict[ObjectVersion, KnownDigest]:
     """Digests that earlier loads of the night took, killed ones included: a digest is of bytes, whoever needed it."""
     create_raw_tables(con, ("media_digests",))

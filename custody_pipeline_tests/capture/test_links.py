@@ -16,7 +16,7 @@ import requests
 
 from custody_pipeline.capture.documents import Reading, conversation_facts, write_capture
 from custody_pipeline.capture.envelopes import parse_event
-from custody_pipeline.capture.links import AudioLinker
+from custody_pipeline.capture.links import Audio, AudioLinker
 from custody_pipeline.capture.settings import CaptureSettings
 from custody_pipeline.capture.sidecar import SidecarError, presign_put, put_presigned, signing_client
 from custody_pipeline.capture.store import BucketStore, DocumentStore, FolderStore, open_store
@@ -198,12 +198,21 @@ def night(s3: Any, endpoint: S3Endpoint, bucket: str, tmp_path: Path) -> Night:
     return Night(s3, endpoint, bucket, tmp_path)
 
 
-def test_audio_is_linked_once_it_is_there_and_only_once(night: Night) -> None:
+@pytest.mark.parametrize("by_the_night", [False, True])
+def test_audio_is_linked_once_it_is_there_and_only_once(night: Night, by_the_night: bool) -> None:
     linker = night.linker(sidecar_place="beside")
-    assert linker.link_day(DAY) == 0
+    assert linker.link(CONVERSATION, START) == 0
     folder = night.export()
-    assert linker.link_day(DAY) == 1
-    assert linker.link_day(DAY) == 0
+    digest = hashlib.sha256(AUDIO).hexdigest()
+    hashed = Audio(
+        CONVERSATION, RECORDING, night.bucket, f"{folder}/{RECORDING}.opus", None, bytes=len(AUDIO), sha256=digest
+    )
+    of_nobody = replace(hashed, conversation_id="99999999-2222-4333-8444-555555555555")
+
+    def link() -> int:
+        return linker.link_hashed(DAY, [of_nobody, hashed]) if by_the_night else linker.link(CONVERSATION, START)
+
+    assert [link(), link()] == [1, 0]
     (link,) = night.links()
     assert link["audio"]["sha256"] == hashlib.sha256(AUDIO).hexdigest()
     assert link["audio"]["bytes"] == len(AUDIO)

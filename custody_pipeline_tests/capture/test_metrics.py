@@ -26,6 +26,7 @@ def test_points_tell_the_lag_between_event_and_capture(tmp_path: Path) -> None:
         write_capture(store, reading, conversation_facts(CONVERSATION, document(content)), event, NOW)
     points = capture_points(store, date(2026, 11, 2))
     assert [point.lag_seconds for point in points] == [300, 3900]
+    assert [point.lag_seconds for point in capture_points(store, date(2026, 11, 2), lags=1)] == [None, 3900]
     assert per_hour(points) == {datetime(2026, 11, 2, 10): 1, datetime(2026, 11, 2, 11): 1}
 
 

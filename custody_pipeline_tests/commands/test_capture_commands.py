@@ -1,0 +1,81 @@
+"""`custody events` and `custody triggers` against the simulated organisation, over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from custody_pipeline.capture.assembly import queue_of
+from custody_pipeline.capture.envelopes import parse_event
+from custody_pipeline.capture.messages import Message
+from custody_pipeline.capture.settings import load_capture_settings
+from custody_pipeline.cli import app
+from custody_pipeline.settings import load_settings
+from custody_pipeline.simulator.events import events_of
+from custody_pipeline.simulator.faults import FaultPlan
+from custody_pipeline.simulator.http_faults import HttpFault
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.server import SimulatorServer
+from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
+
+pytestmark = pytest.mark.server
+
+ORGANIZATION = Organization(size=2, faults=FaultPlan.none())
+WORKFLOW = "0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f"
+
+
+@pytest.fixture(autouse=True)
+def vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorServer]:
+    with SimulatorServer(ORGANIZATION, now=ORGANIZATION.opening + timedelta(days=1)) as server:
+        for name, value in {
+            "CUSTODY_HOME": str(tmp_path),
+            "CUSTODY_GENESYS_DOMAIN": server.base_url,
+            "CUSTODY_GENESYS_CLIENT_ID": CLIENT_ID,
+            "CUSTODY_GENESYS_CLIENT_SECRET": CLIENT_SECRET,
+            "CUSTODY_TRIGGER_WORKFLOW_ID": WORKFLOW,
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def custody(*arguments: str) -> str:
+    ran = CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 0, ran.output
+    return ran.stdout
+
+
+def test_what_was_refused_is_set_aside_and_read_after_a_retry(vendor: SimulatorServer) -> None:
+    call = ORGANIZATION.conversation(0)
+    sent = list(events_of(call))
+    with queue_of(load_settings(), load_capture_settings()) as queue:
+        events = [(parse_event(event.body), event.body) for event in sent]
+        queue.put([Message(event.event_id, event.conversation_id, body, datetime.now(UTC)) for event, body in events])
+    with vendor.faulty(HttpFault("403", f"/conversations/{call.id}", count=None)):
+        refused = json.loads(custody("events", "drain", "--json"))
+    assert refused["report"]["set_aside"] == {"conversation_forbidden": len(sent)}
+    assert (refused["queue"]["depth"], refused["queue"]["dead"]) == (0, len(sent))
+    assert custody("events", "retry", "--limit", "1") == "1 events\n"
+    assert custody("events", "retry") == f"{len(sent) - 1} events\n"
+    assert custody("events", "drain") == f"{len(sent)} events, 1 captures; 0 still waiting\n"
+
+
+def test_triggers_are_planned_installed_once_and_removed(vendor: SimulatorServer, tmp_path: Path) -> None:
+    def wanted(lines: str) -> list[str]:
+        return [line.split()[1] for line in lines.splitlines()]
+
+    assert wanted(custody("triggers", "plan")) == ["create", "create"]
+    assert vendor.world.triggers == {}
+    assert wanted(custody("triggers", "install")) == ["create", "create"]
+    assert custody("triggers", "install") == ""
+    assert custody("triggers", "plan").split()[0] == "keep"
+    assert wanted(custody("triggers", "remove")) == ["delete", "delete"]
+    assert custody("triggers", "remove") == ""
+    assert vendor.world.triggers == {}
+
+    written = custody("triggers", "plan", "--url", "https://custody.example.com/events", "--definitions", str(tmp_path))
+    assert sum(Path(line).is_file() for line in written.splitlines()) == 5
