@@ -6,15 +6,17 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import boto3
+import dagster as dg
 import pytest
 from botocore.config import Config
 
+from custody_pipeline.capture.documents import captures_of
 from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, parse_event
 from custody_pipeline.capture.messages import Message, QueueError
 from custody_pipeline.capture.queues import SqsQueue, open_queue
@@ -22,8 +24,15 @@ from custody_pipeline.capture.settings import CaptureSettings
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.capture.worker import CaptureWorker
+from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.defs.sensors import live_captures, waiting_events
 from custody_pipeline.extract.genesys import Forbidden
 from custody_pipeline.settings import Settings
+from custody_pipeline.simulator.events import events_of
+from custody_pipeline.simulator.faults import FaultPlan
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.server import SimulatorServer
+from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
 from custody_pipeline_tests.capture.conftest import CONVERSATION, Vendor, attribute_event, conversation, running
 
 pytestmark = pytest.mark.server
@@ -129,6 +138,50 @@ def test_what_eventbridge_delivers_is_captured(
     assert queue.metrics().depth == 0
     (key,) = store.keys("events/")
     assert json.loads(store.read(key) or b"")["topic"] == ATTRIBUTES_TOPIC
+
+
+def test_dagsters_sensor_sees_what_eventbridge_delivers_and_its_turn_reads_the_conversations(
+    aws: dict[str, Any], stack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organization = Organization(size=12, faults=FaultPlan.none())
+    documents = [json.loads(event.body) for call in organization.conversations() for event in events_of(call)]
+    entries: list[Any] = [
+        {
+            "Source": SOURCE,
+            "DetailType": document["detail-type"],
+            "Detail": json.dumps(document["detail"]),
+            "EventBusName": SOURCE,
+        }
+        for document in documents
+        if "detail" in document
+    ][:10]
+    with SimulatorServer(organization, now=organization.opening + timedelta(days=1)) as vendor:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "CUSTODY_HOME": str(tmp_path),
+            "CUSTODY_GENESYS_DOMAIN": vendor.base_url,
+            "CUSTODY_GENESYS_CLIENT_ID": CLIENT_ID,
+            "CUSTODY_GENESYS_CLIENT_SECRET": CLIENT_SECRET,
+            "CUSTODY_EVENT_QUEUE_URL": stack["QueueUrl"],
+            "CUSTODY_EVENT_QUEUE_ENDPOINT_URL": aws["endpoint_url"],
+        }.items():
+            monkeypatch.setenv(name, value)
+        client = boto3.client("events", **aws)
+        with dg.DagsterInstance.ephemeral() as instance:
+            assert isinstance(waiting_events(dg.build_sensor_context(instance=instance)), dg.SkipReason)
+            assert client.put_events(Entries=entries)["FailedEntryCount"] == 0
+            client.close()
+            request = waiting_events(dg.build_sensor_context(instance=instance))
+            assert isinstance(request, dg.RunRequest)
+            assert request.tags["custody/events"] == str(len(entries))
+            turn = dg.materialize([live_captures], instance=instance, resources={"deployment": Deployment()})
+            assert turn.success
+            assert isinstance(waiting_events(dg.build_sensor_context(instance=instance)), dg.SkipReason)
+    named = {json.loads(entry["Detail"])["eventBody"]["conversationId"] for entry in entries}
+    keys = captures_of(FolderStore(tmp_path / "captures"), organization.night)
+    assert {key.split("/")[2].partition("=")[2] for key in keys} == named
 
 
 def test_the_receiver_answers_202_once_sqs_has_the_event(queue: SqsQueue) -> None:
