@@ -40,6 +40,8 @@ _RECORD_BYTES_AT_ONCE = 4 << 20
 _SALT = re.compile(rb'"_salt":"([0-9a-f]{64})"')
 _WORKERS = 4
 _FINDINGS_PER_FILE = 5
+_ROWS_AT_ONCE = 4096
+_UNREADABLE = (pa.ArrowException, OSError, ValueError)
 
 Progress = Callable[[str, int, int], None]
 
@@ -201,11 +203,11 @@ def _check_timestamp(context: Context, prefix: str, cut: Cut, data: bytes, entri
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> dict[str, pa.Table | int]:
+def _check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> dict[str, pq.ParquetFile]:
     """Check presence of every file, and size and digest of all but the records, whose bytes are read with their leaves.
 
     Returns:
-        What the readable Parquet files that are as sealed hold: the rows of `TABLE`, the number of rows of the others.
+        The tables whose Parquet files are as sealed and can be opened.
     """
     report = context.report
     listed = {file.path: file for file in cut.files}
@@ -215,24 +217,24 @@ def _check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, 
     missing = {path for path in listed if path not in entries}
     present = [path for path in listed if path not in missing and path != cuts.RECORDS]
 
-    def look(path: str) -> tuple[str | None, pa.Table | int | str]:
+    def look(path: str) -> tuple[str | None, pq.ParquetFile | str | None]:
         entry, file = entries[path], listed[path]
         if not _is_table(path) or entry.size != file.bytes:
-            return digest(context, prefix, entry), 0
+            return digest(context, prefix, entry), None
         data = context.read(prefix + path, "FILE_MISSING")
         if data is None:
-            return None, 0
+            return None, None
         context.advance(len(data))
         sha256 = hashlib.sha256(data).hexdigest()
-        return sha256, _parquet(path, data) if sha256 == file.sha256 else 0
+        return sha256, _parquet(data) if sha256 == file.sha256 else None
 
     # The largest first, so that no thread is left alone with it at the end.
     present.sort(key=lambda path: -entries[path].size)
     with ThreadPoolExecutor(_WORKERS) as pool:
         looked = dict(zip(present, pool.map(look, present), strict=True))
-    tables: dict[str, pa.Table | int] = {}
+    tables: dict[str, pq.ParquetFile] = {}
     for path, (sha256, table) in sorted(looked.items()):
-        if _compare_file(context, prefix, cut, entries[path], sha256) and _is_table(path):
+        if _compare_file(context, prefix, cut, entries[path], sha256) and table is not None:
             if isinstance(table, str):
                 report.add("TABLE_UNREADABLE", prefix + path, table)
             else:
@@ -254,13 +256,11 @@ def _is_table(path: str) -> bool:
     return path.startswith("data/") and path.endswith(".parquet")
 
 
-def _parquet(path: str, data: bytes) -> pa.Table | int | str:
-    """The rows of `TABLE`, the number of rows of another table, or what went wrong."""
-    source = pa.BufferReader(data)
+def _parquet(data: bytes) -> pq.ParquetFile | str:
+    """A table of which nothing is decoded yet, or what went wrong."""
     try:
-        file = pq.ParquetFile(source)
-        return file.read() if path == cuts.TABLE else file.metadata.num_rows
-    except (pa.ArrowException, OSError, ValueError) as error:
+        return pq.ParquetFile(pa.BufferReader(data))
+    except _UNREADABLE as error:
         return type(error).__name__
 
 
@@ -352,25 +352,32 @@ class _Records:
         self._entry = entry
         self._cut = cut
         self._wrong = 0
+        self._unreadable = False
         self.sha256: str | None = None
         self.media: list[tuple[str, str | None, str | None]] = []
 
-    def check(self, table: pa.Table | None) -> list[bytes]:
+    def check(self, table: pq.ParquetFile | None) -> list[bytes]:
         """The leaves of the records; each record is compared with its row when the table is at hand."""
         report, expected = self._context.report, self._cut.log.records
         report.total["records"] += expected
         leaves = self._remembered()
         if leaves is None:
             leaves = self._read(table)
-        rows = table.num_rows if table is not None else expected
+        rows = table.metadata.num_rows if table is not None else expected
         if not len(leaves) == expected == rows:
             detail = f"{expected} leaves sealed, {len(leaves)} records, {rows} rows"
             report.add("RECORD_COUNT", self._path, detail)
-        elif table is not None and not self._wrong and self.sha256 and (question := self._question()):
+        elif (
+            table is not None
+            and not self._wrong
+            and not self._unreadable
+            and self.sha256
+            and (question := self._question())
+        ):
             self._context.memory[question] = f"{self.sha256} {_sha256(leaves)}"
-        if table is not None:
+        if table is not None and not self._unreadable:
             report.valid["records"] += max(0, min(len(leaves), rows, expected) - self._wrong)
-            self.media = _media(table) if self._context.media else []
+            self.media = self._media(table) if self._context.media else []
         return leaves
 
     def _question(self) -> str | None:
@@ -396,17 +403,18 @@ class _Records:
         self.sha256 = sha256
         return leaves
 
-    def _read(self, table: pa.Table | None) -> list[bytes]:
+    def _read(self, table: pq.ParquetFile | None) -> list[bytes]:
         report = self._context.report
         leaves: list[bytes] = []
         try:
             # Arrow and SHA-256 leave the interpreter lock, so two batches at once pay; more would only hold memory.
             with ThreadPoolExecutor(_WORKERS) as pool:
                 waiting: deque[Future[list[bytes]]] = deque()
-                start = 0
+                start, rows = 0, _Rows(table) if table is not None else None
                 for block in self._blocks():
-                    waiting.append(pool.submit(self._leaves, block, table, start))
-                    start += block.count(b"\n")
+                    lines = block.count(b"\n") + (not block.endswith(b"\n"))
+                    waiting.append(pool.submit(self._leaves, block, self._take(rows, lines), start))
+                    start += lines
                     if len(waiting) >= _WORKERS:
                         leaves += waiting.popleft().result()
                 for future in waiting:
@@ -416,6 +424,31 @@ class _Records:
         except (TargetError, OSError) as error:
             report.add("FILE_UNREADABLE", self._path, str(error))
         return leaves
+
+    def _take(self, rows: _Rows | None, count: int) -> pa.Table | None:
+        if rows is None or self._unreadable:
+            return None
+        try:
+            return rows.take(count)
+        except _UNREADABLE as error:
+            self._table_unreadable(error)
+            return None
+
+    def _table_unreadable(self, error: Exception) -> None:
+        self._unreadable = True
+        path = self._path.removesuffix(cuts.RECORDS) + cuts.TABLE
+        self._context.report.add("TABLE_UNREADABLE", path, type(error).__name__)
+
+    def _media(self, table: pq.ParquetFile) -> list[tuple[str, str | None, str | None]]:
+        names = ["object_uri", "object_version_id", "media_sha256"]
+        if not set(names) <= set(table.schema_arrow.names):
+            return []
+        try:
+            columns = [column.to_pylist() for column in table.read(names).select(names).columns]
+        except _UNREADABLE as error:
+            self._table_unreadable(error)
+            return []
+        return [(uri, version, sha256) for uri, version, sha256 in zip(*columns, strict=True) if uri]
 
     def _blocks(self) -> Iterator[bytes]:
         """The file in parts that end with a line."""
@@ -436,10 +469,10 @@ class _Records:
         if rest := b"".join(parts):
             yield rest
 
-    def _leaves(self, block: bytes, table: pa.Table | None, start: int) -> list[bytes]:
+    def _leaves(self, block: bytes, rows: pa.Table | None, start: int) -> list[bytes]:
         lines = lines_of(block)
-        if table is not None:
-            self._compare(block, lines, table.slice(start, len(lines)), start)
+        if rows is not None:
+            self._compare(block, lines, rows, start)
         return [leaf_hash(line) for line in lines]
 
     def _compare(self, block: bytes, lines: list[bytes], rows: pa.Table, start: int) -> None:
@@ -471,12 +504,19 @@ def _salt(line: bytes) -> str:
     return match[1].decode() if match else ""
 
 
-def _media(table: pa.Table) -> list[tuple[str, str | None, str | None]]:
-    names = ("object_uri", "object_version_id", "media_sha256")
-    if not set(names) <= set(table.column_names):
-        return []
-    columns = [table.column(name).to_pylist() for name in names]
-    return [(uri, version, sha256) for uri, version, sha256 in zip(*columns, strict=True) if uri]
+class _Rows:
+    """A table's rows from the first to the last, so that memory does not grow with the night."""
+
+    def __init__(self, table: pq.ParquetFile) -> None:
+        self._batches = table.iter_batches(_ROWS_AT_ONCE)
+        self._rest = pa.Table.from_batches([], table.schema_arrow)
+
+    def take(self, count: int) -> pa.Table:
+        """The next `count` rows; fewer at the end."""
+        while self._rest.num_rows < count and (batch := next(self._batches, None)) is not None:
+            self._rest = pa.concat_tables([self._rest, pa.Table.from_batches([batch])])
+        taken, self._rest = self._rest.slice(0, count), self._rest.slice(count)
+        return taken
 
 
 # --- the place in the log ---------------------------------------------------------------------------------------------
@@ -536,20 +576,24 @@ def _check_consistency(context: Context, prefix: str, cut: Cut, checkpoint: Chec
 # --- counts -----------------------------------------------------------------------------------------------------------
 
 
-def _check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, pa.Table | int]) -> None:
+def _check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, pq.ParquetFile]) -> None:
     """Compare the counts in cut.json with the rows in the Parquet files that are as sealed."""
     for path, table in tables.items():
-        name, file = path.removeprefix("data/").removesuffix(".parquet"), cut.file(path)
-        rows = table if isinstance(table, int) else table.num_rows
-        if not isinstance(table, int) and _statuses(table) != cut.statuses:
-            context.report.add("COUNT_WRONG", prefix + path, "the custody_status of the rows and cut.json differ")
+        name, file, rows = path.removeprefix("data/").removesuffix(".parquet"), cut.file(path), table.metadata.num_rows
+        if path == cuts.TABLE:
+            try:
+                if _statuses(table) != cut.statuses:
+                    detail = "the custody_status of the rows and cut.json differ"
+                    context.report.add("COUNT_WRONG", prefix + path, detail)
+            except _UNREADABLE as error:
+                context.report.add("TABLE_UNREADABLE", prefix + path, type(error).__name__)
         if file is None or not rows == file.rows == cut.counts.get(name):
             detail = f"{rows} rows, {file and file.rows} in the list of files, {cut.counts.get(name)} in the counts"
             context.report.add("COUNT_WRONG", prefix + path, detail)
 
 
-def _statuses(table: pa.Table) -> dict[str, int]:
-    if "custody_status" not in table.column_names:
+def _statuses(table: pq.ParquetFile) -> dict[str, int]:
+    if "custody_status" not in table.schema_arrow.names:
         return {}
-    counted = pc.value_counts(table.column("custody_status"))
+    counted = pc.value_counts(table.read(["custody_status"]).column("custody_status"))
     return {str(item["values"].as_py()): item["counts"].as_py() for item in counted}
