@@ -22,6 +22,7 @@ import obstore
 import orjson
 
 from bench.measure import Prepared, Stage
+from custody_pipeline.commands.verify import BucketMedia
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.media import HASHES_IN_FLIGHT, MediaObject, ObjectVersion, collect_media
 from custody_pipeline.local_s3 import LocalS3, S3Endpoint
@@ -76,7 +77,10 @@ def _prepared_wire(size: int, folder: Path) -> Iterator[Prepared]:
             _all_there,
             rows=size,
             bytes=_bytes(objects),
-            peers={"boto3": partial(_boto3, server, objects)},
+            peers={
+                "verify --media all": partial(_compared, server, objects),
+                "boto3": partial(_boto3, server, objects),
+            },
         )
 
 
@@ -125,6 +129,18 @@ def _delivery(server: S3Endpoint, objects: list[MediaObject], folder: Path) -> C
         with ThreadPoolExecutor(HASHES_IN_FLIGHT) as pool:
             sizes = pool.map(lambda media: len(obstore.get(store, media.version.object_key).bytes()), objects)
             (folder / "bytes").write_text(str(sum(sizes)))
+
+    return work
+
+
+def _compared(server: S3Endpoint, objects: list[MediaObject], folder: Path) -> Callable[[], object]:
+    """What `custody verify --media all` does with each object: SHA-256 alone, nothing landed."""
+    media = BucketMedia(_settings(server, folder))
+    uris = [f"s3://{BUCKET}/{item.version.object_key}" for item in objects]
+
+    def work() -> None:
+        with ThreadPoolExecutor(HASHES_IN_FLIGHT) as pool:
+            list(pool.map(lambda uri: media.sha256(uri, None), uris))
 
     return work
 

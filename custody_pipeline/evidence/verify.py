@@ -82,7 +82,7 @@ def verify(
         witnesses: keys of witnesses (`check_witness_keys`) that are trusted.
         quorum: how many of them must have cosigned the log's head; all of them when None.
         media: how to compare recordings with their digests; not at all when None.
-        progress: called with a stage, bytes done, bytes in all.
+        progress: called with what is counted (bytes of files, recordings), how many are done, and how many there are.
         memory: what an interrupted run has established, to be kept by the caller; a plain dict does.
 
     Returns:
@@ -647,7 +647,10 @@ def _check_media(context: Context, media: Media, known: Sequence[CheckedCut]) ->
         wanted += rows
     report.total["recordings"] += len(wanted)
     with ThreadPoolExecutor(_MEDIA_WORKERS) as pool:
-        for code, uri, detail in pool.map(lambda row: _compare_media(context, media.reader, *row), wanted):
+        compared = pool.map(lambda row: _compare_media(context, media.reader, *row), wanted)
+        for number, (code, uri, detail) in enumerate(compared, 1):
+            if context.progress is not None:
+                context.progress("recordings", number, len(wanted))
             if code:
                 report.add(code, uri, detail)
             else:

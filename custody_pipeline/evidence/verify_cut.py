@@ -55,7 +55,7 @@ class Context:
         keys: public keys that are trusted; empty means that no signature can be checked.
         timestamp_roots: PEM certificates of timestamp authorities.
         report: where findings go.
-        progress: called with a stage, bytes done and bytes in all.
+        progress: called with what is counted, how many are done, and how many there are.
         memory: what an earlier, interrupted run has established; keys hold sizes and stamps of the files.
         media: whether recordings will be compared, so that the cuts must name theirs.
         tree: the published log, when its tiles lead to its signed root.

@@ -245,8 +245,12 @@ def test_recordings_are_compared_with_their_digests(tmp_path: Path) -> None:
     objects = {(row["object_uri"], row["object_version_id"]): row["recording_id"].encode() for row in data}
     reader = FolderReader(tmp_path)
 
-    report = verify(reader, public_keys=KEYS, media=Media(Exports(objects), "all"))
+    steps: list[tuple[str, int, int]] = []
+    report = verify(
+        reader, public_keys=KEYS, media=Media(Exports(objects), "all"), progress=lambda *step: steps.append(step)
+    )
     assert (report.status, report.valid["recordings"]) == (0, 8)
+    assert [step for step in steps if step[0] == "recordings"] == [("recordings", done, 8) for done in range(1, 9)]
     report = verify(reader, public_keys=KEYS, media=Media(Exports(objects), "sample", 3))
     assert (report.status, report.valid["recordings"]) == (0, 3)
 
