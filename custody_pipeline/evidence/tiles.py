@@ -18,6 +18,9 @@ WIDTH = 256
 """Hashes in a full tile."""
 
 HEIGHT = 8
+CACHED_TILES = 512
+"""That many tiles a tree keeps, 8 KiB each."""
+
 TILE_PREFIX = "tile/"
 
 
@@ -61,7 +64,7 @@ class TileTree:
         self._prefix = prefix
         self._fresh = fresh or {}
         self.size = size
-        self._tile = lru_cache(maxsize=512)(self._read_tile)
+        self._tile = lru_cache(maxsize=CACHED_TILES)(self._read_tile)
 
     def tile(self, level: int, index: int) -> bytes:
         """The bytes of a tile as the tree's size asks for: 32 per hash.

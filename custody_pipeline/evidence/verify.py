@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -29,12 +30,13 @@ from custody_pipeline.evidence.note import NoteError, Verifier
 from custody_pipeline.evidence.proof import PROOF_SUFFIX, ProofFileError, read_proof
 from custody_pipeline.evidence.seal import HEAD, LOG
 from custody_pipeline.evidence.target import Entry, FolderReader, Reader, TargetError, read
-from custody_pipeline.evidence.tiles import TILE_PREFIX, WIDTH, TileError, TileTree, tile_path, tile_paths
+from custody_pipeline.evidence.tiles import CACHED_TILES, TILE_PREFIX, WIDTH, TileError, TileTree, tile_path, tile_paths
 from custody_pipeline.evidence.verify_cut import CheckedCut, Context, Progress, check_cut, digest
 from custody_pipeline.evidence.witness import COSIGNED, cosigned_path, seen_at
 
 _CUT_FOLDER = re.compile(r"cuts/date=\d{4}-\d{2}-\d{2}/r\d{4}/")
 _WORKERS = 8
+_TILE_WORKERS = 16
 _MEDIA_WORKERS = 16
 
 
@@ -304,7 +306,7 @@ def _tiles_lead_to_root(context: Context, tree: TileTree, head: Head) -> bool:
     report = context.report
     roots: dict[tuple[int, int], bytes] = {}
     sound = True
-    for level, index, width in tile_paths(tree.size):
+    for level, index, width in _fetched(tree, tile_paths(tree.size)):
         report.total["tiles"] += 1
         try:
             data = tree.tile(level, index)
@@ -331,6 +333,20 @@ def _tiles_lead_to_root(context: Context, tree: TileTree, head: Head) -> bool:
         report.add("LOG_ROOT_WRONG", HEAD, f"root {head.root.hex()} signed, the tiles lead to {tree.root().hex()}")
         sound = False
     return sound
+
+
+def _fetched(tree: TileTree, tiles: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+    """The tiles, in order, many of them read at a time: of a year's log there are a hundred thousand."""
+
+    def fetch(tile: tuple[int, int, int]) -> None:
+        with suppress(TileError, TargetError, OSError):  # whoever asks for the tile meets the error again
+            tree.tile(*tile[:2])
+
+    waiting = iter(tiles)
+    with ThreadPoolExecutor(_TILE_WORKERS) as pool:
+        while part := list(islice(waiting, CACHED_TILES // 2)):
+            list(pool.map(fetch, part))
+            yield from part
 
 
 def _in_log(context: Context, item: CheckedCut | None, head: Head | None, tree: TileTree | None) -> CheckedCut | None:
@@ -361,11 +377,12 @@ def _compare_leaves(context: Context, item: CheckedCut, head: Head) -> None:
     log, tree = item.cut.log, TileTree(context.reader, head.size, LOG)
     if len(item.leaves) != log.records + 1:
         return  # RECORD_COUNT says so
-    differing = [
-        number
-        for number, (ours, theirs) in enumerate(zip(item.leaves, tree.leaves(log.first, log.size), strict=True))
-        if ours != theirs
-    ]
+    differing: list[int] = []
+    for _, index, _ in _fetched(tree, ((0, i, WIDTH) for i in range(log.first // WIDTH, -(-log.size // WIDTH)))):
+        start, end = max(log.first, index * WIDTH), min(log.size, (index + 1) * WIDTH)
+        ours = item.leaves[start - log.first : end - log.first]
+        pairs = zip(ours, tree.leaves(start, end), strict=True)
+        differing += [start - log.first + i for i, (our, their) in enumerate(pairs) if our != their]
     for number in differing[:5]:
         name = cuts.CUT_JSON if number == log.records else f"{cuts.RECORDS}, line {number + 1}"
         context.report.add("RECORD_NOT_IN_LOG", item.prefix + name, f"leaf {log.first + number}")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -197,6 +198,25 @@ def test_progress_reaches_the_end_and_an_interrupted_check_is_resumed(original: 
     assert first.as_dict() == second.as_dict()
     assert all(0 <= done <= total for _, done, total in seen)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+
+
+def test_tiles_are_read_many_at_a_time(original: Publisher) -> None:
+    """Over a network one after the other would take hours for a log of a few years."""
+    together = threading.Barrier(2, timeout=20)
+    asked: list[str] = []
+
+    class Slow(FolderReader):
+        def open(self, path: str) -> BinaryIO:
+            if path.startswith("log/tile/0/"):
+                asked.append(path)
+                if len(asked) <= 2:
+                    together.wait()
+            return super().open(path)
+
+    report = verify(Slow(original.root), public_keys=KEYS)
+
+    assert report.status == 0
+    assert set(asked[:2]) == {"log/tile/0/000", "log/tile/0/001.p/168"}
 
 
 def test_a_file_that_changed_since_is_not_taken_from_memory(copy: Path) -> None:
