@@ -11,7 +11,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import orjson
 
@@ -68,14 +68,16 @@ def summary(queue: QueueMetrics, points: Sequence[CapturePoint], now: datetime) 
         Seconds for `oldest_seconds`, `lag_median_seconds` and `lag_max_seconds`; None where there is nothing to tell.
     """
     lags = [point.lag_seconds for point in points if point.lag_seconds is not None]
+    hour_ago = now.replace(tzinfo=None) - timedelta(hours=1)
     return {
         "queue_depth": queue.depth,
         "queue_leased": queue.leased,
         "dead_letters": queue.dead,
-        "oldest_seconds": (now - queue.oldest).total_seconds() if queue.oldest else None,
+        "oldest_seconds": round((now - queue.oldest).total_seconds(), 3) if queue.oldest else None,
         "captures": len(points),
-        "lag_median_seconds": statistics.median(lags) if lags else None,
-        "lag_max_seconds": max(lags) if lags else None,
+        "captures_last_hour": sum(point.observed_at > hour_ago for point in points),
+        "lag_median_seconds": round(statistics.median(lags), 3) if lags else None,
+        "lag_max_seconds": round(max(lags), 3) if lags else None,
     }
 
 

@@ -76,6 +76,7 @@ class DrainReport:
         released: messages to be tried again.
         set_aside: messages that became dead letters, by reason.
         linked: recordings whose audio was tied to a capture.
+        oldest: when the oldest message that was leased had been received (UTC); SQS tells no age of what waits.
         lags: seconds from each event (its own time, else its arrival) to the reading that answered it.
         stopped: why the drain ended before the queue was empty: `time`, `vendor_unavailable`, `login_refused`,
             `store_unavailable`; None when it was empty.
@@ -87,6 +88,7 @@ class DrainReport:
     released: int = 0
     set_aside: dict[str, int] = field(default_factory=dict)
     linked: int = 0
+    oldest: datetime | None = None
     lags: list[float] = field(default_factory=list)
     stopped: str | None = None
 
@@ -153,6 +155,8 @@ class CaptureWorker:
             deliveries = self._queue.receive(limit, self._lease_seconds)
             if not deliveries:
                 break
+            ages = [delivery.received_at for delivery in deliveries]
+            report.oldest = min([*ages, report.oldest] if report.oldest else ages)
             self._handle_all(deliveries, end, report)
         return report
 

@@ -35,7 +35,9 @@ def live_captures(deployment: Deployment) -> dg.MaterializeResult[None]:
     days = (now.date() - timedelta(days=1), now.date())
     points = [point for day in days for point in points_of(settings, capture, day)]
     shown: dict[str, Any] = dict(metrics.summary(result.queue, points, now))
-    shown |= {"events": result.report.events, "captures": result.report.captures}
+    shown |= {"turn_events": result.report.events, "turn_captures": result.report.captures}
+    if result.report.oldest:
+        shown["oldest_handled_seconds"] = round((now - result.report.oldest).total_seconds(), 3)
     shown["captures by hour"] = markdown_image(metrics.plot(points), "Captures by hour, and their lag")
     return dg.MaterializeResult(metadata=shown)
 

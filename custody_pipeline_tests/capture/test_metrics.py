@@ -31,7 +31,8 @@ def test_points_tell_the_lag_between_event_and_capture(tmp_path: Path) -> None:
 
 
 def test_a_summary_is_flat_numbers() -> None:
-    points = [CapturePoint(datetime(2026, 11, 2, 10), lag) for lag in (1.0, 5.0, 9.0, None)]
+    points = [CapturePoint(datetime(2026, 11, 2, 10), lag) for lag in (1.0, 5.0, 9.0)]
+    points.append(CapturePoint(datetime(2026, 11, 2, 11, 30), None))
     queue = QueueMetrics(depth=4, leased=1, dead=2, oldest=NOW - timedelta(seconds=90))
     assert summary(queue, points, NOW) == {
         "queue_depth": 4,
@@ -39,6 +40,7 @@ def test_a_summary_is_flat_numbers() -> None:
         "dead_letters": 2,
         "oldest_seconds": 90.0,
         "captures": 4,
+        "captures_last_hour": 1,
         "lag_median_seconds": 5.0,
         "lag_max_seconds": 9.0,
     }
@@ -51,6 +53,7 @@ def test_nothing_captured_is_said_without_inventing_numbers() -> None:
         "dead_letters": 0,
         "oldest_seconds": None,
         "captures": 0,
+        "captures_last_hour": 0,
         "lag_median_seconds": None,
         "lag_max_seconds": None,
     }

@@ -72,8 +72,10 @@ def test_a_turn_shows_depth_age_captures_lag_and_their_plot() -> None:
         shown = {name: value.value for name, value in materialized.metadata.items()}
         assert isinstance(evaluate(instance), dg.SkipReason)
     assert shown["queue_depth"] == shown["dead_letters"] == 0
-    assert shown["events"] == waiting
+    assert shown["turn_events"] == waiting
+    assert shown["turn_captures"] == ORGANIZATION.size
     assert shown["captures"] == ORGANIZATION.size
     assert shown["lag_median_seconds"] > 0
-    assert "oldest_seconds" in shown
+    assert shown["oldest_seconds"] is None
+    assert shown["oldest_handled_seconds"] > 0
     assert str(shown["captures by hour"]).startswith("![Captures by hour, and their lag](data:image/png;base64,")
