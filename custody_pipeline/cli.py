@@ -209,14 +209,17 @@ def gaps(
 ) -> None:
     """What is missing, why, what proves it, and what to do."""
     from custody_pipeline.commands.explain import gaps as find_gaps
+    from custody_pipeline.reasons import BY_CODE
 
-    rows = find_gaps(_settings(), night.date() if night else None, reason)
+    if reason is not None and reason not in BY_CODE:
+        raise typer.BadParameter(f"no such reason: {reason}; there are {', '.join(BY_CODE)}")
+    names, rows = find_gaps(_settings(), night.date() if night else None, reason)
     if as_json:
         _print_json(rows)
     elif as_csv:
         import csv
 
-        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else ["reason"])
+        writer = csv.DictWriter(sys.stdout, names)
         writer.writeheader()
         writer.writerows(rows)
     else:

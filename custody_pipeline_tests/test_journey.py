@@ -172,7 +172,10 @@ def test_explain_tells_the_story_of_a_recording_with_a_gap(home: Home) -> None:
     assert found is not None
     story = home.custody("explain", found[0])
     assert story.returncode == 0, story.stderr
-    for part in ("Timeline", "TAG_NEVER_SET", "proof:", "recoverable:"):
+    for part in (
+        "Timeline", "Sources", "bulk analytics job: no tag", "single read: no tag", "recording interface: no document",
+        "TAG_NEVER_SET", "proof:", "recoverable:",
+    ):  # fmt: skip
         assert part in story.stdout
     assert json.loads(home.custody("explain", found[0], "--json").stdout)["recordings"]
     assert home.custody("explain", "nobody-knows-this").returncode == 1
@@ -181,6 +184,10 @@ def test_explain_tells_the_story_of_a_recording_with_a_gap(home: Home) -> None:
 def test_gaps_and_status_list_the_night(home: Home) -> None:
     listed = home.custody("gaps", "--date", str(NIGHT), "--reason", "TAG_CONFLICT", "--csv")
     assert {row["reason"] for row in csv.DictReader(listed.stdout.splitlines())} == {"TAG_CONFLICT"}
+    empty = home.custody("gaps", "--date", "2026-10-01", "--csv")
+    assert empty.stdout.splitlines() == listed.stdout.splitlines()[:1]
+    unknown = home.custody("gaps", "--reason", "TAG_LOST")
+    assert (unknown.returncode, "TAG_NEVER_SET" in unknown.stderr) == (64, True)
     nights = json.loads(home.custody("status", "--json").stdout)
     assert [(night["night"], night["state"]) for night in nights] == [(str(NIGHT), "open")]
 

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
     from custody_pipeline.settings import Settings
 
+# Name for people, resource, its name among the sources of tags, and whether to say so when it has nothing.
+_SOURCES = (
+    ("companion document", "export_sidecars", "sidecar", True),
+    ("manifest", "export_manifests", "manifest", False),
+    ("recording interface", "recording_metadata", None, True),
+    ("bulk analytics job", "conversation_details", "details", True),
+    ("single read", "conversations", "conversation", True),
+    ("typed attributes", "conversation_attributes", "customattributes", False),
+    ("live capture", "captures", "capture", False),
+    ("orphan list", "orphan_recordings", None, False),
+)
+
 
 @contextmanager
 def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -46,7 +58,8 @@ def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
     """The whole story of a recording id, or of every recording of a conversation id; None when neither is known.
 
     Returns:
-        `{"recordings": [{"recording": chain_of_custody row, "timeline": […], "tags": […], "gaps": […]}]}`.
+        `{"recordings": [{"recording": chain_of_custody row, "timeline": […], "sources": […], "tags": […],
+        "gaps": […]}]}`; a source that has no document of the recording is there with null times.
     """
     with analyst_database(settings) as con:
         found = _rows(
@@ -70,24 +83,54 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
     gaps = _rows(con, f"SELECT * FROM custody.gaps {of_recording} ORDER BY severity, reason", key)
     for gap in gaps:
         gap["evidence"] = json.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
+    timeline = _rows(
+        con,
+        """
+        SELECT * FROM custody.custody_events
+        WHERE partition_date = $partition_date
+            AND (conversation_id = $conversation_id AND recording_id = $recording_id
+                OR conversation_id = '' AND action <> 'published')
+        ORDER BY occurred_at, action
+        """,
+        key,
+    )
+    tags = _rows(con, f"SELECT * FROM custody.custom_data {of_recording} ORDER BY tag_key, observed_at, source", key)
     return {
         "recording": recording,
-        "timeline": _rows(
-            con,
-            """
-            SELECT * FROM custody.custody_events
-            WHERE partition_date = $partition_date
-                AND (conversation_id = $conversation_id AND recording_id = $recording_id
-                    OR conversation_id = '' AND action <> 'published')
-            ORDER BY occurred_at, action
-            """,
-            key,
-        ),
-        "tags": _rows(
-            con, f"SELECT * FROM custody.custom_data {of_recording} ORDER BY tag_key, observed_at, source", key
-        ),
+        "timeline": timeline,
+        "sources": _sources(recording, timeline, tags, {gap["reason"] for gap in gaps}),
+        "tags": tags,
         "gaps": gaps,
     }
+
+
+def _sources(
+    recording: dict[str, Any], timeline: list[dict[str, Any]], tags: list[dict[str, Any]], reasons: set[str]
+) -> list[dict[str, Any]]:
+    """What each source has of the recording: when its document was first and last seen new, and what it says."""
+    found = []
+    for name, resource, tag_source, always in _SOURCES:
+        seen = [event["occurred_at"] for event in timeline if event["what"] == f"{resource} document"]
+        if not seen and not always:
+            continue
+        keys = {tag["tag_key"] for tag in tags if tag["source"] == tag_source}
+        says = f"{len(keys)} tag{'s' * (len(keys) != 1)}" if keys else "no tag"
+        if resource == "export_sidecars" and "SIDECAR_UNREADABLE" in reasons:
+            says = "cannot be read"
+        if resource == "recording_metadata":
+            exported = recording["exported_at"]
+            says = f"{recording['file_state'] or 'state unknown'}, " + (
+                f"exported {exported:%Y-%m-%d %H:%M:%S}" if exported else "not exported"
+            )
+        found.append(
+            {
+                "source": name,
+                "first_seen_at": min(seen, default=None),
+                "last_changed_at": max(seen, default=None),
+                "says": says if seen else "no document of it",
+            }
+        )
+    return found
 
 
 def print_story(console: Console, story: dict[str, Any]) -> None:
@@ -115,10 +158,18 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
     moments += [
         (event["occurred_at"], _printable(f"{event['action']}: {event['what']}{_by(event['operator'])}"))
         for event in story["timeline"]
+        if event["action"] != "collected"
     ]
     moments = sorted((moment for moment in moments if moment[0] is not None), key=lambda moment: str(moment[0]))
     for when, what in moments:
         console.print(f"  {when:%Y-%m-%d %H:%M:%S}  {what}", markup=False, soft_wrap=True)
+
+    console.print("\n[bold]Sources[/bold]: what each says of it, and since when")
+    for source in story["sources"]:
+        seen = f"{source['first_seen_at']:%Y-%m-%d %H:%M:%S}" if source["first_seen_at"] else "–"
+        again = source["last_changed_at"] not in (None, source["first_seen_at"])
+        changed = f"; changed {source['last_changed_at']:%Y-%m-%d %H:%M:%S}" if again else ""
+        console.print(f"  {seen:<19}  {source['source']}: {source['says']}{changed}", markup=False, soft_wrap=True)
 
     console.print("\n[bold]Tags[/bold]: what each source said, and when (→ the one that counts)")
     if story["tags"]:
@@ -129,6 +180,8 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
     console.print(f"\n[bold]Gaps[/bold]: {len(story['gaps']) or 'none'}")
     for gap in story["gaps"]:
         until = f" until {gap['recoverable_until']:%Y-%m-%d %H:%M}" if gap["recoverable_until"] else ""
+        if gap["recheck_until"]:
+            until += f", rechecked until {gap['recheck_until']:%Y-%m-%d %H:%M}"
         console.print(f"  [red]{gap['reason']}[/red] ({gap['severity']})  ", end="")
         console.print(_printable(f"{gap['sentence']} {gap['detail'] or ''}".rstrip()), markup=False, soft_wrap=True)
         for proof in gap["evidence"] or []:
@@ -179,11 +232,10 @@ def _by(operator: str | None) -> str:
     return f" · {operator}" if operator else ""
 
 
-def gaps(settings: Settings, night: date | None, reason: str | None) -> list[dict[str, Any]]:
-    """Rows of `custody.gaps`, of one night or reason if given, in order."""
+def gaps(settings: Settings, night: date | None, reason: str | None) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns of `custody.gaps`, and its rows of one night or reason, if given, in order."""
     with analyst_database(settings) as con:
-        return _rows(
-            con,
+        answer = con.execute(
             """
             SELECT * FROM custody.gaps
             WHERE ($night::DATE IS NULL OR partition_date = $night) AND ($reason::VARCHAR IS NULL OR reason = $reason)
@@ -191,3 +243,5 @@ def gaps(settings: Settings, night: date | None, reason: str | None) -> list[dic
             """,
             {"night": night, "reason": reason},
         )
+        names = [column[0] for column in answer.description or []]
+        return names, [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

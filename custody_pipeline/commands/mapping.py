@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from custody_pipeline.mapping import MappedTagReport, MappingReport
 
+# The most frequent come first.
+_SHOWN_UNMAPPED = 50
+
 
 def print_report(console: Console, report: MappingReport) -> None:
     """Each mapped column with where its tag was found, then the tags that no column takes."""
@@ -27,11 +30,13 @@ def print_report(console: Console, report: MappingReport) -> None:
         console.print("Every tag of the night is in the mapping.")
         return
     console.print(Text("In no mapping (kept in custom_data, reported as UNMAPPED_TAG)", style="bold"))
-    for tag in report.unmapped:
+    for tag in report.unmapped[:_SHOWN_UNMAPPED]:
         # As a JSON string: a key may hold anything, line ends included.
         name = json.dumps(tag.key, ensure_ascii=False)
         recordings = f"{tag.recordings} recording{'s' if tag.recordings != 1 else ''}"
         console.print(_indented(Text(f"{name}  {recordings}, on {', '.join(tag.purposes)}")))
+    if len(report.unmapped) > _SHOWN_UNMAPPED:
+        console.print(_indented(Text(f"and {len(report.unmapped) - _SHOWN_UNMAPPED:,} more; --json lists them all")))
 
 
 def _print_column(console: Console, column: MappedTagReport) -> None:

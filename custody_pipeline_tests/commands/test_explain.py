@@ -40,7 +40,7 @@ def printed(tags: list[dict[str, Any]], gaps: list[dict[str, Any]] | None = None
         **dict.fromkeys(("conversation_start", "conversation_end", "recording_start", "recording_end")),
     }
     screen = Console(file=io.StringIO(), width=80)
-    print_story(screen, {"recording": recording, "timeline": [], "tags": tags, "gaps": gaps or []})
+    print_story(screen, {"recording": recording, "timeline": [], "sources": [], "tags": tags, "gaps": gaps or []})
     lines: list[str] = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return lines[lines.index("Tags: what each source said, and when (→ the one that counts)") + 1 :]
 
@@ -75,6 +75,7 @@ def test_a_terminal_obeys_nothing_that_a_tag_or_a_detail_holds() -> None:
         "evidence": [],
         "recoverable": "yes",
         "recoverable_until": None,
+        "recheck_until": None,
         "next_action": "Map it.",
     }
     lines = printed([tag("\x1b]0;title\x07[red]\u202e", key="a\nb\x1b[31m")], [gap])

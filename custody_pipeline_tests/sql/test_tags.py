@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from custody_pipeline.mapping import load_mapping, mapping_report, suggest_mapping
+import yaml
+
+from custody_pipeline.mapping import MAX_COLUMNS, load_mapping, mapping_report, suggest_mapping
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
 
 HOSTILE_KEYS = [
@@ -255,3 +257,17 @@ def test_a_suggested_mapping_is_accepted(night: Night) -> None:
     path.write_text(suggest_mapping(night.con), encoding="utf-8")
     mapping = load_mapping(path)
     assert {tag.attribute for tag in mapping.columns} == set(tags(night)) - {""}
+
+
+def test_ten_thousand_names_of_tags_in_a_night_are_kept_and_told_in_short(night: Night) -> None:
+    names = {f"Survey {number}": str(number) for number in range(10_000)}
+    night.call(agent={**HEALTHY_AGENT, **names})
+    night.run()
+    assert night.reasons() == {"UNMAPPED_TAG"}
+    gap = night.gap("UNMAPPED_TAG")
+    assert gap["detail"].endswith(" and 9980 more")
+    assert len(gap["evidence"]) == 1
+    kept = json.loads(night.row()["custom_data"])
+    assert {name: kept[name] for name in names} == names
+    assert len(mapping_report(night.con, night.day).unmapped) == 10_000
+    assert len(yaml.safe_load(suggest_mapping(night.con))["columns"]) == MAX_COLUMNS
