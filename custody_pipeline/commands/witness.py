@@ -6,17 +6,20 @@ checks (evidence/witness.py).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import requests
+from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock
 
-from custody_pipeline.commands.verify import default_target, public_keys
-from custody_pipeline.evidence.checkpoint import Checkpoint, verify_checkpoint
+from custody_pipeline.commands.verify import default_target, open_target, public_keys
+from custody_pipeline.evidence.checkpoint import Checkpoint, cosigned_by, read_checkpoint, verify_checkpoint
 from custody_pipeline.evidence.keys import parse_public_keys
+from custody_pipeline.evidence.note import NoteError, Verifier
 from custody_pipeline.evidence.seal import HEAD, LOG
-from custody_pipeline.evidence.target import FolderReader, read
+from custody_pipeline.evidence.target import FolderReader, TargetError, read
 from custody_pipeline.evidence.tiles import TileTree
 from custody_pipeline.evidence.witness import (
     WitnessError,
@@ -26,14 +29,14 @@ from custody_pipeline.evidence.witness import (
     cosigned_path,
 )
 from custody_pipeline.objectstore import S3Location, s3_client
-from custody_pipeline.publish.cut import Sealer
+from custody_pipeline.publish.cut import Sealer, SealingError
 from custody_pipeline.publish.sealing import load_sealing
+from custody_pipeline.publish.uploads import UploadError
 from custody_pipeline.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from custody_pipeline.evidence.note import Verifier
     from custody_pipeline.evidence.target import Reader
 
 _TIMEOUT_SECONDS = (10, 60)
@@ -80,6 +83,48 @@ def ask(settings: Settings, url: str, witnesses: Sequence[Verifier], target: str
         return ask_witness(post, TileTree(reader, checkpoint.head.size, LOG), checkpoint, witnesses[0])
 
     return _cosign(settings, target, asked)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which witnesses have cosigned the published head, and why others have not."""
+
+    cosigned: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def ask_all(settings: Settings, file: Path | None) -> Asked:
+    """Ask every witness in `file` (`CUSTODY_WITNESSES`) that has not cosigned the published head; no failure is raised.
+
+    A night is sealed and published without them. Who did not answer is asked again after the next one.
+    """
+    if file is None:
+        return Asked()
+    cosigned, problems = [], []
+    try:
+        witnesses = _read_witnesses(file)
+        head = read_checkpoint(read(open_target(settings, default_target(settings)), HEAD))
+    except (SettingsError, NoteError, TargetError, FileNotFoundError) as error:
+        return Asked(problems=(str(error),))
+    for witness, url in witnesses:
+        try:
+            if not cosigned_by(head, [witness]):
+                ask(settings, url, [witness])
+            cosigned.append(witness.name)
+        except (NoteError, WitnessError, SealingError, UploadError, TargetError, BotoCoreError, ClientError) as error:
+            problems.append(str(error))
+    return Asked(tuple(cosigned), tuple(problems))
+
+
+def _read_witnesses(file: Path) -> list[tuple[Verifier, str]]:
+    try:
+        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        found = {Verifier.parse(key): url for key, url in (line for line in lines if not line[0].startswith("#"))}
+        return [(key, found[key]) for key in check_witness_keys(found)]
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"CUSTODY_WITNESSES: {error}; expected lines like witness.example/w1+0123abcd+BAbC… https://witness.example"
+        ) from error
 
 
 def add(settings: Settings, file: Path, witnesses: Sequence[Verifier], target: str | None = None) -> Checkpoint:

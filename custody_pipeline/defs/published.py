@@ -11,10 +11,12 @@ import dagster as dg
 
 from custody_pipeline.alerts.dispatch import send_alerts
 from custody_pipeline.alerts.settings import load_alert_settings
+from custody_pipeline.commands.witness import ask_all
 from custody_pipeline.defs.modelled import MODELS, asset_key
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.publish.night import PublishError, publish_night
+from custody_pipeline.publish.sealing import load_seal_settings
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse import PUBLISHED_TABLES, refresh_events, snapshot_for_analysts
 
@@ -69,6 +71,9 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
     alerts = _alert(deployment, night_of(context))
     for line in alerts.get("failures", []):
         context.log.warning("alert not delivered: %s", line)
+    asked = ask_all(deployment.settings, load_seal_settings().witnesses)
+    for line in asked.problems:
+        context.log.warning("no cosignature: %s", line)
     common: dict[str, Any] = {
         "revision": publication.revision,
         "changed": publication.changed,
@@ -92,6 +97,7 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
             "dagster/uri": publication.cut,
             "cut_sha256": publication.cut_sha256,
             "alerts": dg.MetadataValue.json(alerts),
+            "cosigned by": list(asked.cosigned),
             "repaired copies": list(publication.repaired),
             "analyst snapshot": dg.MetadataValue.path(str(snapshot)),
         },

@@ -51,6 +51,9 @@ class SealSettings(BaseSettings):
     next_signing_key_kms: str | None = Field(None, description="or the ARN of that key in AWS KMS")
     salt_secret: SecretStr | None = Field(None, description="64 hex digits; $CUSTODY_HOME/keys/salt otherwise")
     timestamp_url: str | None = Field(None, description="RFC 3161 authority, for example http://timestamp.digicert.com")
+    witnesses: Path | None = Field(
+        None, description="a file of C2SP witnesses, a verifier key and a URL a line: asked to cosign each new head"
+    )
     lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = Field(None, description="Object Lock of the cuts")
     lock_days: int = Field(365, ge=1, description="days of retention from the sealing on")
     legal_hold: bool = Field(False, description="put a legal hold on the cuts as well")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.commands.witness import add, ask, witness_keys
+from custody_pipeline.commands.witness import Asked, add, ask, ask_all, witness_keys
 from custody_pipeline.evidence.findings import Report
 from custody_pipeline.evidence.note import COSIGNATURE_V1, NoteError, Verifier
 from custody_pipeline.evidence.proof import prove
@@ -226,3 +226,37 @@ def test_the_commands(settings: Settings, publisher: Publisher, witness: Witness
     verified = custody("verify", "--witness", str(key), "--json")
     assert verified.returncode == 0
     assert json.loads(verified.stdout)["checked"]["witnesses"] == {"valid": 1, "total": 1}
+
+
+def test_every_night_asks_those_who_have_not_answered_and_none_stops_it(
+    settings: Settings, publisher: Publisher, witness: Witness, url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "witnesses"
+    silent = Witness("witness.example/silent", 8).verifier.vkey
+    file.write_text(f"# ours\n{witness.verifier.vkey} {url}\n\n{silent} http://127.0.0.1:9\n")
+
+    asked = [ask_all(settings, file) for _ in range(2)]
+
+    assert witness.asked == [0]
+    for one in asked:
+        assert one.cosigned == ("witness.example/w1",)
+        assert len(one.problems) == 1
+        assert "cannot be reached" in one.problems[0]
+    assert check(publisher, witness)[0] == 0
+    assert ask_all(settings, None) == Asked()
+
+
+@pytest.mark.parametrize("text", ["x", "x y", f"{SIGNER.verifier.vkey} http://127.0.0.1:9", None])
+def test_a_list_of_witnesses_that_is_none_is_told_with_the_form_of_one(
+    settings: Settings, publisher: Publisher, tmp_path: Path, text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "witnesses").write_text(text)
+    (problem,) = ask_all(settings, tmp_path / "witnesses").problems
+    assert problem.startswith("CUSTODY_WITNESSES: ")
+    assert "https://witness.example" in problem
+
+
+def test_where_nothing_is_published_there_is_nothing_to_cosign(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "witnesses").write_text("")
+    assert len(ask_all(settings, tmp_path / "witnesses").problems) == 1
