@@ -161,7 +161,7 @@ def verify_target(
         "progress": progress,
     }
     if not target.startswith("s3://") and is_package(Path(target)):
-        return verify_package(Path(target), public_keys=verifiers, pinned=pins)
+        return verify_package(Path(target), public_keys=verifiers, pinned=pins, witnesses=witnesses, quorum=quorum)
     if not target.startswith("s3://") and not Path(target).is_dir():
         return verify_path(Path(target), **options)
     question = "\n".join([target, media, *(key.vkey for key in verifiers)])

@@ -172,8 +172,18 @@ def is_package(path: Path) -> bool:
     return path.is_dir() and ((path / BAGIT).exists() or (path / SIGNATURE).exists())
 
 
-def verify_package(folder: Path, *, public_keys: Sequence[Verifier], pinned: Sequence[bytes] = ()) -> Report:
-    """Check a package: its manifest's signature, every file, every proof, and recordings against their records."""
+def verify_package(
+    folder: Path,
+    *,
+    public_keys: Sequence[Verifier],
+    pinned: Sequence[bytes] = (),
+    witnesses: Sequence[Verifier] = (),
+    quorum: int | None = None,
+) -> Report:
+    """Check a package: its manifest's signature, every file, every proof, and recordings against their records.
+
+    The options are those of `verify`; each proof's checkpoint must have its quorum of witnesses.
+    """
     reader = FolderReader(folder)
     report = Report(reader.name)
     if not public_keys:
@@ -189,7 +199,16 @@ def verify_package(folder: Path, *, public_keys: Sequence[Verifier], pinned: Seq
         tags = {path: sha for path, sha in digests.items() if path[:5] != "data/" and path != _TAG_MANIFEST}
         _check_manifest(report, reader, _TAG_MANIFEST, tags)
         report.total["bytes"] = report.valid["bytes"] = sum(found.values())
-        _check_records(report, reader, digests, public_keys, pinned)
+        for path in _proofs(report, digests):
+            checked = verify_file(
+                reader, path, public_keys=public_keys, pinned=pinned, witnesses=witnesses, quorum=quorum
+            )
+            report.total["proofs"] += 1
+            report.valid["proofs"] += checked.valid["proofs"]
+            report.facts |= {name: fact for name, fact in checked.facts.items() if name.startswith("seen by ")}
+            for finding in checked.findings:
+                report.add(finding.code, finding.path, finding.detail)
+        _check_records(report, reader, digests)
     except (TargetError, OSError) as error:
         report.add("TARGET_UNREADABLE", "", str(error))
     return report
@@ -243,27 +262,20 @@ def _check_manifest(report: Report, reader: FolderReader, manifest: str, digests
         report.add("FILE_EXTRA", path)
 
 
-def _check_records(
-    report: Report,
-    reader: FolderReader,
-    digests: dict[str, str],
-    keys: Sequence[Verifier],
-    pinned: Sequence[bytes],
-) -> None:
+def _proofs(report: Report, digests: dict[str, str]) -> list[str]:
+    proofs = [path for path in digests if path.startswith("data/records/") and path.endswith(PROOF_SUFFIX)]
+    if not proofs:
+        report.add("NOTHING_FOUND", "data/records", "the package has no proof")
+    return proofs
+
+
+def _check_records(report: Report, reader: FolderReader, digests: dict[str, str]) -> None:
+    """Compare what is attached with the digests in the records, whose proofs have been checked."""
     attached = {
         path.rpartition(".")[0]: path for path in digests if path.startswith(("data/audio/", "data/documents/"))
     }
     absent = _absent(report, reader) if MISSING in digests else {}
-    proofs = [path for path in digests if path.startswith("data/records/") and path.endswith(PROOF_SUFFIX)]
-    if not proofs:
-        report.add("NOTHING_FOUND", "data/records", "the package has no proof")
-    for path in proofs:
-        checked = verify_file(reader, path, public_keys=keys, pinned=pinned)
-        report.total["proofs"] += 1
-        report.valid["proofs"] += checked.valid["proofs"]
-        for finding in checked.findings:
-            if finding not in report.findings:
-                report.add(finding.code, finding.path, finding.detail)
+    for path in _proofs(report, digests):
         try:
             row = read_proof(read(reader, path)).row
         except ProofFileError:

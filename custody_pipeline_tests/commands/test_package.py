@@ -7,9 +7,10 @@ import json
 import shutil
 import subprocess
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bagit
@@ -27,12 +28,13 @@ from custody_pipeline.local_s3 import LocalS3, weed_program
 from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.warehouse import Warehouse, WarehouseBusyError
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, Publisher, rows
+from custody_pipeline_tests.evidence.witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from custody_pipeline.evidence.findings import Report
+    from custody_pipeline.evidence.note import Verifier
     from custody_pipeline.local_s3 import S3Endpoint
 
 NIGHT = NIGHTS[0]
@@ -61,9 +63,16 @@ class Deployment:
             operator="counsel",
         )
 
-    def verify(self, folder: Path) -> Report:
+    def verify(self, folder: Path, witnesses: Sequence[Verifier] = ()) -> Report:
         return verify_target(
-            self.settings, str(folder), keys=[], pinned=[], timestamp_roots=[], media="none", progress=None
+            self.settings,
+            str(folder),
+            keys=[],
+            pinned=[],
+            timestamp_roots=[],
+            media="none",
+            progress=None,
+            witnesses=witnesses,
         )
 
 
@@ -132,6 +141,20 @@ def test_it_verifies_and_is_recorded(deployment: Deployment) -> None:
             "SELECT recording_id, operator, why FROM raw.acts WHERE action = 'packaged' ORDER BY 1"
         ).fetchall()
     assert found == [(name, "counsel", "Smith v. Acme, request 4") for name in CHOSEN]
+
+
+def test_witnesses_that_are_asked_for_must_have_seen_the_head(deployment: Deployment, tmp_path: Path) -> None:
+    witness = Witness()
+    report = deployment.verify(deployment.folder, [witness.verifier])
+    assert (report.status, "NOT_WITNESSED" in {finding.code for finding in report.findings}) == (2, True)
+
+    cosigned = replace(deployment, published=Path(shutil.copytree(deployment.published, tmp_path / "published")))
+    head = cosigned.published / "log/checkpoint"
+    head.write_bytes(head.read_bytes() + witness.line(head.read_bytes().partition(b"\n\n")[0] + b"\n"))
+    cosigned.package(tmp_path / "package", CHOSEN)
+    report = deployment.verify(tmp_path / "package", [witness.verifier])
+    assert report.status == 0, report.summary()
+    assert "seen by witness.example/w1" in report.facts
 
 
 def test_a_recording_without_audio_is_produced_with_its_record(deployment: Deployment, tmp_path: Path) -> None:
