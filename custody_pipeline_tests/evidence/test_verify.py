@@ -14,12 +14,14 @@ from typing import BinaryIO
 
 import pytest
 
+from custody_pipeline.evidence.checkpoint import Head
 from custody_pipeline.evidence.findings import CODES, Report, Severity
 from custody_pipeline.evidence.keys import load_signer, new_key
+from custody_pipeline.evidence.note import sign
 from custody_pipeline.evidence.proof import ProofFileError, RecordNotFoundError, prove, read_proof
 from custody_pipeline.evidence.target import Entry, FolderReader, MemoryReader, TargetError
 from custody_pipeline.evidence.verify import Media, verify, verify_path
-from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 
 KEYS = [SIGNER.verifier]
 FIRST = f"cuts/date={NIGHTS[0]}/r0001"
@@ -239,6 +241,14 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(copy: Path) -> None
     assert report.status == 1
 
 
+@pytest.mark.parametrize("pin", [b"", b"\xff", sign(Head(ORIGIN, 7, bytes(32)).text, [OTHER]).data])
+def test_a_pinned_checkpoint_that_the_log_did_not_sign_is_a_finding(original: Publisher, pin: bytes) -> None:
+    report = verify(FolderReader(original.root), public_keys=KEYS, pinned=[pin])
+
+    assert report.status == 1
+    assert {finding.code for finding in report.of(Severity.ERROR)} == {"PINNED_WRONG"}
+
+
 # --- media
 
 
@@ -261,6 +271,7 @@ def test_recordings_are_compared_with_their_digests(tmp_path: Path) -> None:
     data = rows(NIGHTS[0], count=10)
     for row in data:
         row["media_sha256"] = hashlib.sha256(row["recording_id"].encode()).hexdigest()
+    data[4]["media_sha256"] = None
     Publisher(tmp_path).night(NIGHTS[0], data)
     objects = {(row["object_uri"], row["object_version_id"]): row["recording_id"].encode() for row in data}
     reader = FolderReader(tmp_path)
@@ -269,10 +280,11 @@ def test_recordings_are_compared_with_their_digests(tmp_path: Path) -> None:
     report = verify(
         reader, public_keys=KEYS, media=Media(Exports(objects), "all"), progress=lambda *step: steps.append(step)
     )
-    assert (report.status, report.valid["recordings"]) == (0, 8)
+    assert (report.status, report.valid["recordings"], report.total["recordings"]) == (0, 7, 8)
+    assert [found.path for found in report.findings if found.code == "MEDIA_WITHOUT_DIGEST"] == [data[4]["object_uri"]]
     assert [step for step in steps if step[0] == "recordings"] == [("recordings", done, 8) for done in range(1, 9)]
     report = verify(reader, public_keys=KEYS, media=Media(Exports(objects), "sample", 3))
-    assert (report.status, report.valid["recordings"]) == (0, 3)
+    assert (report.status, report.total["recordings"]) == (0, 3)
 
     objects[data[1]["object_uri"], "v1"] = b"other words"
     del objects[data[2]["object_uri"], "v2"]
