@@ -67,16 +67,26 @@ customers AS (
     WHERE purpose IN ('customer', 'external') AND partition_date >= $window_start AND partition_date < $window_end
 ),
 
+gone_keys AS (
+    -- Few of all tags: only theirs are worth their evidence.
+    SELECT partition_date, conversation_id, participant_id, tag_key
+    FROM staging.tag_observations
+    WHERE recording_id = '' AND participant_id <> '' AND source <> 'customattributes'
+        AND partition_date >= $window_start AND partition_date < $window_end
+    GROUP BY partition_date, conversation_id, participant_id, tag_key
+    HAVING NOT bool_or(source IN ('conversation', 'details') AND is_current)
+),
+
 gone AS (
     SELECT partition_date, conversation_id, participant_id, tag_key,
         list_sort(list(DISTINCT {
             'uri': document_uri, 'sha256': document_sha256, 'what': source || ' document', 'observed_at': observed_at
         })) AS evidence
     FROM staging.tag_observations
+    SEMI JOIN gone_keys USING (partition_date, conversation_id, participant_id, tag_key)
     WHERE recording_id = '' AND participant_id <> '' AND source <> 'customattributes'
         AND partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date, conversation_id, participant_id, tag_key
-    HAVING NOT bool_or(source IN ('conversation', 'details') AND is_current)
 ),
 
 readings AS (
