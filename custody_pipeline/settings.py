@@ -108,7 +108,9 @@ class Settings(BaseSettings):
     fixity_bytes: int = Field(
         10_000_000_000, ge=0, description="bytes of media that the fixity job reads again a night; 0 turns it off"
     )
-    duckdb_memory_limit: str = Field("4GB", description="DuckDB spills to disk beyond this")
+    duckdb_memory_limit: str = Field(
+        "3GB", description="DuckDB spills to disk beyond this; the process takes half a gigabyte more"
+    )
     duckdb_threads: int | None = Field(None, ge=1, description="all cores otherwise")
     operator: str | None = Field(None, description="named in custody events; the login name otherwise")
 
