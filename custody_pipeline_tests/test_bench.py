@@ -69,9 +69,11 @@ def test_growth_is_the_cost_of_a_row_by_that_of_the_size_before() -> None:
     assert [row.growth for row in with_growth([small, large, other])] == [None, 2.0, None]
 
 
-def test_every_stage_says_what_it_compares() -> None:
+def test_every_stage_says_what_it_compares_and_is_described() -> None:
+    described = (ROOT / "docs/performance.md").read_text()
     assert len({stage.name for stage in STAGES}) == len(STAGES)
     for stage in STAGES:
+        assert f"| `{stage.name}` |" in described
         assert stage.ours
         assert stage.floor
         assert set(stage.goals) <= {*stage.sizes, 2_000, 20_000, 100_000}
