@@ -156,6 +156,15 @@ def test_a_tag_seen_live_and_gone_later_is_in_the_row(night: Night) -> None:
     assert sources(night)["Legal-Hold"] == "capture"
 
 
+def test_a_typed_attribute_seen_live_and_gone_later_is_in_the_row(night: Night) -> None:
+    night.call(agent={"Disposition": "Resolved"})
+    night.capture("10:11:00", agent={"Disposition": "Resolved"})
+    night.rows["captures"][0]["typed_attributes"] = [{"key": "Legal-Hold", "value": "true"}]
+    night.run()
+    assert night.row()["custom_data_legal_hold"] == "true"
+    assert sources(night)["Legal-Hold"] == "capture"
+
+
 def test_a_value_of_an_earlier_load_is_kept_when_the_newest_has_another(night: Night) -> None:
     night.call()
     night.run()

@@ -14,6 +14,7 @@
 -- column conversation_sha256: SHA-256 of the conversation's bytes as received
 -- column event_id: event that led to the reading
 -- column participants [pii]: participants with their attributes
+-- column typed_attributes [pii]: key and value of each typed attribute of the conversation, values as text
 SELECT
     $partition_date::DATE AS partition_date,
     $landing_id::VARCHAR AS landing_id,
@@ -42,7 +43,21 @@ SELECT
                 ELSE p.attributes
             END
         )
-    ) AS participants
+    ) AS participants,
+    list_sort(list_distinct(
+        list_transform(
+            flatten(
+                list_transform(
+                    json_transform(
+                        TRY_CAST(TRY(decode(from_base64(document.custom_attributes_base64))) AS JSON),
+                        '{"results": [{"customAttributes": "MAP(VARCHAR, JSON)"}]}'
+                    ).results,
+                    lambda r: map_entries(r.customAttributes)
+                )
+            ),
+            lambda e: struct_pack("key" := e."key", "value" := e."value" ->> '$')
+        )
+    )) AS typed_attributes
 FROM read_json(
     $files,
     format = 'newline_delimited',
@@ -59,6 +74,7 @@ FROM read_json(
         state: 'VARCHAR',
         document: 'STRUCT(
             conversation_id VARCHAR, observed_at VARCHAR, conversation_sha256 VARCHAR, "event" STRUCT(event_id VARCHAR),
+            custom_attributes_base64 VARCHAR,
             participants STRUCT(participant_id VARCHAR, purpose VARCHAR, attributes MAP(VARCHAR, VARCHAR))[]
         )'
     }

@@ -14,6 +14,7 @@
 -- column conversation_sha256: SHA-256 of the conversation's bytes
 -- column event_id: the event that caused the reading
 -- column participants [pii]: participants with attributes
+-- column typed_attributes [pii]: key and value of each typed attribute of the conversation
 SELECT
     d.partition_date,
     d.landing_id,
@@ -30,7 +31,8 @@ SELECT
     d.observed_at,
     d.conversation_sha256,
     d.event_id,
-    d.participants
+    d.participants,
+    d.typed_attributes
 FROM raw.captures AS d
 INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
 WHERE r.is_usable

@@ -78,6 +78,11 @@ attributes AS (
     FROM staging.export_manifests
     WHERE document_state = 'ok' AND partition_date >= $window_start AND partition_date < $window_end
     UNION ALL
+    SELECT partition_date, conversation_id, '', 'capture', NULL, NULL, unnest(typed_attributes),
+        observed_at, is_latest, document_uri, document_sha256, source_uri
+    FROM staging.captures
+    WHERE document_state = 'ok' AND partition_date >= $window_start AND partition_date < $window_end
+    UNION ALL
     SELECT partition_date, key_conversation_id, '', 'customattributes', participant_id, NULL,
         {'key': attribute_key, 'value': attribute_value},
         fetched_at, is_current, document_uri, document_sha256, source_uri

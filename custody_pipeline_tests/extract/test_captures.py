@@ -1,0 +1,61 @@
+"""Capture documents as the worker writes them → raw tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from custody_pipeline.capture.documents import Reading, conversation_facts, write_capture, write_event
+from custody_pipeline.capture.envelopes import parse_event
+from custody_pipeline.capture.store import FolderStore
+from custody_pipeline.extract.captures import collect_captures
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.fidelity import document
+from custody_pipeline.extract.load import create_raw_tables, load
+from custody_pipeline.settings import Settings
+from custody_pipeline_tests.capture.conftest import CONVERSATION, PARTICIPANT, attribute_event, conversation
+
+NIGHT = date(2026, 11, 2)
+SEEN = datetime(2026, 11, 2, 10, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("answer", "typed"),
+    [
+        (
+            b'{"results":[{"customAttributes":{"B":7,"A":"x"}},{"customAttributes":{"A":null}}]}',
+            [("A", "x"), ("A", None), ("B", "7")],
+        ),
+        (b'{"results":[]}', []),
+        (b"<html>", None),
+        (b"\xff", None),
+        (None, None),
+    ],
+)
+def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
+    tmp_path: Path, answer: bytes | None, typed: list[tuple[str, str | None]] | None
+) -> None:
+    store, body = FolderStore(tmp_path / "captures"), attribute_event()
+    event, content = parse_event(body), conversation(**{"Legal-Hold": "yes"})
+    facts = conversation_facts(CONVERSATION, document(content))
+    write_capture(store, Reading(CONVERSATION, SEEN, content, answer), facts, event, SEEN)
+    write_event(store, event, body, received_at=SEEN, start=facts.start, outcome="captured")
+
+    with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
+        landings = collect_captures(collector)
+    with duckdb.connect() as con:
+        create_raw_tables(con)
+        load(con, landings)
+        ((participants, attributes),) = con.execute(
+            "SELECT participants, typed_attributes FROM raw.captures"
+        ).fetchall()
+        told = con.execute("SELECT outcome, recording_id, attributes FROM raw.conversation_events").fetchall()
+    assert [(leg["participant_id"], leg["attributes"]) for leg in participants] == [
+        (PARTICIPANT, {"Legal-Hold": "yes"})
+    ]
+    found = None if attributes is None else [(item["key"], item["value"]) for item in attributes]
+    assert found == typed
+    assert told == [("captured", None, {"Legal-Hold": "yes"})]
