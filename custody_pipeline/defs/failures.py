@@ -41,7 +41,8 @@ def leave_exception(context: dg.HookContext) -> None:
 
 
 def _reason(error: BaseException | None) -> str:
-    # What we raise ourselves is written for people; a library's message may quote a document.
+    # What we and Dagster raise is written for people; another library's message may quote a document.
     if isinstance(error, dg.Failure) and error.description:
         return error.description
-    return str(error) if type(error).__module__.startswith("custody_pipeline.") else type(error).__name__
+    ours = isinstance(error, dg.DagsterError) or type(error).__module__.startswith("custody_pipeline.")
+    return str(error) if ours else type(error).__name__

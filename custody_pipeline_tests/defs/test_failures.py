@@ -6,6 +6,7 @@ import os
 from datetime import date
 from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 from moto import mock_aws
 
@@ -16,6 +17,8 @@ from custody_pipeline.warehouse import Warehouse
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from custody_pipeline.sql_models import SqlModel
 
 NIGHT = date(2026, 11, 2)
 
@@ -49,3 +52,16 @@ def test_a_failed_step_is_an_exception_of_its_night(home: Path) -> None:
     assert found[:3] == ("", "nightly", "step exports failed")
     assert found[3] == result.failed_steps["exports"]
     assert result.run_id in found[4]
+
+
+def test_a_failed_check_is_an_exception_that_names_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boto3.client("s3").create_bucket(Bucket="no-such-bucket")
+
+    def offending(_con: object, check: SqlModel, *_: object) -> list[dict[str, int]]:
+        return [{"row": 1}] if check.name == "row_conservation" else []
+
+    monkeypatch.setattr("custody_pipeline.defs.checks.run_check", offending)
+    result = run_night(home, NIGHT)
+    assert not result.success
+    (found,) = exceptions(home)
+    assert (found[2], "row_conservation" in found[3]) == ("step custody_checks failed", True)
