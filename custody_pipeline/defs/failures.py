@@ -1,9 +1,11 @@
-"""A step that failed leaves a custody event of its night.
+"""A step that failed, or a run that was killed, leaves a custody event of its night.
 
-Belongs here: the hook of the nightly jobs. Does not: what a failure means for the night (the checks, the retries).
+Belongs here: the hook of the nightly jobs, and writing that event. Does not: what a failure means for the night (the
+checks, the retries).
 """
 
 from datetime import date
+from logging import Logger
 
 import dagster as dg
 
@@ -21,23 +23,23 @@ _PARTITION_TAG = "dagster/partition"
 def leave_exception(context: dg.HookContext) -> None:
     """Append the failure to `raw.acts`; the run's log says when that cannot be done."""
     run = context.instance.get_run_by_id(context.run_id)
-    partition = run.tags.get(_PARTITION_TAG) if run else None
+    if run is not None:
+        note_failure(run, f"step {context.step_key} failed", _reason(context.op_exception), context.log)
+
+
+def note_failure(run: dg.DagsterRun, what: str, why: str, log: Logger) -> None:
+    """Append the failure of a night's run to `raw.acts`; `log` says when that cannot be done."""
+    partition = run.tags.get(_PARTITION_TAG)
     if partition is None:
         return
     try:
         settings, night = load_settings(), date.fromisoformat(partition)
-        act = Act(
-            night,
-            "exception",
-            what=f"step {context.step_key} failed",
-            why=_reason(context.op_exception),
-            how=f"run {context.run_id} of {context.job_name}",
-        )
+        act = Act(night, "exception", what=what, why=why, how=run.job_name, where_at=f"run {run.run_id}")
         with Warehouse(settings, lock_timeout=_LOCK_TIMEOUT_SECONDS).open() as con:
             append_acts(con, Actor.of(settings), [act])
             refresh_events(con, night, about_night_alone=True)
     except (SettingsError, WarehouseError) as error:
-        context.log.warning("the failure left no custody event: %s", error)
+        log.warning("the failure left no custody event: %s", error)
 
 
 def _reason(error: BaseException | None) -> str:

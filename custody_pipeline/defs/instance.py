@@ -5,6 +5,7 @@ Belongs here: DAGSTER_HOME, what a killed run leaves behind, running one night. 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from custody_pipeline.defs.failures import note_failure
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 PROCESS_TAG = "custody/process"
+
+_KILLED = "The process of this run ended before the run did."
+
+logger = logging.getLogger(__name__)
 
 
 def dagster_home(home: Path) -> Path:
@@ -73,7 +80,8 @@ def release_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         process = run.tags.get(PROCESS_TAG)
         if process is None or _is_alive(process):
             continue
-        instance.report_run_failed(run, "The process of this run ended before the run did.")
+        instance.report_run_failed(run, _KILLED)
+        note_failure(run, "run was killed", _KILLED, logger)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         released.append(run.run_id)
     return released

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 from datetime import date
 from typing import TYPE_CHECKING
 
 import boto3
+import dagster as dg
 import pytest
 from moto import mock_aws
 
-from custody_pipeline.defs.instance import run_night
+from custody_pipeline.definitions import defs
+from custody_pipeline.defs.instance import PROCESS_TAG, open_instance, release_dead_runs, run_night
 from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse import Warehouse
 
@@ -39,7 +42,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 def exceptions(home: Path) -> list[tuple[str, ...]]:
     with Warehouse(load_settings()).open(read_only=True) as con:
         found: list[tuple[str, ...]] = con.execute(
-            "SELECT conversation_id, operator, what, why, how FROM raw.acts WHERE action = 'exception'"
+            "SELECT conversation_id, operator, what, why, where_at FROM raw.acts WHERE action = 'exception'"
         ).fetchall()
     return found
 
@@ -65,3 +68,14 @@ def test_a_failed_check_is_an_exception_that_names_it(home: Path, monkeypatch: p
     assert not result.success
     (found,) = exceptions(home)
     assert (found[2], "row_conservation" in found[3]) == ("step custody_checks failed", True)
+
+
+def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(home: Path) -> None:
+    tags = {PROCESS_TAG: f"{socket.gethostname()}:{2**22 + 1}", "dagster/partition": str(NIGHT)}
+    with open_instance(home) as instance:
+        job = defs.resolve_job_def("nightly_custody")
+        run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        assert release_dead_runs(instance) == [run.run_id]
+        assert release_dead_runs(instance) == []
+    (found,) = exceptions(home)
+    assert found[2:] == ("run was killed", "The process of this run ended before the run did.", f"run {run.run_id}")

@@ -33,6 +33,7 @@ from custody_pipeline_tests.publish.nights import (
     NOW,
     TABLES,
     change_recording,
+    insert,
     insert_receipt,
     insert_recording,
 )
@@ -457,6 +458,26 @@ def test_a_file_of_a_killed_run_that_the_cut_does_not_name_is_removed(con, setti
     memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{left_over}", Body=b"x")
     publish(con, settings)
     assert left_over not in objects(memory_s3)
+
+
+class KilledWhenCopying(KilledClient):
+    """Dies when the cut is sealed and the first current copy is due."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "copy_object":
+            raise Killed
+        return getattr(self._client, name)
+
+
+def test_an_event_that_is_no_content_makes_no_revision_of_a_sealed_one_whose_run_was_killed(con, settings, memory_s3):
+    with pytest.raises(Killed):
+        publish(con, settings, KilledWhenCopying(memory_s3), tables=TABLES)
+    sealed = {key: data for key, data in objects(memory_s3).items() if key.startswith("cuts/")}
+    insert(con, "custody.custody_events", partition_date=NIGHT, conversation_id="", recording_id="", action="exception")
+    assert publish(con, settings, tables=TABLES).revision == 1
+    assert {key: data for key, data in objects(memory_s3).items() if key.startswith("cuts/")} == sealed
+    assert con.execute("SELECT revision FROM raw.publications").fetchall() == [(1,)]
+    assert not list((settings.home / "publish").glob("date=*"))
 
 
 def test_a_revision_that_was_sealed_but_not_recorded_stays_and_the_next_takes_the_changes(con, settings, memory_s3):
