@@ -126,6 +126,8 @@ class Warehouse:
             ) from error
         # Cursors of this connection take it over, too.
         con.execute("SET GLOBAL TimeZone = 'UTC'")
+        # It would be drawn into what `--json` prints.
+        con.execute("SET enable_progress_bar = false")
         return con
 
 

@@ -60,6 +60,7 @@ def test_the_warehouse_has_its_schemas_and_raw_tables(settings: Settings) -> Non
     with Warehouse(settings).open() as con:
         assert con.execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
         assert con.cursor().execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
+        assert con.cursor().execute("SELECT current_setting('enable_progress_bar')").fetchone() == (False,)
         assert table_columns(con, "raw.conversation_details")["participants"].startswith("STRUCT(")
         assert "row_sha256" in table_columns(con, "raw.row_versions")
     with Warehouse(settings).open(read_only=True) as con:
