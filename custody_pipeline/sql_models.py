@@ -13,6 +13,8 @@ A file is a header of `-- ` lines followed by one bare SELECT:
     SELECT ...
 
 Checks add `-- blocking: true`; staging models that are kept as tables of night windows add `-- materialized: window`.
+`-- separable: true` says that the rows of a conversation depend only on what it has itself in the tables that are read,
+and on what belongs to no conversation: a night too large for memory is then read in parts as well as written in parts.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ WRITTEN_BY_PYTHON = frozenset(
 Materialization = Literal["view", "window", "query"]
 
 _COLUMN = re.compile(r"column (?P<name>[a-z_][a-z0-9_]*)(?P<pii> \[pii\])?: (?P<text>\S.*)$")
-_FIELD = re.compile(r"(?P<name>grain|materialized|blocking): (?P<value>\S.*)$")
+_FIELD = re.compile(r"(?P<name>grain|materialized|blocking|separable): (?P<value>\S.*)$")
 _NAME = re.compile(r"[a-z][a-z0-9_]*$")
 
 
@@ -92,6 +94,7 @@ class SqlModel:
         parameters: names of the bound `$parameters`.
         materialized: `view`, `window` (a table whose night is replaced) or `query` (checks).
         blocking: for checks: a row keeps the night from being published.
+        separable: the rows of a conversation depend on no other conversation.
         sql: the bare SELECT, without the header.
     """
 
@@ -105,6 +108,7 @@ class SqlModel:
     parameters: frozenset[str]
     materialized: Materialization
     blocking: bool
+    separable: bool
     sql: str = field(repr=False)
 
     @property
@@ -176,6 +180,7 @@ def read_model(path: Path) -> SqlModel:
         parameters=parameters,
         materialized=_materialization(path, schema, fields),
         blocking=fields.get("blocking") == "true",
+        separable=fields.get("separable") == "true",
         sql=sql,
     )
 

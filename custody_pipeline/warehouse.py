@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 from datetime import date, datetime, timedelta
@@ -339,7 +340,7 @@ def replace_window(
         try:
             with _transaction(con):
                 con.execute(f"DELETE FROM {model.key} WHERE partition_date >= ? AND partition_date < ?", [start, end])
-                return sum(_insert(con, model, part, params) for part in _parted(model, parts))
+                return sum(_insert(con, model, part, params) for part in _parted(con, model, parts))
         except duckdb.OutOfMemoryException:
             if parts == PARTS_OF_A_NIGHT[-1] or "conversation_id" not in model.grain:
                 raise
@@ -347,7 +348,7 @@ def replace_window(
     raise AssertionError("unreachable")
 
 
-def _parted(model: SqlModel, parts: int) -> list[str]:
+def _parted(con: duckdb.DuckDBPyConnection, model: SqlModel, parts: int) -> list[str]:
     """The model's SELECT as so many that give its rows together, each those of some conversations."""
     if parts == 1:
         return [model.sql]
@@ -359,7 +360,22 @@ def _parted(model: SqlModel, parts: int) -> list[str]:
         *(f"conversation_id >= '{low}' AND conversation_id < '{high}'" for low, high in pairwise(edges)),
         f"conversation_id >= '{edges[-1]}'",
     ]
-    return [f"FROM (\n{model.sql}\n) WHERE {condition}" for condition in conditions]
+    return [f"FROM (\n{_reading(con, model, condition)}\n) WHERE {condition}" for condition in conditions]
+
+
+def _reading(con: duckdb.DuckDBPyConnection, model: SqlModel, condition: str) -> str:
+    """The model's SELECT; one that is separable reads what fulfils a condition on its conversations, and what has none.
+
+    What it joins before it groups, or names twice and so computes at once, is then a part of the night as well.
+    """
+    select = model.sql
+    for key in model.depends_on if model.separable else ():
+        # What was asked for counts, where a document may name another conversation.
+        asked = [name for name in ("key_conversation_id", "conversation_id") if name in table_columns(con, key)]
+        if asked:
+            of_part = f"{asked[0]} IS NULL OR {asked[0]} = '' OR {condition.replace('conversation_id', asked[0])}"
+            select = re.sub(rf"\b{re.escape(key)}\b", f"(SELECT * FROM {key} WHERE {of_part})", select)
+    return select
 
 
 def _insert(con: duckdb.DuckDBPyConnection, model: SqlModel, select: str, params: Mapping[str, Any]) -> int:

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from custody_pipeline import warehouse
 from custody_pipeline.local_s3 import LocalS3, S3Endpoint
+from custody_pipeline.mapping import load_mapping
 from custody_pipeline.reasons import REASONS
 from custody_pipeline.simulator.faults import CATALOGUE, FaultPlan, KeyRow, ManifestSource, answer_key
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.sql_models import load_models
+from custody_pipeline.warehouse import Warehouse, run_models
 from custody_pipeline_tests.simulated import rows, run, vendor
 
 pytestmark = pytest.mark.server
@@ -87,6 +91,29 @@ def test_every_planted_fault_is_found_with_its_reason_and_nothing_else(
     assert {pair: n for pair, n in matrix.items() if pair[0] != pair[1]} == {}
     assert planted == found
     assert rows(found_at.settings, "SELECT sum(unexplained) FROM custody.reconciliation") == [(0,)]
+
+
+def test_a_night_made_in_parts_is_the_same_night(
+    s3: S3Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organization = Organization(seed=8, night=NIGHT, size=240, faults=EVERY_MIXED)
+    with vendor(organization, s3, tmp_path, bucket="exports-parts") as found_at:
+        run(found_at.settings, NIGHT)
+    settings, models = found_at.settings, load_models()
+    mapping = load_mapping(settings.mapping_path)
+    made = [model for model in models.values() if model.materialized == "window" and "conversation_id" in model.grain]
+    in_parts = warehouse._parted
+    monkeypatch.setattr(
+        warehouse, "_parted", lambda con, model, parts: in_parts(con, model, 16 if model in made else parts)
+    )
+    with Warehouse(settings).open() as con:
+        for model in made:
+            con.execute(f"CREATE TEMP TABLE {model.name} AS FROM {model.key}")
+        run_models(con, models, NIGHT, mapping, settings)
+        for model in made:
+            for one, other in ((model.key, model.name), (model.name, model.key)):
+                differing = con.execute(f"SELECT * FROM (FROM {one} EXCEPT ALL FROM {other}) LIMIT 3").fetchall()
+                assert differing == [], f"{model.key}: only in {one}"
 
 
 def test_faults_are_mixed_on_one_recording() -> None:

@@ -1,6 +1,7 @@
 -- One row per recording that anyone knows of: where it is, what it says, its digests, its tags and what is missing. Columns
 -- of the tag mapping (`custom_data_<name>`) stand between the tags and the verdict, as text, null where there is no value.
 --
+-- separable: true
 -- grain: partition_date, conversation_id, recording_id
 -- column organization_id: organisation that made the recording
 -- column partition_date: UTC day of the conversation's start

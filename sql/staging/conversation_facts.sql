@@ -2,6 +2,7 @@
 -- tells whether a tag applies. Refusals are kept with their first occurrence, so that repeating them changes nothing.
 --
 -- materialized: window
+-- separable: true
 -- grain: partition_date, conversation_id
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation

@@ -4,7 +4,8 @@
 -- Recording metadata is compared by its fields: its annotations get new ids at each request.
 --
 -- materialized: window
--- grain: partition_date, resource, subject, content_sha256, recording_id
+-- separable: true
+-- grain: partition_date, resource, subject, content_sha256, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
 -- column resource: which kind of document
 -- column subject: object key, conversation id, job id or export id
@@ -94,7 +95,7 @@ SELECT
     resource,
     coalesce(subject, '') AS subject,
     coalesce(content_sha256, '') AS content_sha256,
-    coalesce(any_value(conversation_id), '') AS conversation_id,
+    coalesce(conversation_id, '') AS conversation_id,
     coalesce(recording_id, '') AS recording_id,
     arg_min(document_state, (fetched_at, landing_id)) AS document_state,
     arg_min(document_sha256, (fetched_at, landing_id)) AS document_sha256,
@@ -104,4 +105,6 @@ SELECT
     arg_min(landing_id, (fetched_at, landing_id)) AS landing_id,
     bool_or(is_current) AS is_current
 FROM received
-GROUP BY partition_date, resource, coalesce(subject, ''), coalesce(content_sha256, ''), coalesce(recording_id, '')
+GROUP BY
+    partition_date, resource, coalesce(subject, ''), coalesce(content_sha256, ''), coalesce(conversation_id, ''),
+    coalesce(recording_id, '')

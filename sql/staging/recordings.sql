@@ -4,6 +4,7 @@
 -- recording, or the only recorded session of the agents that the companion names.
 --
 -- materialized: window
+-- separable: true
 -- grain: partition_date, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
