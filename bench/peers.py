@@ -30,7 +30,7 @@ from custody_pipeline.settings import Settings
 def _prepared(size: int, folder: Path) -> Iterator[Prepared]:
     landing, received = land_details(Settings(home=folder), organization(size))
     files = [file.local for file in landing.files]
-    ours, floor, same = contenders(landing)
+    ours, floor, same = contenders(landing, folder)
     peers = {"dlt as it comes": partial(_nested_by_dlt, files), "json_normalize": partial(_normalized, files)}
     yield Prepared(ours, floor, same, rows=size, bytes=received, peers=peers)
 

@@ -185,6 +185,15 @@ def read_model(path: Path) -> SqlModel:
     )
 
 
+def read_select(path: Path) -> str:
+    """The bare SELECT of one file, unread: for whoever only runs it.
+
+    Raises:
+        SqlModelError: the file has no header.
+    """
+    return _split(path)[1]
+
+
 def _split(path: Path) -> tuple[list[str], str, int]:
     lines = path.read_text(encoding="utf-8").splitlines()
     size = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))

@@ -26,7 +26,7 @@ import orjson
 from custody_pipeline.extract.fidelity import DocumentState, document
 from custody_pipeline.extract.landing import LandingWriter, as_readable, read_lines, without_document
 from custody_pipeline.extract.receipts import Landing
-from custody_pipeline.sql_models import SQL_DIR, read_model
+from custody_pipeline.sql_models import SQL_DIR, read_select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -50,6 +50,9 @@ BOOKKEEPING = ("fetch_failures", "extraction_receipts")
 # A thousand rows make files twice as large; a hundred thousand wide ones cost memory.
 BATCH_ROWS = 20_000
 BLOCK_LINES = 2_048
+# What DuckDB may parse ahead of the rows that are taken. Rows come in the files' order, so a second core has only work
+# while a file of documents (10,000 of them, about 130 MB) fits: with its default of 1 MB one core parses alone.
+PARSED_AHEAD = "256MB"
 
 _DLT_TYPES: dict[str, dict[str, Any]] = {
     "VARCHAR": {"data_type": "text"},
@@ -60,6 +63,10 @@ _DLT_TYPES: dict[str, dict[str, Any]] = {
     "TIMESTAMP": {"data_type": "timestamp", "timezone": False, "precision": 6},
 }
 
+
+# dlt raises the threshold to 1 GB, for the whole database: every row would be written twice, to the log and then to the
+# file, instead of to the file alone. This is DuckDB's own.
+_CHECKPOINTS = "SET GLOBAL checkpoint_threshold = '16MiB'"
 
 # Columns of raw tables that were found, or made, to fit their SQL files in this process: table → name → type.
 _FITTING: dict[str, dict[str, str]] = {}
@@ -88,7 +95,7 @@ def all_raw_tables() -> tuple[str, ...]:
 
 @cache
 def _select(table: str) -> str:
-    return read_model(SQL_DIR / "raw" / f"{table}.sql").sql
+    return read_select(SQL_DIR / "raw" / f"{table}.sql")
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -167,6 +174,7 @@ def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.Rec
     with tempfile.TemporaryDirectory(prefix="custody-load-") as scratch:
         files = [_readable_copy(file.local, Path(scratch)) if file.encoded else file.local for file in landing.files]
         cursor = _utc_cursor(con)
+        cursor.execute(f"SET streaming_buffer_size = '{PARSED_AHEAD}'")
         yielded = 0
         try:
             for batch in _read(cursor, landing, files):
@@ -341,6 +349,7 @@ def raw_pipeline(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) ->
     is removed here, its rows have no receipt. dlt works on its own cursors; `con` keeps its settings.
     """
     import dlt
+    from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
     dlt.config["normalize.parquet_normalizer.add_dlt_load_id"] = True
     dlt.config["runtime.dlthub_telemetry"] = False
@@ -350,7 +359,7 @@ def raw_pipeline(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) ->
         pipeline = dlt.pipeline(
             "_".join(["raw", names[0], *(night.replace("-", "") for night in nights[:1])]),
             pipelines_dir=str(folder),
-            destination=dlt.destinations.duckdb(con.cursor()),
+            destination=dlt.destinations.duckdb(DuckDbCredentials(con.cursor(), statements=[_CHECKPOINTS])),
             dataset_name="raw",
         )
         # Neither state nor schema is taken from earlier runs.

@@ -291,9 +291,13 @@ def test_a_new_column_is_added_to_an_older_warehouse(
 
 def test_dlt_leaves_the_connection_as_it_was(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
     con.execute("SET TimeZone = 'America/New_York'")
+    settings = "SELECT " + ", ".join(
+        f"current_setting('{name}')"
+        for name in ("search_path", "TimeZone", "checkpoint_threshold", "streaming_buffer_size")
+    )
+    before = con.execute(settings).fetchone()
     load(con, [land("queues", b'{"id":"q","name":"n"}')])
-    now = con.execute("SELECT current_setting('search_path'), current_setting('TimeZone')").fetchone()
-    assert now == ("", "America/New_York")
+    assert con.execute(settings).fetchone() == before
 
 
 def test_dlt_has_nothing_to_warn_of(
