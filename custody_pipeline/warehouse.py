@@ -48,6 +48,10 @@ DEFAULT_LAG_HOURS = 72
 # Into how many parts a night is taken apart, if it does not fit into memory whole.
 PARTS_OF_A_NIGHT = (1, 4, 16, 64)
 
+# Rows of a group in the analysts' snapshot. Writing a night rewrites the last group of each table, so it is a quarter of
+# DuckDB's own: with a thousand small nights before, the snapshot takes 0.2 s instead of 0.6 s. A multiple of 2,048.
+SNAPSHOT_ROW_GROUP = 30_720
+
 _DIGESTS_AT_ONCE = 100_000
 
 logger = logging.getLogger(__name__)
@@ -556,7 +560,7 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
         keep = night is not None and _is_as_we_left_it(con, target)
         if keep:
             shutil.copyfile(target, fresh)
-        con.execute(f"ATTACH {_literal(str(fresh))} AS analyst")
+        con.execute(f"ATTACH {_literal(str(fresh))} AS analyst (ROW_GROUP_SIZE {SNAPSHOT_ROW_GROUP})")
         try:
             if keep and night is not None and _shape(con, "analyst") == _shape(con):
                 _replace_nights(con, night)
