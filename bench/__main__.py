@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from bench import capture
-from bench.measure import Row, measure, table, with_growth
+from bench.measure import Row, measure, missed, table, with_growth
 from bench.stages import STAGES
 
 SIZES = (2_000, 20_000)
@@ -52,6 +52,8 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(text)
     print(*table(rows), sep="\n")
+    if short := list(missed(STAGES, rows)):
+        print("\nGoals that were missed, and why:", *short, sep="\n")
     for run in events:
         print(f"\nReceiver of live capture, load by {run['tool']}:")
         print(*(f"  {name.replace('_', ' ')} {value}" for name, value in run.items()), sep="\n")

@@ -118,4 +118,5 @@ STAGE = Stage(
     "writing the same published tables, already known, to a DuckDB file",
     _prepared,
     sizes=(1_000_000,),
+    rounds=1,
 )

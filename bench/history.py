@@ -1,7 +1,9 @@
-"""Stage `history`: one small night modelled, published and shown to analysts, with many nights there or with one.
+"""Stages `history` and `history: rows`: the same night with many nights there before, or with few.
 
-The size is the number of nights in the warehouse before; the floor is the very same work with one. Earlier nights are
-copies of this one, moved back in time, in every table of the warehouse, published versions of their rows included.
+In the first a small night is modelled, published and shown to analysts; its size is the number of nights in the
+warehouse before, and the floor is the very same work with one. Earlier nights are copies of this one, moved back in
+time, in every table of the warehouse, published versions of their rows included. In the second one table's night is
+replaced; its size is the table's number of rows.
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ import duckdb
 
 from bench.load import same_rows
 from bench.measure import Prepared, Stage
-from bench.night import NIGHT, LoadedNight, modelled_night
+from bench.night import NIGHT, LoadedNight, copy_of, modelled_night
 from bench.publish import GRAINS, PUBLISHED, publishing
 from custody_pipeline.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline.mapping import load_mapping
 from custody_pipeline.publish.night import publish_night
 from custody_pipeline.settings import Settings
 from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import PUBLISHED_TABLES, Warehouse, run_models, snapshot_for_analysts
+from custody_pipeline.warehouse import PUBLISHED_TABLES, Warehouse, materialize, run_models, snapshot_for_analysts
 
 CONVERSATIONS = 50  # of each night
 
@@ -97,6 +99,78 @@ def _same(ours: Path, floor: Path) -> None:
             same_rows(con, rows.format("ours"), rows.format("floor"))
 
 
+# --- one table's night ------------------------------------------------------------------------------------------------
+
+TABLE = "custody.custom_data"
+FEW = 200_000
+
+
+@contextmanager
+def _prepared_rows(rows: int, folder: Path) -> Iterator[Prepared]:
+    night = modelled_night(2_000)
+    many, few = (_with_rows(night, count, folder / str(count)) for count in (rows, FEW))
+    yield Prepared(
+        partial(_replaced, many),
+        partial(_replaced, few),
+        _same_night,
+        rows=_count(night, f"WHERE partition_date = DATE '{NIGHT}'"),
+        bytes=many.settings.warehouse_path.stat().st_size,
+    )
+
+
+def _with_rows(night: LoadedNight, rows: int, folder: Path) -> LoadedNight:
+    """The night in a warehouse whose table has so many rows, those before it in nights of the same size."""
+    folder.mkdir(parents=True)
+    path = folder / night.settings.warehouse_path.name
+    shutil.copyfile(night.settings.warehouse_path, path)
+    with duckdb.connect(str(path)) as con:
+        con.execute(f"CREATE TEMP TABLE tonight AS FROM {TABLE}")
+        con.execute(f"DELETE FROM {TABLE}")
+        con.execute(
+            f"INSERT INTO {TABLE} BY NAME SELECT t.* REPLACE ((partition_date - back::INT)::DATE AS partition_date) "
+            f"FROM range({rows} // (SELECT count(*) FROM tonight), -1, -1) AS nights(back), tonight AS t "
+            "ORDER BY back DESC"
+        )
+    return replace(night, settings=Settings.model_validate({**night.settings.model_dump(), "home": folder}))
+
+
+def _count(night: LoadedNight, which: str) -> int:
+    with duckdb.connect(str(night.settings.warehouse_path), read_only=True) as con:
+        row = con.execute(f"SELECT count(*) FROM {TABLE} {which}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _replaced(night: LoadedNight, folder: Path) -> Callable[[], object]:
+    settings = copy_of(night, folder)
+    models, mapping = load_models(), load_mapping(settings.mapping_path)
+    with Warehouse(settings).open():
+        # What comparing tables with SQL files costs is the same for both, and would hide a difference.
+        pass
+
+    def work() -> None:
+        with Warehouse(settings).open() as con:
+            materialize(con, models[TABLE], NIGHT, mapping, settings)
+
+    return work
+
+
+def _same_night(ours: Path, floor: Path) -> None:
+    with duckdb.connect() as con:
+        for name, folder in (("ours", ours), ("floor", floor)):
+            con.execute(f"ATTACH '{folder / 'warehouse.duckdb'}' AS {name} (READ_ONLY)")
+        tonight = f"FROM {{}}.{TABLE} WHERE partition_date = DATE '{NIGHT}'"
+        same_rows(con, tonight.format("ours"), tonight.format("floor"))
+
+
+REPLACED = Stage(
+    "history: rows",
+    f"a night of 2,000 conversations replaced in {TABLE}, the warehouse closed; size: rows in it",
+    f"the same among {FEW:,} rows",
+    _prepared_rows,
+    sizes=(10_000_000,),
+    goals={10_000_000: 1.1},
+)
 STAGE = Stage(
     "history",
     f"a night of {CONVERSATIONS} conversations modelled, published, shown to analysts; size: nights before",

@@ -26,6 +26,6 @@ class Sender(FastHttpUser):
         """One event."""
         body, signature = signed_event(next(_NUMBERS), os.environ["CUSTODY_BENCH_SECRET"])
         headers = {"Content-Type": "application/json", HEADER: signature}
-        with self.client.post("/events", data=body, headers=headers, catch_response=True) as answer:
+        with self.client.post("/events", data=body.decode(), headers=headers, catch_response=True) as answer:
             if answer.status_code != 202:
                 answer.failure(f"HTTP {answer.status_code}")

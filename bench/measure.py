@@ -10,17 +10,24 @@ import os
 import shutil
 import statistics
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
 # Given an empty folder, gets ready and returns what is timed. Pickled: a module's function, or a partial of one.
-# What the timed call returns counts only in stages whose unit is not seconds: there it is the measurement.
+# What the timed call returns counts only if it is `Apart`, or in stages whose unit is not seconds: there it is the
+# measurement.
 Contender = Callable[[Path], Callable[[], object]]
+
+
+class Apart(dict[str, float]):
+    """Seconds of the timed call, by name, that are no part of the stage: each has a line of its own."""
+
 
 _MIB = 1024.0
 
@@ -57,7 +64,10 @@ class Stage:
         prepare: (size, empty folder) → a context manager around `Prepared`.
         sizes: the sizes at which it makes sense; every size asked for if empty.
         goals: size → the ratio aimed at.
+        seconds: the most seconds aimed at, for what has no ratio to speak of.
+        why: where a goal is missed, the reason that profiling found.
         unit: of the measurement: `s`, or what the timed call returns and counts.
+        rounds: the most rounds, for what takes minutes.
     """
 
     name: str
@@ -66,13 +76,17 @@ class Stage:
     prepare: Callable[[int, Path], AbstractContextManager[Prepared]]
     sizes: tuple[int, ...] = ()
     goals: Mapping[int, float] = field(default_factory=dict)
+    seconds: float | None = None
+    why: str = ""
     unit: str = "s"
+    rounds: int | None = None
 
 
 class Row(NamedTuple):
     """One line: `ours` and `floor` are medians in `unit`, memory is the growth of resident memory to its peak in MiB.
 
-    `growth` is the cost of a row at this size by that of a row at the size before: 1 is flat.
+    `goal` is a ratio, or `seconds` of ours. `growth` is the cost of a row at this size by that of a row at the size
+    before: 1 is flat.
     """
 
     stage: str
@@ -82,6 +96,7 @@ class Row(NamedTuple):
     floor: float
     ratio: float
     goal: float | None
+    seconds: float | None
     ours_mib: float
     floor_mib: float
     growth: float | None
@@ -92,12 +107,13 @@ class Row(NamedTuple):
 
 
 def measure(stage: Stage, size: int, rounds: int, folder: Path) -> list[Row]:
-    """Measure one stage at one size: its own row first, then one per peer.
+    """Measure one stage at one size: its own row first, then one for each thing measured apart, and one per peer.
 
     Raises:
         AssertionError: ours and the floor do not give the same.
         RuntimeError: a contender's process failed; its traceback is on stderr.
     """
+    rounds = min(rounds, stage.rounds or rounds)
     with stage.prepare(size, folder / "prepared") as prepared:
         contenders = {"ours": prepared.ours, "floor": prepared.floor, **prepared.peers}
         found: dict[str, list[_Measured]] = {name: [] for name in contenders}
@@ -113,22 +129,21 @@ def measure(stage: Stage, size: int, rounds: int, folder: Path) -> list[Row]:
                 prepared.same(folder / "ours-0", folder / "floor-0")
                 for name in contenders:
                     shutil.rmtree(folder / f"{name}-0".replace(" ", "-"))
-        names = {"ours": stage.name, **{peer: f"{stage.name}: {peer}" for peer in prepared.peers}}
-        return [
-            _row(label, stage, size, prepared, found[name], found["floor"], stage.goals if name == "ours" else {})
-            for name, label in names.items()
-        ]
+        floor = found["floor"]
+        rows = [_row(stage, stage.name, size, prepared, found["ours"], floor)]
+        for name in found["ours"][0].apart:
+            ours_apart, floor_apart = (
+                [one._replace(value=one.apart[name]) for one in found[who]] for who in ("ours", "floor")
+            )
+            rows.append(
+                _row(replace(stage, goals={}), f"{stage.name}: {name}", size, prepared, ours_apart, floor_apart)
+            )
+        for peer in prepared.peers:
+            rows.append(_row(replace(stage, goals={}), f"{stage.name}: {peer}", size, prepared, found[peer], floor))
+        return rows
 
 
-def _row(
-    label: str,
-    stage: Stage,
-    size: int,
-    prepared: Prepared,
-    ours: list[_Measured],
-    floor: list[_Measured],
-    goals: Mapping[int, float],
-) -> Row:
+def _row(stage: Stage, label: str, size: int, prepared: Prepared, ours: list[_Measured], floor: list[_Measured]) -> Row:
     a, b = (statistics.median(one.value for one in measured) for measured in (ours, floor))
     return Row(
         stage=label,
@@ -137,7 +152,8 @@ def _row(
         ours=round(a, 3),
         floor=round(b, 3),
         ratio=round(a / b, 2),
-        goal=goals.get(size),
+        goal=stage.goals.get(size),
+        seconds=stage.seconds,
         ours_mib=round(statistics.median(one.mib for one in ours), 1),
         floor_mib=round(statistics.median(one.mib for one in floor), 1),
         growth=None,
@@ -167,6 +183,7 @@ def with_growth(rows: list[Row]) -> list[Row]:
 class _Measured(NamedTuple):
     value: float
     mib: float
+    apart: dict[str, float]
 
 
 # Forked from a process that has imported everything and done nothing: nobody pays for imports, or inherits a heap.
@@ -197,10 +214,11 @@ def _measured(contender: Contender, folder: Path, unit: str, send: Connection) -
     work = contender(folder)
     _forget_peak()
     started = time.perf_counter()
-    count = work()
+    found = work()
     seconds = time.perf_counter() - started
-    value = seconds if unit == "s" else float(count)  # type: ignore[arg-type]
-    send.send((value, (_resident("VmHWM") - before) / _MIB))
+    apart = dict(found) if isinstance(found, Apart) else {}
+    value = seconds - sum(apart.values()) if unit == "s" else float(found)  # type: ignore[arg-type]
+    send.send((value, (_resident("VmHWM") - before) / _MIB, apart))
     send.close()
     # Threads of pools that nobody closed must not keep the process.
     os._exit(0)
@@ -234,12 +252,32 @@ def table(rows: list[Row]) -> Iterator[str]:
             _short(row.floor),
             row.unit[:1],
             f"{row.ratio:.2f}",
-            "" if row.goal is None else f"{row.goal:g}",
+            _goal(row),
             f"{row.ours_mib:,.0f}" if row.unit == "s" else "",
             f"{row.floor_mib:,.0f}" if row.unit == "s" else "",
             "" if row.growth is None else f"{row.growth:.2f}",
             f"{row.bytes / 1e6:,.0f}",
         )
+
+
+def missed(stages: Iterable[Stage], rows: list[Row]) -> Iterator[str]:
+    """What missed its goal, with the reason, as lines of at most 100 characters."""
+    why = {stage.name: stage.why for stage in stages}
+    for row in rows:
+        found = None
+        if row.goal is not None and row.ratio > row.goal:
+            found = f"{row.ratio:.2f} instead of {row.goal:g}"
+        elif row.seconds is not None and row.ours > row.seconds:
+            found = f"{row.ours:.1f} s instead of {row.seconds:g} s"
+        if found:
+            text = f"{row.stage} {row.size:,}: {found}. {why.get(row.stage, '')}"
+            yield from textwrap.wrap(text, 100, subsequent_indent="    ")
+
+
+def _goal(row: Row) -> str:
+    if row.seconds is not None:
+        return f"{row.seconds:g} s"
+    return "" if row.goal is None else f"{row.goal:g}"
 
 
 def _short(value: float) -> str:

@@ -82,4 +82,4 @@ def _normalized(files: list[Path], folder: Path) -> Callable[[], object]:
     return work
 
 
-STAGE = Stage("peers", LOAD.ours, LOAD.floor, _prepared, sizes=(500,))
+STAGE = Stage("peers", LOAD.ours, LOAD.floor, _prepared, sizes=(20_000,), rounds=1)

@@ -12,10 +12,12 @@ STAGES = (
     model.STAGE,
     diagnosis.STAGE,
     seal.STAGE,
-    publish.FILES,
+    *publish.FILES,
     publish.STAGE,
     verify.STAGE,
     whole.STAGE,
+    whole.SMALL,
     history.STAGE,
+    history.REPLACED,
     peers.STAGE,
 )

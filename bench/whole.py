@@ -3,8 +3,11 @@
 The simulated organisation, without its rate limit, and the S3 server are the same for both. The floor is a script that
 collects the same things with the same number of requests in flight (a listing, every companion, the digests of all
 media, the pages of the bulk job, the single reads that ours makes), lets DuckDB read the landing files, runs
-`model.sql` and publishes as the floor of `publish` does. Imports count on neither side; opening Dagster's instance,
-which has seen a night before, counts as ours.
+`model.sql` and publishes as the floor of `publish` does. Collecting has a line of its own: over HTTP both wait for the
+same servers. Imports count on neither side; opening Dagster's instance, which has seen a night before, counts as ours.
+
+Stage `small night` is a night of ten conversations as `custody run` does it, from the start of its process to the end:
+what a night costs besides its work, imports included.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +32,7 @@ import obstore
 import requests
 
 from bench.load import same_rows
-from bench.measure import Prepared, Stage
+from bench.measure import Apart, Prepared, Stage
 from bench.model import SAME, model_by_hand
 from bench.night import (
     BUCKET,
@@ -41,6 +46,7 @@ from bench.night import (
 )
 from bench.publish import PUBLISHED, copy_tables, fetch_cut, in_bucket, publish_once, put_plainly
 from custody_pipeline.definitions import defs  # noqa: F401 - importing it is not running it
+from custody_pipeline.defs import collected
 from custody_pipeline.defs.instance import open_instance, run_night
 from custody_pipeline.extract.conversations import FIRST_POLL, JOBS, PAGE_SIZE
 from custody_pipeline.extract.exports import READS_IN_FLIGHT
@@ -53,6 +59,8 @@ from custody_pipeline.simulator.exporter import create_export_bucket, export_nig
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.sql_models import SQL_DIR, read_model
 from custody_pipeline.warehouse import Warehouse
+
+COLLECTING = [name for name in vars(collected) if name.startswith("collect_")]
 
 # What does not depend on when and where it was collected.
 CONTENT = (
@@ -71,7 +79,7 @@ class _Place:
 
 
 @contextmanager
-def _prepared(size: int, folder: Path) -> Iterator[Prepared]:
+def _prepared(size: int, folder: Path, *, ours: Callable[[_Place, Path], Callable[[], object]]) -> Iterator[Prepared]:
     night = modelled_night(size)
     with LocalS3(folder / "server") as endpoint, SimulatorServer(organization(size), rate_limit=NO_LIMIT) as simulator:
         client = endpoint.client()
@@ -82,7 +90,7 @@ def _prepared(size: int, folder: Path) -> Iterator[Prepared]:
         fetch_cut(publish_once(night, endpoint, folder / "first"), endpoint, folder / "bytes")
         place = _Place(endpoint, simulator.base_url)
         yield Prepared(
-            partial(_ours, place),
+            partial(ours, place),
             partial(_floor, place, night, folder / "bytes"),
             _same,
             rows=night.recordings,
@@ -90,7 +98,8 @@ def _prepared(size: int, folder: Path) -> Iterator[Prepared]:
         )
 
 
-def _ours(place: _Place, folder: Path) -> Callable[[], object]:
+def _settle(place: _Place, folder: Path) -> None:
+    """Make `folder` the home of a deployment that has seen a night, and its settings those of this process."""
     settings = in_bucket(
         api_settings(folder, place.api),
         place.endpoint,
@@ -106,9 +115,44 @@ def _ours(place: _Place, folder: Path) -> Callable[[], object]:
         # Dagster's instance, tables and views are there, as on every night but the first.
         model_night_before(con, settings)
 
-    def work() -> None:
+
+def _ours(place: _Place, folder: Path) -> Callable[[], object]:
+    _settle(place, folder)
+
+    def work() -> Apart:
+        watch = _Stopwatch()
+        for name in COLLECTING:
+            setattr(collected, name, watch.around(getattr(collected, name)))
         result = run_night(folder, NIGHT)
         assert result.success, (result.failed_steps, result.failed_checks)
+        return Apart(collecting=watch.seconds)
+
+    return work
+
+
+class _Stopwatch:
+    """Adds up the seconds of the calls that it is put around."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return call(*given, **named)
+            finally:
+                self.seconds += time.perf_counter() - started
+
+        return timed
+
+
+def _small_night(place: _Place, folder: Path) -> Callable[[], object]:
+    _settle(place, folder)
+    command = [str(Path(sys.executable).with_name("custody")), "run", "--date", NIGHT.isoformat()]
+
+    def work() -> None:
+        subprocess.run(command, check=True, capture_output=True)
 
     return work
 
@@ -126,14 +170,16 @@ def _floor(place: _Place, night: LoadedNight, same_bytes: Path, folder: Path) ->
     with duckdb.connect(str(path)) as con:
         create_raw_tables(con)
 
-    def work() -> None:
-        _collect_bucket(settings)
-        _collect_api(place.api, singles, folder)
+    def work() -> Apart:
+        watch = _Stopwatch()
+        watch.around(_collect_bucket)(settings)
+        watch.around(_collect_api)(place.api, singles, folder)
         _load(landing, path)
         model_by_hand(path)
         (folder / "files").mkdir()
-        copy_tables(path, folder / "files", schema="main", tables=SAME)
+        copy_tables(path, folder / "files", schema="main", names=SAME)
         put()
+        return Apart(collecting=watch.seconds)
 
     return work
 
@@ -218,11 +264,20 @@ def _same(ours: Path, floor: Path) -> None:
         )
 
 
+_FLOOR = "a script that does the same bare: reads, DuckDB over the landing files, model.sql, COPY and plain PUTs"
+
 STAGE = Stage(
     "night",
-    "one night through Dagster: collected over HTTP and S3, modelled, checked, sealed, published",
-    "a script that does the same bare: reads, DuckDB over the landing files, model.sql, COPY and plain PUTs",
-    _prepared,
+    "one night through Dagster: collected over HTTP and S3 (apart), loaded, modelled, checked, sealed, published",
+    _FLOOR,
+    partial(_prepared, ours=_ours),
     goals={20_000: 1.6, 100_000: 1.3},
-    sizes=(2_000,),
+)
+SMALL = Stage(
+    "small night",
+    "`custody run` from the shell, a night of ten conversations: imports, Dagster's instance, every step",
+    _FLOOR,
+    partial(_prepared, ours=_small_night),
+    sizes=(10,),
+    seconds=8.0,
 )

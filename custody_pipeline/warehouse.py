@@ -48,8 +48,8 @@ DEFAULT_LAG_HOURS = 72
 # Into how many parts a night is taken apart, if it does not fit into memory whole.
 PARTS_OF_A_NIGHT = (1, 4, 16, 64)
 
-# Rows of a group in the analysts' snapshot. Writing a night rewrites the last group of each table, so it is a quarter of
-# DuckDB's own: with a thousand small nights before, the snapshot takes 0.2 s instead of 0.6 s. A multiple of 2,048.
+# Rows of a group in the analysts' snapshot, a quarter of DuckDB's own: a night rewrites the last group of each table.
+# With a thousand small nights before, the snapshot takes 0.2 s instead of 0.6 s. A multiple of 2,048.
 SNAPSHOT_ROW_GROUP = 30_720
 
 _DIGESTS_AT_ONCE = 100_000
