@@ -24,6 +24,7 @@ import duckdb
 import orjson
 
 from custody_pipeline.extract.fidelity import DocumentState, document
+from custody_pipeline.extract.inflight import in_order
 from custody_pipeline.extract.landing import LandingWriter, as_readable, read_lines, without_document
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.sql_models import SQL_DIR, read_select
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     import dlt
     import pyarrow as pa
     from dlt.extract import DltResource, DltSource
+
+    from custody_pipeline.extract.landing import LandedFile
 
 # Raw tables by the function that collects them. fetch_failures and extraction_receipts come with every group.
 RAW_TABLES: dict[str, tuple[str, ...]] = {
@@ -50,9 +53,8 @@ BOOKKEEPING = ("fetch_failures", "extraction_receipts")
 # A thousand rows make files twice as large; a hundred thousand wide ones cost memory.
 BATCH_ROWS = 20_000
 BLOCK_LINES = 2_048
-# What DuckDB may parse ahead of the rows that are taken. Rows come in the files' order, so a second core has only work
-# while a file of documents (10,000 of them, about 130 MB) fits: with its default of 1 MB one core parses alone.
-PARSED_AHEAD = "256MB"
+# A file (128 MiB of lines) is parsed by one core: so many are at once, if DuckDB may have as many threads.
+FILES_AT_ONCE = 4
 
 _DLT_TYPES: dict[str, dict[str, Any]] = {
     "VARCHAR": {"data_type": "text"},
@@ -168,28 +170,23 @@ def _utc_cursor(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 
 
 def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.RecordBatch]:
-    """The rows of a landing's files, in the files' order."""
-    if not landing.files:
-        return
+    """The rows of a landing's files, in the files' order; some files are parsed ahead."""
     with tempfile.TemporaryDirectory(prefix="custody-load-") as scratch:
-        files = [_readable_copy(file.local, Path(scratch)) if file.encoded else file.local for file in landing.files]
-        cursor = _utc_cursor(con)
-        cursor.execute(f"SET streaming_buffer_size = '{PARSED_AHEAD}'")
-        yielded = 0
-        try:
-            for batch in _read(cursor, landing, files):
-                yield batch
-                yielded += batch.num_rows
-            return
-        except _RefusedError:
-            pass
-        # Rows come in the files' order, and none of those that came was refused: go on behind them.
-        for batch in _read_tolerantly(cursor, landing, files, Path(scratch)):
-            if batch.num_rows <= yielded:
-                yielded -= batch.num_rows
-                continue
-            yield batch.slice(yielded)
-            yielded = 0
+
+        def rows_of(asked: tuple[LandedFile, duckdb.DuckDBPyConnection]) -> list[pa.RecordBatch]:
+            file, cursor = asked
+            local = _readable_copy(file.local, Path(scratch)) if file.encoded else file.local
+            with cursor:
+                try:
+                    return list(_read(cursor, landing, [local]))
+                except _RefusedError:
+                    return list(_read_tolerantly(cursor, landing, local, Path(scratch)))
+
+        (threads,) = con.cursor().execute("SELECT current_setting('threads')").fetchone() or (1,)
+        at_once = min(FILES_AT_ONCE, threads)
+        asked = ((file, _utc_cursor(con)) for file in landing.files)
+        for _, found in in_order(rows_of, asked, workers=at_once, ahead=at_once):
+            yield from found
 
 
 def _read(
@@ -227,16 +224,15 @@ def _write(scratch: Path, name: str, lines: Iterable[bytes]) -> Path:
 
 
 def _read_tolerantly(
-    cursor: duckdb.DuckDBPyConnection, landing: Landing, files: Sequence[Path], scratch: Path
+    cursor: duckdb.DuckDBPyConnection, landing: Landing, file: Path, scratch: Path
 ) -> Iterator[pa.RecordBatch]:
-    for file in files:
-        block: list[bytes] = []
-        for line in read_lines(file):
-            block.append(line)
-            if len(block) == BLOCK_LINES:
-                yield from _read_block(cursor, landing, file.name, block, scratch)
-                block = []
-        yield from _read_block(cursor, landing, file.name, block, scratch)
+    block: list[bytes] = []
+    for line in read_lines(file):
+        block.append(line)
+        if len(block) == BLOCK_LINES:
+            yield from _read_block(cursor, landing, file.name, block, scratch)
+            block = []
+    yield from _read_block(cursor, landing, file.name, block, scratch)
 
 
 def _read_block(
