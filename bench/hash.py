@@ -175,6 +175,11 @@ def _all_there(ours: Path, floor: Path) -> None:
 
 _OURS = "SHA-256 and MD5 of every media object, streamed over S3 and landed with its receipt"
 
+_WHY = (
+    "The server shares the two cores: of 5 CPU seconds for 1 GB it takes 1.9, hashing 1.9, fetching 1.1. boto3 takes "
+    "5.7 to fetch the same; hashing bounds how much faster than that the whole can be."
+)
+
 STAGE = Stage(
     "hash",
     _OURS,
@@ -182,6 +187,7 @@ STAGE = Stage(
     _prepared,
     sizes=(1_000,),
     goals={1_000: 1.3},
+    why=_WHY,
 )
 
 WIRE = Stage(
@@ -191,4 +197,5 @@ WIRE = Stage(
     _prepared_wire,
     sizes=(1_000,),
     goals={1_000: 1.3},
+    why=_WHY,
 )

@@ -178,4 +178,6 @@ STAGE = Stage(
     _prepared,
     sizes=(100, 1_000),
     goals={100: 1.1, 1_000: 1.1},
+    why="A night reads and rewrites the last group of rows (122,880, in the snapshot 30,720) of each table; a thousand "
+    "nights as small as these just fill one. Above that only copying the snapshot's file grows: 0.04 s for 140 MB.",
 )

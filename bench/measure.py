@@ -64,7 +64,7 @@ class Stage:
         prepare: (size, empty folder) → a context manager around `Prepared`.
         sizes: the sizes at which it makes sense; every size asked for if empty.
         goals: size → the ratio aimed at.
-        seconds: the most seconds aimed at, for what has no ratio to speak of.
+        seconds: of ours, that the goal allows besides; without goals, the most seconds aimed at.
         why: where a goal is missed, the reason that profiling found.
         unit: of the measurement: `s`, or what the timed call returns and counts.
         rounds: the most rounds, for what takes minutes.
@@ -85,8 +85,8 @@ class Stage:
 class Row(NamedTuple):
     """One line: `ours` and `floor` are medians in `unit`, memory is the growth of resident memory to its peak in MiB.
 
-    `goal` is a ratio, or `seconds` of ours. `growth` is the cost of a row at this size by that of a row at the size
-    before: 1 is flat.
+    The goal is `goal` times the floor and `seconds` besides. `growth` is the cost of a row at this size by that of a
+    row at the size before: 1 is flat.
     """
 
     stage: str
@@ -136,10 +136,21 @@ def measure(stage: Stage, size: int, rounds: int, folder: Path) -> list[Row]:
                 [one._replace(value=one.apart[name]) for one in found[who]] for who in ("ours", "floor")
             )
             rows.append(
-                _row(replace(stage, goals={}), f"{stage.name}: {name}", size, prepared, ours_apart, floor_apart)
+                _row(
+                    replace(stage, goals={}, seconds=None),
+                    f"{stage.name}: {name}",
+                    size,
+                    prepared,
+                    ours_apart,
+                    floor_apart,
+                )
             )
         for peer in prepared.peers:
-            rows.append(_row(replace(stage, goals={}), f"{stage.name}: {peer}", size, prepared, found[peer], floor))
+            rows.append(
+                _row(
+                    replace(stage, goals={}, seconds=None), f"{stage.name}: {peer}", size, prepared, found[peer], floor
+                )
+            )
         return rows
 
 
@@ -153,7 +164,7 @@ def _row(stage: Stage, label: str, size: int, prepared: Prepared, ours: list[_Me
         floor=round(b, 3),
         ratio=round(a / b, 2),
         goal=stage.goals.get(size),
-        seconds=stage.seconds,
+        seconds=stage.seconds if size in stage.goals or not stage.goals else None,
         ours_mib=round(statistics.median(one.mib for one in ours), 1),
         floor_mib=round(statistics.median(one.mib for one in floor), 1),
         growth=None,
@@ -242,11 +253,11 @@ def _resident(field_name: str) -> int:
 def table(rows: list[Row]) -> Iterator[str]:
     """The rows as lines of at most 100 characters."""
     head = ("stage", "size", "ours", "floor", "", "ratio", "goal", "ours MiB", "floor MiB", "growth", "MB")
-    form = "{:<26}{:>8}{:>9}{:>9}{:>2}{:>7}{:>6}{:>10}{:>10}{:>7}{:>6}"
+    form = "{:<24}{:>11}{:>8}{:>8}{:>2}{:>7}{:>9}{:>9}{:>10}{:>7}{:>5}"
     yield form.format(*head)
     for row in rows:
         yield form.format(
-            row.stage[:26],
+            row.stage[:24],
             f"{row.size:,}",
             _short(row.ours),
             _short(row.floor),
@@ -264,20 +275,17 @@ def missed(stages: Iterable[Stage], rows: list[Row]) -> Iterator[str]:
     """What missed its goal, with the reason, as lines of at most 100 characters."""
     why = {stage.name: stage.why for stage in stages}
     for row in rows:
-        found = None
-        if row.goal is not None and row.ratio > row.goal:
-            found = f"{row.ratio:.2f} instead of {row.goal:g}"
-        elif row.seconds is not None and row.ours > row.seconds:
-            found = f"{row.ours:.1f} s instead of {row.seconds:g} s"
-        if found:
-            text = f"{row.stage} {row.size:,}: {found}. {why.get(row.stage, '')}"
+        if (row.goal, row.seconds) == (None, None):
+            continue
+        if row.ours > (row.goal or 0) * row.floor + (row.seconds or 0):
+            took = f"{_short(row.ours)} {row.unit}, {row.ratio:.2f} of the floor"
+            text = f"{row.stage} {row.size:,}: {took}; the goal is {_goal(row)}. {why.get(row.stage, '')}"
             yield from textwrap.wrap(text, 100, subsequent_indent="    ")
 
 
 def _goal(row: Row) -> str:
-    if row.seconds is not None:
-        return f"{row.seconds:g} s"
-    return "" if row.goal is None else f"{row.goal:g}"
+    parts = ("" if row.goal is None else f"{row.goal:g}", "" if row.seconds is None else f"{row.seconds:g} s")
+    return "+".join(filter(None, parts))
 
 
 def _short(value: float) -> str:

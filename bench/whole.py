@@ -272,6 +272,7 @@ STAGE = Stage(
     _FLOOR,
     partial(_prepared, ours=_ours),
     goals={20_000: 1.6, 100_000: 1.3},
+    seconds=8.0,
 )
 SMALL = Stage(
     "small night",
@@ -280,4 +281,6 @@ SMALL = Stage(
     partial(_prepared, ours=_small_night),
     sizes=(10,),
     seconds=8.0,
+    why="By its profile: imports, definitions and Dagster's instance 2.1 s, 44 models 2.7, seven collecting steps 3, a "
+    "second of it dlt's, publishing 0.9, starting and ending the process 1.",
 )

@@ -74,13 +74,15 @@ def test_a_missed_goal_is_told_with_its_reason() -> None:
     def prepared(*_: object) -> contextlib.nullcontext[Prepared]:
         raise AssertionError("nothing is measured here")
 
-    stage = Stage("load", "ours", "floor", prepared, goals={100: 1.5, 1_000: 1.5}, why="Parquet is written twice.")
+    stage = Stage("load", "ours", "floor", prepared, goals={100: 1.5}, why="Parquet is written twice.")
     late = Row("load", 100, "s", 2.0, 1.0, 2.0, 1.5, None, 10.0, 5.0, None, rows=100, bytes=0, rounds=1, spread=0.0)
-    met = late._replace(size=1_000, ratio=1.5)
+    met = late._replace(ours=1.5, ratio=1.5)
+    allowed = late._replace(seconds=0.5)
     slow = late._replace(stage="small night", goal=None, seconds=1.9)
-    assert list(missed([stage], [late, met, slow])) == [
-        "load 100: 2.00 instead of 1.5. Parquet is written twice.",
-        "small night 100: 2.0 s instead of 1.9 s.",
+    without = late._replace(goal=None)
+    assert list(missed([stage], [late, met, allowed, slow, without])) == [
+        "load 100: 2 s, 2.00 of the floor; the goal is 1.5. Parquet is written twice.",
+        "small night 100: 2 s, 2.00 of the floor; the goal is 1.9 s.",
     ]
 
 
