@@ -107,7 +107,7 @@ FEW = 200_000
 
 @contextmanager
 def _prepared_rows(rows: int, folder: Path) -> Iterator[Prepared]:
-    night = modelled_night(2_000)
+    night = modelled_night(20_000)
     many, few = (_with_rows(night, count, folder / str(count)) for count in (rows, FEW))
     yield Prepared(
         partial(_replaced, many),
@@ -144,9 +144,10 @@ def _count(night: LoadedNight, which: str) -> int:
 def _replaced(night: LoadedNight, folder: Path) -> Callable[[], object]:
     settings = copy_of(night, folder)
     models, mapping = load_models(), load_mapping(settings.mapping_path)
-    with Warehouse(settings).open():
-        # What comparing tables with SQL files costs is the same for both, and would hide a difference.
-        pass
+    with Warehouse(settings).open() as con:
+        # As on every night but the first after millions of rows were written at once. What comparing tables with SQL
+        # files costs the first time is the same for both, and would hide a difference.
+        materialize(con, models[TABLE], NIGHT, mapping, settings)
 
     def work() -> None:
         with Warehouse(settings).open() as con:
@@ -165,11 +166,13 @@ def _same_night(ours: Path, floor: Path) -> None:
 
 REPLACED = Stage(
     "history: rows",
-    f"a night of 2,000 conversations replaced in {TABLE}, the warehouse closed; size: rows in it",
+    f"a night of 20,000 conversations replaced in {TABLE}, the warehouse closed; size: rows in it",
     f"the same among {FEW:,} rows",
     _prepared_rows,
     sizes=(10_000_000,),
     goals={10_000_000: 1.1},
+    why="Deleting, inserting and committing take the same, 0.36 s. Closing the file takes 0.2 s more, when DuckDB's "
+    "checkpoint goes through the groups of rows of the table.",
 )
 STAGE = Stage(
     "history",

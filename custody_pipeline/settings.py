@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         10_000_000_000, ge=0, description="bytes of media that the fixity job reads again a night; 0 turns it off"
     )
     duckdb_memory_limit: str = Field(
-        "3GB", description="DuckDB spills to disk beyond this; the process takes half a gigabyte more"
+        "2GB", description="DuckDB spills to disk beyond this; the process takes 0.5 GB more, 2 GB for a million calls"
     )
     duckdb_threads: int | None = Field(None, ge=1, description="all cores otherwise")
     operator: str | None = Field(None, description="named in custody events; the login name otherwise")
