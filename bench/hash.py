@@ -78,7 +78,7 @@ def _prepared_wire(size: int, folder: Path) -> Iterator[Prepared]:
             rows=size,
             bytes=_bytes(objects),
             peers={
-                "verify --media all": partial(_compared, server, objects),
+                "verify": partial(_compared, server, objects),
                 "boto3": partial(_boto3, server, objects),
             },
         )

@@ -253,11 +253,11 @@ def _resident(field_name: str) -> int:
 def table(rows: list[Row]) -> Iterator[str]:
     """The rows as lines of at most 100 characters."""
     head = ("stage", "size", "ours", "floor", "", "ratio", "goal", "ours MiB", "floor MiB", "growth", "MB")
-    form = "{:<24}{:>11}{:>8}{:>8}{:>2}{:>7}{:>9}{:>9}{:>10}{:>7}{:>5}"
+    form = "{:<23}{:>11}{:>8}{:>8}{:>2}{:>7}{:>9}{:>9}{:>10}{:>7}{:>6}"
     yield form.format(*head)
     for row in rows:
         yield form.format(
-            row.stage[:24],
+            row.stage[:23],
             f"{row.size:,}",
             _short(row.ours),
             _short(row.floor),
