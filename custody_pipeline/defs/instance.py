@@ -9,12 +9,13 @@ import logging
 import os
 import shutil
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from filelock import FileLock
 
 from custody_pipeline.defs.failures import note_failure
 
@@ -35,16 +36,23 @@ def dagster_home(home: Path) -> Path:
     """Create DAGSTER_HOME under `home` with the repository's `dagster.yaml`, and return its absolute path."""
     place = (home / "dagster").absolute()
     place.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(REPOSITORY / "dagster.yaml", place / "dagster.yaml")
+    ours, theirs = REPOSITORY / "dagster.yaml", place / "dagster.yaml"
+    # Untouched if it is the same: another process may be reading it.
+    if not theirs.exists() or theirs.read_bytes() != ours.read_bytes():
+        shutil.copyfile(ours, theirs)
     return place
 
 
 @contextmanager
 def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     """The instance under `home`, rid of runs whose process is gone."""
-    place = dagster_home(home)
-    os.environ["DAGSTER_HOME"] = str(place)
-    with dg.DagsterInstance.from_config(str(place)) as instance:
+    home.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        # Dagster's databases are created by whoever opens them first; two at once would both create them.
+        with FileLock(home / "dagster.lock"):
+            place = dagster_home(home)
+            os.environ["DAGSTER_HOME"] = str(place)
+            instance = stack.enter_context(dg.DagsterInstance.from_config(str(place)))
         release_dead_runs(instance)
         yield instance
 
