@@ -25,14 +25,15 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import duckdb
+import orjson
 
 from custody_pipeline.reasons import REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    import sqlglot.expressions as exp
+    from collections.abc import Iterable, Iterator, Mapping
 
     from custody_pipeline.mapping import TagMapping
 
@@ -233,53 +234,55 @@ def _read_header(path: Path, header: list[str]) -> tuple[str, dict[str, str], li
 
 @cache
 def _reads(path: Path, sql: str, first_line: int) -> tuple[frozenset[str], frozenset[str]]:
-    """Tables and parameters that a SELECT reads. Parsing is what costs: each text is parsed once a process."""
-    tree = _parse(path, sql, first_line)
-    return _tables(path, tree, first_line), _parameters(tree)
+    """Tables and parameters that a SELECT reads. Each text is parsed once a process."""
+    nodes = list(_nodes(_parse(path, sql, first_line)))
+    return _tables(path, nodes, first_line), frozenset(n["identifier"] for n in nodes if n.get("class") == "PARAMETER")
 
 
-def _parse(path: Path, sql: str, first_line: int) -> exp.Query:
-    import sqlglot
-    from sqlglot.errors import SqlglotError
-
-    try:
-        statements = sqlglot.parse(sql, dialect="duckdb")
-    except SqlglotError as error:
-        problems = getattr(error, "errors", None) or [{}]
-        line = first_line - 1 + (problems[0].get("line") or 1)
-        raise SqlModelError(path, line, f"not SQL: {problems[0].get('description') or error}") from error
-    if len(statements) != 1 or statements[0] is None:
-        raise SqlModelError(path, first_line, f"expected one SELECT, found {len(statements)} statements")
-    if not isinstance(statements[0], sqlglot.exp.Query):
-        raise SqlModelError(path, first_line, f"expected a bare SELECT, found {statements[0].key.upper()}")
+def _parse(path: Path, sql: str, first_line: int) -> dict[str, Any]:
+    """What DuckDB's own parser makes of the SELECT, unbound: objects and lists, as `json_serialize_sql` gives them."""
+    (answer,) = _parser().cursor().execute("SELECT json_serialize_sql(?)", [sql]).fetchone() or ("{}",)
+    parsed: dict[str, Any] = orjson.loads(answer)
+    if parsed["error"] and "position" in parsed:
+        line = first_line + sql.encode()[: int(parsed["position"])].count(b"\n")
+        raise SqlModelError(path, line, f"not SQL: {parsed['error_message']}")
+    if parsed["error"]:
+        raise SqlModelError(path, first_line, f"expected a bare SELECT: {parsed['error_message']}")
+    if len(parsed["statements"]) != 1:
+        raise SqlModelError(path, first_line, f"expected one SELECT, found {len(parsed['statements'])} statements")
     if sql.rstrip().endswith(";"):
         raise SqlModelError(path, first_line, "expected a bare SELECT without a closing semicolon")
-    return statements[0]
+    return parsed
 
 
-def _tables(path: Path, tree: exp.Query, line: int) -> frozenset[str]:
-    import sqlglot.expressions as exp
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": 1})
 
-    local = {cte.alias for cte in tree.find_all(exp.CTE)}
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    found = [tree]
+    while found:
+        node = found.pop()
+        if isinstance(node, dict):
+            yield node
+        found.extend(
+            part for part in (node.values() if isinstance(node, dict) else node) if isinstance(part, (dict, list))
+        )
+
+
+def _tables(path: Path, nodes: Iterable[dict[str, Any]], line: int) -> frozenset[str]:
+    local = {entry["key"] for node in nodes if "cte_map" in node for entry in node["cte_map"]["map"]}
     names = set()
-    for table in tree.find_all(exp.Table):
-        # DuckDB's own catalogue is no dependency; functions such as read_json() have no name of a table.
-        if table.db == "information_schema":
+    for node in nodes:
+        # Functions such as read_json() are nodes of another type; DuckDB's own catalogue is no dependency.
+        if node.get("type") != "BASE_TABLE" or node["schema_name"] == "information_schema":
             continue
-        if table.db:
-            names.add(f"{table.db}.{table.name}")
-        elif isinstance(table.this, exp.Identifier) and table.name not in local:
-            raise SqlModelError(path, line, f"table {table.name!r}: expected schema.table")
+        if node["schema_name"]:
+            names.add(f"{node['schema_name']}.{node['table_name']}")
+        elif node["table_name"] not in local:
+            raise SqlModelError(path, line, f"table {node['table_name']!r}: expected schema.table")
     return frozenset(names)
-
-
-def _parameters(tree: exp.Query) -> frozenset[str]:
-    import sqlglot.expressions as exp
-
-    return frozenset(
-        [str(item.this) for item in tree.find_all(exp.Placeholder) if item.this]
-        + [item.name for item in tree.find_all(exp.Parameter)]
-    )
 
 
 def _materialization(path: Path, schema: str, fields: dict[str, str]) -> Materialization:
