@@ -5,7 +5,8 @@ Belongs here: the order of one night as a person sees it. Does not: its steps (d
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import gc
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from custody_pipeline.commands.summary import NightSummary, night_summary
 from custody_pipeline.profiling import Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import date
     from pathlib import Path
 
@@ -77,11 +78,16 @@ def run_one_night(
 
 def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], None]) -> Outcome:
     say("loading the pipeline")
-    from custody_pipeline.alerts import load_alert_settings
-    from custody_pipeline.defs.instance import run_night
-    from custody_pipeline.mapping import load_mapping
-    from custody_pipeline.publish.sealing import load_seal_settings
-    from custody_pipeline.warehouse import Warehouse
+    with _kept_from_collector():
+        import dlt  # noqa: F401 - loading would import it later
+        import matplotlib.figure  # noqa: F401 - as would the page's pictures
+
+        import custody_pipeline.definitions  # noqa: F401
+        from custody_pipeline.alerts import load_alert_settings
+        from custody_pipeline.defs.instance import run_night
+        from custody_pipeline.mapping import load_mapping
+        from custody_pipeline.publish.sealing import load_seal_settings
+        from custody_pipeline.warehouse import Warehouse
 
     load_mapping(settings.mapping_path)
     load_seal_settings()
@@ -98,3 +104,17 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
     else:
         status = FINDINGS if summary.unexplained else 0
     return Outcome(night, result.run_id, status, problems, summary)
+
+
+@contextmanager
+def _kept_from_collector() -> Iterator[None]:
+    """What is imported in this block is no garbage: the collector need not look for any in it, now or at the end.
+
+    Looking takes a fifth of a small night otherwise.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
