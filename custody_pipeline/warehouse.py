@@ -52,6 +52,10 @@ PARTS_OF_A_NIGHT = (1, 4, 16, 64)
 # With a thousand small nights before, the snapshot takes 0.2 s instead of 0.6 s. A multiple of 2,048.
 SNAPSHOT_ROW_GROUP = 30_720
 
+# The oldest DuckDB that can open the warehouse, and the analysts' snapshot. A file keeps the version it was made with.
+STORAGE_VERSION = "v1.5.0"
+SNAPSHOT_STORAGE_VERSION = "v1.0.0"
+
 _DIGESTS_AT_ONCE = 100_000
 
 logger = logging.getLogger(__name__)
@@ -117,6 +121,9 @@ class Warehouse:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.settings.duckdb_memory_limit,
             "temp_directory": str(self.settings.home / "spill"),
+            # Nobody else opens the warehouse. What older versions of DuckDB cannot read is smaller by a fifth, and
+            # written faster.
+            "storage_compatibility_version": STORAGE_VERSION,
             # Rows are ordered where order matters (publishing); keeping it everywhere costs memory.
             "preserve_insertion_order": False,
         }
@@ -560,7 +567,9 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
         keep = night is not None and _is_as_we_left_it(con, target)
         if keep:
             shutil.copyfile(target, fresh)
-        con.execute(f"ATTACH {_literal(str(fresh))} AS analyst (ROW_GROUP_SIZE {SNAPSHOT_ROW_GROUP})")
+        # Analysts may have another version of DuckDB than ours.
+        how = f"ROW_GROUP_SIZE {SNAPSHOT_ROW_GROUP}, STORAGE_VERSION '{SNAPSHOT_STORAGE_VERSION}'"
+        con.execute(f"ATTACH {_literal(str(fresh))} AS analyst ({how})")
         try:
             if keep and night is not None and _shape(con, "analyst") == _shape(con):
                 _replace_nights(con, night)

@@ -141,6 +141,15 @@ def test_the_snapshot_is_replaced_while_a_reader_has_the_old_one_open(
     assert [item.name for item in settings.home.iterdir()] == ["analyst.duckdb"]
 
 
+def test_the_warehouse_is_stored_as_our_duckdb_can_and_the_snapshot_as_any_can(settings: Settings) -> None:
+    with Warehouse(settings).open() as con:
+        path = snapshot_for_analysts(con, settings)
+    for file, version in ((settings.warehouse_path, "v1.5.0+"), (path, "v1.0.0+")):
+        with duckdb.connect(str(file), read_only=True) as reader:
+            tags = reader.execute("SELECT tags FROM duckdb_databases() WHERE path = ?", [str(file)]).fetchone()
+            assert tags == ({"storage_version": version},)
+
+
 def shown(settings: Settings) -> list[tuple[date, int, str | None]]:
     with duckdb.connect(str(settings.analyst_path), read_only=True) as reader:
         return reader.execute(
