@@ -26,6 +26,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import duckdb
+    import numpy.typing as npt
 
 Format = Literal["parquet", "csv", "spreadsheet", "records"]
 
@@ -52,6 +54,9 @@ _CSV_ROWS = 4_096
 # What spreadsheets evaluate, or skip before they do: white space, control and invisible characters, quotes. The
 # full-width forms are taken for the ASCII ones by some of them.
 _FORMULA = r"""\A(?:[\s\p{C}\p{Z}"']*[=+\-@＝＋－＠]|[\t\r\n])"""
+# The bytes with which such a text can begin: not those of other visible ASCII characters.
+_BEFORE_FORMULA = np.array([not 0x20 < byte < 0x7F or chr(byte) in "\"'=+-@" for byte in range(256)])
+_NOTHING = pa.scalar("", pa.large_string())
 
 
 @dataclass(frozen=True)
@@ -259,8 +264,10 @@ def _csv_records(rows: pa.RecordBatch) -> tuple[bytes, bytes]:
             safe.append(plain[-1])
         else:
             plain.append(_quoted(cells))
-            safe.append(_quoted(_harmless(cells)) if _is_text(column.type) else plain[-1])
-    return _joined(plain), _joined(safe)
+            harmless = _harmless(cells) if _is_text(column.type) else cells
+            safe.append(plain[-1] if harmless is cells else _quoted(harmless))
+    records = _joined(plain)
+    return records, records if all(one is other for one, other in zip(plain, safe, strict=True)) else _joined(safe)
 
 
 def _is_bare(kind: pa.DataType) -> bool:
@@ -272,27 +279,37 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _quoted(cells: pa.Array) -> pa.Array:
+    offsets, data = _text(cells)
+    # Most columns have no quote anywhere, and seeing that costs less than replacing none.
+    doubled = pc.replace_substring(cells, '"', '""') if (data[offsets[0] : offsets[-1]] == ord('"')).any() else cells
     quote = pa.scalar('"', pa.large_string())
-    doubled = pc.replace_substring(cells, '"', '""')
-    return pc.fill_null(pc.binary_join_element_wise(quote, doubled, quote, pa.scalar("", pa.large_string())), "")
+    return pc.fill_null(pc.binary_join_element_wise(quote, doubled, quote, _NOTHING), "")
 
 
 def _harmless(cells: pa.Array) -> pa.Array:
+    offsets, data = _text(cells)
+    begun = offsets[:-1][offsets[:-1] < offsets[1:]]
+    if not _BEFORE_FORMULA[data[begun]].any():
+        return cells
     risky = pc.fill_null(pc.match_substring_regex(cells, _FORMULA), False)
     if not pc.any(risky).as_py():
         return cells
-    apostrophe = pa.scalar("'", pa.large_string())
-    return pc.if_else(risky, pc.binary_join_element_wise(apostrophe, cells, pa.scalar("", pa.large_string())), cells)
+    return pc.if_else(risky, pc.binary_join_element_wise(pa.scalar("'", pa.large_string()), cells, _NOTHING), cells)
 
 
 def _joined(columns: Sequence[pa.Array]) -> bytes:
     """The records' bytes, which lie in the joined column one after the other."""
-    lines = pc.binary_join_element_wise(*columns, pa.scalar(",", pa.large_string()))
-    ended = pc.binary_join_element_wise(lines, pa.scalar("\r\n", pa.large_string()), pa.scalar("", pa.large_string()))
-    _, offsets, data = ended.buffers()
-    ends = memoryview(offsets).cast("q")
-    first, last = ends[ended.offset], ends[ended.offset + len(ended)]
-    return bytes(memoryview(data)[first:last])
+    last = pc.binary_join_element_wise(columns[-1], pa.scalar("\r\n", pa.large_string()), _NOTHING)
+    records = pc.binary_join_element_wise(*columns[:-1], last, pa.scalar(",", pa.large_string()))
+    offsets, data = _text(records)
+    return data[offsets[0] : offsets[-1]].tobytes()
+
+
+def _text(cells: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Where each cell of a `large_string` column begins, and at last where they end; in the bytes that come second."""
+    _, offsets, data = cells.buffers()
+    ends = np.frombuffer(offsets, np.int64, len(cells) + 1, cells.offset * np.int64().itemsize)
+    return ends, np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
 
 
 def _header_cell(name: str) -> str:

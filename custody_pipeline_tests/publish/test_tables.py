@@ -6,11 +6,14 @@ import csv
 import gzip
 import hashlib
 import io
+import sys
 import unicodedata
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -18,6 +21,7 @@ from hypothesis import strategies as st
 
 from custody_pipeline.evidence.canonical import CanonicalError, leaf_hash
 from custody_pipeline.evidence.canonical import text as canonical_text
+from custody_pipeline.publish import tables
 from custody_pipeline.publish.tables import TableError, describe_table, export_table
 from custody_pipeline.settings import SettingsError, load_settings
 
@@ -132,6 +136,17 @@ def test_no_cell_of_the_spreadsheet_twin_begins_like_a_formula_and_nothing_else_
         first = next((char for char in cell if unicodedata.category(char) not in SKIPPED and char != '"'), "")
         assert first not in set("=+-@＝＋－＠")
         assert not cell.startswith(("\t", "\r", "\n"))
+
+
+def test_whatever_a_formula_can_begin_with_is_looked_at():
+    characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    for rest in ("", "=1"):
+        texts = pa.array([character + rest for character in characters])
+        risky = pc.match_substring_regex(texts, tables._FORMULA).to_pylist()
+        begun = {text.encode()[0] for text, found in zip(texts.to_pylist(), risky, strict=True) if found}
+        assert begun
+        assert tables._BEFORE_FORMULA[list(begun)].all()
+    assert not tables._BEFORE_FORMULA[list(b"aZ09[{/(")].any()
 
 
 def test_a_harmless_text_is_the_same_in_the_spreadsheet_twin(con, tmp_path):
