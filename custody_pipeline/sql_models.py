@@ -243,13 +243,16 @@ def _parse(path: Path, sql: str, first_line: int) -> dict[str, Any]:
     """What DuckDB's own parser makes of the SELECT, unbound: objects and lists, as `json_serialize_sql` gives them."""
     (answer,) = _parser().cursor().execute("SELECT json_serialize_sql(?)", [sql]).fetchone() or ("{}",)
     parsed: dict[str, Any] = orjson.loads(answer)
-    if parsed["error"] and "position" in parsed:
-        line = first_line + sql.encode()[: int(parsed["position"])].count(b"\n")
+    if parsed.get("error_type") == "parser":
+        line = first_line + sql.encode()[: int(parsed.get("position", 0))].count(b"\n")
         raise SqlModelError(path, line, f"not SQL: {parsed['error_message']}")
+    found = _parser().extract_statements(sql)
+    if len(found) != 1:
+        raise SqlModelError(path, first_line, f"expected one SELECT, found {len(found)} statements")
     if parsed["error"]:
-        raise SqlModelError(path, first_line, f"expected a bare SELECT: {parsed['error_message']}")
-    if len(parsed["statements"]) != 1:
-        raise SqlModelError(path, first_line, f"expected one SELECT, found {len(parsed['statements'])} statements")
+        raise SqlModelError(path, first_line, f"expected a bare SELECT, found {found[0].type.name}")
+    if any(node.get("type") == "SHOW_REF" for node in _nodes(parsed)):
+        raise SqlModelError(path, first_line, "expected a bare SELECT, found DESCRIBE, SHOW or SUMMARIZE")
     if sql.rstrip().endswith(";"):
         raise SqlModelError(path, first_line, "expected a bare SELECT without a closing semicolon")
     return parsed

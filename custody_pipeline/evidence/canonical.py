@@ -213,7 +213,7 @@ def record_blocks(table: pa.Table, salts: Sequence[str]) -> Iterator[pa.Buffer]:
             else:
                 column = text_column(name, rows.column(name))
             parts += _json_parts(column)
-        yield pa.py_buffer(_utf8(_joined(*parts, "}\n")))
+        yield pa.py_buffer(utf8(_joined(*parts, "}\n")))
 
 
 def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -233,7 +233,7 @@ def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
         if pa.types.is_timestamp(kind):
             naive = array.cast(pa.timestamp("us", kind.tz)).cast(pa.timestamp("us"))
             iso = pc.replace_substring(naive.cast(pa.large_string()), " ", "T")
-            return _concatenated(iso, "Z")
+            return concatenated(iso, "Z")
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             return _list_column(name, array)
         if pa.types.is_struct(kind) or pa.types.is_map(kind):
@@ -254,7 +254,7 @@ def _list_column(name: str, array: pa.Array) -> pa.Array:
     lengths = pc.if_else(array.is_valid(), pc.list_value_length(array).cast(pa.int64()), _integers([0])[0])
     offsets = pa.concat_arrays([_integers([0]), pc.cumulative_sum(lengths)])
     joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, items), _scalar(","))
-    wrapped = _concatenated("[", joined, "]")
+    wrapped = concatenated("[", joined, "]")
     return pc.if_else(array.is_valid(), wrapped, _strings([None])[0])
 
 
@@ -279,7 +279,7 @@ def _plain(value: Any, kind: pa.DataType) -> Any:
 
 def _json_column(strings: pa.Array) -> pa.Array:
     """Strings → JSON string literals, null → `null`."""
-    return pc.fill_null(_concatenated('"', _escaped(strings), '"'), _scalar("null"))
+    return pc.fill_null(concatenated('"', _escaped(strings), '"'), _scalar("null"))
 
 
 def _json_parts(strings: pa.Array) -> list[Any]:
@@ -287,13 +287,13 @@ def _json_parts(strings: pa.Array) -> list[Any]:
     if strings.null_count and strings.null_count == len(strings):
         return ["null"]
     strings = _escaped(strings)
-    return [_concatenated('"', strings, '"')] if strings.null_count else ['"', strings, '"']
+    return [concatenated('"', strings, '"')] if strings.null_count else ['"', strings, '"']
 
 
 def _escaped(strings: pa.Array) -> pa.Array:
-    utf8 = _utf8(strings)
-    control = bool(utf8.size and utf8.min() < 0x20)
-    if not control and not (utf8 == ord('"')).any() and not (utf8 == ord("\\")).any():
+    data = utf8(strings)
+    control = bool(data.size and data.min() < 0x20)
+    if not control and not (data == ord('"')).any() and not (data == ord("\\")).any():
         return strings
     escaped = pc.replace_substring(pc.replace_substring(strings, "\\", "\\\\"), '"', '\\"')
     if control:
@@ -311,10 +311,10 @@ def _joined(*parts: Any) -> pa.Array:
             merged[-1] += part
         else:
             merged.append(part)
-    return _concatenated(*merged, null_handling="replace", null_replacement="null")
+    return concatenated(*merged, null_handling="replace", null_replacement="null")
 
 
-def _concatenated(*parts: Any, **nulls: str) -> pa.Array:
+def concatenated(*parts: Any, **nulls: str) -> pa.Array:
     """Arrays and literals side by side, row by row; null where any part is null, unless `nulls` says otherwise."""
     typed = [_scalar(part) if isinstance(part, str) else part for part in parts]
     return pc.binary_join_element_wise(*typed, _scalar(""), **nulls)
@@ -343,8 +343,8 @@ def _scalar(text: str) -> pa.Scalar:
     return _strings([text])[0]
 
 
-def _utf8(strings: pa.Array) -> npt.NDArray[np.uint8]:
-    """The UTF-8 of all values of a `large_string` array, one after the other."""
+def utf8(strings: pa.Array) -> npt.NDArray[np.uint8]:
+    """The bytes of all values of a `large_string` or `large_binary` array, one after the other."""
     _, offsets, data = strings.buffers()
     if data is None:
         return np.empty(0, np.uint8)

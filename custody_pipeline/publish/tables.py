@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from custody_pipeline.evidence.canonical import salted_records, text_column
+from custody_pipeline.evidence.canonical import concatenated, salted_records, text_column, utf8
 from custody_pipeline.gzipped import gzipped
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import duckdb
-    import numpy.typing as npt
 
 Format = Literal["parquet", "csv", "spreadsheet", "records"]
 
@@ -56,7 +55,6 @@ _CSV_ROWS = 4_096
 _FORMULA = r"""\A(?:[\s\p{C}\p{Z}"']*[=+\-@＝＋－＠]|[\t\r\n])"""
 # The bytes with which such a text can begin: not those of other visible ASCII characters.
 _BEFORE_FORMULA = np.array([not 0x20 < byte < 0x7F or chr(byte) in "\"'=+-@" for byte in range(256)])
-_NOTHING = pa.scalar("", pa.large_string())
 
 
 @dataclass(frozen=True)
@@ -279,37 +277,25 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _quoted(cells: pa.Array) -> pa.Array:
-    offsets, data = _text(cells)
     # Most columns have no quote anywhere, and seeing that costs less than replacing none.
-    doubled = pc.replace_substring(cells, '"', '""') if (data[offsets[0] : offsets[-1]] == ord('"')).any() else cells
-    quote = pa.scalar('"', pa.large_string())
-    return pc.fill_null(pc.binary_join_element_wise(quote, doubled, quote, _NOTHING), "")
+    doubled = pc.replace_substring(cells, '"', '""') if (utf8(cells) == ord('"')).any() else cells
+    return pc.fill_null(concatenated('"', doubled, '"'), "")
 
 
 def _harmless(cells: pa.Array) -> pa.Array:
-    offsets, data = _text(cells)
-    begun = offsets[:-1][offsets[:-1] < offsets[1:]]
-    if not _BEFORE_FORMULA[data[begun]].any():
+    if not _BEFORE_FORMULA[utf8(pc.binary_slice(cells.cast(pa.large_binary()), 0, 1))].any():
         return cells
     risky = pc.fill_null(pc.match_substring_regex(cells, _FORMULA), False)
     if not pc.any(risky).as_py():
         return cells
-    return pc.if_else(risky, pc.binary_join_element_wise(pa.scalar("'", pa.large_string()), cells, _NOTHING), cells)
+    return pc.if_else(risky, concatenated("'", cells), cells)
 
 
 def _joined(columns: Sequence[pa.Array]) -> bytes:
     """The records' bytes, which lie in the joined column one after the other."""
-    last = pc.binary_join_element_wise(columns[-1], pa.scalar("\r\n", pa.large_string()), _NOTHING)
-    records = pc.binary_join_element_wise(*columns[:-1], last, pa.scalar(",", pa.large_string()))
-    offsets, data = _text(records)
-    return data[offsets[0] : offsets[-1]].tobytes()
-
-
-def _text(cells: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Where each cell of a `large_string` column begins, and at last where they end; in the bytes that come second."""
-    _, offsets, data = cells.buffers()
-    ends = np.frombuffer(offsets, np.int64, len(cells) + 1, cells.offset * np.int64().itemsize)
-    return ends, np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    *others, last = columns
+    records = pc.binary_join_element_wise(*others, concatenated(last, "\r\n"), pa.scalar(",", pa.large_string()))
+    return utf8(records).tobytes()
 
 
 def _header_cell(name: str) -> str:

@@ -12,6 +12,7 @@ import binascii
 import hmac
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -80,7 +81,10 @@ class Gate:
     async def _disturb(self, scope: Scope, line: str) -> None:
         faults = self._world.faults
         if slow := faults.take(line, "latency"):
-            await asyncio.sleep(slow.seconds)
+            # A sleeper may be woken early, by as much as the loop's clock is coarse.
+            until = time.monotonic() + slow.seconds
+            while (left := until - time.monotonic()) > 0:
+                await asyncio.sleep(left)
         if faults.take(line, "expired_token"):
             self._world.expire_token(_bearer(scope))
         if fault := faults.take(line, *map(str, STATUS_CODES)):
