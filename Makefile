@@ -1,6 +1,7 @@
 # make demo   one night of a simulated organisation, from nothing to the published dataset
 # make ui     the same in Dagster's web page
 # make test   the tests        make check   format, lint, types, tests
+# make fuzz   random nights with random faults, judged by an oracle (SECONDS=300 SEED=1)
 # make bench  speed against the floor, in one run        make clean
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -12,9 +13,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 export CUSTODY_HOME ?= .custody
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo ui test check format bench docs clean
+.PHONY: help demo ui test check fuzz format bench docs clean
 help:
-	@sed -n 's/^# //p' $(MAKEFILE_LIST) | head -4
+	@sed -n 's/^# //p' $(MAKEFILE_LIST) | head -5
 
 # uv if there is one, else pip fetches it into the environment; plain pip where uv has no wheel.
 define install
@@ -57,6 +58,11 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest
+
+SECONDS ?= 300
+SEED ?= 1
+fuzz: $(VENV)/installed-dev
+	@$(BIN)/python -m custody_pipeline_tests.oracle --seconds $(SECONDS) --seed-from $(SEED)
 
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff format .

@@ -1,0 +1,371 @@
+"""Faults: what breaks, chosen at random from a view, each with its own parameters so that a seed can be shrunk.
+
+A fault names its target by id. Applied to a world without that target it does nothing.
+
+Belongs here: breaking documents, answers, objects, pages and processes. Does not: judging.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from custody_pipeline_tests.oracle.sources import JOB_ID, Answer, Raw, View, dump, show
+from custody_pipeline_tests.oracle.truth import NIGHT, World, make_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOR_EVER = 1_000_000
+
+
+@dataclass(frozen=True)
+class NodeFault:
+    """One node of a document becomes another JSON value."""
+
+    source: str
+    key: str
+    path: tuple[str | int, ...]
+    value: Any
+
+    def apply(self, view: View) -> None:
+        place = (self.source, self.key)
+        if place not in view.documents:
+            return
+        if not self.path:
+            view.documents[place] = self.value
+            return
+        view.documents[place] = document = copy.deepcopy(view.documents[place])
+        try:
+            for step in self.path[:-1]:
+                document = document[step]
+            document[self.path[-1]] = self.value
+        except (KeyError, IndexError, TypeError):
+            return
+
+
+@dataclass(frozen=True)
+class SidecarFault:
+    """The bytes of one sidecar are others. `key` is a recording's id."""
+
+    key: str
+    how: str
+
+    def apply(self, view: View) -> None:
+        for name, content in view.objects.items():
+            if self.key in name and name.endswith("_metadata.json"):
+                view.objects[name] = _BYTES[self.how](content)
+
+
+@dataclass(frozen=True)
+class AnswerFault:
+    """Answers number `first` to `first + count - 1` of an endpoint and key are broken; `key` None: of every key."""
+
+    endpoint: str
+    key: str | None
+    first: int
+    count: int
+    how: str
+
+    def tamper(self, endpoint: str, key: str, number: int, answer: Answer) -> Answer:
+        if endpoint != self.endpoint or (self.key is not None and key != self.key):
+            return answer
+        if not self.first <= number < self.first + self.count:
+            return answer
+        return _ANSWERS[self.how](answer)
+
+
+@dataclass(frozen=True)
+class PageFault:
+    """The items of a listing come in another order, or one comes twice."""
+
+    listing: str
+    how: Literal["reversed", "repeated"]
+
+    def apply(self, view: View) -> None:
+        names = view.listings[self.listing]
+        view.listings[self.listing] = names[::-1] if self.how == "reversed" else names + names[:1]
+
+
+@dataclass(frozen=True)
+class ObjectFault:
+    """An object of the export bucket is missing, empty, or has a neighbour. `key` is a recording's id."""
+
+    key: str
+    how: str
+
+    def apply(self, view: View) -> None:
+        media = [name for name in view.objects if self.key in name and not name.endswith("_metadata.json")]
+        for name in media:
+            folder, _, file = name.rpartition("/")
+            content = view.objects[name]
+            match self.how:
+                case "missing":
+                    del view.objects[name]
+                case "pair missing":
+                    del view.objects[name]
+                    view.objects.pop(f"{name}_metadata.json", None)
+                case "empty":
+                    view.objects[name] = b""
+                case "no extension":
+                    view.objects[f"{folder}/{self.key}"] = view.objects.pop(name)
+                case "short sidecar name":
+                    sidecar = view.objects.pop(f"{name}_metadata.json", None)
+                    if sidecar is not None:
+                        view.objects[f"{folder}/{self.key}_metadata.json"] = sidecar
+                case "deeper":
+                    view.objects[f"{folder}/part=1/{file}"] = view.objects.pop(name)
+                case "foreign organisation":
+                    other = "0f000000-0000-4000-8000-00000000000f" + name[36:]
+                    view.objects[other] = content
+                case _:
+                    view.objects[f"{folder}/{self.how}"] = content
+
+
+@dataclass(frozen=True)
+class ForeignFault:
+    """An object that is no recording of the organisation lies in the night's folder."""
+
+    name: str
+
+    def apply(self, view: View) -> None:
+        folder = f"{view.world.organization_id}/year={NIGHT.year}/month={NIGHT.month}/day={NIGHT.day}"
+        view.objects[f"{folder}/{self.name}"] = b"foreign"
+
+
+@dataclass(frozen=True)
+class ProcessFault:
+    """How the night is run.
+
+    `kill`: the process is killed at request `number`, and the night is run again. `twins`: two runs at once, in two
+    homes, one prefix. `again`: a second run. `order`: a second home sees the same in another order. `early`: a first
+    run `number` seconds ahead of the clock sees less; then the true run.
+    """
+
+    how: Literal["kill", "twins", "again", "order", "early"]
+    number: int = 0
+
+
+Fault = NodeFault | SidecarFault | AnswerFault | PageFault | ObjectFault | ForeignFault | ProcessFault
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A world and what is broken in it: everything that a run depends on."""
+
+    world: World
+    faults: tuple[Fault, ...]
+
+    def view(self) -> View:
+        """What the sources show, faults applied."""
+        view = show(self.world)
+        for fault in self.faults:
+            if not isinstance(fault, AnswerFault | ProcessFault):
+                fault.apply(view)
+        return view
+
+    def tamper(self, endpoint: str, key: str, number: int, answer: Answer) -> Answer:
+        """The answer after every fault that is due."""
+        for fault in self.faults:
+            if isinstance(fault, AnswerFault):
+                answer = fault.tamper(endpoint, key, number, answer)
+        return answer
+
+    @property
+    def process(self) -> ProcessFault | None:
+        """How the night is run, if not plainly once."""
+        return next((fault for fault in self.faults if isinstance(fault, ProcessFault)), None)
+
+
+def make_plan(seed: int) -> Plan:
+    """The plan of a seed: its world and up to four faults; a fifth of the seeds have none."""
+    world = make_world(seed)
+    rng = random.Random(seed * 2 + 1)
+    view = show(world)
+    faults: list[Fault] = []
+    for _ in range(rng.choice((0, 1, 1, 2, 3))):
+        made = rng.choice((_node, _node, _node, _answer, _answer, _object, _object, _sidecar, _page, _foreign))(
+            rng, view
+        )
+        if made is not None:
+            faults.append(made)
+    if rng.random() < 0.3:
+        how: Any = rng.choice(("kill", "twins", "again", "order", "order", "early"))
+        faults.append(ProcessFault(how, rng.randint(2, 40) if how == "kill" else rng.choice((0, 600, 90_000))))
+    return Plan(world, tuple(faults))
+
+
+def _node(rng: random.Random, view: View) -> Fault | None:
+    sources = (
+        "details",
+        "details",
+        "conversation",
+        "recordingmetadata",
+        "recordingmetadata",
+        "retention",
+        "failed",
+        "orphan",
+        "export_job",
+    )
+    source = rng.choice(sources)
+    names = [name for name in view.documents if name[0] == source]
+    if not names:
+        return None
+    source, key = rng.choice(names)
+    paths = list(_paths(view.documents[source, key]))
+    # Nodes that hold tags are worth more than others.
+    tags = [path for path in paths if "attributes" in path]
+    path = rng.choice(tags) if tags and rng.random() < 0.3 else rng.choice(paths)
+    return NodeFault(source, key, path, rng.choice(JSON_VALUES))
+
+
+def _answer(rng: random.Random, view: View) -> Fault:
+    endpoint = rng.choice(ENDPOINTS)
+    key = None
+    if endpoint in {"conversation", "recordingmetadata", "customattributes"} and rng.random() < 0.8:
+        key = rng.choice(view.world.conversations).id
+    return AnswerFault(
+        endpoint, key, rng.choice((0, 0, 0, 1)), rng.choice((1, 2, FOR_EVER)), rng.choice(sorted(_ANSWERS))
+    )
+
+
+def _recording_ids(view: View) -> list[str]:
+    return [r.id for c in view.world.conversations for r in c.recordings if r.fate == "exported"]
+
+
+def _object(rng: random.Random, view: View) -> Fault | None:
+    ids = _recording_ids(view)
+    names = (
+        "missing", "pair missing", "empty", "no extension", "short sidecar name", "deeper", "foreign organisation",
+        "conversation.json", "manifest.json", "transcript.json", "rec_123.opus", "x.flac", "../up.opus", "README.txt",
+    )  # fmt: skip
+    return ObjectFault(rng.choice(ids), rng.choice(names)) if ids else None
+
+
+def _sidecar(rng: random.Random, view: View) -> Fault | None:
+    ids = _recording_ids(view)
+    return SidecarFault(rng.choice(ids), rng.choice(sorted(_BYTES))) if ids else None
+
+
+def _page(rng: random.Random, view: View) -> Fault:
+    return PageFault(rng.choice(sorted(view.listings)), rng.choice(("reversed", "repeated")))
+
+
+def _foreign(rng: random.Random, view: View) -> Fault:
+    conversation = "conversation_id=0e000000-0000-4000-8000-00000000000e"
+    recording = "0e100000-0000-4000-8000-0000000000e1"
+    return ForeignFault(
+        rng.choice(
+            (
+                f"hour=3/{conversation}/{recording}.opus",
+                f"hour=99/{conversation}/{recording}.opus",
+                f"hour=3/conversation_id=not-an-id/{recording}.opus",
+                f"hour=3/{recording}.opus",
+                f"hour=3/{conversation}/{recording}",
+                "hour=3/manifest.json",
+                f"hour=3/{conversation}/",
+            )
+        )
+    )
+
+
+def _paths(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    found = [path]
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            found += _paths(value, (*path, key))
+    elif isinstance(tree, list):
+        for number, value in enumerate(tree):
+            found += _paths(value, (*path, number))
+    return found
+
+
+ENDPOINTS = (
+    "token", "me", "export_jobs", "export_job", "failed", "details_create", "details_poll", "details_poll",
+    "details_results", "details_results", "availability", "conversation", "recordingmetadata", "recordingmetadata",
+    "customattributes", "retention", "retention", "orphans", "queues", "scripts", "divisions",
+)  # fmt: skip
+
+JSON_VALUES: tuple[Any, ...] = (
+    None, True, False, 0, -1, 5, Raw(b"1.10"), Raw(b"1E2"), Raw(b"1e999"), Raw(b"123456789012345678901234567890"),
+    Raw(b"NaN"), Raw(b"-Infinity"), Raw(b'"\\ud83d"'), "x\ud83d", "\ude00", "\u0000", "a\u0000b", Raw(b'"\\u0000"'),
+    "", " ", "null", "{}", {}, [], [[]], [1], {"a": 1}, {"": ""}, {"error": {"code": 1}}, ["x", None, {}], "x" * 40_000,
+    "294247-01-10T04:00:54.775Z", "0001-01-01T00:00:00Z", "2025-13-45T99:99:99Z", "2025-03-04T09:00:00", "yesterday",
+    "\u00e9", "\U0001f600", "../../etc/passwd", "'; drop table x; --", "tru\ne",
+    Raw(b"[" * 3000 + b"]" * 3000), Raw(b'{"a":' * 3000 + b"1" + b"}" * 3000),
+    Raw(b'{"Legal-Hold":"one","Legal-Hold":"two"}'), {"Legal-Hold": {"nested": ["deep"]}},
+    {"Legal-Hold": Raw(b"1.10"), "Consent.Recorded": True}, {"Legal-Hold": "", "Consent.Recorded": " "},
+)  # fmt: skip
+
+_BYTES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "latin-1": lambda content: content.replace(b'"Edge"', b'"\xe9dge"'),
+    "byte-order mark": lambda content: b"\xef\xbb\xbf" + content,
+    "null": lambda _: b"null",
+    "list": lambda _: b"[]",
+    "object": lambda _: b"{}",
+    "deep": lambda content: b'{"a":' * 5000 + content + b"}" * 5000,
+    "far start": lambda content: content.replace(b'"startTime":"2025', b'"startTime":"294247'),
+    "text duration": lambda content: content.replace(b'"durationMs":', b'"durationMs":"long","was":'),
+    "negative duration": lambda content: content.replace(b'"durationMs":', b'"durationMs":-'),
+    "duplicate key": lambda content: b'{"startTime":"2025-03-04T00:00:00.000+0000",' + content[1:],
+    "both tag fields": lambda content: content[:-1] + b',"custom_data":{},"attributes":{"Sidecar-Tag":"1.10"}}',
+    "tags as numbers": lambda content: content[:-1] + b',"attributes":{"Sidecar-Number":1.10,"Sidecar-Big":1E2}}',
+    "NaN": lambda content: content[:-1] + b',"attributes":{"Sidecar-NaN":NaN}}',
+    "surrogate": lambda content: content[:-1] + b',"attributes":{"Sidecar-Half":"\\ud83d"}}',
+    "NUL": lambda content: content[:-1] + b',"attributes":{"Sidecar-Nul":"a\\u0000b"}}',
+    "conversation document": lambda _: (
+        b'{"conversationId":"x","startTime":5,"participants":[{"attributes":{"A":"b"}}]}'
+    ),
+    "random bytes": lambda _: bytes(range(256)),
+}
+
+
+def _status(status: int, code: str, *headers: tuple[str, str]) -> Callable[[Answer], Answer]:
+    body = dump({"message": code, "code": code, "status": status, "contextId": "oracle"})
+    return lambda _: Answer(status, body, headers)
+
+
+def _shape(text: bytes) -> Callable[[Answer], Answer]:
+    return lambda answer: Answer(200 if answer.status < 300 else answer.status, text)
+
+
+_ANSWERS: dict[str, Callable[[Answer], Answer]] = {
+    "400": _status(400, "bad.request"),
+    "401": _status(401, "credentials.expired"),
+    "403": _status(403, "missing.permissions"),
+    "404": _status(404, "not.found"),
+    "413": _status(413, "request.entity.too.large"),
+    "429": _status(429, "too.many.requests"),
+    "429 retry": _status(429, "too.many.requests.retry.after", ("Retry-After", "2")),
+    "429 date": _status(429, "too.many.requests", ("Retry-After", "yesterday")),
+    "500": _status(500, "internal.server.error"),
+    "503": _status(503, "service.unavailable"),
+    "504": _status(504, "request.timeout"),
+    "short": lambda answer: Answer(answer.status, answer.body, short=True),
+    "half": lambda answer: Answer(answer.status, answer.body[: len(answer.body) // 2]),
+    "reset": lambda answer: Answer(answer.status, b"", reset=True),
+    "html": lambda _: Answer(200, b"<html>proxy</html>", (("Content-Type", "text/html"),)),
+    "nothing": lambda _: Answer(200, b""),
+    "object": _shape(b"{}"),
+    "list": _shape(b"[]"),
+    "text": _shape(b'"text"'),
+    "number": _shape(b"5"),
+    "null": _shape(b"null"),
+    "entities number": _shape(b'{"entities":5,"pageCount":"many","total":null}'),
+    "entities null": _shape(b'{"entities":null,"pageCount":1}'),
+    "items of another kind": _shape(b'{"entities":[5,null,"x",[]],"conversations":[5,null,"x",[]],"pageCount":1}'),
+    "error inside": _shape(b'{"conversations":{"error":1},"entities":{"error":1}}'),
+    "state list": _shape(b'{"state":[],"jobId":7,"id":{}}'),
+    "expires text": _shape(b'{"access_token":"t","token_type":"bearer","expires_in":"soon"}'),
+    "job failed": _shape(b'{"state":"FAILED","errorMessage":"x"}'),
+    "job cancelled": _shape(b'{"state":"CANCELLED"}'),
+    "job unknown": _shape(b'{"state":"DREAMING"}'),
+    "deep": _shape(b"[" * 5000 + b"]" * 5000),
+    "empty page with cursor": _shape(b'{"conversations":[],"entities":[],"cursor":"MDAwMDAw"}'),
+}  # fmt: skip
+
+__all__ = ["FOR_EVER", "JOB_ID", "Fault", "Plan", "make_plan"]

@@ -1,0 +1,266 @@
+"""Running a plan: servers, buckets, processes, and what is published in the end; shrinking a plan that fails.
+
+Belongs here: the order of one trial. Does not: what is right (properties), what breaks (faults).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from custody_pipeline_tests.oracle.adapter import Deployment, Ending, Night, start_night
+from custody_pipeline_tests.oracle.faults import AnswerFault, Plan, ProcessFault, make_plan
+from custody_pipeline_tests.oracle.properties import Broken, Published, Run, judge, read_published
+from custody_pipeline_tests.oracle.sources import INTEGRATION_ID, Organisation, Platform, View
+from custody_pipeline_tests.oracle.truth import NIGHT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EXPORTS, PUBLISHED = "oracle-exports", "oracle-published"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The outcome of one plan."""
+
+    plan: Plan
+    broken: list[Broken]
+    endings: list[Ending]
+    unknown: set[str]
+
+    @property
+    def properties(self) -> set[str]:
+        """Names of the properties that do not hold."""
+        return {broken.property for broken in self.broken}
+
+
+class Machine:
+    """Servers that serve one trial after another; started once per process."""
+
+    def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self.platform = Platform()
+        self.s3: Any = boto3.client(
+            "s3",
+            endpoint_url=self.platform.s3_url,
+            region_name="us-east-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+        for bucket in (EXPORTS, PUBLISHED):
+            self.s3.create_bucket(Bucket=bucket)
+
+    def close(self) -> None:
+        """Stop the servers."""
+        self.s3.close()
+        self.platform.close()
+
+    def run(self, plan: Plan) -> Trial:
+        """Run a plan and judge it."""
+        with tempfile.TemporaryDirectory(prefix="oracle-") as folder:
+            return _Trial(self, plan, Path(folder)).run()
+
+    def clear(self) -> None:
+        """Empty both buckets."""
+        for bucket in (EXPORTS, PUBLISHED):
+            for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                for entry in page.get("Contents", ()):
+                    self.s3.delete_object(Bucket=bucket, Key=entry["Key"])
+
+    def objects(self, prefix: str) -> dict[str, bytes]:
+        """The publish bucket below a prefix."""
+        found = {}
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=PUBLISHED, Prefix=f"{prefix}/"):
+            for entry in page.get("Contents", ()):
+                content = self.s3.get_object(Bucket=PUBLISHED, Key=entry["Key"])["Body"].read()
+                found[entry["Key"].removeprefix(f"{prefix}/")] = content
+        return found
+
+
+@contextmanager
+def machine() -> Iterator[Machine]:
+    """A machine whose servers are stopped in the end."""
+    made = Machine()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class _Trial:
+    def __init__(self, machine: Machine, plan: Plan, folder: Path) -> None:
+        self.machine, self.plan, self.folder = machine, plan, folder
+        self.endings: list[Ending] = []
+        self.unknown: set[str] = set()
+
+    def run(self) -> Trial:
+        self.machine.clear()
+        view = self.plan.view()
+        self._fill(view)
+        how = self.plan.process
+        broken = self._plain(view) if how is None else getattr(self, f"_{how.how}")(view, how)
+        return Trial(self.plan, broken, self.endings, self.unknown)
+
+    def _fill(self, view: View) -> None:
+        for key, content in view.objects.items():
+            self.machine.s3.put_object(Bucket=EXPORTS, Key=key, Body=content)
+
+    def _deployment(self, home: str = "home", prefix: str = "out", clock_ahead: float = 0.0) -> Deployment:
+        world = self.plan.world
+        return Deployment(
+            home=self.folder / home,
+            night=NIGHT.isoformat(),
+            s3_url=self.machine.platform.s3_url,
+            export_url=f"s3://{EXPORTS}",
+            publish_url=f"s3://{PUBLISHED}/{prefix}",
+            api_url=self.machine.platform.api_url if world.api else None,
+            integration_id=INTEGRATION_ID,
+            manifest_source=world.manifest_source,
+            single_reads=world.single_reads,
+            clock_ahead=clock_ahead,
+        )
+
+    def _night(self, deployment: Deployment, view: View, watch: Callable[[Night, int], None] | None = None) -> Run:
+        """Run one night over `view`; `watch` is told the number of requests so far."""
+        running: list[Night] = []
+        organisation = Organisation(
+            view, self.plan.tamper, (lambda count: watch(running[0], count) if running else None) if watch else None
+        )
+        self.machine.platform.serve(organisation)
+        running.append(start_night(deployment))
+        ending = running[0].wait()
+        self.machine.platform.serve(None)
+        self.endings.append(ending)
+        self.unknown |= organisation.unknown
+        return Run(self.plan, view, ending, organisation.served, self._published(deployment))
+
+    def _published(self, deployment: Deployment) -> Published | None:
+        return read_published(self.machine.objects(deployment.publish_url.rpartition("/")[2]))
+
+    def _plain(self, view: View) -> list[Broken]:
+        return judge(self._night(self._deployment(), view))
+
+    def _again(self, view: View, _: ProcessFault) -> list[Broken]:
+        deployment = self._deployment()
+        first, second = self._night(deployment, view), self._night(deployment, view)
+        broken = judge(replace(second, served=first.served + second.served))
+        steady = not any(isinstance(fault, AnswerFault) for fault in self.plan.faults)
+        if steady and first.published and second.published and second.published.revision != first.published.revision:
+            broken.append(Broken("a run that changes nothing publishes nothing", _difference(first, second)))
+        return broken
+
+    def _kill(self, view: View, how: ProcessFault) -> list[Broken]:
+        deployment = self._deployment()
+
+        def watch(night: Night, count: int) -> None:
+            if count >= how.number and not night.killed:
+                night.kill()
+
+        killed = self._night(deployment, view, watch)
+        after = self._night(deployment, view)
+        broken = judge(replace(after, served=killed.served + after.served))
+        return broken + self._same(
+            after, self._night(self._deployment("calm", "calm"), view), "a killed night ends as another does"
+        )
+
+    def _twins(self, view: View, _: ProcessFault) -> list[Broken]:
+        organisation = Organisation(view, self.plan.tamper)
+        self.machine.platform.serve(organisation)
+        deployments = [self._deployment("one"), self._deployment("two")]
+        nights = [start_night(deployment) for deployment in deployments]
+        self.endings += [night.wait() for night in nights]
+        self.machine.platform.serve(None)
+        published = self._published(deployments[0])
+        broken: list[Broken] = []
+        for ending in self.endings:
+            for found in judge(Run(self.plan, view, ending, organisation.served, published)):
+                if found not in broken:
+                    broken.append(found)
+        return broken
+
+    def _order(self, view: View, _: ProcessFault) -> list[Broken]:
+        one = self._night(self._deployment(), view)
+        size = 50 if self.plan.world.page_size < 50 else 1
+        other_view = replace(
+            view,
+            world=replace(self.plan.world, page_size=size),
+            listings={name: items[::-1] for name, items in view.listings.items()},
+        )
+        other = self._night(self._deployment("other", "other"), other_view)
+        return judge(one) + self._same(one, other, "published content never depends on the order of arrival")
+
+    def _early(self, view: View, how: ProcessFault) -> list[Broken]:
+        """A first run sees no objects of the last conversation, and its details are not there yet."""
+        world = self.plan.world
+        late = world.conversations[-1].id
+        for key in view.objects:
+            if late in key:
+                self.machine.s3.delete_object(Bucket=EXPORTS, Key=key)
+        early_view = replace(
+            view,
+            listings={**view.listings, "details": [name for name in view.listings["details"] if name[1] != late]},
+            objects={key: content for key, content in view.objects.items() if late not in key},
+        )
+        first = self._night(self._deployment(clock_ahead=how.number), early_view)
+        self._fill(view)
+        second = self._night(self._deployment(), view)
+        broken = judge(replace(second, served=first.served + second.served))
+        fresh = self._night(self._deployment("fresh", "fresh"), view)
+        return broken + self._same(second, fresh, "the newest run counts, whatever the clock said")
+
+    def _same(self, one: Run, other: Run, name: str) -> list[Broken]:
+        # Answers that fail by count fall on other requests in the second run.
+        if any(isinstance(fault, AnswerFault) for fault in self.plan.faults):
+            return []
+        if (one.published is None) != (other.published is None):
+            return [Broken(name, "only one of both was published")]
+        difference = _difference(one, other)
+        return [Broken(name, difference)] if difference else []
+
+
+def _difference(one: Run, other: Run) -> str:
+    if one.published is None or other.published is None:
+        return ""
+    ours, theirs = one.published.content(), other.published.content()
+    for table, rows in ours.items():
+        if rows != theirs[table]:
+            only = [row for row in rows if row not in theirs[table]] + [row for row in theirs[table] if row not in rows]
+            return f"{table}: {len(rows)} and {len(theirs[table])} rows; {' | '.join(only)[:500]}"
+    return ""
+
+
+def shrink(machine: Machine, trial: Trial, runs: int = 12) -> Trial:
+    """The smallest plan found, within a number of runs, that breaks one of the same properties."""
+    best, wanted = trial, trial.properties
+    candidates = True
+    while candidates and runs > 0:
+        candidates = False
+        plans = [
+            replace(best.plan, faults=tuple(f for f in best.plan.faults if f is not fault))
+            for fault in best.plan.faults
+        ] + [
+            replace(best.plan, world=best.plan.world.without(conversation.id))
+            for conversation in best.plan.world.conversations
+            if len(best.plan.world.conversations) > 1
+        ]
+        for plan in plans:
+            if runs <= 0:
+                break
+            runs -= 1
+            tried = machine.run(plan)
+            if tried.properties & wanted:
+                best, candidates = tried, True
+                break
+    return best
+
+
+def run_seed(machine: Machine, seed: int) -> Trial:
+    """The trial of a seed."""
+    return machine.run(make_plan(seed))

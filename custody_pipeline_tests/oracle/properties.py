@@ -1,0 +1,594 @@
+"""What must be true of a night that ran, judged on what was published and on what the sources served.
+
+Belongs here: the contract's promises (rows, verdicts, tags, seals) as predicates. Does not: the product's reasons for
+them; the one thing known of the layout is what the contract fixes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from custody_pipeline_tests.oracle.faults import FOR_EVER, AnswerFault, ForeignFault, NodeFault, ObjectFault
+from custody_pipeline_tests.oracle.sources import cut
+from custody_pipeline_tests.oracle.truth import NIGHT, REQUIRED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody_pipeline_tests.oracle.adapter import Ending
+    from custody_pipeline_tests.oracle.faults import Plan
+    from custody_pipeline_tests.oracle.sources import Served, View
+    from custody_pipeline_tests.oracle.truth import Conversation, Recording
+
+TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
+LISTS = ("details_create", "details_poll", "details_results", "retention", "orphans", "export_jobs", "failed")
+"""Sources that could contradict a night's completeness as a whole."""
+
+# Times of observing, and what moto makes anew: no content.
+VOLATILE = {
+    "custom_data_captured_at", "media_hashed_at", "object_version_id", "object_last_modified", "row_sha256",
+    "observed_at", "document_uri", "revision", "recording_metadata_sha256", "conversation_sha256", "document_sha256",
+    "evidence", "occurred_at", "sequence", "source_uri",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A property that does not hold, and where: `where` is the conversation, if it is one's."""
+
+    property: str
+    detail: str
+    where: str = ""
+
+
+@dataclass
+class Published:
+    """The current state of a publish bucket: tables as rows, and the newest cut."""
+
+    tables: dict[str, list[dict[str, Any]]]
+    csv: dict[str, list[dict[str, str]]]
+    cut: dict[str, Any]
+    revision: int
+    damaged: list[str] = field(default_factory=list)
+
+    @property
+    def established(self) -> bool:
+        """The night claims to be complete."""
+        return self.cut.get("complete") in {True, "established"}
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return self.tables["chain_of_custody"]
+
+    def content(self) -> dict[str, list[str]]:
+        """Each table's rows without times of observation, as sorted text: equal for equal nights."""
+        return {
+            name: sorted(
+                json.dumps(
+                    {key: value for key, value in row.items() if key not in VOLATILE}, default=str, sort_keys=True
+                )
+                for row in rows
+            )
+            for name, rows in self.tables.items()
+            if name != "custody_events"
+        }
+
+
+def read_published(objects: dict[str, bytes]) -> Published | None:
+    """What lies in the publish bucket (key → bytes, prefix removed); None if no cut was published."""
+    cuts = sorted(key for key in objects if key.startswith(f"cuts/date={NIGHT}/") and key.endswith("/cut.json"))
+    if not cuts:
+        return None
+    newest = json.loads(objects[cuts[-1]])
+    folder = cuts[-1].rpartition("/")[0]
+    damaged = []
+    for file in newest["files"]:
+        found = objects.get(f"{folder}/{file['path']}")
+        if found is None or len(found) != file["bytes"] or hashlib.sha256(found).hexdigest() != file["sha256"]:
+            damaged.append(file["path"])
+    tables: dict[str, list[dict[str, Any]]] = {}
+    texts: dict[str, list[dict[str, str]]] = {}
+    for name in TABLES:
+        file = objects.get(f"parquet/{name}/date={NIGHT}/{name}.parquet")
+        if file is None:
+            damaged.append(f"parquet of {name}")
+            tables[name] = []
+        else:
+            tables[name] = pq.read_table(io.BytesIO(file)).to_pylist()
+        text = objects.get(f"csv/{name}/date={NIGHT}/{name}.csv", b"").decode()
+        texts[name] = list(csv.DictReader(io.StringIO(text, newline="")))
+    return Published(tables, texts, newest, len(cuts), damaged)
+
+
+class Token(str):
+    """A number as its document wrote it."""
+
+    __slots__ = ()
+
+
+def lenient(body: bytes) -> Any:
+    """A document as leniently as Python can read it; None if it cannot."""
+    try:
+        return json.loads(body.decode("utf-8-sig", "surrogateescape"), parse_int=Token, parse_float=Token, strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+@dataclass
+class Evidence:
+    """What the sources served, read leniently: ids of recordings by source, and tags by conversation."""
+
+    recordings: dict[str, set[str]] = field(default_factory=dict)
+    flags: set[tuple[str, str]] = field(default_factory=set)
+    tags: dict[str, list[tuple[str, str, Any]]] = field(default_factory=dict)
+    pairs: dict[str, list[Any]] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, source: str, recording: object) -> None:
+        if isinstance(recording, str):
+            self.recordings.setdefault(source, set()).add(recording)
+
+    def add_tags(self, conversation: str, participants: object, id_name: str) -> None:
+        for participant in participants if isinstance(participants, list) else []:
+            if not isinstance(participant, dict):
+                continue
+            attributes = participant.get("attributes")
+            for key, value in attributes.items() if isinstance(attributes, dict) else ():
+                self.tags.setdefault(conversation, []).append((str(participant.get(id_name)), key, value))
+                self.pairs.setdefault(key, []).append(value)
+
+
+def collect(served: list[Served], view: View) -> Evidence:
+    """Everything that the night could know from its answers and the bucket."""
+    evidence = Evidence()
+    for answer in served:
+        if answer.status != 200:
+            continue
+        tree = lenient(answer.body)
+        items = (
+            tree.get("conversations" if answer.endpoint == "details_results" else "entities")
+            if isinstance(tree, dict)
+            else tree
+        )
+        items = items if isinstance(items, list) else []
+        match answer.endpoint:
+            case "details_results":
+                for item in items:
+                    _collect_details(evidence, item)
+            case "conversation" if isinstance(tree, dict):
+                evidence.add_tags(answer.key, tree.get("participants"), "id")
+            case "recordingmetadata":
+                for item in items:
+                    evidence.add(answer.endpoint, item.get("id") if isinstance(item, dict) else None)
+            case "retention":
+                for item in items:
+                    evidence.add(answer.endpoint, item.get("recordingId") if isinstance(item, dict) else None)
+            case "orphans":
+                for item in items:
+                    evidence.add(answer.endpoint, item.get("id") if isinstance(item, dict) else None)
+            case "failed":
+                for item in items:
+                    recording = item.get("recording") if isinstance(item, dict) else None
+                    evidence.add(answer.endpoint, recording.get("id") if isinstance(recording, dict) else None)
+            case _:
+                pass
+    for name, content in view.objects.items():
+        if not name.endswith(".json"):
+            evidence.add("bucket", name.rpartition("/")[2].partition(".")[0])
+        else:
+            tree = lenient(content)
+            for part in ("attributes", "custom_data"):
+                found = tree.get(part) if isinstance(tree, dict) else None
+                for key, value in found.items() if isinstance(found, dict) else ():
+                    evidence.pairs.setdefault(key, []).append(value)
+            if isinstance(tree, dict):
+                evidence.add_tags(str(tree.get("conversationId")), tree.get("participants"), "id")
+    return evidence
+
+
+def _collect_details(evidence: Evidence, item: object) -> None:
+    if not isinstance(item, dict) or not isinstance(item.get("conversationId"), str):
+        evidence.unreadable.append("details")
+        return
+    conversation = item["conversationId"]
+    evidence.add_tags(conversation, item.get("participants"), "participantId")
+    participants = item.get("participants")
+    for participant in participants if isinstance(participants, list) else []:
+        if not isinstance(participant, dict):
+            continue
+        sessions = participant.get("sessions")
+        for session in sessions if isinstance(sessions, list) else []:
+            if isinstance(session, dict) and session.get("recording") is True:
+                evidence.flags.add(("audio", str(session.get("sessionId"))))
+            if isinstance(session, dict) and participant.get("screenRecording") is True:
+                evidence.flags.add(("screen", str(session.get("sessionId"))))
+
+
+@dataclass
+class Run:
+    """One night that ran: what was planned, how it ended, what was served and what was published."""
+
+    plan: Plan
+    view: View
+    ending: Ending
+    served: list[Served]
+    published: Published | None
+
+
+def judge(run: Run) -> list[Broken]:
+    """Every property of a single run that does not hold."""
+    found = list(_ending(run))
+    if run.published is None:
+        return found
+    evidence = collect(run.served, run.view)
+    for check in (
+        _seal,
+        _arithmetic,
+        _one_row,
+        _everything_has_a_row,
+        _complete_rows,
+        _failures_are_told,
+        _foreign,
+        _texts,
+    ):
+        found += check(run, evidence)
+    found += _verbatim(run, evidence)
+    found += _forward(run, evidence)
+    found += _conflicts(run, evidence)
+    return found
+
+
+def _lasting(run: Run) -> list[Served]:
+    """Answers that ended broken: the last of their endpoint and key."""
+    last = {(answer.endpoint, answer.key): answer for answer in run.served}
+    return [answer for answer in last.values() if answer.broken]
+
+
+def _ending(run: Run) -> Iterator[Broken]:
+    ending = run.ending
+    if ending.timed_out:
+        yield Broken("a night ends", "still running after the limit")
+        return
+    if ending.exception:
+        yield Broken("no traceback leaves the command", ending.exception.strip().splitlines()[-1][:300])
+        return
+    text = ending.stdout + ending.stderr
+    if "Traceback (most recent call last)" in text:
+        yield Broken("no traceback is printed", text.strip().splitlines()[-1][:300])
+    if ending.status is None:
+        yield Broken("a night ends", "its process died without an exit status")
+    elif ending.status not in {0, 1, 2}:
+        yield Broken("exit status is 0, 1 or 2", f"{ending.status}: {text.strip()[-300:]}")
+    if run.published is None:
+        if ending.status == 0:
+            yield Broken("a night that published nothing does not end with 0", text.strip()[-300:])
+        if not any(isinstance(fault, AnswerFault) for fault in run.plan.faults):
+            yield Broken("no document and no object stops a night", text.strip()[-400:])
+    elif not run.plan.world.api and run.published.established:
+        yield Broken("a bucket-only night is not established", f"complete is {run.published.cut.get('complete')!r}")
+    elif ending.status == 0 and not run.published.established and run.plan.world.api:
+        yield Broken(
+            "exit status 0 only for an established night", f"complete is {run.published.cut.get('complete')!r}"
+        )
+
+
+def _seal(run: Run, _: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    for path in run.published.damaged:
+        yield Broken("cut.json lists every file as it is", path)
+
+
+def _arithmetic(run: Run, _: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    total = 0
+    for row in run.published.tables["reconciliation"]:
+        numbers = [row[name] for name in ("expected", "present", "explained", "unexplained")]
+        if any(number is None for number in numbers):
+            continue
+        if min(numbers) < 0 or numbers[0] != sum(numbers[1:]):
+            yield Broken("expected = present + explained + unexplained", f"{row['source']}: {numbers}")
+        total += numbers[3]
+    if total and run.published.established:
+        yield Broken("an established night has nothing unexplained", f"{total} unexplained")
+
+
+def _one_row(run: Run, _: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    ids = [(row["conversation_id"], row["recording_id"]) for row in run.published.rows]
+    for pair in {pair for pair in ids if ids.count(pair) > 1}:
+        yield Broken("one recording has one row", str(pair))
+    known = {r.id: c for c in run.plan.world.conversations for r in c.recordings}
+    by_recording: dict[str, set[str]] = {}
+    for conversation_id, recording_id in ids:
+        if recording_id in known:
+            by_recording.setdefault(recording_id, set()).add(conversation_id)
+    for recording_id, conversations in by_recording.items():
+        if len(conversations) > 1 and not _moved(run, known[recording_id]):
+            yield Broken("one recording has one row", f"{recording_id} in {len(conversations)} conversations")
+
+
+def _moved(run: Run, conversation: Conversation) -> bool:
+    """A fault changed an id or a time of the conversation: it may be taken for another, or for another night's."""
+    ids = {conversation.id, *(recording.id for recording in conversation.recordings)}
+    names = {
+        "conversationId",
+        "conversationStart",
+        "conversationEnd",
+        "startTime",
+        "id",
+        "recordingId",
+        "conversation",
+        "recording",
+    }
+    return any(
+        isinstance(fault, NodeFault)
+        and fault.key in ids
+        and (not fault.path or not names.isdisjoint(map(str, fault.path)))
+        for fault in run.plan.faults
+    ) or any(
+        isinstance(fault, ObjectFault) and fault.key in ids and fault.how == "foreign organisation"
+        for fault in run.plan.faults
+    )
+
+
+def _in_bucket(run: Run, recording: Recording) -> bool:
+    """Media of the recording lie in the bucket, with content."""
+    names = [name for name in run.view.objects if name.rpartition("/")[2].partition(".")[0] == recording.id]
+    return any(run.view.objects[name] for name in names if not name.endswith(".json"))
+
+
+def _recognised(run: Run, recording: Recording) -> bool:
+    """The recording's object has the name and the folder that the platform gives it."""
+    return any(f"/{recording.id}{recording.extension}" in name and "/part=" not in name for name in run.view.objects)
+
+
+def _everything_has_a_row(run: Run, evidence: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    rows = run.published.rows
+    by_id = {row["recording_id"]: row for row in rows}
+    for conversation in run.plan.world.conversations:
+        mine = [row for row in rows if row["conversation_id"] == conversation.id]
+        for recording in conversation.recordings:
+            if recording.id in by_id:
+                continue
+            sources = sorted(name for name, ids in evidence.recordings.items() if recording.id in ids)
+            if (recording.kind, recording.session_id) in evidence.flags:
+                sources.append("details flag")
+            if "bucket" in sources and not _moved(run, conversation) and _recognised(run, recording):
+                yield Broken(
+                    "an exported object is never without a row",
+                    f"{recording.kind} {recording.id}",
+                    conversation.id,
+                )
+                continue
+            if not sources or not run.published.established:
+                continue
+            stands_for_it = any(
+                row["custody_status"] != "complete"
+                and (row["session_id"] == recording.session_id or recording.session_id in (row["recording_id"] or ""))
+                for row in mine
+            )
+            if not stands_for_it and not (_moved(run, conversation) and "bucket" not in sources):
+                yield Broken(
+                    "every recording that a source shows has a row, or the night is not established",
+                    f"{recording.kind} {recording.id} ({recording.fate}) is shown by {', '.join(sources)}",
+                    conversation.id,
+                )
+
+
+def _complete_rows(run: Run, evidence: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    recordings = {recording.id: recording for c in run.plan.world.conversations for recording in c.recordings}
+    for row in run.published.rows:
+        if row["custody_status"] != "complete":
+            continue
+        recording = recordings.get(row["recording_id"])
+        if recording is not None and not _in_bucket(run, recording):
+            yield Broken(
+                "no complete row lacks media",
+                f"{recording.kind} {recording.id} ({recording.fate})",
+                row["conversation_id"],
+            )
+        tags = evidence.tags.get(row["conversation_id"], [])
+        for key in REQUIRED:
+            values = [value for _, name, value in tags if name == key]
+            values += evidence.pairs.get(key, []) if not tags else []
+            if not any(_shown(value).strip() for value in values):
+                yield Broken(
+                    "no complete row lacks a required tag",
+                    f"{key} of {row['recording_id']}: served {values[:4]!r}",
+                    row["conversation_id"],
+                )
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    for answer in _lasting(run):
+        if answer.endpoint in LISTS:
+            what = f"{answer.endpoint} {_how(run, answer)}"
+            if run.published.established:
+                yield Broken("a night whose source failed is not established", what)
+            if run.ending.status == 0:
+                yield Broken("a night whose source failed does not end with 0", what)
+        elif answer.endpoint == "recordingmetadata":
+            rows = [row for row in run.published.rows if row["conversation_id"] == answer.key]
+            complete = [row for row in rows if row["custody_status"] == "complete"]
+            if run.published.established and len(complete) == len(rows):
+                yield Broken(
+                    "a conversation whose source failed is not wholly complete",
+                    f"{answer.endpoint} {_how(run, answer)}",
+                    answer.key,
+                )
+
+
+def _how(run: Run, answer: Served) -> str:
+    faults = [f for f in run.plan.faults if isinstance(f, AnswerFault) and f.endpoint == answer.endpoint]
+    return ", ".join(f"{fault.how!r} {'for ever' if fault.count == FOR_EVER else fault.count}" for fault in faults)
+
+
+def _foreign(run: Run, _: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    told = json.dumps([run.published.tables["chain_of_custody"], run.published.tables["gaps"]], default=str)
+    for fault in run.plan.faults:
+        name = fault.name if isinstance(fault, ForeignFault) else fault.how if isinstance(fault, ObjectFault) else ""
+        if name.endswith(("conversation.json", "manifest.json", "transcript.json", "README.txt")):
+            stem = name.rpartition("/")[2].partition(".")[0]
+            for row in run.published.rows:
+                if row["recording_id"] in {stem, f"{stem}.json"}:
+                    yield Broken("a helper document is no recording", f"{name} has a row")
+        elif name.endswith((".opus", ".flac")) or (name and isinstance(fault, ForeignFault) and not name.endswith("/")):
+            file = name.rpartition("/")[2]
+            planted = any(key.endswith(f"/{file}") for key in run.view.objects)
+            if planted and run.published.established and file not in told:
+                yield Broken("an object that is no known recording has a row of its own", name)
+
+
+def _texts(run: Run, _: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    for name in TABLES:
+        rows, texts = run.published.tables[name], run.published.csv[name]
+        if len(rows) != len(texts):
+            yield Broken("CSV and Parquet hold the same rows", f"{name}: {len(rows)} and {len(texts)}")
+            continue
+        for row, text in zip(rows, texts, strict=True):
+            for column, value in row.items():
+                if isinstance(value, str) and text.get(column) != value:
+                    yield Broken(
+                        "CSV is verbatim", f"{name}.{column}: {value[:60]!r} is {str(text.get(column))[:60]!r}"
+                    )
+                    return
+
+
+def _equal(published: str | None, served: Any) -> bool:
+    """A published value is the served one: text as it is, numbers as written, other values as JSON."""
+    if published is None:
+        return served is None
+    if isinstance(served, str):
+        return published == str(served)
+    if isinstance(served, float):
+        return published in {"NaN", "Infinity", "-Infinity"}
+    if served is None:
+        return published == "null"
+    try:
+        return bool(json.loads(published, parse_int=Token, parse_float=Token) == served)
+    except ValueError:
+        return False
+
+
+def _verbatim(run: Run, evidence: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    for row in run.published.tables["custom_data"]:
+        served = evidence.pairs.get(row["tag_key"], [])
+        if any(_equal(row["tag_value"], value) for value in served):
+            continue
+        if any(isinstance(value, str) and not _is_utf8(value) for value in served):
+            continue  # half a surrogate pair has no UTF-8: how it is shown is another matter
+        yield Broken(
+            "every published tag value was served",
+            f"{row['source']} {row['tag_key'][:40]!r}: {str(row['tag_value'])[:60]!r}, "
+            f"served {[str(value)[:60] for value in served[:4]]!r}",
+            row["conversation_id"],
+        )
+    for row in run.published.rows:
+        if row["custom_data"] is None:
+            continue
+        for key, value in json.loads(row["custom_data"], parse_int=Token, parse_float=Token).items():
+            served = evidence.pairs.get(key, [])
+            if not any(
+                value == other or _equal(value, other) if isinstance(value, str) else value == other for other in served
+            ):
+                if any(isinstance(other, str) and not _is_utf8(other) for other in served):
+                    continue
+                yield Broken(
+                    "every resolved tag was served", f"{key[:40]!r}: {str(value)[:60]!r}", row["conversation_id"]
+                )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _forward(run: Run, evidence: Evidence) -> Iterator[Broken]:
+    """Every tag of an unbroken document is in custom_data, under its participant."""
+    assert run.published is not None
+    broken = {fault.key for fault in run.plan.faults if isinstance(fault, NodeFault)}
+    held = {
+        (row["conversation_id"], row["participant_id"], row["tag_key"], row["tag_value"])
+        for row in run.published.tables["custom_data"]
+    }
+    with_rows = {row["conversation_id"] for row in run.published.rows}
+    for conversation_id, tags in evidence.tags.items():
+        if conversation_id not in with_rows or conversation_id in broken:
+            continue
+        for participant, key, value in tags:
+            if (
+                isinstance(value, str)
+                and _is_utf8(value)
+                and (conversation_id, participant, key, str(value)) not in held
+            ):
+                yield Broken(
+                    "every served tag is in custom_data",
+                    f"{key[:40]!r}: {value[:60]!r} of participant {participant}",
+                    conversation_id,
+                )
+    whole = {
+        (c.id, tag.key): tag.value for c in run.plan.world.conversations for leg in c.legs for tag in leg.tags
+    }  # fmt: skip
+    for row in run.published.rows:
+        if row["custom_data"] is None or "TAG_TRUNCATED" in (row["gap_reasons"] or []):
+            continue
+        for key, value in json.loads(row["custom_data"]).items():
+            full = whole.get((row["conversation_id"], key))
+            if full is not None and value != full and value == cut(full) and len(full) >= 1024:
+                yield Broken(
+                    "a tag that was cut is whole, or is called TAG_TRUNCATED",
+                    f"{key} of {row['recording_id']}",
+                    row["conversation_id"],
+                )
+
+
+def _conflicts(run: Run, evidence: Evidence) -> Iterator[Broken]:
+    """The one agent and the customer disagree on a mapped tag: every recording of theirs says so."""
+    assert run.published is not None
+    for conversation in run.plan.world.conversations:
+        agents = [leg for leg in conversation.legs if leg.purpose == "agent"]
+        if len(agents) != 1:
+            continue
+        customer = next(leg for leg in conversation.legs if leg.purpose == "customer")
+        served = evidence.tags.get(conversation.id, [])
+        for key in REQUIRED:
+            by_leg = {
+                leg.purpose: {
+                    str(value)
+                    for p, k, value in served
+                    if p == leg.participant_id and k == key and isinstance(value, str)
+                }
+                for leg in (agents[0], customer)
+            }
+            if any(len(values) != 1 for values in by_leg.values()):
+                continue
+            one, other = by_leg["agent"].pop(), by_leg["customer"].pop()
+            if not one.strip() or not other.strip() or one == other or not _is_utf8(one + other):
+                continue
+            for row in run.published.rows:
+                if row["conversation_id"] == conversation.id and "TAG_CONFLICT" not in (row["gap_reasons"] or []):
+                    yield Broken(
+                        "a conflict on a mapped tag is named",
+                        f"{key}: agent {one!r}, customer {other!r}",
+                        conversation.id,
+                    )
