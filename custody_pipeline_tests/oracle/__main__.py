@@ -56,7 +56,9 @@ def _print(trial: Trial) -> None:
         print(f"  fault  {str(fault)[:400]}")
     for broken in trial.broken[:8]:
         print(f"  BROKEN {broken.property}\n         {broken.detail}")
-    print(f"  status {[ending.status for ending in trial.endings]}", flush=True)
+    for ending in trial.endings:
+        words = "timed out" if ending.timed_out else "killed" if ending.killed else f"status {ending.status}"
+        print(f"  {words}; {(ending.exception or ending.stderr).strip()[-300:]!r}", flush=True)
 
 
 if __name__ == "__main__":

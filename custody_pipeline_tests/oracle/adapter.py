@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline_tests.oracle.sources import PRODUCT_KEY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
@@ -88,7 +90,7 @@ class Deployment:
             "CUSTODY_SALT_SECRET": "5a" * 32,
             "CUSTODY_OPERATOR": "oracle",
             "CUSTODY_FIRST_NIGHT": self.night,
-            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_ACCESS_KEY_ID": PRODUCT_KEY,
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -237,6 +239,9 @@ def _set_clock_ahead(seconds: float) -> None:
             return isinstance(instance, true_datetime)
 
     class Shifted(true_datetime, metaclass=Meta):  # type: ignore[misc, valid-type]
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            return true_datetime(*args, **kwargs)
+
         @classmethod
         def now(cls, tz: module.tzinfo | None = None) -> module.datetime:
             return true_datetime.now(tz) + shift

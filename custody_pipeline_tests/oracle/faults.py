@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from custody_pipeline_tests.oracle.sources import JOB_ID, Answer, Raw, View, dump, show
+from custody_pipeline_tests.oracle.sources import Answer, Raw, Refusal, View, dump, show
 from custody_pipeline_tests.oracle.truth import NIGHT, World, make_world
 
 if TYPE_CHECKING:
@@ -136,6 +136,32 @@ class ForeignFault:
 
 
 @dataclass(frozen=True)
+class StoreFault:
+    """S3 requests number `first` to `first + count - 1` of a kind fail.
+
+    `target`: `list` (listings of the export bucket), `publish` (writes), or a recording's id (reads of its media).
+    """
+
+    target: str
+    first: int
+    count: int
+    how: str
+
+    def matches(self, method: str, path: str) -> bool:
+        """The request is one that this fault is about."""
+        exports = path.startswith("/oracle-exports")
+        if self.target == "list":
+            return exports and method == "GET" and ("list-type=" in path or "versions" in path)
+        if self.target == "publish":
+            return not exports and method == "PUT"
+        return exports and self.target in path and method == "GET" and "_metadata.json" not in path
+
+    def refusal(self) -> Refusal:
+        """The answer in its place."""
+        return _REFUSALS[self.how]
+
+
+@dataclass(frozen=True)
 class ProcessFault:
     """How the night is run.
 
@@ -148,7 +174,7 @@ class ProcessFault:
     number: int = 0
 
 
-Fault = NodeFault | SidecarFault | AnswerFault | PageFault | ObjectFault | ForeignFault | ProcessFault
+Fault = NodeFault | SidecarFault | AnswerFault | StoreFault | PageFault | ObjectFault | ForeignFault | ProcessFault
 
 
 @dataclass(frozen=True)
@@ -162,7 +188,7 @@ class Plan:
         """What the sources show, faults applied."""
         view = show(self.world)
         for fault in self.faults:
-            if not isinstance(fault, AnswerFault | ProcessFault):
+            if not isinstance(fault, AnswerFault | StoreFault | ProcessFault):
                 fault.apply(view)
         return view
 
@@ -172,6 +198,26 @@ class Plan:
             if isinstance(fault, AnswerFault):
                 answer = fault.tamper(endpoint, key, number, answer)
         return answer
+
+    def refuser(self) -> Callable[[str, str], Refusal | None]:
+        """What S3 refuses of one run's requests: (method, path) → refusal."""
+        faults = [fault for fault in self.faults if isinstance(fault, StoreFault)]
+        counts = [0] * len(faults)
+
+        def refuse(method: str, path: str) -> Refusal | None:
+            for place, fault in enumerate(faults):
+                if fault.matches(method, path):
+                    number, counts[place] = counts[place], counts[place] + 1
+                    if fault.first <= number < fault.first + fault.count:
+                        return fault.refusal()
+            return None
+
+        return refuse
+
+    @property
+    def counts_requests(self) -> bool:
+        """Some fault depends on a request's number: two runs of this plan need not see the same."""
+        return any(isinstance(fault, AnswerFault | StoreFault) for fault in self.faults)
 
     @property
     def process(self) -> ProcessFault | None:
@@ -186,14 +232,12 @@ def make_plan(seed: int) -> Plan:
     view = show(world)
     faults: list[Fault] = []
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
-        made = rng.choice((_node, _node, _node, _answer, _answer, _object, _object, _sidecar, _page, _foreign))(
-            rng, view
-        )
+        made = rng.choice(_MAKERS)(rng, view)
         if made is not None:
             faults.append(made)
     if rng.random() < 0.3:
         how: Any = rng.choice(("kill", "twins", "again", "order", "order", "early"))
-        faults.append(ProcessFault(how, rng.randint(2, 40) if how == "kill" else rng.choice((0, 600, 90_000))))
+        faults.append(ProcessFault(how, rng.randint(2, 120) if how == "kill" else rng.choice((0, 600, 90_000))))
     return Plan(world, tuple(faults))
 
 
@@ -269,6 +313,18 @@ def _foreign(rng: random.Random, view: View) -> Fault:
             )
         )
     )
+
+
+def _store(rng: random.Random, view: View) -> Fault:
+    return StoreFault(
+        rng.choice(("list", "publish", *_recording_ids(view))),
+        rng.choice((0, 0, 1, 3)),
+        rng.choice((1, 2, FOR_EVER)),
+        rng.choice(sorted(_REFUSALS)),
+    )
+
+
+_MAKERS = (_node, _node, _node, _answer, _answer, _object, _object, _sidecar, _page, _foreign, _store)
 
 
 def _paths(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
@@ -368,4 +424,10 @@ _ANSWERS: dict[str, Callable[[Answer], Answer]] = {
     "empty page with cursor": _shape(b'{"conversations":[],"entities":[],"cursor":"MDAwMDAw"}'),
 }  # fmt: skip
 
-__all__ = ["FOR_EVER", "JOB_ID", "Fault", "Plan", "make_plan"]
+_REFUSALS = {
+    "access denied": Refusal(403, "AccessDenied"),
+    "archived": Refusal(403, "InvalidObjectState"),
+    "slow down": Refusal(503, "SlowDown"),
+    "internal": Refusal(500, "InternalError"),
+    "cut short": Refusal(200, "OK", short=True),
+}

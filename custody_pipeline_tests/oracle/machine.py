@@ -5,6 +5,8 @@ Belongs here: the order of one trial. Does not: what is right (properties), what
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import tempfile
 from contextlib import contextmanager
@@ -15,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from custody_pipeline_tests.oracle.adapter import Deployment, Ending, Night, start_night
-from custody_pipeline_tests.oracle.faults import AnswerFault, Plan, ProcessFault, make_plan
+from custody_pipeline_tests.oracle.faults import Plan, ProcessFault, make_plan
 from custody_pipeline_tests.oracle.properties import Broken, Published, Run, judge, read_published
-from custody_pipeline_tests.oracle.sources import INTEGRATION_ID, Organisation, Platform, View
+from custody_pipeline_tests.oracle.sources import INTEGRATION_ID, Organisation, Platform, Refusal, View
 from custody_pipeline_tests.oracle.truth import NIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 EXPORTS, PUBLISHED = "oracle-exports", "oracle-published"
 
@@ -51,7 +53,7 @@ class Machine:
             "s3",
             endpoint_url=self.platform.s3_url,
             region_name="us-east-1",
-            aws_access_key_id="testing",
+            aws_access_key_id="oracle",
             aws_secret_access_key="testing",
         )
         for bucket in (EXPORTS, PUBLISHED):
@@ -127,13 +129,22 @@ class _Trial:
             clock_ahead=clock_ahead,
         )
 
-    def _night(self, deployment: Deployment, view: View, watch: Callable[[Night, int], None] | None = None) -> Run:
-        """Run one night over `view`; `watch` is told the number of requests so far."""
+    def _night(self, deployment: Deployment, view: View, kill_at: int | None = None) -> Run:
+        """Run one night over `view`; with `kill_at`, kill its process at that request to the API or S3."""
         running: list[Night] = []
-        organisation = Organisation(
-            view, self.plan.tamper, (lambda count: watch(running[0], count) if running else None) if watch else None
-        )
-        self.machine.platform.serve(organisation)
+        count = itertools.count(1)
+        refuse = self.plan.refuser()
+
+        def watch() -> None:
+            if kill_at is not None and next(count) >= kill_at and running and not running[0].killed:
+                running[0].kill()
+
+        def refuse_and_watch(method: str, path: str) -> Refusal | None:
+            watch()
+            return refuse(method, path)
+
+        organisation = Organisation(view, self.plan.tamper, watch)
+        self.machine.platform.serve(organisation, refuse_and_watch)
         running.append(start_night(deployment))
         ending = running[0].wait()
         self.machine.platform.serve(None)
@@ -151,19 +162,18 @@ class _Trial:
         deployment = self._deployment()
         first, second = self._night(deployment, view), self._night(deployment, view)
         broken = judge(replace(second, served=first.served + second.served))
-        steady = not any(isinstance(fault, AnswerFault) for fault in self.plan.faults)
-        if steady and first.published and second.published and second.published.revision != first.published.revision:
+        if (
+            not self.plan.counts_requests
+            and first.published
+            and second.published
+            and second.published.revision != first.published.revision
+        ):
             broken.append(Broken("a run that changes nothing publishes nothing", _difference(first, second)))
         return broken
 
     def _kill(self, view: View, how: ProcessFault) -> list[Broken]:
         deployment = self._deployment()
-
-        def watch(night: Night, count: int) -> None:
-            if count >= how.number and not night.killed:
-                night.kill()
-
-        killed = self._night(deployment, view, watch)
+        killed = self._night(deployment, view, kill_at=how.number)
         after = self._night(deployment, view)
         broken = judge(replace(after, served=killed.served + after.served))
         return broken + self._same(
@@ -172,7 +182,7 @@ class _Trial:
 
     def _twins(self, view: View, _: ProcessFault) -> list[Broken]:
         organisation = Organisation(view, self.plan.tamper)
-        self.machine.platform.serve(organisation)
+        self.machine.platform.serve(organisation, self.plan.refuser())
         deployments = [self._deployment("one"), self._deployment("two")]
         nights = [start_night(deployment) for deployment in deployments]
         self.endings += [night.wait() for night in nights]
@@ -217,7 +227,7 @@ class _Trial:
 
     def _same(self, one: Run, other: Run, name: str) -> list[Broken]:
         # Answers that fail by count fall on other requests in the second run.
-        if any(isinstance(fault, AnswerFault) for fault in self.plan.faults):
+        if self.plan.counts_requests:
             return []
         if (one.published is None) != (other.published is None):
             return [Broken(name, "only one of both was published")]
@@ -226,13 +236,25 @@ class _Trial:
 
 
 def _difference(one: Run, other: Run) -> str:
+    """Where two nights' published content differs; empty if nowhere."""
     if one.published is None or other.published is None:
         return ""
     ours, theirs = one.published.content(), other.published.content()
     for table, rows in ours.items():
-        if rows != theirs[table]:
-            only = [row for row in rows if row not in theirs[table]] + [row for row in theirs[table] if row not in rows]
-            return f"{table}: {len(rows)} and {len(theirs[table])} rows; {' | '.join(only)[:500]}"
+        if rows == theirs[table]:
+            continue
+        left = [row for row in rows if row not in theirs[table]]
+        right = [row for row in theirs[table] if row not in rows]
+        told = [f"{table}: {len(rows)} and {len(theirs[table])} rows"]
+        for ours_row, theirs_row in zip(map(json.loads, left), map(json.loads, right), strict=False):
+            told += [
+                f"{column} {str(value)[:80]!r} and {str(theirs_row[column])[:80]!r}"
+                for column, value in ours_row.items()
+                if theirs_row[column] != value
+            ]
+        if len(left) != len(right):
+            told += [row[:300] for row in left[len(right) :] + right[len(left) :]]
+        return "; ".join(told)[:1500]
     return ""
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from custody_pipeline_tests.oracle.faults import FOR_EVER, AnswerFault, ForeignFault, NodeFault, ObjectFault
+from custody_pipeline_tests.oracle.faults import FOR_EVER, AnswerFault, ForeignFault, NodeFault, ObjectFault, StoreFault
 from custody_pipeline_tests.oracle.sources import cut
 from custody_pipeline_tests.oracle.truth import NIGHT, REQUIRED
 
@@ -235,6 +235,7 @@ def judge(run: Run) -> list[Broken]:
         _everything_has_a_row,
         _complete_rows,
         _failures_are_told,
+        _store_failures_are_told,
         _foreign,
         _texts,
     ):
@@ -269,7 +270,7 @@ def _ending(run: Run) -> Iterator[Broken]:
     if run.published is None:
         if ending.status == 0:
             yield Broken("a night that published nothing does not end with 0", text.strip()[-300:])
-        if not any(isinstance(fault, AnswerFault) for fault in run.plan.faults):
+        if not run.plan.counts_requests:
             yield Broken("no document and no object stops a night", text.strip()[-400:])
     elif not run.plan.world.api and run.published.established:
         yield Broken("a bucket-only night is not established", f"complete is {run.published.cut.get('complete')!r}")
@@ -352,11 +353,12 @@ def _recognised(run: Run, recording: Recording) -> bool:
 def _everything_has_a_row(run: Run, evidence: Evidence) -> Iterator[Broken]:
     assert run.published is not None
     rows = run.published.rows
-    by_id = {row["recording_id"]: row for row in rows}
+    # An orphan's or a session's row may carry its kind before the id.
+    ids = " ".join(row["recording_id"] or "" for row in rows)
     for conversation in run.plan.world.conversations:
         mine = [row for row in rows if row["conversation_id"] == conversation.id]
         for recording in conversation.recordings:
-            if recording.id in by_id:
+            if recording.id in ids:
                 continue
             sources = sorted(name for name, ids in evidence.recordings.items() if recording.id in ids)
             if (recording.kind, recording.session_id) in evidence.flags:
@@ -429,6 +431,25 @@ def _failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
                     "a conversation whose source failed is not wholly complete",
                     f"{answer.endpoint} {_how(run, answer)}",
                     answer.key,
+                )
+
+
+def _store_failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    for fault in run.plan.faults:
+        if not isinstance(fault, StoreFault) or fault.count != FOR_EVER or fault.first:
+            continue
+        if fault.target == "list":
+            if run.published.established:
+                yield Broken("a night whose source failed is not established", f"listing of the bucket {fault.how!r}")
+            if run.ending.status == 0:
+                yield Broken("a night whose source failed does not end with 0", f"listing of the bucket {fault.how!r}")
+        for row in run.published.rows:
+            if row["recording_id"] == fault.target and row["custody_status"] == "complete":
+                yield Broken(
+                    "no complete row has media that could not be read",
+                    f"{fault.target} {fault.how!r}",
+                    row["conversation_id"],
                 )
 
 

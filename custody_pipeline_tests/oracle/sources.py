@@ -354,14 +354,14 @@ class Organisation:
     """The platform's API over a `View`: decides the answer of each request and records it.
 
     `tamper(endpoint, key, number, answer)` may replace an answer; `number` counts the requests of that endpoint and
-    key from 0. `watch(count)` is told how many requests there have been.
+    key from 0. `watch()` is called after each request.
     """
 
     def __init__(
         self,
         view: View,
         tamper: Callable[[str, str, int, Answer], Answer] | None = None,
-        watch: Callable[[int], None] | None = None,
+        watch: Callable[[], None] | None = None,
     ) -> None:
         self.view = view
         self.served: list[Served] = []
@@ -385,9 +385,8 @@ class Organisation:
             self.served.append(
                 Served(endpoint, key, url, 0 if given.reset else given.status, given.body, given is not found)
             )
-            count = len(self.served)
         if self._watch:
-            self._watch(count)
+            self._watch()
         return given
 
     def _find(self, method: str, path: str, query: dict[str, str], body: bytes) -> tuple[str, str, Answer]:
@@ -610,6 +609,40 @@ class _Server(ThreadingHTTPServer):
         """A client that was killed leaves broken connections: no news."""
 
 
+PRODUCT_KEY = "product"
+"""Access key of the product's S3 requests; those of the oracle itself are not counted and never refused."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An S3 error instead of an answer; `short`: the right answer, cut before its end."""
+
+    status: int
+    code: str
+    short: bool = False
+
+
+class _Objects:
+    """The S3 server's application, with faults before it."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        self.app = app
+        self.refuse: Callable[[str, str], Refusal | None] | None = None
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        refuse = self.refuse if f"Credential={PRODUCT_KEY}/" in environ.get("HTTP_AUTHORIZATION", "") else None
+        path = f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
+        refusal = refuse(environ["REQUEST_METHOD"], path) if refuse else None
+        if refusal is None:
+            return self.app(environ, start_response)
+        body = f"<?xml version='1.0'?><Error><Code>{refusal.code}</Code><Message>oracle</Message></Error>".encode()
+        length = len(body) + (100 if refusal.short else 0)
+        start_response(
+            f"{refusal.status} {refusal.code}", [("Content-Type", "application/xml"), ("Content-Length", str(length))]
+        )
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
 class Platform:
     """The API's server and a real S3 server, both on 127.0.0.1; started once per process."""
 
@@ -620,13 +653,19 @@ class Platform:
         threading.Thread(target=self._api.serve_forever, daemon=True, kwargs={"poll_interval": 0.05}).start()
         self._s3 = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._s3.start()
+        server = self._s3._server
+        assert server is not None
+        server.app = self.objects = _Objects(server.app)
         host, port = self._s3.get_host_and_port()
         self.s3_url = f"http://{host}:{port}"
         self.api_url = f"http://127.0.0.1:{self._api.server_address[1]}"
 
-    def serve(self, organisation: Organisation | None) -> None:
-        """Answer requests from `organisation` from now on."""
+    def serve(
+        self, organisation: Organisation | None, refuse: Callable[[str, str], Refusal | None] | None = None
+    ) -> None:
+        """Answer API requests from `organisation` from now on; `refuse(method, path)` may refuse S3 requests."""
         self._api.organisation = organisation
+        self.objects.refuse = refuse
 
     def close(self) -> None:
         """Stop both servers."""
