@@ -226,13 +226,14 @@ class Plan:
 
 
 def make_plan(seed: int) -> Plan:
-    """The plan of a seed: its world and up to four faults; a fifth of the seeds have none."""
+    """The plan of a seed: its world, and no, few or many faults; many are in documents and objects alone."""
     world = make_world(seed)
     rng = random.Random(seed * 2 + 1)
     view = show(world)
     faults: list[Fault] = []
-    for _ in range(rng.choice((0, 1, 1, 2, 3))):
-        made = rng.choice(_MAKERS)(rng, view)
+    number = rng.choice((0, 1, 1, 2, 3, 10))
+    for _ in range(number):
+        made = rng.choice(_MAKERS if number < 10 else _DOCUMENT_MAKERS)(rng, view)
         if made is not None:
             faults.append(made)
     if rng.random() < 0.3:
@@ -324,6 +325,7 @@ def _store(rng: random.Random, view: View) -> Fault:
     )
 
 
+_DOCUMENT_MAKERS = (_node, _node, _node, _node, _object, _sidecar, _page)
 _MAKERS = (_node, _node, _node, _answer, _answer, _object, _object, _sidecar, _page, _foreign, _store)
 
 

@@ -270,7 +270,9 @@ def _ending(run: Run) -> Iterator[Broken]:
     if run.published is None:
         if ending.status == 0:
             yield Broken("a night that published nothing does not end with 0", text.strip()[-300:])
-        if not run.plan.counts_requests:
+        if ending.status == 1:
+            yield Broken("a night with findings is published, and says so", text.strip()[-400:])
+        elif not run.plan.counts_requests:
             yield Broken("no document and no object stops a night", text.strip()[-400:])
     elif not run.plan.world.api and run.published.established:
         yield Broken("a bucket-only night is not established", f"complete is {run.published.cut.get('complete')!r}")
