@@ -7,12 +7,10 @@ Belongs here: the person, the version, the commit. Does not: the service identit
 from __future__ import annotations
 
 import getpass
-import subprocess
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from custody_pipeline.distribution import git_revision, version
 
 if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
@@ -25,7 +23,7 @@ class Actor:
     Attributes:
         operator: the setting, or the login name.
         tool_version: the installed version of custody-pipeline.
-        git_revision: the commit of the code at hand; None when it is not a git work tree.
+        git_revision: the commit that was built or installed; None when the build did not know it.
     """
 
     operator: str
@@ -36,7 +34,7 @@ class Actor:
     def of(cls, settings: Settings | None) -> Actor:
         """The actor of a deployment; without settings the login name is the operator."""
         operator = (settings.operator if settings else None) or _login_name()
-        return cls(operator, version("custody-pipeline"), git_revision())
+        return cls(operator, version(), git_revision())
 
 
 def _login_name() -> str:
@@ -44,20 +42,3 @@ def _login_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name
         return "unknown"
-
-
-@cache
-def git_revision() -> str | None:
-    """The commit of the code at hand; None when it is not a git work tree."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

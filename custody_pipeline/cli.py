@@ -39,6 +39,24 @@ app = typer.Typer(
     help="Call recordings for legal discovery: one row per recording, every gap explained, every night sealed.",
 )
 
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from custody_pipeline.distribution import git_revision, version
+
+        print(f"custody {version()} (commit {git_revision() or 'unknown'})")  # noqa: T201
+        raise typer.Exit(OK)
+
+
+@app.callback()
+def _custody(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and commit.")
+    ] = False,
+) -> None:
+    pass
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Night = Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="The night: a UTC day.")]
 Profiled = Annotated[bool, typer.Option("--profile", help="Show and keep where the night's seconds went.")]
@@ -60,8 +78,11 @@ def main() -> NoReturn:
         _stop("stopped", 130)
     except Exception as error:
         # Imported only now: the settings take longer to import than `--help` to be answered.
+        from custody_pipeline.local_s3 import LocalS3Error
         from custody_pipeline.settings import SettingsError
 
+        if isinstance(error, LocalS3Error):
+            _stop(str(error), INCOMPLETE)
         if not isinstance(error, SettingsError):
             raise
         _stop(str(error), USAGE)

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import duckdb
 import orjson
 
+from custody_pipeline.distribution import SQL_DIR as SQL_DIR
 from custody_pipeline.reasons import REASONS
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from custody_pipeline.mapping import TagMapping
 
-SQL_DIR = Path(__file__).resolve().parent.parent / "sql"
 SCHEMAS = ("raw", "staging", "custody", "checks")
 
 # Tables that Python writes; SQL may read them like any other.

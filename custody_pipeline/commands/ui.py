@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from custody_pipeline.commands.demo import DEMO_ORGANIZATION, demo_environment
-from custody_pipeline.defs.instance import REPOSITORY, dagster_home, open_instance
+from custody_pipeline.defs.instance import dagster_home, open_instance
+from custody_pipeline.distribution import WORKSPACE_YAML
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
         say(f"http://127.0.0.1:{port}")
         page = subprocess.Popen(
             [
-                *(sys.executable, "-m", "dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml")),
+                *(sys.executable, "-m", "dagster", "dev", "-w", str(WORKSPACE_YAML)),
                 *("-h", "127.0.0.1", "-p", str(port)),
             ],
             cwd=home,

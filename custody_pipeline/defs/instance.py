@@ -18,12 +18,11 @@ import dagster as dg
 from filelock import FileLock
 
 from custody_pipeline.defs.failures import note_failure
+from custody_pipeline.distribution import DAGSTER_YAML
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 PROCESS_TAG = "custody/process"
 
@@ -33,13 +32,13 @@ logger = logging.getLogger(__name__)
 
 
 def dagster_home(home: Path) -> Path:
-    """Create DAGSTER_HOME under `home` with the repository's `dagster.yaml`, and return its absolute path."""
+    """Create DAGSTER_HOME under `home` with the product's `dagster.yaml`, and return its absolute path."""
     place = (home / "dagster").absolute()
     place.mkdir(parents=True, exist_ok=True)
-    ours, theirs = REPOSITORY / "dagster.yaml", place / "dagster.yaml"
+    theirs = place / "dagster.yaml"
     # Untouched if it is the same: another process may be reading it.
-    if not theirs.exists() or theirs.read_bytes() != ours.read_bytes():
-        shutil.copyfile(ours, theirs)
+    if not theirs.exists() or theirs.read_bytes() != DAGSTER_YAML.read_bytes():
+        shutil.copyfile(DAGSTER_YAML, theirs)
     return place
 
 
