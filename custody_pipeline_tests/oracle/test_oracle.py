@@ -21,6 +21,7 @@ from custody_pipeline_tests.oracle.faults import (
     NodeFault,
     ObjectFault,
     Plan,
+    ProcessFault,
 )
 from custody_pipeline_tests.oracle.machine import Machine, machine, run_seed
 from custody_pipeline_tests.oracle.sources import JOB_ID, Raw
@@ -43,6 +44,10 @@ KNOWN = {
     "a conflict on a mapped tag is named",
     "a bucket-only night is not established",
     "a helper document is no recording",
+    "a recording of another night has no row in this one",
+    "a recording with nothing wrong is complete",
+    "one document takes no other with it",
+    "an exported object is never without a row",
     "a night with findings is published, and says so",
     "no document and no object stops a night",
     "published content never depends on the order of arrival",
@@ -146,6 +151,7 @@ TOGETHER_FAULTS: tuple[Fault, ...] = (
 )
 
 FAILING = {
+    "a helper document beside a pair": "a JSON document beside a recording becomes a recording",
     "required tags set to nothing": "a required tag of blanks counts as present",
     "agent and customer disagree on a mapped tag": "a conflict between legs of different rank is silent",
 }
@@ -173,6 +179,17 @@ def test_each_conversation_of_a_mixed_night_is_published_truly(case: str, togeth
 
 
 CALLS = (_conversation(1, ("audio", "exported")), _conversation(2, ("audio", "exported")))
+HALVED = "s" * 1023 + "\U0001f600"
+_TWO = _conversation(3, ("audio", "exported"), ("audio", "erased"))
+TWO_SESSIONS = replace(
+    _TWO,
+    legs=(_TWO.legs[0], replace(_TWO.legs[1], audio_recorded=True)),
+    recordings=(_TWO.recordings[0], replace(_TWO.recordings[1], session_id=_TWO.legs[1].session_id)),
+)
+MIDNIGHT = datetime(NIGHT.year, NIGHT.month, NIGHT.day, tzinfo=UTC)
+EVENING_BEFORE = replace(
+    _conversation(3, ("audio", "exported")), start=MIDNIGHT - timedelta(minutes=9), end=MIDNIGHT + timedelta(minutes=9)
+)
 
 ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     "half a surrogate pair in one attribute": (
@@ -194,12 +211,30 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     "a job whose totals are far from what is known": (
         _world(*CALLS), (NodeFault("export_job", JOB_ID, ("totalRecordings",), 1000),)
     ),
+    "a screen recording of which the flag alone is left": (
+        _world(*CALLS, _conversation(3, ("audio", "exported"), ("screen", "erased"))), ()
+    ),
+    "one of two recorded sessions has no recording": (_world(*CALLS, TWO_SESSIONS), ()),
+    "a call begun the evening before": (_world(*CALLS, EVENING_BEFORE), ()),
+    "the bucket alone": (_world(*CALLS, api=False, manifest_source="bucket"), ()),
+    "a cut value that ends in half a surrogate pair": (
+        _world(*CALLS, _conversation(3, ("audio", "exported"), customer=(*YES, Tag("Summary", HALVED)))),
+        (ProcessFault("order"),),
+    ),
+    "a clock that was fast in an earlier run": (_world(*CALLS), (ProcessFault("early", 600),)),
+    "a run that changes nothing": (_world(*CALLS), (ProcessFault("again"),)),
     "an object under no conversation's id": (
         _world(*CALLS), (ForeignFault("hour=3/conversation_id=not-an-id/0e100000-0000-4000-8000-0000000000e1.opus"),)
     ),
 }  # fmt: skip
 
 FAILING_ALONE = {
+    "a screen recording of which the flag alone is left": "a screen recording announced by its flag alone has no row",
+    "one of two recorded sessions has no recording": "a night with a recording unexplained is not published at all",
+    "a call begun the evening before": "a call over midnight has a row in both nights, as OBJECT_MISSING in the second",
+    "the bucket alone": "a bucket-only night is called complete",
+    "a cut value that ends in half a surrogate pair": "one half surrogate pair loses the whole details job",
+    "a clock that was fast in an earlier run": "a run with a fast clock counts for ever",
     "a conversation nested 3,000 deep": "a deep document stops the night",
     "a start in the year 294247": "a time beyond DuckDB's range stops the night",
     "details that are {}": "an answer of another shape counts as an empty one",

@@ -100,6 +100,11 @@ class Conversation:
     recordings: tuple[Recording, ...]
     readable: Readable = "yes"
 
+    @property
+    def of_the_night(self) -> bool:
+        """The conversation started on the night's UTC day; others were only active in it."""
+        return self.start.date() == NIGHT
+
 
 @dataclass(frozen=True)
 class World:
@@ -115,6 +120,8 @@ class World:
     page_size: int
     queues: tuple[str, ...] = field(default=())
     scripts: tuple[str, ...] = field(default=())
+    calm: bool = False
+    """Everything was recorded, exported and tagged as it should be."""
 
     def without(self, conversation_id: str) -> World:
         """The same night without one conversation."""
@@ -136,12 +143,13 @@ def make_world(seed: int) -> World:
     """The truth of seed `seed`: 2 to 8 conversations of all media, a few of them troubled."""
     make = _Maker(seed)
     rng = make.rng
-    api = make.chance(0.9)
+    calm = make.chance(0.15)
+    api = calm or make.chance(0.9)
     queues, scripts = (make.id(), make.id()), (make.id(),)
     return World(
         seed=seed,
         organization_id=make.id(),
-        conversations=tuple(_conversation(make, queues, scripts) for _ in range(rng.randint(2, 8))),
+        conversations=tuple(_conversation(make, queues, scripts, calm) for _ in range(rng.randint(2, 8))),
         api=api,
         manifest_source="recording_jobs" if api and make.chance(0.5) else "bucket",
         single_reads="all" if make.chance(0.3) else "needed",
@@ -149,10 +157,11 @@ def make_world(seed: int) -> World:
         page_size=rng.choice((1, 2, 3, 50)),
         queues=queues,
         scripts=scripts,
+        calm=calm,
     )
 
 
-def _conversation(make: _Maker, queues: tuple[str, ...], scripts: tuple[str, ...]) -> Conversation:
+def _conversation(make: _Maker, queues: tuple[str, ...], scripts: tuple[str, ...], calm_night: bool) -> Conversation:
     rng = make.rng
     medium = rng.choice(("voice", "voice", "voice", "voice", "callback", "chat", "email", "message"))
     midnight = datetime(NIGHT.year, NIGHT.month, NIGHT.day, tzinfo=UTC)
@@ -160,8 +169,10 @@ def _conversation(make: _Maker, queues: tuple[str, ...], scripts: tuple[str, ...
     if make.chance(0.05):
         start = midnight + timedelta(milliseconds=rng.choice((0, 1, 86_399_999)))
     end = start + timedelta(seconds=rng.randint(5, 7200))
+    if make.chance(0.06):
+        start, end = midnight - timedelta(minutes=rng.randint(1, 300)), midnight + timedelta(minutes=rng.randint(0, 60))
     conversation_id = make.id()
-    calm = make.chance(0.5)
+    calm = calm_night or make.chance(0.5)
     agreed = rng.choice(("true", "yes"))
     session_type = "voice" if medium == "callback" else medium
     customer_session = make.id()
@@ -193,25 +204,25 @@ def _conversation(make: _Maker, queues: tuple[str, ...], scripts: tuple[str, ...
     recordings = []
     if spoken:
         recordings += [
-            _recording(make, "audio", leg, start, end, "Trunk" if leg.purpose == "customer" else "Consult")
+            _recording(make, "audio", leg, start, end, "Trunk" if leg.purpose == "customer" else "Consult", calm_night)
             for leg in legs
             if leg.audio_recorded
         ]
     elif make.chance(0.8):
         kinds: dict[str, Kind] = {"chat": "chat", "email": "email", "message": "message"}
-        recordings.append(_recording(make, kinds[medium], legs[0], start, end, None))
-    recordings += [_recording(make, "screen", leg, start, end, "Screen") for leg in screens]
-    readable: Readable = rng.choice(REFUSALS) if make.chance(0.06) else "yes"
+        recordings.append(_recording(make, kinds[medium], legs[0], start, end, None, calm_night))
+    recordings += [_recording(make, "screen", leg, start, end, "Screen", calm_night) for leg in screens]
+    readable: Readable = rng.choice(REFUSALS) if not calm_night and make.chance(0.06) else "yes"
     return Conversation(
         conversation_id, start, end, rng.choice(("inbound", "outbound")), tuple(legs), tuple(recordings), readable
     )
 
 
 def _recording(
-    make: _Maker, kind: Kind, leg: Leg, start: datetime, end: datetime, subtype: str | None
+    make: _Maker, kind: Kind, leg: Leg, start: datetime, end: datetime, subtype: str | None, calm: bool
 ) -> Recording:  # fmt: skip
     fates: tuple[Fate, ...] = ("pending", "failed", "lost", "deleted", "erased", "archived", "orphan", "sensitive")
-    fate: Fate = "exported" if make.chance(0.8) else make.rng.choice(fates)
+    fate: Fate = "exported" if calm or make.chance(0.8) else make.rng.choice(fates)
     return Recording(
         id=make.id(),
         kind=kind,
@@ -221,7 +232,7 @@ def _recording(
         fate=fate,
         extension=make.rng.choice(EXTENSIONS[kind]),
         subtype=subtype,
-        sidecar=make.chance(0.93),
+        sidecar=calm or make.chance(0.93),
         content=make.rng.randbytes(make.rng.randint(1, 64)),
     )
 
