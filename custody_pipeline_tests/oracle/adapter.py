@@ -71,6 +71,7 @@ class Deployment:
     integration_id: str
     manifest_source: str
     single_reads: str
+    signing_key: Path
     clock_ahead: float = 0.0
 
     def environment(self) -> dict[str, str]:
@@ -88,6 +89,7 @@ class Deployment:
             "CUSTODY_SINGLE_READS": self.single_reads,
             "CUSTODY_MAPPING_PATH": str(mapping),
             "CUSTODY_SALT_SECRET": "5a" * 32,
+            "CUSTODY_SIGNING_KEY_FILE": str(self.signing_key),
             "CUSTODY_OPERATOR": "oracle",
             "CUSTODY_FIRST_NIGHT": self.night,
             "AWS_ACCESS_KEY_ID": PRODUCT_KEY,
@@ -156,15 +158,24 @@ class Night:
         return Ending(status, stdout, stderr, exception, seconds=seconds)
 
 
+def make_signing_key(folder: Path) -> Path:
+    """A key that several homes sign with, made by `custody key new`."""
+    path = folder / "signing.key"
+    ending = _start(["key", "new", "oracle.example.com", str(path)], {"CUSTODY_HOME": str(folder)}, 0.0).wait()
+    assert ending.status == 0, ending
+    return path
+
+
 def start_night(deployment: Deployment) -> Night:
     """Start `custody run --date …` for the deployment's night."""
+    return _start(["run", "--date", deployment.night], deployment.environment(), deployment.clock_ahead)
+
+
+def _start(arguments: list[str], environment: dict[str, str], clock_ahead: float) -> Night:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
-    arguments = ["run", "--date", deployment.night]
-    process = context.Process(
-        target=_child, args=(theirs, arguments, deployment.environment(), deployment.clock_ahead), daemon=True
-    )
+    process = context.Process(target=_child, args=(theirs, arguments, environment, clock_ahead), daemon=True)
     process.start()
     theirs.close()
     return Night(process, ours)

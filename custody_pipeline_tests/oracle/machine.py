@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from custody_pipeline_tests.oracle.adapter import Deployment, Ending, Night, start_night
+from custody_pipeline_tests.oracle.adapter import Deployment, Ending, Night, make_signing_key, start_night
 from custody_pipeline_tests.oracle.faults import Plan, ProcessFault, make_plan
 from custody_pipeline_tests.oracle.properties import Broken, Published, Run, judge, read_published
 from custody_pipeline_tests.oracle.sources import INTEGRATION_ID, Organisation, Platform, Refusal, View
@@ -58,11 +58,14 @@ class Machine:
         )
         for bucket in (EXPORTS, PUBLISHED):
             self.s3.create_bucket(Bucket=bucket)
+        self._folder = tempfile.TemporaryDirectory(prefix="oracle-key-")
+        self.signing_key = make_signing_key(Path(self._folder.name))
 
     def close(self) -> None:
         """Stop the servers."""
         self.s3.close()
         self.platform.close()
+        self._folder.cleanup()
 
     def run(self, plan: Plan) -> Trial:
         """Run a plan and judge it."""
@@ -126,6 +129,7 @@ class _Trial:
             integration_id=INTEGRATION_ID,
             manifest_source=world.manifest_source,
             single_reads=world.single_reads,
+            signing_key=self.machine.signing_key,
             clock_ahead=clock_ahead,
         )
 

@@ -245,6 +245,7 @@ def judge(run: Run) -> list[Broken]:
         _complete_rows,
         _failures_are_told,
         _calm,
+        _neighbours,
         _store_failures_are_told,
         _foreign,
         _texts,
@@ -620,6 +621,24 @@ def _forward(run: Run, evidence: Evidence) -> Iterator[Broken]:
                     f"{key} of {row['recording_id']}",
                     row["conversation_id"],
                 )
+
+
+def _neighbours(run: Run, _: Evidence) -> Iterator[Broken]:
+    """Bulk details that can be read are read, whatever lies beside them in the job: numbers are in them alone."""
+    assert run.published is not None
+    if run.plan.counts_requests or not run.plan.world.api:
+        return
+    broken = {fault.key for fault in run.plan.faults if isinstance(fault, NodeFault)}
+    shown = {key for _, key in run.view.listings["details"]}
+    for conversation in run.plan.world.conversations:
+        if conversation.id not in shown - broken or conversation.legs[0].media_type != "voice":
+            continue
+        if any(cut(tag.value) != tag.value for leg in conversation.legs for tag in leg.tags):
+            continue  # half a surrogate pair may be left in it
+        for row in run.published.rows:
+            if row["conversation_id"] == conversation.id and row["ani"] is None:
+                yield Broken("one document takes no other with it", f"no ani of {row['recording_id']}", conversation.id)
+                return
 
 
 def _conflicts(run: Run, evidence: Evidence) -> Iterator[Broken]:

@@ -36,6 +36,7 @@ SECONDS = 30
 """For how long CI runs seeds, from 1 upwards; at least one."""
 
 KNOWN = {
+    "no traceback leaves the command",
     "a night whose source failed is not established",
     "a night whose source failed does not end with 0",
     "an object that is no known recording has a row of its own",
@@ -204,6 +205,9 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     "a start in the year 294247": (
         _world(*CALLS), (NodeFault("recordingmetadata", CALLS[0].id, (0, "startTime"), "294247-01-10T04:00:54.775Z"),)
     ),
+    "an export job whose query is a list": (
+        _world(*CALLS), (NodeFault("export_job", JOB_ID, ("recordingJobsQuery", "conversationQuery"), [[]]),)
+    ),
     "details that are {}": (_world(*CALLS), (AnswerFault("details_results", None, 0, FOR_EVER, "object"),)),
     "a details job that cannot be made": (_world(*CALLS), (AnswerFault("details_create", None, 0, FOR_EVER, "503"),)),
     "404 on the first poll of a new job": (_world(*CALLS), (AnswerFault("details_poll", None, 0, 1, "404"),)),
@@ -229,6 +233,9 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
 }  # fmt: skip
 
 FAILING_ALONE = {
+    "half a surrogate pair in one attribute": "one half surrogate pair loses the whole details job",
+    "NaN in one attribute": "one NaN loses the whole details job",
+    "an export job whose query is a list": "an export job of another shape ends the night in a traceback",
     "a screen recording of which the flag alone is left": "a screen recording announced by its flag alone has no row",
     "one of two recorded sessions has no recording": "a night with a recording unexplained is not published at all",
     "a call begun the evening before": "a call over midnight has a row in both nights, as OBJECT_MISSING in the second",
