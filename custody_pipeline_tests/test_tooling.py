@@ -17,10 +17,10 @@ BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
 
 
-def run(*command: str, home: Path | None = None) -> str:
-    environment = {**os.environ, "DO_NOT_TRACK": "1", **({"DAGSTER_HOME": str(home)} if home else {})}
+def run(*command: str, status: int = 0, **extra: str) -> str:
+    environment = {**os.environ, "DO_NOT_TRACK": "1", "NO_COLOR": "1", **extra}
     answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert answer.returncode == status, answer.stdout + answer.stderr
     return answer.stdout + answer.stderr
 
 
@@ -59,4 +59,11 @@ def test_each_hook_is_local_and_runs_an_installed_tool() -> None:
 
 
 def test_dg_loads_the_definitions_from_the_top_folder(tmp_path: Path) -> None:
-    assert "All definitions loaded successfully" in run(str(BIN / "dg"), "check", "defs", home=tmp_path)
+    assert "All definitions loaded successfully" in run(str(BIN / "dg"), "check", "defs", DAGSTER_HOME=str(tmp_path))
+
+
+def test_dg_names_a_setting_that_is_wrong_on_one_line(tmp_path: Path) -> None:
+    wrong = {"DAGSTER_HOME": str(tmp_path), "CUSTODY_FIRST_NIGHT": "yesterday"}
+    told = run(str(BIN / "dg"), "check", "defs", status=1, **wrong)
+    expected = "SettingsError: CUSTODY_FIRST_NIGHT: 'yesterday' is no date; expected one such as 20"
+    assert [line for line in told.splitlines() if expected in line]

@@ -10,16 +10,23 @@ from datetime import UTC, date, datetime, time
 
 import dagster as dg
 
-from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings, SettingsError
 
 
 def first_night() -> str:
     """The first partition (ISO date): `CUSTODY_FIRST_NIGHT`, or the setting's default.
 
     Read on its own, because a code location must load even when another setting is wrong.
+
+    Raises:
+        SettingsError: the setting is no ISO date.
     """
     default: date = Settings.model_fields["first_night"].default
-    return date.fromisoformat(os.environ.get("CUSTODY_FIRST_NIGHT", default.isoformat())).isoformat()
+    text = os.environ.get("CUSTODY_FIRST_NIGHT", default.isoformat())
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise SettingsError(f"CUSTODY_FIRST_NIGHT: {text!r} is no date; expected one such as {default}") from None
 
 
 nights = dg.DailyPartitionsDefinition(start_date=first_night(), timezone="UTC")
