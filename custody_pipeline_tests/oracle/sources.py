@@ -370,6 +370,7 @@ class Organisation:
         self._watch = watch
         self._counts: dict[tuple[str, str], int] = {}
         self._intervals: dict[str, tuple[datetime, datetime]] = {}
+        self._from_start_of_day: set[str] = set()
         self._lock = threading.Lock()
 
     def answer(self, method: str, url: str, body: bytes) -> Answer:
@@ -493,26 +494,31 @@ class Organisation:
 
     def _create_details(self, body: bytes) -> Answer:
         try:
-            first, _, last = json.loads(body)["interval"].partition("/")
+            query = json.loads(body)
+            first, _, last = query["interval"].partition("/")
             interval = datetime.fromisoformat(first), datetime.fromisoformat(last)
         except (ValueError, KeyError, TypeError):
             return _error(400, "bad.request")
         job = f"0a000000-0000-4000-8000-{len(self._intervals):012d}"
         self._intervals[job] = interval
+        if query.get("startOfDayIntervalMatching") is True:
+            self._from_start_of_day.add(job)
         return Answer(202, dump({"jobId": job}))
 
     def _details_page(self, job: str, cursor: str, query: dict[str, str]) -> Answer:
         if job not in self._intervals:
             return _error(404, "not.found")
+        # All that had activity in the interval; startOfDayIntervalMatching leaves out what began before its first day.
         first, last = self._intervals[job]
-        spans = {
-            conversation.id: (conversation.start, conversation.end) for conversation in self.view.world.conversations
-        }
+        earliest = first.replace(hour=0, minute=0, second=0, microsecond=0)
+        if job not in self._from_start_of_day:
+            earliest = datetime.min.replace(tzinfo=UTC)
+        spans = {c.id: (c.start, c.end) for c in self.view.world.conversations}
         names = [
             name
             for name in self.view.listings["details"]
-            if name[1] not in spans
-            or (spans[name[1]][0] < last and spans[name[1]][1] >= first and spans[name[1]][0] < self.view.watermark)
+            for start, end in [spans[name[1]]]
+            if earliest <= start < min(last, self.view.watermark) and end >= first
         ]
         size, offset = self._page(query), _offset(cursor)
         page: dict[str, Any] = {
