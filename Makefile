@@ -13,7 +13,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 export CUSTODY_HOME ?= .custody
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo ui test check coverage fuzz format bench docs clean
+.PHONY: help demo ui test check check-sql coverage fuzz format bench docs clean
+=======
+.PHONY: help demo ui test check check-sql check-sql fuzz format bench docs clean
+>>>>>>> f2cbdf1 (Lint every file below sql/ with sqlfluff in make check, and say sidecar where headers said companion)
 help:
 	@sed -n 's/^# //p' $(MAKEFILE_LIST) | head -5
 
@@ -54,6 +57,7 @@ test: $(VENV)/installed-dev
 	@echo "==> Tests"
 	@$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
+<<<<<<< HEAD
 check: $(VENV)/installed-dev
 	@echo "==> Format, lint, types"
 	@$(BIN)/ruff format --check .
@@ -72,6 +76,7 @@ fuzz: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+	@$(BIN)/sqlfluff fix --processes 2 --disable-progress-bar sql
 
 bench: $(VENV)/installed-bench
 	@$(BIN)/python -m bench

@@ -20,7 +20,7 @@
 -- column conversation_end: end of the conversation (UTC)
 -- column recording_start: start of the recording (UTC)
 -- column recording_end: end of the recording (UTC)
--- column duration_ms: duration in milliseconds, as the companion says
+-- column duration_ms: duration in milliseconds, as the sidecar says
 -- column export_job_id: newest export job that covers the conversation
 -- column export_requested_at: when that job was made (UTC)
 -- column exported_at: when the vendor stamped the recording as exported (UTC)
@@ -29,8 +29,8 @@
 -- column object_version_id: its version in the bucket
 -- column object_bytes: its size
 -- column object_last_modified: when it was written (UTC)
--- column sidecar_uri: its companion document
--- column sidecar_sha256: SHA-256 of the companion
+-- column sidecar_uri: its sidecar
+-- column sidecar_sha256: SHA-256 of the sidecar
 -- column media_sha256: SHA-256 of the media
 -- column media_md5: MD5 of the media
 -- column media_hashed_at: when that digest was first taken (UTC)

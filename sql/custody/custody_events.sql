@@ -20,7 +20,7 @@
 -- column sha256_before: SHA-256 before, where something changed
 -- column sha256_after: SHA-256 after
 WITH recordings AS (
-    -- Of the joined rows, so that their joins are acts already.
+    -- Read `chain_of_custody`, not staging, so that join events are recorded before this model runs.
     SELECT partition_date, conversation_id, recording_id, export_job_id
     FROM custody.chain_of_custody
     WHERE partition_date >= $window_start AND partition_date < $window_end
@@ -212,7 +212,8 @@ events AS (
     FROM failed_reads
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, hashed_at, 'hashed', coalesce(taken.who, 'unknown'), taken.operator,
-        'media', 's3://' || bucket || '/' || object_key || CASE WHEN version_id <> '' THEN '?versionId=' || version_id ELSE '' END,
+        'media',
+        's3://' || bucket || '/' || object_key || CASE WHEN version_id <> '' THEN '?versionId=' || version_id ELSE '' END,
         'integrity', taken.method, taken.tool_version, taken.git_revision, NULL, sha256
     FROM digests
     UNION ALL

@@ -14,17 +14,23 @@
 -- column next_action: what to do next
 -- column recheck_until: until when collecting the night again may close it (UTC); null where it cannot
 WITH found AS (
-    SELECT * FROM staging.gap_objects WHERE partition_date >= $window_start AND partition_date < $window_end
+    SELECT * FROM staging.gap_objects
+    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
-    SELECT * FROM staging.gap_exports WHERE partition_date >= $window_start AND partition_date < $window_end
+    SELECT * FROM staging.gap_exports
+    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
-    SELECT * FROM staging.gap_conversations WHERE partition_date >= $window_start AND partition_date < $window_end
+    SELECT * FROM staging.gap_conversations
+    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
-    SELECT * FROM staging.gap_tags WHERE partition_date >= $window_start AND partition_date < $window_end
+    SELECT * FROM staging.gap_tags
+    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
-    SELECT * FROM staging.gap_context WHERE partition_date >= $window_start AND partition_date < $window_end
+    SELECT * FROM staging.gap_context
+    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
-    SELECT * FROM staging.gap_captures WHERE partition_date >= $window_start AND partition_date < $window_end
+    SELECT * FROM staging.gap_captures
+    WHERE partition_date >= $window_start AND partition_date < $window_end
 )
 
 SELECT

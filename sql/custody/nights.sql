@@ -34,7 +34,7 @@ statuses AS (
 ),
 
 recoverable AS (
-    SELECT g.partition_date, count(DISTINCT (g.conversation_id, g.recording_id)) AS recordings
+    SELECT g.partition_date, count(DISTINCT {'c': g.conversation_id, 'r': g.recording_id}) AS recordings
     FROM custody.gaps AS g
     INNER JOIN loads AS l ON l.partition_date = g.partition_date AND g.recheck_until > l.collected_at
     WHERE g.partition_date >= $window_start AND g.partition_date < $window_end

@@ -32,7 +32,7 @@ SELECT
     END AS document_state,
     "bytes" AS document_bytes,
     document.conversation_id AS conversation_id,
-    TRY_CAST(document.observed_at AS TIMESTAMP) AS observed_at,
+    try_cast(document.observed_at AS TIMESTAMP) AS observed_at,
     document.conversation_sha256 AS conversation_sha256,
     document."event".event_id AS event_id,
     list_transform(
@@ -49,7 +49,7 @@ SELECT
             flatten(
                 list_transform(
                     json_transform(
-                        TRY_CAST(TRY(decode(from_base64(document.custom_attributes_base64))) AS JSON),
+                        try_cast(try(decode(from_base64(document.custom_attributes_base64))) AS JSON),
                         '{"results": [{"customAttributes": "MAP(VARCHAR, JSON)"}]}'
                     ).results,
                     lambda r: map_entries(r.customAttributes)

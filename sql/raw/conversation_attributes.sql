@@ -45,10 +45,10 @@ SELECT
     attribute."value" ->> '$' AS attribute_value,
     json_type(attribute."value") AS attribute_type,
     record."version" AS attribute_version,
-    TRY_CAST(record.dateCreated AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS created_at,
+    try_cast(record.dateCreated AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS created_at,
     coalesce(
-        TRY_CAST(record.customAttributesTimestamps[attribute."key"] AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
-        TRY_CAST(record.dateModified AS TIMESTAMPTZ) AT TIME ZONE 'UTC'
+        try_cast(record.customAttributesTimestamps[attribute."key"] AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
+        try_cast(record.dateModified AS TIMESTAMPTZ) AT TIME ZONE 'UTC'
     ) AS modified_at
 FROM read_json(
     $files,

@@ -37,8 +37,8 @@ SELECT
     k.page_sha256 AS page_sha256,
     k.job_id AS job_id,
     coalesce(document.conversationId, k.conversation_id) AS conversation_id,
-    TRY_CAST(document.conversationStart AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS conversation_start,
-    TRY_CAST(document.conversationEnd AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS conversation_end,
+    try_cast(document.conversationStart AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS conversation_start,
+    try_cast(document.conversationEnd AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS conversation_end,
     document.divisionIds AS division_ids,
     document.originatingDirection AS originating_direction,
     list_transform(
@@ -67,8 +67,8 @@ SELECT
                     segments := list_transform(
                         s.segments,
                         lambda g: struct_pack(
-                            segment_start := TRY_CAST(g.segmentStart AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
-                            segment_end := TRY_CAST(g.segmentEnd AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
+                            segment_start := try_cast(g.segmentStart AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
+                            segment_end := try_cast(g.segmentEnd AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
                             segment_type := g.segmentType,
                             queue_id := g.queueId,
                             wrap_up_code := g.wrapUpCode,

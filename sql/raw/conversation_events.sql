@@ -36,8 +36,8 @@ SELECT
     document.participant_id AS participant_id,
     document.recording_id AS recording_id,
     document.outcome AS outcome,
-    TRY_CAST(document.event_time AS TIMESTAMP) AS event_time,
-    TRY_CAST(document.received_at AS TIMESTAMP) AS received_at,
+    try_cast(document.event_time AS TIMESTAMP) AS event_time,
+    try_cast(document.received_at AS TIMESTAMP) AS received_at,
     CASE
         WHEN len(list_distinct(map_keys(document.attributes))) < cardinality(document.attributes) THEN NULL
         ELSE document.attributes

@@ -35,8 +35,8 @@ SELECT
     "bytes" AS document_bytes,
     k.conversation_id AS key_conversation_id,
     document.id AS conversation_id,
-    TRY_CAST(document.startTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS start_time,
-    TRY_CAST(document.endTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS end_time,
+    try_cast(document.startTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS start_time,
+    try_cast(document.endTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS end_time,
     list_transform(document.divisions, lambda d: d.division.id) AS division_ids,
     document.recordingState AS recording_state,
     list_transform(

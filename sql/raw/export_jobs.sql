@@ -39,13 +39,13 @@ SELECT
     document.state AS job_state,
     document.recordingJobsQuery."action" AS "action",
     document.recordingJobsQuery.integrationId AS integration_id,
-    TRY_CAST(split_part(
+    try_cast(split_part(
         coalesce(
             document.recordingJobsQuery.agedConversationInterval,
             document.recordingJobsQuery.conversationQuery."interval"
         ), '/', 1
     ) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS interval_start,
-    TRY_CAST(split_part(
+    try_cast(split_part(
         coalesce(
             document.recordingJobsQuery.agedConversationInterval,
             document.recordingJobsQuery.conversationQuery."interval"
@@ -54,7 +54,7 @@ SELECT
     document.recordingJobsQuery.includeRecordingsWithSensitiveData AS include_sensitive,
     document.recordingJobsQuery.includeScreenRecordings AS include_screen,
     document.recordingJobsQuery.includePolicyBasedRecordings AS include_policy_based,
-    TRY_CAST(document.dateCreated AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS requested_at,
+    try_cast(document.dateCreated AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS requested_at,
     document.totalConversations AS total_conversations,
     document.totalRecordings AS total_recordings,
     document.totalSkippedRecordings AS total_skipped,

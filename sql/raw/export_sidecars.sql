@@ -1,4 +1,4 @@
--- The companion document beside each exported recording, in any of its variants, the current version.
+-- The sidecar beside each exported recording, in any of its variants, the current version.
 --
 -- grain: partition_date, landing_id, bucket, object_key
 -- column partition_date: UTC day of conversation start that this row was collected for
@@ -26,7 +26,7 @@
 -- column initial_direction: initialDirection
 -- column has_tags_field: whether the document has custom_data, customData or attributes, whatever is in it
 -- column tags [pii]: that field, if it is an object; null when absent or null
--- column participants [pii]: participants with attributes, where the companion is a conversation's detail document
+-- column participants [pii]: participants with attributes, where the sidecar is a conversation's detail document
 SELECT
     $partition_date::DATE AS partition_date,
     $landing_id::VARCHAR AS landing_id,

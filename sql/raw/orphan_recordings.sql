@@ -33,7 +33,7 @@ SELECT
     document.mediaType AS media_type,
     document.providerType AS provider,
     document.orphanStatus AS orphan_status,
-    TRY_CAST(document.createdTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS created_time,
+    try_cast(document.createdTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS created_time,
     document.recording.startTime AS start_time
 FROM read_json(
     $files,

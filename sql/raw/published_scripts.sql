@@ -25,7 +25,7 @@ SELECT
     coalesce(document.id, k.id) AS script_id,
     document."name" AS script_name,
     document.versionId AS version_id,
-    TRY_CAST(document.publishedDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS published_date
+    try_cast(document.publishedDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS published_date
 FROM read_json(
     $files,
     format = 'newline_delimited',

@@ -44,10 +44,10 @@ SELECT
     recording.media AS media,
     recording.mediaSubtype AS media_subtype,
     recording.fileState AS file_state,
-    TRY_CAST(recording.archiveDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS archive_date,
-    TRY_CAST(recording.deleteDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS delete_date,
-    TRY_CAST(recording.exportDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS export_date,
-    TRY_CAST(recording.exportedDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS exported_date,
+    try_cast(recording.archiveDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS archive_date,
+    try_cast(recording.deleteDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS delete_date,
+    try_cast(recording.exportDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS export_date,
+    try_cast(recording.exportedDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS exported_date,
     recording.region AS region
 FROM read_json(
     $files,

@@ -64,7 +64,8 @@ current_documents AS (
     WHERE is_current AND resource IN ('conversation_details', 'conversations', 'recording_metadata')
         AND partition_date >= $window_start AND partition_date < $window_end
     QUALIFY row_number() OVER (
-        PARTITION BY partition_date, conversation_id, resource ORDER BY document_state = 'ok' DESC, first_seen_at DESC, content_sha256
+        PARTITION BY partition_date, conversation_id, resource
+        ORDER BY document_state = 'ok' DESC, first_seen_at DESC, content_sha256
     ) = 1
 ),
 
@@ -187,7 +188,8 @@ SELECT
     list_sort(list_distinct(
         coalesce(s.queue_names, [])
         || coalesce((
-            SELECT list(q.queue_name) FROM staging.queues AS q WHERE list_contains(coalesce(g.queue_ids, s.queue_ids), q.queue_id)
+            SELECT list(q.queue_name) FROM staging.queues AS q
+            WHERE list_contains(coalesce(g.queue_ids, s.queue_ids), q.queue_id)
         ), [])
     )) AS queue_names,
     coalesce(g.user_ids, s.user_ids, []) AS user_ids,

@@ -90,6 +90,7 @@ WITH received AS (
     FROM staging.export_failures
     WHERE partition_date >= $window_start AND partition_date < $window_end
 )
+
 SELECT
     partition_date,
     resource,

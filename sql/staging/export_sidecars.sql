@@ -1,4 +1,4 @@
--- The companion documents of the exported media, times read from whatever form they are written in. Every load that has
+-- The sidecars of the exported media, times read from whatever form they are written in. Every load that has
 -- a receipt; the newest is `is_current`.
 --
 -- column partition_date: UTC day of the conversation's start

@@ -147,7 +147,8 @@ vanished AS (
 
 lost AS (
     SELECT v.partition_date, v.conversation_id,
-        list(DISTINCT '"' || left(v.tag_key, 80) || '": seen until ' || v.seen_at::VARCHAR || ' UTC (' || v.seen_by || '), gone by '
+        list(DISTINCT '"' || left(v.tag_key, 80) || '": seen until ' || v.seen_at::VARCHAR || ' UTC (' || v.seen_by
+            || '), gone by '
             || v.gone_at::VARCHAR || ' UTC (' || v.gone_by || ')') AS details,
         list_sort(list_distinct(flatten(list(list_append(g.evidence, v.evidence))))) AS evidence
     FROM vanished AS v

@@ -1,4 +1,4 @@
--- What is wrong with the exported media and its companion: DOCUMENTS_DISAGREE, DUPLICATE_EXPORT, OBJECT_CHANGED,
+-- What is wrong with the exported media and its sidecar: DOCUMENTS_DISAGREE, DUPLICATE_EXPORT, OBJECT_CHANGED,
 -- OBJECT_EMPTY, OBJECT_UNREADABLE, ORPHAN_OBJECT, ORPHAN_RECORDING, SIDECAR_MISSING, SIDECAR_UNREADABLE.
 --
 -- materialized: window

@@ -155,7 +155,8 @@ SELECT
         WHEN 'EXPORT_DROPPED_TAGS' THEN 'the field is there and empty'
         WHEN 'TAG_NEVER_SET' THEN 'no participant has an attribute'
         ELSE array_to_string(list_sort(list(DISTINCT '"' || left(tag_key, 80) || '"'))[:20], ', ')
-            || CASE WHEN count(DISTINCT tag_key) > 20 THEN ' and ' || (count(DISTINCT tag_key) - 20)::VARCHAR || ' more' ELSE '' END
+            || CASE WHEN count(DISTINCT tag_key) > 20
+                THEN ' and ' || (count(DISTINCT tag_key) - 20)::VARCHAR || ' more' ELSE '' END
     END AS detail,
     list_sort(list_distinct(flatten(list(evidence))))[:20] AS evidence,
     NULL::TIMESTAMP AS recoverable_until

@@ -114,7 +114,8 @@ compared AS (
             AS key_is_live,
         row_number() OVER (
             PARTITION BY partition_date, conversation_id, recording_id
-            ORDER BY is_live_version DESC, NOT is_delete_marker DESC, object_bytes > 0 DESC, last_modified DESC, object_key, version_id
+            ORDER BY is_live_version DESC, NOT is_delete_marker DESC, object_bytes > 0 DESC, last_modified DESC,
+                object_key, version_id
         ) AS choice
     FROM versions
     SEMI JOIN several USING (partition_date, conversation_id, recording_id)
@@ -138,7 +139,9 @@ counted AS (
 chosen AS (
     SELECT * FROM versions ANTI JOIN several USING (partition_date, conversation_id, recording_id)
     UNION ALL
-    SELECT * EXCLUDE (key_is_live, choice) FROM compared WHERE choice = 1
+    SELECT * EXCLUDE (key_is_live, choice)
+    FROM compared
+    WHERE choice = 1
 )
 
 SELECT

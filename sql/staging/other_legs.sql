@@ -1,6 +1,6 @@
 -- Agents of a conversation whose leg a recording is not: their tags come after those of the recording's own agent.
 --
--- A recording's leg is known by its session, or by the agents that its companion names. Where it is unknown, every agent
+-- A recording's leg is known by its session, or by the agents that its sidecar names. Where it is unknown, every agent
 -- speaks for the whole conversation and none is here; everyone who is no agent (customer, ivr, acd…) always does.
 --
 -- materialized: window
@@ -18,9 +18,15 @@ WITH pairs AS (
     FROM staging.recordings AS r
     INNER JOIN staging.participants AS p ON p.partition_date = r.partition_date AND p.conversation_id = r.conversation_id
     WHERE p.purpose IN ('agent', 'user') AND r.partition_date >= $window_start AND r.partition_date < $window_end
+),
+
+own_legs AS (
+    SELECT *
+    FROM pairs
+    WHERE is_own_leg
 )
 
 SELECT p.partition_date, p.conversation_id, p.recording_id, p.participant_id
 FROM pairs AS p
-SEMI JOIN (SELECT * FROM pairs WHERE is_own_leg) USING (partition_date, conversation_id, recording_id)
+SEMI JOIN own_legs USING (partition_date, conversation_id, recording_id)
 WHERE NOT p.is_own_leg

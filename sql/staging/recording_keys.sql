@@ -1,4 +1,4 @@
--- Every recording that anyone knows of, and who knows it: jobs, the bucket, companions, the recording interface, manifests,
+-- Every recording that anyone knows of, and who knows it: jobs, the bucket, sidecars, the recording interface, manifests,
 -- orphan lists, sessions that were recorded but of which no recording is known (`session:<id>`), and live capture: recordings
 -- that an event announced, and captured conversations without any recording (`capture:<conversation id>`). A captured
 -- conversation of which the bulk job says that nothing was recorded is none: custody.reconciliation counts it.
@@ -13,7 +13,7 @@
 -- column recording_id: recording, `session:<id>` or `capture:<conversation id>`
 -- column in_failures: a job lists it as failed
 -- column in_objects: the bucket has, or had, its media
--- column in_sidecars: the bucket has its companion
+-- column in_sidecars: the bucket has its sidecar
 -- column in_metadata: the recording interface knows it
 -- column in_manifests: a manifest names it
 -- column in_orphans: it is listed as an orphan

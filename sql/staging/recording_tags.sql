@@ -2,7 +2,7 @@
 --
 -- Precedence, first difference decides:
 -- 1. the participant's purpose: the order that the mapping lists for the key, else the mapping's general order; a purpose
---    that is not listed comes after those listed, and tags without a participant (manifest, companion) come last;
+--    that is not listed comes after those listed, and tags without a participant (manifest, sidecar) come last;
 -- 2. the leg: the recording's own agent before other agents (staging.other_legs);
 -- 3. the participant who joined first;
 -- 4. a value that is whole before one that the bulk job may have cut;
@@ -84,7 +84,7 @@ placed AS NOT MATERIALIZED (
         o.is_cut,
         k.tag_key IS NOT NULL AS is_mapped,
         -- A cut key is a fragment of a key that the single read gives whole.
-        NOT (o.is_cut AND length(o.tag_key) >= 1024 AND w.conversation_id IS NOT NULL) AS is_candidate,
+        NOT o.is_cut OR length(o.tag_key) < 1024 OR w.conversation_id IS NULL AS is_candidate,
         c.tag_key IS NOT NULL AS is_contested,
         o.source_uri,
         o.document_uri,

@@ -1,7 +1,7 @@
 -- Everything the sources say about each recording, side by side, before anything is judged.
 --
 -- The session is the one the recording interface names; failing that, the only recorded session of a conversation with one
--- recording, or the only recorded session of the agents that the companion names.
+-- recording, or the only recorded session of the agents that the sidecar names.
 --
 -- materialized: window
 -- separable: true
@@ -34,7 +34,7 @@
 -- column media_hashed_at: when first taken (UTC)
 -- column digest_error: why there is no digest
 -- column object_evidence: every version of the object
--- column sidecar_uri: the companion
+-- column sidecar_uri: the sidecar
 -- column sidecar_state: ok, why it could not be read, or null if there is none
 -- column sidecar_sha256: SHA-256 of its bytes
 -- column sidecar_evidence: its document
@@ -203,7 +203,9 @@ places AS (
         len(list_filter(b.ends, lambda bound: bound <= j.starts_about)) AS ended
     FROM joined AS j
     INNER JOIN (
-        SELECT partition_date, list(interval_start) AS starts, list(interval_end) AS ends FROM jobs GROUP BY partition_date
+        SELECT partition_date, list(interval_start) AS starts, list(interval_end) AS ends
+        FROM jobs
+        GROUP BY partition_date
     ) AS b ON b.partition_date = j.partition_date
     WHERE j.starts_about IS NOT NULL
 ),

@@ -1,11 +1,11 @@
--- The companion document per recording that counts: live, readable before unreadable, the latest written.
+-- The sidecar per recording that counts: live, readable before unreadable, the latest written.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation in the key
 -- column recording_id: recording in the key
--- column sidecar_uri: the companion
+-- column sidecar_uri: the sidecar
 -- column object_key: its key
 -- column last_modified: when it was written (UTC)
 -- column document_state: ok, why it could not be read, or not_received

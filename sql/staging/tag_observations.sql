@@ -7,7 +7,7 @@
 -- grain: partition_date, conversation_id, recording_id, participant_id, tag_key, source, tag_value
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
--- column recording_id: recording, for tags in a companion or manifest; otherwise empty
+-- column recording_id: recording, for tags in a sidecar or manifest; otherwise empty
 -- column participant_id: participant; empty where the source names none
 -- column purpose: what the participant was; empty where unknown
 -- column tag_key: key, as set
@@ -102,7 +102,7 @@ SELECT
     a.source,
     min(a.observed_at) AS observed_at,
     bool_or(a.is_current) AS is_current,
-    -- A companion that names participants is a bulk document, too.
+    -- A sidecar that names participants is a bulk document, too.
     a.source IN ('details', 'sidecar') AND coalesce(a.participant_id, '') <> ''
         AND (length(a.attribute.key) >= 1024 OR coalesce(length(a.attribute.value), 0) >= 1024) AS is_cut,
     arg_min(a.document_uri, (a.observed_at, a.document_uri)) AS document_uri,

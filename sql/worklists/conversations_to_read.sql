@@ -17,7 +17,7 @@ WITH current AS (
 
 required AS (
     SELECT
-        unnest(CAST($required_tags::JSON AS STRUCT(names VARCHAR[], queues VARCHAR[], flows VARCHAR[], scripts VARCHAR[])[]))
+        unnest(cast($required_tags::JSON AS STRUCT(names VARCHAR[], queues VARCHAR[], flows VARCHAR[], scripts VARCHAR[])[]))
             AS tag
 ),
 

@@ -1,5 +1,5 @@
 -- Conversations whose recording metadata the night has to read one by one, because the bucket and the details do not
--- already agree on how many recordings there are, or something about an object or its companion is odd.
+-- already agree on how many recordings there are, or something about an object or its sidecar is odd.
 --
 -- With `$read_all`, every conversation that any source names.
 --
@@ -39,11 +39,11 @@ sidecars AS (
     FROM (
         SELECT
             s.*,
-            -- Without a zone a time says nothing: it stays null, and the companion is odd.
+            -- Without a zone a time says nothing: it stays null, and the sidecar is odd.
             CASE WHEN regexp_matches(start_time, '(Z|[+-]\d\d:?\d\d)$')
-                THEN TRY_CAST(start_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS starts,
+                THEN try_cast(start_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS starts,
             CASE WHEN regexp_matches(end_time, '(Z|[+-]\d\d:?\d\d)$')
-                THEN TRY_CAST(end_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS ends
+                THEN try_cast(end_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS ends
         FROM raw.export_sidecars AS s
         SEMI JOIN current USING (partition_date, landing_id)
     )
@@ -145,9 +145,11 @@ judged AS (
         list_filter(
             [
                 CASE WHEN d.conversation_id IS NULL THEN 'not_in_details' END,
-                CASE WHEN d.conversation_id IS NOT NULL AND coalesce(e.live, 0) <> coalesce(d.recorded, 0) THEN 'count_differs' END,
+                CASE WHEN d.conversation_id IS NOT NULL AND coalesce(e.live, 0) <> coalesce(d.recorded, 0)
+                    THEN 'count_differs' END,
                 CASE WHEN e.lacks_sidecar THEN 'no_sidecar' END,
-                CASE WHEN e.has_odd_sidecar OR NOT coalesce(e.starts_after_hour <= d.conversation_end, e.starts_after_hour IS NULL)
+                CASE WHEN e.has_odd_sidecar
+                    OR NOT coalesce(e.starts_after_hour <= d.conversation_end, e.starts_after_hour IS NULL)
                     THEN 'odd_sidecar' END,
                 CASE WHEN e.has_empty THEN 'empty_object' END,
                 CASE WHEN e.is_several THEN 'several_objects' END,
