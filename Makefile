@@ -14,9 +14,6 @@ export CUSTODY_HOME ?= .custody
 export DO_NOT_TRACK := 1
 
 .PHONY: help demo ui test check check-sql coverage fuzz format bench docs clean
-=======
-.PHONY: help demo ui test check check-sql check-sql fuzz format bench docs clean
->>>>>>> f2cbdf1 (Lint every file below sql/ with sqlfluff in make check, and say sidecar where headers said companion)
 help:
 	@sed -n 's/^# //p' $(MAKEFILE_LIST) | head -5
 
@@ -57,8 +54,11 @@ test: $(VENV)/installed-dev
 	@echo "==> Tests"
 	@$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
-<<<<<<< HEAD
-check: $(VENV)/installed-dev
+# Every file below sql/ is parsed as it stands.
+check-sql: $(VENV)/installed-dev
+	@$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar sql
+
+check: $(VENV)/installed-dev check-sql
 	@echo "==> Format, lint, types"
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
