@@ -35,7 +35,7 @@ PRELOAD = [
     "boto3",
     "obstore",
 ]
-LIMIT_SECONDS = 120
+LIMIT_SECONDS = 240
 
 MAPPING = """\
 version: 1

@@ -246,6 +246,8 @@ def judge(run: Run) -> list[Broken]:
         _failures_are_told,
         _calm,
         _neighbours,
+        _asked,
+        _totals,
         _store_failures_are_told,
         _foreign,
         _texts,
@@ -621,6 +623,43 @@ def _forward(run: Run, evidence: Evidence) -> Iterator[Broken]:
                     f"{key} of {row['recording_id']}",
                     row["conversation_id"],
                 )
+
+
+def _asked(run: Run, _: Evidence) -> Iterator[Broken]:
+    """An established night has asked every source that could contradict it: what any would show has a row."""
+    assert run.published is not None
+    if not run.published.established or not run.plan.world.api:
+        return
+    ids = " ".join(row["recording_id"] or "" for row in run.published.rows)
+    listed = {key for source in ("retention", "orphans", "failed") for _, key in run.view.listings[source]}
+    for conversation in run.plan.world.conversations:
+        if not conversation.of_the_night or _moved(run, conversation):
+            continue
+        metadata = run.view.documents["recordingmetadata", conversation.id]
+        if ("recordingmetadata", conversation.id) in run.view.refused or not isinstance(metadata, list):
+            metadata = []
+        listed |= {item["id"] for item in metadata if isinstance(item, dict) and isinstance(item.get("id"), str)}
+        for recording in conversation.recordings:
+            if recording.id in listed and recording.id not in ids:
+                yield Broken(
+                    "an established night has asked every source that could contradict it",
+                    f"{recording.kind} {recording.id} ({recording.fate}) has no row",
+                    conversation.id,
+                )
+
+
+def _totals(run: Run, _: Evidence) -> Iterator[Broken]:
+    """An export job that states far more recordings than anyone knows of contradicts an established night."""
+    assert run.published is not None
+    known = sum(len(conversation.recordings) for conversation in run.plan.world.conversations)
+    for answer in run.served:
+        tree = lenient(answer.body) if answer.endpoint == "export_job" and answer.status == 200 else None
+        total = tree.get("totalRecordings") if isinstance(tree, dict) else None
+        if isinstance(total, Token) and total.isdigit() and int(total) > known and run.published.established:
+            yield Broken(
+                "a night whose totals disagree is not established", f"the job states {total}, known are {known}"
+            )
+            return
 
 
 def _neighbours(run: Run, _: Evidence) -> Iterator[Broken]:

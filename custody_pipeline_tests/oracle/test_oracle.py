@@ -22,6 +22,7 @@ from custody_pipeline_tests.oracle.faults import (
     ObjectFault,
     Plan,
     ProcessFault,
+    StoreFault,
 )
 from custody_pipeline_tests.oracle.machine import Machine, machine, run_seed
 from custody_pipeline_tests.oracle.sources import JOB_ID, Raw
@@ -36,6 +37,9 @@ SECONDS = 30
 """For how long CI runs seeds, from 1 upwards; at least one."""
 
 KNOWN = {
+    "a night whose totals disagree is not established",
+    "an established night has asked every source that could contradict it",
+    "a conversation whose source failed is not wholly complete",
     "no traceback leaves the command",
     "a night whose source failed is not established",
     "a night whose source failed does not end with 0",
@@ -225,12 +229,29 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     ),
     "a clock that was fast in an earlier run": (_world(*CALLS), (ProcessFault("early", 600),)),
     "a run that changes nothing": (_world(*CALLS), (ProcessFault("again"),)),
+    "a chat recording that the lists alone would show": (
+        _world(*CALLS, _conversation(3, ("chat", "pending"), medium="chat"), manifest_source="bucket"), ()
+    ),
+    "orphans that cannot be listed": (_world(*CALLS), (AnswerFault("orphans", None, 0, FOR_EVER, "500"),)),
+    "a details job that fails": (_world(*CALLS), (AnswerFault("details_poll", None, 0, FOR_EVER, "job failed"),)),
+    "an answer cut short once": (_world(*CALLS), (AnswerFault("details_results", None, 0, 1, "short"),)),
+    "a conversation whose recordings cannot be listed": (
+        _world(*CALLS), (AnswerFault("recordingmetadata", CALLS[0].id, 0, FOR_EVER, "500"),)
+    ),
+    "a bucket that cannot be listed": (_world(*CALLS), (StoreFault("list", 0, FOR_EVER, "access denied"),)),
+    "media that cannot be read": (_world(*CALLS), (StoreFault(_id("b", 10), 0, FOR_EVER, "access denied"),)),
+    "a process killed while it publishes": (_world(*CALLS), (ProcessFault("kill", 70),)),
     "an object under no conversation's id": (
         _world(*CALLS), (ForeignFault("hour=3/conversation_id=not-an-id/0e100000-0000-4000-8000-0000000000e1.opus"),)
     ),
 }  # fmt: skip
 
 FAILING_ALONE = {
+    "a job whose totals are far from what is known": "an export job's totals are compared with nothing",
+    "orphans that cannot be listed": "a night without the list of orphans is complete",
+    "a details job that fails": "a night whose details job failed is complete, with exit status 0",
+    "a conversation whose recordings cannot be listed": "recordings are complete although their list could not be read",
+    "a bucket that cannot be listed": "a bucket that cannot be listed ends the night in a traceback",
     "half a surrogate pair in one attribute": "one half surrogate pair loses the whole details job",
     "NaN in one attribute": "one NaN loses the whole details job",
     "an export job whose query is a list": "an export job of another shape ends the night in a traceback",
