@@ -184,10 +184,21 @@ class _Trial:
             after, self._night(self._deployment("calm", "calm"), view), "a killed night ends as another does"
         )
 
-    def _twins(self, view: View, _: ProcessFault) -> list[Broken]:
+    def _lost(self, view: View, _: ProcessFault) -> list[Broken]:
+        first = self._night(self._deployment(), view)
+        second = self._night(self._deployment("another"), view)
+        broken = judge(replace(second, served=first.served + second.served))
+        return broken + self._same(first, second, "a night is the same from a home that was lost and made anew")
+
+    def _twins(self, view: View, how: ProcessFault) -> list[Broken]:
+        return self._both(view, [self._deployment("one"), self._deployment("two")])
+
+    def _pair(self, view: View, how: ProcessFault) -> list[Broken]:
+        return self._both(view, [self._deployment(), self._deployment()])
+
+    def _both(self, view: View, deployments: list[Deployment]) -> list[Broken]:
         organisation = Organisation(view, self.plan.tamper)
         self.machine.platform.serve(organisation, self.plan.refuser())
-        deployments = [self._deployment("one"), self._deployment("two")]
         nights = [start_night(deployment) for deployment in deployments]
         self.endings += [night.wait() for night in nights]
         self.machine.platform.serve(None)

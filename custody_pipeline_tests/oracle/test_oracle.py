@@ -240,6 +240,9 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     ),
     "a bucket that cannot be listed": (_world(*CALLS), (StoreFault("list", 0, FOR_EVER, "access denied"),)),
     "media that cannot be read": (_world(*CALLS), (StoreFault(_id("b", 10), 0, FOR_EVER, "access denied"),)),
+    "a home that was lost": (_world(*CALLS), (ProcessFault("lost"),)),
+    "two runs at once in one home": (_world(*CALLS), (ProcessFault("pair"),)),
+    "two runs at once from two homes": (_world(*CALLS), (ProcessFault("twins"),)),
     "a process killed while it publishes": (_world(*CALLS), (ProcessFault("kill", 70),)),
     "an object under no conversation's id": (
         _world(*CALLS), (ForeignFault("hour=3/conversation_id=not-an-id/0e100000-0000-4000-8000-0000000000e1.opus"),)
