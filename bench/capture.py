@@ -25,8 +25,8 @@ import time
 import uuid
 from pathlib import Path
 
-from custody_pipeline.capture.signature import HEADER, sign
 from custody_pipeline.capture.spool import Spool
+from custody_pipeline.io.signature import HEADER, sign
 
 SECRET = secrets.token_hex(16)
 WARM = 200
@@ -35,7 +35,7 @@ RECEIVER = """
 import sys
 from pathlib import Path
 from custody_pipeline.capture.receiver import serve
-from custody_pipeline.capture.settings import CaptureSettings
+from custody_pipeline.settings.capture import CaptureSettings
 from custody_pipeline.capture.spool import Spool
 serve(CaptureSettings(), Spool(Path(sys.argv[1])), port=0, on_ready=lambda url: print(url, flush=True))
 """

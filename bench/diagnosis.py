@@ -17,11 +17,13 @@ import duckdb
 from bench.load import same_rows
 from bench.measure import Prepared, Stage
 from bench.night import NIGHT, LoadedNight, copy_of, loaded_night
-from custody_pipeline.mapping import load_mapping
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.run import run_models
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.faults import FaultPlan
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import PUBLISHED_TABLES, Warehouse, run_models
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.sql_files import load_models
 
 CONVERSATIONS = 1_000
 

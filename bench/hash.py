@@ -22,12 +22,12 @@ import obstore
 import orjson
 
 from bench.measure import Prepared, Stage
-from custody_pipeline.commands.verify import BucketMedia
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.media import HASHES_IN_FLIGHT, MediaObject, ObjectVersion, collect_media
-from custody_pipeline.local_s3 import LocalS3, S3Endpoint
-from custody_pipeline.objectstore import s3_client, s3_store
+from custody_pipeline.io.s3 import s3_client, s3_store
+from custody_pipeline.operations.verification import BucketMedia
 from custody_pipeline.settings import Settings
+from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 
 NIGHT = date(2026, 11, 2)
 BUCKET = "bench-media"

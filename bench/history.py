@@ -21,12 +21,15 @@ from bench.load import same_rows
 from bench.measure import Prepared, Stage
 from bench.night import NIGHT, LoadedNight, copy_of, modelled_night
 from bench.publish import GRAINS, PUBLISHED, publishing
-from custody_pipeline.local_s3 import LocalS3, S3Endpoint
-from custody_pipeline.mapping import load_mapping
-from custody_pipeline.publish.night import publish_night
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.run import materialize, run_models
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.settings import Settings
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import PUBLISHED_TABLES, Warehouse, materialize, run_models, snapshot_for_analysts
+from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline.warehouse.sql_files import load_models
 
 CONVERSATIONS = 50  # of each night
 

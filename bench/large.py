@@ -35,16 +35,19 @@ from rich import filesize
 
 from bench.night import NIGHT, loaded_night
 from custody_pipeline.extract.collector import Collector
-from custody_pipeline.extract.landing import content_of, read_lines, split_line
-from custody_pipeline.extract.load import BOOKKEEPING, load
+from custody_pipeline.extract.landing_files import content_of, read_lines, split_line
 from custody_pipeline.extract.receipts import Landing
-from custody_pipeline.local_s3 import LocalS3
-from custody_pipeline.mapping import load_mapping
-from custody_pipeline.profiling import Part, Profile, Sampler, Stage
-from custody_pipeline.publish.night import publish_night
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.load.raw_tables import BOOKKEEPING
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.run import materialize, run_check
+from custody_pipeline.operations.profiling import Part, Profile, Sampler, Stage
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.settings import Settings
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import Warehouse, materialize, run_check, snapshot_for_analysts
+from custody_pipeline.simulator.local_s3 import LocalS3
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline.warehouse.sql_files import load_models
 
 SEED_CONVERSATIONS = 2_000
 BUCKET = "bench-dataset"

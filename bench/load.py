@@ -19,12 +19,13 @@ import sqlalchemy  # noqa: F401 - dlt imports it when it first says where it loa
 from bench.measure import Contender, Prepared, Stage
 from bench.night import organization
 from custody_pipeline.extract.collector import Collector
-from custody_pipeline.extract.load import create_raw_tables, load
 from custody_pipeline.extract.receipts import Landing
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.settings import Settings
-from custody_pipeline.simulator.documents import details
+from custody_pipeline.simulator.api_documents import details
 from custody_pipeline.simulator.organization import Organization
-from custody_pipeline.sql_models import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 
 TABLE = "conversation_details"
 

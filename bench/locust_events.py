@@ -11,7 +11,7 @@ import os
 from locust import FastHttpUser, constant_throughput, task
 
 from bench.capture import signed_event
-from custody_pipeline.capture.signature import HEADER
+from custody_pipeline.io.signature import HEADER
 
 _NUMBERS = itertools.count()
 

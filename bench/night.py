@@ -20,23 +20,24 @@ from pathlib import Path
 import duckdb
 from pydantic import SecretStr
 
-from custody_pipeline.extract.captures import collect_captures
+from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.extract.catalog import collect_catalog
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import collect_conversations, collect_details
 from custody_pipeline.extract.exports import collect_exports, parse_key
-from custody_pipeline.extract.load import load
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.extract.recordings import collect_recordings
-from custody_pipeline.extract.worklists import read_worklists
-from custody_pipeline.mapping import load_mapping
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.pending_reads import read_worklists
+from custody_pipeline.models.run import run_models
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.exporter import ExportObject, export_objects
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.organization import Conversation, Organization
 from custody_pipeline.simulator.server import SimulatorServer
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import Warehouse, run_models
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.sql_files import load_models
 
 NIGHT = date(2026, 11, 2)
 BUCKET = "bench-exports"

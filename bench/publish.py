@@ -24,14 +24,15 @@ import pyarrow.parquet as pq
 from bench.load import same_rows
 from bench.measure import Prepared, Stage
 from bench.night import NIGHT, LoadedNight, copy_of, modelled_night
-from custody_pipeline.local_s3 import LocalS3, S3Endpoint
-from custody_pipeline.objectstore import S3Location, s3_store
+from custody_pipeline.io.s3 import S3Location, s3_store
 from custody_pipeline.publish import tables
-from custody_pipeline.publish.night import publish_night
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.tables import describe_table, export_table
 from custody_pipeline.settings import Settings
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import PUBLISHED_TABLES, Warehouse
+from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.sql_files import load_models
 
 PUBLISHED = "bench-published"
 UPLOADS_IN_FLIGHT = 8

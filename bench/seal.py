@@ -17,19 +17,21 @@ import pyarrow as pa
 
 from bench.measure import Prepared, Stage
 from bench.night import NIGHT, LoadedNight, copy_of, modelled_night
-from custody_pipeline.evidence import cut as cuts
-from custody_pipeline.evidence.canonical import salted_records
-from custody_pipeline.evidence.checkpoint import read_checkpoint
-from custody_pipeline.evidence.cut import CutFile, cut_prefix
-from custody_pipeline.evidence.keys import Ed25519Signer
-from custody_pipeline.evidence.merkle import Frontier
-from custody_pipeline.evidence.seal import HEAD, Draft, published_head, seal
-from custody_pipeline.evidence.target import FolderReader
-from custody_pipeline.mapping import load_mapping
-from custody_pipeline.publish.landing import landing_of
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.manifest import CutFile, cut_prefix
+from custody_pipeline.evidence.cut.records import salted_records
+from custody_pipeline.evidence.cut.seal import HEAD, Draft, published_head, seal
+from custody_pipeline.evidence.log.checkpoint import read_checkpoint
+from custody_pipeline.evidence.log.keys import Ed25519Signer
+from custody_pipeline.evidence.log.merkle import Frontier
+from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.run import run_models
+from custody_pipeline.publish.sealed_landing import landing_of
 from custody_pipeline.publish.tables import describe_table, export_table
-from custody_pipeline.sql_models import SQL_DIR, load_models, read_model
-from custody_pipeline.warehouse import PUBLISHED_TABLES, Warehouse, run_models
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.sql_files import SQL_DIR, load_models, read_model
 
 SIGNER = Ed25519Signer("custody.example.com/bench", bytes(range(32)))
 _SECRET = bytes(32)

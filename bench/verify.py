@@ -15,9 +15,9 @@ from pathlib import Path
 from bench.measure import Prepared, Stage
 from bench.night import modelled_night
 from bench.seal import SIGNER, seal_night, write_files
-from custody_pipeline.evidence.target import FolderReader
-from custody_pipeline.evidence.verify import verify
-from custody_pipeline.warehouse import Warehouse
+from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.warehouse.connection import Warehouse
 
 _CHUNK = 1 << 20
 

@@ -45,20 +45,19 @@ from bench.night import (
     organization,
 )
 from bench.publish import PUBLISHED, copy_tables, fetch_cut, in_bucket, publish_once, put_plainly
-from custody_pipeline.definitions import defs  # noqa: F401 - importing it is not running it
 from custody_pipeline.defs import collected
 from custody_pipeline.defs.instance import open_instance, run_night
 from custody_pipeline.extract.conversations import FIRST_POLL, JOBS, PAGE_SIZE
 from custody_pipeline.extract.exports import READS_IN_FLIGHT
-from custody_pipeline.extract.load import create_raw_tables
 from custody_pipeline.extract.media import HASHES_IN_FLIGHT
-from custody_pipeline.local_s3 import LocalS3, S3Endpoint
-from custody_pipeline.objectstore import s3_client, s3_store
+from custody_pipeline.io.s3 import s3_client, s3_store
+from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.exporter import create_export_bucket, export_night
+from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline.simulator.server import SimulatorServer
-from custody_pipeline.sql_models import SQL_DIR, read_model
-from custody_pipeline.warehouse import Warehouse
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 
 COLLECTING = [name for name in vars(collected) if name.startswith("collect_")]
 

@@ -10,24 +10,25 @@ from pathlib import Path
 
 import duckdb
 
-from custody_pipeline.extract.captures import collect_captures
+from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.extract.catalog import collect_catalog
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import collect_conversations, collect_details
 from custody_pipeline.extract.exports import collect_exports
-from custody_pipeline.extract.load import load
 from custody_pipeline.extract.media import collect_media
 from custody_pipeline.extract.recordings import collect_recordings
-from custody_pipeline.extract.worklists import known_digests, media_objects, read_worklists
-from custody_pipeline.local_s3 import S3Endpoint
-from custody_pipeline.mapping import load_mapping
-from custody_pipeline.objectstore import s3_client, s3_store
+from custody_pipeline.io.s3 import s3_client, s3_store
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.pending_reads import known_digests, media_objects, read_worklists
+from custody_pipeline.models.run import run_models
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.exporter import create_export_bucket, export_night
+from custody_pipeline.simulator.local_s3 import S3Endpoint
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import Warehouse, run_models
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.sql_files import load_models
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from custody_pipeline.journal import KEPT, Journal, journal_of
+from custody_pipeline.io.resume_cache import KEPT, Journal, journal_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,12 +20,12 @@ import duckdb
 import pyarrow.parquet
 import pytest
 
-from custody_pipeline.commands.demo import DEMO_ORGANIZATION, demo_environment
-from custody_pipeline.commands.package import package
-from custody_pipeline.commands.verify import verify_target
-from custody_pipeline.evidence.findings import Severity
-from custody_pipeline.mapping import load_mapping
+from custody_pipeline.evidence.verify.findings import Severity
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.operations.packaging import package
+from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.settings import Settings
+from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
 from custody_pipeline.simulator.events import Watch
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline_tests.proxy import Answer, running_proxy
@@ -304,7 +304,7 @@ def test_help_imports_nothing_heavy() -> None:
 import atexit, sys
 atexit.register(lambda: print({heavy} or 'light'))
 sys.argv = ["custody", "--help"]
-from custody_pipeline.cli import main
+from custody_pipeline.cli.main import main
 main()
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from custody_pipeline import local_s3
-from custody_pipeline.local_s3 import LocalS3, LocalS3Error, weed_program
+from custody_pipeline.simulator import local_s3
+from custody_pipeline.simulator.local_s3 import LocalS3, LocalS3Error, weed_program
 
 if TYPE_CHECKING:
-    from custody_pipeline.local_s3 import S3Endpoint
+    from custody_pipeline.simulator.local_s3 import S3Endpoint
 
 pytestmark = pytest.mark.server
 
@@ -94,7 +94,7 @@ def test_it_ends_with_the_process_that_started_it_even_by_kill_9_but_stays_when_
         """
         import sys
         from pathlib import Path
-        from custody_pipeline.local_s3 import LocalS3
+        from custody_pipeline.simulator.local_s3 import LocalS3
         server = LocalS3(Path(sys.argv[1]), keep=sys.argv[2] == "keep")
         print(server.start().url, flush=True)
         sys.stdin.read()

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline import warehouse
-from custody_pipeline.local_s3 import LocalS3, S3Endpoint
-from custody_pipeline.mapping import load_mapping
-from custody_pipeline.reasons import REASONS
+from custody_pipeline.models import run as models_run
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.reasons import REASONS
+from custody_pipeline.models.run import run_models
 from custody_pipeline.simulator.faults import CATALOGUE, FaultPlan, KeyRow, ManifestSource, answer_key
+from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline.simulator.organization import Organization
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import Warehouse, run_models
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline_tests.simulated import rows, run, vendor
 
 pytestmark = pytest.mark.server
@@ -102,9 +103,9 @@ def test_a_night_made_in_parts_is_the_same_night(
     settings, models = found_at.settings, load_models()
     mapping = load_mapping(settings.mapping_path)
     made = [model for model in models.values() if model.materialized == "window" and "conversation_id" in model.grain]
-    in_parts = warehouse._parted
+    in_parts = models_run._parted
     monkeypatch.setattr(
-        warehouse, "_parted", lambda con, model, parts: in_parts(con, model, 16 if model in made else parts)
+        models_run, "_parted", lambda con, model, parts: in_parts(con, model, 16 if model in made else parts)
     )
     with Warehouse(settings).open() as con:
         for model in made:

@@ -14,15 +14,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from custody_pipeline.commands.demo import (
+from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.settings import load_settings
+from custody_pipeline.simulator.demo import (
     PUBLISH_BUCKET,
     DemoOrganization,
     demo_environment,
     export_once,
     simulator_process,
 )
-from custody_pipeline.objectstore import s3_client
-from custody_pipeline.settings import load_settings
 
 pytestmark = pytest.mark.server
 

@@ -15,10 +15,10 @@ import dagster as dg
 import duckdb
 import pytest
 
-from custody_pipeline import progress
 from custody_pipeline.defs.instance import open_instance
-from custody_pipeline.defs.profile import profile_night
-from custody_pipeline.profiling import Part, Profile, Sampler, Stage
+from custody_pipeline.defs.run_profile import profile_night
+from custody_pipeline.io import progress
+from custody_pipeline.operations.profiling import Part, Profile, Sampler, Stage
 
 NIGHT = date(2026, 11, 2)
 MEGABYTES = 1_000_000

@@ -16,13 +16,13 @@ import pytest
 
 from custody_pipeline.definitions import defs
 from custody_pipeline.defs.nightly import every_recheck, nights_to_recheck
-from custody_pipeline.extract import landing
-from custody_pipeline.local_s3 import LocalS3
-from custody_pipeline.objectstore import s3_client, s3_store
-from custody_pipeline.publish import night as publishing
+from custody_pipeline.io import clock
+from custody_pipeline.io.s3 import s3_client, s3_store
+from custody_pipeline.publish import publication as publishing
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.exporter import export_night
 from custody_pipeline.simulator.faults import FaultPlan
+from custody_pipeline.simulator.local_s3 import LocalS3
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline_tests.simulated import rows, vendor
 
@@ -65,7 +65,7 @@ def phases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[float, Pha
     home = tmp_path_factory.mktemp("home")
     organization = Organization(night=NIGHT, size=24, faults=FAULTS)
     with pytest.MonkeyPatch.context() as patched, LocalS3(home) as s3, dg.DagsterInstance.ephemeral() as instance:
-        for module in (landing, publishing):
+        for module in (clock, publishing):
             patched.setattr(module, "datetime", Clock)
         patched.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
         patched.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)

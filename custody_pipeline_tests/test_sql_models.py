@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.sql_models import SqlModelError, load_models, read_model
+from custody_pipeline.warehouse.sql_files import SqlModelError, load_models, read_model
 
 GOOD = """\
 -- What a row is,

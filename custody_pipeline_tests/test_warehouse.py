@@ -9,18 +9,12 @@ import duckdb
 import pytest
 from filelock import FileLock
 
+from custody_pipeline.models.run import SchemaChangedError, model_params, prepare, replace_window
 from custody_pipeline.settings import Settings
-from custody_pipeline.sql_models import SqlModel, read_model
-from custody_pipeline.warehouse import (
-    SchemaChangedError,
-    Warehouse,
-    WarehouseBusyError,
-    WarehouseError,
-    model_params,
-    replace_window,
-    snapshot_for_analysts,
-    table_columns,
-)
+from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError, WarehouseError
+from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline.warehouse.sql_files import SqlModel, read_model
+from custody_pipeline.warehouse.sql_text import table_columns
 
 DAYS = [date(2026, 11, day) for day in (1, 2, 3)]
 
@@ -61,6 +55,7 @@ def test_the_warehouse_has_its_schemas_and_raw_tables(settings: Settings) -> Non
         assert con.execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
         assert con.cursor().execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
         assert con.cursor().execute("SELECT current_setting('enable_progress_bar')").fetchone() == (False,)
+        prepare(con)
         assert table_columns(con, "raw.conversation_details")["participants"].startswith("STRUCT(")
         assert "row_sha256" in table_columns(con, "raw.row_versions")
     with Warehouse(settings).open(read_only=True) as con:
@@ -247,7 +242,7 @@ def large(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 def test_a_night_that_does_not_fit_into_memory_is_made_in_parts(
     large: duckdb.DuckDBPyConnection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "custody_pipeline.warehouse")
+    caplog.set_level("INFO", "custody_pipeline.models.run")
     assert replace(large, first_documents(tmp_path, "partition_date, conversation_id"), DAYS[0]) == 60_001
     assert "does not fit into memory in 1 part(s)" in caplog.text
     wrong = large.execute(

@@ -12,9 +12,10 @@ Belongs here: selecting, comparing, delivering. Does not: deciding what a gap is
 is shown.
 """
 
+from custody_pipeline.alerts.alert import Alert, Notice
+from custody_pipeline.alerts.configured import load_alert_settings
 from custody_pipeline.alerts.dispatch import AlertRun, ChannelOutcome, send_alerts
-from custody_pipeline.alerts.model import Alert, Notice
-from custody_pipeline.alerts.settings import AlertSettings, load_alert_settings
+from custody_pipeline.settings.alerts import AlertSettings
 
 __all__ = [
     "Alert",

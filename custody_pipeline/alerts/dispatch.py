@@ -11,14 +11,15 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline.alerts.alert import Channel, DeliveryError
+from custody_pipeline.alerts.delivered import Ledger
+from custody_pipeline.alerts.delivery import Http, Patience
 from custody_pipeline.alerts.eventbridge import EventBridgeChannel, events_client
-from custody_pipeline.alerts.http import Http, Patience
-from custody_pipeline.alerts.ledger import Ledger, utc_now
-from custody_pipeline.alerts.model import Channel, DeliveryError
-from custody_pipeline.alerts.night import night_alerts
+from custody_pipeline.alerts.selection import night_alerts
 from custody_pipeline.alerts.servicenow import ServiceNowChannel
 from custody_pipeline.alerts.slack import SlackChannel
 from custody_pipeline.alerts.webhook import WebhookChannel
+from custody_pipeline.io.clock import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from custody_pipeline.alerts.model import Alert
-    from custody_pipeline.alerts.settings import AlertSettings
+    from custody_pipeline.alerts.alert import Alert
+    from custody_pipeline.settings.alerts import AlertSettings
 
 logger = logging.getLogger(__name__)
 

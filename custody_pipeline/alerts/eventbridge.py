@@ -16,12 +16,12 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.alerts.model import Delivery, DeliveryError, Notice
+from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from custody_pipeline.alerts.http import Patience
+    from custody_pipeline.alerts.delivery import Patience
 
 BATCH = 10
 

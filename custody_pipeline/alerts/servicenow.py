@@ -16,15 +16,15 @@ from urllib.parse import parse_qs, urlsplit
 
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from custody_pipeline.alerts.http import Http, RefusedError, TroubleError
-from custody_pipeline.alerts.model import Alert, Delivery, DeliveryError, Notice
+from custody_pipeline.alerts.alert import Alert, Delivery, DeliveryError, Notice
+from custody_pipeline.alerts.delivery import Http, RefusedError, TroubleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import requests
 
-    from custody_pipeline.alerts.settings import AlertSettings
+    from custody_pipeline.settings.alerts import AlertSettings
 
 BATCH = 50
 PAGE = 100

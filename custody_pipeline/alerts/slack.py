@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from custody_pipeline.alerts.http import Http, RefusedError
-from custody_pipeline.alerts.model import Delivery, DeliveryError, Notice
+from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
+from custody_pipeline.alerts.delivery import Http, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

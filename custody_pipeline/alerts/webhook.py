@@ -1,6 +1,6 @@
 """The generic webhook: signed JSON, a hundred notices a call.
 
-The signature is the one that our own receiver takes (`custody_pipeline.capture.signature`):
+The signature is the one that our own receiver takes (`custody_pipeline.io.signature`):
 `Custody-Signature: t=<seconds>,k=<key id>,v1=<hex HMAC-SHA256 of "{t}.{k}.{body}">`.
 
 A call's `delivery_id` is the same when the same notices are sent again, and every notice has an `id` of its own: a
@@ -14,9 +14,9 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from custody_pipeline.alerts.http import Http, RefusedError
-from custody_pipeline.alerts.model import Delivery, DeliveryError, Notice
-from custody_pipeline.capture.signature import HEADER, sign
+from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
+from custody_pipeline.alerts.delivery import Http, RefusedError
+from custody_pipeline.io.signature import HEADER, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,12 +14,12 @@ from custody_pipeline.capture.links import AudioLinker
 from custody_pipeline.capture.messages import EventQueue, QueueMetrics
 from custody_pipeline.capture.metrics import CapturePoint, capture_points
 from custody_pipeline.capture.queues import open_queue
-from custody_pipeline.capture.settings import CaptureSettings
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.store import DocumentStore, open_store
 from custody_pipeline.capture.worker import CaptureWorker, DrainReport, capture_client
-from custody_pipeline.objectstore import s3_client
+from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.settings import Settings
+from custody_pipeline.settings.capture import CaptureSettings
 
 _SECONDS_PER_DAY = 86400
 

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.capture.documents import captures_of, link_key
-from custody_pipeline.capture.settings import CaptureSettings
+from custody_pipeline.capture.captured import captures_of, link_key
 from custody_pipeline.capture.sidecar import SidecarError, presign_put, put_presigned, signing_client
 from custody_pipeline.capture.store import DocumentStore
 from custody_pipeline.extract.exports import night_prefixes, parse_key
 from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
-from custody_pipeline.objectstore import S3Location
+from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.settings import Settings
+from custody_pipeline.settings.capture import CaptureSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 
 import orjson
 
-from custody_pipeline.capture.documents import captures_of
+from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.capture.messages import QueueMetrics
 from custody_pipeline.capture.store import DocumentStore
 

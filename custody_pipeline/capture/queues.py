@@ -19,9 +19,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.capture.messages import Delivery, EventQueue, Message, PutOutcome, QueueError, QueueMetrics
-from custody_pipeline.capture.settings import CaptureSettings
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.settings import Settings
+from custody_pipeline.settings.capture import CaptureSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

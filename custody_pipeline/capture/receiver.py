@@ -37,8 +37,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from custody_pipeline.capture.envelopes import EnvelopeError, parse_event
 from custody_pipeline.capture.messages import EventQueue, Message, PutOutcome, QueueError
-from custody_pipeline.capture.settings import CaptureSettings
-from custody_pipeline.capture.signature import HEADER, SignatureError, Verifier
+from custody_pipeline.io.signature import HEADER, SignatureError, Verifier
+from custody_pipeline.settings.capture import CaptureSettings
 
 logger = logging.getLogger(__name__)
 

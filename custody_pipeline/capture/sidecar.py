@@ -19,7 +19,7 @@ import boto3
 import requests
 from botocore.config import Config
 
-from custody_pipeline.objectstore import S3Location
+from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import ClientError
 
-from custody_pipeline.objectstore import S3Location
+from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -22,12 +22,11 @@ from typing import Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.capture.documents import Reading, conversation_facts, write_capture, write_event
+from custody_pipeline.capture.captured import Reading, conversation_facts, write_capture, write_event
 from custody_pipeline.capture.envelopes import CustodyEvent, EnvelopeError, parse_event
 from custody_pipeline.capture.messages import Delivery, EventQueue
-from custody_pipeline.capture.settings import CaptureSettings
 from custody_pipeline.capture.store import DocumentStore
-from custody_pipeline.extract.fidelity import document
+from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.genesys import (
     Answer,
     Forbidden,
@@ -39,6 +38,7 @@ from custody_pipeline.extract.genesys import (
     PassingError,
 )
 from custody_pipeline.settings import Settings
+from custody_pipeline.settings.capture import CaptureSettings
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import dagster as dg
 
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import run_check
+from custody_pipeline.models.run import run_check
+from custody_pipeline.warehouse.sql_files import load_models
 
 CHECKS = {model.name: model for model in load_models().values() if model.schema == "checks"}
 

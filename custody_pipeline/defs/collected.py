@@ -9,27 +9,28 @@ from datetime import date
 
 import dagster as dg
 
-from custody_pipeline import progress
 from custody_pipeline.capture.assembly import linker_of
 from custody_pipeline.capture.links import Audio
-from custody_pipeline.capture.settings import load_capture_settings
+from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.defs.metadata import column_schema, table_metadata
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
-from custody_pipeline.extract.captures import collect_captures
 from custody_pipeline.extract.catalog import collect_catalog
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import collect_conversations, collect_details
 from custody_pipeline.extract.exports import BucketUnreachableError, collect_exports
 from custody_pipeline.extract.genesys import GenesysError
-from custody_pipeline.extract.load import BOOKKEEPING, RAW_TABLES, load
 from custody_pipeline.extract.media import collect_media
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.extract.recordings import collect_recordings
-from custody_pipeline.extract.worklists import captured_audio, known_digests, media_objects, read_worklists
-from custody_pipeline.journal import journal_of
+from custody_pipeline.io import progress
+from custody_pipeline.io.resume_cache import journal_of
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.load.raw_tables import BOOKKEEPING, RAW_TABLES
+from custody_pipeline.models.pending_reads import captured_audio, known_digests, media_objects, read_worklists
 from custody_pipeline.settings import SettingsError
-from custody_pipeline.sql_models import load_models
+from custody_pipeline.settings.capture import load_capture_settings
+from custody_pipeline.warehouse.sql_files import load_models
 
 MODELS = load_models()
 

@@ -9,10 +9,10 @@ from logging import Logger
 
 import dagster as dg
 
-from custody_pipeline.actor import Actor
-from custody_pipeline.acts import Act, append_acts
+from custody_pipeline.models.run import refresh_events
 from custody_pipeline.settings import SettingsError, load_settings
-from custody_pipeline.warehouse import Warehouse, WarehouseError, refresh_events
+from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 
 # What failed may hold the warehouse still; the run has failed anyway, so nobody waits long for its event.
 _LOCK_TIMEOUT_SECONDS = 30.0

@@ -106,7 +106,7 @@ class NightRun:
 
 def run_night(home: Path, night: date, *, job: str = "nightly_custody", verbose: bool = False) -> NightRun:
     """Run one night in this process, recorded in the instance that the Dagster page shows."""
-    from custody_pipeline.definitions import defs
+    from custody_pipeline.defs.assembled import defs
 
     with open_instance(home) as instance:
         result = defs.resolve_job_def(job).execute_in_process(

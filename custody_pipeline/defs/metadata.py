@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from custody_pipeline.sql_models import SqlModel
+    from custody_pipeline.warehouse.sql_files import SqlModel
 
 PREVIEW_ROWS = 10
 PREVIEW_CHARACTERS = 200

@@ -10,8 +10,8 @@ import dagster as dg
 from custody_pipeline.defs.metadata import column_schema, completeness_plot, nights_by_state, table_metadata
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
-from custody_pipeline.sql_models import WRITTEN_BY_PYTHON, SqlModel, load_models
-from custody_pipeline.warehouse import materialize
+from custody_pipeline.models.run import materialize, prepare
+from custody_pipeline.warehouse.sql_files import WRITTEN_BY_PYTHON, SqlModel, load_models
 
 MODELS = {key: model for key, model in load_models().items() if model.schema in {"staging", "custody"}}
 
@@ -50,6 +50,7 @@ def _step(schema: str) -> dg.AssetsDefinition:
     def build(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
         night = night_of(context)
         with deployment.warehouse.open() as con:
+            prepare(con)
             for model in models:
                 if asset_key(model.key) not in context.selected_asset_keys:
                     continue

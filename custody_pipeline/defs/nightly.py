@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import dagster as dg
 
 from custody_pipeline.defs.failures import leave_exception
-from custody_pipeline.defs.fixity import KEY as FIXITY
 from custody_pipeline.defs.partitions import nights
 from custody_pipeline.defs.published import WHY_TAG
-from custody_pipeline.extract.fixity import altered_since_recheck
+from custody_pipeline.defs.rolling_fixity import KEY as FIXITY
+from custody_pipeline.operations.fixity import altered_since_recheck
 from custody_pipeline.settings import load_settings
-from custody_pipeline.warehouse import Warehouse
+from custody_pipeline.warehouse.connection import Warehouse
 
 NIGHT = dg.AssetSelection.groups("collect", "model", "publish", "evidence") - dg.AssetSelection.assets(FIXITY)
 

@@ -9,16 +9,18 @@ from typing import Any
 
 import dagster as dg
 
+from custody_pipeline.alerts import load_alert_settings
 from custody_pipeline.alerts.dispatch import send_alerts
-from custody_pipeline.alerts.settings import load_alert_settings
-from custody_pipeline.commands.witness import ask_all
 from custody_pipeline.defs.modelled import MODELS, asset_key
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
-from custody_pipeline.publish.night import PublishError, publish_night
-from custody_pipeline.publish.sealing import load_seal_settings
+from custody_pipeline.models.run import refresh_events
+from custody_pipeline.operations.witnesses import ask_all
+from custody_pipeline.publish.publication import PublishError, publish_night
 from custody_pipeline.settings import SettingsError
-from custody_pipeline.warehouse import PUBLISHED_TABLES, refresh_events, snapshot_for_analysts
+from custody_pipeline.settings.signing import load_seal_settings
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 
 # Freshness does not know partitions: it tells that no night was published for more than a day and a half.
 LATE = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))

@@ -10,10 +10,10 @@ from functools import cached_property
 import dagster as dg
 
 from custody_pipeline.alerts import load_alert_settings
-from custody_pipeline.mapping import TagMapping, load_mapping
-from custody_pipeline.publish.sealing import load_seal_settings
+from custody_pipeline.models.mapping import TagMapping, load_mapping
 from custody_pipeline.settings import Settings, SettingsError, load_settings
-from custody_pipeline.warehouse import Warehouse
+from custody_pipeline.settings.signing import load_seal_settings
+from custody_pipeline.warehouse.connection import Warehouse
 
 
 class Deployment(dg.ConfigurableResource["Deployment"]):

@@ -10,10 +10,10 @@ import dagster as dg
 
 from custody_pipeline.capture import metrics
 from custody_pipeline.capture.assembly import drain_queue, points_of, queue_of
-from custody_pipeline.capture.settings import load_capture_settings
 from custody_pipeline.defs.metadata import markdown_image
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.settings import load_settings
+from custody_pipeline.settings.capture import load_capture_settings
 
 # Shorter than the sensor's own interval, so that turns do not overlap.
 TURN_SECONDS = 50

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from custody_pipeline.extract.fidelity import items_of
+from custody_pipeline.extract.documents import items_of
 from custody_pipeline.extract.genesys import GenesysError, LoginError, NoAnswer
 
 if TYPE_CHECKING:

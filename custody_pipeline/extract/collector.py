@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from custody_pipeline.extract.fidelity import document
+from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.genesys import GenesysClient, Identity, PermanentError
-from custody_pipeline.extract.landing import Bucket, Folder, LandingWriter, new_landing_id, utc_now
+from custody_pipeline.extract.landing_files import Bucket, Folder, LandingWriter, new_landing_id
 from custody_pipeline.extract.receipts import Collectors, FetchFailure, Landing
-from custody_pipeline.objectstore import s3_client
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.s3 import s3_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.extract.genesys import GenesysError
-    from custody_pipeline.extract.landing import Place
+    from custody_pipeline.extract.landing_files import Place
     from custody_pipeline.settings import Settings
 
     # Called with (resource, done so far, expected in all or None).

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from custody_pipeline.extract.documents import items_of
 from custody_pipeline.extract.exports import is_conversation_id
-from custody_pipeline.extract.fidelity import items_of
 from custody_pipeline.extract.genesys import (
     MAX_REPEATED_CURSORS,
     Answer,
@@ -24,8 +24,8 @@ from custody_pipeline.extract.genesys import (
     NoAnswer,
     UnexpectedAnswer,
 )
-from custody_pipeline.extract.inflight import in_order
 from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.io.concurrency import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

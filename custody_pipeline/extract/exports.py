@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.fidelity import MAX_DOCUMENT_BYTES, items_of
+from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, items_of
 from custody_pipeline.extract.genesys import GenesysError, LoginError, PassingError, UnexpectedAnswer
-from custody_pipeline.extract.inflight import in_order
 from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
-from custody_pipeline.objectstore import S3Location
+from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,10 +16,10 @@ import msgspec
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.inflight import in_order
-from custody_pipeline.extract.landing import utc_now
 from custody_pipeline.extract.objects import Digests, ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.concurrency import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence

@@ -17,7 +17,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 
 from custody_pipeline.extract.receipts import FetchFailure
-from custody_pipeline.objectstore import s3_store
+from custody_pipeline.io.s3 import s3_store
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult

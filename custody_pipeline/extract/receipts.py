@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from custody_pipeline.actor import Actor
 from custody_pipeline.extract.genesys import GenesysError
-from custody_pipeline.extract.landing import utc_now
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.warehouse.ledger import Actor
 
 if TYPE_CHECKING:
     from custody_pipeline.extract.genesys import Identity
-    from custody_pipeline.extract.landing import LandedFile, Place
+    from custody_pipeline.extract.landing_files import LandedFile, Place
     from custody_pipeline.settings import Settings
 
 ReceiptState = Literal["complete", "partial", "not_configured", "failed"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from custody_pipeline.flows.document import FlowDocument
-    from custody_pipeline.mapping import MappedTag
+    from custody_pipeline.models.mapping import MappedTag
 
 # Participants whose attributes come from agents' scripts, never from a flow.
 _SCRIPTED = frozenset({"agent", "user", "station"})

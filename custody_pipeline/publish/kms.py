@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.evidence.keys import SigningKeyError
+from custody_pipeline.evidence.log.keys import SigningKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

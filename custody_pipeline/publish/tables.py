@@ -1,6 +1,7 @@
 """One table and night of the warehouse → Parquet, CSV and the CSV's spreadsheet-safe twin, on local disk.
 
-Belongs here: the bytes of the files. Does not: where they go (uploads.py, night.py), what a row says (sql/custody).
+Belongs here: the bytes of the files. Does not: where they go (uploads.py, publication.py), what a row says
+(sql/custody).
 
 All files of a table are written in one pass over its ordered rows, a batch at a time, so memory does not grow with the
 night, and equal rows give equal bytes. A cell of the CSV is the text that stands for the value in a sealed record
@@ -31,8 +32,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from custody_pipeline.evidence.canonical import concatenated, salted_records, text_column, utf8
-from custody_pipeline.gzipped import gzipped
+from custody_pipeline.evidence.cut.records import concatenated, salted_records, text_column, utf8
+from custody_pipeline.io.gzipped import gzipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from custody_pipeline.evidence.cut import CUT_JSON, SIGNATURE, CutError, cut_prefix, decode_cut, verify_cut_signature
-from custody_pipeline.evidence.note import NoteError
-from custody_pipeline.evidence.target import TargetError, read
-from custody_pipeline.objectstore import S3Location, s3_client
-from custody_pipeline.publish.landing import landing_path
-from custody_pipeline.publish.reader import S3Reader
+from custody_pipeline.evidence.cut.manifest import (
+    CUT_JSON,
+    SIGNATURE,
+    CutError,
+    cut_prefix,
+    decode_cut,
+    verify_cut_signature,
+)
+from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.reader import TargetError, read
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.sealed_landing import landing_path
 from custody_pipeline.publish.uploads import digest, head
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
     import duckdb
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.evidence.note import Verifier
+    from custody_pipeline.evidence.log.note import Verifier
     from custody_pipeline.settings import Settings
 
 

@@ -1,7 +1,7 @@
 """Files → S3, with the SHA-256 checked by the server and its answer checked by us.
 
 Belongs here: putting, copying and comparing single objects, several at a time. Does not: which objects a night has
-(night.py), credentials and retries (objectstore.py; botocore does them).
+(publication.py), credentials and retries (io/s3.py; botocore does them).
 
 Up to `SINGLE_PUT_BYTES` a file is one PUT: the object then carries the SHA-256 of the whole file, which anyone can
 compare with `sha256sum`. A larger file goes in parts, each with its own SHA-256; the object's checksum is then the one
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.objectstore import S3Location
+    from custody_pipeline.io.s3 import S3Location
 
 SINGLE_PUT_BYTES = 512 << 20
 PART_BYTES = 64 << 20

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import orjson
 
-from custody_pipeline.simulator.documents import iso
+from custody_pipeline.simulator.api_documents import iso
 from custody_pipeline.simulator.faults import NOT_IN_DETAILS, KeyRow, answer_key
 from custody_pipeline.simulator.identity import number, uuid_for
 from custody_pipeline.simulator.organization import (

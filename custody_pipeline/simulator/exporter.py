@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import obstore
 import orjson
 
-from custody_pipeline.simulator import documents
+from custody_pipeline.simulator import api_documents as documents
 from custody_pipeline.simulator.audio import CONTENT_TYPES, media_bytes
 from custody_pipeline.simulator.identity import number, uuid_for
 from custody_pipeline.simulator.organization import ORGANIZATION_ID, Conversation, Organization, Recording

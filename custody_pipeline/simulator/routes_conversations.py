@@ -10,19 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from custody_pipeline.simulator import documents
+from custody_pipeline.simulator import api_documents as documents
 from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, request_line
-from custody_pipeline.simulator.documents import Document, iso
+from custody_pipeline.simulator.api_documents import Document, iso
 from custody_pipeline.simulator.faults import NOT_IN_DETAILS
 from custody_pipeline.simulator.organization import Conversation, Organization, refusal_of
-from custody_pipeline.simulator.state import (
-    ApiError,
-    DetailsJob,
-    World,
-    decode_cursor,
-    encode_cursor,
-    not_found,
-)
+from custody_pipeline.simulator.state import ApiError, DetailsJob, World, decode_cursor, encode_cursor, not_found
 
 _KEPT = timedelta(days=3)
 _PAGE_LIMIT = 1000

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, page_of
-from custody_pipeline.simulator.documents import Document, division_uri, iso
-from custody_pipeline.simulator.flows import FLOWS, MAIN_IVR_YAML
+from custody_pipeline.simulator.api_documents import Document, division_uri, iso
+from custody_pipeline.simulator.exported_flows import FLOWS, MAIN_IVR_YAML
 from custody_pipeline.simulator.identity import uuid_for
 from custody_pipeline.simulator.organization import (
     DIVISIONS,

@@ -12,27 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from custody_pipeline.simulator import documents
-from custody_pipeline.simulator.answers import (
-    body_of,
-    interval_of,
-    json_response,
-    number_of,
-    page_of,
-    request_line,
-)
+from custody_pipeline.simulator import api_documents as documents
+from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, page_of, request_line
+from custody_pipeline.simulator.api_documents import Document, iso
 from custody_pipeline.simulator.audio import CONTENT_TYPES, media_bytes
-from custody_pipeline.simulator.documents import Document, iso
 from custody_pipeline.simulator.identity import uuid_for
 from custody_pipeline.simulator.organization import Conversation, Recording
-from custody_pipeline.simulator.state import (
-    ApiError,
-    RecordingJob,
-    World,
-    decode_cursor,
-    encode_cursor,
-    not_found,
-)
+from custody_pipeline.simulator.state import ApiError, RecordingJob, World, decode_cursor, encode_cursor, not_found
 
 _ACTIONS = frozenset({"EXPORT", "ARCHIVE", "DELETE"})
 _BATCH_LIMIT = 100

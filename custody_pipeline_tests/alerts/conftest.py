@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from custody_pipeline.alerts import AlertRun, AlertSettings, send_alerts
-from custody_pipeline.alerts.http import Patience
+from custody_pipeline.alerts.delivery import Patience
 from custody_pipeline_tests.alerts.receivers import Exchange, Hook, ServiceNow, served
 
 NIGHT = date(2026, 11, 2)

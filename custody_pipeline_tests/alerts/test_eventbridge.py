@@ -11,9 +11,9 @@ import pytest
 from botocore.config import Config
 from botocore.stub import ANY, Stubber
 
+from custody_pipeline.alerts.alert import Alert, Delivery, DeliveryError, Notice
+from custody_pipeline.alerts.delivery import Patience
 from custody_pipeline.alerts.eventbridge import EventBridgeChannel, events_client
-from custody_pipeline.alerts.http import Patience
-from custody_pipeline.alerts.model import Alert, Delivery, DeliveryError, Notice
 from custody_pipeline_tests.alerts.conftest import NIGHT, Night, Send, Waits
 
 

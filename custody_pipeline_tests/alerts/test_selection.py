@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from custody_pipeline.alerts import AlertRun, AlertSettings
-from custody_pipeline.alerts.ledger import Ledger
-from custody_pipeline.alerts.model import Delivery
-from custody_pipeline.alerts.night import night_alerts
+from custody_pipeline.alerts.alert import Delivery
+from custody_pipeline.alerts.delivered import Ledger
+from custody_pipeline.alerts.selection import night_alerts
 from custody_pipeline_tests.alerts.conftest import NIGHT, NOW, Night, Send
 from custody_pipeline_tests.alerts.receivers import Hook
 

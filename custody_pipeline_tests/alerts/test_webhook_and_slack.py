@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from custody_pipeline.capture.signature import HEADER, SignatureError, Verifier
+from custody_pipeline.io.signature import HEADER, SignatureError, Verifier
 from custody_pipeline_tests.alerts.conftest import Night, Send, Waits
 from custody_pipeline_tests.alerts.receivers import Failure, Hook
 

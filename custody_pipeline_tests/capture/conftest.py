@@ -18,10 +18,10 @@ import pytest
 
 from custody_pipeline.capture.messages import EventQueue
 from custody_pipeline.capture.receiver import make_server
-from custody_pipeline.capture.settings import CaptureSettings
-from custody_pipeline.capture.signature import HEADER, sign
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.genesys import Answer, GenesysError
+from custody_pipeline.io.signature import HEADER, sign
+from custody_pipeline.settings.capture import CaptureSettings
 
 KEY_ID, SECRET = "k1", b"a-secret-of-the-tests"
 OLD_KEY_ID, OLD_SECRET = "k0", b"an-older-secret-of-the-tests"

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from custody_pipeline.capture.receiver import serve
-from custody_pipeline.capture.settings import CaptureSettings
 from custody_pipeline.capture.spool import Spool
+from custody_pipeline.settings.capture import CaptureSettings
 
 
 def main() -> None:

@@ -31,22 +31,23 @@ from typing import Any
 import duckdb
 import orjson
 
-from custody_pipeline.capture.documents import captures_of, events_of
+from custody_pipeline.capture.captured import captures_of, events_of
 from custody_pipeline.capture.envelopes import CustodyEvent, parse_event
-from custody_pipeline.capture.signature import HEADER, sign
+from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.store import FolderStore
-from custody_pipeline.extract.captures import collect_captures
 from custody_pipeline.extract.collector import Collector
-from custody_pipeline.extract.load import load
-from custody_pipeline.mapping import load_mapping
-from custody_pipeline.settings import PACKAGE_DIR, Settings
-from custody_pipeline.simulator.documents import conversation_document
+from custody_pipeline.io.signature import HEADER, sign
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.run import prepare, run_models
+from custody_pipeline.settings import Settings
+from custody_pipeline.settings.deployment import PACKAGE_DIR
+from custody_pipeline.simulator.api_documents import conversation_document
 from custody_pipeline.simulator.events import SentEvent, disturbed, events_between
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.organization import Organization
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import prepare, run_models
+from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline_tests.capture.conftest import KEY_ID, SECRET, SECRETS
 
 DUPLICATES = 0.2

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from custody_pipeline.capture.assembly import drain_queue, points_of, queue_of, retry_dead_letters, store_of
-from custody_pipeline.capture.documents import captures_of
-from custody_pipeline.capture.settings import CaptureSettings
+from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.settings.capture import CaptureSettings
 from custody_pipeline.simulator.http_faults import HttpFault
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer

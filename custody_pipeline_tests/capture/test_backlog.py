@@ -14,10 +14,10 @@ from custody_pipeline.capture import assembly
 from custody_pipeline.capture.assembly import queue_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
-from custody_pipeline.capture.settings import CaptureSettings
 from custody_pipeline.capture.worker import capture_client
 from custody_pipeline.extract.genesys import Answer, GenesysClient, RateLimiter
 from custody_pipeline.settings import Settings
+from custody_pipeline.settings.capture import CaptureSettings
 from custody_pipeline.simulator.events import events_of
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.organization import Organization

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 import requests
 
-from custody_pipeline.capture.documents import Reading, conversation_facts, write_capture
+from custody_pipeline.capture.captured import Reading, conversation_facts, write_capture
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.links import Audio, AudioLinker
-from custody_pipeline.capture.settings import CaptureSettings
 from custody_pipeline.capture.sidecar import SidecarError, presign_put, put_presigned, signing_client
 from custody_pipeline.capture.store import BucketStore, DocumentStore, FolderStore, open_store
-from custody_pipeline.extract.fidelity import document
-from custody_pipeline.local_s3 import LocalS3, S3Endpoint
-from custody_pipeline.objectstore import S3Location
+from custody_pipeline.extract.documents import document
+from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.settings.capture import CaptureSettings
+from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline_tests.capture.conftest import CONVERSATION, attribute_event, conversation
 
 pytestmark = pytest.mark.server

@@ -17,10 +17,10 @@ import pytest
 from custody_pipeline.capture import receiver as receiver_module
 from custody_pipeline.capture.messages import Message, PutOutcome, QueueError
 from custody_pipeline.capture.receiver import create_app
-from custody_pipeline.capture.settings import CaptureSettings
-from custody_pipeline.capture.signature import HEADER, sign
 from custody_pipeline.capture.spool import Spool
+from custody_pipeline.io.signature import HEADER, sign
 from custody_pipeline.settings import SettingsError
+from custody_pipeline.settings.capture import CaptureSettings
 from custody_pipeline_tests.capture.conftest import (
     KEY_ID,
     OLD_KEY_ID,

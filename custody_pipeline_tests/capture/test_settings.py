@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.capture.settings import load_capture_settings
 from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.settings.capture import load_capture_settings
 
 
 def test_two_secrets_may_be_active(monkeypatch: pytest.MonkeyPatch) -> None:

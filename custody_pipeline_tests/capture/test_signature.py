@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from custody_pipeline.capture.signature import SignatureError, Verifier, sign
+from custody_pipeline.io.signature import SignatureError, Verifier, sign
 
 SECRETS = {"k1": b"first-secret-of-test", "k2": b"second-secret-of-test"}
 NOW = 1793613600

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from custody_pipeline.capture.documents import captures_of, events_of
+from custody_pipeline.capture.captured import captures_of, events_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
-from custody_pipeline.capture.settings import CaptureSettings
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.capture.worker import NOT_FOUND_ATTEMPTS, CaptureWorker, DrainReport, capture_client
 from custody_pipeline.extract.genesys import Forbidden, GenesysError, LoginError, NoAnswer, NotFound, ServerTrouble
 from custody_pipeline.settings import Settings
+from custody_pipeline.settings.capture import CaptureSettings
 from custody_pipeline_tests.capture.conftest import (
     CONVERSATION,
     PARTICIPANT,

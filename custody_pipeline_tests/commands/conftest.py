@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from custody_pipeline.local_s3 import LocalS3, weed_program
+from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.local_s3 import S3Endpoint
+    from custody_pipeline.simulator.local_s3 import S3Endpoint
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from custody_pipeline.capture.assembly import queue_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
-from custody_pipeline.capture.settings import load_capture_settings
-from custody_pipeline.cli import app
+from custody_pipeline.cli.main import app
 from custody_pipeline.settings import load_settings
+from custody_pipeline.settings.capture import load_capture_settings
 from custody_pipeline.simulator.events import events_of
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.http_faults import HttpFault

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from custody_pipeline.commands.doctor import Line, examine
+from custody_pipeline.operations.doctor import Line, examine
 from custody_pipeline_tests.proxy import Answer, running_proxy
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.local_s3 import S3Endpoint
+    from custody_pipeline.simulator.local_s3 import S3Endpoint
     from custody_pipeline_tests.proxy import Proxy, Request
 
 pytestmark = pytest.mark.server

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from custody_pipeline.commands.explain import print_story
+from custody_pipeline.cli.story import print_story
 
 AT = datetime(2026, 11, 3, 2, 30)
 

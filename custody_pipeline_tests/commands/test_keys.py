@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from custody_pipeline.cli import app
-from custody_pipeline.commands.verify import public_keys
-from custody_pipeline.evidence.keys import new_key, parse_public_keys
+from custody_pipeline.cli.main import app
+from custody_pipeline.evidence.log.keys import new_key, parse_public_keys
+from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.settings import load_settings
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from datetime import date
 
 from rich.console import Console
 
-from custody_pipeline.commands.mapping import print_report
-from custody_pipeline.mapping import MappedTagReport, MappingReport, UnmappedTagReport
+from custody_pipeline.cli.mapping_page import print_report
+from custody_pipeline.models.mapping_report import MappedTagReport, MappingReport, UnmappedTagReport
 
 HOLD = MappedTagReport("custom_data_legal_hold", "Legal-Hold", True, 9, 5, 1, 2, 1, {"details/agent": 5})
 

@@ -17,25 +17,25 @@ import bagit
 import pytest
 from typer.testing import CliRunner
 
-from custody_pipeline.cli import app
-from custody_pipeline.commands.package import PackageError, package
-from custody_pipeline.commands.verify import verify_target
-from custody_pipeline.evidence.keys import load_signer, new_key, write_new_key
-from custody_pipeline.evidence.note import sign
-from custody_pipeline.evidence.package import close_package
-from custody_pipeline.evidence.proof import RecordNotFoundError
-from custody_pipeline.local_s3 import LocalS3, weed_program
+from custody_pipeline.cli.main import app
+from custody_pipeline.evidence.cut.proof import RecordNotFoundError
+from custody_pipeline.evidence.log.keys import load_signer, new_key, write_new_key
+from custody_pipeline.evidence.log.note import sign
+from custody_pipeline.evidence.package.bag import close_package
+from custody_pipeline.operations.packaging import PackageError, package
+from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.settings import Settings, load_settings
-from custody_pipeline.warehouse import Warehouse, WarehouseBusyError
+from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
+from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, Publisher, rows
 from custody_pipeline_tests.evidence.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from custody_pipeline.evidence.findings import Report
-    from custody_pipeline.evidence.note import Verifier
-    from custody_pipeline.local_s3 import S3Endpoint
+    from custody_pipeline.evidence.log.note import Verifier
+    from custody_pipeline.evidence.verify.findings import Report
+    from custody_pipeline.simulator.local_s3 import S3Endpoint
 
 NIGHT = NIGHTS[0]
 CHOSEN = [f"{NIGHT}-r0000", f"{NIGHT}-r0002"]
@@ -280,7 +280,7 @@ def test_what_cannot_be_produced_leaves_nothing_behind(
     with pytest.raises(PackageError, match="there already"):
         deployment.package(deployment.folder, CHOSEN)
     impatient = partial(Warehouse, lock_timeout=0.05)
-    monkeypatch.setattr("custody_pipeline.commands.package.Warehouse", impatient)
+    monkeypatch.setattr("custody_pipeline.operations.packaging.Warehouse", impatient)
     with Warehouse(deployment.settings).open(), pytest.raises(WarehouseBusyError):
         deployment.package(tmp_path / "package", CHOSEN)
     assert list(tmp_path.iterdir()) == []

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from custody_pipeline.commands.verify import record_verification, verify_target
+from custody_pipeline.operations.verification import record_verification, verify_target
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse import Warehouse, WarehouseBusyError
+from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
 from custody_pipeline_tests.evidence.published import SIGNER, publish
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from custody_pipeline.evidence.findings import Report
+    from custody_pipeline.evidence.verify.findings import Report
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_who_has_no_warehouse_gets_none(settings: Settings, tmp_path: Path) -> N
 
 
 def test_a_warehouse_in_use_keeps_nobody_from_verifying(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("custody_pipeline.commands.verify._LOCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("custody_pipeline.operations.verification._LOCK_TIMEOUT_SECONDS", 0.05)
     report = check(settings, settings.home / "published")
     with Warehouse(settings).open(), pytest.raises(WarehouseBusyError):
         record_verification(settings, str(settings.home / "published"), "none", report)

@@ -7,12 +7,12 @@ import dagster as dg
 import pytest
 
 from custody_pipeline.definitions import defs
-from custody_pipeline.defs.fixity import every_fixity, fixity_checks
 from custody_pipeline.defs.resources import Deployment
-from custody_pipeline.extract.fixity import FixityReport
-from custody_pipeline.extract.load import BOOKKEEPING, RAW_TABLES
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import PUBLISHED_TABLES
+from custody_pipeline.defs.rolling_fixity import every_fixity, fixity_checks
+from custody_pipeline.load.raw_tables import BOOKKEEPING, RAW_TABLES
+from custody_pipeline.operations.fixity import FixityReport
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.sql_files import load_models
 
 
 def specs() -> dict[str, dg.AssetSpec]:
@@ -89,7 +89,7 @@ def test_the_fixity_asset_shows_what_it_found(
 ) -> None:
     findings = [{"uri": "s3://exports/a", "result": result} for result in counts if result != "unchanged"]
     report = FixityReport(Counter(counts), 10, findings)
-    monkeypatch.setattr("custody_pipeline.defs.fixity.run_fixity", lambda _: report)
+    monkeypatch.setattr("custody_pipeline.defs.rolling_fixity.run_fixity", lambda _: report)
     ran = dg.materialize([fixity_checks], resources={"deployment": Deployment()})
 
     (check,) = ran.get_asset_check_evaluations()

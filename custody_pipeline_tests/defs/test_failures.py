@@ -15,13 +15,13 @@ from moto import mock_aws
 from custody_pipeline.definitions import defs
 from custody_pipeline.defs.instance import PROCESS_TAG, open_instance, release_dead_runs, run_night
 from custody_pipeline.settings import load_settings
-from custody_pipeline.warehouse import Warehouse
+from custody_pipeline.warehouse.connection import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from custody_pipeline.sql_models import SqlModel
+    from custody_pipeline.warehouse.sql_files import SqlModel
 
 NIGHT = date(2026, 11, 2)
 

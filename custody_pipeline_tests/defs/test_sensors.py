@@ -10,11 +10,11 @@ import pytest
 from custody_pipeline.capture.assembly import queue_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
-from custody_pipeline.capture.settings import load_capture_settings
 from custody_pipeline.definitions import defs
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.sensors import live_captures, waiting_events
 from custody_pipeline.settings import load_settings
+from custody_pipeline.settings.capture import load_capture_settings
 from custody_pipeline.simulator.events import events_of
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.organization import Organization

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from custody_pipeline.evidence.timestamp import timestamp_request
+from custody_pipeline.evidence.cut.timestamp import timestamp_request
 
 _CONFIG = """
 [tsa]

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from custody_pipeline.evidence import cut as cuts
-from custody_pipeline.evidence.canonical import salted_records
-from custody_pipeline.evidence.checkpoint import Head
-from custody_pipeline.evidence.cut import Receipt, Superseded, cut_prefix
-from custody_pipeline.evidence.keys import Ed25519Signer
-from custody_pipeline.evidence.note import Signer
-from custody_pipeline.evidence.seal import Draft, Sealed, describe, published_head, seal
-from custody_pipeline.evidence.target import FolderReader
-from custody_pipeline.evidence.verify import copies
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.manifest import Receipt, Superseded, cut_prefix
+from custody_pipeline.evidence.cut.records import salted_records
+from custody_pipeline.evidence.cut.seal import Draft, Sealed, describe, published_head, seal
+from custody_pipeline.evidence.log.checkpoint import Head
+from custody_pipeline.evidence.log.keys import Ed25519Signer
+from custody_pipeline.evidence.log.note import Signer
+from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.published_set import copies
 
 ORIGIN = "custody.example.com/acme"
 SECRET = bytes(range(32))

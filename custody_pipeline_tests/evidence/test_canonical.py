@@ -11,7 +11,7 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custody_pipeline.evidence.canonical import (
+from custody_pipeline.evidence.cut.records import (
     CanonicalError,
     Records,
     canonical_sql,

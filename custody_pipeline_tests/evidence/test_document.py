@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.evidence.proof import prove
-from custody_pipeline.evidence.target import FolderReader
+from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher
 from custody_pipeline_tests.evidence.witness import Witness
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custody_pipeline.evidence.canonical import leaf_hash
-from custody_pipeline.evidence.merkle import (
+from custody_pipeline.evidence.cut.records import leaf_hash
+from custody_pipeline.evidence.log.merkle import (
     EMPTY_ROOT,
     Frontier,
     ProofError,
@@ -17,8 +17,8 @@ from custody_pipeline.evidence.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from custody_pipeline.evidence.target import MemoryReader
-from custody_pipeline.evidence.tiles import TileError, TileTree, append, tile_path, tile_paths
+from custody_pipeline.evidence.log.tiles import TileError, TileTree, append, tile_path, tile_paths
+from custody_pipeline.evidence.reader import MemoryReader
 
 LEAVES = [hashlib.sha256(str(number).encode()).digest() for number in range(1200)]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from custody_pipeline.evidence import cut as cuts
-from custody_pipeline.evidence.checkpoint import Head, InconsistentHeadError
-from custody_pipeline.evidence.cut import Cut, CutError, decode_cut, encode_cut, is_safe_path
-from custody_pipeline.evidence.keys import Ed25519Signer, rotation
-from custody_pipeline.evidence.note import parse
-from custody_pipeline.evidence.seal import HEAD, SealError, published_head, recover
-from custody_pipeline.evidence.target import FolderReader
-from custody_pipeline.evidence.verify import verify
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.manifest import Cut, CutError, decode_cut, encode_cut, is_safe_path
+from custody_pipeline.evidence.cut.seal import HEAD, SealError, published_head, recover
+from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError
+from custody_pipeline.evidence.log.keys import Ed25519Signer, rotation
+from custody_pipeline.evidence.log.note import parse
+from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.published_set import verify
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 
 KEYS = [SIGNER.verifier]

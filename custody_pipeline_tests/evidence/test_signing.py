@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custody_pipeline.evidence.checkpoint import (
+from custody_pipeline.evidence.log.checkpoint import (
     Checkpoint,
     Head,
     InconsistentHeadError,
@@ -24,7 +24,7 @@ from custody_pipeline.evidence.checkpoint import (
     verify_checkpoint,
     witness_request,
 )
-from custody_pipeline.evidence.keys import (
+from custody_pipeline.evidence.log.keys import (
     Ed25519Signer,
     KmsSigner,
     SigningKeyError,
@@ -37,7 +37,7 @@ from custody_pipeline.evidence.keys import (
     signer_from_file,
     write_new_key,
 )
-from custody_pipeline.evidence.note import (
+from custody_pipeline.evidence.log.note import (
     COSIGNATURE_V1,
     NoteError,
     Signature,

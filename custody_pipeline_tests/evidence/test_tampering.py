@@ -18,16 +18,16 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from custody_pipeline.evidence import cut as cuts
-from custody_pipeline.evidence.canonical import leaf_hash, record_blocks
-from custody_pipeline.evidence.checkpoint import Checkpoint, Head, witness_request
-from custody_pipeline.evidence.findings import CODES, Report, Severity
-from custody_pipeline.evidence.merkle import EMPTY_ROOT, Frontier, consistency_proof
-from custody_pipeline.evidence.note import Note, Signature, Signer, parse, sign
-from custody_pipeline.evidence.seal import HEAD
-from custody_pipeline.evidence.target import FolderReader
-from custody_pipeline.evidence.tiles import append
-from custody_pipeline.evidence.verify import verify
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.records import leaf_hash, record_blocks
+from custody_pipeline.evidence.cut.seal import HEAD
+from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head, witness_request
+from custody_pipeline.evidence.log.merkle import EMPTY_ROOT, Frontier, consistency_proof
+from custody_pipeline.evidence.log.note import Note, Signature, Signer, parse, sign
+from custody_pipeline.evidence.log.tiles import append
+from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.findings import CODES, Report, Severity
+from custody_pipeline.evidence.verify.published_set import verify
 from custody_pipeline_tests.evidence.published import (
     NIGHTS,
     ORIGIN,

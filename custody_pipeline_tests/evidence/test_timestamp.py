@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.evidence.target import FolderReader
-from custody_pipeline.evidence.timestamp import TimestampError, verify_timestamp
-from custody_pipeline.evidence.verify import verify
+from custody_pipeline.evidence.cut.timestamp import TimestampError, verify_timestamp
+from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.published_set import verify
 from custody_pipeline_tests.evidence.authority import make_authority
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, rows
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import rfc8785
 
-from custody_pipeline.evidence.merkle import verify_consistency, verify_inclusion
-from custody_pipeline.evidence.note import ED25519, NoteError, Verifier
+from custody_pipeline.evidence.log.merkle import verify_consistency, verify_inclusion
+from custody_pipeline.evidence.log.note import ED25519, NoteError, Verifier
 
 VECTORS = Path(__file__).with_name("vectors")
 

@@ -14,13 +14,13 @@ from typing import BinaryIO
 
 import pytest
 
-from custody_pipeline.evidence.checkpoint import Head
-from custody_pipeline.evidence.findings import CODES, Report, Severity
-from custody_pipeline.evidence.keys import load_signer, new_key
-from custody_pipeline.evidence.note import sign
-from custody_pipeline.evidence.proof import ProofFileError, RecordNotFoundError, prove, read_proof
-from custody_pipeline.evidence.target import Entry, FolderReader, MemoryReader, TargetError
-from custody_pipeline.evidence.verify import Media, verify, verify_path
+from custody_pipeline.evidence.cut.proof import ProofFileError, RecordNotFoundError, prove, read_proof
+from custody_pipeline.evidence.log.checkpoint import Head
+from custody_pipeline.evidence.log.keys import load_signer, new_key
+from custody_pipeline.evidence.log.note import sign
+from custody_pipeline.evidence.reader import Entry, FolderReader, MemoryReader, TargetError
+from custody_pipeline.evidence.verify.findings import CODES, Report, Severity
+from custody_pipeline.evidence.verify.published_set import Media, verify, verify_path
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 
 KEYS = [SIGNER.verifier]
@@ -110,7 +110,8 @@ def test_the_report_says_what_was_checked_and_can_be_read_by_machines(original: 
 def test_a_check_does_not_import_what_analysts_use(original: Publisher) -> None:
     """Pandas costs half a second, and pyarrow imports it at the least occasion."""
     code = (
-        "import sys; from pathlib import Path; from custody_pipeline.evidence.verify import verify_path; "
+        "import sys; from pathlib import Path; "
+        "from custody_pipeline.evidence.verify.published_set import verify_path; "
         "assert verify_path(Path(sys.argv[1]), public_keys=[]).valid['records']; assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, original.root], check=True)

@@ -8,8 +8,8 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from custody_pipeline.evidence.merkle import verify_consistency
-from custody_pipeline.evidence.note import COSIGNATURE_V1, Verifier
+from custody_pipeline.evidence.log.merkle import verify_consistency
+from custody_pipeline.evidence.log.note import COSIGNATURE_V1, Verifier
 from custody_pipeline_tests.evidence.published import SIGNER
 
 TIME = 1_793_836_800

@@ -16,10 +16,10 @@ from custody_pipeline.extract.catalog import collect_catalog
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import JOBS, collect_conversations, collect_details
 from custody_pipeline.extract.genesys import GenesysClient
-from custody_pipeline.extract.load import load
 from custody_pipeline.extract.recordings import collect_recordings
-from custody_pipeline.extract.worklists import read_worklists
-from custody_pipeline.mapping import MappedTag
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.models.mapping import MappedTag
+from custody_pipeline.models.pending_reads import read_worklists
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.extract.conftest import Api, Asked, Reply, reply
 

@@ -16,13 +16,13 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
+from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.extract import exports
-from custody_pipeline.extract.captures import collect_captures
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.exports import BucketUnreachableError, collect_exports, parse_key, touches
-from custody_pipeline.extract.load import load
 from custody_pipeline.extract.media import MediaObject, ObjectVersion, collect_media
-from custody_pipeline.extract.worklists import known_digests, media_objects
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.models.pending_reads import known_digests, media_objects
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.extract.conftest import Api, reply
 

@@ -15,8 +15,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from custody_pipeline.extract.fidelity import MAX_DOCUMENT_BYTES, document, items_of
-from custody_pipeline.extract.landing import Bucket, Folder, LandingError, LandingWriter, content_of, read_document
+from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, document, items_of
+from custody_pipeline.extract.landing_files import (
+    Bucket,
+    Folder,
+    LandingError,
+    LandingWriter,
+    content_of,
+    read_document,
+)
 
 NIGHT = date(2026, 11, 2)
 NOW = datetime(2026, 11, 3, 2, 30, 0, 123456)

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from custody_pipeline.commands.fixity import fixity_lines, run_fixity
+from custody_pipeline.cli.fixity_page import fixity_lines
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.exports import collect_exports
-from custody_pipeline.extract.fixity import FixityReport, altered_since_recheck
-from custody_pipeline.extract.load import load
 from custody_pipeline.extract.media import collect_media
 from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
-from custody_pipeline.extract.worklists import media_objects
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.models.pending_reads import media_objects
+from custody_pipeline.operations.fixity import FixityReport, altered_since_recheck, run_fixity
 from custody_pipeline.settings import Settings, SettingsError
-from custody_pipeline.warehouse import Warehouse
+from custody_pipeline.warehouse.connection import Warehouse
 
 NIGHT = date(2026, 11, 2)
 C1 = "11111111-1111-4111-8111-111111111111"

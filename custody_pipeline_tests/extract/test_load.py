@@ -11,22 +11,16 @@ import duckdb
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from custody_pipeline.extract import load as loading
 from custody_pipeline.extract.collector import Collector
-from custody_pipeline.extract.landing import read_document
-from custody_pipeline.extract.load import (
-    RAW_TABLES,
-    RawSchemaError,
-    all_raw_tables,
-    create_raw_tables,
-    load,
-    raw_pipeline,
-    raw_source,
-    write_receipts,
-)
+from custody_pipeline.extract.landing_files import read_document
 from custody_pipeline.extract.receipts import FetchFailure, Landing
+from custody_pipeline.load import parsing, raw_tables
+from custody_pipeline.load import pipeline as load_pipeline
+from custody_pipeline.load.pipeline import load, raw_pipeline, write_receipts
+from custody_pipeline.load.raw_tables import RAW_TABLES, RawSchemaError, all_raw_tables, create_raw_tables
+from custody_pipeline.load.source import raw_source
 from custody_pipeline.settings import Settings
-from custody_pipeline.sql_models import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 
 NIGHT = date(2026, 11, 2)
 GOOD = (
@@ -100,8 +94,8 @@ def test_a_row_leads_back_to_the_bytes_it_was_read_from(
 def test_bad_documents_lose_none_of_the_others(
     con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], monkeypatch: pytest.MonkeyPatch, batch_rows: int
 ) -> None:
-    monkeypatch.setattr(loading, "BATCH_ROWS", batch_rows)
-    monkeypatch.setattr(loading, "BLOCK_LINES", 8)
+    monkeypatch.setattr(parsing, "BATCH_ROWS", batch_rows)
+    monkeypatch.setattr(parsing, "BLOCK_LINES", 8)
     states = {
         GOOD: "ok",
         b'{"id":"x","participants":[{"attributes":{"a":"1","a":"2"}}]}': "duplicate_key",
@@ -216,7 +210,7 @@ def test_rows_of_a_load_that_died_before_its_receipt_are_not_visible(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loading, "write_receipts", die)
+        patch.setattr(load_pipeline, "write_receipts", die)
         with pytest.raises(KeyboardInterrupt):
             load(con, [land("conversations", GOOD)])
     create_raw_tables(con)
@@ -272,9 +266,9 @@ def test_column_type_flip_fails_loudly_in_dlt_too(
 ) -> None:
     landing = land("queues", b'{"id":"q","name":"n"}')
     source = raw_source(con, [landing])
-    text = loading._select("queues")
+    text = raw_tables.raw_select("queues")
     assert was in text
-    monkeypatch.setattr(loading, "_select", lambda _: text.replace(was, becomes))
+    monkeypatch.setattr(parsing, "raw_select", lambda _: text.replace(was, becomes))
     with raw_pipeline(con, [landing]) as pipeline, pytest.raises(PipelineStepFailed, match=named):
         pipeline.run(source)
     assert con.execute("SELECT count(*) FROM raw.queues").fetchone() == (0,)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from custody_pipeline.flows import FlowDocument, parse_flow
-from custody_pipeline.mapping import MappedTag
+from custody_pipeline.models.mapping import MappedTag
 
 Action = dict[str, Any]
 

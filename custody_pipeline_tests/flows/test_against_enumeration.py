@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custody_pipeline.flows import check_flow
-from custody_pipeline.mapping import MappedTag
+from custody_pipeline.models.mapping import MappedTag
 from custody_pipeline_tests.flows.builders import (
     Action,
     call,

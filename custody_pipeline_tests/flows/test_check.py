@@ -8,7 +8,7 @@ import pytest
 
 from custody_pipeline.flows import FlowDocument, FlowError, FlowReport, check_flow, parse_flow, render
 from custody_pipeline.flows.report import FlowEnd
-from custody_pipeline.mapping import MappedTag
+from custody_pipeline.models.mapping import MappedTag
 from custody_pipeline_tests.flows.builders import (
     CONSENT,
     HOLD,

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PRELOAD = [
-    "custody_pipeline.cli",
+    "custody_pipeline.cli.main",
     "custody_pipeline.definitions",
-    "custody_pipeline.commands.run",
+    "custody_pipeline.defs.one_night",
     "dlt",
     "boto3",
     "obstore",
@@ -193,7 +193,7 @@ def _child(pipe: Connection, arguments: list[str], environment: dict[str, str], 
     status: int | None = None
     exception = ""
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        main: Callable[[], object] = import_module("custody_pipeline.cli").main
+        main: Callable[[], object] = import_module("custody_pipeline.cli.main").main
 
         sys.argv = ["custody", *arguments]
         try:

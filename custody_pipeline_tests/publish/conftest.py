@@ -10,8 +10,8 @@ import duckdb
 import pytest
 from moto import mock_aws
 
-from custody_pipeline.local_s3 import LocalS3, weed_program
 from custody_pipeline.settings import Settings
+from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
 from custody_pipeline_tests.publish.nights import insert_receipt, insert_recording, write_empty_warehouse
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.local_s3 import S3Endpoint
+    from custody_pipeline.simulator.local_s3 import S3Endpoint
 
 
 @pytest.fixture(scope="session")

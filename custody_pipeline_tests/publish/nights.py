@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from custody_pipeline.mapping import load_mapping
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.run import prepare, run_models
 from custody_pipeline.settings import Settings
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import prepare, run_models
+from custody_pipeline.warehouse.sql_files import load_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

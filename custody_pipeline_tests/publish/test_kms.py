@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from custody_pipeline.commands.doctor import examine
-from custody_pipeline.commands.verify import public_keys
-from custody_pipeline.evidence.cut import decode_cut
-from custody_pipeline.evidence.keys import KmsSigner, SigningKeyError
-from custody_pipeline.evidence.target import read
-from custody_pipeline.evidence.verify import verify
-from custody_pipeline.objectstore import S3Location
+from custody_pipeline.evidence.cut.manifest import decode_cut
+from custody_pipeline.evidence.log.keys import KmsSigner, SigningKeyError
+from custody_pipeline.evidence.reader import read
+from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.operations.doctor import examine
+from custody_pipeline.operations.verification import public_keys
+from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.kms import Kms
-from custody_pipeline.publish.night import publish_night
-from custody_pipeline.publish.reader import S3Reader
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline_tests.proxy import Answer, running_proxy
 from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording

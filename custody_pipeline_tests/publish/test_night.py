@@ -11,17 +11,17 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from custody_pipeline.commands.verify import public_keys
-from custody_pipeline.commands.witness import add
-from custody_pipeline.evidence.checkpoint import InconsistentHeadError
-from custody_pipeline.evidence.cut import decode_cut
-from custody_pipeline.evidence.findings import Severity
-from custody_pipeline.evidence.keys import new_key, parse_public_keys, write_new_key
-from custody_pipeline.evidence.target import FolderReader, MemoryReader, read
-from custody_pipeline.evidence.verify import verify
-from custody_pipeline.publish.cut import SealingError
-from custody_pipeline.publish.night import PublishError, publish_night
+from custody_pipeline.evidence.cut.manifest import decode_cut
+from custody_pipeline.evidence.log.checkpoint import InconsistentHeadError
+from custody_pipeline.evidence.log.keys import new_key, parse_public_keys, write_new_key
+from custody_pipeline.evidence.reader import FolderReader, MemoryReader, read
+from custody_pipeline.evidence.verify.findings import Severity
+from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.operations.verification import public_keys
+from custody_pipeline.operations.witnesses import add
+from custody_pipeline.publish.publication import PublishError, publish_night
 from custody_pipeline.publish.readback import read_back
+from custody_pipeline.publish.sealer import SealingError
 from custody_pipeline.publish.uploads import UploadError
 from custody_pipeline.settings import SettingsError
 from custody_pipeline_tests.evidence.authority import make_authority, reply_to
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.publish.night import Publication
+    from custody_pipeline.publish.publication import Publication
     from custody_pipeline.settings import Settings
 
 BUCKET = "custody-published"

@@ -14,32 +14,32 @@ import boto3
 import duckdb
 import pytest
 
+from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.capture.store import open_store
-from custody_pipeline.commands.doctor import examine
-from custody_pipeline.commands.package import package
-from custody_pipeline.commands.verify import public_keys, verify_target
-from custody_pipeline.extract.captures import collect_captures
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.exports import collect_exports
-from custody_pipeline.extract.load import load
 from custody_pipeline.extract.media import collect_media
-from custody_pipeline.extract.worklists import known_digests, media_objects
-from custody_pipeline.mapping import load_mapping
-from custody_pipeline.objectstore import s3_client, s3_store
-from custody_pipeline.publish.night import publish_night
+from custody_pipeline.io.s3 import s3_client, s3_store
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.pending_reads import known_digests, media_objects
+from custody_pipeline.models.run import prepare, run_models
+from custody_pipeline.operations.doctor import examine
+from custody_pipeline.operations.packaging import package
+from custody_pipeline.operations.verification import public_keys, verify_target
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.tidy import tidy_landing
 from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.simulator.exporter import export_night
 from custody_pipeline.simulator.organization import Organization
-from custody_pipeline.sql_models import load_models
-from custody_pipeline.warehouse import prepare, run_models
+from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline_tests.proxy import Proxy, running_proxy
 from custody_pipeline_tests.publish.nights import NIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from custody_pipeline.local_s3 import S3Endpoint
+    from custody_pipeline.simulator.local_s3 import S3Endpoint
     from custody_pipeline_tests.proxy import Request
 
 pytestmark = pytest.mark.server

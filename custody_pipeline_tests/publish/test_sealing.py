@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import responses
 
-from custody_pipeline.evidence.keys import SigningKeyError, new_key, write_new_key
-from custody_pipeline.publish.sealing import SealSettings, TimestampUnavailableError, load_sealing
+from custody_pipeline.evidence.log.keys import SigningKeyError, new_key, write_new_key
+from custody_pipeline.publish.sealing import TimestampUnavailableError, load_sealing
 from custody_pipeline.settings import SettingsError
+from custody_pipeline.settings.signing import SealSettings
 from custody_pipeline_tests.evidence.authority import make_authority
 from custody_pipeline_tests.publish.nights import NOW
 

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from custody_pipeline.evidence.canonical import CanonicalError, leaf_hash
-from custody_pipeline.evidence.canonical import text as canonical_text
+from custody_pipeline.evidence.cut.records import CanonicalError, leaf_hash
+from custody_pipeline.evidence.cut.records import text as canonical_text
 from custody_pipeline.publish import tables
 from custody_pipeline.publish.tables import TableError, describe_table, export_table
 from custody_pipeline.settings import SettingsError, load_settings

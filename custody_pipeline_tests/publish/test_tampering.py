@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pytest
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut import cut_prefix
-from custody_pipeline.evidence.findings import Severity
-from custody_pipeline.evidence.keys import parse_public_keys
-from custody_pipeline.evidence.target import MemoryReader, TargetError, read
-from custody_pipeline.evidence.verify import verify
-from custody_pipeline.objectstore import S3Location
-from custody_pipeline.publish.night import publish_night
-from custody_pipeline.publish.reader import S3Reader
+from custody_pipeline.evidence.cut.manifest import cut_prefix
+from custody_pipeline.evidence.log.keys import parse_public_keys
+from custody_pipeline.evidence.reader import MemoryReader, TargetError, read
+from custody_pipeline.evidence.verify.findings import Severity
+from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline_tests.evidence.published import SIGNER, Publisher, publish
 from custody_pipeline_tests.evidence.test_tampering import SCENARIOS, WITNESS
 from custody_pipeline_tests.publish.nights import NIGHT
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.evidence.findings import Report
+    from custody_pipeline.evidence.verify.findings import Report
 
 pytestmark = pytest.mark.server
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from custody_pipeline.commands.verify import public_keys
-from custody_pipeline.evidence.keys import load_signer, new_key
-from custody_pipeline.publish.night import publish_night
+from custody_pipeline.evidence.log.keys import load_signer, new_key
+from custody_pipeline.operations.verification import public_keys
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.tidy import Tidied, tidy_landing
 from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording, insert_receipt
 

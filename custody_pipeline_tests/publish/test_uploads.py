@@ -16,12 +16,12 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut import decode_cut
-from custody_pipeline.evidence.target import TargetError, read
-from custody_pipeline.objectstore import S3Location
+from custody_pipeline.evidence.cut.manifest import decode_cut
+from custody_pipeline.evidence.reader import TargetError, read
+from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.publish import uploads as uploads_module
-from custody_pipeline.publish.night import publish_night
-from custody_pipeline.publish.reader import S3Reader
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.uploads import (
     OccupiedError,
     Stored,
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.local_s3 import S3Endpoint
     from custody_pipeline.settings import Settings
+    from custody_pipeline.simulator.local_s3 import S3Endpoint
 
 pytestmark = pytest.mark.server
 

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from custody_pipeline.simulator import documents
+from custody_pipeline.simulator import api_documents as documents
 from custody_pipeline.simulator.faults import CATALOGUE, NOT_IN_DETAILS, FaultPlan, Planting, answer_key, reasons_of
 from custody_pipeline.simulator.identity import ConversationIds, uuid_for
 from custody_pipeline.simulator.organization import (

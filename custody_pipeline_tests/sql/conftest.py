@@ -14,10 +14,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from custody_pipeline.mapping import TagMapping, load_mapping
-from custody_pipeline.settings import PACKAGE_DIR
-from custody_pipeline.sql_models import SqlModel, load_models
-from custody_pipeline.warehouse import night_content_sha256, prepare, run_check, run_models
+from custody_pipeline.models.mapping import TagMapping, load_mapping
+from custody_pipeline.models.run import prepare, run_check, run_models
+from custody_pipeline.settings.deployment import PACKAGE_DIR
+from custody_pipeline.warehouse.content_hash import night_content_sha256
+from custody_pipeline.warehouse.sql_files import SqlModel, load_models
 
 NIGHT = date(2026, 11, 2)
 SCRIPT = "5c1e0000-0000-4000-8000-000000000001"

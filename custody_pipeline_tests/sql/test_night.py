@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from custody_pipeline.actor import Actor
-from custody_pipeline.acts import Act, append_acts
-from custody_pipeline.warehouse import append_row_versions, refresh_events, table_columns
+from custody_pipeline.models.run import refresh_events
+from custody_pipeline.warehouse.bookkeeping import append_row_versions
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+from custody_pipeline.warehouse.sql_text import table_columns
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
 
 if TYPE_CHECKING:
-    from custody_pipeline.acts import Action
+    from custody_pipeline.warehouse.ledger import Action
 
 ACTOR = Actor("counsel", "1", "c0ffee")
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from custody_pipeline.actor import Actor
-from custody_pipeline.acts import Act, append_acts
+from custody_pipeline.models.run import refresh_events
 from custody_pipeline.publish.tables import describe_table, export_table
-from custody_pipeline.warehouse import PUBLISHED_TABLES, append_row_versions, refresh_events
+from custody_pipeline.warehouse.bookkeeping import append_row_versions
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
 from custody_pipeline_tests.sql.test_reasons import NEAR_MISSES, OF_SCRIPTS, PRESENT
 

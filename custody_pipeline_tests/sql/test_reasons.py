@@ -12,11 +12,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from custody_pipeline.mapping import TagMapping, write_mapping
-from custody_pipeline.reasons import BY_CODE
+from custody_pipeline.models.mapping import TagMapping, write_mapping
+from custody_pipeline.models.reasons import BY_CODE
+from custody_pipeline.models.run import model_params, replace_window, run_models
 from custody_pipeline.settings import Settings
-from custody_pipeline.sql_models import SqlModel
-from custody_pipeline.warehouse import model_params, replace_window, run_models
+from custody_pipeline.warehouse.sql_files import SqlModel
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, HEALTHY_IVR, NIGHT, SCRIPT, Night
 
 Given = Callable[[Night], Any]

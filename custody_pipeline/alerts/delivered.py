@@ -1,0 +1,80 @@
+"""What was told to whom: `raw.alerts_sent`, append-only.
+
+Belongs here: the table, and what is left to tell. Does not: telling.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from custody_pipeline.alerts.alert import Alert, Delivery, Notice
+from custody_pipeline.io.clock import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import date
+
+    import duckdb
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS raw.alerts_sent (
+    sent_at TIMESTAMP, channel VARCHAR, action VARCHAR, alert_key VARCHAR, alert_sha256 VARCHAR, partition_date DATE,
+    conversation_id VARCHAR, recording_id VARCHAR, resource VARCHAR, reason VARCHAR, severity VARCHAR,
+    sentence VARCHAR, next_action VARCHAR, recoverable VARCHAR, recoverable_until TIMESTAMP, link VARCHAR,
+    reference VARCHAR, refused VARCHAR
+)
+"""
+
+# The table is only appended to, so rowid is the order of telling.
+_LAST_TOLD = """
+SELECT action, alert_key, alert_sha256, reference, partition_date, conversation_id, recording_id, resource, reason,
+    severity, sentence, next_action, recoverable, recoverable_until, link
+FROM raw.alerts_sent
+WHERE partition_date = $night AND channel = $channel AND refused = ''
+QUALIFY row_number() OVER (PARTITION BY alert_key ORDER BY rowid DESC) = 1
+ORDER BY alert_key
+"""
+
+
+class Ledger:
+    """The deliveries so far, in the warehouse behind `con`."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, *, now: Callable[[], datetime] = utc_now):
+        self._con, self._now = con, now
+        con.execute(_TABLE)
+
+    def outstanding(self, channel: str, night: date, alerts: Iterable[Alert]) -> list[Notice]:
+        """What a channel is yet to be told: alerts that are new or differ, and those told that are no longer there."""
+        current = {alert.key: alert for alert in alerts}
+        notices: list[Notice] = []
+        told: set[str] = set()
+        for action, key, sha256, reference, *values in self._last_told(channel, night):
+            if action == "closed":
+                continue
+            told.add(key)
+            if key not in current:
+                notices.append(Notice("closed", Alert(*values), reference))
+            elif current[key].sha256 != sha256:
+                notices.append(Notice("updated", current[key], reference))
+        opened = [Notice("opened", alert) for key, alert in current.items() if key not in told]
+        return opened + notices
+
+    def append(self, channel: str, deliveries: Iterable[Delivery]) -> None:
+        """Write down what became of notices, at once."""
+        rows = [self._row(channel, delivery) for delivery in deliveries]
+        if rows:
+            places = ", ".join("?" for _ in rows[0])
+            self._con.executemany(f"INSERT INTO raw.alerts_sent VALUES ({places})", rows)
+
+    def _last_told(self, channel: str, night: date) -> list[tuple[Any, ...]]:
+        return self._con.execute(_LAST_TOLD, {"night": night, "channel": channel}).fetchall()
+
+    def _row(self, channel: str, delivery: Delivery) -> list[object]:
+        notice, alert = delivery.notice, delivery.notice.alert
+        return [
+            self._now(), channel, notice.action, alert.key, alert.sha256, alert.night,
+            alert.conversation_id, alert.recording_id, alert.resource, alert.reason, alert.severity,
+            alert.sentence, alert.next_action, alert.recoverable, alert.recoverable_until, alert.link,
+            delivery.reference or notice.reference, delivery.refused,
+        ]  # fmt: skip

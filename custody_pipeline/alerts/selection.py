@@ -1,0 +1,97 @@
+"""Which alerts a night has.
+
+Belongs here: the selection from the warehouse. Does not: what a gap is, and what was told before (`ledger`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from custody_pipeline.alerts.alert import Alert
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date, datetime
+
+    import duckdb
+
+_GAPS = """
+SELECT conversation_id, recording_id, reason, severity, sentence, next_action, recoverable, recoverable_until
+FROM custody.gaps
+WHERE partition_date = $night
+    AND severity IN ('error', 'warning')
+    AND (
+        list_contains($reasons, reason)
+        OR recoverable = 'no'
+        OR (recoverable = 'until' AND recoverable_until <= $now)
+    )
+ORDER BY severity, reason, conversation_id, recording_id
+"""
+
+_COLLECTIONS = """
+SELECT resource, receipt_state
+FROM staging.receipts
+WHERE partition_date = $night AND is_newest AND receipt_state IN ('failed', 'partial')
+ORDER BY resource
+"""
+
+
+def night_alerts(
+    con: duckdb.DuckDBPyConnection,
+    night: date,
+    *,
+    reasons: Iterable[str],
+    now: datetime,
+    link_template: str | None = None,
+) -> list[Alert]:
+    """What of a night needs somebody: failed collections, gaps of `reasons`, and gaps that can no longer be closed.
+
+    Args:
+        con: the warehouse.
+        night: the partition.
+        reasons: codes that are alerted although they can be mended.
+        now: UTC, without a zone, as in the warehouse.
+        link_template: see `AlertSettings`.
+    """
+    alerts = [
+        _collection(night, resource, state, link_template)
+        for resource, state in con.execute(_COLLECTIONS, {"night": night}).fetchall()
+    ]
+    rows = con.execute(_GAPS, {"night": night, "reasons": sorted(reasons), "now": now}).fetchall()
+    for conversation, recording, reason, severity, sentence, next_action, recoverable, until in rows:
+        link = _link(link_template, night, conversation, recording, reason)
+        alerts.append(
+            Alert(
+                night, conversation, recording, None, reason, severity, sentence, next_action, recoverable, until, link
+            )
+        )
+    return alerts
+
+
+def _collection(night: date, resource: str, state: str, link_template: str | None) -> Alert:
+    failed = state == "failed"
+    reason = "COLLECTION_FAILED" if failed else "COLLECTION_INCOMPLETE"
+    sentence = (
+        "Nothing could be collected of this resource." if failed else "Some of this resource could not be collected."
+    )
+    return Alert(
+        night=night,
+        conversation_id=None,
+        recording_id=None,
+        resource=resource,
+        reason=reason,
+        severity="error" if failed else "warning",
+        sentence=sentence,
+        next_action="See the night's receipt and failures, mend the cause, then run the night again.",
+        recoverable="yes",
+        recoverable_until=None,
+        link=_link(link_template, night, "", "", reason),
+    )
+
+
+def _link(template: str | None, night: date, conversation: str, recording: str, reason: str) -> str | None:
+    if template is None:
+        return None
+    fields = {"night": str(night), "conversation_id": conversation, "recording_id": recording, "reason": reason}
+    return template.format(**{name: quote(value or "", safe="") for name, value in fields.items()})

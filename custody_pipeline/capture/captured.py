@@ -1,0 +1,236 @@
+"""The documents that live capture leaves behind, and their keys (contract: the nightly run reads them).
+
+Belongs here: keys, formats, what makes a capture new. Does not: reading the vendor, SQL.
+
+Under the capture place (`CUSTODY_CAPTURE_URL`, `$CUSTODY_HOME/captures` by default), `D` being the UTC day of the
+conversation's start (of the event, where the conversation could not be read) and `C` the conversation id:
+
+| key | one for each | written when |
+|---|---|---|
+| `captures/date=D/conversation_id=C/{observed_at}.json` | different content of a conversation | it was seen |
+| `events/date=D/conversation_id=C/{change_id}.json` | event, through whichever door | it was handled |
+| `links/date=D/conversation_id=C/{recording_id}.json` | recording with exported audio | its digest was taken |
+| `claims/date=D/conversation_id=C/{n}-{content}.json` | capture | before it: who writes which; not for readers |
+
+`observed_at` in a key is `20261103T023000.123456Z`. In documents, every time is UTC text without a zone,
+`2026-11-03T02:30:00.123456`, or null. Each document is one line of JSON, no line end; what was received is last, under
+`conversation` or `body`, spliced in verbatim (or as `conversation_base64`, `body_base64`, where the bytes are no JSON
+or hold a newline), so that anyone can cut the exact bytes out and hash them.
+
+**Capture** (`"kind": "custody.capture/1"`): `conversation_id`, `conversation_start`, `observed_at` (the moment before
+the request, so the content is at least as new), `conversation_sha256`, `conversation_bytes`, `conversation_state`
+(`ok`, `wrong_shape`, or a state of `extract.fidelity`), `event` (`event_id`, `topic`, `participant_id`,
+`recording_id`, `event_time`, `received_at`, `raw_sha256`: the event that led here), `participants` (a list of
+`participant_id`, `purpose`, `attributes`: text to text), `custom_attributes_sha256` and `custom_attributes_base64` (the
+answer of `/customattributes` as received; both null when not asked for or not offered), `conversation`.
+
+**Event** (`"kind": "custody.event/1"`): `event_id`, `change_id`, `topic`, `conversation_id`, `participant_id`,
+`recording_id`, `event_time`, `received_at`, `attributes` (text to text, or null), `raw_sha256`, `body_bytes`, `outcome`
+(`captured`, or why the conversation could not be read: `conversation_not_found`, `conversation_forbidden`, …), `body`.
+
+**Link** (`"kind": "custody.link/1"`): `conversation_id`, `recording_id`, `linked_at`, `audio` (`bucket`, `key`,
+`version_id`, `bytes`, `sha256`), `capture` (`uri`, `observed_at`, `conversation_sha256`, `document_sha256`: the newest
+capture then, or null), `sidecar` (`uri`, `outcome`: `written`, `already_there`; null when sidecars are off).
+
+The same content is captured once: a claim, created only if absent, settles which `observed_at` a content has, and every
+worker that holds the same bytes can finish the document of one that was killed. Content that comes back after another
+is a change and is captured again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import orjson
+
+from custody_pipeline.capture.envelopes import CustodyEvent
+from custody_pipeline.capture.store import DocumentStore
+from custody_pipeline.extract.documents import Document, document
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the vendor said of a conversation at one moment.
+
+    Attributes:
+        conversation_id: that was asked for.
+        observed_at: UTC, before the request.
+        conversation: bytes as received.
+        custom_attributes: bytes as received; None when not asked for or not offered.
+    """
+
+    conversation_id: str
+    observed_at: datetime
+    conversation: bytes
+    custom_attributes: bytes | None
+
+    @property
+    def content_id(self) -> str:
+        """Hex SHA-256 over both answers: what decides whether this was seen before."""
+        digests = [hashlib.sha256(part).hexdigest() for part in (self.conversation, self.custom_attributes or b"")]
+        return hashlib.sha256(".".join(digests).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """The little of a conversation's document that capture needs; `participants` are ready for the document."""
+
+    start: datetime | None
+    participants: list[dict[str, Any]]
+    state: str
+
+
+def conversation_facts(conversation_id: str, received: Document) -> Conversation:
+    """Start and tags of a conversation; a document that is not as expected has a state and no facts."""
+    if received.state != "ok":
+        return Conversation(None, [], received.state.value)
+    parsed = orjson.loads(received.content)
+    if not isinstance(parsed, dict) or str(parsed.get("id", conversation_id)).lower() != conversation_id:
+        return Conversation(None, [], "wrong_shape")
+    try:
+        start = datetime.fromisoformat(parsed["startTime"])
+        start = (start if start.tzinfo else start.replace(tzinfo=UTC)).astimezone(UTC)
+        participants = [_participant(leg) for leg in parsed.get("participants") or []]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return Conversation(None, [], "wrong_shape")
+    return Conversation(start, participants, "ok")
+
+
+def _participant(leg: dict[str, Any]) -> dict[str, Any]:
+    attributes = leg.get("attributes") or {}
+    return {
+        "participant_id": leg.get("id"),
+        "purpose": leg.get("purpose"),
+        "attributes": {
+            key: value if isinstance(value, str) else orjson.dumps(value).decode() for key, value in attributes.items()
+        },
+    }
+
+
+def write_capture(
+    store: DocumentStore, reading: Reading, facts: Conversation, event: CustodyEvent, received_at: datetime
+) -> str | None:
+    """Keep `reading` unless the conversation's newest capture has the same content.
+
+    Returns:
+        The key of the capture that this call made, or None when the content was known.
+    """
+    folder = _folder(facts.start or event.event_time or received_at, reading.conversation_id)
+    number, newest = _newest_claims(store, folder)
+    if reading.content_id in newest:
+        claim_key = newest[reading.content_id]
+        fresh = False
+    else:
+        claim_key = f"claims/{folder}/{number + 1:06}-{reading.content_id}.json"
+        claim = {"observed_at": _text(reading.observed_at), "event": _event_fields(event, received_at)}
+        fresh = store.create(claim_key, orjson.dumps(claim))
+    settled = orjson.loads(store.read(claim_key) or b"{}")
+    observed_at = datetime.fromisoformat(settled["observed_at"]).replace(tzinfo=UTC)
+    key = f"captures/{folder}/{observed_at:%Y%m%dT%H%M%S.%fZ}.json"
+    if not fresh and store.read(key) is not None:
+        return None
+    created = store.create(key, _capture_document(reading, facts, settled))
+    return key if created else None
+
+
+def write_event(
+    store: DocumentStore,
+    event: CustodyEvent,
+    raw: bytes,
+    *,
+    received_at: datetime,
+    start: datetime | None,
+    outcome: str,
+) -> bool:
+    """Keep `event` as it came; False when the same event is already there."""
+    folder = _folder(start or event.event_time or received_at, event.conversation_id)
+    fields = {
+        "kind": "custody.event/1",
+        "change_id": event.change_id,
+        "conversation_id": event.conversation_id,
+        **_event_fields(event, received_at),
+        "attributes": event.attributes,
+        "body_bytes": len(raw),
+        "outcome": outcome,
+    }
+    return store.create(f"events/{folder}/{event.change_id}.json", _spliced(fields, "body", document(raw)))
+
+
+def captures_of(store: DocumentStore, day: date, conversation_id: str | None = None) -> Iterator[str]:
+    """Keys of a day's capture documents, or of one conversation's, oldest first within a conversation."""
+    folder = f"conversation_id={conversation_id}/" if conversation_id else ""
+    return store.keys(f"captures/date={day:%Y-%m-%d}/{folder}")
+
+
+def events_of(store: DocumentStore, day: date) -> Iterator[str]:
+    """Keys of a day's event documents."""
+    return store.keys(f"events/date={day:%Y-%m-%d}/")
+
+
+def link_key(day: date, conversation_id: str, recording_id: str) -> str:
+    """The key of a recording's link document."""
+    return f"links/date={day:%Y-%m-%d}/conversation_id={conversation_id}/{recording_id}.json"
+
+
+def _folder(moment: datetime, conversation_id: str) -> str:
+    return f"date={moment.astimezone(UTC):%Y-%m-%d}/conversation_id={conversation_id}"
+
+
+def _newest_claims(store: DocumentStore, folder: str) -> tuple[int, dict[str, str]]:
+    """The highest claim number, and the claims that have it (several, if workers met) by content id."""
+    number, newest = 0, dict[str, str]()
+    for key in store.keys(f"claims/{folder}/"):
+        count, _, content_id = key.rpartition("/")[2].removesuffix(".json").partition("-")
+        if int(count) > number:
+            number, newest = int(count), {}
+        if int(count) == number:
+            newest[content_id] = key
+    return number, newest
+
+
+def _capture_document(reading: Reading, facts: Conversation, settled: dict[str, Any]) -> bytes:
+    received = document(reading.conversation)
+    custom = reading.custom_attributes
+    fields = {
+        "kind": "custody.capture/1",
+        "conversation_id": reading.conversation_id,
+        "conversation_start": _text(facts.start),
+        "observed_at": settled["observed_at"],
+        "conversation_sha256": received.sha256,
+        "conversation_bytes": len(received.content),
+        "conversation_state": facts.state,
+        "event": settled["event"],
+        "participants": facts.participants,
+        "custom_attributes_sha256": None if custom is None else hashlib.sha256(custom).hexdigest(),
+        "custom_attributes_base64": None if custom is None else base64.b64encode(custom).decode(),
+    }
+    return _spliced(fields, "conversation", received)
+
+
+def _event_fields(event: CustodyEvent, received_at: datetime) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "topic": event.topic,
+        "participant_id": event.participant_id,
+        "recording_id": event.recording_id,
+        "event_time": _text(event.event_time),
+        "received_at": _text(received_at),
+        "raw_sha256": event.raw_sha256,
+    }
+
+
+def _spliced(fields: dict[str, Any], name: str, received: Document) -> bytes:
+    """One line of JSON whose last member is the received bytes, untouched where JSON allows."""
+    head = orjson.dumps(fields)[:-1]
+    if received.one_line:
+        return head + b',"' + name.encode() + b'":' + received.content + b"}"
+    return head + b',"' + name.encode() + b'_base64":"' + base64.b64encode(received.content) + b'"}'
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"

@@ -1,0 +1,40 @@
+"""What live capture kept of the night: conversations as they were seen, and the events that led there.
+
+Belongs here: `captures`, `conversation_events`. Does not: receiving events (capture/).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from custody_pipeline.capture.captured import captures_of, events_of
+from custody_pipeline.capture.store import open_store
+from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.settings.capture import load_capture_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody_pipeline.capture.store import DocumentStore
+    from custody_pipeline.extract.collector import Collector
+    from custody_pipeline.extract.receipts import Landing
+
+READS_IN_FLIGHT = 16
+
+
+def collect_captures(collector: Collector) -> list[Landing]:
+    """Land the night's `captures` and `conversation_events`; no capture place yet is a day without either."""
+    url = load_capture_settings().place(collector.settings)
+    store = open_store(url, collector.s3 if url.startswith("s3://") else None)
+    return [
+        _collect(collector, store, "captures", captures_of(store, collector.night)),
+        _collect(collector, store, "conversation_events", events_of(store, collector.night)),
+    ]
+
+
+def _collect(collector: Collector, store: DocumentStore, resource: str, keys: Iterator[str]) -> Landing:
+    with collector.load(resource) as load:
+        for key, content in in_order(store.read, keys, workers=READS_IN_FLIGHT):
+            if content is not None:
+                load.add({"key": key}, store.uri(key), content)
+    return load.landing

@@ -1,0 +1,29 @@
+"""The table of nights on a terminal.
+
+Belongs here: words and widths. Does not: finding the nights (operations/night_states.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from custody_pipeline.operations.summary import NightSummary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_nights(console: Console, found: list[NightSummary]) -> None:
+    """The table on a terminal; what to do when it is empty."""
+    from rich.table import Table
+
+    if not found:
+        console.print("No night yet. Try: custody demo, or custody run --date 2026-11-02")
+        return
+    table = Table("night", "state", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("rev", "recordings", "complete", "gaps", "excluded", "unexplained"):
+        table.add_column(name, justify="right")
+    for night in found:
+        numbers = (night.recordings, night.complete, night.gaps, night.excluded, night.unexplained)
+        table.add_row(str(night.night), night.state or "–", str(night.revision or "–"), *map(str, numbers))
+    console.print(table)

@@ -1,0 +1,111 @@
+"""A recording's story on a terminal.
+
+Belongs here: words, colours and widths. Does not: finding the story (operations/explain.py).
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_story(console: Console, story: dict[str, Any]) -> None:
+    """One recording on one screen."""
+    from rich.markup import escape
+
+    row = story["recording"]
+    colour = {"complete": "green", "gap": "red"}.get(row["custody_status"], "yellow")
+    console.rule(f"recording {escape(row['recording_id'])}", align="left")
+    console.print(
+        f"conversation {escape(str(row['conversation_id']))} · night {row['partition_date']}"
+        f" · revision {row['revision']} · [{colour}]{row['custody_status']}[/] · tags {row['custom_data_state']}"
+    )
+    console.print(
+        f"object  {row['object_uri'] or '–'}\nsha256  {row['media_sha256'] or '–'}", markup=False, soft_wrap=True
+    )
+
+    console.print("\n[bold]Timeline[/bold] (UTC)")
+    moments: list[tuple[Any, str]] = [
+        (row["conversation_start"], "conversation starts"),
+        (row["recording_start"], "recording starts"),
+        (row["recording_end"], "recording ends"),
+        (row["conversation_end"], "conversation ends"),
+    ]
+    moments += [
+        (event["occurred_at"], _printable(f"{event['action']}: {event['what']}{_by(event['operator'])}"))
+        for event in story["timeline"]
+        if event["action"] != "collected"
+    ]
+    moments = sorted((moment for moment in moments if moment[0] is not None), key=lambda moment: str(moment[0]))
+    for when, what in moments:
+        console.print(f"  {when:%Y-%m-%d %H:%M:%S}  {what}", markup=False, soft_wrap=True)
+
+    console.print("\n[bold]Sources[/bold]: what each says of it, and since when")
+    for source in story["sources"]:
+        seen = f"{source['first_seen_at']:%Y-%m-%d %H:%M:%S}" if source["first_seen_at"] else "–"
+        again = source["last_changed_at"] not in (None, source["first_seen_at"])
+        changed = f"; changed {source['last_changed_at']:%Y-%m-%d %H:%M:%S}" if again else ""
+        console.print(f"  {seen:<19}  {source['source']}: {source['says']}{changed}", markup=False, soft_wrap=True)
+
+    console.print("\n[bold]Tags[/bold]: what each source said, and when (→ the one that counts)")
+    if story["tags"]:
+        _print_tags(console, story["tags"])
+    else:
+        console.print("  no source showed any tag")
+
+    console.print(f"\n[bold]Gaps[/bold]: {len(story['gaps']) or 'none'}")
+    for gap in story["gaps"]:
+        until = f" until {gap['recoverable_until']:%Y-%m-%d %H:%M}" if gap["recoverable_until"] else ""
+        if gap["recheck_until"]:
+            until += f", rechecked until {gap['recheck_until']:%Y-%m-%d %H:%M}"
+        console.print(f"  [red]{gap['reason']}[/red] ({gap['severity']})  ", end="")
+        console.print(_printable(f"{gap['sentence']} {gap['detail'] or ''}".rstrip()), markup=False, soft_wrap=True)
+        for proof in gap["evidence"] or []:
+            parts = (str(proof.get(name) or "") for name in ("what", "uri", "sha256", "observed_at"))
+            proof_line = " · ".join(part for part in parts if part)
+            console.print(f"    proof: {_printable(proof_line)}", markup=False, soft_wrap=True)
+        console.print(
+            f"    recoverable: {gap['recoverable']}{until} → {gap['next_action']}", markup=False, soft_wrap=True
+        )
+    console.print()
+
+
+def _print_tags(console: Console, tags: list[dict[str, Any]]) -> None:
+    """Each value of a tag on a line, and below it the sources that said so."""
+    from rich.text import Text
+
+    said: dict[tuple[str, str, str | None], list[dict[str, Any]]] = {}
+    for tag in tags:
+        said.setdefault((tag["tag_key"], tag["participant_id"], tag["tag_value"]), []).append(tag)
+    for (key, _, value), observations in said.items():
+        line = Text.assemble(
+            (f"  {_printable(key)}", "bold"),
+            (f" ({observations[0]['participant_purpose']})  ", "dim"),
+            # What is nothing, and what only looks like it.
+            "null" if value is None else f'"{value}"' if value in {"", "null"} else _printable(value),
+        )
+        console.print(line, no_wrap=True, overflow="ellipsis")
+        # Breaks between observations, not within: a no-break space is none to textwrap.
+        seen = " · ".join(_observation(tag).replace(" ", "\N{NO-BREAK SPACE}") for tag in observations)
+        lines = textwrap.wrap(seen, console.width, initial_indent=" " * 4, subsequent_indent=" " * 4)
+        console.print("\n".join(lines).replace("\N{NO-BREAK SPACE}", " "), markup=False, no_wrap=True)
+
+
+def _observation(tag: dict[str, Any]) -> str:
+    mark = "→ " if tag["is_resolved"] else ""
+    seen = f" {tag['observed_at']:%m-%d %H:%M:%S}" if tag["observed_at"] else ""
+    return f"{mark}{tag['source']}{seen}{', gone' if tag['still_there'] is False else ''}"
+
+
+def _printable(text: str) -> str:
+    """Text from outside on one line, with nothing in it that a terminal obeys."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def _by(operator: str | None) -> str:
+    return f" · {operator}" if operator else ""

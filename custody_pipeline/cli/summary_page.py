@@ -1,0 +1,37 @@
+"""A night's numbers on a terminal.
+
+Belongs here: words, colours and widths. Does not: counting (operations/summary.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from custody_pipeline.operations.summary import NightSummary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_summary(console: Console, summary: NightSummary) -> None:
+    """The numbers on a terminal."""
+    from rich.table import Table
+
+    console.print(f"\n[bold]Night of {summary.night}[/bold]  ·  revision {summary.revision or '–'}")
+    console.print(
+        f"  recordings   expected [bold]{summary.expected}[/bold] = present {summary.present}"
+        f" + explained {summary.explained}   unexplained [bold]{summary.unexplained}[/bold]"
+    )
+    console.print(
+        f"  custody      [green]{summary.complete} complete[/green] · [red]{summary.gaps} with gaps[/red]"
+        f" · {summary.excluded} excluded"
+    )
+    console.print("  tags         " + " · ".join(f"{number} {state}" for state, number in summary.tags.items()))
+    if summary.reasons:
+        table = Table("reason", "severity", "recordings", "recoverable", box=None, padding=(0, 2), header_style="dim")
+        for row in summary.reasons:
+            colour = {"error": "red", "warning": "yellow"}.get(row["severity"], "dim")
+            table.add_row(
+                row["reason"], f"[{colour}]{row['severity']}[/]", str(row["recordings"]), str(row["recoverable"])
+            )
+        console.print(table)

@@ -1,0 +1,58 @@
+"""`custody ui`: Dagster's page, beside the demo's organisation when no real one is configured.
+
+Belongs here: starting and stopping the servers behind the page. Does not: what the page shows (defs).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from custody_pipeline.defs.instance import dagster_home, open_instance
+from custody_pipeline.distribution import WORKSPACE_YAML
+from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
+    """Run `dagster dev` until it is stopped; returns its exit status."""
+    with ExitStack() as stack:
+        if "CUSTODY_EXPORT_URL" not in os.environ:
+            stack.enter_context(demo_environment(home, DEMO_ORGANIZATION, say))
+        with open_instance(home):
+            pass  # rid of runs whose process is gone
+        environment = {**os.environ, "CUSTODY_HOME": str(home), "DAGSTER_HOME": str(dagster_home(home))}
+        say(f"http://127.0.0.1:{port}")
+        page = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "dagster", "dev", "-w", str(WORKSPACE_YAML)),
+                *("-h", "127.0.0.1", "-p", str(port)),
+            ],
+            cwd=home,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            return page.wait()
+        except KeyboardInterrupt:
+            return _stop(page)
+
+
+def _stop(page: subprocess.Popen[bytes]) -> int:
+    """End Dagster and the services that it started: its own session, so nothing else is hit."""
+    for kind, seconds in ((signal.SIGINT, 5), (signal.SIGTERM, 3)):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(page.pid, kind)
+            page.wait(seconds)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(page.pid, signal.SIGKILL)
+    return page.wait()

@@ -1,0 +1,323 @@
+"""`cut.json`: what one night's revision consists of; and the note that signs it.
+
+Belongs here: the form of the file, written and read strictly. Does not: making its content true (seal.py), checking it
+(verify.py).
+
+`cut.json` is RFC 8785 JSON without a line break. `cut.json.sig` is a signed note with four lines of text:
+
+    custody-cut/v1
+    <origin of the log>
+    <path of the cut, for example cuts/date=2026-11-02/r0001/>
+    <sha256 of cut.json in hex>  cut.json
+
+The last line is a line of `sha256sum --check`. A note rather than a bare signature: it names the key, holds several
+signatures while keys are being rotated, and stays below the 4,096 bytes that AWS KMS signs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+import msgspec
+import rfc8785
+
+from custody_pipeline.evidence.log.merkle import Frontier
+from custody_pipeline.evidence.log.note import Note, NoteError, Signer, Verifier, parse, sign
+
+SCHEMA = "custody-cut/v1"
+CUT_JSON = "cut.json"
+SIGNATURE = "cut.json.sig"
+TIMESTAMP = "cut.json.tsr"
+CHECKPOINT = "checkpoint"
+CONSISTENCY = "checkpoint.consistency"
+SEAL_FILES = (CUT_JSON, SIGNATURE, TIMESTAMP, CHECKPOINT, CONSISTENCY)
+"""Files of a cut that `cut.json` does not list, because they are made from it."""
+
+RECORDS = "data/records.ndjson"
+"""The salted records, one a line, in the order of their leaves and of the rows of `TABLE`."""
+
+TABLE = "data/chain_of_custody.parquet"
+
+ROTATION = "rotation.note"
+"""While two keys sign: the statement, signed by both, that the second takes over (keys.py)."""
+
+_PATH = re.compile(r"[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*")
+
+Hex256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+Revision = Annotated[int, msgspec.Meta(ge=1, le=9999)]
+
+
+class CutError(ValueError):
+    """A `cut.json` or its signature is malformed. The message says what is wrong and where."""
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every field is required unless it has a default; unknown fields are refused."""
+
+
+class CutFile(_Strict, frozen=True):
+    """A file of the cut.
+
+    Attributes:
+        path: relative to the cut's folder.
+        bytes: size.
+        sha256: hex.
+        rows: of a table's file.
+        version_id: the object version it was stored as, where the bucket keeps versions.
+    """
+
+    path: str
+    bytes: Count
+    sha256: Hex256
+    rows: Count | None = None
+    version_id: str | None = None
+
+
+class Receipt(_Strict, frozen=True):
+    """What was asked of one source, and what came (see `raw.extraction_receipts`).
+
+    `landing` are paths of the cut: the documents as received.
+    """
+
+    resource: str
+    state: str
+    asked: Count | None
+    documents: Count | None
+    rows: Count | None
+    failures: Count | None
+    requests: Count | None
+    retries: Count | None
+    started_at: str | None
+    finished_at: str | None
+    data_available_until: str | None
+    detail: str | None
+    landing: tuple[str, ...]
+
+
+class Superseded(_Strict, frozen=True, omit_defaults=True):
+    """The revision that this one replaces.
+
+    Attributes:
+        revision: its number.
+        sha256: of its cut.json.
+        why: why the night was run again.
+        changed: rows of chain_of_custody that are new or changed; they bear this cut's revision.
+    """
+
+    revision: Revision
+    sha256: Hex256
+    why: str = ""
+    changed: Count = 0
+
+
+class Lock(_Strict, frozen=True):
+    """How every object of the cut was locked when it was sealed.
+
+    Attributes:
+        mode: of the retention; None without one.
+        until: when the retention ends, RFC 3339, UTC.
+        legal_hold: there was a legal hold as well.
+    """
+
+    mode: Literal["GOVERNANCE", "COMPLIANCE"] | None
+    until: str | None
+    legal_hold: bool
+
+
+class LogPosition(_Strict, frozen=True):
+    """Where the cut is in the log.
+
+    Attributes:
+        origin: the log.
+        first: index of the first record's leaf = size of the log before this cut.
+        previous_root: root of the log at that size, hex.
+        frontier: hashes of the complete subtrees of that tree, left to right, hex: with them and the cut's own records
+            anyone recomputes the new root, which proves inclusion and consistency at once.
+        records: number of record leaves.
+        root: root after the records, hex. The next leaf is `cut.json` itself; `checkpoint` covers it.
+    """
+
+    origin: str
+    first: Count
+    previous_root: Hex256
+    frontier: tuple[Hex256, ...]
+    records: Count
+    root: Hex256
+
+    @property
+    def cut_index(self) -> int:
+        """Index of the leaf that is `cut.json`."""
+        return self.first + self.records
+
+    @property
+    def size(self) -> int:
+        """Leaves after this cut, as its checkpoint says."""
+        return self.cut_index + 1
+
+    def frontier_before(self) -> Frontier:
+        """The right edge of the log before this cut.
+
+        Raises:
+            ProofError: the number of hashes is not the one for `first` leaves.
+        """
+        return Frontier(self.first, [bytes.fromhex(item) for item in self.frontier])
+
+
+class Cut(_Strict, frozen=True):
+    """One night's revision.
+
+    Attributes:
+        night: UTC day, `YYYY-MM-DD`.
+        revision: 1, 2, …
+        complete: every recording that should be there is there or explained.
+        sealed_at: UTC, RFC 3339; a claim of the sealing machine, see the timestamp for a witness of it.
+        organization_id: of the Genesys Cloud organisation, where known.
+        collector: identity of the service account that collected.
+        operator: person or service that ran the pipeline.
+        tool_version: of custody_pipeline.
+        git_revision: of custody_pipeline.
+        files: every file of the cut's folder but `SEAL_FILES`, ordered by path.
+        counts: table → rows.
+        statuses: custody_status → rows of chain_of_custody.
+        receipts: one a source.
+        supersedes: the revision before; None for revision 1.
+        timestamped: an RFC 3161 timestamp was made: `cut.json.tsr` must be there.
+        keys: verifier keys that signed.
+        log: place in the log.
+        lock: absent where the bucket was not asked to lock.
+    """
+
+    night: str
+    revision: Revision
+    complete: bool
+    sealed_at: str
+    organization_id: str | None
+    collector: str | None
+    operator: str
+    tool_version: str
+    git_revision: str | None
+    files: tuple[CutFile, ...]
+    counts: dict[str, Count]
+    statuses: dict[str, Count]
+    receipts: tuple[Receipt, ...]
+    supersedes: Superseded | None
+    timestamped: bool
+    keys: tuple[str, ...]
+    log: LogPosition
+    lock: Lock | msgspec.UnsetType = msgspec.UNSET
+    schema: Literal["custody-cut/v1"] = "custody-cut/v1"
+
+    @property
+    def prefix(self) -> str:
+        """The cut's folder, with a trailing slash."""
+        return cut_prefix(self.night, self.revision)
+
+    def file(self, path: str) -> CutFile | None:
+        """The file at `path` of the cut."""
+        return next((file for file in self.files if file.path == path), None)
+
+
+def cut_prefix(night: str, revision: int) -> str:
+    """`cuts/date=2026-11-02/r0001/`."""
+    return f"cuts/date={night}/r{revision:04d}/"
+
+
+def is_safe_path(path: str) -> bool:
+    """True for a relative path without `..`, backslashes, control characters or empty parts."""
+    return bool(_PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
+
+
+def encode_cut(cut: Cut) -> bytes:
+    """The bytes of `cut.json`.
+
+    Raises:
+        CutError: the cut contradicts itself.
+    """
+    _check(cut)
+    return rfc8785.dumps(msgspec.to_builtins(cut))
+
+
+def decode_cut(data: bytes) -> Cut:
+    """Read a `cut.json`.
+
+    Raises:
+        CutError: not RFC 8785 JSON of this schema, to the byte; unknown fields included.
+    """
+    try:
+        cut = msgspec.json.decode(data, type=Cut)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CutError(f"cut.json: {error}") from error
+    if encode_cut(cut) != data:
+        raise CutError("cut.json is not in the form of RFC 8785 (order, spaces, repeated or missing members)")
+    return cut
+
+
+def _check(cut: Cut) -> None:
+    try:
+        valid_night = date.fromisoformat(cut.night).isoformat() == cut.night
+    except ValueError:
+        valid_night = False
+    if not valid_night:
+        raise CutError("cut.json: night is not a day in the form YYYY-MM-DD")
+    paths = [file.path for file in cut.files]
+    if paths != sorted(set(paths)):
+        raise CutError("cut.json: files are not ordered by path, or one is there twice")
+    unsafe = [path for path in paths if not is_safe_path(path) or path in SEAL_FILES]
+    if unsafe:
+        raise CutError(f"cut.json: {unsafe[0]!r} cannot be the path of a file of a cut")
+    if (cut.supersedes.revision if cut.supersedes else 0) != cut.revision - 1:
+        raise CutError("cut.json: a revision supersedes the one before it, and the first supersedes none")
+    if isinstance(cut.lock, Lock):
+        try:
+            lasts = cut.lock.until is None or datetime.fromisoformat(cut.lock.until).utcoffset() is not None
+        except ValueError:
+            lasts = False
+        if not lasts or (cut.lock.mode is None) != (cut.lock.until is None):
+            raise CutError("cut.json: the lock has no time at which it ends")
+    for receipt in cut.receipts:
+        for path in receipt.landing:
+            if path not in paths:
+                raise CutError(f"cut.json: the receipt of {receipt.resource} names {path!r}, which is not in the cut")
+
+
+def sign_cut(cut: Cut, signers: Sequence[Signer]) -> Note:
+    """The note for `cut.json.sig`."""
+    return sign(_note_text(cut.log.origin, cut.prefix, encode_cut(cut)), signers)
+
+
+def verify_cut_signature(data: bytes, signature: bytes, prefix: str, keys: Sequence[Verifier]) -> list[Verifier]:
+    """Check `cut.json.sig` against the bytes of `cut.json`.
+
+    Args:
+        data: `cut.json`.
+        signature: `cut.json.sig`.
+        prefix: the cut's folder as `cut.json` names it.
+        keys: known public keys.
+
+    Returns:
+        The known keys that signed.
+
+    Raises:
+        NoteError: malformed, or not signed by a known key.
+        CutError: signed, but for another `cut.json` or another place.
+    """
+    note = parse(signature)
+    signers = note.verified_by(keys)
+    lines = note.text.decode()[:-1].split("\n")
+    if len(lines) != 4 or lines[0] != SCHEMA:
+        raise NoteError("the text of cut.json.sig is not that of a cut")
+    if lines[2] != prefix:
+        raise CutError(f"cut.json.sig was made for {lines[2]}, not for {prefix}")
+    if note.text != _note_text(lines[1], prefix, data):
+        raise CutError("cut.json.sig was made for another cut.json")
+    return signers
+
+
+def _note_text(origin: str, prefix: str, data: bytes) -> bytes:
+    digest = hashlib.sha256(data).hexdigest()
+    return f"{SCHEMA}\n{origin}\n{prefix}\n{digest}  {CUT_JSON}\n".encode()

@@ -1,0 +1,284 @@
+"""Sealing: a night's files → `cut.json`, signatures, tiles and the log's next head, as an ordered list of writes.
+
+Belongs here: deciding what is written, in which order. Does not: writing it (publish/), so that every step is testable
+and any store will do.
+
+The order of `Sealed.writes` makes a crash harmless at every point:
+
+1. the files of the cut (the caller has put them already, so that their object versions can be named),
+2. `cut.json.sig`, `.tsr`, `checkpoint`, `checkpoint.consistency`: a folder without `cut.json` is no cut,
+3. `cut.json`, written only if absent: from here on the night is sealed,
+4. tiles,
+5. `log/checkpoint`: from here on the log's head is the new one.
+
+After a crash between 3 and 5, `recover` gives the same tiles and head again from what the cut itself holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.manifest import Cut, CutFile, Lock, LogPosition, Receipt, Superseded
+from custody_pipeline.evidence.cut.records import leaf_hash
+from custody_pipeline.evidence.log.checkpoint import (
+    Checkpoint,
+    Head,
+    InconsistentHeadError,
+    sign_checkpoint,
+    verify_checkpoint,
+    witness_request,
+)
+from custody_pipeline.evidence.log.merkle import ProofError, consistency_proof
+from custody_pipeline.evidence.log.note import Signer, Verifier
+from custody_pipeline.evidence.log.tiles import TileError, TileTree, append
+from custody_pipeline.evidence.reader import Reader, read
+
+LOG = "log/"
+HEAD = "log/checkpoint"
+
+
+class SealError(Exception):
+    """A night cannot be sealed as it is. Nothing was signed."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A cut before it has a place in the log. The fields are those of `Cut`."""
+
+    night: str
+    revision: int
+    complete: bool
+    sealed_at: str
+    operator: str
+    tool_version: str
+    files: Sequence[CutFile]
+    counts: dict[str, int]
+    statuses: dict[str, int]
+    organization_id: str | None = None
+    collector: str | None = None
+    git_revision: str | None = None
+    receipts: Sequence[Receipt] = ()
+    supersedes: Superseded | None = None
+    lock: Lock | None = None
+
+
+@dataclass(frozen=True)
+class Write:
+    """One file to be put.
+
+    Attributes:
+        path: relative to the published prefix.
+        data: its bytes.
+        once: put only if absent (`IfNoneMatch: *`).
+        content_type: as HTTP says it.
+    """
+
+    path: str
+    data: bytes
+    once: bool
+    content_type: str
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A sealed night.
+
+    Attributes:
+        cut: as signed.
+        sha256: of `cut.json`, hex; the next revision's `supersedes`.
+        checkpoint: the log's new head.
+        writes: to be carried out in this order, each finished before the next group (see the module).
+    """
+
+    cut: Cut
+    sha256: str
+    checkpoint: Checkpoint
+    writes: list[Write]
+
+
+def describe(path: str, data: bytes, *, rows: int | None = None, version_id: str | None = None) -> CutFile:
+    """The entry of a file that is in memory."""
+    return CutFile(
+        path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=rows, version_id=version_id
+    )
+
+
+def published_head(reader: Reader, keys: Sequence[Verifier], origin: str) -> Head:
+    """The head of the published log; the empty one where there is none.
+
+    When it is not the head that the caller remembers to have published, `recover` comes next.
+
+    Raises:
+        NoteError: the checkpoint is not signed by one of `keys`, or is of another log.
+        TargetError: the place cannot be read.
+    """
+    try:
+        return verify_checkpoint(read(reader, HEAD), keys, origin).head
+    except FileNotFoundError:
+        return Head.empty(origin)
+
+
+def seal(
+    draft: Draft,
+    leaves: Sequence[bytes],
+    *,
+    reader: Reader,
+    head: Head,
+    signed_before: Head | None,
+    signers: Sequence[Signer],
+    timestamp: Callable[[bytes], bytes] | None = None,
+) -> Sealed:
+    """Seal a night.
+
+    Args:
+        draft: what the night consists of; its files are in place already.
+        leaves: leaf hashes of the lines of `data/records.ndjson`, in order.
+        reader: the published prefix; only tiles of the right edge are read.
+        head: the published head (`published_head`).
+        signed_before: the newest head this key ever signed, as the caller remembers it outside the bucket; None when
+            nothing is remembered. It guards against a bucket that was rolled back.
+        signers: current key first; two during a rotation.
+        timestamp: `cut.json` → RFC 3161 response; None without a TSA.
+
+    Raises:
+        SealError: files that a cut must have are missing, or the cut is there already.
+        InconsistentHeadError: the bucket's log is not the one that was signed before.
+        TileError: the bucket's tiles are not those of its head.
+    """
+    _check(draft, leaves, reader, head)
+    old = TileTree(reader, head.size, LOG)
+    try:
+        frontier = old.frontier()
+    except TileError as error:
+        raise InconsistentHeadError(f"{reader.name}: {error}") from error
+    if frontier.root() != head.root:
+        raise InconsistentHeadError(f"{reader.name}: the tiles are not those of {HEAD}")
+    before = [item.hex() for item in frontier.hashes]
+    frontier.extend(leaves)
+    cut = Cut(
+        night=draft.night,
+        revision=draft.revision,
+        complete=draft.complete,
+        sealed_at=draft.sealed_at,
+        organization_id=draft.organization_id,
+        collector=draft.collector,
+        operator=draft.operator,
+        tool_version=draft.tool_version,
+        git_revision=draft.git_revision,
+        files=tuple(sorted(draft.files, key=lambda file: file.path)),
+        counts=draft.counts,
+        statuses=draft.statuses,
+        receipts=tuple(draft.receipts),
+        supersedes=draft.supersedes,
+        timestamped=timestamp is not None,
+        keys=tuple(signer.verifier.vkey for signer in signers),
+        log=LogPosition(
+            origin=head.origin,
+            first=head.size,
+            previous_root=head.root.hex(),
+            frontier=tuple(before),
+            records=len(leaves),
+            root=frontier.root().hex(),
+        ),
+        lock=draft.lock or msgspec.UNSET,
+    )
+    data = cuts.encode_cut(cut)
+    appended = append(reader, head.size, [*leaves, leaf_hash(data)], LOG)
+    tree = appended.tree
+    new = Head(head.origin, tree.size, tree.root())
+    checkpoint = sign_checkpoint(new, signers, *_guard(tree, signed_before or head, new))
+    proof = consistency_proof(tree.node, head.size, new.size)
+
+    files = {cuts.SIGNATURE: cuts.sign_cut(cut, signers).data, cuts.CHECKPOINT: checkpoint.note.data}
+    files[cuts.CONSISTENCY] = witness_request(head.size, proof, checkpoint)
+    if timestamp is not None:
+        files[cuts.TIMESTAMP] = timestamp(data)
+    writes = [Write(cut.prefix + name, content, True, _content_type(name)) for name, content in sorted(files.items())]
+    writes.append(Write(cut.prefix + cuts.CUT_JSON, data, True, "application/json"))
+    writes += _log_writes(appended.tiles, checkpoint)
+    return Sealed(cut, hashlib.sha256(data).hexdigest(), checkpoint, writes)
+
+
+def _check(draft: Draft, leaves: Sequence[bytes], reader: Reader, head: Head) -> None:
+    files = {file.path: file for file in draft.files}
+    for path in (cuts.RECORDS, cuts.TABLE):
+        if path not in files:
+            raise SealError(f"{path} is not among the files of the cut")
+        if files[path].rows != len(leaves):
+            raise SealError(f"{path} has {files[path].rows} rows, but there are {len(leaves)} leaves")
+    path = cuts.cut_prefix(draft.night, draft.revision) + cuts.CUT_JSON
+    if any(entry.path == path for entry in reader.list(path)):
+        raise SealError(f"{path} is there already; a cut is written once")
+    if head.size == 0 and any(entry.path.endswith("/" + cuts.CUT_JSON) for entry in reader.list("cuts/")):
+        raise SealError(f"there are cuts, but {HEAD} is missing; recover the log's head first")
+
+
+def _guard(tree: TileTree, signed_before: Head, new: Head) -> tuple[Head, list[bytes]]:
+    try:
+        return signed_before, consistency_proof(tree.node, signed_before.size, new.size)
+    except ProofError as error:
+        raise InconsistentHeadError(
+            f"{new.origin}: a tree of {signed_before.size} leaves was signed before, and the log at hand would have "
+            f"{new.size}. The bucket was rolled back, or this is not its only writer."
+        ) from error
+
+
+def _log_writes(tiles: dict[str, bytes], checkpoint: Checkpoint) -> list[Write]:
+    writes = [Write(LOG + path, data, False, "application/octet-stream") for path, data in tiles.items()]
+    return [*writes, Write(HEAD, checkpoint.note.data, False, "text/plain; charset=utf-8")]
+
+
+def _content_type(name: str) -> str:
+    return "application/timestamp-reply" if name == cuts.TIMESTAMP else "text/plain; charset=utf-8"
+
+
+def recover(reader: Reader, keys: Sequence[Verifier], head: Head) -> list[Write]:
+    """What runs that died after `cut.json` still had to write: tiles and head, from what the cuts hold.
+
+    It reads every cut's checkpoint, so it is for the start of a process and for a head that is not the one remembered,
+    not for every night.
+
+    Raises:
+        SealError: two cuts claim the same place in the log, one is missing, or a cut does not lead to the head it was
+            signed with.
+        NoteError: a cut's checkpoint is not signed by one of `keys`.
+    """
+    pending = _cuts_beyond(reader, keys, head)
+    frontier = TileTree(reader, head.size, LOG).frontier()
+    leaves: list[bytes] = []
+    newest: Checkpoint | None = None
+    while frontier.size in pending:
+        prefix, data, newest = pending.pop(frontier.size)
+        lines = read(reader, prefix + cuts.RECORDS).split(b"\n")[:-1]
+        added = [*map(leaf_hash, lines), leaf_hash(data)]
+        leaves += added
+        frontier.extend(added)
+        if (frontier.size, frontier.root()) != (newest.head.size, newest.head.root):
+            raise SealError(f"{prefix}: its records do not lead to the head that was signed with it")
+    if pending:
+        prefix = pending[min(pending)][0]
+        raise SealError(f"{prefix} begins at leaf {min(pending)}, but what is before it ends at {frontier.size}")
+    return _log_writes(append(reader, head.size, leaves, LOG).tiles, newest) if newest else []
+
+
+def _cuts_beyond(reader: Reader, keys: Sequence[Verifier], head: Head) -> dict[int, tuple[str, bytes, Checkpoint]]:
+    """First leaf → (folder, cut.json, checkpoint) of every cut that was signed with a longer log than `head`."""
+    beyond: dict[int, tuple[str, bytes, Checkpoint]] = {}
+    for entry in reader.list("cuts/"):
+        if not entry.path.endswith("/" + cuts.CUT_JSON):
+            continue
+        prefix = entry.path.removesuffix(cuts.CUT_JSON)
+        checkpoint = verify_checkpoint(read(reader, prefix + cuts.CHECKPOINT), keys, head.origin)
+        if checkpoint.head.size <= head.size:
+            continue
+        data = read(reader, entry.path)
+        first = cuts.decode_cut(data).log.first
+        if first in beyond:
+            raise SealError(f"{prefix} and {beyond[first][0]} both begin at leaf {first}: there were two writers")
+        beyond[first] = prefix, data, checkpoint
+    return beyond

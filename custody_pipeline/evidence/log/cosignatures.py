@@ -1,0 +1,133 @@
+"""Witnesses: others who saw the log's head, and say so by a cosignature (https://c2sp.org/tlog-cosignature).
+
+Belongs here: asking one (https://c2sp.org/tlog-witness), taking its answer, adding it to a checkpoint.
+Does not: HTTP, storing (operations/witnesses.py, publish/sealer.py).
+
+A checkpoint that was cosigned is kept under `log/cosigned/<size>`, because the next night's head takes its place in
+`log/checkpoint`. Each is a promise that the log cannot take back: `verify` holds all of them against the log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+
+from custody_pipeline.evidence.log.checkpoint import Checkpoint, witness_request
+from custody_pipeline.evidence.log.merkle import consistency_proof
+from custody_pipeline.evidence.log.note import COSIGNATURE_V1, Note, NoteError, Signature, Verifier, parse
+from custody_pipeline.evidence.log.tiles import TileTree
+
+COSIGNED = "log/cosigned/"
+"""Checkpoints with cosignatures, each named by its size."""
+
+Post = Callable[[bytes], tuple[int, bytes]]
+"""Send a body to a witness's `add-checkpoint`; status and body of its answer."""
+
+
+class WitnessError(Exception):
+    """A witness gave no cosignature that can be used. The message says what it answered."""
+
+
+def cosigned_path(size: int) -> str:
+    """`log/cosigned/<size>`."""
+    return f"{COSIGNED}{size}"
+
+
+def check_witness_keys(keys: Iterable[Verifier]) -> list[Verifier]:
+    """The keys, if all of them are witnesses'.
+
+    Raises:
+        NoteError: a key is of another type, or two witnesses have one key: they would be counted twice.
+    """
+    found = list(dict.fromkeys(keys))
+    for key in found:
+        if key.kind != COSIGNATURE_V1:
+            raise NoteError(f"{key.name}: the key of a log, not of a witness (type 4)")
+    if len({key.public_key for key in found}) != len(found):
+        raise NoteError("two witnesses have the same public key")
+    return found
+
+
+def cosignatures_in(data: bytes, checkpoint: Checkpoint) -> tuple[Signature, ...]:
+    """The signatures in a witness's answer: signature lines, or a whole checkpoint with them.
+
+    Raises:
+        NoteError: malformed, or a checkpoint that says something else.
+    """
+    if b"\n\n" not in data:
+        data = checkpoint.note.text + b"\n" + data
+    note = parse(data)
+    if note.text != checkpoint.note.text:
+        raise NoteError("cosigned is another checkpoint than the one that is there")
+    return note.signatures
+
+
+def add_cosignatures(checkpoint: Checkpoint, data: bytes, witnesses: Sequence[Verifier]) -> Checkpoint:
+    """The checkpoint with the cosignatures of known witnesses that `data` holds, in place of earlier ones of theirs.
+
+    Args:
+        checkpoint: as it is published.
+        data: see `cosignatures_in`.
+        witnesses: keys that are trusted; signatures of others are left out.
+
+    Raises:
+        NoteError: malformed, a known witness's cosignature is wrong, or there is none of a known one.
+    """
+    added: dict[tuple[str, bytes], Signature] = {}
+    for signature in cosignatures_in(data, checkpoint):
+        for witness in witnesses:
+            if (witness.name, witness.key_id) == (signature.name, signature.key_id):
+                witness.check(checkpoint.note.text, signature.signature)
+                added[witness.name, witness.key_id] = signature
+    if not added:
+        raise NoteError("there is no cosignature of a known witness in it")
+    kept = [item for item in checkpoint.note.signatures if (item.name, item.key_id) not in added]
+    return Checkpoint(checkpoint.head, Note(checkpoint.note.text, (*kept, *added.values())))
+
+
+def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Verifier) -> Checkpoint:
+    """Ask a witness to cosign a checkpoint, with a proof from the size that it saw last.
+
+    Args:
+        post: reaches the witness.
+        tree: of the checkpoint.
+        checkpoint: to be cosigned.
+        witness: its key.
+
+    Raises:
+        WitnessError: it refused, or its answer is no cosignature of this checkpoint by this key.
+    """
+    size = 0
+    for _ in range(3):
+        status, answer = post(witness_request(size, consistency_proof(tree.node, size, tree.size), checkpoint))
+        known = re.fullmatch(rb"(0|[1-9][0-9]{0,18})\n", answer)
+        if status != 409 or not known or int(known[1]) == size:
+            break
+        size = int(known[1])  # what it cosigned last: the proof must begin there
+        if size > tree.size:
+            raise WitnessError(
+                f"{witness.name} has cosigned this log at {size} leaves; it has {tree.size} here: its end was removed"
+            )
+    if status != 200:
+        raise WitnessError(f"{witness.name}: {_REFUSALS.get(status, f'HTTP {status}')}")
+    try:
+        return add_cosignatures(checkpoint, answer, [witness])
+    except NoteError as error:
+        raise WitnessError(f"{witness.name}: {error}") from error
+
+
+_REFUSALS = {
+    403: "it does not know the key that signed this checkpoint (HTTP 403); register the log's public key there",
+    404: "it does not know this log (HTTP 404); register the log's origin and public key there",
+    409: "it has cosigned another root at this size (HTTP 409): somebody forked the log; do not go on",
+    422: "the consistency proof does not convince it (HTTP 422): it has seen another past of this log",
+}
+
+
+def seen_at(time: int) -> str:
+    """The time of a cosignature (seconds since 1970), for people."""
+    try:
+        return (datetime(1970, 1, 1) + timedelta(seconds=time)).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except OverflowError:
+        return f"{time} seconds after 1970"

@@ -1,0 +1,242 @@
+"""Signing keys: made, read from a file or a secret, or kept in AWS KMS; and their rotation.
+
+Belongs here: turning key material into a `Signer`. Does not: what is signed.
+
+A private key is one line, as Go's sumdb/note writes it: `PRIVATE+KEY+<name>+<key id>+<base64(0x01 || seed)>`. Whoever
+reads it knows the key's name; nothing else is needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from custody_pipeline.evidence.log.note import (
+    DEMO_PREFIX,
+    ED25519,
+    Note,
+    NoteError,
+    Signer,
+    Verifier,
+    check_name,
+    parse,
+    sign,
+)
+
+_PRIVATE = "PRIVATE+KEY+"
+_ROTATION = "custody-key-rotation/v1"
+
+
+class SigningKeyError(ValueError):
+    """A key cannot be read or used. Key material is never in the message."""
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A fresh key pair as text; `private` is to be kept secret, `public` to be handed over."""
+
+    private: str
+    public: str
+
+
+def new_key(name: str, *, demo: bool = False) -> NewKey:
+    """Make an Ed25519 key pair.
+
+    Args:
+        name: the key's name and the log's origin, a schema-less URL such as `custody.example.com/eu`.
+        demo: mark the name, so that every checkpoint, cut and proof shows that the key proves nothing.
+    """
+    if demo and not name.startswith(DEMO_PREFIX):
+        name = DEMO_PREFIX + name
+    seed = Ed25519PrivateKey.generate().private_bytes_raw()
+    signer = Ed25519Signer(name, seed)
+    material = base64.b64encode(bytes([ED25519]) + seed).decode()
+    return NewKey(f"{_PRIVATE}{name}+{signer.verifier.key_id.hex()}+{material}", signer.verifier.vkey)
+
+
+class Ed25519Signer:
+    """Signs with a private key in memory."""
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._verifier = Verifier(check_name(name), ED25519, self._key.public_key().public_bytes_raw())
+
+    def __repr__(self) -> str:
+        return f"Ed25519Signer({self._verifier.vkey})"
+
+    @property
+    def verifier(self) -> Verifier:
+        """The public half."""
+        return self._verifier
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes."""
+        return self._key.sign(message)
+
+
+def load_signer(private: str) -> Ed25519Signer:
+    """A signer from the text that `new_key` made.
+
+    Raises:
+        SigningKeyError: the text is not such a key, or was damaged.
+    """
+    text = private.strip()
+    parts = text.removeprefix(_PRIVATE).split("+", 2)
+    if not text.startswith(_PRIVATE) or len(parts) != 3:
+        raise SigningKeyError(f"a signing key begins with {_PRIVATE} and has a name, an id and the key")
+    try:
+        material = base64.b64decode(parts[2], validate=True)
+        signer = Ed25519Signer(parts[0], material[1:])
+    except (binascii.Error, ValueError):
+        raise SigningKeyError("the signing key is damaged") from None
+    if material[0] != ED25519 or signer.verifier.key_id.hex() != parts[1]:
+        raise SigningKeyError("the signing key is damaged: its id is not that of its key")
+    return signer
+
+
+def signer_from_file(path: Path) -> Ed25519Signer:
+    """A signer from a file that only its owner may read.
+
+    Raises:
+        SigningKeyError: no such file, other users may read it, or it holds no key.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SigningKeyError(f"{path}: cannot be read ({type(error).__name__})") from None
+    if os.name == "posix" and mode & 0o077:
+        raise SigningKeyError(f"{path}: other users may read it; chmod 600 {path}")
+    return load_signer(text)
+
+
+def write_new_key(path: Path, key: NewKey) -> Path:
+    """Write the private key to `path` (mode 600) and the public one beside it (`.pub`); never over an existing file.
+
+    Returns:
+        The path of the public key.
+    """
+    public = path.with_name(path.name + ".pub")
+    for target, text, mode in ((path, key.private, 0o600), (public, key.public, 0o644)):
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+    return public
+
+
+def public_pem(verifier: Verifier) -> bytes:
+    """The public key as PEM, for openssl."""
+    key = Ed25519PublicKey.from_public_bytes(verifier.public_key)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def parse_public_keys(text: str) -> list[Verifier]:
+    """Verifier keys, one a line; empty lines and lines that begin with `#` are skipped.
+
+    Raises:
+        NoteError: a line is no verifier key.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    return [Verifier.parse(line) for line in lines if line and not line.startswith("#")]
+
+
+class KmsClient(Protocol):
+    """The two calls of boto3's `kms` client that are needed; permissions kms:Sign and kms:GetPublicKey."""
+
+    def sign(self, **request: Any) -> Mapping[str, Any]:
+        """Sign."""
+        ...
+
+    def get_public_key(self, **request: Any) -> Mapping[str, Any]:
+        """GetPublicKey."""
+        ...
+
+
+class KmsSigner:
+    """Signs with an AWS KMS key of spec ECC_NIST_EDWARDS25519; the private key never leaves KMS.
+
+    KMS signs messages of at most 4,096 bytes. Everything signed here is a note of a few hundred.
+    """
+
+    def __init__(self, client: KmsClient, key_arn: str, name: str) -> None:
+        self._client = client
+        self._key_arn = key_arn
+        der = client.get_public_key(KeyId=key_arn)["PublicKey"]
+        key = load_der_public_key(der)
+        if not isinstance(key, Ed25519PublicKey):
+            raise SigningKeyError("the KMS key is not of spec ECC_NIST_EDWARDS25519")
+        self._verifier = Verifier(check_name(name), ED25519, key.public_bytes_raw())
+
+    @property
+    def verifier(self) -> Verifier:
+        """The public half."""
+        return self._verifier
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes.
+
+        Raises:
+            SigningKeyError: what KMS answered is no signature by its public key.
+        """
+        answer = self._client.sign(
+            KeyId=self._key_arn, Message=message, MessageType="RAW", SigningAlgorithm="ED25519_SHA_512"
+        )
+        signature = bytes(answer["Signature"])
+        try:
+            self._verifier.check(message, signature)
+        except NoteError as error:
+            # Sealed with it, the night could never be verified.
+            raise SigningKeyError(
+                f"{self._key_arn}: KMS gave a signature that its public key does not verify"
+            ) from error
+        return signature
+
+
+def rotation(origin: str, old: Sequence[Signer], new: Sequence[Signer]) -> Note:
+    """A statement, signed by the old and the new keys, that the new ones take over.
+
+    It belongs in the cut of the first night that both sign (`rotation.note`), and so in the log. After the overlap the
+    old keys stop signing; a verifier who trusts an old key and reads the statement knows the new one.
+    """
+    lines = [_ROTATION, origin]
+    lines += [f"old {signer.verifier.vkey} sha256:{signer.verifier.fingerprint}" for signer in old]
+    lines += [f"new {signer.verifier.vkey} sha256:{signer.verifier.fingerprint}" for signer in new]
+    return sign(("\n".join(lines) + "\n").encode(), [*old, *new])
+
+
+def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[Verifier]:
+    """The new keys of a rotation statement.
+
+    Args:
+        data: the signed statement.
+        origin: the log it must be about.
+        trusted: keys one already trusts; one of them must be among the old keys.
+
+    Raises:
+        NoteError: malformed, about another log, or not signed by every old and new key it names.
+    """
+    note = parse(data)
+    lines = note.text.decode()[:-1].split("\n")
+    if lines[:2] != [_ROTATION, origin]:
+        raise NoteError(f"not a key rotation of {origin}")
+    named: dict[str, list[Verifier]] = {"old": [], "new": []}
+    for line in lines[2:]:
+        role, _, rest = line.partition(" ")
+        verifier = Verifier.parse(rest.partition(" ")[0])
+        if role not in named or rest != f"{verifier.vkey} sha256:{verifier.fingerprint}":
+            raise NoteError("a line of the key rotation is malformed")
+        named[role].append(verifier)
+    everyone = [*named["old"], *named["new"]]
+    if {key.vkey for key in note.verified_by(everyone)} != {key.vkey for key in everyone}:
+        raise NoteError("the key rotation is not signed by every key it names")
+    if not set(named["old"]) & set(trusted):
+        raise NoteError("none of the old keys of the rotation is trusted")
+    return named["new"]

@@ -1,0 +1,159 @@
+"""The log's hashes as C2SP tlog-tiles (https://c2sp.org/tlog-tiles): reading a tree, appending to it.
+
+One deviation, on purpose: there are no entry bundles (`tile/entries/…`). An entry is a salted record, that is, a call's
+data in clear; publishing bundles would disclose every call to whoever may check one. The entries lie in the cuts
+(`data/records.ndjson` and `cut.json`), and a single one is handed over as a tlog-proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from custody_pipeline.evidence.log.merkle import HASH_BYTES, Frontier, complete_root, complete_subtrees, range_root
+from custody_pipeline.evidence.reader import Reader, read
+
+WIDTH = 256
+"""Hashes in a full tile."""
+
+HEIGHT = 8
+CACHED_TILES = 512
+"""That many tiles a tree keeps, 8 KiB each."""
+
+TILE_PREFIX = "tile/"
+
+
+class TileError(ValueError):
+    """A tile is missing or is not what the tree's size asks for."""
+
+
+def tile_path(level: int, index: int, width: int = WIDTH) -> str:
+    """`tile/<L>/<N>[.p/<W>]`, relative to the log's prefix; index 1234067 is written `x001/x234/067`."""
+    digits = f"{index % 1000:03d}"
+    while index >= 1000:
+        index //= 1000
+        digits = f"x{index % 1000:03d}/{digits}"
+    return f"{TILE_PREFIX}{level}/{digits}" + ("" if width == WIDTH else f".p/{width}")
+
+
+def tile_paths(size: int) -> Iterator[tuple[int, int, int]]:
+    """(level, index, width) of every tile that a tree of `size` leaves consists of."""
+    level, hashes = 0, size
+    while hashes:
+        for index in range(hashes // WIDTH):
+            yield level, index, WIDTH
+        if hashes % WIDTH:
+            yield level, hashes // WIDTH, hashes % WIDTH
+        hashes //= WIDTH
+        level += 1
+
+
+class TileTree:
+    """A tree of a given size, read from tiles as they are needed.
+
+    Args:
+        reader: where the tiles are.
+        size: leaves.
+        prefix: the log's place in the reader, with a trailing slash.
+        fresh: tiles that are not written yet (`tile/…` → bytes); they win over the reader's.
+    """
+
+    def __init__(self, reader: Reader, size: int, prefix: str = "log/", fresh: Mapping[str, bytes] | None = None):
+        self._reader = reader
+        self._prefix = prefix
+        self._fresh = fresh or {}
+        self.size = size
+        self._tile = lru_cache(maxsize=CACHED_TILES)(self._read_tile)
+
+    def tile(self, level: int, index: int) -> bytes:
+        """The bytes of a tile as the tree's size asks for: 32 per hash.
+
+        Raises:
+            TileError: it is not there or has another length.
+            TargetError: it could not be read.
+        """
+        return self._tile(level, index)
+
+    def _read_tile(self, level: int, index: int) -> bytes:
+        width = min(WIDTH, (self.size >> HEIGHT * level) - index * WIDTH)
+        if width <= 0:
+            raise TileError(f"a tree of {self.size} leaves has no tile {index} at level {level}")
+        for path in dict.fromkeys((tile_path(level, index, width), tile_path(level, index))):
+            try:
+                data = self._fresh[path] if path in self._fresh else read(self._reader, self._prefix + path)
+            except FileNotFoundError:
+                continue
+            if len(data) < width * HASH_BYTES or len(data) % HASH_BYTES:
+                raise TileError(f"{self._prefix}{path} has {len(data)} bytes; {width * HASH_BYTES} are needed")
+            return data[: width * HASH_BYTES]
+        raise TileError(f"{self._prefix}{tile_path(level, index, width)} is missing")
+
+    def node(self, level: int, index: int) -> bytes:
+        """Hash of the complete subtree (level, index)."""
+        tile_level, rest = divmod(level, HEIGHT)
+        tile_index, first = divmod(index << rest, WIDTH)
+        data = self.tile(tile_level, tile_index)
+        hashes = [data[i * HASH_BYTES : (i + 1) * HASH_BYTES] for i in range(first, first + (1 << rest))]
+        if len(hashes[-1]) != HASH_BYTES:
+            raise TileError(f"a tree of {self.size} leaves has no complete subtree ({level}, {index})")
+        return complete_root(hashes)
+
+    def root(self, size: int | None = None) -> bytes:
+        """Root of the tree, or of the tree as it was at an earlier `size`."""
+        return range_root(self.node, 0, self.size if size is None else size)
+
+    def frontier(self, size: int | None = None) -> Frontier:
+        """The right edge of the tree, or of the tree as it was at an earlier `size`."""
+        size = self.size if size is None else size
+        return Frontier(size, [self.node(level, index) for level, index in complete_subtrees(0, size)])
+
+    def leaves(self, start: int, end: int) -> Iterator[bytes]:
+        """The leaf hashes [start, end)."""
+        for index in range(start // WIDTH, -(-end // WIDTH)):
+            data = self.tile(0, index)
+            first = max(start - index * WIDTH, 0)
+            last = min(end - index * WIDTH, WIDTH)
+            yield from (data[i * HASH_BYTES : (i + 1) * HASH_BYTES] for i in range(first, last))
+
+
+@dataclass
+class Appended:
+    """What appending leaves produced.
+
+    Attributes:
+        tree: the new tree; it answers from the new tiles and from the old ones.
+        tiles: path relative to the log's prefix (`tile/…`) → bytes; only tiles that are new.
+    """
+
+    tree: TileTree
+    tiles: dict[str, bytes] = field(default_factory=dict)
+
+
+def append(reader: Reader, size: int, leaves: Iterable[bytes], prefix: str = "log/") -> Appended:
+    """The tiles of a tree after `leaves` are added to its first `size`.
+
+    Reads at most one partial tile a level and writes tiles in proportion to the new leaves.
+
+    Args:
+        reader: where the old tiles are.
+        size: leaves of the old tree.
+        leaves: 32-byte leaf hashes.
+        prefix: the log's place in the reader, with a trailing slash.
+    """
+    old = TileTree(reader, size, prefix)
+    tiles: dict[str, bytes] = {}
+    level, count, fresh = 0, size, list(leaves)
+    total = size + len(fresh)
+    while fresh:
+        partial = old.tile(level, count // WIDTH) if count % WIDTH else b""
+        hashes = [partial[i : i + HASH_BYTES] for i in range(0, len(partial), HASH_BYTES)] + fresh
+        index, parents = count // WIDTH, []
+        for start in range(0, len(hashes), WIDTH):
+            part = hashes[start : start + WIDTH]
+            tiles[tile_path(level, index, len(part))] = b"".join(part)
+            if len(part) == WIDTH:
+                parents.append(complete_root(part))
+                index += 1
+        level, count, fresh = level + 1, count // WIDTH, parents
+    return Appended(TileTree(reader, total, prefix, tiles), tiles)

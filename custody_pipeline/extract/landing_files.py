@@ -1,0 +1,343 @@
+"""Landing files: what was received, one document a line, its exact bytes recoverable from the line.
+
+`{landing}/{resource}/date=YYYY-MM-DD/{landing_id}.ndjson.gz`, then `{landing_id}-0002.ndjson.gz` and so on. A line:
+
+    {"k":{…keys…},"row":1,"source_uri":"…","fetched_at":"2026-11-03T02:30:00.123456","sha256":"…","bytes":17,
+     "state":"ok","document":{"as":"received"}}
+
+The document comes last and verbatim, so whoever holds the file can cut the received bytes out of the line without
+parsing them. What cannot stand in a line (not JSON, or holding line breaks) is `"document_base64"` instead.
+
+Belongs here: writing and reading these files, in a folder or in S3. Does not: what documents mean.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from custody_pipeline.io.gzipped import gzipped
+from custody_pipeline.io.s3 import S3Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.extract.documents import Document
+
+
+# Uncompressed bytes of one part: DuckDB reads one gzip file with one thread, several at once.
+PART_BYTES = 128 * 1024 * 1024
+
+
+_DOCUMENT = b',"document":'
+
+
+_ENCODED = b',"document_base64":"'
+
+
+_BYTES = b',"bytes":'
+
+
+_STATE = b',"state":"'
+
+
+class LandingError(Exception):
+    """A landing file or row is not what its name or URI promises."""
+
+
+def new_landing_id(now: datetime) -> str:
+    """A name for one load of one resource: sorts by time, never repeats."""
+    return f"{now:%Y%m%dT%H%M%S%f}Z-{secrets.token_hex(4)}"
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """One finished file: where it lies, its SHA-256 and size, and how many lines it has.
+
+    `local` is the same bytes on this machine. `encoded` counts readable documents that are base64 because of their
+    line breaks.
+    """
+
+    uri: str
+    local: Path
+    sha256: str
+    size: int
+    lines: int
+    encoded: int
+
+
+class Place(Protocol):
+    """Where landing files are kept."""
+
+    def put(self, relative: str, local: Path) -> tuple[str, Path]:
+        """Keep the finished file `local` under `relative`; returns its URI and a local path of the same bytes."""
+
+    def spool(self, relative: str) -> Path:
+        """A path for a file that is still being written."""
+
+    def uri(self, relative: str) -> str:
+        """How others find `relative`."""
+
+
+class Folder:
+    """A place on a local disk: files appear whole, by a rename."""
+
+    def __init__(self, root: str):
+        self._root = Path(root)
+
+    def spool(self, relative: str) -> Path:
+        """A hidden name beside the final one, so that the rename stays within one file system."""
+        final = self._root / relative
+        final.parent.mkdir(parents=True, exist_ok=True)
+        return final.with_name(f".{final.name}.tmp")
+
+    def put(self, relative: str, local: Path) -> tuple[str, Path]:
+        """Rename to the final name; durable when this returns."""
+        final = self._root / relative
+        local.rename(final)
+        directory = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return str(final), final
+
+    def uri(self, relative: str) -> str:
+        """The path."""
+        return str(self._root / relative)
+
+
+class Bucket:
+    """A place in S3. A local copy is kept until the place is closed, for loading without reading back."""
+
+    def __init__(self, url: str, client: S3Client):
+        self._root = S3Location.parse(url)
+        self._client = client
+        self._spool = Path(tempfile.mkdtemp(prefix="custody-landing-"))
+
+    def spool(self, relative: str) -> Path:
+        """A path in a temporary folder."""
+        path = self._spool / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def put(self, relative: str, local: Path) -> tuple[str, Path]:
+        """Upload with a SHA-256 that S3 checks."""
+        target = self._root / relative
+        digest = base64.b64encode(hashlib.sha256(local.read_bytes()).digest()).decode()
+        with local.open("rb") as body:
+            self._client.put_object(Bucket=target.bucket, Key=target.key, Body=body, ChecksumSHA256=digest)
+        return str(target), local
+
+    def uri(self, relative: str) -> str:
+        """The s3 URL."""
+        return str(self._root / relative)
+
+    def close(self) -> None:
+        """Remove the local copies."""
+        shutil.rmtree(self._spool, ignore_errors=True)
+
+
+class _Hashing:
+    """A binary file that hashes what is written to it."""
+
+    def __init__(self, target: IO[bytes]):
+        self._target = target
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        self.size += len(data)
+        return self._target.write(data)
+
+    def flush(self) -> None:
+        self._target.flush()
+
+
+def line_of(row: int, keys: dict[str, Any], source_uri: str, fetched_at: datetime, doc: Document) -> bytes:
+    """One landing line, with its line break."""
+    head = orjson.dumps(
+        {
+            "k": keys,
+            "row": row,
+            "source_uri": source_uri,
+            "fetched_at": fetched_at.isoformat(timespec="microseconds"),
+            "sha256": doc.sha256,
+            "bytes": len(doc.content),
+            "state": doc.state,
+        }
+    )
+    if doc.one_line:
+        return b"".join((head[:-1], _DOCUMENT, doc.content, b"}\n"))
+    return b"".join((head[:-1], _ENCODED, base64.b64encode(doc.content), b'"}\n'))
+
+
+class LandingWriter:
+    """Writes the landing files of one load of one resource; `files` is complete after `close`.
+
+    Leaving the `with` block by an exception removes the unfinished part: parts already finished stay, but no receipt
+    will name them.
+    """
+
+    def __init__(self, place: Place, resource: str, night: date, landing_id: str, *, part_bytes: int = PART_BYTES):
+        self._place, self._part_bytes = place, part_bytes
+        self._base = f"{resource}/date={night.isoformat()}/{landing_id}"
+        self._raw: IO[bytes] | None = None
+        self._zip: gzip.GzipFile | None = None
+        self._row = self._encoded = self._written = 0
+        self.files: list[LandedFile] = []
+        self.lines = 0
+
+    def __enter__(self) -> LandingWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+        elif self._raw is not None:
+            self._raw.close()
+            self._spooled.unlink(missing_ok=True)
+
+    def add(self, keys: dict[str, Any], source_uri: str, fetched_at: datetime, doc: Document) -> None:
+        """Append one document under its `keys`. `fetched_at` is UTC without a zone."""
+        if self._zip is None:
+            self._open()
+        assert self._zip is not None  # noqa: S101 - _open made it
+        self._row += 1
+        line = line_of(self._row, keys, source_uri, fetched_at, doc)
+        self._zip.write(line)
+        self._written += len(line)
+        self.lines += 1
+        self._encoded += doc.state == "ok" and not doc.one_line
+        if self._written >= self._part_bytes:
+            self.close()
+
+    def _open(self) -> None:
+        part = len(self.files) + 1
+        self._relative = f"{self._base}{f'-{part:04d}' if part > 1 else ''}.ndjson.gz"
+        self._spooled = self._place.spool(self._relative)
+        self._raw = self._spooled.open("wb")
+        self._hashing = _Hashing(self._raw)
+        self._zip = gzipped(self._hashing)
+        self._row = self._encoded = self._written = 0
+
+    def close(self) -> None:
+        """Finish the part being written, if any."""
+        if self._zip is None or self._raw is None:
+            return
+        self._zip.close()
+        self._raw.flush()
+        os.fsync(self._raw.fileno())
+        self._raw.close()
+        uri, local = self._place.put(self._relative, self._spooled)
+        self.files.append(
+            LandedFile(uri, local, self._hashing.digest.hexdigest(), self._hashing.size, self._row, self._encoded)
+        )
+        self._zip = self._raw = None
+
+
+def split_line(line: bytes) -> tuple[bytes, bytes]:
+    """A landing line as its envelope (an open JSON object, up to the document) and the rest (with the document's key).
+
+    Raises:
+        LandingError: the line is not one of ours.
+    """
+    # Inside a JSON string a quote is escaped, and no key of ours is called "bytes" or "state": the first of these
+    # after each other are the envelope's.
+    state = line.find(_STATE, line.find(_BYTES))
+    end = line.find(b'"', state + len(_STATE)) + 1
+    rest = line[end:].rstrip(b"\n")
+    if state < 0 or not rest.startswith((_DOCUMENT, _ENCODED)) or not rest.endswith(b"}"):
+        raise LandingError("not a landing line")
+    return line[:end], rest
+
+
+def content_of(line: bytes) -> bytes:
+    """The document's bytes as received, cut out of a landing line.
+
+    Raises:
+        LandingError: the line is not one of ours.
+    """
+    _, rest = split_line(line)
+    if rest.startswith(_DOCUMENT):
+        return rest[len(_DOCUMENT) : -1]
+    try:
+        return base64.b64decode(rest[len(_ENCODED) : -2], validate=True)
+    except binascii.Error as error:
+        raise LandingError("the line's base64 is damaged") from error
+
+
+def as_readable(line: bytes) -> bytes:
+    """The line with a readable document in its place, where that is base64 for its line breaks only.
+
+    Outside of strings a line break is but a space, and inside of strings JSON has none.
+    """
+    head, rest = split_line(line)
+    if rest.startswith(_DOCUMENT) or not head.endswith(b'"ok"'):
+        return line
+    content = content_of(line).replace(b"\n", b" ").replace(b"\r", b" ")
+    return b"".join((head, _DOCUMENT, content, b"}\n"))
+
+
+def without_document(line: bytes, state: str) -> bytes:
+    """The line's envelope alone, with another state."""
+    envelope = orjson.loads(split_line(line)[0] + b"}")
+    return orjson.dumps(envelope | {"state": state}) + b"\n"
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a local landing file, each with its line break."""
+    with gzip.open(path, "rb") as lines:
+        yield from lines
+
+
+def read_document(uri: str, s3: S3Client | None = None) -> bytes:
+    """The bytes as received of the document at `{landing file}#L{row}`, checked against the row's SHA-256.
+
+    Args:
+        uri: a `document_uri` of a raw table: a local path or an `s3://` URL, with the row.
+        s3: needed for an `s3://` URL.
+
+    Raises:
+        LandingError: no such row, or its bytes are not those that were hashed.
+    """
+    name, separator, number = uri.rpartition("#L")
+    if not separator or not number.isdigit():
+        raise LandingError(f"not a document URI: {uri!r}")
+    if name.startswith("s3://"):
+        if s3 is None:
+            raise LandingError("an S3 client is needed to read from an s3:// landing place")
+        location = S3Location.parse(name)
+        body: Any = s3.get_object(Bucket=location.bucket, Key=location.key)["Body"]
+    else:
+        body = Path(name).open("rb")  # noqa: SIM115 - closed below
+    try:
+        with gzip.open(body, "rb") as lines:
+            for row, line in enumerate(lines, start=1):
+                if row == int(number):
+                    return _checked(uri, line)
+    finally:
+        body.close()
+    raise LandingError(f"{name} has no row {number}")
+
+
+def _checked(uri: str, line: bytes) -> bytes:
+    content = content_of(line)
+    if hashlib.sha256(content).hexdigest() != orjson.loads(line)["sha256"]:
+        raise LandingError(f"{uri}: the bytes are not those that were hashed when they were received")
+    return content

@@ -1,0 +1,17 @@
+"""The clock: one way to ask what time it is.
+
+Belongs here: the present moment, UTC. Does not: times that documents give.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+def utc_now() -> datetime:
+    """The time, UTC, without a zone: as DuckDB's TIMESTAMP holds it."""
+    return datetime.now(UTC).replace(tzinfo=None)

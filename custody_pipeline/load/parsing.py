@@ -1,0 +1,139 @@
+"""Landing files → Arrow batches: DuckDB reads the documents into typed columns.
+
+Python touches no document on this way. When DuckDB refuses a document because it has another shape than declared, the
+load finds it line by line, keeps it as a row whose `document_state` says so, and loads all others.
+
+Belongs here: reading files into batches. Does not: tables (raw_tables.py), dlt (source.py).
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from custody_pipeline.extract.documents import DocumentState
+from custody_pipeline.extract.landing_files import as_readable, read_lines, without_document
+from custody_pipeline.extract.receipts import Landing
+from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.load.raw_tables import raw_select, utc_cursor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import pyarrow as pa
+
+    from custody_pipeline.extract.landing_files import LandedFile
+
+
+# A thousand rows make files twice as large; a hundred thousand wide ones cost memory.
+BATCH_ROWS = 20_000
+
+
+BLOCK_LINES = 2_048
+
+
+# A file (128 MiB of lines) is parsed by one core: so many are at once, if DuckDB may have as many threads.
+FILES_AT_ONCE = 4
+
+
+class RefusedError(Exception):
+    """DuckDB refuses a document that does not fit its declared type. The cause may quote the document: never shown."""
+
+
+def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.RecordBatch]:
+    """The rows of a landing's files, in the files' order; some files are parsed ahead."""
+    with tempfile.TemporaryDirectory(prefix="custody-load-") as scratch:
+
+        def rows_of(asked: tuple[LandedFile, duckdb.DuckDBPyConnection]) -> list[pa.RecordBatch]:
+            file, cursor = asked
+            local = _readable_copy(file.local, Path(scratch)) if file.encoded else file.local
+            with cursor:
+                try:
+                    return list(read_files(cursor, landing, [local]))
+                except RefusedError:
+                    return list(_read_tolerantly(cursor, landing, local, Path(scratch)))
+
+        (threads,) = con.cursor().execute("SELECT current_setting('threads')").fetchone() or (1,)
+        at_once = min(FILES_AT_ONCE, threads)
+        asked = ((file, utc_cursor(con)) for file in landing.files)
+        for _, found in in_order(rows_of, asked, workers=at_once, ahead=at_once):
+            yield from found
+
+
+def read_files(
+    cursor: duckdb.DuckDBPyConnection, landing: Landing, files: Sequence[Path], table: str | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of `files` as `sql/raw/<table>.sql` reads them; the landing's own table when `table` is None.
+
+    Raises:
+        RefusedError: DuckDB cannot read a document as its declared type.
+    """
+    arguments = {
+        "partition_date": landing.night,
+        "landing_id": landing.landing_id,
+        "folder": landing.folder if table is None else landing.place.uri(f"{table}/date={landing.night.isoformat()}"),
+        "files": [str(file) for file in files],
+    }
+    try:
+        yield from cursor.execute(raw_select(table or landing.resource), arguments).to_arrow_reader(BATCH_ROWS)
+    except (duckdb.InvalidInputException, duckdb.ConversionException):
+        raise RefusedError from None
+    except (OSError, ValueError) as error:
+        # Behind the first batch pyarrow raises what DuckDB says as an error of its own.
+        if str(error).startswith(("Invalid Input Error", "Conversion Error")):
+            raise RefusedError from None
+        raise
+
+
+def _readable_copy(file: Path, scratch: Path) -> Path:
+    """A copy in which documents with line breaks stand as documents."""
+    return _write(scratch, file.name, (as_readable(line) for line in read_lines(file)))
+
+
+def _write(scratch: Path, name: str, lines: Iterable[bytes]) -> Path:
+    # The file's own name in a folder of its own: document URIs are formed from it.
+    copy = Path(tempfile.mkdtemp(dir=scratch)) / name
+    with gzip.open(copy, "wb", compresslevel=1) as target:
+        for line in lines:
+            target.write(line)
+    return copy
+
+
+def _read_tolerantly(
+    cursor: duckdb.DuckDBPyConnection, landing: Landing, file: Path, scratch: Path
+) -> Iterator[pa.RecordBatch]:
+    block: list[bytes] = []
+    for line in read_lines(file):
+        block.append(line)
+        if len(block) == BLOCK_LINES:
+            yield from _read_block(cursor, landing, file.name, block, scratch)
+            block = []
+    yield from _read_block(cursor, landing, file.name, block, scratch)
+
+
+def _read_block(
+    cursor: duckdb.DuckDBPyConnection, landing: Landing, name: str, block: list[bytes], scratch: Path
+) -> Iterator[pa.RecordBatch]:
+    if not block:
+        return
+    copy = _write(scratch, name, block)
+    try:
+        found = list(read_files(cursor, landing, [copy]))
+    except RefusedError:
+        if len(block) == 1:
+            # Without its document nothing is left to refuse: a second refusal is a fault of the SQL file.
+            alone = _write(scratch, name, [without_document(block[0], DocumentState.WRONG_SHAPE)])
+            yield from read_files(cursor, landing, [alone])
+            return
+        middle = len(block) // 2
+        yield from _read_block(cursor, landing, name, block[:middle], scratch)
+        yield from _read_block(cursor, landing, name, block[middle:], scratch)
+    else:
+        yield from found
+    finally:
+        shutil.rmtree(copy.parent)

@@ -1,0 +1,152 @@
+"""The dlt pipeline into `raw`, and the receipts that make a load current.
+
+Belongs here: running a load. Does not: collecting, or reading `raw` back (models/pending_reads.py).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import orjson
+
+from custody_pipeline.extract.documents import document
+from custody_pipeline.extract.landing_files import LandingWriter
+from custody_pipeline.extract.receipts import Landing
+from custody_pipeline.load.parsing import read_files
+from custody_pipeline.load.raw_tables import BOOKKEEPING, create_raw_tables, utc_cursor
+from custody_pipeline.load.source import raw_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import dlt
+
+
+# dlt raises the threshold to 1 GB, for the whole database: every row would be written twice, to the log and then to the
+# file, instead of to the file alone. This is DuckDB's own.
+_CHECKPOINTS = "SET GLOBAL checkpoint_threshold = '16MiB'"
+
+
+@dataclass(frozen=True)
+class LoadSummary:
+    """What `load` did: rows by raw table, and how long it took in seconds."""
+
+    rows: dict[str, int]
+    seconds: float
+
+
+@contextmanager
+def raw_pipeline(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) -> Iterator[dlt.Pipeline]:
+    """A dlt pipeline into `raw` of `con`, with a name and a working folder of its own.
+
+    Nothing is shared between runs, so a killed one leaves nothing behind that a later one would load again: its folder
+    is removed here, its rows have no receipt. dlt works on its own cursors; `con` keeps its settings.
+    """
+    import dlt
+    from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+
+    dlt.config["normalize.parquet_normalizer.add_dlt_load_id"] = True
+    dlt.config["runtime.dlthub_telemetry"] = False
+    with _working_folder(con) as folder:
+        names = sorted({landing.resource for landing in landings}) or ["nothing"]
+        nights = sorted({landing.night.isoformat() for landing in landings})
+        pipeline = dlt.pipeline(
+            "_".join(["raw", names[0], *(night.replace("-", "") for night in nights[:1])]),
+            pipelines_dir=str(folder),
+            destination=dlt.destinations.duckdb(DuckDbCredentials(con.cursor(), statements=[_CHECKPOINTS])),
+            dataset_name="raw",
+        )
+        # Neither state nor schema is taken from earlier runs.
+        pipeline.config.restore_from_destination = False
+        yield pipeline
+
+
+@contextmanager
+def _working_folder(con: duckdb.DuckDBPyConnection) -> Iterator[Path]:
+    place = _beside_the_warehouse(con)
+    if place is None:
+        with tempfile.TemporaryDirectory(prefix="custody-dlt-") as folder:
+            yield Path(folder)
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(place)
+    folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside_the_warehouse(con: duckdb.DuckDBPyConnection) -> Path | None:
+    found = (
+        con.cursor().execute("SELECT path FROM duckdb_databases() WHERE database_name = current_database()").fetchone()
+    )
+    return Path(found[0]).parent / "dlt" if found and found[0] else None
+
+
+def _remove_leftovers(place: Path) -> None:
+    # Only one process can have the warehouse open for writing: folders of others are those of dead ones.
+    for folder in place.iterdir():
+        if folder.name.partition("-")[0] != str(os.getpid()):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def load(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) -> LoadSummary:
+    """Append the landings to their raw tables, then write their receipts.
+
+    Raises:
+        RawSchemaError: the warehouse's tables have other types than the SQL files.
+        dlt.pipeline.exceptions.PipelineStepFailed: the load failed; no receipt was written, so nothing of it is seen.
+    """
+    started = time.monotonic()
+    if any(landing.files for landing in landings):
+        with raw_pipeline(con, landings) as pipeline:
+            pipeline.run(raw_source(con, [landing for landing in landings if landing.files])).raise_on_failed_jobs()
+    write_receipts(con, landings)
+    rows: dict[str, int] = {}
+    for landing in landings:
+        rows[landing.resource] = rows.get(landing.resource, 0) + (landing.rows or 0)
+    return LoadSummary(rows, time.monotonic() - started)
+
+
+def write_receipts(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) -> None:
+    """Make loaded landings current: their receipts and failures become rows, all at once.
+
+    Call it after the landings' rows are in `raw`. A receipt lands as a file first, like everything else.
+    """
+    create_raw_tables(con, dict.fromkeys([*BOOKKEEPING, *(landing.resource for landing in landings)]))
+    cursor = utc_cursor(con)
+    cursor.begin()
+    try:
+        for landing in landings:
+            receipt = _land_receipt(landing)
+            _insert(cursor, landing, "extraction_receipts", receipt)
+            if landing.failure_files:
+                _insert(cursor, landing, "fetch_failures", [file.local for file in landing.failure_files])
+        cursor.commit()
+    except BaseException:
+        cursor.rollback()
+        raise
+
+
+def _land_receipt(landing: Landing) -> list[Path]:
+    content = orjson.dumps(landing.as_receipt())
+    with LandingWriter(landing.place, "extraction_receipts", landing.night, landing.landing_id) as writer:
+        at = landing.finished_at or landing.started_at
+        writer.add({}, f"custody:{landing.resource}", at, document(content))
+    return [file.local for file in writer.files]
+
+
+def _insert(cursor: duckdb.DuckDBPyConnection, landing: Landing, table: str, files: Sequence[Path]) -> None:
+    for batch in read_files(cursor, landing, files, table):
+        cursor.register("received", batch)
+        cursor.execute(f"INSERT INTO raw.{table} BY NAME SELECT * FROM received")
+        cursor.unregister("received")

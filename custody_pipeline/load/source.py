@@ -1,0 +1,106 @@
+"""Arrow batches → dlt: one source with one resource per raw table.
+
+Belongs here: the declared columns and their contract. Does not: running a pipeline (pipeline.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from custody_pipeline.extract.receipts import Landing
+from custody_pipeline.load.parsing import batches
+from custody_pipeline.load.raw_tables import RawSchemaError, columns_of, create_raw_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+    from dlt.extract import DltResource, DltSource
+
+
+_DLT_TYPES: dict[str, dict[str, Any]] = {
+    "VARCHAR": {"data_type": "text"},
+    "BIGINT": {"data_type": "bigint"},
+    "INTEGER": {"data_type": "bigint", "precision": 32},
+    "BOOLEAN": {"data_type": "bool"},
+    "DATE": {"data_type": "date"},
+    "TIMESTAMP": {"data_type": "timestamp", "timezone": False, "precision": 6},
+}
+
+
+def raw_source(
+    con: duckdb.DuckDBPyConnection | None, landings: Sequence[Landing], *, tables: Sequence[str] = ()
+) -> DltSource:
+    """A dlt source with one resource per raw table of the landings (and of `tables`, for definitions without any).
+
+    Every column's type is declared and frozen: dlt neither guesses a type, renames a key nor opens a document.
+    Without a connection the resources are empty and untyped: enough to be described.
+    """
+    import dlt
+    from dlt.common.schema.utils import new_table
+
+    by_table: dict[str, list[Landing]] = {table: [] for table in tables}
+    for landing in landings:
+        by_table.setdefault(landing.resource, []).append(landing)
+    if con is not None:
+        create_raw_tables(con, by_table)
+
+    schema = dlt.Schema("raw")
+    if con is not None:
+        # dlt lets a table that is new to its schema take any column, whatever the contract: so none is new.
+        for table in by_table:
+            schema.update_table(new_table(table, columns=list(_dlt_columns(con, table).values())))
+
+    @dlt.source(schema=schema, max_table_nesting=0)
+    def raw() -> list[DltResource]:
+        return [_resource(con, table, found) for table, found in by_table.items()]
+
+    return raw()
+
+
+def _resource(con: duckdb.DuckDBPyConnection | None, table: str, landings: Sequence[Landing]) -> Any:
+    import dlt
+
+    def rows() -> Iterator[Any]:
+        for landing in landings:
+            landing.rows = 0
+            if con is None:
+                continue
+            declared = _arrow_schema(con, table)
+            for batch in batches(con, landing):
+                _refuse_another_shape(table, declared, batch.schema)
+                landing.rows += batch.num_rows
+                yield batch
+        yield dlt.mark.materialize_table_schema()
+
+    return dlt.resource(
+        rows,
+        name=table,
+        write_disposition="append",
+        columns=_dlt_columns(con, table) if con is not None else {},
+        schema_contract={"tables": "evolve", "columns": "freeze", "data_type": "freeze"},
+        file_format="parquet",
+    )
+
+
+def _arrow_schema(con: duckdb.DuckDBPyConnection, table: str) -> pa.Schema:
+    reader = con.cursor().execute(f"SELECT * EXCLUDE (_dlt_load_id) FROM raw.{table} LIMIT 0").to_arrow_reader()
+    return reader.schema
+
+
+def _refuse_another_shape(table: str, declared: pa.Schema, found: pa.Schema) -> None:
+    # dlt's own contract lets an Arrow column of another type pass with a warning.
+    for field in found:
+        index = declared.get_field_index(field.name)
+        if index < 0 or declared.field(index).type != field.type:
+            raise RawSchemaError(f"raw.{table} takes no column {field.name} of type {field.type}")
+
+
+def _dlt_columns(con: duckdb.DuckDBPyConnection, table: str) -> Any:
+    # Nested types are "json" to dlt, which leaves them as they are in the table created beforehand.
+    return {
+        name: {"name": name, "nullable": name != "_dlt_load_id", **_DLT_TYPES.get(kind, {"data_type": "json"})}
+        for name, kind in columns_of(con.cursor(), table).items()
+    }

@@ -1,0 +1,132 @@
+"""What a night's data says about the tag mapping, and a first draft of one.
+
+Belongs here: counting found, missing and unmapped tags. Does not: printing (cli).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from custody_pipeline.models.mapping import (
+    DEFAULT_PURPOSES,
+    MAX_COLUMNS,
+    MAX_KEY_CHARACTERS,
+    PURPOSES,
+    RESERVED_COLUMNS,
+)
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    import duckdb
+
+
+@dataclass(frozen=True)
+class MappedTagReport:
+    """What one night says about a mapped column: in how many recordings it applies, is found, and where."""
+
+    column: str
+    attribute: str
+    required: bool
+    applies: int
+    found: int
+    missing: int
+    elsewhere: int
+    variant: int
+    places: dict[str, int]
+    """`source/purpose` → recordings whose value came from there."""
+
+
+@dataclass(frozen=True)
+class UnmappedTagReport:
+    """A key in no mapping: how many recordings carry it, and on which participants."""
+
+    key: str
+    recordings: int
+    purposes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MappingReport:
+    """What `custody mapping check` shows."""
+
+    night: date
+    columns: tuple[MappedTagReport, ...]
+    unmapped: tuple[UnmappedTagReport, ...]
+
+
+def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport:
+    """Compare the night's mapping with the night's data. Values never appear in it."""
+    columns = con.execute(
+        """
+        WITH places AS (
+            SELECT column_name, map_from_entries(list((place, recordings) ORDER BY recordings DESC, place)) AS places
+            FROM (
+                SELECT column_name, concat_ws('/', source, purpose) AS place, count(*) AS recordings
+                FROM staging.mapped_tags WHERE partition_date = $night AND status = 'found' GROUP BY ALL
+            ) GROUP BY column_name
+        )
+        SELECT m.column_name, m.names[1], m.required,
+            count(*) FILTER (t.applies), count(*) FILTER (t.status = 'found'),
+            count(*) FILTER (t.applies AND t.status IN ('missing', 'no_value')),
+            count(*) FILTER (t.status = 'elsewhere'), count(*) FILTER (t.status = 'variant'),
+            coalesce(any_value(p.places), MAP {})
+        FROM staging.tag_mapping AS m
+        LEFT JOIN staging.mapped_tags AS t USING (partition_date, column_name)
+        LEFT JOIN places AS p USING (column_name)
+        WHERE m.partition_date = $night AND m.column_name IS NOT NULL
+        GROUP BY m.column_name, m.names[1], m.required, m.position
+        ORDER BY m.position
+        """,
+        {"night": night},
+    ).fetchall()
+    unmapped = con.execute(
+        """
+        SELECT r.tag_key, count(*), list_sort(list_distinct(list(r.purpose))) FROM staging.resolved_tags AS r
+        WHERE r.partition_date = $night AND NOT r.is_mapped
+        GROUP BY r.tag_key ORDER BY count(*) DESC, r.tag_key
+        """,
+        {"night": night},
+    ).fetchall()
+    return MappingReport(
+        night,
+        tuple(MappedTagReport(*row) for row in columns),
+        tuple(UnmappedTagReport(key, count, tuple(purposes)) for key, count, purposes in unmapped),
+    )
+
+
+def suggest_mapping(con: duckdb.DuckDBPyConnection) -> str:
+    """Draft a mapping (YAML text) from every tag that the warehouse has seen, most frequent first."""
+    rows = con.execute(
+        """
+        WITH counted AS (
+            SELECT tag_key, purpose, count(*) AS recordings FROM staging.resolved_tags
+            WHERE tag_key <> '' AND length(tag_key) <= $limit GROUP BY ALL
+        )
+        SELECT tag_key, list(purpose ORDER BY recordings DESC, purpose) FILTER (purpose <> '')
+        FROM counted GROUP BY tag_key ORDER BY sum(recordings) DESC, tag_key LIMIT $columns
+        """,
+        {"limit": MAX_KEY_CHARACTERS, "columns": MAX_COLUMNS},
+    ).fetchall()
+    columns: dict[str, dict[str, Any]] = {}
+    for key, purposes in rows:
+        known = [purpose for purpose in purposes or () if purpose in PURPOSES]
+        columns[_free_name(key, columns.keys() | RESERVED_COLUMNS)] = {
+            "attribute": key,
+            "purposes": known or list(DEFAULT_PURPOSES),
+        }
+    return yaml.safe_dump({"version": 1, "columns": columns}, allow_unicode=True, sort_keys=False, width=120)
+
+
+def _free_name(key: str, taken: set[str]) -> str:
+    stem = re.sub(r"[^a-z0-9]+", "_", key.casefold()).strip("_")[:40]
+    if not stem or not stem[0].isalpha():
+        stem = f"tag_{stem}".rstrip("_")
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}_{number}", number + 1
+    return name

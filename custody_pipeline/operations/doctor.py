@@ -1,0 +1,320 @@
+"""`custody doctor`: each thing a night needs, tried against the real services: ok, not ok, what to do.
+
+Belongs here: probes that change nothing that lasts. Does not: repairs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.evidence.log.keys import SigningKeyError
+from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.models.mapping import MappingError, load_mapping
+from custody_pipeline.operations.lock_probe import probe_lock
+from custody_pipeline.publish.sealing import load_signing_key
+from custody_pipeline.settings import Settings, SettingsError, load_settings
+from custody_pipeline.settings.signing import SealSettings, load_seal_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+State = Literal["ok", "warning", "not ok", "not configured"]
+
+# What the night reads, and the permission behind it (the vendor's API pages name them).
+PERMISSIONS = {
+    "/api/v2/recording/jobs": "recording:job:view",
+    "/api/v2/analytics/conversations/details/jobs/availability": "analytics:conversationDetail:view",
+    "/api/v2/orphanrecordings": "recording:orphan:view",
+    "/api/v2/routing/queues": "routing:queue:view",
+    "/api/v2/scripts/published": "scripts:publishedScript:view",
+}
+_READING = "s3:ListBucket, s3:GetObject"
+# S3's codes, and those of answers to HEAD, which have no body to name one.
+_DENIED = {"AccessDenied", "403", "Forbidden"}
+_ABSENT = {"NoSuchBucket", "404"}
+_UNKNOWN_IDENTITY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+_ELSEWHERE = {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+
+CLOCK_TOLERANCE = timedelta(seconds=60)
+MINIMUM_FREE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the report; `advice` says what to do when `state` is not ok."""
+
+    check: str
+    state: State
+    found: str
+    advice: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line as JSON types."""
+        return asdict(self)
+
+
+def examine(*, probe: bool = False) -> Iterator[Line]:
+    """Every line of the report, as soon as it is known.
+
+    Args:
+        probe: also try the publish bucket's lock on an object of a few bytes.
+    """
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        for problem in str(error).splitlines():
+            yield Line("settings", "not ok", problem, "Correct this variable and run custody doctor again.")
+        return
+    yield Line("settings", "ok", "every CUSTODY_… variable that is set is valid")
+    yield from _home(settings)
+    yield _mapping(settings)
+    yield from _organization(settings)
+    yield from _export_bucket(settings)
+    seal = None
+    try:
+        seal = load_seal_settings()
+    except SettingsError as error:
+        yield Line("sealing", "not ok", str(error), "Correct this variable and run custody doctor again.")
+    else:
+        yield from _sealing(settings, seal)
+    yield from _publish_bucket(settings, seal, probe=probe)
+
+
+def _home(settings: Settings) -> Iterator[Line]:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        yield Line(
+            "home", "not ok", f"{settings.home}: {error.strerror}", "Set CUSTODY_HOME to a folder you may write."
+        )
+        return
+    if not os.access(settings.home, os.W_OK):
+        yield Line("home", "not ok", f"{settings.home} is not writable", "Set CUSTODY_HOME to a folder you may write.")
+        return
+    free = shutil.disk_usage(settings.home).free
+    found = f"{settings.home}, {free / 1024**3:.1f} GiB free"
+    if free < MINIMUM_FREE_BYTES:
+        yield Line("home", "warning", found, "Free some space: DuckDB spills to this disk.")
+    else:
+        yield Line("home", "ok", found)
+
+
+def _mapping(settings: Settings) -> Line:
+    try:
+        mapping = load_mapping(settings.mapping_path)
+    except (MappingError, OSError) as error:
+        return Line("mapping", "not ok", str(error), "Correct the file, or point CUSTODY_MAPPING_PATH at another.")
+    return Line("mapping", "ok", f"{settings.mapping_path.name}: {len(mapping.output_columns)} tag columns")
+
+
+def _organization(settings: Settings) -> Iterator[Line]:
+    if not settings.api_configured:
+        yield Line(
+            "login",
+            "not configured",
+            "no API: every answer that needs it will be SOURCE_NOT_CONFIGURED",
+            "Set CUSTODY_GENESYS_DOMAIN, CUSTODY_GENESYS_CLIENT_ID and CUSTODY_GENESYS_CLIENT_SECRET.",
+        )
+        return
+    with GenesysClient(settings) as client:
+        try:
+            identity = client.identity()
+        except GenesysError as error:
+            yield Line("login", "not ok", str(error), error.advice)
+            return
+        yield Line("login", "ok", f"{identity} in {identity.organization_name or identity.organization_id}")
+        for path, permission in PERMISSIONS.items():
+            yield _permission(client, path, permission)
+        yield _divisions(client)
+
+
+def _permission(client: GenesysClient, path: str, permission: str) -> Line:
+    check = f"permission {permission}"
+    try:
+        client.get(path, pageSize=1)
+    except Forbidden:
+        return Line(check, "not ok", f"GET {path} is refused", f"Grant {permission} to the OAuth client's role.")
+    except GenesysError as error:
+        return Line(check, "not ok", str(error), error.advice)
+    return Line(check, "ok", f"GET {path}")
+
+
+def _divisions(client: GenesysClient) -> Line:
+    try:
+        names = [
+            str(item.get("name"))
+            for page in client.pages("/api/v2/authorization/divisions", pageSize=100)
+            for item in page.json().get("entities", [])
+        ]
+    except GenesysError as error:
+        return Line(
+            "divisions", "warning", str(error), "Grant authorization:division:view to see which divisions count."
+        )
+    advice = "" if names else "Give the client's role every division whose calls must be produced."
+    return Line("divisions", "ok" if names else "not ok", f"sees {len(names)}: {', '.join(names[:8])}", advice)
+
+
+def _export_bucket(settings: Settings) -> Iterator[Line]:
+    if settings.export_url is None:
+        yield Line(
+            "export bucket", "not ok", "CUSTODY_EXPORT_URL is not set", "export CUSTODY_EXPORT_URL=s3://acme-exports"
+        )
+        return
+    place, client = S3Location.parse(settings.export_url), s3_client(settings)
+    reading = _try("export bucket", "CUSTODY_EXPORT_URL", lambda: _readable(client, place), _READING)
+    yield reading
+    if reading.state != "ok":
+        return
+    yield _versioning(client, place, "export bucket versioning", "CUSTODY_EXPORT_URL")
+    versions = _try(
+        "export bucket versions", "CUSTODY_EXPORT_URL", lambda: _versions(client, place), "s3:ListBucketVersions"
+    )
+    # The night then reads what is newest, and cannot see that something was overwritten or deleted.
+    yield versions if versions.state == "ok" else replace(versions, state="warning")
+    yield _clock(client, place)
+
+
+def _sealing(settings: Settings, seal: SealSettings) -> Iterator[Line]:
+    yield _signing_key(settings, seal)
+    if seal.timestamp_url is None:
+        advice = "Set CUSTODY_TIMESTAMP_URL: only a third party's timestamp says when a night was sealed."
+        yield Line("sealing timestamp", "warning", "no timestamp authority", advice)
+    else:
+        yield Line("sealing timestamp", "ok", seal.timestamp_url)
+    hold = ", and a legal hold" if seal.legal_hold else ""
+    if seal.lock_mode is None:
+        advice = "Set CUSTODY_LOCK_MODE and CUSTODY_LOCK_DAYS: a cut without a retention can be deleted."
+        yield Line("sealing lock", "warning", f"no retention{hold}", advice)
+    else:
+        yield Line("sealing lock", "ok", f"{seal.lock_mode}, {seal.lock_days} days{hold}")
+
+
+def _signing_key(settings: Settings, seal: SealSettings) -> Line:
+    check, advice = "sealing key", "Make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE."
+    try:
+        signer = load_signing_key(settings, seal)
+        if signer is not None:
+            signer.sign(b"custody doctor\n")  # a key in KMS may be read and not used
+    except SigningKeyError as error:
+        return Line(check, "not ok", str(error), advice)
+    if signer is None:
+        return Line(check, "warning", "none is set: the first night makes one that says DEMO", advice)
+    found = f"{signer.verifier.name}, sha256:{signer.verifier.fingerprint}"
+    if signer.verifier.demo:
+        return Line(check, "warning", found, advice)
+    return Line(check, "ok", found)
+
+
+def _publish_bucket(settings: Settings, seal: SealSettings | None, *, probe: bool) -> Iterator[Line]:
+    if settings.publish_url is None:
+        advice = "export CUSTODY_PUBLISH_URL=s3://acme-custody/prod"
+        yield Line("publish bucket", "not ok", "CUSTODY_PUBLISH_URL is not set", advice)
+        return
+    place, client = S3Location.parse(settings.publish_url), s3_client(settings)
+    listing = _try("publish bucket", "CUSTODY_PUBLISH_URL", lambda: _readable(client, place), _READING)
+    yield listing
+    if listing.state == "ok":
+        yield _versioning(client, place, "publish bucket versioning", "CUSTODY_PUBLISH_URL")
+        yield _lock(client, place, seal)
+        if probe:
+            yield from _probe(client, place, seal)
+
+
+def _probe(client: S3Client, place: S3Location, seal: SealSettings | None) -> Iterator[Line]:
+    mode = (seal and seal.lock_mode) or "GOVERNANCE"
+    try:
+        for attempt in probe_lock(client, place, mode):
+            yield Line(f"probe: {attempt.name}", "ok" if attempt.ok else "not ok", attempt.found, attempt.advice)
+    except BotoCoreError as error:
+        yield Line("probe", "not ok", type(error).__name__, "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL.")
+
+
+def _try(check: str, variable: str, probe: Callable[[], str], permissions: str) -> Line:
+    """One question to S3; what to do depends on how it is refused."""
+    try:
+        return Line(check, "ok", probe())
+    except ClientError as error:
+        code = str(error.response["Error"].get("Code"))
+        advice = f"Look up {code} in the documentation of your S3."
+        for codes, action in (
+            (_DENIED, f"Allow {permissions} to these credentials; docs/policies has whole policies."),
+            (_ABSENT, f"There is no such bucket: create it, or correct {variable}."),
+            (_UNKNOWN_IDENTITY, "Check the AWS credentials: this S3 does not know them, or they have expired."),
+            (_ELSEWHERE, "Set CUSTODY_S3_REGION to the bucket's region."),
+        ):
+            if code in codes:
+                advice = action
+        return Line(check, "not ok", f"{code}: {error.operation_name}", advice)
+    except BotoCoreError as error:
+        advice = "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL."
+        return Line(check, "not ok", type(error).__name__, advice)
+
+
+def _readable(client: S3Client, place: S3Location) -> str:
+    listed = client.list_objects_v2(Bucket=place.bucket, Prefix=place.key, MaxKeys=1).get("Contents", [])
+    if not listed:
+        return f"{place} can be listed, and is empty"
+    client.head_object(Bucket=place.bucket, Key=listed[0]["Key"])
+    return f"{place} can be listed and read"
+
+
+def _versions(client: S3Client, place: S3Location) -> str:
+    client.list_object_versions(Bucket=place.bucket, Prefix=place.key, MaxKeys=1)
+    return "overwritten and deleted objects can be listed"
+
+
+def _versioning(client: S3Client, place: S3Location, check: str, variable: str) -> Line:
+    line = _try(
+        check,
+        variable,
+        lambda: client.get_bucket_versioning(Bucket=place.bucket).get("Status", "off"),
+        "s3:GetBucketVersioning",
+    )
+    if line.state != "ok":
+        return replace(line, state="warning")
+    if line.found == "Enabled":
+        return line
+    advice = "Turn versioning on: an overwritten recording is otherwise gone without a trace."
+    return Line(check, "warning", line.found, advice)
+
+
+def _lock(client: S3Client, place: S3Location, seal: SealSettings | None) -> Line:
+    check, wanted = "publish bucket lock", bool(seal and (seal.lock_mode or seal.legal_hold))
+    try:
+        found = client.get_object_lock_configuration(Bucket=place.bucket)["ObjectLockConfiguration"]
+    except ClientError as error:
+        if error.response["Error"].get("Code") in _DENIED:
+            advice = "Allow s3:GetBucketObjectLockConfiguration, or prove the lock with custody doctor --probe-lock."
+            return Line(check, "warning", "may not be asked for", advice)
+        found = {}
+    except BotoCoreError as error:
+        return Line(check, "warning", type(error).__name__, "Run custody doctor again.")
+    if found.get("ObjectLockEnabled") == "Enabled":
+        return Line(check, "ok", "Enabled")
+    if wanted:
+        # Sealing would fail at the first cut.
+        advice = "Enable Object Lock on the bucket, or unset CUSTODY_LOCK_MODE and CUSTODY_LEGAL_HOLD."
+        return Line(check, "not ok", "off, but cuts are to be locked", advice)
+    return Line(check, "warning", "off", "Enable Object Lock on the bucket to keep cuts from being deleted.")
+
+
+def _clock(client: S3Client, place: S3Location) -> Line:
+    answer = client.list_objects_v2(Bucket=place.bucket, MaxKeys=1)["ResponseMetadata"]["HTTPHeaders"].get("date")
+    if answer is None:
+        return Line("clock", "warning", "S3 did not say what time it is", "Compare this machine's clock with another.")
+    server = datetime.strptime(answer, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    skew = abs(datetime.now(UTC) - server)
+    if skew > CLOCK_TOLERANCE:
+        return Line(
+            "clock", "not ok", f"{skew.total_seconds():.0f} s away from S3's", "Synchronise this machine's clock."
+        )
+    return Line("clock", "ok", f"within {skew.total_seconds():.0f} s of S3's")

@@ -1,0 +1,268 @@
+"""Media objects read again: are they still the bytes that were hashed when they were exported?
+
+Belongs here: which objects are due, reading and comparing them, noting the outcome. Does not: what a changed object
+means for its night (sql/staging takes its digest from `raw.fixity_checks`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from custody_pipeline.extract.media import HASHES_IN_FLIGHT
+from custody_pipeline.extract.objects import Digests, ObjectReader
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.progress import report
+from custody_pipeline.models.run import refresh_events
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.fixity_table import FIXITY_COLUMNS
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+
+    from custody_pipeline.settings import Settings
+
+
+Result = Literal["unchanged", "changed", "gone", "unreadable"]
+
+
+@dataclass(frozen=True)
+class DueObject:
+    """A version of an object, with the digest it should have.
+
+    Attributes:
+        night: UTC day.
+        last_checked: when all its bytes, or the server's digest of them, were last compared (UTC).
+    """
+
+    night: date
+    bucket: str
+    object_key: str
+    version_id: str | None
+    object_bytes: int
+    sha256: str
+    last_checked: datetime
+
+    @property
+    def uri(self) -> str:
+        """`s3://…`, with the version where there is one."""
+        version = f"?versionId={self.version_id}" if self.version_id else ""
+        return f"s3://{self.bucket}/{self.object_key}{version}"
+
+
+@dataclass(frozen=True)
+class CheckedObject:
+    """What reading an object again gave."""
+
+    due: DueObject
+    result: Result
+    sha256: str | None
+    error: str | None
+    checked_at: datetime
+
+
+@dataclass
+class FixityReport:
+    """What one run of the fixity job found.
+
+    Attributes:
+        counts: objects by result.
+        bytes: that were read.
+        findings: every object that is not unchanged: URI, result, digests, error.
+        waiting: objects that were not due within the budget.
+        oldest: when the object that has waited longest was last checked (UTC); None when nothing waits.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+    findings: list[dict[str, str | None]] = field(default_factory=list)
+    waiting: int = 0
+    oldest: datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**vars(self), "counts": dict(self.counts)}
+
+
+_KNOWN = """
+    WITH known AS (
+        -- Later loads repeat a digest with the time it was taken.
+        SELECT bucket, object_key, coalesce(version_id, '') AS version, max_by(partition_date, hashed_at) AS night,
+            max_by(sha256, hashed_at) AS sha256, max_by(object_bytes, hashed_at) AS object_bytes,
+            max(hashed_at) AS hashed_at
+        FROM raw.media_digests
+        WHERE sha256 IS NOT NULL
+        GROUP BY ALL
+    ),
+
+    checked AS (
+        SELECT bucket, object_key, coalesce(version_id, '') AS version,
+            max(checked_at) FILTER (result <> 'unreadable') AS checked_at, max_by(result, checked_at) AS result
+        FROM raw.fixity_checks
+        GROUP BY ALL
+    ),
+
+    waiting AS (
+        SELECT k.night, k.bucket, k.object_key, nullif(k.version, '') AS version_id,
+            coalesce(k.object_bytes, 0) AS object_bytes, k.sha256, greatest(k.hashed_at, c.checked_at) AS last_checked
+        FROM known AS k
+        LEFT JOIN checked AS c ON c.bucket = k.bucket AND c.object_key = k.object_key AND c.version = k.version
+        WHERE c.result IS DISTINCT FROM 'gone'
+    ),
+
+    ordered AS (
+        SELECT *,
+            sum(object_bytes) OVER (ORDER BY last_checked, bucket, object_key, version_id) - object_bytes
+                AS bytes_before
+        FROM waiting
+    )
+"""
+
+
+def due_objects(con: duckdb.DuckDBPyConnection, budget: int) -> list[DueObject]:
+    """The objects whose last check is the longest ago, until their bytes reach `budget`; the last may pass it."""
+    rows = con.execute(
+        _KNOWN + "SELECT * EXCLUDE (bytes_before) FROM ordered WHERE bytes_before < $budget ORDER BY bytes_before",
+        {"budget": budget},
+    ).fetchall()
+    return [DueObject(*row) for row in rows]
+
+
+def altered_since_recheck(con: duckdb.DuckDBPyConnection) -> dict[date, int]:
+    """Nights of which a recording was found changed or gone, and that did not run again since; with how many."""
+    rows = con.execute(
+        """
+        WITH run_again AS (
+            SELECT partition_date, max(published_at) AS at FROM raw.publications GROUP BY partition_date
+            UNION ALL
+            SELECT partition_date, max(occurred_at) FROM raw.acts WHERE action = 'rechecked' GROUP BY partition_date
+        )
+        SELECT f.partition_date, count(*)
+        FROM raw.fixity_checks AS f
+        ANTI JOIN run_again AS r ON r.partition_date = f.partition_date AND r.at > f.checked_at
+        WHERE f.result IN ('changed', 'gone')
+        GROUP BY f.partition_date
+        """
+    ).fetchall()
+    return dict(rows)
+
+
+def check_objects(settings: Settings, objects: Sequence[DueObject]) -> list[CheckedObject]:
+    """Read every byte of the objects again, many at a time, and compare."""
+    readers = {bucket: ObjectReader(settings, bucket) for bucket in {due.bucket for due in objects}}
+
+    def check(due: DueObject) -> CheckedObject:
+        found = readers[due.bucket].digest("fixity_checks", due.object_key, due.version_id, md5=False)
+        if isinstance(found, Digests):
+            result: Result = "unchanged" if found.sha256 == due.sha256 else "changed"
+            return CheckedObject(due, result, found.sha256, None, utc_now())
+        return CheckedObject(due, "gone" if found.http_status == 404 else "unreadable", None, found.message, utc_now())
+
+    checked = []
+    for number, (_, outcome) in enumerate(in_order(check, objects, workers=HASHES_IN_FLIGHT), 1):
+        checked.append(outcome)
+        report("fixity", number, len(objects))
+    return checked
+
+
+def record_checks(
+    con: duckdb.DuckDBPyConnection, settings: Settings, checked: Sequence[CheckedObject], budget: int
+) -> FixityReport:
+    """Append the outcomes to the ledger and to the custody events.
+
+    An event is left for every object that is not unchanged, and one for all the others of a night.
+    """
+    actor = Actor.of(settings)
+    found = FixityReport(Counter(outcome.result for outcome in checked))
+    rows = []
+    for outcome in checked:
+        due = outcome.due
+        found.bytes += due.object_bytes if outcome.sha256 else 0
+        rows.append(
+            [due.night, due.bucket, due.object_key, due.version_id, due.object_bytes, due.sha256, outcome.sha256,
+             outcome.result, outcome.error, outcome.checked_at, actor.operator, actor.tool_version, actor.git_revision]
+        )  # fmt: skip
+        if outcome.result != "unchanged":
+            found.findings.append(
+                {
+                    "uri": due.uri,
+                    "night": due.night.isoformat(),
+                    "result": outcome.result,
+                    "sha256_before": due.sha256,
+                    "sha256": outcome.sha256,
+                    "error": outcome.error,
+                }
+            )
+    if rows:
+        con.executemany(f"INSERT INTO raw.fixity_checks VALUES ({', '.join('?' * len(FIXITY_COLUMNS))})", rows)
+    append_acts(con, actor, _acts(con, checked, budget))
+    begun = min((outcome.checked_at for outcome in checked), default=utc_now())
+    waiting = con.execute(
+        _KNOWN + "SELECT count(*), min(last_checked) FROM waiting WHERE last_checked < $begun", {"begun": begun}
+    ).fetchone()
+    found.waiting, found.oldest = waiting or (0, None)
+    return found
+
+
+def _acts(con: duckdb.DuckDBPyConnection, checked: Sequence[CheckedObject], budget: int) -> list[Act]:
+    how = f"all bytes read again, at most {budget} a run"
+    unchanged = Counter(outcome.due.night for outcome in checked if outcome.result == "unchanged")
+    acts = [
+        Act(night, "verified", f"{number} media objects: unchanged", why="fixity", how=how)
+        for night, number in sorted(unchanged.items())
+    ]
+    for outcome in checked:
+        if outcome.result == "unchanged":
+            continue
+        due = outcome.due
+        ids = con.execute(
+            "SELECT any_value(conversation_id), any_value(recording_id) FROM raw.export_objects "
+            "WHERE partition_date = ? AND bucket = ? AND object_key = ? AND key_finding IS NULL",
+            [due.night, due.bucket, due.object_key],
+        ).fetchone()
+        conversation, recording = ids or (None, None)
+        acts.append(
+            Act(
+                due.night,
+                "verified",
+                f"media: {outcome.result}",
+                why="fixity",
+                how=how,
+                where_at=due.uri,
+                sha256_before=due.sha256,
+                sha256_after=outcome.sha256,
+                conversation_id=conversation or "",
+                recording_id=recording or "",
+            )
+        )
+    return acts
+
+
+def run_fixity(settings: Settings, budget: int | None = None) -> FixityReport:
+    """Read what is due again, append the outcome, and leave custody events.
+
+    Args:
+        settings: where the objects and the warehouse are.
+        budget: bytes; `CUSTODY_FIXITY_BYTES` when None.
+
+    Raises:
+        SettingsError: no export bucket is configured.
+        WarehouseBusyError: the warehouse is in use.
+    """
+    settings.require("export_url", "s3://acme-call-exports")
+    budget = settings.fixity_bytes if budget is None else budget
+    warehouse = Warehouse(settings)
+    with warehouse.open() as con:
+        due = due_objects(con, budget)
+    checked = check_objects(settings, due)
+    with warehouse.open() as con:
+        report = record_checks(con, settings, checked, budget)
+        for night in sorted({found.night for found in due}):
+            refresh_events(con, night, about_night_alone=True)
+    return report

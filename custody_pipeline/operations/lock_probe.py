@@ -1,0 +1,117 @@
+"""`custody doctor --probe-lock`: whether the bucket keeps what is sealed, tried on an object of a few bytes.
+
+Belongs here: the probe and what its answers mean. Does not: reading the bucket's configuration (doctor.py).
+
+What stays behind is one version of a few bytes below `probe/`, hidden by a delete marker and locked for
+`PROBE_RETENTION`; nothing at all in a bucket without Object Lock.
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.io.s3 import S3Location
+
+PROBE_RETENTION = timedelta(minutes=10)
+_BODY = b"custody doctor --probe-lock\n"
+
+LockMode = Literal["GOVERNANCE", "COMPLIANCE"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One thing that was tried, and whether the bucket answered as it must."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str
+
+
+def probe_lock(client: S3Client, place: S3Location, mode: LockMode) -> Iterator[Attempt]:
+    """Lock a fresh object in `mode`, then try to overwrite it, to shorten its retention and to delete it.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: S3 cannot be reached.
+    """
+    at = place / f"probe/{uuid.uuid4().hex}"
+    where: dict[str, Any] = {"Bucket": at.bucket, "Key": at.key}
+    until = datetime.now(UTC) + PROBE_RETENTION
+    try:
+        locked, version = True, _put(client, where, ObjectLockMode=mode, ObjectLockRetainUntilDate=until)
+        yield Attempt("lock a new object", True, f"{at} is locked ({mode})", "")
+    except ClientError as error:
+        locked = False
+        yield Attempt(
+            "lock a new object",
+            False,
+            _code(error),
+            "Create the bucket with Object Lock, and allow s3:PutObject and s3:PutObjectRetention.",
+        )
+        try:
+            version = _put(client, where)
+        except ClientError as refused:
+            yield Attempt("write", False, _code(refused), "Allow s3:PutObject.")
+            return
+    try:
+        yield _refused(
+            "overwrite",
+            lambda: _put(client, where, IfNoneMatch="*"),
+            "The server ignores If-None-Match: seal into a bucket that knows conditional writes.",
+        )
+        if locked:
+            yield from _against_lock(client, {**where, "VersionId": version}, mode, until)
+    finally:
+        _clean_up(client, where, None if locked else version)
+
+
+def _against_lock(client: S3Client, which: dict[str, Any], mode: LockMode, until: datetime) -> Iterator[Attempt]:
+    shorter: Any = {"Mode": mode, "RetainUntilDate": until - PROBE_RETENTION / 2}
+    keeps = "The server does not keep its locks: seal into another bucket."
+    yield _refused("shorten the lock", lambda: client.put_object_retention(**which, Retention=shorter), keeps)
+    yield _refused("delete the version", lambda: client.delete_object(**which), keeps)
+    yield _refused(
+        "delete the version, bypassing the lock",
+        lambda: client.delete_object(**which, BypassGovernanceRetention=True),
+        "Deny s3:BypassGovernanceRetention to everyone, or set CUSTODY_LOCK_MODE=COMPLIANCE.",
+    )
+
+
+def _put(client: S3Client, where: dict[str, Any], **more: Any) -> str | None:
+    # Object Lock wants a checksum of the request.
+    return client.put_object(**where, Body=_BODY, ChecksumAlgorithm="SHA256", **more).get("VersionId")
+
+
+def _refused(name: str, attempt: Callable[[], object], advice: str) -> Attempt:
+    try:
+        attempt()
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if 400 <= status < 500:
+            return Attempt(name, True, f"refused ({_code(error)})", "")
+        return Attempt(name, False, f"the server failed ({_code(error)})", "Run custody doctor --probe-lock again.")
+    return Attempt(name, False, "the bucket let it happen", advice)
+
+
+def _clean_up(client: S3Client, where: dict[str, Any], version: str | None) -> None:
+    """Hide the probe; remove it where nothing locks it. Whoever may not delete leaves it, which harms nothing."""
+    with suppress(ClientError):
+        if version is not None:
+            client.delete_object(**where, VersionId=version)
+        else:
+            client.delete_object(**where)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response["Error"].get("Code"))

@@ -1,0 +1,247 @@
+"""Where a night's seconds, bytes and memory went: a sampler that runs beside it, and the profile made of what it saw.
+
+Belongs here: sampling this process, what a profile holds, its table, its picture, its files. Does not: which steps a
+night has (defs/profile.py reads them from the run's own events).
+"""
+
+from __future__ import annotations
+
+import bisect
+import io
+import json
+import resource
+import sys
+import threading
+import time
+from array import array
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import filesize
+
+from custody_pipeline.io.progress import listening
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from datetime import date
+
+SAMPLE_SECONDS = 0.05
+# Parts of a stage are shown from this share of the night on; the file has all of them.
+SHOWN_SHARE = 0.02
+# The stage that is no stretch of time, but the sum of all that lies between the steps.
+BETWEEN = "between steps"
+
+_NAME = 23
+_COLUMNS = {"seconds": 8, "cpu": 8, "memory": 9, "rows": 10, "bytes": 10, "requests": 12}
+
+_STATM = Path("/proc/self/statm")
+
+
+def resident_bytes() -> int:
+    """What this process holds in memory now; where the system does not say, the most it ever held."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * resource.getpagesize()
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+
+
+@dataclass(frozen=True)
+class Span:
+    """Something that took time; moments are seconds since the epoch, as Dagster's events have them."""
+
+    name: str
+    started: float
+    ended: float
+
+
+class Sampler:
+    """Samples memory and CPU seconds of this process, and hears the progress of its work, until the block ends."""
+
+    def __init__(self) -> None:
+        self._times, self._memory, self._cpu = array("d"), array("q"), array("d")
+        self._phases: dict[str, list[float]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="profile", daemon=True)
+        self._listening: AbstractContextManager[None] = listening(self._hear)
+        self.started = self.ended = 0.0
+
+    def __enter__(self) -> Sampler:
+        self.started = time.time()
+        self._sample()
+        self._listening.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._listening.__exit__(*exception)
+        self._sample()
+        self.ended = self._times[-1]
+
+    def _run(self) -> None:
+        while not self._stop.wait(SAMPLE_SECONDS):
+            self._sample()
+
+    def _sample(self) -> None:
+        self._times.append(time.time())
+        self._memory.append(resident_bytes())
+        self._cpu.append(time.process_time())
+
+    def _hear(self, what: str, done: int, total: int | None) -> None:
+        del done, total
+        now = time.time()
+        self._phases.setdefault(what, [now, now])[1] = now
+
+    def phases(self) -> list[Span]:
+        """What reported progress, from its first report to its last, in order."""
+        return [Span(name, *times) for name, times in self._phases.items()]
+
+    def cpu_seconds(self, started: float, ended: float) -> float:
+        """CPU seconds of all threads between two moments."""
+        first, last = (min(bisect.bisect_left(self._times, at), len(self._times) - 1) for at in (started, ended))
+        return self._cpu[last] - self._cpu[first]
+
+    def peak_memory(self, started: float, ended: float) -> int:
+        """The most bytes in memory between two moments, the samples around them included."""
+        first = max(bisect.bisect_right(self._times, started) - 1, 0)
+        return max(self._memory[first : bisect.bisect_left(self._times, ended) + 1])
+
+    def memory(self, points: int = 1_000) -> Iterator[tuple[float, int]]:
+        """(moment, bytes) at about `points` moments."""
+        step = max(1, len(self._times) // points)
+        for at in range(0, len(self._times), step):
+            yield self._times[at], max(self._memory[at : at + step])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a stage: an asset, or a phase of the work that reported its progress."""
+
+    name: str
+    started: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the night, or what Dagster needs before and after them.
+
+    Attributes:
+        name: the step's, or `start` (imports, the instance), `between steps`, `end` (counting what was found).
+        started: seconds after the night began.
+        seconds: how long it took, retries and the pauses before them included.
+        cpu_seconds: of all threads; far fewer than `seconds` means waiting.
+        peak_memory: bytes of this process, all that earlier stages left behind included.
+        rows, bytes: landed, modelled or published; None where that means nothing.
+        requests, retries: to the API and to S3, as the receipts count them.
+        attempts: how often the step was begun.
+        assets: what it materialized.
+        parts: what took its time, in order.
+    """
+
+    name: str
+    started: float
+    seconds: float
+    cpu_seconds: float
+    peak_memory: int
+    rows: int | None = None
+    bytes: int | None = None
+    requests: int | None = None
+    retries: int | None = None
+    attempts: int = 1
+    assets: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One night's run by stages; `memory` is a line of (seconds after the night began, bytes)."""
+
+    night: date
+    run_id: str
+    began: str
+    seconds: float
+    cpu_seconds: float
+    peak_memory: int
+    stages: tuple[Stage, ...]
+    memory: tuple[tuple[float, int], ...] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The profile as JSON types."""
+        return {**asdict(self), "night": self.night.isoformat()}
+
+    def table(self) -> str:
+        """The stages as text, at most 80 columns wide."""
+        whole = _line("the night", self.seconds, self.cpu_seconds, self.peak_memory)
+        titles = "".join(f"{title:>{width}}" for title, width in _COLUMNS.items())
+        lines = [f"{'stage':<{_NAME}}{titles}", *(line for stage in self.stages for line in self._lines(stage)), whole]
+        if any(stage.retries for stage in self.stages):
+            lines.append("requests +n: n of them repeat an earlier one")
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _lines(self, stage: Stage) -> Iterator[str]:
+        name = stage.name if stage.attempts == 1 else f"{stage.name} ({stage.attempts} attempts)"
+        yield _line(
+            name,
+            stage.seconds,
+            stage.cpu_seconds,
+            stage.peak_memory,
+            "" if stage.rows is None else f"{stage.rows:,}",
+            "" if stage.bytes is None else filesize.decimal(stage.bytes),
+            (f"{stage.requests:,}" if stage.requests else "") + (f" +{stage.retries}" if stage.retries else ""),
+        )
+        for part in stage.parts:
+            if part.seconds >= SHOWN_SHARE * self.seconds:
+                yield f"  {part.name:<{_NAME + 6}.{_NAME + 6}}{_seconds(part.seconds):>8}"
+
+    def picture(self) -> bytes:
+        """The timeline as a PNG: stages as bars, the process's memory below."""
+        from matplotlib.figure import Figure
+
+        stages = [stage for stage in self.stages if stage.name != BETWEEN]
+        figure = Figure(figsize=(9, 1.6 + 0.24 * len(stages)), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[len(stages), 4])
+        for at, stage in enumerate(stages):
+            above.barh(at, stage.seconds, left=stage.started, color="#90a4ae", height=0.7)
+            above.barh(at, min(stage.cpu_seconds, stage.seconds), left=stage.started, color="#37474f", height=0.7)
+        above.set_yticks(range(len(stages)), [f"{stage.name}  {stage.seconds:.1f} s" for stage in stages])
+        above.invert_yaxis()
+        above.set_title(f"Night of {self.night}: seconds by stage, dark: CPU", fontsize=10, loc="left")
+        below.fill_between(*zip(*self.memory, strict=True), color="#90a4ae")
+        below.set_ylabel("memory")
+        below.set_xlabel("seconds")
+        below.yaxis.set_major_formatter(lambda value, _: filesize.decimal(int(value)))
+        for axes in (above, below):
+            axes.spines[["top", "right"]].set_visible(False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=96)
+        return buffer.getvalue()
+
+    def write(self, home: Path) -> Path:
+        """Write `profiles/date=…/<when it began>.json` below `home`, with `.txt` and `.png` beside it.
+
+        Returns:
+            The path of the JSON file.
+        """
+        folder = home / "profiles" / f"date={self.night}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.began.replace('-', '').replace(':', '')}.json"
+        path.write_text(json.dumps(self.to_dict()) + "\n")
+        path.with_suffix(".txt").write_text(self.table() + "\n")
+        path.with_suffix(".png").write_bytes(self.picture())
+        return path
+
+
+def _line(name: str, seconds: float, cpu: float, memory: int, *others: str) -> str:
+    cells = (_seconds(seconds), _seconds(cpu), filesize.decimal(memory), *others)
+    return f"{name:<{_NAME}.{_NAME}}" + "".join(
+        f"{cell:>{width}}" for cell, width in zip(cells, _COLUMNS.values(), strict=False)
+    )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds < 1_000 else f"{seconds:.0f}"

@@ -1,0 +1,105 @@
+"""A night in numbers: what its tables say.
+
+Belongs here: counting. Does not: printing (cli).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class NightSummary:
+    """One night's numbers; `recordings` = complete + gaps + excluded."""
+
+    night: date
+    recordings: int
+    complete: int
+    gaps: int
+    excluded: int
+    expected: int
+    present: int
+    explained: int
+    unexplained: int
+    tags: dict[str, int] = field(default_factory=dict)
+    reasons: list[dict[str, Any]] = field(default_factory=list)
+    revision: int | None = None
+    published_complete: bool | None = None
+    state: str | None = None
+    files: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON types."""
+        return {**asdict(self), "night": self.night.isoformat()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NightSummary:
+        """What `to_dict` gave."""
+        return cls(**{**values, "night": date.fromisoformat(values["night"])})
+
+
+def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary | None:
+    """The numbers of `night`; None when it has no rows and was never published."""
+    bound = {"night": night}
+    statuses = dict(
+        con.execute(
+            "SELECT custody_status, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1",
+            bound,
+        ).fetchall()
+    )
+    publication = con.execute(
+        """
+        SELECT revision, complete, files FROM raw.publications
+        WHERE partition_date = $night ORDER BY revision DESC LIMIT 1
+        """,
+        bound,
+    ).fetchone()
+    if not statuses and publication is None:
+        return None
+    tags = con.execute(
+        "SELECT custom_data_state, count(*) FROM custody.chain_of_custody WHERE partition_date = $night "
+        "GROUP BY 1 ORDER BY 1",
+        bound,
+    ).fetchall()
+    reasons = con.execute(
+        """
+        SELECT reason, severity, count(DISTINCT (conversation_id, recording_id)) AS recordings, recoverable
+        FROM custody.gaps WHERE partition_date = $night
+        GROUP BY ALL ORDER BY recordings DESC, reason, recoverable
+        """,
+        bound,
+    ).fetchall()
+    state = con.execute("SELECT state FROM custody.nights WHERE partition_date = $night", bound).fetchone()
+    balance = con.execute(
+        """
+        SELECT coalesce(max(expected), 0), coalesce(max(present), 0), coalesce(max(explained), 0),
+               coalesce(sum(unexplained), 0)
+        FROM custody.reconciliation WHERE partition_date = $night AND source = 'recordings'
+        """,
+        bound,
+    ).fetchone() or (0, 0, 0, 0)
+    return NightSummary(
+        night=night,
+        recordings=sum(statuses.values()),
+        complete=statuses.get("complete", 0),
+        gaps=statuses.get("gap", 0),
+        excluded=statuses.get("excluded", 0),
+        expected=int(balance[0]),
+        present=int(balance[1]),
+        explained=int(balance[2]),
+        unexplained=int(balance[3]),
+        state=state[0] if state else None,
+        tags={str(state): number for state, number in tags},
+        reasons=[
+            {"reason": reason, "severity": severity, "recordings": number, "recoverable": recoverable}
+            for reason, severity, number, recoverable in reasons
+        ],
+        revision=publication[0] if publication else None,
+        published_complete=publication[1] if publication else None,
+        files=list(publication[2]) if publication else [],
+    )

@@ -1,0 +1,243 @@
+"""`custody verify`, `prove`, `key`: the seal from the terminal.
+
+Belongs here: finding the target and the keys, and noting that our own place was verified. Does not: any check
+(evidence).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.evidence.cut.manifest import cut_prefix
+from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, prove
+from custody_pipeline.evidence.log.keys import SigningKeyError, parse_public_keys
+from custody_pipeline.evidence.log.note import ED25519
+from custody_pipeline.evidence.package.bag import is_package, verify_package
+from custody_pipeline.evidence.reader import FolderReader, Reader, TargetError
+from custody_pipeline.evidence.verify.findings import Severity
+from custody_pipeline.evidence.verify.published_set import Media, verify, verify_path
+from custody_pipeline.extract.objects import Digests, ObjectReader
+from custody_pipeline.io.resume_cache import journal_of
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.models.run import refresh_events
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.sealing import signing_verifiers
+from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.settings.signing import load_seal_settings
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.log.note import Verifier
+    from custody_pipeline.evidence.verify.findings import Report
+
+# A night may be running; the verification is done, so nobody waits long for its event.
+_LOCK_TIMEOUT_SECONDS = 10.0
+
+
+class BucketMedia:
+    """Recordings in the export bucket; safe to use from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _client(self) -> S3Client:
+        return s3_client(self._settings)
+
+    @cache  # noqa: B019 - it lives as long as the command
+    def _objects(self, bucket: str) -> ObjectReader:
+        return ObjectReader(self._settings, bucket)
+
+    def sha256(self, uri: str, version_id: str | None) -> str:
+        """SHA-256 of an object's bytes, hex, while they stream.
+
+        Raises:
+            FileNotFoundError: no such object or version.
+            TargetError: it could not be read.
+        """
+        at = S3Location.parse(uri)
+        found = self._objects(at.bucket).digest("media", at.key, version_id, md5=False)
+        if isinstance(found, Digests):
+            return found.sha256
+        if found.http_status == 404:
+            raise FileNotFoundError(uri)
+        raise TargetError(found.message)
+
+    def open(self, uri: str, version_id: str | None) -> BinaryIO:
+        """A stream of an object's bytes.
+
+        Raises:
+            FileNotFoundError: no such object or version.
+            TargetError: it could not be read.
+        """
+        at = S3Location.parse(uri)
+        version = {"VersionId": version_id} if version_id not in {None, "null"} else {}
+        try:
+            answer = self._client.get_object(Bucket=at.bucket, Key=at.key, **version)  # type: ignore[arg-type]
+        except ClientError as error:
+            if error.response["Error"].get("Code") in {"NoSuchKey", "NoSuchVersion", "404"}:
+                raise FileNotFoundError(uri) from error
+            raise TargetError(f"{uri}: {error.response['Error'].get('Code')}") from error
+        except BotoCoreError as error:
+            raise TargetError(f"{uri}: {type(error).__name__}") from error
+        return cast("BinaryIO", answer["Body"])
+
+
+def default_target(settings: Settings) -> str:
+    """What to verify when nothing is named: the published place, or the copy that the demo read back."""
+    return settings.publish_url or str(settings.home / "published")
+
+
+def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
+    """Verifier keys from `files`; those of this deployment when there are none: `$CUSTODY_HOME/keys/*.pub`, and of the
+    keys that sign now.
+
+    Raises:
+        SettingsError: a file or a key cannot be read.
+    """
+    try:
+        paths = files or sorted((settings.home / "keys").glob("*.pub"))
+        found = [key for path in paths for key in parse_public_keys(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--key: {error}; expected a file that `custody key new` wrote (….pub)") from error
+    if any(key.kind != ED25519 for key in found):
+        raise SettingsError("--key: a witness's key is no key of the log; give it with --witness")
+    if not files:
+        try:
+            found += [key for key in signing_verifiers(settings, load_seal_settings()) if key not in found]
+        except SigningKeyError as error:
+            raise SettingsError(str(error)) from error
+    return found
+
+
+def open_target(settings: Settings, target: str) -> Reader:
+    """A reader of an `s3://` place or of a folder."""
+    if target.startswith("s3://"):
+        return S3Reader(s3_client(settings), S3Location.parse(target))
+    return FolderReader(Path(target))
+
+
+def verify_target(
+    settings: Settings,
+    target: str,
+    *,
+    keys: Sequence[Path],
+    pinned: Sequence[Path],
+    timestamp_roots: Sequence[Path],
+    media: str,
+    progress: Callable[[str, int, int | None], None] | None,
+    witnesses: Sequence[Verifier] = (),
+    quorum: int | None = None,
+) -> Report:
+    """Verify an `s3://` place, a folder or a file.
+
+    Raises:
+        SettingsError: a named file cannot be read.
+    """
+    try:
+        pins = [path.read_bytes() for path in pinned]
+        roots = [path.read_bytes() for path in timestamp_roots]
+    except OSError as error:
+        raise SettingsError(f"{error.filename}: {error.strerror}") from error
+    compare = None if media == "none" else Media(BucketMedia(settings), "all" if media == "all" else "sample")
+    verifiers = public_keys(settings, keys)
+    options = {
+        "public_keys": verifiers,
+        "pinned": pins,
+        "timestamp_roots": roots,
+        "witnesses": witnesses,
+        "quorum": quorum,
+        "media": compare,
+        "progress": progress,
+    }
+    if not target.startswith("s3://") and is_package(Path(target)):
+        return verify_package(Path(target), public_keys=verifiers, pinned=pins, witnesses=witnesses, quorum=quorum)
+    if not target.startswith("s3://") and not Path(target).is_dir():
+        return verify_path(Path(target), **options)
+    question = "\n".join([target, media, *(key.vkey for key in verifiers)])
+    name = f"verify-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
+    try:
+        journal = journal_of(settings.home, name)
+    except OSError:  # who only verifies a copy may have no place to write to
+        return verify(open_target(settings, target), **options)  # type: ignore[arg-type]
+    with journal:
+        report = verify(open_target(settings, target), **options, memory=journal)  # type: ignore[arg-type]
+    if journal.taken_over:
+        report.facts["resumed"] = f"{journal.taken_over} results of the check that began {journal.begun:%F %T} UTC"
+    return report
+
+
+def record_verification(settings: Settings, target: str, media: str, report: Report) -> bool:
+    """Leave a custody event for every night that this deployment published, if `target` is what it publishes.
+
+    Whoever verifies a copy has no part in its custody, and leaves none.
+
+    Returns:
+        Whether events were left.
+
+    Raises:
+        WarehouseError: the warehouse is in use; the verification stands all the same.
+    """
+    ours = default_target(settings)
+    same = target.rstrip("/") == ours if target.startswith("s3://") else Path(target).resolve() == Path(ours).resolve()
+    if not same or not settings.warehouse_path.exists():
+        return False
+    with Warehouse(settings, lock_timeout=_LOCK_TIMEOUT_SECONDS).open() as con:
+        published = con.execute(
+            "SELECT partition_date, max(revision), arg_max(cut_sha256, revision) FROM raw.publications "
+            "GROUP BY partition_date ORDER BY partition_date"
+        ).fetchall()
+        acts = [
+            Act(
+                night,
+                "verified",
+                what=f"revision {revision}: {_result(report, night, revision)}",
+                why="verification",
+                how=f"custody verify --media {media}",
+                where_at=target,
+                sha256_before=sealed,
+                sha256_after=report.cuts.get(cut_prefix(night.isoformat(), revision)),
+            )
+            for night, revision, sealed in published
+        ]
+        append_acts(con, Actor.of(settings), acts)
+        for act in acts:
+            refresh_events(con, act.night, about_night_alone=True)
+    return True
+
+
+def _result(report: Report, night: date, revision: int) -> str:
+    """What a report says about one night: findings about the log, or about the whole, count for every night."""
+    if cut_prefix(night.isoformat(), revision) not in report.cuts:
+        return "its cut was not found"
+    weighty = [finding for finding in report.findings if finding.kind.severity is not Severity.NOTE]
+    codes = {found.code for found in weighty if f"date={night}" in found.path or "date=" not in found.path}
+    demo = " (with a DEMO key)" if any(finding.code == "DEMO_KEY" for finding in report.findings) else ""
+    return ", ".join(sorted(codes)) or f"as sealed{demo}"
+
+
+def write_proofs(settings: Settings, target: str, recording_id: str, keys: Sequence[Path], folder: Path) -> list[Path]:
+    """Write a recording's `.tlog-proof` files into `folder`.
+
+    Raises:
+        RecordNotFoundError: no sealed night has the recording.
+    """
+    written = []
+    proofs = prove(open_target(settings, target), recording_id, public_keys(settings, keys))
+    for number, proof in enumerate(proofs, 1):
+        name = "".join(character if character.isalnum() or character in "-_" else "_" for character in recording_id)
+        path = folder / f"{name}{f'-{number}' if number > 1 else ''}{PROOF_SUFFIX}"
+        path.write_bytes(proof.data)
+        written.append(path)
+    return written

@@ -1,0 +1,540 @@
+"""One night of the warehouse → its cut and its current copies in S3.
+
+Belongs here: deciding whether there is something to publish, and in which order it is done. Does not: the bytes of a
+file (tables.py), single objects (uploads.py), the seal (sealer.py).
+
+The order, each step finished before the next:
+
+1. every file of the night is written locally and put under `cuts/date=…/rNNNN/`, only where nothing is yet,
+2. the cut is sealed (`cut.json`, then the log's head): from here on the revision exists,
+3. the current copies below `parquet/` and `csv/` are made from the cut, inside S3,
+4. `current/date=….json` names the revision and its files,
+5. `raw.publications`, `raw.published_columns`, `raw.row_versions` and `raw.acts` are appended to, in one transaction.
+
+Killed anywhere, the next run ends with the same bytes: until 2 a half-filled folder is completed or, if the night's
+content has changed meanwhile, refilled; after 2 the cut is taken as it is. The content that is being sealed is noted in
+`$CUSTODY_HOME/publish` before 2: events that are no content may have come since, and make no further revision.
+
+S3 replaces one object at a time, so somebody who reads five current copies during step 3 may see some of each revision.
+Whoever must not reads `current/date=….json` and the files of the cut that it names: those never change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, ROTATION, CutFile, Superseded, cut_prefix, decode_cut
+from custody_pipeline.evidence.cut.seal import Draft
+from custody_pipeline.evidence.reader import read
+from custody_pipeline.io.progress import report
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.publish.sealed_landing import NightReceipts, landing_of, put_landing
+from custody_pipeline.publish.sealer import Sealer
+from custody_pipeline.publish.sealing import load_sealing
+from custody_pipeline.publish.tables import COMPRESSED, SUFFIXES, ExportedFile, describe_table, export_table, file_name
+from custody_pipeline.publish.uploads import (
+    OccupiedError,
+    Stored,
+    Uploads,
+    copy_object,
+    digest,
+    head,
+    put_bytes,
+    put_file,
+)
+from custody_pipeline.warehouse.bookkeeping import append_published_columns, append_row_versions
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import duckdb
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.cut.manifest import Cut
+    from custody_pipeline.settings import Settings
+
+_CONTENT_TYPES: dict[str, str] = {
+    ".parquet": "application/vnd.apache.parquet",
+    ".csv": "text/csv; charset=utf-8",
+    ".ndjson": "application/x-ndjson",
+    # No Content-Encoding: clients would unpack what they fetch, and its digest would not be the sealed one.
+    ".gz": "application/gzip",
+}
+_ADOPTED = "taken over from its cut"
+
+
+class PublishError(Exception):
+    """A night cannot be published. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A current copy.
+
+    Attributes:
+        table_name: of schema `custody`.
+        format: `parquet`, `csv` or `spreadsheet`.
+        uri: `s3://…`.
+        sha256: hex.
+        bytes: size.
+        rows: without the header.
+    """
+
+    table_name: str
+    format: str
+    uri: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A revision of a night.
+
+    Attributes:
+        night: UTC day.
+        revision: 1, 2, …
+        content_sha256: tells whether the next run has something new.
+        complete: no recording is unexplained.
+        files: the current copies.
+        cut: `s3://…/cut.json` of the revision.
+        cut_sha256: of `cut.json`, hex.
+        changed: False when there was nothing to publish.
+        repaired: current copies that were missing or altered and were put again.
+    """
+
+    night: date
+    revision: int
+    content_sha256: str
+    complete: bool
+    files: tuple[PublishedFile, ...]
+    cut: str
+    cut_sha256: str
+    changed: bool = True
+    repaired: tuple[str, ...] = ()
+
+
+def publish_night(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    night: date,
+    *,
+    tables: Sequence[str] = PUBLISHED_TABLES,
+    client: S3Client | None = None,
+    now: datetime | None = None,
+    why: str = "run again",
+) -> Publication:
+    """Publish a night, if its content differs from what is published.
+
+    Args:
+        con: the warehouse, open for writing.
+        settings: where to; `CUSTODY_PUBLISH_URL` must be set.
+        night: which partition.
+        tables: of schema `custody`; `chain_of_custody` must be among them.
+        client: boto3's; made from the settings if None.
+        now: UTC; the clock's if None.
+        why: for a night that was published before: why it was run again, for its custody event.
+
+    Returns:
+        The revision that is published now.
+
+    Raises:
+        SettingsError: no place to publish to, or a wrong setting of the seal.
+        PublishError: the published place is not as it was left.
+        UploadError, SealingError, SealError, InconsistentHeadError: see publish/ and evidence/.
+    """
+    place = S3Location.parse(settings.require("publish_url", "s3://acme-custody/prod"))
+    folder = settings.home.absolute() / "publish"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        sealer = Sealer(client or s3_client(settings), place, folder, load_sealing(settings))
+        sealer.finish_pending()
+        compressed = settings.csv_compression == "gzip"
+        run = _Run(con, Actor.of(settings), night, tuple(tables), sealer, now or datetime.now(UTC), why, compressed)
+        return run.publish()
+
+
+@dataclass
+class _Run:
+    """One call of `publish_night`: what its steps share."""
+
+    con: duckdb.DuckDBPyConnection
+    actor: Actor
+    night: date
+    tables: tuple[str, ...]
+    sealer: Sealer
+    now: datetime
+    why: str
+    compressed: bool
+
+    @property
+    def client(self) -> S3Client:
+        return self.sealer.client
+
+    @property
+    def place(self) -> S3Location:
+        return self.sealer.place
+
+    def publish(self) -> Publication:
+        content = night_content_sha256(self.con, self.night)
+        newest = self._newest()
+        if newest is not None and newest.content_sha256 == content:
+            publication = self._verified(newest)
+            append_acts(self.con, self.actor, [self._recheck(newest, publication, "nothing changed")])
+            return publication
+        self.sealer.refuse_rolled_back()
+        expected = revision = newest.revision + 1 if newest else 1
+        while True:
+            sealed = self._sealed_already(revision)
+            if sealed is not None and self._noted(revision) == content:
+                cut, cut_sha256 = sealed
+                break
+            exported, leaves = self._export(self._folder(revision), revision, expected, put=sealed is None)
+            if sealed is None:
+                self._note(revision, content)
+                cut, cut_sha256 = self._seal(revision, exported, leaves)
+                break
+            cut, cut_sha256 = sealed
+            if _same_files(cut, exported):
+                break
+            # A killed run sealed this revision, and the night has changed since: it stays, the next one is ours.
+            self._record(self._publication(cut, cut_sha256, _ADOPTED), newest, None)
+            revision += 1
+        publication = self._publication(cut, cut_sha256, content)
+        self._switch(publication)
+        self._record(publication, newest, expected)
+        shutil.rmtree(self._place_of_night)
+        return publication
+
+    # --- what is there ------------------------------------------------------------------------------------------------
+
+    def _newest(self) -> Publication | None:
+        row = self.con.execute(
+            """
+            SELECT revision, content_sha256, complete, files FROM raw.publications
+            WHERE partition_date = $night ORDER BY revision DESC, published_at DESC LIMIT 1
+            """,
+            {"night": self.night},
+        ).fetchone()
+        if row is None:
+            return None
+        files = tuple(PublishedFile(**file) for file in row[3])
+        at = self.place / (cut_prefix(self.night.isoformat(), row[0]) + CUT_JSON)
+        return Publication(self.night, row[0], row[1], row[2], files, str(at), "", changed=False)
+
+    def _sealed_already(self, revision: int) -> tuple[Cut, str] | None:
+        at = self.place / (cut_prefix(self.night.isoformat(), revision) + CUT_JSON)
+        found = head(self.client, at)
+        if found is None:
+            return None
+        data = read(self.sealer.reader, at.key.removeprefix(f"{self.place.key}/" if self.place.key else ""))
+        return decode_cut(data), digest(self.client, found)
+
+    def _verified(self, published: Publication) -> Publication:
+        """The publication, after what is missing in S3 has been put again."""
+        sealed = self._sealed_already(published.revision)
+        if sealed is None:
+            raise PublishError(
+                f"{published.cut} is gone, or was published elsewhere than below {self.place}. Restore it from an "
+                "older version or a replica, or set CUSTODY_PUBLISH_URL to where the night is."
+            )
+        cut, cut_sha256 = sealed
+        there = {entry.path.removeprefix(cut.prefix): entry.size for entry in self.sealer.reader.list(cut.prefix)}
+        damaged = [file.path for file in cut.files if there.get(file.path) != file.bytes]
+        if damaged:
+            raise PublishError(
+                f"{published.cut} names files that are gone or of another size: {', '.join(damaged[:5])}. "
+                "Restore their versions; run custody verify to see everything that differs."
+            )
+        whole = self._publication(cut, cut_sha256, published.content_sha256)
+        repaired = self._switch(whole, only_damaged=True)
+        return replace(whole, changed=False, repaired=tuple(repaired))
+
+    # --- the cut ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _place_of_night(self) -> Path:
+        return self.sealer.folder / f"date={self.night}"
+
+    def _folder(self, revision: int) -> Path:
+        folder = self._place_of_night / f"r{revision:04d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def _note(self, revision: int, content: str) -> None:
+        (self._place_of_night / f"r{revision:04d}.content").write_text(content)
+
+    def _noted(self, revision: int) -> str | None:
+        path = self._place_of_night / f"r{revision:04d}.content"
+        return path.read_text() if path.exists() else None
+
+    def _cut_place(self, revision: int) -> S3Location:
+        return self.place / cut_prefix(self.night.isoformat(), revision).rstrip("/")
+
+    def _export(
+        self, folder: Path, revision: int, expected: int, *, put: bool
+    ) -> tuple[dict[str, tuple[ExportedFile, Stored | None]], list[bytes]]:
+        """Write every file; with `put`, each goes to the cut while the next is written. Keys are paths of the cut."""
+        leaves: list[bytes] = []
+        files: dict[str, tuple[ExportedFile, Any]] = {}
+        with Uploads(self.client) as uploads:
+            for done, name in enumerate(self.tables):
+                report("publishing tables", done, len(self.tables))
+                table = describe_table(self.con, name, _grain(name))
+                sealed = name == "chain_of_custody"
+                for file in export_table(
+                    self.con,
+                    table,
+                    self.night,
+                    folder,
+                    revision=revision,
+                    renumber=(expected, revision) if revision != expected else None,
+                    compressed=self.compressed,
+                    salt_secret=self.sealer.sealing.salt_secret if sealed else None,
+                    on_leaves=leaves.extend if sealed else None,
+                ):
+                    path = f"data/{file.path.name}"
+                    to = self._cut_place(revision) / path
+                    files[path] = (file, uploads.submit(self._put, file, to) if put else None)
+        report("publishing tables", len(self.tables), len(self.tables))
+        return {path: (file, future and future.result()) for path, (file, future) in files.items()}, leaves
+
+    def _put(self, file: ExportedFile, to: S3Location) -> Stored:
+        kind = _CONTENT_TYPES[file.path.suffix]
+        try:
+            return put_file(self.client, file.path, file.sha256, to, once=True, ContentType=kind)
+        except OccupiedError:
+            # There is no cut.json (else we would not put): a killed run left it, and the night has changed since.
+            return put_file(self.client, file.path, file.sha256, to, ContentType=kind)
+
+    def _seal(
+        self, revision: int, exported: Mapping[str, tuple[ExportedFile, Stored | None]], leaves: list[bytes]
+    ) -> tuple[Cut, str]:
+        receipts = landing_of(self.con, self.night)
+        files = [
+            CutFile(path, file.bytes, file.sha256, file.rows, stored.version_id if stored else None)
+            for path, (file, stored) in exported.items()
+        ]
+        landed = put_landing(self.client, receipts, self._cut_place(revision), self._previous_cut(revision))
+        files += [
+            CutFile(path, stored.bytes, str(stored.sha256), None, stored.version_id) for path, stored in landed.items()
+        ]
+        stored = [found for _, found in exported.values() if found is not None]
+        stored += landed.values()
+        if (statement := self.sealer.sealing.rotation) is not None:
+            at = self._cut_place(revision) / ROTATION
+            stored.append(put_bytes(self.client, statement, at, ContentType="text/plain; charset=utf-8"))
+            files.append(CutFile(ROTATION, len(statement), str(stored[-1].sha256), None, stored[-1].version_id))
+        self._remove_left_overs(revision, {file.path for file in files})
+        self.sealer.lock(stored, self.now)
+        sealed = self.sealer.seal(self._draft(revision, files, receipts), leaves, self.now)
+        return sealed.cut, sealed.sha256
+
+    def _previous_cut(self, revision: int) -> S3Location | None:
+        return self._cut_place(revision - 1) if revision > 1 else None
+
+    def _remove_left_overs(self, revision: int, wanted: set[str]) -> None:
+        """Files of a killed run that the cut will not name; without a cut.json they are no evidence."""
+        prefix = cut_prefix(self.night.isoformat(), revision)
+        for entry in list(self.sealer.reader.list(prefix)):
+            if entry.path.removeprefix(prefix) not in wanted:
+                at = self.place / entry.path
+                self.client.delete_object(Bucket=at.bucket, Key=at.key)
+
+    def _draft(self, revision: int, files: list[CutFile], receipts: NightReceipts) -> Draft:
+        statuses = self.con.execute(
+            "SELECT custody_status, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1",
+            {"night": self.night},
+        ).fetchall()
+        before = self._sealed_already(revision - 1) if revision > 1 else None
+        return Draft(
+            night=self.night.isoformat(),
+            revision=revision,
+            complete=self._is_complete(),
+            sealed_at=self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            operator=self.actor.operator,
+            tool_version=self.actor.tool_version,
+            files=files,
+            counts={
+                Path(file.path).stem: file.rows or 0
+                for file in files
+                if file.path.startswith("data/") and file.path.endswith(".parquet")
+            },
+            statuses={str(status): number for status, number in statuses},
+            organization_id=receipts.organization_id,
+            collector=receipts.collector,
+            git_revision=receipts.git_revision,
+            receipts=receipts.for_cut,
+            supersedes=Superseded(revision - 1, before[1], self.why, self._changed_rows()) if before else None,
+        )
+
+    def _changed_rows(self) -> int:
+        row = self.con.execute(
+            "SELECT count(*) FROM custody.chain_of_custody WHERE partition_date = $night AND revision > "
+            "(SELECT coalesce(max(revision), 0) FROM raw.publications WHERE partition_date = $night)",
+            {"night": self.night},
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _is_complete(self) -> bool:
+        row = self.con.execute(
+            "SELECT count(*), coalesce(sum(unexplained), 0) FROM custody.reconciliation WHERE partition_date = $night",
+            {"night": self.night},
+        ).fetchone()
+        # Without a reconciliation nobody has checked.
+        return row is not None and row[0] > 0 and row[1] == 0
+
+    # --- the current copies -------------------------------------------------------------------------------------------
+
+    def _publication(self, cut: Cut, cut_sha256: str, content: str) -> Publication:
+        files = []
+        for table, kind, compressed in itertools.product(self.tables, SUFFIXES, (False, True)):
+            name = file_name(table, kind, compressed=compressed)
+            found = cut.file(f"data/{name}")
+            if found is not None and (kind != "parquet" or not compressed):
+                uri = str(self.place / current_key(table, name, self.night))
+                files.append(PublishedFile(table, kind, uri, found.sha256, found.bytes, found.rows or 0))
+        at = self.place / (cut.prefix + CUT_JSON)
+        return Publication(self.night, cut.revision, content, cut.complete, tuple(files), str(at), cut_sha256)
+
+    def _switch(self, publication: Publication, *, only_damaged: bool = False) -> list[str]:
+        """Make the current copies those of the publication; `chain_of_custody` last, then the pointer.
+
+        Returns:
+            URIs of what was put.
+        """
+        source = self._cut_place(publication.revision)
+
+        def copy(file: PublishedFile) -> Stored | None:
+            to = S3Location.parse(file.uri)
+            if only_damaged:
+                there = head(self.client, to)
+                if there is not None and there.bytes == file.bytes and there.sha256 == file.sha256:
+                    return None
+            name = f"data/{Path(to.key).name}"
+            original = Stored(source / name, file.sha256, file.bytes, "", None)
+            copied = copy_object(
+                self.client,
+                original,
+                to,
+                ContentType=_CONTENT_TYPES[Path(name).suffix],
+                Metadata={"sha256": file.sha256, "revision": str(publication.revision)},
+            )
+            self._remove_other_copy(to)
+            return copied
+
+        put: list[str] = []
+        for group in (
+            [file for file in publication.files if file.table_name != "chain_of_custody"],
+            [file for file in publication.files if file.table_name == "chain_of_custody"],
+        ):
+            with Uploads(self.client) as uploads:
+                copies = [(file, uploads.submit(copy, file)) for file in group]
+            put += [file.uri for file, future in copies if future.result() is not None]
+        pointer = _pointer(publication)
+        at = self.place / f"current/date={self.night}.json"
+        there = head(self.client, at) if only_damaged else None
+        if there is None or digest(self.client, there) != hashlib.sha256(pointer).hexdigest():
+            put_bytes(self.client, pointer, at, ContentType="application/json")
+        return put
+
+    def _remove_other_copy(self, copy: S3Location) -> None:
+        """Remove the copy from before `CUSTODY_CSV_COMPRESSION` was changed: readers take the folder as a whole."""
+        if copy.key.endswith(".parquet"):
+            return
+        other = copy.key.removesuffix(COMPRESSED) if copy.key.endswith(COMPRESSED) else copy.key + COMPRESSED
+        at = S3Location(copy.bucket, other)
+        if head(self.client, at) is not None:
+            self.client.delete_object(Bucket=at.bucket, Key=at.key)
+
+    # --- the record ---------------------------------------------------------------------------------------------------
+
+    def _record(self, publication: Publication, newest: Publication | None, counted_as: int | None) -> None:
+        """Record a publication and, unless `counted_as` is None, the content of the rows counted as that revision."""
+        published_at = self.now.astimezone(UTC).replace(tzinfo=None)
+        self.con.begin()
+        try:
+            self.con.execute(
+                "INSERT INTO raw.publications BY NAME SELECT $night AS partition_date, $revision::INTEGER AS revision, "
+                "$content AS content_sha256, $published_at::TIMESTAMP AS published_at, $complete AS complete, "
+                "$files AS files, $operator AS operator, $tool_version AS tool_version, "
+                "$git_revision AS git_revision, $cut_uri AS cut_uri, $cut_sha256 AS cut_sha256",
+                {
+                    "night": self.night,
+                    "revision": publication.revision,
+                    "content": publication.content_sha256,
+                    "published_at": published_at,
+                    "complete": publication.complete,
+                    "files": [asdict(file) for file in publication.files],
+                    "cut_uri": publication.cut,
+                    "cut_sha256": publication.cut_sha256,
+                    **asdict(self.actor),
+                },
+            )
+            append_published_columns(self.con, self.night, revision=publication.revision, published_at=published_at)
+            rows = 0
+            if counted_as is not None:
+                rows = append_row_versions(self.con, self.night, counted_as=counted_as, revision=publication.revision)
+            if newest is not None:
+                changes = f"{rows} row{'s' * (rows != 1)} new or changed"
+                append_acts(self.con, self.actor, [self._recheck(newest, publication, changes)])
+            self.con.commit()
+        except BaseException:
+            self.con.rollback()
+            raise
+
+    def _recheck(self, newest: Publication, publication: Publication, changes: str) -> Act:
+        return Act(
+            self.night,
+            "rechecked",
+            what=f"revision {publication.revision}: {changes}",
+            why=self.why,
+            how="collected, joined and compared with what is published",
+            where_at=publication.cut,
+            sha256_before=newest.content_sha256,
+            sha256_after=publication.content_sha256,
+        )
+
+
+def current_key(table: str, name: str, night: date) -> str:
+    """Key of the current copy of the file `name`, below the published prefix."""
+    top = "parquet" if name.endswith(".parquet") else "csv"
+    return f"{top}/{table}/date={night}/{name}"
+
+
+@cache
+def _grain(table: str) -> tuple[str, ...]:
+    return read_model(SQL_DIR / "custody" / f"{table}.sql").grain
+
+
+def _same_files(cut: Cut, exported: Mapping[str, tuple[ExportedFile, Stored | None]]) -> bool:
+    ours = {path: file.sha256 for path, (file, _) in exported.items()}
+    theirs = {file.path: file.sha256 for file in cut.files if file.path.startswith("data/")}
+    return ours == theirs
+
+
+def _pointer(publication: Publication) -> bytes:
+    document = {
+        "night": publication.night.isoformat(),
+        "revision": publication.revision,
+        "complete": publication.complete,
+        "cut": publication.cut,
+        "cut_sha256": publication.cut_sha256,
+        "files": [asdict(file) for file in publication.files],
+    }
+    return json.dumps(document, indent=1).encode() + b"\n"

@@ -1,0 +1,181 @@
+"""The night's landing files → its cut, as they are.
+
+Belongs here: which files the night's receipts name, and putting them. Does not: what is in them (extract/).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from custody_pipeline.evidence.cut.manifest import Receipt
+from custody_pipeline.io.progress import report
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.publish.uploads import Stored, UploadError, Uploads, copy_object, digest, head, put_file
+
+if TYPE_CHECKING:
+    import duckdb
+    from mypy_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """A landing file as its receipt names it.
+
+    Attributes:
+        uri: local path or `s3://…`.
+        sha256: hex, as computed when it was written.
+        path: where it goes in the cut: `landing/<resource>/<name>`.
+    """
+
+    uri: str
+    sha256: str
+    path: str
+
+
+@dataclass(frozen=True)
+class NightReceipts:
+    """What the receipts of a night say whose loads its rows were made from."""
+
+    for_cut: tuple[Receipt, ...]
+    files: tuple[LandingFile, ...]
+    organization_id: str | None
+    collector: str | None
+    git_revision: str | None
+
+
+def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
+    """The receipts of the loads that are read, and of each resource's newest load, with their landing files.
+
+    The newest is another one where it failed: the rows are then still those of the load before.
+    """
+    answer = con.execute(
+        """
+        SELECT e.resource, e.receipt_state, e.asked, e.documents, e."rows", e.failures, e.requests, e.retries,
+            e.started_at, e.finished_at, e.data_available_until, e.detail, e.landing_files, e.organization_id,
+            e.collector, e.git_revision
+        FROM raw.extraction_receipts AS e
+        INNER JOIN staging.receipts AS r
+            ON r.partition_date = e.partition_date AND r.resource = e.resource AND r.landing_id = e.landing_id
+        WHERE e.partition_date = $night AND (r.is_current OR r.is_newest)
+        ORDER BY e.resource, e.landing_id
+        """,
+        {"night": night},
+    )
+    names = [column[0] for column in answer.description or []]
+    rows = [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+    files: list[LandingFile] = []
+    receipts: list[Receipt] = []
+    for row in rows:
+        landed = [
+            LandingFile(file["uri"], file["sha256"], landing_path(file["uri"])) for file in row["landing_files"] or ()
+        ]
+        files += landed
+        receipts.append(_receipt(row, landed))
+    return NightReceipts(
+        for_cut=tuple(receipts),
+        files=tuple({file.path: file for file in files}.values()),
+        organization_id=_one(row["organization_id"] for row in rows),
+        collector=_one(row["collector"] for row in rows),
+        git_revision=_one(row["git_revision"] for row in rows),
+    )
+
+
+def landing_path(uri: str) -> str:
+    """`…/<resource>/date=…/<name>` → its path in the cut. What could not be read has a folder of its own."""
+    resource, _, name = uri.rsplit("/", 3)[1:]
+    return f"landing/{resource}/{name}"
+
+
+def _receipt(row: dict[str, Any], landed: list[LandingFile]) -> Receipt:
+    counts = {name: row[name] for name in ("asked", "documents", "rows", "failures", "requests", "retries")}
+    return Receipt(
+        resource=row["resource"],
+        state=row["receipt_state"],
+        **counts,
+        started_at=_iso(row["started_at"]),
+        finished_at=_iso(row["finished_at"]),
+        data_available_until=_iso(row["data_available_until"]),
+        detail=row["detail"],
+        landing=tuple(sorted({file.path for file in landed})),
+    )
+
+
+def _one(values: Any) -> str | None:
+    """The values that are known, in order, without repetition."""
+    known = sorted({value for value in values if value})
+    return ", ".join(known) or None
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment.isoformat(timespec='microseconds')}Z"
+
+
+def put_landing(
+    client: S3Client, receipts: NightReceipts, cut: S3Location, previous: S3Location | None
+) -> dict[str, Stored]:
+    """Put the landing files into a cut that is not sealed yet.
+
+    Args:
+        client: boto3's.
+        receipts: which files.
+        cut: the cut's folder.
+        previous: the cut of the revision before: files that are no longer in the landing place are taken from there.
+
+    Returns:
+        Path within the cut → what is stored.
+
+    Raises:
+        UploadError: a file is nowhere any more, or its bytes are not those that were received.
+    """
+    with Uploads(client) as uploads:
+        futures = {
+            file.path: uploads.submit(_put_one, client, file, cut / file.path, previous and previous / file.path)
+            for file in receipts.files
+        }
+        for done, future in enumerate(futures.values()):
+            report("publishing landing files", done, len(futures))
+            future.result()
+    return {path: future.result() for path, future in futures.items()}
+
+
+def _put_one(client: S3Client, file: LandingFile, to: S3Location, previous: S3Location | None) -> Stored:
+    there = head(client, to)
+    if there is not None and digest(client, there) == file.sha256:
+        return Stored(to, file.sha256, there.bytes, there.etag, there.version_id)
+    kept = head(client, previous) if previous else None
+    if kept is not None and digest(client, kept) == file.sha256:
+        return copy_object(client, Stored(kept.location, file.sha256, kept.bytes, kept.etag, kept.version_id), to)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            local = _on_this_machine(client, file.uri, Path(folder))
+            with local.open("rb") as received:
+                hashed = hashlib.file_digest(received, "sha256")
+        except (OSError, ClientError) as error:
+            raise UploadError(
+                f"landing file {file.uri} cannot be read ({type(error).__name__}), and no earlier cut has it; "
+                "collect the night again"
+            ) from error
+        if hashed.hexdigest() != file.sha256:
+            raise UploadError(
+                f"landing file {file.uri} was altered since it was received: SHA-256 {hashed.hexdigest()}, "
+                f"its receipt says {file.sha256}. Collect the night again and find out who wrote to it."
+            )
+        return put_file(client, local, file.sha256, to, ContentType="application/gzip")
+
+
+def _on_this_machine(client: S3Client, uri: str, folder: Path) -> Path:
+    """The file itself where it lies on a disk; a copy in `folder` of what lies in S3."""
+    if not uri.startswith("s3://"):
+        return Path(uri.removeprefix("file://"))
+    at, copy = S3Location.parse(uri), folder / "landing"
+    with copy.open("wb") as file:
+        shutil.copyfileobj(client.get_object(Bucket=at.bucket, Key=at.key)["Body"], file, 1 << 20)
+    return copy

@@ -1,0 +1,203 @@
+"""`custody demo`: one night of a simulated organisation, collected over HTTP and S3 like a real one.
+
+Belongs here: starting the simulated vendor and a local S3 server, and the settings that point at them. Does not: the
+night itself, which is the same as anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from custody_pipeline.io.s3 import s3_client, s3_store
+from custody_pipeline.settings import Settings, load_settings
+from custody_pipeline.settings.capture import CaptureSettings
+from custody_pipeline.simulator.local_s3 import LocalS3
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+
+PUBLISH_BUCKET = "custody-demo-dataset"
+
+
+@dataclass(frozen=True)
+class DemoOrganization:
+    """Which organisation is simulated: everything else follows from these."""
+
+    night: date
+    size: int
+    seed: int
+
+    @property
+    def export_bucket(self) -> str:
+        """One bucket an organisation, so that nights of differing organisations never mix."""
+        return f"genesys-export-s{self.seed}-n{self.size}"
+
+
+DEMO_ORGANIZATION = DemoOrganization(night=date(2026, 11, 2), size=400, seed=7)
+
+
+@contextmanager
+def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> Iterator[Settings]:
+    """Run the simulated organisation and S3 until the block ends; the environment points at them meanwhile."""
+    before = dict(os.environ)
+    for name in CaptureSettings.model_fields:
+        # What a real deployment's live capture uses is not the demo's to use.
+        os.environ.pop(f"CUSTODY_{name.upper()}", None)
+    say("starting a local S3 server")
+    with LocalS3(home) as endpoint:
+        os.environ.update(
+            AWS_ACCESS_KEY_ID=endpoint.access_key,
+            AWS_SECRET_ACCESS_KEY=endpoint.secret_key,
+            CUSTODY_HOME=str(home),
+            CUSTODY_S3_ENDPOINT_URL=endpoint.url,
+            CUSTODY_S3_REGION=endpoint.region,
+            CUSTODY_EXPORT_URL=f"s3://{demo.export_bucket}",
+            CUSTODY_PUBLISH_URL=f"s3://{PUBLISH_BUCKET}",
+        )
+        try:
+            export_once(home, demo, say)
+            say("starting the simulated organisation")
+            with simulator_process(demo) as base_url:
+                os.environ.update(
+                    CUSTODY_GENESYS_DOMAIN=base_url,
+                    CUSTODY_GENESYS_CLIENT_ID="custody-demo",
+                    CUSTODY_GENESYS_CLIENT_SECRET="custody-demo-secret",  # noqa: S106 - the simulator's, not a secret
+                )
+                yield load_settings()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def export_once(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> None:
+    """Let the vendor's exporter write the night, unless it has: exporting again would add object versions."""
+    from custody_pipeline.simulator.exporter import export_night
+    from custody_pipeline.simulator.organization import Organization
+
+    marker = home / "demo" / f"{demo.export_bucket}-{demo.night}.exported"
+    if marker.exists():
+        return
+    client = s3_client(load_settings())
+    for bucket in (demo.export_bucket, PUBLISH_BUCKET):
+        ensure_bucket(client, bucket, lock=bucket == PUBLISH_BUCKET)
+    forget_half_an_export(client, demo)
+    say("exporting the night's recordings to S3, as the vendor does")
+    export_night(
+        Organization(seed=demo.seed, night=demo.night, size=demo.size),
+        client,
+        demo.export_bucket,
+        store=s3_store(load_settings(), demo.export_bucket),
+    )
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+
+
+def ensure_bucket(client: S3Client, bucket: str, *, lock: bool) -> None:
+    """A versioned bucket; with `lock`, one that can hold objects against deletion."""
+    if bucket in {found["Name"] for found in client.list_buckets()["Buckets"]}:
+        return
+    client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=lock)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+
+
+def forget_half_an_export(client: S3Client, demo: DemoOrganization) -> None:
+    """Delete what an export that was killed left of this night, every version of it."""
+    day = f"year={demo.night.year}/month={demo.night.month}/day={demo.night.day}/"
+    padded = f"{demo.night:year=%Y/month=%m/day=%d/}"
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=demo.export_bucket):
+        for version in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
+            if day in version["Key"] or padded in version["Key"]:
+                client.delete_object(Bucket=demo.export_bucket, Key=version["Key"], VersionId=version["VersionId"])
+
+
+@contextmanager
+def simulator_process(demo: DemoOrganization) -> Iterator[str]:
+    """The simulated organisation in a process of its own, on a port the system chose; yields its base URL.
+
+    It ends when this process does, however that ends: its standard input is our pipe.
+    """
+    command = [
+        "simulator",
+        "--port",
+        "0",
+        "--date",
+        f"{demo.night}",
+        "--size",
+        f"{demo.size}",
+        "--seed",
+        f"{demo.seed}",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "custody_pipeline.cli", *command, "--until-stdin-closes"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None  # noqa: S101 - asked for above
+            base_url = process.stdout.readline().strip()
+            if not base_url:
+                raise RuntimeError(f"the simulated organisation did not start (exit status {process.wait()})")
+            yield base_url
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def run_demo(
+    home: Path, demo: DemoOrganization, say: Callable[[str], None], *, profile: bool = False
+) -> dict[str, Any]:
+    """Run the whole night and leave `demo.json` in `home`; with `profile`, where the night's seconds went as well.
+
+    Returns:
+        What `demo.json` holds: the night's numbers, seconds by stage, where everything is.
+    """
+    from custody_pipeline.defs.one_night import run_one_night
+    from custody_pipeline.publish.readback import read_back
+    from custody_pipeline.simulator.demo_capture import capture_the_day, caught_tag
+    from custody_pipeline.simulator.organization import Organization
+
+    organization = Organization(seed=demo.seed, night=demo.night, size=demo.size)
+    started = time.monotonic()
+    home.mkdir(parents=True, exist_ok=True)
+    with demo_environment(home, demo, say) as settings:
+        capture_the_day(settings, organization, say)
+        ready = time.monotonic()
+        outcome = run_one_night(settings, demo.night, profile=profile, say=say)
+        ended = time.monotonic()
+        say("reading the published dataset back from S3")
+        files = read_back(settings, home / "published")
+        caught = caught_tag(settings, organization, home / "published")
+        result = {
+            "ok": outcome.status == 0,
+            **outcome.to_dict(),
+            "caught": caught.to_dict() if caught else None,
+            "organization": {"seed": demo.seed, "conversations": demo.size},
+            "seconds": {
+                "organization": round(ready - started, 2),
+                "night": round(ended - ready, 2),
+                "all": round(time.monotonic() - started, 2),
+            },
+            "uris": {
+                "export": settings.export_url,
+                "publish": settings.publish_url,
+                "warehouse": str(settings.warehouse_path),
+                "analyst": str(settings.analyst_path),
+                "published": str(home / "published"),
+            },
+            "published_files": len(files),
+        }
+    (home / "demo.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
+    return result

@@ -1,0 +1,236 @@
+"""What `custody demo` shows of live capture: a tag that is gone before the night, and published all the same.
+
+Belongs here: the hour around one call (the vendor's events, its clock, our receiver as a process) and telling what came
+of it. Does not: receiving, reading or keeping anything (capture).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+
+from custody_pipeline.capture.assembly import drain_queue, store_of
+from custody_pipeline.capture.captured import captures_of
+from custody_pipeline.io.signature import HEADER, sign
+from custody_pipeline.settings.capture import load_capture_settings
+from custody_pipeline.simulator.events import SET_AFTER_END, SentEvent, Watch
+from custody_pipeline.simulator.organization import SEEN_AFTER_END
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.simulator.organization import Conversation, Organization
+
+KEY_ID = "demo"
+TAG, COLUMN = "Legal-Hold", "custom_data_legal_hold"
+_SOON = timedelta(minutes=1)
+_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class CaughtTag:
+    """A tag that only live capture saw, as the published dataset has it.
+
+    Attributes:
+        conversation_id: its conversation.
+        recordings: recording ids of the conversation.
+        ended: end of the conversation, the organisation's clock (UTC).
+        set_at: when the tag was set, the organisation's clock.
+        removed_at: when it was gone, the organisation's clock.
+        value: what the published column holds, in every row of the conversation.
+        source: where the published value comes from.
+        seen_at: when capture read it, our clock (UTC).
+        gone_at: when it was first read without it, our clock.
+        sha256: SHA-256 of the capture document that shows it.
+        still_there: the night's own readings found it.
+        status: custody status of the rows.
+    """
+
+    conversation_id: str
+    recordings: list[str]
+    ended: datetime
+    set_at: datetime
+    removed_at: datetime
+    value: str | None
+    source: str | None
+    seen_at: datetime
+    gone_at: datetime | None
+    sha256: str
+    still_there: bool
+    status: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types, times as ISO 8601 text."""
+        return {
+            name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in asdict(self).items()
+        }
+
+
+def capture_the_day(settings: Settings, organization: Organization, say: Callable[[str], None]) -> None:
+    """Live through the hour until the tag has vanished: events to a receiver process, conversations read over HTTP.
+
+    What a former demo captured is not captured again. The organisation's clock is where it was afterwards.
+    """
+    call, watch = vanishing_call(organization), Watch.of_the_vanishing_tag(organization)
+    if call is None or watch is None or len(captured(settings, organization, call)) > 1:
+        return
+    say("receiving signed events while calls happen: custody serve-webhook")
+    try:
+        with receiver_process() as (url, secret):
+            start = watch.start
+            for end in (call.end + SET_AFTER_END + _SOON, watch.end):
+                set_clock(settings, end)
+                post(url, secret, (event for event in watch.events if start <= event.at < end))
+                say(f"{end:%H:%M}: reading the conversations that the events name")
+                # The audio is exported, and tied to what was captured, in the night.
+                drain_queue(
+                    settings.model_copy(update={"export_url": None}), load_capture_settings(), max_seconds=_SECONDS
+                )
+                start = end
+    finally:
+        set_clock(settings, organization.clock)
+
+
+def vanishing_call(organization: Organization) -> Conversation | None:
+    """The conversation whose tag vanishes; None for an organisation too small to have one."""
+    place = organization.vanishing_index
+    return None if place is None else organization.conversation(place)
+
+
+def captured(settings: Settings, organization: Organization, call: Conversation) -> list[str]:
+    """Keys of the conversation's capture documents, oldest first."""
+    return list(captures_of(store_of(settings, load_capture_settings()), organization.night, call.id))
+
+
+def set_clock(settings: Settings, now: datetime) -> None:
+    """Move the organisation's clock."""
+    clock = f"{settings.genesys_domain}/simulator/clock"
+    requests.put(clock, json={"now": now.isoformat()}, timeout=_SECONDS).raise_for_status()
+
+
+@contextmanager
+def receiver_process() -> Iterator[tuple[str, bytes]]:
+    """`custody serve-webhook` in a process of its own; yields where to post and the secret to sign with."""
+    secret = secrets.token_hex(32)
+    command = [sys.executable, "-m", "custody_pipeline.cli", "serve-webhook", "--port", "0", "--until-stdin-closes"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CUSTODY_WEBHOOK_SECRETS": f"{KEY_ID}:{secret}"},
+    ) as process:
+        try:
+            assert process.stderr is not None  # noqa: S101 - asked for above
+            url = process.stderr.readline().rpartition(" ")[2].strip()
+            if not urlsplit(url).port:
+                raise RuntimeError(f"the receiver did not start (exit status {process.wait()})")
+            yield f"{url}/events", secret.encode()
+        finally:
+            process.terminate()
+            process.wait(timeout=_SECONDS)
+
+
+def post(url: str, secret: bytes, events: Iterable[SentEvent]) -> None:
+    """Send each event, signed, as a data action does.
+
+    Raises:
+        RuntimeError: one was not accepted.
+    """
+    with requests.Session() as session:
+        for event in events:
+            signature = sign(event.body, key_id=KEY_ID, secret=secret, timestamp=int(time.time()))
+            headers = {"Content-Type": "application/json", HEADER: signature}
+            answer = session.post(url, data=event.body, headers=headers, timeout=_SECONDS)
+            if answer.status_code != 202:
+                raise RuntimeError(f"the receiver answered {answer.status_code} {answer.text}")
+
+
+def caught_tag(settings: Settings, organization: Organization, published: Path) -> CaughtTag | None:
+    """What the published Parquet, read back to `published`, says of the tag; None if nothing was captured."""
+    import duckdb
+    import orjson
+
+    call = vanishing_call(organization)
+    if call is None:
+        return None
+    store = store_of(settings, load_capture_settings())
+    documents = [orjson.loads(store.read(key) or b"{}") for key in captured(settings, organization, call)]
+    without = (
+        document["observed_at"]
+        for document in documents
+        if not any(TAG in leg["attributes"] for leg in document["participants"])
+    )
+    with duckdb.connect() as con:
+        night = f"date={organization.night}"
+        seen = con.execute(
+            f"""
+            SELECT min(observed_at), arg_min(document_sha256, observed_at), bool_or(still_there)
+            FROM read_parquet('{published}/parquet/custom_data/{night}/*.parquet', hive_partitioning = false)
+            WHERE conversation_id = $conversation AND tag_key = $tag AND source = 'capture' AND tag_value = 'true'
+            """,
+            {"conversation": call.id, "tag": TAG},
+        ).fetchone()
+        rows = con.execute(
+            f"""
+            SELECT list(recording_id ORDER BY recording_id), any_value({COLUMN}), max(custody_status),
+                any_value(custom_data_source::JSON ->> $path)
+            FROM read_parquet('{published}/parquet/chain_of_custody/{night}/*.parquet', hive_partitioning = false)
+            WHERE conversation_id = $conversation
+            """,
+            {"conversation": call.id, "path": f'$."{TAG}"'},
+        ).fetchone()
+    if seen is None or seen[0] is None or rows is None:
+        return None
+    gone = next(without, None)
+    return CaughtTag(
+        conversation_id=call.id,
+        recordings=rows[0],
+        ended=call.end,
+        set_at=call.end + SET_AFTER_END,
+        removed_at=call.end + SEEN_AFTER_END,
+        value=rows[1],
+        source=rows[3],
+        seen_at=seen[0],
+        gone_at=None if gone is None else seen[0].fromisoformat(gone),
+        sha256=seen[1],
+        still_there=seen[2],
+        status=rows[2],
+    )
+
+
+def print_caught(console: Console, caught: dict[str, Any]) -> None:
+    """The story of the tag, on a terminal."""
+    times = {name: caught[name][11:19] for name in ("ended", "set_at", "removed_at")}
+    seen, gone = (str(caught[name])[:23].replace("T", " ") for name in ("seen_at", "gone_at"))
+    there = "still finds it" if caught["still_there"] else "finds it nowhere"
+    rows = f"{len(caught['recordings'])} rows" if len(caught["recordings"]) > 1 else "1 row"
+    console.print(
+        f"""
+[bold]Caught before it vanished[/bold]  ·  conversation {caught["conversation_id"]}
+  {times["ended"]}  the call ends
+  {times["set_at"]}  {TAG} is set; its event, signed, reaches custody serve-webhook
+            capture reads it at {seen} UTC of our clock, sha256
+            {caught["sha256"]}
+  {times["removed_at"]}  {TAG} is gone; capture reads the conversation without it
+            at {gone} UTC
+  02:30:00  the night {there}, and publishes in {rows} ({caught["status"]})
+            {COLUMN} = [bold]{caught["value"]}[/bold], source {caught["source"]}
+  custody explain {caught["recordings"][0]}""",
+        soft_wrap=True,
+    )

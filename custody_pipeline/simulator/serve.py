@@ -1,0 +1,58 @@
+"""`custody simulator`: the simulated organisation as a server of its own.
+
+Belongs here: starting it and saying where it is. Does not: what it answers (the simulator package).
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.settings import load_settings
+from custody_pipeline.simulator.exporter import export_night
+from custody_pipeline.simulator.faults import answer_key
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.server import SimulatorServer
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+
+def serve_simulator(
+    port: int,
+    night: date,
+    size: int,
+    seed: int,
+    *,
+    export_url: str | None,
+    key_file: Path | None,
+    until_stdin_closes: bool,
+) -> None:
+    """Serve until interrupted, or until standard input closes; the base URL is the one line on stdout."""
+    organization = Organization(seed=seed, night=night, size=size)
+    if export_url:
+        place = S3Location.parse(export_url)
+        export_night(organization, s3_client(load_settings()), place.bucket, place.key)
+    if key_file:
+        _write_answer_key(organization, key_file)
+    with SimulatorServer(organization, port=port) as server:
+        sys.stdout.write(server.base_url + "\n")
+        sys.stdout.flush()
+        sys.stderr.write("  client custody-demo, secret custody-demo-secret; Ctrl-C stops it\n")
+        if until_stdin_closes:
+            os.read(sys.stdin.fileno(), 1)
+        else:
+            threading.Event().wait()
+
+
+def _write_answer_key(organization: Organization, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["conversation_id", "recording_id", "reason"])
+        for row in answer_key(organization):
+            writer.writerow([row.conversation_id, row.recording_id, row.reason])

@@ -1,0 +1,105 @@
+"""The warehouse file: one DuckDB database with one writer.
+
+Belongs here: opening, locking and closing. Does not: what is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody_pipeline.settings import Settings
+
+
+# A backfill may hold the warehouse for minutes; an hour means that something hangs.
+LOCK_TIMEOUT_SECONDS = 3600.0
+
+
+# The oldest DuckDB that can open the warehouse, and the analysts' snapshot. A file keeps the version it was made with.
+STORAGE_VERSION = "v1.5.0"
+
+
+class WarehouseError(Exception):
+    """The warehouse cannot be used. The message says what to do."""
+
+
+class WarehouseBusyError(WarehouseError):
+    """Another process holds the warehouse."""
+
+
+class Warehouse:
+    """The warehouse of one deployment.
+
+    Args:
+        settings: where it is, and how much memory and how many threads DuckDB may take.
+        lock_timeout: seconds to wait for another writer.
+    """
+
+    def __init__(self, settings: Settings, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS) -> None:
+        self.settings = settings
+        self.lock_timeout = lock_timeout
+
+    @contextlib.contextmanager
+    def open(self, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection, closed whatever happens. Whoever comes second waits.
+
+        Raises:
+            WarehouseBusyError: another process held the warehouse for longer than `lock_timeout` seconds.
+            WarehouseError: the file is not there (reading) or is no DuckDB file of this version.
+        """
+        path = self.settings.warehouse_path
+        if read_only and not path.exists():
+            raise WarehouseError(f"{path} does not exist yet; run a night first: custody run --date 2026-11-02")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_suffix(".lock"), timeout=self.lock_timeout)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise WarehouseBusyError(
+                f"{path} is being written by another run since more than {self.lock_timeout:g} s; "
+                "wait for that run, or end it, then try again"
+            ) from error
+        try:
+            con = self._connect(path, read_only)
+            try:
+                if not read_only:
+                    create_bookkeeping(con)
+                yield con
+            finally:
+                con.close()
+        finally:
+            lock.release()
+
+    def _connect(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": self.settings.duckdb_memory_limit,
+            "temp_directory": str(self.settings.home / "spill"),
+            # Nobody else opens the warehouse. What older versions of DuckDB cannot read is smaller by a fifth, and
+            # written faster.
+            "storage_compatibility_version": STORAGE_VERSION,
+            # Rows are ordered where order matters (publishing); keeping it everywhere costs memory.
+            "preserve_insertion_order": False,
+        }
+        if self.settings.duckdb_threads is not None:
+            config["threads"] = self.settings.duckdb_threads
+        try:
+            con = duckdb.connect(str(path), read_only=read_only, config=config)
+        except duckdb.IOException as error:
+            raise WarehouseBusyError(
+                f"{path} cannot be opened; if a program of yours has it open, close it (analysts read "
+                f"{self.settings.analyst_path.name}): {error}"
+            ) from error
+        # Cursors of this connection take it over, too.
+        con.execute("SET GLOBAL TimeZone = 'UTC'")
+        # It would be drawn into what `--json` prints.
+        con.execute("SET enable_progress_bar = false")
+        return con

@@ -1,0 +1,146 @@
+"""The ledger: who did what to a night, with which code, that no received document shows.
+
+Belongs here: the person and the code that act (`Actor`), and the append-only table `raw.acts`: joined, verified,
+rechecked, packaged, failed. Does not: how an act reads beside other events (sql/custody/custody_events.sql), or the
+service identity that the API knows (extract/genesys.py).
+
+An act is about one recording, or about the whole night (both ids empty). Only a package is a reason to publish a night
+again (`warehouse.content_hash`): checking a night must not change it.
+"""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Literal
+
+from custody_pipeline.distribution import git_revision, version
+from custody_pipeline.io.clock import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import duckdb
+
+    from custody_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who runs this, and the code that runs.
+
+    Attributes:
+        operator: the setting, or the login name.
+        tool_version: the installed version of custody-pipeline.
+        git_revision: the commit that was built or installed; None when the build did not know it.
+    """
+
+    operator: str
+    tool_version: str
+    git_revision: str | None
+
+    @classmethod
+    def of(cls, settings: Settings | None) -> Actor:
+        """The actor of a deployment; without settings the login name is the operator."""
+        operator = (settings.operator if settings else None) or _login_name()
+        return cls(operator, version(), git_revision())
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return "unknown"
+
+
+Action = Literal["joined", "verified", "rechecked", "packaged", "exception"]
+
+
+_COLUMNS = {
+    "partition_date": "DATE",
+    "conversation_id": "VARCHAR",
+    "recording_id": "VARCHAR",
+    "occurred_at": "TIMESTAMP",
+    "action": "VARCHAR",
+    "operator": "VARCHAR",
+    "what": "VARCHAR",
+    "where_at": "VARCHAR",
+    "why": "VARCHAR",
+    "how": "VARCHAR",
+    "tool_version": "VARCHAR",
+    "git_revision": "VARCHAR",
+    "sha256_before": "VARCHAR",
+    "sha256_after": "VARCHAR",
+}
+
+
+@dataclass(frozen=True)
+class Act:
+    """One act; the columns of `custody.custody_events` of the same names.
+
+    Attributes:
+        night: UTC day.
+        action: what kind.
+        what: what it was done to, and with which result.
+        why: for what purpose.
+        how: by which means.
+        where_at: URI of what it was done to.
+        sha256_before: hex, of what was there.
+        sha256_after: hex, of what is there now.
+        conversation_id: empty for the whole night.
+        recording_id: empty for the whole night.
+        occurred_at: UTC without a zone.
+    """
+
+    night: date
+    action: Action
+    what: str
+    why: str
+    how: str
+    where_at: str | None = None
+    sha256_before: str | None = None
+    sha256_after: str | None = None
+    conversation_id: str = ""
+    recording_id: str = ""
+    occurred_at: datetime | None = None
+
+
+def create_acts(con: duckdb.DuckDBPyConnection) -> None:
+    """Create `raw.acts` if it is not there."""
+    columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
+    con.execute(f"CREATE TABLE IF NOT EXISTS raw.acts ({columns})")
+
+
+def append_acts(con: duckdb.DuckDBPyConnection, actor: Actor, acts: Iterable[Act]) -> None:
+    """Append to the ledger; acts without a time happen now."""
+    now = utc_now()
+    rows = []
+    for act in acts:
+        row = {**asdict(act), **asdict(actor), "partition_date": act.night, "occurred_at": act.occurred_at or now}
+        rows.append([row[name] for name in _COLUMNS])
+    if rows:
+        con.executemany(f"INSERT INTO raw.acts VALUES ({', '.join('?' * len(_COLUMNS))})", rows)
+
+
+def append_joins(con: duckdb.DuckDBPyConnection, actor: Actor, night: date, how: str) -> None:
+    """Note which rows of `custody.chain_of_custody` were joined anew: those that are not what was joined last."""
+    con.execute(
+        """
+        WITH last AS (
+            SELECT conversation_id, recording_id, arg_max(sha256_after, occurred_at) AS row_sha256
+            FROM raw.acts
+            WHERE partition_date = $night AND action = 'joined'
+            GROUP BY conversation_id, recording_id
+        )
+        INSERT INTO raw.acts BY NAME
+        SELECT c.partition_date, c.conversation_id, c.recording_id, $now::TIMESTAMP AS occurred_at, 'joined' AS action,
+            $operator AS operator, 'row of chain_of_custody' AS what, 'custody.chain_of_custody' AS where_at,
+            'nightly join' AS why, $how AS how, $tool_version AS tool_version, $git_revision AS git_revision,
+            l.row_sha256 AS sha256_before, c.row_sha256 AS sha256_after
+        FROM custody.chain_of_custody AS c
+        LEFT JOIN last AS l ON l.conversation_id = c.conversation_id AND l.recording_id = c.recording_id
+        WHERE c.partition_date = $night AND l.row_sha256 IS DISTINCT FROM c.row_sha256
+        """,
+        {"night": night, "now": utc_now(), "how": how, **asdict(actor)},
+    )

@@ -1,0 +1,134 @@
+"""The analysts' snapshot: `analyst.duckdb`, replaced after each night.
+
+Belongs here: writing the copy and putting it in place. Does not: the warehouse itself, which analysts never open.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
+
+if TYPE_CHECKING:
+    from custody_pipeline.settings import Settings
+
+
+# Rows of a group in the analysts' snapshot, a quarter of DuckDB's own: a night rewrites the last group of each table.
+# With a thousand small nights before, the snapshot takes 0.2 s instead of 0.6 s. A multiple of 2,048.
+SNAPSHOT_ROW_GROUP = 30_720
+
+
+SNAPSHOT_STORAGE_VERSION = "v1.0.0"
+
+
+def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, night: date | None = None) -> Path:
+    """Write `analyst.duckdb` (schema `custody`, with comments) beside the old one, then put it in its place.
+
+    Whoever has the old file open goes on reading it; whoever opens it next reads the new one.
+
+    With a night, only what changed is written, into a copy of the last snapshot: that night, and each one that has more
+    or fewer rows in some table, or another row in `custody.nights`. Everything is written where there is no snapshot,
+    where somebody else changed it, or where a table, a column or a comment is another one.
+
+    Args:
+        con: the warehouse, open for writing.
+        settings: where to.
+        night: the night that was modelled last; everything is written if None.
+    """
+    target = settings.analyst_path
+    folder = Path(tempfile.mkdtemp(prefix="analyst-", dir=target.parent))
+    try:
+        fresh = folder / target.name
+        keep = night is not None and _is_as_we_left_it(con, target)
+        if keep:
+            shutil.copyfile(target, fresh)
+        # Analysts may have another version of DuckDB than ours.
+        how = f"ROW_GROUP_SIZE {SNAPSHOT_ROW_GROUP}, STORAGE_VERSION '{SNAPSHOT_STORAGE_VERSION}'"
+        con.execute(f"ATTACH {literal(str(fresh))} AS analyst ({how})")
+        try:
+            if keep and night is not None and _shape(con, "analyst") == _shape(con):
+                _replace_nights(con, night)
+            else:
+                con.execute("DROP SCHEMA IF EXISTS analyst.custody CASCADE")
+                _copy_custody(con)
+        finally:
+            con.execute("DETACH analyst")
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(target)
+        con.execute(
+            "CREATE OR REPLACE TABLE raw.analyst_snapshot AS SELECT ?::BIGINT AS bytes, ?::BIGINT AS modified_ns",
+            _seen(target),
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def _seen(path: Path) -> tuple[int, int]:
+    there = path.stat()
+    return there.st_size, there.st_mtime_ns
+
+
+def _is_as_we_left_it(con: duckdb.DuckDBPyConnection, path: Path) -> bool:
+    if not path.exists() or not table_columns(con, "raw.analyst_snapshot"):
+        return False
+    return con.execute("SELECT bytes, modified_ns FROM raw.analyst_snapshot").fetchall() == [_seen(path)]
+
+
+def _shape(con: duckdb.DuckDBPyConnection, database: str | None = None) -> list[tuple[Any, ...]]:
+    """Tables and columns of a database's schema `custody`, with types and comments."""
+    return con.execute(
+        """
+        SELECT t.table_name, t.comment, c.column_name, c.data_type, c.comment
+        FROM duckdb_tables() AS t
+        INNER JOIN duckdb_columns() AS c USING (database_name, schema_name, table_name)
+        WHERE database_name = coalesce($database, current_database()) AND schema_name = 'custody'
+        ORDER BY t.table_name, c.column_index
+        """,
+        {"database": database},
+    ).fetchall()
+
+
+def _replace_nights(con: duckdb.DuckDBPyConnection, night: date) -> None:
+    """Bring the attached snapshot up to date for `night` and whatever else changed since it was written."""
+    tables = [quoted(name) for name in dict.fromkeys(row[0] for row in _shape(con))]
+    changed = {night}
+    for table in tables:
+        rows = "FROM {}" if table == '"nights"' else "SELECT partition_date, count(*) FROM {} GROUP BY ALL"
+        both = [rows.format(f"{schema}.{table}") for schema in ("custody", "analyst.custody")]
+        for one, other in (both, both[::-1]):
+            changed |= {row[0] for row in con.execute(f"({one}) EXCEPT ({other})").fetchall()}
+    with transaction(con):
+        for table in tables:
+            for day in sorted(changed):
+                con.execute(f"DELETE FROM analyst.custody.{table} WHERE partition_date = ?", [day])
+                con.execute(
+                    f"INSERT INTO analyst.custody.{table} BY NAME FROM custody.{table} WHERE partition_date = ?", [day]
+                )
+
+
+def _copy_custody(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("CREATE SCHEMA analyst.custody")
+    tables = con.execute(
+        "SELECT table_name, comment FROM duckdb_tables() "
+        "WHERE database_name = current_database() AND schema_name = 'custody' ORDER BY table_name"
+    ).fetchall()
+    for table, comment in tables:
+        con.execute(f"CREATE TABLE analyst.custody.{quoted(table)} AS FROM custody.{quoted(table)}")
+        if comment:
+            con.execute(f"COMMENT ON TABLE analyst.custody.{quoted(table)} IS {literal(comment)}")
+        columns = con.execute(
+            "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = current_database() "
+            "AND schema_name = 'custody' AND table_name = ? AND comment IS NOT NULL",
+            [table],
+        ).fetchall()
+        for column, text in columns:
+            con.execute(f"COMMENT ON COLUMN analyst.custody.{quoted(table)}.{quoted(column)} IS {literal(text)}")

@@ -1,0 +1,326 @@
+"""The SQL files as models: header, columns, dependencies, order.
+
+Belongs here: reading and validating `sql/{raw,staging,custody,checks}/*.sql`. Does not: running them (models/run.py).
+
+A file is a header of `-- ` lines followed by one bare SELECT:
+
+    -- What a row is, for people. May go on for
+    -- several lines.
+    --
+    -- grain: partition_date, conversation_id
+    -- column partition_date: UTC day of the conversation's start
+    -- column ani [pii]: the caller's number
+    SELECT ...
+
+Checks add `-- blocking: true`; staging models that are kept as tables of night windows add `-- materialized: window`.
+`-- separable: true` says that the rows of a conversation depend only on what it has itself in the tables that are read,
+and on what belongs to no conversation: a night too large for memory is then read in parts as well as written in parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import duckdb
+import orjson
+
+from custody_pipeline.distribution import SQL_DIR as SQL_DIR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+SCHEMAS = ("raw", "staging", "custody", "checks")
+
+
+# Tables that Python writes; SQL may read them like any other.
+WRITTEN_BY_PYTHON = frozenset(
+    {
+        "raw.acts",
+        "raw.fixity_checks",
+        "raw.publications",
+        "raw.published_columns",
+        "raw.row_versions",
+        "staging.accepted_scripts",
+        "staging.reasons",
+        "staging.tag_mapping",
+    }
+)
+
+
+Materialization = Literal["view", "window", "query"]
+
+
+_COLUMN = re.compile(r"column (?P<name>[a-z_][a-z0-9_]*)(?P<pii> \[pii\])?: (?P<text>\S.*)$")
+
+
+_FIELD = re.compile(r"(?P<name>grain|materialized|blocking|separable): (?P<value>\S.*)$")
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*$")
+
+
+class SqlModelError(Exception):
+    """A SQL file breaks the convention. The message begins with `file:line:`."""
+
+    def __init__(self, path: Path, line: int, message: str) -> None:
+        super().__init__(f"{path}:{line}: {message}")
+        self.path = path
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Column:
+    """An output column as the header declares it. `pii`: personal data, masked in previews."""
+
+    name: str
+    description: str
+    pii: bool = False
+
+
+@dataclass(frozen=True)
+class SqlModel:
+    """One SQL file.
+
+    Attributes:
+        schema: `raw`, `staging`, `custody` or `checks`.
+        name: the file's name without `.sql`; also the table's.
+        path: where the file is.
+        description: the header's first paragraph, on one line.
+        grain: columns that identify a row; empty when rows may repeat.
+        columns: the declared output columns, in order; those of the tag mapping come before `custody_status`, where the
+            model has them (`has_mapped_columns`).
+        depends_on: `schema.table` names that the SELECT reads.
+        parameters: names of the bound `$parameters`.
+        materialized: `view`, `window` (a table whose night is replaced) or `query` (checks).
+        blocking: for checks: a row keeps the night from being published.
+        separable: the rows of a conversation depend on no other conversation.
+        sql: the bare SELECT, without the header.
+    """
+
+    schema: str
+    name: str
+    path: Path
+    description: str
+    grain: tuple[str, ...]
+    columns: tuple[Column, ...]
+    depends_on: frozenset[str]
+    parameters: frozenset[str]
+    materialized: Materialization
+    blocking: bool
+    separable: bool
+    sql: str = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """`schema.name`, as the SQL of other models spells it."""
+        return f"{self.schema}.{self.name}"
+
+    @cached_property
+    def pii_columns(self) -> frozenset[str]:
+        """Names of the columns that hold personal data."""
+        return frozenset(column.name for column in self.columns if column.pii)
+
+    @property
+    def has_mapped_columns(self) -> bool:
+        """True when the mapping's `custom_data_…` columns are among the output (parameter `$mapped_columns`)."""
+        return "mapped_columns" in self.parameters
+
+
+def load_models(directory: Path = SQL_DIR, schemas: Iterable[str] = SCHEMAS) -> dict[str, SqlModel]:
+    """Every model under `directory`, keyed `schema.name`, each after what it depends on.
+
+    Raises:
+        SqlModelError: a file breaks the convention, reads a table that no file makes, or is part of a cycle.
+    """
+    found: dict[str, SqlModel] = {}
+    for schema in schemas:
+        for path in sorted((directory / schema).glob("*.sql")):
+            model = read_model(path)
+            found[model.key] = model
+    _refuse_unknown_tables(found, directory)
+    return {key: found[key] for key in _ordered(found)}
+
+
+@cache
+def models_sha256() -> str:
+    """SHA-256 over every file of `sql/staging` and `sql/custody` with its name: what the night's rows were made by."""
+    files = sorted(path for schema in ("staging", "custody") for path in (SQL_DIR / schema).glob("*.sql"))
+    lines = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.parent.name}/{path.name}\n" for path in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_model(path: Path) -> SqlModel:
+    """Read one file; its folder's name is the schema.
+
+    Raises:
+        SqlModelError: the header or the SELECT breaks the convention.
+    """
+    schema = path.parent.name
+    if schema not in SCHEMAS:
+        raise SqlModelError(path, 1, f"folder {schema!r} is none of {', '.join(SCHEMAS)}")
+    if not _NAME.match(path.stem):
+        raise SqlModelError(path, 1, f"file name {path.name!r}: expected lower-case letters, digits and underscores")
+    header, sql, sql_line = _split(path)
+    description, fields, columns = _read_header(path, header)
+    depends_on, parameters = _reads(path, sql, sql_line)
+    grain = tuple(part.strip() for part in fields.get("grain", "").split(",") if part.strip())
+    names = [column.name for column in columns]
+    for name in grain:
+        if name not in names:
+            raise SqlModelError(path, 1, f"grain names {name!r}, which is no declared column")
+    return SqlModel(
+        schema=schema,
+        name=path.stem,
+        path=path,
+        description=description,
+        grain=grain,
+        columns=tuple(columns),
+        depends_on=depends_on,
+        parameters=parameters,
+        materialized=_materialization(path, schema, fields),
+        blocking=fields.get("blocking") == "true",
+        separable=fields.get("separable") == "true",
+        sql=sql,
+    )
+
+
+def read_select(path: Path) -> str:
+    """The bare SELECT of one file, unread: for whoever only runs it.
+
+    Raises:
+        SqlModelError: the file has no header.
+    """
+    return _split(path)[1]
+
+
+def _split(path: Path) -> tuple[list[str], str, int]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    size = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    if size == 0:
+        raise SqlModelError(path, 1, "expected a header of '-- ' lines that begins with a description")
+    return lines[:size], "\n".join(lines[size:]).strip() + "\n", size + 1
+
+
+def _read_header(path: Path, header: list[str]) -> tuple[str, dict[str, str], list[Column]]:
+    paragraph: list[str] = []
+    fields: dict[str, str] = {}
+    columns: list[Column] = []
+    in_first_paragraph = True
+    for number, line in enumerate(header, start=1):
+        text = line[2:].strip()
+        declared, given = _COLUMN.match(text), _FIELD.match(text)
+        if text.startswith("column ") and not declared:
+            raise SqlModelError(path, number, "expected '-- column <name>: <text>' or '-- column <name> [pii]: <text>'")
+        if declared:
+            if declared["name"] in {column.name for column in columns}:
+                raise SqlModelError(path, number, f"column {declared['name']!r} is declared twice")
+            columns.append(Column(declared["name"], declared["text"], bool(declared["pii"])))
+        elif given:
+            if given["name"] in fields:
+                raise SqlModelError(path, number, f"{given['name']!r} is given twice")
+            fields[given["name"]] = given["value"]
+        elif in_first_paragraph and text:
+            paragraph.append(text)
+            continue
+        in_first_paragraph = in_first_paragraph and not paragraph
+    if not paragraph:
+        raise SqlModelError(path, 1, "expected a description in the header's first paragraph")
+    if not columns:
+        raise SqlModelError(path, len(header), "expected a '-- column <name>: <text>' line for each output column")
+    return " ".join(paragraph), fields, columns
+
+
+@cache
+def _reads(path: Path, sql: str, first_line: int) -> tuple[frozenset[str], frozenset[str]]:
+    """Tables and parameters that a SELECT reads. Each text is parsed once a process."""
+    nodes = list(_nodes(_parse(path, sql, first_line)))
+    return _tables(path, nodes, first_line), frozenset(n["identifier"] for n in nodes if n.get("class") == "PARAMETER")
+
+
+def _parse(path: Path, sql: str, first_line: int) -> dict[str, Any]:
+    """What DuckDB's own parser makes of the SELECT, unbound: objects and lists, as `json_serialize_sql` gives them."""
+    (answer,) = _parser().cursor().execute("SELECT json_serialize_sql(?)", [sql]).fetchone() or ("{}",)
+    parsed: dict[str, Any] = orjson.loads(answer)
+    if parsed.get("error_type") == "parser":
+        line = first_line + sql.encode()[: int(parsed.get("position", 0))].count(b"\n")
+        raise SqlModelError(path, line, f"not SQL: {parsed['error_message']}")
+    found = _parser().extract_statements(sql)
+    if len(found) != 1:
+        raise SqlModelError(path, first_line, f"expected one SELECT, found {len(found)} statements")
+    if parsed["error"]:
+        raise SqlModelError(path, first_line, f"expected a bare SELECT, found {found[0].type.name}")
+    if any(node.get("type") == "SHOW_REF" for node in _nodes(parsed)):
+        raise SqlModelError(path, first_line, "expected a bare SELECT, found DESCRIBE, SHOW or SUMMARIZE")
+    if sql.rstrip().endswith(";"):
+        raise SqlModelError(path, first_line, "expected a bare SELECT without a closing semicolon")
+    return parsed
+
+
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": 1})
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    found = [tree]
+    while found:
+        node = found.pop()
+        if isinstance(node, dict):
+            yield node
+        found.extend(
+            part for part in (node.values() if isinstance(node, dict) else node) if isinstance(part, (dict, list))
+        )
+
+
+def _tables(path: Path, nodes: Iterable[dict[str, Any]], line: int) -> frozenset[str]:
+    local = {entry["key"] for node in nodes if "cte_map" in node for entry in node["cte_map"]["map"]}
+    names = set()
+    for node in nodes:
+        # Functions such as read_json() are nodes of another type; DuckDB's own catalogue is no dependency.
+        if node.get("type") != "BASE_TABLE" or node["schema_name"] == "information_schema":
+            continue
+        if node["schema_name"]:
+            names.add(f"{node['schema_name']}.{node['table_name']}")
+        elif node["table_name"] not in local:
+            raise SqlModelError(path, line, f"table {node['table_name']!r}: expected schema.table")
+    return frozenset(names)
+
+
+def _materialization(path: Path, schema: str, fields: dict[str, str]) -> Materialization:
+    value = fields.get("materialized")
+    if value not in (None, "window"):
+        raise SqlModelError(path, 1, f"materialized: {value!r} is not known; expected 'window', or no such line")
+    if schema == "custody" or value == "window":
+        return "window"
+    return "view" if schema == "staging" else "query"
+
+
+def _refuse_unknown_tables(models: Mapping[str, SqlModel], directory: Path) -> None:
+    for model in models.values():
+        for name in sorted(model.depends_on - models.keys() - WRITTEN_BY_PYTHON):
+            schema, _, table = name.partition(".")
+            # Raw tables are declared by files too, but the layers are also loaded apart.
+            if (directory / schema / f"{table}.sql").exists() or (schema == "raw" and not _has_files(directory, "raw")):
+                continue
+            raise SqlModelError(model.path, 1, f"reads {name}, which no file in {directory} makes")
+
+
+def _has_files(directory: Path, schema: str) -> bool:
+    return any((directory / schema).glob("*.sql"))
+
+
+def _ordered(models: Mapping[str, SqlModel]) -> list[str]:
+    # Sorted input makes the order the same on every machine.
+    graph = {key: sorted(models[key].depends_on & models.keys()) for key in sorted(models)}
+    try:
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        cycle = error.args[1]
+        raise SqlModelError(models[cycle[0]].path, 1, f"models read each other: {' → '.join(cycle)}") from error
