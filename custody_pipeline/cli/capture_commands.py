@@ -1,0 +1,129 @@
+"""`custody serve-webhook`, `events` and `triggers`: live capture.
+
+Belongs here: arguments and printing. Does not: the receiver and the worker (capture).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from custody_pipeline.cli.shared import (
+    INCOMPLETE,
+    USAGE,
+    Json,
+    app,
+    end_when_stdin_closes,
+    print_json,
+    say,
+    settings_of_environment,
+    stop,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command("serve-webhook")
+def serve_webhook(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8787,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
+    private_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Receive signed events; each is answered with 202 only when it is durable."""
+    from custody_pipeline.capture.assembly import queue_of
+    from custody_pipeline.capture.receiver import serve
+    from custody_pipeline.settings.capture import load_capture_settings
+
+    capture = load_capture_settings()
+    if until_stdin_closes:
+        end_when_stdin_closes()
+    with queue_of(settings_of_environment(), capture) as queue:
+        serve(
+            capture,
+            queue,
+            host=host,
+            port=port,
+            certificate=str(certificate) if certificate else None,
+            private_key=str(private_key) if private_key else None,
+            on_ready=say,
+        )
+
+
+event_commands = typer.Typer(no_args_is_help=True, help="Captured events and their queue.")
+app.add_typer(event_commands, name="events")
+
+
+@event_commands.command("drain")
+def events_drain(
+    seconds: Annotated[float, typer.Option(min=1, help="No conversation is begun after that.")] = 60,
+    as_json: Json = False,
+) -> None:
+    """Read the conversations that waiting events name, and keep what they show."""
+    from dataclasses import asdict
+
+    from custody_pipeline.capture.assembly import drain_queue
+    from custody_pipeline.settings.capture import load_capture_settings
+
+    result = asdict(drain_queue(settings_of_environment(), load_capture_settings(), max_seconds=seconds))
+    if as_json:
+        print_json(result)
+    else:
+        report, queue = result["report"], result["queue"]
+        print(f"{report['events']} events, {report['captures']} captures; {queue['depth']} still waiting")  # noqa: T201
+
+
+@event_commands.command("retry")
+def events_retry(limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None) -> None:
+    """Put dead letters back into the queue, oldest first."""
+    from custody_pipeline.capture.assembly import retry_dead_letters
+    from custody_pipeline.settings.capture import load_capture_settings
+
+    print(f"{retry_dead_letters(settings_of_environment(), load_capture_settings(), limit=limit)} events")  # noqa: T201
+
+
+class TriggerAction(StrEnum):
+    """What `custody triggers` does."""
+
+    plan = "plan"
+    install = "install"
+    remove = "remove"
+
+
+@app.command()
+def triggers(
+    action: Annotated[TriggerAction, typer.Argument(help="plan shows what install would change.")],
+    url: Annotated[str | None, typer.Option(help="Public https:// URL of serve-webhook.")] = None,
+    definitions: Annotated[Path | None, typer.Option(help="Folder for the definitions to import.")] = None,
+) -> None:
+    """The process-automation triggers of live capture, and the definitions to import."""
+    from custody_pipeline.capture import installation
+    from custody_pipeline.extract.genesys import GenesysClient, GenesysError
+    from custody_pipeline.settings.capture import load_capture_settings
+
+    settings, capture = settings_of_environment(), load_capture_settings()
+    settings.require("genesys_domain", "mypurecloud.com")
+    try:
+        if definitions is not None and url is not None:
+            for relative, text in installation.definitions(url).items():
+                path = definitions / relative
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+                print(path)  # noqa: T201
+        with GenesysClient(settings) as client:
+            if action is TriggerAction.remove:
+                changes = installation.remove(client)
+            elif capture.trigger_workflow_id is None:
+                stop("CUSTODY_TRIGGER_WORKFLOW_ID is not set: the workflow that the triggers start", USAGE)
+            else:
+                run = installation.plan if action is TriggerAction.plan else installation.install
+                changes = run(client, capture.trigger_workflow_id)
+    except (GenesysError, ValueError) as error:
+        stop(str(error), INCOMPLETE)
+    for change in changes:
+        print(change)  # noqa: T201

@@ -1,0 +1,121 @@
+"""`custody run`, `status`, `explain` and `gaps`: nights and what they say.
+
+Belongs here: arguments and printing. Does not: the night (defs), its stories (operations).
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from custody_pipeline.cli.shared import (
+    FINDINGS,
+    INCOMPLETE,
+    OK,
+    Json,
+    Night,
+    Profiled,
+    app,
+    console_of_stdout,
+    print_json,
+    progress_bars,
+    say,
+    settings_of_environment,
+    stop,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def run(
+    night: Night,
+    as_json: Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log on stderr.")] = False,
+    profile: Profiled = False,
+) -> None:
+    """Collect, join, explain, check and publish one night, in this process, recorded for the Dagster page."""
+    from custody_pipeline.cli.summary_page import print_summary
+    from custody_pipeline.defs.one_night import run_one_night
+
+    settings = settings_of_environment()
+    with progress_bars():
+        outcome = run_one_night(settings, night.date(), verbose=verbose, profile=profile, say=say)
+    if as_json:
+        print_json(outcome.to_dict())
+    elif outcome.summary is not None:
+        print_summary(console_of_stdout(), outcome.summary)
+    if outcome.profile is not None and not as_json:
+        print(f"\n{outcome.profile.table()}\n\n  kept as {outcome.profile_path}")  # noqa: T201
+    for problem in outcome.problems:
+        print(problem, file=sys.stderr)  # noqa: T201
+    raise typer.Exit(outcome.status)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Every night of the warehouse: its state, its revision, what is missing."""
+    from custody_pipeline.cli.nights_page import print_nights
+    from custody_pipeline.operations.night_states import nights
+
+    found = nights(settings_of_environment())
+    if as_json:
+        print_json([night.to_dict() for night in found])
+    else:
+        print_nights(console_of_stdout(), found)
+    raise typer.Exit(OK if found else INCOMPLETE)
+
+
+@app.command()
+def explain(
+    subject: Annotated[str, typer.Argument(metavar="ID", help="A recording id or a conversation id.")],
+    as_json: Json = False,
+) -> None:
+    """The whole story of a recording: timeline, tags and their sources, each gap with its proof and next step."""
+    from custody_pipeline.cli.story import print_story
+    from custody_pipeline.operations.explain import explain
+
+    story = explain(settings_of_environment(), subject)
+    if story is None:
+        stop(f"no recording or conversation {subject!r} in the published nights; custody status lists them", FINDINGS)
+    if as_json:
+        print_json(story)
+    else:
+        for recording in story["recordings"]:
+            print_story(console_of_stdout(), recording)
+
+
+@app.command()
+def gaps(
+    night: Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="One night only.")] = None,
+    reason: Annotated[str | None, typer.Option(help="One reason only, for example TAG_NEVER_SET.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What is missing, why, what proves it, and what to do."""
+    from custody_pipeline.models.reasons import BY_CODE
+    from custody_pipeline.operations.explain import gaps as find_gaps
+
+    if reason is not None and reason not in BY_CODE:
+        raise typer.BadParameter(f"no such reason: {reason}; there are {', '.join(BY_CODE)}")
+    names, rows = find_gaps(settings_of_environment(), night.date() if night else None, reason)
+    if as_json:
+        print_json(rows)
+    elif as_csv:
+        import csv
+
+        writer = csv.DictWriter(sys.stdout, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        console = console_of_stdout()
+        for row in rows:
+            console.print(
+                f"{row['partition_date']}  [bold]{row['reason']}[/bold]  {row['recording_id']}", soft_wrap=True
+            )
+            console.print(f"    {row['sentence']} → {row['next_action']}", markup=False, soft_wrap=True)
+        console.print(f"{len(rows)} gaps")

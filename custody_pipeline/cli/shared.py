@@ -1,0 +1,134 @@
+"""What every command shares: the application, common options, printing, progress.
+
+Belongs here: what two groups of commands need. Does not: a command.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from custody_pipeline.settings import Settings
+
+
+OK, FINDINGS, INCOMPLETE, USAGE = 0, 1, 2, 64
+
+
+app = typer.Typer(
+    name="custody",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Call recordings for legal discovery: one row per recording, every gap explained, every night sealed.",
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from custody_pipeline.distribution import git_revision, version
+
+        print(f"custody {version()} (commit {git_revision() or 'unknown'})")  # noqa: T201
+        raise typer.Exit(OK)
+
+
+@app.callback()
+def _custody(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and commit.")
+    ] = False,
+) -> None:
+    pass
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+Night = Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="The night: a UTC day.")]
+
+
+Profiled = Annotated[bool, typer.Option("--profile", help="Show and keep where the night's seconds went.")]
+
+
+Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Where everything of this deployment lies.")]
+
+
+def stop(message: str, status: int) -> NoReturn:
+    """Print one line on stderr and exit with `status`."""
+    print(message, file=sys.stderr)  # noqa: T201
+    sys.exit(status)
+
+
+def print_json(result: Any) -> None:
+    """Print a result as JSON on stdout."""
+    import orjson
+
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+    sys.stdout.buffer.write(orjson.dumps(result, default=str, option=options))
+    sys.stdout.flush()
+
+
+def settings_of_environment() -> Settings:
+    """The deployment's settings, read when a command needs them."""
+    from custody_pipeline.settings import load_settings
+
+    return load_settings()
+
+
+def console_of_stdout() -> Console:
+    """Where a command prints for people."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def say(message: str) -> None:
+    """Progress: one line on stderr."""
+    print(f"  · {message}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextmanager
+def progress_bars() -> Iterator[None]:
+    """Progress bars on stderr for what reports its progress; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    from custody_pipeline.io.progress import listening
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    columns = (TextColumn("  {task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console) as bars:
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what.replace("_", " "), total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        with listening(show):
+            yield
+
+
+def end_when_stdin_closes() -> None:
+    """So that a server ends with whoever started it, however that one ended."""
+    import os
+    import threading
+
+    def wait() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
