@@ -58,6 +58,10 @@ columns:
 """
 
 
+class AdapterError(Exception):
+    """The product cannot be run as this file does it: no finding about the product."""
+
+
 @dataclass(frozen=True)
 class Deployment:
     """What the product is told. `clock_ahead` in seconds; `api_url` None for a bucket-only night."""
@@ -154,6 +158,8 @@ class Night:
         seconds = time.monotonic() - self.begun
         if ending is None:
             return Ending(None, killed=self.killed, timed_out=timed_out, seconds=seconds)
+        if isinstance(ending, str):
+            raise AdapterError(ending)
         status, stdout, stderr, exception = ending
         return Ending(status, stdout, stderr, exception, seconds=seconds)
 
@@ -193,7 +199,11 @@ def _child(pipe: Connection, arguments: list[str], environment: dict[str, str], 
     status: int | None = None
     exception = ""
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        main: Callable[[], object] = import_module("custody_pipeline.cli.main").main
+        try:
+            main: Callable[[], object] = import_module("custody_pipeline.cli.main").main
+        except ImportError as error:
+            pipe.send(f"the command line is not where the adapter looks for it: {error}")
+            os._exit(1)
 
         sys.argv = ["custody", *arguments]
         try:

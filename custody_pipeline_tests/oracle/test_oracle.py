@@ -171,7 +171,12 @@ def together(oracle: Machine) -> dict[str, list[str]]:
 
 def _marked(names: Any, failing: dict[str, str]) -> list[Any]:
     return [
-        pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=failing[name])] if name in failing else [])
+        pytest.param(
+            name,
+            marks=[pytest.mark.xfail(strict=True, raises=AssertionError, reason=failing[name])]
+            if name in failing
+            else [],
+        )
         for name in names
     ]
 
