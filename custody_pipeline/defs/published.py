@@ -14,13 +14,12 @@ from custody_pipeline.alerts.dispatch import send_alerts
 from custody_pipeline.defs.modelled import MODELS, asset_key
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
-from custody_pipeline.models.run import refresh_events
+from custody_pipeline.night import publish as publish_night
 from custody_pipeline.operations.witnesses import ask_all
-from custody_pipeline.publish.publication import PublishError, publish_night
+from custody_pipeline.publish.publication import PublishError
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.settings.signing import load_seal_settings
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
-from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 
 # Freshness does not know partitions: it tells that no night was published for more than a day and a half.
 LATE = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))
@@ -64,10 +63,8 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
     """Seal and publish the night if its content changed; refresh the analysts' snapshot either way."""
     try:
         with deployment.warehouse.open() as con:
-            night = night_of(context)
-            publication = publish_night(con, deployment.settings, night, why=context.run.tags.get(WHY_TAG, "run again"))
-            refresh_events(con, night, about_night_alone=not publication.changed)
-            snapshot = snapshot_for_analysts(con, deployment.settings, night)
+            night = deployment.night(night_of(context))
+            publication, snapshot = publish_night(con, night, context.run.tags.get(WHY_TAG, "run again"))
     except (PublishError, SettingsError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     alerts = _alert(deployment, night_of(context))

@@ -5,12 +5,14 @@ Belongs here: what assets ask for. Does not: clients' behaviour (extract, object
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cached_property
 
 import dagster as dg
 
 from custody_pipeline.alerts import load_alert_settings
 from custody_pipeline.models.mapping import TagMapping, load_mapping
+from custody_pipeline.night import Night
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 from custody_pipeline.settings.signing import load_seal_settings
 from custody_pipeline.warehouse.connection import Warehouse
@@ -42,3 +44,7 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
     def mapping(self) -> TagMapping:
         """The tag mapping named by the settings."""
         return load_mapping(self.settings.mapping_path)
+
+    def night(self, day: date) -> Night:
+        """One night of this deployment."""
+        return Night(self.settings, self.mapping, day)

@@ -1,0 +1,181 @@
+"""A night in one screen: collect → load → model → check → publish.
+
+Belongs here: the steps of a night and their order. Does not: how a step is done (extract, load, models, publish), and
+who starts it (Dagster in defs, tests, the benchmark).
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from custody_pipeline.capture.assembly import linker_of
+from custody_pipeline.capture.links import Audio
+from custody_pipeline.capture.night_captures import collect_captures
+from custody_pipeline.extract.catalog import collect_catalog
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.conversations import collect_conversations, collect_details
+from custody_pipeline.extract.exports import collect_exports
+from custody_pipeline.extract.media import collect_media
+from custody_pipeline.extract.recordings import collect_recordings
+from custody_pipeline.io import progress
+from custody_pipeline.io.resume_cache import journal_of
+from custody_pipeline.load.pipeline import LoadSummary, load
+from custody_pipeline.models.pending_reads import captured_audio, known_digests, media_objects, read_worklists
+from custody_pipeline.models.run import prepare, refresh_events, run_check, run_models
+from custody_pipeline.publish.publication import Publication, publish_night
+from custody_pipeline.settings.capture import load_capture_settings
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline.warehouse.sql_files import load_models
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import date
+    from pathlib import Path
+
+    import duckdb
+
+    from custody_pipeline.extract.receipts import Landing
+    from custody_pipeline.models.mapping import TagMapping
+    from custody_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night of one deployment. `day`: the UTC day of the conversations' start."""
+
+    settings: Settings
+    mapping: TagMapping
+    day: date
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The warehouse; open it for as short as possible."""
+        return Warehouse(self.settings)
+
+
+class ChecksFailedError(Exception):
+    """The night was modelled and not published. `offending`: check → its offending rows."""
+
+    def __init__(self, offending: dict[str, list[dict[str, Any]]]) -> None:
+        super().__init__(f"the night was not published; failed checks: {', '.join(sorted(offending))}")
+        self.offending = offending
+
+
+def run(night: Night) -> Publication:
+    """The whole night, in order.
+
+    Raises:
+        ChecksFailedError: a blocking check found rows; nothing was published.
+        LoginError, PassingError, BucketUnreachableError: a source that a night cannot do without does not answer.
+        PublishError, SealingError: see publish/.
+    """
+    collect(night)
+    with night.warehouse.open() as con:
+        model(con, night)
+        if offending := {name: rows for name, rows in check(con, night).items() if rows}:
+            raise ChecksFailedError(offending)
+        publication, _ = publish(con, night)
+    return publication
+
+
+# --- collect and load -------------------------------------------------------------------------------------------------
+
+
+def collect(night: Night) -> None:
+    """Collect and load every group of sources. Raises as `collected` does."""
+    for group in COLLECT:
+        with collected(night, group):
+            pass
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A group of sources, collected and loaded; `con` is the warehouse, open until the block ends."""
+
+    con: duckdb.DuckDBPyConnection
+    landings: dict[str, Landing]
+    summary: LoadSummary
+
+
+@contextmanager
+def collected(night: Night, group: str) -> Iterator[Loaded]:
+    """Collect one group of `COLLECT` and load it.
+
+    Raises:
+        LoginError, PassingError: the API refuses the client, or does not answer.
+        BucketUnreachableError: the export bucket cannot be listed.
+    """
+    with Collector(night.settings, night.day, progress.report) as collector, ExitStack() as until_loaded:
+        landings = COLLECT[group](night, collector, until_loaded)
+        with night.warehouse.open() as con:
+            yield Loaded(con, {landing.resource: landing for landing in landings}, load(con, landings))
+    if group == "media":
+        _tie_audio_to_captures(night)
+
+
+def _recordings(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
+    with night.warehouse.open() as con:
+        wanted = read_worklists(con, night.settings, night.day, night.mapping.columns).recordings
+    return collect_recordings(collector, list(wanted))
+
+
+def _conversations(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
+    with night.warehouse.open() as con:
+        wanted = read_worklists(con, night.settings, night.day, night.mapping.columns).conversations
+    return collect_conversations(collector, wanted)
+
+
+def _media(night: Night, collector: Collector, until_loaded: ExitStack) -> list[Landing]:
+    with night.warehouse.open() as con:
+        known, objects = known_digests(con, night.day), media_objects(con, night.day)
+    # Digests of a killed run are kept until they are loaded.
+    cache = until_loaded.enter_context(journal_of(night.settings.home, f"media-{night.day}"))
+    return collect_media(collector, known, objects, cache)
+
+
+def _tie_audio_to_captures(night: Night) -> None:
+    with night.warehouse.open() as con:
+        audio = [Audio(*row) for row in captured_audio(con, night.day)]
+    if audio:
+        linker_of(night.settings, load_capture_settings()).link_hashed(night.day, audio)
+
+
+COLLECT: dict[str, Callable[[Night, Collector, ExitStack], list[Landing]]] = {
+    "exports": lambda _, collector, __: collect_exports(collector),
+    "details": lambda _, collector, __: collect_details(collector),
+    "catalog": lambda _, collector, __: collect_catalog(collector),
+    "captures": lambda _, collector, __: collect_captures(collector),
+    "recordings": _recordings,
+    "conversations": _conversations,
+    "media": _media,
+}
+"""Groups of sources in their order: single reads ask what the groups before them left open."""
+
+
+# --- model, check, publish --------------------------------------------------------------------------------------------
+
+
+def model(con: duckdb.DuckDBPyConnection, night: Night) -> dict[str, int]:
+    """Bring every staging and custody model up to date. Returns the night's rows by `schema.name`."""
+    prepare(con)
+    return run_models(con, load_models(), night.day, night.mapping, night.settings)
+
+
+def check(con: duckdb.DuckDBPyConnection, night: Night) -> dict[str, list[dict[str, Any]]]:
+    """Every check of `sql/checks` with its offending rows; a check that passed has none."""
+    checks = [model for model in load_models().values() if model.schema == "checks"]
+    return {model.name: run_check(con, model, night.day, night.mapping) for model in checks}
+
+
+def publish(con: duckdb.DuckDBPyConnection, night: Night, why: str = "run again") -> tuple[Publication, Path]:
+    """Seal and publish the night if its content changed, and refresh the analysts' snapshot either way.
+
+    Returns:
+        The revision that is published now, and the snapshot's path.
+    """
+    publication = publish_night(con, night.settings, night.day, why=why)
+    refresh_events(con, night.day, about_night_alone=not publication.changed)
+    return publication, snapshot_for_analysts(con, night.settings, night.day)
