@@ -1,6 +1,6 @@
 # make demo   one night of a simulated organisation, from nothing to the published dataset
 # make ui     the same in Dagster's web page
-# make test   the tests        make check   format, lint, types
+# make test   the tests        make check   format, lint, types, borders
 # make fuzz   random nights with random faults, judged by an oracle (SECONDS=300 SEED=1)
 # make bench  speed against the floor, in one run        make clean
 SHELL := /bin/bash
@@ -63,6 +63,8 @@ check: $(VENV)/installed-dev check-sql
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@echo "==> Import borders"
+	@$(BIN)/lint-imports --no-logo
 
 # The tests with every line counted that they run: about a seventh slower.
 coverage: PYTEST_OPTIONS += --cov --cov-report=term:skip-covered

@@ -1,6 +1,6 @@
 """Call recordings for legal discovery: one row per recording, every gap explained, every night sealed.
 
-The tree follows the data: `extract` (outside world → rows), `sql/` (rows → answers), `publish` (answers → files on
-S3), `evidence` (files → proofs). `defs` hangs these on Dagster, `cli` on the terminal. `simulator` is a local Genesys
-Cloud organisation that only the demo and the tests know about.
+The rooms follow the data, and a room imports only from those after it in this list: `cli` and `definitions`,
+`simulator`, `defs`, `night`, `operations`, `alerts` · `publish` · `capture` · `flows`, `models`, `load`, `extract`,
+`warehouse`, `evidence`, `io`, `settings`. `night.py` is the whole pipeline in one screen.
 """
