@@ -155,7 +155,7 @@ def _cosign(settings: Settings, target: str | None, cosigned: Callable[[Reader, 
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             sealer = Sealer(s3_client(settings), S3Location.parse(place), folder, load_sealing(settings))
-            sealer.finish_pending()
+            sealer.settle()
             return sealer.replace_head(lambda head: cosigned(sealer.reader, verify_checkpoint(head, keys)))
     reader = FolderReader(Path(place))
     checkpoint = cosigned(reader, verify_checkpoint(read(reader, HEAD), keys))

@@ -5,15 +5,18 @@ file (tables.py), single objects (uploads.py), the seal (sealer.py).
 
 The order, each step finished before the next:
 
-1. every file of the night is written locally and put under `cuts/date=…/rNNNN/`, only where nothing is yet,
-2. the cut is sealed (`cut.json`, then the log's head): from here on the revision exists,
-3. the current copies below `parquet/` and `csv/` are made from the cut, inside S3,
-4. `current/date=….json` names the revision and its files,
-5. `raw.publications`, `raw.published_columns`, `raw.row_versions` and `raw.acts` are appended to, in one transaction.
+1. every file of the night is written locally and staged below `sealing/<id>/`, where nobody else writes,
+2. the night claims the next place in the log (claims.py): from here on it will be sealed, by whoever comes next,
+3. the staged files are copied into `cuts/date=…/rNNNN/` and the cut is sealed (`cut.json`, then the log's head),
+4. the current copies below `parquet/` and `csv/` are made from the cut, inside S3,
+5. `current/date=….json` names the revision and its files,
+6. `raw.publications`, `raw.published_columns`, `raw.row_versions` and `raw.acts` are appended to, in one transaction.
 
-Killed anywhere, the next run ends with the same bytes: until 2 a half-filled folder is completed or, if the night's
-content has changed meanwhile, refilled; after 2 the cut is taken as it is. The content that is being sealed is noted in
-`$CUSTODY_HOME/publish` before 2: events that are no content may have come since, and make no further revision.
+Killed anywhere, the next run ends with the same bytes: until 2 nothing but staged files is there; after 2 the claim is
+carried out first, by this home or another one. The content that is being sealed is noted in `$CUSTODY_HOME/publish`
+before 2: events that are no content may have come since, and make no further revision. Several homes may publish to
+one prefix: the one whose claim fails looks again at what is there, and takes the next revision if the night was sealed
+with other content.
 
 S3 replaces one object at a time, so somebody who reads five current copies during step 3 may see some of each revision.
 Whoever must not reads `current/date=….json` and the files of the cut that it names: those never change.
@@ -29,7 +32,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from filelock import FileLock
 
@@ -43,14 +47,12 @@ from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.publish.tables import COMPRESSED, SUFFIXES, ExportedFile, describe_table, export_table, file_name
 from custody_pipeline.publish.uploads import (
-    OccupiedError,
     Stored,
     Uploads,
     copy_object,
     digest,
     head,
     put_bytes,
-    put_file,
 )
 from custody_pipeline.warehouse.bookkeeping import append_published_columns, append_row_versions
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.evidence.cut.manifest import Cut
+    from custody_pipeline.publish.claims import State
     from custody_pipeline.settings import Settings
 
 _CONTENT_TYPES: dict[str, str] = {
@@ -162,7 +165,6 @@ def publish_night(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
         sealer = Sealer(client or s3_client(settings), place, folder, load_sealing(settings))
-        sealer.finish_pending()
         compressed = settings.csv_compression == "gzip"
         run = _Run(con, Actor.of(settings), night, tuple(tables), sealer, now or datetime.now(UTC), why, compressed)
         return run.publish()
@@ -196,26 +198,34 @@ class _Run:
             publication = self._verified(newest)
             append_acts(self.con, self.actor, [self._recheck(newest, publication, "nothing changed")])
             return publication
-        self.sealer.refuse_rolled_back()
         expected = revision = newest.revision + 1 if newest else 1
         while True:
+            # Read before it is decided which revision this is: whatever is sealed afterwards makes the claim fail.
+            state = self.sealer.settle()
             sealed = self._sealed_already(revision)
-            if sealed is not None and self._noted(revision) == content:
+            if sealed is not None and self._is_noted(revision, content, sealed[0]):
                 cut, cut_sha256 = sealed
                 break
-            exported, leaves = self._export(self._folder(revision), revision, expected, put=sealed is None)
+            exported = self._export(self._folder(revision), revision, expected)
             if sealed is None:
-                self._note(revision, content)
-                cut, cut_sha256 = self._seal(revision, exported, leaves)
+                self._note(revision, content, exported)
+                sealed = self._seal(state, revision, exported)
+                if sealed is None:
+                    continue
+                cut, cut_sha256 = sealed
                 break
             cut, cut_sha256 = sealed
             if _same_files(cut, exported):
                 break
-            # A killed run sealed this revision, and the night has changed since: it stays, the next one is ours.
+            # A killed run or another home sealed this revision, with other content: it stays, the next one is ours.
             self._record(self._publication(cut, cut_sha256, _ADOPTED), newest, None)
             revision += 1
         publication = self._publication(cut, cut_sha256, content)
         self._switch(publication)
+        newer = publication.revision
+        while (sealed := self._sealed_already(newer := newer + 1)) is not None:
+            # Another home sealed a later revision meanwhile: its copies may have been overwritten with ours.
+            self._switch(self._publication(*sealed, content))
         self._record(publication, newest, expected)
         shutil.rmtree(self._place_of_night)
         return publication
@@ -276,85 +286,66 @@ class _Run:
         folder.mkdir(parents=True)
         return folder
 
-    def _note(self, revision: int, content: str) -> None:
-        (self._place_of_night / f"r{revision:04d}.content").write_text(content)
+    def _note(self, revision: int, content: str, exported: Mapping[str, ExportedFile]) -> None:
+        noted = {"content": content, "files": {path: file.sha256 for path, file in exported.items()}}
+        (self._place_of_night / f"r{revision:04d}.content").write_text(json.dumps(noted))
 
-    def _noted(self, revision: int) -> str | None:
+    def _is_noted(self, revision: int, content: str, cut: Cut) -> bool:
+        """True if this home was sealing `content` as this revision, and the sealed cut has the files that it made."""
         path = self._place_of_night / f"r{revision:04d}.content"
-        return path.read_text() if path.exists() else None
+        if not path.exists():
+            return False
+        noted = json.loads(path.read_text())
+        there = {file.path: file.sha256 for file in cut.files}
+        return bool(noted["content"] == content and noted["files"].items() <= there.items())
 
     def _cut_place(self, revision: int) -> S3Location:
         return self.place / cut_prefix(self.night.isoformat(), revision).rstrip("/")
 
-    def _export(
-        self, folder: Path, revision: int, expected: int, *, put: bool
-    ) -> tuple[dict[str, tuple[ExportedFile, Stored | None]], list[bytes]]:
-        """Write every file; with `put`, each goes to the cut while the next is written. Keys are paths of the cut."""
-        leaves: list[bytes] = []
-        files: dict[str, tuple[ExportedFile, Any]] = {}
-        with Uploads(self.client) as uploads:
-            for done, name in enumerate(self.tables):
-                report("publishing tables", done, len(self.tables))
-                table = describe_table(self.con, name, _grain(name))
-                sealed = name == "chain_of_custody"
-                for file in export_table(
-                    self.con,
-                    table,
-                    self.night,
-                    folder,
-                    revision=revision,
-                    renumber=(expected, revision) if revision != expected else None,
-                    compressed=self.compressed,
-                    salt_secret=self.sealer.sealing.salt_secret if sealed else None,
-                    on_leaves=leaves.extend if sealed else None,
-                ):
-                    path = f"data/{file.path.name}"
-                    to = self._cut_place(revision) / path
-                    files[path] = (file, uploads.submit(self._put, file, to) if put else None)
+    def _export(self, folder: Path, revision: int, expected: int) -> dict[str, ExportedFile]:
+        """Write every file of the night into `folder`. Keys are paths of the cut."""
+        files: dict[str, ExportedFile] = {}
+        for done, name in enumerate(self.tables):
+            report("publishing tables", done, len(self.tables))
+            table = describe_table(self.con, name, _grain(name))
+            sealed = name == "chain_of_custody"
+            for file in export_table(
+                self.con,
+                table,
+                self.night,
+                folder,
+                revision=revision,
+                renumber=(expected, revision) if revision != expected else None,
+                compressed=self.compressed,
+                salt_secret=self.sealer.sealing.salt_secret if sealed else None,
+            ):
+                files[f"data/{file.path.name}"] = file
         report("publishing tables", len(self.tables), len(self.tables))
-        return {path: (file, future and future.result()) for path, (file, future) in files.items()}, leaves
+        return files
 
-    def _put(self, file: ExportedFile, to: S3Location) -> Stored:
-        kind = _CONTENT_TYPES[file.path.suffix]
-        try:
-            return put_file(self.client, file.path, file.sha256, to, once=True, ContentType=kind)
-        except OccupiedError:
-            # There is no cut.json (else we would not put): a killed run left it, and the night has changed since.
-            return put_file(self.client, file.path, file.sha256, to, ContentType=kind)
-
-    def _seal(
-        self, revision: int, exported: Mapping[str, tuple[ExportedFile, Stored | None]], leaves: list[bytes]
-    ) -> tuple[Cut, str]:
+    def _seal(self, state: State, revision: int, exported: Mapping[str, ExportedFile]) -> tuple[Cut, str] | None:
+        """Stage the night's files and seal them; None if another home sealed something since `state`."""
+        bundle_id = uuid4().hex
+        folder = self.sealer.claims.folder(bundle_id)
         receipts = landing_of(self.con, self.night)
-        files = [
-            CutFile(path, file.bytes, file.sha256, file.rows, stored.version_id if stored else None)
-            for path, (file, stored) in exported.items()
-        ]
-        landed = put_landing(self.client, receipts, self._cut_place(revision), self._previous_cut(revision))
-        files += [
-            CutFile(path, stored.bytes, str(stored.sha256), None, stored.version_id) for path, stored in landed.items()
-        ]
-        stored = [found for _, found in exported.values() if found is not None]
-        stored += landed.values()
+        kinds = {path: _CONTENT_TYPES[file.path.suffix] for path, file in exported.items()}
+        with Uploads(self.client) as uploads:
+            for path, file in exported.items():
+                uploads.put(file.path, file.sha256, folder / path, ContentType=kinds[path])
+        files = [CutFile(path, file.bytes, file.sha256, file.rows, None) for path, file in exported.items()]
+        landed = put_landing(self.client, receipts, folder, self._previous_cut(revision))
+        for path, stored in landed.items():
+            files.append(CutFile(path, stored.bytes, str(stored.sha256), None, None))
+            kinds[path] = "application/gzip"
         if (statement := self.sealer.sealing.rotation) is not None:
-            at = self._cut_place(revision) / ROTATION
-            stored.append(put_bytes(self.client, statement, at, ContentType="text/plain; charset=utf-8"))
-            files.append(CutFile(ROTATION, len(statement), str(stored[-1].sha256), None, stored[-1].version_id))
-        self._remove_left_overs(revision, {file.path for file in files})
-        self.sealer.lock(stored, self.now)
-        sealed = self.sealer.seal(self._draft(revision, files, receipts), leaves, self.now)
-        return sealed.cut, sealed.sha256
+            kinds[ROTATION] = "text/plain; charset=utf-8"
+            put = put_bytes(self.client, statement, folder / ROTATION, ContentType=kinds[ROTATION])
+            files.append(CutFile(ROTATION, len(statement), str(put.sha256), None, None))
+        sealed = self.sealer.seal(state, self._draft(revision, files, receipts), kinds, bundle_id, self.now)
+        return None if sealed is None else (sealed.cut, sealed.sha256)
 
     def _previous_cut(self, revision: int) -> S3Location | None:
         return self._cut_place(revision - 1) if revision > 1 else None
-
-    def _remove_left_overs(self, revision: int, wanted: set[str]) -> None:
-        """Files of a killed run that the cut will not name; without a cut.json they are no evidence."""
-        prefix = cut_prefix(self.night.isoformat(), revision)
-        for entry in list(self.sealer.reader.list(prefix)):
-            if entry.path.removeprefix(prefix) not in wanted:
-                at = self.place / entry.path
-                self.client.delete_object(Bucket=at.bucket, Key=at.key)
 
     def _draft(self, revision: int, files: list[CutFile], receipts: NightReceipts) -> Draft:
         statuses = self.con.execute(
@@ -522,8 +513,8 @@ def _grain(table: str) -> tuple[str, ...]:
     return read_model(SQL_DIR / "custody" / f"{table}.sql").grain
 
 
-def _same_files(cut: Cut, exported: Mapping[str, tuple[ExportedFile, Stored | None]]) -> bool:
-    ours = {path: file.sha256 for path, (file, _) in exported.items()}
+def _same_files(cut: Cut, exported: Mapping[str, ExportedFile]) -> bool:
+    ours = {path: file.sha256 for path, file in exported.items()}
     theirs = {file.path: file.sha256 for file in cut.files if file.path.startswith("data/")}
     return ours == theirs
 

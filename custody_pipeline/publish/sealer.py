@@ -1,39 +1,74 @@
-"""A night's files in S3 → the sealed cut and the log's new head in S3.
+"""A night's staged files → the sealed cut and the log's new head in S3.
 
-Belongs here: carrying out what `evidence.seal` decided, so that a crash at any step does no harm. Does not: deciding
-it.
+Belongs here: carrying out what a claim committed and `evidence.cut.seal` decided, so that a crash at any step does no
+harm and several homes may do it at once. Does not: deciding it, or who may seal next (claims.py).
 
-What was signed is first kept in `$CUSTODY_HOME/publish/pending` and only then put, in the order that `evidence.seal`
-gives; a run that was killed meanwhile is finished by the next one with the very same bytes, so nothing is ever signed
-twice. The head that was signed last is remembered in `$CUSTODY_HOME/publish/head`: a bucket that was rolled back is
-noticed before anything is signed.
+Every step may be repeated by any home that holds the log's keys:
 
-There is one writer a home (a lock file) and one home a prefix. A second home that writes to the same prefix is noticed
-when it finds another head than the one it built on; it then stops, and signs nothing.
+1. staged files are copied into the cut, only where nothing is,
+2. `cut.json` and its timestamp are agreed on: the first home to make them stages them, all others take those,
+3. signatures, `cut.json`, tiles and the log's head are put; all are the same bytes whoever puts them,
+4. the claim is released, and the staged files are removed.
+
+The head that was signed last is remembered in `$CUSTODY_HOME/publish/head`: a bucket that was rolled back is noticed
+before anything is signed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, Lock
-from custody_pipeline.evidence.cut.seal import HEAD, Draft, Sealed, Write, published_head, recover, seal
+from custody_pipeline.evidence.cut.manifest import (
+    CHECKPOINT,
+    CONSISTENCY,
+    CUT_JSON,
+    RECORDS,
+    SIGNATURE,
+    TIMESTAMP,
+    CutFile,
+    Lock,
+    cut_prefix,
+    decode_cut,
+)
+from custody_pipeline.evidence.cut.records import leaf_hash
+from custody_pipeline.evidence.cut.seal import (
+    HEAD,
+    SEALING,
+    Agreed,
+    Draft,
+    Sealed,
+    Write,
+    published_head,
+    recover,
+    seal,
+)
 from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError, read_checkpoint
 from custody_pipeline.evidence.log.cosignatures import cosigned_path
+from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.reader import TargetError, read
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.uploads import OccupiedError, Stored, UploadError, Uploads, put_bytes
+from custody_pipeline.publish.claims import Bundle, Claims, State
+from custody_pipeline.publish.uploads import (
+    OccupiedError,
+    Stored,
+    UploadError,
+    Uploads,
+    copy_object,
+    digest,
+    head,
+    put_bytes,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
@@ -41,6 +76,10 @@ if TYPE_CHECKING:
     from custody_pipeline.evidence.log.checkpoint import Checkpoint
     from custody_pipeline.io.s3 import S3Location
     from custody_pipeline.publish.sealing import Sealing
+
+AGREED = "agreed.json"
+
+SEAL_FILES = (SIGNATURE, TIMESTAMP, CHECKPOINT, CONSISTENCY)
 
 _NOTE = "text/plain; charset=utf-8"
 
@@ -70,55 +109,150 @@ class Sealer:
         """The published prefix."""
         return S3Reader(self.client, self.place)
 
-    def finish_pending(self) -> None:
-        """Put what a killed run had signed and not yet put; do nothing otherwise.
+    @property
+    def claims(self) -> Claims:
+        """The claims below the prefix."""
+        return Claims(self.client, self.place, self.sealing.origin)
+
+    def settle(self) -> State:
+        """The log's state with no seal under way: one that another home began is finished first.
 
         Raises:
-            SealingError: the bucket holds something else by now.
+            InconsistentHeadError: the bucket's log is not the one that was signed last.
+            SealingError: a seal is under way that only other keys can finish.
         """
-        pending = self.folder / "pending"
-        if not pending.is_dir():
-            return
-        index = json.loads((pending / "index.json").read_text())
-        writes = [Write(data=(pending / entry.pop("file")).read_bytes(), **entry) for entry in index["writes"]]
-        self._carry_out(writes, index["before"], index["lock"])
-        _replace(self.folder / "head", next(write.data for write in writes if write.path == HEAD))
-        shutil.rmtree(pending)
+        while (state := self.claims.read()) is None or state.pending is not None:
+            if state is None:
+                self.claims.begin(self._head_before_claims())
+            else:
+                self._finish(state)
+        self._refuse_rolled_back(state.head)
+        return state
 
-    def seal(self, draft: Draft, leaves: Sequence[bytes], now: datetime) -> Sealed:
-        """Seal a night whose files are in place.
+    def seal(
+        self, state: State, draft: Draft, staged: Mapping[str, str], bundle_id: str, now: datetime
+    ) -> Sealed | None:
+        """Claim the next place in the log for a night whose files are staged, and seal it.
+
+        Args:
+            state: what `settle` returned before it was decided which revision this is.
+            draft: the cut; its files have no object versions yet.
+            staged: path within the cut → content type, of each file below the bundle's folder.
+            bundle_id: names the folder.
+            now: UTC.
+
+        Returns:
+            None if another home sealed something since `state`: decide again.
 
         Raises:
-            SealingError: another writer was there meanwhile.
-            SealError, InconsistentHeadError: see `evidence.seal.seal`; nothing was signed.
+            SealError, InconsistentHeadError: see `evidence.cut.seal.seal`; nothing was signed.
         """
-        self._finish_unremembered()
-        head = self._published_head()
+        keys = [signer.verifier.vkey for signer in self.sealing.signers]
+        self.claims.put_bundle(bundle_id, Bundle(replace(draft, lock=self._lock(now)), dict(staged), keys))
+        if not self.claims.commit(state, bundle_id):
+            self.claims.remove(bundle_id)
+            return None
+        committed = self.claims.read()
+        if committed is None or committed.pending != bundle_id:  # another home has finished it already
+            return self._sealed(draft.night, draft.revision)
+        return self._finish(committed) or self._sealed(draft.night, draft.revision)
+
+    def _finish(self, state: State) -> Sealed | None:
+        """Carry out the claim of `state`; None if another home finished it meanwhile."""
+        bundle_id = str(state.pending)
+        try:
+            return self._carry_out(state, bundle_id, self.claims.bundle(bundle_id))
+        except (ClientError, FileNotFoundError, TargetError):
+            now = self.claims.read()
+            if now is not None and now.pending == bundle_id:
+                raise
+            return None
+
+    def _carry_out(self, state: State, bundle_id: str, bundle: Bundle) -> Sealed:
+        if bundle.keys != [signer.verifier.vkey for signer in self.sealing.signers]:
+            raise SealingError(
+                f"the night of {bundle.draft.night} is being sealed below {self.place} with other keys than those of "
+                f"this home: {', '.join(key.split('+')[0] for key in bundle.keys)}. Run any night with those keys first"
+            )
+        folder, draft = self.claims.folder(bundle_id), bundle.draft
+        cut = self.place / cut_prefix(draft.night, draft.revision).rstrip("/")
+        self._remove_left_overs(draft)
+        stored = self._copy_into_cut(bundle, folder, cut)
+        self._lock_all(stored.values(), draft.lock)
+        files = [msgspec.structs.replace(file, version_id=stored[file.path].version_id) for file in draft.files]
+        records = read(self.reader, f"{SEALING}{bundle_id}/{RECORDS}")
         sealed = seal(
-            replace(draft, lock=self._lock(now)),
-            leaves,
+            replace(draft, files=files),
+            [leaf_hash(line) for line in records.split(b"\n")[:-1]],
             reader=self.reader,
-            head=head,
+            head=state.head,
             signed_before=self._signed_before(),
             signers=self.sealing.signers,
             timestamp=self.sealing.timestamp,
+            agreed=lambda data: self._agreed(folder, data),
         )
-        self._keep(sealed.writes, now)
-        self.finish_pending()
+        self._put(sealed.writes, _lock_arguments(draft.lock))
+        self._put_head(state.head, sealed)
+        _replace(self.folder / "head", sealed.checkpoint.note.data)
+        self.claims.release(state, sealed.checkpoint.head)
+        self.claims.remove(bundle_id)
         return sealed
 
-    def refuse_rolled_back(self) -> None:
-        """Notice a log that is shorter than the one signed last before anything of a night is put.
+    def _remove_left_overs(self, draft: Draft) -> None:
+        """Files in the folder of an unsealed revision that the draft does not name: without a cut.json no evidence."""
+        prefix = cut_prefix(draft.night, draft.revision)
+        there = {entry.path for entry in self.reader.list(prefix)}
+        if prefix + CUT_JSON in there:
+            return
+        for path in there - {prefix + name for name in (*(file.path for file in draft.files), *SEAL_FILES)}:
+            at = self.place / path
+            self.client.delete_object(Bucket=at.bucket, Key=at.key)
 
-        Raises:
-            InconsistentHeadError: it is.
-        """
-        self._finish_unremembered()
-        head, before = self._published_head(), self._signed_before()
-        if before is not None and head.size < before.size:
+    def _copy_into_cut(self, bundle: Bundle, folder: S3Location, cut: S3Location) -> dict[str, Stored]:
+        def copy(file: CutFile) -> Stored:
+            to = cut / file.path
+            there = head(self.client, to)
+            if there is None:
+                source = Stored(folder / file.path, file.sha256, file.bytes, "", None)
+                return copy_object(self.client, source, to, ContentType=bundle.content_types[file.path])
+            if there.bytes != file.bytes or digest(self.client, there) != file.sha256:
+                raise SealingError(f"{to}: other bytes are there, in a cut that is not sealed yet; nothing was touched")
+            return there
+
+        with Uploads(self.client) as uploads:
+            copies = {file.path: uploads.submit(copy, file) for file in bundle.draft.files}
+        return {path: future.result() for path, future in copies.items()}
+
+    def _agreed(self, folder: S3Location, ours: bytes) -> Agreed:
+        """The `cut.json` of this claim: ours, unless another home that carries it out was first."""
+        at, timestamp = folder / AGREED, self.sealing.timestamp
+        if head(self.client, at) is None:
+            made = msgspec.json.encode(Agreed(ours, timestamp(ours) if timestamp else None))
+            with suppress(OccupiedError):
+                put_bytes(self.client, made, at, once=True)
+        return msgspec.json.decode(self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"].read(), type=Agreed)
+
+    def _sealed(self, night: str, revision: int) -> Sealed:
+        """A night that is sealed, as it is published."""
+        prefix = cut_prefix(night, revision)
+        data = read(self.reader, prefix + CUT_JSON)
+        checkpoint = read_checkpoint(read(self.reader, prefix + CHECKPOINT))
+        return Sealed(decode_cut(data), hashlib.sha256(data).hexdigest(), checkpoint, [])
+
+    def _head_before_claims(self) -> Head:
+        """The head of a log that was written without claims, after what a killed run left undone is written."""
+        published = self._published_head()
+        for write in recover(self.reader, [signer.verifier for signer in self.sealing.signers], published):
+            put_bytes(self.client, write.data, self.place / write.path, ContentType=write.content_type)
+        return self._published_head()
+
+    def _refuse_rolled_back(self, now: Head) -> None:
+        published, before = self._published_head(), self._signed_before()
+        if published != now or (before is not None and now.size < before.size):
+            size = max(now.size, before.size if before else 0)
             raise InconsistentHeadError(
-                f"{self.place / HEAD}: a log of {before.size} leaves was signed, and {head.size} are there. The bucket "
-                "was rolled back, or this is not its only writer. See how much is missing: "
+                f"{self.place / HEAD}: a log of {size} leaves was signed, and {published.size} are there. The bucket "
+                "was rolled back, or something else writes to it. See how much is missing: "
                 f"custody verify --pinned {self.folder / 'head'}"
             )
 
@@ -138,40 +272,10 @@ class Sealer:
         path = self.folder / "head"
         return read_checkpoint(path.read_bytes()).head if path.exists() else None
 
-    def _finish_unremembered(self) -> None:
-        """Where this home remembers another head than the bucket's: finish what another home's killed run began."""
-        head = self._published_head()
-        if head == self._signed_before():
-            return
-        writes = recover(self.reader, [signer.verifier for signer in self.sealing.signers], head)
-        for write in writes:
-            put_bytes(self.client, write.data, self.place / write.path, ContentType=write.content_type)
-
-    def _keep(self, writes: Iterable[Write], now: datetime) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="signing-", dir=self.folder))
-        entries = []
-        for number, write in enumerate(writes):
-            name = f"{number:06d}"
-            (folder / name).write_bytes(write.data)
-            entries.append({"file": name, "path": write.path, "once": write.once, "content_type": write.content_type})
-        before = self._checkpoint()
-        lock = {
-            name: value if isinstance(value, str) else value.isoformat()
-            for name, value in self.sealing.lock_arguments(now).items()
-        }
-        index = {"writes": entries, "before": before and hashlib.sha256(before[0]).hexdigest(), "lock": lock}
-        (folder / "index.json").write_text(json.dumps(index))
-        folder.rename(self.folder / "pending")
-
-    def _carry_out(self, writes: Sequence[Write], before: str | None, lock: dict[str, str]) -> None:
+    def _put(self, writes: Sequence[Write], lock: dict[str, Any]) -> None:
         def put(write: Write) -> Stored:
             extra: dict[str, Any] = {"ContentType": write.content_type, **(lock if write.once else {})}
-            try:
-                return put_bytes(self.client, write.data, self.place / write.path, once=write.once, **extra)
-            except OccupiedError as error:
-                raise SealingError(
-                    f"{error}. Another writer sealed this night; give each home a prefix of its own"
-                ) from error
+            return put_bytes(self.client, write.data, self.place / write.path, once=write.once, **extra)
 
         seal_files = [write for write in writes if write.once and not write.path.endswith("/" + CUT_JSON)]
         cut = [write for write in writes if write.path.endswith("/" + CUT_JSON)]
@@ -180,16 +284,29 @@ class Sealer:
             with Uploads(self.client) as uploads:
                 for write in group:
                     uploads.submit(put, write)
-        self._put_head(next(write for write in writes if write.path == HEAD), before)
 
-    def _put_head(self, write: Write, before: str | None) -> None:
-        found = self._checkpoint()
-        if found is not None and found[0] == write.data:
-            return
-        if (found and hashlib.sha256(found[0]).hexdigest()) != before:
-            raise SealingError(f"{self.place / HEAD} is not the head this night was built on: there is another writer")
-        condition: dict[str, Any] = {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}
-        put_bytes(self.client, write.data, self.place / HEAD, ContentType=write.content_type, **condition)
+    def _put_head(self, base: Head, sealed: Sealed) -> None:
+        """Put the log's head, unless another home that seals the same night has."""
+        while True:
+            found = self._checkpoint()
+            try:
+                there = read_checkpoint(found[0]).head if found else Head.empty(base.origin)
+            except NoteError:
+                there = None
+            if there is not None and there.size >= sealed.checkpoint.head.size:
+                return
+            if there != base:
+                raise SealingError(
+                    f"{self.place / HEAD} is not the head this night was built on: there is another writer"
+                )
+            condition: dict[str, Any] = {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}
+            try:
+                put_bytes(self.client, sealed.checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, **condition)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in {"PreconditionFailed", "412"}:
+                    raise
+            else:
+                return
 
     def replace_head(self, more: Callable[[bytes], Checkpoint]) -> Checkpoint:
         """Put the log's head again with more signatures, and a copy of it below `log/cosigned/`.
@@ -221,30 +338,27 @@ class Sealer:
             raise
         return answer["Body"].read(), answer["ETag"]
 
-    def lock(self, stored: Iterable[Stored], now: datetime) -> None:
+    def _lock_all(self, stored: Iterable[Stored], lock: Lock | None) -> None:
         """Lock objects that are there already, before the cut names them.
 
         Raises:
             UploadError: the bucket cannot lock; it must be created with Object Lock.
         """
-        if self.sealing.lock_mode is None and not self.sealing.legal_hold:
+        if lock is None:
             return
         with Uploads(self.client) as uploads:
             for found in stored:
-                uploads.submit(self._lock_one, found, now)
+                uploads.submit(self._lock_one, found, lock)
 
-    def _lock_one(self, stored: Stored, now: datetime) -> Stored:
+    def _lock_one(self, stored: Stored, lock: Lock) -> Stored:
         place: dict[str, Any] = {"Bucket": stored.location.bucket, "Key": stored.location.key}
         if stored.version_id is not None:
             place["VersionId"] = stored.version_id
         try:
-            if self.sealing.lock_mode is not None:
-                retention: Any = {
-                    "Mode": self.sealing.lock_mode,
-                    "RetainUntilDate": self.sealing.retain_until(now),
-                }
+            if lock.mode is not None:
+                retention: Any = {"Mode": lock.mode, "RetainUntilDate": lock.until}
                 self.client.put_object_retention(**place, Retention=retention)
-            if self.sealing.legal_hold:
+            if lock.legal_hold:
                 self.client.put_object_legal_hold(**place, LegalHold={"Status": "ON"})
         except ClientError as error:
             raise UploadError(
@@ -253,6 +367,18 @@ class Sealer:
                 "s3:PutObjectLegalHold; or unset CUSTODY_LOCK_MODE and CUSTODY_LEGAL_HOLD."
             ) from error
         return stored
+
+
+def _lock_arguments(lock: Lock | None) -> dict[str, Any]:
+    """What PutObject is given so that the object is locked from its first moment."""
+    if lock is None:
+        return {}
+    arguments: dict[str, Any] = {}
+    if lock.mode is not None:
+        arguments |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until}
+    if lock.legal_hold:
+        arguments["ObjectLockLegalHoldStatus"] = "ON"
+    return arguments
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -464,9 +464,14 @@ class KilledWhenCopying(KilledClient):
     """Dies when the cut is sealed and the first current copy is due."""
 
     def __getattr__(self, name: str) -> Any:
-        if name == "copy_object":
-            raise Killed
-        return getattr(self._client, name)
+        method = getattr(self._client, name)
+
+        def copy(**kwargs: Any) -> Any:
+            if kwargs["Key"].startswith(("prod/parquet/", "prod/csv/")):
+                raise Killed
+            return method(**kwargs)
+
+        return copy if name == "copy_object" else method
 
 
 def test_an_event_that_is_no_content_makes_no_revision_of_a_sealed_one_whose_run_was_killed(con, settings, memory_s3):

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -40,6 +41,8 @@ from custody_pipeline.evidence.reader import Reader, read
 
 LOG = "log/"
 HEAD = "log/checkpoint"
+SEALING = "sealing/"
+"""Claims and staged files of seals under way (publish/claims.py); nothing there is sealed."""
 
 
 class SealError(Exception):
@@ -65,6 +68,13 @@ class Draft:
     receipts: Sequence[Receipt] = ()
     supersedes: Superseded | None = None
     lock: Lock | None = None
+
+
+class Agreed(NamedTuple):
+    """`cut.json` and its RFC 3161 response, as every process that seals a night uses them."""
+
+    cut: bytes
+    timestamp: bytes | None
 
 
 @dataclass(frozen=True)
@@ -132,6 +142,7 @@ def seal(
     signed_before: Head | None,
     signers: Sequence[Signer],
     timestamp: Callable[[bytes], bytes] | None = None,
+    agreed: Callable[[bytes], Agreed] | None = None,
 ) -> Sealed:
     """Seal a night.
 
@@ -144,13 +155,15 @@ def seal(
             nothing is remembered. It guards against a bucket that was rolled back.
         signers: current key first; two during a rotation.
         timestamp: `cut.json` → RFC 3161 response; None without a TSA.
+        agreed: this process's `cut.json` → what every process that seals this night uses: object versions depend on who
+            stored a file, and a timestamp on when it was asked for. What this process made, when None.
 
     Raises:
-        SealError: files that a cut must have are missing, or the cut is there already.
+        SealError: files that a cut must have are missing, or the cut is there already and was not agreed on.
         InconsistentHeadError: the bucket's log is not the one that was signed before.
         TileError: the bucket's tiles are not those of its head.
     """
-    _check(draft, leaves, reader, head)
+    _check(draft, leaves, reader, head, begun=agreed is not None)
     old = TileTree(reader, head.size, LOG)
     try:
         frontier = old.frontier()
@@ -187,7 +200,9 @@ def seal(
         ),
         lock=draft.lock or msgspec.UNSET,
     )
-    data = cuts.encode_cut(cut)
+    ours = cuts.encode_cut(cut)
+    data, stamp = agreed(ours) if agreed else Agreed(ours, timestamp(ours) if timestamp else None)
+    cut = cuts.decode_cut(data)
     appended = append(reader, head.size, [*leaves, leaf_hash(data)], LOG)
     tree = appended.tree
     new = Head(head.origin, tree.size, tree.root())
@@ -196,25 +211,27 @@ def seal(
 
     files = {cuts.SIGNATURE: cuts.sign_cut(cut, signers).data, cuts.CHECKPOINT: checkpoint.note.data}
     files[cuts.CONSISTENCY] = witness_request(head.size, proof, checkpoint)
-    if timestamp is not None:
-        files[cuts.TIMESTAMP] = timestamp(data)
+    if stamp is not None:
+        files[cuts.TIMESTAMP] = stamp
     writes = [Write(cut.prefix + name, content, True, _content_type(name)) for name, content in sorted(files.items())]
     writes.append(Write(cut.prefix + cuts.CUT_JSON, data, True, "application/json"))
     writes += _log_writes(appended.tiles, checkpoint)
     return Sealed(cut, hashlib.sha256(data).hexdigest(), checkpoint, writes)
 
 
-def _check(draft: Draft, leaves: Sequence[bytes], reader: Reader, head: Head) -> None:
+def _check(draft: Draft, leaves: Sequence[bytes], reader: Reader, head: Head, *, begun: bool) -> None:
     files = {file.path: file for file in draft.files}
     for path in (cuts.RECORDS, cuts.TABLE):
         if path not in files:
             raise SealError(f"{path} is not among the files of the cut")
         if files[path].rows != len(leaves):
             raise SealError(f"{path} has {files[path].rows} rows, but there are {len(leaves)} leaves")
-    path = cuts.cut_prefix(draft.night, draft.revision) + cuts.CUT_JSON
-    if any(entry.path == path for entry in reader.list(path)):
-        raise SealError(f"{path} is there already; a cut is written once")
-    if head.size == 0 and any(entry.path.endswith("/" + cuts.CUT_JSON) for entry in reader.list("cuts/")):
+    own = cuts.cut_prefix(draft.night, draft.revision) + cuts.CUT_JSON
+    if not begun and any(entry.path == own for entry in reader.list(own)):
+        raise SealError(f"{own} is there already; a cut is written once")
+    if head.size == 0 and any(
+        entry.path.endswith("/" + cuts.CUT_JSON) and entry.path != own for entry in reader.list("cuts/")
+    ):
         raise SealError(f"there are cuts, but {HEAD} is missing; recover the log's head first")
 
 

@@ -23,7 +23,7 @@ from typing import Literal, Protocol
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, ProofFileError, read_proof
-from custody_pipeline.evidence.cut.seal import HEAD, LOG
+from custody_pipeline.evidence.cut.seal import HEAD, LOG, SEALING
 from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head, cosigned_by, read_checkpoint, verify_checkpoint
 from custody_pipeline.evidence.log.cosignatures import COSIGNED, cosigned_path, seen_at
 from custody_pipeline.evidence.log.keys import rotated_keys
@@ -499,7 +499,7 @@ def _check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[
     for item in sorted(known, key=lambda item: item.cut.revision):
         newest[item.cut.night] = item.cut
     expected = {path: file for cut in newest.values() for path, file in copies(cut).items()}
-    present = {path: entry for path, entry in other.items() if not path.startswith((LOG, "cuts/"))}
+    present = {path: entry for path, entry in other.items() if not path.startswith((LOG, "cuts/", SEALING))}
     pointers = {f"current/date={night}.json": cut for night, cut in newest.items()}
     for path in sorted(set(present) - set(expected)):
         if path in pointers:
