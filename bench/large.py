@@ -40,7 +40,7 @@ from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.load.raw_tables import BOOKKEEPING
 from custody_pipeline.models.mapping import load_mapping
-from custody_pipeline.models.run import materialize, run_check
+from custody_pipeline.models.run import materialize, prepare, run_check
 from custody_pipeline.operations.profiling import Part, Profile, Sampler, Stage
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.settings import Settings
@@ -177,6 +177,7 @@ def run_night(settings: Settings, landings: list[Landing], answer: Connection) -
 
     with Sampler() as sampled, _Spilled(settings.home / "spill") as spilled, Warehouse(settings).open() as con:
         timed("load", loaded)
+        prepare(con)
         timed("model_staging", lambda: modelled("staging"))
         timed("model_custody", lambda: modelled("custody"))
         timed("checks", checked)

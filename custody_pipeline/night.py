@@ -23,7 +23,7 @@ from custody_pipeline.io import progress
 from custody_pipeline.io.resume_cache import journal_of
 from custody_pipeline.load.pipeline import LoadSummary, load
 from custody_pipeline.models.pending_reads import captured_audio, known_digests, media_objects, read_worklists
-from custody_pipeline.models.run import prepare, refresh_events, run_check, run_models
+from custody_pipeline.models.run import refresh_events, run_check, run_models
 from custody_pipeline.publish.publication import Publication, publish_night
 from custody_pipeline.settings.capture import load_capture_settings
 from custody_pipeline.warehouse.connection import Warehouse
@@ -160,7 +160,6 @@ COLLECT: dict[str, Callable[[Night, Collector, ExitStack], list[Landing]]] = {
 
 def model(con: duckdb.DuckDBPyConnection, night: Night) -> dict[str, int]:
     """Bring every staging and custody model up to date. Returns the night's rows by `schema.name`."""
-    prepare(con)
     return run_models(con, load_models(), night.day, night.mapping, night.settings)
 
 

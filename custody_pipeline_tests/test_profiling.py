@@ -28,13 +28,13 @@ def test_memory_and_cpu_belong_to_the_span_they_were_used_in() -> None:
     with Sampler() as sampled:
         begun, cpu = time.time(), time.process_time()
         held = bytearray(os.urandom(1)) * (200 * MEGABYTES)
-        while time.process_time() - cpu < 0.3:
+        while time.process_time() - cpu < 0.9:
             pass
         del held
         busy = time.time()
         time.sleep(0.3)
         idle = time.time()
-    assert sampled.cpu_seconds(begun, busy) >= 0.2
+    assert sampled.cpu_seconds(begun, busy) >= 0.6
     assert sampled.cpu_seconds(busy, idle) < sampled.cpu_seconds(begun, busy)
     assert sampled.peak_memory(begun, busy) > sampled.peak_memory(busy + 0.1, idle) + 150 * MEGABYTES
     assert sampled.peak_memory(sampled.started, sampled.ended) == sampled.peak_memory(begun, busy)

@@ -47,7 +47,7 @@ class SchemaChangedError(WarehouseError):
 
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
-    """Create every table that the models read and Python fills, if it is not there. Call it before running models."""
+    """Create every table that the models read and Python fills, if it is not there. Call it before `materialize`."""
     create_bookkeeping(con)
     create_raw_tables(con)
     create_mapping_tables(con)
@@ -154,6 +154,7 @@ def run_models(
     Returns:
         Rows of the night by `schema.name`.
     """
+    prepare(con)
     write_mapping(con, mapping, night)
     return {
         key: _materialize(con, model, night, mapping, settings)

@@ -10,9 +10,11 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError
 from custody_pipeline.io.s3 import S3Location, s3_client
@@ -224,9 +226,42 @@ def _publish_bucket(settings: Settings, seal: SealSettings | None, *, probe: boo
     yield listing
     if listing.state == "ok":
         yield _versioning(client, place, "publish bucket versioning", "CUSTODY_PUBLISH_URL")
+        yield _conditional_writes(client, place)
         yield _lock(client, place, seal)
         if probe:
             yield from _probe(client, place, seal)
+
+
+def _conditional_writes(client: S3Client, place: S3Location) -> Line:
+    """Several homes may seal at once only if S3 refuses a write whose condition does not hold."""
+    check, at = "publish bucket claims", place / f"{SEALING}doctor-{uuid4().hex}"
+
+    def put(body: bytes, **condition: Any) -> str:
+        return client.put_object(Bucket=at.bucket, Key=at.key, Body=body, **condition).get("ETag", "")
+
+    def refused(**condition: str) -> bool:
+        try:
+            put(b"again", **condition)
+        except ClientError as error:
+            if error.response["Error"].get("Code") in {"PreconditionFailed", "412"}:
+                return True
+            raise
+        return False
+
+    def tried() -> str:
+        try:
+            first = put(b"first", IfNoneMatch="*")
+            second = put(b"second", IfMatch=first)
+            kept = refused(IfNoneMatch="*") and refused(IfMatch=first) and second != first
+        finally:
+            client.delete_object(Bucket=at.bucket, Key=at.key)
+        return "writes under a condition are honoured" if kept else ""
+
+    line = _try(check, "CUSTODY_PUBLISH_URL", tried, "s3:PutObject and s3:DeleteObject")
+    if line.state == "ok" and not line.found:
+        advice = "Use an S3 that honours If-Match and If-None-Match: without them two homes can damage the log."
+        return Line(check, "not ok", "a write under a condition that does not hold was accepted", advice)
+    return line
 
 
 def _probe(client: S3Client, place: S3Location, seal: SealSettings | None) -> Iterator[Line]:

@@ -69,10 +69,17 @@ def test_buckets_as_they_should_be_are_all_ok(buckets: tuple[str, str]) -> None:
             "export bucket versions",
             "publish bucket",
             "publish bucket versioning",
+            "publish bucket claims",
             "publish bucket lock",
         ],
         "ok",
     )
+
+
+def test_an_s3_that_ignores_conditions_is_not_ok(buckets: tuple[str, str], proxy: Proxy) -> None:
+    proxy.answer = lambda request: Answer(200) if request.method == "PUT" and b"again" in request.body else None
+    line = lines()["publish bucket claims"]
+    assert (line.state, line.found) == ("not ok", "a write under a condition that does not hold was accepted")
 
 
 def test_a_bucket_without_versions_is_a_warning(s3: S3Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

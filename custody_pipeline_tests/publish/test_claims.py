@@ -54,8 +54,8 @@ class Home:
         """Make everything that is in this home's warehouse another night's."""
         with self.open() as con:
             tables = con.execute(
-                "SELECT c.schema_name || '.' || c.table_name FROM duckdb_columns() AS c INNER JOIN duckdb_tables() AS t "
-                "USING (schema_name, table_name) WHERE c.column_name = 'partition_date'"
+                "SELECT schema_name || '.' || table_name FROM duckdb_columns() SEMI JOIN duckdb_tables() "
+                "USING (schema_name, table_name) WHERE column_name = 'partition_date'"
             ).fetchall()
             for (table,) in tables:
                 con.execute(f"UPDATE {table} SET partition_date = ?", [night])
