@@ -41,14 +41,8 @@ def main() -> NoReturn:
         stop("stopped", INCOMPLETE)
     except KeyboardInterrupt:
         stop("stopped", 130)
-    except Exception as error:
-        # Imported only now: the settings take longer to import than `--help` to be answered.
-        from custody_pipeline.settings import SettingsError
-        from custody_pipeline.simulator.local_s3 import LocalS3Error
+    except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a line
+        from custody_pipeline.cli.endings import ending_of
 
-        if isinstance(error, LocalS3Error):
-            stop(str(error), INCOMPLETE)
-        if not isinstance(error, SettingsError):
-            raise
-        stop(str(error), USAGE)
+        stop(*ending_of(error))
     sys.exit(status if isinstance(status, int) else OK)

@@ -6,7 +6,7 @@ Belongs here: arguments and printing. Does not: the night (defs), its stories (o
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +42,8 @@ def run(
     from custody_pipeline.cli.summary_page import print_summary
     from custody_pipeline.defs.one_night import run_one_night
 
+    if night.date() >= datetime.now(UTC).date():
+        raise typer.BadParameter(f"the night of {night:%Y-%m-%d} has not ended yet: it is a UTC day")
     settings = settings_of_environment()
     with progress_bars():
         outcome = run_one_night(settings, night.date(), verbose=verbose, profile=profile, say=say)

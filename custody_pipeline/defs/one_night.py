@@ -93,8 +93,10 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
     load_seal_settings()
     load_alert_settings()
     result = run_night(settings.home, night, verbose=verbose)
-    with Warehouse(settings).open(read_only=True) as con:
-        summary = night_summary(con, night)
+    summary = None
+    if settings.warehouse_path.exists():  # a first night may fail before there is one
+        with Warehouse(settings).open(read_only=True) as con:
+            summary = night_summary(con, night)
     problems = [f"{step}: {message}" for step, message in result.failed_steps.items()]
     problems += [f"check failed: {check}; the night was not published" for check in result.failed_checks]
     if result.failed_checks:

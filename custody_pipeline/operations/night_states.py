@@ -18,8 +18,11 @@ def nights(settings: Settings) -> list[NightSummary]:
     if not settings.warehouse_path.exists():
         return []
     from custody_pipeline.warehouse.connection import Warehouse
+    from custody_pipeline.warehouse.sql_text import table_columns
 
     with Warehouse(settings).open(read_only=True) as con:
+        if not table_columns(con, "custody.chain_of_custody"):
+            return []  # the first night failed before it was modelled
         days = con.execute(
             """
             SELECT partition_date FROM custody.chain_of_custody

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline.warehouse.sql_text import table_columns
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -45,6 +47,8 @@ class NightSummary:
 
 def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary | None:
     """The numbers of `night`; None when it has no rows and was never published."""
+    if not table_columns(con, "custody.chain_of_custody"):
+        return None  # no night was modelled yet
     bound = {"night": night}
     statuses = dict(
         con.execute(
