@@ -86,6 +86,7 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
         from custody_pipeline.alerts import load_alert_settings
         from custody_pipeline.defs.instance import run_night
         from custody_pipeline.models.mapping import load_mapping
+        from custody_pipeline.publish.sealed_landing import failed_sources
         from custody_pipeline.settings.signing import load_seal_settings
         from custody_pipeline.warehouse.connection import Warehouse
 
@@ -93,18 +94,20 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
     load_seal_settings()
     load_alert_settings()
     result = run_night(settings.home, night, verbose=verbose)
-    summary = None
+    summary, failed = None, {}
     if settings.warehouse_path.exists():  # a first night may fail before there is one
         with Warehouse(settings).open(read_only=True) as con:
             summary = night_summary(con, night)
+            failed = failed_sources(con, night) if summary is not None else {}
     problems = [f"{step}: {message}" for step, message in result.failed_steps.items()]
     problems += [f"check failed: {check}; the night was not published" for check in result.failed_checks]
+    problems += [f"source {source} failed: {detail}; run the night again" for source, detail in failed.items()]
     if result.failed_checks:
         status = FINDINGS
     elif not result.success or summary is None:
         status = INCOMPLETE
     else:
-        status = FINDINGS if summary.unexplained else 0
+        status = FINDINGS if summary.unexplained or failed else 0
     return Outcome(night, result.run_id, status, problems, summary)
 
 

@@ -22,6 +22,7 @@ from custody_pipeline.extract.genesys import (
     JobFailed,
     LoginError,
     NoAnswer,
+    NotFound,
     UnexpectedAnswer,
 )
 from custody_pipeline.extract.receipts import FetchFailure
@@ -39,6 +40,7 @@ PAGE_SIZE = 1_000
 FIRST_POLL = 0.25
 LONGEST_POLL = 15.0
 JOB_PATIENCE = 3_600.0
+NOT_FOUND_PATIENCE = 60.0
 # Most of these threads wait to ask again, or for their turn; the client lets few requests out at a time. One that is
 # asked again for seconds must not hold up the others, and the answers behind it wait in memory: 15 MB of usual ones.
 ASKING = 64
@@ -85,6 +87,7 @@ def collect_details(collector: Collector) -> list[Landing]:
         except GenesysError as error:
             load.fail("details job", error)
             load.landing.state = "failed" if load.landing.documents == 0 else "partial"
+            load.landing.detail = str(error)
     return [load.landing]
 
 
@@ -107,13 +110,24 @@ def _read_details(collector: Collector, load: Load) -> None:
         load.landing.data_available_until = load.landing.data_available_until or utc(
             msgspec.json.decode(page.body, type=_Foot).dataAvailabilityDate
         )
-        for content in items_of(page.body, "conversations") or []:
+        items = items_of(page.body, "conversations")
+        if items is None or not _is_page_of_results(page.body):
+            raise UnexpectedAnswer(page.request, "unexpected shape: no list of conversations", status=page.status)
+        for content in items:
             digest = hashlib.sha256(content).digest()
             if digest in seen:
                 continue  # pages drift: the same conversation, the same bytes
             seen.add(digest)
             keys = {"page_sha256": page_sha256, "job_id": job_id, "conversation_id": _conversation_id(content)}
             load.add(keys, collector.api_uri(path), content)
+
+
+def _is_page_of_results(page: bytes) -> bool:
+    """False for an object that has no field of `AnalyticsConversationAsyncQueryResponse`: it is no empty page."""
+    return bool(
+        {"conversations", "cursor", "dataAvailabilityDate"}
+        & msgspec.json.decode(page, type=dict[str, msgspec.Raw]).keys()
+    )
 
 
 def _conversation_id(content: bytes) -> str:
@@ -146,9 +160,16 @@ def _finished_job(collector: Collector, client: GenesysClient) -> str:
 
 
 def _wait_for(client: GenesysClient, job_id: str) -> None:
-    path, waited, pause = f"{JOBS}/{job_id}", 0.0, FIRST_POLL
+    path, waited, pause, known = f"{JOBS}/{job_id}", 0.0, FIRST_POLL, False
     while waited < JOB_PATIENCE:
-        state = (client.get(path).json() or {}).get("state")
+        try:
+            answer = client.get(path).json()
+            state, known = answer.get("state") if isinstance(answer, dict) else None, True
+        except NotFound as error:
+            # A job that was just made may not be known everywhere yet.
+            if known or waited > NOT_FOUND_PATIENCE:
+                raise JobFailed(f"GET {path}", "the job is not found") from error
+            state = None
         if state == "FULFILLED":
             return
         if state in {"FAILED", "CANCELLED", "EXPIRED"}:

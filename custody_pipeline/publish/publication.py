@@ -42,7 +42,7 @@ from custody_pipeline.evidence.cut.seal import Draft
 from custody_pipeline.evidence.reader import read
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.publish.sealed_landing import NightReceipts, landing_of, put_landing
+from custody_pipeline.publish.sealed_landing import NightReceipts, failed_sources, landing_of, put_landing
 from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.publish.tables import COMPRESSED, SUFFIXES, ExportedFile, describe_table, export_table, file_name
@@ -387,8 +387,8 @@ class _Run:
             "SELECT count(*), coalesce(sum(unexplained), 0) FROM custody.reconciliation WHERE partition_date = $night",
             {"night": self.night},
         ).fetchone()
-        # Without a reconciliation nobody has checked.
-        return row is not None and row[0] > 0 and row[1] == 0
+        # Without a reconciliation nobody has checked; a source that failed may hide anything.
+        return row is not None and row[0] > 0 and row[1] == 0 and not failed_sources(self.con, self.night)
 
     # --- the current copies -------------------------------------------------------------------------------------------
 

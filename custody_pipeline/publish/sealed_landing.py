@@ -88,6 +88,16 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     )
 
 
+def failed_sources(con: duckdb.DuckDBPyConnection, night: date) -> dict[str, str]:
+    """Sources whose newest load failed as a whole, with what came back."""
+    rows = con.execute(
+        "SELECT resource, coalesce(detail, 'no detail') FROM staging.receipts "
+        "WHERE partition_date = $night AND is_newest AND receipt_state = 'failed' ORDER BY resource",
+        {"night": night},
+    ).fetchall()
+    return dict(rows)
+
+
 def landing_path(uri: str) -> str:
     """`…/<resource>/date=…/<name>` → its path in the cut. What could not be read has a folder of its own."""
     resource, _, name = uri.rsplit("/", 3)[1:]
