@@ -121,13 +121,19 @@ class Sealer:
             InconsistentHeadError: the bucket's log is not the one that was signed last.
             SealingError: a seal is under way that only other keys can finish.
         """
-        while (state := self.claims.read()) is None or state.pending is not None:
+        while True:
+            state = self.claims.read()
             if state is None:
                 self.claims.begin(self._head_before_claims())
-            else:
+                continue
+            if state.pending is not None:
                 self._finish(state)
-        self._refuse_rolled_back(state.head)
-        return state
+                continue
+            published = self._published_head()
+            # A head that differs is another home's seal, if the state has changed since it was read.
+            if published == state.head or self.claims.read() == state:
+                self._refuse_rolled_back(state.head, published)
+                return state
 
     def seal(
         self, state: State, draft: Draft, staged: Mapping[str, str], bundle_id: str, now: datetime
@@ -149,13 +155,15 @@ class Sealer:
         """
         keys = [signer.verifier.vkey for signer in self.sealing.signers]
         self.claims.put_bundle(bundle_id, Bundle(replace(draft, lock=self._lock(now)), dict(staged), keys))
-        if not self.claims.commit(state, bundle_id):
-            self.claims.remove(bundle_id)
-            return None
+        won = self.claims.commit(state, bundle_id)
         committed = self.claims.read()
-        if committed is None or committed.pending != bundle_id:  # another home has finished it already
+        # A refused claim may still be ours: S3 took it, the answer was lost, and the retry was refused.
+        if committed is not None and committed.pending == bundle_id:
+            return self._finish(committed) or self._sealed(draft.night, draft.revision)
+        if won:  # another home has finished it already
             return self._sealed(draft.night, draft.revision)
-        return self._finish(committed) or self._sealed(draft.night, draft.revision)
+        self.claims.remove(bundle_id)
+        return None
 
     def _finish(self, state: State) -> Sealed | None:
         """Carry out the claim of `state`; None if another home finished it meanwhile."""
@@ -246,8 +254,8 @@ class Sealer:
             put_bytes(self.client, write.data, self.place / write.path, ContentType=write.content_type)
         return self._published_head()
 
-    def _refuse_rolled_back(self, now: Head) -> None:
-        published, before = self._published_head(), self._signed_before()
+    def _refuse_rolled_back(self, now: Head, published: Head) -> None:
+        before = self._signed_before()
         if published != now or (before is not None and now.size < before.size):
             size = max(now.size, before.size if before else 0)
             raise InconsistentHeadError(

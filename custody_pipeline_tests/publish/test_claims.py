@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
+from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import decode_cut
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
@@ -25,6 +26,8 @@ from custody_pipeline_tests.publish.killing import Killed, KilledClient
 from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording, insert_receipt, insert_recording
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mypy_boto3_s3 import S3Client
 
 TABLES = ("chain_of_custody", "gaps")
@@ -153,3 +156,59 @@ def test_a_claim_that_only_other_keys_can_finish_is_named(memory_s3, keys, tmp_p
     stranger = Home(tmp_path / "stranger", write_keys(tmp_path / "others"), empty_warehouse)
     with pytest.raises(SealingError, match="other keys"):
         stranger.publish(memory_s3)
+
+
+class LostAnswer:
+    """The claim reaches S3, its answer is lost, and botocore's retry is refused."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self.lost = client, False
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def put(**kwargs: Any) -> Any:
+            answer = method(**kwargs)
+            if kwargs["Key"].endswith("sealing/head") and "IfMatch" in kwargs and not self.lost:
+                self.lost = True
+                raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
+            return answer
+
+        return put if name == "put_object" else method
+
+
+def test_a_claim_whose_answer_was_lost_is_carried_out(memory_s3, keys, tmp_path, empty_warehouse):
+    home = Home(tmp_path / "home", keys, empty_warehouse)
+    client = LostAnswer(memory_s3)
+    assert home.publish(client) == 1
+    assert client.lost
+    assert errors(objects(memory_s3, BUCKET), home) == []
+
+
+class SealsBetween:
+    """Another home seals a whole night between our reads of sealing/head and log/checkpoint."""
+
+    def __init__(self, client: Any, act: Callable[[], object]) -> None:
+        self._client, self._act, self.done = client, act, False
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def get(**kwargs: Any) -> Any:
+            answer = method(**kwargs)
+            if kwargs["Key"].endswith("sealing/head") and not self.done:
+                self.done = True
+                self._act()
+            return answer
+
+        return get if name == "get_object" else method
+
+
+def test_a_seal_between_two_reads_is_no_rolled_back_bucket(memory_s3, keys, tmp_path, empty_warehouse):
+    homes = [Home(tmp_path / f"home-{n}", keys, empty_warehouse) for n in range(3)]
+    for number, home in enumerate(homes):
+        home.move_to(NIGHT + timedelta(days=number))
+    homes[0].publish(memory_s3, NIGHT)
+    client = SealsBetween(memory_s3, lambda: homes[1].publish(memory_s3, NIGHT + timedelta(days=1)))
+    assert homes[2].publish(client, NIGHT + timedelta(days=2)) == 1
+    assert errors(objects(memory_s3, BUCKET), homes[0]) == []
