@@ -36,8 +36,8 @@ def errors() -> list[tuple[Exception, int, str]]:
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), 2, "custody doctor"),
         (requests.ConnectionError("refused"), 2, "custody doctor"),
         (duckdb.IOException("not a DuckDB file"), 2, "not a DuckDB file"),
-        (OSError(errno.ENOSPC, "x", "/home/warehouse"), 2, "free some space"),
-        (PermissionError(errno.EACCES, "x", "/home/warehouse"), 2, "/home/warehouse"),
+        (OSError(errno.ENOSPC, "x", "place/warehouse"), 2, "free some space"),
+        (PermissionError(errno.EACCES, "x", "place/warehouse"), 2, "place/warehouse"),
         (UnicodeEncodeError("ascii", "é", 0, 1, "no"), 2, "PYTHONIOENCODING"),
         (KeyError("surprise"), 2, "a fault of custody itself"),
     ]
