@@ -235,9 +235,12 @@ def _publish_bucket(settings: Settings, seal: SealSettings | None, *, probe: boo
 def _conditional_writes(client: S3Client, place: S3Location) -> Line:
     """Several homes may seal at once only if S3 refuses a write whose condition does not hold."""
     check, at = "publish bucket claims", place / f"{SEALING}doctor-{uuid4().hex}"
+    versions: list[str] = []
 
     def put(body: bytes, **condition: Any) -> str:
-        return client.put_object(Bucket=at.bucket, Key=at.key, Body=body, **condition).get("ETag", "")
+        answer = client.put_object(Bucket=at.bucket, Key=at.key, Body=body, **condition)
+        versions.append(answer.get("VersionId", ""))
+        return answer.get("ETag", "")
 
     def refused(**condition: str) -> bool:
         try:
@@ -248,13 +251,21 @@ def _conditional_writes(client: S3Client, place: S3Location) -> Line:
             raise
         return False
 
+    def remove() -> None:
+        """Remove every version; one that a default retention of the bucket locks is hidden."""
+        try:
+            for version in versions:
+                client.delete_object(Bucket=at.bucket, Key=at.key, **({"VersionId": version} if version else {}))
+        except ClientError:
+            client.delete_object(Bucket=at.bucket, Key=at.key)
+
     def tried() -> str:
         try:
             first = put(b"first", IfNoneMatch="*")
             second = put(b"second", IfMatch=first)
             kept = refused(IfNoneMatch="*") and refused(IfMatch=first) and second != first
         finally:
-            client.delete_object(Bucket=at.bucket, Key=at.key)
+            remove()
         return "writes under a condition are honoured" if kept else ""
 
     line = _try(check, "CUSTODY_PUBLISH_URL", tried, "s3:PutObject and s3:DeleteObject")

@@ -255,7 +255,7 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
 
 FAILING_ALONE = {
     "a job whose totals are far from what is known": "an export job's totals are compared with nothing",
-    "orphans that cannot be listed": "a night without the list of orphans is complete",
+    "a chat recording that the lists alone would show": "a night that did not ask the lists is complete",
     "a conversation whose recordings cannot be listed": "recordings are complete although their list could not be read",
     "half a surrogate pair in one attribute": "one half surrogate pair loses the whole details job",
     "NaN in one attribute": "one NaN loses the whole details job",
