@@ -6,7 +6,7 @@ UTC days have no daylight-saving days of 23 or 25 hours, and a call over midnigh
 from __future__ import annotations
 
 import os
-from datetime import UTC, date, datetime, time
+from datetime import date
 
 import dagster as dg
 
@@ -35,9 +35,3 @@ nights = dg.DailyPartitionsDefinition(start_date=first_night(), timezone="UTC")
 def night_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> date:
     """The night of this run; a run has one partition, because a night is collected and sealed as a whole."""
     return date.fromisoformat(context.partition_key)
-
-
-def nights_between(start: date, end: date) -> list[str]:
-    """Partition keys from `start` to `end`, both included."""
-    as_time = [datetime.combine(day, time(), UTC) for day in (start, end)]
-    return list(nights.get_partition_keys_in_range(dg.PartitionKeyRange(*(f"{t:%Y-%m-%d}" for t in as_time))))

@@ -125,29 +125,3 @@ class FolderReader:
             raise
         except OSError as error:
             raise TargetError(f"{path}: {error.strerror}") from error
-
-
-class MemoryReader:
-    """Files held in memory: path → bytes."""
-
-    def __init__(self, files: dict[str, bytes], name: str = "memory") -> None:
-        self._files = files
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """The name it was given."""
-        return self._name
-
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Every file."""
-        return (Entry(path, len(data)) for path, data in list(self._files.items()) if path.startswith(prefix))
-
-    def open(self, path: str) -> BinaryIO:
-        """Open a file for reading."""
-        import io
-
-        try:
-            return io.BytesIO(self._files[path])
-        except KeyError:
-            raise FileNotFoundError(path) from None

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -62,7 +62,7 @@ class Sealing:
         signers: current key first; two during a rotation.
         salt_secret: 32 bytes.
         timestamp: `cut.json` → RFC 3161 response; None without an authority.
-        lock: arguments of PutObject that lock an object from now on; empty without a lock.
+        lock_mode: of the bucket's Object Lock; None without a lock.
     """
 
     signers: tuple[Signer, ...]
@@ -86,15 +86,6 @@ class Sealing:
     def retain_until(self, now: datetime) -> datetime:
         """When a lock set now ends."""
         return now + timedelta(days=self.lock_days)
-
-    def lock_arguments(self, now: datetime) -> dict[str, Any]:
-        """What PutObject is given so that the object is locked from its first moment."""
-        arguments: dict[str, Any] = {}
-        if self.lock_mode is not None:
-            arguments |= {"ObjectLockMode": self.lock_mode, "ObjectLockRetainUntilDate": self.retain_until(now)}
-        if self.legal_hold:
-            arguments["ObjectLockLegalHoldStatus"] = "ON"
-        return arguments
 
 
 def load_sealing(settings: Settings, seal: SealSettings | None = None) -> Sealing:

@@ -18,7 +18,6 @@ from custody_pipeline.simulator.http_faults import HttpFaults
 from custody_pipeline.simulator.state import ApiError
 
 T = TypeVar("T")
-Handler = Callable[[Request], Any]
 
 
 def json_response(document: Any, status: int = 200) -> Response:

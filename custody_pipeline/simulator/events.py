@@ -10,8 +10,7 @@ it.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -177,22 +176,6 @@ def _is_refused_for_a_while(call: Conversation) -> bool:
 
 def _stray_recording_id(call: Conversation) -> str:
     return uuid_for("a recording that nobody has", call.id)
-
-
-def disturbed(events: Iterable[SentEvent], *, duplicates: float, seed: int) -> list[SentEvent]:
-    """The same events as a network delivers them: a share of them again, and all in any order.
-
-    Args:
-        events: each once.
-        duplicates: how many copies are added, as a share of what comes out (0 ≤ x < 1).
-        seed: decides which, and the order.
-    """
-    chance = random.Random(seed)
-    once = list(events)
-    copies = round(len(once) * duplicates / (1 - duplicates))
-    delivered = once + chance.choices(once, k=copies)
-    chance.shuffle(delivered)
-    return delivered
 
 
 def recording_hook(conversation: Conversation, recording_id: str) -> SentEvent:

@@ -44,11 +44,12 @@ from custody_pipeline.models.run import prepare, run_models
 from custody_pipeline.settings import Settings
 from custody_pipeline.settings.deployment import PACKAGE_DIR
 from custody_pipeline.simulator.api_documents import conversation_document
-from custody_pipeline.simulator.events import SentEvent, disturbed, events_between
+from custody_pipeline.simulator.events import SentEvent, events_between
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline_tests.capture.conftest import KEY_ID, SECRET, SECRETS
+from custody_pipeline_tests.capture.network import disturbed
 
 DUPLICATES = 0.2
 SENDERS = 4

@@ -16,11 +16,12 @@ import pytest
 from custody_pipeline.evidence.cut.proof import prove
 from custody_pipeline.evidence.log.cosignatures import WitnessError, check_witness_keys
 from custody_pipeline.evidence.log.note import COSIGNATURE_V1, NoteError, Verifier
-from custody_pipeline.evidence.reader import FolderReader, MemoryReader
+from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.published_set import verify
 from custody_pipeline.operations.witnesses import Asked, add, ask, ask_all, witness_keys
 from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, rows
 from custody_pipeline_tests.evidence.witness import TIME, Answer, Witness
 

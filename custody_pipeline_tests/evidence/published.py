@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -16,9 +17,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.manifest import Receipt, Superseded, cut_prefix
+from custody_pipeline.evidence.cut.manifest import CutFile, Receipt, Superseded, cut_prefix
 from custody_pipeline.evidence.cut.records import salted_records
-from custody_pipeline.evidence.cut.seal import Draft, Sealed, describe, published_head, seal
+from custody_pipeline.evidence.cut.seal import Draft, Sealed, published_head, seal
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.keys import Ed25519Signer
 from custody_pipeline.evidence.log.note import Signer
@@ -133,7 +134,10 @@ class Publisher:
             "sealed_at": datetime(2026, 11, 5, tzinfo=UTC).isoformat().replace("+00:00", "Z"),
             "operator": "nightly",
             "tool_version": "0.1.0",
-            "files": [describe(path, payload, rows=count) for path, (payload, count) in files.items()],
+            "files": [
+                CutFile(path=path, bytes=len(payload), sha256=hashlib.sha256(payload).hexdigest(), rows=count)
+                for path, (payload, count) in files.items()
+            ],
             "counts": {"chain_of_custody": len(data), "gaps": gaps.num_rows},
             "statuses": {name: status.count(name) for name in sorted(set(status))},
             "receipts": [receipt(landing)],

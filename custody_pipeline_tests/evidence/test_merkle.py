@@ -18,7 +18,7 @@ from custody_pipeline.evidence.log.merkle import (
     verify_inclusion,
 )
 from custody_pipeline.evidence.log.tiles import TileError, TileTree, append, tile_path, tile_paths
-from custody_pipeline.evidence.reader import MemoryReader
+from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 
 LEAVES = [hashlib.sha256(str(number).encode()).digest() for number in range(1200)]
 

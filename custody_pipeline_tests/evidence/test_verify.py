@@ -18,9 +18,10 @@ from custody_pipeline.evidence.cut.proof import ProofFileError, RecordNotFoundEr
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.keys import load_signer, new_key
 from custody_pipeline.evidence.log.note import sign
-from custody_pipeline.evidence.reader import Entry, FolderReader, MemoryReader, TargetError
+from custody_pipeline.evidence.reader import Entry, FolderReader, TargetError
 from custody_pipeline.evidence.verify.findings import CODES, Report, Severity
 from custody_pipeline.evidence.verify.published_set import Media, verify, verify_path
+from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 
 KEYS = [SIGNER.verifier]

@@ -22,8 +22,8 @@ from custody_pipeline.extract.landing_files import (
     LandingError,
     LandingWriter,
     content_of,
-    read_document,
 )
+from custody_pipeline_tests.extract.landed import read_document
 
 NIGHT = date(2026, 11, 2)
 NOW = datetime(2026, 11, 3, 2, 30, 0, 123456)
@@ -123,21 +123,6 @@ def test_an_exception_leaves_no_unfinished_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         break_off()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-def test_a_changed_byte_is_noticed_when_a_document_is_read_back(tmp_path: Path) -> None:
-    with LandingWriter(Folder(str(tmp_path)), "queues", NIGHT, "L1") as writer:
-        writer.add({}, "u", NOW, document(b'{"a":1}'))
-    path = writer.files[0].local
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b'{"a":1}', b'{"a":2}')))
-    with pytest.raises(LandingError, match="not those that were hashed"):
-        read_document(f"{path}#L1")
-
-
-@pytest.mark.parametrize("uri", ["x", "x#L", "x#Lone", "x#1"])
-def test_what_is_no_document_uri_is_refused(uri: str) -> None:
-    with pytest.raises(LandingError, match="not a document URI"):
-        read_document(uri)
 
 
 @pytest.mark.parametrize(

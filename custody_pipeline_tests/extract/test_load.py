@@ -12,7 +12,6 @@ import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from custody_pipeline.extract.collector import Collector
-from custody_pipeline.extract.landing_files import read_document
 from custody_pipeline.extract.receipts import FetchFailure, Landing
 from custody_pipeline.load import parsing, raw_tables
 from custody_pipeline.load import pipeline as load_pipeline
@@ -21,6 +20,7 @@ from custody_pipeline.load.raw_tables import RAW_TABLES, RawSchemaError, all_raw
 from custody_pipeline.load.source import raw_source
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline_tests.extract.landed import read_document
 
 NIGHT = date(2026, 11, 2)
 GOOD = (

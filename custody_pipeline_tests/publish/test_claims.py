@@ -15,13 +15,13 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import decode_cut
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
-from custody_pipeline.evidence.reader import MemoryReader
 from custody_pipeline.evidence.verify.findings import Severity
 from custody_pipeline.evidence.verify.published_set import verify
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.sealer import SealingError
 from custody_pipeline.settings import Settings
+from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.publish.killing import Killed, KilledClient
 from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording, insert_receipt, insert_recording
 

@@ -14,7 +14,7 @@ import pytest
 from custody_pipeline.evidence.cut.manifest import decode_cut
 from custody_pipeline.evidence.log.checkpoint import InconsistentHeadError
 from custody_pipeline.evidence.log.keys import new_key, parse_public_keys, write_new_key
-from custody_pipeline.evidence.reader import FolderReader, MemoryReader, read
+from custody_pipeline.evidence.reader import FolderReader, read
 from custody_pipeline.evidence.verify.findings import Severity
 from custody_pipeline.evidence.verify.published_set import verify
 from custody_pipeline.operations.verification import public_keys
@@ -25,6 +25,7 @@ from custody_pipeline.publish.sealer import SealingError
 from custody_pipeline.publish.uploads import UploadError
 from custody_pipeline.settings import SettingsError
 from custody_pipeline_tests.evidence.authority import make_authority, reply_to
+from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.witness import Witness
 from custody_pipeline_tests.proxy import Answer, running_proxy
 from custody_pipeline_tests.publish.killing import Killed, KilledClient

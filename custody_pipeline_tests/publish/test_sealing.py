@@ -10,7 +10,6 @@ from custody_pipeline.publish.sealing import TimestampUnavailableError, load_sea
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.settings.signing import SealSettings
 from custody_pipeline_tests.evidence.authority import make_authority
-from custody_pipeline_tests.publish.nights import NOW
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +26,7 @@ def test_without_settings_a_key_is_made_that_says_demo_and_is_kept(settings):
     assert len(first.salt_secret) == 32
     assert all(path.stat().st_mode & 0o077 == 0 for path in (settings.home / "keys").glob("*[!b]"))
     assert first.timestamp is None
-    assert first.lock_arguments(NOW) == {}
+    assert (first.lock_mode, first.legal_hold) == (None, False)
 
 
 def test_a_key_from_the_environment_and_one_from_a_file_sign_one_log(settings, tmp_path, monkeypatch):

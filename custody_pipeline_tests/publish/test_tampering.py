@@ -13,12 +13,13 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import cut_prefix
 from custody_pipeline.evidence.log.keys import parse_public_keys
-from custody_pipeline.evidence.reader import MemoryReader, TargetError, read
+from custody_pipeline.evidence.reader import TargetError, read
 from custody_pipeline.evidence.verify.findings import Severity
 from custody_pipeline.evidence.verify.published_set import verify
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.publication import publish_night
+from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.published import SIGNER, Publisher, publish
 from custody_pipeline_tests.evidence.test_tampering import SCENARIOS, WITNESS
 from custody_pipeline_tests.publish.nights import NIGHT

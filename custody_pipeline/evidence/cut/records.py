@@ -16,8 +16,8 @@ A *record* is the RFC 8785 JSON object of one published row in which every value
 
 Floating point, decimals and binary are refused: two programs may write them differently.
 
-`record` is the reference, one row at a time; `salted_records` computes the same bytes column by column, and
-`canonical_sql` is the same as a DuckDB expression. The tests hold the three against each other.
+`record` is the reference, one row at a time; `salted_records` computes the same bytes column by column. The tests hold
+both against each other, and against DuckDB.
 
 The leaf of a record is RFC 6962's: SHA-256(0x00 || record bytes).
 """
@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -102,7 +101,7 @@ def record(row: Mapping[str, object], salt: bytes) -> bytes:
 
     Args:
         row: column name → Python value (see `text`).
-        salt: 32 bytes from `salt_of`.
+        salt: 32 bytes; `salted_records` says of what.
 
     Returns:
         RFC 8785 JSON, UTF-8, no line break anywhere.
@@ -110,16 +109,6 @@ def record(row: Mapping[str, object], salt: bytes) -> bytes:
     if SALT_MEMBER in row:
         raise CanonicalError(f"column {SALT_MEMBER} is reserved for the salt")
     return _json({SALT_MEMBER: salt.hex(), **{name: text(value) for name, value in row.items()}})
-
-
-def salt_of(secret: bytes, partition_date: str, conversation_id: str, recording_id: str, revision: str) -> bytes:
-    """32 bytes: HMAC-SHA256 of the row's key and revision, written as an RFC 8785 array.
-
-    The array makes the encoding unambiguous. The whole key is in it, not the recording id alone: two rows that claim
-    one recording id must not share a salt, or disclosing one would open the other to guessing.
-    """
-    message = _json([_SALT_CONTEXT, partition_date, conversation_id, recording_id, revision])
-    return hmac.digest(secret, message, "sha256")
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -166,6 +155,10 @@ def lines_of(block: bytes) -> list[bytes]:
 
 def salted_records(table: pa.Table, secret: bytes) -> Records:
     """The records of a published table, salted with the deployment's secret.
+
+    A salt is the HMAC-SHA256 of the row's key and revision, written as an RFC 8785 array. The array makes the encoding
+    unambiguous. The whole key is in it, not the recording id alone: two rows that claim one recording id must not share
+    a salt, or disclosing one would open the other to guessing.
 
     Args:
         table: rows of `chain_of_custody`; the columns of `GRAIN` must be there and never null.
@@ -358,60 +351,3 @@ def _quoted(value: str) -> str:
 
 def _in_utf16_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name.encode("utf-16-be"))
-
-
-# --- the same in SQL --------------------------------------------------------------------------------------------------
-
-
-def canonical_sql(columns: Mapping[str, str], salt: str = SALT_MEMBER) -> str:
-    """A DuckDB expression (VARCHAR) that computes the record of a row.
-
-    Args:
-        columns: column name → DuckDB type as `DESCRIBE` prints it.
-        salt: name of the column that holds the salt in hex.
-
-    Returns:
-        SQL text. Every name in it is quoted; it reads no table by itself.
-
-    Raises:
-        CanonicalError: a type that has no canonical text, or none that SQL can write (STRUCT, MAP).
-    """
-    members = []
-    for name in _in_utf16_order([SALT_MEMBER, *(name for name in columns if name != salt)]):
-        source, kind = (salt, "VARCHAR") if name == SALT_MEMBER else (name, columns[name])
-        value = _json_sql(_text_sql(name, _identifier(source), kind))
-        members.append(f"{_literal(_quoted(name) + ':')} || {value}")
-    return "'{' || " + " || ',' || ".join(members) + " || '}'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _text_sql(name: str, expression: str, kind: str) -> str:
-    if kind.endswith("[]"):
-        item = _json_sql(_text_sql(name, "x", kind[:-2]))
-        items = f"list_aggregate(list_transform({expression}, lambda x: {item}), 'string_agg', ',')"
-        # An empty list aggregates to NULL; a NULL list must stay NULL.
-        return f"CASE WHEN {expression} IS NOT NULL THEN '[' || coalesce({items}, '') || ']' END"
-    if kind == "VARCHAR":
-        return expression
-    if kind.startswith("TIMESTAMP"):
-        return f"strftime(CAST({expression} AS TIMESTAMP), '%Y-%m-%dT%H:%M:%S.%fZ')"
-    if kind in {"DATE", "BOOLEAN"} or re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", kind):
-        return f"CAST({expression} AS VARCHAR)"
-    raise CanonicalError(f"column {name}: type {kind} has no canonical text in SQL")
-
-
-def _json_sql(expression: str) -> str:
-    """JSON string literal of a VARCHAR expression; DuckDB's own to_json writes \\u000B where RFC 8785 wants \\u000b."""
-    escaped = f"replace(replace({expression}, '\\', '\\\\'), '\"', '\\\"')"
-    exact = escaped
-    for code in range(0x20):
-        exact = f"replace({exact}, chr({code}), '{_quoted(chr(code))[1:-1]}')"
-    chosen = f"CASE WHEN regexp_matches({expression}, '[\\x00-\\x1f]') THEN {exact} ELSE {escaped} END"
-    return f"coalesce('\"' || {chosen} || '\"', 'null')"

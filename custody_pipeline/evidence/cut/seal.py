@@ -111,13 +111,6 @@ class Sealed:
     writes: list[Write]
 
 
-def describe(path: str, data: bytes, *, rows: int | None = None, version_id: str | None = None) -> CutFile:
-    """The entry of a file that is in memory."""
-    return CutFile(
-        path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=rows, version_id=version_id
-    )
-
-
 def published_head(reader: Reader, keys: Sequence[Verifier], origin: str) -> Head:
     """The head of the published log; the empty one where there is none.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from custody_pipeline.evidence.log.note import (
     DEMO_PREFIX,
@@ -130,12 +130,6 @@ def write_new_key(path: Path, key: NewKey) -> Path:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text + "\n")
     return public
-
-
-def public_pem(verifier: Verifier) -> bytes:
-    """The public key as PEM, for openssl."""
-    key = Ed25519PublicKey.from_public_bytes(verifier.public_key)
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def parse_public_keys(text: str) -> list[Verifier]:

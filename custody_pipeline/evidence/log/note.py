@@ -183,10 +183,6 @@ class Note:
             raise NoteError(f"none of the given public keys signed this; it is signed by {names}")
         return signers
 
-    def with_signature(self, signature: Signature) -> Note:
-        """The note with one more signature: a witness's cosignature, a second key's."""
-        return Note(self.text, (*self.signatures, signature))
-
 
 def parse(data: bytes) -> Note:
     """Read a signed note.
