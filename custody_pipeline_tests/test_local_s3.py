@@ -14,6 +14,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from custody_pipeline.simulator import local_s3
@@ -61,11 +62,11 @@ def test_it_listens_on_the_loopback_only_and_keeps_its_secrets_private(tmp_path)
         assert endpoint.server.startswith("SeaweedFS ")
         assert endpoint.secret_key not in repr(endpoint)
         ports = set(state_of(tmp_path)["ports"].values())
-        listening = listeners(state_of(tmp_path)["process"]["pid"])
+        listening = listeners(state_of(tmp_path)["pid"])
         assert {port for _, port in listening} == ports
         assert {address for address, _ in listening} == {"127.0.0.1"}
         assert (tmp_path / "s3" / "identities.json").stat().st_mode & 0o077 == 0
-        command = Path(f"/proc/{state_of(tmp_path)['process']['pid']}/cmdline").read_text()
+        command = Path(f"/proc/{state_of(tmp_path)['pid']}/cmdline").read_text()
         assert endpoint.secret_key not in command
 
 
@@ -109,29 +110,26 @@ def test_it_ends_with_the_process_that_started_it_even_by_kill_9_but_stays_when_
         assert starter.stdin is not None
         with starter.stdout, starter.stdin:
             assert starter.stdout.readline().startswith("http://127.0.0.1:")
-            process = local_s3._Process(**state_of(home)["process"])
+            process = psutil.Process(state_of(home)["pid"])
             assert process.is_running()
             os.kill(starter.pid, signal.SIGKILL)
             starter.wait()
         if keep == "end":
-            local_s3._wait_until(lambda process=process: not process.is_running())
-            assert not process.is_running()
+            process.wait(10)
         else:
             assert process.is_running()
             LocalS3(home).stop()
-            assert not process.is_running()
+            process.wait(10)
 
 
 def test_a_process_that_got_the_servers_old_id_is_not_touched(tmp_path):
     with subprocess.Popen(["sleep", "60"]) as innocent:
         try:
-            process = local_s3._Process.of(innocent.pid)
             (tmp_path / "s3").mkdir()
-            for started in (process.started, "1"):
-                state = {"process": {"pid": innocent.pid, "started": started}, "ports": {"s3": 1}, "server": "x"}
-                (tmp_path / "s3" / "server.json").write_text(json.dumps(state))
-                LocalS3(tmp_path).stop()
-                assert innocent.poll() is None
+            state = {"pid": innocent.pid, "ports": {"s3": 1}, "server": "x"}
+            (tmp_path / "s3" / "server.json").write_text(json.dumps(state))
+            LocalS3(tmp_path).stop()
+            assert innocent.poll() is None
         finally:
             innocent.kill()
 

@@ -9,13 +9,14 @@ import logging
 import random
 import time
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
+from tenacity import Retrying, before_sleep_log, retry_if_exception_type
 
 from custody_pipeline.alerts.alert import DeliveryError
+from custody_pipeline.io.http import Pause, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +39,11 @@ class RefusedError(Exception):
 
 
 class TroubleError(DeliveryError):
-    """No answer, or one that may be another later, after all tries. `status` is None without an answer."""
+    """No answer, or one that may be another later. `status` is None without an answer; `retry_after` is in seconds."""
 
-    def __init__(self, message: str, status: int | None):
+    def __init__(self, message: str, status: int | None = None, retry_after: float | None = None):
         super().__init__(message)
-        self.status = status
+        self.status, self.retry_after = status, retry_after
 
 
 @dataclass
@@ -64,14 +65,17 @@ class Patience:
         """True when nothing more should be begun."""
         return self.clock() >= self.deadline
 
-    def wait(self, attempt: int, retry_after: float | None = None) -> bool:
-        """Wait before the try after number `attempt`; False, without waiting, when there is to be none."""
-        longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1))
-        seconds = longest * (0.5 + self.jitter() / 2) if retry_after is None else retry_after + self.jitter() / 2
-        if attempt >= self.max_attempts or self.clock() + seconds > self.deadline:
-            return False
-        self.sleep(seconds)
-        return True
+    def retrying(self, attempts: int | None = None) -> Retrying:
+        """Asks again while there is `TroubleError`; `attempts` lowers the number of tries."""
+        tries = attempts or self.max_attempts
+        return Retrying(
+            retry=retry_if_exception_type(TroubleError),
+            wait=Pause(FIRST_WAIT, LONGEST_WAIT, self.jitter),
+            stop=lambda state: state.attempt_number >= tries or self.clock() + state.upcoming_sleep > self.deadline,
+            sleep=self.sleep,
+            before_sleep=before_sleep_log(logger, logging.INFO),
+            reraise=True,
+        )
 
 
 class Http:
@@ -93,44 +97,30 @@ class Http:
         Raises:
             RefusedError: a 3xx or 4xx that is no matter of time.
             TroubleError: the tries are used up.
+            DeliveryError: nothing that could be asked for.
         """
         what = f"{self.channel}: {method} {urlsplit(url).hostname}"
-        attempt = 0
-        while True:
-            attempt += 1
-            trouble, status, retry_after = "", None, None
+        tries = attempts or self.patience.max_attempts
+
+        def ask() -> requests.Response:
+            count = f"{retrying.statistics['attempt_number']} of {tries} tries"
             try:
                 response = self._session.request(method, url, timeout=TIMEOUT, allow_redirects=False, **arguments)
+            # The cause holds the address, which is a secret for some channels.
             except (requests.ConnectionError, requests.Timeout) as error:
-                # The cause holds the address, which is a secret for some channels.
-                trouble = f"no answer ({type(error).__name__})"
+                raise TroubleError(f"{what}: no answer ({type(error).__name__}), {count}", None) from None
             except requests.RequestException as error:
-                raise TroubleError(f"{what}: {type(error).__name__}", None) from None
-            else:
-                status = response.status_code
-                if 200 <= status < 300:
-                    return response
-                if status not in _PASSING:
-                    raise RefusedError(f"{what}: HTTP {status}", status)
-                trouble, retry_after = f"HTTP {status}", _retry_after(response)
-            last = attempts is not None and attempt >= attempts
-            if last or not self.patience.wait(attempt, retry_after):
-                raise TroubleError(
-                    f"{what}: {trouble}, {attempt} of {attempts or self.patience.max_attempts} tries", status
-                )
-            logger.info("%s: %s; trying again.", what, trouble)
+                raise DeliveryError(f"{what}: {type(error).__name__}") from None
+            status = response.status_code
+            if 200 <= status < 300:
+                return response
+            if status not in _PASSING:
+                raise RefusedError(f"{what}: HTTP {status}", status)
+            raise TroubleError(f"{what}: HTTP {status}, {count}", status, retry_after(response.headers))
+
+        retrying = self.patience.retrying(attempts)
+        return retrying(ask)
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds of Retry-After (RFC 9110 section 10.2.3: seconds or a date)."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None

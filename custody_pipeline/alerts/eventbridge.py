@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
+from custody_pipeline.alerts.delivery import TroubleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,16 +48,17 @@ class EventBridgeChannel:
                 yield from self._put(list(notices[start : start + BATCH]))
 
     def _put(self, notices: list[Notice]) -> Iterator[list[Delivery]]:
-        attempt = 0
-        while notices:
-            attempt += 1
-            done, notices, code = self._once(notices)
+        for attempt in self._patience.retrying():
+            done: list[Delivery] = []
+            with attempt:
+                done, notices, code = self._once(notices)
+                if notices:
+                    raise TroubleError(
+                        f"eventbridge: {len(notices)} events failed with {code}, "
+                        f"{attempt.retry_state.attempt_number} tries; the next run sends them"
+                    )
             if done:
                 yield done
-            if notices and not self._patience.wait(attempt):
-                raise DeliveryError(
-                    f"eventbridge: {len(notices)} events failed with {code}, {attempt} tries; the next run sends them"
-                )
 
     def _once(self, notices: list[Notice]) -> tuple[list[Delivery], list[Notice], str]:
         try:

@@ -18,6 +18,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from custody_pipeline.alerts.alert import Alert, Delivery, DeliveryError, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError, TroubleError
+from custody_pipeline.io.http import Bearer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,15 +38,6 @@ _FIELDS = "sys_id,correlation_id,active,state,sys_created_on"
 _URGENCY = {"error": "2", "warning": "3"}
 
 Record = dict[str, str]
-
-
-class _Bearer(AuthBase):
-    def __init__(self, token: str):
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
 
 
 class ServiceNowChannel:
@@ -93,18 +85,21 @@ class ServiceNowChannel:
             return Delivery(notice, refused=str(refusal))
 
     def _create(self, notice: Notice) -> str:
-        attempt = 0
-        while True:
-            attempt += 1
+        key, taken_perhaps = notice.alert.key, False
+
+        def ask() -> str:
+            nonlocal taken_perhaps
+            # A POST without a good answer may have been taken all the same.
+            if taken_perhaps and (found := self._find([key])):
+                return found[key]["sys_id"]
             try:
                 answer = self._call("POST", self._base, attempts=1, json=self._new(notice.alert))
-                return _sys_id(_result(answer, dict))
             except TroubleError as trouble:
-                if not self._http.patience.wait(attempt):
-                    raise
-                # It may have been taken all the same.
-                if trouble.status != 429 and (found := self._find([notice.alert.key])):
-                    return found[notice.alert.key]["sys_id"]
+                taken_perhaps = trouble.status != 429
+                raise
+            return _sys_id(_result(answer, dict))
+
+        return self._http.patience.retrying()(ask)
 
     def _new(self, alert: Alert) -> dict[str, str]:
         return {
@@ -207,7 +202,7 @@ class ServiceNowChannel:
         token = _json(answer).get("access_token")
         if not isinstance(token, str):
             raise DeliveryError("servicenow: the login's answer has no access_token")
-        return _Bearer(token)
+        return Bearer(token)
 
 
 def _next_offset(answer: requests.Response) -> int | None:

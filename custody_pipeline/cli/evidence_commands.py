@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 Keys = Annotated[list[Path] | None, typer.Option("--key", help="A public key file; this deployment's otherwise.")]
 
-
 Witnesses = Annotated[
     list[Path] | None, typer.Option("--witness", help="A file with a witness's public key; may be given several times.")
 ]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 OK, FINDINGS, INCOMPLETE, USAGE = 0, 1, 2, 64
 
-
 app = typer.Typer(
     name="custody",
     no_args_is_help=True,
@@ -52,14 +51,8 @@ def _custody(
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-
 Night = Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="The night: a UTC day.")]
-
-
 Profiled = Annotated[bool, typer.Option("--profile", help="Show and keep where the night's seconds went.")]
-
-
 Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Where everything of this deployment lies.")]
 
 

@@ -8,24 +8,26 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import socket
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import dagster as dg
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from custody_pipeline.defs.failures import note_failure
 from custody_pipeline.distribution import DAGSTER_YAML
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import date
 
 PROCESS_TAG = "custody/process"
+"""Run tag: the name of the lock that the run's process holds."""
 
+_UNFINISHED = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
 _KILLED = "The process of this run ended before the run did."
 
 logger = logging.getLogger(__name__)
@@ -56,36 +58,45 @@ def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def _this_process() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+def _lock(instance: dg.DagsterInstance, name: str) -> FileLock:
+    folder = Path(instance.root_directory) / "running"
+    folder.mkdir(exist_ok=True)
+    return FileLock(folder / name)
 
 
-def _is_alive(process: str) -> bool:
-    host, _, pid = process.rpartition(":")
-    if host != socket.gethostname():
-        return True  # another machine's run: not ours to judge
+@contextmanager
+def _lock_of_run(instance: dg.DagsterInstance) -> Iterator[str]:
+    """A lock that ends with this process, however the process ends; yields the lock's name."""
+    name = uuid4().hex
+    lock = _lock(instance, name)
+    with lock:
+        yield name
+    Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _is_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """True while a process holds the run's lock. Process ids would be given again, after a reboot and in containers."""
+    lock = _lock(instance, run.tags[PROCESS_TAG])
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        lock.acquire(timeout=0)
+    except Timeout:
         return True
-    return True
+    lock.release()
+    Path(lock.lock_file).unlink(missing_ok=True)
+    return False
 
 
 def release_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs as failed whose process was killed, and give their pool slots back.
 
-    Only runs started by `run_night` carry the process they ran in; those of the Dagster daemon are its own to watch.
+    Only runs started by `run_night` carry the name of a lock; those of the Dagster daemon are its own to watch.
 
     Returns:
         The run ids that were released.
     """
-    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
     released = []
-    for run in instance.get_runs(unfinished):
-        process = run.tags.get(PROCESS_TAG)
-        if process is None or _is_alive(process):
+    for run in instance.get_runs(_UNFINISHED):
+        if PROCESS_TAG not in run.tags or _is_alive(instance, run):
             continue
         instance.report_run_failed(run, _KILLED)
         note_failure(run, "run was killed", _KILLED, logger)
@@ -104,16 +115,29 @@ class NightRun:
     failed_checks: list[str]
 
 
-def run_night(home: Path, night: date, *, job: str = "nightly_custody", verbose: bool = False) -> NightRun:
-    """Run one night in this process, recorded in the instance that the Dagster page shows."""
+def run_night(
+    home: Path,
+    night: date,
+    *,
+    job: str = "nightly_custody",
+    verbose: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> NightRun:
+    """Run one night in this process, recorded in the instance that the Dagster page shows.
+
+    `say` is told of other runs that hold the warehouse: each step of this one waits for its turn.
+    """
     from custody_pipeline.defs.assembled import defs
 
-    with open_instance(home) as instance:
+    with open_instance(home) as instance, _lock_of_run(instance) as lock:
+        for run in instance.get_runs(_UNFINISHED):
+            night_of_run = run.tags.get("dagster/partition", "no night")
+            say(f"taking turns with run {run.run_id} ({run.job_name}, {night_of_run}), which runs in this home")
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
             partition_key=night.isoformat(),
             raise_on_error=False,
-            tags={PROCESS_TAG: _this_process()},
+            tags={PROCESS_TAG: lock},
             run_config={"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}},
         )
         return NightRun(

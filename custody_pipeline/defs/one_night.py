@@ -93,7 +93,7 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
     load_mapping(settings.mapping_path)
     load_seal_settings()
     load_alert_settings()
-    result = run_night(settings.home, night, verbose=verbose)
+    result = run_night(settings.home, night, verbose=verbose, say=say)
     summary, failed = None, {}
     if settings.warehouse_path.exists():  # a first night may fail before there is one
         with Warehouse(settings).open(read_only=True) as con:

@@ -26,7 +26,6 @@ a document holds.
 from __future__ import annotations
 
 import collections
-import email.utils
 import logging
 import queue
 import random
@@ -41,7 +40,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
+
+from custody_pipeline.io.http import Bearer, Pause, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -282,16 +283,6 @@ class RateLimiter:
             self._paused_until = max(self._paused_until, self._clock() + seconds)
 
 
-class _Bearer(AuthBase):
-    # An auth object rather than a header: requests replaces a bare Authorization header by what ~/.netrc says.
-    def __init__(self, token: str):
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 @dataclass(frozen=True)
 class _Token:
     value: str = field(repr=False)
@@ -307,19 +298,6 @@ def _code(body: bytes) -> str | None:
         return None
     code = (parsed.get("code") or parsed.get("error")) if isinstance(parsed, dict) else None
     return code if isinstance(code, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,80}", code) else None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header (RFC 9110 section 10.2.3: seconds or a date)."""
-    text = headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    if text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None
 
 
 _BY_STATUS: dict[int, type[GenesysError]] = {
@@ -348,7 +326,7 @@ def _failure(request: str, response: requests.Response, body: bytes) -> GenesysE
         status=status,
         code=_code(body),
         correlation_id=_correlation_id(response),
-        retry_after=_retry_after(response.headers),
+        retry_after=retry_after(response.headers),
     )
 
 
@@ -476,11 +454,11 @@ class GenesysClient:
             arguments["headers"] = {"Content-Type": "application/json"}
         token = self._current_token()
         try:
-            return self._persist(method, url, path, auth=_Bearer(token.value), **arguments)
+            return self._persist(method, url, path, auth=Bearer(token.value), **arguments)
         except LoginError:
             # Expired or revoked before its time: once per request a new one, shared by all threads that wait for it.
             token = self._current_token(not_older_than=token.generation + 1)
-            return self._persist(method, url, path, auth=_Bearer(token.value), **arguments)
+            return self._persist(method, url, path, auth=Bearer(token.value), **arguments)
 
     def _current_token(self, not_older_than: int = 0) -> _Token:
         with self._login_lock:
@@ -513,33 +491,38 @@ class GenesysClient:
     # Not urllib3's Retry: it neither waits for our shared rate limiter nor lets a 429 pause the other threads, counts
     # nothing, cannot be given a clock, and does not see a body that breaks off after the headers.
     def _persist(self, method: str, url: str, path: str, **arguments: Any) -> Answer:
-        attempts = throttled = 0
-        while True:
-            attempts += 1
-            try:
-                with self._session() as session:
-                    self._limiter.acquire()
-                    self.counters.count(retry=attempts > 1)
-                    return self._once(session, method, url, path, **arguments)
-            except PassingError as error:
-                error.attempts = attempts
-                limited = isinstance(error, RateLimited)
-                throttled += limited
-                if (error.retry_after or 0) > MAX_RETRY_AFTER:
-                    raise
-                if throttled > MAX_THROTTLED or attempts - throttled >= MAX_ATTEMPTS:
-                    raise
-                wait = self._wait(attempts, error.retry_after)
-                logger.info("%s: %s; again in %.1f s.", error.request, error.outcome, wait)
-                if limited:
-                    self._limiter.pause(wait)
-                self.sleep(wait)
+        throttled = 0
 
-    def _wait(self, attempts: int, retry_after: float | None) -> float:
-        if retry_after is not None:
-            return retry_after + self._jitter() * 0.5
-        longest: float = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempts - 1))
-        return longest * (0.5 + self._jitter() / 2)
+        def ask() -> Answer:
+            with self._session() as session:
+                self._limiter.acquire()
+                self.counters.count(retry=retrying.statistics["attempt_number"] > 1)
+                return self._once(session, method, url, path, **arguments)
+
+        def gives_up(state: RetryCallState) -> bool:
+            nonlocal throttled
+            error = _failed(state)
+            error.attempts = state.attempt_number
+            throttled += isinstance(error, RateLimited)
+            if (error.retry_after or 0) > MAX_RETRY_AFTER:
+                return True
+            return throttled > MAX_THROTTLED or state.attempt_number - throttled >= MAX_ATTEMPTS
+
+        def before_sleep(state: RetryCallState) -> None:
+            error, wait = _failed(state), state.upcoming_sleep
+            logger.info("%s: %s; again in %.1f s.", error.request, error.outcome, wait)
+            if isinstance(error, RateLimited):
+                self._limiter.pause(wait)
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(PassingError),
+            wait=Pause(FIRST_WAIT, LONGEST_WAIT, self._jitter),
+            stop=gives_up,
+            sleep=self.sleep,
+            before_sleep=before_sleep,
+            reraise=True,
+        )
+        return retrying(ask)
 
     def _once(self, session: requests.Session, method: str, url: str, path: str, **arguments: Any) -> Answer:
         request = f"{method} {path}"
@@ -572,6 +555,12 @@ class GenesysClient:
             yield session
         finally:
             self._sessions.put(session)
+
+
+def _failed(state: RetryCallState) -> PassingError:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, PassingError)  # noqa: S101 - nothing else is asked again
+    return error
 
 
 def _new_session() -> requests.Session:

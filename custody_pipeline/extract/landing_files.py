@@ -41,17 +41,9 @@ if TYPE_CHECKING:
 
 # Uncompressed bytes of one part: DuckDB reads one gzip file with one thread, several at once.
 PART_BYTES = 128 * 1024 * 1024
-
-
 _DOCUMENT = b',"document":'
-
-
 _ENCODED = b',"document_base64":"'
-
-
 _BYTES = b',"bytes":'
-
-
 _STATE = b',"state":"'
 
 

@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 
 # A thousand rows make files twice as large; a hundred thousand wide ones cost memory.
 BATCH_ROWS = 20_000
-
-
 BLOCK_LINES = 2_048
-
 
 # A file (128 MiB of lines) is parsed by one core: so many are at once, if DuckDB may have as many threads.
 FILES_AT_ONCE = 4

@@ -31,9 +31,7 @@ RAW_TABLES: dict[str, tuple[str, ...]] = {
     "captures": ("captures", "conversation_events"),
 }
 
-
 BOOKKEEPING = ("fetch_failures", "extraction_receipts")
-
 
 # Columns of raw tables that were found, or made, to fit their SQL files in this process: table → name → type.
 _FITTING: dict[str, dict[str, str]] = {}

@@ -24,16 +24,9 @@ if TYPE_CHECKING:
 
 
 MAX_BYTES = 256 * 1024
-
-
 MAX_DEPTH = 8
-
-
 MAX_COLUMNS = 500
-
-
 MAX_KEY_CHARACTERS = 1024
-
 
 # `participants[].purpose` of the analytics models (PureCloudPlatformClientV2 269.0.0, AnalyticsParticipant).
 PURPOSES = (
@@ -41,17 +34,11 @@ PURPOSES = (
     "manual", "outbound", "station", "user", "voicemail", "workflow",
 )  # fmt: skip
 
-
 DEFAULT_PURPOSES = ("agent", "user", "customer", "external", "ivr", "botflow", "acd", "workflow")
-
 
 # custom_data_<name> must not be one of chain_of_custody's own columns.
 RESERVED_COLUMNS = frozenset({"state", "source", "captured_at"})
-
-
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,47}$")
-
-
 _JSON_PATH = re.compile(r"\$(?:\.[A-Za-z_][A-Za-z0-9_-]*|\.\"[^\"]+\"|\[\d{1,6}\])+$")
 
 

@@ -31,14 +31,9 @@ if TYPE_CHECKING:
 
 DEFAULT_LAG_HOURS = 72
 
-
 # Into how many parts a night is taken apart, if it does not fit into memory whole.
 PARTS_OF_A_NIGHT = (1, 4, 16, 64)
-
-
 logger = logging.getLogger(__name__)
-
-
 DEFAULT_RECHECK_DAYS = 30
 
 

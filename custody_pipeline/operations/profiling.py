@@ -9,8 +9,6 @@ from __future__ import annotations
 import bisect
 import io
 import json
-import resource
-import sys
 import threading
 import time
 from array import array
@@ -18,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from rich import filesize
 
 from custody_pipeline.io.progress import listening
@@ -36,17 +35,6 @@ BETWEEN = "between steps"
 _NAME = 23
 _COLUMNS = {"seconds": 8, "cpu": 8, "memory": 9, "rows": 10, "bytes": 10, "requests": 12}
 
-_STATM = Path("/proc/self/statm")
-
-
-def resident_bytes() -> int:
-    """What this process holds in memory now; where the system does not say, the most it ever held."""
-    try:
-        return int(_STATM.read_bytes().split()[1]) * resource.getpagesize()
-    except OSError:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
-
 
 @dataclass(frozen=True)
 class Span:
@@ -63,6 +51,7 @@ class Sampler:
     def __init__(self) -> None:
         self._times, self._memory, self._cpu = array("d"), array("q"), array("d")
         self._phases: dict[str, list[float]] = {}
+        self._process = psutil.Process()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="profile", daemon=True)
         self._listening: AbstractContextManager[None] = listening(self._hear)
@@ -88,7 +77,7 @@ class Sampler:
 
     def _sample(self) -> None:
         self._times.append(time.time())
-        self._memory.append(resident_bytes())
+        self._memory.append(self._process.memory_info().rss)
         self._cpu.append(time.process_time())
 
     def _hear(self, what: str, done: int, total: int | None) -> None:

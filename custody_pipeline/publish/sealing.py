@@ -39,14 +39,8 @@ if TYPE_CHECKING:
 
 
 _DEMO_KEY_NAME = "custody.local"
-
-
 _DEMO_KEY_FILE = "demo.key"
-
-
 _TIMEOUT_SECONDS = (10, 60)
-
-
 _GRANTED = (0, 1)  # RFC 3161, 2.4.2: granted, granted with modifications
 
 

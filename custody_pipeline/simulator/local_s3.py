@@ -15,23 +15,22 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import psutil
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from mypy_boto3_s3 import S3Client
@@ -142,16 +141,16 @@ class LocalS3:
         for _ in range(_ATTEMPTS):
             if ports is None or not all(_is_free(port) for port in ports.values()):
                 ports = _free_ports()
-            launched = self._launch(weed, ports)
-            state = {"process": launched.process.to_dict(), "ports": ports, "server": _weed_version()}
+            shell, pid = self._launch(weed, ports)
+            state = {"pid": pid, "ports": ports, "server": _weed_version()}
             _write_private(state_file, json.dumps(state))
             endpoint = self._endpoint(state, keys)
-            if self._wait_until_ready(endpoint, launched.process):
+            if self._wait_until_ready(endpoint, pid):
                 if not self._keep:
                     self._ours.callback(self._stop_process, state)
-                    self._ours.callback(launched.release)
+                    self._ours.callback(_release, shell)
                 return endpoint
-            launched.release()
+            _release(shell)
             self._stop_process(state)
             ports = None  # another program may have taken one of them between the choice and the start
         raise LocalS3Error(
@@ -159,7 +158,8 @@ class LocalS3:
             "Or use an S3 endpoint that runs already: set CUSTODY_S3_ENDPOINT_URL."
         )
 
-    def _launch(self, weed: Path, ports: dict[str, int]) -> _Launched:
+    def _launch(self, weed: Path, ports: dict[str, int]) -> tuple[subprocess.Popen[str], int]:
+        """The shell that holds the server, and the server's process id."""
         options = [
             f"-dir={self._folder / 'data'}",
             f"-ip={HOST}",
@@ -197,16 +197,15 @@ class LocalS3:
         )
         assert shell.stdout is not None  # noqa: S101 - asked for above
         with shell.stdout:
-            pid = int(shell.stdout.readline())
-        return _Launched(_Process.of(pid), shell)
+            return shell, int(shell.stdout.readline())
 
-    def _wait_until_ready(self, endpoint: S3Endpoint, process: _Process) -> bool:
+    def _wait_until_ready(self, endpoint: S3Endpoint, pid: int) -> bool:
         """True once a bucket can be written to; False when the server ended or the time is over."""
         bucket, probe = "ready", endpoint.client(attempts=1)
         deadline = time.monotonic() + READY_WITHIN_SECONDS
         port = int(endpoint.url.rsplit(":", 1)[1])
         with closing(probe):
-            while time.monotonic() < deadline and process.is_running():
+            while time.monotonic() < deadline and self._process(pid):
                 try:
                     if not _is_free(port):
                         if bucket not in {found["Name"] for found in probe.list_buckets()["Buckets"]}:
@@ -240,11 +239,15 @@ class LocalS3:
         if not state_file.exists():
             return None
         state: dict[str, Any] = json.loads(state_file.read_text())
-        return state if self._is_ours(_Process(**state["process"])) else None
+        return state if self._process(state["pid"]) else None
 
-    def _is_ours(self, process: _Process) -> bool:
-        """A process id may have been given to another program since: command line and start time must fit too."""
-        return process.is_running() and f"-dir={self._folder / 'data'}" in process.command_line()
+    def _process(self, pid: int) -> psutil.Process | None:
+        """The server, if it still runs. Its id may have been given to another program: the command line must fit."""
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if f"-dir={self._folder / 'data'}" in process.cmdline():
+                return process
+        return None
 
     def _stop_running(self) -> None:
         state = self._running()
@@ -254,10 +257,13 @@ class LocalS3:
     def _stop_process(self, state: dict[str, Any]) -> None:
         # Asked to stop (SIGTERM) it waits 15 seconds and more for streams of its own; what it has acknowledged is
         # written, and it is made to survive this.
-        process = _Process(**state["process"])
-        if self._is_ours(process):
-            os.kill(process.pid, signal.SIGKILL)
-        _wait_until(lambda: not process.is_running() and all(map(_is_free, state["ports"].values())))
+        if process := self._process(state["pid"]):
+            process.kill()
+        deadline = time.monotonic() + 10
+        while self._process(state["pid"]) or not all(map(_is_free, state["ports"].values())):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.005)
         for port in state["ports"].values():
             for left_over in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - where SeaweedFS puts them
                 left_over.unlink(missing_ok=True)
@@ -301,65 +307,11 @@ def _weed_version() -> str:
         return "SeaweedFS"
 
 
-@dataclass(frozen=True)
-class _Process:
-    """A process that stays the same one: its id and when it started, as the system writes it."""
-
-    pid: int
-    started: str
-
-    @classmethod
-    def of(cls, pid: int) -> _Process:
-        return cls(pid, _status(pid)[1])
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"pid": self.pid, "started": self.started}
-
-    def is_running(self) -> bool:
-        state, started = _status(self.pid)
-        return state not in ("", "Z") and started == self.started
-
-    def command_line(self) -> list[str]:
-        path = Path(f"/proc/{self.pid}/cmdline")
-        if path.exists():
-            return path.read_bytes().decode(errors="replace").split("\0")
-        return _ps(self.pid, "command").split(" ")
-
-
-@dataclass(frozen=True)
-class _Launched:
-    process: _Process
-    shell: subprocess.Popen[str]
-
-    def release(self) -> None:
-        """Close the pipe that keeps the server alive, and collect the shell that held it."""
-        if self.shell.stdin is not None:
-            self.shell.stdin.close()
-        self.shell.wait()
-
-
-def _status(pid: int) -> tuple[str, str]:
-    """State letter and start time of a process; both empty when there is none."""
-    try:
-        # The second field is the program's name in brackets and may hold anything.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return fields[0], fields[19]
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            return "", ""
-    state, _, started = _ps(pid, "state=,lstart").partition(" ")
-    return state[:1], started.strip()
-
-
-def _ps(pid: int, columns: str) -> str:
-    listed = subprocess.run(["ps", "-ww", "-o", f"{columns}=", "-p", str(pid)], capture_output=True, text=True)
-    return listed.stdout.strip()
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
+def _release(shell: subprocess.Popen[str]) -> None:
+    """Close the pipe that keeps the server alive, and collect the shell that held it."""
+    if shell.stdin is not None:
+        shell.stdin.close()
+    shell.wait()
 
 
 def _is_free(port: int) -> bool:

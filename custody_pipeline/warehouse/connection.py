@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # A backfill may hold the warehouse for minutes; an hour means that something hangs.
 LOCK_TIMEOUT_SECONDS = 3600.0
 
-
 # The oldest DuckDB that can open the warehouse, and the analysts' snapshot. A file keeps the version it was made with.
 STORAGE_VERSION = "v1.5.0"
 

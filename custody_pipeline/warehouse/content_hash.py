@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 # The tables that a night publishes, in the order in which its content is hashed.
 PUBLISHED_TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
 
-
 # Events that say nothing new of a recording: what they are about is in the other tables, and counted there.
 NO_CONTENT = ("exception", "joined", "published", "rechecked", "verified")
-
-
 _DIGESTS_AT_ONCE = 100_000
 
 

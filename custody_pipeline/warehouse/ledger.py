@@ -56,7 +56,6 @@ def _login_name() -> str:
 
 Action = Literal["joined", "verified", "rechecked", "packaged", "exception"]
 
-
 _COLUMNS = {
     "partition_date": "DATE",
     "conversation_id": "VARCHAR",

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 # Rows of a group in the analysts' snapshot, a quarter of DuckDB's own: a night rewrites the last group of each table.
 # With a thousand small nights before, the snapshot takes 0.2 s instead of 0.6 s. A multiple of 2,048.
 SNAPSHOT_ROW_GROUP = 30_720
-
-
 SNAPSHOT_STORAGE_VERSION = "v1.0.0"
 
 

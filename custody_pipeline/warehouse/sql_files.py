@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 SCHEMAS = ("raw", "staging", "custody", "checks")
 
-
 # Tables that Python writes; SQL may read them like any other.
 WRITTEN_BY_PYTHON = frozenset(
     {
@@ -53,16 +52,9 @@ WRITTEN_BY_PYTHON = frozenset(
     }
 )
 
-
 Materialization = Literal["view", "window", "query"]
-
-
 _COLUMN = re.compile(r"column (?P<name>[a-z_][a-z0-9_]*)(?P<pii> \[pii\])?: (?P<text>\S.*)$")
-
-
 _FIELD = re.compile(r"(?P<name>grain|materialized|blocking|separable): (?P<value>\S.*)$")
-
-
 _NAME = re.compile(r"[a-z][a-z0-9_]*$")
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
+import subprocess
+import sys
+import textwrap
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
@@ -19,7 +22,6 @@ from custody_pipeline.warehouse.connection import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from custody_pipeline.warehouse.sql_files import SqlModel
 
@@ -71,10 +73,28 @@ def test_a_failed_check_is_an_exception_that_names_it(home: Path, monkeypatch: p
 
 
 def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(home: Path) -> None:
-    tags = {PROCESS_TAG: f"{socket.gethostname()}:{2**22 + 1}", "dagster/partition": str(NIGHT)}
+    tags = {PROCESS_TAG: "a-lock", "dagster/partition": str(NIGHT)}
+    holder = textwrap.dedent(
+        """
+        import sys
+        from filelock import FileLock
+        with FileLock(sys.argv[1]):
+            print(flush=True)
+            sys.stdin.read()
+        """
+    )
     with open_instance(home) as instance:
         job = defs.resolve_job_def("nightly_custody")
         run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        lock = Path(instance.root_directory) / "running" / "a-lock"
+        lock.parent.mkdir()
+        with subprocess.Popen(
+            [sys.executable, "-c", holder, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert release_dead_runs(instance) == []
+            process.kill()
         assert release_dead_runs(instance) == [run.run_id]
         assert release_dead_runs(instance) == []
     (found,) = exceptions(home)

@@ -37,6 +37,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import rfc8785
+from pyarrow.lib import StringBuilder
 
 SALT_MEMBER = "_salt"
 """Name of the member that holds the salt (64 lower-case hex digits). No column may have this name."""
@@ -243,9 +244,10 @@ def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 def _list_column(name: str, array: pa.Array) -> pa.Array:
     items = _json_column(text_column(name, array.flatten()))
+    zero = _strings(["0"]).cast(pa.int64())
     # A null list has no items among them, whatever its offsets say.
-    lengths = pc.if_else(array.is_valid(), pc.list_value_length(array).cast(pa.int64()), _integers([0])[0])
-    offsets = pa.concat_arrays([_integers([0]), pc.cumulative_sum(lengths)])
+    lengths = pc.if_else(array.is_valid(), pc.list_value_length(array).cast(pa.int64()), zero[0])
+    offsets = pa.concat_arrays([zero, pc.cumulative_sum(lengths)])
     joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, items), _scalar(","))
     wrapped = concatenated("[", joined, "]")
     return pc.if_else(array.is_valid(), wrapped, _strings([None])[0])
@@ -313,22 +315,12 @@ def concatenated(*parts: Any, **nulls: str) -> pa.Array:
     return pc.binary_join_element_wise(*typed, _scalar(""), **nulls)
 
 
-# pa.array and pa.scalar import pandas, where it is installed, to ask whether what they are given is one of its: half a
-# second of a short check. These do not.
-
-
 def _strings(values: Sequence[str | None]) -> pa.Array:
-    encoded = [(value or "").encode() for value in values]
-    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    valid = None
-    if None in values:
-        valid = pa.py_buffer(np.packbits([value is not None for value in values], bitorder="little"))
-    data = pa.py_buffer(b"".join(encoded))
-    return pa.Array.from_buffers(pa.large_string(), len(encoded), [valid, pa.py_buffer(offsets), data])
-
-
-def _integers(values: Sequence[int]) -> pa.Array:
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.array(values, np.int64))])
+    # pa.array and pa.scalar import pandas, where it is installed, to ask whether what they are given is one of its:
+    # half a second of a short check. The builder does not.
+    builder = StringBuilder()
+    builder.append_values(values)
+    return builder.finish().cast(pa.large_string())
 
 
 @cache

@@ -1,0 +1,64 @@
+"""What every HTTP client here does alike: pauses before asking again, Retry-After, bearer tokens.
+
+Belongs here: how long to wait. Does not: which answers are worth asking again, and when to give up (extract/genesys.py,
+alerts/delivery.py).
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from typing import TYPE_CHECKING
+
+from requests.auth import AuthBase
+from tenacity.wait import wait_base
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import requests
+    from tenacity import RetryCallState
+
+
+class Pause(wait_base):
+    """Seconds before the next attempt: the failure's `retry_after`, else twice as long each time; both with jitter.
+
+    Args:
+        first, longest: seconds.
+        jitter: gives 0 ≤ x < 1.
+    """
+
+    def __init__(self, first: float, longest: float, jitter: Callable[[], float]):
+        self._first, self._longest, self._jitter = first, longest, jitter
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        """The pause after the attempt that `retry_state` tells of."""
+        failure = retry_state.outcome.exception() if retry_state.outcome else None
+        asked: float | None = getattr(failure, "retry_after", None)
+        if asked is not None:
+            return asked + self._jitter() / 2
+        longest: float = min(self._longest, self._first * 2 ** (retry_state.attempt_number - 1))
+        return longest * (0.5 + self._jitter() / 2)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After header (RFC 9110 section 10.2.3: seconds or a date)."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+class Bearer(AuthBase):
+    """A bearer token, as an auth object: requests replaces a bare Authorization header by what ~/.netrc says."""
+
+    def __init__(self, token: str):
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign a request."""
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
