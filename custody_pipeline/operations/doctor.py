@@ -255,7 +255,8 @@ def _conditional_writes(client: S3Client, place: S3Location) -> Line:
         """Remove every version; one that a default retention of the bucket locks is hidden."""
         try:
             for version in versions:
-                client.delete_object(Bucket=at.bucket, Key=at.key, **({"VersionId": version} if version else {}))
+                which: Any = {"VersionId": version} if version else {}
+                client.delete_object(Bucket=at.bucket, Key=at.key, **which)
         except ClientError:
             client.delete_object(Bucket=at.bucket, Key=at.key)
 
