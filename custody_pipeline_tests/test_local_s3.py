@@ -40,7 +40,7 @@ def state_of(home: Path) -> dict[str, Any]:
 
 
 @needs_weed
-def test_what_was_written_is_there_after_a_restart_on_the_same_port_with_the_same_keys(tmp_path):
+def test_what_was_written_is_there_after_a_restart_on_the_same_port_with_the_same_keys(tmp_path: Path) -> None:
     with LocalS3(tmp_path) as first:
         first.client().create_bucket(Bucket="kept")
         first.client().put_object(Bucket="kept", Key="k", Body=b"bytes")
@@ -56,7 +56,7 @@ def test_what_was_written_is_there_after_a_restart_on_the_same_port_with_the_sam
 
 
 @needs_weed
-def test_it_listens_on_the_loopback_only_and_keeps_its_secrets_private(tmp_path):
+def test_it_listens_on_the_loopback_only_and_keeps_its_secrets_private(tmp_path: Path) -> None:
     with LocalS3(tmp_path) as endpoint:
         assert endpoint.url.startswith("http://127.0.0.1:")
         assert endpoint.server.startswith("SeaweedFS ")
@@ -90,7 +90,7 @@ def listeners(pid: int) -> set[tuple[str, int]]:
 
 
 @needs_weed
-def test_it_ends_with_the_process_that_started_it_even_by_kill_9_but_stays_when_kept(tmp_path):
+def test_it_ends_with_the_process_that_started_it_even_by_kill_9_but_stays_when_kept(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import sys
@@ -122,7 +122,7 @@ def test_it_ends_with_the_process_that_started_it_even_by_kill_9_but_stays_when_
             process.wait(10)
 
 
-def test_a_process_that_got_the_servers_old_id_is_not_touched(tmp_path):
+def test_a_process_that_got_the_servers_old_id_is_not_touched(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as innocent:
         try:
             (tmp_path / "s3").mkdir()
@@ -134,12 +134,14 @@ def test_a_process_that_got_the_servers_old_id_is_not_touched(tmp_path):
             innocent.kill()
 
 
-def test_stopping_a_home_that_never_had_a_server_does_nothing(tmp_path):
+def test_stopping_a_home_that_never_had_a_server_does_nothing(tmp_path: Path) -> None:
     LocalS3(tmp_path).stop()
     assert not (tmp_path / "s3").exists()
 
 
-def test_a_server_that_does_not_start_says_where_its_log_is_and_what_to_set(tmp_path, monkeypatch):
+def test_a_server_that_does_not_start_says_where_its_log_is_and_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "weed"
     program.write_text("#!/bin/sh\necho cannot >&2\nexit 1\n")
     program.chmod(0o755)
@@ -149,7 +151,7 @@ def test_a_server_that_does_not_start_says_where_its_log_is_and_what_to_set(tmp_
     assert "cannot" in (tmp_path / "s3" / "server.log").read_text()
 
 
-def test_without_the_wheel_moto_takes_its_place_and_says_so(tmp_path, monkeypatch):
+def test_without_the_wheel_moto_takes_its_place_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_s3, "weed_program", lambda: None)
     with LocalS3(tmp_path) as endpoint:
         assert "moto" in endpoint.server
@@ -157,7 +159,7 @@ def test_without_the_wheel_moto_takes_its_place_and_says_so(tmp_path, monkeypatc
         assert [found["Name"] for found in endpoint.client().list_buckets()["Buckets"]] == ["bucket"]
 
 
-def test_without_any_server_the_message_says_what_to_set(tmp_path, monkeypatch):
+def test_without_any_server_the_message_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def without_moto(name: str, *args: Any, **kwargs: Any) -> Any:

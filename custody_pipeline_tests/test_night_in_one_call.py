@@ -28,8 +28,8 @@ def test_a_night_is_collected_modelled_published_and_not_published_twice(
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
         organization = Organization(seed=7, night=DAY, size=6, faults=FaultPlan.none())
-        published = {"publish_url": "s3://dataset/prod"}
-        with vendor(organization, s3, tmp_path / "home", bucket="exports", **published) as found:
+        home = tmp_path / "home"
+        with vendor(organization, s3, home, bucket="exports", publish_url="s3://dataset/prod") as found:
             s3_client(found.settings).create_bucket(Bucket="dataset")
             night = Night(found.settings, load_mapping(found.settings.mapping_path), DAY)
             first, again = run(night), run(night)

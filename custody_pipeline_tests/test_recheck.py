@@ -128,7 +128,7 @@ def phase(settings: Settings, client: Any) -> Phase:
         },
         revisions={str(row[0]): int(str(row[1])) for row in chain},
         row_hashes={str(row[0]): str(row[2]) for row in chain},
-        objects={str(row[0]): row[3] and str(row[3]) for row in chain},
+        objects={str(row[0]): None if row[3] is None else str(row[3]) for row in chain},
         tags={str(row[0]): str(row[4]) for row in chain},
         events=[dict(zip(names, row, strict=True)) for row in events],
         cut=json.loads(client.get_object(Bucket="dataset", Key=newest)["Body"].read()),

@@ -22,6 +22,8 @@ from custody_pipeline.cli import capture_commands, flow_commands
 # isort: on
 from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, stop
 
+__all__ = ["app", "main"]
+
 COMMANDS = (demo_commands, night_commands, setup_commands, evidence_commands, capture_commands, flow_commands)
 
 # typer keeps its usage errors' base class private; BadParameter is the public way to it.

@@ -209,10 +209,10 @@ def test_audio_is_linked_once_it_is_there_and_only_once(night: Night, by_the_nig
     )
     of_nobody = replace(hashed, conversation_id="99999999-2222-4333-8444-555555555555")
 
-    def link() -> int:
+    def links() -> int:
         return linker.link_hashed(DAY, [of_nobody, hashed]) if by_the_night else linker.link(CONVERSATION, START)
 
-    assert [link(), link()] == [1, 0]
+    assert [links(), links()] == [1, 0]
     (link,) = night.links()
     assert link["audio"]["sha256"] == hashlib.sha256(AUDIO).hexdigest()
     assert link["audio"]["bytes"] == len(AUDIO)

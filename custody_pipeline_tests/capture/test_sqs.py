@@ -66,7 +66,7 @@ def stack(aws: dict[str, Any]) -> Iterator[dict[str, str]]:
     client.create_stack(
         StackName=name, TemplateBody=template, Parameters=parameters, Capabilities=["CAPABILITY_NAMED_IAM"]
     )
-    client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100})  # type: ignore[arg-type]
+    client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100})
     (described,) = client.describe_stacks(StackName=name)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
     _redrive(boto3.client("sqs", **aws), outputs)

@@ -67,7 +67,7 @@ def test_a_long_value_takes_one_line() -> None:
 
 
 def test_a_terminal_obeys_nothing_that_a_tag_or_a_detail_holds() -> None:
-    gap = {
+    gap: dict[str, Any] = {
         "reason": "UNMAPPED_TAG",
         "severity": "info",
         "sentence": "In no mapping.",

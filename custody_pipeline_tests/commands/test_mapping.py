@@ -12,9 +12,9 @@ HOLD = MappedTagReport("custom_data_legal_hold", "Legal-Hold", True, 9, 5, 1, 2,
 
 
 def printed(report: MappingReport) -> str:
-    console = Console(file=io.StringIO(), width=80)
-    print_report(console, report)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    file = io.StringIO()
+    print_report(Console(file=file, width=80), report)
+    return file.getvalue()
 
 
 def test_each_column_tells_where_its_tag_was_and_was_not() -> None:

@@ -87,7 +87,9 @@ def test_the_fixity_job_has_a_schedule_of_its_own_and_no_part_in_the_night(
 def test_the_fixity_asset_shows_what_it_found(
     monkeypatch: pytest.MonkeyPatch, counts: dict[str, int], passed: bool, severity: dg.AssetCheckSeverity
 ) -> None:
-    findings = [{"uri": "s3://exports/a", "result": result} for result in counts if result != "unchanged"]
+    findings: list[dict[str, str | None]] = [
+        {"uri": "s3://exports/a", "result": result} for result in counts if result != "unchanged"
+    ]
     report = FixityReport(Counter(counts), 10, findings)
     monkeypatch.setattr("custody_pipeline.defs.rolling_fixity.run_fixity", lambda _: report)
     ran = dg.materialize([fixity_checks], resources={"deployment": Deployment()})

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -69,7 +70,7 @@ def test_a_turn_shows_depth_age_captures_lag_and_their_plot() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([live_captures], instance=instance, resources={"deployment": Deployment()})
         (materialized,) = result.asset_materializations_for_node(live_captures.node_def.name)
-        shown = {name: value.value for name, value in materialized.metadata.items()}
+        shown: dict[str, Any] = {name: value.value for name, value in materialized.metadata.items()}
         assert isinstance(evaluate(instance), dg.SkipReason)
     assert shown["queue_depth"] == shown["dead_letters"] == 0
     assert shown["turn_events"] == waiting

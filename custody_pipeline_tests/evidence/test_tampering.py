@@ -12,7 +12,9 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
@@ -72,11 +74,11 @@ def flip(path: str, offset: int = 0) -> Tamper:
 
 
 def cut_short(path: str, by: int = 1) -> Tamper:
-    return lambda root: rewrite(root / path, (root / path).read_bytes()[:-by]) and None
+    return lambda root: rewrite(root / path, (root / path).read_bytes()[:-by])
 
 
 def extend(path: str, data: bytes) -> Tamper:
-    return lambda root: rewrite(root / path, (root / path).read_bytes() + data) and None
+    return lambda root: rewrite(root / path, (root / path).read_bytes() + data)
 
 
 def remove(*paths: str) -> Tamper:
@@ -120,11 +122,11 @@ def add(path: str, data: bytes = b"x") -> Tamper:
     return tamper
 
 
-def rewrite(file: Path, data: bytes) -> int:
-    return file.write_bytes(data)
+def rewrite(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
 
 
-def edit_cut(root: Path, prefix: str, change: Callable[[dict[str, object]], object], key: Signer | None = None) -> None:
+def edit_cut(root: Path, prefix: str, change: Callable[[dict[str, Any]], object], key: Signer | None = None) -> None:
     """Change cut.json, keep its form; sign it again when the forger has a key."""
     file = root / prefix / "cut.json"
     document = json.loads(file.read_bytes())
@@ -135,11 +137,15 @@ def edit_cut(root: Path, prefix: str, change: Callable[[dict[str, object]], obje
         (root / prefix / "cut.json.sig").write_bytes(cuts.sign_cut(cut, [key]).data)
 
 
-def relist(root: Path, prefix: str, path: str) -> Callable[[dict[str, object]], None]:
+def move_to(place: dict[str, object], document: dict[str, Any]) -> None:
+    document["log"].update(place)
+
+
+def relist(root: Path, prefix: str, path: str) -> Callable[[dict[str, Any]], None]:
     """A change to cut.json that lists a file as it is now."""
     data = (root / prefix / path).read_bytes()
 
-    def change(document: dict) -> None:
+    def change(document: dict[str, Any]) -> None:
         for file in document["files"]:
             if file["path"] == path:
                 file |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -175,7 +181,7 @@ def rebuild_log(root: Path, key: Signer | None = None) -> None:
         frontier.extend(leaves)
         place = {"first": head.size, "previous_root": head.root.hex(), "frontier": before}
         place |= {"records": len(leaves), "root": frontier.root().hex()}
-        edit_cut(root, prefix, lambda document, place=place: document["log"].update(place), key)
+        edit_cut(root, prefix, partial(move_to, place), key)
         last = leaf_hash((folder / "cut.json").read_bytes())
         frontier.append(last)
         appended = append(reader, head.size, [*leaves, last])
@@ -190,10 +196,9 @@ def rebuild_log(root: Path, key: Signer | None = None) -> None:
         (folder / "checkpoint.consistency").write_bytes(witness_request(head.size, proof, Checkpoint(new, note)))
         (root / HEAD).write_bytes(note.data)
         head = new
-    for place, file in [(path, path.name) for path in root.glob("parquet/*/*/*.parquet")]:
-        night = place.parent.name
-        newest = sorted(root.glob(f"cuts/{night}/*"))[-1]
-        shutil.copyfile(newest / "data" / file, place)
+    for copied in list(root.glob("parquet/*/*/*.parquet")):
+        newest = sorted(root.glob(f"cuts/{copied.parent.name}/*"))[-1]
+        shutil.copyfile(newest / "data" / copied.name, copied)
 
 
 # --- bytes of files
@@ -228,27 +233,20 @@ scenario("cut.json is removed", "CUT_INCOMPLETE")(remove(SECOND + "cut.json"))
 scenario("cut.json is not JSON", "CUT_MALFORMED")(add(FIRST + "cut.json", b"{"))
 scenario("cut.json is deeply nested", "CUT_MALFORMED")(add(FIRST + "cut.json", b"[" * 100_000))
 scenario("cut.json is re-indented", "CUT_MALFORMED")(
-    lambda root: (
-        rewrite(
-            root / FIRST / "cut.json",
-            json.dumps(json.loads((root / FIRST / "cut.json").read_bytes()), indent=1).encode(),
-        )
-        and None
+    lambda root: rewrite(
+        root / FIRST / "cut.json",
+        json.dumps(json.loads((root / FIRST / "cut.json").read_bytes()), indent=1).encode(),
     )
 )
 scenario("cut.json has a member twice", "CUT_MALFORMED")(
-    lambda root: (
-        rewrite(root / FIRST / "cut.json", b'{"complete":false,' + (root / FIRST / "cut.json").read_bytes()[1:])
-        and None
+    lambda root: rewrite(
+        root / FIRST / "cut.json", b'{"complete":false,' + (root / FIRST / "cut.json").read_bytes()[1:]
     )
 )
 scenario("cut.json lists a path that leads out of the cut", "CUT_MALFORMED")(
-    lambda root: (
-        rewrite(
-            root / FIRST / "cut.json",
-            (root / FIRST / "cut.json").read_bytes().replace(b"data/gaps.parquet", b"../../gaps.parquet"),
-        )
-        and None
+    lambda root: rewrite(
+        root / FIRST / "cut.json",
+        (root / FIRST / "cut.json").read_bytes().replace(b"data/gaps.parquet", b"../../gaps.parquet"),
     )
 )
 scenario("an operator is changed", "CUT_ALTERED")(
@@ -414,7 +412,7 @@ def _(root: Path) -> None:
 
 @scenario("a cut claims leaves of another cut, signed with another key", "CUTS_OVERLAP")
 def _(root: Path) -> None:
-    def change(document: dict) -> None:
+    def change(document: dict[str, Any]) -> None:
         document["log"] |= {"first": 0, "frontier": [], "previous_root": EMPTY_ROOT.hex()}
 
     edit_cut(root, NEWEST, change, OTHER)
@@ -550,12 +548,9 @@ scenario("a convenience copy is removed", "COPY_MISSING")(
     remove(f"csv/chain_of_custody/date={NIGHTS[0]}/chain_of_custody.csv")
 )
 scenario("the pointer to the current revision names the superseded one", "COPY_DIFFERS")(
-    lambda root: (
-        rewrite(
-            root / f"current/date={NIGHTS[1]}.json",
-            (root / f"current/date={NIGHTS[1]}.json").read_bytes().replace(b'"revision": 2', b'"revision": 1'),
-        )
-        and None
+    lambda root: rewrite(
+        root / f"current/date={NIGHTS[1]}.json",
+        (root / f"current/date={NIGHTS[1]}.json").read_bytes().replace(b'"revision": 2', b'"revision": 1'),
     )
 )
 scenario("the pointer to the current revision is no JSON", "COPY_DIFFERS")(

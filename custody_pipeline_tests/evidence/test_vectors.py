@@ -21,7 +21,7 @@ VECTORS = Path(__file__).with_name("vectors")
 
 def test_the_samples_of_rfc_8785_come_out_as_printed_there() -> None:
     """RFC 8785, 3.2.2 (values) and 3.2.3 (order of members)."""
-    values = {
+    values: dict[str, Any] = {
         "numbers": [333333333.33333329, 1e30, 4.50, 2e-3, 0.000000000000000000000000001],
         "string": "\u20ac$\u000f\u000aA'\u0042\u0022\u005c\\\"/",
         "literals": [None, True, False],

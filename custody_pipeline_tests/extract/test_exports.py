@@ -264,7 +264,7 @@ def test_a_composite_checksum_or_an_etag_is_never_taken_for_a_digest(
     key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
     s3 = boto3.client("s3", endpoint_url=moto_url, region_name="eu-central-1")
     upload = s3.create_multipart_upload(Bucket=bucket.name, Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
-    parts = []
+    parts: list[Any] = []
     for number, body in enumerate((b"a" * 5 * 1024 * 1024, b"b"), start=1):
         part = s3.upload_part(
             Bucket=bucket.name, Key=key, PartNumber=number, UploadId=upload, Body=body, ChecksumAlgorithm="SHA256"

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
+    from custody_pipeline.simulator.local_s3 import S3Endpoint
+
 TABLES = ("chain_of_custody", "gaps")
 HOMES = 4
 # A hundred rounds take minutes: set the variable to run them.
@@ -92,7 +94,9 @@ def errors(found: dict[str, bytes], home: Home) -> list[str]:
 
 
 @pytest.mark.server
-def test_homes_that_seal_different_nights_at_once_make_one_log(server, s3, bucket, keys, tmp_path, empty_warehouse):
+def test_homes_that_seal_different_nights_at_once_make_one_log(
+    server: S3Endpoint, s3: S3Client, bucket: str, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
     for number in range(ROUNDS):
         homes = [Home(tmp_path / f"round-{number}-{n}", keys, empty_warehouse, bucket) for n in range(HOMES)]
         nights = [NIGHT + timedelta(days=number * HOMES + n) for n in range(HOMES)]
@@ -108,8 +112,8 @@ def test_homes_that_seal_different_nights_at_once_make_one_log(server, s3, bucke
 
 @pytest.mark.server
 def test_one_night_with_other_content_in_each_home_has_a_revision_of_each(
-    server, s3, bucket, keys, tmp_path, empty_warehouse
-):
+    server: S3Endpoint, s3: S3Client, bucket: str, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
     homes = [Home(tmp_path / f"home-{n}", keys, empty_warehouse, bucket) for n in range(HOMES)]
     for number, home in enumerate(homes):
         with home.open() as con:
@@ -120,7 +124,9 @@ def test_one_night_with_other_content_in_each_home_has_a_revision_of_each(
     assert errors(objects(s3, bucket), homes[0]) == []
 
 
-def test_killed_at_any_call_another_home_finishes_without_the_first(memory_s3, keys, tmp_path, empty_warehouse):
+def test_killed_at_any_call_another_home_finishes_without_the_first(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
     number = 0
     while True:
         first = Home(tmp_path / f"first-{number}", keys, empty_warehouse)
@@ -146,7 +152,9 @@ def test_killed_at_any_call_another_home_finishes_without_the_first(memory_s3, k
     assert {line.split()[0] for line in errors(objects(memory_s3, BUCKET), other)} <= {"COPY_MISSING"}
 
 
-def test_a_claim_that_only_other_keys_can_finish_is_named(memory_s3, keys, tmp_path, empty_warehouse):
+def test_a_claim_that_only_other_keys_can_finish_is_named(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
     first = Home(tmp_path / "first", keys, empty_warehouse)
     number = 0
     while b'"pending":"' not in objects(memory_s3, BUCKET).get("sealing/head", b""):
@@ -177,7 +185,9 @@ class LostAnswer:
         return put if name == "put_object" else method
 
 
-def test_a_claim_whose_answer_was_lost_is_carried_out(memory_s3, keys, tmp_path, empty_warehouse):
+def test_a_claim_whose_answer_was_lost_is_carried_out(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
     home = Home(tmp_path / "home", keys, empty_warehouse)
     client = LostAnswer(memory_s3)
     assert home.publish(client) == 1
@@ -204,7 +214,9 @@ class SealsBetween:
         return get if name == "get_object" else method
 
 
-def test_a_seal_between_two_reads_is_no_rolled_back_bucket(memory_s3, keys, tmp_path, empty_warehouse):
+def test_a_seal_between_two_reads_is_no_rolled_back_bucket(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
     homes = [Home(tmp_path / f"home-{n}", keys, empty_warehouse) for n in range(3)]
     for number, home in enumerate(homes):
         home.move_to(NIGHT + timedelta(days=number))

@@ -79,7 +79,9 @@ def dataset(found: dict[str, bytes]) -> dict[str, bytes]:
     }
 
 
-def test_every_table_is_there_as_parquet_csv_and_spreadsheet(con, settings, memory_s3):
+def test_every_table_is_there_as_parquet_csv_and_spreadsheet(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publication = publish(con, settings, tables=TABLES)
     found = objects(memory_s3)
     for table in TABLES:
@@ -92,7 +94,9 @@ def test_every_table_is_there_as_parquet_csv_and_spreadsheet(con, settings, memo
     }
 
 
-def test_the_cut_names_every_file_with_its_hash_and_stored_version(con, settings, memory_s3):
+def test_the_cut_names_every_file_with_its_hash_and_stored_version(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publish(con, settings, tables=TABLES)
     found = objects(memory_s3)
     prefix = "cuts/date=2026-11-02/r0001/"
@@ -115,7 +119,9 @@ def test_the_cut_names_every_file_with_its_hash_and_stored_version(con, settings
     assert cut.keys[0].startswith("DEMO")
 
 
-def test_landing_files_and_receipts_are_in_the_cut_verbatim(con, settings, memory_s3, tmp_path):
+def test_landing_files_and_receipts_are_in_the_cut_verbatim(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
     publish(con, settings)
     found = objects(memory_s3)
     landed = next((tmp_path / "landing").rglob("*.gz"))
@@ -127,8 +133,8 @@ def test_landing_files_and_receipts_are_in_the_cut_verbatim(con, settings, memor
 
 
 def test_what_could_not_be_read_lies_beside_the_documents_of_its_load_and_not_over_them(
-    con, settings, memory_s3, tmp_path
-):
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
     files = insert_receipt(con, tmp_path / "landing", "conversations", folders=("conversations", "fetch_failures"))
     assert files[0].name == files[1].name
     publish(con, settings)
@@ -138,7 +144,9 @@ def test_what_could_not_be_read_lies_beside_the_documents_of_its_load_and_not_ov
         assert found[path] == file.read_bytes()
 
 
-def test_the_load_that_is_read_is_in_the_cut_when_a_later_one_failed(con, settings, memory_s3, tmp_path):
+def test_the_load_that_is_read_is_in_the_cut_when_a_later_one_failed(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
     (read_one,) = insert_receipt(con, tmp_path / "landing", "queues", hour=3)
     (failed,) = insert_receipt(con, tmp_path / "landing", "queues", hour=4, state="failed")
     publish(con, settings)
@@ -152,7 +160,9 @@ def test_the_load_that_is_read_is_in_the_cut_when_a_later_one_failed(con, settin
     assert found[f"cuts/date=2026-11-02/r0001/landing/queues/{read_one.name}"] == read_one.read_bytes()
 
 
-def test_the_pointer_names_the_revision_and_its_files(con, settings, memory_s3):
+def test_the_pointer_names_the_revision_and_its_files(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publication = publish(con, settings)
     pointer = json.loads(objects(memory_s3)["current/date=2026-11-02.json"])
     assert (pointer["revision"], pointer["complete"]) == (1, True)
@@ -160,14 +170,18 @@ def test_the_pointer_names_the_revision_and_its_files(con, settings, memory_s3):
     assert len(pointer["files"]) == 6
 
 
-def test_publication_and_row_versions_are_recorded(con, settings, memory_s3):
+def test_publication_and_row_versions_are_recorded(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publication = publish(con, settings)
     recorded = con.execute("SELECT revision, content_sha256, complete, len(files), operator FROM raw.publications")
     assert recorded.fetchall() == [(1, publication.content_sha256, True, 6, "nightly")]
     assert con.execute("SELECT count(*), max(revision) FROM raw.row_versions").fetchone() == (3, 1)
 
 
-def test_the_same_content_publishes_nothing_again(con, settings, memory_s3):
+def test_the_same_content_publishes_nothing_again(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publish(con, settings)
     before = objects(memory_s3)
     counting = KilledClient(memory_s3)
@@ -178,7 +192,9 @@ def test_the_same_content_publishes_nothing_again(con, settings, memory_s3):
     assert con.execute("SELECT count(*) FROM raw.publications").fetchone() == (1,)
 
 
-def test_changed_content_is_the_next_revision_and_the_old_one_stays(con, settings, memory_s3):
+def test_changed_content_is_the_next_revision_and_the_old_one_stays(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publish(con, settings)
     before = objects(memory_s3)
     change_recording(con, 1, "no")
@@ -196,7 +212,9 @@ def test_changed_content_is_the_next_revision_and_the_old_one_stays(con, setting
     assert versions == [("r-00000", 1), ("r-00001", 1), ("r-00001", 2), ("r-00002", 1)]
 
 
-def test_compressed_copies_take_the_place_of_plain_ones_and_the_other_way_round(con, settings, memory_s3, tmp_path):
+def test_compressed_copies_take_the_place_of_plain_ones_and_the_other_way_round(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
     compressing = settings.model_copy(update={"csv_compression": "gzip"})
     publish(con, settings)
     keys = parse_public_keys((tmp_path / "keys/demo.key.pub").read_text())
@@ -214,7 +232,9 @@ def test_compressed_copies_take_the_place_of_plain_ones_and_the_other_way_round(
         assert verify(MemoryReader(found), public_keys=keys).status == 0
 
 
-def test_compressed_copies_that_were_lost_are_put_again_whatever_the_setting_is_now(con, settings, memory_s3):
+def test_compressed_copies_that_were_lost_are_put_again_whatever_the_setting_is_now(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publish(con, settings.model_copy(update={"csv_compression": "gzip"}))
     before = objects(memory_s3)
     lost = "csv/gaps/date=2026-11-02/gaps.csv.gz"
@@ -224,7 +244,9 @@ def test_compressed_copies_that_were_lost_are_put_again_whatever_the_setting_is_
     assert objects(memory_s3) == before
 
 
-def test_a_night_with_an_unexplained_recording_is_not_published_as_complete(con, settings, memory_s3):
+def test_a_night_with_an_unexplained_recording_is_not_published_as_complete(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     con.execute("UPDATE custody.reconciliation SET unexplained = 1 WHERE source = 'recordings'")
     assert publish(con, settings).complete is False
     found = objects(memory_s3)
@@ -232,12 +254,16 @@ def test_a_night_with_an_unexplained_recording_is_not_published_as_complete(con,
     assert json.loads(found["current/date=2026-11-02.json"])["complete"] is False
 
 
-def test_a_night_that_nobody_reconciled_is_not_complete(con, settings, memory_s3):
+def test_a_night_that_nobody_reconciled_is_not_complete(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     con.execute("DELETE FROM custody.reconciliation")
     assert publish(con, settings).complete is False
 
 
-def test_an_empty_night_is_published_with_headers_only(empty_warehouse, settings, memory_s3, tmp_path):
+def test_an_empty_night_is_published_with_headers_only(
+    empty_warehouse: Path, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
     shutil.copy(empty_warehouse, tmp_path / "w.duckdb")
     with duckdb.connect(str(tmp_path / "w.duckdb")) as con:
         publication = publish(con, settings)
@@ -248,7 +274,9 @@ def test_an_empty_night_is_published_with_headers_only(empty_warehouse, settings
     assert {file.rows for file in publication.files} == {0}
 
 
-def test_a_missing_and_an_altered_copy_are_put_again(con, settings, memory_s3):
+def test_a_missing_and_an_altered_copy_are_put_again(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publish(con, settings)
     before = objects(memory_s3)
     gone = "prod/parquet/gaps/date=2026-11-02/gaps.parquet"
@@ -260,33 +288,41 @@ def test_a_missing_and_an_altered_copy_are_put_again(con, settings, memory_s3):
     assert objects(memory_s3) == before
 
 
-def test_a_cut_that_lost_a_file_is_an_error_and_not_papered_over(con, settings, memory_s3):
+def test_a_cut_that_lost_a_file_is_an_error_and_not_papered_over(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publish(con, settings)
     memory_s3.delete_object(Bucket=BUCKET, Key="prod/cuts/date=2026-11-02/r0001/data/gaps.csv")
     with pytest.raises(PublishError, match=r"data/gaps\.csv"):
         publish(con, settings)
 
 
-def test_a_cut_that_is_gone_is_an_error(con, settings, memory_s3):
+def test_a_cut_that_is_gone_is_an_error(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publish(con, settings)
     memory_s3.delete_object(Bucket=BUCKET, Key="prod/cuts/date=2026-11-02/r0001/cut.json")
     with pytest.raises(PublishError, match="CUSTODY_PUBLISH_URL"):
         publish(con, settings)
 
 
-def test_without_a_place_to_publish_to_the_setting_is_named(con, settings):
+def test_without_a_place_to_publish_to_the_setting_is_named(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     with pytest.raises(SettingsError, match="CUSTODY_PUBLISH_URL"):
         publish(con, settings.model_copy(update={"publish_url": None}))
 
 
-def test_an_altered_landing_file_is_not_sealed(con, settings, memory_s3, tmp_path):
+def test_an_altered_landing_file_is_not_sealed(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
     next((tmp_path / "landing").rglob("*.gz")).write_bytes(b"other")
     with pytest.raises(UploadError, match="altered since it was received"):
         publish(con, settings)
     assert not any(key.endswith("cut.json") for key in objects(memory_s3))
 
 
-def test_a_landing_file_that_was_tidied_away_comes_from_the_cut_before(con, settings, memory_s3, tmp_path):
+def test_a_landing_file_that_was_tidied_away_comes_from_the_cut_before(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
     publish(con, settings)
     next((tmp_path / "landing").rglob("*.gz")).unlink()
     change_recording(con, 1, "no")
@@ -295,20 +331,26 @@ def test_a_landing_file_that_was_tidied_away_comes_from_the_cut_before(con, sett
     assert any(file.path.startswith("landing/") for file in cut.files)
 
 
-def test_a_landing_file_that_is_nowhere_stops_the_sealing(con, settings, memory_s3, tmp_path):
+def test_a_landing_file_that_is_nowhere_stops_the_sealing(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
     next((tmp_path / "landing").rglob("*.gz")).unlink()
     with pytest.raises(UploadError, match="collect the night again"):
         publish(con, settings)
 
 
-def test_a_bucket_without_object_lock_is_refused_when_a_lock_is_wanted(con, settings, memory_s3, monkeypatch):
+def test_a_bucket_without_object_lock_is_refused_when_a_lock_is_wanted(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUSTODY_LOCK_MODE", "COMPLIANCE")
     memory_s3.create_bucket(Bucket="plain")
     with pytest.raises(UploadError, match="CUSTODY_LOCK_MODE"):
         publish(con, settings.model_copy(update={"publish_url": "s3://plain/prod"}))
 
 
-def test_a_log_that_was_rolled_back_is_noticed_before_anything_is_signed(con, settings, memory_s3):
+def test_a_log_that_was_rolled_back_is_noticed_before_anything_is_signed(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     publish(con, settings)
     memory_s3.delete_object(Bucket=BUCKET, Key="prod/log/checkpoint")
     for key in list(objects(memory_s3)):
@@ -322,8 +364,8 @@ def test_a_log_that_was_rolled_back_is_noticed_before_anything_is_signed(con, se
 
 
 def test_a_log_that_was_rolled_back_is_shown_by_the_remembered_head_and_mended_by_restoring_versions(
-    con, settings, memory_s3
-):
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     """The runbook."""
     publish(con, settings)
     earlier = memory_s3.get_object(Bucket=BUCKET, Key="prod/log/checkpoint")["Body"].read()
@@ -354,7 +396,9 @@ def test_a_log_that_was_rolled_back_is_shown_by_the_remembered_head_and_mended_b
     assert [finding.code for finding in report.findings if finding.kind.severity is Severity.ERROR] == []
 
 
-def test_another_writer_of_the_log_is_noticed(con, settings, memory_s3):
+def test_another_writer_of_the_log_is_noticed(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     class Intruder(KilledClient):
         """Writes a head of its own just before ours."""
 
@@ -377,7 +421,9 @@ def test_another_writer_of_the_log_is_noticed(con, settings, memory_s3):
 
 
 @pytest.fixture
-def reference(con, settings, memory_s3, tmp_path) -> dict[str, bytes]:
+def reference(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> dict[str, bytes]:
     """The dataset of a run that nobody killed, and a clean slate afterwards."""
     publish_in(con, settings, memory_s3, tmp_path / "reference")
     wanted = dataset(objects(memory_s3))
@@ -385,7 +431,7 @@ def reference(con, settings, memory_s3, tmp_path) -> dict[str, bytes]:
     return wanted
 
 
-def publish_in(con, settings, client, home: Path) -> Publication:
+def publish_in(con: duckdb.DuckDBPyConnection, settings: Settings, client: Any, home: Path) -> Publication:
     """Publish from a home that shares the salt with every other, and forget it in the warehouse."""
     (home / "keys").mkdir(parents=True, exist_ok=True)
     (home / "keys" / "salt").write_text("5a" * 32)
@@ -398,7 +444,9 @@ def empty(client: S3Client) -> None:
     client.delete_objects(Bucket=BUCKET, Delete={"Objects": doomed})
 
 
-def killed_and_run_again(con, settings, client, home: Path, number: int, *, done: bool) -> bool:
+def killed_and_run_again(
+    con: duckdb.DuckDBPyConnection, settings: Settings, client: Any, home: Path, number: int, *, done: bool
+) -> bool:
     """True if the run was long enough to be killed at that call."""
     try:
         publish_in(con, settings, KilledClient(client, number, done=done), home)
@@ -408,7 +456,9 @@ def killed_and_run_again(con, settings, client, home: Path, number: int, *, done
     return False
 
 
-def test_killed_at_any_call_the_next_run_ends_with_the_same_bytes(con, settings, memory_s3, tmp_path, reference):
+def test_killed_at_any_call_the_next_run_ends_with_the_same_bytes(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path, reference: Any
+) -> None:
     con.execute("DELETE FROM raw.publications")
     con.execute("DELETE FROM raw.row_versions")
     number = 0
@@ -439,7 +489,9 @@ def verified(found: dict[str, bytes]) -> bool:
     return size == cut.log.size and named == there
 
 
-def test_content_that_changes_after_a_run_was_killed_refills_the_unsealed_cut(con, settings, memory_s3):
+def test_content_that_changes_after_a_run_was_killed_refills_the_unsealed_cut(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     with pytest.raises(Killed):
         publish(con, settings, KilledClient(memory_s3, 5))
     change_recording(con, 1, "no")
@@ -454,7 +506,9 @@ def test_content_that_changes_after_a_run_was_killed_refills_the_unsealed_cut(co
     )
 
 
-def test_a_file_of_a_killed_run_that_the_cut_does_not_name_is_removed(con, settings, memory_s3):
+def test_a_file_of_a_killed_run_that_the_cut_does_not_name_is_removed(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     left_over = "cuts/date=2026-11-02/r0001/landing/conversations/left-over.gz"
     memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{left_over}", Body=b"x")
     publish(con, settings)
@@ -475,7 +529,9 @@ class KilledWhenCopying(KilledClient):
         return copy if name == "copy_object" else method
 
 
-def test_an_event_that_is_no_content_makes_no_revision_of_a_sealed_one_whose_run_was_killed(con, settings, memory_s3):
+def test_an_event_that_is_no_content_makes_no_revision_of_a_sealed_one_whose_run_was_killed(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     with pytest.raises(Killed):
         publish(con, settings, KilledWhenCopying(memory_s3), tables=TABLES)
     sealed = {key: data for key, data in objects(memory_s3).items() if key.startswith("cuts/")}
@@ -486,7 +542,9 @@ def test_an_event_that_is_no_content_makes_no_revision_of_a_sealed_one_whose_run
     assert not list((settings.home / "publish").glob("date=*"))
 
 
-def test_a_revision_that_was_sealed_but_not_recorded_stays_and_the_next_takes_the_changes(con, settings, memory_s3):
+def test_a_revision_that_was_sealed_but_not_recorded_stays_and_the_next_takes_the_changes(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
+) -> None:
     counting = KilledClient(memory_s3)
     publish(con, settings, counting)
     con.execute("DELETE FROM raw.publications")  # killed just before it was recorded
@@ -509,7 +567,9 @@ def test_a_revision_that_was_sealed_but_not_recorded_stays_and_the_next_takes_th
 # --- read back -------------------------------------------------------------------------------------------------------
 
 
-def test_the_copy_holds_what_s3_holds_and_only_new_files_are_fetched(con, settings, memory_s3, tmp_path):
+def test_the_copy_holds_what_s3_holds_and_only_new_files_are_fetched(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
     publish(con, settings)
     folder = tmp_path / "published"
     assert all(file.fetched for file in read_back(settings, folder))
@@ -522,7 +582,9 @@ def test_the_copy_holds_what_s3_holds_and_only_new_files_are_fetched(con, settin
     assert {entry.path: read(reader, entry.path) for entry in reader.list()} == objects(memory_s3)
 
 
-def test_a_cosigned_head_is_kept_and_the_next_night_builds_on_it(con, settings, memory_s3, tmp_path):
+def test_a_cosigned_head_is_kept_and_the_next_night_builds_on_it(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
     publish(con, settings)
     keys = parse_public_keys(next((settings.home / "keys").glob("*.pub")).read_text())
     witness = Witness()
@@ -544,14 +606,20 @@ def test_a_cosigned_head_is_kept_and_the_next_night_builds_on_it(con, settings, 
     assert report.valid["cosigned checkpoints"] == 1
 
 
-def test_a_key_that_leads_out_of_the_folder_is_refused(settings, memory_s3, tmp_path):
+def test_a_key_that_leads_out_of_the_folder_is_refused(settings: Settings, memory_s3: S3Client, tmp_path: Path) -> None:
     memory_s3.put_object(Bucket=BUCKET, Key="prod/../outside", Body=b"x")
     with pytest.raises(UploadError, match="cannot be a file"):
         read_back(settings, tmp_path / "published")
     assert not (tmp_path / "outside").exists()
 
 
-def test_a_cut_is_timestamped_by_an_authority_that_verification_knows(con, settings, memory_s3, monkeypatch, tmp_path):
+def test_a_cut_is_timestamped_by_an_authority_that_verification_knows(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    memory_s3: S3Client,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "authority"
     folder.mkdir()
     _, root = make_authority(folder)
@@ -568,7 +636,13 @@ def test_a_cut_is_timestamped_by_an_authority_that_verification_knows(con, setti
     assert "TIMESTAMP_NOT_CHECKED" in unchecked
 
 
-def test_a_key_is_handed_over_in_the_cuts_that_both_sign(con, settings, memory_s3, monkeypatch, tmp_path):
+def test_a_key_is_handed_over_in_the_cuts_that_both_sign(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    memory_s3: S3Client,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     for name in ("old", "new"):
         write_new_key(tmp_path / f"{name}.key", new_key("custody.example.com/eu"))
     old, new = (parse_public_keys((tmp_path / f"{name}.key.pub").read_text()) for name in ("old", "new"))
@@ -595,7 +669,13 @@ def test_a_key_is_handed_over_in_the_cuts_that_both_sign(con, settings, memory_s
     assert codes >= {"FILE_SIZE", "LOG_SIGNED_BY_OTHERS"}
 
 
-def test_a_key_of_another_name_cannot_take_over(con, settings, memory_s3, monkeypatch, tmp_path):
+def test_a_key_of_another_name_cannot_take_over(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    memory_s3: S3Client,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     write_new_key(tmp_path / "new.key", new_key("custody.example.com/elsewhere"))
     monkeypatch.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(tmp_path / "new.key"))
     with pytest.raises(SettingsError, match=r"custody key new DEMO-custody\.local"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 import responses
 
@@ -11,14 +13,19 @@ from custody_pipeline.settings import SettingsError
 from custody_pipeline.settings.signing import SealSettings
 from custody_pipeline_tests.evidence.authority import make_authority
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from custody_pipeline.settings import Settings
+
 
 @pytest.fixture(autouse=True)
-def _no_seal_settings(monkeypatch):
+def _no_seal_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SealSettings.model_fields:
         monkeypatch.delenv(f"CUSTODY_{name.upper()}", raising=False)
 
 
-def test_without_settings_a_key_is_made_that_says_demo_and_is_kept(settings):
+def test_without_settings_a_key_is_made_that_says_demo_and_is_kept(settings: Settings) -> None:
     first, second = load_sealing(settings), load_sealing(settings)
     assert first.origin.startswith("DEMO")
     assert first.signers[0].verifier == second.signers[0].verifier
@@ -29,7 +36,9 @@ def test_without_settings_a_key_is_made_that_says_demo_and_is_kept(settings):
     assert (first.lock_mode, first.legal_hold) == (None, False)
 
 
-def test_a_key_from_the_environment_and_one_from_a_file_sign_one_log(settings, tmp_path, monkeypatch):
+def test_a_key_from_the_environment_and_one_from_a_file_sign_one_log(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     current, following = new_key("custody.example.com/eu"), new_key("custody.example.com/eu")
     write_new_key(tmp_path / "next.key", following)
     monkeypatch.setenv("CUSTODY_SIGNING_KEY", current.private)
@@ -40,7 +49,9 @@ def test_a_key_from_the_environment_and_one_from_a_file_sign_one_log(settings, t
     assert not (settings.home / "keys" / "demo.key").exists()
 
 
-def test_two_keys_for_one_purpose_are_refused_without_showing_them(settings, monkeypatch):
+def test_two_keys_for_one_purpose_are_refused_without_showing_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     private = new_key("custody.example.com").private
     monkeypatch.setenv("CUSTODY_SIGNING_KEY", private)
     monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", "/keys/custody.key")
@@ -59,13 +70,15 @@ def test_two_keys_for_one_purpose_are_refused_without_showing_them(settings, mon
         ("CUSTODY_LOCK_DAYS", "0", "CUSTODY_LOCK_DAYS"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_is_accepted(settings, monkeypatch, variable, value, says):
+def test_a_wrong_setting_is_named_with_what_is_accepted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=says):
         load_sealing(settings)
 
 
-def test_a_key_file_that_is_not_there_is_named(settings, monkeypatch):
+def test_a_key_file_that_is_not_there_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", "/nowhere/custody.key")
     with pytest.raises(SigningKeyError, match=r"/nowhere/custody\.key"):
         load_sealing(settings)
@@ -75,14 +88,16 @@ TSA = "http://tsa.example.com/"
 
 
 @pytest.fixture(scope="module")
-def granted(tmp_path_factory) -> bytes:
+def granted(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A response of a local authority for b"cut"."""
     stamp, _ = make_authority(tmp_path_factory.mktemp("tsa"))
     return stamp(b"cut")
 
 
 @responses.activate
-def test_a_timestamp_is_asked_for_again_when_the_authority_is_busy(settings, monkeypatch, granted):
+def test_a_timestamp_is_asked_for_again_when_the_authority_is_busy(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, granted: bytes
+) -> None:
     monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
     responses.post(TSA, status=503)
     responses.post(TSA, body=granted)
@@ -98,7 +113,9 @@ def test_a_timestamp_is_asked_for_again_when_the_authority_is_busy(settings, mon
     [{"status": 400}, {"body": b"no response"}, {"body": bytes.fromhex("30053003020102")}],
     ids=["an error", "no response at all", "a refusal"],
 )
-def test_without_a_usable_timestamp_nothing_is_sealed(settings, monkeypatch, answer):
+def test_without_a_usable_timestamp_nothing_is_sealed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+) -> None:
     monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
     responses.post(TSA, **answer)
     timestamp = load_sealing(settings).timestamp
@@ -108,7 +125,9 @@ def test_without_a_usable_timestamp_nothing_is_sealed(settings, monkeypatch, ans
 
 
 @responses.activate
-def test_a_timestamp_of_other_bytes_is_refused(settings, monkeypatch, granted):
+def test_a_timestamp_of_other_bytes_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, granted: bytes
+) -> None:
     monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
     responses.post(TSA, body=granted)
     timestamp = load_sealing(settings).timestamp

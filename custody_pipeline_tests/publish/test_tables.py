@@ -9,7 +9,7 @@ import io
 import sys
 import unicodedata
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -89,7 +89,9 @@ def read_rows(data: bytes) -> list[list[str]]:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(texts, min_size=1, max_size=6))
 @example([*HARD, None])
-def test_every_text_comes_back_from_the_csv(con, tmp_path, values):
+def test_every_text_comes_back_from_the_csv(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, values: list[str | None]
+) -> None:
     make(con, values)
     data = export(con, tmp_path / "out")["csv"].read_bytes()
     rows = read_rows(data)
@@ -100,7 +102,9 @@ def test_every_text_comes_back_from_the_csv(con, tmp_path, values):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(texts, min_size=1, max_size=6))
 @example([*HARD, None])
-def test_every_text_comes_back_from_the_csv_through_duckdb_nulls_included(con, tmp_path, values):
+def test_every_text_comes_back_from_the_csv_through_duckdb_nulls_included(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, values: list[str | None]
+) -> None:
     without_nul = [value and value.replace("\x00", "") for value in values]  # its CSV reader stops there
     make(con, without_nul)
     path = export(con, tmp_path / "out")["csv"]
@@ -116,7 +120,9 @@ def test_every_text_comes_back_from_the_csv_through_duckdb_nulls_included(con, t
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(texts, min_size=1, max_size=6))
 @example([*HARD, None])
-def test_every_text_comes_back_from_the_parquet(con, tmp_path, values):
+def test_every_text_comes_back_from_the_parquet(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, values: list[str | None]
+) -> None:
     make(con, values)
     assert pq.read_table(export(con, tmp_path / "out")["parquet"]).column("value").to_pylist() == values
 
@@ -126,7 +132,9 @@ def test_every_text_comes_back_from_the_parquet(con, tmp_path, values):
 @example(
     [" =1", "\u00a0=1", "\ufeff=1", "\u200b+1", '"=1', "'=1", "＝1", "-1", "@x", "\t1", "\r1", "\n1", "\x00=1", "1=1"]
 )
-def test_no_cell_of_the_spreadsheet_twin_begins_like_a_formula_and_nothing_else_is_changed(con, tmp_path, values):
+def test_no_cell_of_the_spreadsheet_twin_begins_like_a_formula_and_nothing_else_is_changed(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, values: list[str | None]
+) -> None:
     make(con, values)
     data = export(con, tmp_path / "out")["spreadsheet"].read_bytes()
     assert data.startswith(b"\xef\xbb\xbf")
@@ -138,7 +146,7 @@ def test_no_cell_of_the_spreadsheet_twin_begins_like_a_formula_and_nothing_else_
         assert not cell.startswith(("\t", "\r", "\n"))
 
 
-def test_whatever_a_formula_can_begin_with_is_looked_at():
+def test_whatever_a_formula_can_begin_with_is_looked_at() -> None:
     characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
     for rest in ("", "=1"):
         texts = pa.array([character + rest for character in characters])
@@ -149,19 +157,19 @@ def test_whatever_a_formula_can_begin_with_is_looked_at():
     assert not tables._BEFORE_FORMULA[list(b"aZ09[{/(")].any()
 
 
-def test_a_harmless_text_is_the_same_in_the_spreadsheet_twin(con, tmp_path):
+def test_a_harmless_text_is_the_same_in_the_spreadsheet_twin(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     make(con, ["yes", "1=1", "a-b", "x@y", "007", "", None])
     files = export(con, tmp_path)
     assert read_rows(files["spreadsheet"].read_bytes()) == read_rows(files["csv"].read_bytes())
 
 
-def test_null_is_nothing_and_the_empty_string_is_two_quotes(con, tmp_path):
+def test_null_is_nothing_and_the_empty_string_is_two_quotes(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     make(con, [None, ""])
     lines = export(con, tmp_path)["csv"].read_bytes().split(b"\r\n")
     assert lines == [b"partition_date,n,value", b"2026-11-02,0,", b'2026-11-02,1,""', b""]
 
 
-def test_typed_cells_are_the_text_that_is_sealed(con, tmp_path):
+def test_typed_cells_are_the_text_that_is_sealed(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     row = {
         "t": datetime(2026, 11, 2, 9, 30, 0, 5),
         "b": True,
@@ -177,7 +185,7 @@ def test_typed_cells_are_the_text_that_is_sealed(con, tmp_path):
     assert written == [canonical_text(value) for value in row.values()]
 
 
-def test_the_header_is_complete_without_any_row(con, tmp_path):
+def test_the_header_is_complete_without_any_row(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     make(con, [], ', custom_data_legal_hold VARCHAR, "odd,name" VARCHAR')
     files = export(con, tmp_path)
     assert files["csv"].read_bytes() == b'partition_date,n,value,custom_data_legal_hold,"odd,name"\r\n'
@@ -190,14 +198,18 @@ def test_the_header_is_complete_without_any_row(con, tmp_path):
     ]
 
 
-def test_equal_rows_are_equal_bytes_in_whatever_order_they_were_inserted(con, tmp_path):
+def test_equal_rows_are_equal_bytes_in_whatever_order_they_were_inserted(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
     make(con, [f"v{n}" for n in range(50)])
     first = {kind: path.read_bytes() for kind, path in export(con, tmp_path / "a").items()}
     con.execute("CREATE OR REPLACE TABLE custody.gaps AS SELECT * FROM custody.gaps ORDER BY hash(n)")
     assert {kind: path.read_bytes() for kind, path in export(con, tmp_path / "b").items()} == first
 
 
-def test_a_compressed_csv_holds_the_same_bytes_and_neither_a_name_nor_a_time(con, tmp_path):
+def test_a_compressed_csv_holds_the_same_bytes_and_neither_a_name_nor_a_time(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
     make(con, [*HARD, None] * 5_000)
     plain = export(con, tmp_path / "plain")
     compressed = export(con, tmp_path / "compressed", compressed=True)
@@ -217,19 +229,19 @@ def test_a_compressed_csv_holds_the_same_bytes_and_neither_a_name_nor_a_time(con
     assert compressed["parquet"].read_bytes() == plain["parquet"].read_bytes()
 
 
-def test_another_compression_than_gzip_is_refused_by_name(monkeypatch):
+def test_another_compression_than_gzip_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTODY_CSV_COMPRESSION", "zip")
     with pytest.raises(SettingsError, match=r"CUSTODY_CSV_COMPRESSION.*'none' or 'gzip'"):
         load_settings()
 
 
-def test_rows_of_other_nights_are_left_out(con, tmp_path):
+def test_rows_of_other_nights_are_left_out(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     make(con, ["x"])
     con.execute("INSERT INTO custody.gaps VALUES (DATE '2026-11-03', 9, 'y')")
     assert len(read_rows(export(con, tmp_path)["csv"].read_bytes())) == 2
 
 
-def test_more_rows_than_a_batch_are_all_there(con, tmp_path):
+def test_more_rows_than_a_batch_are_all_there(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     con.execute(
         "CREATE TABLE custody.gaps AS SELECT DATE '2026-11-02' AS partition_date, i::INTEGER AS n, 'v' || i AS value "
         "FROM range(40000) AS r(i)"
@@ -240,7 +252,9 @@ def test_more_rows_than_a_batch_are_all_there(con, tmp_path):
     assert pq.read_metadata(files["parquet"]).num_rows == 40_000
 
 
-def test_parquet_carries_the_descriptions_the_night_and_the_revision(con, tmp_path):
+def test_parquet_carries_the_descriptions_the_night_and_the_revision(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
     make(con, ["x"])
     con.execute("COMMENT ON TABLE custody.gaps IS 'why'; COMMENT ON COLUMN custody.gaps.value IS 'the value'")
     path = export(con, tmp_path)["parquet"]
@@ -251,14 +265,16 @@ def test_parquet_carries_the_descriptions_the_night_and_the_revision(con, tmp_pa
     assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
 
 
-def test_rows_that_the_model_counted_for_another_revision_are_renumbered(con, tmp_path):
+def test_rows_that_the_model_counted_for_another_revision_are_renumbered(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
     make(con, ["old", "new"], ", revision INTEGER")
     con.execute("UPDATE custody.gaps SET revision = n + 1")
     path = export(con, tmp_path, renumber=(2, 3))["parquet"]
     assert pq.read_table(path).column("revision").to_pylist() == [1, 3]
 
 
-def test_the_records_are_the_rows_and_the_leaves_are_theirs(con, tmp_path):
+def test_the_records_are_the_rows_and_the_leaves_are_theirs(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     con.execute(
         "CREATE TABLE custody.gaps AS SELECT DATE '2026-11-02' AS partition_date, i::INTEGER AS n, "
         "'c' || i AS conversation_id, 'r' || i AS recording_id, 1::INTEGER AS revision FROM range(3) AS r(i)"
@@ -269,19 +285,21 @@ def test_the_records_are_the_rows_and_the_leaves_are_theirs(con, tmp_path):
     assert leaves == [leaf_hash(line) for line in lines]
 
 
-def test_a_type_that_two_programs_may_write_differently_is_refused(con, tmp_path):
+def test_a_type_that_two_programs_may_write_differently_is_refused(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
     make(con, ["x"], ", share DOUBLE DEFAULT 0.1")
     with pytest.raises(CanonicalError, match="share"):
         export(con, tmp_path)
 
 
 @pytest.mark.parametrize("grain", [("absent",), ("partition_date", "absent")])
-def test_a_grain_that_the_table_lacks_is_named(con, grain):
+def test_a_grain_that_the_table_lacks_is_named(con: duckdb.DuckDBPyConnection, grain: Any) -> None:
     make(con, [])
     with pytest.raises(TableError, match="absent"):
         describe_table(con, "gaps", grain)
 
 
-def test_a_table_that_is_not_there_is_named(con):
+def test_a_table_that_is_not_there_is_named(con: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(TableError, match=r"custody\.nothing"):
         describe_table(con, "nothing")

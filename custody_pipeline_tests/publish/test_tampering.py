@@ -27,9 +27,11 @@ from custody_pipeline_tests.publish.nights import NIGHT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import duckdb
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.evidence.verify.findings import Report
+    from custody_pipeline.settings import Settings
 
 pytestmark = pytest.mark.server
 
@@ -38,7 +40,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def change(s3: S3Client, bucket: str, before: dict[str, bytes], after: dict[str, bytes]) -> None:
+def change(s3: Any, bucket: str, before: dict[str, bytes], after: dict[str, bytes]) -> None:
     """Make the prefix hold `after` where it holds `before`."""
     with ThreadPoolExecutor(8) as pool:
         calls = [
@@ -88,7 +90,14 @@ def test_every_way_to_tamper_is_found_in_a_bucket_too(s3: S3Client, bucket: str,
 # --- locks
 
 
-def sealed_with_lock(con, settings, s3: S3Client, bucket: str, monkeypatch, mode: str) -> S3Location:
+def sealed_with_lock(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    s3: S3Client,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+) -> S3Location:
     monkeypatch.setenv("CUSTODY_LOCK_MODE", mode)
     monkeypatch.setenv("CUSTODY_LOCK_DAYS", "2")
     monkeypatch.setenv("CUSTODY_LEGAL_HOLD", "true")
@@ -97,7 +106,7 @@ def sealed_with_lock(con, settings, s3: S3Client, bucket: str, monkeypatch, mode
     return S3Location(bucket, "prod")
 
 
-def verdict(s3: S3Client, place: S3Location, settings) -> tuple[int, set[str]]:
+def verdict(s3: S3Client, place: S3Location, settings: Settings) -> tuple[int, set[str]]:
     keys = parse_public_keys(next((settings.home / "keys").glob("*.pub")).read_text())
     report = verify(S3Reader(s3, place), public_keys=keys)
     return report.status, {f"{found.code} {found.path.rpartition('/')[2]}" for found in report.of(Severity.ERROR)}
@@ -118,7 +127,9 @@ def put_over(s3: S3Client, **at: Any) -> None:
     s3.put_object(**at, Body=s3.get_object(**at)["Body"].read())
 
 
-def test_a_lock_that_was_weakened_is_found(con, settings, s3, bucket, monkeypatch) -> None:
+def test_a_lock_that_was_weakened_is_found(
+    con: duckdb.DuckDBPyConnection, settings: Settings, s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = sealed_with_lock(con, settings, s3, bucket, monkeypatch, "GOVERNANCE")
     assert verdict(s3, place, settings) == (0, set())
     expected = set()
@@ -128,9 +139,11 @@ def test_a_lock_that_was_weakened_is_found(con, settings, s3, bucket, monkeypatc
         assert verdict(s3, place, settings) == (1, expected)
 
 
-def test_a_compliance_lock_cannot_be_weakened_and_a_deletion_is_found(con, settings, s3, bucket, monkeypatch) -> None:
+def test_a_compliance_lock_cannot_be_weakened_and_a_deletion_is_found(
+    con: duckdb.DuckDBPyConnection, settings: Settings, s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = sealed_with_lock(con, settings, s3, bucket, monkeypatch, "COMPLIANCE")
-    at = {"Bucket": bucket, "Key": f"prod/{cut_prefix(NIGHT.isoformat(), 1)}data/gaps.csv"}
+    at: Any = {"Bucket": bucket, "Key": f"prod/{cut_prefix(NIGHT.isoformat(), 1)}data/gaps.csv"}
     with pytest.raises(ClientError):
         shorten(s3, **at)
     assert verdict(s3, place, settings) == (0, set())
@@ -151,7 +164,9 @@ class Denied(S3Reader):
         return stream
 
 
-def test_locks_that_may_not_be_read_or_are_not_there_are_no_verdict(con, settings, s3, bucket, monkeypatch) -> None:
+def test_locks_that_may_not_be_read_or_are_not_there_are_no_verdict(
+    con: duckdb.DuckDBPyConnection, settings: Settings, s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = sealed_with_lock(con, settings, s3, bucket, monkeypatch, "GOVERNANCE")
     keys = parse_public_keys(next((settings.home / "keys").glob("*.pub")).read_text())
     denied = verify(Denied(s3, place), public_keys=keys)

@@ -43,7 +43,9 @@ def landed(con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Clie
     return next((settings.home / "landing").rglob("*.gz"))
 
 
-def test_after_the_retention_a_file_that_the_cut_holds_is_removed(con, settings, memory_s3, landed):
+def test_after_the_retention_a_file_that_the_cut_holds_is_removed(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, landed: Path
+) -> None:
     assert tidy(con, settings, memory_s3, days=29).kept == {"sealed too recently": 1}
     would = tidy(con, settings, memory_s3, dry_run=True)
     assert (would.removed, would.bytes, landed.exists()) == ([str(landed)], landed.stat().st_size, True)
@@ -52,7 +54,9 @@ def test_after_the_retention_a_file_that_the_cut_holds_is_removed(con, settings,
     assert tidy(con, settings, memory_s3) == Tidied()
 
 
-def test_a_night_whose_files_were_removed_can_be_published_again(con, settings, memory_s3, landed):
+def test_a_night_whose_files_were_removed_can_be_published_again(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, landed: Path
+) -> None:
     content = landed.read_bytes()
     tidy(con, settings, memory_s3)
     change_recording(con, 0, "no")
@@ -61,7 +65,9 @@ def test_a_night_whose_files_were_removed_can_be_published_again(con, settings, 
     assert again == content
 
 
-def test_a_file_of_a_load_that_was_never_sealed_stays(con, settings, memory_s3, landed, tmp_path):
+def test_a_file_of_a_load_that_was_never_sealed_stays(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, landed: Path, tmp_path: Path
+) -> None:
     (later,) = insert_receipt(con, tmp_path / "landing", hour=5)
     result = tidy(con, settings, memory_s3)
     assert (result.removed, result.kept) == ([str(landed)], {"in no sealed cut": 1})
@@ -94,15 +100,22 @@ def _other_cut(client: S3Client) -> None:
     ],
 )
 def test_what_the_cut_does_not_provably_hold_stays(
-    con, settings, memory_s3, landed, harm: Callable[[S3Client], None], reason: str
-):
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    memory_s3: S3Client,
+    landed: Path,
+    harm: Callable[[S3Client], None],
+    reason: str,
+) -> None:
     harm(memory_s3)
     result = tidy(con, settings, memory_s3)
     assert (result.removed, result.kept) == ([], {reason: 1})
     assert landed.exists()
 
 
-def test_a_cut_that_others_signed_proves_nothing(con, settings, memory_s3, landed):
+def test_a_cut_that_others_signed_proves_nothing(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, landed: Path
+) -> None:
     stranger = load_signer(new_key("custody.example.com").private).verifier
     assert tidy(con, settings, memory_s3, keys=[stranger]).kept == {"in no sealed cut": 1}
     assert landed.exists()

@@ -75,7 +75,7 @@ def to(bucket: str) -> S3Location:
 # --- our uploads ------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_stored_with_its_sha256_and_version(s3, file, to):
+def test_a_file_is_stored_with_its_sha256_and_version(s3: S3Client, file: Path, to: S3Location) -> None:
     stored = put_file(s3, file, sha256(b"some rows"), to)
     found = head(s3, to)
     assert found is not None
@@ -84,13 +84,15 @@ def test_a_file_is_stored_with_its_sha256_and_version(s3, file, to):
     assert found.version_id
 
 
-def test_a_file_that_changed_since_it_was_hashed_is_refused_and_nothing_is_stored(s3, file, to):
+def test_a_file_that_changed_since_it_was_hashed_is_refused_and_nothing_is_stored(
+    s3: S3Client, file: Path, to: S3Location
+) -> None:
     with pytest.raises(UploadError, match="SHA-256"):
         put_file(s3, file, sha256(b"other rows"), to)
     assert head(s3, to) is None
 
 
-def test_a_server_that_stores_other_bytes_is_found_out(s3, file, to):
+def test_a_server_that_stores_other_bytes_is_found_out(s3: S3Client, file: Path, to: S3Location) -> None:
     class Liar:
         def __getattr__(self, name: str) -> Any:
             return getattr(s3, name)
@@ -103,7 +105,7 @@ def test_a_server_that_stores_other_bytes_is_found_out(s3, file, to):
         put_file(Liar(), file, sha256(b"some rows"), to)  # type: ignore[arg-type]
 
 
-def test_a_server_that_tells_no_checksum_is_read_back(s3, file, to):
+def test_a_server_that_tells_no_checksum_is_read_back(s3: S3Client, file: Path, to: S3Location) -> None:
     class Silent:
         def __getattr__(self, name: str) -> Any:
             def call(**request: Any) -> Any:
@@ -116,7 +118,7 @@ def test_a_server_that_tells_no_checksum_is_read_back(s3, file, to):
     assert put_file(Silent(), file, sha256(b"some rows"), to).sha256 == sha256(b"some rows")  # type: ignore[arg-type]
 
 
-def test_putting_once_takes_the_same_bytes_and_refuses_others(s3, file, to):
+def test_putting_once_takes_the_same_bytes_and_refuses_others(s3: S3Client, file: Path, to: S3Location) -> None:
     first = put_file(s3, file, sha256(b"some rows"), to, once=True)
     assert put_file(s3, file, sha256(b"some rows"), to, once=True) == first
     file.write_bytes(b"other")
@@ -134,7 +136,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_large_file_goes_in_parts_and_every_byte_is_verified(s3, file, to):
+def test_a_large_file_goes_in_parts_and_every_byte_is_verified(s3: S3Client, file: Path, to: S3Location) -> None:
     data = bytes(range(256)) * (12 << 12)
     file.write_bytes(data)
     stored = put_file(s3, file, sha256(data), to, once=True)
@@ -147,7 +149,7 @@ def test_a_large_file_goes_in_parts_and_every_byte_is_verified(s3, file, to):
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_large_file_that_changed_is_refused_and_leaves_no_parts(s3, file, to):
+def test_a_large_file_that_changed_is_refused_and_leaves_no_parts(s3: S3Client, file: Path, to: S3Location) -> None:
     file.write_bytes(b"x" * (11 << 20))
     with pytest.raises(UploadError, match="changed since it was written"):
         put_file(s3, file, sha256(b"other"), to)
@@ -155,7 +157,7 @@ def test_a_large_file_that_changed_is_refused_and_leaves_no_parts(s3, file, to):
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=to.bucket)
 
 
-def test_a_copy_has_the_bytes_of_the_version_it_was_made_from(s3, to):
+def test_a_copy_has_the_bytes_of_the_version_it_was_made_from(s3: S3Client, to: S3Location) -> None:
     source = put_bytes(s3, b"first", to)
     put_bytes(s3, b"second", to)
     copy = copy_object(s3, source, S3Location(to.bucket, "copy"))
@@ -163,14 +165,14 @@ def test_a_copy_has_the_bytes_of_the_version_it_was_made_from(s3, to):
     assert copy.sha256 == sha256(b"first")
 
 
-def test_a_copy_of_other_bytes_than_expected_is_an_error(s3, to):
+def test_a_copy_of_other_bytes_than_expected_is_an_error(s3: S3Client, to: S3Location) -> None:
     source = put_bytes(s3, b"first", to)
     wrong = Stored(to, sha256(b"other"), source.bytes, source.etag, source.version_id)
     with pytest.raises(UploadError, match="same bytes"):
         copy_object(s3, wrong, S3Location(to.bucket, "copy"))
 
 
-def test_uploads_wait_for_all_and_raise_the_first_failure(s3, bucket, file):
+def test_uploads_wait_for_all_and_raise_the_first_failure(s3: S3Client, bucket: str, file: Path) -> None:
     good, bad = S3Location(bucket, "good"), S3Location(bucket, "bad")
 
     def put_both() -> None:
@@ -183,7 +185,9 @@ def test_uploads_wait_for_all_and_raise_the_first_failure(s3, bucket, file):
     assert head(s3, good) is not None
 
 
-def test_the_reader_lists_opens_and_tells_absent_from_unreachable(s3, server, bucket):
+def test_the_reader_lists_opens_and_tells_absent_from_unreachable(
+    s3: S3Client, server: S3Endpoint, bucket: str
+) -> None:
     put_bytes(s3, b"x" * 9, S3Location(bucket, "prod/a/b"))
     put_bytes(s3, b"y", S3Location(bucket, "production"))
     reader = S3Reader(s3, S3Location(bucket, "prod"))
@@ -198,7 +202,9 @@ def test_the_reader_lists_opens_and_tells_absent_from_unreachable(s3, server, bu
 # --- a night on a bucket with Object Lock -----------------------------------------------------------------------------
 
 
-def test_a_locked_cut_cannot_be_deleted_and_its_lock_not_shortened(s3, bucket, con, settings, monkeypatch):
+def test_a_locked_cut_cannot_be_deleted_and_its_lock_not_shortened(
+    s3: S3Client, bucket: str, con: duckdb.DuckDBPyConnection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUSTODY_LOCK_MODE", "COMPLIANCE")
     monkeypatch.setenv("CUSTODY_LOCK_DAYS", "2")
     monkeypatch.setenv("CUSTODY_LEGAL_HOLD", "true")
@@ -207,7 +213,7 @@ def test_a_locked_cut_cannot_be_deleted_and_its_lock_not_shortened(s3, bucket, c
     assert len(found) >= 20
     soon = datetime.now(UTC) + timedelta(minutes=1)
     for version in found:
-        at = {"Bucket": bucket, "Key": version["Key"], "VersionId": version["VersionId"]}
+        at: Any = {"Bucket": bucket, "Key": version["Key"], "VersionId": version["VersionId"]}
         assert s3.get_object_retention(**at)["Retention"]["Mode"] == "COMPLIANCE"
         assert s3.get_object_legal_hold(**at)["LegalHold"]["Status"] == "ON"
         refused(lambda at=at: s3.delete_object(**at), "AccessDenied")
@@ -215,7 +221,9 @@ def test_a_locked_cut_cannot_be_deleted_and_its_lock_not_shortened(s3, bucket, c
     refused(lambda: s3.put_object_retention(**at, Retention=shorter), "AccessDenied")
 
 
-def test_two_revisions_on_a_real_server_leave_the_first_as_it_was(s3, bucket, con, settings):
+def test_two_revisions_on_a_real_server_leave_the_first_as_it_was(
+    s3: S3Client, bucket: str, con: duckdb.DuckDBPyConnection, settings: Settings
+) -> None:
     publish_on(s3, bucket, con, settings)
     first = s3.list_object_versions(Bucket=bucket, Prefix="prod/cuts/date=2026-11-02/r0001/")["Versions"]
     change_recording(con, 1, "no")
@@ -239,11 +247,11 @@ def publish_on(s3: S3Client, bucket: str, con: duckdb.DuckDBPyConnection, settin
 # --- what the local server guarantees ---------------------------------------------------------------------------------
 
 
-def test_the_server_refuses_a_wrong_checksum(s3, bucket):
+def test_the_server_refuses_a_wrong_checksum(s3: S3Client, bucket: str) -> None:
     refused(lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"a", ChecksumSHA256=encoded(b"b")), "BadDigest")
 
 
-def test_of_many_who_put_once_at_the_same_time_one_succeeds(s3, bucket):
+def test_of_many_who_put_once_at_the_same_time_one_succeeds(s3: S3Client, bucket: str) -> None:
     def put(number: int) -> str:
         try:
             s3.put_object(Bucket=bucket, Key="k", Body=b"%d" % number, IfNoneMatch="*")
@@ -255,20 +263,20 @@ def test_of_many_who_put_once_at_the_same_time_one_succeeds(s3, bucket):
         assert sorted(pool.map(put, range(8))) == ["PreconditionFailed"] * 7 + ["stored"]
 
 
-def test_the_server_replaces_only_the_object_that_was_read(s3, bucket):
+def test_the_server_replaces_only_the_object_that_was_read(s3: S3Client, bucket: str) -> None:
     etag = s3.put_object(Bucket=bucket, Key="k", Body=b"1")["ETag"]
     s3.put_object(Bucket=bucket, Key="k", Body=b"2", IfMatch=etag)
     refused(lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"3", IfMatch=etag), "PreconditionFailed")
 
 
-def test_an_overwritten_and_a_deleted_object_keep_their_versions(s3, bucket):
+def test_an_overwritten_and_a_deleted_object_keep_their_versions(s3: S3Client, bucket: str) -> None:
     first = s3.put_object(Bucket=bucket, Key="k", Body=b"1")["VersionId"]
     s3.put_object(Bucket=bucket, Key="k", Body=b"2")
     assert s3.delete_object(Bucket=bucket, Key="k")["DeleteMarker"]
     assert s3.get_object(Bucket=bucket, Key="k", VersionId=first)["Body"].read() == b"1"
 
 
-def test_a_full_object_sha256_for_parts_is_refused_as_by_s3(s3, bucket):
+def test_a_full_object_sha256_for_parts_is_refused_as_by_s3(s3: S3Client, bucket: str) -> None:
     refused(
         lambda: s3.create_multipart_upload(
             Bucket=bucket, Key="k", ChecksumAlgorithm="SHA256", ChecksumType="FULL_OBJECT"
@@ -277,7 +285,7 @@ def test_a_full_object_sha256_for_parts_is_refused_as_by_s3(s3, bucket):
     )
 
 
-def test_a_presigned_url_works_and_a_forged_one_does_not(server: S3Endpoint, s3, bucket):
+def test_a_presigned_url_works_and_a_forged_one_does_not(server: S3Endpoint, s3: S3Client, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"1")
     forger = boto3.client(
         "s3",
@@ -294,7 +302,7 @@ def test_a_presigned_url_works_and_a_forged_one_does_not(server: S3Endpoint, s3,
     assert requests.get(f"{server.url}/{bucket}/k", timeout=10).status_code == 403
 
 
-def test_a_body_that_is_a_stream_is_checked_like_one_in_memory(s3, bucket):
+def test_a_body_that_is_a_stream_is_checked_like_one_in_memory(s3: S3Client, bucket: str) -> None:
     refused(
         lambda: s3.put_object(Bucket=bucket, Key="k", Body=BytesIO(b"a"), ChecksumSHA256=encoded(b"b")), "BadDigest"
     )

@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,7 +21,7 @@ def _plain_crc(page: bytes) -> int:
     return register
 
 
-def _pages(stream: bytes):
+def _pages(stream: bytes) -> Iterator[tuple[int, int, int, int, list[bytes]]]:
     while stream:
         magic, version, flags, granule, serial, sequence, crc, count = struct.unpack("<4sBBqIIIB", stream[:27])
         assert (magic, version) == (b"OggS", 0)
@@ -37,7 +38,7 @@ def _pages(stream: bytes):
         yield flags, granule, serial, sequence, packets[:-1]
 
 
-def test_opus_is_an_ogg_stream_with_right_checksums_and_headers():
+def test_opus_is_an_ogg_stream_with_right_checksums_and_headers() -> None:
     pages = list(_pages(media_bytes(RECORDING, "opus")))
     assert [page[3] for page in pages] == list(range(len(pages)))
     assert len({page[2] for page in pages}) == 1
@@ -59,7 +60,7 @@ def _ulaw_to_linear(byte: int) -> int:
     return -magnitude if byte & 0x80 else magnitude
 
 
-def test_wav_is_g711_and_can_be_heard():
+def test_wav_is_g711_and_can_be_heard() -> None:
     content = media_bytes(RECORDING, "wav")
     riff, size, wave = struct.unpack("<4sI4s", content[:12])
     assert (riff, size, wave) == (b"RIFF", len(content) - 8, b"WAVE")
@@ -77,7 +78,7 @@ def test_wav_is_g711_and_can_be_heard():
     assert 250 < crossings < 680  # hertz
 
 
-def _elements(body: bytes):
+def _elements(body: bytes) -> Iterator[tuple[str, bytes]]:
     while body:
         width = 1 + f"{body[0]:08b}".index("1")
         name, body = body[:width].hex(), body[width:]
@@ -87,7 +88,7 @@ def _elements(body: bytes):
         body = body[size:]
 
 
-def test_webm_has_one_vp8_track_that_starts_with_a_key_frame():
+def test_webm_has_one_vp8_track_that_starts_with_a_key_frame() -> None:
     header, segment = _elements(media_bytes(RECORDING, "webm"))
     assert (header[0], segment[0]) == ("1a45dfa3", "18538067")
     assert dict(_elements(header[1]))["4282"] == b"webm"
@@ -103,7 +104,7 @@ def test_webm_has_one_vp8_track_that_starts_with_a_key_frame():
 
 
 @pytest.mark.parametrize("extension", ["opus", "wav", "webm"])
-def test_media_are_small_repeatable_and_each_their_own(extension):
+def test_media_are_small_repeatable_and_each_their_own(extension: str) -> None:
     assert media_bytes(RECORDING, extension) == media_bytes(RECORDING, extension)
     several = {media_bytes(f"recording-{number}", extension) for number in range(50)}
     assert len(several) == 50

@@ -1,9 +1,12 @@
 """The export lies in the bucket as the vendor's does, faults included."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections import defaultdict
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -11,6 +14,11 @@ from moto import mock_aws
 
 from custody_pipeline.simulator.exporter import create_export_bucket, export_night, export_objects
 from custody_pipeline.simulator.organization import ORGANIZATION_ID, Conversation, Organization
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
 
 BUCKET = "exports"
 SIZE = 260
@@ -21,7 +29,7 @@ UNPADDED = re.compile(
 
 
 @pytest.fixture
-def s3(monkeypatch):
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     with mock_aws():
@@ -30,8 +38,8 @@ def s3(monkeypatch):
         yield client
 
 
-def _versions(client, kind: str = "Versions") -> dict[str, list[dict]]:
-    found = defaultdict(list)
+def _versions(client: Any, kind: str = "Versions") -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[Any]] = defaultdict(list)
     for page in client.get_paginator("list_object_versions").paginate(Bucket=BUCKET):
         for item in page.get(kind, []):
             found[item["Key"]].append(item)
@@ -51,11 +59,11 @@ def _bodies(conversation: Conversation) -> dict[str, list[bytes | None]]:
     return found
 
 
-def _sidecar(conversation: Conversation) -> dict:
-    return next(json.loads(body) for key, (body,) in _bodies(conversation).items() if key.endswith(".json"))
+def _sidecar(conversation: Conversation) -> dict[str, Any]:
+    return next(json.loads(body or b"") for key, (body,) in _bodies(conversation).items() if key.endswith(".json"))
 
 
-def test_the_bucket_holds_what_the_exporter_says_it_wrote(s3):
+def test_the_bucket_holds_what_the_exporter_says_it_wrote(s3: S3Client) -> None:
     organization, seen = Organization(size=SIZE), []
     summary = export_night(organization, s3, BUCKET, progress=lambda done, size: seen.append((done, size)))
     versions, markers = _versions(s3), _versions(s3, "DeleteMarkers")
@@ -74,13 +82,13 @@ def test_the_bucket_holds_what_the_exporter_says_it_wrote(s3):
     assert {re.split(r"[/.]", key)[-2] for key in live} == expected
 
 
-def test_everything_can_lie_under_a_prefix(s3):
+def test_everything_can_lie_under_a_prefix(s3: S3Client) -> None:
     export_night(Organization(size=3), s3, BUCKET, prefix="/genesys/")
     assert _versions(s3)
     assert all(key.startswith(f"genesys/{ORGANIZATION_ID}/") for key in _versions(s3))
 
 
-def test_a_later_night_adds_only_what_was_exported_since(s3):
+def test_a_later_night_adds_only_what_was_exported_since(s3: S3Client) -> None:
     organization = Organization(size=SIZE)
     later = organization.at(datetime(2026, 11, 5, tzinfo=UTC))
     pending = [item for item in organization.conversations() if item.fault == "EXPORT_PENDING"]
@@ -91,7 +99,7 @@ def test_a_later_night_adds_only_what_was_exported_since(s3):
     }
 
 
-def test_a_healthy_sidecar_names_its_recording_has_plus_zero_times_and_no_tags():
+def test_a_healthy_sidecar_names_its_recording_has_plus_zero_times_and_no_tags() -> None:
     organization = Organization(size=SIZE)
     names, fractions = set(), set()
     for conversation in organization.conversations():
@@ -101,7 +109,7 @@ def test_a_healthy_sidecar_names_its_recording_has_plus_zero_times_and_no_tags()
             if not item.key.endswith(".json"):
                 continue
             names.add(re.sub(r".*/[0-9a-f-]{36}", "", item.key))
-            document = json.loads(item.body)
+            document = json.loads(item.body or b"")
             if "participants" in document:
                 continue
             assert document["conversationId"] == conversation.id
@@ -117,31 +125,31 @@ def test_a_healthy_sidecar_names_its_recording_has_plus_zero_times_and_no_tags()
     "fault",
     ["EXPORT_FAILED", "EXPORT_EXCLUDED_SENSITIVE", "EXPORT_PENDING", "RECORDING_ARCHIVED", "RECORDING_DELETED"],
 )
-def test_what_was_not_exported_is_not_in_the_bucket(fault):
+def test_what_was_not_exported_is_not_in_the_bucket(fault: str) -> None:
     assert not _bodies(_faulty(fault))
 
 
-def test_a_missing_object_was_never_there_or_was_deleted():
+def test_a_missing_object_was_never_there_or_was_deleted() -> None:
     assert not _bodies(_faulty("OBJECT_MISSING", 0))
     ((written, deleted),) = _bodies(_faulty("OBJECT_MISSING", 1)).values()
     assert written
     assert deleted is None
 
 
-def test_an_empty_object_has_a_sidecar():
+def test_an_empty_object_has_a_sidecar() -> None:
     conversation = _faulty("OBJECT_EMPTY")
     bodies = _bodies(conversation)
     assert [body for key, body in bodies.items() if not key.endswith(".json")] == [[b""]]
     assert _sidecar(conversation)["recordingId"] == conversation.recordings[0].id
 
 
-def test_a_changed_object_has_two_versions_with_different_bytes():
+def test_a_changed_object_has_two_versions_with_different_bytes() -> None:
     (media,) = (body for key, body in _bodies(_faulty("OBJECT_CHANGED")).items() if not key.endswith(".json"))
     before, after = media
     assert before != after
 
 
-def test_a_duplicate_has_two_keys_or_two_versions_with_the_same_bytes():
+def test_a_duplicate_has_two_keys_or_two_versions_with_the_same_bytes() -> None:
     two_keys = [body for key, body in _bodies(_faulty("DUPLICATE_EXPORT", 0)).items() if not key.endswith(".json")]
     assert len(two_keys) == 2
     assert two_keys[0] == two_keys[1]
@@ -153,23 +161,23 @@ def test_a_duplicate_has_two_keys_or_two_versions_with_the_same_bytes():
 
 
 @pytest.mark.parametrize("fault", ["SIDECAR_MISSING", "REGION_MISMATCH"])
-def test_a_missing_sidecar_leaves_the_media(fault):
+def test_a_missing_sidecar_leaves_the_media(fault: str) -> None:
     (key,) = _bodies(_faulty(fault))
     assert not key.endswith(".json")
 
 
 @pytest.mark.parametrize("form", range(5))
-def test_an_unreadable_sidecar_is_no_json_object(form):
+def test_an_unreadable_sidecar_is_no_json_object(form: int) -> None:
     (body,) = next(body for key, body in _bodies(_faulty("SIDECAR_UNREADABLE", form)).items() if key.endswith(".json"))
     try:
-        document = json.loads(body)
+        document = json.loads(body or b"")
     except ValueError:
         return
     assert not isinstance(document, dict)
 
 
 @pytest.mark.parametrize(("form", "field"), [(0, "conversationId"), (1, "recordingId")])
-def test_documents_that_disagree_name_somebody_elses_id(form, field):
+def test_documents_that_disagree_name_somebody_elses_id(form: int, field: str) -> None:
     conversation = _faulty("DOCUMENTS_DISAGREE", form)
     document = _sidecar(conversation)
     expected = {"conversationId": conversation.id, "recordingId": conversation.recordings[0].id}
@@ -177,13 +185,13 @@ def test_documents_that_disagree_name_somebody_elses_id(form, field):
 
 
 @pytest.mark.parametrize("form", range(3))
-def test_dropped_tags_leave_an_empty_field(form):
+def test_dropped_tags_leave_an_empty_field(form: int) -> None:
     document = _sidecar(_faulty("EXPORT_DROPPED_TAGS", form))
     (name,) = {"custom_data", "customData", "attributes"} & document.keys()
     assert not document[name]
 
 
-def test_impossible_times_are_each_impossible_in_their_own_way():
+def test_impossible_times_are_each_impossible_in_their_own_way() -> None:
     swapped, elsewhere, future, zoneless = (_sidecar(_faulty("TIMESTAMP_SUSPECT", form)) for form in range(4))
     assert swapped["endTime"] < swapped["startTime"]
     start = _faulty("TIMESTAMP_SUSPECT", 1).start
@@ -192,7 +200,7 @@ def test_impossible_times_are_each_impossible_in_their_own_way():
     assert not zoneless["startTime"].endswith("+0000")
 
 
-def test_an_orphan_object_is_a_recording_that_the_metadata_does_not_have():
+def test_an_orphan_object_is_a_recording_that_the_metadata_does_not_have() -> None:
     conversation = _faulty("ORPHAN_OBJECT")
     (stray,) = (item for item in conversation.recordings if not item.in_metadata)
     assert any(stray.id in item.key for item in export_objects(conversation))

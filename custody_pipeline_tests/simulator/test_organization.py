@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -43,13 +44,13 @@ def _tags(conversation: Conversation, *purposes: str) -> dict[str, str]:
     }
 
 
-def test_two_builds_are_equal_and_another_seed_differs():
+def test_two_builds_are_equal_and_another_seed_differs() -> None:
     first, again, other = (list(Organization(seed=seed, size=60).conversations()) for seed in (7, 7, 8))
     assert first == again
     assert {item.id for item in first}.isdisjoint(item.id for item in other)
 
 
-def test_a_conversation_is_rebuilt_from_its_id_alone():
+def test_a_conversation_is_rebuilt_from_its_id_alone() -> None:
     organization = Organization(size=200_000)
     conversation = organization.conversation(123_456)
     assert organization.find(conversation.id) == conversation
@@ -58,11 +59,11 @@ def test_a_conversation_is_rebuilt_from_its_id_alone():
 
 
 @pytest.mark.parametrize("text", ["", "abc", "../../etc/passwd", "0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f", "ü" * 36])
-def test_a_foreign_text_is_no_conversation_id(text):
+def test_a_foreign_text_is_no_conversation_id(text: str) -> None:
     assert ConversationIds(7).decode(text) is None
 
 
-def test_a_changed_id_is_not_taken_for_the_original():
+def test_a_changed_id_is_not_taken_for_the_original() -> None:
     ids = ConversationIds(7)
     known = ids.encode(date(2026, 11, 2), 5)
     for place, digit in enumerate(known):
@@ -70,7 +71,7 @@ def test_a_changed_id_is_not_taken_for_the_original():
             assert ids.decode(known[:place] + ("0" if digit != "0" else "1") + known[place + 1 :]) is None
 
 
-def test_the_default_night_has_about_400_conversations_and_600_recordings(night):
+def test_the_default_night_has_about_400_conversations_and_600_recordings(night: list[Conversation]) -> None:
     assert len(night) == 400
     assert 560 <= sum(len(item.recordings) for item in night) <= 640
     assert [item.start for item in night] == sorted(item.start for item in night)
@@ -78,7 +79,7 @@ def test_the_default_night_has_about_400_conversations_and_600_recordings(night)
     assert {item.kind for item in night} == {"simple", "transfer", "consult", "screen", "transfer+screen"}
 
 
-def test_a_healthy_conversation_meets_no_condition_of_the_catalogue(night):
+def test_a_healthy_conversation_meets_no_condition_of_the_catalogue(night: list[Conversation]) -> None:
     organization = Organization()
     healthy = [item for item in night if item.fault is None]
     assert len(healthy) > 250
@@ -104,17 +105,17 @@ def test_a_healthy_conversation_meets_no_condition_of_the_catalogue(night):
         assert len(keys) == len(set(keys))
 
 
-def test_a_later_leg_may_begin_after_the_hour_of_the_export_path(night):
+def test_a_later_leg_may_begin_after_the_hour_of_the_export_path(night: list[Conversation]) -> None:
     assert any(leg.start.hour != item.start.hour for item in night for leg in item.recordings if not item.fault)
 
 
-def test_healthy_calls_have_awkward_and_long_values(night):
+def test_healthy_calls_have_awkward_and_long_values(night: list[Conversation]) -> None:
     values = {value for item in night if item.fault is None for value in _tags(item, "agent").values()}
     assert any(len(value) > TRUNCATION for value in values)
     assert values & {"007", "null", "=SUM(1;2)", "true"}
 
 
-def test_the_answer_key_covers_every_reason_and_nothing_else():
+def test_the_answer_key_covers_every_reason_and_nothing_else() -> None:
     key = answer_key(Organization())
     counts = Counter(row.reason for row in key)
     assert counts.keys() == CATALOGUE.keys()
@@ -122,7 +123,7 @@ def test_the_answer_key_covers_every_reason_and_nothing_else():
     assert key == sorted(set(key))
 
 
-def test_a_recording_has_one_reason_except_where_the_region_can_only_be_read_without_a_sidecar():
+def test_a_recording_has_one_reason_except_where_the_region_can_only_be_read_without_a_sidecar() -> None:
     reasons: dict[tuple[str, str], set[str]] = {}
     for row in answer_key(Organization()):
         reasons.setdefault((row.conversation_id, row.recording_id), set()).add(row.reason)
@@ -131,13 +132,13 @@ def test_a_recording_has_one_reason_except_where_the_region_can_only_be_read_wit
     assert all(found == {"REGION_MISMATCH", "SIDECAR_MISSING"} for found in several)
 
 
-def test_every_form_of_every_fault_occurs_at_the_default_size(night):
+def test_every_form_of_every_fault_occurs_at_the_default_size(night: list[Conversation]) -> None:
     forms = Counter((item.fault, item.form) for item in night if item.fault)
     assert {(fault, form) for fault, number in CATALOGUE.items() for form in range(number)} == forms.keys()
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 40, 400, 3_000])
-def test_the_planting_of_any_size_agrees_with_its_inverse(size):
+def test_the_planting_of_any_size_agrees_with_its_inverse(size: int) -> None:
     planting = Planting(FaultPlan.every(), size, seed=3)
     by_index = Counter(planting.of(index)[0] for index in range(size))
     for fault in CATALOGUE:
@@ -146,12 +147,12 @@ def test_the_planting_of_any_size_agrees_with_its_inverse(size):
         assert all(planting.of(index)[0] == fault for index in indexes)
 
 
-def test_faults_grow_with_the_night():
+def test_faults_grow_with_the_night() -> None:
     few, many = (Counter(row.reason for row in answer_key(Organization(size=size))) for size in (400, 4_000))
     assert all(many[reason] > few[reason] for reason in CATALOGUE)
 
 
-def test_a_mixture_is_drawn_from_its_seed():
+def test_a_mixture_is_drawn_from_its_seed() -> None:
     mixtures = [FaultPlan.mixture(seed) for seed in (1, 1, 2)]
     assert mixtures[0] == mixtures[1] != mixtures[2]
     organization = Organization(size=300, faults=mixtures[0])
@@ -160,23 +161,23 @@ def test_a_mixture_is_drawn_from_its_seed():
     assert planted <= reasons <= planted | {"SIDECAR_MISSING"}
 
 
-def test_a_night_without_faults_has_an_empty_answer_key():
+def test_a_night_without_faults_has_an_empty_answer_key() -> None:
     organization = Organization(size=120, faults=FaultPlan.none())
     assert answer_key(organization) == []
     assert all(item.start < organization.watermark for item in organization.conversations())
 
 
-def test_an_unknown_fault_is_refused_with_the_catalogue():
+def test_an_unknown_fault_is_refused_with_the_catalogue() -> None:
     with pytest.raises(ValueError, match="no such fault: OBJECT_GONE; the catalogue has SIDECAR_MISSING"):
         FaultPlan.only("OBJECT_GONE")
 
 
-def test_a_clock_without_a_zone_is_refused():
+def test_a_clock_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="now must be aware"):
         Organization(now=datetime(2026, 11, 3))
 
 
-def test_the_night_is_not_yet_complete_at_the_default_time_and_is_later():
+def test_the_night_is_not_yet_complete_at_the_default_time_and_is_later() -> None:
     organization = Organization()
     waiting = [row for row in answer_key(organization) if row.reason == "NOT_YET_AVAILABLE"]
     assert waiting
@@ -188,7 +189,7 @@ def test_the_night_is_not_yet_complete_at_the_default_time_and_is_later():
     assert gone == {"NOT_YET_AVAILABLE", "EXPORT_PENDING", "CONVERSATION_FETCH_FAILED"}
 
 
-def test_without_the_api_every_object_waits_for_its_source():
+def test_without_the_api_every_object_waits_for_its_source() -> None:
     organization = Organization(size=200)
     key = answer_key(organization, api=False)
     objects = {
@@ -203,7 +204,7 @@ def test_without_the_api_every_object_waits_for_its_source():
     assert not {row.reason for row in key} & {*NOT_IN_DETAILS, "TAG_NEVER_SET", "REGION_MISMATCH"}
 
 
-def test_the_gateways_manifests_drop_every_tag():
+def test_the_gateways_manifests_drop_every_tag() -> None:
     organization = Organization(size=200)
     dropped = [
         row
@@ -214,7 +215,7 @@ def test_the_gateways_manifests_drop_every_tag():
     assert len(dropped) >= sum(len(item.recordings) for item in healthy)
 
 
-def test_one_tag_is_seen_for_ten_minutes_after_the_call_and_never_again():
+def test_one_tag_is_seen_for_ten_minutes_after_the_call_and_never_again() -> None:
     organization = Organization()
     conversation_id = organization.vanishing_conversation_id
     assert conversation_id is not None
@@ -230,10 +231,10 @@ def test_one_tag_is_seen_for_ten_minutes_after_the_call_and_never_again():
     assert (conversation_id, conversation.recordings[0].id, "REQUIRED_TAG_MISSING") in answer_key(organization)
 
 
-def test_the_details_cut_what_the_conversation_keeps(night):
+def test_the_details_cut_what_the_conversation_keeps(night: list[Conversation]) -> None:
     conversation = next(item for item in night if item.fault == "TAG_CHANGED_LATER")
 
-    def attributes(document: dict) -> dict[str, str]:
+    def attributes(document: dict[str, Any]) -> Any:
         return next(item for item in document["participants"] if item["purpose"] == "agent")["attributes"]
 
     bulk = attributes(documents.details(conversation))
@@ -244,7 +245,7 @@ def test_the_details_cut_what_the_conversation_keeps(night):
     assert all("attributes" not in person for person in without["participants"])
 
 
-def test_the_jobs_overlap_and_their_totals_are_those_of_the_recordings(night):
+def test_the_jobs_overlap_and_their_totals_are_those_of_the_recordings(night: list[Conversation]) -> None:
     organization = Organization()
     first, second = organization.export_jobs
     assert first.interval_start < second.interval_start < first.interval_end < second.interval_end
@@ -263,13 +264,13 @@ def test_the_jobs_overlap_and_their_totals_are_those_of_the_recordings(night):
         assert totals.skipped == sum("EXPORT_EXCLUDED_SENSITIVE" in item.faults for item in selectable) > 0
 
 
-def test_before_the_export_nothing_is_stamped():
+def test_before_the_export_nothing_is_stamped() -> None:
     organization = Organization(size=50, now=datetime(2026, 11, 2, 23, 59, tzinfo=UTC))
     assert organization.export_jobs == ()
     assert all(item.exported_date is None for call in organization.conversations() for item in call.recordings)
 
 
-def test_the_accepted_script_is_the_one_that_healthy_calls_use(night):
+def test_the_accepted_script_is_the_one_that_healthy_calls_use(night: list[Conversation]) -> None:
     used = {
         leg.script_id for item in night if not item.fault for person in item.participants for leg in person.sessions
     }

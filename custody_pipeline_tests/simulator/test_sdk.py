@@ -1,6 +1,8 @@
 """The vendor's SDK, pointed at the simulator, logs in, makes every call of ours and parses every answer."""
 
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +13,7 @@ from custody_pipeline.simulator.organization import (
     INTEGRATION_ID,
     ORGANIZATION_ID,
     SCRIPT_INTAKE,
+    Conversation,
     Organization,
 )
 from custody_pipeline.simulator.server import SimulatorServer
@@ -24,7 +27,7 @@ ORGANIZATION = Organization()
 
 
 @pytest.fixture(scope="module")
-def api_client():
+def api_client() -> Iterator[Any]:
     with SimulatorServer(ORGANIZATION, rate_limit=1_000_000) as server:
         client = sdk.api_client.ApiClient()
         place = urlsplit(server.base_url)
@@ -34,11 +37,11 @@ def api_client():
 
 
 @pytest.fixture(scope="module")
-def conversation():
+def conversation() -> Conversation:
     return next(item for item in ORGANIZATION.conversations() if item.typed_attributes and item.kind == "transfer")
 
 
-def _check(value, path="answer"):
+def _check(value: Any, path: str = "answer") -> Any:
     """Every value of a model is of its declared type and every enumerated value a known one."""
     if isinstance(value, list):
         for item in value:
@@ -54,13 +57,13 @@ def _check(value, path="answer"):
     return value
 
 
-def test_it_knows_who_collects(api_client):
+def test_it_knows_who_collects(api_client: Any) -> None:
     me = _check(sdk.TokensApi(api_client).get_tokens_me())
     assert me.organization.id == ORGANIZATION_ID
     assert me.o_auth_client.id == "custody-demo"
 
 
-def test_it_reads_the_nights_export_jobs_and_their_failures(api_client):
+def test_it_reads_the_nights_export_jobs_and_their_failures(api_client: Any) -> None:
     api = sdk.RecordingApi(api_client)
     listed = _check(api.get_recording_jobs(page_size=100)).entities
     assert [job.state for job in listed] == ["FULFILLED", "FULFILLED"]
@@ -72,7 +75,7 @@ def test_it_reads_the_nights_export_jobs_and_their_failures(api_client):
     assert len(failed) == job.total_failed_recordings
 
 
-def test_it_takes_a_job_through_its_states(api_client):
+def test_it_takes_a_job_through_its_states(api_client: Any) -> None:
     api = sdk.RecordingApi(api_client)
     query = sdk.RecordingJobsQuery()
     query.action, query.action_date, query.integration_id = "EXPORT", datetime(2026, 11, 3, 3), INTEGRATION_ID
@@ -89,7 +92,7 @@ def test_it_takes_a_job_through_its_states(api_client):
     assert api.get_recording_job(other.id).state == "CANCELLED"
 
 
-def test_it_reads_recordings_of_a_conversation(api_client, conversation):
+def test_it_reads_recordings_of_a_conversation(api_client: Any, conversation: Conversation) -> None:
     api = sdk.RecordingApi(api_client)
     metadata = _check(api.get_conversation_recordingmetadata(conversation.id))
     assert [item.id for item in metadata] == [item.id for item in conversation.recordings]
@@ -100,7 +103,7 @@ def test_it_reads_recordings_of_a_conversation(api_client, conversation):
     assert recordings[0].media_uris["0"].media_uri.startswith("http://127.0.0.1")
 
 
-def test_it_reads_a_conversation_with_its_attributes(api_client, conversation):
+def test_it_reads_a_conversation_with_its_attributes(api_client: Any, conversation: Conversation) -> None:
     api = sdk.ConversationsApi(api_client)
     document = _check(api.get_conversation(conversation.id))
     assert [person.attributes for person in document.participants] == [
@@ -111,7 +114,7 @@ def test_it_reads_a_conversation_with_its_attributes(api_client, conversation):
     assert typed.custom_attributes_timestamps.keys() == conversation.typed_attributes.keys()
 
 
-def test_it_reads_the_details_in_bulk(api_client, conversation):
+def test_it_reads_the_details_in_bulk(api_client: Any, conversation: Conversation) -> None:
     api = sdk.ConversationsApi(api_client)
     watermark = _check(api.get_analytics_conversations_details_jobs_availability()).data_availability_date
     assert watermark == ORGANIZATION.watermark
@@ -131,7 +134,7 @@ def test_it_reads_the_details_in_bulk(api_client, conversation):
     assert sum(bool(leg.recording) for person in found.participants for leg in person.sessions) == 2
 
 
-def test_it_queries_details_without_attributes(api_client):
+def test_it_queries_details_without_attributes(api_client: Any) -> None:
     query = sdk.ConversationQuery()
     query.interval = NIGHT
     answer = _check(sdk.ConversationsApi(api_client).post_analytics_conversations_details_query(query))
@@ -140,7 +143,7 @@ def test_it_queries_details_without_attributes(api_client):
     assert _check(one).conversation_id == answer.conversations[0].conversation_id
 
 
-def test_it_downloads_in_batches(api_client, conversation):
+def test_it_downloads_in_batches(api_client: Any, conversation: Conversation) -> None:
     api = sdk.RecordingApi(api_client)
     wanted, unknown = sdk.BatchDownloadRequest(), sdk.BatchDownloadRequest()
     wanted.conversation_id, unknown.conversation_id = conversation.id, ORGANIZATION_ID
@@ -154,7 +157,7 @@ def test_it_downloads_in_batches(api_client, conversation):
     assert requests.get(second.results[0].result_url, timeout=10).content[:4] in {b"OggS", b"RIFF"}
 
 
-def test_it_protects_from_deletion(api_client, conversation):
+def test_it_protects_from_deletion(api_client: Any, conversation: Conversation) -> None:
     api = sdk.RecordingApi(api_client)
     query = sdk.ConversationDeletionProtectionQuery()
     query.conversation_ids = [conversation.id, ORGANIZATION_ID]
@@ -166,7 +169,7 @@ def test_it_protects_from_deletion(api_client, conversation):
     assert api.post_recordings_deletionprotection(query) == []
 
 
-def test_it_sweeps_retention_and_orphans(api_client):
+def test_it_sweeps_retention_and_orphans(api_client: Any) -> None:
     api = sdk.RecordingApi(api_client)
     first = _check(api.get_recordings_retention_query(30, page_size=100))
     assert len(first.entities) >= 100
@@ -177,7 +180,7 @@ def test_it_sweeps_retention_and_orphans(api_client):
     assert orphans[0].recording.conversation_id
 
 
-def test_it_reads_scripts_queues_and_divisions(api_client):
+def test_it_reads_scripts_queues_and_divisions(api_client: Any) -> None:
     scripts = _check(sdk.ScriptsApi(api_client).get_scripts_published()).entities
     assert {script.name: script.version_id for script in scripts} == {"Intake": "3", "Claims": "1"}
     assert _check(sdk.ScriptsApi(api_client).get_scripts_published_script_id(SCRIPT_INTAKE)).published_date
@@ -187,7 +190,7 @@ def test_it_reads_scripts_queues_and_divisions(api_client):
     assert [division.name for division in divisions if division.home_division] == ["Home"]
 
 
-def test_it_exports_a_flow(api_client):
+def test_it_exports_a_flow(api_client: Any) -> None:
     api = sdk.ArchitectApi(api_client)
     flow, entry, job = sdk.ArchitectFlowReference(), sdk.ExportDetails(), sdk.RegisterArchitectExportJob()
     flow.id, entry.flow, entry.export_type, job.flows = FLOW_ID, flow, "Yaml", [entry]
@@ -197,7 +200,7 @@ def test_it_exports_a_flow(api_client):
     assert "setParticipantData" in requests.get(second.download_url, timeout=10).text
 
 
-def test_it_queries_audits(api_client):
+def test_it_queries_audits(api_client: Any) -> None:
     api = sdk.AuditApi(api_client)
     services = _check(api.get_audits_query_servicemapping()).services
     query = sdk.AuditQueryRequest()
@@ -210,7 +213,7 @@ def test_it_queries_audits(api_client):
     assert len({entry.id for entry in page.entities + rest.entities}) == 40
 
 
-def test_it_keeps_triggers(api_client):
+def test_it_keeps_triggers(api_client: Any) -> None:
     api = sdk.ProcessAutomationApi(api_client)
     topic = "v2.detail.events.conversation.{id}.customer.end"
     assert topic in api.get_processautomation_triggers_topics().entities

@@ -1,6 +1,8 @@
 """The service behaves as the vendor's does: login, limits, jobs, pages, refusals, and faults on request."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import orjson
 import pytest
@@ -21,7 +23,7 @@ ORGANIZATION = Organization()
 class Client:
     """A logged-in session on one server."""
 
-    def __init__(self, server: SimulatorServer):
+    def __init__(self, server: SimulatorServer) -> None:
         self.base_url = server.base_url
         self.session = requests.Session()
         self.login()
@@ -35,20 +37,23 @@ class Client:
         )
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
-    def __call__(self, method: str, path: str, **options) -> requests.Response:
+    def __call__(self, method: str, path: str, **options: Any) -> requests.Response:
         return self.session.request(method, self.base_url + path, timeout=10, **options)
 
-    def get(self, path: str, **options) -> requests.Response:
+    def get(self, path: str, **options: Any) -> requests.Response:
         return self("GET", path, **options)
 
     def details_job(self, interval: str = NIGHT) -> str:
-        job_id = self("POST", DETAILS, json={"interval": interval, "startOfDayIntervalMatching": True}).json()["jobId"]
+        job_id: str = self("POST", DETAILS, json={"interval": interval, "startOfDayIntervalMatching": True}).json()[
+            "jobId"
+        ]
         while self.get(f"{DETAILS}/{job_id}").json()["state"] not in {"FULFILLED", "FAILED", "CANCELLED", "EXPIRED"}:
             pass
         return job_id
 
-    def details_pages(self, page_size: int = 150) -> list[dict]:
-        path, pages, cursor = f"{DETAILS}/{self.details_job()}/results", [], None
+    def details_pages(self, page_size: int = 150) -> list[dict[str, Any]]:
+        path, cursor = f"{DETAILS}/{self.details_job()}/results", None
+        pages: list[dict[str, Any]] = []
         while cursor or not pages:
             query = {"pageSize": page_size} | ({"cursor": cursor} if cursor else {})
             pages.append(self.get(path, params=query).json())
@@ -58,20 +63,20 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def shared_server():
+def shared_server() -> Iterator[SimulatorServer]:
     with SimulatorServer(ORGANIZATION, rate_limit=1_000_000) as server:
         yield server
 
 
 @pytest.fixture
-def server(shared_server):
+def server(shared_server: SimulatorServer) -> Iterator[SimulatorServer]:
     yield shared_server
     shared_server.world.faults.clear()
     shared_server.world.set_now(ORGANIZATION.clock)
 
 
 @pytest.fixture
-def client(server):
+def client(server: SimulatorServer) -> Iterator[Client]:
     client = Client(server)
     yield client
     client.session.close()
@@ -104,7 +109,9 @@ def healthy_id() -> str:
         },
     ],
 )
-def test_credentials_are_taken_from_the_header_or_the_form(server, credentials):
+def test_credentials_are_taken_from_the_header_or_the_form(
+    server: SimulatorServer, credentials: dict[str, Any]
+) -> None:
     answer = requests.post(f"{server.base_url}/oauth/token", timeout=10, **credentials).json()
     assert answer["token_type"] == "bearer"
     assert answer["expires_in"] == 86_400
@@ -120,14 +127,14 @@ def test_credentials_are_taken_from_the_header_or_the_form(server, credentials):
         ({"grant_type": "password"}, "unsupported_grant_type"),
     ],
 )
-def test_a_refused_login_has_the_login_services_own_error(server, form, error):
+def test_a_refused_login_has_the_login_services_own_error(server: SimulatorServer, form: Any, error: str) -> None:
     answer = requests.post(f"{server.base_url}/oauth/token", data=form, timeout=10)
     assert answer.status_code == 400
     assert answer.json()["error"] == error
     assert answer.json()["description"]
 
 
-def test_without_a_token_the_api_answers_401_with_its_error_body(server):
+def test_without_a_token_the_api_answers_401_with_its_error_body(server: SimulatorServer) -> None:
     answer = requests.get(f"{server.base_url}/api/v2/recording/jobs", timeout=10)
     assert answer.status_code == 401
     document = answer.json()
@@ -136,7 +143,7 @@ def test_without_a_token_the_api_answers_401_with_its_error_body(server):
     assert document.keys() >= {"message", "messageWithParams", "messageParams", "details", "errors"}
 
 
-def test_a_token_ends_and_a_new_login_goes_on(server, client):
+def test_a_token_ends_and_a_new_login_goes_on(server: SimulatorServer, client: Client) -> None:
     assert client.get("/api/v2/tokens/me").status_code == 200
     server.world.expire_tokens()
     assert client.get("/api/v2/tokens/me").status_code == 401
@@ -144,12 +151,12 @@ def test_a_token_ends_and_a_new_login_goes_on(server, client):
     assert client.get("/api/v2/tokens/me").status_code == 200
 
 
-def test_a_token_of_no_lifetime_is_refused_at_once():
+def test_a_token_of_no_lifetime_is_refused_at_once() -> None:
     with SimulatorServer(Organization(size=1), token_lifetime=0) as server:
         assert Client(server).get("/api/v2/tokens/me").status_code == 401
 
 
-def test_the_rate_limit_is_announced_and_kept():
+def test_the_rate_limit_is_announced_and_kept() -> None:
     with SimulatorServer(Organization(size=1), rate_limit=2) as server:
         client = Client(server)
         answers = [client.get("/api/v2/tokens/me") for _ in range(3)]
@@ -160,7 +167,7 @@ def test_the_rate_limit_is_announced_and_kept():
         assert answers[2].json()["code"] == "too.many.requests.retry.after"
 
 
-def test_an_unknown_path_or_id_is_404_with_the_error_body(client):
+def test_an_unknown_path_or_id_is_404_with_the_error_body(client: Client) -> None:
     for path in ("/api/v2/no/such/thing", "/api/v2/conversations/abc", "/api/v2/recording/jobs/abc"):
         answer = client.get(path)
         assert answer.status_code == 404
@@ -168,7 +175,7 @@ def test_an_unknown_path_or_id_is_404_with_the_error_body(client):
     assert client.get("/api/v2/conversations/abc").json()["entityId"] == "abc"
 
 
-def test_the_answer_key_is_not_served(server, client):
+def test_the_answer_key_is_not_served(server: SimulatorServer, client: Client) -> None:
     requests.put(f"{server.base_url}/simulator/clock", json={"now": "2026-11-03T02:30:00Z"}, timeout=10)
     for path in ("/simulator/answer_key", "/simulator/key", "/simulator/answers", "/simulator/"):
         assert client.get(path).status_code == 404
@@ -194,14 +201,18 @@ def test_the_answer_key_is_not_served(server, client):
         ("TAG_TRUNCATED", 2, 504),
     ],
 )
-def test_a_single_read_is_refused_as_planted_and_the_recordings_are_still_known(client, fault, form, status):
+def test_a_single_read_is_refused_as_planted_and_the_recordings_are_still_known(
+    client: Client, fault: str, form: Any, status: int
+) -> None:
     path = f"/api/v2/conversations/{_conversation_id(fault, form)}"
     assert client.get(path).status_code == status
     assert client.get(f"{path}/customattributes").status_code == status
     assert client.get(f"{path}/recordingmetadata").json()
 
 
-def test_the_details_have_every_available_conversation_once_and_an_empty_page_that_is_not_the_last(client):
+def test_the_details_have_every_available_conversation_once_and_an_empty_page_that_is_not_the_last(
+    client: Client,
+) -> None:
     pages = client.details_pages()
     assert [bool(page["conversations"]) for page in pages] == [True, False, True, True]
     ids = [item["conversationId"] for page in pages for item in page["conversations"]]
@@ -209,7 +220,7 @@ def test_the_details_have_every_available_conversation_once_and_an_empty_page_th
     assert ids == [item.id for item in ORGANIZATION.conversations() if item.fault not in lacking]
 
 
-def test_tags_set_late_are_on_the_conversation_alone(client):
+def test_tags_set_late_are_on_the_conversation_alone(client: Client) -> None:
     conversation_id = _conversation_id("TAGS_SET_AFTER_END", 1)
     everything = [item for page in client.details_pages() for item in page["conversations"]]
     details = next(item for item in everything if item["conversationId"] == conversation_id)
@@ -218,7 +229,7 @@ def test_tags_set_late_are_on_the_conversation_alone(client):
     assert any(person["attributes"] for person in conversation["participants"])
 
 
-def test_the_synchronous_query_has_no_attributes(client):
+def test_the_synchronous_query_has_no_attributes(client: Client) -> None:
     body = {"interval": NIGHT, "paging": {"pageSize": 100, "pageNumber": 2}}
     answer = client("POST", "/api/v2/analytics/conversations/details/query", json=body).json()
     assert answer["totalHits"] > 300
@@ -226,7 +237,7 @@ def test_the_synchronous_query_has_no_attributes(client):
     assert not any("attributes" in person for item in answer["conversations"] for person in item["participants"])
 
 
-def test_the_clock_moves_the_watermark_and_what_is_available(server, client):
+def test_the_clock_moves_the_watermark_and_what_is_available(server: SimulatorServer, client: Client) -> None:
     conversation_id = _conversation_id("NOT_YET_AVAILABLE")
     path = f"/api/v2/conversations/{conversation_id}"
     before = client.get(f"{DETAILS}/availability").json()["dataAvailabilityDate"]
@@ -239,14 +250,14 @@ def test_the_clock_moves_the_watermark_and_what_is_available(server, client):
     assert conversation_id in ids
 
 
-def test_a_details_job_expires(server, client):
+def test_a_details_job_expires(server: SimulatorServer, client: Client) -> None:
     job_id = client.details_job()
     server.world.set_now(ORGANIZATION.clock + timedelta(days=4))
     assert client.get(f"{DETAILS}/{job_id}").json()["state"] == "EXPIRED"
     assert client.get(f"{DETAILS}/{job_id}/results").status_code == 400
 
 
-def test_two_nights_are_served_side_by_side():
+def test_two_nights_are_served_side_by_side() -> None:
     nights = [Organization(night=date(2026, 11, day), size=20) for day in (1, 2)]
     with SimulatorServer(*nights, now=datetime(2026, 11, 5, tzinfo=UTC)) as server:
         client = Client(server)
@@ -258,20 +269,20 @@ def test_two_nights_are_served_side_by_side():
 # Recordings
 
 
-def test_a_hold_annotation_has_another_id_each_time_and_all_else_stays(client):
+def test_a_hold_annotation_has_another_id_each_time_and_all_else_stays(client: Client) -> None:
     chosen = next(item for item in ORGANIZATION.conversations() if item.fault is None and item.index % 4 == 0)
     first, second = (client.get(f"/api/v2/conversations/{chosen.id}/recordingmetadata").json() for _ in range(2))
     assert first[0]["annotations"][0].pop("id") != second[0]["annotations"][0].pop("id")
     assert first == second
 
 
-def test_an_archived_stub_lacks_its_session(client):
+def test_an_archived_stub_lacks_its_session(client: Client) -> None:
     (stub,) = client.get(f"/api/v2/conversations/{_conversation_id('RECORDING_ARCHIVED')}/recordingmetadata").json()
     assert stub["fileState"] == "ARCHIVED"
     assert not stub.keys() & {"sessionId", "exportedDate"}
 
 
-def test_recordings_are_not_ready_at_the_first_look(client, healthy_id):
+def test_recordings_are_not_ready_at_the_first_look(client: Client, healthy_id: str) -> None:
     first, second = (client.get(f"/api/v2/conversations/{healthy_id}/recordings") for _ in range(2))
     assert (first.status_code, first.json()) == (202, [])
     assert second.status_code == 200
@@ -279,7 +290,7 @@ def test_recordings_are_not_ready_at_the_first_look(client, healthy_id):
     assert requests.get(uri, timeout=10).content[:4] in {b"OggS", b"RIFF"}
 
 
-def _export_query(**other) -> dict:
+def _export_query(**other: Any) -> dict[str, Any]:
     return {
         "action": "EXPORT",
         "actionDate": "2026-11-03T03:00:00.000Z",
@@ -288,7 +299,7 @@ def _export_query(**other) -> dict:
     } | other
 
 
-def test_a_requested_job_goes_through_its_states_and_only_then_are_recordings_exported():
+def test_a_requested_job_goes_through_its_states_and_only_then_are_recordings_exported() -> None:
     exported = []
     organization = Organization(size=40, exported=False)
     with SimulatorServer(organization, on_fulfilled=lambda night, job: exported.append((night, job))) as server:
@@ -315,7 +326,7 @@ def test_a_requested_job_goes_through_its_states_and_only_then_are_recordings_ex
         )
 
 
-def test_an_organisation_has_two_jobs_at_a_time():
+def test_an_organisation_has_two_jobs_at_a_time() -> None:
     with SimulatorServer(Organization(size=5)) as server:
         client = Client(server)
         jobs = [client("POST", "/api/v2/recording/jobs", json=_export_query()) for _ in range(3)]
@@ -333,11 +344,11 @@ def test_an_organisation_has_two_jobs_at_a_time():
         _export_query(actionDate=None),
     ],
 )
-def test_a_job_that_cannot_be_is_refused(client, query):
+def test_a_job_that_cannot_be_is_refused(client: Client, query: dict[str, Any]) -> None:
     assert client("POST", "/api/v2/recording/jobs", json=query).status_code == 400
 
 
-def test_the_threads_manifests_have_tags_fields_that_are_empty(client):
+def test_the_threads_manifests_have_tags_fields_that_are_empty(client: Client) -> None:
     job = ORGANIZATION.export_jobs[0]
     path = f"/api/v2/recordings/recordingexports/{job.id}"
     recordings = client.get(path, params={"includeMetadata": "true"}).json()["recordings"]
@@ -350,7 +361,7 @@ def test_the_threads_manifests_have_tags_fields_that_are_empty(client):
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 429, 500, 503, 504])
-def test_a_status_is_given_as_often_as_asked_and_no_more(server, client, status):
+def test_a_status_is_given_as_often_as_asked_and_no_more(server: SimulatorServer, client: Client, status: int) -> None:
     server.world.faults.add(HttpFault(str(status), route="GET /api/v2/tokens/me", count=2, retry_after=7))
     answers = [client.get("/api/v2/tokens/me") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [status, status, 200]
@@ -359,18 +370,18 @@ def test_a_status_is_given_as_often_as_asked_and_no_more(server, client, status)
     assert answers[0].headers["ININ-Correlation-Id"]
 
 
-def test_429_comes_without_retry_after_too(server, client):
+def test_429_comes_without_retry_after_too(server: SimulatorServer, client: Client) -> None:
     server.world.faults.add(HttpFault("429", route="tokens/me"))
     assert "Retry-After" not in client.get("/api/v2/tokens/me").headers
 
 
-def test_a_fault_may_spare_the_first_requests_and_other_routes(server, client):
+def test_a_fault_may_spare_the_first_requests_and_other_routes(server: SimulatorServer, client: Client) -> None:
     server.world.faults.add(HttpFault("500", route="tokens/me$", after=1))
     assert client.get("/api/v2/routing/queues").status_code == 200
     assert [client.get("/api/v2/tokens/me").status_code for _ in range(3)] == [200, 500, 200]
 
 
-def test_a_fault_of_some_probability_hits_the_same_requests_in_every_run():
+def test_a_fault_of_some_probability_hits_the_same_requests_in_every_run() -> None:
     def statuses() -> list[int]:
         fault = HttpFault("503", route="tokens/me", count=None, probability=0.5)
         with SimulatorServer(Organization(size=1), http_faults=[fault]) as server:
@@ -381,7 +392,7 @@ def test_a_fault_of_some_probability_hits_the_same_requests_in_every_run():
     assert set(statuses()) == {200, 503}
 
 
-def test_a_token_can_end_in_the_middle(server, client):
+def test_a_token_can_end_in_the_middle(server: SimulatorServer, client: Client) -> None:
     server.world.faults.add(HttpFault("expired_token", route="queues", after=1))
     assert [client.get("/api/v2/routing/queues").status_code for _ in range(3)] == [200, 401, 401]
     client.login()
@@ -389,7 +400,7 @@ def test_a_token_can_end_in_the_middle(server, client):
 
 
 @pytest.mark.parametrize("kind", ["short_body", "drop"])
-def test_a_connection_is_cut(server, client, kind):
+def test_a_connection_is_cut(server: SimulatorServer, client: Client, kind: str) -> None:
     server.world.faults.add(HttpFault(kind, route="queues"))
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         client.get("/api/v2/routing/queues")
@@ -397,7 +408,7 @@ def test_a_connection_is_cut(server, client, kind):
 
 
 @pytest.mark.parametrize("kind", ["empty_body", "cut_body", "not_json", "not_utf8"])
-def test_a_body_can_be_no_json(server, client, kind):
+def test_a_body_can_be_no_json(server: SimulatorServer, client: Client, kind: str) -> None:
     server.world.faults.add(HttpFault(kind, route="queues"))
     answer = client.get("/api/v2/routing/queues")
     assert answer.status_code == 200
@@ -406,13 +417,13 @@ def test_a_body_can_be_no_json(server, client, kind):
         orjson.loads(answer.content)
 
 
-def test_an_answer_can_be_late(server, client):
+def test_an_answer_can_be_late(server: SimulatorServer, client: Client) -> None:
     server.world.faults.add(HttpFault("latency", route="queues", seconds=0.2))
     late, prompt = (client.get("/api/v2/routing/queues").elapsed for _ in range(2))
     assert late >= timedelta(seconds=0.2) > prompt
 
 
-def test_a_drifting_page_repeats_the_item_before_it(server, client):
+def test_a_drifting_page_repeats_the_item_before_it(server: SimulatorServer, client: Client) -> None:
     server.world.faults.add(HttpFault("drift", route="/results"))
     ids = [item["conversationId"] for page in client.details_pages() for item in page["conversations"]]
     (repeated,) = {item for item in ids if ids.count(item) == 2}
@@ -420,7 +431,7 @@ def test_a_drifting_page_repeats_the_item_before_it(server, client):
     assert ids[150] == repeated
 
 
-def test_a_numbered_page_drifts_too(server, client):
+def test_a_numbered_page_drifts_too(server: SimulatorServer, client: Client) -> None:
     server.world.faults.add(HttpFault("drift", route="queues"))
     first, second = (
         client.get("/api/v2/routing/queues", params={"pageSize": 2, "pageNumber": page}).json()["entities"]
@@ -429,7 +440,7 @@ def test_a_numbered_page_drifts_too(server, client):
     assert second[0] == first[-1]
 
 
-def test_a_cursor_can_repeat_itself(server, client):
+def test_a_cursor_can_repeat_itself(server: SimulatorServer, client: Client) -> None:
     path = f"{DETAILS}/{client.details_job()}/results"
     cursor = client.get(path, params={"pageSize": 50}).json()["cursor"]
     cursor = client.get(path, params={"pageSize": 50, "cursor": cursor}).json()["cursor"]
@@ -440,21 +451,21 @@ def test_a_cursor_can_repeat_itself(server, client):
 @pytest.mark.parametrize(
     ("kind", "state"), [("job_failed", "FAILED"), ("job_cancelled", "CANCELLED"), ("job_expired", "EXPIRED")]
 )
-def test_a_details_job_can_end_badly(server, client, kind, state):
+def test_a_details_job_can_end_badly(server: SimulatorServer, client: Client, kind: str, state: str) -> None:
     server.world.faults.add(HttpFault(kind, route=DETAILS))
     job_id = client.details_job()
     assert client.get(f"{DETAILS}/{job_id}").json()["state"] == state
     assert client.get(f"{DETAILS}/{job_id}/results").status_code == 400
 
 
-def test_a_details_job_can_be_stuck(server, client):
+def test_a_details_job_can_be_stuck(server: SimulatorServer, client: Client) -> None:
     server.world.faults.add(HttpFault("job_stuck", route=DETAILS, count=5))
     job_id = client("POST", DETAILS, json={"interval": NIGHT}).json()["jobId"]
     states = [client.get(f"{DETAILS}/{job_id}").json()["state"] for _ in range(7)]
     assert states == ["QUEUED"] * 5 + ["PENDING", "FULFILLED"]
 
 
-def test_faults_are_controlled_over_http_too(client):
+def test_faults_are_controlled_over_http_too(client: Client) -> None:
     given = {"faults": [{"kind": "500", "route": "queues", "count": None}]}
     assert client("POST", "/simulator/faults", json=given).status_code == 204
     assert client.get("/api/v2/routing/queues").status_code == 500
@@ -471,11 +482,11 @@ def test_faults_are_controlled_over_http_too(client):
         ("500 probability=0.1 after=2", HttpFault("500", probability=0.1, after=2)),
     ],
 )
-def test_a_fault_is_read_from_a_line(text, fault):
+def test_a_fault_is_read_from_a_line(text: str, fault: HttpFault) -> None:
     assert HttpFault.parse(text) == fault
 
 
 @pytest.mark.parametrize("text", ["418", "429 colour=red", "429 count=many"])
-def test_a_line_that_is_no_fault_is_refused(text):
+def test_a_line_that_is_no_fault_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"no such HTTP fault|is none of|invalid literal"):
         HttpFault.parse(text)

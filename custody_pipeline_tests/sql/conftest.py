@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -22,17 +23,19 @@ from custody_pipeline.warehouse.sql_files import SqlModel, load_models
 
 NIGHT = date(2026, 11, 2)
 SCRIPT = "5c1e0000-0000-4000-8000-000000000001"
+Row = dict[str, Any]
+Tags = dict[str, str | None]
+
 # Resources that a night with the API collects, whether rows come or not.
 API = (
     "export_jobs", "export_failures", "conversation_details", "conversations", "conversation_attributes",
     "recording_metadata", "orphan_recordings", "published_scripts", "queues",
 )  # fmt: skip
 BUCKET = ("export_objects", "export_sidecars", "media_digests", "export_manifests", "captures", "conversation_events")
-HEALTHY_AGENT = {"Legal-Hold": "false", "Disposition": "Resolved"}
+HEALTHY_AGENT: Tags = {"Legal-Hold": "false", "Disposition": "Resolved"}
 CUSTOMER_END = "v2.detail.events.conversation.{id}.customer.end"
-HEALTHY_IVR = {"Consent.Recorded": "true", "Customer Language": "en-US"}
+HEALTHY_IVR: Tags = {"Consent.Recorded": "true", "Customer Language": "en-US"}
 
-Row = dict[str, Any]
 
 # Days in given rows are relative to NIGHT.
 _NOVEMBER = re.compile(r"2026-11-\d\d")
@@ -70,9 +73,9 @@ class Night:
         self,
         conversation: str = "c1",
         recording: str = "r1",
-        agent: dict[str, str | None] | None = None,
-        ivr: dict[str, str | None] | None = None,
-        customer: dict[str, str | None] | None = None,
+        agent: Tags | None = None,
+        ivr: Tags | None = None,
+        customer: Tags | None = None,
         queue: str = "q-intake",
     ) -> None:
         """A conversation of ten minutes at 10:00 with one recorded agent leg, exported with its companion."""
@@ -99,7 +102,7 @@ class Night:
         )
         self.export(conversation, recording)
 
-    def transfer(self, first: dict[str, str | None], second: dict[str, str | None]) -> None:
+    def transfer(self, first: Tags, second: Tags) -> None:
         """Conversation c1 with two agents; r1 is the first one's leg and r2 the second's, by their companions."""
         self.call(agent=first)
         leg = participant("c1", "agent", second, number=2, queue="q-intake", script=SCRIPT, recorded=True)
@@ -165,7 +168,7 @@ class Night:
             }
         )  # fmt: skip
 
-    def single(self, conversation: str = "c1", **tags: dict[str, str | None]) -> Row:
+    def single(self, conversation: str = "c1", **tags: Tags) -> Row:
         """The conversation was read by itself, with these attributes by purpose (those of the bulk job otherwise)."""
         bulk = next((row for row in self.rows["conversation_details"] if row["conversation_id"] == conversation), None)
         legs = deepcopy(bulk["participants"]) if bulk else [participant(conversation, name, {}) for name in tags]
@@ -180,7 +183,7 @@ class Night:
         self.rows["conversations"].append(row)
         return row
 
-    def capture(self, at: str, conversation: str = "c1", **tags: dict[str, str]) -> None:
+    def capture(self, at: str, conversation: str = "c1", **tags: Tags) -> None:
         """Live capture saw the conversation at a time of the night's day, with these attributes by purpose."""
         legs = [
             {"participant_id": f"{conversation}-{purpose}-1", "purpose": purpose, "attributes": attributes}
@@ -261,7 +264,7 @@ class Night:
             "fetched_at": at,
             "source_uri": f"https://api.example.com/{resource}/{subject}",
             "document_state": "ok",
-            "document_sha256": self.con.execute("SELECT sha256(?)", [text]).fetchone()[0],
+            "document_sha256": hashlib.sha256(text.encode()).hexdigest(),
             "document_uri": f"/landing/{landing}.ndjson.gz#L1",
             **row,
         }
@@ -338,7 +341,7 @@ class Night:
 def participant(
     conversation: str,
     purpose: str,
-    attributes: dict[str, str | None] | None,
+    attributes: Tags | None,
     number: int = 1,
     queue: str | None = None,
     script: str | None = None,

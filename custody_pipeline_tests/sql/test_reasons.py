@@ -897,7 +897,7 @@ def test_other_bytes_found_by_the_fixity_job_are_a_changed_object_with_both_dige
     night.run()
     assert night.reasons() == {"OBJECT_CHANGED"}
     assert night.row()["media_sha256"] == "a" * 64, "what was exported, not what is there now"
-    (detail,) = night.con.execute("SELECT detail FROM custody.gaps WHERE reason = 'OBJECT_CHANGED'").fetchone()
+    detail = night.gap("OBJECT_CHANGED")["detail"]
     assert "a" * 64 in detail
     assert "d" * 64 in detail
 
