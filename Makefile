@@ -48,8 +48,8 @@ ui: $(VENV)/installed
 	@echo "==> Dagster on http://127.0.0.1:3000 (Ctrl-C stops it and everything it started)"
 	@$(BIN)/custody ui
 
-# A file's tests share what they start and so stay in one process.
-PYTEST_OPTIONS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+# Tests of a file share what they start: they stay in one process until another has nothing left to do.
+PYTEST_OPTIONS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 test: $(VENV)/installed-dev
 	@echo "==> Tests"
 	@$(BIN)/python -m pytest $(PYTEST_OPTIONS)

@@ -105,7 +105,7 @@ def test_a_night_made_in_parts_is_the_same_night(
     made = [model for model in models.values() if model.materialized == "window" and "conversation_id" in model.grain]
     in_parts = models_run._parted
     monkeypatch.setattr(
-        models_run, "_parted", lambda con, model, parts: in_parts(con, model, 16 if model in made else parts)
+        models_run, "_parted", lambda con, model, parts: in_parts(con, model, 4 if model in made else parts)
     )
     with Warehouse(settings).open() as con:
         for model in made:

@@ -66,10 +66,9 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 def make(con: duckdb.DuckDBPyConnection, values: list[str | None], extra: str = "") -> None:
     """A table of one row a value: `n` its place, `value` itself."""
     con.execute(f"CREATE OR REPLACE TABLE custody.gaps (partition_date DATE, n INTEGER, value VARCHAR {extra})")
-    for n, value in enumerate(values):
-        con.execute(
-            "INSERT INTO custody.gaps BY NAME SELECT ? AS partition_date, ? AS n, ? AS value", [NIGHT, n, value]
-        )
+    rows = pa.table({"n": pa.array(range(len(values)), pa.int32()), "value": pa.array(values, pa.string())})
+    con.from_arrow(rows).create_view("given")
+    con.execute("INSERT INTO custody.gaps BY NAME SELECT ? AS partition_date, n, value FROM given", [NIGHT])
 
 
 def export(con: duckdb.DuckDBPyConnection, folder: Path, **kwargs: object) -> dict[str, Path]:
