@@ -85,6 +85,7 @@ bench: $(VENV)/installed-bench
 
 docs: $(VENV)/installed-dev
 	@$(BIN)/custody dictionary > docs/data-dictionary.md
+	@$(BIN)/custody env --markdown > docs/settings.md
 
 clean:
 	rm -rf $(VENV) .coverage .custody .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -35,9 +35,9 @@ RECEIVER = """
 import sys
 from pathlib import Path
 from custody_pipeline.capture.receiver import serve
-from custody_pipeline.settings.capture import CaptureSettings
+from custody_pipeline.settings import Settings
 from custody_pipeline.capture.spool import Spool
-serve(CaptureSettings(), Spool(Path(sys.argv[1])), port=0, on_ready=lambda url: print(url, flush=True))
+serve(Settings(), Spool(Path(sys.argv[1])), port=0, on_ready=lambda url: print(url, flush=True))
 """
 
 

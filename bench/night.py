@@ -115,8 +115,7 @@ def modelled_night(size: int) -> LoadedNight:
 def copy_of(night: LoadedNight, folder: Path) -> Settings:
     """Copy the night's warehouse into `folder`; returns the settings of whoever works there."""
     shutil.copyfile(night.settings.warehouse_path, folder / "warehouse.duckdb")
-    # Not model_copy: it would take the paths along that were derived from the other home.
-    return Settings.model_validate({**night.settings.model_dump(), "home": folder})
+    return night.settings.model_copy(update={"home": folder})
 
 
 def _load_night(night: Organization, home: Path) -> LoadedNight:

@@ -186,7 +186,7 @@ def fetch_cut(cut: S3Location, endpoint: S3Endpoint, folder: Path) -> None:
 
 def _publish(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> Callable[[], object]:
     settings = publishing(night, endpoint, folder)
-    (folder / "place").write_text(settings.require("publish_url", ""))
+    (folder / "place").write_text(settings.require("publish_url"))
 
     def work() -> None:
         with Warehouse(settings).open() as con:

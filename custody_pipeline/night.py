@@ -25,7 +25,6 @@ from custody_pipeline.load.pipeline import LoadSummary, load
 from custody_pipeline.models.pending_reads import captured_audio, known_digests, media_objects, read_worklists
 from custody_pipeline.models.run import refresh_events, run_check, run_models
 from custody_pipeline.publish.publication import Publication, publish_night
-from custody_pipeline.settings.capture import load_capture_settings
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
@@ -140,7 +139,7 @@ def _tie_audio_to_captures(night: Night) -> None:
     with night.warehouse.open() as con:
         audio = [Audio(*row) for row in captured_audio(con, night.day)]
     if audio:
-        linker_of(night.settings, load_capture_settings()).link_hashed(night.day, audio)
+        linker_of(night.settings).link_hashed(night.day, audio)
 
 
 COLLECT: dict[str, Callable[[Night, Collector, ExitStack], list[Landing]]] = {

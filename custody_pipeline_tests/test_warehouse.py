@@ -21,7 +21,7 @@ DAYS = [date(2026, 11, day) for day in (1, 2, 3)]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home", duckdb_threads=1, duckdb_memory_limit="500MB")
+    return Settings(home=tmp_path / "home", duckdb_memory_limit="500MB")
 
 
 @pytest.fixture

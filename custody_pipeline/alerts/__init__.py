@@ -13,16 +13,14 @@ is shown.
 """
 
 from custody_pipeline.alerts.alert import Alert, Notice
-from custody_pipeline.alerts.configured import load_alert_settings
 from custody_pipeline.alerts.dispatch import AlertRun, ChannelOutcome, send_alerts
-from custody_pipeline.settings.alerts import AlertSettings
+from custody_pipeline.alerts.selection import alerted_reasons
 
 __all__ = [
     "Alert",
     "AlertRun",
-    "AlertSettings",
     "ChannelOutcome",
     "Notice",
-    "load_alert_settings",
+    "alerted_reasons",
     "send_alerts",
 ]

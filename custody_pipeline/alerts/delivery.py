@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TIMEOUT = (5, 30)
+MAX_ATTEMPTS = 4
+CHANNEL_SECONDS = 300.0  # then a channel leaves the rest to the next run
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
 
@@ -50,8 +52,8 @@ class TroubleError(DeliveryError):
 class Patience:
     """How long a channel may try. `deadline` is on `clock` (monotonic seconds); all but the numbers are test seams."""
 
-    max_attempts: int
-    seconds: float
+    max_attempts: int = MAX_ATTEMPTS
+    seconds: float = CHANNEL_SECONDS
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random

@@ -15,7 +15,7 @@ from custody_pipeline.alerts.alert import Channel, DeliveryError
 from custody_pipeline.alerts.delivered import Ledger
 from custody_pipeline.alerts.delivery import Http, Patience
 from custody_pipeline.alerts.eventbridge import EventBridgeChannel, events_client
-from custody_pipeline.alerts.selection import night_alerts
+from custody_pipeline.alerts.selection import alerted_reasons, night_alerts
 from custody_pipeline.alerts.servicenow import ServiceNowChannel
 from custody_pipeline.alerts.slack import SlackChannel
 from custody_pipeline.alerts.webhook import WebhookChannel
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from custody_pipeline.alerts.alert import Alert
-    from custody_pipeline.settings.alerts import AlertSettings
+    from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +85,10 @@ class AlertRun:
 def send_alerts(
     con: duckdb.DuckDBPyConnection,
     night: date,
-    settings: AlertSettings,
+    settings: Settings,
     *,
     now: Callable[[], datetime] = utc_now,
-    patience: Callable[[AlertSettings], Patience] | None = None,
+    patience: Callable[[], Patience] = Patience,
 ) -> AlertRun:
     """Tell each configured channel what changed in a night since it was told last.
 
@@ -103,14 +103,13 @@ def send_alerts(
         now: the time, as UTC without a zone; a seam for tests.
         patience: how a channel waits; a seam for tests.
     """
-    if not settings.is_configured:
+    channels = channels_of(settings)
+    if not channels:
         return AlertRun(night, 0, ())
-    alerts = night_alerts(con, night, reasons=settings.reasons, now=now(), link_template=settings.link_template)
+    reasons = alerted_reasons(settings)
+    alerts = night_alerts(con, night, reasons=reasons, now=now(), link_template=settings.alert_link_template)
     ledger = Ledger(con, now=now)
-    make_patience = patience or (lambda chosen: Patience(chosen.max_attempts, chosen.channel_seconds))
-    outcomes = tuple(
-        _tell(name, make, ledger, night, alerts, make_patience(settings)) for name, make in _channels(settings).items()
-    )
+    outcomes = tuple(_tell(name, make, ledger, night, alerts, patience()) for name, make in channels.items())
     return AlertRun(night, len(alerts), outcomes)
 
 
@@ -144,25 +143,24 @@ def _tell(
     )
 
 
-def _channels(settings: AlertSettings) -> dict[str, Callable[[Http], Channel]]:
+def channels_of(settings: Settings) -> dict[str, Callable[[Http], Channel]]:
     """The configured channels by name, each to be made from its HTTP client."""
     channels: dict[str, Callable[[Http], Channel]] = {}
-    if settings.webhook_url is not None and settings.webhook_secret is not None:
-        url, secret = settings.webhook_url.get_secret_value(), settings.webhook_secret.get_secret_value()
+    if settings.alert_webhook_url is not None and settings.alert_webhook_secret is not None:
+        url, secret = settings.alert_webhook_url.get_secret_value(), settings.alert_webhook_secret.get_secret_value()
         channels[WebhookChannel.name] = lambda http: WebhookChannel(
-            http, url, key_id=settings.webhook_key_id, secret=secret
+            http, url, key_id=settings.alert_webhook_key_id, secret=secret
         )
-    if settings.slack_webhook_url is not None:
-        slack = settings.slack_webhook_url.get_secret_value()
+    if settings.alert_slack_webhook_url is not None:
+        slack = settings.alert_slack_webhook_url.get_secret_value()
         channels[SlackChannel.name] = lambda http: SlackChannel(http, slack)
-    if settings.event_bus is not None:
-        bus = settings.event_bus
+    if settings.alert_event_bus is not None:
+        bus = settings.alert_event_bus
         channels[EventBridgeChannel.name] = lambda http: EventBridgeChannel(
-            events_client(settings.event_region, settings.event_endpoint_url),
+            events_client(settings.alert_event_region),
             http.patience,
             bus=bus,
-            source=settings.event_source,
         )
-    if settings.servicenow_url is not None:
+    if settings.alert_servicenow_url is not None:
         channels[ServiceNowChannel.name] = lambda http: ServiceNowChannel(http, settings)
     return channels

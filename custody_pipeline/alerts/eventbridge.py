@@ -25,19 +25,20 @@ if TYPE_CHECKING:
     from custody_pipeline.alerts.delivery import Patience
 
 BATCH = 10
+SOURCE = "custody_pipeline"
 
 # Entry errors that pass; every other one says that this entry will never be taken.
 _PASSING = {"InternalException", "InternalFailure", "ThrottlingException"}
 
 
 class EventBridgeChannel:
-    """Puts events of `source` with the detail types `Custody alert opened`, `… updated` and `… closed`."""
+    """Puts events with the detail types `Custody alert opened`, `… updated` and `… closed`."""
 
     name = "eventbridge"
 
-    def __init__(self, client: Any, patience: Patience, *, bus: str, source: str):
+    def __init__(self, client: Any, patience: Patience, *, bus: str):
         self._client, self._patience = client, patience
-        self._bus, self._source = bus, source
+        self._bus = bus
 
     def deliver(self, notices: Sequence[Notice]) -> Iterator[list[Delivery]]:
         """See `Channel`."""
@@ -83,14 +84,14 @@ class EventBridgeChannel:
 
     def _entry(self, notice: Notice) -> dict[str, Any]:
         return {
-            "Source": self._source,
+            "Source": SOURCE,
             "DetailType": f"Custody alert {notice.action}",
             "Detail": json.dumps(notice.to_dict()),
             "EventBusName": self._bus,
         }
 
 
-def events_client(region: str | None, endpoint_url: str | None) -> Any:
+def events_client(region: str | None) -> Any:
     """A client with the standard AWS credentials chain, short timeouts and AWS's own retries of whole requests.
 
     Raises:
@@ -98,6 +99,6 @@ def events_client(region: str | None, endpoint_url: str | None) -> Any:
     """
     config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
     try:
-        return boto3.client("events", region_name=region, endpoint_url=endpoint_url, config=config)
+        return boto3.client("events", region_name=region, config=config)
     except (BotoCoreError, ValueError) as error:
         raise DeliveryError(f"eventbridge: {type(error).__name__}; check CUSTODY_ALERT_EVENT_REGION") from None

@@ -9,12 +9,30 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from custody_pipeline.alerts.alert import Alert
+from custody_pipeline.models.reasons import BY_CODE
+from custody_pipeline.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date, datetime
 
     import duckdb
+
+    from custody_pipeline.settings import Settings
+
+# Writing or fetching failed. Gaps that nothing can close are alerted whatever their reason.
+FAILURE_REASONS = (
+    "CONVERSATION_FETCH_FAILED",
+    "CONVERSATION_FORBIDDEN",
+    "DOCUMENTS_DISAGREE",
+    "EXPORT_DROPPED_TAGS",
+    "EXPORT_FAILED",
+    "OBJECT_EMPTY",
+    "OBJECT_MISSING",
+    "OBJECT_UNREADABLE",
+    "SIDECAR_UNREADABLE",
+    "TAG_TRUNCATED",
+)
 
 _GAPS = """
 SELECT conversation_id, recording_id, reason, severity, sentence, next_action, recoverable, recoverable_until
@@ -37,6 +55,20 @@ ORDER BY resource
 """
 
 
+def alerted_reasons(settings: Settings) -> tuple[str, ...]:
+    """The reasons that are alerted.
+
+    Raises:
+        SettingsError: the settings name an unknown reason.
+    """
+    reasons = FAILURE_REASONS if settings.alert_reasons is None else settings.alert_reasons
+    if unknown := sorted(set(reasons) - BY_CODE.keys()):
+        raise SettingsError(
+            f"CUSTODY_ALERT_REASONS: no such reason: {', '.join(unknown)}; accepted: {', '.join(sorted(BY_CODE))}"
+        )
+    return reasons
+
+
 def night_alerts(
     con: duckdb.DuckDBPyConnection,
     night: date,
@@ -52,7 +84,7 @@ def night_alerts(
         night: the partition.
         reasons: codes that are alerted although they can be mended.
         now: UTC, without a zone, as in the warehouse.
-        link_template: see `AlertSettings`.
+        link_template: see `CUSTODY_ALERT_LINK_TEMPLATE`.
     """
     alerts = [
         _collection(night, resource, state, link_template)

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
     import requests
 
-    from custody_pipeline.settings.alerts import AlertSettings
+    from custody_pipeline.settings import Settings
 
 BATCH = 50
 PAGE = 100
 MAX_PAGES = 100
 MAX_REFUSALS = 5
+MAX_RECORDS = 2000  # of one run; the rest is for the next
 
 _SYS_ID = re.compile(r"[0-9a-f]{32}")
 _FIELDS = "sys_id,correlation_id,active,state,sys_created_on"
@@ -45,15 +46,15 @@ class ServiceNowChannel:
 
     name = "servicenow"
 
-    def __init__(self, http: Http, settings: AlertSettings):
+    def __init__(self, http: Http, settings: Settings):
         self._http, self._settings = http, settings
-        self._base = f"{settings.servicenow_url}/api/now/table/{settings.servicenow_table}"
+        self._base = f"{settings.alert_servicenow_url}/api/now/table/{settings.alert_servicenow_table}"
         self._auth: AuthBase | None = None
 
     def deliver(self, notices: Sequence[Notice]) -> Iterator[list[Delivery]]:
         """See `Channel`."""
         refusals = 0
-        notices = notices[: self._settings.servicenow_max_records]
+        notices = notices[:MAX_RECORDS]
         for start in range(0, len(notices), BATCH):
             group = notices[start : start + BATCH]
             known = self._find([notice.alert.key for notice in group])
@@ -109,24 +110,24 @@ class ServiceNowChannel:
             "correlation_display": "custody_pipeline",
             "urgency": _URGENCY.get(alert.severity, "3"),
             "impact": _URGENCY.get(alert.severity, "3"),
-            **self._settings.servicenow_create_fields,
+            **self._settings.alert_servicenow_create_fields,
         }
 
     def _changes(self, notice: Notice, record: Record) -> dict[str, str]:
         if notice.action == "closed":
             note = f"Night {notice.alert.night} was checked again and the gap is closed."
-            return {**self._settings.servicenow_close_fields, "work_notes": note}
+            return {**self._settings.alert_servicenow_close_fields, "work_notes": note}
         changes = {"description": _description(notice.alert)}
         if self._is_closed(record):
             note = f"Night {notice.alert.night} was checked again and the gap is back."
-            return {**changes, **self._settings.servicenow_reopen_fields, "work_notes": note}
+            return {**changes, **self._settings.alert_servicenow_reopen_fields, "work_notes": note}
         if notice.action == "updated":
             changes["work_notes"] = "What is known of the gap has changed; see the description."
         return changes
 
     def _is_closed(self, record: Record) -> bool:
         # A resolved incident stays active until it is closed.
-        state = self._settings.servicenow_close_fields.get("state")
+        state = self._settings.alert_servicenow_close_fields.get("state")
         return record.get("active") == "false" or (state is not None and record.get("state") == state)
 
     # -- the Table API -----------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ class ServiceNowChannel:
         except RefusedError as refusal:
             if refusal.status != 401:
                 raise
-            if self._settings.servicenow_client_id is None:
+            if self._settings.alert_servicenow_client_id is None:
                 raise DeliveryError(f"{refusal}; {_advice(401)}") from None
         # The token may have expired or been revoked; a fresh one is tried once.
         self._auth = None
@@ -178,8 +179,8 @@ class ServiceNowChannel:
     def _login(self) -> AuthBase:
         if self._auth is None:
             settings = self._settings
-            user, password = settings.servicenow_user or "", settings.servicenow_password
-            if settings.servicenow_client_id is None:
+            user, password = settings.alert_servicenow_user or "", settings.alert_servicenow_password
+            if settings.alert_servicenow_client_id is None:
                 self._auth = HTTPBasicAuth(user, password.get_secret_value() if password else "")
             else:
                 self._auth = self._token()
@@ -187,16 +188,16 @@ class ServiceNowChannel:
 
     def _token(self) -> AuthBase:
         settings = self._settings
-        secret, password = settings.servicenow_client_secret, settings.servicenow_password
+        secret, password = settings.alert_servicenow_client_secret, settings.alert_servicenow_password
         form = {
-            "client_id": settings.servicenow_client_id,
+            "client_id": settings.alert_servicenow_client_id,
             "client_secret": secret.get_secret_value() if secret else "",
             "grant_type": "client_credentials" if password is None else "password",
         }
         if password is not None:
-            form |= {"username": settings.servicenow_user, "password": password.get_secret_value()}
+            form |= {"username": settings.alert_servicenow_user, "password": password.get_secret_value()}
         try:
-            answer = self._http.request("POST", f"{settings.servicenow_url}/oauth_token.do", data=form)
+            answer = self._http.request("POST", f"{settings.alert_servicenow_url}/oauth_token.do", data=form)
         except RefusedError as refusal:
             raise DeliveryError(f"{refusal} at login; {_advice(401)}") from None
         token = _json(answer).get("access_token")

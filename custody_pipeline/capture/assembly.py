@@ -19,9 +19,9 @@ from custody_pipeline.capture.store import DocumentStore, open_store
 from custody_pipeline.capture.worker import CaptureWorker, DrainReport, capture_client
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.settings import Settings
-from custody_pipeline.settings.capture import CaptureSettings
 
-_SECONDS_PER_DAY = 86400
+# The spool remembers the ids of handled events for so long: an event that is sent twice is handled once.
+_REMEMBERED_SECONDS = 7 * 86400
 
 
 @dataclass(frozen=True)
@@ -33,70 +33,67 @@ class DrainResult:
 
 
 @contextmanager
-def queue_of(settings: Settings, capture: CaptureSettings) -> Iterator[EventQueue]:
+def queue_of(settings: Settings) -> Iterator[EventQueue]:
     """The queue, closed at the end.
 
     Raises:
         QueueError: the local spool cannot be opened.
     """
-    with closing(open_queue(capture, settings)) as queue:
+    with closing(open_queue(settings)) as queue:
         yield queue
 
 
-def store_of(settings: Settings, capture: CaptureSettings) -> DocumentStore:
+def store_of(settings: Settings) -> DocumentStore:
     """Where capture documents are."""
-    url = capture.place(settings)
+    url = settings.captures
     return open_store(url, s3_client(settings) if url.startswith("s3://") else None)
 
 
-def linker_of(settings: Settings, capture: CaptureSettings) -> AudioLinker:
+def linker_of(settings: Settings) -> AudioLinker:
     """Ties exported audio to captures.
 
     Raises:
         SettingsError: `CUSTODY_EXPORT_URL` is not set, or `CUSTODY_SIDECAR_URL` where it is needed.
     """
-    return AudioLinker(s3_client(settings), settings, capture, store_of(settings, capture))
+    return AudioLinker(s3_client(settings), settings, store_of(settings))
 
 
-def drain_queue(settings: Settings, capture: CaptureSettings, *, max_seconds: float) -> DrainResult:
+def drain_queue(settings: Settings, *, max_seconds: float) -> DrainResult:
     """One turn of the capture worker: what a sensor calls.
 
     Args:
         settings: the API must be configured; audio is linked when an export bucket is.
-        capture: queue, place, share of the rate limit.
         max_seconds: no conversation is begun after that.
 
     Raises:
         QueueError: the queue cannot be used.
         SettingsError: the API is not configured, or sidecars have no place.
     """
-    settings.require("genesys_domain", "mypurecloud.com")
+    settings.require("genesys_domain")
     with ExitStack() as stack:
-        queue = stack.enter_context(queue_of(settings, capture))
+        queue = stack.enter_context(queue_of(settings))
         worker = CaptureWorker(
             queue,
-            stack.enter_context(capture_client(settings, capture)),
-            store_of(settings, capture),
-            max_attempts=capture.event_max_attempts,
-            typed_attributes=capture.capture_typed_attributes,
-            linker=linker_of(settings, capture) if settings.export_url else None,
+            stack.enter_context(capture_client(settings)),
+            store_of(settings),
+            linker=linker_of(settings) if settings.export_url else None,
         )
         report = worker.drain(max_seconds=max_seconds)
         if isinstance(queue, Spool):
-            queue.forget_handled(capture.event_memory_days * _SECONDS_PER_DAY)
+            queue.forget_handled(_REMEMBERED_SECONDS)
         return DrainResult(report, queue.metrics())
 
 
-def retry_dead_letters(settings: Settings, capture: CaptureSettings, *, limit: int | None = None) -> int:
+def retry_dead_letters(settings: Settings, *, limit: int | None = None) -> int:
     """Put dead letters back into the queue, oldest first; returns how many: what `custody events retry` calls.
 
     Raises:
         QueueError: the queue cannot be used.
     """
-    with queue_of(settings, capture) as queue:
+    with queue_of(settings) as queue:
         return queue.retry_dead(limit)
 
 
-def points_of(settings: Settings, capture: CaptureSettings, day: date) -> list[CapturePoint]:
+def points_of(settings: Settings, day: date) -> list[CapturePoint]:
     """The captures of conversations that began on `day`, for numbers and plots."""
-    return capture_points(store_of(settings, capture), day)
+    return capture_points(store_of(settings), day)

@@ -28,12 +28,13 @@ from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.settings import Settings
-from custody_pipeline.settings.capture import CaptureSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 logger = logging.getLogger(__name__)
+
+SIDECAR_EXPIRY_SECONDS = 60  # of a pre-signed PUT
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,6 @@ class AudioLinker:
         self,
         s3: S3Client,
         settings: Settings,
-        capture: CaptureSettings,
         store: DocumentStore,
         *,
         clock: Callable[[], float] = time.time,
@@ -67,11 +67,10 @@ class AudioLinker:
             SettingsError: no export bucket is set, or sidecars go to an evidence place that is not set.
         """
         self._s3, self._store, self._clock = s3, store, clock
-        self._place = S3Location.parse(settings.require("export_url", "s3://acme-exports"))
+        self._place = S3Location.parse(settings.require("export_url"))
         self._objects = ObjectReader(settings, self._place.bucket)
-        self._sidecars = _sidecar_places(capture)
+        self._sidecars = _sidecar_places(settings)
         self._signer = signing_client(settings)
-        self._expires = capture.sidecar_expiry_seconds
         self._prefixes: dict[date, list[str]] = {}
 
     def link(self, conversation_id: str, start: datetime) -> int:
@@ -175,15 +174,15 @@ class AudioLinker:
             return None
         content = orjson.dumps({"kind": "custody.sidecar/1", **fields})
         where = self._sidecars(audio)
-        permission = presign_put(self._signer, where, content, expires_seconds=self._expires)
+        permission = presign_put(self._signer, where, content, expires_seconds=SIDECAR_EXPIRY_SECONDS)
         return {"uri": str(where), "outcome": put_presigned(permission, content)}
 
 
-def _sidecar_places(capture: CaptureSettings) -> Callable[[Audio], S3Location] | None:
+def _sidecar_places(settings: Settings) -> Callable[[Audio], S3Location] | None:
     """Where each recording's sidecar goes: its folder in the export bucket, or the same key in the evidence place."""
-    if capture.sidecar_place == "off":
+    if settings.sidecar_place == "off":
         return None
-    evidence = S3Location.parse(capture.require_sidecar_url()) if capture.sidecar_place == "evidence" else None
+    evidence = S3Location.parse(settings.require("sidecar_url")) if settings.sidecar_place == "evidence" else None
 
     def place(audio: Audio) -> S3Location:
         key = f"{audio.key.rpartition('/')[0]}/{audio.recording_id}.custody.json"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from custody_pipeline.capture.captured import captures_of, events_of
 from custody_pipeline.capture.store import open_store
 from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.settings.capture import load_capture_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +23,7 @@ READS_IN_FLIGHT = 16
 
 def collect_captures(collector: Collector) -> list[Landing]:
     """Land the night's `captures` and `conversation_events`; no capture place yet is a day without either."""
-    url = load_capture_settings().place(collector.settings)
+    url = collector.settings.captures
     store = open_store(url, collector.s3 if url.startswith("s3://") else None)
     return [
         _collect(collector, store, "captures", captures_of(store, collector.night)),

@@ -21,7 +21,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.capture.messages import Delivery, EventQueue, Message, PutOutcome, QueueError, QueueMetrics
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.settings import Settings
-from custody_pipeline.settings.capture import CaptureSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -40,17 +39,17 @@ _ENCODING = "custody-encoding"
 _REASON = "custody-reason"
 
 
-def open_queue(settings: CaptureSettings, common: Settings) -> EventQueue:
+def open_queue(settings: Settings) -> EventQueue:
     """SQS when `CUSTODY_EVENT_QUEUE_URL` is set, the local spool under `$CUSTODY_HOME` otherwise."""
     if settings.event_queue_url is None:
-        return Spool(settings.spool_path(common))
-    return SqsQueue(sqs_client(settings), settings.event_queue_url, dead_letter_url=settings.event_dead_letter_url)
+        return Spool(settings.spool_path)
+    return SqsQueue(sqs_client(), settings.event_queue_url, dead_letter_url=settings.event_dead_letter_url)
 
 
-def sqs_client(settings: CaptureSettings) -> SQSClient:
+def sqs_client() -> SQSClient:
     """A boto3 client; credentials and region from the standard AWS chain. Fails fast: a sender is waiting."""
     config = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=15)
-    return boto3.client("sqs", endpoint_url=settings.event_queue_endpoint_url, config=config)
+    return boto3.client("sqs", config=config)
 
 
 class SqsQueue:

@@ -38,7 +38,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from custody_pipeline.capture.envelopes import EnvelopeError, parse_event
 from custody_pipeline.capture.messages import EventQueue, Message, PutOutcome, QueueError
 from custody_pipeline.io.signature import HEADER, SignatureError, Verifier
-from custody_pipeline.settings.capture import CaptureSettings
+from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,14 @@ RETRY_AFTER_SECONDS = 5
 # Events that arrive this close together share a commit: a little latency for a lot of throughput.
 GATHER_SECONDS = 0.002
 HEADER_SECONDS = 10.0
+# A request must be complete within this time.
+BODY_SECONDS = 10.0
+# Base64, which SQS may need, makes a body a third larger; SQS holds 256 KiB.
+MAX_BODY_BYTES = 128 * 1024
+# A signature is good for this long; a sender's clock may be this far ahead.
+REPLAY_SECONDS, SKEW_SECONDS = 300, 30
+# Requests that wait for the disk or SQS; more are answered 503.
+MAX_WAITING = 2000
 HEADER_BYTES = 16 * 1024
 # A refused body is read on for a little, so that the sender gets to see the answer instead of a broken connection.
 _DRAIN_BYTES = 1024 * 1024
@@ -124,24 +132,24 @@ class GroupCommit:
                 future.set_result(outcome)
 
 
-def create_app(settings: CaptureSettings, queue: EventQueue, *, clock: Callable[[], float] = time.time) -> Starlette:
+def create_app(settings: Settings, queue: EventQueue, *, clock: Callable[[], float] = time.time) -> Starlette:
     """The ASGI application.
 
     Args:
-        settings: secrets and limits.
+        settings: the secrets.
         queue: where accepted events go; the caller closes it.
         clock: seconds since 1970.
 
     Raises:
         SettingsError: no webhook secret is set.
     """
-    verifier = Verifier(settings.secrets, settings.webhook_replay_seconds, settings.webhook_skew_seconds)
-    commits = GroupCommit(queue, settings.webhook_max_waiting)
+    verifier = Verifier(settings.webhook_keys, REPLAY_SECONDS, SKEW_SECONDS)
+    commits = GroupCommit(queue, MAX_WAITING)
 
     async def receive(request: Request) -> Response:
         try:
-            _check_headers(request, settings.webhook_max_body_bytes)
-            body = await _read(request, settings.webhook_max_body_bytes, settings.webhook_body_seconds)
+            _check_headers(request, MAX_BODY_BYTES)
+            body = await _read(request, MAX_BODY_BYTES, BODY_SECONDS)
             outcome = await commits.put(_message(request, body, verifier, clock()))
         except _Refused as refusal:
             return await _refuse(request, refusal.status, refusal.code)
@@ -178,7 +186,7 @@ def create_app(settings: CaptureSettings, queue: EventQueue, *, clock: Callable[
 
 
 def make_server(
-    settings: CaptureSettings,
+    settings: Settings,
     queue: EventQueue,
     *,
     certificate: str | None = None,
@@ -188,7 +196,7 @@ def make_server(
     """The receiver as a server that is not running yet.
 
     Args:
-        settings: secrets and limits.
+        settings: the secrets.
         queue: where accepted events go; the caller closes it.
         certificate: PEM file, to speak TLS without a proxy in front.
         private_key: its key.
@@ -205,7 +213,7 @@ def make_server(
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.webhook_max_waiting + 100,
+        limit_concurrency=MAX_WAITING + 100,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=15,
         ssl_certfile=certificate,
@@ -215,7 +223,7 @@ def make_server(
 
 
 def serve(
-    settings: CaptureSettings,
+    settings: Settings,
     queue: EventQueue,
     *,
     host: str = "127.0.0.1",
@@ -227,7 +235,7 @@ def serve(
     """Run the receiver until SIGINT or SIGTERM; requests under way are finished first.
 
     Args:
-        settings: secrets and limits.
+        settings: the secrets.
         queue: where accepted events go; the caller closes it.
         host: address to listen on.
         port: 0 lets the system choose.

@@ -38,10 +38,13 @@ from custody_pipeline.extract.genesys import (
     PassingError,
 )
 from custody_pipeline.settings import Settings
-from custody_pipeline.settings.capture import CaptureSettings
 
 logger = logging.getLogger(__name__)
 
+# Of CUSTODY_GENESYS_REQUESTS_PER_MINUTE, so that the nightly run is not starved.
+RATE_SHARE = 0.5
+# Readings of one conversation before its event becomes a dead letter: about six hours.
+MAX_ATTEMPTS = 12
 LEASE_SECONDS = 900.0
 LEASED_AT_ONCE = 50
 FIRST_DELAY_SECONDS = 30.0
@@ -99,9 +102,9 @@ class _Item:
     event: CustodyEvent
 
 
-def capture_client(settings: Settings, capture: CaptureSettings) -> GenesysClient:
-    """A client that uses capture's share of the rate limit, so that the nightly run is not starved."""
-    share = max(1, int(settings.genesys_requests_per_minute * capture.capture_rate_share))
+def capture_client(settings: Settings) -> GenesysClient:
+    """A client that uses capture's share of the rate limit."""
+    share = max(1, int(settings.genesys_requests_per_minute * RATE_SHARE))
     return GenesysClient(settings.model_copy(update={"genesys_requests_per_minute": share}))
 
 
@@ -114,7 +117,7 @@ class CaptureWorker:
         reader: ConversationReader,
         store: DocumentStore,
         *,
-        max_attempts: int = 12,
+        max_attempts: int = MAX_ATTEMPTS,
         typed_attributes: bool = True,
         lease_seconds: float = LEASE_SECONDS,
         linker: Linker | None = None,

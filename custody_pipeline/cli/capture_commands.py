@@ -13,7 +13,6 @@ import typer
 
 from custody_pipeline.cli.shared import (
     INCOMPLETE,
-    USAGE,
     Json,
     app,
     end_when_stdin_closes,
@@ -38,14 +37,13 @@ def serve_webhook(
     """Receive signed events; each is answered with 202 only when it is durable."""
     from custody_pipeline.capture.assembly import queue_of
     from custody_pipeline.capture.receiver import serve
-    from custody_pipeline.settings.capture import load_capture_settings
 
-    capture = load_capture_settings()
+    settings = settings_of_environment()
     if until_stdin_closes:
         end_when_stdin_closes()
-    with queue_of(settings_of_environment(), capture) as queue:
+    with queue_of(settings) as queue:
         serve(
-            capture,
+            settings,
             queue,
             host=host,
             port=port,
@@ -68,9 +66,8 @@ def events_drain(
     from dataclasses import asdict
 
     from custody_pipeline.capture.assembly import drain_queue
-    from custody_pipeline.settings.capture import load_capture_settings
 
-    result = asdict(drain_queue(settings_of_environment(), load_capture_settings(), max_seconds=seconds))
+    result = asdict(drain_queue(settings_of_environment(), max_seconds=seconds))
     if as_json:
         print_json(result)
     else:
@@ -82,9 +79,8 @@ def events_drain(
 def events_retry(limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None) -> None:
     """Put dead letters back into the queue, oldest first."""
     from custody_pipeline.capture.assembly import retry_dead_letters
-    from custody_pipeline.settings.capture import load_capture_settings
 
-    print(f"{retry_dead_letters(settings_of_environment(), load_capture_settings(), limit=limit)} events")  # noqa: T201
+    print(f"{retry_dead_letters(settings_of_environment(), limit=limit)} events")  # noqa: T201
 
 
 class TriggerAction(StrEnum):
@@ -104,10 +100,9 @@ def triggers(
     """The process-automation triggers of live capture, and the definitions to import."""
     from custody_pipeline.capture import installation
     from custody_pipeline.extract.genesys import GenesysClient, GenesysError
-    from custody_pipeline.settings.capture import load_capture_settings
 
-    settings, capture = settings_of_environment(), load_capture_settings()
-    settings.require("genesys_domain", "mypurecloud.com")
+    settings = settings_of_environment()
+    settings.require("genesys_domain")
     try:
         if definitions is not None and url is not None:
             for relative, text in installation.definitions(url).items():
@@ -118,11 +113,9 @@ def triggers(
         with GenesysClient(settings) as client:
             if action is TriggerAction.remove:
                 changes = installation.remove(client)
-            elif capture.trigger_workflow_id is None:
-                stop("CUSTODY_TRIGGER_WORKFLOW_ID is not set: the workflow that the triggers start", USAGE)
             else:
                 run = installation.plan if action is TriggerAction.plan else installation.install
-                changes = run(client, capture.trigger_workflow_id)
+                changes = run(client, settings.require("trigger_workflow_id"))
     except (GenesysError, ValueError) as error:
         stop(str(error), INCOMPLETE)
     for change in changes:

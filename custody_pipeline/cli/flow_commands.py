@@ -37,7 +37,7 @@ def flow_check(
     settings = settings_of_environment()
     try:
         if is_flow_id(subject) and not Path(subject).exists():
-            settings.require("genesys_domain", "mypurecloud.com")
+            settings.require("genesys_domain")
             with GenesysClient(settings) as client:
                 document = export_flow(client, subject, api_url=settings.api_url)
         else:

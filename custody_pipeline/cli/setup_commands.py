@@ -1,4 +1,4 @@
-"""`custody doctor`, `mapping`, `dictionary` and `key`: setting a deployment up.
+"""`custody doctor`, `env`, `mapping`, `dictionary` and `key`: setting a deployment up.
 
 Belongs here: arguments and printing. Does not: the checks (operations), the mapping (models).
 """
@@ -112,16 +112,35 @@ def key_show() -> None:
     """Print the public keys that sign now, to hand over: a file for `custody verify --key`."""
     from custody_pipeline.evidence.log.keys import SigningKeyError
     from custody_pipeline.publish.sealing import signing_verifiers
-    from custody_pipeline.settings.signing import load_seal_settings
 
     try:
-        found = signing_verifiers(settings_of_environment(), load_seal_settings())
+        found = signing_verifiers(settings_of_environment())
     except SigningKeyError as error:
         stop(str(error), INCOMPLETE)
     if not found:
         stop("no key signs yet: make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE", INCOMPLETE)
     for key in found:
         print(f"# sha256:{key.fingerprint}\n{key.vkey}")  # noqa: T201
+
+
+@app.command()
+def env(
+    as_json: Json = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/settings.md.")] = False,
+) -> None:
+    """Every setting: its value, or its default after #, and what it is. Secrets are not shown."""
+    from custody_pipeline.settings.reading import all_settings, settings_document
+
+    if as_markdown:
+        sys.stdout.write(settings_document())
+        return
+    rows = list(all_settings(settings_of_environment()))
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        line = f"{row['variable']}={row['value']}" if "value" in row else f"# {row['variable']}={row['default']}"
+        print(f"{line}\n    {row['description']}")  # noqa: T201
 
 
 @app.command()

@@ -62,10 +62,10 @@ def run_one_night(
     """Run `nightly_custody` for `night`; with `profile`, keep below `$CUSTODY_HOME/profiles` where its seconds went.
 
     Raises:
-        SettingsError: a setting is missing or wrong, the seal's and the alerts' included; nothing has been done.
+        SettingsError: a setting is missing or wrong; nothing has been done.
     """
-    settings.require("export_url", "s3://acme-call-exports")
-    settings.require("publish_url", "s3://acme-custody/prod")
+    settings.require("export_url")
+    settings.require("publish_url")
     with Sampler() if profile else nullcontext() as sampled:
         outcome = _run(settings, night, verbose, say)
     if sampled is None:
@@ -83,16 +83,14 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
         import matplotlib.figure  # noqa: F401 - as would the page's pictures
 
         import custody_pipeline.defs.assembled  # noqa: F401
-        from custody_pipeline.alerts import load_alert_settings
+        from custody_pipeline.alerts import alerted_reasons
         from custody_pipeline.defs.instance import run_night
         from custody_pipeline.models.mapping import load_mapping
         from custody_pipeline.publish.sealed_landing import failed_sources
-        from custody_pipeline.settings.signing import load_seal_settings
         from custody_pipeline.warehouse.connection import Warehouse
 
     load_mapping(settings.mapping_path)
-    load_seal_settings()
-    load_alert_settings()
+    alerted_reasons(settings)
     result = run_night(settings.home, night, verbose=verbose, say=say)
     summary, failed = None, {}
     if settings.warehouse_path.exists():  # a first night may fail before there is one

@@ -9,7 +9,6 @@ from typing import Any
 
 import dagster as dg
 
-from custody_pipeline.alerts import load_alert_settings
 from custody_pipeline.alerts.dispatch import send_alerts
 from custody_pipeline.defs.modelled import MODELS, asset_key
 from custody_pipeline.defs.partitions import night_of, nights
@@ -18,7 +17,6 @@ from custody_pipeline.night import publish as publish_night
 from custody_pipeline.operations.witnesses import ask_all
 from custody_pipeline.publish.publication import PublishError
 from custody_pipeline.settings import SettingsError
-from custody_pipeline.settings.signing import load_seal_settings
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 
 # Freshness does not know partitions: it tells that no night was published for more than a day and a half.
@@ -70,7 +68,7 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
     alerts = _alert(deployment, night_of(context))
     for line in alerts.get("failures", []):
         context.log.warning("alert not delivered: %s", line)
-    asked = ask_all(deployment.settings, load_seal_settings().witnesses)
+    asked = ask_all(deployment.settings, deployment.settings.witnesses)
     for line in asked.problems:
         context.log.warning("no cosignature: %s", line)
     common: dict[str, Any] = {
@@ -106,4 +104,4 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
 def _alert(deployment: Deployment, night: date) -> dict[str, Any]:
     """Tell the configured channels what is new; a channel that fails is in the result and stops nothing."""
     with deployment.warehouse.open() as con:
-        return send_alerts(con, night, load_alert_settings()).to_dict()
+        return send_alerts(con, night, deployment.settings).to_dict()

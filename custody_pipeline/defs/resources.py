@@ -10,11 +10,10 @@ from functools import cached_property
 
 import dagster as dg
 
-from custody_pipeline.alerts import load_alert_settings
+from custody_pipeline.alerts import alerted_reasons
 from custody_pipeline.models.mapping import TagMapping, load_mapping
 from custody_pipeline.night import Night
 from custody_pipeline.settings import Settings, SettingsError, load_settings
-from custody_pipeline.settings.signing import load_seal_settings
 from custody_pipeline.warehouse.connection import Warehouse
 
 
@@ -23,15 +22,15 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings; those that only the seal and the alerts read are checked too, before there is work to lose.
+        """The settings.
 
         Raises:
             dagster.Failure: a setting is missing or wrong; retrying would not help.
         """
         try:
-            load_seal_settings()
-            load_alert_settings()
-            return load_settings()
+            settings = load_settings()
+            alerted_reasons(settings)  # refused now, before there is work to lose
+            return settings
         except SettingsError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
 

@@ -13,7 +13,6 @@ from custody_pipeline.capture.assembly import drain_queue, points_of, queue_of
 from custody_pipeline.defs.metadata import markdown_image
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.settings import load_settings
-from custody_pipeline.settings.capture import load_capture_settings
 
 # Shorter than the sensor's own interval, so that turns do not overlap.
 TURN_SECONDS = 50
@@ -29,11 +28,11 @@ UNFINISHED = [
 @dg.asset(key=["raw", "live_captures"], group_name="capture", kinds={"sqs"}, pool="capture")
 def live_captures(deployment: Deployment) -> dg.MaterializeResult[None]:
     """Conversations read when an event named them, before their tags vanish: queue depth, age, captures, lag."""
-    settings, capture = deployment.settings, load_capture_settings()
-    result = drain_queue(settings, capture, max_seconds=TURN_SECONDS)
+    settings = deployment.settings
+    result = drain_queue(settings, max_seconds=TURN_SECONDS)
     now = datetime.now(UTC)
     days = (now.date() - timedelta(days=1), now.date())
-    points = [point for day in days for point in points_of(settings, capture, day)]
+    points = [point for day in days for point in points_of(settings, day)]
     shown: dict[str, Any] = dict(metrics.summary(result.queue, points, now))
     shown |= {"turn_events": result.report.events, "turn_captures": result.report.captures}
     if result.report.oldest:
@@ -55,7 +54,7 @@ def waiting_events(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Sk
     under_way = dg.RunsFilter(job_name=capture_events.name, statuses=UNFINISHED, created_after=since)
     if context.instance.get_runs_count(under_way):
         return dg.SkipReason("A turn is under way.")
-    with queue_of(load_settings(), load_capture_settings()) as queue:
+    with queue_of(load_settings()) as queue:
         depth = queue.metrics().depth
     if not depth:
         return dg.SkipReason("No event waits.")

@@ -225,7 +225,7 @@ def bucket_region(s3: S3Client, bucket: str) -> str | None:
 
 def _collect_bucket(collector: Collector) -> list[Landing]:
     """List the night's objects and read their companions meanwhile: however many there are, a few are in memory."""
-    place = S3Location.parse(collector.settings.require("export_url", "s3://acme-exports"))
+    place = S3Location.parse(collector.settings.require("export_url"))
     region = bucket_region(collector.s3, place.bucket)
     reader = ObjectReader(collector.settings, place.bucket)
     with collector.load("export_objects") as objects, collector.load("export_sidecars", asked=0) as sidecars:
@@ -403,5 +403,5 @@ def collect_exports(collector: Collector) -> list[Landing]:
 
 def _bucket_not_configured(collector: Collector) -> list[Landing]:
     if collector.settings.manifest_source == "bucket":
-        collector.settings.require("export_url", "s3://acme-exports")
+        collector.settings.require("export_url")
     return [collector.not_configured(name, "set CUSTODY_EXPORT_URL") for name in ("export_objects", "export_sidecars")]

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TIMEOUT = (10, 60)
+MAX_IN_FLIGHT = 8
 MAX_ATTEMPTS = 5
 MAX_THROTTLED = 20
 # The vendor's own command line gives up beyond this.
@@ -336,7 +337,7 @@ def _correlation_id(response: requests.Response) -> str | None:
 
 
 class GenesysClient:
-    """Requests to one organisation. Safe to use from several threads; at most `genesys_concurrency` are in flight.
+    """Requests to one organisation. Safe to use from several threads; at most `MAX_IN_FLIGHT` are in flight.
 
     A request that waits to be asked again is not in flight: any number of threads may do that. Connections are kept.
     Only the hosts of the settings are called: paths are joined to them, redirects and `nextUri` are not followed.
@@ -358,7 +359,7 @@ class GenesysClient:
         self._login_lock = threading.Lock()
         # As many places as requests may be in flight; the one used last comes first, so that few connections stay.
         self._sessions: queue.LifoQueue[requests.Session | None] = queue.LifoQueue()
-        for _ in range(settings.genesys_concurrency):
+        for _ in range(MAX_IN_FLIGHT):
             self._sessions.put(None)
         self.counters = Counters()
 

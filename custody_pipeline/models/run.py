@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 
-DEFAULT_LAG_HOURS = 72
+LAG_HOURS = 72
 
 # Into how many parts a night is taken apart, if it does not fit into memory whole.
 PARTS_OF_A_NIGHT = (1, 4, 16, 64)
 logger = logging.getLogger(__name__)
-DEFAULT_RECHECK_DAYS = 30
+RECHECK_DAYS = 30
 
 
 class SchemaChangedError(WarehouseError):
@@ -63,15 +63,14 @@ def model_params(
         model: the model; only its own parameters are given.
         night: first day of the window.
         mapping: needed by models with mapped columns.
-        settings: the lag after which a night is final, how long it is rechecked, and the organisation's region;
-            defaults without them.
+        settings: the organisation's region; unknown without them.
         end: day after the window; the next day when None.
     """
     values: dict[str, Any] = {
         "window_start": night,
         "window_end": end or night + timedelta(days=1),
-        "lag_hours": settings.lag_hours if settings else DEFAULT_LAG_HOURS,
-        "recheck_days": settings.recheck_days if settings else DEFAULT_RECHECK_DAYS,
+        "lag_hours": LAG_HOURS,
+        "recheck_days": RECHECK_DAYS,
         "api_region": settings.api_region if settings else None,
     }
     if mapping is not None:

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from custody_pipeline.alerts import alerted_reasons
 from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError
@@ -22,7 +23,6 @@ from custody_pipeline.models.mapping import MappingError, load_mapping
 from custody_pipeline.operations.lock_probe import probe_lock
 from custody_pipeline.publish.sealing import load_signing_key
 from custody_pipeline.settings import Settings, SettingsError, load_settings
-from custody_pipeline.settings.signing import SealSettings, load_seal_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,23 +72,18 @@ def examine(*, probe: bool = False) -> Iterator[Line]:
     """
     try:
         settings = load_settings()
+        alerted_reasons(settings)
     except SettingsError as error:
         for problem in str(error).splitlines():
-            yield Line("settings", "not ok", problem, "Correct this variable and run custody doctor again.")
+            yield Line("settings", "not ok", problem, "Correct or unset this variable, and run custody doctor again.")
         return
-    yield Line("settings", "ok", "every CUSTODY_… variable that is set is valid")
+    yield Line("settings", "ok", "every CUSTODY_… variable is a known setting and has a valid value")
     yield from _home(settings)
     yield _mapping(settings)
     yield from _organization(settings)
     yield from _export_bucket(settings)
-    seal = None
-    try:
-        seal = load_seal_settings()
-    except SettingsError as error:
-        yield Line("sealing", "not ok", str(error), "Correct this variable and run custody doctor again.")
-    else:
-        yield from _sealing(settings, seal)
-    yield from _publish_bucket(settings, seal, probe=probe)
+    yield from _sealing(settings)
+    yield from _publish_bucket(settings, probe=probe)
 
 
 def _home(settings: Settings) -> Iterator[Line]:
@@ -185,25 +180,25 @@ def _export_bucket(settings: Settings) -> Iterator[Line]:
     yield _clock(client, place)
 
 
-def _sealing(settings: Settings, seal: SealSettings) -> Iterator[Line]:
-    yield _signing_key(settings, seal)
-    if seal.timestamp_url is None:
+def _sealing(settings: Settings) -> Iterator[Line]:
+    yield _signing_key(settings)
+    if settings.timestamp_url is None:
         advice = "Set CUSTODY_TIMESTAMP_URL: only a third party's timestamp says when a night was sealed."
         yield Line("sealing timestamp", "warning", "no timestamp authority", advice)
     else:
-        yield Line("sealing timestamp", "ok", seal.timestamp_url)
-    hold = ", and a legal hold" if seal.legal_hold else ""
-    if seal.lock_mode is None:
+        yield Line("sealing timestamp", "ok", settings.timestamp_url)
+    hold = ", and a legal hold" if settings.legal_hold else ""
+    if settings.lock_mode is None:
         advice = "Set CUSTODY_LOCK_MODE and CUSTODY_LOCK_DAYS: a cut without a retention can be deleted."
         yield Line("sealing lock", "warning", f"no retention{hold}", advice)
     else:
-        yield Line("sealing lock", "ok", f"{seal.lock_mode}, {seal.lock_days} days{hold}")
+        yield Line("sealing lock", "ok", f"{settings.lock_mode}, {settings.lock_days} days{hold}")
 
 
-def _signing_key(settings: Settings, seal: SealSettings) -> Line:
+def _signing_key(settings: Settings) -> Line:
     check, advice = "sealing key", "Make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE."
     try:
-        signer = load_signing_key(settings, seal)
+        signer = load_signing_key(settings)
         if signer is not None:
             signer.sign(b"custody doctor\n")  # a key in KMS may be read and not used
     except SigningKeyError as error:
@@ -216,7 +211,7 @@ def _signing_key(settings: Settings, seal: SealSettings) -> Line:
     return Line(check, "ok", found)
 
 
-def _publish_bucket(settings: Settings, seal: SealSettings | None, *, probe: bool) -> Iterator[Line]:
+def _publish_bucket(settings: Settings, *, probe: bool) -> Iterator[Line]:
     if settings.publish_url is None:
         advice = "export CUSTODY_PUBLISH_URL=s3://acme-custody/prod"
         yield Line("publish bucket", "not ok", "CUSTODY_PUBLISH_URL is not set", advice)
@@ -227,9 +222,9 @@ def _publish_bucket(settings: Settings, seal: SealSettings | None, *, probe: boo
     if listing.state == "ok":
         yield _versioning(client, place, "publish bucket versioning", "CUSTODY_PUBLISH_URL")
         yield _conditional_writes(client, place)
-        yield _lock(client, place, seal)
+        yield _lock(client, place, settings)
         if probe:
-            yield from _probe(client, place, seal)
+            yield from _probe(client, place, settings)
 
 
 def _conditional_writes(client: S3Client, place: S3Location) -> Line:
@@ -276,8 +271,8 @@ def _conditional_writes(client: S3Client, place: S3Location) -> Line:
     return line
 
 
-def _probe(client: S3Client, place: S3Location, seal: SealSettings | None) -> Iterator[Line]:
-    mode = (seal and seal.lock_mode) or "GOVERNANCE"
+def _probe(client: S3Client, place: S3Location, settings: Settings) -> Iterator[Line]:
+    mode = settings.lock_mode or "GOVERNANCE"
     try:
         for attempt in probe_lock(client, place, mode):
             yield Line(f"probe: {attempt.name}", "ok" if attempt.ok else "not ok", attempt.found, attempt.advice)
@@ -334,8 +329,8 @@ def _versioning(client: S3Client, place: S3Location, check: str, variable: str) 
     return Line(check, "warning", line.found, advice)
 
 
-def _lock(client: S3Client, place: S3Location, seal: SealSettings | None) -> Line:
-    check, wanted = "publish bucket lock", bool(seal and (seal.lock_mode or seal.legal_hold))
+def _lock(client: S3Client, place: S3Location, settings: Settings) -> Line:
+    check, wanted = "publish bucket lock", settings.lock_mode or settings.legal_hold
     try:
         found = client.get_object_lock_configuration(Bucket=place.bucket)["ObjectLockConfiguration"]
     except ClientError as error:

@@ -255,7 +255,7 @@ def run_fixity(settings: Settings, budget: int | None = None) -> FixityReport:
         SettingsError: no export bucket is configured.
         WarehouseBusyError: the warehouse is in use.
     """
-    settings.require("export_url", "s3://acme-call-exports")
+    settings.require("export_url")
     budget = settings.fixity_bytes if budget is None else budget
     warehouse = Warehouse(settings)
     with warehouse.open() as con:

@@ -28,7 +28,6 @@ from custody_pipeline.models.run import refresh_events
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.settings import Settings, SettingsError
-from custody_pipeline.settings.signing import load_seal_settings
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 
@@ -115,7 +114,7 @@ def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
         raise SettingsError("--key: a witness's key is no key of the log; give it with --witness")
     if not files:
         try:
-            found += [key for key in signing_verifiers(settings, load_seal_settings()) if key not in found]
+            found += [key for key in signing_verifiers(settings) if key not in found]
         except SigningKeyError as error:
             raise SettingsError(str(error)) from error
     return found

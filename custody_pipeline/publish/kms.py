@@ -88,6 +88,6 @@ class Kms:
         except BotoCoreError as error:
             raise SigningKeyError(
                 f"KMS key {self._key}: {action} got no answer ({type(error).__name__}). Check the network, the AWS "
-                "credentials and CUSTODY_KMS_ENDPOINT_URL."
+                "credentials and AWS_ENDPOINT_URL_KMS."
             ) from error
         return answer

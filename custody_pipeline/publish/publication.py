@@ -160,7 +160,7 @@ def publish_night(
         PublishError: the published place is not as it was left.
         UploadError, SealingError, SealError, InconsistentHeadError: see publish/ and evidence/.
     """
-    place = S3Location.parse(settings.require("publish_url", "s3://acme-custody/prod"))
+    place = S3Location.parse(settings.require("publish_url"))
     folder = settings.home.absolute() / "publish"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):

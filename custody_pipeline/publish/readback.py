@@ -58,7 +58,7 @@ def read_back(settings: Settings, destination: Path, *, client: S3Client | None 
         UploadError: bytes arrived that do not have the checksum S3 has for them, or a key is no safe path.
         TargetError: the prefix cannot be listed.
     """
-    place = S3Location.parse(settings.require("publish_url", "s3://acme-custody/prod"))
+    place = S3Location.parse(settings.require("publish_url"))
     client = client or s3_client(settings)
     destination.mkdir(parents=True, exist_ok=True)
     # Beside the copy, not in it: the copy holds what S3 holds and nothing else.

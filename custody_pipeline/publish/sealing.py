@@ -30,7 +30,6 @@ from custody_pipeline.evidence.log.keys import (
 )
 from custody_pipeline.publish.kms import Kms
 from custody_pipeline.settings import Settings, SettingsError
-from custody_pipeline.settings.signing import SealSettings, load_seal_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,74 +81,73 @@ class Sealing:
         return now + timedelta(days=self.lock_days)
 
 
-def load_sealing(settings: Settings, seal: SealSettings | None = None) -> Sealing:
+def load_sealing(settings: Settings) -> Sealing:
     """Read keys and secrets; make them in `$CUSTODY_HOME/keys` where none are set.
 
     Raises:
         SettingsError: a setting is wrong. Values are not repeated.
         SigningKeyError: a key cannot be read.
     """
-    seal = seal or load_seal_settings()
     keys = settings.home / "keys"
     keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-    signers: list[Signer] = [_signer(seal, keys)]
-    if (successor := _successor(seal, signers[0].verifier)) is not None:
+    signers: list[Signer] = [_signer(settings, keys)]
+    if (successor := _successor(settings, signers[0].verifier)) is not None:
         signers.append(successor)
     return Sealing(
         signers=tuple(signers),
-        salt_secret=_salt_secret(seal, keys / "salt"),
-        timestamp=_timestamper(seal.timestamp_url) if seal.timestamp_url else None,
-        lock_mode=seal.lock_mode,
-        lock_days=seal.lock_days,
-        legal_hold=seal.legal_hold,
+        salt_secret=_salt_secret(settings, keys / "salt"),
+        timestamp=_timestamper(settings.timestamp_url) if settings.timestamp_url else None,
+        lock_mode=settings.lock_mode,
+        lock_days=settings.lock_days,
+        legal_hold=settings.legal_hold,
     )
 
 
-def load_signing_key(settings: Settings, seal: SealSettings) -> Signer | None:
+def load_signing_key(settings: Settings) -> Signer | None:
     """The key that signs now; None where the first night is yet to make one.
 
     Raises:
         SigningKeyError: the key cannot be read, or KMS does not hand out its public half.
     """
     keys = settings.home / "keys"
-    given = seal.signing_key or seal.signing_key_file or seal.signing_key_kms
-    return _signer(seal, keys) if given or (keys / _DEMO_KEY_FILE).exists() else None
+    given = settings.signing_key or settings.signing_key_file or settings.signing_key_kms
+    return _signer(settings, keys) if given or (keys / _DEMO_KEY_FILE).exists() else None
 
 
-def signing_verifiers(settings: Settings, seal: SealSettings) -> list[Verifier]:
+def signing_verifiers(settings: Settings) -> list[Verifier]:
     """Public halves of the keys that sign now: two during a rotation, none before the first night made one.
 
     Raises:
         SettingsError, SigningKeyError: as for `load_sealing`.
     """
-    current = load_signing_key(settings, seal)
+    current = load_signing_key(settings)
     if current is None:
         return []
-    successor = _successor(seal, current.verifier)
+    successor = _successor(settings, current.verifier)
     return [current.verifier, *([successor.verifier] if successor else [])]
 
 
-def _signer(seal: SealSettings, keys: Path) -> Signer:
-    if seal.signing_key is not None:
-        return load_signer(seal.signing_key.get_secret_value())
-    if seal.signing_key_kms is not None:
-        return _kms_signer(seal, seal.signing_key_kms, str(seal.log_origin))
-    path = seal.signing_key_file or keys / _DEMO_KEY_FILE
-    if seal.signing_key_file is None and not path.exists():
+def _signer(settings: Settings, keys: Path) -> Signer:
+    if settings.signing_key is not None:
+        return load_signer(settings.signing_key.get_secret_value())
+    if settings.signing_key_kms is not None:
+        return _kms_signer(settings.signing_key_kms, str(settings.log_origin))
+    path = settings.signing_key_file or keys / _DEMO_KEY_FILE
+    if settings.signing_key_file is None and not path.exists():
         write_new_key(path, new_key(_DEMO_KEY_NAME, demo=True))
     return signer_from_file(path)
 
 
-def _kms_signer(seal: SealSettings, key: str, name: str) -> Signer:
-    return KmsSigner(Kms(key, seal.kms_endpoint_url), key, name)
+def _kms_signer(key: str, name: str) -> Signer:
+    return KmsSigner(Kms(key), key, name)
 
 
-def _successor(seal: SealSettings, current: Verifier) -> Signer | None:
+def _successor(settings: Settings, current: Verifier) -> Signer | None:
     """The key that takes over, if there is one. The log keeps its name, so the key must have it, too."""
-    if seal.next_signing_key_kms is not None:
-        variable, signer = "CUSTODY_NEXT_SIGNING_KEY_KMS", _kms_signer(seal, seal.next_signing_key_kms, current.name)
-    elif seal.next_signing_key_file is not None:
-        variable, signer = "CUSTODY_NEXT_SIGNING_KEY_FILE", signer_from_file(seal.next_signing_key_file)
+    if settings.next_signing_key_kms is not None:
+        variable, signer = "CUSTODY_NEXT_SIGNING_KEY_KMS", _kms_signer(settings.next_signing_key_kms, current.name)
+    elif settings.next_signing_key_file is not None:
+        variable, signer = "CUSTODY_NEXT_SIGNING_KEY_FILE", signer_from_file(settings.next_signing_key_file)
     else:
         return None
     if signer.verifier.name != current.name:
@@ -162,9 +160,9 @@ def _successor(seal: SealSettings, current: Verifier) -> Signer | None:
     return signer
 
 
-def _salt_secret(seal: SealSettings, path: Path) -> bytes:
-    if seal.salt_secret is not None:
-        text = seal.salt_secret.get_secret_value()
+def _salt_secret(settings: Settings, path: Path) -> bytes:
+    if settings.salt_secret is not None:
+        text = settings.salt_secret.get_secret_value()
     else:
         if not path.exists():
             descriptor, temporary = tempfile.mkstemp(dir=path.parent)

@@ -80,7 +80,7 @@ def tidy_landing(
         SettingsError: no published place.
         botocore.exceptions.BotoCoreError, ClientError: S3 cannot be reached.
     """
-    place = S3Location.parse(settings.require("publish_url", "s3://acme-custody/prod"))
+    place = S3Location.parse(settings.require("publish_url"))
     client = client or s3_client(settings)
     before = (now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None) - timedelta(days=settings.landing_days)
     result = Tidied()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.settings import Settings, load_settings
-from custody_pipeline.settings.capture import CaptureSettings
+from custody_pipeline.settings.table import LiveCapture, variable
 from custody_pipeline.simulator.local_s3 import LocalS3
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ DEMO_ORGANIZATION = DemoOrganization(night=date(2026, 11, 2), size=400, seed=7)
 def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> Iterator[Settings]:
     """Run the simulated organisation and S3 until the block ends; the environment points at them meanwhile."""
     before = dict(os.environ)
-    for name in CaptureSettings.model_fields:
+    for name in LiveCapture.model_fields:
         # What a real deployment's live capture uses is not the demo's to use.
-        os.environ.pop(f"CUSTODY_{name.upper()}", None)
+        os.environ.pop(variable(name), None)
     say("starting a local S3 server")
     with LocalS3(home) as endpoint:
         os.environ.update(

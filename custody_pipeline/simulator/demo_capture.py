@@ -22,7 +22,6 @@ import requests
 from custody_pipeline.capture.assembly import drain_queue, store_of
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.io.signature import HEADER, sign
-from custody_pipeline.settings.capture import load_capture_settings
 from custody_pipeline.simulator.events import SET_AFTER_END, SentEvent, Watch
 from custody_pipeline.simulator.organization import SEEN_AFTER_END
 
@@ -98,9 +97,7 @@ def capture_the_day(settings: Settings, organization: Organization, say: Callabl
                 post(url, secret, (event for event in watch.events if start <= event.at < end))
                 say(f"{end:%H:%M}: reading the conversations that the events name")
                 # The audio is exported, and tied to what was captured, in the night.
-                drain_queue(
-                    settings.model_copy(update={"export_url": None}), load_capture_settings(), max_seconds=_SECONDS
-                )
+                drain_queue(settings.model_copy(update={"export_url": None}), max_seconds=_SECONDS)
                 start = end
     finally:
         set_clock(settings, organization.clock)
@@ -114,7 +111,7 @@ def vanishing_call(organization: Organization) -> Conversation | None:
 
 def captured(settings: Settings, organization: Organization, call: Conversation) -> list[str]:
     """Keys of the conversation's capture documents, oldest first."""
-    return list(captures_of(store_of(settings, load_capture_settings()), organization.night, call.id))
+    return list(captures_of(store_of(settings), organization.night, call.id))
 
 
 def set_clock(settings: Settings, now: datetime) -> None:
@@ -169,7 +166,7 @@ def caught_tag(settings: Settings, organization: Organization, published: Path) 
     call = vanishing_call(organization)
     if call is None:
         return None
-    store = store_of(settings, load_capture_settings())
+    store = store_of(settings)
     documents = [orjson.loads(store.read(key) or b"{}") for key in captured(settings, organization, call)]
     without = (
         document["observed_at"]

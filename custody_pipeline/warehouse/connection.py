@@ -39,7 +39,7 @@ class Warehouse:
     """The warehouse of one deployment.
 
     Args:
-        settings: where it is, and how much memory and how many threads DuckDB may take.
+        settings: where it is, and how much memory DuckDB may take.
         lock_timeout: seconds to wait for another writer.
     """
 
@@ -88,8 +88,6 @@ class Warehouse:
             # Rows are ordered where order matters (publishing); keeping it everywhere costs memory.
             "preserve_insertion_order": False,
         }
-        if self.settings.duckdb_threads is not None:
-            config["threads"] = self.settings.duckdb_threads
         try:
             con = duckdb.connect(str(path), read_only=read_only, config=config)
         except duckdb.IOException as error:

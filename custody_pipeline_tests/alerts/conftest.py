@@ -9,8 +9,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from custody_pipeline.alerts import AlertRun, AlertSettings, send_alerts
-from custody_pipeline.alerts.delivery import Patience
+from custody_pipeline.alerts import AlertRun, send_alerts
+from custody_pipeline.alerts.delivery import CHANNEL_SECONDS, Patience
+from custody_pipeline.settings import Settings
 from custody_pipeline_tests.alerts.receivers import Exchange, Hook, ServiceNow, served
 
 NIGHT = date(2026, 11, 2)
@@ -53,14 +54,10 @@ class Night:
 class Waits(list[float]):
     """The waits that a channel would have made; time passes by them alone."""
 
-    def patience(self, settings: AlertSettings) -> Patience:
-        return Patience(
-            settings.max_attempts,
-            settings.channel_seconds,
-            sleep=self.append,
-            clock=lambda: sum(self),
-            jitter=lambda: 0.5,
-        )
+    seconds = CHANNEL_SECONDS
+
+    def patience(self) -> Patience:
+        return Patience(seconds=self.seconds, sleep=self.append, clock=lambda: sum(self), jitter=lambda: 0.5)
 
 
 Send = Callable[..., AlertRun]
@@ -88,7 +85,8 @@ def send(night: Night, waits: Waits) -> Send:
     """Run the night's alerts with settings given as keywords."""
 
     def run(**settings: Any) -> AlertRun:
-        return send_alerts(night.con, NIGHT, AlertSettings(**settings), now=lambda: NOW, patience=waits.patience)
+        alerts = {f"alert_{name}": value for name, value in settings.items()}
+        return send_alerts(night.con, NIGHT, Settings(**alerts), now=lambda: NOW, patience=waits.patience)
 
     return run
 

@@ -24,7 +24,8 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.server
-def test_alerts_arrive_on_the_bus(ministack: str, night: Night, send: Send) -> None:
+def test_alerts_arrive_on_the_bus(ministack: str, night: Night, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", ministack)
     options: dict[str, Any] = {"endpoint_url": ministack, "region_name": "us-east-1"}
     options["config"] = Config(retries={"total_max_attempts": 5}, connect_timeout=2, read_timeout=10)
     with closing(boto3.client("events", **options)) as events, closing(boto3.client("sqs", **options)) as sqs:
@@ -36,7 +37,7 @@ def test_alerts_arrive_on_the_bus(ministack: str, night: Night, send: Send) -> N
         events.put_targets(Rule="all", EventBusName="custody", Targets=[{"Id": "1", "Arn": arn}])
         for number in range(12):
             night.gap(f"r{number:02}")
-        run = send(event_bus="custody", event_region="us-east-1", event_endpoint_url=ministack)
+        run = send(event_bus="custody", event_region="us-east-1")
         assert (run.channels[0].opened, run.failures) == (12, [])
         arrived: list[dict[str, Any]] = []
         while len(arrived) < 12:
@@ -63,7 +64,7 @@ def notices(count: int) -> list[Notice]:
 
 def put(stubs: list[Any], told: list[Notice], waits: Waits) -> list[Delivery]:
     """Deliver against a client that gives the answers `stubs`: lists of entries, or (code, status) of an error."""
-    client = events_client("us-east-1", None)
+    client = events_client("us-east-1")
     patience = Patience(3, 60.0, sleep=waits.append, clock=lambda: sum(waits), jitter=lambda: 0.5)
     with Stubber(client) as stubber:
         for stub in stubs:
@@ -73,7 +74,7 @@ def put(stubs: list[Any], told: list[Notice], waits: Waits) -> list[Delivery]:
             else:
                 failed = sum("ErrorCode" in entry for entry in stub)
                 stubber.add_response("put_events", {"FailedEntryCount": failed, "Entries": stub}, {"Entries": ANY})
-        channel = EventBridgeChannel(client, patience, bus="custody", source="custody_pipeline")
+        channel = EventBridgeChannel(client, patience, bus="custody")
         groups = list(channel.deliver(told))
         stubber.assert_no_pending_responses()
     return [delivery for group in groups for delivery in group]
@@ -115,7 +116,10 @@ def test_a_missing_region_is_said_so(night: Night, send: Send, monkeypatch: pyte
     assert "check CUSTODY_ALERT_EVENT_REGION" in send(event_bus="custody").channels[0].error
 
 
-def test_an_unreachable_endpoint_leaves_the_night_alone(night: Night, send: Send) -> None:
+def test_an_unreachable_endpoint_leaves_the_night_alone(
+    night: Night, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", "http://127.0.0.1:1")
     night.gap("r1")
-    run = send(event_bus="custody", event_region="us-east-1", event_endpoint_url="http://127.0.0.1:1")
+    run = send(event_bus="custody", event_region="us-east-1")
     assert (run.channels[0].left, "EndpointConnectionError" in run.channels[0].error) == (1, True)

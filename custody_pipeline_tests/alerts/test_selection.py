@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from custody_pipeline.alerts import AlertRun, AlertSettings
+from custody_pipeline.alerts import AlertRun, alerted_reasons
 from custody_pipeline.alerts.alert import Delivery
 from custody_pipeline.alerts.delivered import Ledger
 from custody_pipeline.alerts.selection import night_alerts
+from custody_pipeline.settings import Settings
 from custody_pipeline_tests.alerts.conftest import NIGHT, NOW, Night, Send
 from custody_pipeline_tests.alerts.receivers import Hook
 
@@ -18,7 +19,7 @@ SECRET = "a-secret-of-the-webhook"
 
 
 def alerted(night: Night) -> list[str]:
-    reasons = AlertSettings().reasons
+    reasons = alerted_reasons(Settings())
     return [alert.reason for alert in night_alerts(night.con, NIGHT, reasons=reasons, now=NOW)]
 
 
@@ -128,10 +129,9 @@ def test_a_run_killed_between_two_calls_goes_on_where_it_was(night: Night, send:
     for number in range(150):
         night.gap(f"r{number:03}")
     server, address = hook
-    settings = AlertSettings(webhook_url=address, webhook_secret=SECRET)
     ledger = Ledger(night.con, now=lambda: datetime(2026, 11, 3))
     outstanding = ledger.outstanding(
-        "webhook", NIGHT, night_alerts(night.con, NIGHT, reasons=settings.reasons, now=NOW)
+        "webhook", NIGHT, night_alerts(night.con, NIGHT, reasons=alerted_reasons(Settings()), now=NOW)
     )
     # What a run killed after its first call of a hundred leaves behind.
     ledger.append("webhook", [Delivery(notice) for notice in outstanding[:100]])

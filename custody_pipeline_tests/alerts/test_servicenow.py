@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from custody_pipeline.alerts import AlertRun, ChannelOutcome
+from custody_pipeline.alerts import servicenow as servicenow_module
 from custody_pipeline_tests.alerts.conftest import Night, Send, Waits
 from custody_pipeline_tests.alerts.receivers import Failure, ServiceNow
 
@@ -143,24 +144,28 @@ def test_a_record_that_was_deleted_there_is_made_again_or_left_closed(
     assert (outcome.updated, outcome.closed, len(table.records)) == (1, 1, 1)
 
 
-def test_at_most_so_many_records_a_run_and_the_rest_next_time(night: Night, tell: Tell, table: ServiceNow) -> None:
+def test_at_most_so_many_records_a_run_and_the_rest_next_time(
+    night: Night, tell: Tell, table: ServiceNow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servicenow_module, "MAX_RECORDS", 3)
     for number in range(5):
         night.gap(f"r{number}")
-    first = tell(servicenow_max_records=3)
+    first = tell()
     assert (first.opened, first.left) == (3, 2)
-    assert tell(servicenow_max_records=3).opened == 2
+    assert tell().opened == 2
     assert len({record["correlation_id"] for record in table.records}) == 5
 
 
-def test_a_channel_out_of_time_leaves_the_rest(night: Night, tell: Tell, table: ServiceNow) -> None:
+def test_a_channel_out_of_time_leaves_the_rest(night: Night, tell: Tell, table: ServiceNow, waits: Waits) -> None:
+    waits.seconds = 10.0
     for number in range(5):
         night.gap(f"r{number}")
     table.fail = deque([Failure(429, headers={"Retry-After": "8"}, method="POST")])
-    outcome = tell(channel_seconds=10.0)
+    outcome = tell()
     assert (outcome.opened, outcome.left, outcome.error) == (5, 0, "")
     table.fail = deque([Failure(429, headers={"Retry-After": "8"}, method="PATCH")] * 2)
     night.con.execute("UPDATE custody.gaps SET next_action = 'Do another thing.'")
-    outcome = tell(channel_seconds=10.0)
+    outcome = tell()
     assert (outcome.updated, outcome.left) == (0, 5)
 
 

@@ -21,7 +21,7 @@ from custody_pipeline.capture.receiver import make_server
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.genesys import Answer, GenesysError
 from custody_pipeline.io.signature import HEADER, sign
-from custody_pipeline.settings.capture import CaptureSettings
+from custody_pipeline.settings import Settings
 
 KEY_ID, SECRET = "k1", b"a-secret-of-the-tests"
 OLD_KEY_ID, OLD_SECRET = "k0", b"an-older-secret-of-the-tests"
@@ -135,7 +135,7 @@ class Receiver:
 def running(queue: EventQueue, **settings: Any) -> Iterator[Receiver]:
     """A receiver in a thread of this process."""
     ready = threading.Event()
-    server = make_server(CaptureSettings(webhook_secrets=SECRETS, **settings), queue, on_ready=ready.set)
+    server = make_server(Settings(webhook_secrets=SECRETS, **settings), queue, on_ready=ready.set)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

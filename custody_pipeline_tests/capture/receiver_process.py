@@ -10,11 +10,11 @@ from pathlib import Path
 
 from custody_pipeline.capture.receiver import serve
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.settings.capture import CaptureSettings
+from custody_pipeline.settings import Settings
 
 
 def main() -> None:
-    serve(CaptureSettings(), Spool(Path(sys.argv[1])), port=0, on_ready=lambda url: print(url, flush=True))
+    serve(Settings(), Spool(Path(sys.argv[1])), port=0, on_ready=lambda url: print(url, flush=True))
 
 
 if __name__ == "__main__":

@@ -41,8 +41,7 @@ from custody_pipeline.io.signature import HEADER, sign
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping import load_mapping
 from custody_pipeline.models.run import prepare, run_models
-from custody_pipeline.settings import Settings
-from custody_pipeline.settings.deployment import PACKAGE_DIR
+from custody_pipeline.settings import PACKAGE_DIR, Settings
 from custody_pipeline.simulator.api_documents import conversation_document
 from custody_pipeline.simulator.events import SentEvent, events_between
 from custody_pipeline.simulator.faults import FaultPlan

@@ -12,7 +12,6 @@ import pytest
 from custody_pipeline.capture.assembly import drain_queue, points_of, queue_of, retry_dead_letters, store_of
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.settings import Settings, SettingsError
-from custody_pipeline.settings.capture import CaptureSettings
 from custody_pipeline.simulator.http_faults import HttpFault
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
@@ -20,8 +19,6 @@ from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
 from custody_pipeline_tests.capture.conftest import attribute_event, running
 
 pytestmark = pytest.mark.server
-
-CAPTURE = CaptureSettings()
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ def settings(vendor: SimulatorServer, tmp_path: Path) -> Settings:
 
 
 def send(settings: Settings, *bodies: bytes) -> None:
-    with queue_of(settings, CAPTURE) as queue, running(queue) as receiver:
+    with queue_of(settings) as queue, running(queue) as receiver:
         assert {receiver.post(body)[0] for body in bodies} == {202}
 
 
@@ -60,13 +57,13 @@ def test_a_tag_that_is_there_for_ten_minutes_is_kept_with_the_moment_it_was_seen
     assert call is not None
     vendor.world.set_now(call.end + timedelta(minutes=5))
     send(settings, attribute_event(conversation_id, attributes={"Legal-Hold": "yes"}))
-    assert drain_queue(settings, CAPTURE, max_seconds=30).report.captures == 1
+    assert drain_queue(settings, max_seconds=30).report.captures == 1
     vendor.world.set_now(call.end + timedelta(minutes=15))
     send(settings, attribute_event(conversation_id, attributes={}))
-    result = drain_queue(settings, CAPTURE, max_seconds=30)
+    result = drain_queue(settings, max_seconds=30)
     assert (result.report.captures, result.queue.depth) == (1, 0)
 
-    store = store_of(settings, CAPTURE)
+    store = store_of(settings)
     keys = list(captures_of(store, organisation.night, conversation_id))
     seen, gone = (
         {key for leg in json.loads(store.read(path) or b"")["participants"] for key in leg["attributes"]}
@@ -76,7 +73,7 @@ def test_a_tag_that_is_there_for_ten_minutes_is_kept_with_the_moment_it_was_seen
     assert vanished
     assert vanished <= seen
     assert not vanished & gone
-    assert len(points_of(settings, CAPTURE, organisation.night)) == 2
+    assert len(points_of(settings, organisation.night)) == 2
 
 
 def test_a_conversation_of_a_hidden_division_is_a_dead_letter_that_a_retry_brings_back(
@@ -89,12 +86,12 @@ def test_a_conversation_of_a_hidden_division_is_a_dead_letter_that_a_retry_bring
     assert call is not None
     vendor.world.set_now(call.end + timedelta(minutes=5))
     with vendor.faulty(HttpFault("403", f"/conversations/{conversation_id}", count=None)):
-        assert drain_queue(settings, CAPTURE, max_seconds=30).report.set_aside == {"conversation_forbidden": 1}
-    assert drain_queue(settings, CAPTURE, max_seconds=30).report.events == 0
-    assert retry_dead_letters(settings, CAPTURE) == 1
-    assert drain_queue(settings, CAPTURE, max_seconds=30).report.captures == 1
+        assert drain_queue(settings, max_seconds=30).report.set_aside == {"conversation_forbidden": 1}
+    assert drain_queue(settings, max_seconds=30).report.events == 0
+    assert retry_dead_letters(settings) == 1
+    assert drain_queue(settings, max_seconds=30).report.captures == 1
 
 
 def test_without_the_api_nothing_is_drained_and_the_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="CUSTODY_GENESYS_DOMAIN"):
-        drain_queue(Settings(home=tmp_path), CAPTURE, max_seconds=1)
+        drain_queue(Settings(home=tmp_path), max_seconds=1)

@@ -14,10 +14,9 @@ from custody_pipeline.capture import assembly
 from custody_pipeline.capture.assembly import queue_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
-from custody_pipeline.capture.worker import capture_client
+from custody_pipeline.capture.worker import RATE_SHARE, capture_client
 from custody_pipeline.extract.genesys import Answer, GenesysClient, RateLimiter
 from custody_pipeline.settings import Settings
-from custody_pipeline.settings.capture import CaptureSettings
 from custody_pipeline.simulator.events import events_of
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.organization import Organization
@@ -28,8 +27,8 @@ pytestmark = pytest.mark.server
 
 MINUTE = 2.0
 ALLOWED = 60
-WAITING = 90
-NIGHTLY_READS = 3
+WAITING = 45
+NIGHTLY_READS = 6
 
 
 def test_a_drain_keeps_to_its_share_and_the_night_has_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,9 +43,8 @@ def test_a_drain_keeps_to_its_share_and_the_night_has_the_rest(tmp_path: Path, m
             genesys_client_secret=CLIENT_SECRET,
             genesys_requests_per_minute=ALLOWED,
         )
-        capture = CaptureSettings(capture_typed_attributes=False)
         bodies = [event.body for call in calls for event in events_of(call)]
-        with queue_of(settings, capture) as queue:
+        with queue_of(settings) as queue:
             events = [(parse_event(body), body) for body in bodies]
             now = datetime.now(UTC)
             queue.put([Message(event.event_id, event.conversation_id, body, now) for event, body in events])
@@ -63,7 +61,7 @@ def test_a_drain_keeps_to_its_share_and_the_night_has_the_rest(tmp_path: Path, m
         drain_asked: list[float] = []
         monkeypatch.setattr(assembly, "capture_client", partial(recorded_client, drain_asked))
         with ThreadPoolExecutor(2) as both:
-            draining = both.submit(assembly.drain_queue, settings, capture, max_seconds=120)
+            draining = both.submit(assembly.drain_queue, settings, max_seconds=120)
             collecting = both.submit(night)
             night_answered, drained = collecting.result(), draining.result()
         requests, refused = vendor.world.requests.total(), vendor.world.over_the_limit
@@ -73,15 +71,15 @@ def test_a_drain_keeps_to_its_share_and_the_night_has_the_rest(tmp_path: Path, m
     assert drained.report.stopped is None
     # The two know of each other only by the vendor's headers, so a request or two may cross.
     assert refused <= 0.05 * requests
-    assert busiest(drain_asked) <= ALLOWED * capture.capture_rate_share
+    assert busiest(drain_asked) <= ALLOWED * RATE_SHARE
     assert drain_asked[-1] - drain_asked[0] > 2 * MINUTE, "too short to tell"
     beside = [moment for moment in night_answered if drain_asked[0] < moment < drain_asked[-1]]
     minutes = (drain_asked[-1] - drain_asked[0]) / MINUTE
-    assert len(beside) / minutes >= ALLOWED * (1 - capture.capture_rate_share) * 0.8
+    assert len(beside) / minutes >= ALLOWED * (1 - RATE_SHARE) * 0.8
 
 
-def recorded_client(asked: list[float], settings: Settings, capture: CaptureSettings) -> GenesysClient:
-    client = capture_client(settings, capture)
+def recorded_client(asked: list[float], settings: Settings) -> GenesysClient:
+    client = capture_client(settings)
     get = client.get
 
     def recorded(path: str, **params: str | int | bool) -> Answer:

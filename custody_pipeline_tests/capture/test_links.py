@@ -22,7 +22,6 @@ from custody_pipeline.capture.store import BucketStore, DocumentStore, FolderSto
 from custody_pipeline.extract.documents import document
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.settings import Settings, SettingsError
-from custody_pipeline.settings.capture import CaptureSettings
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline_tests.capture.conftest import CONVERSATION, attribute_event, conversation
 
@@ -187,7 +186,7 @@ class Night:
         return folder
 
     def linker(self, **settings: Any) -> AudioLinker:
-        return AudioLinker(self.s3, self.settings, CaptureSettings(**settings), self.store)
+        return AudioLinker(self.s3, self.settings.model_copy(update=settings), self.store)
 
     def links(self) -> list[dict[str, Any]]:
         return [json.loads(self.store.read(key) or b"") for key in self.store.keys(f"links/date={DAY}/")]

@@ -19,8 +19,7 @@ from custody_pipeline.capture.messages import Message, PutOutcome, QueueError
 from custody_pipeline.capture.receiver import create_app
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.io.signature import HEADER, sign
-from custody_pipeline.settings import SettingsError
-from custody_pipeline.settings.capture import CaptureSettings
+from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline_tests.capture.conftest import (
     KEY_ID,
     OLD_KEY_ID,
@@ -176,8 +175,9 @@ def test_another_media_type_is_415(shared: Receiver, media_type: str | None) -> 
     assert shared.post(attribute_event(), headers={"Content-Type": media_type})[::2] == (415, "not_json_type")
 
 
-def test_a_body_that_does_not_come_is_408(spool: Spool) -> None:
-    with running(spool, webhook_body_seconds=0.2) as receiver:
+def test_a_body_that_does_not_come_is_408(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "BODY_SECONDS", 0.2)
+    with running(spool) as receiver:
         answer = receiver.raw(request_head(b"", "Content-Length: 100") + b"{")
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert answer.endswith(b'{"status":"too_slow"}')
@@ -292,4 +292,4 @@ def test_health_is_ok_while_the_spool_can_be_used(receiver: Receiver) -> None:
 def test_without_a_secret_there_is_no_receiver(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUSTODY_WEBHOOK_SECRETS", raising=False)
     with pytest.raises(SettingsError, match="CUSTODY_WEBHOOK_SECRETS is not set"):
-        create_app(CaptureSettings(), spool)
+        create_app(Settings(), spool)

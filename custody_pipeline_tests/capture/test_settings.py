@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.settings import Settings, SettingsError
-from custody_pipeline.settings.capture import load_capture_settings
+from custody_pipeline.settings import Settings, SettingsError, load_settings
 
 
 def test_two_secrets_may_be_active(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTODY_WEBHOOK_SECRETS", "new:0123456789abcdef, old:fedcba9876543210")
-    settings = load_capture_settings()
-    assert settings.secrets == {"new": b"0123456789abcdef", "old": b"fedcba9876543210"}
+    settings = load_settings()
+    assert settings.webhook_keys == {"new": b"0123456789abcdef", "old": b"fedcba9876543210"}
     assert "0123456789abcdef" not in repr(settings)
 
 
@@ -32,13 +31,12 @@ def test_a_wrong_secret_setting_is_named_and_not_shown(
 ) -> None:
     monkeypatch.setenv("CUSTODY_WEBHOOK_SECRETS", value.replace("tooshort-secret", "tooshort"))
     with pytest.raises(SettingsError, match=problem) as caught:
-        load_capture_settings()
+        load_settings()
     assert "CUSTODY_WEBHOOK_SECRETS" in str(caught.value)
     assert "0123456789abcdef" not in str(caught.value)
 
 
-def test_the_spool_and_the_captures_are_under_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUSTODY_CAPTURE_URL", raising=False)
-    common, settings = Settings(home=tmp_path), load_capture_settings()
-    assert settings.spool_path(common) == tmp_path / "spool" / "events.sqlite"
-    assert settings.place(common) == str(tmp_path / "captures")
+def test_the_spool_and_the_captures_are_under_the_home(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert settings.spool_path == tmp_path / "spool" / "events.sqlite"
+    assert settings.captures == str(tmp_path / "captures")

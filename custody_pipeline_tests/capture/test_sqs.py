@@ -27,7 +27,6 @@ from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.sensors import live_captures, waiting_events
 from custody_pipeline.extract.genesys import Forbidden
 from custody_pipeline.settings import Settings
-from custody_pipeline.settings.capture import CaptureSettings
 from custody_pipeline.simulator.events import events_of
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.organization import Organization
@@ -165,7 +164,7 @@ def test_dagsters_sensor_sees_what_eventbridge_delivers_and_its_turn_reads_the_c
             "CUSTODY_GENESYS_CLIENT_ID": CLIENT_ID,
             "CUSTODY_GENESYS_CLIENT_SECRET": CLIENT_SECRET,
             "CUSTODY_EVENT_QUEUE_URL": stack["QueueUrl"],
-            "CUSTODY_EVENT_QUEUE_ENDPOINT_URL": aws["endpoint_url"],
+            "AWS_ENDPOINT_URL_SQS": aws["endpoint_url"],
         }.items():
             monkeypatch.setenv(name, value)
         client = boto3.client("events", **aws)
@@ -241,8 +240,8 @@ def test_nothing_listening_is_unavailable_too(tmp_path: Path) -> None:
 def test_settings_choose_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     common = Settings(home=tmp_path)
-    spool = open_queue(CaptureSettings(), common)
-    sqs = open_queue(CaptureSettings(event_queue_url="https://sqs.us-east-1.amazonaws.com/1/q"), common)
+    spool = open_queue(common)
+    sqs = open_queue(common.model_copy(update={"event_queue_url": "https://sqs.us-east-1.amazonaws.com/1/q"}))
     assert (type(spool), type(sqs)) == (Spool, SqsQueue)
     spool.close()
     sqs.close()

@@ -21,7 +21,6 @@ from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.capture.worker import NOT_FOUND_ATTEMPTS, CaptureWorker, DrainReport, capture_client
 from custody_pipeline.extract.genesys import Forbidden, GenesysError, LoginError, NoAnswer, NotFound, ServerTrouble
 from custody_pipeline.settings import Settings
-from custody_pipeline.settings.capture import CaptureSettings
 from custody_pipeline_tests.capture.conftest import (
     CONVERSATION,
     PARTICIPANT,
@@ -335,5 +334,5 @@ def test_a_capture_cut_off_before_its_document_is_finished_by_the_next_worker(
 
 def test_capture_uses_its_share_of_the_rate_limit() -> None:
     settings = Settings(genesys_domain="mypurecloud.de", genesys_client_id="i", genesys_client_secret="s")
-    with capture_client(settings, CaptureSettings(capture_rate_share=0.25)) as client:
-        assert client._settings.genesys_requests_per_minute == 75
+    with capture_client(settings) as client:
+        assert client._settings.genesys_requests_per_minute == 150

@@ -15,7 +15,6 @@ from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
 from custody_pipeline.cli.main import app
 from custody_pipeline.settings import load_settings
-from custody_pipeline.settings.capture import load_capture_settings
 from custody_pipeline.simulator.events import events_of
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.http_faults import HttpFault
@@ -52,7 +51,7 @@ def custody(*arguments: str) -> str:
 def test_what_was_refused_is_set_aside_and_read_after_a_retry(vendor: SimulatorServer) -> None:
     call = ORGANIZATION.conversation(0)
     sent = list(events_of(call))
-    with queue_of(load_settings(), load_capture_settings()) as queue:
+    with queue_of(load_settings()) as queue:
         events = [(parse_event(event.body), event.body) for event in sent]
         queue.put([Message(event.event_id, event.conversation_id, body, datetime.now(UTC)) for event, body in events])
     with vendor.faulty(HttpFault("403", f"/conversations/{call.id}", count=None)):

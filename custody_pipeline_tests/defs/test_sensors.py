@@ -15,7 +15,6 @@ from custody_pipeline.definitions import defs
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.sensors import live_captures, waiting_events
 from custody_pipeline.settings import load_settings
-from custody_pipeline.settings.capture import load_capture_settings
 from custody_pipeline.simulator.events import events_of
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.organization import Organization
@@ -43,7 +42,7 @@ def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 def put_events() -> int:
     bodies = [event.body for call in ORGANIZATION.conversations() for event in events_of(call)]
     events = [(parse_event(body), body) for body in bodies]
-    with queue_of(load_settings(), load_capture_settings()) as queue:
+    with queue_of(load_settings()) as queue:
         queue.put([Message(event.event_id, event.conversation_id, body, datetime.now(UTC)) for event, body in events])
     return len(events)
 

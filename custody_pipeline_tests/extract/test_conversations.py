@@ -15,7 +15,7 @@ from custody_pipeline.extract import conversations, genesys
 from custody_pipeline.extract.catalog import collect_catalog
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import JOBS, collect_conversations, collect_details
-from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.extract.genesys import MAX_IN_FLIGHT, GenesysClient
 from custody_pipeline.extract.recordings import collect_recordings
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping import MappedTag
@@ -53,7 +53,7 @@ def collector(api: Api, api_settings: Callable[..., Settings]) -> Any:
     api.on(f"{JOBS}/availability", reply({"dataAvailabilityDate": "2026-11-03T01:00:00.000Z"}))
     api.on(JOBS, reply({"jobId": "j1"}, status=202))
     api.on(JOB, reply({"state": "FULFILLED"}))
-    settings = api_settings(genesys_concurrency=4)
+    settings = api_settings()
     with Collector(settings, NIGHT, client=GenesysClient(settings, sleep=lambda _: None)) as made:
         yield made
 
@@ -371,7 +371,7 @@ def test_reads_that_wait_to_be_asked_again_hold_up_no_others_and_few_are_in_flig
 
     for name in [*failing, *others]:
         api.on(f"/api/v2/conversations/{name}", answer)
-    settings = api_settings(genesys_concurrency=2)
+    settings = api_settings()
 
     def wait(_: float) -> None:
         assert everybody_else_was_read.wait(60), "the others were held up"
@@ -382,4 +382,4 @@ def test_reads_that_wait_to_be_asked_again_hold_up_no_others_and_few_are_in_flig
     assert landing.documents == len(others)
     assert [failure.subject_id for failure in landing.failures] == failing
     assert landing.retries == 4 * len(failing)
-    assert most <= 2
+    assert most <= MAX_IN_FLIGHT

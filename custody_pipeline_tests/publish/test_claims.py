@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TABLES = ("chain_of_custody", "gaps")
 HOMES = 4
 # A hundred rounds take minutes: set the variable to run them.
-ROUNDS = int(os.environ.get("CUSTODY_TEST_CLAIM_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("TEST_CLAIM_ROUNDS", "2"))
 BUCKET = "custody-published"
 
 

@@ -85,12 +85,11 @@ def test_a_night_is_sealed_handed_over_and_verified_with_keys_that_never_leave_k
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old, new = make_key(kms), make_key(kms)
-    monkeypatch.setenv("CUSTODY_KMS_ENDPOINT_URL", ministack)
-    monkeypatch.setenv("CUSTODY_SIGNING_KEY_KMS", old)
-    monkeypatch.setenv("CUSTODY_LOG_ORIGIN", ORIGIN)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", ministack)
+    settings = settings.model_copy(update={"signing_key_kms": old, "log_origin": ORIGIN})
     publish(con, settings, memory_s3)
     (trusted,) = public_keys(settings, [])
-    monkeypatch.setenv("CUSTODY_NEXT_SIGNING_KEY_KMS", new)
+    settings = settings.model_copy(update={"next_signing_key_kms": new})
     change_recording(con, 0, "no")
     publish(con, settings, memory_s3)
     reader = S3Reader(memory_s3, PLACE)
@@ -98,8 +97,7 @@ def test_a_night_is_sealed_handed_over_and_verified_with_keys_that_never_leave_k
     assert list(cut.keys) == [key.vkey for key in public_keys(settings, [])]
     assert (trusted.name, trusted.demo, len(cut.keys)) == (ORIGIN, False, 2)
 
-    monkeypatch.setenv("CUSTODY_SIGNING_KEY_KMS", new)
-    monkeypatch.delenv("CUSTODY_NEXT_SIGNING_KEY_KMS")
+    settings = settings.model_copy(update={"signing_key_kms": new, "next_signing_key_kms": None})
     change_recording(con, 0, "perhaps")
     publish(con, settings, memory_s3)
     report = verify(reader, public_keys=[trusted])
@@ -137,9 +135,11 @@ def test_nothing_is_sealed_when_kms_does_not_sign(
     memory_s3: S3Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("CUSTODY_KMS_ENDPOINT_URL", proxy.url)
-    monkeypatch.setenv("CUSTODY_SIGNING_KEY_KMS", make_key(kms))
+    key = make_key(kms)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", proxy.url)
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY_KMS", key)
     monkeypatch.setenv("CUSTODY_LOG_ORIGIN", ORIGIN)
+    settings = settings.model_copy(update={"signing_key_kms": key, "log_origin": ORIGIN})
     refuse(proxy, "Sign", "AccessDeniedException")
     with pytest.raises(SigningKeyError):
         publish(con, settings, memory_s3)
@@ -191,14 +191,13 @@ def test_a_place_where_no_kms_answers_is_named(
     values: dict[str, Any] = {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
-        "CUSTODY_SIGNING_KEY_KMS": "arn:aws:kms:eu-west-1:000000000000:key/k",
-        "CUSTODY_LOG_ORIGIN": ORIGIN,
-        "CUSTODY_KMS_ENDPOINT_URL": f"http://127.0.0.1:{unused_port}",
+        "AWS_ENDPOINT_URL_KMS": f"http://127.0.0.1:{unused_port}",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SigningKeyError, match="CUSTODY_KMS_ENDPOINT_URL"):
-        load_sealing(settings)
+    kms = {"signing_key_kms": "arn:aws:kms:eu-west-1:000000000000:key/k", "log_origin": ORIGIN}
+    with pytest.raises(SigningKeyError, match="AWS_ENDPOINT_URL_KMS"):
+        load_sealing(settings.model_copy(update=kms))
 
 
 @pytest.fixture

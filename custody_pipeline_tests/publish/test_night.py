@@ -340,12 +340,11 @@ def test_a_landing_file_that_is_nowhere_stops_the_sealing(
 
 
 def test_a_bucket_without_object_lock_is_refused_when_a_lock_is_wanted(
-    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, monkeypatch: pytest.MonkeyPatch
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
-    monkeypatch.setenv("CUSTODY_LOCK_MODE", "COMPLIANCE")
     memory_s3.create_bucket(Bucket="plain")
     with pytest.raises(UploadError, match="CUSTODY_LOCK_MODE"):
-        publish(con, settings.model_copy(update={"publish_url": "s3://plain/prod"}))
+        publish(con, settings.model_copy(update={"publish_url": "s3://plain/prod", "lock_mode": "COMPLIANCE"}))
 
 
 def test_a_log_that_was_rolled_back_is_noticed_before_anything_is_signed(
@@ -617,7 +616,6 @@ def test_a_cut_is_timestamped_by_an_authority_that_verification_knows(
     con: duckdb.DuckDBPyConnection,
     settings: Settings,
     memory_s3: S3Client,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "authority"
@@ -625,8 +623,7 @@ def test_a_cut_is_timestamped_by_an_authority_that_verification_knows(
     _, root = make_authority(folder)
     with running_proxy("http://127.0.0.1:9") as authority:
         authority.answer = lambda request: Answer(200, reply_to(folder, request.body), "application/timestamp-reply")
-        monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", authority.url)
-        publish(con, settings)
+        publish(con, settings.model_copy(update={"timestamp_url": authority.url}))
     found, keys = objects(memory_s3), public_keys(settings, [])
     assert "cuts/date=2026-11-02/r0001/cut.json.tsr" in found
     report = verify(MemoryReader(found), public_keys=keys, timestamp_roots=[root])
@@ -640,21 +637,17 @@ def test_a_key_is_handed_over_in_the_cuts_that_both_sign(
     con: duckdb.DuckDBPyConnection,
     settings: Settings,
     memory_s3: S3Client,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     for name in ("old", "new"):
         write_new_key(tmp_path / f"{name}.key", new_key("custody.example.com/eu"))
     old, new = (parse_public_keys((tmp_path / f"{name}.key.pub").read_text()) for name in ("old", "new"))
-    monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", str(tmp_path / "old.key"))
-    publish(con, settings)
-    monkeypatch.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(tmp_path / "new.key"))
+    files = {"signing_key_file": tmp_path / "old.key"}
+    publish(con, settings.model_copy(update=files))
     change_recording(con, 0, "no")
-    publish(con, settings)
-    monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", str(tmp_path / "new.key"))
-    monkeypatch.delenv("CUSTODY_NEXT_SIGNING_KEY_FILE")
+    publish(con, settings.model_copy(update={**files, "next_signing_key_file": tmp_path / "new.key"}))
     insert_recording(con, 7)
-    publish(con, settings)
+    publish(con, settings.model_copy(update={"signing_key_file": tmp_path / "new.key"}))
 
     found = objects(memory_s3)
     folders = [f"cuts/date=2026-11-02/r{revision:04d}/" for revision in (1, 2, 3)]
@@ -673,11 +666,9 @@ def test_a_key_of_another_name_cannot_take_over(
     con: duckdb.DuckDBPyConnection,
     settings: Settings,
     memory_s3: S3Client,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     write_new_key(tmp_path / "new.key", new_key("custody.example.com/elsewhere"))
-    monkeypatch.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(tmp_path / "new.key"))
     with pytest.raises(SettingsError, match=r"custody key new DEMO-custody\.local"):
-        publish(con, settings)
+        publish(con, settings.model_copy(update={"next_signing_key_file": tmp_path / "new.key"}))
     assert objects(memory_s3) == {}

@@ -179,7 +179,7 @@ def deployment(
             "CUSTODY_CAPTURE_URL": f"s3://{WORK}/captures",
             "CUSTODY_LOCK_MODE": "GOVERNANCE",
             "CUSTODY_LEGAL_HOLD": "true",
-            "CUSTODY_KMS_ENDPOINT_URL": kms.url,
+            "AWS_ENDPOINT_URL_KMS": kms.url,
             "CUSTODY_LOG_ORIGIN": "custody.example.com/acme",
         }
         for name, value in values.items():

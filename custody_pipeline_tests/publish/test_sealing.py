@@ -9,8 +9,7 @@ import responses
 
 from custody_pipeline.evidence.log.keys import SigningKeyError, new_key, write_new_key
 from custody_pipeline.publish.sealing import TimestampUnavailableError, load_sealing
-from custody_pipeline.settings import SettingsError
-from custody_pipeline.settings.signing import SealSettings
+from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline_tests.evidence.authority import make_authority
 
 if TYPE_CHECKING:
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _no_seal_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in SealSettings.model_fields:
-        monkeypatch.delenv(f"CUSTODY_{name.upper()}", raising=False)
+def _home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
 
 
 def test_without_settings_a_key_is_made_that_says_demo_and_is_kept(settings: Settings) -> None:
-    first, second = load_sealing(settings), load_sealing(settings)
+    first, second = load_sealing(load_settings()), load_sealing(load_settings())
     assert first.origin.startswith("DEMO")
     assert first.signers[0].verifier == second.signers[0].verifier
     assert first.salt_secret == second.salt_secret
@@ -43,7 +41,7 @@ def test_a_key_from_the_environment_and_one_from_a_file_sign_one_log(
     write_new_key(tmp_path / "next.key", following)
     monkeypatch.setenv("CUSTODY_SIGNING_KEY", current.private)
     monkeypatch.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(tmp_path / "next.key"))
-    sealing = load_sealing(settings)
+    sealing = load_sealing(load_settings())
     assert [signer.verifier.vkey for signer in sealing.signers] == [current.public, following.public]
     assert sealing.origin == "custody.example.com/eu"
     assert not (settings.home / "keys" / "demo.key").exists()
@@ -56,7 +54,7 @@ def test_two_keys_for_one_purpose_are_refused_without_showing_them(
     monkeypatch.setenv("CUSTODY_SIGNING_KEY", private)
     monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", "/keys/custody.key")
     with pytest.raises(SettingsError, match="not several") as caught:
-        load_sealing(settings)
+        load_sealing(load_settings())
     assert private not in str(caught.value)
 
 
@@ -75,13 +73,13 @@ def test_a_wrong_setting_is_named_with_what_is_accepted(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=says):
-        load_sealing(settings)
+        load_sealing(load_settings())
 
 
 def test_a_key_file_that_is_not_there_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", "/nowhere/custody.key")
     with pytest.raises(SigningKeyError, match=r"/nowhere/custody\.key"):
-        load_sealing(settings)
+        load_sealing(load_settings())
 
 
 TSA = "http://tsa.example.com/"
@@ -101,7 +99,7 @@ def test_a_timestamp_is_asked_for_again_when_the_authority_is_busy(
     monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
     responses.post(TSA, status=503)
     responses.post(TSA, body=granted)
-    timestamp = load_sealing(settings).timestamp
+    timestamp = load_sealing(load_settings()).timestamp
     assert timestamp is not None
     assert timestamp(b"cut") == granted
     assert responses.calls[0].request.headers["Content-Type"] == "application/timestamp-query"
@@ -118,7 +116,7 @@ def test_without_a_usable_timestamp_nothing_is_sealed(
 ) -> None:
     monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
     responses.post(TSA, **answer)
-    timestamp = load_sealing(settings).timestamp
+    timestamp = load_sealing(load_settings()).timestamp
     assert timestamp is not None
     with pytest.raises(TimestampUnavailableError, match="CUSTODY_TIMESTAMP_URL"):
         timestamp(b"cut")
@@ -130,7 +128,7 @@ def test_a_timestamp_of_other_bytes_is_refused(
 ) -> None:
     monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
     responses.post(TSA, body=granted)
-    timestamp = load_sealing(settings).timestamp
+    timestamp = load_sealing(load_settings()).timestamp
     assert timestamp is not None
     with pytest.raises(TimestampUnavailableError):
         timestamp(b"another cut")

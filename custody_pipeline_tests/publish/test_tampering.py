@@ -95,13 +95,10 @@ def sealed_with_lock(
     settings: Settings,
     s3: S3Client,
     bucket: str,
-    monkeypatch: pytest.MonkeyPatch,
     mode: str,
 ) -> S3Location:
-    monkeypatch.setenv("CUSTODY_LOCK_MODE", mode)
-    monkeypatch.setenv("CUSTODY_LOCK_DAYS", "2")
-    monkeypatch.setenv("CUSTODY_LEGAL_HOLD", "true")
-    settings = settings.model_copy(update={"publish_url": f"s3://{bucket}/prod"})
+    locked = {"lock_mode": mode, "lock_days": 2, "legal_hold": True}
+    settings = settings.model_copy(update={"publish_url": f"s3://{bucket}/prod", **locked})
     publish_night(con, settings, NIGHT, tables=("chain_of_custody", "gaps"), client=s3)
     return S3Location(bucket, "prod")
 
@@ -128,9 +125,9 @@ def put_over(s3: S3Client, **at: Any) -> None:
 
 
 def test_a_lock_that_was_weakened_is_found(
-    con: duckdb.DuckDBPyConnection, settings: Settings, s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
+    con: duckdb.DuckDBPyConnection, settings: Settings, s3: S3Client, bucket: str
 ) -> None:
-    place = sealed_with_lock(con, settings, s3, bucket, monkeypatch, "GOVERNANCE")
+    place = sealed_with_lock(con, settings, s3, bucket, "GOVERNANCE")
     assert verdict(s3, place, settings) == (0, set())
     expected = set()
     for weaken, name in ((shorten, "data/gaps.csv"), (lift, "cut.json"), (put_over, "checkpoint")):
@@ -140,9 +137,9 @@ def test_a_lock_that_was_weakened_is_found(
 
 
 def test_a_compliance_lock_cannot_be_weakened_and_a_deletion_is_found(
-    con: duckdb.DuckDBPyConnection, settings: Settings, s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
+    con: duckdb.DuckDBPyConnection, settings: Settings, s3: S3Client, bucket: str
 ) -> None:
-    place = sealed_with_lock(con, settings, s3, bucket, monkeypatch, "COMPLIANCE")
+    place = sealed_with_lock(con, settings, s3, bucket, "COMPLIANCE")
     at: Any = {"Bucket": bucket, "Key": f"prod/{cut_prefix(NIGHT.isoformat(), 1)}data/gaps.csv"}
     with pytest.raises(ClientError):
         shorten(s3, **at)
@@ -165,9 +162,9 @@ class Denied(S3Reader):
 
 
 def test_locks_that_may_not_be_read_or_are_not_there_are_no_verdict(
-    con: duckdb.DuckDBPyConnection, settings: Settings, s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
+    con: duckdb.DuckDBPyConnection, settings: Settings, s3: S3Client, bucket: str
 ) -> None:
-    place = sealed_with_lock(con, settings, s3, bucket, monkeypatch, "GOVERNANCE")
+    place = sealed_with_lock(con, settings, s3, bucket, "GOVERNANCE")
     keys = parse_public_keys(next((settings.home / "keys").glob("*.pub")).read_text())
     denied = verify(Denied(s3, place), public_keys=keys)
     copied = {entry.path: read(S3Reader(s3, place), entry.path) for entry in S3Reader(s3, place).list()}

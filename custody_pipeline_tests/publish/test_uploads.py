@@ -203,12 +203,10 @@ def test_the_reader_lists_opens_and_tells_absent_from_unreachable(
 
 
 def test_a_locked_cut_cannot_be_deleted_and_its_lock_not_shortened(
-    s3: S3Client, bucket: str, con: duckdb.DuckDBPyConnection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    s3: S3Client, bucket: str, con: duckdb.DuckDBPyConnection, settings: Settings
 ) -> None:
-    monkeypatch.setenv("CUSTODY_LOCK_MODE", "COMPLIANCE")
-    monkeypatch.setenv("CUSTODY_LOCK_DAYS", "2")
-    monkeypatch.setenv("CUSTODY_LEGAL_HOLD", "true")
-    publish_on(s3, bucket, con, settings)
+    locked = {"lock_mode": "COMPLIANCE", "lock_days": 2, "legal_hold": True}
+    publish_on(s3, bucket, con, settings.model_copy(update=locked))
     found = s3.list_object_versions(Bucket=bucket, Prefix="prod/cuts/")["Versions"]
     assert len(found) >= 20
     soon = datetime.now(UTC) + timedelta(minutes=1)

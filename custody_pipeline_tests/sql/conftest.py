@@ -17,7 +17,7 @@ import pytest
 
 from custody_pipeline.models.mapping import TagMapping, load_mapping
 from custody_pipeline.models.run import prepare, run_check, run_models
-from custody_pipeline.settings.deployment import PACKAGE_DIR
+from custody_pipeline.settings import PACKAGE_DIR
 from custody_pipeline.warehouse.content_hash import night_content_sha256
 from custody_pipeline.warehouse.sql_files import SqlModel, load_models
 

@@ -1,0 +1,138 @@
+"""What the value of a setting may be.
+
+Belongs here: types with their refusals. Does not: a setting (`table`), the environment (`reading`).
+"""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_core import from_json
+
+# Login and API hosts are formed from these: https://login.{domain}, https://api.{domain}.
+REGIONS: dict[str, str] = {
+    "mypurecloud.com": "us-east-1",
+    "usw2.pure.cloud": "us-west-2",
+    "use2.us-gov-pure.cloud": "us-east-2",
+    "cac1.pure.cloud": "ca-central-1",
+    "sae1.pure.cloud": "sa-east-1",
+    "mxc1.pure.cloud": "mx-central-1",
+    "mypurecloud.ie": "eu-west-1",
+    "euw2.pure.cloud": "eu-west-2",
+    "mypurecloud.de": "eu-central-1",
+    "euc2.pure.cloud": "eu-central-2",
+    "edee1.eusc-pure.cloud": "eusc-de-east-1",
+    "mec1.pure.cloud": "me-central-1",
+    "mypurecloud.com.au": "ap-southeast-2",
+    "apse1.pure.cloud": "ap-southeast-1",
+    "mypurecloud.jp": "ap-northeast-1",
+    "apne2.pure.cloud": "ap-northeast-2",
+    "apne3.pure.cloud": "ap-northeast-3",
+    "aps1.pure.cloud": "ap-south-1",
+}
+LINK_FIELDS = frozenset({"night", "conversation_id", "recording_id", "reason"})
+MIN_SECRET_CHARACTERS = 16
+MAX_ACTIVE_SECRETS = 2
+
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_KEY_ID = "^[A-Za-z0-9_-]{1,32}$"
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong. The message names the setting, what was found and what is accepted."""
+
+
+def webhook_keys(text: str) -> dict[str, bytes]:
+    """Secrets by key id, from `key_id:secret[,key_id:secret]`.
+
+    Raises:
+        ValueError: the text has another form, or a secret is too short.
+    """
+    secrets: dict[str, bytes] = {}
+    for pair in text.split(","):
+        key, colon, secret = pair.strip().partition(":")
+        if not colon or not re.fullmatch(_KEY_ID, key):
+            raise ValueError("expected key_id:secret[,key_id:secret], key ids of letters, digits, '-' and '_'")
+        if key in secrets:
+            raise ValueError("two secrets have the same key id")
+        _secret(SecretStr(secret))
+        secrets[key] = secret.encode()
+    if len(secrets) > MAX_ACTIVE_SECRETS:
+        raise ValueError(f"at most {MAX_ACTIVE_SECRETS} secrets can be active")
+    return secrets
+
+
+def _webhook_keys(value: SecretStr) -> SecretStr:
+    webhook_keys(value.get_secret_value())
+    return value
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < MIN_SECRET_CHARACTERS:
+        raise ValueError(f"a secret needs at least {MIN_SECRET_CHARACTERS} characters")
+    return value
+
+
+def _s3_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("expected s3://bucket or s3://bucket/prefix, for example s3://acme-call-exports/genesys")
+    return value.rstrip("/")
+
+
+def _genesys_domain(value: str) -> str:
+    if "://" in value:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
+            raise ValueError("expected a base URL such as https://gateway.example.com")
+        return value.rstrip("/")
+    if value not in REGIONS:
+        raise ValueError(f"expected one of {', '.join(REGIONS)}, or a gateway's base URL")
+    return value
+
+
+def _https(url: str) -> str:
+    parts = urlsplit(url)
+    local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    if not parts.hostname or parts.username or parts.fragment or not (parts.scheme == "https" or local):
+        raise ValueError("expected an https:// address without a user name, for example https://alerts.example.com/in")
+    return url
+
+
+def _https_secret(value: SecretStr) -> SecretStr:
+    _https(value.get_secret_value())
+    return value
+
+
+def _instance(url: str) -> str:
+    if urlsplit(_https(url)).path.strip("/") or urlsplit(url).query:
+        raise ValueError("expected the instance's address, for example https://acme.service-now.com")
+    return url.rstrip("/")
+
+
+def _link_template(value: str) -> str:
+    names = {name for _, name, _, _ in Formatter().parse(_https(value)) if name is not None}
+    if names - LINK_FIELDS:
+        raise ValueError(f"accepted between braces: {', '.join(sorted(LINK_FIELDS))}")
+    return value
+
+
+def _from_json(value: Any) -> Any:
+    return from_json(value) if isinstance(value, str) else value
+
+
+S3Url = Annotated[str, AfterValidator(_s3_url)]
+GenesysDomain = Annotated[str, AfterValidator(_genesys_domain)]
+SecretUrl = Annotated[SecretStr, AfterValidator(_https_secret)]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+WebhookKeys = Annotated[SecretStr, AfterValidator(_webhook_keys)]
+KeyId = Annotated[str, Field(pattern=_KEY_ID)]
+ServiceNowUrl = Annotated[str, AfterValidator(_instance)]
+ServiceNowTable = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,79}$")]
+LinkTemplate = Annotated[str, AfterValidator(_link_template)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_from_json)]
+Fields = Annotated[dict[str, str], BeforeValidator(_from_json)]

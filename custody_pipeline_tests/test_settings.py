@@ -1,0 +1,95 @@
+"""Settings come from one table: a wrong or unknown variable is named with what is accepted, and the docs agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from custody_pipeline.settings import PACKAGE_DIR, Settings, SettingsError, load_settings
+from custody_pipeline.settings.reading import all_settings, settings_document, unknown_variables
+from custody_pipeline.settings.table import SECTIONS
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"CUSTODY_{name}", value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    return str(refused.value)
+
+
+def test_the_document_is_that_of_the_table() -> None:
+    written = (PACKAGE_DIR.parent / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert written == settings_document(), "run: make docs"
+
+
+def test_every_setting_is_in_a_section_and_says_what_it_is() -> None:
+    rows = list(all_settings())
+    assert {row["variable"] for row in rows} == {f"CUSTODY_{name.upper()}" for name in Settings.model_fields}
+    assert len(rows) == len(Settings.model_fields)
+    assert [row["variable"] for row in rows if not row["description"]] == []
+    assert [section.__name__ for section in SECTIONS if not section.__doc__] == []
+
+
+def test_a_wrong_value_is_named_with_what_was_found_and_what_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = refusal(monkeypatch, LOCK_DAYS="0", CSV_COMPRESSION="zip", EXPORT_URL="acme")
+    assert sorted(told.splitlines()) == [
+        "CUSTODY_CSV_COMPRESSION is 'zip': Input should be 'none' or 'gzip'",
+        "CUSTODY_EXPORT_URL is 'acme': expected s3://bucket or s3://bucket/prefix, "
+        "for example s3://acme-call-exports/genesys",
+        "CUSTODY_LOCK_DAYS is '0': Input should be greater than or equal to 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALERT_WEBHOOK_SECRET", "shibboleth"),
+        ("ALERT_SLACK_WEBHOOK_URL", "shibboleth"),
+        ("WEBHOOK_SECRETS", "shibboleth"),
+        ("GENESYS_DOMAIN", "ftp://user:shibboleth@gateway.example.com"),
+    ],
+)
+def test_a_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    told = refusal(monkeypatch, **{variable: value})
+    assert told.startswith(f"CUSTODY_{variable}: ")
+    assert "shibboleth" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("LOCK_MOD", "CUSTODY_LOCK_MOD is no setting; the nearest is CUSTODY_LOCK_MODE"),
+        ("PUBLISHURL", "CUSTODY_PUBLISHURL is no setting; the nearest is CUSTODY_PUBLISH_URL"),
+        ("XYZ", "CUSTODY_XYZ is no setting; custody env lists all settings"),
+    ],
+)
+def test_an_unknown_variable_is_refused_with_the_nearest_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, told: str
+) -> None:
+    assert refusal(monkeypatch, **{name: "COMPLIANCE"}) == told
+
+
+def test_the_variables_that_kubernetes_sets_for_a_service_are_no_settings_and_are_passed_over() -> None:
+    names = [
+        "PORT",
+        "PORT_80_TCP",
+        "PORT_80_TCP_ADDR",
+        "S3_PORT_8333_TCP_PROTO",
+        "SERVICE_HOST",
+        "S3_SERVICE_PORT_HTTP",
+    ]
+    assert unknown_variables({f"CUSTODY_{name}": "x" for name in names}) == []
+
+
+def test_an_argument_that_is_no_setting_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lock_mod"):
+        Settings(home=tmp_path, lock_mod="COMPLIANCE")  # type: ignore[call-arg]
+
+
+def test_a_missing_setting_is_named_with_an_example() -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings().require("publish_url")
+    example = "export CUSTODY_PUBLISH_URL=s3://acme-custody/prod"
+    assert str(refused.value) == f"CUSTODY_PUBLISH_URL is not set; for example: {example}"
