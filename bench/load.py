@@ -25,7 +25,7 @@ from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.api_documents import details
 from custody_pipeline.simulator.organization import Organization
-from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, create_macros, read_model
 
 TABLE = "conversation_details"
 
@@ -79,6 +79,7 @@ def _floor(landing: Landing, folder: Path) -> Callable[[], object]:
     def work() -> None:
         with duckdb.connect(str(folder / "floor.duckdb")) as con:
             con.execute("SET TimeZone = 'UTC'")
+            create_macros(con)
             con.execute(f"CREATE TABLE floor AS {select}", arguments)
 
     return work

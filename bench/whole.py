@@ -57,7 +57,7 @@ from custody_pipeline.simulator.exporter import create_export_bucket, export_nig
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, create_macros, read_model
 
 COLLECTING = [name for name in vars(collected) if name.startswith("collect_")]
 
@@ -242,6 +242,7 @@ def _landing_id(file: Path) -> str:
 def _load(landing: Path, warehouse: Path) -> None:
     with duckdb.connect(str(warehouse)) as con:
         con.execute("SET TimeZone = 'UTC'")
+        create_macros(con)
         for place in sorted(landing.glob(f"*/date={NIGHT}")):
             resource = place.parent.name
             select = read_model(SQL_DIR / "raw" / f"{resource}.sql").sql

@@ -103,10 +103,7 @@ def test_a_night_made_in_parts_is_the_same_night(
     settings, models = found_at.settings, load_models()
     mapping = load_mapping(settings.mapping_path)
     made = [model for model in models.values() if model.materialized == "window" and "conversation_id" in model.grain]
-    in_parts = models_run._parted
-    monkeypatch.setattr(
-        models_run, "_parted", lambda con, model, parts: in_parts(con, model, 4 if model in made else parts)
-    )
+    monkeypatch.setattr(models_run, "PARTS_OF_A_NIGHT", (4,))
     with Warehouse(settings).open() as con:
         for model in made:
             con.execute(f"CREATE TEMP TABLE {model.name} AS FROM {model.key}")

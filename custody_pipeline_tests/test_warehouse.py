@@ -39,15 +39,12 @@ def model(folder: Path, columns: str = "partition_date, a", comment: str = "what
     header = "".join(f"-- column {name}: {comment if name == 'a' else name}\n" for name in names)
     path = folder / "custody" / "things.sql"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(
-        f"-- It's a thing.\n--\n-- grain: partition_date\n{header}SELECT {columns} FROM raw.things "
-        "WHERE partition_date >= $window_start AND partition_date < $window_end\n"
-    )
+    path.write_text(f"-- It's a thing.\n--\n-- grain: partition_date\n{header}SELECT {columns} FROM raw.things\n")
     return read_model(path)
 
 
 def replace(con: duckdb.DuckDBPyConnection, thing: SqlModel, night: date) -> int:
-    return replace_window(con, thing, night, date(2026, 11, night.day + 1), model_params(thing, night))
+    return replace_window(con, thing, night, date(2026, 11, night.day + 1), model_params(thing))
 
 
 def test_the_warehouse_has_its_schemas_and_raw_tables(settings: Settings) -> None:
@@ -222,7 +219,7 @@ def first_documents(folder: Path, grain: str) -> SqlModel:
         f"-- The first document of each conversation.\n--\n-- grain: {grain}\n"
         "-- column partition_date: day\n-- column conversation_id: conversation\n-- column document: its first\n"
         "SELECT partition_date, conversation_id, arg_min(document, (seen, document)) AS document FROM raw.documents "
-        "WHERE partition_date >= $window_start AND partition_date < $window_end GROUP BY ALL\n"
+        "GROUP BY ALL\n"
     )
     return read_model(path)
 

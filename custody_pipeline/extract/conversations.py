@@ -1,7 +1,7 @@
 """Conversations: the night's details by the bulk job, and single reads of what the bulk job cannot give.
 
 Belongs here: `conversation_details`, `conversations`, `conversation_attributes`. Does not: deciding which conversations
-need a single read (sql/worklists).
+need a single read (sql/pending_reads).
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def collect_conversations(collector: Collector, wanted: dict[str, list[str]]) ->
 
     Args:
         collector: this night's.
-        wanted: conversation id → reasons, from sql/worklists/conversations_to_read.sql. Typed custom attributes are
+        wanted: conversation id → reasons, from sql/pending_reads/conversations_to_read.sql. Typed custom attributes are
             not asked for where `long_value` is the only reason.
 
     Raises:

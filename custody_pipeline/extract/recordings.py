@@ -1,7 +1,7 @@
 """Recordings as the platform knows them: metadata by conversation, and recordings without one.
 
 Belongs here: `recording_metadata`, `orphan_recordings`. Does not: deciding which conversations are asked for
-(sql/worklists).
+(sql/pending_reads).
 """
 
 from __future__ import annotations

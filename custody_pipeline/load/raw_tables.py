@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from custody_pipeline.warehouse.sql_files import SQL_DIR, read_select
+from custody_pipeline.warehouse.sql_files import SQL_DIR, create_macros, read_select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,4 +114,5 @@ def utc_cursor(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     cursor = con.cursor()
     # A time without a zone is UTC, whatever this machine's zone is.
     cursor.execute("SET TimeZone = 'UTC'")
+    create_macros(cursor)
     return cursor

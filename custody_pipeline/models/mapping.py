@@ -1,7 +1,7 @@
 """The tag mapping: which attribute becomes which `custom_data_<column>`, and what may be expected of it.
 
 Belongs here: the YAML contract, its refusals, its tables in the warehouse. Does not:
-deciding which value a recording gets (sql/staging/recording_tags.sql).
+deciding which value a recording gets (sql/staging/tags/recording_tags.sql).
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """What the night still has to read, asked of the warehouse: single reads, objects to hash, digests already taken.
 
-Belongs here: running `sql/worklists` and handing over its answers. Does not: the reading.
+Belongs here: running `sql/pending_reads` and handing over its answers. Does not: the reading.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,8 @@ import orjson
 
 from custody_pipeline.extract.media import KnownDigest, MediaObject, ObjectVersion
 from custody_pipeline.load.raw_tables import create_raw_tables
-from custody_pipeline.warehouse.sql_files import SQL_DIR
+from custody_pipeline.models.night_views import reading, show
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,25 +52,20 @@ def read_worklists(
         for tag in tags
         if tag.required
     ]
-    arguments = {"window_start": night, "window_end": night + timedelta(days=1)}
+    recordings = {"read_all": everything or settings.manifest_source == "recording_jobs"}
+    conversations = {"read_all": everything, "required_tags": orjson.dumps(required).decode()}
     return Worklists(
-        recordings=_ids(
-            con,
-            "recordings_to_read",
-            {**arguments, "read_all": everything or settings.manifest_source == "recording_jobs"},
-        ),
-        conversations=_ids(
-            con,
-            "conversations_to_read",
-            {**arguments, "read_all": everything, "required_tags": orjson.dumps(required).decode()},
-        ),
+        recordings=_ids(con, night, "recordings_to_read", recordings),
+        conversations=_ids(con, night, "conversations_to_read", conversations),
     )
 
 
-def _ids(con: duckdb.DuckDBPyConnection, name: str, arguments: dict[str, Any]) -> dict[str, list[str]]:
-    text = (SQL_DIR / "worklists" / f"{name}.sql").read_text()
-    header = re.compile(r"(?:--.*\n)+")
-    return dict(con.cursor().execute(header.sub("", text, count=1), arguments).fetchall())
+def _ids(con: duckdb.DuckDBPyConnection, night: date, name: str, arguments: dict[str, Any]) -> dict[str, list[str]]:
+    model = read_model(SQL_DIR / "pending_reads" / f"{name}.sql")
+    with con.cursor() as cursor:
+        show(cursor, model.depends_on)
+        with reading(cursor, night, night + timedelta(days=1)):
+            return dict(cursor.execute(model.sql, arguments).fetchall())
 
 
 _CURRENT = """

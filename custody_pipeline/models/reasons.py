@@ -1,7 +1,7 @@
 """Every gap reason: what it means, how grave it is, whether it can be mended, by whom, and what to do.
 
 Belongs here: the catalogue (its codes are a contract) and the table that SQL joins. Does not: when a reason applies
-(sql/staging/gap_*.sql).
+(sql/staging/gaps).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Severity = Literal["error", "warning", "info"]
 Recoverable = Literal["yes", "no", "until"]
 Recheck = Literal["no", "lag", "retention"]
+Missing = Literal["media", "tags"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Reason:
         recheck: how long collecting the night again may close the gap by itself: `no` (it stays, or something else than
             the night has to change), `lag` (while the vendor's data may still arrive), `retention` (as long as the
             recording can be had, at most CUSTODY_RECHECK_DAYS).
+        explains: what a recording may lack because of it, so that custody.reconciliation counts the lack as explained.
     """
 
     code: str
@@ -38,6 +40,7 @@ class Reason:
     recoverable: Recoverable
     next_action: str
     recheck: Recheck = "no"
+    explains: tuple[Missing, ...] = ()
 
 
 REASONS: tuple[Reason, ...] = (
@@ -58,10 +61,12 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "OBJECT_MISSING", "The recording should be in the export bucket and is not.", "error", "until",
         "Export the recording again before it is deleted; check who may delete in the bucket.", "retention",
+        explains=("media",),
     ),
     Reason(
         "OBJECT_EMPTY", "The exported media file has no bytes.", "error", "until",
         "Export the recording again before it is deleted.", "retention",
+        explains=("media",),
     ),
     Reason(
         "OBJECT_UNREADABLE", "The exported media file is there, but its bytes could not be read: there is no digest.",
@@ -75,27 +80,33 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "EXPORT_FAILED", "The export job lists the recording as failed; the vendor gives no reason.", "error", "until",
         "Make a new export job for this conversation; ask the vendor if it fails again.", "retention",
+        explains=("media",),
     ),
     Reason(
         "EXPORT_EXCLUDED_SENSITIVE",
         "The export job left out recordings with sensitive data, and this one was not exported.", "info", "yes",
         "If it must be handed over, make a job with includeRecordingsWithSensitiveData=true (needs viewSensitiveData).",
+        explains=("media",),
     ),
     Reason(
         "EXPORT_PENDING", "The recording exists and is not exported yet.", "warning", "yes",
         "Wait for the export job, or make one that covers the conversation; the night is rechecked.", "retention",
+        explains=("media",),
     ),
     Reason(
         "RECORDING_ARCHIVED", "The recording was archived before it was exported.", "error", "until",
         "Restore the recording, export it, and protect it from deletion.", "retention",
+        explains=("media",),
     ),
     Reason(
         "RECORDING_DELETED", "The recording was deleted at the vendor, and was not exported before.", "error", "no",
         "It cannot be fetched any more; find out which retention policy or person deleted it.",
+        explains=("media",),
     ),
     Reason(
         "RECORDING_NOT_FOUND", "The call was recorded, by its session, but no recording of it exists anywhere.",
         "error", "no", "Ask the vendor for this conversation; look for a deletion in the audit log.",
+        explains=("media",),
     ),
     Reason(
         "ORPHAN_OBJECT", "The bucket has a media file for a recording that its conversation does not know.",
@@ -104,22 +115,27 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "ORPHAN_RECORDING", "The vendor keeps the recording as an orphan, attached to no conversation record.",
         "warning", "yes", "Have the vendor's administrator attach or export the orphan.", "retention",
+        explains=("media", "tags"),
     ),
     Reason(
         "CONVERSATION_NOT_FOUND", "The conversation is unknown to the vendor: expired, erased or deleted.",
         "error", "no", "Its tags cannot be read any more, unless a live capture has them.",
+        explains=("tags",),
     ),
     Reason(
         "CONVERSATION_FORBIDDEN", "We may not see the conversation: permission or division.", "error", "yes",
         "Give the OAuth client's role access to the conversation's division, then run the night again.", "retention",
+        explains=("media", "tags"),
     ),
     Reason(
         "CONVERSATION_FETCH_FAILED", "Reading the conversation failed, also after retries.", "error", "yes",
         "Run the night again; quote the correlation id to the vendor if it stays.", "retention",
+        explains=("media", "tags"),
     ),
     Reason(
         "NOT_YET_AVAILABLE", "The conversation began after the vendor's data watermark: it is not there yet.",
         "warning", "yes", "Wait: the night is rechecked when the watermark has passed.", "lag",
+        explains=("tags",),
     ),
     Reason(
         "EXPORT_DROPPED_TAGS", "The export has a field for tags and left it empty, though the conversation has tags.",
@@ -193,10 +209,12 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "CAPTURE_WITHOUT_RECORDING", "Live capture knows of it, and nobody else knows of a recording.",
         "warning", "yes", "Ask the vendor for the recording; the night is rechecked.", "retention",
+        explains=("media", "tags"),
     ),
     Reason(
         "SOURCE_NOT_CONFIGURED", "The conversation could not be asked for: no API credentials are set.",
         "warning", "yes", "Set the three CUSTODY_GENESYS_… settings, then run the night again.",
+        explains=("tags",),
     ),
 )  # fmt: skip
 
@@ -205,11 +223,13 @@ BY_CODE: dict[str, Reason] = {reason.code: reason for reason in REASONS}
 
 def write_reasons(con: duckdb.DuckDBPyConnection) -> None:
     """Put the catalogue where SQL reads it: `staging.reasons`."""
-    names = ("reason", "sentence", "severity", "recoverable", "next_action", "recheck")
-    con.execute(f"CREATE TABLE IF NOT EXISTS staging.reasons ({', '.join(f'{name} VARCHAR' for name in names)})")
+    columns = dict.fromkeys(("reason", "sentence", "severity", "recoverable", "next_action", "recheck"), "VARCHAR")
+    columns["explains"] = "VARCHAR[]"
+    con.execute(f"CREATE TABLE IF NOT EXISTS staging.reasons ({', '.join(map(' '.join, columns.items()))})")
     # A warehouse of an earlier version has fewer columns.
-    con.execute("ALTER TABLE staging.reasons ADD COLUMN IF NOT EXISTS recheck VARCHAR")
-    rows = [astuple(reason) for reason in REASONS]
+    for name in ("recheck", "explains"):
+        con.execute(f"ALTER TABLE staging.reasons ADD COLUMN IF NOT EXISTS {name} {columns[name]}")
+    rows = [(*astuple(reason)[:-1], list(reason.explains)) for reason in REASONS]
     if con.execute("SELECT * FROM staging.reasons").fetchall() != rows:
         con.execute("DELETE FROM staging.reasons")
-        con.executemany(f"INSERT INTO staging.reasons VALUES ({', '.join('?' * len(names))})", rows)
+        con.executemany(f"INSERT INTO staging.reasons VALUES ({', '.join('?' * len(columns))})", rows)

@@ -7,7 +7,6 @@ model says (sql/).
 from __future__ import annotations
 
 import logging
-import re
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,11 +15,13 @@ import duckdb
 
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.models.mapping import TagMapping, create_mapping_tables, write_mapping
+from custody_pipeline.models.night_views import EVERY_ID, IdRange, reading, restricted, show
 from custody_pipeline.models.reasons import write_reasons
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
 from custody_pipeline.warehouse.connection import WarehouseError
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.ledger import Actor, append_joins
-from custody_pipeline.warehouse.sql_files import SQL_DIR, SqlModel, models_sha256, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, SqlModel, declared_columns, models_sha256, read_model
 from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
 
 if TYPE_CHECKING:
@@ -50,28 +51,20 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def model_params(
-    model: SqlModel,
-    night: date,
-    mapping: TagMapping | None = None,
-    settings: Settings | None = None,
-    *,
-    end: date | None = None,
+    model: SqlModel, mapping: TagMapping | None = None, settings: Settings | None = None
 ) -> dict[str, Any]:
     """The values of a model's `$parameters`.
 
     Args:
         model: the model; only its own parameters are given.
-        night: first day of the window.
         mapping: needed by models with mapped columns.
         settings: the organisation's region; unknown without them.
-        end: day after the window; the next day when None.
     """
     values: dict[str, Any] = {
-        "window_start": night,
-        "window_end": end or night + timedelta(days=1),
         "lag_hours": LAG_HOURS,
         "recheck_days": RECHECK_DAYS,
         "api_region": settings.api_region if settings else None,
+        "declared_columns": declared_columns(PUBLISHED_TABLES),
     }
     if mapping is not None:
         values["mapped_columns"] = mapping.structure
@@ -100,13 +93,18 @@ def materialize(
 
 
 def _materialize(
-    con: duckdb.DuckDBPyConnection, model: SqlModel, night: date, mapping: TagMapping, settings: Settings | None
+    con: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    night: date,
+    mapping: TagMapping,
+    settings: Settings | None,
+    shown: set[str] | None = None,
 ) -> int:
     if model.materialized == "view":
         _create_view(con, model)
         return 0
-    params = model_params(model, night, mapping, settings)
-    rows = replace_window(con, model, night, night + timedelta(days=1), params)
+    params = model_params(model, mapping, settings)
+    rows = replace_window(con, model, night, night + timedelta(days=1), params, shown=shown)
     if model.key == "custody.chain_of_custody":
         how = f"SQL sha256:{models_sha256()} mapping sha256:{mapping.sha256}"
         append_joins(con, Actor.of(settings), night, how)
@@ -124,16 +122,19 @@ def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_a
     model = read_model(SQL_DIR / "custody" / "custody_events.sql")
     if not table_columns(con, model.key):
         return  # no night was modelled yet
-    params = model_params(model, night)
+    params = model_params(model)
     if not about_night_alone:
         replace_window(con, model, night, night + timedelta(days=1), params)
         return
-    _fit_table(con, model, params)
-    with transaction(con):
-        con.execute(f"DELETE FROM {model.key} WHERE partition_date = ? AND conversation_id = ''", [night])
-        con.execute(
-            f"INSERT INTO {model.key} BY NAME SELECT * FROM (\n{model.sql}\n) WHERE conversation_id = ''", params
-        )
+    show(con, model.depends_on)
+    with reading(con, night, night + timedelta(days=1)) as warehouse:
+        _fit_table(con, model, params, warehouse)
+        with transaction(con):
+            table = f"{warehouse}.{model.key}"
+            con.execute(f"DELETE FROM {table} WHERE partition_date = ? AND conversation_id = ''", [night])
+            con.execute(
+                f"INSERT INTO {table} BY NAME SELECT * FROM (\n{model.sql}\n) WHERE conversation_id = ''", params
+            )
 
 
 def run_models(
@@ -150,8 +151,9 @@ def run_models(
     """
     prepare(con)
     write_mapping(con, mapping, night)
+    shown: set[str] = set()
     return {
-        key: _materialize(con, model, night, mapping, settings)
+        key: _materialize(con, model, night, mapping, settings, shown)
         for key, model in models.items()
         if model.schema in {"staging", "custody"}
     }
@@ -162,11 +164,15 @@ def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
     with transaction(con):
         # Commenting on every column costs more than everything else here: only a view that changed is replaced.
         con.execute(f"CREATE OR REPLACE TEMP VIEW view_probe AS {model.sql}")
-        there = _view_select(con, model.schema, model.name)
-        if there is not None and there == _view_select(con, "main", "view_probe"):
+        selects = con.execute(
+            "SELECT substr(sql, strpos(sql, ' AS ')) FROM duckdb_views() WHERE (database_name, schema_name, view_name) "
+            "IN ((current_database(), ?, ?), ('temp', 'main', 'view_probe'))",
+            [model.schema, model.name],
+        ).fetchall()
+        if len(selects) == 2 and selects[0] == selects[1]:
             return
         con.execute(f"CREATE OR REPLACE VIEW {model.key} AS {model.sql}")
-        _comment(con, "VIEW", model, [column.name for column in model.columns])
+        _comment(con, "VIEW", model, [column.name for column in model.columns], model.key)
 
 
 def _drop_other_kind(con: duckdb.DuckDBPyConnection, model: SqlModel, kind: Literal["TABLE", "VIEW"]) -> None:
@@ -180,24 +186,28 @@ def _drop_other_kind(con: duckdb.DuckDBPyConnection, model: SqlModel, kind: Lite
         con.execute(f"DROP {kind} {model.key}")
 
 
-def _view_select(con: duckdb.DuckDBPyConnection, schema: str, name: str) -> str | None:
-    """A view's SELECT as DuckDB writes it; None if there is no such view."""
-    row = con.execute(
-        "SELECT sql FROM duckdb_views() WHERE schema_name = ? AND view_name = ? "
-        "AND database_name IN (current_database(), 'temp')",
-        [schema, name],
-    ).fetchone()
-    return str(row[0]).partition(" AS ")[2] if row else None
-
-
 def replace_window(
-    con: duckdb.DuckDBPyConnection, model: SqlModel, start: date, end: date, params: Mapping[str, Any]
+    con: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    start: date,
+    end: date,
+    params: Mapping[str, Any],
+    *,
+    shown: set[str] | None = None,
 ) -> int:
     """Replace the rows of `model` whose partition_date lies in [start, end), in one transaction.
 
     The table is created when it is not there and gets columns that are new; columns that the model no longer gives
     stay, null from now on. A night that does not fit into memory is inserted a part of its conversations at a time:
     DuckDB spills rows that it sorts, joins and groups to disk, but not what aggregates such as `arg_min` keep.
+
+    Args:
+        con: the warehouse.
+        model: what to bring up to date.
+        start: first day of the window.
+        end: day after the window.
+        params: values of the model's `$parameters`.
+        shown: tables whose views are up to date; those that the model reads are added. None: no view is.
 
     Returns:
         Rows inserted.
@@ -206,92 +216,90 @@ def replace_window(
         SchemaChangedError: a column's type differs from the table's.
         duckdb.OutOfMemoryException: a part of the conversations does not fit into memory either.
     """
-    _fit_table(con, model, params)
-    for parts in PARTS_OF_A_NIGHT:
-        try:
-            with transaction(con):
-                con.execute(f"DELETE FROM {model.key} WHERE partition_date >= ? AND partition_date < ?", [start, end])
-                return sum(_insert(con, model, part, params) for part in _parted(con, model, parts))
-        except duckdb.OutOfMemoryException:
-            if parts == PARTS_OF_A_NIGHT[-1] or "conversation_id" not in model.grain:
-                raise
-            logger.info("%s does not fit into memory in %d part(s); trying more.", model.key, parts)
+    shown = set() if shown is None else shown
+    show(con, model.depends_on - shown)
+    shown |= model.depends_on
+    _drop_other_kind(con, model, "VIEW")
+    with reading(con, start, end) as warehouse:
+        _fit_table(con, model, params, warehouse)
+        for parts in PARTS_OF_A_NIGHT:
+            try:
+                with transaction(con):
+                    con.execute(
+                        f"DELETE FROM {warehouse}.{model.key} WHERE partition_date >= ? AND partition_date < ?",
+                        [start, end],
+                    )
+                    return sum(_insert(con, model, ids, params, warehouse) for ids in _id_ranges(model, parts))
+            except duckdb.OutOfMemoryException:
+                if parts == PARTS_OF_A_NIGHT[-1] or "conversation_id" not in model.grain:
+                    raise
+                logger.info("%s does not fit into memory in %d part(s); trying more.", model.key, parts)
     raise AssertionError("unreachable")
 
 
-def _parted(con: duckdb.DuckDBPyConnection, model: SqlModel, parts: int) -> list[str]:
-    """The model's SELECT as so many that give its rows together, each those of some conversations."""
-    if parts == 1:
-        return [model.sql]
-    # Ids are UUIDs, so their first digits divide them evenly. Comparing them with constants is what DuckDB does early,
-    # before it groups by conversation: not so with a remainder, which might fail.
-    edges = [f"{number:02x}" for number in range(0, 256, 256 // parts)][1:]
-    conditions = [
-        f"coalesce(conversation_id, '') < '{edges[0]}'",
-        *(f"conversation_id >= '{low}' AND conversation_id < '{high}'" for low, high in pairwise(edges)),
-        f"conversation_id >= '{edges[-1]}'",
-    ]
-    return [f"FROM (\n{_reading(con, model, condition)}\n) WHERE {condition}" for condition in conditions]
+def _id_ranges(model: SqlModel, parts: int) -> list[IdRange]:
+    """Conversation ids in ranges of about the same size; one range for a model whose rows have no conversation."""
+    if "conversation_id" not in model.grain:
+        return [EVERY_ID]
+    # Ids are UUIDs, so their first digits divide them evenly.
+    step = 256 // parts
+    edges = [None, *(f"{number:02x}" for number in range(step, 256, step)), None]
+    return [IdRange(first, end) for first, end in pairwise(edges)]
 
 
-def _reading(con: duckdb.DuckDBPyConnection, model: SqlModel, condition: str) -> str:
-    """The model's SELECT; one that is separable reads what fulfils a condition on its conversations, and what has none.
-
-    What it joins before it groups, or names twice and so computes at once, is then a part of the night as well.
-    """
-    select = model.sql
-    for key in model.depends_on if model.separable else ():
-        # What was asked for counts, where a document may name another conversation.
-        asked = [name for name in ("key_conversation_id", "conversation_id") if name in table_columns(con, key)]
-        if asked:
-            of_part = f"{asked[0]} IS NULL OR {asked[0]} = '' OR {condition.replace('conversation_id', asked[0])}"
-            select = re.sub(rf"\b{re.escape(key)}\b", f"(SELECT * FROM {key} WHERE {of_part})", select)
-    return select
-
-
-def _insert(con: duckdb.DuckDBPyConnection, model: SqlModel, select: str, params: Mapping[str, Any]) -> int:
-    inserted = con.execute(f"INSERT INTO {model.key} BY NAME {select}", dict(params)).fetchone()
+def _insert(
+    con: duckdb.DuckDBPyConnection, model: SqlModel, ids: IdRange, params: Mapping[str, Any], warehouse: str
+) -> int:
+    into = f"INSERT INTO {warehouse}.{model.key} BY NAME"
+    if ids == EVERY_ID:
+        inserted = con.execute(f"{into} {model.sql}", dict(params)).fetchone()
+    else:
+        # A separable model also reads these conversations alone: joins and materialized CTEs are then small as well.
+        with restricted(con, ids if model.separable else EVERY_ID):
+            inserted = con.execute(f"{into} FROM (\n{model.sql}\n) WHERE {ids.condition}", dict(params)).fetchone()
     return int(inserted[0]) if inserted else 0
 
 
-def _fit_table(con: duckdb.DuckDBPyConnection, model: SqlModel, params: Mapping[str, Any]) -> None:
-    _drop_other_kind(con, model, "VIEW")
+def _fit_table(con: duckdb.DuckDBPyConnection, model: SqlModel, params: Mapping[str, Any], warehouse: str) -> None:
+    table = f"{warehouse}.{model.key}"
     output = {row[0]: row[1] for row in con.execute(f"DESCRIBE {model.sql}", dict(params)).fetchall()}
-    there = table_columns(con, model.key)
+    there = table_columns(con, table)
     if not there:
-        con.execute(f"CREATE TABLE {model.key} AS {_limited(model.sql)}", dict(params))
+        con.execute(f"CREATE TABLE {table} AS {_limited(model.sql)}", dict(params))
     for name, kind in output.items() if there else ():
         if name not in there:
-            con.execute(f"ALTER TABLE {model.key} ADD COLUMN {quoted(name)} {kind}")
+            con.execute(f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {kind}")
         elif there[name] != kind:
             raise SchemaChangedError(
                 f"{model.key}.{name} is {there[name]} in the warehouse, and {kind} in {model.path.name}: "
                 f"drop the table and run the nights again (raw has everything), or restore the type"
             )
     if there.keys() != output.keys():
-        _comment(con, "TABLE", model, list(output))
+        _comment(con, "TABLE", model, list(output), table)
 
 
 def _limited(sql: str) -> str:
     return f"SELECT * FROM (\n{sql}\n) LIMIT 0"
 
 
-def _comment(con: duckdb.DuckDBPyConnection, kind: str, model: SqlModel, columns: Iterable[str]) -> None:
+def _comment(con: duckdb.DuckDBPyConnection, kind: str, model: SqlModel, columns: Iterable[str], table: str) -> None:
     # COMMENT takes no parameters; literals and names are quoted.
-    con.execute(f"COMMENT ON {kind} {model.key} IS {literal(model.description)}")
+    con.execute(f"COMMENT ON {kind} {table} IS {literal(model.description)}")
     described = {column.name: column for column in model.columns}
     for name in columns:
         column = described.get(name)
         text = (
             f"{column.description}{' [pii]' if column.pii else ''}" if column else "a column of the tag mapping [pii]"
         )
-        con.execute(f"COMMENT ON COLUMN {model.key}.{quoted(name)} IS {literal(text)}")
+        con.execute(f"COMMENT ON COLUMN {table}.{quoted(name)} IS {literal(text)}")
 
 
 def run_check(
     con: duckdb.DuckDBPyConnection, check: SqlModel, night: date, mapping: TagMapping | None = None
 ) -> list[dict[str, Any]]:
     """The offending rows of one check for one night; none means that it passed."""
-    answer = con.execute(check.sql, model_params(check, night, mapping))
-    names = [column[0] for column in answer.description or []]
-    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+    show(con, check.depends_on)
+    with reading(con, night, night + timedelta(days=1)):
+        answer = con.execute(check.sql, model_params(check, mapping))
+        names = [column[0] for column in answer.description or []]
+        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

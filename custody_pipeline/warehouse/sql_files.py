@@ -1,6 +1,6 @@
 """The SQL files as models: header, columns, dependencies, order.
 
-Belongs here: reading and validating `sql/{raw,staging,custody,checks}/*.sql`. Does not: running them (models/run.py).
+Belongs here: reading and validating the SELECTs below `sql/`. Does not: running them (models/run.py).
 
 A file is a header of `-- ` lines followed by one bare SELECT:
 
@@ -8,13 +8,17 @@ A file is a header of `-- ` lines followed by one bare SELECT:
     -- several lines.
     --
     -- grain: partition_date, conversation_id
-    -- column partition_date: UTC day of the conversation's start
-    -- column ani [pii]: the caller's number
+    -- column partition_date DATE: UTC day of the conversation's start
+    -- column ani VARCHAR [pii]: the caller's number
     SELECT ...
 
+The schema is the first folder below `sql/`. Types of columns are declared where readers rely on them: in `custody`.
+
 Checks add `-- blocking: true`; staging models that are kept as tables of night windows add `-- materialized: window`.
-`-- separable: true` says that the rows of a conversation depend only on what it has itself in the tables that are read,
-and on what belongs to no conversation: a night too large for memory is then read in parts as well as written in parts.
+`-- separable: true` says that each output row depends only on input rows with its `conversation_id`, plus rows without
+one. Of a night that does not fit into memory, such a model then reads one range of ids at a time.
+
+SQL in `macros` is for several models: each file creates one macro.
 """
 
 from __future__ import annotations
@@ -38,6 +42,9 @@ if TYPE_CHECKING:
 
 SCHEMAS = ("raw", "staging", "custody", "checks")
 
+# Pending reads are queries, too: collecting asks them.
+_FOLDERS = (*SCHEMAS, "pending_reads")
+
 # Tables that Python writes; SQL may read them like any other.
 WRITTEN_BY_PYTHON = frozenset(
     {
@@ -53,7 +60,7 @@ WRITTEN_BY_PYTHON = frozenset(
 )
 
 Materialization = Literal["view", "window", "query"]
-_COLUMN = re.compile(r"column (?P<name>[a-z_][a-z0-9_]*)(?P<pii> \[pii\])?: (?P<text>\S.*)$")
+_COLUMN = re.compile(r"column (?P<name>[a-z_][a-z0-9_]*)( (?P<type>[A-Z]+(\[\])?))?(?P<pii> \[pii\])?: (?P<text>\S.*)$")
 _FIELD = re.compile(r"(?P<name>grain|materialized|blocking|separable): (?P<value>\S.*)$")
 _NAME = re.compile(r"[a-z][a-z0-9_]*$")
 
@@ -69,11 +76,19 @@ class SqlModelError(Exception):
 
 @dataclass(frozen=True)
 class Column:
-    """An output column as the header declares it. `pii`: personal data, masked in previews."""
+    """An output column as the header declares it.
+
+    Attributes:
+        name: its name.
+        description: what it holds.
+        pii: personal data, masked in previews.
+        data_type: DuckDB's type; None where the header declares none.
+    """
 
     name: str
     description: str
     pii: bool = False
+    data_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +96,7 @@ class SqlModel:
     """One SQL file.
 
     Attributes:
-        schema: `raw`, `staging`, `custody` or `checks`.
+        schema: `raw`, `staging`, `custody`, `checks` or `pending_reads`.
         name: the file's name without `.sql`; also the table's.
         path: where the file is.
         description: the header's first paragraph, on one line.
@@ -92,7 +107,7 @@ class SqlModel:
         parameters: names of the bound `$parameters`.
         materialized: `view`, `window` (a table whose night is replaced) or `query` (checks).
         blocking: for checks: a row keeps the night from being published.
-        separable: the rows of a conversation depend on no other conversation.
+        separable: each output row depends only on input rows of its conversation, and on rows without one.
         sql: the bare SELECT, without the header.
     """
 
@@ -133,8 +148,10 @@ def load_models(directory: Path = SQL_DIR, schemas: Iterable[str] = SCHEMAS) -> 
     """
     found: dict[str, SqlModel] = {}
     for schema in schemas:
-        for path in sorted((directory / schema).glob("*.sql")):
+        for path in sorted((directory / schema).rglob("*.sql")):
             model = read_model(path)
+            if model.key in found:
+                raise SqlModelError(path, 1, f"{model.key} is also made by {found[model.key].path}")
             found[model.key] = model
     _refuse_unknown_tables(found, directory)
     return {key: found[key] for key in _ordered(found)}
@@ -143,20 +160,30 @@ def load_models(directory: Path = SQL_DIR, schemas: Iterable[str] = SCHEMAS) -> 
 @cache
 def models_sha256() -> str:
     """SHA-256 over every file of `sql/staging` and `sql/custody` with its name: what the night's rows were made by."""
-    files = sorted(path for schema in ("staging", "custody") for path in (SQL_DIR / schema).glob("*.sql"))
-    lines = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.parent.name}/{path.name}\n" for path in files)
+    files = sorted(path for schema in ("staging", "custody") for path in (SQL_DIR / schema).rglob("*.sql"))
+    lines = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(SQL_DIR)}\n" for path in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+@cache
+def declared_columns(tables: tuple[str, ...]) -> list[dict[str, str | None]]:
+    """The columns that the headers of tables of `custody` declare: `table_name`, `column_name` and `data_type`."""
+    return [
+        {"table_name": table, "column_name": column.name, "data_type": column.data_type}
+        for table in tables
+        for column in read_model(SQL_DIR / "custody" / f"{table}.sql").columns
+    ]
+
+
 def read_model(path: Path) -> SqlModel:
-    """Read one file; its folder's name is the schema.
+    """Read one file; its folder, or the folder above, is named after the schema.
 
     Raises:
         SqlModelError: the header or the SELECT breaks the convention.
     """
-    schema = path.parent.name
-    if schema not in SCHEMAS:
-        raise SqlModelError(path, 1, f"folder {schema!r} is none of {', '.join(SCHEMAS)}")
+    schema = next((folder.name for folder in (path.parent, path.parent.parent) if folder.name in _FOLDERS), None)
+    if schema is None:
+        raise SqlModelError(path, 1, f"folder {path.parent.name!r} is in none of {', '.join(_FOLDERS)}")
     if not _NAME.match(path.stem):
         raise SqlModelError(path, 1, f"file name {path.name!r}: expected lower-case letters, digits and underscores")
     header, sql, sql_line = _split(path)
@@ -192,6 +219,16 @@ def read_select(path: Path) -> str:
     return _split(path)[1]
 
 
+@cache
+def _macros() -> str:
+    return ";\n".join(path.read_text(encoding="utf-8") for path in sorted((SQL_DIR / "macros").glob("*.sql")))
+
+
+def create_macros(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the macros that SQL files call, for as long as the connection lasts."""
+    con.execute(_macros())
+
+
 def _split(path: Path) -> tuple[list[str], str, int]:
     lines = path.read_text(encoding="utf-8").splitlines()
     size = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
@@ -209,11 +246,15 @@ def _read_header(path: Path, header: list[str]) -> tuple[str, dict[str, str], li
         text = line[2:].strip()
         declared, given = _COLUMN.match(text), _FIELD.match(text)
         if text.startswith("column ") and not declared:
-            raise SqlModelError(path, number, "expected '-- column <name>: <text>' or '-- column <name> [pii]: <text>'")
+            raise SqlModelError(
+                path,
+                number,
+                "expected '-- column <name>: <text>', with a type and [pii] before the colon where they apply",
+            )
         if declared:
             if declared["name"] in {column.name for column in columns}:
                 raise SqlModelError(path, number, f"column {declared['name']!r} is declared twice")
-            columns.append(Column(declared["name"], declared["text"], bool(declared["pii"])))
+            columns.append(Column(declared["name"], declared["text"], bool(declared["pii"]), declared["type"]))
         elif given:
             if given["name"] in fields:
                 raise SqlModelError(path, number, f"{given['name']!r} is given twice")
@@ -299,7 +340,9 @@ def _refuse_unknown_tables(models: Mapping[str, SqlModel], directory: Path) -> N
         for name in sorted(model.depends_on - models.keys() - WRITTEN_BY_PYTHON):
             schema, _, table = name.partition(".")
             # Raw tables are declared by files too, but the layers are also loaded apart.
-            if (directory / schema / f"{table}.sql").exists() or (schema == "raw" and not _has_files(directory, "raw")):
+            if any((directory / schema).rglob(f"{table}.sql")) or (
+                schema == "raw" and not _has_files(directory, "raw")
+            ):
                 continue
             raise SqlModelError(model.path, 1, f"reads {name}, which no file in {directory} makes")
 

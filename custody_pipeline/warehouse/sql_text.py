@@ -27,13 +27,11 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def table_columns(con: duckdb.DuckDBPyConnection, key: str) -> dict[str, str]:
-    """Columns of `schema.name` in order, name → type; empty if it is not there."""
-    rows = con.execute(
-        "SELECT column_name, data_type FROM duckdb_columns() "
-        "WHERE database_name = current_database() AND schema_name || '.' || table_name = ? ORDER BY column_index",
-        [key],
-    ).fetchall()
-    return dict(rows)
+    """Columns of the table or view `schema.name` in order, name → type; empty if it is not there."""
+    try:
+        return dict(con.execute("SELECT name, type FROM pragma_table_info(?)", [key]).fetchall())
+    except duckdb.CatalogException:
+        return {}
 
 
 def quoted(name: str) -> str:

@@ -15,7 +15,6 @@ from custody_pipeline.models.run import model_params
 from custody_pipeline.settings import PACKAGE_DIR
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.sql_files import SqlModel, load_models
-from custody_pipeline_tests.sql.conftest import NIGHT
 
 MODELS = load_models()
 MODELLED = [model for model in MODELS.values() if model.schema != "raw"]
@@ -30,7 +29,7 @@ def warehouse(empty_warehouse: Path) -> duckdb.DuckDBPyConnection:
 def test_the_header_names_the_output_columns_in_order(
     warehouse: duckdb.DuckDBPyConnection, model: SqlModel, shipped_mapping: TagMapping
 ) -> None:
-    params = model_params(model, NIGHT, shipped_mapping)
+    params = model_params(model, shipped_mapping)
     output = [row[0] for row in warehouse.execute(f"DESCRIBE {model.sql}", params).fetchall()]
     if model.has_mapped_columns:
         start = output.index(shipped_mapping.output_columns[0])

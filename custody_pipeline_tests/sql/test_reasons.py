@@ -756,7 +756,7 @@ def nights(
         end = NIGHT + timedelta(days=7 * len(found))
         for model in models.values():
             if model.materialized == "window":
-                params = model_params(model, NIGHT, shipped_mapping, end=end)
+                params = model_params(model, shipped_mapping)
                 replace_window(con, model, NIGHT, end, params)
         yield found
 

@@ -11,5 +11,4 @@ SELECT
 FROM custody.chain_of_custody
 WHERE object_uri IS NOT NULL AND object_bytes > 0 AND media_sha256 IS NULL
     AND NOT list_contains(gap_reasons, 'OBJECT_UNREADABLE')
-    AND partition_date >= $window_start AND partition_date < $window_end
 ORDER BY conversation_id, recording_id

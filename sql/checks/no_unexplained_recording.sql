@@ -10,7 +10,7 @@ SELECT
     NULL::VARCHAR AS subject,
     unexplained
 FROM custody.reconciliation
-WHERE unexplained <> 0 AND partition_date >= $window_start AND partition_date < $window_end
+WHERE unexplained <> 0
 UNION ALL
 SELECT
     'chain_of_custody' AS source,
@@ -18,5 +18,4 @@ SELECT
     1 AS unexplained
 FROM custody.chain_of_custody
 WHERE (object_uri IS NULL OR custom_data_state <> 'present') AND len(gap_reasons) = 0
-    AND partition_date >= $window_start AND partition_date < $window_end
 ORDER BY source, subject

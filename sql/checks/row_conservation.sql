@@ -8,11 +8,9 @@
 WITH rows_of AS (
     SELECT conversation_id, recording_id, 1 AS in_staging, 0 AS in_custody
     FROM staging.recording_keys
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL
     SELECT conversation_id, recording_id, 0, 1
     FROM custody.chain_of_custody
-    WHERE partition_date >= $window_start AND partition_date < $window_end
 )
 
 SELECT

@@ -3,52 +3,52 @@
 --
 -- separable: true
 -- grain: partition_date, conversation_id, recording_id
--- column organization_id: organisation that made the recording
--- column partition_date: UTC day of the conversation's start
--- column conversation_id: conversation; empty if nobody names one
--- column recording_id: recording; `session:<id>` where only a recorded session says that there should be one
--- column session_id: session it was recorded in
--- column media_type: Call, Chat, Email, Message, Callback or Screen; audio where only the recording interface tells
--- column media_subtype: Trunk, Station, Consult, Screen or Snippet
--- column direction: inbound or outbound
--- column ani [pii]: the caller's number
--- column dnis [pii]: the number called
--- column user_ids [pii]: agents in the recording
--- column queue_ids: queues that the conversation went through
--- column queue_names: their names, as far as the client may see them
--- column conversation_start: start of the conversation (UTC)
--- column conversation_end: end of the conversation (UTC)
--- column recording_start: start of the recording (UTC)
--- column recording_end: end of the recording (UTC)
--- column duration_ms: duration in milliseconds, as the sidecar says
--- column export_job_id: newest export job that covers the conversation
--- column export_requested_at: when that job was made (UTC)
--- column exported_at: when the vendor stamped the recording as exported (UTC)
--- column file_state: the vendor's state of the recording
--- column object_uri: the exported media
--- column object_version_id: its version in the bucket
--- column object_bytes: its size
--- column object_last_modified: when it was written (UTC)
--- column sidecar_uri: its sidecar
--- column sidecar_sha256: SHA-256 of the sidecar
--- column media_sha256: SHA-256 of the media
--- column media_md5: MD5 of the media
--- column media_hashed_at: when that digest was first taken (UTC)
--- column conversation_sha256: SHA-256 of the conversation's document (the single read, else the bulk job's)
--- column recording_metadata_sha256: SHA-256 of the recording interface's answer, as first received
--- column script_id: script of the recording's agent
--- column script_version: its version at the call
--- column script_version_source: inferred, from publication dates; null without a version
--- column flow_id: first Architect flow of the conversation
--- column flow_version: its version
--- column custom_data [pii]: every tag as a JSON object with sorted keys, values verbatim; null only when nothing is known
--- column custom_data_state: present, empty (nothing in it), absent (no field for it) or unavailable (nobody could be asked)
--- column custom_data_source: JSON object, key → source of the value
--- column custom_data_captured_at: when the newest of these values was first seen (UTC)
--- column custody_status: complete, gap (a reason of severity error or warning) or excluded (left out as sensitive)
--- column gap_reasons: codes of everything in custody.gaps, sorted
--- column row_sha256: SHA-256 of the columns above: tells whether the row changed
--- column revision: the night's revision in which the row became as it is
+-- column organization_id VARCHAR: organisation that made the recording
+-- column partition_date DATE: UTC day of the conversation's start
+-- column conversation_id VARCHAR: conversation; empty if nobody names one
+-- column recording_id VARCHAR: recording; `session:<id>` where only a recorded session says that there should be one
+-- column session_id VARCHAR: session it was recorded in
+-- column media_type VARCHAR: Call, Chat, Email, Message, Callback or Screen; audio where only the recording interface tells
+-- column media_subtype VARCHAR: Trunk, Station, Consult, Screen or Snippet
+-- column direction VARCHAR: inbound or outbound
+-- column ani VARCHAR [pii]: the caller's number
+-- column dnis VARCHAR [pii]: the number called
+-- column user_ids VARCHAR[] [pii]: agents in the recording
+-- column queue_ids VARCHAR[]: queues that the conversation went through
+-- column queue_names VARCHAR[]: their names, as far as the client may see them
+-- column conversation_start TIMESTAMP: start of the conversation (UTC)
+-- column conversation_end TIMESTAMP: end of the conversation (UTC)
+-- column recording_start TIMESTAMP: start of the recording (UTC)
+-- column recording_end TIMESTAMP: end of the recording (UTC)
+-- column duration_ms BIGINT: duration in milliseconds, as the sidecar says
+-- column export_job_id VARCHAR: newest export job that covers the conversation
+-- column export_requested_at TIMESTAMP: when that job was made (UTC)
+-- column exported_at TIMESTAMP: when the vendor stamped the recording as exported (UTC)
+-- column file_state VARCHAR: the vendor's state of the recording
+-- column object_uri VARCHAR: the exported media
+-- column object_version_id VARCHAR: its version in the bucket
+-- column object_bytes BIGINT: its size
+-- column object_last_modified TIMESTAMP: when it was written (UTC)
+-- column sidecar_uri VARCHAR: its sidecar
+-- column sidecar_sha256 VARCHAR: SHA-256 of the sidecar
+-- column media_sha256 VARCHAR: SHA-256 of the media
+-- column media_md5 VARCHAR: MD5 of the media
+-- column media_hashed_at TIMESTAMP: when that digest was first taken (UTC)
+-- column conversation_sha256 VARCHAR: SHA-256 of the conversation's document (the single read, else the bulk job's)
+-- column recording_metadata_sha256 VARCHAR: SHA-256 of the recording interface's answer, as first received
+-- column script_id VARCHAR: script of the recording's agent
+-- column script_version VARCHAR: its version at the call
+-- column script_version_source VARCHAR: inferred, from publication dates; null without a version
+-- column flow_id VARCHAR: first Architect flow of the conversation
+-- column flow_version VARCHAR: its version
+-- column custom_data VARCHAR [pii]: every tag as a JSON object with sorted keys, values verbatim; null only when nothing is known
+-- column custom_data_state VARCHAR: present, empty (nothing in it), absent (no field for it) or unavailable (nobody could be asked)
+-- column custom_data_source VARCHAR: JSON object, key → source of the value
+-- column custom_data_captured_at TIMESTAMP: when the newest of these values was first seen (UTC)
+-- column custody_status VARCHAR: complete, gap (a reason of severity error or warning) or excluded (left out as sensitive)
+-- column gap_reasons VARCHAR[]: codes of everything in custody.gaps, sorted
+-- column row_sha256 VARCHAR: SHA-256 of the columns above: tells whether the row changed
+-- column revision INTEGER: the night's revision in which the row became as it is
 WITH tags AS (
     SELECT partition_date, conversation_id, recording_id,
         to_json(map([t.key FOR t IN tags], [t.value FOR t IN tags]))::VARCHAR AS custom_data,
@@ -58,7 +58,6 @@ WITH tags AS (
         SELECT partition_date, conversation_id, recording_id,
             list_sort(list({'key': tag_key, 'value': tag_value, 'source': source})) AS tags, max(observed_at) AS captured_at
         FROM staging.resolved_tags
-        WHERE partition_date >= $window_start AND partition_date < $window_end
         GROUP BY partition_date, conversation_id, recording_id
     )
 ),
@@ -67,7 +66,7 @@ mapped AS (
     SELECT partition_date, conversation_id, recording_id,
         json_group_object(column_name, tag_value) AS tag_columns
     FROM staging.mapped_tags
-    WHERE tag_value IS NOT NULL AND partition_date >= $window_start AND partition_date < $window_end
+    WHERE tag_value IS NOT NULL
     GROUP BY partition_date, conversation_id, recording_id
 ),
 
@@ -76,7 +75,6 @@ found_gaps AS (
         bool_or(severity IN ('error', 'warning')) AS is_gap,
         bool_or(reason = 'EXPORT_EXCLUDED_SENSITIVE') AS is_excluded
     FROM custody.gaps
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date, conversation_id, recording_id
 ),
 
@@ -149,7 +147,6 @@ content AS (
         ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id AND m.recording_id = r.recording_id
     LEFT JOIN found_gaps AS g
         ON g.partition_date = r.partition_date AND g.conversation_id = r.conversation_id AND g.recording_id = r.recording_id
-    WHERE r.partition_date >= $window_start AND r.partition_date < $window_end
 ),
 
 hashed AS (
@@ -160,14 +157,12 @@ hashed AS (
 published AS (
     SELECT partition_date, conversation_id, recording_id, row_sha256, revision
     FROM raw.row_versions
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     QUALIFY row_number() OVER (PARTITION BY partition_date, conversation_id, recording_id ORDER BY revision DESC) = 1
 ),
 
 revisions AS (
     SELECT partition_date, max(revision) AS revision
     FROM raw.publications
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date
 )
 

@@ -3,41 +3,38 @@
 -- the night as a whole (a publication, a verification, a recheck, a run that failed) has neither conversation nor recording.
 --
 -- grain: partition_date, conversation_id, recording_id, sequence
--- column partition_date: UTC day of the conversation's start
--- column conversation_id: conversation; empty for the night as a whole
--- column recording_id: recording; empty for the night as a whole
--- column sequence: position in time, from 1
--- column occurred_at: when (UTC)
--- column action: exported, deleted, tagged, captured, collected, changed, hashed, joined, published, verified, rechecked, packaged or exception
--- column who: the service identity or system that acted; the operator where it was neither
--- column operator: on whose behalf; null for what the platform did
--- column what: what it acted on, and the result
--- column where_at: where that is
--- column why: for what purpose; the reason of an exception
--- column how: by which means
--- column tool_version: version of custody_pipeline; null for what the platform did
--- column git_revision: its commit, where it ran from a work tree
--- column sha256_before: SHA-256 before, where something changed
--- column sha256_after: SHA-256 after
+-- column partition_date DATE: UTC day of the conversation's start
+-- column conversation_id VARCHAR: conversation; empty for the night as a whole
+-- column recording_id VARCHAR: recording; empty for the night as a whole
+-- column sequence BIGINT: position in time, from 1
+-- column occurred_at TIMESTAMP: when (UTC)
+-- column action VARCHAR: exported, deleted, tagged, captured, collected, changed, hashed, joined, published, verified, rechecked, packaged or exception
+-- column who VARCHAR: the service identity or system that acted; the operator where it was neither
+-- column operator VARCHAR: on whose behalf; null for what the platform did
+-- column what VARCHAR: what it acted on, and the result
+-- column where_at VARCHAR: where that is
+-- column why VARCHAR: for what purpose; the reason of an exception
+-- column how VARCHAR: by which means
+-- column tool_version VARCHAR: version of custody_pipeline; null for what the platform did
+-- column git_revision VARCHAR: its commit, where it ran from a work tree
+-- column sha256_before VARCHAR: SHA-256 before, where something changed
+-- column sha256_after VARCHAR: SHA-256 after
 WITH recordings AS (
     -- Read `chain_of_custody`, not staging, so that join events are recorded before this model runs.
     SELECT partition_date, conversation_id, recording_id, export_job_id
     FROM custody.chain_of_custody
-    WHERE partition_date >= $window_start AND partition_date < $window_end
 ),
 
 loads AS (
     SELECT partition_date, landing_id,
         coalesce(collector, operator, 'unknown') AS who, operator, tool_version, git_revision
     FROM staging.receipts
-    WHERE partition_date >= $window_start AND partition_date < $window_end
 ),
 
 several AS (
     -- Documents that had more than one content: only these have a hash before.
     SELECT partition_date, resource, subject, recording_id
     FROM staging.documents
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date, resource, subject, recording_id
     HAVING count(*) > 1
 ),
@@ -46,7 +43,6 @@ contents AS (
     SELECT *, NULL AS document_sha256_before
     FROM staging.documents
     ANTI JOIN several USING (partition_date, resource, subject, recording_id)
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL
     SELECT *,
         lag(document_sha256) OVER (
@@ -54,7 +50,6 @@ contents AS (
         )
     FROM staging.documents
     SEMI JOIN several USING (partition_date, resource, subject, recording_id)
-    WHERE partition_date >= $window_start AND partition_date < $window_end
 ),
 
 documents AS (
@@ -80,10 +75,9 @@ digests AS (
         SELECT DISTINCT partition_date, bucket, object_key, conversation_id, recording_id
         FROM staging.export_objects
         WHERE object_role = 'media' AND recording_id IS NOT NULL AND key_finding IS NULL
-            AND partition_date >= $window_start AND partition_date < $window_end
     ) AS o ON o.partition_date = m.partition_date AND o.bucket = m.bucket AND o.object_key = m.object_key
     LEFT JOIN loads AS l ON l.partition_date = m.partition_date AND l.landing_id = m.landing_id
-    WHERE m.sha256 IS NOT NULL AND m.partition_date >= $window_start AND m.partition_date < $window_end
+    WHERE m.sha256 IS NOT NULL
     GROUP BY m.partition_date, o.conversation_id, o.recording_id, m.bucket, m.object_key, coalesce(m.version_id, ''), m.sha256
 ),
 
@@ -96,7 +90,6 @@ written AS (
             coalesce(version_id, '') AS version_id, is_delete_marker, last_modified
         FROM staging.export_objects
         WHERE object_role = 'media' AND recording_id IS NOT NULL AND key_finding IS NULL
-            AND partition_date >= $window_start AND partition_date < $window_end
     ) AS v
     LEFT JOIN staging.media_digests AS d
         ON d.partition_date = v.partition_date AND d.bucket = v.bucket AND d.object_key = v.object_key
@@ -109,7 +102,7 @@ tag_events AS (
         arg_min(participant_id, document_uri) AS participant_id, arg_min(map_keys(attributes), document_uri) AS tag_keys,
         arg_min(source_uri, document_uri) AS source_uri, min(document_sha256) AS document_sha256
     FROM staging.conversation_events
-    WHERE cardinality(attributes) > 0 AND partition_date >= $window_start AND partition_date < $window_end
+    WHERE cardinality(attributes) > 0
     GROUP BY partition_date, conversation_id, event_id
 ),
 
@@ -121,7 +114,6 @@ versions AS (
     FROM (
         SELECT DISTINCT partition_date, conversation_id, recording_id, revision, row_sha256
         FROM raw.row_versions
-        WHERE partition_date >= $window_start AND partition_date < $window_end
     ) AS v
 ),
 
@@ -130,7 +122,6 @@ publications AS (
         arg_min(tool_version, published_at) AS tool_version, arg_min(git_revision, published_at) AS git_revision,
         arg_min(cut_uri, published_at) AS cut_uri, arg_min(cut_sha256, published_at) AS cut_sha256
     FROM raw.publications
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date, revision
 ),
 
@@ -138,7 +129,6 @@ media_keys AS (
     SELECT DISTINCT partition_date, object_key, conversation_id, recording_id
     FROM staging.export_objects
     WHERE recording_id IS NOT NULL AND key_finding IS NULL
-        AND partition_date >= $window_start AND partition_date < $window_end
 ),
 
 failures AS (
@@ -146,7 +136,6 @@ failures AS (
     SELECT partition_date, resource, subject_id, http_status, error_code, min(occurred_at) AS occurred_at,
         arg_min(message, (occurred_at, landing_id)) AS message, arg_min(landing_id, (occurred_at, landing_id)) AS landing_id
     FROM staging.fetch_failures
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date, resource, subject_id, http_status, error_code
 ),
 
@@ -220,7 +209,6 @@ events AS (
     SELECT partition_date, conversation_id, recording_id, occurred_at, action, operator, operator, what, where_at, why, how,
         tool_version, git_revision, sha256_before, sha256_after
     FROM raw.acts
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL
     SELECT v.partition_date, v.conversation_id, v.recording_id, p.published_at, 'published', coalesce(p.operator, 'unknown'),
         p.operator, 'revision ' || v.revision, p.cut_uri, 'publication', 'row of a sealed cut', p.tool_version, p.git_revision,

@@ -1,36 +1,30 @@
 -- Everything that is missing or odd, one row per recording and reason, with the sentence, the proof and what to do.
 --
 -- grain: partition_date, conversation_id, recording_id, reason
--- column partition_date: UTC day of the conversation's start
--- column conversation_id: conversation
--- column recording_id: recording; `session:<id>` or `capture:<id>` where only a session or live capture says that there is one
--- column reason: code of the reason
--- column severity: error, warning (both make the recording a gap) or info
--- column sentence: what happened, for people
--- column detail: the particulars, without tag values
--- column evidence: JSON list of {uri, sha256, what, observed_at}: the documents and objects that prove it
--- column recoverable: yes, no, or until (see recoverable_until)
--- column recoverable_until: until when something can be done (UTC), where that is known
--- column next_action: what to do next
--- column recheck_until: until when collecting the night again may close it (UTC); null where it cannot
+-- column partition_date DATE: UTC day of the conversation's start
+-- column conversation_id VARCHAR: conversation
+-- column recording_id VARCHAR: recording; `session:<id>` or `capture:<id>` where only a session or live capture says that there is one
+-- column reason VARCHAR: code of the reason
+-- column severity VARCHAR: error, warning (both make the recording a gap) or info
+-- column sentence VARCHAR: what happened, for people
+-- column detail VARCHAR: the particulars, without tag values
+-- column evidence VARCHAR: JSON list of {uri, sha256, what, observed_at}: the documents and objects that prove it
+-- column recoverable VARCHAR: yes, no, or until (see recoverable_until)
+-- column recoverable_until TIMESTAMP: until when something can be done (UTC), where that is known
+-- column next_action VARCHAR: what to do next
+-- column recheck_until TIMESTAMP: until when collecting the night again may close it (UTC); null where it cannot
 WITH found AS (
     SELECT * FROM staging.gap_objects
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
     SELECT * FROM staging.gap_exports
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
     SELECT * FROM staging.gap_conversations
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
     SELECT * FROM staging.gap_tags
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
     SELECT * FROM staging.gap_context
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     UNION ALL BY NAME
     SELECT * FROM staging.gap_captures
-    WHERE partition_date >= $window_start AND partition_date < $window_end
 )
 
 SELECT

@@ -2,18 +2,18 @@
 -- the lag has not passed, final otherwise.
 --
 -- grain: partition_date
--- column partition_date: UTC day of the conversation's start
--- column state: open, provisional or final
--- column watermark: until when the vendor's conversation data are complete (UTC); null without the API
--- column collected_at: when the night was last collected (UTC)
--- column recordings: recordings that anyone knows of
--- column complete: without a gap
--- column gaps: with a gap
--- column excluded: left out as sensitive
--- column recoverable: recordings with a gap that may still close
--- column unexplained: from custody.reconciliation
+-- column partition_date DATE: UTC day of the conversation's start
+-- column state VARCHAR: open, provisional or final
+-- column watermark TIMESTAMP: until when the vendor's conversation data are complete (UTC); null without the API
+-- column collected_at TIMESTAMP: when the night was last collected (UTC)
+-- column recordings BIGINT: recordings that anyone knows of
+-- column complete BIGINT: without a gap
+-- column gaps BIGINT: with a gap
+-- column excluded BIGINT: left out as sensitive
+-- column recoverable BIGINT: recordings with a gap that may still close
+-- column unexplained BIGINT: from custody.reconciliation
 WITH nights AS (
-    SELECT unnest(range($window_start::DATE, $window_end::DATE, INTERVAL 1 DAY))::DATE AS partition_date
+    SELECT unnest(range(getvariable('window_start'), getvariable('window_end'), INTERVAL 1 DAY))::DATE AS partition_date
 ),
 
 loads AS (
@@ -21,7 +21,6 @@ loads AS (
         max(data_available_until) FILTER (resource = 'conversation_details' AND is_current) AS watermark,
         bool_or(resource = 'conversation_details' AND is_newest AND receipt_state = 'not_configured') AS not_configured
     FROM staging.receipts
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date
 ),
 
@@ -29,7 +28,6 @@ statuses AS (
     SELECT partition_date, count(*) AS recordings, count(*) FILTER (custody_status = 'complete') AS complete,
         count(*) FILTER (custody_status = 'gap') AS gaps, count(*) FILTER (custody_status = 'excluded') AS excluded
     FROM custody.chain_of_custody
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date
 ),
 
@@ -37,14 +35,12 @@ recoverable AS (
     SELECT g.partition_date, count(DISTINCT {'c': g.conversation_id, 'r': g.recording_id}) AS recordings
     FROM custody.gaps AS g
     INNER JOIN loads AS l ON l.partition_date = g.partition_date AND g.recheck_until > l.collected_at
-    WHERE g.partition_date >= $window_start AND g.partition_date < $window_end
     GROUP BY g.partition_date
 ),
 
 balance AS (
     SELECT partition_date, sum(unexplained)::BIGINT AS unexplained
     FROM custody.reconciliation
-    WHERE partition_date >= $window_start AND partition_date < $window_end
     GROUP BY partition_date
 )
 

@@ -7,28 +7,24 @@
 -- version and marker in the bucket.
 --
 -- grain: partition_date, source
--- column partition_date: UTC day of the conversation's start
--- column source: recordings, failed_recordings, bucket_objects, sidecars, recording_metadata, details_sessions, manifests, orphan_recordings, export_jobs, captures, tags or bucket_keys
--- column expected: how many the source says there are
--- column present: of these, there, with content
--- column explained: of these, not there, and custody.gaps says why
--- column unexplained: the rest
--- column detail: JSON object with the particulars: reasons and their counts, or the jobs' own totals
+-- column partition_date DATE: UTC day of the conversation's start
+-- column source VARCHAR: recordings, failed_recordings, bucket_objects, sidecars, recording_metadata, details_sessions, manifests, orphan_recordings, export_jobs, captures, tags or bucket_keys
+-- column expected BIGINT: how many the source says there are
+-- column present BIGINT: of these, there, with content
+-- column explained BIGINT: of these, not there, and custody.gaps says why
+-- column unexplained BIGINT: the rest
+-- column detail VARCHAR: JSON object with the particulars: reasons and their counts, or the jobs' own totals
 WITH nights AS (
-    SELECT unnest(range($window_start::DATE, $window_end::DATE, INTERVAL 1 DAY))::DATE AS partition_date
+    SELECT unnest(range(getvariable('window_start'), getvariable('window_end'), INTERVAL 1 DAY))::DATE AS partition_date
 ),
 
 reasons AS (
-    -- Reasons that explain why there is no media.
-    SELECT partition_date, conversation_id, recording_id, min(reason) AS reason
-    FROM custody.gaps
-    WHERE reason IN (
-            'OBJECT_EMPTY', 'OBJECT_MISSING', 'EXPORT_FAILED', 'EXPORT_EXCLUDED_SENSITIVE', 'EXPORT_PENDING',
-            'RECORDING_ARCHIVED', 'RECORDING_DELETED', 'RECORDING_NOT_FOUND', 'ORPHAN_RECORDING',
-            'CONVERSATION_FORBIDDEN', 'CONVERSATION_FETCH_FAILED', 'CAPTURE_WITHOUT_RECORDING'
-        )
-        AND partition_date >= $window_start AND partition_date < $window_end
-    GROUP BY partition_date, conversation_id, recording_id
+    -- Why there is no media: one reason for each recording.
+    SELECT gap.partition_date, gap.conversation_id, gap.recording_id, min(gap.reason) AS reason
+    FROM custody.gaps AS gap
+    INNER JOIN staging.reasons AS catalogue USING (reason)
+    WHERE list_contains(catalogue.explains, 'media')
+    GROUP BY gap.partition_date, gap.conversation_id, gap.recording_id
 ),
 
 recordings AS (
@@ -37,7 +33,6 @@ recordings AS (
     FROM staging.recordings AS r
     LEFT JOIN reasons AS g
         ON g.partition_date = r.partition_date AND g.conversation_id = r.conversation_id AND g.recording_id = r.recording_id
-    WHERE r.partition_date >= $window_start AND r.partition_date < $window_end
 ),
 
 claims AS (
@@ -84,7 +79,7 @@ jobs AS (
         ORDER BY job_id
     ))::VARCHAR AS totals
     FROM staging.export_jobs
-    WHERE is_current AND partition_date >= $window_start AND partition_date < $window_end
+    WHERE is_current
     GROUP BY partition_date
 ),
 
@@ -93,7 +88,7 @@ by_conversation AS (
     FROM (
         SELECT partition_date, conversation_id, count(*) AS sessions
         FROM staging.sessions
-        WHERE is_recorded AND partition_date >= $window_start AND partition_date < $window_end
+        WHERE is_recorded
         GROUP BY partition_date, conversation_id
     ) AS s
     LEFT JOIN (
@@ -122,7 +117,7 @@ captures AS (
     FROM (
         SELECT DISTINCT partition_date, conversation_id
         FROM staging.captures
-        WHERE conversation_id IS NOT NULL AND partition_date >= $window_start AND partition_date < $window_end
+        WHERE conversation_id IS NOT NULL
     ) AS c
     LEFT JOIN (
         SELECT partition_date, conversation_id, bool_or(NOT in_captures) AS is_known,
@@ -133,21 +128,27 @@ captures AS (
     LEFT JOIN (
         SELECT DISTINCT partition_date, conversation_id
         FROM staging.conversation_details
-        WHERE is_current AND document_state = 'ok' AND partition_date >= $window_start AND partition_date < $window_end
+        WHERE is_current AND document_state = 'ok'
     ) AS d ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id
     GROUP BY c.partition_date
 ),
 
 tags AS (
-    SELECT c.partition_date, 'tags' AS source, count(*) AS expected,
-        count(*) FILTER (c.custom_data_state <> 'unavailable') AS present,
-        count(*) FILTER (c.custom_data_state = 'unavailable' AND list_has_any(c.gap_reasons, [
-            'CONVERSATION_NOT_FOUND', 'CONVERSATION_FORBIDDEN', 'CONVERSATION_FETCH_FAILED', 'NOT_YET_AVAILABLE',
-            'SOURCE_NOT_CONFIGURED', 'ORPHAN_RECORDING', 'CAPTURE_WITHOUT_RECORDING'
-        ])) AS explained
-    FROM custody.chain_of_custody AS c
-    WHERE c.partition_date >= $window_start AND c.partition_date < $window_end
-    GROUP BY c.partition_date
+    SELECT
+        joined.partition_date,
+        'tags' AS source,
+        count(*) AS expected,
+        count(*) FILTER (joined.custom_data_state <> 'unavailable') AS present,
+        count(*) FILTER (
+            joined.custom_data_state = 'unavailable' AND list_has_any(joined.gap_reasons, catalogue.reasons)
+        ) AS explained
+    FROM custody.chain_of_custody AS joined
+    CROSS JOIN (
+        SELECT list(reason) AS reasons
+        FROM staging.reasons
+        WHERE list_contains(explains, 'tags')
+    ) AS catalogue
+    GROUP BY joined.partition_date
 ),
 
 bucket_keys AS (
@@ -164,7 +165,7 @@ bucket_keys AS (
             'unrecognised': count(*) FILTER (key_finding = 'unrecognised')
         })::VARCHAR AS detail
     FROM staging.export_objects
-    WHERE is_current AND partition_date >= $window_start AND partition_date < $window_end
+    WHERE is_current
     GROUP BY partition_date
 ),
 

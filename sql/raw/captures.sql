@@ -16,30 +16,25 @@
 -- column participants [pii]: participants with their attributes
 -- column typed_attributes [pii]: key and value of each typed attribute of the conversation, values as text
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    CASE
-        WHEN list_bool_or(
-            list_transform(
-                document.participants, lambda p: len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes)
-            )
-        ) THEN 'duplicate_key'
-        ELSE state
-    END AS document_state,
-    "bytes" AS document_bytes,
-    document.conversation_id AS conversation_id,
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            WHEN list_bool_or(
+                list_transform(
+                    document.participants, lambda p: repeats_a_key(p.attributes)
+                )
+            ) THEN 'duplicate_key'
+            ELSE document_state
+        END AS document_state
+    ),
+    document.conversation_id,
     try_cast(document.observed_at AS TIMESTAMP) AS observed_at,
-    document.conversation_sha256 AS conversation_sha256,
+    document.conversation_sha256,
     document."event".event_id AS event_id,
     list_transform(
         document.participants,
         lambda p: struct_pack(
             participant_id := p.participant_id, purpose := p.purpose, attributes := CASE
-                WHEN len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes) THEN NULL
+                WHEN repeats_a_key(p.attributes) THEN NULL
                 ELSE p.attributes
             END
         )
@@ -58,24 +53,12 @@ SELECT
             lambda e: struct_pack("key" := e."key", "value" := e."value" ->> '$')
         )
     )) AS typed_attributes
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT("key" VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            conversation_id VARCHAR, observed_at VARCHAR, conversation_sha256 VARCHAR, "event" STRUCT(event_id VARCHAR),
-            custom_attributes_base64 VARCHAR,
-            participants STRUCT(participant_id VARCHAR, purpose VARCHAR, attributes MAP(VARCHAR, VARCHAR))[]
-        )'
-    }
-)
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT("key" VARCHAR)',
+    document_types := 'STRUCT(
+        conversation_id VARCHAR, observed_at VARCHAR, conversation_sha256 VARCHAR, "event" STRUCT(event_id VARCHAR),
+        custom_attributes_base64 VARCHAR,
+        participants STRUCT(participant_id VARCHAR, purpose VARCHAR, attributes MAP(VARCHAR, VARCHAR))[]
+    )'
+) AS landed

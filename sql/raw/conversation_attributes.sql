@@ -21,22 +21,17 @@
 -- column created_at: dateCreated of the record (UTC)
 -- column modified_at: when the attribute was set, else dateModified of the record (UTC)
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    CASE
-        WHEN list_bool_or(
-            list_transform(
-                document.results,
-                lambda r: len(list_distinct(map_keys(r.customAttributes))) < cardinality(r.customAttributes)
-            )
-        ) THEN 'duplicate_key'
-        ELSE state
-    END AS document_state,
-    "bytes" AS document_bytes,
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            WHEN list_bool_or(
+                list_transform(
+                    document.results,
+                    lambda r: repeats_a_key(r.customAttributes)
+                )
+            ) THEN 'duplicate_key'
+            ELSE document_state
+        END AS document_state
+    ),
     k.conversation_id AS key_conversation_id,
     record.conversationId AS conversation_id,
     NULL::VARCHAR AS participant_id,
@@ -50,28 +45,16 @@ SELECT
         try_cast(record.customAttributesTimestamps[attribute."key"] AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
         try_cast(record.dateModified AS TIMESTAMPTZ) AT TIME ZONE 'UTC'
     ) AS modified_at
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(conversation_id VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            results STRUCT(
-                id VARCHAR, conversationId VARCHAR, "version" VARCHAR, dateCreated VARCHAR, dateModified VARCHAR,
-                customAttributes MAP(VARCHAR, JSON), customAttributesTimestamps MAP(VARCHAR, VARCHAR)
-            )[]
-        )'
-    }
-),
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(conversation_id VARCHAR)',
+    document_types := 'STRUCT(
+        results STRUCT(
+            id VARCHAR, conversationId VARCHAR, "version" VARCHAR, dateCreated VARCHAR, dateModified VARCHAR,
+            customAttributes MAP(VARCHAR, JSON), customAttributesTimestamps MAP(VARCHAR, VARCHAR)
+        )[]
+    )'
+) AS landed,
     LATERAL (
         SELECT unnest(CASE WHEN len(document.results) > 0 THEN document.results ELSE [NULL] END) AS record
     ),
@@ -79,7 +62,7 @@ FROM read_json(
         SELECT unnest(
             CASE
                 WHEN cardinality(record.customAttributes) > 0
-                    AND NOT len(list_distinct(map_keys(record.customAttributes))) < cardinality(record.customAttributes)
+                    AND NOT repeats_a_key(record.customAttributes)
                     THEN map_entries(record.customAttributes)
                 ELSE [NULL]
             END

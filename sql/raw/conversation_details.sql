@@ -19,23 +19,18 @@
 -- column originating_direction: inbound or outbound
 -- column participants [pii]: participants in the document's order, with attributes, sessions, segments and flows; segment times UTC
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    CASE
-        WHEN list_bool_or(
-            list_transform(
-                document.participants, lambda p: len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes)
-            )
-        ) THEN 'duplicate_key'
-        ELSE state
-    END AS document_state,
-    "bytes" AS document_bytes,
-    k.page_sha256 AS page_sha256,
-    k.job_id AS job_id,
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            WHEN list_bool_or(
+                list_transform(
+                    document.participants, lambda p: repeats_a_key(p.attributes)
+                )
+            ) THEN 'duplicate_key'
+            ELSE document_state
+        END AS document_state
+    ),
+    k.page_sha256,
+    k.job_id,
     coalesce(document.conversationId, k.conversation_id) AS conversation_id,
     try_cast(document.conversationStart AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS conversation_start,
     try_cast(document.conversationEnd AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS conversation_end,
@@ -49,7 +44,7 @@ SELECT
             user_id := p.userId,
             participant_name := p.participantName,
             attributes := CASE
-                WHEN len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes) THEN NULL
+                WHEN repeats_a_key(p.attributes) THEN NULL
                 ELSE p.attributes
             END,
             sessions := list_transform(
@@ -89,38 +84,26 @@ SELECT
             )
         )
     ) AS participants
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(page_sha256 VARCHAR, job_id VARCHAR, conversation_id VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            conversationId VARCHAR, conversationStart VARCHAR, conversationEnd VARCHAR, divisionIds VARCHAR[],
-            originatingDirection VARCHAR,
-            participants STRUCT(
-                participantId VARCHAR, purpose VARCHAR, userId VARCHAR, participantName VARCHAR,
-                attributes MAP(VARCHAR, VARCHAR),
-                sessions STRUCT(
-                    sessionId VARCHAR, peerId VARCHAR, mediaType VARCHAR, direction VARCHAR, ani VARCHAR, dnis VARCHAR,
-                    scriptId VARCHAR, edgeId VARCHAR, recording BOOLEAN,
-                    segments STRUCT(
-                        segmentStart VARCHAR, segmentEnd VARCHAR, segmentType VARCHAR, queueId VARCHAR,
-                        wrapUpCode VARCHAR, disconnectType VARCHAR
-                    )[],
-                    flow STRUCT(
-                        flowId VARCHAR, flowName VARCHAR, flowType VARCHAR, flowVersion VARCHAR, exitReason VARCHAR
-                    )
-                )[]
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(page_sha256 VARCHAR, job_id VARCHAR, conversation_id VARCHAR)',
+    document_types := 'STRUCT(
+        conversationId VARCHAR, conversationStart VARCHAR, conversationEnd VARCHAR, divisionIds VARCHAR[],
+        originatingDirection VARCHAR,
+        participants STRUCT(
+            participantId VARCHAR, purpose VARCHAR, userId VARCHAR, participantName VARCHAR,
+            attributes MAP(VARCHAR, VARCHAR),
+            sessions STRUCT(
+                sessionId VARCHAR, peerId VARCHAR, mediaType VARCHAR, direction VARCHAR, ani VARCHAR, dnis VARCHAR,
+                scriptId VARCHAR, edgeId VARCHAR, recording BOOLEAN,
+                segments STRUCT(
+                    segmentStart VARCHAR, segmentEnd VARCHAR, segmentType VARCHAR, queueId VARCHAR,
+                    wrapUpCode VARCHAR, disconnectType VARCHAR
+                )[],
+                flow STRUCT(
+                    flowId VARCHAR, flowName VARCHAR, flowType VARCHAR, flowVersion VARCHAR, exitReason VARCHAR
+                )
             )[]
-        )'
-    }
-)
+        )[]
+    )'
+) AS landed

@@ -19,46 +19,29 @@
 -- column received_at: when it was received (UTC)
 -- column attributes [pii]: attributes that it carries
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    CASE
-        WHEN len(list_distinct(map_keys(document.attributes))) < cardinality(document.attributes) THEN 'duplicate_key'
-        ELSE state
-    END AS document_state,
-    "bytes" AS document_bytes,
-    document.event_id AS event_id,
-    document.topic AS topic,
-    document.conversation_id AS conversation_id,
-    document.participant_id AS participant_id,
-    document.recording_id AS recording_id,
-    document.outcome AS outcome,
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            WHEN repeats_a_key(document.attributes) THEN 'duplicate_key'
+            ELSE document_state
+        END AS document_state
+    ),
+    document.event_id,
+    document.topic,
+    document.conversation_id,
+    document.participant_id,
+    document.recording_id,
+    document.outcome,
     try_cast(document.event_time AS TIMESTAMP) AS event_time,
     try_cast(document.received_at AS TIMESTAMP) AS received_at,
     CASE
-        WHEN len(list_distinct(map_keys(document.attributes))) < cardinality(document.attributes) THEN NULL
+        WHEN repeats_a_key(document.attributes) THEN NULL
         ELSE document.attributes
     END AS attributes
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT("key" VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            event_id VARCHAR, topic VARCHAR, conversation_id VARCHAR, participant_id VARCHAR, recording_id VARCHAR,
-            outcome VARCHAR, event_time VARCHAR, received_at VARCHAR, attributes MAP(VARCHAR, VARCHAR)
-        )'
-    }
-)
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT("key" VARCHAR)',
+    document_types := 'STRUCT(
+        event_id VARCHAR, topic VARCHAR, conversation_id VARCHAR, participant_id VARCHAR, recording_id VARCHAR,
+        outcome VARCHAR, event_time VARCHAR, received_at VARCHAR, attributes MAP(VARCHAR, VARCHAR)
+    )'
+) AS landed

@@ -18,21 +18,16 @@
 -- column recording_state: recordingState
 -- column participants [pii]: participants in the document's order, with their attributes
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    CASE
-        WHEN list_bool_or(
-            list_transform(
-                document.participants, lambda p: len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes)
-            )
-        ) THEN 'duplicate_key'
-        ELSE state
-    END AS document_state,
-    "bytes" AS document_bytes,
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            WHEN list_bool_or(
+                list_transform(
+                    document.participants, lambda p: repeats_a_key(p.attributes)
+                )
+            ) THEN 'duplicate_key'
+            ELSE document_state
+        END AS document_state
+    ),
     k.conversation_id AS key_conversation_id,
     document.id AS conversation_id,
     try_cast(document.startTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS start_time,
@@ -53,33 +48,21 @@ SELECT
             ani := p.ani,
             dnis := p.dnis,
             attributes := CASE
-                WHEN len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes) THEN NULL
+                WHEN repeats_a_key(p.attributes) THEN NULL
                 ELSE p.attributes
             END
         )
     ) AS participants
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(conversation_id VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            id VARCHAR, startTime VARCHAR, endTime VARCHAR, recordingState VARCHAR,
-            divisions STRUCT(division STRUCT(id VARCHAR))[],
-            participants STRUCT(
-                id VARCHAR, purpose VARCHAR, userId VARCHAR, queueId VARCHAR, queueName VARCHAR, startTime VARCHAR,
-                endTime VARCHAR, ani VARCHAR, dnis VARCHAR, calls STRUCT(scriptId VARCHAR)[],
-                attributes MAP(VARCHAR, VARCHAR)
-            )[]
-        )'
-    }
-)
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(conversation_id VARCHAR)',
+    document_types := 'STRUCT(
+        id VARCHAR, startTime VARCHAR, endTime VARCHAR, recordingState VARCHAR,
+        divisions STRUCT(division STRUCT(id VARCHAR))[],
+        participants STRUCT(
+            id VARCHAR, purpose VARCHAR, userId VARCHAR, queueId VARCHAR, queueName VARCHAR, startTime VARCHAR,
+            endTime VARCHAR, ani VARCHAR, dnis VARCHAR, calls STRUCT(scriptId VARCHAR)[],
+            attributes MAP(VARCHAR, VARCHAR)
+        )[]
+    )'
+) AS landed

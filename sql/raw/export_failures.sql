@@ -13,31 +13,12 @@
 -- column conversation_id: conversation of the recording
 -- column recording_id: recording that was not exported
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
-    "bytes" AS document_bytes,
-    k.job_id AS job_id,
+    landed.* EXCLUDE (k, document),
+    k.job_id,
     document.conversation.id AS conversation_id,
     document.recording.id AS recording_id
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(job_id VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(conversation STRUCT(id VARCHAR), recording STRUCT(id VARCHAR))'
-    }
-)
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(job_id VARCHAR)',
+    document_types := 'STRUCT(conversation STRUCT(id VARCHAR), recording STRUCT(id VARCHAR))'
+) AS landed

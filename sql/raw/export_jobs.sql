@@ -27,17 +27,10 @@
 -- column percent_progress: progress in percent
 -- column error_message: the job's own words on its failure
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
-    "bytes" AS document_bytes,
+    landed.* EXCLUDE (k, document),
     coalesce(document.id, k.job_id) AS job_id,
     document.state AS job_state,
-    document.recordingJobsQuery."action" AS "action",
+    document.recordingJobsQuery."action",
     document.recordingJobsQuery.integrationId AS integration_id,
     try_cast(split_part(
         coalesce(
@@ -62,29 +55,17 @@ SELECT
     document.totalProcessedRecordings AS total_processed,
     document.percentProgress AS percent_progress,
     document.errorMessage AS error_message
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(job_id VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            id VARCHAR, state VARCHAR, dateCreated VARCHAR, errorMessage VARCHAR,
-            totalConversations BIGINT, totalRecordings BIGINT, totalSkippedRecordings BIGINT,
-            totalFailedRecordings BIGINT, totalProcessedRecordings BIGINT, percentProgress BIGINT,
-            recordingJobsQuery STRUCT(
-                "action" VARCHAR, integrationId VARCHAR, agedConversationInterval VARCHAR,
-                includeRecordingsWithSensitiveData BOOLEAN, includeScreenRecordings BOOLEAN,
-                includePolicyBasedRecordings BOOLEAN, conversationQuery STRUCT("interval" VARCHAR)
-            )
-        )'
-    }
-)
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(job_id VARCHAR)',
+    document_types := 'STRUCT(
+        id VARCHAR, state VARCHAR, dateCreated VARCHAR, errorMessage VARCHAR,
+        totalConversations BIGINT, totalRecordings BIGINT, totalSkippedRecordings BIGINT,
+        totalFailedRecordings BIGINT, totalProcessedRecordings BIGINT, percentProgress BIGINT,
+        recordingJobsQuery STRUCT(
+            "action" VARCHAR, integrationId VARCHAR, agedConversationInterval VARCHAR,
+            includeRecordingsWithSensitiveData BOOLEAN, includeScreenRecordings BOOLEAN,
+            includePolicyBasedRecordings BOOLEAN, conversationQuery STRUCT("interval" VARCHAR)
+        )
+    )'
+) AS landed

@@ -17,40 +17,23 @@
 -- column tags [pii]: that field, if it is an object; null when absent or null
 -- column media_uri: where the gateway says the media is
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    CASE
-        WHEN len(list_distinct(map_keys(tags_field))) < cardinality(tags_field) THEN 'duplicate_key'
-        ELSE state
-    END AS document_state,
-    "bytes" AS document_bytes,
-    k.export_id AS export_id,
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            WHEN repeats_a_key(tags_field) THEN 'duplicate_key'
+            ELSE document_state
+        END AS document_state
+    ),
+    k.export_id,
     coalesce(item ->> '$.conversationId', item ->> '$.conversation.id') AS conversation_id,
     coalesce(item ->> '$.recordingId', item ->> '$.recording.id') AS recording_id,
     json_exists(item, '$.custom_data') OR json_exists(item, '$.customData') AS has_tags_field,
-    CASE WHEN len(list_distinct(map_keys(tags_field))) < cardinality(tags_field) THEN NULL ELSE tags_field END AS tags,
+    CASE WHEN repeats_a_key(tags_field) THEN NULL ELSE tags_field END AS tags,
     coalesce(item ->> '$.mediaUri', item ->> '$.media_uri') AS media_uri
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(export_id VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'JSON'
-    }
-),
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(export_id VARCHAR)',
+    document_types := 'JSON'
+) AS landed,
     LATERAL (
         SELECT unnest(CASE WHEN len(items) > 0 THEN items ELSE [NULL::JSON] END) AS item
         FROM (SELECT CASE

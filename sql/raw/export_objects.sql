@@ -30,54 +30,35 @@
 -- column checksum_algorithm: checksums that S3 keeps for the object
 -- column checksum_type: FULL_OBJECT, or COMPOSITE for checksums of parts
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
-    "bytes" AS document_bytes,
-    document.bucket AS bucket,
-    document.object_key AS object_key,
-    document.version_id AS version_id,
-    document.is_latest AS is_latest,
-    document.is_delete_marker AS is_delete_marker,
-    document.object_bytes AS object_bytes,
-    document.etag AS etag,
-    document.last_modified AS last_modified,
-    k.bucket_region AS bucket_region,
-    k.organization_id AS organization_id,
-    k.conversation_id AS conversation_id,
-    k.recording_id AS recording_id,
-    k.object_role AS object_role,
-    k.media_extension AS media_extension,
-    k.path_date AS path_date,
-    k.path_hour AS path_hour,
-    k.key_finding AS key_finding,
-    document.checksum_algorithm AS checksum_algorithm,
-    document.checksum_type AS checksum_type
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(
-            bucket_region VARCHAR, organization_id VARCHAR, conversation_id VARCHAR, recording_id VARCHAR,
-            object_role VARCHAR, media_extension VARCHAR, path_date DATE, path_hour INTEGER, key_finding VARCHAR
-        )',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            bucket VARCHAR, object_key VARCHAR, version_id VARCHAR, is_latest BOOLEAN, is_delete_marker BOOLEAN,
-            object_bytes BIGINT, etag VARCHAR, last_modified TIMESTAMP, checksum_algorithm VARCHAR,
-            checksum_type VARCHAR
-        )'
-    }
-)
+    landed.* EXCLUDE (k, document),
+    document.bucket,
+    document.object_key,
+    document.version_id,
+    document.is_latest,
+    document.is_delete_marker,
+    document.object_bytes,
+    document.etag,
+    document.last_modified,
+    k.bucket_region,
+    k.organization_id,
+    k.conversation_id,
+    k.recording_id,
+    k.object_role,
+    k.media_extension,
+    k.path_date,
+    k.path_hour,
+    k.key_finding,
+    document.checksum_algorithm,
+    document.checksum_type
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(
+        bucket_region VARCHAR, organization_id VARCHAR, conversation_id VARCHAR, recording_id VARCHAR,
+        object_role VARCHAR, media_extension VARCHAR, path_date DATE, path_hour INTEGER, key_finding VARCHAR
+    )',
+    document_types := 'STRUCT(
+        bucket VARCHAR, object_key VARCHAR, version_id VARCHAR, is_latest BOOLEAN, is_delete_marker BOOLEAN,
+        object_bytes BIGINT, etag VARCHAR, last_modified TIMESTAMP, checksum_algorithm VARCHAR,
+        checksum_type VARCHAR
+    )'
+) AS landed

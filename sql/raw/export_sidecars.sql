@@ -28,46 +28,41 @@
 -- column tags [pii]: that field, if it is an object; null when absent or null
 -- column participants [pii]: participants with attributes, where the sidecar is a conversation's detail document
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    CASE
-        WHEN state <> 'ok' THEN state
-        WHEN json_type(document) <> 'OBJECT'
-            OR json_type(document, '$.custom_data') NOT IN ('OBJECT', 'NULL')
-            OR json_type(document, '$.customData') NOT IN ('OBJECT', 'NULL')
-            OR json_type(document, '$.attributes') NOT IN ('OBJECT', 'NULL')
-            OR json_type(document, '$.participants') NOT IN ('ARRAY', 'NULL')
-            OR list_has_any(
-                list_transform(json_extract(document, '$.participants[*]'), lambda p: json_type(p)),
-                ['ARRAY', 'VARCHAR', 'BOOLEAN', 'BIGINT', 'UBIGINT', 'DOUBLE']
-            )
-            OR list_has_any(
-                list_transform(json_extract(document, '$.participants[*].attributes'), lambda p: json_type(p)),
-                ['ARRAY', 'VARCHAR', 'BOOLEAN', 'BIGINT', 'UBIGINT', 'DOUBLE']
-            )
-            THEN 'wrong_shape'
-        WHEN len(list_distinct(map_keys(t.tags))) < cardinality(t.tags) OR list_bool_or(
-            list_transform(
-                d.participants, lambda p: len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes)
-            )
-        ) THEN 'duplicate_key'
-        ELSE state
-    END AS document_state,
-    "bytes" AS document_bytes,
-    k.bucket AS bucket,
-    k.object_key AS object_key,
-    k.version_id AS version_id,
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            WHEN document_state <> 'ok' THEN document_state
+            WHEN json_type(document) <> 'OBJECT'
+                OR json_type(document, '$.custom_data') NOT IN ('OBJECT', 'NULL')
+                OR json_type(document, '$.customData') NOT IN ('OBJECT', 'NULL')
+                OR json_type(document, '$.attributes') NOT IN ('OBJECT', 'NULL')
+                OR json_type(document, '$.participants') NOT IN ('ARRAY', 'NULL')
+                OR list_has_any(
+                    list_transform(json_extract(document, '$.participants[*]'), lambda p: json_type(p)),
+                    ['ARRAY', 'VARCHAR', 'BOOLEAN', 'BIGINT', 'UBIGINT', 'DOUBLE']
+                )
+                OR list_has_any(
+                    list_transform(json_extract(document, '$.participants[*].attributes'), lambda p: json_type(p)),
+                    ['ARRAY', 'VARCHAR', 'BOOLEAN', 'BIGINT', 'UBIGINT', 'DOUBLE']
+                )
+                THEN 'wrong_shape'
+            WHEN repeats_a_key(t.tags) OR list_bool_or(
+                list_transform(
+                    d.participants, lambda p: repeats_a_key(p.attributes)
+                )
+            ) THEN 'duplicate_key'
+            ELSE document_state
+        END AS document_state
+    ),
+    k.bucket,
+    k.object_key,
+    k.version_id,
     k.conversation_id AS key_conversation_id,
     k.recording_id AS key_recording_id,
     d.conversationId AS conversation_id,
     d.recordingId AS recording_id,
     d.mediaType AS media_type,
     d.mediaSubtype AS media_subtype,
-    d.provider AS provider,
+    d.provider,
     d.userIds AS user_ids,
     d.startTime AS start_time,
     d.endTime AS end_time,
@@ -76,37 +71,25 @@ SELECT
     json_exists(document, '$.custom_data')
     OR json_exists(document, '$.customData')
     OR json_exists(document, '$.attributes') AS has_tags_field,
-    CASE WHEN len(list_distinct(map_keys(t.tags))) < cardinality(t.tags) THEN NULL ELSE t.tags END AS tags,
+    CASE WHEN repeats_a_key(t.tags) THEN NULL ELSE t.tags END AS tags,
     list_transform(
         d.participants,
         lambda p: struct_pack(
             participant_id := coalesce(p.participantId, p.id),
             purpose := p.purpose,
             attributes := CASE
-                WHEN len(list_distinct(map_keys(p.attributes))) < cardinality(p.attributes) THEN NULL
+                WHEN repeats_a_key(p.attributes) THEN NULL
                 ELSE p.attributes
             END
         )
     ) AS participants
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(
-            bucket VARCHAR, object_key VARCHAR, version_id VARCHAR, conversation_id VARCHAR, recording_id VARCHAR
-        )',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'JSON'
-    }
-),
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(
+        bucket VARCHAR, object_key VARCHAR, version_id VARCHAR, conversation_id VARCHAR, recording_id VARCHAR
+    )',
+    document_types := 'JSON'
+) AS landed,
     LATERAL (
         SELECT json_transform(document, '{
             "conversationId": "VARCHAR", "recordingId": "VARCHAR", "mediaType": "VARCHAR", "mediaSubtype": "VARCHAR",

@@ -29,52 +29,33 @@
 -- column git_revision: commit of the code, where it ran from a work tree
 -- column detail: a remark for people
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
-    "bytes" AS document_bytes,
-    document.resource AS resource,
-    document.receipt_state AS receipt_state,
-    document.asked AS asked,
-    document.documents AS documents,
-    document."rows" AS "rows",
-    document.failures AS failures,
-    document.requests AS requests,
-    document.retries AS retries,
-    document.started_at AS started_at,
-    document.finished_at AS finished_at,
-    document.data_available_until AS data_available_until,
-    document.landing_files AS landing_files,
-    document.collector AS collector,
-    document.organization_id AS organization_id,
-    document."operator" AS "operator",
-    document.tool_version AS tool_version,
-    document.git_revision AS git_revision,
-    document.detail AS detail
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(unused VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            resource VARCHAR, receipt_state VARCHAR, asked BIGINT, documents BIGINT, "rows" BIGINT, failures BIGINT,
-            requests BIGINT, retries BIGINT, started_at TIMESTAMP, finished_at TIMESTAMP,
-            data_available_until TIMESTAMP, landing_files STRUCT(uri VARCHAR, sha256 VARCHAR, "bytes" BIGINT)[],
-            collector VARCHAR, organization_id VARCHAR, "operator" VARCHAR, tool_version VARCHAR,
-            git_revision VARCHAR, detail VARCHAR
-        )'
-    }
-)
+    landed.* EXCLUDE (k, document),
+    document.resource,
+    document.receipt_state,
+    document.asked,
+    document.documents,
+    document."rows",
+    document.failures,
+    document.requests,
+    document.retries,
+    document.started_at,
+    document.finished_at,
+    document.data_available_until,
+    document.landing_files,
+    document.collector,
+    document.organization_id,
+    document."operator",
+    document.tool_version,
+    document.git_revision,
+    document.detail
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(unused VARCHAR)',
+    document_types := 'STRUCT(
+        resource VARCHAR, receipt_state VARCHAR, asked BIGINT, documents BIGINT, "rows" BIGINT, failures BIGINT,
+        requests BIGINT, retries BIGINT, started_at TIMESTAMP, finished_at TIMESTAMP,
+        data_available_until TIMESTAMP, landing_files STRUCT(uri VARCHAR, sha256 VARCHAR, "bytes" BIGINT)[],
+        collector VARCHAR, organization_id VARCHAR, "operator" VARCHAR, tool_version VARCHAR,
+        git_revision VARCHAR, detail VARCHAR
+    )'
+) AS landed

@@ -20,40 +20,21 @@
 -- column message: what was tried, what came back, what to do
 -- column occurred_at: when it was given up (UTC)
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
-    "bytes" AS document_bytes,
-    document.resource AS resource,
-    document.subject_id AS subject_id,
-    document.http_status AS http_status,
-    document.error_code AS error_code,
-    document.permanent AS permanent,
-    document.attempts AS attempts,
-    document.correlation_id AS correlation_id,
-    document.message AS message,
-    document.occurred_at AS occurred_at
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(unused VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            resource VARCHAR, subject_id VARCHAR, http_status INTEGER, error_code VARCHAR, permanent BOOLEAN,
-            attempts INTEGER, correlation_id VARCHAR, message VARCHAR, occurred_at TIMESTAMP
-        )'
-    }
-)
+    landed.* EXCLUDE (k, document),
+    document.resource,
+    document.subject_id,
+    document.http_status,
+    document.error_code,
+    document.permanent,
+    document.attempts,
+    document.correlation_id,
+    document.message,
+    document.occurred_at
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(unused VARCHAR)',
+    document_types := 'STRUCT(
+        resource VARCHAR, subject_id VARCHAR, http_status INTEGER, error_code VARCHAR, permanent BOOLEAN,
+        attempts INTEGER, correlation_id VARCHAR, message VARCHAR, occurred_at TIMESTAMP
+    )'
+) AS landed

@@ -22,42 +22,23 @@
 -- column hashed_at: when the digest was taken (UTC)
 -- column error: why there is none
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
-    "bytes" AS document_bytes,
-    document.bucket AS bucket,
-    document.object_key AS object_key,
-    document.version_id AS version_id,
-    document.etag AS etag,
-    document.last_modified AS last_modified,
-    document.object_bytes AS object_bytes,
-    document.sha256 AS sha256,
-    document.md5 AS md5,
-    document."method" AS "method",
-    document.hashed_at AS hashed_at,
-    document."error" AS "error"
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(unused VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            bucket VARCHAR, object_key VARCHAR, version_id VARCHAR, etag VARCHAR, last_modified TIMESTAMP,
-            object_bytes BIGINT, sha256 VARCHAR, md5 VARCHAR, "method" VARCHAR, hashed_at TIMESTAMP, "error" VARCHAR
-        )'
-    }
-)
+    landed.* EXCLUDE (k, document),
+    document.bucket,
+    document.object_key,
+    document.version_id,
+    document.etag,
+    document.last_modified,
+    document.object_bytes,
+    document.sha256,
+    document.md5,
+    document."method",
+    document.hashed_at,
+    document."error"
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(unused VARCHAR)',
+    document_types := 'STRUCT(
+        bucket VARCHAR, object_key VARCHAR, version_id VARCHAR, etag VARCHAR, last_modified TIMESTAMP,
+        object_bytes BIGINT, sha256 VARCHAR, md5 VARCHAR, "method" VARCHAR, hashed_at TIMESTAMP, "error" VARCHAR
+    )'
+) AS landed

@@ -19,14 +19,7 @@
 -- column created_time: when it was found (UTC)
 -- column start_time: startTime of the recording as written
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
-    "bytes" AS document_bytes,
+    landed.* EXCLUDE (k, document),
     coalesce(document.id, k.id) AS orphan_id,
     coalesce(document.recording.conversationId, document.conversationId) AS conversation_id,
     document.recording.id AS recording_id,
@@ -35,23 +28,11 @@ SELECT
     document.orphanStatus AS orphan_status,
     try_cast(document.createdTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS created_time,
     document.recording.startTime AS start_time
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(id VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            id VARCHAR, conversationId VARCHAR, mediaType VARCHAR, providerType VARCHAR, orphanStatus VARCHAR,
-            createdTime VARCHAR, recording STRUCT(id VARCHAR, conversationId VARCHAR, startTime VARCHAR)
-        )'
-    }
-)
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(id VARCHAR)',
+    document_types := 'STRUCT(
+        id VARCHAR, conversationId VARCHAR, mediaType VARCHAR, providerType VARCHAR, orphanStatus VARCHAR,
+        createdTime VARCHAR, recording STRUCT(id VARCHAR, conversationId VARCHAR, startTime VARCHAR)
+    )'
+) AS landed

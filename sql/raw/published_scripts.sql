@@ -14,32 +14,13 @@
 -- column version_id: version that was published
 -- column published_date: since when (UTC)
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
-    "bytes" AS document_bytes,
+    landed.* EXCLUDE (k, document),
     coalesce(document.id, k.id) AS script_id,
     document."name" AS script_name,
     document.versionId AS version_id,
     try_cast(document.publishedDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS published_date
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(id VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(id VARCHAR, "name" VARCHAR, versionId VARCHAR, publishedDate VARCHAR)'
-    }
-)
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(id VARCHAR)',
+    document_types := 'STRUCT(id VARCHAR, "name" VARCHAR, versionId VARCHAR, publishedDate VARCHAR)'
+) AS landed

@@ -26,14 +26,7 @@
 -- column exported_date: when the platform stamped it as exported (UTC)
 -- column region: AWS region that holds the recording
 SELECT
-    $partition_date::DATE AS partition_date,
-    $landing_id::VARCHAR AS landing_id,
-    source_uri,
-    fetched_at,
-    sha256 AS document_sha256,
-    $folder::VARCHAR || '/' || parse_filename(filename) || '#L' || "row" AS document_uri,
-    state AS document_state,
-    "bytes" AS document_bytes,
+    landed.* EXCLUDE (k, document),
     k.conversation_id AS key_conversation_id,
     recording.conversationId AS conversation_id,
     recording.id AS recording_id,
@@ -41,33 +34,21 @@ SELECT
     recording.path AS "path",
     recording.startTime AS start_time,
     recording.endTime AS end_time,
-    recording.media AS media,
+    recording.media,
     recording.mediaSubtype AS media_subtype,
     recording.fileState AS file_state,
     try_cast(recording.archiveDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS archive_date,
     try_cast(recording.deleteDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS delete_date,
     try_cast(recording.exportDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS export_date,
     try_cast(recording.exportedDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS exported_date,
-    recording.region AS region
-FROM read_json(
-    $files,
-    format = 'newline_delimited',
-    compression = 'gzip',
-    filename = true,
-    maximum_object_size = 33554432,
-    columns = {
-        k: 'STRUCT(conversation_id VARCHAR)',
-        "row": 'BIGINT',
-        source_uri: 'VARCHAR',
-        fetched_at: 'TIMESTAMP',
-        sha256: 'VARCHAR',
-        "bytes": 'BIGINT',
-        state: 'VARCHAR',
-        document: 'STRUCT(
-            id VARCHAR, conversationId VARCHAR, sessionId VARCHAR, path VARCHAR, startTime VARCHAR, endTime VARCHAR,
-            media VARCHAR, mediaSubtype VARCHAR, fileState VARCHAR, archiveDate VARCHAR, deleteDate VARCHAR,
-            exportDate VARCHAR, exportedDate VARCHAR, region VARCHAR
-        )[]'
-    }
-),
+    recording.region
+FROM landing_documents(
+    $files, $partition_date, $landing_id, $folder,
+    key_types := 'STRUCT(conversation_id VARCHAR)',
+    document_types := 'STRUCT(
+        id VARCHAR, conversationId VARCHAR, sessionId VARCHAR, path VARCHAR, startTime VARCHAR, endTime VARCHAR,
+        media VARCHAR, mediaSubtype VARCHAR, fileState VARCHAR, archiveDate VARCHAR, deleteDate VARCHAR,
+        exportDate VARCHAR, exportedDate VARCHAR, region VARCHAR
+    )[]'
+) AS landed,
     LATERAL (SELECT unnest(CASE WHEN len(document) > 0 THEN document ELSE [NULL] END) AS recording)

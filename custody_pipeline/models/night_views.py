@@ -1,0 +1,107 @@
+"""The warehouse as a model sees it: as if it held one night.
+
+A model is a bare SELECT that reads `schema.table` and names no night. While a model runs, these names stand for views
+in the catalogue `night`, which lives in memory. A view compares `partition_date` with variables of the connection.
+DuckDB takes variables for constants, so the comparison happens in the scan.
+
+A table without `partition_date` is shown whole, and so are the tables in `WHOLE`.
+
+Belongs here: what a model sees. Does not: running models.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from custody_pipeline.warehouse.sql_text import table_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import date
+
+    import duckdb
+
+# Tables in which a model compares the night with other nights.
+WHOLE = frozenset({"raw.published_columns"})
+
+# The column that says whose row it is: the conversation that was asked for, else the one that the row names.
+_OWNERS = ("key_conversation_id", "conversation_id")
+
+
+@dataclass(frozen=True)
+class IdRange:
+    """Conversation ids from `first`, and before `end`; None is no limit."""
+
+    first: str | None = None
+    end: str | None = None
+
+    @property
+    def condition(self) -> str:
+        """SQL that holds for rows of these conversations; a row without one belongs to the first range."""
+        # Comparing with constants is what DuckDB does early, before it groups by conversation.
+        if self.first is None:
+            return f"coalesce(conversation_id, '') < '{self.end}'"
+        return f"conversation_id >= '{self.first}'" + (f" AND conversation_id < '{self.end}'" if self.end else "")
+
+
+EVERY_ID = IdRange()
+
+
+def catalog(con: duckdb.DuckDBPyConnection) -> str:
+    """The name of the connection's catalogue, quoted."""
+    (name,) = con.execute("SELECT current_database()").fetchone() or ("",)
+    return f'"{name}"'
+
+
+def show(con: duckdb.DuckDBPyConnection, keys: Iterable[str]) -> None:
+    """Create the views of these tables, or create them again after a table changed."""
+    con.execute("ATTACH IF NOT EXISTS ':memory:' AS night (READ_WRITE)")
+    warehouse = catalog(con)
+    for key in sorted(keys):
+        where = " AND ".join(_conditions(key, table_columns(con, key)))
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS night.{key.partition('.')[0]}")
+        con.execute(f"CREATE OR REPLACE VIEW night.{key} AS FROM {warehouse}.{key} {where and 'WHERE'} {where}")
+
+
+def _conditions(key: str, columns: Iterable[str]) -> Iterator[str]:
+    if "partition_date" in columns and key not in WHOLE:
+        yield "partition_date >= getvariable('window_start') AND partition_date < getvariable('window_end')"
+    owner = next((name for name in _OWNERS if name in columns), None)
+    if owner is not None:
+        # A row without a conversation belongs to every range of ids.
+        yield (
+            f"({owner} IS NULL OR {owner} = '' OR "
+            f"(getvariable('first_id') IS NULL OR {owner} >= getvariable('first_id')::VARCHAR) "
+            f"AND (getvariable('end_id') IS NULL OR {owner} < getvariable('end_id')::VARCHAR))"
+        )
+
+
+@contextmanager
+def reading(con: duckdb.DuckDBPyConnection, start: date, end: date) -> Iterator[str]:
+    """While this lasts, `schema.table` is the view of the table: its rows of the nights in [start, end).
+
+    Yields:
+        The warehouse's own catalogue, to qualify a table that is written.
+    """
+    warehouse = catalog(con)
+    for name, value in (("window_start", start), ("window_end", end), ("warehouse", warehouse.strip('"'))):
+        con.execute(f"SET VARIABLE {name} = ?", [value])
+    con.execute("USE night")
+    try:
+        yield warehouse
+    finally:
+        con.execute(f"USE {warehouse}")
+
+
+@contextmanager
+def restricted(con: duckdb.DuckDBPyConnection, ids: IdRange) -> Iterator[None]:
+    """While this lasts, views show the rows of these conversations, and rows without a conversation."""
+    con.execute("SET VARIABLE first_id = ?", [ids.first])
+    con.execute("SET VARIABLE end_id = ?", [ids.end])
+    try:
+        yield
+    finally:
+        con.execute("RESET VARIABLE first_id")
+        con.execute("RESET VARIABLE end_id")

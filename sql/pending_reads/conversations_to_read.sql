@@ -1,0 +1,147 @@
+-- Conversations that the night has to read one by one, because the bulk job cannot give what is needed: values cut at
+-- 1,024 characters, conversations it lacks, and tags that may have been set after the end or that live capture alone saw.
+--
+-- `$required_tags` is JSON: a list of {"names", "queues", "flows", "scripts"}, each a list of texts. A tag is there if
+-- any participant has any of its names; it applies to conversations that touched one of the queues, flows or scripts (by
+-- name or id), or to all where the three are empty. With `$read_all`, every conversation with a recording.
+--
+-- grain: conversation_id
+-- column conversation_id: conversation to ask for
+-- column reasons: long_value, not_in_details, no_tags, required_tag_missing, captured_tag_missing, all
+WITH current AS (
+    SELECT partition_date, landing_id
+    FROM raw.extraction_receipts
+    WHERE receipt_state IN ('complete', 'partial')
+    QUALIFY row_number() OVER (PARTITION BY partition_date, resource ORDER BY landing_id DESC) = 1
+),
+
+required AS (
+    SELECT
+        unnest(cast($required_tags::JSON AS STRUCT(names VARCHAR[], queues VARCHAR[], flows VARCHAR[], scripts VARCHAR[])[]))
+            AS tag
+),
+
+queue_names AS (
+    SELECT map_from_entries(list((queue_id, queue_name))) AS name_of
+    FROM (
+        SELECT queue_id, any_value(queue_name) AS queue_name
+        FROM raw.queues
+        SEMI JOIN current USING (partition_date, landing_id)
+        WHERE queue_id IS NOT NULL
+        GROUP BY queue_id
+    )
+),
+
+script_names AS (
+    SELECT map_from_entries(list((script_id, script_name))) AS name_of
+    FROM (
+        SELECT script_id, any_value(script_name) AS script_name
+        FROM raw.published_scripts
+        SEMI JOIN current USING (partition_date, landing_id)
+        WHERE script_id IS NOT NULL
+        GROUP BY script_id
+    )
+),
+
+captured AS (
+    SELECT conversation_id, list_distinct(flatten(list(keys))) AS keys
+    FROM (
+        SELECT conversation_id, flatten(list_transform(participants, lambda p: map_keys(p.attributes))) AS keys
+        FROM raw.captures
+        SEMI JOIN current USING (partition_date, landing_id)
+        WHERE conversation_id IS NOT NULL AND document_state = 'ok'
+    )
+    GROUP BY conversation_id
+),
+
+with_objects AS (
+    SELECT DISTINCT conversation_id
+    FROM raw.export_objects
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE object_role = 'media' AND conversation_id IS NOT NULL
+    UNION
+    SELECT DISTINCT conversation_id
+    FROM raw.export_manifests
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id IS NOT NULL
+    UNION
+    SELECT conversation_id
+    FROM captured
+),
+
+details AS (
+    SELECT
+        conversation_id,
+        flatten(list_transform(participants, lambda p: map_keys(p.attributes))) AS keys,
+        flatten(list_transform(participants, lambda p: map_values(p.attributes))) AS texts,
+        flatten(list_transform(participants, lambda p: p.sessions)) AS sessions
+    FROM raw.conversation_details
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id IS NOT NULL AND document_state = 'ok'
+    QUALIFY row_number() OVER (PARTITION BY conversation_id ORDER BY fetched_at DESC, document_uri DESC) = 1
+),
+
+facts AS (
+    SELECT
+        conversation_id,
+        keys,
+        coalesce(list_bool_or(list_transform(sessions, lambda s: coalesce(s.recording, false))), false) AS is_recorded,
+        coalesce(
+            list_bool_or(list_transform(list_concat(keys, texts), lambda t: coalesce(length(t) >= 1024, false))), false
+        ) AS has_long,
+        list_distinct(flatten(list_transform(sessions, lambda s: list_transform(s.segments, lambda g: g.queue_id))))
+            AS queue_ids,
+        list_distinct(list_transform(sessions, lambda s: s.script_id)) AS script_ids,
+        list_distinct(
+            flatten(list_transform(sessions, lambda s: [s.flow.flow_id, s.flow.flow_name]))
+        ) AS flows
+    FROM details
+),
+
+touched AS (
+    SELECT
+        f.*,
+        list_concat(f.queue_ids, list_transform(f.queue_ids, lambda q: n.name_of[q])) AS queues,
+        list_concat(f.script_ids, list_transform(f.script_ids, lambda s: m.name_of[s])) AS scripts
+    FROM facts AS f, queue_names AS n, script_names AS m
+),
+
+lacking AS (
+    SELECT DISTINCT t.conversation_id
+    FROM touched AS t, required AS r
+    WHERE NOT list_has_any(coalesce(t.keys, []), r.tag.names)
+        AND (
+            len(r.tag.queues) + len(r.tag.flows) + len(r.tag.scripts) = 0
+            OR list_has_any(t.queues, r.tag.queues)
+            OR list_has_any(t.flows, r.tag.flows)
+            OR list_has_any(t.scripts, r.tag.scripts)
+        )
+),
+
+judged AS (
+    SELECT
+        coalesce(t.conversation_id, o.conversation_id) AS conversation_id,
+        list_filter(
+            [
+                CASE WHEN t.conversation_id IS NULL THEN 'not_in_details' END,
+                CASE WHEN t.has_long THEN 'long_value' END,
+                CASE WHEN (t.is_recorded OR o.conversation_id IS NOT NULL) AND coalesce(len(t.keys), 0) = 0
+                    AND t.conversation_id IS NOT NULL THEN 'no_tags' END,
+                CASE WHEN (t.is_recorded OR o.conversation_id IS NOT NULL) AND l.conversation_id IS NOT NULL
+                    THEN 'required_tag_missing' END,
+                CASE WHEN t.conversation_id IS NOT NULL AND NOT list_has_all(coalesce(t.keys, []), c.keys)
+                    THEN 'captured_tag_missing' END,
+                CASE WHEN $read_all AND (t.is_recorded OR o.conversation_id IS NOT NULL) THEN 'all' END
+            ],
+            lambda reason: reason IS NOT NULL
+        ) AS reasons
+    FROM touched AS t
+    FULL JOIN with_objects AS o ON o.conversation_id = t.conversation_id
+    LEFT JOIN lacking AS l ON l.conversation_id = t.conversation_id
+    LEFT JOIN captured AS c ON c.conversation_id = t.conversation_id
+)
+
+SELECT conversation_id, reasons
+FROM judged
+WHERE len(reasons) > 0
+ORDER BY conversation_id

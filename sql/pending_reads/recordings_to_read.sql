@@ -1,0 +1,172 @@
+-- Conversations whose recording metadata the night has to read one by one, because the bucket and the details do not
+-- already agree on how many recordings there are, or something about an object or its sidecar is odd.
+--
+-- With `$read_all`, every conversation that any source names.
+--
+-- grain: conversation_id
+-- column conversation_id: conversation to ask for
+-- column reasons: why, for people: not_in_details, count_differs, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, all
+WITH current AS (
+    SELECT partition_date, landing_id
+    FROM raw.extraction_receipts
+    WHERE receipt_state IN ('complete', 'partial')
+    QUALIFY row_number() OVER (PARTITION BY partition_date, resource ORDER BY landing_id DESC) = 1
+),
+
+versions AS (
+    SELECT o.*, o.is_latest AND NOT o.is_delete_marker AND o.object_bytes > 0 AS is_live
+    FROM raw.export_objects AS o
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE o.object_role = 'media' AND o.conversation_id IS NOT NULL
+),
+
+sidecars AS (
+    SELECT
+        bucket,
+        key_conversation_id AS conversation_id,
+        key_recording_id AS recording_id,
+        bool_and(
+            document_state = 'ok'
+            AND lower(conversation_id) IS NOT DISTINCT FROM lower(key_conversation_id)
+            AND lower(recording_id) IS NOT DISTINCT FROM lower(key_recording_id)
+            AND starts IS NOT NULL
+            AND ends IS NOT NULL
+            AND starts <= ends
+            AND ends <= fetched_at
+        ) AS is_plain,
+        min(starts) AS starts,
+        max(starts) AS starts_last
+    FROM (
+        SELECT
+            s.*,
+            -- Without a zone a time says nothing: it stays null, and the sidecar is odd.
+            CASE WHEN regexp_matches(start_time, '(Z|[+-]\d\d:?\d\d)$')
+                THEN try_cast(start_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS starts,
+            CASE WHEN regexp_matches(end_time, '(Z|[+-]\d\d:?\d\d)$')
+                THEN try_cast(end_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS ends
+        FROM raw.export_sidecars AS s
+        SEMI JOIN current USING (partition_date, landing_id)
+    )
+    GROUP BY bucket, key_conversation_id, key_recording_id
+),
+
+recordings AS (
+    SELECT
+        v.conversation_id,
+        v.recording_id,
+        bool_or(v.is_live) AS is_live,
+        bool_or(v.object_bytes = 0) AS has_empty,
+        count(*) > 1 AS is_several,
+        bool_or(s.recording_id IS NULL) AS lacks_sidecar,
+        bool_or(
+            s.recording_id IS NOT NULL
+            AND (NOT s.is_plain OR s.starts < v.path_date + to_hours(v.path_hour::BIGINT))
+        ) AS has_odd_sidecar,
+        -- The folder's hour is the conversation's: a later leg may begin in the next one.
+        max(s.starts_last) FILTER (s.starts_last >= v.path_date + to_hours(v.path_hour::BIGINT + 1)) AS starts_after_hour
+    FROM versions AS v
+    LEFT JOIN sidecars AS s
+        ON s.bucket = v.bucket AND s.conversation_id = v.conversation_id AND s.recording_id = v.recording_id
+    GROUP BY v.conversation_id, v.recording_id
+),
+
+exported AS (
+    SELECT
+        conversation_id,
+        count(*) FILTER (is_live) AS live,
+        bool_or(has_empty) AS has_empty,
+        bool_or(is_several) AS is_several,
+        bool_or(lacks_sidecar) AS lacks_sidecar,
+        bool_or(has_odd_sidecar) AS has_odd_sidecar,
+        max(starts_after_hour) AS starts_after_hour
+    FROM recordings
+    GROUP BY conversation_id
+),
+
+details AS (
+    SELECT
+        conversation_id,
+        min(conversation_end) AS conversation_end,
+        max(len(list_filter(flatten(list_transform(participants, lambda p: p.sessions)), lambda s: s.recording)))
+            AS recorded
+    FROM raw.conversation_details
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id IS NOT NULL
+    GROUP BY conversation_id
+),
+
+failed AS (
+    SELECT DISTINCT conversation_id
+    FROM raw.export_failures
+    SEMI JOIN current USING (partition_date, landing_id)
+    -- Failures of a job are those of its whole interval: only the night's conversations are asked for.
+    WHERE conversation_id IN (SELECT conversation_id FROM details)
+        OR conversation_id IN (SELECT conversation_id FROM exported)
+),
+
+manifests AS (
+    SELECT DISTINCT conversation_id
+    FROM raw.export_manifests
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id IS NOT NULL
+),
+
+captured AS (
+    SELECT DISTINCT conversation_id
+    FROM raw.captures
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id IS NOT NULL
+),
+
+announced AS (
+    -- With a recording that an event names and the bucket does not have.
+    SELECT DISTINCT e.conversation_id
+    FROM raw.conversation_events AS e
+    SEMI JOIN current USING (partition_date, landing_id)
+    ANTI JOIN recordings AS r ON r.conversation_id = e.conversation_id AND r.recording_id = e.recording_id
+    WHERE e.conversation_id IS NOT NULL AND e.recording_id IS NOT NULL
+),
+
+known AS (
+    SELECT conversation_id FROM exported
+    UNION
+    SELECT conversation_id FROM details
+    UNION
+    SELECT conversation_id FROM manifests
+    UNION
+    SELECT conversation_id FROM captured
+    UNION
+    SELECT conversation_id FROM announced
+),
+
+judged AS (
+    SELECT
+        k.conversation_id,
+        list_filter(
+            [
+                CASE WHEN d.conversation_id IS NULL THEN 'not_in_details' END,
+                CASE WHEN d.conversation_id IS NOT NULL AND coalesce(e.live, 0) <> coalesce(d.recorded, 0)
+                    THEN 'count_differs' END,
+                CASE WHEN e.lacks_sidecar THEN 'no_sidecar' END,
+                CASE WHEN e.has_odd_sidecar
+                    OR NOT coalesce(e.starts_after_hour <= d.conversation_end, e.starts_after_hour IS NULL)
+                    THEN 'odd_sidecar' END,
+                CASE WHEN e.has_empty THEN 'empty_object' END,
+                CASE WHEN e.is_several THEN 'several_objects' END,
+                CASE WHEN f.conversation_id IS NOT NULL THEN 'failed_export' END,
+                CASE WHEN a.conversation_id IS NOT NULL THEN 'announced' END,
+                CASE WHEN $read_all THEN 'all' END
+            ],
+            lambda reason: reason IS NOT NULL
+        ) AS reasons
+    FROM known AS k
+    LEFT JOIN exported AS e USING (conversation_id)
+    LEFT JOIN details AS d USING (conversation_id)
+    LEFT JOIN failed AS f USING (conversation_id)
+    LEFT JOIN announced AS a USING (conversation_id)
+)
+
+SELECT conversation_id, reasons
+FROM judged
+WHERE len(reasons) > 0
+ORDER BY conversation_id

@@ -1,0 +1,116 @@
+-- What is wrong with the script, the region or the clock of a recording: REGION_MISMATCH, SCRIPT_VERSION_INCOMPATIBLE,
+-- SCRIPT_VERSION_UNKNOWN, TIMESTAMP_SUSPECT.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id, reason
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column reason: code of the reason
+-- column severity: where it differs from the catalogue's
+-- column detail: the particulars, without tag values
+-- column evidence: documents and objects that prove it
+-- column recoverable_until: until when something can be done (UTC), where that is known
+WITH regions AS (
+    -- Behind a gateway and a bucket that do not say where they are, the region that most recordings name.
+    SELECT partition_date, region AS common_region
+    FROM staging.recordings
+    WHERE region IS NOT NULL
+    GROUP BY partition_date, region
+    QUALIFY row_number() OVER (PARTITION BY partition_date ORDER BY count(*) DESC, region) = 1
+),
+
+recordings AS (
+    SELECT r.*, x.script_id, x.script_version, c.metadata_evidence, c.details_evidence, g.common_region,
+        $api_region::VARCHAR AS api_region,
+        coalesce(r.region <> coalesce($api_region::VARCHAR, r.bucket_region, g.common_region), false) AS is_elsewhere,
+        coalesce(r.has_object AND r.bucket_region <> $api_region::VARCHAR, false) AS is_exported_elsewhere
+    FROM staging.recordings AS r
+    LEFT JOIN regions AS g ON g.partition_date = r.partition_date
+    INNER JOIN staging.conversation_facts AS c
+        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    LEFT JOIN staging.recording_scripts AS x
+        ON x.partition_date = r.partition_date AND x.conversation_id = r.conversation_id AND x.recording_id = r.recording_id
+),
+
+accepted AS (
+    SELECT partition_date, script_id, list(version_id ORDER BY version_id) AS versions
+    FROM staging.accepted_scripts
+    GROUP BY partition_date, script_id
+),
+
+judged AS (
+    SELECT *, 'REGION_MISMATCH' AS reason,
+        concat_ws(
+            '; ',
+            'recording: ' || region || coalesce(' (edge ' || edge_id || ')', ''),
+            'organisation: ' || api_region,
+            'bucket: ' || bucket_region,
+            CASE WHEN api_region IS NULL AND bucket_region IS NULL THEN 'most recordings of the night: ' || common_region END
+        ) AS detail,
+        list_append(object_evidence, metadata_evidence) AS evidence
+    FROM recordings
+    WHERE is_elsewhere OR is_exported_elsewhere
+    UNION ALL
+    SELECT *, 'SCRIPT_VERSION_UNKNOWN',
+        'script ' || script_id || ': no version published before ' || conversation_start::VARCHAR || ' UTC was seen',
+        [details_evidence]
+    FROM recordings
+    WHERE script_id IS NOT NULL AND script_version IS NULL
+    UNION ALL
+    SELECT r.*, 'SCRIPT_VERSION_INCOMPATIBLE',
+        'script ' || r.script_id || ' version ' || r.script_version || ' (inferred); accepted: '
+            || array_to_string(a.versions, ', '),
+        [r.details_evidence]
+    FROM recordings AS r
+    INNER JOIN accepted AS a ON a.partition_date = r.partition_date AND a.script_id = r.script_id
+    WHERE r.script_version IS NOT NULL AND NOT list_contains(a.versions, r.script_version)
+    UNION ALL
+    SELECT *, 'TIMESTAMP_SUSPECT',
+        concat_ws(
+            '; ',
+            CASE WHEN recording_end < recording_start THEN 'ends before it begins' END,
+            CASE WHEN NOT has_zone THEN 'says no zone' END,
+            CASE
+                WHEN (times_as_written.start IS NOT NULL AND recording_start IS NULL)
+                    OR (times_as_written.end IS NOT NULL AND recording_end IS NULL) THEN 'cannot be read'
+            END,
+            CASE
+                WHEN recording_start < hour_start - INTERVAL 1 MINUTE THEN 'begins before the hour of its export path'
+                WHEN recording_start >= hour_start + INTERVAL 1 HOUR
+                    AND recording_start > coalesce(conversation_end, hour_start + INTERVAL 1 DAY) + INTERVAL 1 MINUTE
+                    THEN 'begins after its conversation'
+            END,
+            CASE
+                WHEN recording_start > coalesce(object_last_modified, metadata_seen_at) + INTERVAL 5 MINUTE
+                    THEN 'begins after it was written'
+            END
+        ) || ': start ' || coalesce(times_as_written.start, 'none') || ', end ' || coalesce(times_as_written.end, 'none')
+            || coalesce(', path hour ' || hour_start::VARCHAR, ''),
+        list_filter(
+            [sidecar_evidence, CASE WHEN sidecar_evidence IS NULL THEN metadata_evidence END], lambda x: x IS NOT NULL
+        )
+    FROM recordings
+    WHERE recording_end < recording_start
+        OR NOT has_zone
+        OR (times_as_written.start IS NOT NULL AND recording_start IS NULL)
+        OR (times_as_written.end IS NOT NULL AND recording_end IS NULL)
+        OR recording_start < hour_start - INTERVAL 1 MINUTE
+        OR (
+            recording_start >= hour_start + INTERVAL 1 HOUR
+            AND recording_start > coalesce(conversation_end, hour_start + INTERVAL 1 DAY) + INTERVAL 1 MINUTE
+        )
+        OR recording_start > coalesce(object_last_modified, metadata_seen_at) + INTERVAL 5 MINUTE
+)
+
+SELECT
+    partition_date,
+    conversation_id,
+    recording_id,
+    reason,
+    -- Where only the bucket is elsewhere, the recording is where it should be: that is told, and no gap.
+    CASE WHEN reason = 'REGION_MISMATCH' AND NOT is_elsewhere THEN 'info' END AS severity,
+    detail,
+    list_filter(evidence, lambda x: x IS NOT NULL) AS evidence,
+    NULL::TIMESTAMP AS recoverable_until
+FROM judged

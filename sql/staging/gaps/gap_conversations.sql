@@ -1,0 +1,58 @@
+-- Why nothing, or not enough, is known of a recording's conversation: CONVERSATION_FETCH_FAILED, CONVERSATION_FORBIDDEN,
+-- CONVERSATION_NOT_FOUND, NOT_YET_AVAILABLE, SOURCE_NOT_CONFIGURED.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id, reason
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column reason: code of the reason
+-- column severity: where it differs from the catalogue's
+-- column detail: the particulars, without tag values
+-- column evidence: documents and objects that prove it
+-- column recoverable_until: until when something can be done (UTC), where that is known
+WITH unknown AS (
+    SELECT r.partition_date, r.conversation_id, r.recording_id, r.starts_about, r.starts_before, c.*
+        EXCLUDE (partition_date, conversation_id)
+    FROM staging.recordings AS r
+    INNER JOIN staging.conversation_facts AS c
+        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    WHERE c.single_read <> 'ok'
+        -- A bulk document without any tag needs the single read to tell "never set" from "set too late".
+        AND (NOT c.in_details OR coalesce(c.details_tags, 'absent') <> 'present')
+        AND NOT r.in_sessions AND NOT r.in_captures
+        AND NOT (r.in_orphans AND NOT r.in_objects AND NOT r.in_metadata AND NOT c.in_details AND c.single_read = 'not_read')
+),
+
+judged AS (
+    SELECT *,
+        CASE
+            WHEN NOT details_configured THEN 'SOURCE_NOT_CONFIGURED'
+            WHEN single_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'
+            WHEN single_read = 'not_found' AND NOT in_details AND starts_before > watermark THEN 'NOT_YET_AVAILABLE'
+            WHEN single_read = 'not_found' THEN 'CONVERSATION_NOT_FOUND'
+            ELSE 'CONVERSATION_FETCH_FAILED'
+        END AS reason
+    FROM unknown
+)
+
+SELECT
+    partition_date,
+    conversation_id,
+    recording_id,
+    reason,
+    NULL::VARCHAR AS severity,
+    CASE reason
+        WHEN 'SOURCE_NOT_CONFIGURED' THEN 'no API credentials: its tags, its recording metadata and its jobs are unknown'
+        WHEN 'NOT_YET_AVAILABLE' THEN 'began about ' || starts_about::VARCHAR || ' UTC; data are complete until '
+            || watermark::VARCHAR || ' UTC'
+        WHEN 'CONVERSATION_FETCH_FAILED' THEN CASE
+            WHEN NOT details_collected THEN 'the bulk job brought nothing for this night'
+            WHEN single_read = 'not_read' THEN 'the bulk job does not have it, and it was not read by itself'
+            ELSE 'the last answer: ' || coalesce(single_evidence.what, 'none')
+        END
+        ELSE coalesce(single_evidence.what, '') || CASE WHEN in_details THEN '; the bulk job has it, without tags' ELSE '' END
+    END AS detail,
+    list_filter([receipt_evidence, details_evidence, single_evidence], lambda x: x IS NOT NULL) AS evidence,
+    NULL::TIMESTAMP AS recoverable_until
+FROM judged

@@ -1,0 +1,99 @@
+-- Why a recording that someone knows of is not in the bucket; one reason each: EXPORT_EXCLUDED_SENSITIVE, EXPORT_FAILED,
+-- EXPORT_PENDING, OBJECT_MISSING, RECORDING_ARCHIVED, RECORDING_DELETED, RECORDING_NOT_FOUND; and where the recording
+-- interface refused to say, CONVERSATION_FORBIDDEN or CONVERSATION_FETCH_FAILED.
+-- 
+-- A job that says FULFILLED is not believed: the object is.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id, reason
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column reason: code of the reason
+-- column severity: where it differs from the catalogue's
+-- column detail: the particulars, without tag values
+-- column evidence: documents and objects that prove it
+-- column recoverable_until: until when something can be done (UTC), where that is known
+WITH asked AS (
+    SELECT partition_date, max(finished_at) AS asked_at
+    FROM staging.receipts
+    WHERE is_current AND resource = 'recording_metadata'
+    GROUP BY partition_date
+),
+
+absent AS (
+    SELECT r.*, c.metadata_read, c.metadata_evidence, c.details_evidence, c.details_configured, a.asked_at
+    FROM staging.recordings AS r
+    INNER JOIN staging.conversation_facts AS c
+        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    LEFT JOIN asked AS a ON a.partition_date = r.partition_date
+    WHERE NOT r.has_object
+),
+
+judged AS (
+    SELECT *,
+        CASE
+            -- staging.gap_captures tells of it.
+            WHEN in_captures THEN NULL
+            WHEN in_sessions AND metadata_read IN ('ok', 'not_found') THEN 'RECORDING_NOT_FOUND'
+            WHEN in_sessions AND metadata_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'
+            WHEN in_sessions THEN 'CONVERSATION_FETCH_FAILED'
+            WHEN in_failures THEN 'EXPORT_FAILED'
+            WHEN exported_at IS NOT NULL THEN 'OBJECT_MISSING'
+            WHEN file_state = 'DELETED' OR delete_date <= asked_at THEN 'RECORDING_DELETED'
+            WHEN file_state = 'ARCHIVED' THEN 'RECORDING_ARCHIVED'
+            WHEN in_metadata AND export_date IS NULL AND coalesce(file_state, 'AVAILABLE') = 'AVAILABLE'
+                AND covering_jobs > 0 AND excluding_jobs = covering_jobs THEN 'EXPORT_EXCLUDED_SENSITIVE'
+            WHEN in_metadata THEN 'EXPORT_PENDING'
+            WHEN NOT in_orphans THEN 'OBJECT_MISSING'
+        END AS reason
+    FROM absent
+)
+
+SELECT
+    partition_date,
+    conversation_id,
+    recording_id,
+    reason,
+    NULL::VARCHAR AS severity,
+    CASE reason
+        WHEN 'RECORDING_NOT_FOUND' THEN 'session ' || session_id || ' was recorded; the recording interface does not have it'
+        WHEN 'CONVERSATION_FORBIDDEN' THEN 'session ' || session_id || ' was recorded; the recording interface refused'
+        WHEN 'CONVERSATION_FETCH_FAILED'
+            THEN 'session ' || session_id || ' was recorded; the recording interface gave no usable answer'
+        WHEN 'EXPORT_FAILED' THEN 'job ' || failed_job_id || ' lists it as failed'
+        WHEN 'OBJECT_MISSING' THEN CASE
+            WHEN len(object_evidence) > 0 THEN 'its object was deleted from the bucket'
+            WHEN exported_at IS NOT NULL THEN 'stamped as exported at ' || exported_at::VARCHAR || ' UTC; the bucket never had it'
+            WHEN sidecar_uri IS NOT NULL THEN 'only its companion is in the bucket'
+            ELSE 'it was named as exported; the bucket does not have it'
+        END
+        WHEN 'RECORDING_DELETED' THEN coalesce('deleted at ' || delete_date::VARCHAR || ' UTC', 'file state ' || file_state)
+        WHEN 'RECORDING_ARCHIVED' THEN coalesce('archived at ' || archive_date::VARCHAR || ' UTC', 'file state ' || file_state)
+        WHEN 'EXPORT_EXCLUDED_SENSITIVE'
+            THEN 'job ' || export_job_id || ' is FULFILLED without sensitive recordings and skipped some'
+        ELSE CASE
+            WHEN covering_jobs = 0 THEN 'no export job covers the conversation yet'
+            WHEN unfinished_jobs > 0 THEN 'an export job that covers it is not FULFILLED'
+            WHEN screenless_jobs > 0 AND (media_type = 'screen' OR media_subtype = 'Screen')
+                THEN 'the export job leaves out screen recordings'
+            WHEN export_date IS NOT NULL THEN 'due for export since ' || export_date::VARCHAR || ' UTC'
+            ELSE 'file state ' || coalesce(file_state, 'unknown')
+        END
+    END AS detail,
+    list_filter(
+        list_concat(
+            [
+                CASE WHEN in_metadata OR in_sessions THEN metadata_evidence END,
+                CASE WHEN in_sessions THEN details_evidence END,
+                failure_evidence, sidecar_evidence, manifest_evidence
+            ],
+            object_evidence,
+            job_evidence
+        ),
+        lambda x: x IS NOT NULL
+    ) AS evidence,
+    CASE WHEN reason IN ('OBJECT_MISSING', 'EXPORT_FAILED', 'RECORDING_ARCHIVED', 'EXPORT_PENDING') THEN delete_date END
+        AS recoverable_until
+FROM judged
+WHERE reason IS NOT NULL

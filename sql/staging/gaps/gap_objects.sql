@@ -1,0 +1,85 @@
+-- What is wrong with the exported media and its sidecar: DOCUMENTS_DISAGREE, DUPLICATE_EXPORT, OBJECT_CHANGED,
+-- OBJECT_EMPTY, OBJECT_UNREADABLE, ORPHAN_OBJECT, ORPHAN_RECORDING, SIDECAR_MISSING, SIDECAR_UNREADABLE.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id, reason
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column reason: code of the reason
+-- column severity: where it differs from the catalogue's
+-- column detail: the particulars, without tag values
+-- column evidence: documents and objects that prove it
+-- column recoverable_until: until when something can be done (UTC), where that is known
+WITH recordings AS (
+    SELECT r.*, c.metadata_read, c.metadata_recordings, c.metadata_evidence, c.names_another, c.single_evidence
+    FROM staging.recordings AS r
+    INNER JOIN staging.conversation_facts AS c
+        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+),
+
+judged AS (
+    SELECT *, 'OBJECT_EMPTY' AS reason, object_uri || ' has 0 bytes' AS detail, object_evidence AS evidence
+    FROM recordings
+    WHERE has_object AND NOT has_content
+    UNION ALL
+    SELECT *, 'OBJECT_UNREADABLE',
+        coalesce('hashing failed: ' || digest_error, 'no digest was taken'),
+        object_evidence
+    FROM recordings
+    WHERE has_content AND media_sha256 IS NULL
+    UNION ALL
+    SELECT *, 'OBJECT_CHANGED',
+        greatest(distinct_contents, len(digests))::VARCHAR || ' different contents'
+            || coalesce(', SHA-256 ' || nullif(array_to_string(digests, ', '), ''), ''),
+        object_evidence
+    FROM recordings
+    WHERE has_object AND (distinct_contents > 1 OR len(digests) > 1)
+    UNION ALL
+    SELECT *, 'DUPLICATE_EXPORT',
+        live_keys::VARCHAR || ' keys, ' || key_versions::VARCHAR || ' versions, one content',
+        object_evidence
+    FROM recordings
+    WHERE has_content AND distinct_contents = 1 AND len(digests) <= 1 AND (live_keys > 1 OR key_versions > 1)
+    UNION ALL
+    SELECT *, 'ORPHAN_OBJECT',
+        CASE
+            WHEN metadata_recordings = 0 THEN 'the recording interface lists no recording for the conversation'
+            ELSE 'the recording interface lists ' || metadata_recordings::VARCHAR || ' other recordings for the conversation'
+        END,
+        list_append(object_evidence, metadata_evidence)
+    FROM recordings
+    WHERE has_object AND metadata_read = 'ok' AND NOT in_metadata
+    UNION ALL
+    SELECT *, 'ORPHAN_RECORDING', 'listed by the orphan recordings interface', [orphan_evidence]
+    FROM recordings
+    WHERE in_orphans
+    UNION ALL
+    SELECT *, 'SIDECAR_MISSING', 'no companion beside ' || object_uri, object_evidence
+    FROM recordings
+    WHERE has_object AND sidecar_uri IS NULL
+    UNION ALL
+    SELECT *, 'SIDECAR_UNREADABLE', sidecar_uri || ': ' || sidecar_state, [sidecar_evidence]
+    FROM recordings
+    WHERE sidecar_uri IS NOT NULL AND sidecar_state <> 'ok'
+    UNION ALL
+    SELECT *, 'DOCUMENTS_DISAGREE',
+        CASE
+            WHEN sidecar_disagrees THEN 'the companion names ' || sidecar_named
+            ELSE 'the answer for this conversation names another one'
+        END,
+        list_filter([sidecar_evidence, metadata_evidence, single_evidence], lambda x: x IS NOT NULL)
+    FROM recordings
+    WHERE sidecar_disagrees OR names_another
+)
+
+SELECT
+    partition_date,
+    conversation_id,
+    recording_id,
+    reason,
+    NULL::VARCHAR AS severity,
+    detail,
+    evidence,
+    CASE WHEN reason IN ('OBJECT_EMPTY') THEN delete_date END AS recoverable_until
+FROM judged

@@ -1,0 +1,160 @@
+-- What is wrong with a recording's tags, one row per reason with all keys concerned: EXPORT_DROPPED_TAGS,
+-- REQUIRED_TAG_MISSING, TAGS_ON_OTHER_PARTICIPANT, TAGS_SET_AFTER_END, TAG_CHANGED_LATER, TAG_CONFLICT, TAG_KEY_VARIANT,
+-- TAG_NEVER_SET, TAG_TRUNCATED, UNMAPPED_TAG.
+-- 
+-- Details name keys, never values.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id, reason
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column reason: code of the reason
+-- column severity: where it differs from the catalogue's
+-- column detail: the particulars, without tag values
+-- column evidence: documents and objects that prove it
+-- column recoverable_until: until when something can be done (UTC), where that is known
+WITH odd AS (
+    SELECT *, {
+        'uri': document_uri, 'sha256': document_sha256, 'what': source || ' document', 'observed_at': observed_at
+    } AS evidence
+    FROM staging.resolved_tags
+    WHERE (is_cut OR conflicting_values > 1 OR NOT is_mapped)
+),
+
+mapped AS (
+    SELECT * FROM staging.mapped_tags
+    WHERE applies AND status <> 'found'
+),
+
+astray AS (
+    SELECT m.partition_date, m.conversation_id, m.recording_id, m.status, m.attribute, {
+        'uri': t.document_uri, 'sha256': t.document_sha256, 'what': t.source || ' document', 'observed_at': t.observed_at
+    } AS evidence
+    FROM mapped AS m
+    INNER JOIN staging.resolved_tags AS t
+        ON t.partition_date = m.partition_date AND t.conversation_id = m.conversation_id
+        AND t.recording_id = m.recording_id AND t.tag_key = m.tag_key
+    WHERE m.status IN ('elsewhere', 'variant')
+),
+
+tagged AS (
+    SELECT partition_date, conversation_id, recording_id, count(*) AS tags
+    FROM staging.resolved_tags
+    GROUP BY partition_date, conversation_id, recording_id
+),
+
+recordings AS (
+    SELECT r.partition_date, r.conversation_id, r.recording_id, r.sidecar_state, r.sidecar_has_tags_field,
+        r.sidecar_tag_count, r.sidecar_evidence, r.manifest_has_tags_field, r.manifest_tag_count, r.manifest_evidence,
+        c.in_details, c.details_evidence, c.single_read, c.single_evidence, c.conversation_end, coalesce(t.tags, 0) AS tags
+    FROM staging.recordings AS r
+    INNER JOIN staging.conversation_facts AS c
+        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    LEFT JOIN tagged AS t
+        ON t.partition_date = r.partition_date AND t.conversation_id = r.conversation_id AND t.recording_id = r.recording_id
+),
+
+suspicious AS (
+    -- By conversation: keys that only the conversation itself has, keys with several values.
+    SELECT partition_date, conversation_id, participant_id, tag_key,
+        bool_or(source = 'conversation' AND is_current) AND NOT bool_or(source = 'details') AND length(tag_key) < 1024
+            AS is_late,
+        coalesce(min(coalesce('=' || tag_value, 'null')) FILTER (NOT is_cut) <> max(coalesce('=' || tag_value, 'null'))
+            FILTER (NOT is_cut), false) AS is_changed,
+        -- The last capture has it, and nobody else: late if the first was after the end, and the conversation was not read.
+        CASE WHEN bool_or(source = 'capture' AND is_current) AND NOT bool_or(source IN ('conversation', 'details'))
+            THEN min(observed_at) END AS captured_at
+    FROM staging.tag_observations
+    WHERE recording_id = '' AND participant_id <> '' AND source <> 'customattributes'
+    GROUP BY partition_date, conversation_id, participant_id, tag_key
+    HAVING is_late OR is_changed OR captured_at IS NOT NULL
+),
+
+late_and_changed AS (
+    SELECT s.partition_date, s.conversation_id, s.participant_id, s.tag_key, s.is_late, s.is_changed, s.captured_at,
+        list_sort(list(DISTINCT {
+            'uri': o.document_uri, 'sha256': o.document_sha256, 'what': o.source || ' document', 'observed_at': o.observed_at
+        })) AS evidence
+    FROM suspicious AS s
+    INNER JOIN staging.tag_observations AS o
+        ON o.partition_date = s.partition_date AND o.conversation_id = s.conversation_id
+        AND o.participant_id = s.participant_id AND o.tag_key = s.tag_key
+    WHERE o.recording_id = '' AND o.source <> 'customattributes'
+    GROUP BY ALL
+),
+
+found AS (
+    SELECT partition_date, conversation_id, recording_id, 'EXPORT_DROPPED_TAGS' AS reason, NULL AS tag_key,
+        list_filter([sidecar_evidence, manifest_evidence, single_evidence, details_evidence], lambda x: x IS NOT NULL) AS evidence
+    FROM recordings
+    WHERE tags > 0
+        AND (
+            (sidecar_has_tags_field AND sidecar_tag_count = 0 AND sidecar_state = 'ok')
+            OR (manifest_has_tags_field AND manifest_tag_count = 0)
+        )
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAG_NEVER_SET', NULL,
+        list_filter([details_evidence, single_evidence], lambda x: x IS NOT NULL)
+    FROM recordings
+    WHERE tags = 0 AND single_read = 'ok'
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, 'TAGS_SET_AFTER_END', l.tag_key,
+        list_filter(list_prepend(r.details_evidence, l.evidence), lambda x: x IS NOT NULL)
+    FROM recordings AS r
+    INNER JOIN late_and_changed AS l ON l.partition_date = r.partition_date AND l.conversation_id = r.conversation_id
+    WHERE r.in_details AND (l.is_late OR (r.single_read <> 'ok' AND l.captured_at > r.conversation_end))
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, 'TAG_CHANGED_LATER', l.tag_key, l.evidence
+    FROM recordings AS r
+    INNER JOIN late_and_changed AS l ON l.partition_date = r.partition_date AND l.conversation_id = r.conversation_id
+    WHERE l.is_changed
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAG_TRUNCATED', tag_key, [evidence]
+    FROM odd
+    WHERE is_cut
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAG_CONFLICT', tag_key, [evidence]
+    FROM odd
+    WHERE conflicting_values > 1
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, 'UNMAPPED_TAG', r.tag_key, [r.evidence]
+    FROM odd AS r
+    ANTI JOIN mapped AS m
+        ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id
+        AND m.recording_id = r.recording_id AND m.status = 'variant' AND m.tag_key = r.tag_key
+    WHERE NOT r.is_mapped
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAGS_ON_OTHER_PARTICIPANT', attribute, [evidence]
+    FROM astray
+    WHERE status = 'elsewhere'
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAG_KEY_VARIANT', attribute, [evidence]
+    FROM astray
+    WHERE status = 'variant'
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, 'REQUIRED_TAG_MISSING', m.attribute,
+        list_filter([r.details_evidence, r.single_evidence], lambda x: x IS NOT NULL)
+    FROM recordings AS r
+    INNER JOIN mapped AS m
+        ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id AND m.recording_id = r.recording_id
+    WHERE m.required AND m.status IN ('missing', 'no_value') AND r.tags > 0
+)
+
+SELECT
+    partition_date,
+    conversation_id,
+    recording_id,
+    reason,
+    NULL::VARCHAR AS severity,
+    CASE reason
+        WHEN 'EXPORT_DROPPED_TAGS' THEN 'the field is there and empty'
+        WHEN 'TAG_NEVER_SET' THEN 'no participant has an attribute'
+        ELSE array_to_string(list_sort(list(DISTINCT '"' || left(tag_key, 80) || '"'))[:20], ', ')
+            || CASE WHEN count(DISTINCT tag_key) > 20
+                THEN ' and ' || (count(DISTINCT tag_key) - 20)::VARCHAR || ' more' ELSE '' END
+    END AS detail,
+    list_sort(list_distinct(flatten(list(evidence))))[:20] AS evidence,
+    NULL::TIMESTAMP AS recoverable_until
+FROM found
+GROUP BY partition_date, conversation_id, recording_id, reason

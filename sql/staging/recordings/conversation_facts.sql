@@ -1,0 +1,218 @@
+-- What is known of each conversation that has a recording: which sources answered, which refused, and the context that
+-- tells whether a tag applies. Refusals are kept with their first occurrence, so that repeating them changes nothing.
+--
+-- materialized: window
+-- separable: true
+-- grain: partition_date, conversation_id
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column details_configured: the bulk analytics job could be asked
+-- column details_collected: it was asked and answered for this night
+-- column watermark: until when its answers are complete (UTC)
+-- column receipt_evidence: the receipt of asking it
+-- column in_details: it has this conversation
+-- column details_tags: present, empty ({}), absent (no attributes field) or null
+-- column details_evidence: its document
+-- column single_read: ok, not_found, forbidden, failed or not_read
+-- column single_tags: present, empty, absent or null
+-- column single_evidence: its document, or the refusal
+-- column metadata_read: the same for the recording interface
+-- column metadata_recordings: recordings in its answer
+-- column metadata_evidence: its document, or the refusal
+-- column conversation_sha256: of the single read, else of the bulk job's document
+-- column conversation_start: start (UTC)
+-- column conversation_end: end (UTC)
+-- column conversation_seen_at: when this content was first seen (UTC)
+-- column direction: inbound or outbound
+-- column ani [pii]: the caller's number
+-- column dnis [pii]: the number called
+-- column queue_ids: queues it went through
+-- column queue_names: their names
+-- column user_ids: agents on it
+-- column script_ids: scripts shown
+-- column script_names: their names, as published
+-- column flow_ids: flows it went through
+-- column flow_names: their names
+-- column names_another: a document asked for by this id names another conversation
+WITH conversations AS (
+    SELECT DISTINCT partition_date, conversation_id
+    FROM staging.recording_keys
+),
+
+loads AS (
+    SELECT partition_date,
+        bool_or(is_current) AS collected,
+        bool_or(is_newest AND receipt_state = 'not_configured') AS not_configured,
+        max(data_available_until) FILTER (is_current) AS watermark,
+        {
+            'uri': 'receipt:' || min(landing_id),
+            'sha256': NULL::VARCHAR,
+            'what': 'receipt of conversation_details: ' || arg_max(receipt_state, landing_id),
+            'observed_at': min(finished_at)
+        } AS evidence
+    FROM staging.receipts
+    WHERE resource = 'conversation_details'
+    GROUP BY partition_date
+),
+
+current_documents AS (
+    SELECT partition_date, conversation_id, resource, document_state, document_sha256, first_seen_at,
+        {'uri': document_uri, 'sha256': document_sha256, 'what': resource || ' document', 'observed_at': first_seen_at}
+            AS evidence
+    FROM staging.documents
+    WHERE is_current AND resource IN ('conversation_details', 'conversations', 'recording_metadata')
+    QUALIFY row_number() OVER (
+        PARTITION BY partition_date, conversation_id, resource
+        ORDER BY document_state = 'ok' DESC, first_seen_at DESC, content_sha256
+    ) = 1
+),
+
+details AS (
+    -- What is needed of the document is taken before one is chosen: participants are large.
+    SELECT * FROM (
+        SELECT partition_date, conversation_id, conversation_start, conversation_end, originating_direction, document_sha256,
+            CASE
+                WHEN list_bool_or([cardinality(p.attributes) > 0 FOR p IN participants]) THEN 'present'
+                WHEN list_bool_or([p.attributes IS NOT NULL FOR p IN participants]) THEN 'empty'
+                ELSE 'absent'
+            END AS tags
+        FROM staging.conversation_details
+        WHERE is_current AND document_state = 'ok'
+    )
+    QUALIFY row_number() OVER (PARTITION BY partition_date, conversation_id ORDER BY document_sha256) = 1
+),
+
+singles AS (
+    SELECT partition_date, key_conversation_id AS conversation_id, start_time, end_time,
+        coalesce(conversation_id <> key_conversation_id, false) AS names_another,
+        CASE
+            WHEN list_bool_or([cardinality(p.attributes) > 0 FOR p IN participants]) THEN 'present'
+            WHEN list_bool_or([p.attributes IS NOT NULL FOR p IN participants]) THEN 'empty'
+            ELSE 'absent'
+        END AS tags,
+        list_sort(list_distinct([p.queue_id FOR p IN participants IF p.queue_id IS NOT NULL])) AS queue_ids,
+        list_sort(list_distinct([p.queue_name FOR p IN participants IF p.queue_name IS NOT NULL])) AS queue_names,
+        list_sort(list_distinct([p.user_id FOR p IN participants IF p.user_id IS NOT NULL])) AS user_ids,
+        list_sort(list_distinct([p.script_id FOR p IN participants IF p.script_id IS NOT NULL])) AS script_ids,
+        list_filter([p.ani FOR p IN participants], lambda x: x IS NOT NULL)[1] AS ani,
+        list_filter([p.dnis FOR p IN participants], lambda x: x IS NOT NULL)[1] AS dnis
+    FROM staging.conversations
+    WHERE is_current AND document_state = 'ok'
+    QUALIFY row_number() OVER (PARTITION BY partition_date, key_conversation_id ORDER BY fetched_at DESC, document_sha256) = 1
+),
+
+metadata AS (
+    SELECT partition_date, key_conversation_id AS conversation_id, count(recording_id) AS recordings,
+        bool_or(coalesce(conversation_id <> key_conversation_id, false)) AS names_another
+    FROM staging.recording_metadata
+    WHERE is_current AND document_state = 'ok'
+    GROUP BY partition_date, key_conversation_id
+),
+
+refusals AS (
+    SELECT partition_date, resource, subject_id AS conversation_id, http_status,
+        bool_or(is_current) AS is_current,
+        {
+            'uri': arg_min(document_uri, (occurred_at, document_uri)),
+            'sha256': arg_min(document_sha256, (occurred_at, document_uri)),
+            'what': resource || ': ' || CASE WHEN http_status IS NULL THEN 'no answer' ELSE 'HTTP ' || http_status::VARCHAR END
+                || coalesce(', correlation id ' || arg_min(correlation_id, (occurred_at, document_uri)), ''),
+            'observed_at': min(occurred_at)
+        } AS evidence
+    FROM staging.fetch_failures
+    WHERE resource IN ('conversations', 'recording_metadata')
+    GROUP BY partition_date, resource, subject_id, http_status
+),
+
+current_refusals AS (
+    SELECT partition_date, resource, conversation_id, evidence,
+        CASE
+            WHEN http_status IN (404, 410) THEN 'not_found'
+            WHEN http_status IN (401, 403) THEN 'forbidden'
+            ELSE 'failed'
+        END AS outcome
+    FROM refusals
+    WHERE is_current
+    QUALIFY row_number() OVER (PARTITION BY partition_date, resource, conversation_id ORDER BY http_status) = 1
+),
+
+legs AS (
+    SELECT s.partition_date, s.conversation_id,
+        list_sort(list_distinct(flatten(list(s.queue_ids)))) AS queue_ids,
+        list_sort(list_distinct(list(s.user_id) FILTER (s.user_id IS NOT NULL))) AS user_ids,
+        list_sort(list_distinct(list(s.script_id) FILTER (s.script_id IS NOT NULL))) AS script_ids,
+        list_sort(list_distinct(list(s.flow_id) FILTER (s.flow_id IS NOT NULL))) AS flow_ids,
+        list_sort(list_distinct(list(s.flow_name) FILTER (s.flow_name IS NOT NULL))) AS flow_names,
+        arg_min(s.ani, (s.purpose NOT IN ('customer', 'external'), s.session_start, s.session_id)) AS ani,
+        arg_min(s.dnis, (s.purpose NOT IN ('customer', 'external'), s.session_start, s.session_id)) AS dnis
+    FROM staging.sessions AS s
+    GROUP BY s.partition_date, s.conversation_id
+)
+
+SELECT
+    c.partition_date,
+    c.conversation_id,
+    NOT coalesce(l.not_configured, false) AS details_configured,
+    coalesce(l.collected, false) AND NOT coalesce(l.not_configured, false) AS details_collected,
+    l.watermark,
+    l.evidence AS receipt_evidence,
+    d.conversation_id IS NOT NULL AS in_details,
+    d.tags AS details_tags,
+    dd.evidence AS details_evidence,
+    CASE
+        WHEN s.conversation_id IS NOT NULL THEN 'ok'
+        WHEN sd.conversation_id IS NOT NULL THEN 'failed'
+        ELSE coalesce(sr.outcome, 'not_read')
+    END AS single_read,
+    s.tags AS single_tags,
+    coalesce(sd.evidence, sr.evidence) AS single_evidence,
+    CASE
+        WHEN m.conversation_id IS NOT NULL THEN 'ok'
+        WHEN md.conversation_id IS NOT NULL THEN 'failed'
+        ELSE coalesce(mr.outcome, 'not_read')
+    END AS metadata_read,
+    m.recordings AS metadata_recordings,
+    coalesce(md.evidence, mr.evidence) AS metadata_evidence,
+    coalesce(sd.document_sha256, dd.document_sha256) AS conversation_sha256,
+    coalesce(d.conversation_start, s.start_time) AS conversation_start,
+    coalesce(d.conversation_end, s.end_time) AS conversation_end,
+    greatest(dd.first_seen_at, sd.first_seen_at) AS conversation_seen_at,
+    lower(d.originating_direction) AS direction,
+    coalesce(g.ani, s.ani) AS ani,
+    coalesce(g.dnis, s.dnis) AS dnis,
+    coalesce(g.queue_ids, s.queue_ids, []) AS queue_ids,
+    list_sort(list_distinct(
+        coalesce(s.queue_names, [])
+        || coalesce((
+            SELECT list(q.queue_name) FROM staging.queues AS q
+            WHERE list_contains(coalesce(g.queue_ids, s.queue_ids), q.queue_id)
+        ), [])
+    )) AS queue_names,
+    coalesce(g.user_ids, s.user_ids, []) AS user_ids,
+    coalesce(g.script_ids, s.script_ids, []) AS script_ids,
+    coalesce(
+        (
+            SELECT list(DISTINCT p.script_name ORDER BY p.script_name) FROM staging.published_scripts AS p
+            WHERE list_contains(coalesce(g.script_ids, s.script_ids), p.script_id)
+        ),
+        []
+    ) AS script_names,
+    coalesce(g.flow_ids, []) AS flow_ids,
+    coalesce(g.flow_names, []) AS flow_names,
+    coalesce(s.names_another, false) OR coalesce(m.names_another, false) AS names_another
+FROM conversations AS c
+LEFT JOIN loads AS l ON l.partition_date = c.partition_date
+LEFT JOIN details AS d ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id
+LEFT JOIN singles AS s ON s.partition_date = c.partition_date AND s.conversation_id = c.conversation_id
+LEFT JOIN metadata AS m ON m.partition_date = c.partition_date AND m.conversation_id = c.conversation_id
+LEFT JOIN legs AS g ON g.partition_date = c.partition_date AND g.conversation_id = c.conversation_id
+LEFT JOIN current_documents AS dd
+    ON dd.partition_date = c.partition_date AND dd.conversation_id = c.conversation_id AND dd.resource = 'conversation_details'
+LEFT JOIN current_documents AS sd
+    ON sd.partition_date = c.partition_date AND sd.conversation_id = c.conversation_id AND sd.resource = 'conversations'
+LEFT JOIN current_documents AS md
+    ON md.partition_date = c.partition_date AND md.conversation_id = c.conversation_id AND md.resource = 'recording_metadata'
+LEFT JOIN current_refusals AS sr
+    ON sr.partition_date = c.partition_date AND sr.conversation_id = c.conversation_id AND sr.resource = 'conversations'
+LEFT JOIN current_refusals AS mr
+    ON mr.partition_date = c.partition_date AND mr.conversation_id = c.conversation_id AND mr.resource = 'recording_metadata'

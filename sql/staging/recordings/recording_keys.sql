@@ -1,0 +1,116 @@
+-- Every recording that anyone knows of, and who knows it: jobs, the bucket, sidecars, the recording interface, manifests,
+-- orphan lists, sessions that were recorded but of which no recording is known (`session:<id>`), and live capture: recordings
+-- that an event announced, and captured conversations without any recording (`capture:<conversation id>`). A captured
+-- conversation of which the bulk job says that nothing was recorded is none: custody.reconciliation counts it.
+--
+-- A recorded session is matched to recordings by session id first; recordings without one (archived stubs, recordings
+-- whose metadata was not read) are then counted against what is left, so only a surplus of sessions becomes a row.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation; empty if nobody names one
+-- column recording_id: recording, `session:<id>` or `capture:<conversation id>`
+-- column in_failures: a job lists it as failed
+-- column in_objects: the bucket has, or had, its media
+-- column in_sidecars: the bucket has its sidecar
+-- column in_metadata: the recording interface knows it
+-- column in_manifests: a manifest names it
+-- column in_orphans: it is listed as an orphan
+-- column in_sessions: only a recorded session says that it should exist
+-- column in_captures: only live capture says that it should exist
+-- column session_id: that session
+WITH named AS (
+    SELECT partition_date, conversation_id, recording_id, 'failures' AS origin
+    FROM staging.export_failures
+    WHERE is_current
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'objects'
+    FROM staging.media_objects
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'sidecars'
+    FROM staging.sidecar_objects
+    UNION ALL
+    SELECT partition_date, key_conversation_id, recording_id, 'metadata'
+    FROM staging.recording_metadata
+    WHERE is_current AND recording_id IS NOT NULL
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'manifests'
+    FROM staging.export_manifests
+    WHERE is_current
+    UNION ALL
+    SELECT partition_date, conversation_id, coalesce(recording_id, 'orphan:' || orphan_id), 'orphans'
+    FROM staging.orphan_recordings
+    WHERE is_current
+    UNION ALL
+    SELECT DISTINCT partition_date, conversation_id, recording_id, 'events'
+    FROM staging.conversation_events
+    WHERE recording_id IS NOT NULL
+),
+
+recordings AS (
+    SELECT partition_date, coalesce(conversation_id, '') AS conversation_id, recording_id,
+        bool_or(origin = 'failures') AS in_failures, bool_or(origin = 'objects') AS in_objects,
+        bool_or(origin = 'sidecars') AS in_sidecars, bool_or(origin = 'metadata') AS in_metadata,
+        bool_or(origin = 'manifests') AS in_manifests, bool_or(origin = 'orphans') AS in_orphans,
+        bool_and(origin = 'events') AS in_captures
+    FROM named
+    WHERE recording_id IS NOT NULL
+    GROUP BY partition_date, coalesce(conversation_id, ''), recording_id
+),
+
+with_session AS (
+    SELECT r.partition_date, r.conversation_id, r.recording_id, m.session_id
+    FROM recordings AS r
+    LEFT JOIN staging.recording_metadata AS m
+        ON m.is_current AND m.partition_date = r.partition_date AND m.key_conversation_id = r.conversation_id
+        AND m.recording_id = r.recording_id
+),
+
+unmatched AS (
+    -- Recorded sessions that no recording names, in order of their start.
+    SELECT s.partition_date, s.conversation_id, s.session_id,
+        row_number() OVER (
+            PARTITION BY s.partition_date, s.conversation_id ORDER BY s.session_start DESC, s.session_id DESC
+        ) AS position,
+        count(*) OVER (PARTITION BY s.partition_date, s.conversation_id) AS sessions
+    FROM staging.sessions AS s
+    WHERE s.is_recorded AND s.session_id IS NOT NULL
+        AND NOT EXISTS (
+            SELECT 1 FROM with_session AS w
+            WHERE w.partition_date = s.partition_date AND w.conversation_id = s.conversation_id
+                AND (w.session_id = s.session_id OR w.session_id = s.peer_id)
+        )
+),
+
+uncounted AS (
+    SELECT partition_date, conversation_id, count(*) AS recordings
+    FROM with_session
+    WHERE session_id IS NULL
+    GROUP BY partition_date, conversation_id
+),
+
+captured AS (
+    SELECT DISTINCT c.partition_date, c.conversation_id
+    FROM staging.captures AS c
+    ANTI JOIN recordings AS r ON r.partition_date = c.partition_date AND r.conversation_id = c.conversation_id
+    -- Its sessions tell the rest: whether a recording is missing, or none was made.
+    ANTI JOIN staging.conversation_details AS d
+        ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id AND d.is_current
+        AND d.document_state = 'ok'
+    WHERE c.conversation_id IS NOT NULL
+)
+
+SELECT partition_date, conversation_id, recording_id, in_failures, in_objects, in_sidecars, in_metadata, in_manifests,
+    in_orphans, false AS in_sessions, in_captures, NULL::VARCHAR AS session_id
+FROM recordings
+UNION ALL
+SELECT partition_date, conversation_id, 'capture:' || conversation_id, false, false, false, false, false, false, false, true,
+    NULL
+FROM captured
+UNION ALL
+SELECT u.partition_date, u.conversation_id, 'session:' || u.session_id, false, false, false, false, false, false, true,
+    false, u.session_id
+FROM unmatched AS u
+LEFT JOIN uncounted AS c ON c.partition_date = u.partition_date AND c.conversation_id = u.conversation_id
+WHERE u.position <= u.sessions - coalesce(c.recordings, 0)

@@ -1,0 +1,401 @@
+-- Everything the sources say about each recording, side by side, before anything is judged.
+--
+-- Evidence for a session, the strongest first: (1) the recording interface names it; (2) the recording interface names the
+-- session at its other end; (3) the sidecar names its agent; (4) it is the only recorded session of a conversation that has
+-- one recording. For (3) and (4) the session must have been recorded, and it counts only if no other session fits as well.
+--
+-- materialized: window
+-- separable: true
+-- grain: partition_date, conversation_id, recording_id
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column organization_id: organisation
+-- column in_sessions: only a recorded session says that it should exist
+-- column in_captures: only live capture says that it should exist
+-- column in_orphans: it is listed as an orphan
+-- column in_manifests: a manifest names it
+-- column in_metadata: the recording interface knows it
+-- column in_failures: a job lists it as failed
+-- column in_objects: the bucket has, or had, its media
+-- column has_object: the bucket has its media now, be it empty
+-- column has_content: the bucket has its media now, and it is not empty
+-- column object_uri: the object
+-- column object_version_id: its version
+-- column object_bytes: its size
+-- column object_last_modified: when it was written (UTC)
+-- column bucket_region: region of the bucket
+-- column hour_start: the hour in its key (UTC)
+-- column live_keys: keys with content
+-- column distinct_contents: different contents among their versions
+-- column key_versions: versions among them
+-- column digests: every digest those keys had, now or before
+-- column media_sha256: SHA-256 of the media
+-- column media_md5: MD5 of the media
+-- column media_hashed_at: when first taken (UTC)
+-- column digest_error: why there is no digest
+-- column object_evidence: every version of the object
+-- column sidecar_uri: the sidecar
+-- column sidecar_state: ok, why it could not be read, or null if there is none
+-- column sidecar_sha256: SHA-256 of its bytes
+-- column sidecar_evidence: its document
+-- column sidecar_disagrees: it names another conversation or recording
+-- column sidecar_named: what it names
+-- column sidecar_has_tags_field: it has a field for tags
+-- column sidecar_tag_count: tags in it
+-- column manifest_has_tags_field: a manifest has a field for tags
+-- column manifest_tag_count: tags in it
+-- column manifest_evidence: its document
+-- column media_type: kind of media
+-- column media_subtype: Trunk, Station, Consult, Screen, Snippet
+-- column recording_start: start (UTC)
+-- column recording_end: end (UTC)
+-- column times_as_written: start and end as written
+-- column has_zone: they say which zone they are in
+-- column duration_ms: duration in milliseconds
+-- column initial_direction: inbound or outbound
+-- column file_state: the vendor's state of the recording
+-- column archive_date: when it was or will be archived (UTC)
+-- column delete_date: when it was or will be deleted (UTC)
+-- column export_date: when its export was scheduled (UTC)
+-- column exported_at: when its export was stamped (UTC)
+-- column region: region of the recording
+-- column edge_id: edge that carried its session
+-- column metadata_document_sha256: SHA-256 of the recording interface's answer, as first received
+-- column metadata_seen_at: when that answer was first received (UTC)
+-- column orphan_evidence: the orphan list's entry
+-- column failure_evidence: the job's list of failed recordings
+-- column failed_job_id: that job
+-- column export_job_id: the newest job that covers the conversation
+-- column export_requested_at: when it was made (UTC)
+-- column covering_jobs: jobs that cover the conversation
+-- column unfinished_jobs: of these, not FULFILLED
+-- column excluding_jobs: of these, FULFILLED without sensitive recordings, with some skipped
+-- column screenless_jobs: of these, FULFILLED without screen recordings
+-- column job_evidence: their documents
+-- column session_id: session it was recorded in
+-- column session_purpose: participant of that session
+-- column leg_users: agents whose leg was recorded
+-- column user_ids: agents in it
+-- column conversation_start: start of the conversation (UTC)
+-- column conversation_end: end of the conversation (UTC)
+-- column starts_about: the best guess of when it began, for windows and watermarks (UTC)
+-- column starts_before: the latest that the conversation can have begun (UTC)
+WITH current_documents AS (
+    SELECT
+        partition_date,
+        resource,
+        subject,
+        recording_id,
+        document_sha256,
+        first_seen_at,
+        {'uri': document_uri, 'sha256': document_sha256, 'what': resource || ' document', 'observed_at': first_seen_at}
+            AS evidence
+    FROM staging.documents
+    WHERE is_current
+        AND resource IN ('export_failures', 'export_jobs', 'export_manifests', 'orphan_recordings', 'recording_metadata')
+    QUALIFY row_number() OVER (
+        PARTITION BY partition_date, resource, subject, recording_id ORDER BY first_seen_at DESC, content_sha256
+    ) = 1
+),
+
+manifests AS (
+    SELECT
+        manifest.partition_date,
+        manifest.conversation_id,
+        manifest.recording_id,
+        bool_or(coalesce(manifest.has_tags_field, false)) AS has_tags_field,
+        max(coalesce(cardinality(manifest.tags), 0)) AS tag_count,
+        arg_min(document.evidence, manifest.export_id) AS evidence
+    FROM staging.export_manifests AS manifest
+    LEFT JOIN current_documents AS document
+        ON document.partition_date = manifest.partition_date
+        AND document.resource = 'export_manifests'
+        AND document.subject = manifest.export_id
+        AND document.recording_id = manifest.recording_id
+    WHERE manifest.is_current
+    GROUP BY manifest.partition_date, manifest.conversation_id, manifest.recording_id
+),
+
+orphans AS (
+    SELECT
+        orphan.partition_date,
+        coalesce(orphan.conversation_id, '') AS conversation_id,
+        coalesce(orphan.recording_id, 'orphan:' || orphan.orphan_id) AS recording_id,
+        arg_min(document.evidence, orphan.orphan_id) AS evidence
+    FROM staging.orphan_recordings AS orphan
+    LEFT JOIN current_documents AS document
+        ON document.partition_date = orphan.partition_date
+        AND document.resource = 'orphan_recordings'
+        AND document.subject = orphan.orphan_id
+    WHERE orphan.is_current
+    GROUP BY ALL
+),
+
+failures AS (
+    SELECT
+        failure.partition_date,
+        failure.conversation_id,
+        failure.recording_id,
+        min(failure.job_id) AS job_id,
+        arg_min(document.evidence, failure.job_id) AS evidence
+    FROM staging.export_failures AS failure
+    LEFT JOIN current_documents AS document
+        ON document.partition_date = failure.partition_date
+        AND document.resource = 'export_failures'
+        AND document.subject = failure.job_id
+        AND document.recording_id = failure.recording_id
+    WHERE failure.is_current
+    GROUP BY failure.partition_date, failure.conversation_id, failure.recording_id
+),
+
+known AS (
+    -- Narrow: the wide columns are joined in the end, instead of being carried through every step.
+    SELECT
+        recording.partition_date,
+        recording.conversation_id,
+        recording.recording_id,
+        coalesce(metadata.session_id, recording.session_id) AS named_session_id,
+        sidecar.user_ids AS named_users,
+        count(*) FILTER (NOT recording.in_captures) OVER (
+            PARTITION BY recording.partition_date, recording.conversation_id
+        ) AS recordings_of_conversation,
+        coalesce(
+            conversation.conversation_start, sidecar.start_time, metadata.start_time, media.hour_start
+        ) AS starts_about,
+        -- Times in documents may lack their fraction, and a path tells the hour alone.
+        coalesce(
+            conversation.conversation_start,
+            coalesce(sidecar.start_time, metadata.start_time) + INTERVAL 1 SECOND,
+            media.hour_start + INTERVAL 1 HOUR
+        ) AS starts_before,
+        coalesce(conversation.conversation_end, starts_about) AS ends_about
+    FROM staging.recording_keys AS recording
+    LEFT JOIN staging.media_objects AS media USING (partition_date, conversation_id, recording_id)
+    LEFT JOIN staging.sidecar_objects AS sidecar USING (partition_date, conversation_id, recording_id)
+    LEFT JOIN staging.conversation_facts AS conversation USING (partition_date, conversation_id)
+    LEFT JOIN staging.recording_metadata AS metadata
+        ON metadata.is_latest
+        AND metadata.partition_date = recording.partition_date
+        AND metadata.key_conversation_id = recording.conversation_id
+        AND metadata.recording_id = recording.recording_id
+),
+
+session_candidates AS (
+    SELECT
+        recording.partition_date,
+        recording.conversation_id,
+        recording.recording_id,
+        session.session_id,
+        session.purpose,
+        session.user_id,
+        session.edge_id,
+        CASE
+            WHEN recording.named_session_id = session.session_id THEN 1
+            WHEN recording.named_session_id = session.peer_id THEN 2
+            WHEN recording.named_session_id IS NULL AND session.is_recorded
+                AND list_contains(recording.named_users, session.user_id) THEN 3
+            WHEN recording.named_session_id IS NULL AND session.is_recorded
+                AND recording.recordings_of_conversation = 1 THEN 4
+        END AS evidence
+    FROM known AS recording
+    INNER JOIN staging.sessions AS session USING (partition_date, conversation_id)
+),
+
+sessions AS (
+    SELECT
+        partition_date,
+        conversation_id,
+        recording_id,
+        CASE
+            WHEN min(evidence) <= 2 THEN arg_min(session_id, (evidence, purpose NOT IN ('agent', 'user'), session_id))
+            WHEN count(DISTINCT session_id) FILTER (evidence = 3) = 1 THEN any_value(session_id) FILTER (evidence = 3)
+            WHEN count(DISTINCT session_id) FILTER (evidence = 4) = 1 THEN any_value(session_id) FILTER (evidence = 4)
+        END AS session_id,
+        CASE
+            WHEN min(evidence) <= 2 THEN arg_min(purpose, (evidence, purpose NOT IN ('agent', 'user'), session_id))
+            WHEN count(DISTINCT session_id) FILTER (evidence = 3) = 1 THEN any_value(purpose) FILTER (evidence = 3)
+            WHEN count(DISTINCT session_id) FILTER (evidence = 4) = 1 THEN any_value(purpose) FILTER (evidence = 4)
+        END AS purpose,
+        arg_min(edge_id, (evidence, session_id)) AS edge_id,
+        list_sort(list_distinct(
+            list(user_id) FILTER (evidence <= 3 AND purpose IN ('agent', 'user') AND user_id IS NOT NULL)
+        )) AS leg_users
+    FROM session_candidates
+    WHERE evidence IS NOT NULL
+    GROUP BY partition_date, conversation_id, recording_id
+),
+
+jobs AS (
+    SELECT *
+    FROM staging.export_jobs
+    WHERE is_current AND action = 'EXPORT'
+),
+
+bounds AS (
+    -- Recordings between the same bounds of jobs are covered by the same jobs: few sets, however many recordings.
+    SELECT partition_date, list(interval_start) AS starts, list(interval_end) AS ends
+    FROM jobs
+    GROUP BY partition_date
+),
+
+placed AS (
+    -- How many jobs' intervals had begun when the conversation ended, and how many had ended when it began.
+    SELECT
+        recording.partition_date,
+        recording.conversation_id,
+        recording.recording_id,
+        recording.starts_about,
+        recording.ends_about,
+        len(list_filter(bound.starts, lambda moment: moment <= recording.ends_about)) AS begun,
+        len(list_filter(bound.ends, lambda moment: moment <= recording.starts_about)) AS ended
+    FROM known AS recording
+    INNER JOIN bounds AS bound USING (partition_date)
+    WHERE recording.starts_about IS NOT NULL
+),
+
+places AS (
+    SELECT
+        partition_date,
+        begun,
+        ended,
+        any_value(starts_about) AS starts_about,
+        any_value(ends_about) AS ends_about
+    FROM placed
+    GROUP BY partition_date, begun, ended
+),
+
+covered AS (
+    SELECT
+        place.partition_date,
+        place.begun,
+        place.ended,
+        arg_max(job.job_id, (job.requested_at, job.job_id)) AS job_id,
+        arg_max(job.requested_at, (job.requested_at, job.job_id)) AS requested_at,
+        count(*) AS covering,
+        count(*) FILTER (job.job_state <> 'FULFILLED') AS unfinished,
+        count(*) FILTER (
+            job.job_state = 'FULFILLED' AND NOT coalesce(job.include_sensitive, false) AND job.total_skipped > 0
+        ) AS excluding,
+        count(*) FILTER (job.job_state = 'FULFILLED' AND NOT coalesce(job.include_screen, true)) AS screenless,
+        list(document.evidence ORDER BY job.job_id) FILTER (document.evidence IS NOT NULL) AS evidence
+    FROM places AS place
+    INNER JOIN jobs AS job
+        ON job.partition_date = place.partition_date
+        AND job.interval_start <= place.ends_about
+        AND job.interval_end > place.starts_about
+    LEFT JOIN current_documents AS document
+        ON document.partition_date = job.partition_date
+        AND document.resource = 'export_jobs'
+        AND document.subject = job.job_id
+    GROUP BY place.partition_date, place.begun, place.ended
+),
+
+organization AS (
+    SELECT partition_date, max(organization_id) AS organization_id
+    FROM staging.receipts
+    GROUP BY partition_date
+)
+
+SELECT
+    recording.partition_date,
+    recording.conversation_id,
+    recording.recording_id,
+    coalesce(media.organization_id, organization.organization_id) AS organization_id,
+    recording.in_sessions,
+    recording.in_captures,
+    recording.in_orphans,
+    recording.in_manifests,
+    recording.in_metadata,
+    recording.in_failures,
+    recording.in_objects,
+    coalesce(media.is_live, false) AS has_object,
+    coalesce(media.is_live AND media.object_bytes > 0, false) AS has_content,
+    media.object_uri,
+    media.version_id AS object_version_id,
+    media.object_bytes,
+    media.last_modified AS object_last_modified,
+    media.bucket_region,
+    media.hour_start,
+    coalesce(media.live_keys, 0) AS live_keys,
+    coalesce(media.distinct_contents, 0) AS distinct_contents,
+    coalesce(media.key_versions, 0) AS key_versions,
+    coalesce(media.earlier_sha256, []) AS digests,
+    media.media_sha256,
+    media.media_md5,
+    media.media_hashed_at,
+    media.digest_error,
+    coalesce(media.all_uris, []) AS object_evidence,
+    sidecar.sidecar_uri,
+    sidecar.document_state AS sidecar_state,
+    sidecar.document_sha256 AS sidecar_sha256,
+    sidecar.evidence AS sidecar_evidence,
+    coalesce(sidecar.disagrees, false) AS sidecar_disagrees,
+    concat_ws('/', sidecar.document_conversation_id, sidecar.document_recording_id) AS sidecar_named,
+    coalesce(sidecar.has_tags_field, false) AS sidecar_has_tags_field,
+    coalesce(sidecar.tag_count, 0) AS sidecar_tag_count,
+    coalesce(manifest.has_tags_field, false) AS manifest_has_tags_field,
+    coalesce(manifest.tag_count, 0) AS manifest_tag_count,
+    manifest.evidence AS manifest_evidence,
+    coalesce(sidecar.media_type, metadata.media) AS media_type,
+    coalesce(sidecar.media_subtype, metadata.media_subtype) AS media_subtype,
+    coalesce(sidecar.start_time, metadata.start_time) AS recording_start,
+    coalesce(sidecar.end_time, metadata.end_time) AS recording_end,
+    {
+        'start': CASE WHEN sidecar.document_state = 'ok' THEN sidecar.start_text ELSE metadata.start_text END,
+        'end': CASE WHEN sidecar.document_state = 'ok' THEN sidecar.end_text ELSE metadata.end_text END
+    } AS times_as_written,
+    coalesce(sidecar.has_zone, true) AND coalesce(metadata.has_zone, true) AS has_zone,
+    sidecar.duration_ms,
+    lower(sidecar.initial_direction) AS initial_direction,
+    metadata.file_state,
+    metadata.archive_date,
+    metadata.delete_date,
+    metadata.export_date,
+    metadata.exported_date AS exported_at,
+    metadata.region,
+    session.edge_id,
+    CASE WHEN recording.in_metadata THEN answer.document_sha256 END AS metadata_document_sha256,
+    answer.first_seen_at AS metadata_seen_at,
+    orphan.evidence AS orphan_evidence,
+    failure.evidence AS failure_evidence,
+    failure.job_id AS failed_job_id,
+    covered.job_id AS export_job_id,
+    covered.requested_at AS export_requested_at,
+    coalesce(covered.covering, 0) AS covering_jobs,
+    coalesce(covered.unfinished, 0) AS unfinished_jobs,
+    coalesce(covered.excluding, 0) AS excluding_jobs,
+    coalesce(covered.screenless, 0) AS screenless_jobs,
+    coalesce(covered.evidence, []) AS job_evidence,
+    coalesce(known.named_session_id, session.session_id) AS session_id,
+    session.purpose AS session_purpose,
+    coalesce(session.leg_users, []) AS leg_users,
+    coalesce(
+        list_sort(sidecar.user_ids), nullif(session.leg_users, []), conversation.user_ids, []
+    ) AS user_ids,
+    conversation.conversation_start,
+    conversation.conversation_end,
+    known.starts_about,
+    known.starts_before
+FROM staging.recording_keys AS recording
+INNER JOIN known USING (partition_date, conversation_id, recording_id)
+LEFT JOIN staging.media_objects AS media USING (partition_date, conversation_id, recording_id)
+LEFT JOIN staging.sidecar_objects AS sidecar USING (partition_date, conversation_id, recording_id)
+LEFT JOIN staging.conversation_facts AS conversation USING (partition_date, conversation_id)
+LEFT JOIN staging.recording_metadata AS metadata
+    ON metadata.is_latest
+    AND metadata.partition_date = recording.partition_date
+    AND metadata.key_conversation_id = recording.conversation_id
+    AND metadata.recording_id = recording.recording_id
+LEFT JOIN current_documents AS answer
+    ON answer.resource = 'recording_metadata'
+    AND answer.partition_date = recording.partition_date
+    AND answer.subject = recording.conversation_id
+LEFT JOIN manifests AS manifest USING (partition_date, conversation_id, recording_id)
+LEFT JOIN orphans AS orphan USING (partition_date, conversation_id, recording_id)
+LEFT JOIN failures AS failure USING (partition_date, conversation_id, recording_id)
+LEFT JOIN sessions AS session USING (partition_date, conversation_id, recording_id)
+LEFT JOIN placed USING (partition_date, conversation_id, recording_id)
+LEFT JOIN covered
+    ON covered.partition_date = placed.partition_date AND covered.begun = placed.begun AND covered.ended = placed.ended
+LEFT JOIN organization USING (partition_date)

@@ -1,0 +1,36 @@
+-- Typed custom attributes of a conversation, one row per attribute. Rows of every load that has a receipt; `is_current` marks the newest load.
+--
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: the load it came with
+-- column is_current: the load is the night's newest
+-- column source_uri: where it was received from
+-- column fetched_at: when (UTC)
+-- column document_sha256: SHA-256 of the bytes as received
+-- column document_uri: landing file and row that hold them
+-- column document_state: ok, or why the bytes could not be read
+-- column key_conversation_id: the conversation asked for
+-- column conversation_id: the conversation the document names
+-- column participant_id: participant, where the attribute has one
+-- column attribute_key: key, as set
+-- column attribute_value [pii]: value, verbatim
+-- column attribute_type: the vendor's type
+-- column attribute_version: the vendor's version
+SELECT
+    d.partition_date,
+    d.landing_id,
+    r.is_current,
+    d.source_uri,
+    d.fetched_at,
+    d.document_sha256,
+    d.document_uri,
+    d.document_state,
+    d.key_conversation_id,
+    d.conversation_id,
+    d.participant_id,
+    d.attribute_key,
+    d.attribute_value,
+    d.attribute_type,
+    d.attribute_version
+FROM raw.conversation_attributes AS d
+INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+WHERE r.is_usable

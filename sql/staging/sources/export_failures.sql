@@ -1,0 +1,28 @@
+-- Recordings that a job lists as failed; the vendor gives no reason. Rows of every load that has a receipt; `is_current` marks the newest load.
+--
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: the load it came with
+-- column is_current: the load is the night's newest
+-- column source_uri: where it was received from
+-- column fetched_at: when (UTC)
+-- column document_sha256: SHA-256 of the bytes as received
+-- column document_uri: landing file and row that hold them
+-- column document_state: ok, or why the bytes could not be read
+-- column job_id: the job
+-- column conversation_id: conversation
+-- column recording_id: recording
+SELECT
+    d.partition_date,
+    d.landing_id,
+    r.is_current,
+    d.source_uri,
+    d.fetched_at,
+    d.document_sha256,
+    d.document_uri,
+    d.document_state,
+    d.job_id,
+    d.conversation_id,
+    d.recording_id
+FROM raw.export_failures AS d
+INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+WHERE r.is_usable

@@ -1,0 +1,50 @@
+-- Participants of the night's conversations, whichever document names them.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, participant_id
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column participant_id: participant
+-- column purpose: agent, customer, ivr, acd…; lower case
+-- column user_id: the agent
+-- column started_at: when the participant joined (UTC)
+-- column session_ids: its sessions, and the sessions at their other ends
+WITH named AS (
+    SELECT partition_date, conversation_id, participant_id, purpose, user_id, session_start AS started_at,
+        [session_id, peer_id] AS session_ids
+    FROM staging.sessions
+    UNION ALL
+    SELECT partition_date, conversation_id, p.participant_id, lower(p.purpose), p.user_id, NULL, []
+    FROM (
+        SELECT partition_date, conversation_id, unnest(participants) AS p
+        FROM staging.conversation_details
+        WHERE document_state = 'ok'
+    )
+    UNION ALL
+    SELECT partition_date, conversation_id, p.participant_id, lower(p.purpose), p.user_id,
+        try_cast(regexp_replace(p.start_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP, []
+    FROM (
+        SELECT partition_date, key_conversation_id AS conversation_id, unnest(participants) AS p
+        FROM staging.conversations
+        WHERE document_state = 'ok'
+    )
+    UNION ALL
+    SELECT partition_date, conversation_id, p.participant_id, lower(p.purpose), NULL, NULL, []
+    FROM (
+        SELECT partition_date, conversation_id, unnest(participants) AS p
+        FROM staging.captures
+        WHERE document_state = 'ok'
+    )
+)
+
+SELECT
+    partition_date,
+    conversation_id,
+    participant_id,
+    min(purpose) AS purpose,
+    min(user_id) AS user_id,
+    min(started_at) AS started_at,
+    list_sort(list_distinct(flatten(list(session_ids)))) AS session_ids
+FROM named
+WHERE participant_id IS NOT NULL AND participant_id <> ''
+GROUP BY partition_date, conversation_id, participant_id

@@ -1,0 +1,67 @@
+-- Sessions of the night's conversations, from the bulk analytics job: who was on which leg, through which queue, script
+-- and flow, and whether the leg was recorded.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, participant_id, session_id
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column participant_id: participant
+-- column purpose: agent, customer, ivr, acd…
+-- column user_id: the agent
+-- column session_id: session
+-- column peer_id: the session at the other end
+-- column media_type: voice, screenshare, chat…
+-- column direction: inbound or outbound
+-- column ani [pii]: the caller's number
+-- column dnis [pii]: the number called
+-- column edge_id: edge that carried it
+-- column script_id: script shown to the agent
+-- column is_recorded: the vendor says this session was recorded
+-- column session_start: start of its first segment (UTC)
+-- column session_end: end of its last segment (UTC)
+-- column queue_ids: queues of its segments
+-- column flow_id: Architect flow
+-- column flow_name: its name
+-- column flow_version: its version
+WITH participants AS (
+    SELECT partition_date, conversation_id, unnest(participants) AS p
+    FROM staging.conversation_details
+    WHERE is_current AND document_state = 'ok'
+),
+
+sessions AS (
+    SELECT partition_date, conversation_id, coalesce(p.participant_id, '') AS participant_id, lower(p.purpose) AS purpose,
+        p.user_id AS user_id, unnest(p.sessions) AS s
+    FROM participants
+),
+
+flat AS (
+    SELECT
+        partition_date,
+        conversation_id,
+        participant_id,
+        purpose,
+        user_id,
+        s.session_id AS session_id,
+        s.peer_id AS peer_id,
+        s.media_type AS media_type,
+        s.direction AS direction,
+        s.ani AS ani,
+        s.dnis AS dnis,
+        s.edge_id AS edge_id,
+        s.script_id AS script_id,
+        coalesce(s.recording, false) AS is_recorded,
+        list_min([segment.segment_start FOR segment IN s.segments]) AS session_start,
+        list_max([segment.segment_end FOR segment IN s.segments]) AS session_end,
+        list_sort(list_distinct([segment.queue_id FOR segment IN s.segments IF segment.queue_id IS NOT NULL])) AS queue_ids,
+        s.flow.flow_id AS flow_id,
+        s.flow.flow_name AS flow_name,
+        s.flow.flow_version AS flow_version
+    FROM sessions
+)
+
+SELECT *
+FROM flat
+QUALIFY row_number() OVER (
+    PARTITION BY partition_date, conversation_id, participant_id, session_id ORDER BY session_start
+) = 1

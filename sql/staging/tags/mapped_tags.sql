@@ -1,0 +1,108 @@
+-- What became of each column of the mapping for each recording: found, or where else the tag is.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id, column_name
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column column_name: column of chain_of_custody
+-- column required: the mapping requires it
+-- column applies: its conditions (flow, queue, script) hold for this call
+-- column status: found, no_value (its key is there, the path or the value is not), elsewhere (on a participant that the mapping does not list), variant (under a key that differs in case or punctuation), missing
+-- column tag_key: the key that decided
+-- column tag_value [pii]: the column's value; null unless found
+-- column source: where the value came from
+-- column purpose: participant that carries it
+-- column attribute: the key that the mapping names
+WITH mapping AS (
+    SELECT * FROM staging.tag_mapping
+    WHERE column_name IS NOT NULL
+),
+
+spellings AS (
+    -- Spellings of the night's keys, compared without case and punctuation; once per key, not per recording.
+    SELECT m.partition_date, m.column_name, k.tag_key,
+        nullif(list_position(m.names, k.tag_key), 0) AS name_rank
+    FROM mapping AS m
+    INNER JOIN (
+        SELECT DISTINCT partition_date, tag_key, regexp_replace(lower(tag_key), '[^\p{L}\p{N}]', '', 'g') AS plain
+        FROM staging.resolved_tags
+    ) AS k
+        ON k.partition_date = m.partition_date AND k.plain <> ''
+        AND list_contains([regexp_replace(lower(name), '[^\p{L}\p{N}]', '', 'g') FOR name IN m.names], k.plain)
+    UNION
+    SELECT partition_date, column_name, unnest(names), unnest(range(1, len(names) + 1))
+    FROM mapping
+),
+
+candidates AS (
+    SELECT t.partition_date, t.conversation_id, t.recording_id, s.column_name, t.tag_key, t.source, t.purpose,
+        CASE
+            WHEN m.json_path IS NULL THEN t.tag_value
+            WHEN json_valid(t.tag_value) THEN json_extract_string(t.tag_value, m.json_path)
+        END AS tag_value,
+        CASE
+            WHEN s.name_rank IS NULL THEN 3
+            WHEN t.purpose <> '' AND NOT list_contains(m.purposes, t.purpose) THEN 2
+            ELSE 1
+        END AS place,
+        s.name_rank
+    FROM staging.resolved_tags AS t
+    INNER JOIN spellings AS s ON s.partition_date = t.partition_date AND s.tag_key = t.tag_key
+    INNER JOIN mapping AS m ON m.partition_date = s.partition_date AND m.column_name = s.column_name
+),
+
+several AS (
+    SELECT partition_date, conversation_id, recording_id, column_name
+    FROM candidates
+    GROUP BY partition_date, conversation_id, recording_id, column_name
+    HAVING count(*) > 1
+),
+
+best AS (
+    -- Few recordings spell a tag in two ways: only theirs are put in order.
+    SELECT * FROM candidates ANTI JOIN several USING (partition_date, conversation_id, recording_id, column_name)
+    UNION ALL
+    SELECT *
+    FROM candidates
+    SEMI JOIN several USING (partition_date, conversation_id, recording_id, column_name)
+    QUALIFY row_number() OVER (
+        PARTITION BY partition_date, conversation_id, recording_id, column_name
+        ORDER BY place, tag_value IS NULL, name_rank, tag_key
+    ) = 1
+),
+
+wanted AS (
+    SELECT r.partition_date, r.conversation_id, r.recording_id, m.column_name, m.required, m.names[1] AS attribute,
+        (len(m.flows) = 0 OR list_has_any(m.flows, c.flow_ids || c.flow_names))
+            AND (len(m.queues) = 0 OR list_has_any(m.queues, c.queue_ids || c.queue_names))
+            AND (len(m.scripts) = 0 OR list_has_any(m.scripts, c.script_ids || c.script_names)) AS applies
+    FROM staging.recordings AS r
+    INNER JOIN staging.conversation_facts AS c
+        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    INNER JOIN mapping AS m ON m.partition_date = r.partition_date
+)
+
+SELECT
+    w.partition_date,
+    w.conversation_id,
+    w.recording_id,
+    w.column_name,
+    w.required,
+    w.applies,
+    CASE
+        WHEN b.place IS NULL THEN 'missing'
+        WHEN b.place = 1 AND b.tag_value IS NOT NULL THEN 'found'
+        WHEN b.place = 1 THEN 'no_value'
+        WHEN b.place = 2 THEN 'elsewhere'
+        ELSE 'variant'
+    END AS status,
+    b.tag_key,
+    CASE WHEN b.place = 1 THEN b.tag_value END AS tag_value,
+    b.source,
+    b.purpose,
+    w.attribute
+FROM wanted AS w
+LEFT JOIN best AS b
+    ON b.partition_date = w.partition_date AND b.conversation_id = w.conversation_id AND b.recording_id = w.recording_id
+    AND b.column_name = w.column_name

@@ -1,0 +1,32 @@
+-- Agents of a conversation whose leg a recording is not: their tags come after those of the recording's own agent.
+--
+-- A recording's leg is known by its session, or by the agents that its sidecar names. Where it is unknown, every agent
+-- speaks for the whole conversation and none is here; everyone who is no agent (customer, ivr, acd…) always does.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id, participant_id
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column participant_id: agent of another leg
+WITH pairs AS (
+    SELECT r.partition_date, r.conversation_id, r.recording_id, p.participant_id,
+        coalesce(list_contains(r.leg_users, p.user_id), false)
+            OR (len(r.leg_users) = 0 AND coalesce(list_contains(p.session_ids, r.session_id), false))
+            OR (len(r.leg_users) = 0 AND r.session_id IS NULL AND coalesce(list_contains(r.user_ids, p.user_id), false))
+            AS is_own_leg
+    FROM staging.recordings AS r
+    INNER JOIN staging.participants AS p ON p.partition_date = r.partition_date AND p.conversation_id = r.conversation_id
+    WHERE p.purpose IN ('agent', 'user')
+),
+
+own_legs AS (
+    SELECT *
+    FROM pairs
+    WHERE is_own_leg
+)
+
+SELECT p.partition_date, p.conversation_id, p.recording_id, p.participant_id
+FROM pairs AS p
+SEMI JOIN own_legs USING (partition_date, conversation_id, recording_id)
+WHERE NOT p.is_own_leg

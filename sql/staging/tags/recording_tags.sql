@@ -1,0 +1,160 @@
+-- Every observation of a tag beside every recording that it speaks for, and which one is the value that counts.
+--
+-- Precedence, first difference decides:
+-- 1. the participant's purpose: the order that the mapping lists for the key, else the mapping's general order; a purpose
+--    that is not listed comes after those listed, and tags without a participant (manifest, sidecar) come last;
+-- 2. the leg: the recording's own agent before other agents (staging.other_legs);
+-- 3. the participant who joined first;
+-- 4. a value that is whole before one that the bulk job may have cut;
+-- 5. what the newest load still says before what only an earlier one said;
+-- 6. the source: conversation, customattributes, capture, event, details, manifest, sidecar;
+-- 7. the latest observation.
+-- Other values are not lost: custody.custom_data has them all, and a conflict is named in custody.gaps.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id, participant_id, tag_key, source, tag_value
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording
+-- column participant_id: participant who carries the tag; empty where the source names none
+-- column purpose: what that participant was; empty for tags without a participant
+-- column purpose_rank: position in the order of purposes; 1000 if not listed, 2000 without a participant
+-- column leg_rank: 0 if the participant's tags belong to this recording, 1 for another agent's leg
+-- column tag_key: key, as set
+-- column tag_value [pii]: value, verbatim; null where the source says null
+-- column source: conversation, customattributes, capture, event, details, manifest or sidecar
+-- column observed_at: when this source first showed this value (UTC); for events, when it was set
+-- column is_current: the newest load still says so
+-- column is_cut: the bulk job's 1,024-character limit may have cut it
+-- column is_mapped: a column of the mapping names this key
+-- column is_resolved: the value that counts for the recording and key
+-- column conflicting_values: different values on participants of the same rank; 1 where they agree
+-- column conflicting_participants: those participants
+-- column source_uri: where it came from
+-- column document_uri: landing file and row that show it
+-- column document_sha256: SHA-256 of that document
+WITH key_purposes AS (
+    SELECT partition_date, tag_key, first(purposes ORDER BY position) AS purposes
+    FROM (
+        SELECT partition_date, unnest(names) AS tag_key, purposes, position
+        FROM staging.tag_mapping
+        WHERE column_name IS NOT NULL
+    )
+    GROUP BY partition_date, tag_key
+),
+
+general_purposes AS (
+    SELECT partition_date, purposes
+    FROM staging.tag_mapping
+    WHERE column_name IS NULL
+),
+
+read_whole AS (
+    SELECT partition_date, conversation_id
+    FROM staging.conversation_facts
+    WHERE single_read = 'ok'
+),
+
+contested AS (
+    -- Most keys are seen once in a conversation: only the others have to be put in order.
+    SELECT partition_date, conversation_id, tag_key
+    FROM staging.tag_observations
+    GROUP BY partition_date, conversation_id, tag_key
+    HAVING count(*) > 1
+),
+
+placed AS NOT MATERIALIZED (
+    SELECT
+        o.partition_date,
+        o.conversation_id,
+        r.recording_id,
+        o.participant_id,
+        o.purpose,
+        CASE
+            WHEN o.purpose = '' THEN 2000
+            ELSE coalesce(nullif(list_position(coalesce(k.purposes, g.purposes), o.purpose), 0), 1000)
+        END AS purpose_rank,
+        (a.participant_id IS NOT NULL)::INTEGER AS leg_rank,
+        o.tag_key,
+        o.tag_value,
+        o.source,
+        o.observed_at,
+        o.is_current,
+        o.is_cut,
+        k.tag_key IS NOT NULL AS is_mapped,
+        -- A cut key is a fragment of a key that the single read gives whole.
+        NOT o.is_cut OR length(o.tag_key) < 1024 OR w.conversation_id IS NULL AS is_candidate,
+        c.tag_key IS NOT NULL AS is_contested,
+        o.source_uri,
+        o.document_uri,
+        o.document_sha256
+    FROM staging.tag_observations AS o
+    INNER JOIN staging.recordings AS r
+        ON r.partition_date = o.partition_date AND r.conversation_id = o.conversation_id
+        AND (o.recording_id = '' OR o.recording_id = r.recording_id)
+    LEFT JOIN contested AS c
+        ON c.partition_date = o.partition_date AND c.conversation_id = o.conversation_id AND c.tag_key = o.tag_key
+    LEFT JOIN key_purposes AS k ON k.partition_date = o.partition_date AND k.tag_key = o.tag_key
+    LEFT JOIN general_purposes AS g ON g.partition_date = o.partition_date
+    LEFT JOIN read_whole AS w ON w.partition_date = o.partition_date AND w.conversation_id = o.conversation_id
+    LEFT JOIN staging.other_legs AS a
+        ON a.partition_date = r.partition_date AND a.conversation_id = r.conversation_id
+        AND a.recording_id = r.recording_id AND a.participant_id = o.participant_id
+),
+
+ordered AS (
+    SELECT p.*, n.started_at,
+        CASE p.source
+            WHEN 'conversation' THEN 1 WHEN 'customattributes' THEN 2 WHEN 'capture' THEN 3 WHEN 'event' THEN 4
+            WHEN 'details' THEN 5 WHEN 'manifest' THEN 6 ELSE 7
+        END AS source_rank,
+        -- The value that counts for one participant, whatever sources speak of it.
+        p.is_candidate AND row_number() OVER (
+            PARTITION BY p.partition_date, p.conversation_id, p.recording_id, p.participant_id, p.tag_key
+            ORDER BY NOT p.is_candidate, p.is_cut, p.is_current DESC, source_rank, p.observed_at DESC, p.tag_value
+        ) = 1 AS is_participants
+    FROM placed AS p
+    LEFT JOIN staging.participants AS n
+        ON n.partition_date = p.partition_date AND n.conversation_id = p.conversation_id
+        AND n.participant_id = p.participant_id
+    WHERE p.is_contested
+),
+
+conflicts AS (
+    -- Only keys that several participants of one rank carry can conflict.
+    SELECT partition_date, conversation_id, recording_id, tag_key, purpose_rank,
+        count(DISTINCT coalesce('=' || tag_value, 'null')) AS conflicting_values,
+        list(DISTINCT participant_id ORDER BY participant_id) AS conflicting_participants
+    FROM ordered
+    WHERE is_participants AND purpose_rank < 1000 AND NOT is_cut AND participant_id <> ''
+    GROUP BY partition_date, conversation_id, recording_id, tag_key, purpose_rank
+    HAVING count(DISTINCT coalesce('=' || tag_value, 'null')) > 1
+),
+
+chosen AS (
+    SELECT *,
+        is_participants AND row_number() OVER (
+            PARTITION BY partition_date, conversation_id, recording_id, tag_key
+            ORDER BY NOT is_participants, purpose_rank, leg_rank, started_at NULLS LAST, participant_id, is_cut, source_rank,
+                tag_value
+        ) = 1 AS is_resolved
+    FROM ordered
+)
+
+SELECT
+    partition_date, conversation_id, recording_id, participant_id, purpose, purpose_rank, leg_rank, tag_key, tag_value, source,
+    observed_at, is_current, is_cut, is_mapped, is_candidate AS is_resolved, 1 AS conflicting_values,
+    []::VARCHAR[] AS conflicting_participants, source_uri, document_uri, document_sha256
+FROM placed
+WHERE NOT is_contested
+UNION ALL
+SELECT
+    c.partition_date, c.conversation_id, c.recording_id, c.participant_id, c.purpose, c.purpose_rank, c.leg_rank, c.tag_key,
+    c.tag_value, c.source, c.observed_at, c.is_current, c.is_cut, c.is_mapped, c.is_resolved,
+    CASE WHEN c.is_resolved THEN coalesce(x.conflicting_values, 1) ELSE 1 END,
+    CASE WHEN c.is_resolved THEN coalesce(x.conflicting_participants, []) ELSE [] END, c.source_uri, c.document_uri,
+    c.document_sha256
+FROM chosen AS c
+LEFT JOIN conflicts AS x
+    ON x.partition_date = c.partition_date AND x.conversation_id = c.conversation_id AND x.recording_id = c.recording_id
+    AND x.tag_key = c.tag_key AND x.purpose_rank = c.purpose_rank

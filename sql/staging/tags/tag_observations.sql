@@ -1,0 +1,111 @@
+-- Every tag that any source ever showed for the night's conversations, once per content: participant × key × source ×
+-- value, with the first time it was seen. Earlier loads count too, so a value that was overwritten is still here.
+--
+-- Values are verbatim. `recording_id` is empty when the tag was set on the conversation, not on a recording.
+--
+-- materialized: window
+-- grain: partition_date, conversation_id, recording_id, participant_id, tag_key, source, tag_value
+-- column partition_date: UTC day of the conversation's start
+-- column conversation_id: conversation
+-- column recording_id: recording, for tags in a sidecar or manifest; otherwise empty
+-- column participant_id: participant; empty where the source names none
+-- column purpose: what the participant was; empty where unknown
+-- column tag_key: key, as set
+-- column tag_value [pii]: value, verbatim; null where the source says null
+-- column source: conversation, customattributes, capture, event, details, manifest or sidecar
+-- column observed_at: when this was first seen (UTC); for events, when the tag was set
+-- column is_current: the newest load still says so; of captures, the last one; null for an event, which tells of a moment
+-- column is_cut: the bulk job's 1,024-character limit may have cut it
+-- column document_uri: landing file and row that show it
+-- column document_sha256: SHA-256 of that document
+-- column source_uri: where it came from
+WITH per_participant AS (
+    SELECT partition_date, conversation_id, '' AS recording_id, 'details' AS source, unnest(participants) AS p,
+        fetched_at AS observed_at, is_current, document_uri, document_sha256, source_uri
+    FROM (
+        SELECT partition_date, conversation_id, is_current, document_uri, document_sha256, source_uri, fetched_at,
+            [{'participant_id': p.participant_id, 'purpose': p.purpose, 'attributes': p.attributes} FOR p IN participants]
+                AS participants
+        FROM staging.conversation_details
+        WHERE document_state = 'ok'
+    )
+    UNION ALL
+    SELECT partition_date, conversation_id, '', 'conversation', unnest(participants),
+        fetched_at, is_current, document_uri, document_sha256, source_uri
+    FROM (
+        SELECT partition_date, key_conversation_id AS conversation_id, is_current, document_uri, document_sha256, source_uri,
+            fetched_at,
+            [{'participant_id': p.participant_id, 'purpose': p.purpose, 'attributes': p.attributes} FOR p IN participants]
+                AS participants
+        FROM staging.conversations
+        WHERE document_state = 'ok' AND conversation_id IS NOT DISTINCT FROM key_conversation_id
+    )
+    UNION ALL
+    SELECT partition_date, conversation_id, '', 'capture', unnest(participants),
+        observed_at, is_latest, document_uri, document_sha256, source_uri
+    FROM staging.captures
+    WHERE document_state = 'ok'
+    UNION ALL
+    SELECT partition_date, key_conversation_id, key_recording_id, 'sidecar', unnest(participants),
+        fetched_at, is_current, document_uri, document_sha256, source_uri
+    FROM staging.export_sidecars
+    WHERE document_state = 'ok' AND key_recording_id IS NOT NULL
+        AND coalesce(conversation_id = key_conversation_id, true) AND coalesce(recording_id = key_recording_id, true)
+),
+
+attributes AS (
+    SELECT partition_date, conversation_id, recording_id, source, p.participant_id AS participant_id, p.purpose AS purpose,
+        unnest(map_entries(p.attributes)) AS attribute,
+        observed_at, is_current, document_uri, document_sha256, source_uri
+    FROM per_participant
+    UNION ALL
+    SELECT partition_date, conversation_id, '', 'event', participant_id, NULL, unnest(map_entries(attributes)),
+        coalesce(event_time, received_at), NULL, document_uri, document_sha256, source_uri
+    FROM staging.conversation_events
+    UNION ALL
+    SELECT partition_date, key_conversation_id, key_recording_id, 'sidecar', NULL, NULL, unnest(map_entries(tags)),
+        fetched_at, is_current, document_uri, document_sha256, source_uri
+    FROM staging.export_sidecars
+    WHERE document_state = 'ok' AND key_recording_id IS NOT NULL
+        AND coalesce(conversation_id = key_conversation_id, true) AND coalesce(recording_id = key_recording_id, true)
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'manifest', NULL, NULL, unnest(map_entries(tags)),
+        fetched_at, is_current, document_uri, document_sha256, source_uri
+    FROM staging.export_manifests
+    WHERE document_state = 'ok'
+    UNION ALL
+    SELECT partition_date, conversation_id, '', 'capture', NULL, NULL, unnest(typed_attributes),
+        observed_at, is_latest, document_uri, document_sha256, source_uri
+    FROM staging.captures
+    WHERE document_state = 'ok'
+    UNION ALL
+    SELECT partition_date, key_conversation_id, '', 'customattributes', participant_id, NULL,
+        {'key': attribute_key, 'value': attribute_value},
+        fetched_at, is_current, document_uri, document_sha256, source_uri
+    FROM staging.conversation_attributes
+    WHERE document_state = 'ok' AND attribute_key IS NOT NULL
+)
+
+SELECT
+    a.partition_date,
+    a.conversation_id,
+    coalesce(a.recording_id, '') AS recording_id,
+    coalesce(a.participant_id, '') AS participant_id,
+    coalesce(min(lower(a.purpose)), min(p.purpose), '') AS purpose,
+    a.attribute.key AS tag_key,
+    a.attribute.value AS tag_value,
+    a.source,
+    min(a.observed_at) AS observed_at,
+    bool_or(a.is_current) AS is_current,
+    -- A sidecar that names participants is a bulk document, too.
+    a.source IN ('details', 'sidecar') AND coalesce(a.participant_id, '') <> ''
+        AND (length(a.attribute.key) >= 1024 OR coalesce(length(a.attribute.value), 0) >= 1024) AS is_cut,
+    arg_min(a.document_uri, (a.observed_at, a.document_uri)) AS document_uri,
+    arg_min(a.document_sha256, (a.observed_at, a.document_uri)) AS document_sha256,
+    arg_min(a.source_uri, (a.observed_at, a.document_uri)) AS source_uri
+FROM attributes AS a
+LEFT JOIN staging.participants AS p
+    ON p.partition_date = a.partition_date AND p.conversation_id = a.conversation_id AND p.participant_id = a.participant_id
+WHERE a.conversation_id IS NOT NULL
+GROUP BY a.partition_date, a.conversation_id, coalesce(a.recording_id, ''), coalesce(a.participant_id, ''),
+    a.attribute.key, a.attribute.value, a.source
