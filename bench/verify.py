@@ -16,7 +16,8 @@ from bench.measure import Prepared, Stage
 from bench.night import modelled_night
 from bench.seal import SIGNER, seal_night, write_files
 from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.warehouse.connection import Warehouse
 
 _CHUNK = 1 << 20
@@ -44,7 +45,7 @@ def _files(root: Path) -> list[Path]:
 
 def _ours(root: Path, folder: Path) -> Callable[[], object]:
     def work() -> None:
-        report = verify(FolderReader(root), public_keys=[SIGNER.verifier])
+        report = verify(FolderReader(root), Options(public_keys=[SIGNER.verifier]))
         (folder / "bytes").write_text(f"{report.valid['bytes']} {report.status}")
 
     return work

@@ -20,7 +20,7 @@ import duckdb
 import pyarrow.parquet
 import pytest
 
-from custody_pipeline.evidence.verify.findings import Severity
+from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.models.mapping import load_mapping
 from custody_pipeline.operations.packaging import package
 from custody_pipeline.operations.verification import verify_target

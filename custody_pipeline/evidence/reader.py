@@ -6,11 +6,15 @@ Belongs here: the protocol and the folder. Does not: S3 (publish/), what the fil
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A file may change after the reader looked at it: a link is not followed, a pipe does not make the reader wait."""
 
 
 class TargetError(Exception):
@@ -25,11 +29,13 @@ class Entry:
         path: relative to the target, `/` between its parts.
         size: bytes.
         stamp: changes when the file does (modification time, ETag, version id); lets a check be resumed.
+        regular: False for a link, a pipe, a socket or a device, which no reader opens.
     """
 
     path: str
     size: int
     stamp: str = ""
+    regular: bool = True
 
 
 class Reader(Protocol):
@@ -81,14 +87,34 @@ class LockReader(Protocol):
         ...
 
 
-def read(reader: Reader, path: str) -> bytes:
-    """The whole file."""
+NOTE_BYTES = 1 << 16
+"""No signed note, proof of consistency or tile is larger."""
+
+MANIFEST_BYTES = 1 << 26
+"""No cut.json, manifest of a package or proof of a record is larger."""
+
+
+class TooLargeError(TargetError):
+    """A file is larger than the caller reads."""
+
+
+def read(reader: Reader, path: str, limit: int | None = None) -> bytes:
+    """The whole file.
+
+    Raises:
+        TooLargeError: it has more bytes than `limit`.
+    """
     with reader.open(path) as stream:
-        return stream.read()
+        if limit is None:
+            return stream.read()
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise TooLargeError(f"{path} has more than {limit:,} bytes")
+    return data
 
 
 class FolderReader:
-    """A folder on this machine. Links that lead out of it are not followed."""
+    """A folder on this machine. Links are listed and never followed; only regular files are opened."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -99,28 +125,38 @@ class FolderReader:
         return str(self._root)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Every file below the folder; symbolic links are listed and never followed."""
+        """Every file, link, pipe and device below the folder whose path starts with `prefix`."""
         if not self._root.is_dir():
             raise TargetError(f"{self._root}: no such folder")
-
-        def failed(error: OSError) -> None:
-            raise TargetError(f"{error.filename}: {error.strerror}") from error
-
-        for folder, _, names in os.walk(self._root, onerror=failed):
-            for name in names:
-                file = Path(folder, name)
-                path = file.relative_to(self._root).as_posix()
-                if path.startswith(prefix):
-                    status = file.lstat()
-                    yield Entry(path, status.st_size, f"{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}")
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                with os.scandir(self._root / folder) as found:
+                    for item in found:
+                        path = folder + item.name
+                        if item.is_dir(follow_symlinks=False):
+                            if (path + "/").startswith(prefix) or prefix.startswith(path + "/"):
+                                waiting.append(path + "/")
+                        elif path.startswith(prefix):
+                            status = item.stat(follow_symlinks=False)
+                            stamp = f"{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+                            yield Entry(path, status.st_size, stamp, stat.S_ISREG(status.st_mode))
+            except OSError as error:
+                raise TargetError(f"{error.filename}: {error.strerror}") from error
 
     def open(self, path: str) -> BinaryIO:
-        """Open a file of the folder for reading."""
-        file = self._root / path
+        """Open a regular file for reading. No part of its path below the folder may be a link."""
+        file, mode = self._root, stat.S_IFDIR
         try:
-            if not file.resolve().is_relative_to(self._root.resolve()):
-                raise TargetError(f"{path}: leads out of {self._root}")
-            return file.open("rb")
+            for part in path.split("/"):
+                file = file / part
+                mode = file.lstat().st_mode
+                if part in {"", ".", ".."} or stat.S_ISLNK(mode):
+                    raise TargetError(f"{path}: leads out of {self._root}")
+            if not stat.S_ISREG(mode):
+                raise TargetError(f"{path}: not a regular file")
+            return os.fdopen(os.open(file, os.O_RDONLY | _NO_LINK), "rb")
         except FileNotFoundError:
             raise
         except OSError as error:

@@ -7,6 +7,7 @@ Belongs here: finding the target and the keys, and noting that our own place was
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -19,8 +20,9 @@ from custody_pipeline.evidence.log.keys import SigningKeyError, parse_public_key
 from custody_pipeline.evidence.log.note import ED25519
 from custody_pipeline.evidence.package.bag import is_package, verify_package
 from custody_pipeline.evidence.reader import FolderReader, Reader, TargetError
-from custody_pipeline.evidence.verify.findings import Severity
-from custody_pipeline.evidence.verify.published_set import Media, verify, verify_path
+from custody_pipeline.evidence.verify.codes import Severity
+from custody_pipeline.evidence.verify.options import Media, Options
+from custody_pipeline.evidence.verify.target import verify, verify_path
 from custody_pipeline.extract.objects import Digests, ObjectReader
 from custody_pipeline.io.resume_cache import journal_of
 from custody_pipeline.io.s3 import S3Location, s3_client
@@ -150,28 +152,19 @@ def verify_target(
     except OSError as error:
         raise SettingsError(f"{error.filename}: {error.strerror}") from error
     compare = None if media == "none" else Media(BucketMedia(settings), "all" if media == "all" else "sample")
-    verifiers = public_keys(settings, keys)
-    options = {
-        "public_keys": verifiers,
-        "pinned": pins,
-        "timestamp_roots": roots,
-        "witnesses": witnesses,
-        "quorum": quorum,
-        "media": compare,
-        "progress": progress,
-    }
+    options = Options(public_keys(settings, keys), pins, roots, witnesses, quorum, compare, progress)
     if not target.startswith("s3://") and is_package(Path(target)):
-        return verify_package(Path(target), public_keys=verifiers, pinned=pins, witnesses=witnesses, quorum=quorum)
+        return verify_package(Path(target), options)
     if not target.startswith("s3://") and not Path(target).is_dir():
-        return verify_path(Path(target), **options)
-    question = "\n".join([target, media, *(key.vkey for key in verifiers)])
+        return verify_path(Path(target), options)
+    question = "\n".join([target, media, *(key.vkey for key in options.public_keys)])
     name = f"verify-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
     try:
         journal = journal_of(settings.home, name)
     except OSError:  # who only verifies a copy may have no place to write to
-        return verify(open_target(settings, target), **options)  # type: ignore[arg-type]
+        return verify(open_target(settings, target), options)
     with journal:
-        report = verify(open_target(settings, target), **options, memory=journal)  # type: ignore[arg-type]
+        report = verify(open_target(settings, target), replace(options, memory=journal))
     if journal.taken_over:
         report.facts["resumed"] = f"{journal.taken_over} results of the check that began {journal.begun:%F %T} UTC"
     return report

@@ -18,8 +18,7 @@ from custody_pipeline.evidence.cut.manifest import (
     SIGNATURE,
     CutError,
     cut_prefix,
-    decode_cut,
-    verify_cut_signature,
+    open_cut,
 )
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import TargetError, read
@@ -131,12 +130,10 @@ def _held(
     for revision in revisions:
         prefix = cut_prefix(night.isoformat(), revision)
         try:
-            data = read(reader, prefix + CUT_JSON)
-            verify_cut_signature(data, read(reader, prefix + SIGNATURE), prefix, keys)
-            files = decode_cut(data).files
+            cut, _ = open_cut(read(reader, prefix + CUT_JSON), read(reader, prefix + SIGNATURE), keys)
         except (FileNotFoundError, TargetError, NoteError, CutError):
-            continue  # what it holds is proven by nothing; `custody verify` says what is wrong
-        for file in files:
+            continue  # its content is proven by nothing; `custody verify` says what is wrong
+        for file in cut.files if cut.prefix == prefix else ():
             held.setdefault(file.path, []).append((place / (prefix + file.path), file.sha256))
     return held
 

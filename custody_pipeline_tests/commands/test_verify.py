@@ -42,6 +42,25 @@ def settings(tmp_path: Path) -> Settings:
     return settings
 
 
+HELD_AT = """
+import sys
+from custody_pipeline.cli.main import main
+from custody_pipeline.evidence.reader import FolderReader
+
+held, opened = sys.argv.pop(1), FolderReader.open
+
+def open_or_hold(self, path):
+    if path == held:
+        print("held", flush=True)
+        sys.stdin.read()
+    return opened(self, path)
+
+FolderReader.open = open_or_hold
+main()
+"""
+"""A verification that waits when it comes to one file, until it is killed."""
+
+
 def check(settings: Settings, target: Path) -> Report:
     return verify_target(settings, str(target), keys=[], pinned=[], timestamp_roots=[], media="none", progress=None)
 
@@ -102,17 +121,17 @@ def test_a_warehouse_in_use_keeps_nobody_from_verifying(settings: Settings, monk
 def test_a_check_that_was_killed_is_resumed_and_says_so(settings: Settings) -> None:
     place = settings.home / "published"
     held = place / "cuts/date=2026-11-04/r0001/data/chain_of_custody.csv"
-    content = held.read_bytes()
-    held.unlink()
-    os.mkfifo(held)  # whoever reads it waits: the check is in its third night when it is killed
-    command = [sys.executable, "-m", "custody_pipeline.cli", "verify", str(place), "--json"]
+    arguments = ["verify", str(place), "--json"]
     environment = {**os.environ, "CUSTODY_HOME": str(settings.home)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    with held.open("wb"):  # opens when the other side does
+    command = [sys.executable, "-c", HELD_AT, held.relative_to(place).as_posix(), *arguments]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    held.unlink()
-    held.write_bytes(content)
+    command = [sys.executable, "-m", "custody_pipeline.cli", *arguments]
     (place / "cuts/date=2026-11-02/r0001/data/chain_of_custody.csv").write_bytes(b"changed since")
 
     resumed = subprocess.run(command, env=environment, capture_output=True, check=False)

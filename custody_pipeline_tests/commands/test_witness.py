@@ -18,7 +18,8 @@ from custody_pipeline.evidence.log.cosignatures import WitnessError, check_witne
 from custody_pipeline.evidence.log.note import COSIGNATURE_V1, NoteError, Verifier
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
-from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.operations.witnesses import Asked, add, ask, ask_all, witness_keys
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
@@ -72,9 +73,11 @@ def settings(tmp_path: Path) -> Settings:
 def check(publisher: Publisher, *witnesses: Witness, quorum: int | None = None) -> tuple[int, set[str], Report]:
     report = verify(
         FolderReader(publisher.root),
-        public_keys=[SIGNER.verifier],
-        witnesses=[witness.verifier for witness in witnesses],
-        quorum=quorum,
+        Options(
+            public_keys=[SIGNER.verifier],
+            witnesses=[witness.verifier for witness in witnesses],
+            quorum=quorum,
+        ),
     )
     return report.status, {finding.code for finding in report.findings}, report
 
@@ -115,7 +118,7 @@ def test_a_proof_carries_the_cosignatures(settings: Settings, publisher: Publish
 
     def status(*witnesses: Witness, quorum: int | None = None) -> int:
         keys = [item.verifier for item in witnesses]
-        return verify(reader, public_keys=[SIGNER.verifier], witnesses=keys, quorum=quorum).status
+        return verify(reader, Options(public_keys=[SIGNER.verifier], witnesses=keys, quorum=quorum)).status
 
     assert (status(witness), status(witness, other, quorum=1), status(witness, other), status(other)) == (0, 0, 2, 2)
 

@@ -24,7 +24,7 @@ from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.keys import Ed25519Signer
 from custody_pipeline.evidence.log.note import Signer
 from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline.evidence.verify.published_set import copies
+from custody_pipeline.evidence.verify.copies import copies
 
 ORIGIN = "custody.example.com/acme"
 SECRET = bytes(range(32))
@@ -148,7 +148,7 @@ class Publisher:
             Draft(**{**draft, **changes}),
             records.leaves,
             reader=reader,
-            head=published_head(reader, [signer.verifier for signer in self.signers], ORIGIN),
+            head=published_head(reader, [signer.verifier for signer in self.signers], self.signers[0].verifier.name),
             signed_before=self.signed,
             signers=self.signers,
             timestamp=self.timestamp,

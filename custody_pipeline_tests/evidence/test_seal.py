@@ -16,7 +16,8 @@ from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError
 from custody_pipeline.evidence.log.keys import Ed25519Signer, rotation
 from custody_pipeline.evidence.log.note import parse
 from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 
 KEYS = [SIGNER.verifier]
@@ -38,7 +39,7 @@ def heal(root: Path) -> int:
 
 
 def status(root: Path) -> int:
-    return verify(FolderReader(root), public_keys=KEYS).status
+    return verify(FolderReader(root), Options(public_keys=KEYS)).status
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["the first night", "a later night"])
@@ -155,8 +156,8 @@ def test_keys_are_rotated_with_an_overlap(tmp_path: Path) -> None:
 
     assert both.cut.keys == (SIGNER.verifier.vkey, new.verifier.vkey)
     assert len(parse((tmp_path / both.cut.prefix / "cut.json.sig").read_bytes()).signatures) == 2
-    assert verify(FolderReader(tmp_path), public_keys=[SIGNER.verifier, new.verifier]).status == 0
-    assert verify(FolderReader(tmp_path), public_keys=[new.verifier]).status == 1
+    assert verify(FolderReader(tmp_path), Options(public_keys=[SIGNER.verifier, new.verifier])).status == 0
+    assert verify(FolderReader(tmp_path), Options(public_keys=[new.verifier])).status == 1
     assert new.verifier.fingerprint in rotation(ORIGIN, [SIGNER], [new]).text.decode()
 
 

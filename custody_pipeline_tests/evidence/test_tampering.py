@@ -9,6 +9,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -27,9 +28,11 @@ from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head, witness_r
 from custody_pipeline.evidence.log.merkle import EMPTY_ROOT, Frontier, consistency_proof
 from custody_pipeline.evidence.log.note import Note, Signature, Signer, parse, sign
 from custody_pipeline.evidence.log.tiles import append
-from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline.evidence.verify.findings import CODES, Report, Severity
-from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, FolderReader
+from custody_pipeline.evidence.verify.codes import CODES, Severity
+from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline_tests.evidence.published import (
     NIGHTS,
     ORIGIN,
@@ -201,6 +204,24 @@ def rebuild_log(root: Path, key: Signer | None = None) -> None:
         shutil.copyfile(newest / "data" / copied.name, copied)
 
 
+def grow(path: str, size: int) -> Tamper:
+    """Make a file longer than `size`, without writing as many bytes."""
+    return lambda root: os.truncate(root / path, size + 1)
+
+
+def sign_bytes(change: Callable[[bytes], bytes]) -> Tamper:
+    """The owner of the key signs a cut.json that no pipeline writes."""
+
+    def tamper(root: Path) -> None:
+        file = root / FIRST / "cut.json"
+        data = change(file.read_bytes())
+        file.write_bytes(data)
+        text = f"{cuts.SCHEMA}\n{ORIGIN}\n{FIRST}\n{hashlib.sha256(data).hexdigest()}  cut.json\n"
+        (root / FIRST / "cut.json.sig").write_bytes(sign(text.encode(), [SIGNER]).data)
+
+    return tamper
+
+
 # --- bytes of files
 scenario("a byte of a table is flipped", "FILE_ALTERED")(flip(FIRST + TABLE, 100))
 scenario("a byte of a CSV is flipped", "FILE_ALTERED")(flip(SECOND + "data/chain_of_custody.csv", 10))
@@ -230,24 +251,20 @@ scenario("a timestamp is added that was never made", "FILE_EXTRA")(add(FIRST + "
 
 # --- cut.json and its signature
 scenario("cut.json is removed", "CUT_INCOMPLETE")(remove(SECOND + "cut.json"))
-scenario("cut.json is not JSON", "CUT_MALFORMED")(add(FIRST + "cut.json", b"{"))
-scenario("cut.json is deeply nested", "CUT_MALFORMED")(add(FIRST + "cut.json", b"[" * 100_000))
-scenario("cut.json is re-indented", "CUT_MALFORMED")(
-    lambda root: rewrite(
-        root / FIRST / "cut.json",
-        json.dumps(json.loads((root / FIRST / "cut.json").read_bytes()), indent=1).encode(),
-    )
+scenario("cut.json is not JSON", "CUT_ALTERED")(add(FIRST + "cut.json", b"{"))
+scenario("cut.json is deeply nested", "CUT_ALTERED")(add(FIRST + "cut.json", b"[" * 100_000))
+scenario("cut.json is larger than any", "FILE_TOO_LARGE")(grow(FIRST + "cut.json", MANIFEST_BYTES))
+scenario("a checkpoint is larger than any", "FILE_TOO_LARGE")(grow(HEAD, NOTE_BYTES))
+scenario("the owner signs a cut.json that is not JSON", "CUT_MALFORMED")(sign_bytes(lambda data: b"{"))
+scenario("the owner signs a cut.json that is deeply nested", "CUT_MALFORMED")(sign_bytes(lambda data: b"[" * 100_000))
+scenario("the owner signs a re-indented cut.json", "CUT_MALFORMED")(
+    sign_bytes(lambda data: json.dumps(json.loads(data), indent=1).encode())
 )
-scenario("cut.json has a member twice", "CUT_MALFORMED")(
-    lambda root: rewrite(
-        root / FIRST / "cut.json", b'{"complete":false,' + (root / FIRST / "cut.json").read_bytes()[1:]
-    )
+scenario("the owner signs a cut.json with a member twice", "CUT_MALFORMED")(
+    sign_bytes(lambda data: b'{"complete":false,' + data[1:])
 )
-scenario("cut.json lists a path that leads out of the cut", "CUT_MALFORMED")(
-    lambda root: rewrite(
-        root / FIRST / "cut.json",
-        (root / FIRST / "cut.json").read_bytes().replace(b"data/gaps.parquet", b"../../gaps.parquet"),
-    )
+scenario("the owner signs a cut.json with a path that leads out of the cut", "CUT_MALFORMED")(
+    sign_bytes(lambda data: data.replace(b"data/gaps.parquet", b"../../gaps.parquet"))
 )
 scenario("an operator is changed", "CUT_ALTERED")(
     lambda root: edit_cut(root, FIRST, lambda document: document.update(operator="somebody"))
@@ -311,19 +328,26 @@ def _(root: Path) -> None:
         edit_cut(root, FIRST, relist(root, FIRST, path))
 
 
-@scenario("a row is changed, listed, and the cut signed with another key", "RECORD_NOT_IN_LOG")
+@scenario("a row is changed, listed, and the owner signs the cut", "RECORD_NOT_IN_LOG")
+def _(root: Path) -> None:
+    change_row(root, FIRST)
+    for path in (TABLE, RECORDS):
+        edit_cut(root, FIRST, relist(root, FIRST, path), SIGNER)
+
+
+@scenario("a row is changed, listed, and the cut signed with another key", "CUT_SIGNED_BY_OTHERS")
 def _(root: Path) -> None:
     change_row(root, FIRST)
     for path in (TABLE, RECORDS):
         edit_cut(root, FIRST, relist(root, FIRST, path), OTHER)
 
 
-@scenario("only the table is changed, listed and signed with another key", "RECORD_ALTERED")
+@scenario("only the table is changed and listed, and the owner signs the cut", "RECORD_ALTERED")
 def _(root: Path) -> None:
     before = (root / FIRST / RECORDS).read_bytes()
     change_row(root, FIRST)
     (root / FIRST / RECORDS).write_bytes(before)
-    edit_cut(root, FIRST, relist(root, FIRST, TABLE), OTHER)
+    edit_cut(root, FIRST, relist(root, FIRST, TABLE), SIGNER)
 
 
 @scenario("a row is changed and all that needs no key is computed again", "LOG_CHECKPOINT_WRONG")
@@ -356,33 +380,35 @@ def _(root: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b'"_salt":"', b'"_salt":"0', 1)[: file.stat().st_size])
 
 
-@scenario("the last record is removed", "RECORD_COUNT")
+@scenario("the owner removes the last record", "RECORD_COUNT")
 def _(root: Path) -> None:
     file = root / FIRST / RECORDS
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+    edit_cut(root, FIRST, relist(root, FIRST, RECORDS), SIGNER)
 
 
-@scenario("a record is repeated", "RECORD_COUNT")
+@scenario("the owner repeats a record", "RECORD_COUNT")
 def _(root: Path) -> None:
     file = root / FIRST / RECORDS
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join([*lines, lines[-1]]))
+    edit_cut(root, FIRST, relist(root, FIRST, RECORDS), SIGNER)
 
 
-@scenario("a table's bytes are listed, but are no table", "TABLE_UNREADABLE")
+@scenario("the owner signs a table's bytes that are no table", "TABLE_UNREADABLE")
 def _(root: Path) -> None:
     (root / FIRST / TABLE).write_bytes(b"PAR1 nonsense PAR1")
-    edit_cut(root, FIRST, relist(root, FIRST, TABLE), OTHER)
+    edit_cut(root, FIRST, relist(root, FIRST, TABLE), SIGNER)
 
 
-@scenario("a count is changed and the cut signed with another key", "COUNT_WRONG")
+@scenario("the owner signs a changed count", "COUNT_WRONG")
 def _(root: Path) -> None:
-    edit_cut(root, FIRST, lambda document: document["counts"].update(gaps=0), OTHER)
+    edit_cut(root, FIRST, lambda document: document["counts"].update(gaps=0), SIGNER)
 
 
-@scenario("the number of gaps is changed and the cut signed with another key", "COUNT_WRONG")
+@scenario("the owner signs a changed number of gaps", "COUNT_WRONG")
 def _(root: Path) -> None:
-    edit_cut(root, FIRST, lambda document: document.update(statuses={"complete": 40}), OTHER)
+    edit_cut(root, FIRST, lambda document: document.update(statuses={"complete": 40}), SIGNER)
 
 
 # --- the cut's place in the log
@@ -405,17 +431,17 @@ def _(root: Path) -> None:
     file.write_bytes(b"\n".join(lines))
 
 
-@scenario("a cut claims another past, signed with another key", "CUT_INCONSISTENT")
+@scenario("the owner signs a cut with another past", "CUT_INCONSISTENT")
 def _(root: Path) -> None:
-    edit_cut(root, NEWEST, lambda document: document["log"].update(previous_root="00" * 32), OTHER)
+    edit_cut(root, NEWEST, lambda document: document["log"].update(previous_root="00" * 32), SIGNER)
 
 
-@scenario("a cut claims leaves of another cut, signed with another key", "CUTS_OVERLAP")
+@scenario("the owner signs a cut that claims leaves of another cut", "CUTS_OVERLAP")
 def _(root: Path) -> None:
     def change(document: dict[str, Any]) -> None:
         document["log"] |= {"first": 0, "frontier": [], "previous_root": EMPTY_ROOT.hex()}
 
-    edit_cut(root, NEWEST, change, OTHER)
+    edit_cut(root, NEWEST, change, SIGNER)
 
 
 # --- removal, replay, fork
@@ -465,14 +491,14 @@ def _(root: Path) -> None:
     shutil.copytree(fork.root / FIRST, root / FIRST)
 
 
-@scenario("a cut of another log is put in", "LOG_ORIGIN_DIFFERS")
+@scenario("the owner signs a cut of another log", "LOG_ORIGIN_DIFFERS")
 def _(root: Path) -> None:
-    edit_cut(root, FIRST, lambda document: document["log"].update(origin="custody.example.org/other"), OTHER)
+    edit_cut(root, FIRST, lambda document: document["log"].update(origin="custody.example.org/other"), SIGNER)
 
 
-@scenario("a superseded revision is replaced by another one", "SUPERSEDED_WRONG")
+@scenario("the owner replaces a superseded revision by another one", "SUPERSEDED_WRONG")
 def _(root: Path) -> None:
-    edit_cut(root, SECOND, lambda document: document.update(operator="somebody"), OTHER)
+    edit_cut(root, SECOND, lambda document: document.update(operator="somebody"), SIGNER)
 
 
 # --- tiles
@@ -565,10 +591,12 @@ scenario("a night's copy is added without a cut", "FILE_EXTRA")(
 def check(original: Publisher, root: Path) -> Report:
     return verify(
         FolderReader(root),
-        public_keys=[SIGNER.verifier],
-        pinned=[original.sealed[-1].checkpoint.note.data, original.sealed[1].checkpoint.note.data],
-        witnesses=[WITNESS.verifier],
-        quorum=0,
+        Options(
+            public_keys=[SIGNER.verifier],
+            pinned=[original.sealed[-1].checkpoint.note.data, original.sealed[1].checkpoint.note.data],
+            witnesses=[WITNESS.verifier],
+            quorum=0,
+        ),
     )
 
 
@@ -610,7 +638,7 @@ def test_truncation_passes_unseen_without_a_pinned_checkpoint_and_says_so(origin
     older = Publisher(tmp_path)
     older.night(NIGHTS[0], rows(NIGHTS[0]))
 
-    report = verify(FolderReader(tmp_path), public_keys=[SIGNER.verifier])
+    report = verify(FolderReader(tmp_path), Options(public_keys=[SIGNER.verifier]))
 
     assert report.status == 0
     assert "NO_PINNED_CHECKPOINT" in {finding.code for finding in report.findings}

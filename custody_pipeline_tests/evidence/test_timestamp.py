@@ -8,7 +8,8 @@ import pytest
 
 from custody_pipeline.evidence.cut.timestamp import TimestampError, verify_timestamp
 from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline_tests.evidence.authority import make_authority
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, rows
 
@@ -29,7 +30,7 @@ def stamped(authority: Authority, tmp_path: Path) -> Path:
 
 
 def codes(root: Path, roots: list[bytes]) -> tuple[int, set[str]]:
-    report = verify(FolderReader(root), public_keys=[SIGNER.verifier], timestamp_roots=roots)
+    report = verify(FolderReader(root), Options(public_keys=[SIGNER.verifier], timestamp_roots=roots))
     return report.status, {finding.code for finding in report.findings}
 
 

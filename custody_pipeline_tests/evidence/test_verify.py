@@ -19,8 +19,10 @@ from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.keys import load_signer, new_key
 from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.reader import Entry, FolderReader, TargetError
-from custody_pipeline.evidence.verify.findings import CODES, Report, Severity
-from custody_pipeline.evidence.verify.published_set import Media, verify, verify_path
+from custody_pipeline.evidence.verify.codes import CODES, Severity
+from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.options import Media, Options
+from custody_pipeline.evidence.verify.target import verify, verify_path
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 
@@ -56,7 +58,7 @@ class Broken:
 
 
 def test_an_empty_target_is_not_verified(tmp_path: Path) -> None:
-    report = verify(FolderReader(tmp_path), public_keys=KEYS)
+    report = verify(FolderReader(tmp_path), Options(public_keys=KEYS))
 
     assert (report.status, codes(report)) == (2, {"NOTHING_FOUND"})
     assert report.verdict.startswith("NOT VERIFIED")
@@ -64,7 +66,7 @@ def test_an_empty_target_is_not_verified(tmp_path: Path) -> None:
 
 def test_an_unreachable_target_is_not_verified(original: Publisher, tmp_path: Path) -> None:
     for reader in (FolderReader(tmp_path / "none"), Broken(original.root, "list")):
-        report = verify(reader, public_keys=KEYS)
+        report = verify(reader, Options(public_keys=KEYS))
         assert (report.status, codes(report)) == (2, {"TARGET_UNREADABLE"})
 
 
@@ -73,14 +75,14 @@ def test_an_unreachable_target_is_not_verified(original: Publisher, tmp_path: Pa
     ["log/checkpoint", "log/tile/0/000", f"{FIRST}/cut.json", f"{FIRST}/data/gaps.parquet", "records.ndjson", ".sig"],
 )
 def test_a_file_that_cannot_be_read_is_not_verified(original: Publisher, path: str) -> None:
-    report = verify(Broken(original.root, path), public_keys=KEYS)
+    report = verify(Broken(original.root, path), Options(public_keys=KEYS))
 
     assert report.status != 0
     assert "FILE_UNREADABLE" in codes(report)
 
 
 def test_without_a_public_key_nothing_is_verified(original: Publisher) -> None:
-    report = verify(FolderReader(original.root), public_keys=[])
+    report = verify(FolderReader(original.root), Options(public_keys=[]))
 
     assert report.status == 2
     assert not report.of(Severity.ERROR)
@@ -90,8 +92,8 @@ def test_without_a_public_key_nothing_is_verified(original: Publisher) -> None:
 def test_files_that_are_no_evidence_are_nothing_to_verify(tmp_path: Path) -> None:
     (tmp_path / "report.pdf").write_bytes(b"x")
 
-    assert verify(FolderReader(tmp_path), public_keys=KEYS).status == 2
-    assert verify_path(tmp_path / "report.pdf", public_keys=KEYS).status == 2
+    assert verify(FolderReader(tmp_path), Options(public_keys=KEYS)).status == 2
+    assert verify_path(tmp_path / "report.pdf", Options(public_keys=KEYS)).status == 2
 
 
 # --- 0: verified, and what else it says
@@ -99,7 +101,7 @@ def test_files_that_are_no_evidence_are_nothing_to_verify(tmp_path: Path) -> Non
 
 def test_the_report_says_what_was_checked_and_can_be_read_by_machines(original: Publisher) -> None:
     pinned = [original.sealed[0].checkpoint.note.data]
-    report = verify(FolderReader(original.root), public_keys=KEYS, pinned=pinned)
+    report = verify(FolderReader(original.root), Options(public_keys=KEYS, pinned=pinned))
 
     document = json.loads(json.dumps(report.as_dict()))
     assert document["status"] == 0
@@ -112,17 +114,20 @@ def test_a_check_does_not_import_what_analysts_use(original: Publisher) -> None:
     """Pandas costs half a second, and pyarrow imports it at the least occasion."""
     code = (
         "import sys; from pathlib import Path; "
-        "from custody_pipeline.evidence.verify.published_set import verify_path; "
-        "assert verify_path(Path(sys.argv[1]), public_keys=[]).valid['records']; assert 'pandas' not in sys.modules"
+        "from custody_pipeline.evidence.verify.target import verify_path; "
+        "from custody_pipeline.evidence.verify.options import Options; "
+        "from custody_pipeline.evidence.log.note import Verifier; "
+        "options = Options([Verifier.parse(sys.argv[2])]); "
+        "assert verify_path(Path(sys.argv[1]), options).valid['records']; assert 'pandas' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, original.root], check=True)
+    subprocess.run([sys.executable, "-c", code, original.root, SIGNER.verifier.vkey], check=True)
 
 
 def test_a_demo_key_is_named_in_the_verdict(tmp_path: Path) -> None:
     signer = load_signer(new_key("custody.example.com/acme", demo=True).private)
     Publisher(tmp_path, signers=(signer,)).night(NIGHTS[0], rows(NIGHTS[0], count=2))
 
-    report = verify(FolderReader(tmp_path), public_keys=[signer.verifier])
+    report = verify(FolderReader(tmp_path), Options(public_keys=[signer.verifier]))
 
     assert report.status == 0
     assert "DEMO" in report.verdict
@@ -132,7 +137,7 @@ def test_a_demo_key_is_named_in_the_verdict(tmp_path: Path) -> None:
 def test_a_cut_is_verified_by_itself_wherever_it_lies(original: Publisher, copy: Path) -> None:
     (copy / FIRST).rename(copy.parent / "handed-over")
 
-    report = verify_path(copy.parent / "handed-over", public_keys=KEYS)
+    report = verify_path(copy.parent / "handed-over", Options(public_keys=KEYS))
 
     assert report.status == 0
     assert "LOG_NOT_HERE" in codes(report)
@@ -142,7 +147,7 @@ def test_a_changed_cut_by_itself_is_found(copy: Path) -> None:
     records = copy / FIRST / "data/records.ndjson"
     records.write_bytes(records.read_bytes().replace(b"yes", b"nay", 1))
 
-    report = verify_path(copy / FIRST, public_keys=KEYS)
+    report = verify_path(copy / FIRST, Options(public_keys=KEYS))
 
     assert report.status == 1
     assert {"FILE_ALTERED", "RECORD_ALTERED", "RECORD_NOT_IN_LOG"} <= codes(report)
@@ -150,29 +155,32 @@ def test_a_changed_cut_by_itself_is_found(copy: Path) -> None:
 
 def test_one_file_of_a_cut_is_verified(original: Publisher, copy: Path) -> None:
     path = copy / FIRST / "data/gaps.parquet"
-    assert verify_path(path, public_keys=KEYS).status == 0
-    assert verify_path(copy / FIRST / "cut.json", public_keys=KEYS).status == 0
-    assert codes(verify_path(path, public_keys=[OTHER.verifier])) == {"CUT_SIGNED_BY_OTHERS"}
+    assert verify_path(path, Options(public_keys=KEYS)).status == 0
+    assert verify_path(copy / FIRST / "cut.json", Options(public_keys=KEYS)).status == 0
+    assert codes(verify_path(path, Options(public_keys=[OTHER.verifier]))) == {"CUT_SIGNED_BY_OTHERS"}
 
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    assert codes(verify_path(path, public_keys=KEYS)) == {"ONLY_ONE_FILE", "FILE_ALTERED"}
+    assert codes(verify_path(path, Options(public_keys=KEYS))) == {"ONLY_ONE_FILE", "FILE_ALTERED"}
     (copy / FIRST / "data/new.csv").write_bytes(b"")
-    assert codes(verify_path(copy / FIRST / "data/new.csv", public_keys=KEYS)) == {"ONLY_ONE_FILE", "FILE_EXTRA"}
+    assert codes(verify_path(copy / FIRST / "data/new.csv", Options(public_keys=KEYS))) == {
+        "ONLY_ONE_FILE",
+        "FILE_EXTRA",
+    }
 
 
 def test_a_checkpoint_is_verified_by_itself(original: Publisher, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     path.write_bytes(original.sealed[0].checkpoint.note.data)
 
-    assert verify_path(path, public_keys=KEYS).status == 0
-    assert verify_path(path, public_keys=[OTHER.verifier]).status == 1
+    assert verify_path(path, Options(public_keys=KEYS)).status == 0
+    assert verify_path(path, Options(public_keys=[OTHER.verifier])).status == 1
 
 
 def test_a_copy_of_the_cuts_and_the_log_is_enough(copy: Path) -> None:
     for folder in ("parquet", "csv", "current"):
         (copy / folder).rename(copy.parent / folder)
 
-    report = verify(FolderReader(copy), public_keys=KEYS)
+    report = verify(FolderReader(copy), Options(public_keys=KEYS))
 
     assert report.status == 0
     assert "COPIES_NOT_HERE" in codes(report)
@@ -183,7 +191,7 @@ def test_a_night_that_was_never_run_is_named(tmp_path: Path) -> None:
     for night in (NIGHTS[0], NIGHTS[2]):
         publisher.night(night, rows(night, count=2))
 
-    report = verify(FolderReader(tmp_path), public_keys=KEYS)
+    report = verify(FolderReader(tmp_path), Options(public_keys=KEYS))
 
     assert report.status == 0
     assert [finding.detail for finding in report.findings if finding.code == "NIGHT_WITHOUT_CUT"] == [
@@ -195,8 +203,8 @@ def test_progress_reaches_the_end_and_an_interrupted_check_is_resumed(original: 
     seen: list[tuple[str, int, int]] = []
     memory: dict[str, str] = {}
     reader = FolderReader(original.root)
-    first = verify(reader, public_keys=KEYS, memory=memory, progress=lambda *step: seen.append(step))
-    second = verify(reader, public_keys=KEYS, memory=memory)
+    first = verify(reader, Options(public_keys=KEYS, memory=memory, progress=lambda *step: seen.append(step)))
+    second = verify(reader, Options(public_keys=KEYS, memory=memory))
 
     assert memory
     assert first.as_dict() == second.as_dict()
@@ -217,7 +225,7 @@ def test_tiles_are_read_many_at_a_time(original: Publisher) -> None:
                     together.wait()
             return super().open(path)
 
-    report = verify(Slow(original.root), public_keys=KEYS)
+    report = verify(Slow(original.root), Options(public_keys=KEYS))
 
     assert report.status == 0
     assert set(asked[:2]) == {"log/tile/0/000", "log/tile/0/001.p/168"}
@@ -226,11 +234,11 @@ def test_tiles_are_read_many_at_a_time(original: Publisher) -> None:
 def test_a_file_that_changed_since_is_not_taken_from_memory(copy: Path) -> None:
     memory: dict[str, str] = {}
     reader = FolderReader(copy)
-    assert verify(reader, public_keys=KEYS, memory=memory).status == 0
+    assert verify(reader, Options(public_keys=KEYS, memory=memory)).status == 0
     path = copy / FIRST / "data/gaps.parquet"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
 
-    assert "FILE_ALTERED" in codes(verify(reader, public_keys=KEYS, memory=memory))
+    assert "FILE_ALTERED" in codes(verify(reader, Options(public_keys=KEYS, memory=memory)))
 
 
 def test_a_link_that_leads_out_of_the_folder_is_not_followed(copy: Path) -> None:
@@ -238,14 +246,14 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(copy: Path) -> None
     path.rename(copy.parent / "outside")
     path.symlink_to(copy.parent / "outside")
 
-    report = verify(FolderReader(copy), public_keys=KEYS)
+    report = verify(FolderReader(copy), Options(public_keys=KEYS))
 
     assert report.status == 1
 
 
 @pytest.mark.parametrize("pin", [b"", b"\xff", sign(Head(ORIGIN, 7, bytes(32)).text, [OTHER]).data])
 def test_a_pinned_checkpoint_that_the_log_did_not_sign_is_a_finding(original: Publisher, pin: bytes) -> None:
-    report = verify(FolderReader(original.root), public_keys=KEYS, pinned=[pin])
+    report = verify(FolderReader(original.root), Options(public_keys=KEYS, pinned=[pin]))
 
     assert report.status == 1
     assert {finding.code for finding in report.of(Severity.ERROR)} == {"PINNED_WRONG"}
@@ -280,18 +288,19 @@ def test_recordings_are_compared_with_their_digests(tmp_path: Path) -> None:
 
     steps: list[tuple[str, int, int]] = []
     report = verify(
-        reader, public_keys=KEYS, media=Media(Exports(objects), "all"), progress=lambda *step: steps.append(step)
+        reader,
+        Options(public_keys=KEYS, media=Media(Exports(objects), "all"), progress=lambda *step: steps.append(step)),
     )
     assert (report.status, report.valid["recordings"], report.total["recordings"]) == (0, 7, 8)
     assert [found.path for found in report.findings if found.code == "MEDIA_WITHOUT_DIGEST"] == [data[4]["object_uri"]]
     assert [step for step in steps if step[0] == "recordings"] == [("recordings", done, 8) for done in range(1, 9)]
-    report = verify(reader, public_keys=KEYS, media=Media(Exports(objects), "sample", 3))
+    report = verify(reader, Options(public_keys=KEYS, media=Media(Exports(objects), "sample", 3)))
     assert (report.status, report.total["recordings"]) == (0, 3)
 
     objects[data[1]["object_uri"], "v1"] = b"other words"
     del objects[data[2]["object_uri"], "v2"]
     objects[data[3]["object_uri"], "v3"] = b"denied"
-    report = verify(reader, public_keys=KEYS, media=Media(Exports(objects), "all"))
+    report = verify(reader, Options(public_keys=KEYS, media=Media(Exports(objects), "all")))
     assert report.status == 1
     assert {"MEDIA_CHANGED", "MEDIA_MISSING", "MEDIA_UNREADABLE"} <= codes(report)
 
@@ -306,7 +315,7 @@ def proof_of(original: Publisher) -> bytes:
 
 def check_proof(data: bytes, **options: object) -> Report:
     reader = MemoryReader({"one.tlog-proof": data})
-    return verify(reader, public_keys=KEYS, **options)  # type: ignore[arg-type]
+    return verify(reader, Options(public_keys=KEYS, **options))  # type: ignore[arg-type]
 
 
 def test_a_proof_is_verified_alone(original: Publisher, tmp_path: Path) -> None:
@@ -314,7 +323,7 @@ def test_a_proof_is_verified_alone(original: Publisher, tmp_path: Path) -> None:
     assert report.status == 0
     assert report.facts["recording_id"] == f"{NIGHTS[2]}-r0123"
     (tmp_path / "one.tlog-proof").write_bytes(proof_of(original))
-    assert verify_path(tmp_path / "one.tlog-proof", public_keys=KEYS).status == 0
+    assert verify_path(tmp_path / "one.tlog-proof", Options(public_keys=KEYS)).status == 0
 
 
 def test_a_proof_discloses_one_record_and_hashes(original: Publisher) -> None:
@@ -377,7 +386,7 @@ def test_a_proof_whose_checkpoint_was_changed_or_signed_by_others_is_refused(ori
     data = proof_of(original)
     changed = data.replace(b"custody.example.com/acme\n424", b"custody.example.com/evil\n424")
     assert codes(check_proof(changed)) == {"LOG_CHECKPOINT_WRONG"}
-    report = verify(MemoryReader({"one.tlog-proof": data}), public_keys=[OTHER.verifier])
+    report = verify(MemoryReader({"one.tlog-proof": data}), Options(public_keys=[OTHER.verifier]))
     assert (report.status, codes(report)) == (1, {"LOG_SIGNED_BY_OTHERS"})
 
 

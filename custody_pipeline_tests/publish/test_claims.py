@@ -15,8 +15,9 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import decode_cut
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
-from custody_pipeline.evidence.verify.findings import Severity
-from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.evidence.verify.codes import Severity
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.sealer import SealingError
@@ -89,7 +90,7 @@ def objects(client: S3Client, bucket: str) -> dict[str, bytes]:
 
 
 def errors(found: dict[str, bytes], home: Home) -> list[str]:
-    report = verify(MemoryReader(found), public_keys=public_keys(home.settings, []))
+    report = verify(MemoryReader(found), Options(public_keys=public_keys(home.settings, [])))
     return [f"{f.code} {f.path}" for f in report.findings if f.kind.severity is not Severity.NOTE]
 
 

@@ -12,7 +12,8 @@ import pytest
 from custody_pipeline.evidence.cut.manifest import decode_cut
 from custody_pipeline.evidence.log.keys import KmsSigner, SigningKeyError
 from custody_pipeline.evidence.reader import read
-from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.operations.doctor import examine
 from custody_pipeline.operations.verification import public_keys
@@ -100,7 +101,7 @@ def test_a_night_is_sealed_handed_over_and_verified_with_keys_that_never_leave_k
     settings = settings.model_copy(update={"signing_key_kms": new, "next_signing_key_kms": None})
     change_recording(con, 0, "perhaps")
     publish(con, settings, memory_s3)
-    report = verify(reader, public_keys=[trusted])
+    report = verify(reader, Options(public_keys=[trusted]))
     assert report.status == 0, report.summary()
     assert not list((settings.home / "keys").glob("*.key"))
 
@@ -149,7 +150,7 @@ def test_nothing_is_sealed_when_kms_does_not_sign(
     assert (line.state, "kms:Sign was refused" in line.found) == ("not ok", True)
     proxy.answer = lambda _: None
     publish(con, settings, memory_s3)
-    assert verify(S3Reader(memory_s3, PLACE), public_keys=public_keys(settings, [])).status == 0
+    assert verify(S3Reader(memory_s3, PLACE), Options(public_keys=public_keys(settings, []))).status == 0
 
 
 def test_a_busy_kms_is_asked_again(kms: KMSClient, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

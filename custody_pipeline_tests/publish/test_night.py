@@ -15,8 +15,9 @@ from custody_pipeline.evidence.cut.manifest import decode_cut
 from custody_pipeline.evidence.log.checkpoint import InconsistentHeadError
 from custody_pipeline.evidence.log.keys import new_key, parse_public_keys, write_new_key
 from custody_pipeline.evidence.reader import FolderReader, read
-from custody_pipeline.evidence.verify.findings import Severity
-from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.evidence.verify.codes import Severity
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.operations.witnesses import add
 from custody_pipeline.publish.publication import PublishError, publish_night
@@ -229,7 +230,7 @@ def test_compressed_copies_take_the_place_of_plain_ones_and_the_other_way_round(
             for kind in ("", ".spreadsheet")
         }
         assert {file.uri.removeprefix(f"s3://{BUCKET}/prod/") for file in publication.files} >= copies
-        assert verify(MemoryReader(found), public_keys=keys).status == 0
+        assert verify(MemoryReader(found), Options(public_keys=keys)).status == 0
 
 
 def test_compressed_copies_that_were_lost_are_put_again_whatever_the_setting_is_now(
@@ -383,7 +384,8 @@ def test_a_log_that_was_rolled_back_is_shown_by_the_remembered_head_and_mended_b
     assert objects(memory_s3) == rolled_back
     keys, pin = public_keys(settings, []), (settings.home / "publish/head").read_bytes()
     codes = {
-        finding.code for finding in verify(MemoryReader(objects(memory_s3)), public_keys=keys, pinned=[pin]).findings
+        finding.code
+        for finding in verify(MemoryReader(objects(memory_s3)), Options(public_keys=keys, pinned=[pin])).findings
     }
     assert "PINNED_AHEAD" in codes
 
@@ -391,7 +393,7 @@ def test_a_log_that_was_rolled_back_is_shown_by_the_remembered_head_and_mended_b
         memory_s3.delete_object(Bucket=BUCKET, Key=marker["Key"], VersionId=marker["VersionId"])
     memory_s3.put_object(Bucket=BUCKET, Key="prod/log/checkpoint", Body=before["log/checkpoint"])
     publish(con, settings)
-    report = verify(MemoryReader(objects(memory_s3)), public_keys=keys, pinned=[pin])
+    report = verify(MemoryReader(objects(memory_s3)), Options(public_keys=keys, pinned=[pin]))
     assert [finding.code for finding in report.findings if finding.kind.severity is Severity.ERROR] == []
 
 
@@ -600,7 +602,7 @@ def test_a_cosigned_head_is_kept_and_the_next_night_builds_on_it(
 
     found = objects(memory_s3)
     assert line not in found["log/checkpoint"]
-    report = verify(MemoryReader(found), public_keys=keys, witnesses=[witness.verifier], quorum=0)
+    report = verify(MemoryReader(found), Options(public_keys=keys, witnesses=[witness.verifier], quorum=0))
     assert report.status == 0, report.summary()
     assert report.valid["cosigned checkpoints"] == 1
 
@@ -626,10 +628,10 @@ def test_a_cut_is_timestamped_by_an_authority_that_verification_knows(
         publish(con, settings.model_copy(update={"timestamp_url": authority.url}))
     found, keys = objects(memory_s3), public_keys(settings, [])
     assert "cuts/date=2026-11-02/r0001/cut.json.tsr" in found
-    report = verify(MemoryReader(found), public_keys=keys, timestamp_roots=[root])
+    report = verify(MemoryReader(found), Options(public_keys=keys, timestamp_roots=[root]))
     assert [finding.code for finding in report.findings if finding.kind.severity is not Severity.NOTE] == []
     assert "timestamp of 2026-11-02 r0001" in report.facts
-    unchecked = {finding.code for finding in verify(MemoryReader(found), public_keys=keys).findings}
+    unchecked = {finding.code for finding in verify(MemoryReader(found), Options(public_keys=keys)).findings}
     assert "TIMESTAMP_NOT_CHECKED" in unchecked
 
 
@@ -654,11 +656,11 @@ def test_a_key_is_handed_over_in_the_cuts_that_both_sign(
     assert [f"{folder}rotation.note" in found for folder in folders] == [False, True, False]
     assert all(key.fingerprint in found[f"{folders[1]}rotation.note"].decode() for key in [*old, *new])
     # Whoever trusts the old key alone is led to the new one; without the statement nobody is.
-    assert verify(MemoryReader(found), public_keys=old).status == 0
-    codes = {finding.code for finding in verify(MemoryReader(found), public_keys=new).findings}
+    assert verify(MemoryReader(found), Options(public_keys=old)).status == 0
+    codes = {finding.code for finding in verify(MemoryReader(found), Options(public_keys=new)).findings}
     assert codes >= {"CUT_SIGNED_BY_OTHERS"}
     altered = {**found, f"{folders[1]}rotation.note": b"altered"}
-    codes = {finding.code for finding in verify(MemoryReader(altered), public_keys=old).findings}
+    codes = {finding.code for finding in verify(MemoryReader(altered), Options(public_keys=old)).findings}
     assert codes >= {"FILE_SIZE", "LOG_SIGNED_BY_OTHERS"}
 
 

@@ -14,8 +14,9 @@ from botocore.exceptions import ClientError
 from custody_pipeline.evidence.cut.manifest import cut_prefix
 from custody_pipeline.evidence.log.keys import parse_public_keys
 from custody_pipeline.evidence.reader import TargetError, read
-from custody_pipeline.evidence.verify.findings import Severity
-from custody_pipeline.evidence.verify.published_set import verify
+from custody_pipeline.evidence.verify.codes import Severity
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.publication import publish_night
@@ -58,10 +59,12 @@ def change(s3: Any, bucket: str, before: dict[str, bytes], after: dict[str, byte
 def check(s3: S3Client, bucket: str, original: Publisher) -> Report:
     return verify(
         S3Reader(s3, S3Location(bucket, "prod")),
-        public_keys=[SIGNER.verifier],
-        pinned=[original.sealed[-1].checkpoint.note.data, original.sealed[1].checkpoint.note.data],
-        witnesses=[WITNESS.verifier],
-        quorum=0,
+        Options(
+            public_keys=[SIGNER.verifier],
+            pinned=[original.sealed[-1].checkpoint.note.data, original.sealed[1].checkpoint.note.data],
+            witnesses=[WITNESS.verifier],
+            quorum=0,
+        ),
     )
 
 
@@ -105,7 +108,7 @@ def sealed_with_lock(
 
 def verdict(s3: S3Client, place: S3Location, settings: Settings) -> tuple[int, set[str]]:
     keys = parse_public_keys(next((settings.home / "keys").glob("*.pub")).read_text())
-    report = verify(S3Reader(s3, place), public_keys=keys)
+    report = verify(S3Reader(s3, place), Options(public_keys=keys))
     return report.status, {f"{found.code} {found.path.rpartition('/')[2]}" for found in report.of(Severity.ERROR)}
 
 
@@ -166,9 +169,9 @@ def test_locks_that_may_not_be_read_or_are_not_there_are_no_verdict(
 ) -> None:
     place = sealed_with_lock(con, settings, s3, bucket, "GOVERNANCE")
     keys = parse_public_keys(next((settings.home / "keys").glob("*.pub")).read_text())
-    denied = verify(Denied(s3, place), public_keys=keys)
+    denied = verify(Denied(s3, place), Options(public_keys=keys))
     copied = {entry.path: read(S3Reader(s3, place), entry.path) for entry in S3Reader(s3, place).list()}
-    copy = verify(MemoryReader(copied), public_keys=keys)
+    copy = verify(MemoryReader(copied), Options(public_keys=keys))
 
     assert (denied.status, {found.code for found in denied.of(Severity.UNCHECKED)}) == (2, {"LOCK_UNREADABLE"})
     assert copy.status == 0

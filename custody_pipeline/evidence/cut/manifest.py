@@ -26,7 +26,17 @@ import msgspec
 import rfc8785
 
 from custody_pipeline.evidence.log.merkle import Frontier
-from custody_pipeline.evidence.log.note import Note, NoteError, Signer, Verifier, parse, sign
+from custody_pipeline.evidence.log.note import (
+    Note,
+    NoteError,
+    OtherLogError,
+    Signer,
+    UnknownSignerError,
+    Verifier,
+    check_origin,
+    parse,
+    sign,
+)
 
 SCHEMA = "custody-cut/v1"
 CUT_JSON = "cut.json"
@@ -54,6 +64,10 @@ Revision = Annotated[int, msgspec.Meta(ge=1, le=9999)]
 
 class CutError(ValueError):
     """A `cut.json` or its signature is malformed. The message says what is wrong and where."""
+
+
+class CutAlteredError(CutError):
+    """A `cut.json` is not the one that its signature is for."""
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -290,32 +304,48 @@ def sign_cut(cut: Cut, signers: Sequence[Signer]) -> Note:
     return sign(_note_text(cut.log.origin, cut.prefix, encode_cut(cut)), signers)
 
 
-def verify_cut_signature(data: bytes, signature: bytes, prefix: str, keys: Sequence[Verifier]) -> list[Verifier]:
-    """Check `cut.json.sig` against the bytes of `cut.json`.
+def open_cut(data: bytes, signature: bytes, keys: Sequence[Verifier]) -> tuple[Cut, list[Verifier]]:
+    """Read a `cut.json`, but only when a known key signed it.
 
     Args:
         data: `cut.json`.
         signature: `cut.json.sig`.
-        prefix: the cut's folder as `cut.json` names it.
         keys: known public keys.
 
     Returns:
-        The known keys that signed.
+        The cut, and the known keys that signed it.
 
     Raises:
-        NoteError: malformed, or not signed by a known key.
-        CutError: signed, but for another `cut.json` or another place.
+        NoteError: the signature is malformed, by no known key (`UnknownSignerError`), or of another log
+            (`OtherLogError`).
+        CutAlteredError: the signature is for another `cut.json`.
+        CutError: `cut.json` is signed and malformed.
     """
     note = parse(signature)
     signers = note.verified_by(keys)
     lines = note.text.decode()[:-1].split("\n")
     if len(lines) != 4 or lines[0] != SCHEMA:
         raise NoteError("the text of cut.json.sig is not that of a cut")
-    if lines[2] != prefix:
-        raise CutError(f"cut.json.sig was made for {lines[2]}, not for {prefix}")
-    if note.text != _note_text(lines[1], prefix, data):
-        raise CutError("cut.json.sig was made for another cut.json")
-    return signers
+    origin, prefix = lines[1:3]
+    check_origin(origin, signers)
+    if note.text != _note_text(origin, prefix, data):
+        raise CutAlteredError("cut.json.sig was made for another cut.json")
+    cut = decode_cut(data)
+    if cut.prefix != prefix:
+        raise CutAlteredError(f"cut.json.sig was made for {prefix}, not for {cut.prefix}")
+    if cut.log.origin != origin:
+        raise OtherLogError(f"cut.json is of the log {cut.log.origin}, and its signature of {origin}")
+    _check_claimed_keys(cut, note)
+    return cut, signers
+
+
+def _check_claimed_keys(cut: Cut, note: Note) -> None:
+    """Every key that `cut.json` names must have signed it."""
+    for vkey in cut.keys:
+        try:
+            note.verified_by([Verifier.parse(vkey)])
+        except UnknownSignerError as error:
+            raise NoteError(f"cut.json names the key {vkey}, which did not sign it") from error
 
 
 def _note_text(origin: str, prefix: str, data: bytes) -> bytes:

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from custody_pipeline.evidence.log.merkle import EMPTY_ROOT, HASH_BYTES, ProofError, verify_consistency
-from custody_pipeline.evidence.log.note import Note, NoteError, Signer, Verifier, parse, sign
+from custody_pipeline.evidence.log.note import (
+    Note,
+    NoteError,
+    OtherLogError,
+    Signer,
+    Verifier,
+    check_origin,
+    parse,
+    sign,
+)
 
 
 class InconsistentHeadError(Exception):
@@ -77,12 +86,13 @@ def verify_checkpoint(data: bytes, keys: Sequence[Verifier], origin: str | None 
         origin: what the first line must say; any when None.
 
     Raises:
-        NoteError: malformed, of another log, not signed by a known key, or with a wrong signature of one.
+        NoteError: malformed, of another log (`OtherLogError`), signed by no known key (`UnknownSignerError`), or with a
+            wrong signature of a known one.
     """
     checkpoint = read_checkpoint(data)
     if origin is not None and checkpoint.head.origin != origin:
-        raise NoteError(f"a checkpoint of {checkpoint.head.origin}, not of {origin}")
-    checkpoint.note.verified_by(keys)
+        raise OtherLogError(f"a checkpoint of {checkpoint.head.origin}, not of {origin}")
+    check_origin(checkpoint.head.origin, checkpoint.note.verified_by(keys))
     return checkpoint
 
 

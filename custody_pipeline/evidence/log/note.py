@@ -27,6 +27,14 @@ class NoteError(ValueError):
     """A note is malformed, is not signed by a known key, or a signature of a known key is wrong."""
 
 
+class UnknownSignerError(NoteError):
+    """A note is well-formed, and none of the known keys signed it."""
+
+
+class OtherLogError(NoteError):
+    """A note speaks of another log than the one whose key signed it."""
+
+
 def key_id(name: str, kind: int, public_key: bytes) -> bytes:
     """4 bytes: SHA-256(name || LF || signature type || public key)[:4]."""
     return hashlib.sha256(name.encode() + b"\n" + bytes([kind]) + public_key).digest()[:4]
@@ -170,7 +178,8 @@ class Note:
         """The known keys that signed this note.
 
         Raises:
-            NoteError: no known key signed it, or a signature of a known key is wrong.
+            UnknownSignerError: no known key signed it.
+            NoteError: a signature of a known key is wrong.
         """
         signers = []
         for signature in self.signatures:
@@ -180,7 +189,7 @@ class Note:
                     signers.append(key)
         if not signers:
             names = ", ".join(f"{s.name}+{s.key_id.hex()}" for s in self.signatures)
-            raise NoteError(f"none of the given public keys signed this; it is signed by {names}")
+            raise UnknownSignerError(f"none of the given public keys signed this; it is signed by {names}")
         return signers
 
 
@@ -213,6 +222,16 @@ def _parse_line(line: str) -> Signature:
     if len(signature) < 5:
         raise NoteError("a signature is shorter than a key id and one byte")
     return Signature(check_name(name), signature[:4], signature[4:])
+
+
+def check_origin(origin: str, signers: Sequence[Verifier]) -> None:
+    """A key signs for the log that has its name, and for no other.
+
+    Raises:
+        OtherLogError: `origin` is not the name of one of the keys.
+    """
+    if origin not in {key.name for key in signers}:
+        raise OtherLogError(f"signed by {', '.join(key.name for key in signers)} for the log {origin}")
 
 
 def sign(text: bytes, signers: Sequence[Signer]) -> Note:

@@ -28,6 +28,10 @@ class TileError(ValueError):
     """A tile is missing or is not what the tree's size asks for."""
 
 
+class TileMissingError(TileError):
+    """A tile is not there."""
+
+
 def tile_path(level: int, index: int, width: int = WIDTH) -> str:
     """`tile/<L>/<N>[.p/<W>]`, relative to the log's prefix; index 1234067 is written `x001/x234/067`."""
     digits = f"{index % 1000:03d}"
@@ -87,7 +91,7 @@ class TileTree:
             if len(data) < width * HASH_BYTES or len(data) % HASH_BYTES:
                 raise TileError(f"{self._prefix}{path} has {len(data)} bytes; {width * HASH_BYTES} are needed")
             return data[: width * HASH_BYTES]
-        raise TileError(f"{self._prefix}{tile_path(level, index, width)} is missing")
+        raise TileMissingError(f"{self._prefix}{tile_path(level, index, width)} is missing")
 
     def node(self, level: int, index: int) -> bytes:
         """Hash of the complete subtree (level, index)."""

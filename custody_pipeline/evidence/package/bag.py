@@ -30,7 +30,8 @@ from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, ProofFileError, Re
 from custody_pipeline.evidence.log.note import NoteError, Signer, Verifier, parse, sign
 from custody_pipeline.evidence.reader import FolderReader, TargetError, read
 from custody_pipeline.evidence.verify.findings import Report
-from custody_pipeline.evidence.verify.published_set import verify_file
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify_file
 
 BAGIT = "bagit.txt"
 MANIFEST = "manifest-sha256.txt"
@@ -172,18 +173,12 @@ def is_package(path: Path) -> bool:
     return path.is_dir() and ((path / BAGIT).exists() or (path / SIGNATURE).exists())
 
 
-def verify_package(
-    folder: Path,
-    *,
-    public_keys: Sequence[Verifier],
-    pinned: Sequence[bytes] = (),
-    witnesses: Sequence[Verifier] = (),
-    quorum: int | None = None,
-) -> Report:
+def verify_package(folder: Path, options: Options) -> Report:
     """Check a package: its manifest's signature, every file, every proof, and recordings against their records.
 
-    The options are those of `verify`; each proof's checkpoint must have its quorum of witnesses.
+    The checkpoint of each proof must have its quorum of witnesses.
     """
+    public_keys = options.public_keys
     reader = FolderReader(folder)
     report = Report(reader.name)
     if not public_keys:
@@ -200,9 +195,7 @@ def verify_package(
         _check_manifest(report, reader, _TAG_MANIFEST, tags)
         report.total["bytes"] = report.valid["bytes"] = sum(found.values())
         for path in _proofs(report, digests):
-            checked = verify_file(
-                reader, path, public_keys=public_keys, pinned=pinned, witnesses=witnesses, quorum=quorum
-            )
+            checked = verify_file(reader, path, options)
             report.total["proofs"] += 1
             report.valid["proofs"] += checked.valid["proofs"]
             report.facts |= {name: fact for name, fact in checked.facts.items() if name.startswith("seen by ")}

@@ -1,186 +1,17 @@
-"""What a verification says: coded findings, and a report that fails closed.
+"""What a verification says: findings, and a report that fails closed.
 
-Belongs here: the codes, what each means, what to do, and the exit status. Does not: how a finding is found (verify.py).
+Belongs here: the report and the exit status. Does not: the codes (codes.py), the checks.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-
-class Severity(StrEnum):
-    """How much a finding weighs."""
-
-    ERROR = "error"
-    """The evidence is not what was sealed. Exit status 1."""
-
-    UNCHECKED = "unchecked"
-    """Something could not be checked, so nothing is known about it. Exit status 2, unless there is an error."""
-
-    NOTE = "note"
-    """Worth knowing; the exit status does not change."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """A kind of finding: how much it weighs, what it means, what to do."""
-
-    severity: Severity
-    meaning: str
-    action: str
-
-
-_FROM_COPY = "Compare with another copy (a locked bucket keeps older versions); keep both for the record."
-_ASK_OWNER = "Ask whoever runs the log for an explanation in writing; do not rely on this copy."
-_E, _U, _N = Severity.ERROR, Severity.UNCHECKED, Severity.NOTE
-
-CODES: dict[str, Code] = {
-    # files
-    "FILE_MISSING": Code(_E, "A file that a signed cut lists is not there.", _FROM_COPY),
-    "FILE_EXTRA": Code(_E, "A file is there that no cut lists.", "Find out who put it there, and when."),
-    "FILE_MOVED": Code(_E, "A file of a cut is in another place than the cut says.", "Put it back, then verify again."),
-    "FILE_SIZE": Code(_E, "A file has another size than when it was sealed.", _FROM_COPY),
-    "FILE_ALTERED": Code(_E, "A file's bytes are not those that were sealed.", _FROM_COPY),
-    "LOCK_WEAKENED": Code(
-        _E,
-        "An object's lock ends earlier or binds less than when it was sealed, or a newer version has none.",
-        "Ask who may change locks in that bucket; the object's older versions may still be there.",
-    ),
-    # cuts
-    "CUT_INCOMPLETE": Code(
-        _E,
-        "A cut's folder has no cut.json: it was removed, or a publication was interrupted.",
-        "Run the night again; if the log counts this cut, cut.json was removed.",
-    ),
-    "CUT_MALFORMED": Code(_E, "cut.json is not in its strict form, so it is not what was written.", _FROM_COPY),
-    "CUT_MISPLACED": Code(_E, "A cut lies in the folder of another night or revision.", _ASK_OWNER),
-    "CUT_UNSIGNED": Code(_E, "A cut has no cut.json.sig.", _FROM_COPY),
-    "CUT_ALTERED": Code(_E, "cut.json is not the one that was signed.", _FROM_COPY),
-    "CUT_SIGNATURE_WRONG": Code(_E, "cut.json.sig is malformed, or a known key's signature is wrong.", _FROM_COPY),
-    "CUT_SIGNED_BY_OTHERS": Code(
-        _E, "A cut is signed, but by none of the given public keys.", "Check that you have the right key; else: forged."
-    ),
-    "CUT_CHECKPOINT_MISSING": Code(_E, "A cut has no checkpoint of the log.", _FROM_COPY),
-    "CUT_CHECKPOINT_WRONG": Code(
-        _E, "A cut's checkpoint is malformed, of other signers or not this cut's.", _ASK_OWNER
-    ),
-    "CUT_INCONSISTENT": Code(_E, "A cut does not extend the log that it says it extends.", _ASK_OWNER),
-    "CONSISTENCY_WRONG": Code(_E, "A cut's consistency proof is missing or does not prove it.", _FROM_COPY),
-    "TIMESTAMP_MISSING": Code(_E, "A cut was timestamped, but cut.json.tsr is not there.", _FROM_COPY),
-    "TIMESTAMP_WRONG": Code(_E, "cut.json.tsr is no valid timestamp of this cut.json.", _FROM_COPY),
-    "REVISION_MISSING": Code(_E, "A night's revisions have a hole.", "The log tells whether it ever existed."),
-    "SUPERSEDED_WRONG": Code(_E, "A revision supersedes another cut than the one that is there.", _ASK_OWNER),
-    # records
-    "RECORD_ALTERED": Code(_E, "A row of the table is not the record that was sealed.", _FROM_COPY),
-    "RECORD_COUNT": Code(_E, "The numbers of rows, records and leaves differ.", _FROM_COPY),
-    "RECORD_NOT_IN_LOG": Code(_E, "A record or a cut is not the leaf that the log has in its place.", _FROM_COPY),
-    "COUNT_WRONG": Code(_E, "A count in cut.json is not the number of rows in the file.", _ASK_OWNER),
-    "TABLE_UNREADABLE": Code(_E, "A table's file has its sealed bytes but is no readable table.", _ASK_OWNER),
-    # log
-    "LOG_CHECKPOINT_MISSING": Code(_E, "The log has no checkpoint.", _FROM_COPY),
-    "LOG_CHECKPOINT_WRONG": Code(
-        _E, "The log's checkpoint is malformed or a known key's signature is wrong.", _FROM_COPY
-    ),
-    "LOG_SIGNED_BY_OTHERS": Code(
-        _E,
-        "The log's checkpoint is signed by none of the given public keys.",
-        "Check that you have the right key; else: forged.",
-    ),
-    "LOG_ORIGIN_DIFFERS": Code(_E, "A cut or a pinned checkpoint belongs to another log.", _ASK_OWNER),
-    "TILE_MISSING": Code(_E, "A tile of the log is missing.", _FROM_COPY),
-    "TILE_WRONG": Code(_E, "A tile has the wrong length, or its hashes are not those of the tiles below.", _FROM_COPY),
-    "TILE_UNEXPECTED": Code(_E, "A tile is there that is no part of this log.", "Find out who put it there, and when."),
-    "LOG_ROOT_WRONG": Code(_E, "The tiles do not lead to the signed root.", _FROM_COPY),
-    "LOG_BEHIND_CUT": Code(
-        _E,
-        "A cut was signed with a longer log than the one that is there: the log was rolled back.",
-        "If a publication is under way, verify again when it is done. Otherwise find the newer checkpoint.",
-    ),
-    "LOG_FORKED": Code(_E, "A cut was signed with another log than the one that is there.", _ASK_OWNER),
-    "LEAVES_UNEXPLAINED": Code(_E, "The log counts a cut that is not there: it was removed.", _FROM_COPY),
-    "CUTS_OVERLAP": Code(_E, "Two cuts claim the same place in the log.", _ASK_OWNER),
-    "PINNED_WRONG": Code(_E, "The pinned checkpoint is not signed by a given public key.", "Check what you pinned."),
-    "PINNED_AHEAD": Code(_E, "The log is shorter than the pinned checkpoint: its end was removed.", _ASK_OWNER),
-    "PINNED_FORKED": Code(
-        _E, "The log is not an extension of the pinned checkpoint: its past was rewritten.", _ASK_OWNER
-    ),
-    # witnesses
-    "COSIGNATURE_WRONG": Code(
-        _E, "A given witness's cosignature is wrong, or a cosigned checkpoint is malformed.", _FROM_COPY
-    ),
-    "COSIGNED_INCONSISTENT": Code(
-        _E,
-        "A checkpoint that was cosigned is no head of this log: its end was removed, or its past rewritten.",
-        _ASK_OWNER,
-    ),
-    # copies
-    "COPY_MISSING": Code(_E, "A convenience copy under parquet/ or csv/ is missing.", "Copy it again from the cut."),
-    "COPY_DIFFERS": Code(_E, "A convenience copy is not the newest cut's file.", "Copy it again from the cut."),
-    # proofs
-    "PROOF_MALFORMED": Code(_E, "The file is no tlog-proof with a record.", "Ask for it again."),
-    "PROOF_WRONG": Code(_E, "The proof does not show that this record is in the signed log.", "Do not rely on it."),
-    # packages
-    "PACKAGE_UNSIGNED": Code(_E, "A package's manifest is not signed by a given public key.", "Ask for it again."),
-    "PACKAGE_INCOMPLETE": Code(
-        _U,
-        "A package lacks what was sealed with a record; data/missing.json says why.",
-        "Ask whoever produced it for the object's earlier version or a replica.",
-    ),
-    "PACKAGE_ALTERED": Code(_E, "A package's manifest is not the one that was signed.", "Ask for it again."),
-    # media
-    "MEDIA_MISSING": Code(_E, "A recording's object is gone from the export bucket.", "Look for a delete marker."),
-    "MEDIA_CHANGED": Code(_E, "A recording's bytes are not those whose digest was sealed.", _FROM_COPY),
-    # could not be checked
-    "NOTHING_FOUND": Code(
-        _U, "There is nothing to verify here.", "Give a published prefix, a cut's folder, or a .tlog-proof."
-    ),
-    "TARGET_UNREADABLE": Code(_U, "The target could not be read.", "Check the address, the network and permissions."),
-    "FILE_UNREADABLE": Code(_U, "A file could not be read.", "Check the permissions, then verify again."),
-    "NO_PUBLIC_KEY": Code(
-        _U, "No public key was given, so no signature was checked.", "Get the log's public key over another channel."
-    ),
-    "TIMESTAMP_NOT_CHECKED": Code(
-        _U, "A timestamp is there, but no root certificate of its authority was given.", "Give the authority's root."
-    ),
-    "LOCK_UNREADABLE": Code(
-        _U,
-        "An object was locked when it was sealed, but its lock may not be read.",
-        "Allow s3:GetObjectRetention and s3:GetObjectLegalHold, then verify again.",
-    ),
-    "NOT_WITNESSED": Code(
-        _U,
-        "Fewer of the given witnesses than asked for have seen this head of the log.",
-        "Ask them for a cosignature (custody witness ask), then verify again.",
-    ),
-    "MEDIA_UNREADABLE": Code(
-        _U, "A recording's object could not be read.", "Check the permissions, then verify again."
-    ),
-    # notes
-    "DEMO_KEY": Code(_N, "Signed with a DEMO key, which proves nothing to anybody.", "Use `custody key new` for real."),
-    "NO_PINNED_CHECKPOINT": Code(
-        _N,
-        "Without an older checkpoint from another channel nobody can see that the newest nights were removed.",
-        "Keep a copy of log/checkpoint elsewhere, and give it to the next run (--pinned).",
-    ),
-    "NIGHT_WITHOUT_CUT": Code(_N, "A night between the first and the last has no cut.", "Run it, or say why not."),
-    "COPIES_NOT_HERE": Code(_N, "The convenience copies are not part of this target.", "Nothing; the cuts are whole."),
-    "LOCKS_NOT_HERE": Code(
-        _N, "The cuts were locked in their bucket; a copy cannot tell whether they still are.", "Verify the bucket."
-    ),
-    "LOG_NOT_HERE": Code(
-        _N,
-        "A cut was checked by itself, without the log: whether later nights exist cannot be said.",
-        "Verify the whole published prefix for that.",
-    ),
-    "ONLY_ONE_FILE": Code(_N, "One file of a cut was checked; the others were not looked at.", "Verify the whole cut."),
-    "MEDIA_WITHOUT_DIGEST": Code(_N, "A recording has no digest in the cut.", "See its gap reasons."),
-    "NOT_TIMESTAMPED": Code(
-        _N, "The cuts carry no RFC 3161 timestamp; their time is the sealing machine's claim.", "Configure a TSA."
-    ),
-}
+from custody_pipeline.evidence.log.note import Verifier
+from custody_pipeline.evidence.verify.codes import CODES, Code, Severity
 
 
 @dataclass(frozen=True)
@@ -209,7 +40,6 @@ class Report:
 
     Attributes:
         target: what was verified.
-        findings: in the order they were found.
         valid: what was checked and is as sealed: cuts, files, bytes, records, media…
         total: what should be there.
         facts: what people compare: origin, size and root of the log, key fingerprints, times.
@@ -217,18 +47,29 @@ class Report:
     """
 
     target: str
-    findings: list[Finding] = field(default_factory=list)
     valid: Counter[str] = field(default_factory=Counter)
     total: Counter[str] = field(default_factory=Counter)
     facts: dict[str, str] = field(default_factory=dict)
     cuts: dict[str, str] = field(default_factory=dict)
+    _findings: dict[Finding, None] = field(default_factory=dict)
 
     def add(self, code: str, path: str = "", detail: str = "") -> None:
         """Add a finding, once."""
         finding = Finding(code, path, detail)
         assert code in CODES, code  # noqa: S101 - a wrong code is our own mistake
-        if finding not in self.findings:
-            self.findings.append(finding)
+        self._findings.setdefault(finding)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All findings, in the order they were found."""
+        return list(self._findings)
+
+    def signed_by(self, signers: Iterable[Verifier]) -> None:
+        """Name the trusted keys that signed."""
+        for key in signers:
+            self.facts[f"signed by {key.name}+{key.key_id.hex()}"] = f"sha256 {key.fingerprint}"
+            if key.demo:
+                self.add("DEMO_KEY", "", key.name)
 
     def of(self, severity: Severity) -> list[Finding]:
         """The findings of one severity."""

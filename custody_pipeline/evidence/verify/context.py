@@ -1,0 +1,92 @@
+"""The running state of one verification.
+
+Belongs here: the target, the trusted keys, where findings go. Does not: any check.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+
+from custody_pipeline.evidence.log.note import NoteError, OtherLogError, UnknownSignerError, Verifier
+from custody_pipeline.evidence.log.tiles import TileTree
+from custody_pipeline.evidence.reader import NOTE_BYTES, Reader, TargetError, TooLargeError, read
+from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.options import Options
+
+
+@dataclass
+class Context:
+    """What a verification carries along.
+
+    Attributes:
+        reader: the target.
+        options: what the caller asked for.
+        report: where findings go.
+        keys: trusted public keys: those of the options, and those they were rotated to.
+        memory: what an interrupted run established; keys hold sizes and stamps of the files.
+        tree: the published log, when its tiles lead to its signed root.
+        bytes_total: bytes of all files of the target, for progress.
+    """
+
+    reader: Reader
+    options: Options
+    report: Report
+    keys: list[Verifier] = field(init=False)
+    memory: MutableMapping[str, str] = field(init=False)
+    tree: TileTree | None = None
+    bytes_total: int = 0
+    _bytes_done: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.keys = list(self.options.public_keys)
+        self.memory = {} if self.options.memory is None else self.options.memory
+        if not self.keys:
+            self.report.add("NO_PUBLIC_KEY")
+
+    @property
+    def quorum(self) -> int:
+        """How many of the witnesses must have cosigned."""
+        return len(self.options.witnesses) if self.options.quorum is None else self.options.quorum
+
+    def advance(self, count: int) -> None:
+        """Report progress in bytes; called from several threads."""
+        with self._lock:
+            self._bytes_done += count
+            if self.options.progress is not None:
+                self.options.progress("bytes", min(self._bytes_done, self.bytes_total), self.bytes_total)
+
+    def read(self, path: str, missing: str, limit: int = NOTE_BYTES) -> bytes | None:
+        """A file's bytes, at most `limit`; None with a finding."""
+        try:
+            return read(self.reader, path, limit)
+        except FileNotFoundError:
+            self.report.add(missing, path)
+        except TooLargeError as error:
+            self.report.add("FILE_TOO_LARGE", path, str(error))
+        except TargetError as error:
+            self.report.add("FILE_UNREADABLE", path, str(error))
+        return None
+
+    def signed(self, path: str, check: Callable[[], Sequence[Verifier]], unknown: str, wrong: str) -> bool:
+        """Whether a trusted key signed; a finding if not.
+
+        Args:
+            path: of the signed file.
+            check: returns the trusted keys that signed, or raises `NoteError`.
+            unknown: code for a file that none of the trusted keys signed.
+            wrong: code for a malformed file, or a wrong signature.
+        """
+        try:
+            self.report.signed_by(check())
+        except UnknownSignerError as error:
+            self.report.add(unknown, path, str(error))
+        except OtherLogError as error:
+            self.report.add("LOG_ORIGIN_DIFFERS", path, str(error))
+        except NoteError as error:
+            self.report.add(wrong, path, str(error))
+        else:
+            return True
+        return False

@@ -1,0 +1,166 @@
+"""The files of a cut: present, of the sealed size and digest, locked as they were.
+
+Belongs here: bytes of files. Does not: what the rows in them say (cut_rows.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.manifest import Cut, Lock
+from custody_pipeline.evidence.reader import Entry, LockReader, TargetError
+from custody_pipeline.evidence.verify.context import Context
+
+CHUNK = 1 << 18
+WORKERS = 4
+UNREADABLE = (pa.ArrowException, OSError, ValueError)
+
+
+def check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> dict[str, pq.ParquetFile]:
+    """Check presence of every file, and size and digest of all but the records, whose bytes are read with their leaves.
+
+    Returns:
+        The tables whose Parquet files are as sealed and can be opened.
+    """
+    report = context.report
+    listed = {file.path: file for file in cut.files}
+    report.total["files"] += len(listed)
+    report.total["bytes"] += sum(file.bytes for file in cut.files)
+    extra = {path for path in entries if path not in listed and path not in cuts.SEAL_FILES}
+    missing = {path for path in listed if path not in entries}
+    present = [path for path in listed if path not in missing and path != cuts.RECORDS]
+
+    def look(path: str) -> tuple[str | None, pq.ParquetFile | str | None]:
+        entry, file = entries[path], listed[path]
+        if entry.size != file.bytes:
+            return None, None
+        if not _is_table(path):
+            return digest(context, prefix, entry), None
+        data = context.read(prefix + path, "FILE_MISSING", file.bytes)
+        if data is None:
+            return None, None
+        context.advance(len(data))
+        sha256 = hashlib.sha256(data).hexdigest()
+        return sha256, _parquet(data) if sha256 == file.sha256 else None
+
+    # The largest first, so that no thread is left alone with it at the end.
+    present.sort(key=lambda path: -entries[path].size)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        looked = dict(zip(present, pool.map(look, present), strict=True))
+    tables: dict[str, pq.ParquetFile] = {}
+    for path, (sha256, table) in sorted(looked.items()):
+        if compare_file(context, prefix, cut, entries[path], sha256) and table is not None:
+            if isinstance(table, str):
+                report.add("TABLE_UNREADABLE", prefix + path, table)
+            else:
+                tables[path] = table
+    for path in sorted(missing):
+        # Only a file of the sealed size is read: at most as many bytes as were sealed.
+        stray = next((other for other in sorted(extra) if entries[other].size == listed[path].bytes), None)
+        if stray is None or digest(context, prefix, entries[stray]) != listed[path].sha256:
+            report.add("FILE_MISSING", prefix + path)
+        else:
+            report.add("FILE_MOVED", prefix + path, f"found at {stray}")
+            extra.discard(stray)
+    for path in sorted(extra):
+        report.add("FILE_EXTRA", prefix + path)
+    return tables
+
+
+def _is_table(path: str) -> bool:
+    return path.startswith("data/") and path.endswith(".parquet")
+
+
+def _parquet(data: bytes) -> pq.ParquetFile | str:
+    """A table of which nothing is decoded yet, or what went wrong."""
+    try:
+        return pq.ParquetFile(pa.BufferReader(data))
+    except UNREADABLE as error:
+        return type(error).__name__
+
+
+def compare_file(context: Context, prefix: str, cut: Cut, entry: Entry, found: str | None) -> bool:
+    """Compare a file's size and digest with the sealed ones; no digest means that there is a finding already."""
+    path = entry.path.removeprefix(prefix)
+    file = cut.file(path)
+    if file is None:
+        return False
+    if entry.size != file.bytes:
+        context.report.add("FILE_SIZE", prefix + path, f"{file.bytes} bytes sealed, {entry.size} found")
+    elif found is not None and found != file.sha256:
+        context.report.add("FILE_ALTERED", prefix + path, f"sha256 {file.sha256} sealed, {found} found")
+    elif found is not None:
+        context.report.valid["files"] += 1
+        context.report.valid["bytes"] += file.bytes
+        return True
+    return False
+
+
+def digest(context: Context, prefix: str, entry: Entry) -> str | None:
+    """SHA-256 of a file in hex, or None with a finding; remembered where the reader gives stamps.
+
+    `entry.path` is relative to `prefix`.
+    """
+    path = prefix + entry.path.removeprefix(prefix)
+    known = f"sha256|{path}|{entry.size}|{entry.stamp}"
+    if entry.stamp and known in context.memory:
+        context.advance(entry.size)
+        return context.memory[known]
+    sha256 = hashlib.sha256()
+    try:
+        with context.reader.open(path) as stream:
+            rest = entry.size
+            while chunk := stream.read(min(CHUNK, rest + 1)):
+                rest -= len(chunk)
+                if rest < 0:
+                    raise TargetError("the file grows while it is read")
+                sha256.update(chunk)
+                context.advance(len(chunk))
+    except (TargetError, OSError) as error:
+        context.report.add("FILE_UNREADABLE", path, str(error))
+        return None
+    if entry.stamp:
+        context.memory[known] = sha256.hexdigest()
+    return sha256.hexdigest()
+
+
+def check_locks(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> None:
+    """Compare the locks of the cut's objects with the one that was put on them, until it ends."""
+    sealed, reader, report = cut.lock, context.reader, context.report
+    if not isinstance(sealed, Lock):
+        return
+    if not isinstance(reader, LockReader):
+        report.add("LOCKS_NOT_HERE")
+        return
+    until = datetime.fromisoformat(sealed.until) if sealed.until else None
+    if until is not None and until <= datetime.now(UTC):
+        until = None
+    listed = sorted({file.path for file in cut.files}.union(cuts.SEAL_FILES).intersection(entries))
+    report.total["locks"] += len(listed)
+
+    def compare(path: str) -> tuple[str, str] | None:
+        try:
+            found = reader.lock(prefix + path)
+        except TargetError as error:
+            return "LOCK_UNREADABLE", str(error)
+        if until is not None and (found.until is None or found.until < until):
+            return "LOCK_WEAKENED", f"{sealed.mode} until {sealed.until} sealed, {found.mode} until {found.until} found"
+        if until is not None and sealed.mode == "COMPLIANCE" != found.mode:
+            return "LOCK_WEAKENED", f"{sealed.mode} sealed, {found.mode} found"
+        if sealed.legal_hold and not found.legal_hold:
+            return "LOCK_WEAKENED", "its legal hold was lifted"
+        return None
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for path, problem in zip(listed, pool.map(compare, listed), strict=True):
+            if problem is None:
+                report.valid["locks"] += 1
+            else:
+                report.add(problem[0], prefix + path, problem[1])

@@ -1,0 +1,228 @@
+"""The rows of a cut: each record against its row and its leaf, and the counts that cut.json states.
+
+Belongs here: everything that decodes a table. Does not: digests of files (cut_files.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.manifest import Cut
+from custody_pipeline.evidence.cut.records import CanonicalError, Records, leaf_hash, lines_of, record_blocks
+from custody_pipeline.evidence.log.tiles import TileError
+from custody_pipeline.evidence.reader import Entry, TargetError
+from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.cut_files import CHUNK, UNREADABLE, WORKERS
+
+_RECORD_BYTES_AT_ONCE = 4 << 20
+_SALT = re.compile(rb'"_salt":"([0-9a-f]{64})"')
+_FINDINGS_PER_FILE = 5
+_ROWS_AT_ONCE = 4096
+
+
+class RecordCheck:
+    """The records of one cut, read once, in order."""
+
+    def __init__(self, context: Context, prefix: str, cut: Cut, entry: Entry | None) -> None:
+        self._context = context
+        self._path = prefix + cuts.RECORDS
+        self._entry = entry
+        self._cut = cut
+        self._wrong = 0
+        self._unreadable = False
+        self.sha256: str | None = None
+        self.media: list[tuple[str, str | None, str | None]] = []
+
+    def check(self, table: pq.ParquetFile | None) -> list[bytes]:
+        """The leaves of the records; each record is compared with its row when the table is at hand."""
+        report, expected = self._context.report, self._cut.log.records
+        report.total["records"] += expected
+        leaves = self._remembered()
+        if leaves is None:
+            leaves = self._read(table)
+        rows = table.metadata.num_rows if table is not None else expected
+        if not len(leaves) == expected == rows:
+            detail = f"{expected} leaves sealed, {len(leaves)} records, {rows} rows"
+            report.add("RECORD_COUNT", self._path, detail)
+        elif (
+            table is not None
+            and not self._wrong
+            and not self._unreadable
+            and self.sha256
+            and (question := self._question())
+        ):
+            self._context.memory[question] = f"{self.sha256} {_sha256(leaves)}"
+        if table is not None and not self._unreadable:
+            report.valid["records"] += max(0, min(len(leaves), rows, expected) - self._wrong)
+            self.media = self._media(table) if self._context.options.media else []
+        return leaves
+
+    def _question(self) -> str | None:
+        """What an interrupted run's answer depends on; the table has been compared with its sealed digest by now."""
+        table = self._cut.file(cuts.TABLE)
+        if self._entry is None or not self._entry.stamp or table is None:
+            return None
+        return f"records|{self._path}|{self._entry.size}|{self._entry.stamp}|{table.sha256}|{self._cut.log.first}"
+
+    def _remembered(self) -> list[bytes] | None:
+        """The leaves of records that an interrupted run has compared: taken from the log, where they must be."""
+        question, tree, log = self._question(), self._context.tree, self._cut.log
+        if question is None or question not in self._context.memory or tree is None or log.size > tree.size:
+            return None
+        sha256, leaves_sha256 = self._context.memory[question].split()
+        try:
+            leaves = list(tree.leaves(log.first, log.cut_index))
+        except (TileError, TargetError, OSError):
+            return None
+        if _sha256(leaves) != leaves_sha256:
+            return None
+        self._context.advance(self._entry.size if self._entry else 0)
+        self.sha256 = sha256
+        return leaves
+
+    def _read(self, table: pq.ParquetFile | None) -> list[bytes]:
+        report = self._context.report
+        leaves: list[bytes] = []
+        try:
+            # Arrow and SHA-256 leave the interpreter lock, so two batches at once pay; more would only hold memory.
+            with ThreadPoolExecutor(WORKERS) as pool:
+                waiting: deque[Future[list[bytes]]] = deque()
+                start, rows = 0, _Rows(table) if table is not None else None
+                for block in self._blocks():
+                    lines = block.count(b"\n") + (not block.endswith(b"\n"))
+                    waiting.append(pool.submit(self._leaves, block, self._take(rows, lines), start))
+                    start += lines
+                    if len(waiting) >= WORKERS:
+                        leaves += waiting.popleft().result()
+                for future in waiting:
+                    leaves += future.result()
+        except FileNotFoundError:
+            report.add("FILE_MISSING", self._path)
+        except (TargetError, OSError) as error:
+            report.add("FILE_UNREADABLE", self._path, str(error))
+        return leaves
+
+    def _take(self, rows: _Rows | None, count: int) -> pa.Table | None:
+        if rows is None or self._unreadable:
+            return None
+        try:
+            return rows.take(count)
+        except UNREADABLE as error:
+            self._table_unreadable(error)
+            return None
+
+    def _table_unreadable(self, error: Exception) -> None:
+        self._unreadable = True
+        path = self._path.removesuffix(cuts.RECORDS) + cuts.TABLE
+        self._context.report.add("TABLE_UNREADABLE", path, type(error).__name__)
+
+    def _media(self, table: pq.ParquetFile) -> list[tuple[str, str | None, str | None]]:
+        names = ["object_uri", "object_version_id", "media_sha256"]
+        if not set(names) <= set(table.schema_arrow.names):
+            return []
+        try:
+            columns = [column.to_pylist() for column in table.read(names).select(names).columns]
+        except UNREADABLE as error:
+            self._table_unreadable(error)
+            return []
+        return [(uri, version, sha256) for uri, version, sha256 in zip(*columns, strict=True) if uri]
+
+    def _blocks(self) -> Iterator[bytes]:
+        """The file in parts that end with a line."""
+        parts: list[bytes] = []
+        size = 0
+        sha256 = hashlib.sha256()
+        with self._context.reader.open(self._path) as stream:
+            while chunk := stream.read(CHUNK):
+                sha256.update(chunk)
+                self._context.advance(len(chunk))
+                size += len(chunk)
+                end = chunk.rfind(b"\n") + 1 if size >= _RECORD_BYTES_AT_ONCE else 0
+                parts.append(chunk[:end] if end else chunk)
+                if end:
+                    yield b"".join(parts)
+                    parts, size = [chunk[end:]], len(chunk) - end
+        self.sha256 = sha256.hexdigest()
+        if rest := b"".join(parts):
+            yield rest
+
+    def _leaves(self, block: bytes, rows: pa.Table | None, start: int) -> list[bytes]:
+        lines = lines_of(block)
+        if rows is not None:
+            self._compare(block, lines, rows, start)
+        return [leaf_hash(line) for line in lines]
+
+    def _compare(self, block: bytes, lines: list[bytes], rows: pa.Table, start: int) -> None:
+        lines = lines[: rows.num_rows]
+        try:
+            records = Records(list(record_blocks(rows, [_salt(line) for line in lines])))
+        except CanonicalError as error:
+            self._context.report.add("TABLE_UNREADABLE", self._path, str(error))
+            self._wrong += len(lines)
+            return
+        if len(records.blocks) == 1 and records.blocks[0].equals(pa.py_buffer(block)):
+            return
+        for number, (line, row) in enumerate(zip(lines, records.lines, strict=True), start=start + 1):
+            if line != row:
+                self._wrong += 1
+                if self._wrong <= _FINDINGS_PER_FILE:
+                    self._context.report.add("RECORD_ALTERED", self._path, f"line {number} is not row {number}")
+
+
+def _sha256(leaves: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"".join(leaves)).hexdigest()
+
+
+def _salt(line: bytes) -> str:
+    """The salt of a record, or nothing that could be one; the comparison of the whole line decides."""
+    if line.startswith(b'{"_salt":"'):
+        return line[10:74].decode("ascii", "replace")
+    match = _SALT.search(line)
+    return match[1].decode() if match else ""
+
+
+class _Rows:
+    """A table's rows from the first to the last, so that memory does not grow with the night."""
+
+    def __init__(self, table: pq.ParquetFile) -> None:
+        self._batches = table.iter_batches(_ROWS_AT_ONCE)
+        self._rest = pa.Table.from_batches([], table.schema_arrow)
+
+    def take(self, count: int) -> pa.Table:
+        """The next `count` rows; fewer at the end."""
+        while self._rest.num_rows < count and (batch := next(self._batches, None)) is not None:
+            self._rest = pa.concat_tables([self._rest, pa.Table.from_batches([batch])])
+        taken, self._rest = self._rest.slice(0, count), self._rest.slice(count)
+        return taken
+
+
+def check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, pq.ParquetFile]) -> None:
+    """Compare the counts in cut.json with the rows in the Parquet files that are as sealed."""
+    for path, table in tables.items():
+        name, file, rows = path.removeprefix("data/").removesuffix(".parquet"), cut.file(path), table.metadata.num_rows
+        if path == cuts.TABLE:
+            try:
+                if _statuses(table) != cut.statuses:
+                    detail = "the custody_status of the rows and cut.json differ"
+                    context.report.add("COUNT_WRONG", prefix + path, detail)
+            except UNREADABLE as error:
+                context.report.add("TABLE_UNREADABLE", prefix + path, type(error).__name__)
+        if file is None or not rows == file.rows == cut.counts.get(name):
+            detail = f"{rows} rows, {file and file.rows} in the list of files, {cut.counts.get(name)} in the counts"
+            context.report.add("COUNT_WRONG", prefix + path, detail)
+
+
+def _statuses(table: pq.ParquetFile) -> dict[str, int]:
+    if "custody_status" not in table.schema_arrow.names:
+        return {}
+    counted = pc.value_counts(table.read(["custody_status"]).column("custody_status"))
+    return {str(item["values"].as_py()): item["counts"].as_py() for item in counted}

@@ -1,0 +1,73 @@
+"""One file by itself: a proof, or a file of a cut.
+
+Belongs here: checks that need no published set. Does not: a checkpoint (heads.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.proof import ProofFileError, RecordProof, read_proof
+from custody_pipeline.evidence.log.checkpoint import Head
+from custody_pipeline.evidence.log.merkle import ProofError
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry
+from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.cut_files import compare_file, digest
+from custody_pipeline.evidence.verify.heads import check_pins, check_witnesses, trusted_checkpoint
+from custody_pipeline.evidence.verify.one_cut import open_cut
+
+
+def verify_file_of_cut(context: Context, path: str, entries: Mapping[str, Entry], pins: Iterable[Head]) -> None:
+    """Check one file of the cut whose folder is the target, and no other file."""
+    report = context.report
+    opened = open_cut(context, "")
+    if opened is None:
+        return
+    cut, _ = opened
+    report.add("ONLY_ONE_FILE")
+    report.total["files"] += 1
+    roots = {cut.log.first: bytes.fromhex(cut.log.previous_root), cut.log.cut_index: bytes.fromhex(cut.log.root)}
+    check_pins(context, pins, cut.log.origin, cut.log.size, roots)
+    file, entry = cut.file(path), entries.get(path)
+    if path in {cuts.CUT_JSON, cuts.SIGNATURE}:
+        report.valid["files"] += 1
+    elif path in cuts.SEAL_FILES:
+        report.add("NOTHING_FOUND", path, "verify the whole cut for that")
+    elif file is None:
+        report.add("FILE_EXTRA", path)
+    elif entry is None:
+        report.add("FILE_MISSING", path)
+    else:
+        context.bytes_total = file.bytes
+        compare_file(context, "", cut, entry, digest(context, "", entry) if entry.size == file.bytes else None)
+
+
+def verify_proof_file(context: Context, path: str, pins: Iterable[Head]) -> RecordProof | None:
+    """Check a record's proof; None with a finding unless the record is in a log that a trusted key signed."""
+    report = context.report
+    report.total["proofs"] += 1
+    data = context.read(path, "FILE_MISSING", MANIFEST_BYTES)
+    if data is None:
+        return None
+    try:
+        proof = read_proof(data)
+        note = proof.checkpoint.note.data
+        if not trusted_checkpoint(context, path, note, "LOG_SIGNED_BY_OTHERS", "LOG_CHECKPOINT_WRONG"):
+            return None
+        proof.check_inclusion()
+    except ProofFileError as error:
+        report.add("PROOF_MALFORMED", path, str(error))
+        return None
+    except ProofError as error:
+        report.add("PROOF_WRONG", path, str(error))
+        return None
+    head = proof.checkpoint.head
+    check_witnesses(context, path, proof.checkpoint)
+    check_pins(context, pins, head.origin, head.size, {head.size: head.root})
+    report.facts["log"] = f"{head.origin}, {head.size} leaves, root {head.root.hex()}"
+    for name in ("partition_date", "conversation_id", "recording_id", "media_sha256", "custody_status"):
+        report.facts[name] = proof.row.get(name) or "-"
+    report.facts["leaf"] = f"{proof.index}, {proof.leaf.hex()}"
+    report.valid["proofs"] += 1
+    return proof

@@ -1,0 +1,126 @@
+"""Verification of a published set, of one cut, of one file, of one proof: which checks a target needs.
+
+Belongs here: telling the kinds of targets apart. Does not: any check.
+
+The bytes come through a `Reader`. Only the given public keys are trusted, and only what one of them signed is opened.
+What cannot be read makes the verdict "not verified"; a target with nothing to verify is never "verified".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX
+from custody_pipeline.evidence.cut.seal import LOG
+from custody_pipeline.evidence.log.checkpoint import Head
+from custody_pipeline.evidence.log.keys import rotated_keys
+from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.reader import NOTE_BYTES, Entry, FolderReader, Reader, TargetError, read
+from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.cut_place import known_roots
+from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.heads import check_pins, read_pins, verify_head
+from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.published_set import verify_prefix
+from custody_pipeline.evidence.verify.recordings import check_media
+from custody_pipeline.evidence.verify.single_files import verify_file_of_cut, verify_proof_file
+
+
+def verify(reader: Reader, options: Options) -> Report:
+    """Verify a target: a published prefix, a cut's folder, or a folder with proofs in it.
+
+    Returns:
+        A report. Every fault of the target is a finding, not an exception.
+    """
+    context = Context(reader, options, Report(reader.name))
+    entries = regular_files(context)
+    if entries is None or not context.keys:
+        return context.report
+    context.bytes_total = sum(entry.size for entry in entries.values())
+    _follow_rotations(context, entries)
+    pins = read_pins(context)
+    checked: Sequence[CheckedCut] = ()
+    if any(path.startswith((LOG, "cuts/")) for path in entries):
+        checked = verify_prefix(context, entries, pins)
+    elif cuts.CUT_JSON in entries:
+        checked = _verify_lone_cut(context, entries, pins)
+    else:
+        proofs = [path for path in entries if path.endswith(PROOF_SUFFIX)]
+        for path in proofs:
+            verify_proof_file(context, path, pins)
+        if not proofs:
+            context.report.add("NOTHING_FOUND")
+            check_pins(context, [pin for pin in pins if pin.size], pins[0].origin if pins else "", 0, {}, whole=True)
+    if options.media is not None:
+        check_media(context, options.media, checked)
+    return context.report
+
+
+def verify_path(path: Path, options: Options) -> Report:
+    """Verify a folder, a cut, a file of a cut, a checkpoint or a proof on this machine."""
+    if path.is_dir() or not path.exists():
+        return verify(FolderReader(path), options)
+    path = path.absolute()
+    folder = next((parent for parent in path.parents if (parent / cuts.CUT_JSON).is_file()), path.parent)
+    return verify_file(FolderReader(folder), path.relative_to(folder).as_posix(), options)
+
+
+def verify_file(reader: Reader, path: str, options: Options) -> Report:
+    """Verify one file: a proof, a checkpoint, or a file of a cut (the reader's root is then the cut's folder)."""
+    context = Context(reader, options, Report(f"{reader.name}/{path}"))
+    if not context.keys:
+        return context.report
+    pins = read_pins(context)
+    if path.endswith(PROOF_SUFFIX):
+        verify_proof_file(context, path, pins)
+    elif any(entry.path == cuts.CUT_JSON for entry in reader.list(cuts.CUT_JSON)):
+        entries = regular_files(context) or {}
+        _follow_rotations(context, entries)
+        verify_file_of_cut(context, path, entries, pins)
+    elif path.rpartition("/")[2] != cuts.CHECKPOINT:
+        context.report.add("NOTHING_FOUND", path, "neither a proof, nor a checkpoint, nor a file of a cut")
+    elif head := verify_head(context, path):
+        check_pins(context, pins, head.origin, head.size, {head.size: head.root})
+    return context.report
+
+
+def regular_files(context: Context) -> dict[str, Entry] | None:
+    """The files of the target by path; a finding for every link, pipe and device. None if the target is unreadable."""
+    try:
+        entries = {entry.path: entry for entry in context.reader.list()}
+    except (TargetError, OSError) as error:
+        context.report.add("TARGET_UNREADABLE", "", str(error))
+        return None
+    for path, entry in sorted(entries.items()):
+        if not entry.regular:
+            context.report.add("NOT_A_FILE", path)
+    return {path: entry for path, entry in entries.items() if entry.regular}
+
+
+def _verify_lone_cut(context: Context, entries: Mapping[str, Entry], pins: Sequence[Head]) -> list[CheckedCut]:
+    context.report.add("LOG_NOT_HERE")
+    item = check_cut(context, "", entries, None)
+    if item is None:
+        return []
+    roots = known_roots(item.cut, item.leaves, [pin.size for pin in pins]) if item.head else {}
+    check_pins(context, pins, item.cut.log.origin, item.cut.log.size, roots)
+    return [item]
+
+
+def _follow_rotations(context: Context, entries: Iterable[str]) -> None:
+    """Trust the keys that trusted keys have handed over to. A statement that says otherwise changes nothing."""
+    for path in sorted(path for path in entries if path.rpartition("/")[2] == cuts.ROTATION):
+        try:
+            data = read(context.reader, path, NOTE_BYTES)
+        except (TargetError, OSError):
+            continue  # the cut lists the file, and its check reports it
+        for origin in {key.name for key in context.keys}:
+            with suppress(NoteError):
+                for key in rotated_keys(data, origin, context.keys):
+                    if key not in context.keys:
+                        context.keys.append(key)
+                        context.report.facts[f"key handed over to {key.name}+{key.key_id.hex()}"] = f"{path} says so"
