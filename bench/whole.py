@@ -52,7 +52,7 @@ from custody_pipeline.extract.exports import READS_IN_FLIGHT
 from custody_pipeline.extract.media import HASHES_IN_FLIGHT
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.load.raw_tables import create_raw_tables
-from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.simulator.exporter import create_export_bucket, export_night
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline.simulator.server import SimulatorServer
@@ -110,7 +110,7 @@ def _settle(place: _Place, folder: Path) -> None:
         secret = getattr(value, "get_secret_value", None)
         os.environ[f"CUSTODY_{name.upper()}"] = secret() if secret else str(value)
 
-    with open_instance(folder), Warehouse(settings).open() as con:
+    with open_instance(settings), Warehouse(settings).open() as con:
         # Dagster's instance, tables and views are there, as on every night but the first.
         model_night_before(con, settings)
 
@@ -122,7 +122,7 @@ def _ours(place: _Place, folder: Path) -> Callable[[], object]:
         watch = _Stopwatch()
         for name in COLLECTING:
             setattr(collected, name, watch.around(getattr(collected, name)))
-        result = run_night(folder, NIGHT)
+        result = run_night(load_settings(), NIGHT)
         assert result.success, (result.failed_steps, result.failed_checks)
         return Apart(collecting=watch.seconds)
 

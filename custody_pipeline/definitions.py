@@ -1,5 +1,19 @@
-"""What `workspace.yaml` loads: the code location that `defs/assembled.py` puts together."""
+"""What `workspace.yaml` loads: the code location that `defs/assembled.py` puts together.
+
+A missing or wrong setting is one line in the log of whatever loads the definitions (`dg check defs`, `dagster dev`).
+The definitions load all the same, so that earlier runs can be seen.
+"""
+
+import logging
 
 from custody_pipeline.defs.assembled import defs
+from custody_pipeline.settings import SettingsError, load_settings
+
+try:
+    _settings = load_settings()
+    _settings.require("export_url")
+    _settings.require("publish_url")
+except SettingsError as error:
+    logging.getLogger(__name__).warning("%s", error)
 
 __all__ = ["defs"]

@@ -19,6 +19,7 @@ from custody_pipeline.defs.instance import open_instance
 from custody_pipeline.defs.run_profile import profile_night
 from custody_pipeline.io import progress
 from custody_pipeline.operations.profiling import Part, Profile, Sampler, Stage
+from custody_pipeline.settings import Settings
 
 NIGHT = date(2026, 11, 2)
 MEGABYTES = 1_000_000
@@ -98,9 +99,9 @@ def test_a_step_that_failed_and_was_tried_again_is_one_stage_with_its_attempts(t
             raise ValueError("not yet")
         return dg.MaterializeResult(metadata={"requests": 3, "retries": 1, "dagster/partition_row_count": 5})
 
-    with Sampler() as sampled, open_instance(tmp_path) as instance:
+    with Sampler() as sampled, open_instance(Settings(home=tmp_path)) as instance:
         run = dg.materialize([shaky], instance=instance, partition_key=str(NIGHT))
-    found = profile_night(tmp_path, NIGHT, run.run_id, sampled)
+    found = profile_night(Settings(home=tmp_path), NIGHT, run.run_id, sampled)
     assert [stage.name for stage in found.stages] == ["start", "shaky", "between steps", "end"]
     stage = found.stages[1]
     assert (stage.attempts, stage.requests, stage.retries, stage.rows, stage.bytes) == (2, 3, 1, 5, None)
@@ -137,7 +138,7 @@ def test_a_profiled_night_explains_its_seconds_rows_and_requests(tmp_path: Path)
     published = sum(file["bytes"] for file in result["summary"]["files"])
     assert stages["publish"]["bytes"] == published
 
-    with open_instance(tmp_path) as instance:
+    with open_instance(Settings(home=tmp_path)) as instance:
         seen = instance.fetch_observations(dg.AssetKey(["published", "cut"]), limit=1).records[0].asset_observation
         details = instance.fetch_observations(dg.AssetKey(["raw", "conversation_details"]), limit=1).records[0]
     assert seen is not None

@@ -16,14 +16,16 @@ import pytest
 
 from custody_pipeline.definitions import defs
 from custody_pipeline.defs.nightly import every_recheck, nights_to_recheck
+from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.io import clock
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.publish import publication as publishing
-from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.simulator.exporter import export_night
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline_tests.simulated import rows, vendor
 
 pytestmark = pytest.mark.server
@@ -96,7 +98,7 @@ def run(job: str, instance: dg.DagsterInstance) -> None:
     """The night's first run, or those that the schedule of rechecks asks for."""
     requests: list[Any] = [dg.RunRequest(partition_key=NIGHT.isoformat())]
     if job == "recheck_custody":
-        asked = every_recheck(dg.build_schedule_context(scheduled_execution_time=Clock.at))
+        asked = every_recheck(dg.build_schedule_context(scheduled_execution_time=Clock.at), deployment=Deployment())
         requests = list(asked) if isinstance(asked, Iterator) else []
     assert [request.partition_key for request in requests] == [NIGHT.isoformat()]
     for request in requests:
@@ -132,7 +134,7 @@ def phase(settings: Settings, client: Any) -> Phase:
         tags={str(row[0]): str(row[4]) for row in chain},
         events=[dict(zip(names, row, strict=True)) for row in events],
         cut=json.loads(client.get_object(Bucket="dataset", Key=newest)["Body"].read()),
-        pending=nights_to_recheck(),
+        pending=nights_to_recheck(Warehouse(load_settings())),
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from custody_pipeline.defs.instance import dagster_home, open_instance
 from custody_pipeline.distribution import WORKSPACE_YAML
+from custody_pipeline.settings import load_settings
 from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
     """Run `dagster dev` until it is stopped; returns its exit status."""
     with ExitStack() as stack:
-        if "CUSTODY_EXPORT_URL" not in os.environ:
-            stack.enter_context(demo_environment(home, DEMO_ORGANIZATION, say))
-        with open_instance(home):
-            pass  # rid of runs whose process is gone
-        environment = {**os.environ, "CUSTODY_HOME": str(home), "DAGSTER_HOME": str(dagster_home(home))}
+        os.environ["CUSTODY_HOME"] = str(home)
+        settings = load_settings()
+        if settings.export_url is None:
+            settings = stack.enter_context(demo_environment(home, DEMO_ORGANIZATION, say))
+        with open_instance(settings):
+            pass  # releases runs whose process is gone
+        environment = {**os.environ, "DAGSTER_HOME": str(dagster_home(home))}
         say(f"http://127.0.0.1:{port}")
         page = subprocess.Popen(
             [

@@ -1,6 +1,6 @@
-"""The Dagster instance of a deployment: `$CUSTODY_HOME/dagster`, and runs in this process.
+"""The Dagster instance of a deployment, and runs in this process.
 
-Belongs here: DAGSTER_HOME, what a killed run leaves behind, running one night. Does not: what a night does.
+Belongs here: DAGSTER_HOME, runs that were killed, running one night. Does not: what a night does.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import date
 
+    from custody_pipeline.settings import Settings
+
 PROCESS_TAG = "custody/process"
 """Run tag: the name of the lock that the run's process holds."""
 
@@ -34,27 +36,28 @@ logger = logging.getLogger(__name__)
 
 
 def dagster_home(home: Path) -> Path:
-    """Create DAGSTER_HOME under `home` with the product's `dagster.yaml`, and return its absolute path."""
+    """The operator's DAGSTER_HOME; without one, `dagster` below `home`.
+
+    The product's `dagster.yaml` is copied to `home` where there is none. One that is there is the operator's to edit.
+    """
+    if theirs := os.environ.get("DAGSTER_HOME"):
+        return Path(theirs)
     place = (home / "dagster").absolute()
     place.mkdir(parents=True, exist_ok=True)
-    theirs = place / "dagster.yaml"
-    # Untouched if it is the same: another process may be reading it.
-    if not theirs.exists() or theirs.read_bytes() != DAGSTER_YAML.read_bytes():
-        shutil.copyfile(DAGSTER_YAML, theirs)
+    if not (place / "dagster.yaml").exists():
+        shutil.copyfile(DAGSTER_YAML, place / "dagster.yaml")
     return place
 
 
 @contextmanager
-def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance under `home`, rid of runs whose process is gone."""
-    home.mkdir(parents=True, exist_ok=True)
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance of a deployment. Runs whose process is gone are released first."""
+    settings.home.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        # Dagster's databases are created by whoever opens them first; two at once would both create them.
-        with FileLock(home / "dagster.lock"):
-            place = dagster_home(home)
-            os.environ["DAGSTER_HOME"] = str(place)
-            instance = stack.enter_context(dg.DagsterInstance.from_config(str(place)))
-        release_dead_runs(instance)
+        # The first process that opens Dagster's databases creates them; two at once would both try.
+        with FileLock(settings.home / "dagster.lock"):
+            instance = stack.enter_context(dg.DagsterInstance.from_config(str(dagster_home(settings.home))))
+        release_dead_runs(instance, settings)
         yield instance
 
 
@@ -66,7 +69,7 @@ def _lock(instance: dg.DagsterInstance, name: str) -> FileLock:
 
 @contextmanager
 def _lock_of_run(instance: dg.DagsterInstance) -> Iterator[str]:
-    """A lock that ends with this process, however the process ends; yields the lock's name."""
+    """Hold a lock that ends with this process, however the process ends. Yields the name of the lock."""
     name = uuid4().hex
     lock = _lock(instance, name)
     with lock:
@@ -75,8 +78,10 @@ def _lock_of_run(instance: dg.DagsterInstance) -> Iterator[str]:
 
 
 def _is_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """True while a process holds the run's lock. Process ids would be given again, after a reboot and in containers."""
+    """True while a process holds the run's lock. Process ids are no proof: a reboot or a container gives them again."""
     lock = _lock(instance, run.tags[PROCESS_TAG])
+    if not Path(lock.lock_file).exists():
+        return True  # a run of another machine, in an instance that several machines share
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -86,10 +91,10 @@ def _is_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return False
 
 
-def release_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs as failed whose process was killed, and give their pool slots back.
+def release_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
+    """Mark runs as failed whose process was killed, and free their pool slots.
 
-    Only runs started by `run_night` carry the name of a lock; those of the Dagster daemon are its own to watch.
+    Only runs that `run_night` started carry the name of a lock. The Dagster daemon watches its own runs.
 
     Returns:
         The run ids that were released.
@@ -99,7 +104,7 @@ def release_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         if PROCESS_TAG not in run.tags or _is_alive(instance, run):
             continue
         instance.report_run_failed(run, _KILLED)
-        note_failure(run, "run was killed", _KILLED, logger)
+        note_failure(settings, run, "run was killed", _KILLED, logger)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         released.append(run.run_id)
     return released
@@ -107,7 +112,7 @@ def release_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 @dataclass(frozen=True)
 class NightRun:
-    """How the run of one night ended: failed steps with their error's message, failed checks by name."""
+    """How the run of one night ended: failed steps with the message of their error, failed checks by name."""
 
     run_id: str
     success: bool
@@ -116,20 +121,20 @@ class NightRun:
 
 
 def run_night(
-    home: Path,
+    settings: Settings,
     night: date,
     *,
     job: str = "nightly_custody",
     verbose: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> NightRun:
-    """Run one night in this process, recorded in the instance that the Dagster page shows.
+    """Run one night in this process. The run is recorded in the instance that the Dagster page shows.
 
-    `say` is told of other runs that hold the warehouse: each step of this one waits for its turn.
+    `say` is told of other runs of this home: each step waits for its turn at the warehouse.
     """
     from custody_pipeline.defs.assembled import defs
 
-    with open_instance(home) as instance, _lock_of_run(instance) as lock:
+    with open_instance(settings) as instance, _lock_of_run(instance) as lock:
         for run in instance.get_runs(_UNFINISHED):
             night_of_run = run.tags.get("dagster/partition", "no night")
             say(f"taking turns with run {run.run_id} ({run.job_name}, {night_of_run}), which runs in this home")

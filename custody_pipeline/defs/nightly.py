@@ -1,6 +1,6 @@
-"""When the night runs: every night at 02:30 UTC, and again while its sources may still grow.
+"""When a night runs: at 02:30 UTC, and again while its sources may still grow.
 
-Belongs here: jobs and schedules. Does not: the decision what is recoverable (sql/custody/nights.sql).
+Belongs here: jobs and schedules. Does not: which gaps are recoverable (sql/custody/nights.sql).
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ import dagster as dg
 from custody_pipeline.defs.failures import leave_exception
 from custody_pipeline.defs.partitions import nights
 from custody_pipeline.defs.published import WHY_TAG
+from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.rolling_fixity import KEY as FIXITY
 from custody_pipeline.operations.fixity import altered_since_recheck
-from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse.connection import Warehouse
 
 NIGHT = dg.AssetSelection.groups("collect", "model", "publish", "evidence") - dg.AssetSelection.assets(FIXITY)
@@ -28,7 +28,7 @@ nightly_custody = dg.define_asset_job(
 recheck_custody = dg.define_asset_job(
     "recheck_custody",
     selection=NIGHT,
-    description="A night again: its sources may have grown, or a gap may close. Unchanged nights publish nothing.",
+    description="Run a night again: its sources may have grown, or a gap may close. Unchanged nights publish nothing.",
     executor_def=dg.in_process_executor,
     hooks={leave_exception},
 )
@@ -37,9 +37,11 @@ every_night = dg.build_schedule_from_partitioned_job(nightly_custody, hour_of_da
 
 
 @dg.schedule(job=recheck_custody, cron_schedule="30 5 * * *", execution_timezone="UTC")
-def every_recheck(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def every_recheck(
+    context: dg.ScheduleEvaluationContext, deployment: Deployment
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Every night that is not final: inside the lag, or with gaps that may still close."""
-    pending = nights_to_recheck()
+    pending = nights_to_recheck(deployment.warehouse)
     if not pending:
         yield dg.SkipReason("Every night is final.")
     for night, why in pending.items():
@@ -50,12 +52,11 @@ def every_recheck(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunReque
         )
 
 
-def nights_to_recheck() -> dict[str, str]:
-    """Partition keys of the nights that are not final, oldest first, each with why."""
-    settings = load_settings()
-    if not settings.warehouse_path.exists():
+def nights_to_recheck(warehouse: Warehouse) -> dict[str, str]:
+    """Partition keys of the nights that are not final, oldest first, each with the reason for its recheck."""
+    if not warehouse.settings.warehouse_path.exists():
         return {}
-    with Warehouse(settings).open(read_only=True) as con:
+    with warehouse.open(read_only=True) as con:
         found = con.execute(
             "SELECT partition_date, state, recoverable FROM custody.nights WHERE state <> 'final' "
             "ORDER BY partition_date"

@@ -72,7 +72,7 @@ def run_one_night(
         return outcome
     from custody_pipeline.defs.run_profile import profile_night
 
-    found = profile_night(settings.home, night, outcome.run_id, sampled)
+    found = profile_night(settings, night, outcome.run_id, sampled)
     return replace(outcome, profile=found, profile_path=found.write(settings.home))
 
 
@@ -91,7 +91,7 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
 
     load_mapping(settings.mapping_path)
     alerted_reasons(settings)
-    result = run_night(settings.home, night, verbose=verbose, say=say)
+    result = run_night(settings, night, verbose=verbose, say=say)
     summary, failed = None, {}
     if settings.warehouse_path.exists():  # a first night may fail before there is one
         with Warehouse(settings).open(read_only=True) as con:

@@ -1,35 +1,28 @@
 """Partitions: one per UTC day of conversation start, as in the export bucket.
 
-UTC days have no daylight-saving days of 23 or 25 hours, and a call over midnight belongs to the day it began.
+Every UTC day has 24 hours. A call over midnight belongs to the day on which it began.
+
+Belongs here: the partitions and the night of a run. Does not: what a night does.
 """
 
 from __future__ import annotations
 
-import os
 from datetime import date
 
 import dagster as dg
 
-from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.settings import Settings, SettingsError, load_settings
 
 
-def first_night() -> str:
-    """The first partition (ISO date): `CUSTODY_FIRST_NIGHT`, or the setting's default.
-
-    Read on its own, because a code location must load even when another setting is wrong.
-
-    Raises:
-        SettingsError: the setting is no ISO date.
-    """
-    default: date = Settings.model_fields["first_night"].default
-    text = os.environ.get("CUSTODY_FIRST_NIGHT", default.isoformat())
+def _first_night() -> str:
+    """The first partition (ISO date). A code location loads even when a setting is wrong: its runs name the setting."""
     try:
-        return date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise SettingsError(f"CUSTODY_FIRST_NIGHT: {text!r} is no date; expected one such as {default}") from None
+        return load_settings().first_night.isoformat()
+    except SettingsError:
+        return str(Settings.model_fields["first_night"].default)
 
 
-nights = dg.DailyPartitionsDefinition(start_date=first_night(), timezone="UTC")
+nights = dg.DailyPartitionsDefinition(start_date=_first_night(), timezone="UTC")
 
 
 def night_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> date:

@@ -1,6 +1,6 @@
-"""Resources: the one way from an asset to the outside.
+"""Resources: how assets, schedules and sensors reach the outside.
 
-Belongs here: what assets ask for. Does not: clients' behaviour (extract, objectstore, warehouse).
+Belongs here: the settings, the warehouse and the mapping. Does not: behaviour of clients (extract, io, warehouse).
 """
 
 from __future__ import annotations
@@ -18,21 +18,32 @@ from custody_pipeline.warehouse.connection import Warehouse
 
 
 class Deployment(dg.ConfigurableResource["Deployment"]):
-    """This deployment: its settings and what is made from them. The environment is read when a run begins."""
+    """This deployment: its settings, and what is made from them.
+
+    The environment is read when a run or a tick first asks. The resource is the only reader in Dagster.
+    """
 
     @cached_property
     def settings(self) -> Settings:
         """The settings.
 
         Raises:
-            dagster.Failure: a setting is missing or wrong; retrying would not help.
+            dagster.Failure: a setting is wrong. A retry would not help.
         """
         try:
             settings = load_settings()
-            alerted_reasons(settings)  # refused now, before there is work to lose
+            alerted_reasons(settings)  # a wrong reason is refused before the night starts
             return settings
         except SettingsError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+
+    @property
+    def is_configured(self) -> bool:
+        """False when a setting is wrong: the run has failed for that reason."""
+        try:
+            return bool(self.settings)
+        except dg.Failure:
+            return False
 
     @cached_property
     def warehouse(self) -> Warehouse:

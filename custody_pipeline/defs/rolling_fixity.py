@@ -1,6 +1,6 @@
-"""The rolling fixity check: every night some of the recordings are read again, those of the longest ago first.
+"""The rolling fixity check: each night reads some recordings again, first those with the oldest check.
 
-Belongs here: the asset, its check, its job and its schedule. Does not: reading and comparing (extract/fixity.py).
+Belongs here: the asset, its check, its job and its schedule. Does not: reading and comparing (operations/fixity.py).
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import dagster as dg
 
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.operations.fixity import run_fixity
-from custody_pipeline.settings import SettingsError, load_settings
+from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.fixity_table import FIXITY_COLUMNS
 
 KEY = dg.AssetKey(["raw", "fixity_checks"])
@@ -29,7 +29,7 @@ _SHOWN = 100
     check_specs=[dg.AssetCheckSpec(UNCHANGED, asset=KEY, description="Every recording that was read has its digest.")],
 )
 def fixity_checks(deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
-    """Recordings read again within a nightly budget of bytes, compared with the digests they were exported with."""
+    """Recordings read again, within a nightly budget of bytes, and compared with their digests at export."""
     try:
         report = run_fixity(deployment.settings)
     except SettingsError as error:
@@ -60,15 +60,15 @@ def fixity_checks(deployment: Deployment) -> Iterator[dg.MaterializeResult[None]
 rolling_fixity = dg.define_asset_job(
     "rolling_fixity",
     selection=dg.AssetSelection.assets(KEY),
-    description="Read the recordings whose last check is the longest ago again, within CUSTODY_FIXITY_BYTES.",
+    description="Read the recordings with the oldest check again, at most CUSTODY_FIXITY_BYTES a night.",
     executor_def=dg.in_process_executor,
 )
 
 
 @dg.schedule(job=rolling_fixity, cron_schedule="30 7 * * *", execution_timezone="UTC")
-def every_fixity(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+def every_fixity(_context: dg.ScheduleEvaluationContext, deployment: Deployment) -> dg.RunRequest | dg.SkipReason:
     """Once a day, after the night and the rechecks."""
-    settings = load_settings()
+    settings = deployment.settings
     if not settings.fixity_bytes or settings.export_url is None:
         return dg.SkipReason("CUSTODY_FIXITY_BYTES is 0, or no export bucket is configured.")
     return dg.RunRequest(run_key=None)

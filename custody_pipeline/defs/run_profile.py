@@ -19,9 +19,9 @@ from custody_pipeline.operations.profiling import BETWEEN, Part, Profile, Span, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date
-    from pathlib import Path
 
     from custody_pipeline.operations.profiling import Sampler
+    from custody_pipeline.settings import Settings
 
 _ENDS = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_UP_FOR_RETRY}
 _BEGINNINGS = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED}
@@ -30,16 +30,16 @@ _MADE = {dg.DagsterEventType.ASSET_MATERIALIZATION}
 _COUNTS = ("rows", "bytes", "requests", "retries")
 
 
-def profile_night(home: Path, night: date, run_id: str, sampled: Sampler) -> Profile:
+def profile_night(settings: Settings, night: date, run_id: str, sampled: Sampler) -> Profile:
     """The profile of a run in this process that has ended; each of its assets gets an observation with its numbers.
 
     Args:
-        home: `$CUSTODY_HOME`.
+        settings: which deployment.
         night: the run's partition.
         run_id: the run's.
         sampled: what was sampled from before the run began until after it ended.
     """
-    with open_instance(home) as instance:
+    with open_instance(settings) as instance:
         entries = instance.all_logs(run_id, of_type=_BEGINNINGS | _ENDS | _MADE)
         profile = _profile(night, run_id, entries, sampled)
         _observe(instance, profile)

@@ -1,6 +1,6 @@
-"""Live capture's worker: drains the event queue while tags are still there.
+"""Live capture in Dagster: a sensor that starts the capture worker while tags are still there.
 
-Belongs here: one asset that a sensor turns, and what it shows. Does not: the worker (capture).
+Belongs here: the sensor, its asset and the numbers that it shows. Does not: the worker (capture).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,6 @@ from custody_pipeline.capture import metrics
 from custody_pipeline.capture.assembly import drain_queue, points_of, queue_of
 from custody_pipeline.defs.metadata import markdown_image
 from custody_pipeline.defs.resources import Deployment
-from custody_pipeline.settings import load_settings
 
 # Shorter than the sensor's own interval, so that turns do not overlap.
 TURN_SECONDS = 50
@@ -27,7 +26,7 @@ UNFINISHED = [
 
 @dg.asset(key=["raw", "live_captures"], group_name="capture", kinds={"sqs"}, pool="capture")
 def live_captures(deployment: Deployment) -> dg.MaterializeResult[None]:
-    """Conversations read when an event named them, before their tags vanish: queue depth, age, captures, lag."""
+    """Conversations that an event named, read before their tags vanish. Shows queue depth, age, captures and lag."""
     settings = deployment.settings
     result = drain_queue(settings, max_seconds=TURN_SECONDS)
     now = datetime.now(UTC)
@@ -47,14 +46,14 @@ capture_events = dg.define_asset_job(
 
 
 @dg.sensor(job=capture_events, minimum_interval_seconds=60)
-def waiting_events(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """A turn of the capture worker whenever events wait, one at a time; turn it on where events are collected."""
-    # Each turn has capture's share of the rate limit to itself. One begun long ago was killed, and is not waited for.
+def waiting_events(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.RunRequest | dg.SkipReason:
+    """One turn of the capture worker at a time, whenever events wait. Turn the sensor on where events are collected."""
+    # Each turn uses capture's whole share of the rate limit. A turn that began long ago was killed: do not wait for it.
     since = datetime.now(UTC) - timedelta(seconds=10 * TURN_SECONDS)
     under_way = dg.RunsFilter(job_name=capture_events.name, statuses=UNFINISHED, created_after=since)
     if context.instance.get_runs_count(under_way):
         return dg.SkipReason("A turn is under way.")
-    with queue_of(load_settings()) as queue:
+    with queue_of(deployment.settings) as queue:
         depth = queue.metrics().depth
     if not depth:
         return dg.SkipReason("No event waits.")

@@ -52,6 +52,7 @@ DEMO_ORGANIZATION = DemoOrganization(night=date(2026, 11, 2), size=400, seed=7)
 def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> Iterator[Settings]:
     """Run the simulated organisation and S3 until the block ends; the environment points at them meanwhile."""
     before = dict(os.environ)
+    os.environ.pop("DAGSTER_HOME", None)  # the demo's runs go into the demo's home
     for name in LiveCapture.model_fields:
         # What a real deployment's live capture uses is not the demo's to use.
         os.environ.pop(variable(name), None)

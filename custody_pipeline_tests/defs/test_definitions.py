@@ -74,9 +74,9 @@ def test_the_fixity_job_has_a_schedule_of_its_own_and_no_part_in_the_night(
     assert key not in defs.resolve_job_def("nightly_custody").asset_layer.selected_asset_keys
     assert defs.resolve_job_def("rolling_fixity").asset_layer.selected_asset_keys == {key}
     monkeypatch.setenv("CUSTODY_EXPORT_URL", "s3://exports")
-    assert isinstance(every_fixity(dg.build_schedule_context()), dg.RunRequest)
+    assert isinstance(every_fixity(dg.build_schedule_context(), deployment=Deployment()), dg.RunRequest)
     monkeypatch.setenv("CUSTODY_FIXITY_BYTES", "0")
-    assert isinstance(every_fixity(dg.build_schedule_context()), dg.SkipReason)
+    assert isinstance(every_fixity(dg.build_schedule_context(), deployment=Deployment()), dg.SkipReason)
 
 
 @pytest.mark.parametrize(("counts", "passed", "severity"), [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -36,9 +35,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
         patched.setenv("CUSTODY_PUBLISH_URL", "s3://no-such-bucket/prod")
         patched.setenv("CUSTODY_OPERATOR", "nightly")
         patched.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patched.setenv("DAGSTER_HOME", str(tmp_path))  # put back afterwards: the run sets it
         yield tmp_path
-    os.environ.pop("DAGSTER_HOME", None)
 
 
 def exceptions(home: Path) -> list[tuple[str, ...]]:
@@ -50,7 +47,7 @@ def exceptions(home: Path) -> list[tuple[str, ...]]:
 
 
 def test_a_failed_step_is_an_exception_of_its_night(home: Path) -> None:
-    result = run_night(home, NIGHT)
+    result = run_night(load_settings(), NIGHT)
     assert not result.success
     assert list(result.failed_steps) == ["exports"]
     (found,) = exceptions(home)
@@ -66,7 +63,7 @@ def test_a_failed_check_is_an_exception_that_names_it(home: Path, monkeypatch: p
         return [{"row": 1}] if check.name == "row_conservation" else []
 
     monkeypatch.setattr("custody_pipeline.defs.checks.run_check", offending)
-    result = run_night(home, NIGHT)
+    result = run_night(load_settings(), NIGHT)
     assert not result.success
     (found,) = exceptions(home)
     assert (found[2], "row_conservation" in found[3]) == ("step custody_checks failed", True)
@@ -83,7 +80,7 @@ def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(home: Pat
             sys.stdin.read()
         """
     )
-    with open_instance(home) as instance:
+    with open_instance(load_settings()) as instance:
         job = defs.resolve_job_def("nightly_custody")
         run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
         lock = Path(instance.root_directory) / "running" / "a-lock"
@@ -93,9 +90,9 @@ def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(home: Pat
         ) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            assert release_dead_runs(instance) == []
+            assert release_dead_runs(instance, load_settings()) == []
             process.kill()
-        assert release_dead_runs(instance) == [run.run_id]
-        assert release_dead_runs(instance) == []
+        assert release_dead_runs(instance, load_settings()) == [run.run_id]
+        assert release_dead_runs(instance, load_settings()) == []
     (found,) = exceptions(home)
     assert found[2:] == ("run was killed", "The process of this run ended before the run did.", f"run {run.run_id}")

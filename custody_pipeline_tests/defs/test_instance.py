@@ -7,7 +7,11 @@ from pathlib import Path
 from threading import BrokenBarrierError
 from typing import Any
 
-from custody_pipeline.defs.instance import open_instance
+import pytest
+
+from custody_pipeline.defs.instance import dagster_home, open_instance
+from custody_pipeline.distribution import DAGSTER_YAML
+from custody_pipeline.settings import Settings
 
 PROCESSES = 4
 
@@ -17,7 +21,7 @@ def open_together(home: Path, together: Any) -> None:
         together.wait(60)
     except BrokenBarrierError:
         raise SystemExit("the others did not come") from None
-    with open_instance(home) as instance:
+    with open_instance(Settings(home=home)) as instance:
         assert instance.get_runs() == []
 
 
@@ -34,3 +38,23 @@ def test_a_new_home_may_be_opened_by_several_processes_at_once(tmp_path: Path) -
         for process in processes:
             process.join()
         assert [process.exitcode for process in processes] == [0] * PROCESSES
+
+
+def test_the_dagster_home_of_an_operator_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(theirs))
+    with open_instance(Settings(home=tmp_path / "home")) as instance:
+        assert instance.root_directory == str(theirs)
+    assert (theirs / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
+    assert not (tmp_path / "home" / "dagster").exists()
+
+
+def test_a_dagster_yaml_that_is_there_is_not_overwritten_even_when_it_cannot_be(tmp_path: Path) -> None:
+    place = dagster_home(tmp_path)
+    assert (place / "dagster.yaml").read_bytes() == DAGSTER_YAML.read_bytes()
+    (place / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (place / "dagster.yaml").chmod(0o400)
+    assert dagster_home(tmp_path) == place
+    assert (place / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"

@@ -48,7 +48,7 @@ def put_events() -> int:
 
 
 def evaluate(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    found = waiting_events(dg.build_sensor_context(instance=instance))
+    found = waiting_events(dg.build_sensor_context(instance=instance), deployment=Deployment())
     assert isinstance(found, (dg.RunRequest, dg.SkipReason))
     return found
 
