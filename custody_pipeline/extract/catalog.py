@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from custody_pipeline.extract.documents import items_of
+from custody_pipeline.extract.documents import text_of
 from custody_pipeline.extract.genesys import GenesysError, LoginError, NoAnswer
 
 if TYPE_CHECKING:
@@ -24,10 +22,6 @@ LISTINGS = {
 }
 
 
-class _Identified(msgspec.Struct):
-    id: str | None = None
-
-
 def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
     """Land every entity of a paged listing once, each as its own document. A refusal is a failure row.
 
@@ -38,25 +32,17 @@ def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
     with collector.load(resource) as load:
         seen: set[str | None] = set()
         try:
-            for page in collector.require_client().pages(path, pageSize=100):
-                for content in items_of(page.body, "entities") or []:
-                    name = _id(content)
-                    if name is None or name not in seen:
-                        seen.add(name)
-                        load.add({"id": name}, collector.api_uri(path), content)
+            for content in collector.require_client().entities(path, pageSize=100):
+                name = text_of(content, "id")
+                if name is None or name not in seen:
+                    seen.add(name)
+                    load.add({"id": name}, collector.api_uri(path), content)
         except (LoginError, NoAnswer):
             raise
         except GenesysError as error:
             load.fail(path, error)
             load.landing.state = "failed" if not seen else "partial"
     return load.landing
-
-
-def _id(content: bytes) -> str | None:
-    try:
-        return msgspec.json.decode(content, type=_Identified).id
-    except msgspec.DecodeError:
-        return None
 
 
 def collect_catalog(collector: Collector) -> list[Landing]:

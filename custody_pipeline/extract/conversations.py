@@ -11,9 +11,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from custody_pipeline.extract.documents import items_of
+from custody_pipeline.extract.documents import fields_of, items_of, text_of, value_of
 from custody_pipeline.extract.exports import is_conversation_id
 from custody_pipeline.extract.genesys import (
     MAX_REPEATED_CURSORS,
@@ -49,22 +47,13 @@ ASKED_AHEAD = 1_000
 UNANSWERED_IN_A_ROW = 20
 
 
-class _Named(msgspec.Struct):
-    conversationId: str | None = None  # noqa: N815 - the field's name in the document
-
-
-class _Foot(msgspec.Struct):
-    cursor: str | None = None
-    dataAvailabilityDate: str | None = None  # noqa: N815 - the field's name in the document
-
-
 def utc(text: object) -> datetime | None:
     """An ISO 8601 moment with a zone as UTC without one; None for anything else."""
     try:
         moment = datetime.fromisoformat(str(text))
-    except ValueError:
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except (ValueError, OverflowError):
         return None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def collect_details(collector: Collector) -> list[Landing]:
@@ -93,7 +82,7 @@ def collect_details(collector: Collector) -> list[Landing]:
 
 def _watermark(client: GenesysClient) -> datetime | None:
     try:
-        return utc((client.get(f"{JOBS}/availability").json() or {}).get("dataAvailabilityDate"))
+        return utc(client.get(f"{JOBS}/availability").object().get("dataAvailabilityDate"))
     except (LoginError, NoAnswer):
         raise
     except GenesysError:
@@ -108,33 +97,27 @@ def _read_details(collector: Collector, load: Load) -> None:
     for page in _result_pages(client, path):
         page_sha256 = hashlib.sha256(page.body).hexdigest()
         load.landing.data_available_until = load.landing.data_available_until or utc(
-            msgspec.json.decode(page.body, type=_Foot).dataAvailabilityDate
+            text_of(page.body, "dataAvailabilityDate")
         )
         items = items_of(page.body, "conversations")
         if items is None or not _is_page_of_results(page.body):
-            raise UnexpectedAnswer(page.request, "unexpected shape: no list of conversations", status=page.status)
+            raise page.unexpected("unexpected shape: no list of conversations")
         for content in items:
             digest = hashlib.sha256(content).digest()
             if digest in seen:
                 continue  # pages drift: the same conversation, the same bytes
             seen.add(digest)
-            keys = {"page_sha256": page_sha256, "job_id": job_id, "conversation_id": _conversation_id(content)}
+            keys = {
+                "page_sha256": page_sha256,
+                "job_id": job_id,
+                "conversation_id": text_of(content, "conversationId") or "",
+            }
             load.add(keys, collector.api_uri(path), content)
 
 
 def _is_page_of_results(page: bytes) -> bool:
     """False for an object that has no field of `AnalyticsConversationAsyncQueryResponse`: it is no empty page."""
-    return bool(
-        {"conversations", "cursor", "dataAvailabilityDate"}
-        & msgspec.json.decode(page, type=dict[str, msgspec.Raw]).keys()
-    )
-
-
-def _conversation_id(content: bytes) -> str:
-    try:
-        return msgspec.json.decode(content, type=_Named).conversationId or ""
-    except msgspec.DecodeError:
-        return ""
+    return not {"conversations", "cursor", "dataAvailabilityDate"}.isdisjoint(fields_of(page) or ())
 
 
 def _finished_job(collector: Collector, client: GenesysClient) -> str:
@@ -146,9 +129,9 @@ def _finished_job(collector: Collector, client: GenesysClient) -> str:
     }
     for last_try in (False, True):
         answer = client.post(JOBS, query)
-        job_id = (answer.json() or {}).get("jobId")
+        job_id = answer.object().get("jobId")
         if not isinstance(job_id, str) or not job_id.replace("-", "").isalnum():
-            raise UnexpectedAnswer(answer.request, "no jobId in the answer", status=answer.status)
+            raise answer.unexpected("unexpected shape: no jobId")
         try:
             _wait_for(client, job_id)
         except JobFailed:
@@ -163,8 +146,10 @@ def _wait_for(client: GenesysClient, job_id: str) -> None:
     path, waited, pause, known = f"{JOBS}/{job_id}", 0.0, FIRST_POLL, False
     while waited < JOB_PATIENCE:
         try:
-            answer = client.get(path).json()
-            state, known = answer.get("state") if isinstance(answer, dict) else None, True
+            answer, known = client.get(path), True
+            state = answer.object().get("state")
+            if not isinstance(state, str):
+                raise answer.unexpected("unexpected shape: no state")
         except NotFound as error:
             # A job that was just made may not be known everywhere yet.
             if known or waited > NOT_FOUND_PATIENCE:
@@ -186,9 +171,11 @@ def _result_pages(client: GenesysClient, path: str) -> Iterator[Answer]:
     while True:
         answer = client.get(path, **query)
         try:
-            cursor = msgspec.json.decode(answer.body, type=_Foot).cursor
-        except msgspec.DecodeError as error:
-            raise UnexpectedAnswer(answer.request, "the page is not a page of results", status=answer.status) from error
+            cursor = value_of(answer.body, "cursor")
+        except ValueError as error:
+            raise answer.unexpected("unexpected shape: the page is not a page of results") from error
+        if not isinstance(cursor, str | None):
+            raise answer.unexpected("unexpected shape: the cursor is no text")
         yield answer
         if not cursor:
             return

@@ -6,14 +6,21 @@ Belongs here: the state of one document. Does not: what its fields mean, or wher
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 import orjson
 
 # Half of what the loader lets DuckDB read as one line, so that the line fits with its keys, base64-coded or not.
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+
+# A whole string, or a mark outside strings. A lone quotation mark is a string without an end.
+_MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
+_NAMED = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*', re.DOTALL)
 
 
 class DocumentState(StrEnum):
@@ -89,13 +96,88 @@ def _reason(content: bytes, error: orjson.JSONDecodeError) -> DocumentState:
 def items_of(page: bytes, field: str) -> list[bytes] | None:
     """The elements of the array `field` of a page (a JSON object), each the page's own bytes; None if it is no page.
 
-    A missing or null field is an empty page.
+    A missing or null field is an empty page. An element need not be readable: its own document says what it is.
+    """
+    fields = fields_of(page)
+    if fields is None:
+        return None
+    items = fields.get(field)
+    if items is None:
+        return []
+    try:
+        return [bytes(item) for item in msgspec.json.decode(items, type=list[msgspec.Raw] | None) or []]
+    except (msgspec.DecodeError, RecursionError):
+        return _members(bytes(items), b"[", b"]")
+
+
+def value_of(page: bytes, field: str) -> Any:
+    """The value of one field of a JSON object, whatever its other fields hold; None if it is missing or null.
+
+    Raises:
+        ValueError: `page` is no JSON object, or the value cannot be read. An unreadable cursor does not end a listing.
+    """
+    fields = fields_of(page)
+    if fields is None:
+        raise ValueError(f"`{field}` cannot be read: no JSON object")
+    try:
+        return orjson.loads(bytes(fields.get(field) or b"null"))
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"`{field}` cannot be read: no JSON value") from error
+
+
+def text_of(page: bytes, field: str) -> str | None:
+    """The text in one field of a JSON object; None if no text can be read there."""
+    try:
+        found = value_of(page, field)
+    except ValueError:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def fields_of(page: bytes) -> dict[str, msgspec.Raw] | None:
+    """The fields of a JSON object as their own bytes; None if `page` is no object.
+
+    msgspec is fast, and refuses the whole page for one lone surrogate, NaN or deep nesting. Such a page is cut.
     """
     try:
-        fields = msgspec.json.decode(page, type=dict[str, msgspec.Raw])
-        items = fields.get(field)
-        if items is None:
-            return []
-        return [bytes(item) for item in msgspec.json.decode(items, type=list[msgspec.Raw] | None) or []]
-    except msgspec.DecodeError:
+        return msgspec.json.decode(page, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError):
+        members = _members(page, b"{", b"}")
+    fields: dict[str, msgspec.Raw] = {}
+    for member in members or []:
+        named = _NAMED.match(member)
+        if named is None:
+            return None
+        # The name alone goes to the tolerant parser, so that an escape in it does not hide the field.
+        fields[json.loads(named[1].decode(errors="replace"), strict=False)] = msgspec.Raw(member[named.end() :])
+    return None if members is None else fields
+
+
+def _members(value: bytes, opening: bytes, closing: bytes) -> list[bytes] | None:
+    """The members of a JSON array or object, cut at the commas of its own level; None if `value` is no such container.
+
+    Only brackets and strings are looked at. A stack of brackets is not kept, so that any depth can be cut.
+    """
+    value = value.strip()
+    if not (value.startswith(opening) and value.endswith(closing)):
         return None
+    members: list[bytes] = []
+    depth, start = 0, 1
+    for mark in _MARK.finditer(value):
+        sign = mark[0]
+        if sign in {b"[", b"{"}:
+            depth += 1
+        elif sign in {b"]", b"}"}:
+            depth -= 1
+        elif sign == b'"':
+            return None  # a string without an end
+        if (sign == b"," and depth == 1) or depth == 0:
+            members.append(value[start : mark.start()].strip())
+            start = mark.end()
+        if depth == 0:
+            break
+    if depth or start != len(value):
+        return None
+    if members == [b""]:
+        return []
+    return None if b"" in members else members

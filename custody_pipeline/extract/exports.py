@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, items_of
-from custody_pipeline.extract.genesys import GenesysError, LoginError, PassingError, UnexpectedAnswer
+from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, text_of
+from custody_pipeline.extract.genesys import GenesysError, LoginError, UnexpectedAnswer
 from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.concurrency import in_order
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+JOBS = "/api/v2/recording/jobs"
 READS_IN_FLIGHT = 16
 # How far an arbitrary prefix may lie above `year=`, and how many folders are looked into: a bucket may hold anything.
 MAX_DEPTH = 4
@@ -280,27 +282,29 @@ def _add_sidecar(load: Load, row: dict[str, Any], content: bytes | FetchFailure)
 # --- the recording jobs ----------------------------------------------------------------------------------------------
 
 
-def _interval(job: dict[str, Any]) -> str | None:
-    query = job.get("recordingJobsQuery") or {}
-    interval = query.get("agedConversationInterval") or (query.get("conversationQuery") or {}).get("interval")
-    return interval if isinstance(interval, str) else None
+def _inside(document: object, *names: str) -> object:
+    """The value at a path of field names; None where any of them leads nowhere."""
+    for name in names:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
 
 
-def touches(job: dict[str, Any], start: datetime, end: datetime) -> bool:
+def touches(job: object, start: datetime, end: datetime) -> bool:
     """True when the job's interval overlaps [start, end) (UTC without a zone), or cannot be read."""
+    query = _inside(job, "recordingJobsQuery")
+    interval = _inside(query, "agedConversationInterval") or _inside(query, "conversationQuery", "interval")
     try:
-        first, last = (
-            datetime.fromisoformat(part.strip()).replace(tzinfo=None) for part in (_interval(job) or "").split("/")
-        )
+        first, last = (datetime.fromisoformat(part.strip()).replace(tzinfo=None) for part in str(interval).split("/"))
     except ValueError:
         return True
     return first < end and last > start
 
 
-def _is_ours(job: dict[str, Any], integration_id: str | None) -> bool:
+def _is_ours(job: object, integration_id: str | None) -> bool:
     """Jobs of another integration export to another bucket; jobs that delete or archive concern every bucket."""
-    query = job.get("recordingJobsQuery") or {}
-    return integration_id is None or query.get("action") != "EXPORT" or query.get("integrationId") == integration_id
+    query = _inside(job, "recordingJobsQuery")
+    named = _inside(query, "integrationId")
+    return integration_id is None or _inside(query, "action") != "EXPORT" or named in (None, integration_id)
 
 
 def _collect_jobs(collector: Collector) -> list[Landing]:
@@ -308,14 +312,15 @@ def _collect_jobs(collector: Collector) -> list[Landing]:
     exports: list[str] = []
     with collector.load("export_jobs") as jobs:
         try:
-            for job_id in _jobs_of_the_night(collector):
-                path = f"/api/v2/recording/jobs/{job_id}"
+            for job_id in _jobs_of_the_night(collector, jobs):
+                path = f"{JOBS}/{job_id}"
                 try:
                     answer = client.get(path)
                 except LoginError:
                     raise
                 except GenesysError as error:
                     jobs.fail(job_id, error)
+                    jobs.incomplete = True
                     continue
                 jobs.add({"job_id": job_id}, collector.api_uri(path), answer.body)
                 exports.append(job_id)
@@ -330,33 +335,39 @@ def _collect_jobs(collector: Collector) -> list[Landing]:
     return [jobs.landing, failures.landing]
 
 
-def _jobs_of_the_night(collector: Collector) -> Iterator[str]:
+def _jobs_of_the_night(collector: Collector, load: Load) -> Iterator[str]:
     start, end = collector.window
-    seen: set[str] = set()
-    for page in collector.require_client().pages("/api/v2/recording/jobs", pageSize=100):
-        for job in page.json().get("entities") or []:
-            job_id = job.get("id") if isinstance(job, dict) else None
-            if not isinstance(job_id, str) or job_id in seen or not is_conversation_id(job_id):
-                continue
-            seen.add(job_id)
-            if touches(job, start, end) and _is_ours(job, collector.settings.integration_id):
-                yield job_id
+    seen: set[str | None] = set()
+    for content in collector.require_client().entities(JOBS, pageSize=100):
+        job_id = text_of(content, "id")
+        if job_id is None or not is_conversation_id(job_id):
+            load.fail("jobs", UnexpectedAnswer(f"GET {JOBS}", "unexpected shape: a job without an id", body=content))
+            load.incomplete = True
+            continue
+        if job_id in seen:
+            continue
+        seen.add(job_id)
+        try:
+            job: object = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            job = None  # read on its own, it says what is wrong with it
+        if touches(job, start, end) and _is_ours(job, collector.settings.integration_id):
+            yield job_id
 
 
 def _collect_failed_recordings(collector: Collector, load: Load, job_id: str) -> None:
-    path = f"/api/v2/recording/jobs/{job_id}/failedrecordings"
+    path = f"{JOBS}/{job_id}/failedrecordings"
     seen: set[bytes] = set()
     try:
-        for page in collector.require_client().pages(path, pageSize=100):
-            for content in items_of(page.body, "entities") or []:
-                if content not in seen:
-                    seen.add(content)
-                    load.add({"job_id": job_id}, collector.api_uri(path), content)
+        for content in collector.require_client().entities(path, pageSize=100):
+            if content not in seen:
+                seen.add(content)
+                load.add({"job_id": job_id}, collector.api_uri(path), content)
     except LoginError:
         raise
     except GenesysError as error:
         load.fail(job_id, error)
-        load.incomplete = load.incomplete or isinstance(error, PassingError | UnexpectedAnswer)
+        load.incomplete = True
 
 
 # --- the gateway's manifests -----------------------------------------------------------------------------------------

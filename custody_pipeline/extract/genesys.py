@@ -11,7 +11,7 @@ a document holds.
     │   ├── NotFound          404, 410
     │   ├── TooLarge          413
     │   ├── NotOffered        501
-    │   ├── UnexpectedAnswer  a redirect, or a body that is not JSON
+    │   ├── UnexpectedAnswer  a redirect, a body that is not JSON, or JSON of another shape
     │   └── JobFailed         an asynchronous job ended FAILED, CANCELLED or EXPIRED, or never ended
     └── PassingError          asking later may work; raised when patience is at its end
         ├── RateLimited       429
@@ -44,6 +44,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from custody_pipeline.io.http import Bearer, Pause, retry_after
 
+from custody_pipeline.extract.documents import fields_of, items_of, value_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -61,12 +63,17 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 MAX_PAGES = 100_000
 MAX_REPEATED_CURSORS = 3
+# Seconds; for a token whose answer does not say how long it lives.
+_SHORT_LIFETIME = 300.0
+
+_LISTING_FIELDS = {"entities", "pageSize", "pageNumber", "pageCount", "total"}
 
 
 class GenesysError(Exception):
     """A request that did not succeed: what was asked, what came back, what to do.
 
-    The text holds no token, no query string and nothing of the answer's body but its error code.
+    The text holds no token, no query string and nothing of the answer's body but its error code. `body`: the answer as
+    received, where its shape is what is wrong.
     """
 
     advice: ClassVar[str] = ""
@@ -82,8 +89,9 @@ class GenesysError(Exception):
         correlation_id: str | None = None,
         attempts: int = 1,
         retry_after: float | None = None,
+        body: bytes | None = None,
     ):
-        self.request, self.outcome = request, outcome
+        self.request, self.outcome, self.body = request, outcome, body
         self.status, self.code, self.correlation_id = status, code, correlation_id
         self.attempts, self.retry_after = attempts, retry_after
         super().__init__(request, outcome)
@@ -134,7 +142,7 @@ class NotOffered(PermanentError):
 
 
 class UnexpectedAnswer(PermanentError):
-    """An answer that the API does not give: a redirect, or a body that is not JSON."""
+    """An answer that the API does not give: a redirect, a body that is not JSON, or JSON of another shape."""
 
     advice = "Check that CUSTODY_GENESYS_DOMAIN names the API itself and that no proxy answers in its place."
 
@@ -190,9 +198,24 @@ class Answer:
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
-            raise UnexpectedAnswer(
-                self.request, "the body is not JSON", status=self.status, correlation_id=self.correlation_id
-            ) from error
+            raise self.unexpected("the body is not JSON") from error
+
+    def object(self) -> dict[str, Any]:
+        """The parsed body, which must be a JSON object.
+
+        Raises:
+            UnexpectedAnswer: it is none.
+        """
+        found = self.json()
+        if not isinstance(found, dict):
+            raise self.unexpected("unexpected shape: no JSON object")
+        return found
+
+    def unexpected(self, outcome: str) -> UnexpectedAnswer:
+        """The error that says what is wrong with this answer, and keeps its bytes."""
+        return UnexpectedAnswer(
+            self.request, outcome, status=self.status, correlation_id=self.correlation_id, body=self.body
+        )
 
 
 @dataclass(frozen=True)
@@ -421,20 +444,38 @@ class GenesysClient:
         query: dict[str, str | int | bool] = {**params, "pageNumber": 1}
         for number in range(1, MAX_PAGES + 1):
             answer = self.get(path, **query)
-            page = answer.json()
-            if not isinstance(page, dict):
-                raise UnexpectedAnswer(answer.request, "the page is not a JSON object", status=answer.status)
+            if fields_of(answer.body) is None:
+                raise answer.unexpected("unexpected shape: the page is not a JSON object")
             yield answer
-            if cursor := page.get("cursor"):
+            try:
+                cursor, following, count = (value_of(answer.body, name) for name in ("cursor", "nextUri", "pageCount"))
+            except ValueError as error:
+                raise answer.unexpected("the next page cannot be read") from error
+            if not isinstance(count, int | None):
+                raise answer.unexpected("unexpected shape: `pageCount` is not a number")
+            if cursor:
                 cursors[str(cursor)] += 1
                 if cursors[str(cursor)] > MAX_REPEATED_CURSORS:
                     raise UnexpectedAnswer(answer.request, "the listing repeats its cursor without an end")
                 query = {**params, "cursor": str(cursor)}
-            elif page.get("nextUri") or number < int(page.get("pageCount") or 0):
+            elif following or number < (count or 0):
                 query = {**params, "pageNumber": number + 1}
             else:
                 return
         raise UnexpectedAnswer(f"GET {path}", f"the listing has more than {MAX_PAGES} pages")
+
+    def entities(self, path: str, **params: str | int | bool) -> Iterator[bytes]:
+        """The elements of `entities` on all pages of a listing, each as its own bytes.
+
+        Raises:
+            UnexpectedAnswer: a page holds no list of entities. `{}` is no empty page: a real one says its size.
+            GenesysError: see `pages`.
+        """
+        for page in self.pages(path, **params):
+            items = items_of(page.body, "entities")
+            if items is None or not (fields_of(page.body) or {}).keys() & _LISTING_FIELDS:
+                raise page.unexpected("unexpected shape: no list of entities")
+            yield from items
 
     def identity(self) -> Identity:
         """Whose token this is.
@@ -442,10 +483,19 @@ class GenesysClient:
         Raises:
             GenesysError: see the module's tree; `LoginError` when the credentials are wrong.
         """
-        me = self.get("/api/v2/tokens/me").json()
-        me = me if isinstance(me, dict) else {}
-        organization, client = me.get("organization") or {}, me.get("OAuthClient") or {}
-        return Identity(organization.get("id"), organization.get("name"), client.get("id"), client.get("name"))
+        me = self.get("/api/v2/tokens/me").object()
+
+        def named(part: str, field: str) -> str | None:
+            holder = me.get(part)
+            found = holder.get(field) if isinstance(holder, dict) else None
+            return found if isinstance(found, str) else None
+
+        return Identity(
+            named("organization", "id"),
+            named("organization", "name"),
+            named("OAuthClient", "id"),
+            named("OAuthClient", "name"),
+        )
 
     def _api(self, method: str, path: str, **arguments: Any) -> Answer:
         if not path.startswith("/api/"):
@@ -484,8 +534,10 @@ class GenesysClient:
             raise LoginError(error.request, error.outcome, status=error.status, code=error.code) from error
         granted = answer.json()
         if not isinstance(granted, dict) or not isinstance(granted.get("access_token"), str):
+            # The bytes are not kept: they may hold a token under another name.
             raise UnexpectedAnswer(answer.request, "no access_token in the answer", status=answer.status)
-        lifetime = float(granted.get("expires_in") or 300)
+        lives = granted.get("expires_in")
+        lifetime = float(lives) if isinstance(lives, int | float) and lives > 0 else _SHORT_LIFETIME
         logger.debug("Logged in; the token lives %.0f s.", lifetime)
         return _Token(granted["access_token"], self._clock() + lifetime - min(60.0, lifetime / 10), generation)
 

@@ -5,6 +5,7 @@ Belongs here: the record of one resource's collection, and of what could not be 
 
 from __future__ import annotations
 
+import base64
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from custody_pipeline.extract.landing_files import LandedFile, Place
     from custody_pipeline.settings import Settings
 
+MAX_KEPT_ANSWER = 1024 * 1024
+"""Bytes kept of an answer of another shape."""
+
 ReceiptState = Literal["complete", "partial", "not_configured", "failed"]
 
 
@@ -25,7 +29,8 @@ ReceiptState = Literal["complete", "partial", "not_configured", "failed"]
 class FetchFailure:
     """One thing that could not be read: a row of `raw.fetch_failures`.
 
-    `message` is safe to show: it holds identifiers and codes, no secret and no tag.
+    `message` is safe to show: it holds identifiers and codes, no secret and no tag. `answer`: the bytes of an answer of
+    another shape; they are kept in the landing file, base64-coded, and are in no table.
     """
 
     resource: str
@@ -37,6 +42,7 @@ class FetchFailure:
     attempts: int = 1
     correlation_id: str | None = None
     occurred_at: datetime = field(default_factory=utc_now)
+    answer: bytes | None = None
 
     @classmethod
     def of(cls, resource: str, subject_id: str, error: GenesysError) -> FetchFailure:
@@ -50,6 +56,7 @@ class FetchFailure:
             permanent=error.permanent,
             attempts=error.attempts,
             correlation_id=error.correlation_id,
+            answer=error.body[:MAX_KEPT_ANSWER] if error.body is not None else None,
         )
 
     def as_document(self) -> dict[str, Any]:
@@ -64,6 +71,7 @@ class FetchFailure:
             "correlation_id": self.correlation_id,
             "message": self.message,
             "occurred_at": self.occurred_at.isoformat(timespec="microseconds"),
+            "answer": base64.b64encode(self.answer).decode() if self.answer is not None else None,
         }
 
 

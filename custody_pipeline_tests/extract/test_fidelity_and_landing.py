@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, document, items_of
+from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, DocumentState, document, items_of, value_of
 from custody_pipeline.extract.landing_files import (
     Bucket,
     Folder,
@@ -151,3 +151,34 @@ def test_a_page_is_split_into_its_own_bytes() -> None:
     assert items_of(page, "conversations") == [b'{"a" : 1.10}', b'{"a":"\\u00e4"}']
     assert items_of(b'{"cursor":"x"}', "conversations") == []
     assert items_of(b"[]", "conversations") is None
+
+
+@pytest.mark.parametrize(
+    ("item", "state"),
+    [
+        (b'{"conversationId":"x","a":"\\ud83d ],[ \\" }"}', DocumentState.NOT_JSON),
+        (b'{"conversationId":"x","a":NaN}', DocumentState.NOT_JSON),
+        (b'{"conversationId":"x","a":' + b"[" * 5_000 + b"]" * 5_000 + b"}", DocumentState.TOO_DEEP),
+        (b'{"conversationId":"x","a":"\xff"}', DocumentState.NOT_UTF8),
+    ],
+    ids=["lone surrogate", "NaN", "deep", "no UTF-8"],
+)
+def test_an_item_that_cannot_be_read_takes_no_other_with_it(item: bytes, state: DocumentState) -> None:
+    page = b'{"cursor":"c", "conversations": [ {"a":1} ,' + item + b', {"b":[2,{}]}] }'
+    assert items_of(page, "conversations") == [b'{"a":1}', item, b'{"b":[2,{}]}']
+    assert document(item).state == state
+    assert value_of(page, "cursor") == "c"
+    assert value_of(item, "conversationId") == "x"
+
+
+@pytest.mark.parametrize(
+    "page", [b'{"conversations":[NaN', b'{"conversations":[NaN,"]}', b'{"conversations":{"a":NaN}}', b"{NaN}", b"NaN"]
+)
+def test_a_page_that_cannot_be_cut_is_no_page(page: bytes) -> None:
+    assert items_of(page, "conversations") is None
+
+
+@pytest.mark.parametrize("page", [b'{"cursor":"\\ud83d"}', b'{"cursor":NaN}', b"[]", b"NaN"])
+def test_a_cursor_that_cannot_be_read_is_not_the_end_of_a_listing(page: bytes) -> None:
+    with pytest.raises(ValueError, match="`cursor` cannot be read"):
+        value_of(page, "cursor")
