@@ -42,9 +42,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from custody_pipeline.io.http import Bearer, Pause, retry_after
-
 from custody_pipeline.extract.documents import fields_of, items_of, value_of
+from custody_pipeline.io.http import Bearer, Pause, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

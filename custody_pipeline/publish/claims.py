@@ -3,11 +3,16 @@
 Belongs here: the claim and the unsigned bundle it names. Does not: signing and writing what was claimed (sealer.py).
 
 `sealing/head` holds the log's size and root, and the bundle that is being sealed, if one is. A home that wants to seal
-a night first puts its files and an unsigned bundle below `sealing/<id>/`, where nobody else writes. Then it swaps
-`pending` from nothing to its id, on the condition that the object is still the one it read (`If-Match`). That swap is
-the commit: it fixes the night's place in the log. Nothing is signed before it. The winner, or whoever comes next, then
-carries the bundle out; every step of that may be repeated by several homes at once. At the end `pending` becomes
-nothing again, with the new size and root. No time limit takes part: a claim ends only when it was carried out.
+a night first puts its files and an unsigned bundle below `sealing/<id>/`, where no other home writes. Then it changes
+`sealing/head` in three swaps, each on the condition that the object is still the one that was read (`If-Match`):
+
+1. commit: `pending` becomes the bundle's id. The night has its place in the log. Nothing is signed before.
+2. agree: `agreed` becomes the `cut.json` with its timestamp. Homes that carry out one bundle would make different ones,
+   and only one may be signed.
+3. release: `pending` and `agreed` become null, with the log's new size and root.
+
+The winner of the commit, or the next home that comes, does 2 and 3. No time limit takes part: a claim ends only when
+it was carried out.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.seal import SEALING, Draft
+from custody_pipeline.evidence.cut.seal import SEALING, Agreed, Draft
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.publish.uploads import put_bytes
 
@@ -31,14 +36,18 @@ STATE = SEALING + "head"
 BUNDLE = "bundle.json"
 
 _JSON = "application/json"
-_LOST = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+# What one DeleteObjects takes.
+_MOST_DELETED = 1_000
+LOST = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+"""S3's codes for a condition that does not hold."""
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True):
     size: int
     root: str
-    pending: str | None
+    pending: str | None = None
+    agreed: Agreed | None = None
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,10 +66,18 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class State:
-    """What `sealing/head` says. `pending`: the id of a bundle that was committed and is not carried out yet."""
+    """What `sealing/head` says.
+
+    Attributes:
+        head: of the log, before the pending bundle.
+        pending: the id of a bundle that was committed and is not carried out yet.
+        agreed: the pending bundle's `cut.json`, once a home has made one.
+        etag: of the object.
+    """
 
     head: Head
     pending: str | None
+    agreed: Agreed | None
     etag: str
 
 
@@ -83,29 +100,33 @@ class Claims:
             raise
         stored = msgspec.json.decode(answer["Body"].read(), type=_Stored)
         head = Head(self.origin, stored.size, bytes.fromhex(stored.root))
-        return State(head, stored.pending, answer["ETag"])
+        return State(head, stored.pending, stored.agreed, answer["ETag"])
 
     def begin(self, head: Head) -> None:
         """Create the state for a log that has `head`; another home may have created it meanwhile."""
-        self._put(head, None, {"IfNoneMatch": "*"})
+        self._put(head, None, None, {"IfNoneMatch": "*"})
 
-    def commit(self, state: State, bundle_id: str) -> bool:
-        """Claim the next place in the log. False: another home was first, and the state is another one."""
-        return self._put(state.head, bundle_id, {"IfMatch": state.etag})
+    def commit(self, state: State, bundle_id: str) -> State | None:
+        """Claim the next place in the log. None: the claim was refused; the state is another one by now."""
+        return self._put(state.head, bundle_id, None, {"IfMatch": state.etag})
+
+    def agree(self, state: State, agreed: Agreed) -> State | None:
+        """Say what the pending bundle's `cut.json` is. None: refused; another home said it, or has finished."""
+        return self._put(state.head, state.pending, agreed, {"IfMatch": state.etag})
 
     def release(self, state: State, head: Head) -> None:
         """Say that the claim of `state` was carried out; another home may have said so already."""
-        self._put(head, None, {"IfMatch": state.etag})
+        self._put(head, None, None, {"IfMatch": state.etag})
 
-    def _put(self, head: Head, pending: str | None, condition: dict[str, Any]) -> bool:
-        data = msgspec.json.encode(_Stored(head.size, head.root.hex(), pending))
+    def _put(self, head: Head, pending: str | None, agreed: Agreed | None, condition: dict[str, Any]) -> State | None:
+        data = msgspec.json.encode(_Stored(head.size, head.root.hex(), pending, agreed))
         try:
-            put_bytes(self.client, data, self.place / STATE, ContentType=_JSON, **condition)
+            put = put_bytes(self.client, data, self.place / STATE, ContentType=_JSON, **condition)
         except ClientError as error:
-            if _code(error) in _LOST:
-                return False
+            if _code(error) in LOST:
+                return None
             raise
-        return True
+        return State(head, pending, agreed, put.etag)
 
     def folder(self, bundle_id: str) -> S3Location:
         """Where a bundle and its files are staged."""
@@ -120,14 +141,13 @@ class Claims:
         at = self.folder(bundle_id) / BUNDLE
         return msgspec.json.decode(self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"].read(), type=Bundle)
 
-    def remove(self, bundle_id: str) -> None:
+    def remove(self, bundle_id: str, bundle: Bundle) -> None:
         """Remove what was staged; it is in the cut by now, or lost its claim."""
-        prefix = self.folder(bundle_id)
-        for page in self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=prefix.bucket, Prefix=f"{prefix.key}/"
-        ):
-            for entry in page.get("Contents", []):
-                self.client.delete_object(Bucket=prefix.bucket, Key=entry["Key"])
+        folder = self.folder(bundle_id)
+        names = [BUNDLE, *(file.path for file in bundle.draft.files)]
+        for first in range(0, len(names), _MOST_DELETED):
+            objects: list[Any] = [{"Key": (folder / name).key} for name in names[first : first + _MOST_DELETED]]
+            self.client.delete_objects(Bucket=folder.bucket, Delete={"Objects": objects, "Quiet": True})
 
 
 def _code(error: ClientError) -> str:

@@ -6,8 +6,8 @@ harm and several homes may do it at once. Does not: deciding it, or who may seal
 Every step may be repeated by any home that holds the log's keys:
 
 1. staged files are copied into the cut, only where nothing is,
-2. `cut.json` and its timestamp are agreed on: the first home to make them stages them, all others take those,
-3. signatures, `cut.json`, tiles and the log's head are put; all are the same bytes whoever puts them,
+2. `cut.json` and its timestamp are agreed on: those of the first home count for all,
+3. signatures, `cut.json`, tiles and the log's head are put; they are the same bytes from every home,
 4. the claim is released, and the staged files are removed.
 
 The head that was signed last is remembered in `$CUSTODY_HOME/publish/head`: a bucket that was rolled back is noticed
@@ -17,7 +17,6 @@ before anything is signed.
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
@@ -55,9 +54,8 @@ from custody_pipeline.evidence.log.cosignatures import cosigned_path
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import TargetError, read
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.claims import Bundle, Claims, State
+from custody_pipeline.publish.claims import LOST, STATE, Bundle, Claims, State
 from custody_pipeline.publish.uploads import (
-    OccupiedError,
     Stored,
     UploadError,
     Uploads,
@@ -74,10 +72,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.evidence.log.checkpoint import Checkpoint
+    from custody_pipeline.evidence.log.note import Signer
     from custody_pipeline.io.s3 import S3Location
     from custody_pipeline.publish.sealing import Sealing
-
-AGREED = "agreed.json"
 
 SEAL_FILES = (SIGNATURE, TIMESTAMP, CHECKPOINT, CONSISTENCY)
 
@@ -154,91 +151,118 @@ class Sealer:
             SealError, InconsistentHeadError: see `evidence.cut.seal.seal`; nothing was signed.
         """
         keys = [signer.verifier.vkey for signer in self.sealing.signers]
-        self.claims.put_bundle(bundle_id, Bundle(replace(draft, lock=self._lock(now)), dict(staged), keys))
-        won = self.claims.commit(state, bundle_id)
-        committed = self.claims.read()
-        # A refused claim may still be ours: S3 took it, the answer was lost, and the retry was refused.
-        if committed is not None and committed.pending == bundle_id:
-            return self._finish(committed) or self._sealed(draft.night, draft.revision)
-        if won:  # another home has finished it already
-            return self._sealed(draft.night, draft.revision)
-        self.claims.remove(bundle_id)
-        return None
+        bundle = Bundle(replace(draft, lock=self._lock(now)), dict(staged), keys)
+        self.claims.put_bundle(bundle_id, bundle)
+        claimed = self.claims.commit(state, bundle_id)
+        if claimed is None:
+            # A refused claim may still be ours: S3 took it, the answer was lost, and the retry was refused.
+            claimed = self.claims.read()
+            if claimed is None or claimed.pending != bundle_id:
+                self.claims.remove(bundle_id, bundle)
+                return None
+        return self._finish(claimed, bundle) or self._sealed(draft.night, draft.revision)
 
-    def _finish(self, state: State) -> Sealed | None:
+    def _finish(self, state: State, bundle: Bundle | None = None) -> Sealed | None:
         """Carry out the claim of `state`; None if another home finished it meanwhile."""
         bundle_id = str(state.pending)
         try:
-            return self._carry_out(state, bundle_id, self.claims.bundle(bundle_id))
-        except (ClientError, FileNotFoundError, TargetError):
+            return self._carry_out(state, bundle_id, bundle or self.claims.bundle(bundle_id))
+        except (ClientError, FileNotFoundError, TargetError, UploadError):
             now = self.claims.read()
             if now is not None and now.pending == bundle_id:
                 raise
             return None
 
     def _carry_out(self, state: State, bundle_id: str, bundle: Bundle) -> Sealed:
-        if bundle.keys != [signer.verifier.vkey for signer in self.sealing.signers]:
-            raise SealingError(
-                f"the night of {bundle.draft.night} is being sealed below {self.place} with other keys than those of "
-                f"this home: {', '.join(key.split('+')[0] for key in bundle.keys)}. Run any night with those keys first"
-            )
-        folder, draft = self.claims.folder(bundle_id), bundle.draft
-        cut = self.place / cut_prefix(draft.night, draft.revision).rstrip("/")
-        self._remove_left_overs(draft)
-        stored = self._copy_into_cut(bundle, folder, cut)
+        signers, draft = self._signers(bundle), bundle.draft
+        stored = self._copy_into_cut(bundle, self.claims.folder(bundle_id), self._left_overs(draft))
         self._lock_all(stored.values(), draft.lock)
         files = [msgspec.structs.replace(file, version_id=stored[file.path].version_id) for file in draft.files]
         records = read(self.reader, f"{SEALING}{bundle_id}/{RECORDS}")
+        current = state
+
+        def agreed(ours: bytes) -> Agreed:
+            nonlocal current
+            current, used = self._agree(current, ours)
+            return used
+
         sealed = seal(
             replace(draft, files=files),
             [leaf_hash(line) for line in records.split(b"\n")[:-1]],
             reader=self.reader,
             head=state.head,
             signed_before=self._signed_before(),
-            signers=self.sealing.signers,
+            signers=signers,
             timestamp=self.sealing.timestamp,
-            agreed=lambda data: self._agreed(folder, data),
+            agreed=agreed,
         )
         self._put(sealed.writes, _lock_arguments(draft.lock))
-        self._put_head(state.head, sealed)
+        self._put_head(state.head, sealed.checkpoint)
         _replace(self.folder / "head", sealed.checkpoint.note.data)
-        self.claims.release(state, sealed.checkpoint.head)
-        self.claims.remove(bundle_id)
+        self.claims.release(current, sealed.checkpoint.head)
+        self.claims.remove(bundle_id, bundle)
         return sealed
 
-    def _remove_left_overs(self, draft: Draft) -> None:
-        """Files in the folder of an unsealed revision that the draft does not name: without a cut.json no evidence."""
-        prefix = cut_prefix(draft.night, draft.revision)
-        there = {entry.path for entry in self.reader.list(prefix)}
-        if prefix + CUT_JSON in there:
-            return
-        for path in there - {prefix + name for name in (*(file.path for file in draft.files), *SEAL_FILES)}:
-            at = self.place / path
-            self.client.delete_object(Bucket=at.bucket, Key=at.key)
+    def _signers(self, bundle: Bundle) -> list[Signer]:
+        """The signers that the bundle names: during a rotation this home may hold one more."""
+        ours = {signer.verifier.vkey: signer for signer in self.sealing.signers}
+        if missing := [key for key in bundle.keys if key not in ours]:
+            raise SealingError(
+                f"the night of {bundle.draft.night} is being sealed below {self.place} with keys that this home does "
+                f"not have: {', '.join('+'.join(key.split('+')[:2]) for key in missing)}. Run any night with those "
+                "keys first"
+            )
+        return [ours[key] for key in bundle.keys]
 
-    def _copy_into_cut(self, bundle: Bundle, folder: S3Location, cut: S3Location) -> dict[str, Stored]:
+    def _left_overs(self, draft: Draft) -> dict[str, Stored]:
+        """What is in the cut's folder already. Before it is sealed, files that the draft does not name are removed."""
+        prefix = cut_prefix(draft.night, draft.revision)
+        there = {entry.path.removeprefix(prefix) for entry in self.reader.list(prefix)}
+        files = {file.path: file for file in draft.files}
+        found = {
+            name: stored for name in there & files.keys() if (stored := head(self.client, self.place / (prefix + name)))
+        }
+        if CUT_JSON in there:
+            return found
+        others = {
+            name
+            for name, stored in found.items()
+            if stored.bytes != files[name].bytes or digest(self.client, stored) != files[name].sha256
+        }
+        for name in (there - files.keys() - set(SEAL_FILES)) | others:
+            at = self.place / (prefix + name)
+            self.client.delete_object(Bucket=at.bucket, Key=at.key)
+        return {name: stored for name, stored in found.items() if name not in others}
+
+    def _copy_into_cut(self, bundle: Bundle, folder: S3Location, there: Mapping[str, Stored]) -> dict[str, Stored]:
+        cut = self.place / cut_prefix(bundle.draft.night, bundle.draft.revision).rstrip("/")
+
         def copy(file: CutFile) -> Stored:
-            to = cut / file.path
-            there = head(self.client, to)
-            if there is None:
-                source = Stored(folder / file.path, file.sha256, file.bytes, "", None)
-                return copy_object(self.client, source, to, ContentType=bundle.content_types[file.path])
-            if there.bytes != file.bytes or digest(self.client, there) != file.sha256:
-                raise SealingError(f"{to}: other bytes are there, in a cut that is not sealed yet; nothing was touched")
-            return there
+            if file.path in there:
+                return there[file.path]
+            source = Stored(folder / file.path, file.sha256, file.bytes, "", None)
+            return copy_object(
+                self.client, source, cut / file.path, once=True, ContentType=bundle.content_types[file.path]
+            )
 
         with Uploads(self.client) as uploads:
             copies = {file.path: uploads.submit(copy, file) for file in bundle.draft.files}
         return {path: future.result() for path, future in copies.items()}
 
-    def _agreed(self, folder: S3Location, ours: bytes) -> Agreed:
-        """The `cut.json` of this claim: ours, unless another home that carries it out was first."""
-        at, timestamp = folder / AGREED, self.sealing.timestamp
-        if head(self.client, at) is None:
-            made = msgspec.json.encode(Agreed(ours, timestamp(ours) if timestamp else None))
-            with suppress(OccupiedError):
-                put_bytes(self.client, made, at, once=True)
-        return msgspec.json.decode(self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"].read(), type=Agreed)
+    def _agree(self, state: State, ours: bytes) -> tuple[State, Agreed]:
+        """The `cut.json` of the claim: ours, unless another home that carries it out was first.
+
+        Raises:
+            FileNotFoundError: another home has finished the claim; nothing may be signed.
+        """
+        now: State | None = state
+        if state.agreed is None:
+            timestamp = self.sealing.timestamp
+            made = Agreed(ours, timestamp(ours) if timestamp else None)
+            now = self.claims.agree(state, made) or self.claims.read()
+        if now is None or now.pending != state.pending or now.agreed is None:
+            raise FileNotFoundError(f"{self.place / STATE}: the claim {state.pending} was finished meanwhile")
+        return now, now.agreed
 
     def _sealed(self, night: str, revision: int) -> Sealed:
         """A night that is sealed, as it is published."""
@@ -251,7 +275,10 @@ class Sealer:
         """The head of a log that was written without claims, after what a killed run left undone is written."""
         published = self._published_head()
         for write in recover(self.reader, [signer.verifier for signer in self.sealing.signers], published):
-            put_bytes(self.client, write.data, self.place / write.path, ContentType=write.content_type)
+            if write.path == HEAD:
+                self._put_head(published, read_checkpoint(write.data))
+            else:
+                put_bytes(self.client, write.data, self.place / write.path, ContentType=write.content_type)
         return self._published_head()
 
     def _refuse_rolled_back(self, now: Head, published: Head) -> None:
@@ -293,7 +320,7 @@ class Sealer:
                 for write in group:
                     uploads.submit(put, write)
 
-    def _put_head(self, base: Head, sealed: Sealed) -> None:
+    def _put_head(self, base: Head, checkpoint: Checkpoint) -> None:
         """Put the log's head, unless another home that seals the same night has."""
         while True:
             found = self._checkpoint()
@@ -301,7 +328,7 @@ class Sealer:
                 there = read_checkpoint(found[0]).head if found else Head.empty(base.origin)
             except NoteError:
                 there = None
-            if there is not None and there.size >= sealed.checkpoint.head.size:
+            if there is not None and there.size >= checkpoint.head.size:
                 return
             if there != base:
                 raise SealingError(
@@ -309,9 +336,9 @@ class Sealer:
                 )
             condition: dict[str, Any] = {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}
             try:
-                put_bytes(self.client, sealed.checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, **condition)
+                put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, **condition)
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") not in {"PreconditionFailed", "412"}:
+                if error.response.get("Error", {}).get("Code") not in LOST:
                     raise
             else:
                 return

@@ -125,27 +125,41 @@ def put_bytes(client: S3Client, data: bytes, to: S3Location, *, once: bool = Fal
     return Stored(to, sha256, len(data), answer["ETag"], answer.get("VersionId"))
 
 
-def copy_object(client: S3Client, source: Stored, to: S3Location, **extra: Any) -> Stored:
+def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool = False, **extra: Any) -> Stored:
     """Copy within S3, the very version that `source` names, and check that the copy has the same bytes.
 
+    Args:
+        client: boto3's.
+        source: what to copy.
+        to: where to.
+        once: only if there is nothing yet; the same bytes there already count as copied.
+        extra: more arguments of CopyObject.
+
     Raises:
-        UploadError: the copy differs from its source.
+        UploadError: there are other bytes than the source's.
     """
     place = {"Bucket": source.location.bucket, "Key": source.location.key}
     if source.version_id is not None:
         place["VersionId"] = source.version_id
-    answer = client.copy_object(
-        Bucket=to.bucket,
-        Key=to.key,
-        CopySource=place,  # type: ignore[arg-type]
-        ChecksumAlgorithm="SHA256",
-        MetadataDirective="REPLACE",
-        **{"Metadata": {"sha256": source.sha256 or ""}, **extra},
-    )
+    condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
+    version: str | None = None
+    try:
+        answer = client.copy_object(
+            Bucket=to.bucket,
+            Key=to.key,
+            CopySource=place,  # type: ignore[arg-type]
+            ChecksumAlgorithm="SHA256",
+            MetadataDirective="REPLACE",
+            **{"Metadata": {"sha256": source.sha256 or ""}, **condition, **extra},
+        )
+        version = answer.get("VersionId")
+    except ClientError as error:
+        if not once or _code(error) not in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
+            raise
     copy = head(client, to)
     if copy is None or copy.bytes != source.bytes or (source.sha256 and digest(client, copy) != source.sha256):
-        raise UploadError(f"{to}: the copy of {source.location} does not hold the same bytes")
-    return Stored(to, source.sha256, source.bytes, copy.etag, answer.get("VersionId"))
+        raise UploadError(f"{to} does not hold the same bytes as {source.location}")
+    return Stored(to, source.sha256, source.bytes, copy.etag, version or copy.version_id)
 
 
 def head(client: S3Client, at: S3Location) -> Stored | None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
 import os
 import shutil
+import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -23,7 +27,7 @@ from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.sealer import SealingError
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
-from custody_pipeline_tests.publish.killing import Killed, KilledClient
+from custody_pipeline_tests.publish.killing import Killed
 from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording, insert_receipt, insert_recording
 
 if TYPE_CHECKING:
@@ -37,6 +41,9 @@ TABLES = ("chain_of_custody", "gaps")
 HOMES = 4
 # A hundred rounds take minutes: set the variable to run them.
 ROUNDS = int(os.environ.get("TEST_CLAIM_ROUNDS", "2"))
+# So is a kill at each of some fifty writes.
+KILL_STEP = int(os.environ.get("TEST_KILL_STEP", "7"))
+WRITING = ("put_", "copy_", "delete_", "create_", "upload_", "complete_")
 BUCKET = "custody-published"
 
 
@@ -44,14 +51,24 @@ class Home:
     """One of several homes: a warehouse and a folder of its own, keys that all share."""
 
     def __init__(self, folder: Path, keys: Path, empty_warehouse: Path, bucket: str = BUCKET) -> None:
-        self.folder = folder
         shutil.copytree(keys, folder / "keys")
         shutil.copy(empty_warehouse, folder / "warehouse.duckdb")
-        self.settings = Settings(home=folder, publish_url=f"s3://{bucket}/prod", operator=folder.name)
+        self._is_at(folder, bucket)
         with self.open() as con:
             for number in range(3):
                 insert_recording(con, number)
             insert_receipt(con, folder / "landing")
+
+    @classmethod
+    def at(cls, folder: Path, bucket: str) -> Home:
+        """The home that was made in `folder`."""
+        home = cls.__new__(cls)
+        home._is_at(folder, bucket)
+        return home
+
+    def _is_at(self, folder: Path, bucket: str) -> None:
+        self.folder = folder
+        self.settings = Settings(home=folder, publish_url=f"s3://{bucket}/prod", operator=folder.name)
 
     def open(self) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(self.folder / "warehouse.duckdb"))
@@ -125,45 +142,165 @@ def test_one_night_with_other_content_in_each_home_has_a_revision_of_each(
     assert errors(objects(s3, bucket), homes[0]) == []
 
 
-def test_killed_at_any_call_another_home_finishes_without_the_first(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+def publish_until(folder: Path, endpoint: S3Endpoint, bucket: str, night: date, number: int, done: bool) -> None:
+    """Publish in a process that is killed at its `number`-th writing call, before or after S3 has carried it out."""
+
+    class Client:
+        calls = itertools.count()
+
+        def __getattr__(self, name: str) -> Any:
+            method = getattr(client, name)
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                if not name.startswith(WRITING) or next(self.calls) != number:
+                    return method(*args, **kwargs)
+                if done:
+                    method(*args, **kwargs)
+                os.kill(os.getpid(), signal.SIGKILL)
+                return None
+
+            return call if callable(method) else method
+
+    client = endpoint.client()
+    Home.at(folder, bucket).publish(Client(), night)
+
+
+@pytest.mark.server
+def test_killed_at_any_write_another_home_finishes_without_the_first(
+    server: S3Endpoint, s3: S3Client, bucket: str, keys: Path, tmp_path: Path, empty_warehouse: Path
 ) -> None:
-    number = 0
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["custody_pipeline_tests.publish.test_claims"])
+    number, night = 0, NIGHT
     while True:
-        first = Home(tmp_path / f"first-{number}", keys, empty_warehouse)
-        other = Home(tmp_path / f"other-{number}", keys, empty_warehouse)
-        night = NIGHT + timedelta(days=2 * number)
+        first = Home(tmp_path / f"first-{number}", keys, empty_warehouse, bucket)
+        other = Home(tmp_path / f"other-{number}", keys, empty_warehouse, bucket)
         first.move_to(night)
         other.move_to(night + timedelta(days=1))
-        try:
-            first.publish(KilledClient(memory_s3, number, done=bool(number % 2)), night)
-        except Killed:
-            shutil.rmtree(first.folder)
-        else:
-            break
-        assert other.publish(memory_s3, night + timedelta(days=1)) == 1
-        found = objects(memory_s3, BUCKET)
+        how = (first.folder, server, bucket, night, number, bool(number % 2))
+        process = context.Process(target=publish_until, args=how)
+        process.start()
+        process.join()
+        assert process.exitcode in {0, -signal.SIGKILL}
+        shutil.rmtree(first.folder)
+        assert other.publish(server.client(), night + timedelta(days=1)) == 1
+        found = objects(s3, bucket)
         cuts = [decode_cut(data) for path, data in found.items() if path.endswith("/cut.json")]
         places = sorted((cut.log.first, cut.log.first + cut.log.records + 1) for cut in cuts)
-        assert [end for _, end in places[:-1]] == [start for start, _ in places[1:]], f"killed at writing call {number}"
-        assert int(found["log/checkpoint"].split(b"\n")[1]) == places[-1][1], f"killed at writing call {number}"
-        number += 3
+        assert [end for _, end in places[:-1]] == [start for start, _ in places[1:]], f"killed at write {number}"
+        assert int(found["log/checkpoint"].split(b"\n")[1]) == places[-1][1], f"killed at write {number}"
+        if process.exitcode == 0:
+            break
+        number, night = number + KILL_STEP, night + timedelta(days=2)
     assert number > 20
     # Copies of a night whose home is gone stay missing until the night is run again; nothing else is found.
+    assert {line.split()[0] for line in errors(objects(s3, bucket), other)} <= {"COPY_MISSING"}
+
+
+def pending(keys: Path, empty_warehouse: Path, folder: Path, s3: S3Client) -> None:
+    """A home that is gone, with its claim left behind."""
+    home = Home(folder, keys, empty_warehouse)
+    with pytest.raises(Killed):
+        home.publish(DiesAfterClaim(s3))
+    assert b'"pending":"' in objects(s3, BUCKET)["sealing/head"]
+    shutil.rmtree(home.folder)
+
+
+class DiesAfterClaim:
+    """The process is gone as soon as its claim is in S3."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def put(**kwargs: Any) -> Any:
+            answer = method(**kwargs)
+            if kwargs["Key"].endswith("sealing/head") and "IfMatch" in kwargs:
+                raise Killed
+            return answer
+
+        return put if name == "put_object" else method
+
+
+def test_a_rotation_meets_a_pending_claim(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
+    pending(keys, empty_warehouse, tmp_path / "first", memory_s3)
+    rotated = Home(tmp_path / "rotated", keys, empty_warehouse)
+    rotated.move_to(NIGHT + timedelta(days=1))
+    following = rotated.folder / "keys" / "next.key"
+    write_new_key(following, new_key("custody.local", demo=True))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(following))
+        assert rotated.publish(memory_s3, NIGHT + timedelta(days=1)) == 1
+    cuts = [decode_cut(data) for path, data in objects(memory_s3, BUCKET).items() if path.endswith("/cut.json")]
+    assert sorted(len(cut.keys) for cut in cuts) == [1, 2]
+
+
+def test_a_timestamp_authority_that_is_gone_leaves_a_claim_that_is_finished_later(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
+    first = Home(tmp_path / "first", keys, empty_warehouse)
+    with socket.socket() as closed, pytest.MonkeyPatch.context() as environment:
+        closed.bind(("127.0.0.1", 0))
+        environment.setenv("CUSTODY_TIMESTAMP_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(Exception, match="timestamp authority"):
+            first.publish(memory_s3)
+    assert b'"pending":"' in objects(memory_s3, BUCKET)["sealing/head"]
+    assert not [path for path in objects(memory_s3, BUCKET) if path.endswith((".sig", "/checkpoint"))]
+    other = Home(tmp_path / "other", keys, empty_warehouse)
+    other.move_to(NIGHT + timedelta(days=1))
+    assert other.publish(memory_s3, NIGHT + timedelta(days=1)) == 1
     assert {line.split()[0] for line in errors(objects(memory_s3, BUCKET), other)} <= {"COPY_MISSING"}
+
+
+def test_a_file_of_a_run_without_claims_is_replaced_before_the_night_is_sealed(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
+    home = Home(tmp_path / "home", keys, empty_warehouse)
+    left = f"prod/cuts/date={NIGHT}/r0001/data/chain_of_custody.parquet"
+    memory_s3.put_object(Bucket=BUCKET, Key=left, Body=b"of a run that was killed")
+    assert home.publish(memory_s3) == 1
+    assert errors(objects(memory_s3, BUCKET), home) == []
+
+
+def test_a_slow_home_signs_nothing_that_another_has_finished(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
+    homes = [Home(tmp_path / f"home-{n}", keys, empty_warehouse) for n in range(2)]
+    homes[1].move_to(NIGHT + timedelta(days=1))
+    client = ActsBeforeAgreeing(memory_s3, lambda: homes[1].publish(memory_s3, NIGHT + timedelta(days=1)))
+    assert homes[0].publish(client) == 1
+    assert client.done
+    assert errors(objects(memory_s3, BUCKET), homes[0]) == []
+
+
+class ActsBeforeAgreeing:
+    """Another home finishes the claim, and seals its own night, when the first is about to say what it made."""
+
+    def __init__(self, client: Any, act: Callable[[], object]) -> None:
+        self._client, self._act, self.done = client, act, False
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def put(**kwargs: Any) -> Any:
+            if kwargs["Key"].endswith("sealing/head") and b'"agreed":{' in kwargs["Body"] and not self.done:
+                self.done = True
+                self._act()
+            return method(**kwargs)
+
+        return put if name == "put_object" else method
 
 
 def test_a_claim_that_only_other_keys_can_finish_is_named(
     memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
 ) -> None:
-    first = Home(tmp_path / "first", keys, empty_warehouse)
-    number = 0
-    while b'"pending":"' not in objects(memory_s3, BUCKET).get("sealing/head", b""):
-        with pytest.raises(Killed):
-            first.publish(KilledClient(memory_s3, number, done=True))
-        number += 1
+    pending(keys, empty_warehouse, tmp_path / "first", memory_s3)
     stranger = Home(tmp_path / "stranger", write_keys(tmp_path / "others"), empty_warehouse)
-    with pytest.raises(SealingError, match="other keys"):
+    with pytest.raises(SealingError, match=r"keys that this home does not have: DEMO-custody\.local\+"):
         stranger.publish(memory_s3)
 
 

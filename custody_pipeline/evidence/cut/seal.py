@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 
@@ -70,7 +69,7 @@ class Draft:
     lock: Lock | None = None
 
 
-class Agreed(NamedTuple):
+class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`cut.json` and its RFC 3161 response, as every process that seals a night uses them."""
 
     cut: bytes
@@ -194,7 +193,8 @@ def seal(
         lock=draft.lock or msgspec.UNSET,
     )
     ours = cuts.encode_cut(cut)
-    data, stamp = agreed(ours) if agreed else Agreed(ours, timestamp(ours) if timestamp else None)
+    used = agreed(ours) if agreed else Agreed(ours, timestamp(ours) if timestamp else None)
+    data, stamp = used.cut, used.timestamp
     cut = cuts.decode_cut(data)
     appended = append(reader, head.size, [*leaves, leaf_hash(data)], LOG)
     tree = appended.tree
