@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.operations.profiling import Sampler
-from custody_pipeline.operations.summary import NightSummary, night_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from custody_pipeline.operations.profiling import Profile
+    from custody_pipeline.operations.summary import NightSummary
     from custody_pipeline.settings import Settings
 
 FINDINGS, INCOMPLETE = 1, 2
@@ -86,27 +86,22 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
         from custody_pipeline.alerts import alerted_reasons
         from custody_pipeline.defs.instance import run_night
         from custody_pipeline.models.mapping import load_mapping
-        from custody_pipeline.publish.sealed_landing import failed_sources
-        from custody_pipeline.warehouse.connection import Warehouse
+        from custody_pipeline.operations.summary import night_ending
 
     load_mapping(settings.mapping_path)
     alerted_reasons(settings)
     result = run_night(settings, night, verbose=verbose, say=say)
-    summary, failed = None, {}
-    if settings.warehouse_path.exists():  # a first night may fail before there is one
-        with Warehouse(settings).open(read_only=True) as con:
-            summary = night_summary(con, night)
-            failed = failed_sources(con, night) if summary is not None else {}
+    ending = night_ending(settings, night)
     problems = [f"{step}: {message}" for step, message in result.failed_steps.items()]
     problems += [f"check failed: {check}; the night was not published" for check in result.failed_checks]
-    problems += [f"source {source} failed: {detail}; run the night again" for source, detail in failed.items()]
+    problems += ending.problems
     if result.failed_checks:
         status = FINDINGS
-    elif not result.success or summary is None:
+    elif not result.success:
         status = INCOMPLETE
     else:
-        status = FINDINGS if summary.unexplained or failed else 0
-    return Outcome(night, result.run_id, status, problems, summary)
+        status = ending.status
+    return Outcome(night, result.run_id, status, problems, ending.summary)
 
 
 @contextmanager

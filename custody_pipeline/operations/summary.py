@@ -9,10 +9,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline.publish.sealed_landing import failed_sources
+from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
     import duckdb
+
+    from custody_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,28 @@ class NightSummary:
     def from_dict(cls, values: dict[str, Any]) -> NightSummary:
         """What `to_dict` gave."""
         return cls(**{**values, "night": date.fromisoformat(values["night"])})
+
+
+@dataclass(frozen=True)
+class NightEnding:
+    """How a night that ran ended: 0 for an established night, 1 with findings, 2 if there is no night to speak of."""
+
+    status: int
+    problems: list[str]
+    summary: NightSummary | None
+
+
+def night_ending(settings: Settings, night: date) -> NightEnding:
+    """What the warehouse says of a night whose run went through."""
+    if not settings.warehouse_path.exists():  # a first night may fail before there is one
+        return NightEnding(2, [], None)
+    with Warehouse(settings).open(read_only=True) as con:
+        summary = night_summary(con, night)
+        failed = failed_sources(con, night) if summary is not None else {}
+    if summary is None:
+        return NightEnding(2, [], None)
+    problems = [f"source {source} failed: {detail}; run the night again" for source, detail in failed.items()]
+    return NightEnding(1 if summary.unexplained or failed else 0, problems, summary)
 
 
 def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary | None:
