@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from custody_pipeline_tests.proxy import Answer, running_proxy
 pytestmark = pytest.mark.server
 
 NIGHT = date(2026, 11, 2)
-SIZE = 400
+SIZE = 120  # the smallest with every planted reason
 TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
 
 
@@ -63,7 +63,7 @@ def custody(home: Path, *arguments: str, **environment: str) -> subprocess.Compl
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     path = tmp_path_factory.mktemp("home")
-    ran = custody(path, "demo", "--json")
+    ran = custody(path, "demo", "--size", str(SIZE), "--json")
     assert ran.returncode == 0, ran.stderr
     return Home(path, json.loads(ran.stdout))
 
@@ -195,7 +195,7 @@ def test_gaps_and_status_list_the_night(home: Home) -> None:
 def test_running_the_night_again_publishes_nothing_even_after_it_was_verified(home: Home) -> None:
     assert home.custody("verify").returncode == 0
     before = {path: path.read_bytes() for path in (home.path / "published").rglob("*") if path.is_file()}
-    again = home.custody("demo", "--json")
+    again = home.custody("demo", "--size", str(SIZE), "--json")
     assert again.returncode == 0, again.stderr
     result = json.loads(again.stdout)
     assert result["summary"]["revision"] == 1
@@ -246,7 +246,7 @@ def test_a_whole_night_is_packaged_with_a_list_of_what_is_missing_and_why(home: 
     whole = [row for row in rows if row[3] and row[4] and not row[5]]
     unreadable = (urlsplit(whole[0][1]).path, urlsplit(whole[1][2]).path)
     folder = tmp_path / "night"
-    with demo_environment(home.path, DEMO_ORGANIZATION, lambda _: None) as settings:
+    with demo_environment(home.path, replace(DEMO_ORGANIZATION, size=SIZE), lambda _: None) as settings:
         assert settings.s3_endpoint_url is not None
         with running_proxy(settings.s3_endpoint_url) as s3:
             s3.answer = lambda request: Answer(403) if request.path.endswith(unreadable) else None

@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -87,8 +87,8 @@ def published(home: Path, night: date) -> Callable[[str], bool]:
 
 def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> None:
     while not reached():
-        assert process.poll() is None, "the night ended before it could be killed there"
-        time.sleep(0.02)
+        with suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"the night ended with {process.wait(0.02)} before it could be killed there")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from datetime import date
@@ -25,19 +26,39 @@ NIGHT = date(2026, 11, 2)
 MEGABYTES = 1_000_000
 
 
+class WatchedSampler(Sampler):
+    """Tells of each sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = threading.Semaphore(0)
+
+    def _sample(self) -> None:
+        super()._sample()
+        self.taken.release()
+
+    def wait_for(self, samples: int) -> float:
+        """The time after so many samples from now on."""
+        while self.taken.acquire(blocking=False):
+            pass
+        for _ in range(samples):
+            assert self.taken.acquire(timeout=60)
+        return time.time()
+
+
 def test_memory_and_cpu_belong_to_the_span_they_were_used_in() -> None:
-    with Sampler() as sampled:
+    with WatchedSampler() as sampled:
         begun, cpu = time.time(), time.process_time()
         held = bytearray(os.urandom(1)) * (200 * MEGABYTES)
         while time.process_time() - cpu < 0.9:
             pass
         del held
         busy = time.time()
-        time.sleep(0.3)
-        idle = time.time()
+        freed = sampled.wait_for(samples=2)
+        idle = sampled.wait_for(samples=4)
     assert sampled.cpu_seconds(begun, busy) >= 0.6
     assert sampled.cpu_seconds(busy, idle) < sampled.cpu_seconds(begun, busy)
-    assert sampled.peak_memory(begun, busy) > sampled.peak_memory(busy + 0.1, idle) + 150 * MEGABYTES
+    assert sampled.peak_memory(begun, busy) > sampled.peak_memory(freed, idle) + 150 * MEGABYTES
     assert sampled.peak_memory(sampled.started, sampled.ended) == sampled.peak_memory(begun, busy)
 
 

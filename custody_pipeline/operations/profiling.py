@@ -14,7 +14,7 @@ import time
 from array import array
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 from rich import filesize
@@ -57,7 +57,7 @@ class Sampler:
         self._listening: AbstractContextManager[None] = listening(self._hear)
         self.started = self.ended = 0.0
 
-    def __enter__(self) -> Sampler:
+    def __enter__(self) -> Self:
         self.started = time.time()
         self._sample()
         self._listening.__enter__()
