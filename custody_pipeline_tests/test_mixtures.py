@@ -97,7 +97,7 @@ def test_every_planted_fault_is_found_with_its_reason_and_nothing_else(
 def test_a_night_made_in_parts_is_the_same_night(
     s3: S3Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    organization = Organization(seed=8, night=NIGHT, size=240, faults=EVERY_MIXED)
+    organization = Organization(seed=8, night=NIGHT, size=120, faults=EVERY_MIXED)
     with vendor(organization, s3, tmp_path, bucket="exports-parts") as found_at:
         run(found_at.settings, NIGHT)
     settings, models = found_at.settings, load_models()

@@ -62,11 +62,11 @@ def publish(
     return publish_night(con, settings, NIGHT, tables=tables, client=client, now=NOW)
 
 
-def objects(client: S3Client) -> dict[str, bytes]:
+def objects(client: S3Client, bucket: str = BUCKET) -> dict[str, bytes]:
     """Every object below the prefix."""
-    found = client.list_objects_v2(Bucket=BUCKET, Prefix="prod/").get("Contents", [])
+    found = client.list_objects_v2(Bucket=bucket, Prefix="prod/").get("Contents", [])
     return {
-        item["Key"].removeprefix("prod/"): client.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()
+        item["Key"].removeprefix("prod/"): client.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
         for item in found
     }
 
@@ -425,30 +425,31 @@ def test_another_writer_of_the_log_is_noticed(
 def reference(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
 ) -> dict[str, bytes]:
-    """The dataset of a run that nobody killed, and a clean slate afterwards."""
-    publish_in(con, settings, memory_s3, tmp_path / "reference")
-    wanted = dataset(objects(memory_s3))
-    empty(memory_s3)
-    return wanted
+    """The dataset of a run that nobody killed."""
+    publish_in(con, settings, memory_s3, home_with_bucket(memory_s3, tmp_path / "reference"))
+    return dataset(objects(memory_s3, "reference"))
+
+
+def home_with_bucket(client: S3Client, home: Path) -> Path:
+    """A home that shares the salt with every other, and the bucket of its name."""
+    client.create_bucket(Bucket=home.name, ObjectLockEnabledForBucket=True)
+    (home / "keys").mkdir(parents=True)
+    (home / "keys" / "salt").write_text("5a" * 32)
+    return home
 
 
 def publish_in(con: duckdb.DuckDBPyConnection, settings: Settings, client: Any, home: Path) -> Publication:
-    """Publish from a home that shares the salt with every other, and forget it in the warehouse."""
-    (home / "keys").mkdir(parents=True, exist_ok=True)
-    (home / "keys" / "salt").write_text("5a" * 32)
-    return publish(con, settings.model_copy(update={"home": home}), client)
-
-
-def empty(client: S3Client) -> None:
-    versions = client.list_object_versions(Bucket=BUCKET).get("Versions", [])
-    doomed: Any = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
-    client.delete_objects(Bucket=BUCKET, Delete={"Objects": doomed})
+    own = {"home": home, "publish_url": f"s3://{home.name}/prod"}
+    return publish(con, settings.model_copy(update=own), client)
 
 
 def killed_and_run_again(
     con: duckdb.DuckDBPyConnection, settings: Settings, client: Any, home: Path, number: int, *, done: bool
 ) -> bool:
     """True if the run was long enough to be killed at that call."""
+    con.execute("DELETE FROM raw.publications")
+    con.execute("DELETE FROM raw.row_versions")
+    home_with_bucket(client, home)
     try:
         publish_in(con, settings, KilledClient(client, number, done=done), home)
     except Killed:
@@ -458,21 +459,20 @@ def killed_and_run_again(
 
 
 def test_killed_at_any_call_the_next_run_ends_with_the_same_bytes(
-    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path, reference: Any
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    memory_s3: S3Client,
+    tmp_path: Path,
+    reference: dict[str, bytes],
 ) -> None:
-    con.execute("DELETE FROM raw.publications")
-    con.execute("DELETE FROM raw.row_versions")
     number = 0
     # Before a call and after the one before it S3 holds the same, so each state is met once, in turns.
     while killed_and_run_again(con, settings, memory_s3, tmp_path / f"home-{number}", number, done=bool(number % 2)):
-        found = objects(memory_s3)
+        found = objects(memory_s3, f"home-{number}")
         assert dataset(found) == reference, f"killed at writing call {number}"
         assert verified(found), f"killed at writing call {number}"
         assert con.execute("SELECT revision FROM raw.publications").fetchall() == [(1,)]
         assert con.execute("SELECT count(*), max(revision) FROM raw.row_versions").fetchone() == (3, 1)
-        con.execute("DELETE FROM raw.publications")
-        con.execute("DELETE FROM raw.row_versions")
-        empty(memory_s3)
         number += 1
     assert number > 20
 
