@@ -21,12 +21,12 @@ import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.capture.captured import captures_of, link_key
-from custody_pipeline.capture.sidecar import SidecarError, presign_put, put_presigned, signing_client
+from custody_pipeline.capture.sidecar import SIGNATURE, SidecarError, presign_put, put_presigned
 from custody_pipeline.capture.store import DocumentStore
 from custody_pipeline.extract.exports import night_prefixes, parse_key
 from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
-from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.s3 import S3Location, encryption_headers, s3_client
 from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class AudioLinker:
         self._place = S3Location.parse(settings.require("export_url"))
         self._objects = ObjectReader(settings, self._place.bucket)
         self._sidecars = _sidecar_places(settings)
-        self._signer = signing_client(settings)
+        self._signer, self._encryption = s3_client(settings, signature_version=SIGNATURE), encryption_headers(settings)
         self._prefixes: dict[date, list[str]] = {}
 
     def link(self, conversation_id: str, start: datetime) -> int:
@@ -174,7 +174,9 @@ class AudioLinker:
             return None
         content = orjson.dumps({"kind": "custody.sidecar/1", **fields})
         where = self._sidecars(audio)
-        permission = presign_put(self._signer, where, content, expires_seconds=SIDECAR_EXPIRY_SECONDS)
+        permission = presign_put(
+            self._signer, where, content, expires_seconds=SIDECAR_EXPIRY_SECONDS, encryption=self._encryption
+        )
         return {"uri": str(where), "outcome": put_presigned(permission, content)}
 
 

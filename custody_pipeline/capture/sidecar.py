@@ -15,17 +15,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, urlsplit
 
-import boto3
 import requests
-from botocore.config import Config
 
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mypy_boto3_s3 import S3Client
 
 CONTENT_TYPE = "application/json"
+# botocore pre-signs with version 2 where a region still allows it, and that covers neither length nor conditions.
+SIGNATURE = "s3v4"
 TIMEOUT_SECONDS = (5, 30)
 _MUST_BE_SIGNED = frozenset({"content-length", "content-type", "host", "if-none-match", "x-amz-checksum-sha256"})
 
@@ -51,23 +52,20 @@ class PresignedPut:
     headers: dict[str, str] = field(repr=False)
 
 
-def signing_client(settings: Settings) -> S3Client:
-    """An S3 client that pre-signs with Signature Version 4.
-
-    botocore pre-signs with version 2 where a region still allows it, and that covers neither length nor conditions.
-    """
-    style = {"addressing_style": "path"} if settings.s3_endpoint_url else {}
-    config = Config(signature_version="s3v4", s3=style)  # type: ignore[arg-type]
-    return boto3.Session().client(
-        "s3", endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, config=config
-    )
-
-
-def presign_put(s3: S3Client, where: S3Location, content: bytes, *, expires_seconds: int) -> PresignedPut:
+def presign_put(
+    s3: S3Client, where: S3Location, content: bytes, *, expires_seconds: int, encryption: Mapping[str, str] = {}
+) -> PresignedPut:
     """Pre-sign the PUT of `content` at `where`; needs no request.
 
+    Args:
+        s3: a client that signs with version 4 (`SIGNATURE`) and asks for `encryption` itself.
+        where: the object.
+        content: its bytes.
+        expires_seconds: how long the URL is good for.
+        encryption: headers of server-side encryption (`encryption_headers`), which the URL covers.
+
     Raises:
-        ValueError: `s3` does not sign all that must be signed; take a `signing_client`.
+        ValueError: `s3` does not sign all that must be signed; make it with `SIGNATURE`.
     """
     digest = hashlib.sha256(content)
     checksum = base64.b64encode(digest.digest()).decode()
@@ -85,12 +83,13 @@ def presign_put(s3: S3Client, where: S3Location, content: bytes, *, expires_seco
     )
     signed = parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0].split(";")
     if not _MUST_BE_SIGNED.issubset(signed):
-        raise ValueError("the client does not sign with Signature Version 4; take a signing_client")
+        raise ValueError("the client does not sign with Signature Version 4")
     headers = {
         "Content-Type": CONTENT_TYPE,
         "Content-Length": str(len(content)),
         "x-amz-checksum-sha256": checksum,
         "If-None-Match": "*",
+        **encryption,
     }
     return PresignedPut(where, digest.hexdigest(), url, headers)
 

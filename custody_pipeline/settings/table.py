@@ -79,7 +79,17 @@ class Buckets(BaseModel):
     publish_url: S3Url | None = Field(None, examples=["s3://acme-custody/prod"], description="where the dataset goes")
     csv_compression: Literal["none", "gzip"] = Field("none", description="`gzip`: CSV is published as `.csv.gz`")
     s3_endpoint_url: str | None = Field(None, description="an S3 endpoint other than AWS's")
+    sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
+        None, description="server-side encryption that every write to S3 asks for; the bucket's own otherwise"
+    )
+    sse_kms_key_id: str | None = Field(None, description="KMS key of that encryption, by id or ARN")
     s3_region: str | None = Field(None, description="region of the buckets; the AWS chain's otherwise")
+
+    @model_validator(mode="after")
+    def _key_for_kms_alone(self) -> Buckets:
+        if self.sse_kms_key_id and self.sse in {None, "AES256"}:
+            raise ValueError("CUSTODY_SSE_KMS_KEY_ID needs CUSTODY_SSE=aws:kms or aws:kms:dsse")
+        return self
 
 
 class Nights(BaseModel):

@@ -17,10 +17,10 @@ import requests
 from custody_pipeline.capture.captured import Reading, conversation_facts, write_capture
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.links import Audio, AudioLinker
-from custody_pipeline.capture.sidecar import SidecarError, presign_put, put_presigned, signing_client
+from custody_pipeline.capture.sidecar import SIGNATURE, SidecarError, presign_put, put_presigned
 from custody_pipeline.capture.store import BucketStore, DocumentStore, FolderStore, open_store
 from custody_pipeline.extract.documents import document
-from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline_tests.capture.conftest import CONVERSATION, attribute_event, conversation
@@ -46,7 +46,8 @@ def s3(endpoint: S3Endpoint) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("AWS_ACCESS_KEY_ID", endpoint.access_key)
         patched.setenv("AWS_SECRET_ACCESS_KEY", endpoint.secret_key)
-        client = signing_client(Settings(s3_endpoint_url=endpoint.url, s3_region=endpoint.region))
+        settings = Settings(s3_endpoint_url=endpoint.url, s3_region=endpoint.region)
+        client = s3_client(settings, signature_version=SIGNATURE)
         yield client
         client.close()
 
