@@ -17,7 +17,7 @@ import duckdb
 
 from bench.measure import Prepared, Stage
 from bench.night import LoadedNight, loaded_night, organization
-from custody_pipeline.simulator.organization import TRUNCATION
+from custody_pipeline.simulator.structure import TRUNCATION
 
 PAGE = 1_000
 

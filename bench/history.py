@@ -21,7 +21,7 @@ from bench.load import same_rows
 from bench.measure import Prepared, Stage
 from bench.night import NIGHT, LoadedNight, copy_of, modelled_night
 from bench.publish import GRAINS, PUBLISHED, publishing
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import materialize, run_models
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.settings import Settings

@@ -39,9 +39,10 @@ from custody_pipeline.extract.landing_files import content_of, read_lines, split
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.load.raw_tables import BOOKKEEPING
-from custody_pipeline.models.mapping import load_mapping
-from custody_pipeline.models.run import materialize, prepare, run_check
-from custody_pipeline.operations.profiling import Part, Profile, Sampler, Stage
+from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.models.run import materialize, prepare
+from custody_pipeline.night import Night, check
+from custody_pipeline.operations.profiling import Part, Profile, Sampler
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.local_s3 import LocalS3
@@ -156,21 +157,19 @@ def run_night(settings: Settings, landings: list[Landing], answer: Connection) -
             if model.schema == schema:
                 begun = time.time()
                 rows += materialize(con, model, NIGHT, mapping, settings)
-                parts.append(Part(model.key, begun, time.time() - begun))
+                parts.append(sampled.part(model.key, begun, time.time()))
         return rows, None, tuple(parts)
 
     def checked() -> tuple[int, None, tuple[Part, ...]]:
-        checks = [model for model in models.values() if model.schema == "checks"]
-        wrong = [check.name for check in checks if run_check(con, check, NIGHT, mapping)]
-        assert wrong == [], wrong
-        return len(checks), None, ()
+        offending = check(con, Night(settings, mapping, NIGHT))
+        assert not any(offending.values()), offending
+        return len(offending), None, ()
 
     def published() -> tuple[int, int, tuple[Part, ...]]:
         before = {phase.name for phase in sampled.phases()}
         files = publish_night(con, settings, NIGHT).files
-        phases = [phase for phase in sampled.phases() if phase.name not in before]
-        parts = [Part(phase.name, phase.started, phase.ended - phase.started) for phase in phases]
-        return sum(file.rows for file in files), sum(file.bytes for file in files), tuple(parts)
+        parts = tuple(phase for phase in sampled.phases() if phase.name not in before)
+        return sum(file.rows for file in files), sum(file.bytes for file in files), parts
 
     def snapshot() -> tuple[None, int, tuple[Part, ...]]:
         return None, snapshot_for_analysts(con, settings).stat().st_size, ()
@@ -208,24 +207,16 @@ def run_night(settings: Settings, landings: list[Landing], answer: Connection) -
 def _profile(
     sampled: Sampler, stages: list[tuple[str, float, float, int | None, int | None, tuple[Part, ...]]]
 ) -> Profile:
+    whole = sampled.stage("the night", sampled.started, sampled.ended)
     return Profile(
         night=NIGHT,
         run_id="bench.large",
         began=f"{datetime.fromtimestamp(sampled.started):%Y-%m-%dT%H:%M:%SZ}",
-        seconds=sampled.ended - sampled.started,
-        cpu_seconds=sampled.cpu_seconds(sampled.started, sampled.ended),
-        peak_memory=sampled.peak_memory(sampled.started, sampled.ended),
+        seconds=whole.seconds,
+        cpu_seconds=whole.cpu_seconds,
+        peak_memory=whole.peak_memory,
         stages=tuple(
-            Stage(
-                name,
-                begun - sampled.started,
-                ended - begun,
-                sampled.cpu_seconds(begun, ended),
-                sampled.peak_memory(begun, ended),
-                rows=rows,
-                bytes=size,
-                parts=parts,
-            )
+            sampled.stage(name, begun, ended, rows=rows, bytes=size, parts=parts)
             for name, begun, ended, rows, size, parts in stages
         ),
         memory=tuple((at - sampled.started, size) for at, size in sampled.memory()),

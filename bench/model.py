@@ -18,7 +18,7 @@ import duckdb
 from bench.load import same_rows
 from bench.measure import Prepared, Stage
 from bench.night import NIGHT, LoadedNight, copy_of, loaded_night
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import run_models
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.sql_files import load_models

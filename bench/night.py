@@ -28,16 +28,16 @@ from custody_pipeline.extract.exports import collect_exports, parse_key
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.extract.recordings import collect_recordings
 from custody_pipeline.load.pipeline import load
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.pending_reads import read_worklists
-from custody_pipeline.models.run import run_models
+from custody_pipeline.night import Night, model
 from custody_pipeline.settings import Settings
+from custody_pipeline.simulator.calls import Conversation
 from custody_pipeline.simulator.exporter import ExportObject, export_objects
 from custody_pipeline.simulator.faults import FaultPlan
-from custody_pipeline.simulator.organization import Conversation, Organization
+from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline.warehouse.sql_files import load_models
 
 NIGHT = date(2026, 11, 2)
 BUCKET = "bench-exports"
@@ -63,9 +63,9 @@ class LoadedNight:
     landing: Path | None = None
 
 
-def organization(size: int, faults: FaultPlan | None = None) -> Organization:
-    """The organisation of every stage: healthy unless faults are asked for, of the seed of the demo."""
-    return Organization(night=NIGHT, size=size, faults=faults or FaultPlan.none())
+def organization(size: int) -> Organization:
+    """The organisation of every stage: healthy, of the seed of the demo."""
+    return Organization(night=NIGHT, size=size, faults=FaultPlan.none())
 
 
 def api_settings(home: Path, base_url: str) -> Settings:
@@ -81,14 +81,14 @@ def api_settings(home: Path, base_url: str) -> Settings:
 
 
 @cache
-def loaded_night(size: int, faults: FaultPlan | None = None) -> LoadedNight:
+def loaded_night(size: int) -> LoadedNight:
     """A night of `size` conversations, collected and loaded once for all stages; copy it, it is not yours to change.
 
     The warehouse has the tables and views of a deployment that modelled a night before.
     """
     home = tempfile.mkdtemp(prefix="custody-bench-night-")
     atexit.register(shutil.rmtree, home)
-    loaded = _load_night(organization(size, faults), Path(home))
+    loaded = _load_night(organization(size), Path(home))
     settings = loaded.settings
     with Warehouse(settings).open() as con:
         model_night_before(con, settings)
@@ -97,7 +97,7 @@ def loaded_night(size: int, faults: FaultPlan | None = None) -> LoadedNight:
 
 def model_night_before(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Make every table and view of the warehouse, by modelling a night of which nothing was collected."""
-    run_models(con, load_models(), NIGHT - timedelta(days=1), load_mapping(settings.mapping_path), settings)
+    model(con, Night(settings, load_mapping(settings.mapping_path), NIGHT - timedelta(days=1)))
 
 
 @cache
@@ -108,7 +108,7 @@ def modelled_night(size: int) -> LoadedNight:
     loaded = loaded_night(size)
     settings = copy_of(loaded, Path(home))
     with Warehouse(settings).open() as con:
-        run_models(con, load_models(), NIGHT, load_mapping(settings.mapping_path), settings)
+        model(con, Night(settings, load_mapping(settings.mapping_path), NIGHT))
     return replace(loaded, settings=settings)
 
 

@@ -1,9 +1,7 @@
-"""Stages `files…` and `publish`: the night's tables → Parquet and CSV on disk, and all of it → a sealed cut in S3.
+"""Stages `files: …`: the night's tables → Parquet and CSV on disk; and what other stages publish with.
 
-The floor of `files` is DuckDB's COPY of each table to Parquet (zstd) and to CSV. Ours writes more: the spreadsheet-safe
-twin of every CSV, the salted records and their leaf hashes, and the SHA-256 of every file. The floor of `publish` is
-the same COPY, and plain PUTs of the very bytes that ours leaves in the cut, landing files included; ours compares each
-checksum, seals, and makes the current copies besides.
+The floor is DuckDB's COPY of each table to Parquet (zstd) or to CSV. Ours writes more: the spreadsheet-safe twin of
+every CSV, and the SHA-256 of every file.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from custody_pipeline.publish import tables
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.tables import describe_table, export_table
 from custody_pipeline.settings import Settings
-from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
+from custody_pipeline.simulator.local_s3 import S3Endpoint
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.sql_files import load_models
@@ -44,9 +42,6 @@ def in_bucket(settings: Settings, endpoint: S3Endpoint, **more: object) -> Setti
     os.environ.update(AWS_ACCESS_KEY_ID=endpoint.access_key, AWS_SECRET_ACCESS_KEY=endpoint.secret_key)
     found = {"s3_endpoint_url": endpoint.url, "s3_region": endpoint.region, **more}
     return Settings.model_validate({**settings.model_dump(), **found})
-
-
-# --- on disk ---------------------------------------------------------------------------------------------------------
 
 
 PARQUET, CSV = "parquet", "csv"
@@ -74,15 +69,12 @@ def _write_files(night: LoadedNight, formats: tuple[str, ...], folder: Path) -> 
         pq.ParquetWriter.write_batch = _nothing
     if CSV not in formats:
         tables._csv_records = _no_text
-    salted = formats == (PARQUET, CSV)
 
     def work() -> None:
         with duckdb.connect(str(path), read_only=True) as con:
             con.execute("SET TimeZone = 'UTC'")
             for table in PUBLISHED_TABLES:
-                secret = b"bench" * 8 if salted and table == "chain_of_custody" else None
-                described = describe_table(con, table, GRAINS[table])
-                export_table(con, described, NIGHT, folder, revision=1, salt_secret=secret)
+                export_table(con, describe_table(con, table, GRAINS[table]), NIGHT, folder, revision=1)
 
     return work
 
@@ -140,25 +132,6 @@ def _csv(path: Path) -> str:
     return f"read_csv('{path}.csv', all_varchar=true, header=true, quote='\"', escape='\"', max_line_size=10000000)"
 
 
-# --- in S3 -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _publish_prepared(size: int, folder: Path) -> Iterator[Prepared]:
-    night = modelled_night(size)
-    with LocalS3(folder / "server") as endpoint:
-        endpoint.client().create_bucket(Bucket=PUBLISHED)
-        same_bytes = folder / "bytes"
-        fetch_cut(publish_once(night, endpoint, folder / "first"), endpoint, same_bytes)
-        yield Prepared(
-            partial(_publish, night, endpoint),
-            partial(_copy_and_put, night, endpoint, same_bytes),
-            partial(_same_published, endpoint),
-            rows=night.recordings,
-            bytes=sum(file.stat().st_size for file in same_bytes.rglob("*") if file.is_file()),
-        )
-
-
 def publish_once(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> S3Location:
     """Publish a copy of the night; returns where its cut is."""
     folder.mkdir()
@@ -184,34 +157,6 @@ def fetch_cut(cut: S3Location, endpoint: S3Endpoint, folder: Path) -> None:
             client.download_file(cut.bucket, entry["Key"], str(local))
 
 
-def _publish(night: LoadedNight, endpoint: S3Endpoint, folder: Path) -> Callable[[], object]:
-    settings = publishing(night, endpoint, folder)
-    (folder / "place").write_text(settings.require("publish_url"))
-
-    def work() -> None:
-        with Warehouse(settings).open() as con:
-            publish_night(con, settings, NIGHT)
-
-    return work
-
-
-def _same_published(endpoint: S3Endpoint, ours: Path, floor: Path) -> None:
-    cut = S3Location.parse((ours / "place").read_text()) / f"cuts/date={NIGHT}/r0001"
-    fetch_cut(cut, endpoint, ours / "cut")
-    _same_files(ours / "warehouse.duckdb", (PARQUET, CSV), ours / "cut" / "data", floor)
-
-
-def _copy_and_put(night: LoadedNight, endpoint: S3Endpoint, same_bytes: Path, folder: Path) -> Callable[[], object]:
-    settings = in_bucket(night.settings, endpoint)
-    put = put_plainly(settings, same_bytes)
-
-    def work() -> None:
-        copy_tables(settings.warehouse_path, folder)
-        put()
-
-    return work
-
-
 def put_plainly(settings: Settings, folder: Path) -> Callable[[], None]:
     """What puts every file below `folder` under a prefix of its own, when called."""
     store = s3_store(settings, PUBLISHED)
@@ -230,31 +175,19 @@ def put_plainly(settings: Settings, folder: Path) -> Callable[[], None]:
 
 FILES = (
     Stage(
-        "files",
-        "the five published tables → Parquet, CSV, spreadsheet CSV, salted records; hashed, with leaf hashes",
-        "COPY of each table to Parquet (zstd) and to CSV",
-        partial(_files_prepared, (PARQUET, CSV)),
-    ),
-    Stage(
         "files: parquet",
-        "the same pass without the text: the five tables → Parquet, hashed",
+        "the five published tables → Parquet, hashed; the pass without its text",
         "COPY of each table to Parquet (zstd)",
         partial(_files_prepared, (PARQUET,)),
         goals=dict.fromkeys((20_000, 100_000), 1.3),
     ),
     Stage(
         "files: csv",
-        "the same pass without Parquet and records: the five tables → CSV and spreadsheet CSV, hashed",
+        "the five published tables → CSV and spreadsheet CSV, hashed; the pass without Parquet and records",
         "COPY of each table to CSV",
         partial(_files_prepared, (CSV,)),
         goals=dict.fromkeys((20_000, 100_000), 2.0),
         why="Twice the bytes of the floor, and both hashed. Of 7.5 CPU seconds at 100,000 the text takes 2.5, hashing "
         "1.3, writing 1.5, reading and ordering 2.2. More threads for text or writing were no faster.",
     ),
-)
-STAGE = Stage(
-    "publish",
-    "publish_night: files, uploads with checksums, seal, current copies, on a local S3 server",
-    "COPY to Parquet and CSV, then plain PUTs of the same bytes, eight at a time",
-    _publish_prepared,
 )

@@ -25,7 +25,7 @@ from custody_pipeline.evidence.log.checkpoint import read_checkpoint
 from custody_pipeline.evidence.log.keys import Ed25519Signer
 from custody_pipeline.evidence.log.merkle import Frontier
 from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import run_models
 from custody_pipeline.publish.sealed_landing import landing_of
 from custody_pipeline.publish.tables import describe_table, export_table

@@ -1,8 +1,8 @@
-"""Every stage of the table, in the order of the night."""
+"""Every stage of the table, in the order of the night. Each has a goal."""
 
 from __future__ import annotations
 
-from bench import api, diagnosis, hash, history, load, model, peers, publish, seal, verify, whole
+from bench import api, hash, history, load, model, publish, seal, verify, whole
 
 STAGES = (
     api.STAGE,
@@ -10,14 +10,11 @@ STAGES = (
     hash.WIRE,
     load.STAGE,
     model.STAGE,
-    diagnosis.STAGE,
     seal.STAGE,
     *publish.FILES,
-    publish.STAGE,
     verify.STAGE,
     whole.STAGE,
     whole.SMALL,
     history.STAGE,
     history.REPLACED,
-    peers.STAGE,
 )

@@ -24,7 +24,8 @@ from custody_pipeline.io.resume_cache import journal_of
 from custody_pipeline.load.pipeline import LoadSummary, load
 from custody_pipeline.models.pending_reads import captured_audio, known_digests, media_objects, read_worklists
 from custody_pipeline.models.run import refresh_events, run_check, run_models
-from custody_pipeline.publish.publication import Publication, publish_night
+from custody_pipeline.publish.current_copies import Publication
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models

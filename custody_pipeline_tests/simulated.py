@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from custody_pipeline.io.s3 import s3_client, s3_store
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import Night, collect, model
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.exporter import create_export_bucket, export_night

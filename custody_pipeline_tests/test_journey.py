@@ -21,7 +21,7 @@ import pyarrow.parquet
 import pytest
 
 from custody_pipeline.evidence.verify.codes import Severity
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.operations.packaging import package
 from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.settings import Settings
@@ -29,6 +29,7 @@ from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
 from custody_pipeline.simulator.events import Watch
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline_tests.proxy import Answer, running_proxy
+from custody_pipeline_tests.simulator.answer_keys import watched
 
 pytestmark = pytest.mark.server
 
@@ -71,7 +72,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def test_every_planted_fault_is_found_with_its_reason_and_no_other(home: Home) -> None:
     watch = Watch.of_the_vanishing_tag(Organization(seed=7, night=NIGHT, size=SIZE))
     assert watch is not None
-    planted = set(watch.answer_key())
+    planted = set(watched(watch))
     with duckdb.connect(str(home.path / "analyst.duckdb"), read_only=True) as con:
         found = set(con.execute("SELECT conversation_id, recording_id, reason FROM custody.gaps").fetchall())
     confusion = collections.Counter((row[2], "missed") for row in planted - found)

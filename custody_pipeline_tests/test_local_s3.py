@@ -90,53 +90,42 @@ def listeners(pid: int) -> set[tuple[str, int]]:
 
 
 @needs_weed
-def test_it_ends_with_the_process_that_started_it_even_by_kill_9_but_stays_when_kept(tmp_path: Path) -> None:
+def test_it_ends_with_the_process_that_started_it_even_by_kill_9(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import sys
         from pathlib import Path
         from custody_pipeline.simulator.local_s3 import LocalS3
-        server = LocalS3(Path(sys.argv[1]), keep=sys.argv[2] == "keep")
-        print(server.start().url, flush=True)
+        print(LocalS3(Path(sys.argv[1])).start().url, flush=True)
         sys.stdin.read()
         """
     )
-    for keep in ("end", "keep"):
-        home = tmp_path / keep
-        starter = subprocess.Popen(
-            [sys.executable, "-c", script, str(home), keep], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert starter.stdout is not None
-        assert starter.stdin is not None
-        with starter.stdout, starter.stdin:
-            assert starter.stdout.readline().startswith("http://127.0.0.1:")
-            process = psutil.Process(state_of(home)["pid"])
-            assert process.is_running()
-            os.kill(starter.pid, signal.SIGKILL)
-            starter.wait()
-        if keep == "end":
-            process.wait(10)
-        else:
-            assert process.is_running()
-            LocalS3(home).stop()
-            process.wait(10)
+    starter = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert starter.stdout is not None
+    assert starter.stdin is not None
+    with starter.stdout, starter.stdin:
+        assert starter.stdout.readline().startswith("http://127.0.0.1:")
+        process = psutil.Process(state_of(tmp_path)["pid"])
+        assert process.is_running()
+        os.kill(starter.pid, signal.SIGKILL)
+        starter.wait()
+    process.wait(10)
 
 
+@needs_weed
 def test_a_process_that_got_the_servers_old_id_is_not_touched(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as innocent:
         try:
-            (tmp_path / "s3").mkdir()
-            state = {"pid": innocent.pid, "ports": {"s3": 1}, "server": "x"}
+            with LocalS3(tmp_path):
+                state = state_of(tmp_path) | {"pid": innocent.pid}
             (tmp_path / "s3" / "server.json").write_text(json.dumps(state))
-            LocalS3(tmp_path).stop()
+            with LocalS3(tmp_path):
+                assert state_of(tmp_path)["pid"] != innocent.pid
             assert innocent.poll() is None
         finally:
             innocent.kill()
-
-
-def test_stopping_a_home_that_never_had_a_server_does_nothing(tmp_path: Path) -> None:
-    LocalS3(tmp_path).stop()
-    assert not (tmp_path / "s3").exists()
 
 
 def test_a_server_that_does_not_start_says_where_its_log_is_and_what_to_set(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.models.mapping import MAX_BYTES, MappingError, load_mapping
+from custody_pipeline.models.mapping_file import MAX_BYTES, MappingError, load_mapping
 from custody_pipeline.settings import PACKAGE_DIR
 
 GOOD = """\

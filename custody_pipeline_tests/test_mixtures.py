@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 
 from custody_pipeline.models import run as models_run
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.models.run import run_models
-from custody_pipeline.simulator.faults import CATALOGUE, FaultPlan, KeyRow, ManifestSource, answer_key
+from custody_pipeline.settings.table import ManifestSource
+from custody_pipeline.simulator.faults import CATALOGUE, FaultPlan, KeyRow
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline_tests.simulated import rows, run, vendor
+from custody_pipeline_tests.simulator.answer_keys import answer_key
 
 pytestmark = pytest.mark.server
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from custody_pipeline.io.s3 import s3_client
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, run
 from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.simulator.faults import FaultPlan

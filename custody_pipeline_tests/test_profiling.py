@@ -56,10 +56,11 @@ def test_memory_and_cpu_belong_to_the_span_they_were_used_in() -> None:
         busy = time.time()
         freed = sampled.wait_for(samples=2)
         idle = sampled.wait_for(samples=4)
-    assert sampled.cpu_seconds(begun, busy) >= 0.6
-    assert sampled.cpu_seconds(busy, idle) < sampled.cpu_seconds(begun, busy)
-    assert sampled.peak_memory(begun, busy) > sampled.peak_memory(freed, idle) + 150 * MEGABYTES
-    assert sampled.peak_memory(sampled.started, sampled.ended) == sampled.peak_memory(begun, busy)
+    working, resting = sampled.stage("", begun, busy), sampled.stage("", freed, idle)
+    assert working.cpu_seconds >= 0.6
+    assert sampled.stage("", busy, idle).cpu_seconds < working.cpu_seconds
+    assert working.peak_memory > resting.peak_memory + 150 * MEGABYTES
+    assert sampled.stage("", sampled.started, sampled.ended).peak_memory == working.peak_memory
 
 
 def test_phases_are_what_reported_progress_and_whoever_listened_before_still_hears_it() -> None:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import date, datetime
+from datetime import date, datetime
+from typing import Any, Literal, Protocol
 
 Action = Literal["opened", "updated", "closed"]
 

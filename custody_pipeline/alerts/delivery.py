@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -17,9 +18,6 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception_type
 
 from custody_pipeline.alerts.alert import DeliveryError
 from custody_pipeline.io.http import Pause, retry_after
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 

@@ -69,8 +69,6 @@ class ServiceNowChannel:
                         f"servicenow: {refusals} records refused in a row; the last: {delivery.refused}"
                     )
 
-    # -- one notice --------------------------------------------------------------------------------------------------
-
     def _tell(self, notice: Notice, record: Record | None) -> Delivery:
         try:
             if record is None and notice.action == "closed":
@@ -129,8 +127,6 @@ class ServiceNowChannel:
         # A resolved incident stays active until it is closed.
         state = self._settings.alert_servicenow_close_fields.get("state")
         return record.get("active") == "false" or (state is not None and record.get("state") == state)
-
-    # -- the Table API -----------------------------------------------------------------------------------------------
 
     def _find(self, keys: list[str]) -> dict[str, Record]:
         """Records by key; where there are several of a key, the oldest."""

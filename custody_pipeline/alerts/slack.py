@@ -8,13 +8,10 @@ is lost may show twice.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 SHOWN = 15
 

@@ -12,14 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
 
 from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError
 from custody_pipeline.io.signature import HEADER, sign
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 SCHEMA = "custody.alerts.v1"
 BATCH = 100

@@ -26,6 +26,7 @@ from custody_pipeline.capture.store import DocumentStore
 from custody_pipeline.extract.exports import night_prefixes, parse_key
 from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location, encryption_headers, s3_client
 from custody_pipeline.settings import Settings
 
@@ -109,15 +110,13 @@ class AudioLinker:
 
     def _find(self, conversation_id: str, start: datetime) -> Iterator[Audio]:
         start = start.astimezone(UTC)
-        pages = self._s3.get_paginator("list_objects_v2")
         for night in self._night(start.date()):
             for hour in dict.fromkeys((f"{start.hour}", f"{start.hour:02d}")):
                 prefix = f"{night}hour={hour}/conversation_id={conversation_id}/"
-                for page in pages.paginate(Bucket=self._place.bucket, Prefix=prefix):
-                    for item in page.get("Contents", []):
-                        parsed = parse_key(item["Key"])
-                        if parsed.role == "media" and parsed.recording_id and item["Size"]:
-                            yield Audio(conversation_id, parsed.recording_id, self._place.bucket, item["Key"])
+                for key, item in listed(self._s3, S3Location(self._place.bucket), prefix):
+                    parsed = parse_key(key)
+                    if parsed.role == "media" and parsed.recording_id and item["Size"]:
+                        yield Audio(conversation_id, parsed.recording_id, self._place.bucket, key)
 
     def _night(self, day: date) -> list[str]:
         if day not in self._prefixes:

@@ -5,9 +5,7 @@ Belongs here: create-if-absent, read, list. Does not: keys and formats (`documen
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import ClientError
 
+from custody_pipeline.io.objects import listed, put_bytes
 from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
@@ -108,16 +107,8 @@ class BucketStore:
 
     def create(self, key: str, content: bytes) -> bool:
         """A conditional put; the server refuses a second object and wrong bytes."""
-        where = self._root / key
         try:
-            self._s3.put_object(
-                Bucket=where.bucket,
-                Key=where.key,
-                Body=content,
-                ContentType="application/json",
-                ChecksumSHA256=base64.b64encode(hashlib.sha256(content).digest()).decode(),
-                IfNoneMatch="*",
-            )
+            put_bytes(self._s3, content, self._root / key, ContentType="application/json", IfNoneMatch="*")
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in {409, 412}:
                 return False
@@ -134,11 +125,7 @@ class BucketStore:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """A listing, page by page."""
-        skip = len(f"{self._root.key}/") if self._root.key else 0
-        pages = self._s3.get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self._root.bucket, Prefix=(self._root / prefix).key):
-            for item in page.get("Contents", []):
-                yield item["Key"][skip:]
+        return (path for path, _ in listed(self._s3, self._root, prefix))
 
     def uri(self, key: str) -> str:
         """The object's s3 URL."""

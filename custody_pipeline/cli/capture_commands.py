@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,9 +21,6 @@ from custody_pipeline.cli.shared import (
     settings_of_environment,
     stop,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command("serve-webhook")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -24,9 +24,6 @@ from custody_pipeline.cli.shared import (
     progress_bars,
     say,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

@@ -27,7 +27,7 @@ def ending_of(error: Exception) -> tuple[str, int]:
     import requests
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from custody_pipeline.models.mapping import MappingError
+    from custody_pipeline.models.mapping_file import MappingError
     from custody_pipeline.settings import SettingsError
 
     if isinstance(error, (SettingsError, MappingError)):

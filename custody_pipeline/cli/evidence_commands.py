@@ -243,14 +243,11 @@ def witness_add(
 def _witnessed(cosign: Callable[[Settings], Checkpoint]) -> None:
     from custody_pipeline.evidence.log.cosignatures import WitnessError
     from custody_pipeline.evidence.log.note import NoteError
-    from custody_pipeline.evidence.reader import TargetError
-    from custody_pipeline.publish.sealer import SealingError
-    from custody_pipeline.publish.uploads import UploadError
 
     try:
         checkpoint = cosign(settings_of_environment())
     except (NoteError, WitnessError) as error:
         stop(str(error), FINDINGS)
-    except (FileNotFoundError, TargetError, SealingError, UploadError) as error:
+    except FileNotFoundError as error:
         stop(str(error), INCOMPLETE)
     sys.stdout.write(checkpoint.note.data.decode())

@@ -5,12 +5,9 @@ Belongs here: words. Does not: reading and comparing (operations/fixity.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from custody_pipeline.operations.fixity import FixityReport
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def fixity_lines(report: FixityReport) -> Iterator[str]:

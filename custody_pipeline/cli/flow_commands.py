@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from custody_pipeline.cli.shared import INCOMPLETE, Json, app, print_json, settings_of_environment, stop
-
-if TYPE_CHECKING:
-    pass
-
 
 flow_commands = typer.Typer(no_args_is_help=True, help="Architect flows against the tag mapping.")
 app.add_typer(flow_commands, name="flow")
@@ -32,7 +28,7 @@ def flow_check(
     from custody_pipeline.flows.document import FlowError, read_flow
     from custody_pipeline.flows.export import export_flow, is_flow_id
     from custody_pipeline.flows.report import render
-    from custody_pipeline.models.mapping import load_mapping
+    from custody_pipeline.models.mapping_file import load_mapping
 
     settings = settings_of_environment()
     try:

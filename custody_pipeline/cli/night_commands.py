@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -26,9 +26,6 @@ from custody_pipeline.cli.shared import (
     settings_of_environment,
     stop,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,10 +25,6 @@ from custody_pipeline.cli.shared import (
     stop,
 )
 
-if TYPE_CHECKING:
-    pass
-
-
 mapping_commands = typer.Typer(no_args_is_help=True, help="The tag mapping against real data.")
 app.add_typer(mapping_commands, name="mapping")
 
@@ -39,7 +35,7 @@ def mapping_check(night: Night, as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from custody_pipeline.cli.mapping_page import print_report
-    from custody_pipeline.models.mapping import load_mapping
+    from custody_pipeline.models.mapping_file import load_mapping
     from custody_pipeline.models.mapping_report import mapping_report
     from custody_pipeline.warehouse.connection import Warehouse
 
@@ -110,13 +106,9 @@ def key_new(
 @key_commands.command("show")
 def key_show() -> None:
     """Print the public keys that sign now, to hand over: a file for `custody verify --key`."""
-    from custody_pipeline.evidence.log.keys import SigningKeyError
     from custody_pipeline.publish.sealing import signing_verifiers
 
-    try:
-        found = signing_verifiers(settings_of_environment())
-    except SigningKeyError as error:
-        stop(str(error), INCOMPLETE)
+    found = signing_verifiers(settings_of_environment())
     if not found:
         stop("no key signs yet: make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE", INCOMPLETE)
     for key in found:
@@ -147,7 +139,7 @@ def env(
 def dictionary() -> None:
     """The data dictionary, from the headers of the SQL files and the tag mapping."""
     from custody_pipeline.models.dictionary import data_dictionary
-    from custody_pipeline.models.mapping import load_mapping
+    from custody_pipeline.models.mapping_file import load_mapping
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.sql_files import load_models
 

@@ -10,17 +10,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from custody_pipeline.defs.instance import dagster_home, open_instance
 from custody_pipeline.distribution import WORKSPACE_YAML
 from custody_pipeline.settings import load_settings
 from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import dagster as dg
@@ -19,12 +20,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.defs.failures import note_failure
 from custody_pipeline.distribution import DAGSTER_YAML
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import date
-
-    from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings
 
 PROCESS_TAG = "custody/process"
 """Run tag: the name of the lock that the run's process holds."""

@@ -85,7 +85,7 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
         import custody_pipeline.defs.assembled  # noqa: F401
         from custody_pipeline.alerts import alerted_reasons
         from custody_pipeline.defs.instance import run_night
-        from custody_pipeline.models.mapping import load_mapping
+        from custody_pipeline.models.mapping_file import load_mapping
         from custody_pipeline.operations.summary import night_ending
 
     load_mapping(settings.mapping_path)

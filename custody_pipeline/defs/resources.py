@@ -11,7 +11,8 @@ from functools import cached_property
 import dagster as dg
 
 from custody_pipeline.alerts import alerted_reasons
-from custody_pipeline.models.mapping import TagMapping, load_mapping
+from custody_pipeline.models.mapping import TagMapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import Night
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 from custody_pipeline.warehouse.connection import Warehouse

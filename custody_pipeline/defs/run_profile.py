@@ -14,18 +14,16 @@ import dagster as dg
 from custody_pipeline.defs.instance import open_instance
 from custody_pipeline.defs.metadata import markdown_image
 from custody_pipeline.defs.published import CUT
-from custody_pipeline.operations.profiling import BETWEEN, Part, Profile, Span, Stage
+from custody_pipeline.operations.profiling import BETWEEN, Profile, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import date
+
+    from dagster._core.execution.stats import RunStepKeyStatsSnapshot
 
     from custody_pipeline.operations.profiling import Sampler
     from custody_pipeline.settings import Settings
-
-_ENDS = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_UP_FOR_RETRY}
-_BEGINNINGS = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED}
-_MADE = {dg.DagsterEventType.ASSET_MATERIALIZATION}
 
 _COUNTS = ("rows", "bytes", "requests", "retries")
 
@@ -40,97 +38,69 @@ def profile_night(settings: Settings, night: date, run_id: str, sampled: Sampler
         sampled: what was sampled from before the run began until after it ended.
     """
     with open_instance(settings) as instance:
-        entries = instance.all_logs(run_id, of_type=_BEGINNINGS | _ENDS | _MADE)
-        profile = _profile(night, run_id, entries, sampled)
+        profile = _profile(night, run_id, instance.get_run_step_stats(run_id), sampled)
         _observe(instance, profile)
     return profile
 
 
-def _profile(night: date, run_id: str, entries: Sequence[dg.EventLogEntry], sampled: Sampler) -> Profile:
-    steps = list(dict.fromkeys(entry.step_key for entry in entries if entry.step_key))
-    stages = [_stage([entry for entry in entries if entry.step_key == step], sampled) for step in steps]
-    first = min((stage.started for stage in stages), default=sampled.ended)
-    last = max((stage.started + stage.seconds for stage in stages), default=sampled.ended)
-    between = last - first - sum(stage.seconds for stage in stages)
-    began, ended = sampled.started, sampled.ended
-    everything = sampled.cpu_seconds(began, ended)
-    before, after = _spent("start", began, first, sampled), _spent("end", last, ended, sampled)
-    cpu_between = everything - sum(stage.cpu_seconds for stage in (before, *stages, after))
-    gaps = Stage(BETWEEN, first, between, max(cpu_between, 0.0), sampled.peak_memory(first, last))
+def _profile(night: date, run_id: str, steps: Sequence[RunStepKeyStatsSnapshot], sampled: Sampler) -> Profile:
+    spans = [(step.start_time, step.end_time, step) for step in steps if step.start_time and step.end_time]
+    spans.sort(key=lambda span: span[:2])
+    first = min((started for started, *_ in spans), default=sampled.ended)
+    last = max((ended for _, ended, _ in spans), default=sampled.ended)
+    stages = [
+        sampled.stage("start", sampled.started, first),
+        *(_stage(step, started, ended, sampled) for started, ended, step in spans),
+        sampled.stage("end", last, sampled.ended),
+    ]
+    whole = sampled.stage("the night", sampled.started, sampled.ended)
+    between = replace(
+        sampled.stage(BETWEEN, first, last),
+        seconds=whole.seconds - sum(stage.seconds for stage in stages),
+        cpu_seconds=max(whole.cpu_seconds - sum(stage.cpu_seconds for stage in stages), 0.0),
+    )
     return Profile(
         night=night,
         run_id=run_id,
-        began=datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        seconds=ended - began,
-        cpu_seconds=everything,
-        peak_memory=sampled.peak_memory(began, ended),
-        stages=tuple(
-            replace(stage, started=stage.started - began, parts=_relative(stage.parts, began))
-            for stage in (before, *stages, gaps, after)
-        ),
-        memory=tuple((at - began, size) for at, size in sampled.memory()),
+        began=datetime.fromtimestamp(sampled.started, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        seconds=whole.seconds,
+        cpu_seconds=whole.cpu_seconds,
+        peak_memory=whole.peak_memory,
+        stages=(*stages[:-1], between, stages[-1]),
+        memory=tuple(sampled.memory()),
     )
 
 
-def _spent(name: str, started: float, ended: float, sampled: Sampler) -> Stage:
-    return Stage(
-        name,
+def _stage(step: RunStepKeyStatsSnapshot, started: float, ended: float, sampled: Sampler) -> Stage:
+    """One step; its parts are the phases that reported progress, else the assets in the order they were made."""
+    made = [
+        (event.timestamp, event.get_dagster_event().step_materialization_data.materialization)
+        for event in step.materialization_events
+    ]
+    assets = tuple(asset.asset_key.to_user_string() for _, asset in made)
+    moments = [started, *(at for at, _ in made)]
+    materialized = tuple(map(sampled.part, assets, moments, moments[1:]))
+    within = (started - sampled.started, ended - sampled.started)
+    reported = tuple(phase for phase in sampled.phases() if within[0] <= phase.started <= within[1])
+
+    def total(*keys: str) -> int | None:
+        """What the materializations say under the first of `keys` that they have, together; None where none does."""
+        found = [next((asset.metadata[key].value for key in keys if key in asset.metadata), None) for _, asset in made]
+        numbers = [number for number in found if isinstance(number, int)]
+        return sum(numbers) if numbers else None
+
+    return sampled.stage(
+        step.step_key,
         started,
-        ended - started,
-        sampled.cpu_seconds(started, ended),
-        sampled.peak_memory(started, ended),
+        ended,
+        attempts=step.attempts,
+        assets=assets,
+        parts=reported or materialized,
+        rows=total("rows loaded", "dagster/partition_row_count"),
+        bytes=total("bytes"),
+        requests=total("requests"),
+        retries=total("retries"),
     )
-
-
-def _relative(parts: Iterable[Part], began: float) -> tuple[Part, ...]:
-    return tuple(replace(part, started=part.started - began) for part in parts)
-
-
-def _stage(entries: Sequence[dg.EventLogEntry], sampled: Sampler) -> Stage:
-    """One step from its events, the moments still those of the clock."""
-    started, ended = entries[0].timestamp, entries[-1].timestamp
-    made = [entry for entry in entries if _type(entry) in _MADE]
-    reported = [
-        Part(phase.name, phase.started, phase.ended - phase.started) for phase in _within(sampled, started, ended)
-    ]
-    moments = [started, *(entry.timestamp for entry in made)]
-    assets = [_made(entry).asset_key for entry in made]
-    materialized = [
-        Part(asset.to_user_string(), begun, until - begun)
-        for asset, begun, until in zip(assets, moments, moments[1:], strict=False)
-    ]
-    return replace(
-        _spent(str(entries[0].step_key), started, ended, sampled),
-        attempts=sum(_type(entry) in _BEGINNINGS for entry in entries),
-        assets=tuple(asset.to_user_string() for asset in assets),
-        parts=tuple(reported or materialized),
-        rows=_sum(made, "rows loaded", "dagster/partition_row_count"),
-        bytes=_sum(made, "bytes"),
-        requests=_sum(made, "requests"),
-        retries=_sum(made, "retries"),
-    )
-
-
-def _within(sampled: Sampler, started: float, ended: float) -> Iterable[Span]:
-    return (phase for phase in sampled.phases() if started <= phase.started <= ended)
-
-
-def _type(entry: dg.EventLogEntry) -> dg.DagsterEventType:
-    return entry.get_dagster_event().event_type
-
-
-def _made(entry: dg.EventLogEntry) -> dg.AssetMaterialization:
-    return entry.get_dagster_event().step_materialization_data.materialization
-
-
-def _sum(made: Sequence[dg.EventLogEntry], *keys: str) -> int | None:
-    """What a step's materializations say under the first of `keys` that they have, together; None where none does."""
-    found = []
-    for metadata in (_made(entry).metadata for entry in made):
-        values = [metadata[key].value for key in keys if key in metadata]
-        if values and isinstance(values[0], int):
-            found.append(values[0])
-    return sum(found) if found else None
 
 
 def _observe(instance: dg.DagsterInstance, profile: Profile) -> None:

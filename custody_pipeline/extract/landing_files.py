@@ -29,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import orjson
 
 from custody_pipeline.io.gzipped import gzipped
+from custody_pipeline.io.objects import put_file
 from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
@@ -75,8 +76,12 @@ class LandedFile:
 class Place(Protocol):
     """Where landing files are kept."""
 
-    def put(self, relative: str, local: Path) -> tuple[str, Path]:
-        """Keep the finished file `local` under `relative`; returns its URI and a local path of the same bytes."""
+    def put(self, relative: str, local: Path, sha256: str) -> tuple[str, Path]:
+        """Keep the finished file `local`, whose SHA-256 is known, under `relative`.
+
+        Returns:
+            Its URI, and a local path of the same bytes.
+        """
 
     def spool(self, relative: str) -> Path:
         """A path for a file that is still being written."""
@@ -97,8 +102,9 @@ class Folder:
         final.parent.mkdir(parents=True, exist_ok=True)
         return final.with_name(f".{final.name}.tmp")
 
-    def put(self, relative: str, local: Path) -> tuple[str, Path]:
+    def put(self, relative: str, local: Path, sha256: str) -> tuple[str, Path]:
         """Rename to the final name; durable when this returns."""
+        del sha256
         final = self._root / relative
         local.rename(final)
         directory = os.open(final.parent, os.O_RDONLY)
@@ -127,12 +133,10 @@ class Bucket:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def put(self, relative: str, local: Path) -> tuple[str, Path]:
+    def put(self, relative: str, local: Path, sha256: str) -> tuple[str, Path]:
         """Upload with a SHA-256 that S3 checks."""
         target = self._root / relative
-        digest = base64.b64encode(hashlib.sha256(local.read_bytes()).digest()).decode()
-        with local.open("rb") as body:
-            self._client.put_object(Bucket=target.bucket, Key=target.key, Body=body, ChecksumSHA256=digest)
+        put_file(self._client, local, sha256, target)
         return str(target), local
 
     def uri(self, relative: str) -> str:
@@ -236,10 +240,9 @@ class LandingWriter:
         self._raw.flush()
         os.fsync(self._raw.fileno())
         self._raw.close()
-        uri, local = self._place.put(self._relative, self._spooled)
-        self.files.append(
-            LandedFile(uri, local, self._hashing.digest.hexdigest(), self._hashing.size, self._row, self._encoded)
-        )
+        sha256 = self._hashing.digest.hexdigest()
+        uri, local = self._place.put(self._relative, self._spooled, sha256)
+        self.files.append(LandedFile(uri, local, sha256, self._hashing.size, self._row, self._encoded))
         self._zip = self._raw = None
 
 

@@ -136,8 +136,6 @@ class Analysis:
                 if not summary.low & bit:
                     yield step.returns.get(path, step.returns[""]), called
 
-    # -- fixed points ------------------------------------------------------------------------------------------------
-
     def _effect(self, index: int) -> tuple[int, int, int]:
         """Masks of one step: what it sets, what it keeps, what it perhaps adds."""
         step = self.graph.steps[index]

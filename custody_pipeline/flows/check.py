@@ -7,6 +7,7 @@ Belongs here: which tags concern a flow and an end, and the wording of findings 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from custody_pipeline.flows.analysis import Analysis, Bits, Reached
@@ -158,7 +159,7 @@ class _Check:
                     found[number].setdefault(self._way(trails[step]), []).append(tag.attribute)
         for number, ways in enumerate(found):
             trails_of_end = tuple(Trail(tuple(tags), way) for way, tags in ways.items())
-            ends[number] = ends[number].with_trails(trails_of_end)
+            ends[number] = replace(ends[number], trails=trails_of_end)
 
     def _way(self, steps: list[int]) -> tuple[str, ...]:
         """The turns of a way: units entered, choices and outputs taken, tasks called."""
@@ -175,8 +176,6 @@ class _Check:
                 way.append(f"{action}: {step.label}" if action else step.label)
                 action = ""
         return tuple(way)
-
-    # -- what else is worth knowing ----------------------------------------------------------------------------------
 
     def _hints(self) -> Iterator[Note]:
         mapped = {_plain(name): tag.attribute for tag in self.tags for name in tag.names}

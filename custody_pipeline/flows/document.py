@@ -9,9 +9,10 @@ refused, which also removes the ways in which YAML multiplies.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import yaml
 from yaml.events import (
@@ -23,9 +24,6 @@ from yaml.events import (
     ScalarEvent,
     SequenceStartEvent,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 2_000

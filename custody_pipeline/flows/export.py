@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import requests
 
 from custody_pipeline.flows.document import MAX_BYTES, FlowDocument, FlowError, parse_flow
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 TIMEOUT = (10, 60)
 POLL_SECONDS = 2.0

@@ -16,13 +16,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from custody_pipeline.flows.document import FlowDocument, FlowError, Mapping, Node, Scalar, Sequence
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DEFAULT_PATH = "default"
 
@@ -208,8 +205,6 @@ class _Builder:
         expected = "expected startUpRef or startUpTaskActions, as an exported flow has"
         raise FlowError(self.document.source, body.line, expected)
 
-    # -- units -------------------------------------------------------------------------------------------------------
-
     def _unit(self, kind: str, content: Mapping) -> int:
         unit = Unit(kind, content.text("name"), content.text("refId"), content.line)
         self.units.append(unit)
@@ -269,8 +264,6 @@ class _Builder:
             if value is not None and "lit" in value.fields:
                 return value.text("lit") == "true"
         return False
-
-    # -- actions -----------------------------------------------------------------------------------------------------
 
     def _sequence(self, job: _Job) -> None:
         at: int | None = job.entry
@@ -383,8 +376,6 @@ class _Builder:
             self.jobs.append(_Job(branch.actions, entry, behind, job.unit, job.loop))
         self.references.append((step, reference))
 
-    # -- references between units ------------------------------------------------------------------------------------
-
     def _connect(self) -> None:
         for index, reference in self.references:
             step, unit = self.steps[index], self._resolve(reference)
@@ -425,8 +416,6 @@ class _Builder:
             if reference is not None:
                 return self._resolve(reference)
         return None
-
-    # -- steps -------------------------------------------------------------------------------------------------------
 
     def _step(self, unit: int, line: int, *, kind: str = "", label: str = "") -> int:
         self.steps.append(Step("plain", kind, label, line, unit))

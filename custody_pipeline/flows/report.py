@@ -5,11 +5,9 @@ Belongs here: the report's shape, its exit status, its text. Does not: how it wa
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
 
 MAX_TURNS = 14
 
@@ -64,10 +62,6 @@ class FlowEnd:
     def is_complete(self) -> bool:
         """Every tag that applies here is surely put."""
         return not (self.maybe or self.unknown or self.never)
-
-    def with_trails(self, trails: tuple[Trail, ...]) -> FlowEnd:
-        """The same end with the ways that miss its tags."""
-        return replace(self, trails=trails)
 
 
 @dataclass(frozen=True)
@@ -164,13 +158,10 @@ def _what(end: FlowEnd) -> str:
         return f"{end.action} {end.name!r} in {end.place} leads out of the file"
     if end.implicit:
         how = {"disconnect": "the call is disconnected", "transfer": "the call is transferred", "end": "the flow ends"}
-        return f"{how[end.ending]} at the end of {end.place}" + (f" ({end.name})" if _tells(end) else "")
+        told = f" ({end.name})" if end.name not in {"", end.place} else ""
+        return f"{how[end.ending]} at the end of {end.place}{told}"
     queue = f" to queue {end.queue!r}" if end.queue else ""
     return f"{end.action} {end.name!r}{queue} in {end.place}"
-
-
-def _tells(end: FlowEnd) -> bool:
-    return bool(end.name) and end.name != end.place
 
 
 def _tags(tags: tuple[str, ...], report: FlowReport) -> str:

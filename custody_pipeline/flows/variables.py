@@ -6,13 +6,10 @@ Belongs here: which variable feeds which. Does not: whether a path writes a tag 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from custody_pipeline.flows.document import FlowDocument, Mapping, Node, Scalar, Sequence
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Built-in scopes such as Call. and Message. are read-only, so they are not in `updateData`.
 _VARIABLE = re.compile(r"\b(?:Flow|Task|State|Slot|Menu|Bot)\.[A-Za-z_]\w*", re.IGNORECASE)

@@ -6,10 +6,6 @@ Belongs here: the present moment, UTC. Does not: times that documents give.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def utc_now() -> datetime:

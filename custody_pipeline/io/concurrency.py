@@ -6,11 +6,9 @@ Belongs here: concurrency of reads. Does not: what is read.
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 Question = TypeVar("Question")
 Reply = TypeVar("Reply")

@@ -5,14 +5,11 @@ Belongs here: the one place that holds the listener. Does not: drawing (the comm
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Progress = Callable[[str, int, int | None], None]
+Progress = Callable[[str, int, int | None], None]
 
 
 def _silent(what: str, done: int, total: int | None) -> None:

@@ -12,10 +12,7 @@ import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 KEPT = timedelta(days=1)
 """An older journal is begun anew: a verdict speaks of bytes read lately."""

@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from custody_pipeline.models.mapping import (
-    DEFAULT_PURPOSES,
-    MAX_COLUMNS,
-    MAX_KEY_CHARACTERS,
-    PURPOSES,
-    RESERVED_COLUMNS,
-)
+from custody_pipeline.models.mapping import DEFAULT_PURPOSES, PURPOSES
+from custody_pipeline.models.mapping_file import MAX_COLUMNS, MAX_KEY_CHARACTERS, RESERVED_COLUMNS
 
 if TYPE_CHECKING:
     from datetime import date

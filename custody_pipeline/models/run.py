@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import duckdb
 
 from custody_pipeline.load.raw_tables import create_raw_tables
-from custody_pipeline.models.mapping import TagMapping, create_mapping_tables, write_mapping
+from custody_pipeline.models.mapping import TagMapping
+from custody_pipeline.models.mapping_tables import create_mapping_tables, write_mapping
 from custody_pipeline.models.night_views import EVERY_ID, IdRange, reading, restricted, show
 from custody_pipeline.models.reasons import write_reasons
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping

@@ -18,8 +18,9 @@ from custody_pipeline.alerts import alerted_reasons
 from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError
+from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.models.mapping import MappingError, load_mapping
+from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.operations.lock_probe import probe_lock
 from custody_pipeline.publish.sealing import load_signing_key
 from custody_pipeline.settings import Settings, SettingsError, load_settings
@@ -241,7 +242,7 @@ def _conditional_writes(client: S3Client, place: S3Location) -> Line:
         try:
             put(b"again", **condition)
         except ClientError as error:
-            if error.response["Error"].get("Code") in {"PreconditionFailed", "412"}:
+            if error_code(error) in {"PreconditionFailed", "412"}:
                 return True
             raise
         return False
@@ -285,7 +286,7 @@ def _try(check: str, variable: str, probe: Callable[[], str], permissions: str) 
     try:
         return Line(check, "ok", probe())
     except ClientError as error:
-        code = str(error.response["Error"].get("Code"))
+        code = error_code(error)
         advice = f"Look up {code} in the documentation of your S3."
         for codes, action in (
             (_DENIED, f"Allow {permissions} to these credentials; docs/policies has whole policies."),
@@ -334,7 +335,7 @@ def _lock(client: S3Client, place: S3Location, settings: Settings) -> Line:
     try:
         found = client.get_object_lock_configuration(Bucket=place.bucket)["ObjectLockConfiguration"]
     except ClientError as error:
-        if error.response["Error"].get("Code") in _DENIED:
+        if error_code(error) in _DENIED:
             advice = "Allow s3:GetBucketObjectLockConfiguration, or prove the lock with custody doctor --probe-lock."
             return Line(check, "warning", "may not be asked for", advice)
         found = {}

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
+from custody_pipeline.io.objects import error_code
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -56,13 +58,13 @@ def probe_lock(client: S3Client, place: S3Location, mode: LockMode) -> Iterator[
         yield Attempt(
             "lock a new object",
             False,
-            _code(error),
+            error_code(error),
             "Create the bucket with Object Lock, and allow s3:PutObject and s3:PutObjectRetention.",
         )
         try:
             version = _put(client, where)
         except ClientError as refused:
-            yield Attempt("write", False, _code(refused), "Allow s3:PutObject.")
+            yield Attempt("write", False, error_code(refused), "Allow s3:PutObject.")
             return
     try:
         yield _refused(
@@ -99,8 +101,10 @@ def _refused(name: str, attempt: Callable[[], object], advice: str) -> Attempt:
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if 400 <= status < 500:
-            return Attempt(name, True, f"refused ({_code(error)})", "")
-        return Attempt(name, False, f"the server failed ({_code(error)})", "Run custody doctor --probe-lock again.")
+            return Attempt(name, True, f"refused ({error_code(error)})", "")
+        return Attempt(
+            name, False, f"the server failed ({error_code(error)})", "Run custody doctor --probe-lock again."
+        )
     return Attempt(name, False, "the bucket let it happen", advice)
 
 
@@ -111,7 +115,3 @@ def _clean_up(client: S3Client, where: dict[str, Any], version: str | None) -> N
             client.delete_object(**where, VersionId=version)
         else:
             client.delete_object(**where)
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response["Error"].get("Code"))

@@ -1,7 +1,7 @@
 """Where a night's seconds, bytes and memory went: a sampler that runs beside it, and the profile made of what it saw.
 
 Belongs here: sampling this process, what a profile holds, its table, its picture, its files. Does not: which steps a
-night has (defs/profile.py reads them from the run's own events).
+night has (defs/run_profile.py reads them from the run's own events).
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ import threading
 import time
 from array import array
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 from rich import filesize
+from rich.console import Console
+from rich.table import Table
 
 from custody_pipeline.io.progress import listening
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
     from datetime import date
+    from pathlib import Path
 
 SAMPLE_SECONDS = 0.05
 # Parts of a stage are shown from this share of the night on; the file has all of them.
@@ -32,21 +34,54 @@ SHOWN_SHARE = 0.02
 # The stage that is no stretch of time, but the sum of all that lies between the steps.
 BETWEEN = "between steps"
 
-_NAME = 23
-_COLUMNS = {"seconds": 8, "cpu": 8, "memory": 9, "rows": 10, "bytes": 10, "requests": 12}
+_WIDTH = 80
 
 
 @dataclass(frozen=True)
-class Span:
-    """Something that took time; moments are seconds since the epoch, as Dagster's events have them."""
+class Part:
+    """A part of a stage: an asset, or a phase of the work that reported its progress. As in `Stage`."""
 
     name: str
     started: float
-    ended: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the night, or what Dagster needs before and after them.
+
+    Attributes:
+        name: the step's, or `start` (imports, the instance), `between steps`, `end` (counting what was found).
+        started: seconds after the night began.
+        seconds: how long it took, retries and the pauses before them included.
+        cpu_seconds: of all threads; far fewer than `seconds` means waiting.
+        peak_memory: bytes of this process, all that earlier stages left behind included.
+        rows, bytes: landed, modelled or published; None where that means nothing.
+        requests, retries: to the API and to S3, as the receipts count them.
+        attempts: how often the step was begun.
+        assets: what it materialized.
+        parts: what took its time, in order.
+    """
+
+    name: str
+    started: float
+    seconds: float
+    cpu_seconds: float
+    peak_memory: int
+    rows: int | None = None
+    bytes: int | None = None
+    requests: int | None = None
+    retries: int | None = None
+    attempts: int = 1
+    assets: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 class Sampler:
-    """Samples memory and CPU seconds of this process, and hears the progress of its work, until the block ends."""
+    """Samples memory and CPU seconds of this process, and hears the progress of its work, until the block ends.
+
+    Moments that it takes are seconds since the epoch, as Dagster's events have them.
+    """
 
     def __init__(self) -> None:
         self._times, self._memory, self._cpu = array("d"), array("q"), array("d")
@@ -85,65 +120,28 @@ class Sampler:
         now = time.time()
         self._phases.setdefault(what, [now, now])[1] = now
 
-    def phases(self) -> list[Span]:
+    def phases(self) -> list[Part]:
         """What reported progress, from its first report to its last, in order."""
-        return [Span(name, *times) for name, times in self._phases.items()]
+        return [self.part(name, *moments) for name, moments in self._phases.items()]
 
-    def cpu_seconds(self, started: float, ended: float) -> float:
-        """CPU seconds of all threads between two moments."""
-        first, last = (min(bisect.bisect_left(self._times, at), len(self._times) - 1) for at in (started, ended))
-        return self._cpu[last] - self._cpu[first]
+    def part(self, name: str, started: float, ended: float) -> Part:
+        """What lies between two moments."""
+        return Part(name, started - self.started, ended - started)
 
-    def peak_memory(self, started: float, ended: float) -> int:
-        """The most bytes in memory between two moments, the samples around them included."""
-        first = max(bisect.bisect_right(self._times, started) - 1, 0)
-        return max(self._memory[first : bisect.bisect_left(self._times, ended) + 1])
+    def stage(self, name: str, started: float, ended: float, **more: Any) -> Stage:
+        """What lies between two moments, with the CPU seconds of all threads and the most bytes in memory."""
+        first, last = bisect.bisect_left(self._times, started), bisect.bisect_left(self._times, ended)
+        cpu = self._cpu[min(last, len(self._cpu) - 1)] - self._cpu[min(first, len(self._cpu) - 1)]
+        # The samples around the two moments belong to them as well.
+        before = max(bisect.bisect_right(self._times, started) - 1, 0)
+        peak = max(self._memory[before : last + 1])
+        return Stage(name, started - self.started, ended - started, cpu, peak, **more)
 
     def memory(self, points: int = 1_000) -> Iterator[tuple[float, int]]:
-        """(moment, bytes) at about `points` moments."""
+        """(seconds after the night began, bytes) at about `points` moments."""
         step = max(1, len(self._times) // points)
         for at in range(0, len(self._times), step):
-            yield self._times[at], max(self._memory[at : at + step])
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a stage: an asset, or a phase of the work that reported its progress."""
-
-    name: str
-    started: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A step of the night, or what Dagster needs before and after them.
-
-    Attributes:
-        name: the step's, or `start` (imports, the instance), `between steps`, `end` (counting what was found).
-        started: seconds after the night began.
-        seconds: how long it took, retries and the pauses before them included.
-        cpu_seconds: of all threads; far fewer than `seconds` means waiting.
-        peak_memory: bytes of this process, all that earlier stages left behind included.
-        rows, bytes: landed, modelled or published; None where that means nothing.
-        requests, retries: to the API and to S3, as the receipts count them.
-        attempts: how often the step was begun.
-        assets: what it materialized.
-        parts: what took its time, in order.
-    """
-
-    name: str
-    started: float
-    seconds: float
-    cpu_seconds: float
-    peak_memory: int
-    rows: int | None = None
-    bytes: int | None = None
-    requests: int | None = None
-    retries: int | None = None
-    attempts: int = 1
-    assets: tuple[str, ...] = ()
-    parts: tuple[Part, ...] = ()
+            yield self._times[at] - self.started, max(self._memory[at : at + step])
 
 
 @dataclass(frozen=True)
@@ -165,27 +163,23 @@ class Profile:
 
     def table(self) -> str:
         """The stages as text, at most 80 columns wide."""
-        whole = _line("the night", self.seconds, self.cpu_seconds, self.peak_memory)
-        titles = "".join(f"{title:>{width}}" for title, width in _COLUMNS.items())
-        lines = [f"{'stage':<{_NAME}}{titles}", *(line for stage in self.stages for line in self._lines(stage)), whole]
+        table = Table("stage", box=None, pad_edge=False, padding=(0, 0, 0, 1), width=_WIDTH)
+        for title in ("seconds", "cpu", "memory", "rows", "bytes", "requests"):
+            table.add_column(title, justify="right", no_wrap=True)
+        table.columns[0].no_wrap = True
+        whole = Stage("the night", 0.0, self.seconds, self.cpu_seconds, self.peak_memory)
+        for stage in (*self.stages, whole):
+            table.add_row(*_cells(stage))
+            for part in stage.parts:
+                if part.seconds >= SHOWN_SHARE * self.seconds:
+                    table.add_row(f"  {part.name}", _seconds(part.seconds))
+        console = Console(file=io.StringIO(), width=_WIDTH)
+        with console.capture() as captured:
+            console.print(table)
+        lines = [line.rstrip() for line in captured.get().splitlines()]
         if any(stage.retries for stage in self.stages):
             lines.append("requests +n: n of them repeat an earlier one")
-        return "\n".join(line.rstrip() for line in lines)
-
-    def _lines(self, stage: Stage) -> Iterator[str]:
-        name = stage.name if stage.attempts == 1 else f"{stage.name} ({stage.attempts} attempts)"
-        yield _line(
-            name,
-            stage.seconds,
-            stage.cpu_seconds,
-            stage.peak_memory,
-            "" if stage.rows is None else f"{stage.rows:,}",
-            "" if stage.bytes is None else filesize.decimal(stage.bytes),
-            (f"{stage.requests:,}" if stage.requests else "") + (f" +{stage.retries}" if stage.retries else ""),
-        )
-        for part in stage.parts:
-            if part.seconds >= SHOWN_SHARE * self.seconds:
-                yield f"  {part.name:<{_NAME + 6}.{_NAME + 6}}{_seconds(part.seconds):>8}"
+        return "\n".join(lines)
 
     def picture(self) -> bytes:
         """The timeline as a PNG: stages as bars, the process's memory below."""
@@ -225,11 +219,14 @@ class Profile:
         return path
 
 
-def _line(name: str, seconds: float, cpu: float, memory: int, *others: str) -> str:
-    cells = (_seconds(seconds), _seconds(cpu), filesize.decimal(memory), *others)
-    return f"{name:<{_NAME}.{_NAME}}" + "".join(
-        f"{cell:>{width}}" for cell, width in zip(cells, _COLUMNS.values(), strict=False)
-    )
+def _cells(stage: Stage) -> Iterable[str]:
+    yield stage.name if stage.attempts == 1 else f"{stage.name} ({stage.attempts} attempts)"
+    yield _seconds(stage.seconds)
+    yield _seconds(stage.cpu_seconds)
+    yield filesize.decimal(stage.peak_memory)
+    yield "" if stage.rows is None else f"{stage.rows:,}"
+    yield "" if stage.bytes is None else filesize.decimal(stage.bytes)
+    yield (f"{stage.requests:,}" if stage.requests else "") + (f" +{stage.retries}" if stage.retries else "")
 
 
 def _seconds(seconds: float) -> str:

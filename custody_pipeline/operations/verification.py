@@ -10,9 +10,7 @@ import hashlib
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
-
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import TYPE_CHECKING, BinaryIO
 
 from custody_pipeline.evidence.cut.manifest import cut_prefix
 from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, prove
@@ -83,16 +81,7 @@ class BucketMedia:
             TargetError: it could not be read.
         """
         at = S3Location.parse(uri)
-        version = {"VersionId": version_id} if version_id not in {None, "null"} else {}
-        try:
-            answer = self._client.get_object(Bucket=at.bucket, Key=at.key, **version)  # type: ignore[arg-type]
-        except ClientError as error:
-            if error.response["Error"].get("Code") in {"NoSuchKey", "NoSuchVersion", "404"}:
-                raise FileNotFoundError(uri) from error
-            raise TargetError(f"{uri}: {error.response['Error'].get('Code')}") from error
-        except BotoCoreError as error:
-            raise TargetError(f"{uri}: {type(error).__name__}") from error
-        return cast("BinaryIO", answer["Body"])
+        return S3Reader(self._client, S3Location(at.bucket)).open(at.key, version_id)
 
 
 def default_target(settings: Settings) -> str:

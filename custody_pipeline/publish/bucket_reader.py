@@ -1,19 +1,21 @@
 """A prefix in S3 as `custody_pipeline.evidence` reads it.
 
-Belongs here: listing and opening. Does not: what the files mean (evidence/), writing them (uploads.py).
+Belongs here: listing and opening. Does not: what the files mean (evidence/), writing them (io/objects.py).
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.evidence.reader import Entry, ObjectLock, TargetError
+from custody_pipeline.io.objects import ABSENT, error_code, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from mypy_boto3_s3 import S3Client
 
@@ -44,30 +46,20 @@ class S3Reader:
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every object whose key continues the prefix with `prefix`."""
-        root = f"{self._place.key}/" if self._place.key else ""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._place.bucket, Prefix=root + prefix)
-        try:
-            for page in pages:
-                for found in page.get("Contents", []):
-                    yield Entry(found["Key"].removeprefix(root), found["Size"], found["ETag"])
-        except (BotoCoreError, ClientError) as error:
-            raise TargetError(f"{self.name}: {error}") from error
+        with _explained(self.name):
+            for path, found in listed(self._client, self._place, prefix):
+                yield Entry(path, found["Size"], found["ETag"])
 
-    def open(self, path: str) -> BinaryIO:
-        """A stream of an object's bytes."""
+    def open(self, path: str, version_id: str | None = None) -> BinaryIO:
+        """A stream of an object's bytes: of its newest version, unless another one is named."""
         at = self._place / path
-        try:
-            answer = self._client.get_object(Bucket=at.bucket, Key=at.key)
+        version: Any = {"VersionId": version_id} if version_id not in {None, "null"} else {}
+        with _explained(f"{self.name}/{path}", ABSENT):
+            answer = self._client.get_object(Bucket=at.bucket, Key=at.key, **version)
             self._locks[path] = {name: answer.get(name) for name in _LOCK_HEADERS}
             if answer["ContentLength"] <= _IN_MEMORY_BYTES:
                 return BytesIO(answer["Body"].read())
             return cast("BinaryIO", answer["Body"])
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in {"NoSuchKey", "404", "NotFound"}:
-                raise FileNotFoundError(f"{self.name}/{path}") from error
-            raise TargetError(f"{self.name}/{path}: {error}") from error
-        except BotoCoreError as error:
-            raise TargetError(f"{self.name}/{path}: {error}") from error
 
     def lock(self, path: str) -> ObjectLock:
         """The lock of an object's newest version.
@@ -86,12 +78,24 @@ class S3Reader:
 
     def _ask(self, path: str, method: str, name: str) -> Mapping[str, Any]:
         at = self._place / path
-        try:
-            answer = getattr(self._client, method)(Bucket=at.bucket, Key=at.key)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in _NO_LOCK:
-                return {}
-            raise TargetError(f"{self.name}/{path}: {error}") from error
-        except BotoCoreError as error:
-            raise TargetError(f"{self.name}/{path}: {error}") from error
+        with _explained(f"{self.name}/{path}"):
+            try:
+                answer = getattr(self._client, method)(Bucket=at.bucket, Key=at.key)
+            except ClientError as error:
+                if error_code(error) in _NO_LOCK:
+                    return {}
+                raise
         return answer.get(name) or {}
+
+
+@contextmanager
+def _explained(what: str, absent: Collection[str] = ()) -> Iterator[None]:
+    """What S3 raises, as what readers raise; `absent`: codes that mean that there is no such file."""
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) in absent:
+            raise FileNotFoundError(what) from error
+        raise TargetError(f"{what}: {error}") from error
+    except BotoCoreError as error:
+        raise TargetError(f"{what}: {error}") from error

@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.seal import SEALING, Agreed, Draft
 from custody_pipeline.evidence.log.checkpoint import Head
-from custody_pipeline.publish.uploads import put_bytes
+from custody_pipeline.io.objects import put_bytes
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -1,7 +1,7 @@
 """One night of the warehouse → its cut and its current copies in S3.
 
 Belongs here: deciding whether there is something to publish, and in which order it is done. Does not: the bytes of a
-file (tables.py), single objects (uploads.py), the seal (sealer.py).
+file (tables.py), the seal (sealer.py), the current copies (current_copies.py), single objects (io/objects.py).
 
 The order, each step finished before the next:
 
@@ -17,15 +17,10 @@ carried out first, by this home or another one. The content that is being sealed
 before 2: events that are no content may have come since, and make no further revision. Several homes may publish to
 one prefix: the one whose claim fails looks again at what is there, and takes the next revision if the night was sealed
 with other content.
-
-S3 replaces one object at a time, so somebody who reads five current copies during step 3 may see some of each revision.
-Whoever must not reads `current/date=….json` and the files of the cut that it names: those never change.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -40,20 +35,14 @@ from filelock import FileLock
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, ROTATION, CutFile, Superseded, cut_prefix, decode_cut
 from custody_pipeline.evidence.cut.seal import Draft
 from custody_pipeline.evidence.reader import read
+from custody_pipeline.io.objects import Uploads, digest, head, put_bytes
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.publish.current_copies import CONTENT_TYPES, Publication, PublishedFile, publication_of, switch
 from custody_pipeline.publish.sealed_landing import NightReceipts, failed_sources, landing_of, put_landing
 from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
-from custody_pipeline.publish.tables import COMPRESSED, SUFFIXES, ExportedFile, describe_table, export_table, file_name
-from custody_pipeline.publish.uploads import (
-    Stored,
-    Uploads,
-    copy_object,
-    digest,
-    head,
-    put_bytes,
-)
+from custody_pipeline.publish.tables import ExportedFile, describe_table, export_table
 from custody_pipeline.warehouse.bookkeeping import append_published_columns, append_row_versions
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
@@ -69,66 +58,11 @@ if TYPE_CHECKING:
     from custody_pipeline.publish.claims import State
     from custody_pipeline.settings import Settings
 
-_CONTENT_TYPES: dict[str, str] = {
-    ".parquet": "application/vnd.apache.parquet",
-    ".csv": "text/csv; charset=utf-8",
-    ".ndjson": "application/x-ndjson",
-    # No Content-Encoding: clients would unpack what they fetch, and its digest would not be the sealed one.
-    ".gz": "application/gzip",
-}
 _ADOPTED = "taken over from its cut"
 
 
 class PublishError(Exception):
     """A night cannot be published. The message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class PublishedFile:
-    """A current copy.
-
-    Attributes:
-        table_name: of schema `custody`.
-        format: `parquet`, `csv` or `spreadsheet`.
-        uri: `s3://…`.
-        sha256: hex.
-        bytes: size.
-        rows: without the header.
-    """
-
-    table_name: str
-    format: str
-    uri: str
-    sha256: str
-    bytes: int
-    rows: int
-
-
-@dataclass(frozen=True)
-class Publication:
-    """A revision of a night.
-
-    Attributes:
-        night: UTC day.
-        revision: 1, 2, …
-        content_sha256: tells whether the next run has something new.
-        complete: no recording is unexplained.
-        files: the current copies.
-        cut: `s3://…/cut.json` of the revision.
-        cut_sha256: of `cut.json`, hex.
-        changed: False when there was nothing to publish.
-        repaired: current copies that were missing or altered and were put again.
-    """
-
-    night: date
-    revision: int
-    content_sha256: str
-    complete: bool
-    files: tuple[PublishedFile, ...]
-    cut: str
-    cut_sha256: str
-    changed: bool = True
-    repaired: tuple[str, ...] = ()
 
 
 def publish_night(
@@ -221,16 +155,14 @@ class _Run:
             self._record(self._publication(cut, cut_sha256, _ADOPTED), newest, None)
             revision += 1
         publication = self._publication(cut, cut_sha256, content)
-        self._switch(publication)
+        switch(self.client, self.place, publication)
         newer = publication.revision
         while (sealed := self._sealed_already(newer := newer + 1)) is not None:
             # Another home sealed a later revision meanwhile: its copies may have been overwritten with ours.
-            self._switch(self._publication(*sealed, content))
+            switch(self.client, self.place, self._publication(*sealed, content))
         self._record(publication, newest, expected)
         shutil.rmtree(self._place_of_night)
         return publication
-
-    # --- what is there ------------------------------------------------------------------------------------------------
 
     def _newest(self) -> Publication | None:
         row = self.con.execute(
@@ -271,10 +203,8 @@ class _Run:
                 "Restore their versions; run custody verify to see everything that differs."
             )
         whole = self._publication(cut, cut_sha256, published.content_sha256)
-        repaired = self._switch(whole, only_damaged=True)
+        repaired = switch(self.client, self.place, whole, only_damaged=True)
         return replace(whole, changed=False, repaired=tuple(repaired))
-
-    # --- the cut ------------------------------------------------------------------------------------------------------
 
     @property
     def _place_of_night(self) -> Path:
@@ -328,7 +258,7 @@ class _Run:
         bundle_id = uuid4().hex
         folder = self.sealer.claims.folder(bundle_id)
         receipts = landing_of(self.con, self.night)
-        kinds = {path: _CONTENT_TYPES[file.path.suffix] for path, file in exported.items()}
+        kinds = {path: CONTENT_TYPES[file.path.suffix] for path, file in exported.items()}
         with Uploads(self.client) as uploads:
             for path, file in exported.items():
                 uploads.put(file.path, file.sha256, folder / path, ContentType=kinds[path])
@@ -390,70 +320,8 @@ class _Run:
         # Without a reconciliation nobody has checked; a source that failed may hide anything.
         return row is not None and row[0] > 0 and row[1] == 0 and not failed_sources(self.con, self.night)
 
-    # --- the current copies -------------------------------------------------------------------------------------------
-
     def _publication(self, cut: Cut, cut_sha256: str, content: str) -> Publication:
-        files = []
-        for table, kind, compressed in itertools.product(self.tables, SUFFIXES, (False, True)):
-            name = file_name(table, kind, compressed=compressed)
-            found = cut.file(f"data/{name}")
-            if found is not None and (kind != "parquet" or not compressed):
-                uri = str(self.place / current_key(table, name, self.night))
-                files.append(PublishedFile(table, kind, uri, found.sha256, found.bytes, found.rows or 0))
-        at = self.place / (cut.prefix + CUT_JSON)
-        return Publication(self.night, cut.revision, content, cut.complete, tuple(files), str(at), cut_sha256)
-
-    def _switch(self, publication: Publication, *, only_damaged: bool = False) -> list[str]:
-        """Make the current copies those of the publication; `chain_of_custody` last, then the pointer.
-
-        Returns:
-            URIs of what was put.
-        """
-        source = self._cut_place(publication.revision)
-
-        def copy(file: PublishedFile) -> Stored | None:
-            to = S3Location.parse(file.uri)
-            if only_damaged:
-                there = head(self.client, to)
-                if there is not None and there.bytes == file.bytes and there.sha256 == file.sha256:
-                    return None
-            name = f"data/{Path(to.key).name}"
-            original = Stored(source / name, file.sha256, file.bytes, "", None)
-            copied = copy_object(
-                self.client,
-                original,
-                to,
-                ContentType=_CONTENT_TYPES[Path(name).suffix],
-                Metadata={"sha256": file.sha256, "revision": str(publication.revision)},
-            )
-            self._remove_other_copy(to)
-            return copied
-
-        put: list[str] = []
-        for group in (
-            [file for file in publication.files if file.table_name != "chain_of_custody"],
-            [file for file in publication.files if file.table_name == "chain_of_custody"],
-        ):
-            with Uploads(self.client) as uploads:
-                copies = [(file, uploads.submit(copy, file)) for file in group]
-            put += [file.uri for file, future in copies if future.result() is not None]
-        pointer = _pointer(publication)
-        at = self.place / f"current/date={self.night}.json"
-        there = head(self.client, at) if only_damaged else None
-        if there is None or digest(self.client, there) != hashlib.sha256(pointer).hexdigest():
-            put_bytes(self.client, pointer, at, ContentType="application/json")
-        return put
-
-    def _remove_other_copy(self, copy: S3Location) -> None:
-        """Remove the copy from before `CUSTODY_CSV_COMPRESSION` was changed: readers take the folder as a whole."""
-        if copy.key.endswith(".parquet"):
-            return
-        other = copy.key.removesuffix(COMPRESSED) if copy.key.endswith(COMPRESSED) else copy.key + COMPRESSED
-        at = S3Location(copy.bucket, other)
-        if head(self.client, at) is not None:
-            self.client.delete_object(Bucket=at.bucket, Key=at.key)
-
-    # --- the record ---------------------------------------------------------------------------------------------------
+        return publication_of(cut, cut_sha256, content, self.place, self.night, self.tables)
 
     def _record(self, publication: Publication, newest: Publication | None, counted_as: int | None) -> None:
         """Record a publication and, unless `counted_as` is None, the content of the rows counted as that revision."""
@@ -502,12 +370,6 @@ class _Run:
         )
 
 
-def current_key(table: str, name: str, night: date) -> str:
-    """Key of the current copy of the file `name`, below the published prefix."""
-    top = "parquet" if name.endswith(".parquet") else "csv"
-    return f"{top}/{table}/date={night}/{name}"
-
-
 @cache
 def _grain(table: str) -> tuple[str, ...]:
     return read_model(SQL_DIR / "custody" / f"{table}.sql").grain
@@ -517,15 +379,3 @@ def _same_files(cut: Cut, exported: Mapping[str, ExportedFile]) -> bool:
     ours = {path: file.sha256 for path, file in exported.items()}
     theirs = {file.path: file.sha256 for file in cut.files if file.path.startswith("data/")}
     return ours == theirs
-
-
-def _pointer(publication: Publication) -> bytes:
-    document = {
-        "night": publication.night.isoformat(),
-        "revision": publication.revision,
-        "complete": publication.complete,
-        "cut": publication.cut,
-        "cut_sha256": publication.cut_sha256,
-        "files": [asdict(file) for file in publication.files],
-    }
-    return json.dumps(document, indent=1).encode() + b"\n"

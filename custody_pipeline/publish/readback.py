@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from custody_pipeline.evidence.cut.manifest import is_safe_path
+from custody_pipeline.io.objects import UploadError
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.uploads import UploadError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import Receipt
+from custody_pipeline.io.objects import Stored, UploadError, Uploads, copy_object, digest, head, put_file
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.publish.uploads import Stored, UploadError, Uploads, copy_object, digest, head, put_file
 
 if TYPE_CHECKING:
     import duckdb

@@ -53,9 +53,7 @@ from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError
 from custody_pipeline.evidence.log.cosignatures import cosigned_path
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import TargetError, read
-from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.claims import LOST, STATE, Bundle, Claims, State
-from custody_pipeline.publish.uploads import (
+from custody_pipeline.io.objects import (
     Stored,
     UploadError,
     Uploads,
@@ -64,6 +62,8 @@ from custody_pipeline.publish.uploads import (
     head,
     put_bytes,
 )
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.claims import LOST, STATE, Bundle, Claims, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -21,14 +21,13 @@ from urllib3 import Retry
 
 from custody_pipeline.evidence.cut.timestamp import CONTENT_TYPE, timestamp_request
 from custody_pipeline.evidence.log.keys import (
-    KmsSigner,
     load_signer,
     new_key,
     rotation,
     signer_from_file,
     write_new_key,
 )
-from custody_pipeline.publish.kms import Kms
+from custody_pipeline.publish.kms import KmsSigner, kms_client
 from custody_pipeline.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def _signer(settings: Settings, keys: Path) -> Signer:
 
 
 def _kms_signer(key: str, name: str) -> Signer:
-    return KmsSigner(Kms(key), key, name)
+    return KmsSigner(kms_client(key), key, name)
 
 
 def _successor(settings: Settings, current: Verifier) -> Signer | None:

@@ -1,6 +1,6 @@
 """One table and night of the warehouse → Parquet, CSV and the CSV's spreadsheet-safe twin, on local disk.
 
-Belongs here: the bytes of the files. Does not: where they go (uploads.py, publication.py), what a row says
+Belongs here: the bytes of the files. Does not: where they go (io/objects.py, publication.py), what a row says
 (sql/custody).
 
 All files of a table are written in one pass over its ordered rows, a batch at a time, so memory does not grow with the
@@ -36,7 +36,7 @@ from custody_pipeline.evidence.cut.records import concatenated, salted_records, 
 from custody_pipeline.io.gzipped import gzipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import date
     from pathlib import Path
 
@@ -164,7 +164,6 @@ def export_table(
     renumber: tuple[int, int] | None = None,
     compressed: bool = False,
     salt_secret: bytes | None = None,
-    on_leaves: Callable[[list[bytes]], None] | None = None,
 ) -> list[ExportedFile]:
     """Write the night's rows of a table into `folder`.
 
@@ -177,7 +176,6 @@ def export_table(
         renumber: (from, to) for the rows' column `revision`: what the model took for the next revision, and what it is.
         compressed: gzip the CSV and its twin.
         salt_secret: when given, the salted records are written too (`records.ndjson`).
-        on_leaves: receives the records' leaf hashes in order, a batch at a time.
 
     Returns:
         The files: parquet, csv, spreadsheet, and records if asked for.
@@ -210,10 +208,7 @@ def export_table(
             texts = pool.map(_csv_records, parts)
             parquet.write_batch(batch.cast(schema))
             if salt_secret is not None:
-                records = salted_records(pa.Table.from_batches([batch]), salt_secret)
-                outs["records"].write(records.ndjson)
-                if on_leaves is not None:
-                    on_leaves(records.leaves)
+                outs["records"].write(salted_records(pa.Table.from_batches([batch]), salt_secret).ndjson)
             for plain, safe in texts:
                 csv.write(plain)
                 spreadsheet.write(safe)

@@ -22,10 +22,10 @@ from custody_pipeline.evidence.cut.manifest import (
 )
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import TargetError, read
+from custody_pipeline.io.objects import digest, head
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealed_landing import landing_path
-from custody_pipeline.publish.uploads import digest, head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

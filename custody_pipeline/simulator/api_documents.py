@@ -8,24 +8,13 @@ Belongs here: facts → JSON-ready dictionaries. Does not: faults of transport, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from custody_pipeline.simulator.calls import SEEN_AFTER_END, Conversation, Participant, Recording, Session
 from custody_pipeline.simulator.identity import uuid_for
-from custody_pipeline.simulator.organization import (
-    FLOW_ID,
-    FLOW_NAME,
-    FLOW_VERSION,
-    SEEN_AFTER_END,
-    TRUNCATION,
-    Conversation,
-    Participant,
-    Recording,
-    Session,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from custody_pipeline.simulator.structure import FLOW_ID, FLOW_NAME, FLOW_VERSION, TRUNCATION
 
 Document = dict[str, Any]
 

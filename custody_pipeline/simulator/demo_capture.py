@@ -22,8 +22,8 @@ import requests
 from custody_pipeline.capture.assembly import drain_queue, store_of
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.io.signature import HEADER, sign
+from custody_pipeline.simulator.calls import SEEN_AFTER_END
 from custody_pipeline.simulator.events import SET_AFTER_END, SentEvent, Watch
-from custody_pipeline.simulator.organization import SEEN_AFTER_END
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from custody_pipeline.settings import Settings
-    from custody_pipeline.simulator.organization import Conversation, Organization
+    from custody_pipeline.simulator.calls import Conversation
+    from custody_pipeline.simulator.organization import Organization
 
 KEY_ID = "demo"
 TAG, COLUMN = "Legal-Hold", "custom_data_legal_hold"

@@ -19,15 +19,10 @@ from typing import Any, Literal
 import orjson
 
 from custody_pipeline.simulator.api_documents import iso
-from custody_pipeline.simulator.faults import NOT_IN_DETAILS, KeyRow, answer_key
+from custody_pipeline.simulator.calls import SEEN_AFTER_END, Conversation, refusal_of
 from custody_pipeline.simulator.identity import number, uuid_for
-from custody_pipeline.simulator.organization import (
-    ORGANIZATION_ID,
-    SEEN_AFTER_END,
-    Conversation,
-    Organization,
-    refusal_of,
-)
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.structure import ORGANIZATION_ID
 
 ATTRIBUTES = "v2.detail.events.conversation.{id}.attributes"
 CUSTOMER_END = "v2.detail.events.conversation.{id}.customer.end"
@@ -112,69 +107,52 @@ class Watch:
         sent = [
             event
             for event in events_between(self.organization, self.start, self.end)
-            if event.conversation_id not in self._lost and event.conversation_id not in self._under_way
+            if event.conversation_id not in self.lost and event.conversation_id not in self._under_way
         ]
-        strays = [recording_hook(call, _stray_recording_id(call)) for call in self._announced]
+        strays = [recording_hook(call, stray_recording_id(call)) for call in self.announced]
         return sorted([*sent, *strays], key=lambda event: event.at)
 
-    def answer_key(self) -> list[KeyRow]:
-        """What the night must find when live capture watched until the end, and nothing else, sorted."""
-        vanishing = self.organization.vanishing_conversation_id
-        rows = {
-            row._replace(reason="TAG_VANISHED") if row.conversation_id == vanishing else row
-            for row in answer_key(self.organization)
-        }
-        rows |= {KeyRow(call.id, item.id, "CAPTURE_MISSING") for call in self._missed() for item in call.recordings}
-        rows |= {KeyRow(call.id, _stray_recording_id(call), "CAPTURE_WITHOUT_RECORDING") for call in self._announced}
-        return sorted(rows)
-
     @property
-    def _places(self) -> range:
+    def places(self) -> range:
+        """Indexes of the conversations that its events may be about."""
         return self.organization.active_between(self.start - SEEN_AFTER_END - TOLD_AFTER, self.end)
 
     @cached_property
-    def _calls(self) -> list[Conversation]:
+    def calls(self) -> list[Conversation]:
         """Conversations that end after the first and before the last customer's end that arrives."""
-        calls = map(self.organization.conversation, self._places)
+        calls = map(self.organization.conversation, self.places)
         ending = sorted((call for call in calls if self.start <= call.end < self.end), key=lambda call: call.end)
-        arriving = [place for place, call in enumerate(ending) if not _is_refused_for_a_while(call)]
+        arriving = [place for place, call in enumerate(ending) if not is_refused_for_a_while(call)]
         return ending[arriving[0] + 1 : arriving[-1]] if arriving else []
 
     @cached_property
     def _spoiled(self) -> list[Conversation]:
-        healthy = [call for call in self._calls if call.fault is None]
+        healthy = [call for call in self.calls if call.fault is None]
         return sorted(healthy, key=lambda call: number("capture-fault", call.id))[:4]
 
     @cached_property
-    def _lost(self) -> frozenset[str]:
+    def lost(self) -> frozenset[str]:
+        """Conversations whose events never arrive."""
         return frozenset(call.id for call in self._spoiled[:2])
 
     @cached_property
-    def _announced(self) -> list[Conversation]:
+    def announced(self) -> list[Conversation]:
+        """Conversations of which a recording is announced that nobody has."""
         return [call for call in self._spoiled[2:] if call.end + HOOK_AFTER_END < self.end]
 
     @cached_property
     def _under_way(self) -> frozenset[str]:
-        calls = map(self.organization.conversation, self._places)
-        return frozenset(call.id for call in calls if _is_refused_for_a_while(call))
-
-    def _missed(self) -> Iterator[Conversation]:
-        """Conversations that were not captured and should have been."""
-        told = {event.conversation_id for event in self.events}
-        for call in map(self.organization.conversation, self._places):
-            if refusal_of(call) == "forbidden" and call.id in told:
-                yield call
-        for call in self._calls:
-            # Without a bulk document nobody knows when it ended.
-            if call.id in self._lost or (_is_refused_for_a_while(call) and not call.faults.keys() & NOT_IN_DETAILS):
-                yield call
+        calls = map(self.organization.conversation, self.places)
+        return frozenset(call.id for call in calls if is_refused_for_a_while(call))
 
 
-def _is_refused_for_a_while(call: Conversation) -> bool:
+def is_refused_for_a_while(call: Conversation) -> bool:
+    """A single read of the conversation fails now, and not for ever."""
     return refusal_of(call) in {"not_found", "trouble"}
 
 
-def _stray_recording_id(call: Conversation) -> str:
+def stray_recording_id(call: Conversation) -> str:
+    """The id of the recording that is announced and that nobody has."""
     return uuid_for("a recording that nobody has", call.id)
 
 

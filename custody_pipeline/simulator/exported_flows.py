@@ -6,7 +6,7 @@ the consent in a flow variable only, which does not outlive the flow.
 
 from __future__ import annotations
 
-from custody_pipeline.simulator.organization import FLOW_ID, FLOW_NAME
+from custody_pipeline.simulator.structure import FLOW_ID, FLOW_NAME
 
 FLOWS = {FLOW_ID: FLOW_NAME}
 

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import obstore
 import orjson
 
 from custody_pipeline.simulator import api_documents as documents
 from custody_pipeline.simulator.audio import CONTENT_TYPES, media_bytes
+from custody_pipeline.simulator.calls import Conversation, Recording
 from custody_pipeline.simulator.identity import number, uuid_for
-from custody_pipeline.simulator.organization import ORGANIZATION_ID, Conversation, Organization, Recording
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.structure import ORGANIZATION_ID
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,8 +42,7 @@ class ExportObject:
     content_type: str
 
 
-@dataclass(frozen=True)
-class ExportSummary:
+class ExportSummary(NamedTuple):
     """What was written.
 
     Attributes:
@@ -56,14 +57,6 @@ class ExportSummary:
     deleted: int = 0
     bytes: int = 0
 
-    def __add__(self, other: ExportSummary) -> ExportSummary:
-        return ExportSummary(
-            self.conversations + other.conversations,
-            self.objects + other.objects,
-            self.deleted + other.deleted,
-            self.bytes + other.bytes,
-        )
-
 
 def create_export_bucket(s3_client: S3Client, bucket: str) -> None:
     """Create a bucket that keeps versions, as the planted re-exports need."""
@@ -77,7 +70,6 @@ def export_night(
     bucket: str,
     prefix: str = "",
     workers: int = 8,
-    progress: Callable[[int, int], None] | None = None,
     store: S3Store | None = None,
     since: datetime | None = None,
 ) -> ExportSummary:
@@ -89,7 +81,6 @@ def export_night(
         bucket: an existing bucket; without versioning `OBJECT_CHANGED` and part of `DUPLICATE_EXPORT` leave no trace.
         prefix: before the organisation's folder; no leading slash.
         workers: uploads at a time.
-        progress: called as (conversations done, conversations in all).
         store: an obstore store of the same bucket; uploads go through it, several times faster than boto3's.
         since: only what was exported after this moment: what a later `now` adds to an export already written.
 
@@ -114,9 +105,7 @@ def export_night(
     with ThreadPoolExecutor(workers, thread_name_prefix="exporter") as pool:
         for first in range(0, organization.size, _BATCH):
             batch = range(first, min(first + _BATCH, organization.size))
-            summary = sum(pool.map(write, batch), summary)
-            if progress is not None:
-                progress(batch.stop, organization.size)
+            summary = ExportSummary(*map(sum, zip(summary, *pool.map(write, batch), strict=True)))
     return summary
 
 

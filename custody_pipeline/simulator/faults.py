@@ -16,100 +16,56 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from custody_pipeline.simulator.identity import Draws, number
 
 if TYPE_CHECKING:
-    from custody_pipeline.simulator.organization import Conversation, Organization
+    from custody_pipeline.simulator.calls import Conversation
+    from custody_pipeline.simulator.organization import Organization
 
-ManifestSource = Literal["bucket", "recording_jobs", "recordingexports"]
-
-# fault → number of its forms.
-CATALOGUE: dict[str, int] = {
-    "SIDECAR_MISSING": 1,
-    "SIDECAR_UNREADABLE": 5,
-    "DOCUMENTS_DISAGREE": 2,
-    "OBJECT_MISSING": 2,
-    "OBJECT_EMPTY": 1,
-    "OBJECT_CHANGED": 1,
-    "DUPLICATE_EXPORT": 2,
-    "EXPORT_FAILED": 1,
-    "EXPORT_EXCLUDED_SENSITIVE": 1,
-    "EXPORT_PENDING": 1,
-    "RECORDING_ARCHIVED": 1,
-    "RECORDING_DELETED": 1,
-    "RECORDING_NOT_FOUND": 1,
-    "ORPHAN_OBJECT": 1,
-    "ORPHAN_RECORDING": 1,
-    "CONVERSATION_NOT_FOUND": 1,
-    "NOT_YET_AVAILABLE": 1,
-    "CONVERSATION_FORBIDDEN": 1,
-    "CONVERSATION_FETCH_FAILED": 3,
-    "EXPORT_DROPPED_TAGS": 3,
-    "TAGS_SET_AFTER_END": 2,
-    "TAG_TRUNCATED": 3,
-    "TAGS_ON_OTHER_PARTICIPANT": 2,
-    "TAG_KEY_VARIANT": 3,
-    "TAG_CONFLICT": 1,
-    "TAG_CHANGED_LATER": 1,
-    "TAG_NEVER_SET": 2,
-    "REQUIRED_TAG_MISSING": 4,
-    "UNMAPPED_TAG": 6,
-    "SCRIPT_VERSION_UNKNOWN": 1,
-    "SCRIPT_VERSION_INCOMPATIBLE": 1,
-    "REGION_MISMATCH": 1,
-    "TIMESTAMP_SUSPECT": 4,
+# fault → number of its forms, and marks. Every fault without `r` concerns all recordings of its conversation.
+# r: of one recording, the conversation's first. b: found in the bucket alone, without asking the API. o: the recording
+# has no object in the bucket (a delete marker is none). d: the bulk details job does not have the conversation.
+_FAULTS: dict[str, tuple[int, str]] = {
+    "SIDECAR_MISSING": (1, "rb"),
+    "SIDECAR_UNREADABLE": (5, "rb"),
+    "DOCUMENTS_DISAGREE": (2, "rb"),
+    "OBJECT_MISSING": (2, "ro"),
+    "OBJECT_EMPTY": (1, "rb"),
+    "OBJECT_CHANGED": (1, "rb"),
+    "DUPLICATE_EXPORT": (2, "rb"),
+    "EXPORT_FAILED": (1, "ro"),
+    "EXPORT_EXCLUDED_SENSITIVE": (1, "ro"),
+    "EXPORT_PENDING": (1, "ro"),
+    "RECORDING_ARCHIVED": (1, "ro"),
+    "RECORDING_DELETED": (1, "ro"),
+    "RECORDING_NOT_FOUND": (1, ""),
+    "ORPHAN_OBJECT": (1, ""),
+    "ORPHAN_RECORDING": (1, ""),
+    "CONVERSATION_NOT_FOUND": (1, "d"),
+    "NOT_YET_AVAILABLE": (1, "d"),
+    "CONVERSATION_FORBIDDEN": (1, "d"),
+    "CONVERSATION_FETCH_FAILED": (3, "d"),
+    "EXPORT_DROPPED_TAGS": (3, ""),
+    "TAGS_SET_AFTER_END": (2, ""),
+    "TAG_TRUNCATED": (3, ""),
+    "TAGS_ON_OTHER_PARTICIPANT": (2, ""),
+    "TAG_KEY_VARIANT": (3, ""),
+    "TAG_CONFLICT": (1, ""),
+    "TAG_CHANGED_LATER": (1, ""),
+    "TAG_NEVER_SET": (2, ""),
+    "REQUIRED_TAG_MISSING": (4, ""),
+    "UNMAPPED_TAG": (6, ""),
+    "SCRIPT_VERSION_UNKNOWN": (1, ""),
+    "SCRIPT_VERSION_INCOMPATIBLE": (1, ""),
+    "REGION_MISMATCH": (1, "r"),
+    "TIMESTAMP_SUSPECT": (4, "rb"),
 }
-
-# Faults of one recording (the conversation's first); every other fault concerns all recordings of its conversation.
-OF_ONE_RECORDING = frozenset(
-    {
-        "SIDECAR_MISSING",
-        "SIDECAR_UNREADABLE",
-        "DOCUMENTS_DISAGREE",
-        "OBJECT_MISSING",
-        "OBJECT_EMPTY",
-        "OBJECT_CHANGED",
-        "DUPLICATE_EXPORT",
-        "EXPORT_FAILED",
-        "EXPORT_EXCLUDED_SENSITIVE",
-        "EXPORT_PENDING",
-        "RECORDING_ARCHIVED",
-        "RECORDING_DELETED",
-        "REGION_MISMATCH",
-        "TIMESTAMP_SUSPECT",
-    }
+CATALOGUE: dict[str, int] = {fault: forms for fault, (forms, _) in _FAULTS.items()}
+OF_ONE_RECORDING, SEEN_IN_THE_BUCKET, WITHOUT_OBJECT, NOT_IN_DETAILS = (
+    frozenset(fault for fault, (_, marks) in _FAULTS.items() if mark in marks) for mark in "rbod"
 )
-# Found in the bucket alone, without asking the API.
-SEEN_IN_THE_BUCKET = frozenset(
-    {
-        "SIDECAR_MISSING",
-        "SIDECAR_UNREADABLE",
-        "DOCUMENTS_DISAGREE",
-        "OBJECT_EMPTY",
-        "OBJECT_CHANGED",
-        "DUPLICATE_EXPORT",
-        "TIMESTAMP_SUSPECT",
-    }
-)
-# The recording has no object in the bucket (a delete marker is none).
-WITHOUT_OBJECT = frozenset(
-    {
-        "OBJECT_MISSING",
-        "EXPORT_FAILED",
-        "EXPORT_EXCLUDED_SENSITIVE",
-        "EXPORT_PENDING",
-        "RECORDING_ARCHIVED",
-        "RECORDING_DELETED",
-    }
-)
-# The bulk details job does not have the conversation.
-NOT_IN_DETAILS = frozenset(
-    {"CONVERSATION_NOT_FOUND", "NOT_YET_AVAILABLE", "CONVERSATION_FORBIDDEN", "CONVERSATION_FETCH_FAILED"}
-)
-# The conversation as it stands has no tags to lose.
-_WITHOUT_TAGS = frozenset({"TAG_NEVER_SET"})
 
 # Faults that may be added to another one, at most one of each group.
 _GROUPS: tuple[tuple[str, ...], ...] = (
@@ -284,34 +240,20 @@ class Planting:
         return sorted(found)
 
 
-def answer_key(
-    organization: Organization, *, api: bool = True, manifest_source: ManifestSource = "bucket"
-) -> list[KeyRow]:
-    """What a night must find, and nothing else, sorted.
-
-    Args:
-        organization: as it stands at its `now`.
-        api: False for a night that has the bucket alone: every recording in it is then `SOURCE_NOT_CONFIGURED`.
-        manifest_source: with `recordingexports`, every manifest has an empty `custom_data`.
-    """
-    rows = set(_with_api(organization) if api else _bucket_alone(organization))
-    if api and manifest_source == "recordingexports":
-        rows |= set(_dropped_by_manifest(organization))
-    return sorted(rows)
-
-
-def _with_api(organization: Organization) -> Iterator[KeyRow]:
-    for index in organization.planting.indexes(CATALOGUE):
-        yield from reasons_of(organization.conversation(index))
+def answer_key(organization: Organization) -> list[KeyRow]:
+    """What a night with API and bucket must find, and nothing else, sorted; the organisation as at its `now`."""
+    calls = map(organization.conversation, organization.planting.indexes(CATALOGUE))
+    return sorted({row for call in calls for row in reasons_of(call)})
 
 
 def reasons_of(conversation: Conversation) -> Iterator[KeyRow]:
     """The reasons of one conversation's recordings; nothing for a healthy one."""
     for fault in conversation.faults:
-        yield from _reasons_of(conversation, fault)
+        yield from rows_of(conversation, fault)
 
 
-def _reasons_of(conversation: Conversation, fault: str) -> Iterator[KeyRow]:
+def rows_of(conversation: Conversation, fault: str) -> Iterator[KeyRow]:
+    """What one of its faults makes a night find."""
     if fault == "RECORDING_NOT_FOUND":
         yield KeyRow(conversation.id, f"session:{conversation.unrecorded_session_id}", fault)
     elif fault == "ORPHAN_OBJECT":
@@ -324,27 +266,3 @@ def _reasons_of(conversation: Conversation, fault: str) -> Iterator[KeyRow]:
             yield KeyRow(conversation.id, conversation.recordings[0].id, "SIDECAR_MISSING")
     else:
         yield from (KeyRow(conversation.id, item.id, fault) for item in conversation.recordings)
-
-
-def _bucket_alone(organization: Organization) -> Iterator[KeyRow]:
-    for conversation in organization.conversations():
-        for item in conversation.recordings:
-            # Of an object that was deleted the bucket keeps a marker: the recording is known, and missing.
-            was_deleted = item.faults.get("OBJECT_MISSING") == 1
-            if item.has_object or was_deleted:
-                yield KeyRow(conversation.id, item.id, "SOURCE_NOT_CONFIGURED")
-            if was_deleted:
-                yield KeyRow(conversation.id, item.id, "OBJECT_MISSING")
-        for fault in conversation.faults:
-            if fault == "REGION_MISMATCH":
-                yield KeyRow(conversation.id, conversation.recordings[0].id, "SIDECAR_MISSING")
-            elif fault in SEEN_IN_THE_BUCKET:
-                yield from _reasons_of(conversation, fault)
-
-
-def _dropped_by_manifest(organization: Organization) -> Iterator[KeyRow]:
-    for conversation in organization.conversations():
-        known = not conversation.faults.keys() & (_WITHOUT_TAGS | NOT_IN_DETAILS)
-        for item in conversation.recordings:
-            if known and item.has_object:
-                yield KeyRow(conversation.id, item.id, "EXPORT_DROPPED_TAGS")

@@ -43,7 +43,6 @@ _PORTS = ("master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc
 
 # sh lives as long as our end of its standard input, whatever ends us (kill -9 included), and then ends the server.
 _UNTIL_STDIN_CLOSES = 'out=$1; shift; "$@" >"$out" 2>&1 </dev/null & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null'
-_UNTIL_STOPPED = 'out=$1; shift; exec 3>&1; "$@" >"$out" 2>&1 </dev/null 3>&- & echo $! >&3'
 
 
 class LocalS3Error(Exception):
@@ -89,16 +88,15 @@ class S3Endpoint:
 class LocalS3:
     """The server of one home; a context manager that yields its endpoint.
 
-    A server that already runs for this home is used again, whoever started it, and left to whoever started it.
+    A server that already runs for this home is used again, and left to the process that started it. A server that is
+    started here ends with this process, however the process ends.
 
     Args:
         home: `$CUSTODY_HOME`.
-        keep: leave the server running when we end; otherwise it ends with us, however we end.
     """
 
-    def __init__(self, home: Path, *, keep: bool = False) -> None:
+    def __init__(self, home: Path) -> None:
         self._folder = home.absolute() / "s3"
-        self._keep = keep
         self._ours = ExitStack()
 
     def start(self) -> S3Endpoint:
@@ -118,13 +116,6 @@ class LocalS3:
                 return self._endpoint(running, keys)
             return self._start_weed(weed, keys)
 
-    def stop(self) -> None:
-        """Stop the home's server if it runs, whoever started it. Other programs are never touched."""
-        self._ours.close()
-        if self._folder.is_dir():
-            with FileLock(self._folder / "server.lock"):
-                self._stop_running()
-
     def __enter__(self) -> S3Endpoint:
         return self.start()
 
@@ -132,8 +123,6 @@ class LocalS3:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ours.close()
-
-    # --- SeaweedFS ---------------------------------------------------------------------------------------------------
 
     def _start_weed(self, weed: Path, keys: dict[str, str]) -> S3Endpoint:
         state_file = self._folder / "server.json"
@@ -146,9 +135,8 @@ class LocalS3:
             _write_private(state_file, json.dumps(state))
             endpoint = self._endpoint(state, keys)
             if self._wait_until_ready(endpoint, pid):
-                if not self._keep:
-                    self._ours.callback(self._stop_process, state)
-                    self._ours.callback(_release, shell)
+                self._ours.callback(self._stop_process, state)
+                self._ours.callback(_release, shell)
                 return endpoint
             _release(shell)
             self._stop_process(state)
@@ -184,10 +172,10 @@ class LocalS3:
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
         ]
-        script = _UNTIL_STOPPED if self._keep else _UNTIL_STDIN_CLOSES
+        server = [str(self._folder / "server.log"), str(weed), "-logtostderr=true", "server", *options]
         shell = subprocess.Popen(
-            ["sh", "-c", script, "sh", self._folder / "server.log", weed, "-logtostderr=true", "server", *options],
-            stdin=subprocess.DEVNULL if self._keep else subprocess.PIPE,
+            ["sh", "-c", _UNTIL_STDIN_CLOSES, "sh", *server],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=self._folder,
@@ -249,11 +237,6 @@ class LocalS3:
                 return process
         return None
 
-    def _stop_running(self) -> None:
-        state = self._running()
-        if state is not None:
-            self._stop_process(state)
-
     def _stop_process(self, state: dict[str, Any]) -> None:
         # Asked to stop (SIGTERM) it waits 15 seconds and more for streams of its own; what it has acknowledged is
         # written, and it is made to survive this.
@@ -267,8 +250,6 @@ class LocalS3:
         for port in state["ports"].values():
             for left_over in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - where SeaweedFS puts them
                 left_over.unlink(missing_ok=True)
-
-    # --- moto ---------------------------------------------------------------------------------------------------------
 
     def _start_moto(self) -> S3Endpoint:
         try:
@@ -309,8 +290,8 @@ def _weed_version() -> str:
 
 def _release(shell: subprocess.Popen[str]) -> None:
     """Close the pipe that keeps the server alive, and collect the shell that held it."""
-    if shell.stdin is not None:
-        shell.stdin.close()
+    assert shell.stdin is not None  # noqa: S101 - asked for when it was started
+    shell.stdin.close()
     shell.wait()
 
 

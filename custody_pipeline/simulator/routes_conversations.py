@@ -13,8 +13,9 @@ from starlette.routing import Route
 from custody_pipeline.simulator import api_documents as documents
 from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, request_line
 from custody_pipeline.simulator.api_documents import Document, iso
+from custody_pipeline.simulator.calls import Conversation, refusal_of
 from custody_pipeline.simulator.faults import NOT_IN_DETAILS
-from custody_pipeline.simulator.organization import Conversation, Organization, refusal_of
+from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.state import ApiError, DetailsJob, World, decode_cursor, encode_cursor, not_found
 
 _KEPT = timedelta(days=3)

@@ -13,7 +13,8 @@ from custody_pipeline.simulator.answers import body_of, interval_of, json_respon
 from custody_pipeline.simulator.api_documents import Document, division_uri, iso
 from custody_pipeline.simulator.exported_flows import FLOWS, MAIN_IVR_YAML
 from custody_pipeline.simulator.identity import uuid_for
-from custody_pipeline.simulator.organization import (
+from custody_pipeline.simulator.state import CLIENT_ID, ApiError, World, decode_cursor, encode_cursor, not_found
+from custody_pipeline.simulator.structure import (
     DIVISIONS,
     ORGANIZATION_ID,
     ORGANIZATION_NAME,
@@ -23,7 +24,6 @@ from custody_pipeline.simulator.organization import (
     PublishedScript,
     Queue,
 )
-from custody_pipeline.simulator.state import CLIENT_ID, ApiError, World, decode_cursor, encode_cursor, not_found
 
 _SCOPE = ("analytics", "architect", "audits", "authorization", "conversations", "processautomation", "recordings")
 _TOPICS = (

@@ -16,8 +16,8 @@ from custody_pipeline.simulator import api_documents as documents
 from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, page_of, request_line
 from custody_pipeline.simulator.api_documents import Document, iso
 from custody_pipeline.simulator.audio import CONTENT_TYPES, media_bytes
+from custody_pipeline.simulator.calls import Conversation, Recording
 from custody_pipeline.simulator.identity import uuid_for
-from custody_pipeline.simulator.organization import Conversation, Recording
 from custody_pipeline.simulator.state import ApiError, RecordingJob, World, decode_cursor, encode_cursor, not_found
 
 _ACTIONS = frozenset({"EXPORT", "ARCHIVE", "DELETE"})

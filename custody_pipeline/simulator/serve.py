@@ -9,7 +9,8 @@ import csv
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
+from datetime import date
+from pathlib import Path
 
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.settings import load_settings
@@ -17,10 +18,6 @@ from custody_pipeline.simulator.exporter import export_night
 from custody_pipeline.simulator.faults import answer_key
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
-
-if TYPE_CHECKING:
-    from datetime import date
-    from pathlib import Path
 
 
 def serve_simulator(

@@ -201,7 +201,6 @@ class Controls:
             Route("/simulator/clock", self._set_clock, methods=["PUT"]),
             Route("/simulator/faults", self._add_faults, methods=["POST"]),
             Route("/simulator/faults", self._clear_faults, methods=["DELETE"]),
-            Route("/simulator/tokens", self._expire_tokens, methods=["DELETE"]),
             Route("/simulator/requests", self._requests, methods=["GET"]),
         ]
 
@@ -230,10 +229,6 @@ class Controls:
 
     async def _clear_faults(self, _: Request) -> Response:
         self._world.faults.clear()
-        return Response(status_code=204)
-
-    async def _expire_tokens(self, _: Request) -> Response:
-        self._world.expire_tokens()
         return Response(status_code=204)
 
     async def _requests(self, _: Request) -> Response:

@@ -16,9 +16,10 @@ from typing import Any
 
 import orjson
 
+from custody_pipeline.simulator.calls import Conversation, ExportJob, JobTotals
 from custody_pipeline.simulator.http_faults import HttpFault, HttpFaults
 from custody_pipeline.simulator.identity import ConversationIds, uuid_for
-from custody_pipeline.simulator.organization import Conversation, ExportJob, JobTotals, Organization
+from custody_pipeline.simulator.organization import Organization
 
 CLIENT_ID = "custody-demo"
 CLIENT_SECRET = "custody-demo-secret"  # noqa: S105  the simulator's, known to everyone

@@ -39,7 +39,7 @@ from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.io.signature import HEADER, sign
 from custody_pipeline.load.pipeline import load
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import prepare, run_models
 from custody_pipeline.settings import PACKAGE_DIR, Settings
 from custody_pipeline.simulator.api_documents import conversation_document

@@ -18,7 +18,7 @@ from custody_pipeline.cli.endings import ending_of
 from custody_pipeline.evidence.cut.seal import SealError
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.extract.genesys import GenesysError
-from custody_pipeline.models.mapping import MappingError
+from custody_pipeline.models.mapping_file import MappingError
 from custody_pipeline.publish.publication import PublishError
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.connection import WarehouseBusyError

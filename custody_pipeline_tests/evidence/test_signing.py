@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -27,7 +27,6 @@ from custody_pipeline.evidence.log.checkpoint import (
 )
 from custody_pipeline.evidence.log.keys import (
     Ed25519Signer,
-    KmsSigner,
     SigningKeyError,
     load_signer,
     new_key,
@@ -48,7 +47,11 @@ from custody_pipeline.evidence.log.note import (
     parse,
     sign,
 )
+from custody_pipeline.publish.kms import KmsSigner
 from custody_pipeline_tests.evidence.published import ORIGIN, OTHER, SIGNER
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
 
 TEXT = b"If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
 
@@ -214,7 +217,7 @@ class Kms:
 def test_kms_signs_what_the_public_key_verifies() -> None:
     public = Ed25519PublicKey.from_public_bytes(SIGNER.verifier.public_key)
     kms = Kms(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
-    signer = KmsSigner(kms, "arn:aws:kms:eu-west-1:1:key/k", ORIGIN)
+    signer = KmsSigner(cast("KMSClient", kms), "arn:aws:kms:eu-west-1:1:key/k", ORIGIN)
 
     note = sign(TEXT, [signer])
 
@@ -227,7 +230,7 @@ def test_a_kms_key_of_another_kind_is_refused() -> None:
     der = generate_private_key(SECP256R1()).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     with pytest.raises(SigningKeyError, match="ECC_NIST_EDWARDS25519"):
-        KmsSigner(Kms(der), "arn:aws:kms:eu-west-1:1:key/k", ORIGIN)
+        KmsSigner(cast("KMSClient", Kms(der)), "arn:aws:kms:eu-west-1:1:key/k", ORIGIN)
 
 
 def test_a_rotation_names_both_fingerprints_and_carries_trust_over() -> None:

@@ -16,13 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, DocumentState, document, items_of, value_of
-from custody_pipeline.extract.landing_files import (
-    Bucket,
-    Folder,
-    LandingError,
-    LandingWriter,
-    content_of,
-)
+from custody_pipeline.extract.landing_files import Bucket, Folder, LandingError, LandingWriter, content_of
 from custody_pipeline_tests.extract.landed import read_document
 
 NIGHT = date(2026, 11, 2)

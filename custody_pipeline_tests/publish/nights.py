@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import prepare, run_models
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import load_models

@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from custody_pipeline.evidence.cut.manifest import decode_cut
-from custody_pipeline.evidence.log.keys import KmsSigner, SigningKeyError
+from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.evidence.reader import read
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
@@ -18,7 +18,7 @@ from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.operations.doctor import examine
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.kms import Kms
+from custody_pipeline.publish.kms import KmsSigner, kms_client
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline_tests.proxy import Answer, running_proxy
@@ -123,7 +123,7 @@ def test_a_refusal_says_what_was_asked_of_which_key_and_what_to_do(
     refuse(proxy, operation, code)
     key = make_key(kms)
     with pytest.raises(SigningKeyError, match=says) as refused:
-        KmsSigner(Kms(key, proxy.url), key, ORIGIN).sign(b"text\n")
+        KmsSigner(kms_client(key, proxy.url), key, ORIGIN).sign(b"text\n")
     assert key in str(refused.value)
     assert f"kms:{operation}" in str(refused.value)
 
@@ -156,7 +156,7 @@ def test_nothing_is_sealed_when_kms_does_not_sign(
 def test_a_busy_kms_is_asked_again(kms: KMSClient, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     key = make_key(kms)
-    signer = KmsSigner(Kms(key, proxy.url), key, ORIGIN)
+    signer = KmsSigner(kms_client(key, proxy.url), key, ORIGIN)
     refuse(proxy, "Sign", "ThrottlingException", times=3)
     signer.verifier.check(b"text\n", signer.sign(b"text\n"))
     assert [request.headers["x-amz-target"] for request in proxy.requests].count("TrentService.Sign") == 4
@@ -164,7 +164,7 @@ def test_a_busy_kms_is_asked_again(kms: KMSClient, proxy: Proxy, monkeypatch: py
 
 def test_a_signature_that_is_none_is_never_used(kms: KMSClient, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     key = make_key(kms)
-    signer = KmsSigner(Kms(key, proxy.url), key, ORIGIN)
+    signer = KmsSigner(kms_client(key, proxy.url), key, ORIGIN)
     body = json.dumps({"KeyId": key, "Signature": "AAAA" * 21 + "AA==", "SigningAlgorithm": "ED25519_SHA_512"})
     proxy.answer = lambda _: Answer(200, body.encode(), "application/x-amz-json-1.1")
     with pytest.raises(SigningKeyError, match="does not verify"):
@@ -174,15 +174,15 @@ def test_a_signature_that_is_none_is_never_used(kms: KMSClient, proxy: Proxy, mo
 def test_a_key_of_another_kind_a_disabled_one_and_none_at_all_are_told_apart(kms: KMSClient, ministack: str) -> None:
     other = make_key(kms, "ECC_NIST_P256")
     with pytest.raises(SigningKeyError, match="ECC_NIST_EDWARDS25519"):
-        KmsSigner(Kms(other, ministack), other, ORIGIN)
+        KmsSigner(kms_client(other, ministack), other, ORIGIN)
     disabled = make_key(kms)
-    signer = KmsSigner(Kms(disabled, ministack), disabled, ORIGIN)
+    signer = KmsSigner(kms_client(disabled, ministack), disabled, ORIGIN)
     kms.disable_key(KeyId=disabled)
     with pytest.raises(SigningKeyError, match="enable it"):
         signer.sign(b"text\n")
     nobody = disabled.rpartition("/")[0] + "/00000000-0000-4000-8000-000000000000"
     with pytest.raises(SigningKeyError, match="no such key"):
-        KmsSigner(Kms(nobody, ministack), nobody, ORIGIN)
+        KmsSigner(kms_client(nobody, ministack), nobody, ORIGIN)
 
 
 def test_a_place_where_no_kms_answers_is_named(
@@ -211,4 +211,4 @@ def unused_port() -> int:
 def test_without_an_arn_a_region_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     with pytest.raises(SigningKeyError, match="by its ARN"):
-        Kms("alias/custody")
+        kms_client("alias/custody")

@@ -18,12 +18,12 @@ from custody_pipeline.evidence.reader import FolderReader, read
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline.io.objects import UploadError
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.operations.witnesses import add
 from custody_pipeline.publish.publication import PublishError, publish_night
 from custody_pipeline.publish.readback import read_back
 from custody_pipeline.publish.sealer import SealingError
-from custody_pipeline.publish.uploads import UploadError
 from custody_pipeline.settings import SettingsError
 from custody_pipeline_tests.evidence.authority import make_authority, reply_to
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.publish.publication import Publication
+    from custody_pipeline.publish.current_copies import Publication
     from custody_pipeline.settings import Settings
 
 BUCKET = "custody-published"

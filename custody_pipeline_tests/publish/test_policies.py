@@ -21,7 +21,7 @@ from custody_pipeline.extract.exports import collect_exports
 from custody_pipeline.extract.media import collect_media
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.load.pipeline import load
-from custody_pipeline.models.mapping import load_mapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.pending_reads import known_digests, media_objects
 from custody_pipeline.models.run import prepare, run_models
 from custody_pipeline.operations.doctor import examine

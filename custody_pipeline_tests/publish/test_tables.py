@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from custody_pipeline.evidence.cut.records import CanonicalError, leaf_hash
+from custody_pipeline.evidence.cut.records import CanonicalError, leaf_hash, salted_records
 from custody_pipeline.evidence.cut.records import text as canonical_text
 from custody_pipeline.publish import tables
 from custody_pipeline.publish.tables import TableError, describe_table, export_table
@@ -278,10 +278,11 @@ def test_the_records_are_the_rows_and_the_leaves_are_theirs(con: duckdb.DuckDBPy
         "CREATE TABLE custody.gaps AS SELECT DATE '2026-11-02' AS partition_date, i::INTEGER AS n, "
         "'c' || i AS conversation_id, 'r' || i AS recording_id, 1::INTEGER AS revision FROM range(3) AS r(i)"
     )
-    leaves: list[bytes] = []
-    lines = export(con, tmp_path, salt_secret=b"s" * 32, on_leaves=leaves.extend)["records"].read_bytes().splitlines()
-    assert len(lines) == 3
-    assert leaves == [leaf_hash(line) for line in lines]
+    written = export(con, tmp_path, salt_secret=b"s" * 32)["records"].read_bytes()
+    records = salted_records(con.execute("FROM custody.gaps ORDER BY n").to_arrow_table(), b"s" * 32)
+    assert written == records.ndjson
+    assert records.leaves == [leaf_hash(line) for line in written.splitlines()]
+    assert len(records.leaves) == 3
 
 
 def test_a_type_that_two_programs_may_write_differently_is_refused(

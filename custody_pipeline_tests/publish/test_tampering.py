@@ -158,7 +158,7 @@ class Denied(S3Reader):
     def _ask(self, path: str, method: str, name: str) -> Mapping[str, Any]:
         raise TargetError(f"{path}: AccessDenied")
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, version_id: str | None = None) -> BinaryIO:
         stream = super().open(path)
         self._locks.clear()
         return stream

@@ -18,11 +18,8 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import decode_cut
 from custody_pipeline.evidence.reader import TargetError, read
-from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.publish import uploads as uploads_module
-from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.publication import publish_night
-from custody_pipeline.publish.uploads import (
+from custody_pipeline.io import objects as objects_module
+from custody_pipeline.io.objects import (
     OccupiedError,
     Stored,
     UploadError,
@@ -33,6 +30,9 @@ from custody_pipeline.publish.uploads import (
     put_bytes,
     put_file,
 )
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ def test_putting_once_takes_the_same_bytes_and_refuses_others(s3: S3Client, file
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads_module, "SINGLE_PUT_BYTES", 6 << 20)
-    monkeypatch.setattr(uploads_module, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(objects_module, "SINGLE_PUT_BYTES", 6 << 20)
+    monkeypatch.setattr(objects_module, "PART_BYTES", 5 << 20)
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from custody_pipeline.capture.envelopes import parse_event
+from custody_pipeline.simulator.calls import SEEN_AFTER_END
 from custody_pipeline.simulator.events import events_between, events_of
-from custody_pipeline.simulator.organization import SEEN_AFTER_END, Organization
+from custody_pipeline.simulator.organization import Organization
 from custody_pipeline_tests.capture.network import disturbed
 
 DAY = timedelta(days=1)

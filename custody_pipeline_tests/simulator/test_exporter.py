@@ -12,8 +12,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from custody_pipeline.simulator.calls import Conversation
 from custody_pipeline.simulator.exporter import create_export_bucket, export_night, export_objects
-from custody_pipeline.simulator.organization import ORGANIZATION_ID, Conversation, Organization
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.structure import ORGANIZATION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,13 +66,12 @@ def _sidecar(conversation: Conversation) -> dict[str, Any]:
 
 
 def test_the_bucket_holds_what_the_exporter_says_it_wrote(s3: S3Client) -> None:
-    organization, seen = Organization(size=SIZE), []
-    summary = export_night(organization, s3, BUCKET, progress=lambda done, size: seen.append((done, size)))
+    organization = Organization(size=SIZE)
+    summary = export_night(organization, s3, BUCKET)
     versions, markers = _versions(s3), _versions(s3, "DeleteMarkers")
     assert sum(map(len, versions.values())) == summary.objects
     assert sum(map(len, markers.values())) == summary.deleted > 0
     assert sum(item["Size"] for items in versions.values() for item in items) == summary.bytes
-    assert seen == [(256, SIZE), (SIZE, SIZE)]
     media = [key for key in versions if not key.endswith(".json")]
     padded = [key for key in media if not UNPADDED.fullmatch(key)]
     assert 0 < len(padded) < len(media) / 10

@@ -7,16 +7,12 @@ from typing import Any
 import pytest
 
 from custody_pipeline.simulator import api_documents as documents
-from custody_pipeline.simulator.faults import CATALOGUE, NOT_IN_DETAILS, FaultPlan, Planting, answer_key, reasons_of
+from custody_pipeline.simulator.calls import Conversation
+from custody_pipeline.simulator.faults import CATALOGUE, NOT_IN_DETAILS, FaultPlan, Planting, reasons_of
 from custody_pipeline.simulator.identity import ConversationIds, uuid_for
-from custody_pipeline.simulator.organization import (
-    PUBLISHED_SCRIPTS,
-    REGION,
-    SCRIPT_INTAKE,
-    TRUNCATION,
-    Conversation,
-    Organization,
-)
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.structure import PUBLISHED_SCRIPTS, REGION, SCRIPT_INTAKE, TRUNCATION
+from custody_pipeline_tests.simulator.answer_keys import answer_key
 
 MAPPED = {
     "Legal-Hold",

@@ -8,15 +8,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from custody_pipeline.simulator.organization import (
-    FLOW_ID,
-    INTEGRATION_ID,
-    ORGANIZATION_ID,
-    SCRIPT_INTAKE,
-    Conversation,
-    Organization,
-)
+from custody_pipeline.simulator.calls import Conversation
+from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
+from custody_pipeline.simulator.structure import FLOW_ID, INTEGRATION_ID, ORGANIZATION_ID, SCRIPT_INTAKE
 
 sdk = pytest.importorskip("PureCloudPlatformClientV2", reason="install the extra 'sdk'")
 

@@ -10,8 +10,9 @@ import requests
 
 from custody_pipeline.simulator.faults import answer_key
 from custody_pipeline.simulator.http_faults import HttpFault
-from custody_pipeline.simulator.organization import INTEGRATION_ID, Organization
+from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
+from custody_pipeline.simulator.structure import INTEGRATION_ID
 
 pytestmark = pytest.mark.server
 

@@ -15,7 +15,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from custody_pipeline.models.mapping import TagMapping, load_mapping
+from custody_pipeline.models.mapping import TagMapping
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import prepare, run_check, run_models
 from custody_pipeline.settings import PACKAGE_DIR
 from custody_pipeline.warehouse.content_hash import night_content_sha256

@@ -12,7 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from custody_pipeline.models.mapping import TagMapping, write_mapping
+from custody_pipeline.models.mapping import TagMapping
+from custody_pipeline.models.mapping_tables import write_mapping
 from custody_pipeline.models.reasons import BY_CODE
 from custody_pipeline.models.run import model_params, replace_window, run_models
 from custody_pipeline.settings import Settings

@@ -6,7 +6,7 @@ import json
 
 import yaml
 
-from custody_pipeline.models.mapping import MAX_COLUMNS, load_mapping
+from custody_pipeline.models.mapping_file import MAX_COLUMNS, load_mapping
 from custody_pipeline.models.mapping_report import mapping_report, suggest_mapping
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
 

@@ -54,9 +54,6 @@ class CanonicalError(ValueError):
     """A row or a table has no canonical record. The message names the column and what was found there."""
 
 
-# --- one row at a time: the reference ---------------------------------------------------------------------------------
-
-
 def text(value: object) -> str | None:
     """One Python value as the string (or None) that stands for it in a record.
 
@@ -115,9 +112,6 @@ def record(row: Mapping[str, object], salt: bytes) -> bytes:
 def leaf_hash(data: bytes) -> bytes:
     """RFC 6962, 2.1: SHA-256(0x00 || data)."""
     return hashlib.sha256(b"\x00" + data).digest()
-
-
-# --- a whole table: column by column ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Signing keys: made, read from a file or a secret, or kept in AWS KMS; and their rotation.
+"""Signing keys: made, read from a file or a secret; and their rotation.
 
-Belongs here: turning key material into a `Signer`. Does not: what is signed.
+Belongs here: turning key material into a `Signer`. Does not: what is signed, keys in AWS KMS (publish/kms.py).
 
 A private key is one line, as Go's sumdb/note writes it: `PRIVATE+KEY+<name>+<key id>+<base64(0x01 || seed)>`. Whoever
 reads it knows the key's name; nothing else is needed.
@@ -11,13 +11,11 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from custody_pipeline.evidence.log.note import (
     DEMO_PREFIX,
@@ -140,58 +138,6 @@ def parse_public_keys(text: str) -> list[Verifier]:
     """
     lines = (line.strip() for line in text.splitlines())
     return [Verifier.parse(line) for line in lines if line and not line.startswith("#")]
-
-
-class KmsClient(Protocol):
-    """The two calls of boto3's `kms` client that are needed; permissions kms:Sign and kms:GetPublicKey."""
-
-    def sign(self, **request: Any) -> Mapping[str, Any]:
-        """Sign."""
-        ...
-
-    def get_public_key(self, **request: Any) -> Mapping[str, Any]:
-        """GetPublicKey."""
-        ...
-
-
-class KmsSigner:
-    """Signs with an AWS KMS key of spec ECC_NIST_EDWARDS25519; the private key never leaves KMS.
-
-    KMS signs messages of at most 4,096 bytes. Everything signed here is a note of a few hundred.
-    """
-
-    def __init__(self, client: KmsClient, key_arn: str, name: str) -> None:
-        self._client = client
-        self._key_arn = key_arn
-        der = client.get_public_key(KeyId=key_arn)["PublicKey"]
-        key = load_der_public_key(der)
-        if not isinstance(key, Ed25519PublicKey):
-            raise SigningKeyError("the KMS key is not of spec ECC_NIST_EDWARDS25519")
-        self._verifier = Verifier(check_name(name), ED25519, key.public_bytes_raw())
-
-    @property
-    def verifier(self) -> Verifier:
-        """The public half."""
-        return self._verifier
-
-    def sign(self, message: bytes) -> bytes:
-        """64 bytes.
-
-        Raises:
-            SigningKeyError: what KMS answered is no signature by its public key.
-        """
-        answer = self._client.sign(
-            KeyId=self._key_arn, Message=message, MessageType="RAW", SigningAlgorithm="ED25519_SHA_512"
-        )
-        signature = bytes(answer["Signature"])
-        try:
-            self._verifier.check(message, signature)
-        except NoteError as error:
-            # Sealed with it, the night could never be verified.
-            raise SigningKeyError(
-                f"{self._key_arn}: KMS gave a signature that its public key does not verify"
-            ) from error
-        return signature
 
 
 def rotation(origin: str, old: Sequence[Signer], new: Sequence[Signer]) -> Note:

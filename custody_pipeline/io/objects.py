@@ -1,7 +1,7 @@
-"""Files → S3, with the SHA-256 checked by the server and its answer checked by us.
+"""Objects in S3: put with a SHA-256 that the server checks and we compare, copied, listed, looked at.
 
-Belongs here: putting, copying and comparing single objects, several at a time. Does not: which objects a night has
-(publication.py), credentials and retries (io/s3.py; botocore does them).
+Belongs here: single objects, several at a time. Does not: what objects mean, credentials and retries (s3.py; botocore
+does them), reading thousands at once (extract/objects.py).
 
 Up to `SINGLE_PUT_BYTES` a file is one PUT: the object then carries the SHA-256 of the whole file, which anyone can
 compare with `sha256sum`. A larger file goes in parts, each with its own SHA-256; the object's checksum is then the one
@@ -15,21 +15,24 @@ import base64
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
     from custody_pipeline.io.s3 import S3Location
 
 SINGLE_PUT_BYTES = 512 << 20
 PART_BYTES = 64 << 20
+ABSENT = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
+_OCCUPIED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
 _CHUNK = 1 << 20
 
 T = TypeVar("T")
@@ -79,50 +82,50 @@ def put_file(client: S3Client, path: Path, sha256: str, to: S3Location, *, once:
         botocore.exceptions.BotoCoreError, ClientError: after botocore's retries.
     """
     size = path.stat().st_size
-    extra = {"Metadata": {"sha256": sha256}, **extra}
-    condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
-    try:
-        if size <= SINGLE_PUT_BYTES:
-            with path.open("rb") as body:
-                answer: Mapping[str, Any] = client.put_object(
-                    Bucket=to.bucket,
-                    Key=to.key,
-                    Body=body,
-                    ChecksumAlgorithm="SHA256",  # a locked object wants the algorithm named, too
-                    ChecksumSHA256=_base64(sha256),
-                    **condition,
-                    **extra,
-                )
-            expected = _base64(sha256)
-        else:
-            answer, expected = _put_parts(client, path, sha256, to, condition, extra)
-    except ClientError as error:
-        if once and _code(error) in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
-            return _same_or_occupied(client, to, sha256)
-        raise _explained(error, to) from error
-    _compare(client, to, expected, answer.get("ChecksumSHA256"), answer.get("VersionId"))
-    return Stored(to, sha256, size, answer["ETag"], answer.get("VersionId"))
+    if size > SINGLE_PUT_BYTES:
+        return _put(client, path, sha256, size, to, once=once, extra=extra)
+    with path.open("rb") as body:
+        return _put(client, body, sha256, size, to, once=once, extra=extra)
 
 
 def put_bytes(client: S3Client, data: bytes, to: S3Location, *, once: bool = False, **extra: Any) -> Stored:
     """Put what is in memory; otherwise as `put_file`."""
-    sha256 = hashlib.sha256(data).hexdigest()
+    return _put(client, data, hashlib.sha256(data).hexdigest(), len(data), to, once=once, extra=extra)
+
+
+def _put(
+    client: S3Client,
+    body: bytes | BinaryIO | Path,
+    sha256: str,
+    size: int,
+    to: S3Location,
+    *,
+    once: bool,
+    extra: dict[str, Any],
+) -> Stored:
+    """Put a body in one request; a file that is named by its path goes in parts."""
+    extra = {"Metadata": {"sha256": sha256}, **extra}
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
+    expected = _base64(sha256)
     try:
-        answer = client.put_object(
-            Bucket=to.bucket,
-            Key=to.key,
-            Body=data,
-            ChecksumAlgorithm="SHA256",
-            ChecksumSHA256=_base64(sha256),
-            **{"Metadata": {"sha256": sha256}, **condition, **extra},
-        )
+        if isinstance(body, Path):
+            answer, expected = _put_parts(client, body, sha256, to, condition, extra)
+        else:
+            answer = client.put_object(
+                Bucket=to.bucket,
+                Key=to.key,
+                Body=body,
+                ChecksumAlgorithm="SHA256",  # a locked object wants the algorithm named, too
+                ChecksumSHA256=expected,
+                **condition,
+                **extra,
+            )
     except ClientError as error:
-        if once and _code(error) in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
+        if once and error_code(error) in _OCCUPIED:
             return _same_or_occupied(client, to, sha256)
         raise _explained(error, to) from error
-    _compare(client, to, _base64(sha256), answer.get("ChecksumSHA256"), answer.get("VersionId"))
-    return Stored(to, sha256, len(data), answer["ETag"], answer.get("VersionId"))
+    _compare(client, to, expected, answer.get("ChecksumSHA256"), answer.get("VersionId"))
+    return Stored(to, sha256, size, answer["ETag"], answer.get("VersionId"))
 
 
 def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool = False, **extra: Any) -> Stored:
@@ -154,7 +157,7 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
         )
         version = answer.get("VersionId")
     except ClientError as error:
-        if not once or _code(error) not in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
+        if not once or error_code(error) not in _OCCUPIED:
             raise
     copy = head(client, to)
     if copy is None or copy.bytes != source.bytes or (source.sha256 and digest(client, copy) != source.sha256):
@@ -162,12 +165,25 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
     return Stored(to, source.sha256, source.bytes, copy.etag, version or copy.version_id)
 
 
+def error_code(error: ClientError) -> str:
+    """S3's name for what was wrong; empty where it gives none."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def listed(client: S3Client, place: S3Location, prefix: str = "") -> Iterator[tuple[str, ObjectTypeDef]]:
+    """Every object whose key continues `place` with `prefix`: its path below `place`, and what S3 lists of it."""
+    root = f"{place.key}/" if place.key else ""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=root + prefix):
+        for found in page.get("Contents", []):
+            yield found["Key"].removeprefix(root), found
+
+
 def head(client: S3Client, at: S3Location) -> Stored | None:
     """What is at a key; None when there is nothing."""
     try:
         answer = client.head_object(Bucket=at.bucket, Key=at.key, ChecksumMode="ENABLED")
     except ClientError as error:
-        if _code(error) in {"404", "NoSuchKey", "NotFound"}:
+        if error_code(error) in ABSENT:
             return None
         raise
     checksum = answer.get("ChecksumSHA256", "")
@@ -281,13 +297,9 @@ def _same_or_occupied(client: S3Client, to: S3Location, sha256: str) -> Stored:
 
 
 def _explained(error: ClientError, to: S3Location) -> Exception:
-    if _code(error) in {"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest"}:
+    if error_code(error) in {"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest"}:
         return UploadError(f"{to}: S3 refused the upload; the bytes it received do not have the SHA-256 that was sent")
     return error
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _base64(sha256: str) -> str:

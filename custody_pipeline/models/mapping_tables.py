@@ -1,0 +1,62 @@
+"""The tag mapping in the warehouse, where SQL reads it.
+
+Belongs here: the two tables, and filling them for a night. Does not: the mapping's file (mapping_file.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from custody_pipeline.models.mapping import TagMapping
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    import duckdb
+
+
+def write_mapping(con: duckdb.DuckDBPyConnection, mapping: TagMapping, night: date) -> None:
+    """Put the mapping where SQL reads it, for one night: `staging.tag_mapping` and `staging.accepted_scripts`."""
+    create_mapping_tables(con)
+    # The row without a column holds the general order of purposes.
+    tags: list[tuple[Any, ...]] = [
+        (night, mapping.sha256, -1, None, [], None, list(mapping.purposes), False, [], [], [])
+    ]
+    for position, tag in enumerate(mapping.columns):
+        place = (list(tag.names), tag.path, list(tag.purposes), tag.required)
+        conditions = (list(tag.flows), list(tag.queues), list(tag.scripts))
+        tags.append((night, mapping.sha256, position, tag.output_column, *place, *conditions))
+    scripts: list[tuple[Any, ...]] = [
+        (night, script.script_id, script.name, version) for script in mapping.scripts for version in script.versions
+    ]
+    _replace_night(con, "staging.tag_mapping", night, tags)
+    _replace_night(con, "staging.accepted_scripts", night, scripts)
+
+
+def _replace_night(con: duckdb.DuckDBPyConnection, table: str, night: date, rows: list[tuple[Any, ...]]) -> None:
+    """Replace a night's rows, unless they are there already: every model of a night asks for them."""
+    there = con.execute(f"SELECT * FROM {table} WHERE partition_date = ?", [night]).fetchall()
+    if sorted(map(repr, there)) == sorted(map(repr, rows)):
+        return
+    con.begin()
+    try:
+        con.execute(f"DELETE FROM {table} WHERE partition_date = ?", [night])
+        if rows:
+            con.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+        con.commit()
+    except BaseException:
+        con.rollback()
+        raise
+
+
+def create_mapping_tables(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the two tables that `write_mapping` fills, if they are not there."""
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS staging.tag_mapping (partition_date DATE, mapping_sha256 VARCHAR, "
+        "position INTEGER, column_name VARCHAR, names VARCHAR[], json_path VARCHAR, purposes VARCHAR[], "
+        "required BOOLEAN, flows VARCHAR[], queues VARCHAR[], scripts VARCHAR[])"
+    )
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS staging.accepted_scripts (partition_date DATE, script_id VARCHAR, "
+        "script_name VARCHAR, version_id VARCHAR)"
+    )

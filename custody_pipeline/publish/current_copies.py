@@ -1,0 +1,170 @@
+"""The current copies of a night, below `parquet/` and `csv/`, and the pointer `current/date=….json`.
+
+Belongs here: what is published of a cut, making and mending its copies inside S3. Does not: when that is done
+(publication.py).
+
+S3 replaces one object at a time, so somebody who reads five current copies meanwhile may see some of each revision.
+Readers that must not read the pointer and the files of the cut that it names: those never change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from custody_pipeline.evidence.cut.manifest import CUT_JSON
+from custody_pipeline.io.objects import Stored, Uploads, copy_object, digest, head, put_bytes
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.publish.tables import COMPRESSED, SUFFIXES, file_name
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.cut.manifest import Cut
+
+CONTENT_TYPES: dict[str, str] = {
+    ".parquet": "application/vnd.apache.parquet",
+    ".csv": "text/csv; charset=utf-8",
+    ".ndjson": "application/x-ndjson",
+    # No Content-Encoding: clients would unpack what they fetch, and its digest would not be the sealed one.
+    ".gz": "application/gzip",
+}
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A current copy.
+
+    Attributes:
+        table_name: of schema `custody`.
+        format: `parquet`, `csv` or `spreadsheet`.
+        uri: `s3://…`.
+        sha256: hex.
+        bytes: size.
+        rows: without the header.
+    """
+
+    table_name: str
+    format: str
+    uri: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A revision of a night.
+
+    Attributes:
+        night: UTC day.
+        revision: 1, 2, …
+        content_sha256: tells whether the next run has something new.
+        complete: no recording is unexplained.
+        files: the current copies.
+        cut: `s3://…/cut.json` of the revision.
+        cut_sha256: of `cut.json`, hex.
+        changed: False when there was nothing to publish.
+        repaired: current copies that were missing or altered and were put again.
+    """
+
+    night: date
+    revision: int
+    content_sha256: str
+    complete: bool
+    files: tuple[PublishedFile, ...]
+    cut: str
+    cut_sha256: str
+    changed: bool = True
+    repaired: tuple[str, ...] = ()
+
+
+def publication_of(
+    cut: Cut, cut_sha256: str, content: str, place: S3Location, night: date, tables: Sequence[str]
+) -> Publication:
+    """A sealed cut as what is published of it below `place`; `content` is the content's hash."""
+    files = []
+    for table, kind, compressed in itertools.product(tables, SUFFIXES, (False, True)):
+        name = file_name(table, kind, compressed=compressed)
+        found = cut.file(f"data/{name}")
+        if found is not None and (kind != "parquet" or not compressed):
+            uri = str(place / current_key(table, name, night))
+            files.append(PublishedFile(table, kind, uri, found.sha256, found.bytes, found.rows or 0))
+    at = place / (cut.prefix + CUT_JSON)
+    return Publication(night, cut.revision, content, cut.complete, tuple(files), str(at), cut_sha256)
+
+
+def switch(client: S3Client, place: S3Location, publication: Publication, *, only_damaged: bool = False) -> list[str]:
+    """Make the current copies those of the publication; `chain_of_custody` last, then the pointer.
+
+    Returns:
+        URIs of what was put.
+    """
+    cut = S3Location.parse(publication.cut.removesuffix(f"/{CUT_JSON}"))
+
+    def copy(file: PublishedFile) -> Stored | None:
+        to = S3Location.parse(file.uri)
+        if only_damaged:
+            there = head(client, to)
+            if there is not None and there.bytes == file.bytes and there.sha256 == file.sha256:
+                return None
+        name = f"data/{Path(to.key).name}"
+        original = Stored(cut / name, file.sha256, file.bytes, "", None)
+        copied = copy_object(
+            client,
+            original,
+            to,
+            ContentType=CONTENT_TYPES[Path(name).suffix],
+            Metadata={"sha256": file.sha256, "revision": str(publication.revision)},
+        )
+        _remove_other_copy(client, to)
+        return copied
+
+    put: list[str] = []
+    for group in (
+        [file for file in publication.files if file.table_name != "chain_of_custody"],
+        [file for file in publication.files if file.table_name == "chain_of_custody"],
+    ):
+        with Uploads(client) as uploads:
+            copies = [(file, uploads.submit(copy, file)) for file in group]
+        put += [file.uri for file, future in copies if future.result() is not None]
+    pointer = _pointer(publication)
+    at = place / f"current/date={publication.night}.json"
+    there = head(client, at) if only_damaged else None
+    if there is None or digest(client, there) != hashlib.sha256(pointer).hexdigest():
+        put_bytes(client, pointer, at, ContentType="application/json")
+    return put
+
+
+def _remove_other_copy(client: S3Client, copy: S3Location) -> None:
+    """Remove the copy from before `CUSTODY_CSV_COMPRESSION` was changed: readers take the folder as a whole."""
+    if copy.key.endswith(".parquet"):
+        return
+    other = copy.key.removesuffix(COMPRESSED) if copy.key.endswith(COMPRESSED) else copy.key + COMPRESSED
+    at = S3Location(copy.bucket, other)
+    if head(client, at) is not None:
+        client.delete_object(Bucket=at.bucket, Key=at.key)
+
+
+def current_key(table: str, name: str, night: date) -> str:
+    """Key of the current copy of the file `name`, below the published prefix."""
+    top = "parquet" if name.endswith(".parquet") else "csv"
+    return f"{top}/{table}/date={night}/{name}"
+
+
+def _pointer(publication: Publication) -> bytes:
+    document = {
+        "night": publication.night.isoformat(),
+        "revision": publication.revision,
+        "complete": publication.complete,
+        "cut": publication.cut,
+        "cut_sha256": publication.cut_sha256,
+        "files": [asdict(file) for file in publication.files],
+    }
+    return json.dumps(document, indent=1).encode() + b"\n"
