@@ -1,9 +1,9 @@
--- Every exported media file with content has a digest, or a gap says why not.
+-- Every exported media file with content has a digest, or the reason OBJECT_UNREADABLE.
 --
 -- blocking: true
 -- column conversation_id: conversation
 -- column recording_id: recording
--- column object_uri: the media without a digest
+-- column object_uri: media without a digest
 SELECT
     conversation_id,
     recording_id,

@@ -1,7 +1,7 @@
 -- chain_of_custody has every column that its header declares, and every column of the night's mapping.
 --
 -- blocking: true
--- column column_name: the column that is missing
+-- column column_name: missing column
 WITH wanted AS (
     SELECT declared.column_name
     FROM (SELECT unnest($declared_columns, recursive := true)) AS declared

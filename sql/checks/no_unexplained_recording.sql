@@ -1,10 +1,10 @@
--- Whatever is expected is present or explained: no source has something unexplained, and a row whose media or tags are
--- missing has a reason.
+-- Everything expected is present or explained. No source has an unexplained count, and every row without media or tags
+-- has a reason.
 --
 -- blocking: true
 -- column source: source of the reconciliation, or chain_of_custody
--- column subject: the recording, where it is one
--- column unexplained: how many
+-- column subject: recording; null for a source
+-- column unexplained: unexplained count
 SELECT
     source,
     NULL::VARCHAR AS subject,

@@ -1,10 +1,10 @@
--- Every recording that staging knows is in chain_of_custody exactly once, and nothing else is.
+-- Every recording in staging is in chain_of_custody exactly once, and chain_of_custody has no other row.
 --
 -- blocking: true
 -- column conversation_id: conversation
 -- column recording_id: recording
--- column in_staging: times in staging.recording_keys
--- column in_custody: times in custody.chain_of_custody
+-- column in_staging: rows in staging.recording_keys
+-- column in_custody: rows in custody.chain_of_custody
 WITH rows_of AS (
     SELECT conversation_id, recording_id, 1 AS in_staging, 0 AS in_custody
     FROM staging.recording_keys

@@ -1,11 +1,11 @@
--- Columns have the types that readers rely on: the types that the headers declare, text for columns of the mapping, and for
--- every column the type that it had in the newest publication of another night.
+-- Columns have the types that readers rely on: the types in the headers, text for columns of the mapping, and the types
+-- in the newest publication of another night.
 --
 -- blocking: true
 -- column table_name: table
 -- column column_name: column
 -- column expected_type: type that readers rely on
--- column actual_type: type that it has
+-- column actual_type: type of the column in the warehouse
 WITH newest AS (
     SELECT max((published_at, partition_date, revision)) AS publication
     FROM raw.published_columns

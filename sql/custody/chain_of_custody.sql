@@ -1,54 +1,54 @@
--- One row per recording that anyone knows of: where it is, what it says, its digests, its tags and what is missing. Columns
--- of the tag mapping (`custom_data_<name>`) stand between the tags and the verdict, as text, null where there is no value.
+-- One row per recording that any source names: its location, metadata, digests, tags and gaps. Columns of the tag
+-- mapping (`custom_data_<name>`) stand between the tags and custody_status, as text, null without a value.
 --
 -- separable: true
 -- grain: partition_date, conversation_id, recording_id
--- column organization_id VARCHAR: organisation that made the recording
+-- column organization_id VARCHAR: organisation of the recording
 -- column partition_date DATE: UTC day of the conversation's start
--- column conversation_id VARCHAR: conversation; empty if nobody names one
--- column recording_id VARCHAR: recording; `session:<id>` where only a recorded session says that there should be one
--- column session_id VARCHAR: session it was recorded in
--- column media_type VARCHAR: Call, Chat, Email, Message, Callback or Screen; audio where only the recording interface tells
+-- column conversation_id VARCHAR: conversation; empty if no source names one
+-- column recording_id VARCHAR: recording; `session:<id>` or `capture:<conversation id>` if only a session or live capture shows that a recording should exist
+-- column session_id VARCHAR: session of the recording
+-- column media_type VARCHAR: Call, Chat, Email, Message, Callback or Screen; audio if only the recording interface has the recording
 -- column media_subtype VARCHAR: Trunk, Station, Consult, Screen or Snippet
 -- column direction VARCHAR: inbound or outbound
 -- column ani VARCHAR [pii]: the caller's number
--- column dnis VARCHAR [pii]: the number called
+-- column dnis VARCHAR [pii]: the called number
 -- column user_ids VARCHAR[] [pii]: agents in the recording
--- column queue_ids VARCHAR[]: queues that the conversation went through
--- column queue_names VARCHAR[]: their names, as far as the client may see them
+-- column queue_ids VARCHAR[]: queues of the conversation
+-- column queue_names VARCHAR[]: names of the queues that the client may see
 -- column conversation_start TIMESTAMP: start of the conversation (UTC)
 -- column conversation_end TIMESTAMP: end of the conversation (UTC)
 -- column recording_start TIMESTAMP: start of the recording (UTC)
 -- column recording_end TIMESTAMP: end of the recording (UTC)
 -- column duration_ms BIGINT: duration in milliseconds, as the sidecar says
 -- column export_job_id VARCHAR: newest export job that covers the conversation
--- column export_requested_at TIMESTAMP: when that job was made (UTC)
+-- column export_requested_at TIMESTAMP: when that job was created (UTC)
 -- column exported_at TIMESTAMP: when the vendor stamped the recording as exported (UTC)
--- column file_state VARCHAR: the vendor's state of the recording
--- column object_uri VARCHAR: the exported media
--- column object_version_id VARCHAR: its version in the bucket
--- column object_bytes BIGINT: its size
--- column object_last_modified TIMESTAMP: when it was written (UTC)
--- column sidecar_uri VARCHAR: its sidecar
+-- column file_state VARCHAR: state of the recording at the vendor
+-- column object_uri VARCHAR: exported media
+-- column object_version_id VARCHAR: version of the media in the bucket
+-- column object_bytes BIGINT: size of the media in bytes
+-- column object_last_modified TIMESTAMP: when the media was written (UTC)
+-- column sidecar_uri VARCHAR: sidecar of the recording
 -- column sidecar_sha256 VARCHAR: SHA-256 of the sidecar
 -- column media_sha256 VARCHAR: SHA-256 of the media
 -- column media_md5 VARCHAR: MD5 of the media
 -- column media_hashed_at TIMESTAMP: when that digest was first taken (UTC)
--- column conversation_sha256 VARCHAR: SHA-256 of the conversation's document (the single read, else the bulk job's)
+-- column conversation_sha256 VARCHAR: SHA-256 of the conversation's document (the single read, else the analytics job)
 -- column recording_metadata_sha256 VARCHAR: SHA-256 of the recording interface's answer, as first received
 -- column script_id VARCHAR: script of the recording's agent
--- column script_version VARCHAR: its version at the call
--- column script_version_source VARCHAR: inferred, from publication dates; null without a version
+-- column script_version VARCHAR: version of the script at the call
+-- column script_version_source VARCHAR: inferred (from publication dates); null without a version
 -- column flow_id VARCHAR: first Architect flow of the conversation
--- column flow_version VARCHAR: its version
--- column custom_data VARCHAR [pii]: every tag as a JSON object with sorted keys, values verbatim; null only when nothing is known
--- column custom_data_state VARCHAR: present, empty (nothing in it), absent (no field for it) or unavailable (nobody could be asked)
--- column custom_data_source VARCHAR: JSON object, key → source of the value
+-- column flow_version VARCHAR: version of that flow
+-- column custom_data VARCHAR [pii]: every tag as a JSON object with sorted keys and verbatim values; null if no source could be read
+-- column custom_data_state VARCHAR: present, empty (the field has no tag), absent (there is no field) or unavailable (no source could be read)
+-- column custom_data_source VARCHAR: JSON object: key → source of the value
 -- column custom_data_captured_at TIMESTAMP: when the newest of these values was first seen (UTC)
--- column custody_status VARCHAR: complete, gap (a reason of severity error or warning) or excluded (left out as sensitive)
--- column gap_reasons VARCHAR[]: codes of everything in custody.gaps, sorted
--- column row_sha256 VARCHAR: SHA-256 of the columns above: tells whether the row changed
--- column revision INTEGER: the night's revision in which the row became as it is
+-- column custody_status VARCHAR: complete, gap (a reason with severity error or warning) or excluded (left out as sensitive)
+-- column gap_reasons VARCHAR[]: codes of the recording's rows in custody.gaps, sorted
+-- column row_sha256 VARCHAR: SHA-256 of the columns above; shows whether the row changed
+-- column revision INTEGER: revision of the night in which the row took its present content
 WITH tags AS (
     SELECT partition_date, conversation_id, recording_id,
         to_json(map([t.key FOR t IN tags], [t.value FOR t IN tags]))::VARCHAR AS custom_data,

@@ -1,24 +1,25 @@
--- What happened to each recording, in order: who, what, when, where, why, how, and the hash before and after. Collecting the
--- same content again is no event; collecting changed content is one, with the hash of what was known before. What happened to
--- the night as a whole (a publication, a verification, a recheck, a run that failed) has neither conversation nor recording.
+-- Events of each recording in order of time: who, what, when, where, why, how, and the hash before and after.
+-- Collecting the same content again is no event. Collecting changed content is an event, with the hash of the content
+-- before. Events of the whole night (a publication, a verification, a recheck, a failed run) have neither conversation
+-- nor recording.
 --
 -- grain: partition_date, conversation_id, recording_id, sequence
 -- column partition_date DATE: UTC day of the conversation's start
--- column conversation_id VARCHAR: conversation; empty for the night as a whole
--- column recording_id VARCHAR: recording; empty for the night as a whole
--- column sequence BIGINT: position in time, from 1
+-- column conversation_id VARCHAR: conversation; empty for the whole night
+-- column recording_id VARCHAR: recording; empty for the whole night
+-- column sequence BIGINT: position in order of time, from 1
 -- column occurred_at TIMESTAMP: when (UTC)
 -- column action VARCHAR: exported, deleted, tagged, captured, collected, changed, hashed, joined, published, verified, rechecked, packaged or exception
--- column who VARCHAR: the service identity or system that acted; the operator where it was neither
--- column operator VARCHAR: on whose behalf; null for what the platform did
--- column what VARCHAR: what it acted on, and the result
--- column where_at VARCHAR: where that is
--- column why VARCHAR: for what purpose; the reason of an exception
--- column how VARCHAR: by which means
--- column tool_version VARCHAR: version of custody_pipeline; null for what the platform did
--- column git_revision VARCHAR: its commit, where it ran from a work tree
--- column sha256_before VARCHAR: SHA-256 before, where something changed
--- column sha256_after VARCHAR: SHA-256 after
+-- column who VARCHAR: service identity or system that acted; the operator if neither is known
+-- column operator VARCHAR: person or service that started the run; null for acts of the platform
+-- column what VARCHAR: thing that the act changed or read, and the result
+-- column where_at VARCHAR: location of that thing
+-- column why VARCHAR: purpose; for an exception, the reason
+-- column how VARCHAR: means
+-- column tool_version VARCHAR: version of custody_pipeline; null for acts of the platform
+-- column git_revision VARCHAR: commit of custody_pipeline; null outside of a work tree
+-- column sha256_before VARCHAR: SHA-256 before the event, if something changed
+-- column sha256_after VARCHAR: SHA-256 after the event
 WITH recordings AS (
     -- Read `chain_of_custody`, not staging, so that join events are recorded before this model runs.
     SELECT partition_date, conversation_id, recording_id, export_job_id
@@ -32,7 +33,7 @@ loads AS (
 ),
 
 several AS (
-    -- Documents that had more than one content: only these have a hash before.
+    -- Only documents with several contents have a hash before.
     SELECT partition_date, resource, subject, recording_id
     FROM staging.documents
     GROUP BY partition_date, resource, subject, recording_id
@@ -62,7 +63,7 @@ documents AS (
 digests AS (
     SELECT m.partition_date, o.conversation_id, o.recording_id, m.bucket, m.object_key, coalesce(m.version_id, '') AS version_id,
         m.sha256, min(m.hashed_at) AS hashed_at,
-        -- Later loads repeat the digest with its time: the first of them took it.
+        -- Later loads copy the digest with its time. The first load took the digest.
         arg_min(
             {
                 'method': m.method, 'who': l.who, 'operator': l.operator, 'tool_version': l.tool_version,
@@ -82,7 +83,7 @@ digests AS (
 ),
 
 written AS (
-    -- Versions and delete markers, whichever load listed them. The bucket does not say who wrote.
+    -- Versions and delete markers from the listings of all loads. The bucket does not say who wrote an object.
     SELECT v.partition_date, v.conversation_id, v.recording_id, v.bucket, v.object_key, v.version_id, v.is_delete_marker,
         v.last_modified, min(d.sha256) AS sha256
     FROM (
@@ -132,7 +133,7 @@ media_keys AS (
 ),
 
 failures AS (
-    -- The same answer to the same question is told once.
+    -- The same answer to the same request is one event.
     SELECT partition_date, resource, subject_id, http_status, error_code, min(occurred_at) AS occurred_at,
         arg_min(message, (occurred_at, landing_id)) AS message, arg_min(landing_id, (occurred_at, landing_id)) AS landing_id
     FROM staging.fetch_failures

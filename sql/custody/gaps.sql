@@ -1,18 +1,19 @@
--- Everything that is missing or odd, one row per recording and reason, with the sentence, the proof and what to do.
+-- Everything that is missing or odd, one row per recording and reason, with a sentence, the evidence and the next
+-- action.
 --
 -- grain: partition_date, conversation_id, recording_id, reason
 -- column partition_date DATE: UTC day of the conversation's start
 -- column conversation_id VARCHAR: conversation
--- column recording_id VARCHAR: recording; `session:<id>` or `capture:<id>` where only a session or live capture says that there is one
+-- column recording_id VARCHAR: recording; `session:<id>` or `capture:<id>` if only a session or live capture shows that a recording should exist
 -- column reason VARCHAR: code of the reason
--- column severity VARCHAR: error, warning (both make the recording a gap) or info
--- column sentence VARCHAR: what happened, for people
--- column detail VARCHAR: the particulars, without tag values
--- column evidence VARCHAR: JSON list of {uri, sha256, what, observed_at}: the documents and objects that prove it
+-- column severity VARCHAR: error or warning (the recording is a gap), or info
+-- column sentence VARCHAR: what happened, in one sentence
+-- column detail VARCHAR: particulars, without tag values
+-- column evidence VARCHAR: JSON list of {uri, sha256, what, observed_at}: documents and objects that prove the reason
 -- column recoverable VARCHAR: yes, no, or until (see recoverable_until)
--- column recoverable_until TIMESTAMP: until when something can be done (UTC), where that is known
--- column next_action VARCHAR: what to do next
--- column recheck_until TIMESTAMP: until when collecting the night again may close it (UTC); null where it cannot
+-- column recoverable_until TIMESTAMP: time until which the gap can be closed (UTC); null if unknown
+-- column next_action VARCHAR: what a person or the pipeline does next
+-- column recheck_until TIMESTAMP: time until which a new collection may close the gap (UTC); null if it cannot
 WITH found AS (
     SELECT * FROM staging.gap_objects
     UNION ALL BY NAME
@@ -36,7 +37,7 @@ SELECT
     r.sentence,
     f.detail,
     to_json(f.evidence)::VARCHAR AS evidence,
-    -- A retention that nobody knows ends at no known time.
+    -- Without a known end of the retention there is no time limit to name.
     CASE WHEN r.recoverable = 'until' AND f.recoverable_until IS NULL THEN 'yes' ELSE r.recoverable END AS recoverable,
     CASE WHEN r.recoverable = 'until' THEN f.recoverable_until END AS recoverable_until,
     r.next_action,

@@ -1,17 +1,17 @@
--- Each night and how final it is: open while the vendor's data may still grow, provisional while a gap may still close or
--- the lag has not passed, final otherwise.
+-- State of each night. A night is open while the vendor's data may still grow, provisional while a gap may still close
+-- or the lag has not passed, and final otherwise.
 --
 -- grain: partition_date
 -- column partition_date DATE: UTC day of the conversation's start
 -- column state VARCHAR: open, provisional or final
--- column watermark TIMESTAMP: until when the vendor's conversation data are complete (UTC); null without the API
+-- column watermark TIMESTAMP: time until which the vendor's conversation data are complete (UTC); null without the API
 -- column collected_at TIMESTAMP: when the night was last collected (UTC)
--- column recordings BIGINT: recordings that anyone knows of
--- column complete BIGINT: without a gap
--- column gaps BIGINT: with a gap
--- column excluded BIGINT: left out as sensitive
+-- column recordings BIGINT: recordings that any source names
+-- column complete BIGINT: recordings without a gap
+-- column gaps BIGINT: recordings with a gap
+-- column excluded BIGINT: recordings left out as sensitive
 -- column recoverable BIGINT: recordings with a gap that may still close
--- column unexplained BIGINT: from custody.reconciliation
+-- column unexplained BIGINT: unexplained recordings in custody.reconciliation
 WITH nights AS (
     SELECT unnest(range(getvariable('window_start'), getvariable('window_end'), INTERVAL 1 DAY))::DATE AS partition_date
 ),

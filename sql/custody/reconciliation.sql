@@ -1,25 +1,25 @@
--- Per night and source: what it says should be there, what is there, and what is explained. Unexplained must be 0, or the
--- night is not published as complete.
+-- Expected, present and explained counts per night and source. `unexplained` must be 0, or the night is not published.
 --
--- `recordings` counts every recording that anyone knows of; the other sources count what they alone claim, so they overlap.
--- Sessions are counted per conversation, and so are captures: present with a recording, explained by custody.gaps or by
--- a bulk document that says that nothing was recorded. `tags` counts recordings whose tags could be asked for; `bucket_keys` every
--- version and marker in the bucket.
+-- Source `recordings` counts every recording that any source names. The other sources count only what they name
+-- themselves, so the counts overlap. Sessions and captures are counted per conversation. A captured conversation is
+-- present if it has a recording, and explained by custody.gaps or by a document of the analytics job without a recorded
+-- session. Source `tags` counts recordings whose tags a source could give. Source `bucket_keys` counts every version
+-- and delete marker in the bucket.
 --
 -- grain: partition_date, source
 -- column partition_date DATE: UTC day of the conversation's start
 -- column source VARCHAR: recordings, failed_recordings, bucket_objects, sidecars, recording_metadata, details_sessions, manifests, orphan_recordings, export_jobs, captures, tags or bucket_keys
--- column expected BIGINT: how many the source says there are
--- column present BIGINT: of these, there, with content
--- column explained BIGINT: of these, not there, and custody.gaps says why
--- column unexplained BIGINT: the rest
--- column detail VARCHAR: JSON object with the particulars: reasons and their counts, or the jobs' own totals
+-- column expected BIGINT: count that the source names
+-- column present BIGINT: of these, present with content
+-- column explained BIGINT: of these, absent with a reason in custody.gaps
+-- column unexplained BIGINT: expected minus present minus explained
+-- column detail VARCHAR: JSON object: reasons with their counts, or the totals of the jobs
 WITH nights AS (
     SELECT unnest(range(getvariable('window_start'), getvariable('window_end'), INTERVAL 1 DAY))::DATE AS partition_date
 ),
 
 reasons AS (
-    -- Why there is no media: one reason for each recording.
+    -- One reason per recording that explains the missing media.
     SELECT gap.partition_date, gap.conversation_id, gap.recording_id, min(gap.reason) AS reason
     FROM custody.gaps AS gap
     INNER JOIN staging.reasons AS catalogue USING (reason)

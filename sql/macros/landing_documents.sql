@@ -1,7 +1,7 @@
--- The documents of landing files, one row each, with the columns that every raw table begins with.
+-- Documents of landing files, one row per document, with the columns that every raw table begins with.
 --
--- `k` holds the keys that a document was filed under; `key_types` and `document_types` are the types of `k` and
--- `document`, as DuckDB writes them.
+-- `k` holds the keys under which the document was stored. `key_types` and `document_types` are the DuckDB types of `k`
+-- and `document`.
 CREATE OR REPLACE TEMP MACRO landing_documents(
     files, night, landing, folder, key_types, document_types
 ) AS TABLE

@@ -1,13 +1,15 @@
--- Conversations that the night has to read one by one, because the bulk job cannot give what is needed: values cut at
--- 1,024 characters, conversations it lacks, and tags that may have been set after the end or that live capture alone saw.
+-- Conversations that the night has to read one by one, because the analytics job does not give enough. Examples are
+-- values cut at 1,024 characters, missing conversations, and tags that were set after the end or that only live capture
+-- saw.
 --
--- `$required_tags` is JSON: a list of {"names", "queues", "flows", "scripts"}, each a list of texts. A tag is there if
--- any participant has any of its names; it applies to conversations that touched one of the queues, flows or scripts (by
--- name or id), or to all where the three are empty. With `$read_all`, every conversation with a recording.
+-- `$required_tags` is JSON: a list of {"names", "queues", "flows", "scripts"}, each a list of texts. A required tag is
+-- present if any participant has any of its names. The tag applies to conversations that touched one of its queues,
+-- flows or scripts (by name or id), or to all conversations if the three lists are empty. With `$read_all`, every
+-- conversation that has a recording is read.
 --
 -- grain: conversation_id
--- column conversation_id: conversation to ask for
--- column reasons: long_value, not_in_details, no_tags, required_tag_missing, captured_tag_missing, all
+-- column conversation_id: conversation to read
+-- column reasons: reasons for the read: long_value, not_in_details, no_tags, required_tag_missing, captured_tag_missing, all
 WITH current AS (
     SELECT partition_date, landing_id
     FROM raw.extraction_receipts

@@ -1,11 +1,11 @@
--- Conversations whose recording metadata the night has to read one by one, because the bucket and the details do not
--- already agree on how many recordings there are, or something about an object or its sidecar is odd.
+-- Conversations whose recording metadata the night has to read one by one. The read is needed if the bucket and the
+-- analytics job disagree on the number of recordings, or if an object or its sidecar is odd.
 --
--- With `$read_all`, every conversation that any source names.
+-- With `$read_all`, every conversation that any source names is read.
 --
 -- grain: conversation_id
--- column conversation_id: conversation to ask for
--- column reasons: why, for people: not_in_details, count_differs, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, all
+-- column conversation_id: conversation to read
+-- column reasons: reasons for the read: not_in_details, count_differs, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, all
 WITH current AS (
     SELECT partition_date, landing_id
     FROM raw.extraction_receipts
@@ -39,7 +39,7 @@ sidecars AS (
     FROM (
         SELECT
             s.*,
-            -- Without a zone a time says nothing: it stays null, and the sidecar is odd.
+            -- A time without a zone stays null, and its sidecar is odd.
             CASE WHEN regexp_matches(start_time, '(Z|[+-]\d\d:?\d\d)$')
                 THEN try_cast(start_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS starts,
             CASE WHEN regexp_matches(end_time, '(Z|[+-]\d\d:?\d\d)$')
@@ -62,7 +62,7 @@ recordings AS (
             s.recording_id IS NOT NULL
             AND (NOT s.is_plain OR s.starts < v.path_date + to_hours(v.path_hour::BIGINT))
         ) AS has_odd_sidecar,
-        -- The folder's hour is the conversation's: a later leg may begin in the next one.
+        -- The hour in the key is the conversation's. A later leg may begin in the next hour.
         max(s.starts_last) FILTER (s.starts_last >= v.path_date + to_hours(v.path_hour::BIGINT + 1)) AS starts_after_hour
     FROM versions AS v
     LEFT JOIN sidecars AS s
@@ -99,7 +99,7 @@ failed AS (
     SELECT DISTINCT conversation_id
     FROM raw.export_failures
     SEMI JOIN current USING (partition_date, landing_id)
-    -- Failures of a job are those of its whole interval: only the night's conversations are asked for.
+    -- A job lists the failures of its whole interval. Only the night's conversations are read.
     WHERE conversation_id IN (SELECT conversation_id FROM details)
         OR conversation_id IN (SELECT conversation_id FROM exported)
 ),
@@ -119,7 +119,7 @@ captured AS (
 ),
 
 announced AS (
-    -- With a recording that an event names and the bucket does not have.
+    -- An event names a recording, and the bucket does not have it.
     SELECT DISTINCT e.conversation_id
     FROM raw.conversation_events AS e
     SEMI JOIN current USING (partition_date, landing_id)

@@ -1,18 +1,18 @@
--- Conversations of the night as live capture saw them, one row for each different content.
+-- Conversations of the night as live capture read them, one row per different content.
 --
 -- grain: partition_date, landing_id, source_uri
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column conversation_id: the conversation
--- column observed_at: when this content was first seen (UTC)
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column conversation_id: conversation
+-- column observed_at: when live capture first read this content (UTC)
 -- column conversation_sha256: SHA-256 of the conversation's bytes as received
--- column event_id: event that led to the reading
+-- column event_id: event that caused the read
 -- column participants [pii]: participants with their attributes
 -- column typed_attributes [pii]: key and value of each typed attribute of the conversation, values as text
 SELECT

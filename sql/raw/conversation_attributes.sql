@@ -1,21 +1,22 @@
--- Typed custom attributes, as GET /api/v2/conversations/{id}/customattributes lists them: one row per attribute,
--- or one row with attribute_key null where there is none. They belong to the conversation, not to a participant.
+-- Typed custom attributes from GET /api/v2/conversations/{id}/customattributes, one row per attribute. A conversation
+-- without an attribute has one row with attribute_key null. The attributes belong to the conversation, not to a
+-- participant.
 --
 -- grain: partition_date, landing_id, key_conversation_id, attribute_record_id, attribute_key
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column key_conversation_id: conversation that was asked for
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column key_conversation_id: conversation that the request named
 -- column conversation_id: conversationId of the record
--- column participant_id: always null: the platform keeps them for the conversation
--- column attribute_record_id: id of the record; a conversation has one for each schema
+-- column participant_id: always null: the platform stores these attributes per conversation
+-- column attribute_record_id: id of the record; a conversation has one record per schema
 -- column attribute_key: name of the attribute
--- column attribute_value [pii]: its value as text; JSON text for lists and objects
+-- column attribute_value [pii]: value of the attribute as text; JSON text for lists and objects
 -- column attribute_type: JSON type of the value
 -- column attribute_version: version of the record
 -- column created_at: dateCreated of the record (UTC)

@@ -1,20 +1,20 @@
--- Conversations of the night from the bulk analytics job, with attributes as Analytics keeps them: keys and values
--- cut at 1,024 characters, nothing that was set after the end.
+-- Conversations of the night from the bulk analytics job. The job cuts keys and values at 1,024 characters and leaves
+-- out attributes that were set after the end of the conversation.
 --
 -- grain: partition_date, landing_id, conversation_id, document_sha256
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
 -- column page_sha256: SHA-256 of the result page that held the document
--- column job_id: id of the analytics job
--- column conversation_id: the conversation
+-- column job_id: analytics job
+-- column conversation_id: conversation
 -- column conversation_start: conversationStart (UTC)
--- column conversation_end: conversationEnd (UTC); null while it goes on
+-- column conversation_end: conversationEnd (UTC); null while the conversation goes on
 -- column division_ids: divisions of the conversation
 -- column originating_direction: inbound or outbound
 -- column participants [pii]: participants in the document's order, with attributes, sessions, segments and flows; segment times UTC

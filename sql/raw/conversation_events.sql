@@ -1,23 +1,23 @@
--- Events about the night's conversations as live capture received them, through whichever door.
+-- Events about the night's conversations as live capture received them, by webhook, queue or any other way.
 --
 -- grain: partition_date, landing_id, source_uri
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column event_id: id of the event
--- column topic: topic it came under
--- column conversation_id: its conversation
--- column participant_id: its participant, where it has one
--- column recording_id: its recording, where it names one
--- column outcome: captured, or why the conversation could not be read
--- column event_time: when it happened (UTC)
--- column received_at: when it was received (UTC)
--- column attributes [pii]: attributes that it carries
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column event_id: event
+-- column topic: topic of the event
+-- column conversation_id: conversation of the event
+-- column participant_id: participant of the event; null if the event names none
+-- column recording_id: recording of the event; null if the event names none
+-- column outcome: captured, or the reason why the conversation could not be read
+-- column event_time: when the event happened, as the event says (UTC)
+-- column received_at: when live capture received the event (UTC)
+-- column attributes [pii]: attributes in the event
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE

@@ -1,19 +1,19 @@
--- Conversations read one by one, as GET /api/v2/conversations/{id} describes them: attributes whole, and those set
--- after the end.
+-- Conversations that were read one by one, from GET /api/v2/conversations/{id}. Attributes are whole and include those
+-- that were set after the end of the conversation.
 --
 -- grain: partition_date, landing_id, key_conversation_id
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column key_conversation_id: conversation that was asked for
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column key_conversation_id: conversation that the request named
 -- column conversation_id: id in the document
 -- column start_time: startTime (UTC)
--- column end_time: endTime (UTC); null while it goes on
+-- column end_time: endTime (UTC); null while the conversation goes on
 -- column division_ids: divisions of the conversation
 -- column recording_state: recordingState
 -- column participants [pii]: participants in the document's order, with their attributes

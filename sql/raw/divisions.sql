@@ -1,17 +1,17 @@
--- Divisions that the client may see, on the day of collection. What is in other divisions is silently missing from
--- lists.
+-- Divisions that the client may see, on the day of collection. The platform silently leaves objects of other divisions
+-- out of its lists.
 --
 -- grain: partition_date, landing_id, division_id
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column division_id: the division
--- column division_name: its name
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column division_id: division
+-- column division_name: name of the division
 SELECT
     landed.* EXCLUDE (k, document),
     coalesce(document.id, k.id) AS division_id,

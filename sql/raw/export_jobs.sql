@@ -1,31 +1,31 @@
--- Recording bulk jobs whose interval touches the night, as GET /api/v2/recording/jobs/{id} describes them.
+-- Export jobs whose interval touches the night, from GET /api/v2/recording/jobs/{id}.
 --
 -- grain: partition_date, landing_id, job_id
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column job_id: id of the bulk job
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column job_id: export job
 -- column job_state: PENDING, READY, PROCESSING, FULFILLED, FAILED, CANCELLED
 -- column action: EXPORT, ARCHIVE or DELETE
--- column integration_id: AWS S3 bulk-actions integration of an export
--- column interval_start: begin of the conversations' interval (UTC)
--- column interval_end: its end, exclusive (UTC)
--- column include_sensitive: whether recordings with sensitive data were asked for; the platform's default is false
--- column include_screen: whether screen recordings were asked for
--- column include_policy_based: whether recordings kept by policies were asked for
+-- column integration_id: AWS S3 bulk-actions integration of the job
+-- column interval_start: start of the interval of conversations (UTC)
+-- column interval_end: end of the interval, exclusive (UTC)
+-- column include_sensitive: true if the job includes recordings with sensitive data; the platform's default is false
+-- column include_screen: true if the job includes screen recordings
+-- column include_policy_based: true if the job includes recordings that a policy keeps
 -- column requested_at: when the job was created (UTC)
 -- column total_conversations: conversations that the job selected
--- column total_recordings: recordings that it selected
--- column total_skipped: recordings that it left out
--- column total_failed: recordings that it could not export
--- column total_processed: recordings that it handled
+-- column total_recordings: recordings that the job selected
+-- column total_skipped: recordings that the job skipped
+-- column total_failed: recordings that the job could not export
+-- column total_processed: recordings that the job handled
 -- column percent_progress: progress in percent
--- column error_message: the job's own words on its failure
+-- column error_message: error message of the job
 SELECT
     landed.* EXCLUDE (k, document),
     coalesce(document.id, k.job_id) AS job_id,

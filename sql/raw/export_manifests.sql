@@ -1,21 +1,21 @@
--- Recordings that a gateway's recordingexports/{exportId}?includeMetadata=true lists: one row each, or one row
--- with nulls where it lists none.
+-- Recordings from a gateway's recordingexports/{exportId}?includeMetadata=true, one row per recording. An empty list
+-- has one row with nulls.
 --
 -- grain: partition_date, landing_id, export_id, conversation_id, recording_id
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column export_id: id of the export, from the settings
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column export_id: export, from the settings
 -- column conversation_id: conversation of the recording
--- column recording_id: recording that was exported
--- column has_tags_field: whether the entry has custom_data or customData, whatever is in it
--- column tags [pii]: that field, if it is an object; null when absent or null
--- column media_uri: where the gateway says the media is
+-- column recording_id: exported recording
+-- column has_tags_field: true if the entry has a field custom_data or customData, even an empty one
+-- column tags [pii]: content of that field if it is an object, else null
+-- column media_uri: location of the media, as the gateway says
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE

@@ -1,34 +1,34 @@
--- Every version and delete marker under the night's folders of the export bucket; the document is the listing's
--- entry.
+-- Every version and delete marker in the night's folders of the export bucket. The document is the entry of the
+-- listing.
 --
 -- grain: partition_date, landing_id, bucket, object_key, version_id
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column bucket: the export bucket
--- column object_key: key within the bucket
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column bucket: export bucket
+-- column object_key: key in the bucket
 -- column version_id: version; null where versions could not be listed
--- column is_latest: whether this is what a plain read gives
--- column is_delete_marker: whether this is a delete marker
--- column object_bytes: size; null for a delete marker
--- column etag: ETag without quotes: no digest, and no MD5 where the object was put in parts
--- column last_modified: when the version was put (UTC)
+-- column is_latest: true for the newest version of the key
+-- column is_delete_marker: true for a delete marker
+-- column object_bytes: size in bytes; null for a delete marker
+-- column etag: ETag without quotes; the ETag is no digest, and no MD5 after a multipart upload
+-- column last_modified: when the version was written (UTC)
 -- column bucket_region: region of the bucket, as S3 says
--- column organization_id: organization folder above year=, if it is a UUID
--- column conversation_id: conversation of the folder, if it is a UUID
--- column recording_id: recording of the file's name
+-- column organization_id: organisation folder above `year=`, if the folder is a UUID
+-- column conversation_id: conversation folder, if the folder is a UUID
+-- column recording_id: recording in the file's name
 -- column object_role: media, sidecar or other
--- column media_extension: lower-case extension of a media object
--- column path_date: date of the folders
--- column path_hour: hour of the folders
--- column key_finding: null, unsafe_key, bad_conversation_id or unrecognised
--- column checksum_algorithm: checksums that S3 keeps for the object
--- column checksum_type: FULL_OBJECT, or COMPOSITE for checksums of parts
+-- column media_extension: lower-case file extension of a media object
+-- column path_date: UTC day in the key
+-- column path_hour: UTC hour in the key
+-- column key_finding: null, or the reason why the key names no recording: unsafe_key, bad_conversation_id or unrecognised
+-- column checksum_algorithm: algorithms of the checksums that S3 stores for the object
+-- column checksum_type: FULL_OBJECT, or COMPOSITE for a checksum of part checksums
 SELECT
     landed.* EXCLUDE (k, document),
     document.bucket,

@@ -1,32 +1,32 @@
--- The sidecar beside each exported recording, in any of its variants, the current version.
+-- Current version of the sidecar of each exported recording, in any of the sidecar's forms.
 --
 -- grain: partition_date, landing_id, bucket, object_key
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column bucket: the export bucket
--- column object_key: key within the bucket
--- column version_id: the version that was read; null where versions could not be listed
--- column key_conversation_id: conversation of the folder
--- column key_recording_id: recording of the file's name
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column bucket: export bucket
+-- column object_key: key in the bucket
+-- column version_id: version that was read; null where versions could not be listed
+-- column key_conversation_id: conversation in the key
+-- column key_recording_id: recording in the key
 -- column conversation_id: conversationId in the document
 -- column recording_id: recordingId in the document
 -- column media_type: mediaType: Call, Chat, Email, Message, Callback, Screen
 -- column media_subtype: mediaSubtype
 -- column provider: provider
 -- column user_ids: userIds
--- column start_time: startTime as written
--- column end_time: endTime as written
+-- column start_time: startTime, as written
+-- column end_time: endTime, as written
 -- column duration_ms: durationMs
 -- column initial_direction: initialDirection
--- column has_tags_field: whether the document has custom_data, customData or attributes, whatever is in it
--- column tags [pii]: that field, if it is an object; null when absent or null
--- column participants [pii]: participants with attributes, where the sidecar is a conversation's detail document
+-- column has_tags_field: true if the document has a field custom_data, customData or attributes, even an empty one
+-- column tags [pii]: content of that field if it is an object, else null
+-- column participants [pii]: participants with attributes, if the sidecar is a conversation detail document
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE

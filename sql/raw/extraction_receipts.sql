@@ -1,33 +1,33 @@
--- One row per load of a resource: what was asked, what came. Written after the load's rows, so a load without a
--- receipt is one that did not finish and is never seen.
+-- One row per load of a resource: what the load asked for and what it received. The receipt is written after the load's
+-- rows. A load without a receipt did not finish, and no model reads its rows.
 --
 -- grain: partition_date, resource, landing_id
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column resource: raw table that was loaded
--- column receipt_state: complete, partial (running again could bring more), not_configured or failed
--- column asked: how many things were asked for; null where only the source knows
--- column documents: documents received
--- column rows: rows loaded from them
--- column failures: things that could not be read
--- column requests: requests made, retries included
--- column retries: requests that repeated an earlier one
--- column started_at: begin of the collection (UTC)
--- column finished_at: its end (UTC)
--- column data_available_until: the analytics watermark (UTC); conversation_details only
--- column landing_files: the landing files of the load with their SHA-256 and size, those of its failures included
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column resource: raw table of the load
+-- column receipt_state: complete, partial (another run could bring more), not_configured or failed
+-- column asked: things that the load asked for; null where only the source knows the number
+-- column documents: documents that the load received
+-- column rows: rows that the load inserted
+-- column failures: things that the load could not read
+-- column requests: requests of the load, including retries
+-- column retries: requests that repeated an earlier request
+-- column started_at: start of the collection (UTC)
+-- column finished_at: end of the collection (UTC)
+-- column data_available_until: the vendor's watermark (UTC); conversation_details only
+-- column landing_files: landing files of the load, including those of its failures, with SHA-256 and size
 -- column collector: OAuth client that collected, from tokens/me
--- column organization_id: organization of that client
--- column operator: who ran it
+-- column organization_id: organisation of that client
+-- column operator: person or service that started the run
 -- column tool_version: version of custody_pipeline
--- column git_revision: commit of the code, where it ran from a work tree
--- column detail: a remark for people
+-- column git_revision: commit of the code; null outside of a work tree
+-- column detail: remark for people
 SELECT
     landed.* EXCLUDE (k, document),
     document.resource,

@@ -1,26 +1,27 @@
--- Digest of each media object version of the night, taken by reading all its bytes, or the server's own where it
--- keeps one of the whole object. A version hashed in an earlier load is not read again: its row is repeated.
+-- Digest of each media object version of the night. The pipeline reads all bytes of the object, or takes the checksum
+-- of the whole object that S3 stores. A version with a digest from an earlier load is not read again: its row is
+-- copied.
 --
 -- grain: partition_date, landing_id, bucket, object_key, version_id
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column bucket: the export bucket
--- column object_key: key within the bucket
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column bucket: export bucket
+-- column object_key: key in the bucket
 -- column version_id: version; null where versions could not be listed
--- column etag: ETag when it was listed
--- column last_modified: when the version was put (UTC)
--- column object_bytes: size when it was listed
--- column sha256: SHA-256 of the object's bytes; null when they could not be read
+-- column etag: ETag in the listing
+-- column last_modified: when the version was written (UTC)
+-- column object_bytes: size in the listing, in bytes
+-- column sha256: SHA-256 of the object's bytes; null if the bytes could not be read
 -- column md5: MD5 of the object's bytes, for comparison with other lists; null for method server
--- column method: streamed: all bytes were read; server: S3's own full-object checksum
+-- column method: streamed (all bytes were read) or server (the full-object checksum that S3 stores)
 -- column hashed_at: when the digest was taken (UTC)
--- column error: why there is none
+-- column error: reason why there is no digest
 SELECT
     landed.* EXCLUDE (k, document),
     document.bucket,

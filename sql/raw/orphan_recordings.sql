@@ -1,23 +1,23 @@
--- Recordings that the platform holds without a conversation, as GET /api/v2/orphanrecordings lists them on the day
--- of collection.
+-- Recordings that the platform stores without a conversation, from GET /api/v2/orphanrecordings on the day of
+-- collection.
 --
 -- grain: partition_date, landing_id, orphan_id
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column orphan_id: id of the orphan
--- column conversation_id: conversation, once it was recovered
--- column recording_id: recording, once it was recovered
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column orphan_id: orphan
+-- column conversation_id: conversation, once the orphan is recovered
+-- column recording_id: recording, once the orphan is recovered
 -- column media_type: Call, Chat, Email, Message, Screen
 -- column provider: providerType
 -- column orphan_status: NO_CONVERSATION, UNKNOWN_CONVERSATION, CONVERSATION_NOT_COMPLETE and so on
--- column created_time: when it was found (UTC)
--- column start_time: startTime of the recording as written
+-- column created_time: when the platform found the orphan (UTC)
+-- column start_time: startTime of the recording, as written
 SELECT
     landed.* EXCLUDE (k, document),
     coalesce(document.id, k.id) AS orphan_id,

@@ -1,30 +1,30 @@
--- Recordings of a conversation as GET /api/v2/conversations/{id}/recordingmetadata lists them: one row each, or
--- one row with recording_id null where it lists none.
+-- Recordings from GET /api/v2/conversations/{id}/recordingmetadata, one row per recording. An empty list has one row
+-- with recording_id null.
 --
 -- grain: partition_date, landing_id, key_conversation_id, recording_id
--- column partition_date: UTC day of conversation start that this row was collected for
--- column landing_id: the load it came with; current when the newest receipt of its resource names it
--- column source_uri: where it was read: API path, object, or capture document
--- column fetched_at: when it was received (UTC)
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row; the newest receipt of the resource names the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold these bytes
--- column document_state: ok, or why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
--- column document_bytes: size of the document as received
--- column key_conversation_id: conversation that was asked for
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read: empty, not_utf8, not_json, too_deep, truncated, too_large, wrong_shape, duplicate_key
+-- column document_bytes: size of the document in bytes
+-- column key_conversation_id: conversation that the request named
 -- column conversation_id: conversationId in the document
--- column recording_id: the recording; null when the conversation has none
--- column session_id: session that was recorded; archived stubs have none
--- column path: path
--- column start_time: startTime as written
--- column end_time: endTime as written
+-- column recording_id: recording; null if the conversation has none
+-- column session_id: session of the recording; null for the stub of an archived recording
+-- column path: path of the recording
+-- column start_time: startTime, as written
+-- column end_time: endTime, as written
 -- column media: audio, chat, email, message, screen
 -- column media_subtype: Trunk, Station, Consult, Screen, Snippet
 -- column file_state: ARCHIVED, AVAILABLE, DELETED, RESTORED, RESTORING, UPLOADING, ERROR
--- column archive_date: when it is or was archived (UTC)
--- column delete_date: when it is or was deleted (UTC)
--- column export_date: when it is due for export (UTC)
--- column exported_date: when the platform stamped it as exported (UTC)
--- column region: AWS region that holds the recording
+-- column archive_date: when the recording was or will be archived (UTC)
+-- column delete_date: when the recording was or will be deleted (UTC)
+-- column export_date: when the export of the recording is due (UTC)
+-- column exported_date: when the vendor stamped the recording as exported (UTC)
+-- column region: AWS region that stores the recording
 SELECT
     landed.* EXCLUDE (k, document),
     k.conversation_id AS key_conversation_id,

@@ -1,7 +1,8 @@
--- What live capture missed, and what it alone saw: CAPTURE_MISSING, CAPTURE_WITHOUT_RECORDING, TAG_VANISHED.
+-- Conversations that live capture missed, and recordings and tags that only live capture saw: CAPTURE_MISSING,
+-- CAPTURE_WITHOUT_RECORDING, TAG_VANISHED.
 --
--- A capture is expected if an event named the conversation, or if a customer's call ended between the night's first and last
--- `customer.end` events, which show that capture was running.
+-- A capture is expected if an event named the conversation. A capture is also expected if a customer's call ended
+-- between the night's first and last `customer.end` events, which show that capture was running.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, reason
@@ -41,7 +42,7 @@ captured_conversations AS (
 ),
 
 events AS (
-    -- Each event once, whichever loads have it.
+    -- One row per event. Several loads may have the same event.
     SELECT
         partition_date,
         conversation_id,

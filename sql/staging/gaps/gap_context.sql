@@ -1,4 +1,4 @@
--- What is wrong with the script, the region or the clock of a recording: REGION_MISMATCH, SCRIPT_VERSION_INCOMPATIBLE,
+-- Faults of a recording's script, region or times: REGION_MISMATCH, SCRIPT_VERSION_INCOMPATIBLE,
 -- SCRIPT_VERSION_UNKNOWN, TIMESTAMP_SUSPECT.
 --
 -- materialized: window
@@ -12,7 +12,7 @@
 -- column evidence: documents and objects that prove it
 -- column recoverable_until: until when something can be done (UTC), where that is known
 WITH regions AS (
-    -- Behind a gateway and a bucket that do not say where they are, the region that most recordings name.
+    -- The most frequent region is the reference if neither the gateway nor the bucket names a region.
     SELECT partition_date, region AS common_region
     FROM staging.recordings
     WHERE region IS NOT NULL
@@ -108,7 +108,7 @@ SELECT
     conversation_id,
     recording_id,
     reason,
-    -- Where only the bucket is elsewhere, the recording is where it should be: that is told, and no gap.
+    -- If only the bucket is in another region, the recording is in the right one: severity info, and no gap.
     CASE WHEN reason = 'REGION_MISMATCH' AND NOT is_elsewhere THEN 'info' END AS severity,
     detail,
     list_filter(evidence, lambda x: x IS NOT NULL) AS evidence,

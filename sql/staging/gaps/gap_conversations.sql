@@ -1,5 +1,5 @@
--- Why nothing, or not enough, is known of a recording's conversation: CONVERSATION_FETCH_FAILED, CONVERSATION_FORBIDDEN,
--- CONVERSATION_NOT_FOUND, NOT_YET_AVAILABLE, SOURCE_NOT_CONFIGURED.
+-- Reason why a recording's conversation is unknown, or not known well enough: CONVERSATION_FETCH_FAILED,
+-- CONVERSATION_FORBIDDEN, CONVERSATION_NOT_FOUND, NOT_YET_AVAILABLE, SOURCE_NOT_CONFIGURED.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, reason
@@ -18,7 +18,7 @@ WITH unknown AS (
     INNER JOIN staging.conversation_facts AS c
         ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
     WHERE c.single_read <> 'ok'
-        -- A bulk document without any tag needs the single read to tell "never set" from "set too late".
+        -- If the analytics job's document has no tag, only the single read can tell "never set" from "set too late".
         AND (NOT c.in_details OR coalesce(c.details_tags, 'absent') <> 'present')
         AND NOT r.in_sessions AND NOT r.in_captures
         AND NOT (r.in_orphans AND NOT r.in_objects AND NOT r.in_metadata AND NOT c.in_details AND c.single_read = 'not_read')

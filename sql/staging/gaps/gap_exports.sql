@@ -1,8 +1,8 @@
--- Why a recording that someone knows of is not in the bucket; one reason each: EXPORT_EXCLUDED_SENSITIVE, EXPORT_FAILED,
--- EXPORT_PENDING, OBJECT_MISSING, RECORDING_ARCHIVED, RECORDING_DELETED, RECORDING_NOT_FOUND; and where the recording
--- interface refused to say, CONVERSATION_FORBIDDEN or CONVERSATION_FETCH_FAILED.
--- 
--- A job that says FULFILLED is not believed: the object is.
+-- Reason why a known recording is not in the bucket, one reason per recording: EXPORT_EXCLUDED_SENSITIVE,
+-- EXPORT_FAILED, EXPORT_PENDING, OBJECT_MISSING, RECORDING_ARCHIVED, RECORDING_DELETED, RECORDING_NOT_FOUND. If the
+-- recording interface refused or failed, the reason is CONVERSATION_FORBIDDEN or CONVERSATION_FETCH_FAILED.
+--
+-- The state FULFILLED of an export job proves nothing. Only the object proves an export.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, reason
@@ -33,7 +33,7 @@ absent AS (
 judged AS (
     SELECT *,
         CASE
-            -- staging.gap_captures tells of it.
+            -- staging.gap_captures gives the reason.
             WHEN in_captures THEN NULL
             WHEN in_sessions AND metadata_read IN ('ok', 'not_found') THEN 'RECORDING_NOT_FOUND'
             WHEN in_sessions AND metadata_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'

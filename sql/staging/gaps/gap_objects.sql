@@ -1,5 +1,5 @@
--- What is wrong with the exported media and its sidecar: DOCUMENTS_DISAGREE, DUPLICATE_EXPORT, OBJECT_CHANGED,
--- OBJECT_EMPTY, OBJECT_UNREADABLE, ORPHAN_OBJECT, ORPHAN_RECORDING, SIDECAR_MISSING, SIDECAR_UNREADABLE.
+-- Faults of the exported media and its sidecar: DOCUMENTS_DISAGREE, DUPLICATE_EXPORT, OBJECT_CHANGED, OBJECT_EMPTY,
+-- OBJECT_UNREADABLE, ORPHAN_OBJECT, ORPHAN_RECORDING, SIDECAR_MISSING, SIDECAR_UNREADABLE.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, reason

@@ -1,7 +1,7 @@
--- What is wrong with a recording's tags, one row per reason with all keys concerned: EXPORT_DROPPED_TAGS,
--- REQUIRED_TAG_MISSING, TAGS_ON_OTHER_PARTICIPANT, TAGS_SET_AFTER_END, TAG_CHANGED_LATER, TAG_CONFLICT, TAG_KEY_VARIANT,
--- TAG_NEVER_SET, TAG_TRUNCATED, UNMAPPED_TAG.
--- 
+-- Faults of a recording's tags, one row per reason with all keys concerned: EXPORT_DROPPED_TAGS, REQUIRED_TAG_MISSING,
+-- TAGS_ON_OTHER_PARTICIPANT, TAGS_SET_AFTER_END, TAG_CHANGED_LATER, TAG_CONFLICT, TAG_KEY_VARIANT, TAG_NEVER_SET,
+-- TAG_TRUNCATED, UNMAPPED_TAG.
+--
 -- Details name keys, never values.
 --
 -- materialized: window
@@ -56,13 +56,14 @@ recordings AS (
 ),
 
 suspicious AS (
-    -- By conversation: keys that only the conversation itself has, keys with several values.
+    -- Per participant and key: tags that only the single read has, and tags with several values.
     SELECT partition_date, conversation_id, participant_id, tag_key,
         bool_or(source = 'conversation' AND is_current) AND NOT bool_or(source = 'details') AND length(tag_key) < 1024
             AS is_late,
         coalesce(min(coalesce('=' || tag_value, 'null')) FILTER (NOT is_cut) <> max(coalesce('=' || tag_value, 'null'))
             FILTER (NOT is_cut), false) AS is_changed,
-        -- The last capture has it, and nobody else: late if the first was after the end, and the conversation was not read.
+        -- Only the latest capture has the tag. The tag is late if its first capture was after the end and the conversation
+        -- was not read.
         CASE WHEN bool_or(source = 'capture' AND is_current) AND NOT bool_or(source IN ('conversation', 'details'))
             THEN min(observed_at) END AS captured_at
     FROM staging.tag_observations

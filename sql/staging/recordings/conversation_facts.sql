@@ -1,39 +1,40 @@
--- What is known of each conversation that has a recording: which sources answered, which refused, and the context that
--- tells whether a tag applies. Refusals are kept with their first occurrence, so that repeating them changes nothing.
+-- Known facts about each conversation that has a recording: the sources that answered or refused, and the context that
+-- decides whether a tag applies. A refusal has the time of its first occurrence, so that a repeated refusal changes
+-- nothing.
 --
 -- materialized: window
 -- separable: true
 -- grain: partition_date, conversation_id
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
--- column details_configured: the bulk analytics job could be asked
--- column details_collected: it was asked and answered for this night
--- column watermark: until when its answers are complete (UTC)
--- column receipt_evidence: the receipt of asking it
--- column in_details: it has this conversation
--- column details_tags: present, empty ({}), absent (no attributes field) or null
--- column details_evidence: its document
--- column single_read: ok, not_found, forbidden, failed or not_read
--- column single_tags: present, empty, absent or null
--- column single_evidence: its document, or the refusal
--- column metadata_read: the same for the recording interface
--- column metadata_recordings: recordings in its answer
--- column metadata_evidence: its document, or the refusal
--- column conversation_sha256: of the single read, else of the bulk job's document
+-- column details_configured: true if API credentials for the analytics job are set
+-- column details_collected: true if the analytics job answered for this night
+-- column watermark: time until which the job's answers are complete (UTC)
+-- column receipt_evidence: receipt of the analytics job, as evidence
+-- column in_details: true if the analytics job has the conversation
+-- column details_tags: attributes in the job's document: present, empty ({}), absent (no attributes field) or null
+-- column details_evidence: the job's document, as evidence
+-- column single_read: outcome of reading the conversation: ok, not_found, forbidden, failed or not_read
+-- column single_tags: attributes in that document: present, empty, absent or null
+-- column single_evidence: that document, or the refusal, as evidence
+-- column metadata_read: outcome of reading the recording metadata: ok, not_found, forbidden, failed or not_read
+-- column metadata_recordings: recordings in the metadata
+-- column metadata_evidence: the metadata document, or the refusal, as evidence
+-- column conversation_sha256: SHA-256 of the single read's document, else of the analytics job's document
 -- column conversation_start: start (UTC)
 -- column conversation_end: end (UTC)
--- column conversation_seen_at: when this content was first seen (UTC)
+-- column conversation_seen_at: when the newest content of these documents was first received (UTC)
 -- column direction: inbound or outbound
 -- column ani [pii]: the caller's number
--- column dnis [pii]: the number called
--- column queue_ids: queues it went through
--- column queue_names: their names
--- column user_ids: agents on it
--- column script_ids: scripts shown
--- column script_names: their names, as published
--- column flow_ids: flows it went through
--- column flow_names: their names
--- column names_another: a document asked for by this id names another conversation
+-- column dnis [pii]: the called number
+-- column queue_ids: queues of the conversation
+-- column queue_names: names of the queues
+-- column user_ids: agents of the conversation
+-- column script_ids: scripts that the agents saw
+-- column script_names: names of the scripts, as published
+-- column flow_ids: flows of the conversation
+-- column flow_names: names of the flows
+-- column names_another: true if a document that was requested for this conversation names another one
 WITH conversations AS (
     SELECT DISTINCT partition_date, conversation_id
     FROM staging.recording_keys
@@ -68,7 +69,7 @@ current_documents AS (
 ),
 
 details AS (
-    -- What is needed of the document is taken before one is chosen: participants are large.
+    -- Reduce the document before the choice, because its participants are large.
     SELECT * FROM (
         SELECT partition_date, conversation_id, conversation_start, conversation_end, originating_direction, document_sha256,
             CASE

@@ -1,7 +1,7 @@
--- Exported media per recording: the live object that counts, and how many there are of it.
+-- Exported media of each recording: the chosen object, and the number of its keys, versions and contents.
 --
--- The object that counts is live (the newest version of its key, not deleted), not empty, the latest written, then the
--- first by key.
+-- The chosen object is live (the newest version of its key, and not deleted), not empty, and the latest written. The
+-- key decides between equals.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id
@@ -9,26 +9,26 @@
 -- column conversation_id: conversation in the key
 -- column recording_id: recording in the key
 -- column organization_id: organisation in the key
--- column is_live: there is an object now
--- column object_uri: the object that counts
--- column bucket: its bucket
--- column object_key: its key
--- column version_id: its version
--- column object_bytes: its size
--- column last_modified: when it was written (UTC)
+-- column is_live: true if the bucket has an object of the recording now
+-- column object_uri: chosen object
+-- column bucket: bucket of the chosen object
+-- column object_key: key of the chosen object
+-- column version_id: version of the chosen object
+-- column object_bytes: size of the chosen object in bytes
+-- column last_modified: when the chosen object was written (UTC)
 -- column bucket_region: region of the bucket
--- column hour_start: the hour in its key (UTC)
--- column live_keys: live, non-empty keys of this recording
--- column key_versions: versions of those keys, delete markers apart
--- column distinct_contents: different contents among them, by digest, else by ETag and size
--- column media_sha256: SHA-256 of the object that counts
--- column media_md5: its MD5
+-- column hour_start: hour in the key (UTC)
+-- column live_keys: live, non-empty keys of the recording
+-- column key_versions: versions with bytes of all keys of the recording
+-- column distinct_contents: different contents of the live keys' versions, by digest, else by ETag and size
+-- column media_sha256: SHA-256 of the chosen object
+-- column media_md5: MD5 of the chosen object
 -- column media_hashed_at: when that digest was first taken (UTC)
--- column digest_error: why there is no digest
--- column earlier_sha256: other digests the same keys had, now or in an earlier load
--- column all_uris: every version, for evidence
+-- column digest_error: reason why there is no digest
+-- column earlier_sha256: all digests of the live keys, including digests from earlier loads
+-- column all_uris: every version, as evidence
 WITH digests AS (
-    -- Digests of every load: the first time each was taken, and what the same key was before.
+    -- Digests from all loads, with the time of the first.
     SELECT partition_date, bucket, object_key, coalesce(version_id, '') AS version_id, sha256, any_value(md5) AS md5,
         min(hashed_at) AS hashed_at, bool_or(is_current) AS is_current
     FROM staging.media_digests
@@ -107,7 +107,7 @@ several AS (
 ),
 
 compared AS (
-    -- Nearly every recording has one version of one key: only the others are sorted and counted.
+    -- Nearly every recording has one version of one key. Only recordings with several are sorted and counted.
     SELECT *,
         bool_or(is_live_version) OVER (PARTITION BY partition_date, conversation_id, recording_id, bucket, object_key)
             AS key_is_live,

@@ -1,25 +1,27 @@
--- Every recording that anyone knows of, and who knows it: jobs, the bucket, sidecars, the recording interface, manifests,
--- orphan lists, sessions that were recorded but of which no recording is known (`session:<id>`), and live capture: recordings
--- that an event announced, and captured conversations without any recording (`capture:<conversation id>`). A captured
--- conversation of which the bulk job says that nothing was recorded is none: custody.reconciliation counts it.
+-- Every recording that any source names, with the sources that name it: export jobs, the bucket, sidecars, the
+-- recording interface, manifests, orphan lists, sessions and live capture.
 --
--- A recorded session is matched to recordings by session id first; recordings without one (archived stubs, recordings
--- whose metadata was not read) are then counted against what is left, so only a surplus of sessions becomes a row.
+-- A recorded session without a known recording gives a row `session:<id>`. The session id of a recording matches it to
+-- a session first. Recordings without a session id (stubs of archived recordings, recordings whose metadata was not
+-- read) are then counted against the remaining sessions, so that only a surplus of sessions gives rows.
+--
+-- A captured conversation without any recording gives a row `capture:<conversation id>`. If the analytics job has the
+-- conversation, its sessions decide instead, and custody.reconciliation counts the conversation.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
--- column conversation_id: conversation; empty if nobody names one
+-- column conversation_id: conversation; empty if no source names one
 -- column recording_id: recording, `session:<id>` or `capture:<conversation id>`
--- column in_failures: a job lists it as failed
--- column in_objects: the bucket has, or had, its media
--- column in_sidecars: the bucket has its sidecar
--- column in_metadata: the recording interface knows it
--- column in_manifests: a manifest names it
--- column in_orphans: it is listed as an orphan
--- column in_sessions: only a recorded session says that it should exist
--- column in_captures: only live capture says that it should exist
--- column session_id: that session
+-- column in_failures: an export job lists the recording as failed
+-- column in_objects: the bucket has, or had, the media
+-- column in_sidecars: the bucket has the sidecar
+-- column in_metadata: the recording interface has the recording
+-- column in_manifests: a manifest names the recording
+-- column in_orphans: the vendor lists the recording as an orphan
+-- column in_sessions: only a recorded session shows that the recording should exist
+-- column in_captures: only live capture shows that the recording should exist
+-- column session_id: session of a row `session:<id>`
 WITH named AS (
     SELECT partition_date, conversation_id, recording_id, 'failures' AS origin
     FROM staging.export_failures
@@ -68,7 +70,7 @@ with_session AS (
 ),
 
 unmatched AS (
-    -- Recorded sessions that no recording names, in order of their start.
+    -- Recorded sessions that no recording names, numbered from the latest start.
     SELECT s.partition_date, s.conversation_id, s.session_id,
         row_number() OVER (
             PARTITION BY s.partition_date, s.conversation_id ORDER BY s.session_start DESC, s.session_id DESC
@@ -94,7 +96,7 @@ captured AS (
     SELECT DISTINCT c.partition_date, c.conversation_id
     FROM staging.captures AS c
     ANTI JOIN recordings AS r ON r.partition_date = c.partition_date AND r.conversation_id = c.conversation_id
-    -- Its sessions tell the rest: whether a recording is missing, or none was made.
+    -- The sessions of the document show whether a recording is missing or none was made.
     ANTI JOIN staging.conversation_details AS d
         ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id AND d.is_current
         AND d.document_state = 'ok'

@@ -1,15 +1,15 @@
--- Script and flow of each recording. The platform keeps no script version per call: it is inferred as the latest version
--- published at or before the conversation's start.
+-- Script and flow of each recording. The platform stores no script version per call, so the version is inferred: the
+-- latest version that was published at or before the conversation's start.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
 -- column recording_id: recording
--- column script_id: script of the recording's own agent leg, else of the conversation's first agent with one
--- column script_version: its version at the call, inferred
+-- column script_id: script of the recording's own agent leg, else of the conversation's first agent with a script
+-- column script_version: inferred version of the script at the call
 -- column flow_id: first Architect flow of the conversation
--- column flow_version: its version
+-- column flow_version: version of that flow
 WITH scripts AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, r.conversation_start, s.script_id
     FROM staging.recordings AS r

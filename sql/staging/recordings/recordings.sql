@@ -1,8 +1,9 @@
--- Everything the sources say about each recording, side by side, before anything is judged.
+-- All source data about each recording, side by side. This model judges nothing.
 --
--- Evidence for a session, the strongest first: (1) the recording interface names it; (2) the recording interface names the
--- session at its other end; (3) the sidecar names its agent; (4) it is the only recorded session of a conversation that has
--- one recording. For (3) and (4) the session must have been recorded, and it counts only if no other session fits as well.
+-- A recording's session is chosen by the strongest evidence: (1) the recording metadata names the session; (2) the
+-- recording metadata names the session at its other end; (3) the sidecar names the session's agent; (4) the
+-- conversation has one recording and one recorded session. For (3) and (4) the session must be a recorded one, and no
+-- other session may match.
 --
 -- materialized: window
 -- separable: true
@@ -11,76 +12,76 @@
 -- column conversation_id: conversation
 -- column recording_id: recording
 -- column organization_id: organisation
--- column in_sessions: only a recorded session says that it should exist
--- column in_captures: only live capture says that it should exist
--- column in_orphans: it is listed as an orphan
--- column in_manifests: a manifest names it
--- column in_metadata: the recording interface knows it
--- column in_failures: a job lists it as failed
--- column in_objects: the bucket has, or had, its media
--- column has_object: the bucket has its media now, be it empty
--- column has_content: the bucket has its media now, and it is not empty
--- column object_uri: the object
--- column object_version_id: its version
--- column object_bytes: its size
--- column object_last_modified: when it was written (UTC)
+-- column in_sessions: only a recorded session shows that the recording should exist
+-- column in_captures: only live capture shows that the recording should exist
+-- column in_orphans: the vendor lists the recording as an orphan
+-- column in_manifests: a manifest names the recording
+-- column in_metadata: the recording interface has the recording
+-- column in_failures: an export job lists the recording as failed
+-- column in_objects: the bucket has, or had, the media
+-- column has_object: the bucket has the media now, even if the object is empty
+-- column has_content: the bucket has the media now, and the object is not empty
+-- column object_uri: chosen media object (see staging.media_objects)
+-- column object_version_id: version of the object
+-- column object_bytes: size of the object in bytes
+-- column object_last_modified: when the object was written (UTC)
 -- column bucket_region: region of the bucket
--- column hour_start: the hour in its key (UTC)
--- column live_keys: keys with content
--- column distinct_contents: different contents among their versions
--- column key_versions: versions among them
--- column digests: every digest those keys had, now or before
+-- column hour_start: hour in the key (UTC)
+-- column live_keys: live, non-empty keys of the recording
+-- column distinct_contents: different contents of the versions of the live keys
+-- column key_versions: versions with bytes of all keys of the recording
+-- column digests: all digests of the live keys, including digests from earlier loads
 -- column media_sha256: SHA-256 of the media
 -- column media_md5: MD5 of the media
--- column media_hashed_at: when first taken (UTC)
--- column digest_error: why there is no digest
--- column object_evidence: every version of the object
+-- column media_hashed_at: when that digest was first taken (UTC)
+-- column digest_error: reason why there is no digest
+-- column object_evidence: every version of the object, as evidence
 -- column sidecar_uri: the sidecar
--- column sidecar_state: ok, why it could not be read, or null if there is none
--- column sidecar_sha256: SHA-256 of its bytes
--- column sidecar_evidence: its document
--- column sidecar_disagrees: it names another conversation or recording
--- column sidecar_named: what it names
--- column sidecar_has_tags_field: it has a field for tags
--- column sidecar_tag_count: tags in it
--- column manifest_has_tags_field: a manifest has a field for tags
--- column manifest_tag_count: tags in it
--- column manifest_evidence: its document
+-- column sidecar_state: ok, the reason why the sidecar cannot be read, or null without a sidecar
+-- column sidecar_sha256: SHA-256 of the sidecar's bytes
+-- column sidecar_evidence: the sidecar, as evidence
+-- column sidecar_disagrees: true if the sidecar names another conversation or recording than its key
+-- column sidecar_named: conversation and recording that the sidecar names
+-- column sidecar_has_tags_field: true if the sidecar has a field for tags
+-- column sidecar_tag_count: tags in the sidecar
+-- column manifest_has_tags_field: true if a manifest has a field for tags
+-- column manifest_tag_count: tags in the manifest
+-- column manifest_evidence: the manifest, as evidence
 -- column media_type: kind of media
 -- column media_subtype: Trunk, Station, Consult, Screen, Snippet
 -- column recording_start: start (UTC)
 -- column recording_end: end (UTC)
--- column times_as_written: start and end as written
--- column has_zone: they say which zone they are in
+-- column times_as_written: start and end, as written
+-- column has_zone: true if these times have a time zone
 -- column duration_ms: duration in milliseconds
 -- column initial_direction: inbound or outbound
--- column file_state: the vendor's state of the recording
--- column archive_date: when it was or will be archived (UTC)
--- column delete_date: when it was or will be deleted (UTC)
--- column export_date: when its export was scheduled (UTC)
--- column exported_at: when its export was stamped (UTC)
+-- column file_state: state of the recording at the vendor
+-- column archive_date: when the recording was or will be archived (UTC)
+-- column delete_date: when the recording was or will be deleted (UTC)
+-- column export_date: when the export of the recording is due (UTC)
+-- column exported_at: when the vendor stamped the recording as exported (UTC)
 -- column region: region of the recording
--- column edge_id: edge that carried its session
+-- column edge_id: edge that carried the session
 -- column metadata_document_sha256: SHA-256 of the recording interface's answer, as first received
 -- column metadata_seen_at: when that answer was first received (UTC)
--- column orphan_evidence: the orphan list's entry
--- column failure_evidence: the job's list of failed recordings
--- column failed_job_id: that job
--- column export_job_id: the newest job that covers the conversation
--- column export_requested_at: when it was made (UTC)
--- column covering_jobs: jobs that cover the conversation
--- column unfinished_jobs: of these, not FULFILLED
--- column excluding_jobs: of these, FULFILLED without sensitive recordings, with some skipped
--- column screenless_jobs: of these, FULFILLED without screen recordings
--- column job_evidence: their documents
--- column session_id: session it was recorded in
--- column session_purpose: participant of that session
+-- column orphan_evidence: entry of the orphan list, as evidence
+-- column failure_evidence: the export job's list of failed recordings, as evidence
+-- column failed_job_id: export job that lists the recording as failed
+-- column export_job_id: newest export job that covers the conversation
+-- column export_requested_at: when that job was created (UTC)
+-- column covering_jobs: export jobs that cover the conversation
+-- column unfinished_jobs: covering jobs that are not FULFILLED
+-- column excluding_jobs: covering jobs that are FULFILLED, leave out sensitive recordings and skipped some recordings
+-- column screenless_jobs: covering jobs that are FULFILLED and leave out screen recordings
+-- column job_evidence: documents of the covering jobs, as evidence
+-- column session_id: session of the recording
+-- column session_purpose: purpose of that session's participant
 -- column leg_users: agents whose leg was recorded
--- column user_ids: agents in it
+-- column user_ids: agents in the recording
 -- column conversation_start: start of the conversation (UTC)
 -- column conversation_end: end of the conversation (UTC)
--- column starts_about: the best guess of when it began, for windows and watermarks (UTC)
--- column starts_before: the latest that the conversation can have begun (UTC)
+-- column starts_about: best estimate of the conversation's start, for windows and watermarks (UTC)
+-- column starts_before: latest possible start of the conversation (UTC)
 WITH current_documents AS (
     SELECT
         partition_date,
@@ -150,7 +151,7 @@ failures AS (
 ),
 
 known AS (
-    -- Narrow: the wide columns are joined in the end, instead of being carried through every step.
+    -- Only the columns that the next steps need. The wide columns are joined in the final SELECT.
     SELECT
         recording.partition_date,
         recording.conversation_id,
@@ -163,7 +164,7 @@ known AS (
         coalesce(
             conversation.conversation_start, sidecar.start_time, metadata.start_time, media.hour_start
         ) AS starts_about,
-        -- Times in documents may lack their fraction, and a path tells the hour alone.
+        -- Times in documents may lack fractions of a second, and a key has only the hour.
         coalesce(
             conversation.conversation_start,
             coalesce(sidecar.start_time, metadata.start_time) + INTERVAL 1 SECOND,
@@ -233,14 +234,15 @@ jobs AS (
 ),
 
 bounds AS (
-    -- Recordings between the same bounds of jobs are covered by the same jobs: few sets, however many recordings.
+    -- The same jobs cover all recordings between two neighbouring interval bounds. There are few such places, even for
+    -- many recordings.
     SELECT partition_date, list(interval_start) AS starts, list(interval_end) AS ends
     FROM jobs
     GROUP BY partition_date
 ),
 
 placed AS (
-    -- How many jobs' intervals had begun when the conversation ended, and how many had ended when it began.
+    -- Number of job intervals that began before the conversation's end, and that ended before its start.
     SELECT
         recording.partition_date,
         recording.conversation_id,

@@ -1,21 +1,21 @@
--- The sidecar per recording that counts: live, readable before unreadable, the latest written.
+-- Chosen sidecar of each recording: live, readable before unreadable, then the latest written.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation in the key
 -- column recording_id: recording in the key
--- column sidecar_uri: the sidecar
--- column object_key: its key
--- column last_modified: when it was written (UTC)
--- column document_state: ok, why it could not be read, or not_received
--- column document_sha256: SHA-256 of its bytes
--- column document_uri: landing file and row of the bytes, as first received
+-- column sidecar_uri: chosen sidecar
+-- column object_key: key of the sidecar
+-- column last_modified: when the sidecar was written (UTC)
+-- column document_state: ok, not_received, or the reason why the sidecar cannot be read
+-- column document_sha256: SHA-256 of the sidecar's bytes
+-- column document_uri: landing file and row that hold those bytes
 -- column first_seen_at: when these bytes were first received (UTC)
--- column evidence: this document, as evidence
+-- column evidence: the sidecar, as evidence
 -- column document_conversation_id: conversation that the document names
 -- column document_recording_id: recording that the document names
--- column disagrees: the document names another conversation or recording than its key
+-- column disagrees: true if the document names another conversation or recording than the key
 -- column media_type: kind of media
 -- column media_subtype: Trunk, Station, Consult, Screen, Snippet
 -- column user_ids: agents
@@ -23,12 +23,12 @@
 -- column end_time: end (UTC)
 -- column start_text: start, as written
 -- column end_text: end, as written
--- column has_zone: both times say which zone they are in
+-- column has_zone: true if both times have a time zone
 -- column duration_ms: duration in milliseconds
 -- column initial_direction: inbound or outbound
--- column has_tags_field: it has a field for tags
--- column tag_count: tags in it
-WITH companions AS (
+-- column has_tags_field: true if the sidecar has a field for tags
+-- column tag_count: tags in the sidecar
+WITH sidecars AS (
     SELECT
         o.partition_date,
         o.conversation_id,
@@ -66,17 +66,17 @@ WITH companions AS (
 
 several AS (
     SELECT partition_date, conversation_id, recording_id
-    FROM companions
+    FROM sidecars
     GROUP BY partition_date, conversation_id, recording_id
     HAVING count(*) > 1
 ),
 
 chosen AS (
-    -- Nearly every recording has one: only the others are sorted.
-    SELECT c.* FROM companions AS c ANTI JOIN several USING (partition_date, conversation_id, recording_id)
+    -- Nearly every recording has one sidecar. Only recordings with several are sorted.
+    SELECT c.* FROM sidecars AS c ANTI JOIN several USING (partition_date, conversation_id, recording_id)
     UNION ALL
     SELECT c.*
-    FROM companions AS c
+    FROM sidecars AS c
     SEMI JOIN several USING (partition_date, conversation_id, recording_id)
     QUALIFY row_number() OVER (
         PARTITION BY c.partition_date, c.conversation_id, c.recording_id

@@ -1,18 +1,19 @@
--- Conversations as read at the moment of an event, by live capture. Rows of every load that has a receipt; `is_current` marks the newest load.
+-- Conversations that live capture read when an event arrived. Every load with a usable receipt has its rows;
+-- `is_current` marks the newest load.
 --
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column is_latest: and no later capture of the conversation is in it
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column is_latest: true for the latest capture of the conversation in the current load
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
 -- column conversation_id: conversation
--- column observed_at: when it was read (UTC)
--- column conversation_sha256: SHA-256 of the conversation's bytes
--- column event_id: the event that caused the reading
+-- column observed_at: when live capture first read this content (UTC)
+-- column conversation_sha256: SHA-256 of the conversation's bytes as received
+-- column event_id: event that caused the read
 -- column participants [pii]: participants with attributes
 -- column typed_attributes [pii]: key and value of each typed attribute of the conversation
 SELECT

@@ -1,20 +1,21 @@
--- Typed custom attributes of a conversation, one row per attribute. Rows of every load that has a receipt; `is_current` marks the newest load.
+-- Typed custom attributes of a conversation, one row per attribute. Every load with a usable receipt has its rows;
+-- `is_current` marks the newest load.
 --
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
--- column key_conversation_id: the conversation asked for
--- column conversation_id: the conversation the document names
--- column participant_id: participant, where the attribute has one
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
+-- column key_conversation_id: conversation that the request named
+-- column conversation_id: conversation that the document names
+-- column participant_id: participant; null where the attribute has none
 -- column attribute_key: key, as set
 -- column attribute_value [pii]: value, verbatim
--- column attribute_type: the vendor's type
--- column attribute_version: the vendor's version
+-- column attribute_type: type of the attribute, as the vendor says
+-- column attribute_version: version of the attribute, as the vendor says
 SELECT
     d.partition_date,
     d.landing_id,

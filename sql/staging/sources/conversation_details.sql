@@ -1,15 +1,16 @@
--- Conversations as the bulk analytics job gives them; keys and values are cut at 1,024 characters. Rows of every load that has a receipt; `is_current` marks the newest load.
+-- Conversations from the bulk analytics job, which cuts keys and values at 1,024 characters. Every load with a usable
+-- receipt has its rows; `is_current` marks the newest load.
 --
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
--- column page_sha256: SHA-256 of the page it came in
--- column job_id: the analytics job
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
+-- column page_sha256: SHA-256 of the result page that held the document
+-- column job_id: analytics job
 -- column conversation_id: conversation
 -- column conversation_start: start (UTC)
 -- column conversation_end: end (UTC)

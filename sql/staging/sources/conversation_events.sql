@@ -1,22 +1,23 @@
--- Attribute and end events, as received. Rows of every load that has a receipt; `is_current` marks the newest load.
+-- Events about attributes, recordings and ends of calls, as live capture received them. Every load with a usable
+-- receipt has its rows; `is_current` marks the newest load.
 --
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
--- column event_id: the event
--- column topic: its topic
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
+-- column event_id: event
+-- column topic: topic of the event
 -- column conversation_id: conversation
--- column participant_id: participant
--- column recording_id: recording that it names
--- column outcome: captured, or why the conversation could not be read
--- column event_time: when it happened, as the event says (UTC)
--- column received_at: when it was received (UTC)
--- column attributes [pii]: attributes in it, verbatim
+-- column participant_id: participant of the event
+-- column recording_id: recording of the event
+-- column outcome: captured, or the reason why the conversation could not be read
+-- column event_time: when the event happened, as the event says (UTC)
+-- column received_at: when live capture received the event (UTC)
+-- column attributes [pii]: attributes in the event, verbatim
 SELECT
     d.partition_date,
     d.landing_id,

@@ -1,24 +1,26 @@
--- Every document that says something about a night's recordings, once per content: when that content was first seen, and
--- where those bytes lie. Evidence points here, so collecting the same content again changes nothing.
+-- Every document about the night's recordings, one row per different content: when the content was first received, and
+-- where its bytes are stored. Evidence points to these rows. Collecting the same content again therefore changes no
+-- evidence.
 --
--- Recording metadata is compared by its fields: its annotations get new ids at each request.
+-- The identity of recording metadata is a hash of its fields, because the vendor gives its annotations new ids at each
+-- request.
 --
 -- materialized: window
 -- separable: true
 -- grain: partition_date, resource, subject, content_sha256, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
--- column resource: which kind of document
+-- column resource: kind of the document
 -- column subject: object key, conversation id, job id or export id
 -- column content_sha256: identity of the content
--- column conversation_id: conversation it is about; empty for jobs
--- column recording_id: recording it is about; empty if about the conversation
--- column document_state: ok, or why the bytes could not be read
+-- column conversation_id: conversation of the document; empty for jobs
+-- column recording_id: recording of the document; empty if the document is about a conversation
+-- column document_state: ok, or the reason why the document cannot be read
 -- column document_sha256: SHA-256 of the bytes as first received
--- column document_uri: landing file and row of those bytes
--- column source_uri: where they came from
+-- column document_uri: landing file and row that hold those bytes
+-- column source_uri: source of the document: API path, object or capture document
 -- column first_seen_at: when this content was first received (UTC)
--- column landing_id: the load it first came with
--- column is_current: the newest load still says this
+-- column landing_id: load that first brought this content
+-- column is_current: true if the newest load has this content
 WITH received AS (
     SELECT partition_date, landing_id, is_current, 'export_sidecars' AS resource, object_key AS subject,
         key_conversation_id AS conversation_id, key_recording_id AS recording_id,

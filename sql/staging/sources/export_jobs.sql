@@ -1,27 +1,28 @@
--- Bulk export jobs that touch the night, as their status answers say. Rows of every load that has a receipt; `is_current` marks the newest load.
+-- Export jobs whose interval touches the night. Every load with a usable receipt has its rows; `is_current` marks the
+-- newest load.
 --
 -- grain: partition_date, landing_id, job_id
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
--- column job_id: the job
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
+-- column job_id: export job
 -- column job_state: PENDING, READY, PROCESSING, FULFILLED, FAILED, CANCELLED
 -- column action: EXPORT, ARCHIVE or DELETE
--- column interval_start: conversations active from (UTC)
--- column interval_end: until (UTC)
--- column include_sensitive: recordings with sensitive data are asked for
--- column include_screen: screen recordings are asked for
--- column requested_at: when the job was made (UTC)
--- column total_recordings: the job's own count
--- column total_skipped: recordings it left out
--- column total_failed: recordings it failed
--- column total_processed: recordings it says it handled
--- column error_message: the job's error
+-- column interval_start: start of the interval of conversations (UTC)
+-- column interval_end: end of the interval, exclusive (UTC)
+-- column include_sensitive: true if the job includes recordings with sensitive data
+-- column include_screen: true if the job includes screen recordings
+-- column requested_at: when the job was created (UTC)
+-- column total_recordings: recordings that the job selected
+-- column total_skipped: recordings that the job skipped
+-- column total_failed: recordings that the job could not export
+-- column total_processed: recordings that the job handled
+-- column error_message: error message of the job
 SELECT
     d.partition_date,
     d.landing_id,

@@ -1,31 +1,32 @@
--- Every object, version and delete marker of the export bucket, with what its key says. Rows of every load that has a receipt; `is_current` marks the newest load.
+-- Every object version and delete marker of the export bucket, with the parts of its key. Every load with a usable
+-- receipt has its rows; `is_current` marks the newest load.
 --
 -- grain: partition_date, landing_id, bucket, object_key, version_id
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
--- column bucket: the export bucket
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
+-- column bucket: export bucket
 -- column object_key: key, as listed
--- column version_id: version, where the bucket keeps them
--- column is_latest: the newest version of its key
--- column is_delete_marker: the key was deleted
--- column object_bytes: size
--- column etag: ETag, never a digest
--- column last_modified: when the object was written (UTC)
+-- column version_id: version; null where the bucket has no versions
+-- column is_latest: true for the newest version of the key
+-- column is_delete_marker: true for a delete marker
+-- column object_bytes: size in bytes
+-- column etag: ETag; the ETag is never used as a digest
+-- column last_modified: when the version was written (UTC)
 -- column bucket_region: region of the bucket
 -- column organization_id: organisation in the key
 -- column conversation_id: conversation in the key
 -- column recording_id: recording in the key
 -- column object_role: media, sidecar or other
--- column media_extension: file type of the media
+-- column media_extension: file extension of the media
 -- column path_date: UTC day in the key
 -- column path_hour: UTC hour in the key
--- column key_finding: why the key names no recording
+-- column key_finding: null, or the reason why the key names no recording
 SELECT
     d.partition_date,
     d.landing_id,

@@ -1,34 +1,34 @@
--- The sidecars of the exported media, times read from whatever form they are written in. Every load that has
--- a receipt; the newest is `is_current`.
+-- Sidecars of the exported media, with times parsed from any written form. Every load with a usable receipt has its
+-- rows; `is_current` marks the newest load.
 --
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
 -- column bucket: bucket
 -- column object_key: key
 -- column version_id: version
--- column key_conversation_id: conversation that the key names
--- column key_recording_id: recording that the key names
+-- column key_conversation_id: conversation in the key
+-- column key_recording_id: recording in the key
 -- column conversation_id: conversation that the document names
 -- column recording_id: recording that the document names
 -- column media_type: kind of media
 -- column media_subtype: Trunk, Station, Consult, Screen, Snippet
 -- column user_ids: agents
--- column start_time: start (UTC); null if it cannot be read
--- column end_time: end (UTC); null if it cannot be read
+-- column start_time: start (UTC); null if it cannot be parsed
+-- column end_time: end (UTC); null if it cannot be parsed
 -- column start_text: start, as written
 -- column end_text: end, as written
--- column has_zone: both times say which zone they are in
+-- column has_zone: true if both times have a time zone
 -- column duration_ms: duration in milliseconds
 -- column initial_direction: inbound or outbound
--- column has_tags_field: the document has a custom_data, customData or attributes field
--- column tags [pii]: its content, verbatim
--- column participants [pii]: participants with attributes, where the document is a conversation detail
+-- column has_tags_field: true if the document has a field custom_data, customData or attributes
+-- column tags [pii]: content of that field, verbatim
+-- column participants [pii]: participants with attributes, if the document is a conversation detail document
 SELECT
     d.partition_date,
     d.landing_id,

@@ -1,22 +1,23 @@
--- Requests that failed for good, each with what was asked and what came back. Rows of every load that has a receipt; `is_current` marks the newest load.
+-- Requests that failed for good, with the request and the answer. Every load with a usable receipt has its rows;
+-- `is_current` marks the newest load.
 --
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
--- column resource: what was collected
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
+-- column resource: raw table of the load that failed
 -- column subject_id: conversation id, object key or the like
--- column http_status: HTTP status, if any came
--- column error_code: the vendor's code
--- column permanent: retrying would not help
--- column attempts: how often it was tried
+-- column http_status: HTTP status of the last answer; null without an answer
+-- column error_code: error code of the answer
+-- column permanent: true if a retry would fail the same way
+-- column attempts: requests that were made
 -- column correlation_id: the vendor's correlation id
--- column message: text without personal data
--- column occurred_at: when (UTC)
+-- column message: message without personal data
+-- column occurred_at: time of the last attempt (UTC)
 SELECT
     d.partition_date,
     d.landing_id,

@@ -1,25 +1,25 @@
--- Digests of the exported media. Every load that has a receipt; the newest is `is_current`. And what the fixity job found
--- when it read an object again and its bytes were others.
+-- Digests of the exported media. Every load with a usable receipt has its rows; `is_current` marks the newest load. The
+-- table also has the digests that the fixity job found when the bytes of an object had changed.
 --
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
 -- column bucket: bucket
 -- column object_key: key
 -- column version_id: version
--- column etag: ETag at that time
--- column last_modified: of the object (UTC)
--- column object_bytes: bytes hashed
+-- column etag: ETag in the listing
+-- column last_modified: when the object was written (UTC)
+-- column object_bytes: size in bytes
 -- column sha256: SHA-256 of the bytes
 -- column md5: MD5 of the bytes
--- column method: streamed by us, the server's own full-object digest, or fixity: read again
--- column hashed_at: when (UTC)
--- column error: why there is no digest
+-- column method: streamed (all bytes were read), server (the full-object checksum that S3 stores) or fixity (the fixity job read the bytes again)
+-- column hashed_at: when the digest was taken (UTC)
+-- column error: reason why there is no digest
 SELECT
     d.partition_date,
     d.landing_id,

@@ -1,20 +1,21 @@
--- Recordings the vendor lists as orphans: kept, but attached to no conversation record. Rows of every load that has a receipt; `is_current` marks the newest load.
+-- Recordings that the vendor stores without a conversation. Every load with a usable receipt has its rows; `is_current`
+-- marks the newest load.
 --
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
--- column orphan_id: the orphan entry
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
+-- column orphan_id: orphan
 -- column conversation_id: conversation
 -- column recording_id: recording
 -- column media_type: kind of media
--- column provider: provider
--- column orphan_status: status
--- column created_time: when it was listed (UTC)
+-- column provider: provider of the recording
+-- column orphan_status: status of the orphan
+-- column created_time: when the platform found the orphan (UTC)
 SELECT
     d.partition_date,
     d.landing_id,

@@ -1,4 +1,4 @@
--- Participants of the night's conversations, whichever document names them.
+-- Participants of the night's conversations from every document that names participants.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, participant_id
@@ -6,9 +6,9 @@
 -- column conversation_id: conversation
 -- column participant_id: participant
 -- column purpose: agent, customer, ivr, acd…; lower case
--- column user_id: the agent
+-- column user_id: user of an agent
 -- column started_at: when the participant joined (UTC)
--- column session_ids: its sessions, and the sessions at their other ends
+-- column session_ids: sessions of the participant, and the sessions at the other ends
 WITH named AS (
     SELECT partition_date, conversation_id, participant_id, purpose, user_id, session_start AS started_at,
         [session_id, peer_id] AS session_ids

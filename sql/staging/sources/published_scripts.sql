@@ -1,10 +1,10 @@
--- Every version of a script that was seen published, whichever night saw it: snapshots add up to a history.
+-- Every version of a script that any night's snapshot found published. The snapshots together are a history.
 --
 -- grain: script_id, version_id
--- column script_id: the script
--- column script_name: its name
--- column version_id: the version
--- column published_date: when it was published (UTC)
+-- column script_id: script
+-- column script_name: name of the script
+-- column version_id: version
+-- column published_date: when the version was published (UTC)
 SELECT
     d.script_id,
     max(d.script_name) AS script_name,

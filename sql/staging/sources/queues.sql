@@ -1,8 +1,8 @@
--- Names of queues, the newest that was seen.
+-- Newest known name of each queue.
 --
 -- grain: queue_id
--- column queue_id: the queue
--- column queue_name: its name
+-- column queue_id: queue
+-- column queue_name: name of the queue
 SELECT
     d.queue_id,
     arg_max(d.queue_name, d.landing_id) AS queue_name

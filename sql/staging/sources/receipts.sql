@@ -1,27 +1,27 @@
--- Every load that ended with a receipt, and whether it is the one to read: per night and resource the newest load
--- that brought something. Rows of a killed run have no receipt and are seen by nobody.
+-- Every load that ended with a receipt. For each night and resource, the current load is the newest load that brought
+-- rows. A killed run has no receipt, so no model reads its rows.
 --
 -- grain: partition_date, resource, landing_id
 -- column partition_date: UTC day that was collected
--- column resource: what was collected (name of the raw table)
--- column landing_id: the load; sortable by time
+-- column resource: raw table of the load
+-- column landing_id: load; landing ids sort by time
 -- column receipt_state: complete, partial, failed or not_configured
--- column is_usable: the load brought rows (complete or partial)
--- column is_current: the newest usable load of the night and resource
--- column is_newest: the newest receipt of the night and resource, whatever its state
--- column started_at: when collecting began (UTC)
--- column finished_at: when collecting ended (UTC)
--- column data_available_until: the vendor's watermark, where the resource has one
--- column asked: how many things were asked for
--- column documents: how many documents came
--- column failures: how many requests failed for good
--- column landing_files: where the bytes lie, with their hashes
--- column collector: the service identity that collected
--- column organization_id: the organisation it belongs to
--- column operator: on whose behalf
--- column tool_version: version of this tool
--- column git_revision: its revision
--- column detail: what the receipt adds in words
+-- column is_usable: true if the load brought rows (complete or partial)
+-- column is_current: true for the newest usable load of the night and resource
+-- column is_newest: true for the newest load of the night and resource, in any state
+-- column started_at: start of the collection (UTC)
+-- column finished_at: end of the collection (UTC)
+-- column data_available_until: the vendor's watermark (UTC); null where the resource has none
+-- column asked: things that the load asked for
+-- column documents: documents that the load received
+-- column failures: requests that failed for good
+-- column landing_files: landing files of the load, with SHA-256 and size
+-- column collector: OAuth client that collected
+-- column organization_id: organisation of that client
+-- column operator: person or service that started the run
+-- column tool_version: version of custody_pipeline
+-- column git_revision: commit of the code
+-- column detail: remark for people
 SELECT
     partition_date,
     resource,

@@ -1,31 +1,31 @@
--- The recording interface's answer, one row per recording in it, and one without a recording for an empty answer. Every
--- load that has a receipt; the newest is `is_current`.
+-- Answers of the recording interface, one row per recording. An empty answer has one row without a recording. Every
+-- load with a usable receipt has its rows; `is_current` marks the newest load.
 --
 -- column partition_date: UTC day of the conversation's start
--- column landing_id: the load it came with
--- column is_current: the load is the night's newest
--- column is_latest: and of its entries for the recording, the one that was exported last
--- column source_uri: where it was received from
--- column fetched_at: when (UTC)
--- column document_sha256: SHA-256 of the bytes as received
--- column document_uri: landing file and row that hold them
--- column document_state: ok, or why the bytes could not be read
--- column key_conversation_id: the conversation asked for
--- column conversation_id: the conversation the document names
--- column recording_id: recording; null when the answer was empty
--- column session_id: session it was recorded in
--- column start_time: start (UTC); null if it cannot be read
--- column end_time: end (UTC); null if it cannot be read
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column is_latest: true for the entry of the recording in the current load that was exported last
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
+-- column key_conversation_id: conversation that the request named
+-- column conversation_id: conversation that the document names
+-- column recording_id: recording; null if the answer was empty
+-- column session_id: session of the recording
+-- column start_time: start (UTC); null if it cannot be parsed
+-- column end_time: end (UTC); null if it cannot be parsed
 -- column start_text: start, as written
 -- column end_text: end, as written
--- column has_zone: both times say which zone they are in
+-- column has_zone: true if both times have a time zone
 -- column media: audio, chat, email or message
 -- column media_subtype: Trunk, Station, Consult, Screen, Snippet
 -- column file_state: ARCHIVED, AVAILABLE, DELETED, RESTORED, RESTORING, UPLOADING, ERROR
--- column archive_date: when it was or will be archived (UTC)
--- column delete_date: when it was or will be deleted (UTC)
--- column export_date: when its export was scheduled (UTC)
--- column exported_date: when its export was stamped (UTC)
+-- column archive_date: when the recording was or will be archived (UTC)
+-- column delete_date: when the recording was or will be deleted (UTC)
+-- column export_date: when the export of the recording is due (UTC)
+-- column exported_date: when the vendor stamped the recording as exported (UTC)
 -- column region: region of the recording
 SELECT
     d.partition_date,

@@ -1,5 +1,5 @@
--- Sessions of the night's conversations, from the bulk analytics job: who was on which leg, through which queue, script
--- and flow, and whether the leg was recorded.
+-- Sessions of the night's conversations from the bulk analytics job, with participant, queues, script and flow, and
+-- whether the session was recorded.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, participant_id, session_id
@@ -7,22 +7,22 @@
 -- column conversation_id: conversation
 -- column participant_id: participant
 -- column purpose: agent, customer, ivr, acd…
--- column user_id: the agent
+-- column user_id: user of an agent
 -- column session_id: session
--- column peer_id: the session at the other end
+-- column peer_id: session at the other end
 -- column media_type: voice, screenshare, chat…
 -- column direction: inbound or outbound
 -- column ani [pii]: the caller's number
 -- column dnis [pii]: the number called
--- column edge_id: edge that carried it
--- column script_id: script shown to the agent
--- column is_recorded: the vendor says this session was recorded
--- column session_start: start of its first segment (UTC)
--- column session_end: end of its last segment (UTC)
--- column queue_ids: queues of its segments
+-- column edge_id: edge that carried the session
+-- column script_id: script that the agent saw
+-- column is_recorded: true if the vendor says that the session was recorded
+-- column session_start: start of the session's first segment (UTC)
+-- column session_end: end of the session's last segment (UTC)
+-- column queue_ids: queues of the session's segments
 -- column flow_id: Architect flow
--- column flow_name: its name
--- column flow_version: its version
+-- column flow_name: name of the flow
+-- column flow_version: version of the flow
 WITH participants AS (
     SELECT partition_date, conversation_id, unnest(participants) AS p
     FROM staging.conversation_details

@@ -1,4 +1,4 @@
--- What became of each column of the mapping for each recording: found, or where else the tag is.
+-- Result of each column of the mapping for each recording: the value, or the place where the tag was found instead.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, column_name
@@ -6,21 +6,21 @@
 -- column conversation_id: conversation
 -- column recording_id: recording
 -- column column_name: column of chain_of_custody
--- column required: the mapping requires it
--- column applies: its conditions (flow, queue, script) hold for this call
--- column status: found, no_value (its key is there, the path or the value is not), elsewhere (on a participant that the mapping does not list), variant (under a key that differs in case or punctuation), missing
--- column tag_key: the key that decided
--- column tag_value [pii]: the column's value; null unless found
--- column source: where the value came from
--- column purpose: participant that carries it
--- column attribute: the key that the mapping names
+-- column required: true if the mapping requires the column
+-- column applies: true if the column's conditions (flow, queue, script) hold for the call
+-- column status: found; no_value (the key is present, its path or value is not); elsewhere (on a participant that the mapping does not list); variant (under a key that differs in case or punctuation); or missing
+-- column tag_key: key that decided the status
+-- column tag_value [pii]: value of the column; null unless found
+-- column source: source of the value
+-- column purpose: purpose of the participant that has the tag
+-- column attribute: key that the mapping names
 WITH mapping AS (
     SELECT * FROM staging.tag_mapping
     WHERE column_name IS NOT NULL
 ),
 
 spellings AS (
-    -- Spellings of the night's keys, compared without case and punctuation; once per key, not per recording.
+    -- Spellings of the mapping's keys in the night, compared without case and punctuation, once per key.
     SELECT m.partition_date, m.column_name, k.tag_key,
         nullif(list_position(m.names, k.tag_key), 0) AS name_rank
     FROM mapping AS m
@@ -60,7 +60,7 @@ several AS (
 ),
 
 best AS (
-    -- Few recordings spell a tag in two ways: only theirs are put in order.
+    -- Few recordings have several candidates for a column. Only those are ordered.
     SELECT * FROM candidates ANTI JOIN several USING (partition_date, conversation_id, recording_id, column_name)
     UNION ALL
     SELECT *

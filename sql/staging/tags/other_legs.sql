@@ -1,7 +1,9 @@
--- Agents of a conversation whose leg a recording is not: their tags come after those of the recording's own agent.
+-- Agents whose leg a recording did not record. In staging.recording_tags, the tags of these agents come after the tags
+-- of the recording's own agent.
 --
--- A recording's leg is known by its session, or by the agents that its sidecar names. Where it is unknown, every agent
--- speaks for the whole conversation and none is here; everyone who is no agent (customer, ivr, acd…) always does.
+-- The session of a recording, or the agents in its sidecar, tell its leg. If the leg is unknown, all agents belong to
+-- the recording and the model has no row. Participants who are no agents (customer, ivr, acd…) always belong to the
+-- recording.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, participant_id

@@ -1,37 +1,40 @@
--- Every observation of a tag beside every recording that it speaks for, and which one is the value that counts.
+-- Every observation of a tag joined to every recording that the tag belongs to, with the observation that gives the
+-- resolved value.
 --
--- Precedence, first difference decides:
--- 1. the participant's purpose: the order that the mapping lists for the key, else the mapping's general order; a purpose
---    that is not listed comes after those listed, and tags without a participant (manifest, sidecar) come last;
+-- The resolved value is chosen in this order; the first difference decides:
+--
+-- 1. the participant's purpose, in the order that the mapping gives for the key, else in the mapping's general order;
+--    purposes that are not listed come next, and tags without a participant (manifest, sidecar) come last;
 -- 2. the leg: the recording's own agent before other agents (staging.other_legs);
 -- 3. the participant who joined first;
--- 4. a value that is whole before one that the bulk job may have cut;
--- 5. what the newest load still says before what only an earlier one said;
+-- 4. a whole value before a value that the analytics job may have cut;
+-- 5. a value in the newest load before a value that only an earlier load had;
 -- 6. the source: conversation, customattributes, capture, event, details, manifest, sidecar;
 -- 7. the latest observation.
--- Other values are not lost: custody.custom_data has them all, and a conflict is named in custody.gaps.
+--
+-- custody.custom_data has all other values, and custody.gaps names conflicts.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, participant_id, tag_key, source, tag_value
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
 -- column recording_id: recording
--- column participant_id: participant who carries the tag; empty where the source names none
--- column purpose: what that participant was; empty for tags without a participant
+-- column participant_id: participant that has the tag; empty if the source names none
+-- column purpose: purpose of that participant; empty without a participant
 -- column purpose_rank: position in the order of purposes; 1000 if not listed, 2000 without a participant
 -- column leg_rank: 0 if the participant's tags belong to this recording, 1 for another agent's leg
 -- column tag_key: key, as set
--- column tag_value [pii]: value, verbatim; null where the source says null
+-- column tag_value [pii]: value, verbatim; null if the source says null
 -- column source: conversation, customattributes, capture, event, details, manifest or sidecar
--- column observed_at: when this source first showed this value (UTC); for events, when it was set
--- column is_current: the newest load still says so
--- column is_cut: the bulk job's 1,024-character limit may have cut it
--- column is_mapped: a column of the mapping names this key
--- column is_resolved: the value that counts for the recording and key
--- column conflicting_values: different values on participants of the same rank; 1 where they agree
+-- column observed_at: when the source first showed this value (UTC); for events, when the tag was set
+-- column is_current: true if the newest load shows this value
+-- column is_cut: true if the analytics job's limit of 1,024 characters may have cut the key or value
+-- column is_mapped: true if a column of the mapping names the key
+-- column is_resolved: true for the resolved value of the recording and key
+-- column conflicting_values: different values on participants of the same rank; 1 if they agree
 -- column conflicting_participants: those participants
--- column source_uri: where it came from
--- column document_uri: landing file and row that show it
+-- column source_uri: source of the document
+-- column document_uri: landing file and row of the document that shows the value
 -- column document_sha256: SHA-256 of that document
 WITH key_purposes AS (
     SELECT partition_date, tag_key, first(purposes ORDER BY position) AS purposes
@@ -56,7 +59,7 @@ read_whole AS (
 ),
 
 contested AS (
-    -- Most keys are seen once in a conversation: only the others have to be put in order.
+    -- Most keys have one observation per conversation. Only keys with several are ordered.
     SELECT partition_date, conversation_id, tag_key
     FROM staging.tag_observations
     GROUP BY partition_date, conversation_id, tag_key
@@ -82,7 +85,7 @@ placed AS NOT MATERIALIZED (
         o.is_current,
         o.is_cut,
         k.tag_key IS NOT NULL AS is_mapped,
-        -- A cut key is a fragment of a key that the single read gives whole.
+        -- If the conversation was read, a cut key is a fragment of a whole key that the single read gives.
         NOT o.is_cut OR length(o.tag_key) < 1024 OR w.conversation_id IS NULL AS is_candidate,
         c.tag_key IS NOT NULL AS is_contested,
         o.source_uri,
@@ -108,7 +111,7 @@ ordered AS (
             WHEN 'conversation' THEN 1 WHEN 'customattributes' THEN 2 WHEN 'capture' THEN 3 WHEN 'event' THEN 4
             WHEN 'details' THEN 5 WHEN 'manifest' THEN 6 ELSE 7
         END AS source_rank,
-        -- The value that counts for one participant, whatever sources speak of it.
+        -- The chosen value of one participant, across all sources.
         p.is_candidate AND row_number() OVER (
             PARTITION BY p.partition_date, p.conversation_id, p.recording_id, p.participant_id, p.tag_key
             ORDER BY NOT p.is_candidate, p.is_cut, p.is_current DESC, source_rank, p.observed_at DESC, p.tag_value
@@ -121,7 +124,7 @@ ordered AS (
 ),
 
 conflicts AS (
-    -- Only keys that several participants of one rank carry can conflict.
+    -- Only participants of the same rank can conflict.
     SELECT partition_date, conversation_id, recording_id, tag_key, purpose_rank,
         count(DISTINCT coalesce('=' || tag_value, 'null')) AS conflicting_values,
         list(DISTINCT participant_id ORDER BY participant_id) AS conflicting_participants

@@ -1,20 +1,20 @@
--- One value per recording and key: the resolved custom_data, before it is put into columns. staging.recording_tags says how
--- it is chosen.
+-- One value per recording and key: custom_data before the mapping puts it into columns. staging.recording_tags defines
+-- how the value is chosen.
 --
 -- grain: partition_date, conversation_id, recording_id, tag_key
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
 -- column recording_id: recording
 -- column tag_key: key, as set
--- column tag_value [pii]: the value that counts, verbatim
--- column source: the source it came from
--- column participant_id: the participant who carries it
--- column purpose: what that participant was; empty for tags without a participant
+-- column tag_value [pii]: resolved value, verbatim
+-- column source: source of the value
+-- column participant_id: participant that has the tag
+-- column purpose: purpose of that participant; empty without a participant
 -- column purpose_rank: position in the order of purposes; 1000 if not listed, 2000 without a participant
--- column observed_at: when it was first seen (UTC)
--- column is_cut: the bulk job may have cut it, and no source has it whole
--- column is_mapped: a column of the mapping names this key
--- column document_uri: the document that shows it
+-- column observed_at: when the value was first seen (UTC)
+-- column is_cut: true if the analytics job may have cut the value and no source has the whole value
+-- column is_mapped: true if a column of the mapping names the key
+-- column document_uri: document that shows the value
 -- column document_sha256: SHA-256 of that document
 -- column conflicting_values: different values on participants of the same rank
 -- column conflicting_participants: those participants

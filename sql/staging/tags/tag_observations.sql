@@ -1,24 +1,24 @@
--- Every tag that any source ever showed for the night's conversations, once per content: participant × key × source ×
--- value, with the first time it was seen. Earlier loads count too, so a value that was overwritten is still here.
+-- Every tag that any source ever showed for the night's conversations, one row per participant, key, source and value,
+-- with the time of the first observation. Earlier loads count too, so an overwritten value keeps its row.
 --
--- Values are verbatim. `recording_id` is empty when the tag was set on the conversation, not on a recording.
+-- Values are verbatim. `recording_id` is empty if the tag belongs to the conversation and not to a recording.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, participant_id, tag_key, source, tag_value
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
 -- column recording_id: recording, for tags in a sidecar or manifest; otherwise empty
--- column participant_id: participant; empty where the source names none
--- column purpose: what the participant was; empty where unknown
+-- column participant_id: participant; empty if the source names none
+-- column purpose: purpose of the participant; empty if unknown
 -- column tag_key: key, as set
--- column tag_value [pii]: value, verbatim; null where the source says null
+-- column tag_value [pii]: value, verbatim; null if the source says null
 -- column source: conversation, customattributes, capture, event, details, manifest or sidecar
--- column observed_at: when this was first seen (UTC); for events, when the tag was set
--- column is_current: the newest load still says so; of captures, the last one; null for an event, which tells of a moment
--- column is_cut: the bulk job's 1,024-character limit may have cut it
--- column document_uri: landing file and row that show it
+-- column observed_at: when the source first showed this value (UTC); for events, when the tag was set
+-- column is_current: true if the newest load shows this value; for captures, if the latest capture does; null for an event
+-- column is_cut: true if the analytics job's limit of 1,024 characters may have cut the key or value
+-- column document_uri: landing file and row of the document that shows the value
 -- column document_sha256: SHA-256 of that document
--- column source_uri: where it came from
+-- column source_uri: source of the document
 WITH per_participant AS (
     SELECT partition_date, conversation_id, '' AS recording_id, 'details' AS source, unnest(participants) AS p,
         fetched_at AS observed_at, is_current, document_uri, document_sha256, source_uri
@@ -97,7 +97,7 @@ SELECT
     a.source,
     min(a.observed_at) AS observed_at,
     bool_or(a.is_current) AS is_current,
-    -- A sidecar that names participants is a bulk document, too.
+    -- A sidecar with participants is a document of the analytics job, and is cut in the same way.
     a.source IN ('details', 'sidecar') AND coalesce(a.participant_id, '') <> ''
         AND (length(a.attribute.key) >= 1024 OR coalesce(length(a.attribute.value), 0) >= 1024) AS is_cut,
     arg_min(a.document_uri, (a.observed_at, a.document_uri)) AS document_uri,

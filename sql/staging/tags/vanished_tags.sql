@@ -1,19 +1,19 @@
--- Tags that a participant had at one time and no longer has in a document of a later time.
+-- Tags that a participant had at one time and that a later document no longer shows.
 --
--- The bulk job keeps what was there at the end of the conversation, so its document is of a later time only for tags that
--- were seen before that end. Attribute events say what was set, and never what is gone.
+-- The analytics job shows the end of the conversation. Its document is therefore later only than tags that were seen
+-- before that end. An attribute event shows that a tag was set, and never that a tag was removed.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, participant_id, tag_key
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
--- column participant_id: participant who had the tag
+-- column participant_id: participant that had the tag
 -- column tag_key: key, as set
--- column seen_at: when it was last seen (UTC)
--- column seen_by: source that showed it then
--- column gone_at: when the first later document without it was read (UTC)
--- column gone_by: source of that document
--- column evidence: documents that showed the tag, and the one that no longer does
+-- column seen_at: when a document last showed the tag (UTC)
+-- column seen_by: source of that document
+-- column gone_at: when the first later document without the tag was read (UTC)
+-- column gone_by: source of that later document
+-- column evidence: documents that showed the tag, and the first later document without it
 WITH observations AS (
     SELECT
         partition_date,
@@ -30,7 +30,7 @@ WITH observations AS (
 ),
 
 missing AS (
-    -- Few of all tags: only theirs are worth their evidence.
+    -- Only tags that no current document shows. Few tags are left, so evidence is collected for them alone.
     SELECT partition_date, conversation_id, participant_id, tag_key
     FROM observations
     GROUP BY partition_date, conversation_id, participant_id, tag_key
@@ -52,7 +52,7 @@ shown AS (
 ),
 
 documents AS (
-    -- Every document that names all participants of a conversation.
+    -- Every document that lists all participants of a conversation.
     SELECT
         partition_date,
         conversation_id,
@@ -88,7 +88,7 @@ documents AS (
 ),
 
 moments AS (
-    -- Each tag beside each document of its conversation: whether the document has the tag.
+    -- Each tag joined to each document of its conversation, with the fact whether the document has the tag.
     SELECT
         tag.partition_date,
         tag.conversation_id,
@@ -135,7 +135,7 @@ gone AS (
         seen.seen_by,
         min(moment.read_at) AS gone_at,
         arg_min(moment.source, (moment.read_at, moment.source)) AS gone_by,
-        -- Several loads may have the same document: the first one counts.
+        -- Several loads may have the same document. The first one is the evidence.
         arg_min(moment.evidence, (moment.read_at, moment.source, moment.evidence.uri)) AS evidence
     FROM seen
     INNER JOIN staging.conversation_facts AS conversation USING (partition_date, conversation_id)
