@@ -31,7 +31,7 @@ def serve_webhook(
     private_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Receive signed events; each is answered with 202 only when it is durable."""
+    """Receive signed events. An event is answered with 202 only when it is stored durably."""
     from custody_pipeline.capture.assembly import queue_of
     from custody_pipeline.capture.receiver import serve
 
@@ -56,10 +56,10 @@ app.add_typer(event_commands, name="events")
 
 @event_commands.command("drain")
 def events_drain(
-    seconds: Annotated[float, typer.Option(min=1, help="No conversation is begun after that.")] = 60,
+    seconds: Annotated[float, typer.Option(min=1, help="No conversation is started after this time.")] = 60,
     as_json: Json = False,
 ) -> None:
-    """Read the conversations that waiting events name, and keep what they show."""
+    """Read the conversations of the waiting events, and keep what they show."""
     from dataclasses import asdict
 
     from custody_pipeline.capture.assembly import drain_queue
@@ -73,7 +73,7 @@ def events_drain(
 
 
 @event_commands.command("retry")
-def events_retry(limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None) -> None:
+def events_retry(limit: Annotated[int | None, typer.Option(min=1, help="At most this number.")] = None) -> None:
     """Put dead letters back into the queue, oldest first."""
     from custody_pipeline.capture.assembly import retry_dead_letters
 
@@ -90,7 +90,7 @@ class TriggerAction(StrEnum):
 
 @app.command()
 def triggers(
-    action: Annotated[TriggerAction, typer.Argument(help="plan shows what install would change.")],
+    action: Annotated[TriggerAction, typer.Argument(help="plan shows the changes that install would make.")],
     url: Annotated[str | None, typer.Option(help="Public https:// URL of serve-webhook.")] = None,
     definitions: Annotated[Path | None, typer.Option(help="Folder for the definitions to import.")] = None,
 ) -> None:

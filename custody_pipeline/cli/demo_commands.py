@@ -31,7 +31,7 @@ def demo(
     home: Home = Path(".custody"),
     night: Night = datetime(2026, 11, 2),
     size: Annotated[int, typer.Option(min=1, help="Conversations of the night.")] = 400,
-    seed: Annotated[int, typer.Option(help="Which organisation is simulated.")] = 7,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated organisation.")] = 7,
     profile: Profiled = False,
     as_json: Json = False,
 ) -> None:
@@ -53,8 +53,10 @@ def simulator(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 lets the system choose.")] = 8900,
     night: Night = datetime(2026, 11, 2),
     size: Annotated[int, typer.Option(min=1, help="Conversations of the night.")] = 400,
-    seed: Annotated[int, typer.Option(help="Which organisation is simulated.")] = 7,
-    export_url: Annotated[str | None, typer.Option(help="Write the night's export to this s3:// place first.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated organisation.")] = 7,
+    export_url: Annotated[
+        str | None, typer.Option(help="First write the export of the night to this s3:// place.")
+    ] = None,
     answer_key: Annotated[Path | None, typer.Option(help="Write the planted faults to this file (CSV).")] = None,
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
@@ -77,7 +79,7 @@ def ui(
     home: Home = Path(".custody"),
     port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")] = 3000,
 ) -> None:
-    """Dagster's page on 127.0.0.1. Without CUSTODY_EXPORT_URL it runs beside the demo's organisation and S3 server."""
+    """Dagster's page on 127.0.0.1. Without CUSTODY_EXPORT_URL it starts the demo's organisation and S3 server."""
     from custody_pipeline.cli.ui import serve_ui
 
     raise typer.Exit(serve_ui(home.absolute(), port, say))

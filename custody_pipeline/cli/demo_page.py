@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def print_demo(console: Console, result: dict[str, Any]) -> None:
-    """The summary on a terminal, and what to type next."""
+    """The summary on a terminal, and the next commands."""
     from custody_pipeline.cli.summary_page import print_summary
     from custody_pipeline.operations.summary import NightSummary
     from custody_pipeline.simulator.demo_capture import print_caught

@@ -1,7 +1,7 @@
-"""How a command that failed ends: one line with the cause and the next step, and an exit status.
+"""How a failed command ends: one line with the cause and the next step, and an exit status.
 
-Belongs here: every kind of exception that the layers below can raise. Does not: findings, which a command reports
-itself (exit status 1).
+Belongs here: every kind of exception that the layers below can raise. Does not: findings (a command reports them
+itself, with exit status 1).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ DOCTOR = "custody doctor tries everything that a night needs"
 def ending_of(error: Exception) -> tuple[str, int]:
     """The line for stderr and the exit status: 64 for a wrong setting or mapping, 2 for everything else.
 
-    A message of another library may quote a document, so only what names no document is repeated.
+    A message of another library may quote a document, so only messages that cannot are repeated.
     """
-    # Imported only now: these take longer to import than `--help` to be answered.
+    # Imported late: these imports take longer than `--help`.
     import duckdb
     import requests
     from botocore.exceptions import BotoCoreError, ClientError

@@ -1,4 +1,4 @@
-"""`custody verify`, `prove`, `package`, `fixity`, `tidy` and `witness`: what was sealed.
+"""`custody verify`, `prove`, `package`, `fixity`, `tidy` and `witness`: sealed nights.
 
 Belongs here: arguments and printing. Does not: the checks (evidence, operations).
 """
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 
-Keys = Annotated[list[Path] | None, typer.Option("--key", help="A public key file; this deployment's otherwise.")]
+Keys = Annotated[
+    list[Path] | None, typer.Option("--key", help="A public key file; default: the keys of this deployment.")
+]
 
 Witnesses = Annotated[
-    list[Path] | None, typer.Option("--witness", help="A file with a witness's public key; may be given several times.")
+    list[Path] | None, typer.Option("--witness", help="A file with the public key of a witness; can be repeated.")
 ]
 
 
@@ -51,14 +53,14 @@ class MediaMode(StrEnum):
 @app.command()
 def verify(
     target: Annotated[
-        str | None, typer.Argument(help="s3://…, a folder or a file; the published place otherwise.")
+        str | None, typer.Argument(help="s3://…, a folder or a file; default: the published place.")
     ] = None,
     keys: Keys = None,
-    pinned: Annotated[list[Path] | None, typer.Option(help="A checkpoint of this log kept from earlier.")] = None,
+    pinned: Annotated[list[Path] | None, typer.Option(help="An earlier checkpoint of this log.")] = None,
     timestamp_root: Annotated[list[Path] | None, typer.Option(help="PEM root of a timestamp authority.")] = None,
     witness: Witnesses = None,
     quorum: Annotated[
-        int | None, typer.Option(min=0, help="How many of the witnesses must have seen the head; all otherwise.")
+        int | None, typer.Option(min=0, help="How many witnesses must have seen the head; default: all.")
     ] = None,
     media: Annotated[
         MediaMode, typer.Option(help="Compare recordings in the bucket with their digests.")
@@ -87,7 +89,7 @@ def verify(
         )
     try:
         record_verification(settings, place, media.value, report)
-    except (WarehouseError, OSError) as error:  # in use, or not ours to write
+    except (WarehouseError, OSError) as error:  # in use, or read-only
         say(f"this verification left no custody event: {error}")
     if as_json:
         print_json(report.as_dict())
@@ -100,11 +102,11 @@ def verify(
 @app.command()
 def fixity(
     budget: Annotated[
-        int | None, typer.Option("--bytes", min=1, help="Read at most this much; CUSTODY_FIXITY_BYTES otherwise.")
+        int | None, typer.Option("--bytes", min=1, help="Read at most this many bytes; default: CUSTODY_FIXITY_BYTES.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read the recordings whose last check is the longest ago again, and compare them with their digests."""
+    """Read the recordings with the oldest check again, and compare them with their digests."""
     from custody_pipeline.cli.fixity_page import fixity_lines
     from custody_pipeline.operations.fixity import run_fixity
 
@@ -122,12 +124,12 @@ def fixity(
 
 @app.command()
 def prove(
-    recording_id: Annotated[str, typer.Argument(help="The recording.")],
-    target: Annotated[str | None, typer.Option(help="s3://… or a folder; the published place otherwise.")] = None,
+    recording_id: Annotated[str, typer.Argument(help="A recording id.")],
+    target: Annotated[str | None, typer.Option(help="s3://… or a folder; default: the published place.")] = None,
     keys: Keys = None,
     output: Annotated[Path, typer.Option(help="Folder for the proof.")] = Path(),
 ) -> None:
-    """Write one record with its proof of inclusion; it discloses no other record."""
+    """Write one record with its proof of inclusion. The proof discloses no other record."""
     from custody_pipeline.evidence.cut.proof import RecordNotFoundError
     from custody_pipeline.operations.verification import default_target, write_proofs
 
@@ -141,14 +143,16 @@ def prove(
 
 @app.command()
 def package(
-    to: Annotated[Path, typer.Option(help="The package's folder; must not exist.")],
-    reason: Annotated[str, typer.Option(help="Why it is produced: a matter, a request. Goes into the custody events.")],
+    to: Annotated[Path, typer.Option(help="Folder of the package; must not exist.")],
+    reason: Annotated[
+        str, typer.Option(help="Why the package is made: a matter, a request. Recorded in the custody events.")
+    ],
     night: Annotated[
-        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Every recording of it.")
+        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Every recording of this night.")
     ] = None,
-    recording: Annotated[list[str] | None, typer.Option(help="A recording id; may be given several times.")] = None,
-    operator: Annotated[str | None, typer.Option(help="Who produces it; CUSTODY_OPERATOR otherwise.")] = None,
-    target: Annotated[str | None, typer.Option(help="s3://… or a folder; the published place otherwise.")] = None,
+    recording: Annotated[list[str] | None, typer.Option(help="A recording id; can be repeated.")] = None,
+    operator: Annotated[str | None, typer.Option(help="Who makes the package; default: CUSTODY_OPERATOR.")] = None,
+    target: Annotated[str | None, typer.Option(help="s3://… or a folder; default: the published place.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write chosen recordings with documents, records and proofs into a folder for the other side (BagIt, signed)."""
@@ -158,7 +162,7 @@ def package(
     from custody_pipeline.operations.verification import default_target
 
     if not night and not recording:
-        raise typer.BadParameter("say what to produce: --date, or --recording once or several times")
+        raise typer.BadParameter("name the recordings: --date, or --recording once or several times")
     settings = settings_of_environment()
     try:
         with progress_bars():
@@ -179,18 +183,18 @@ def package(
         print(f"{result['folder']}: {result['recordings']} recordings, {result['files']} files")  # noqa: T201
         print(f"sha256 of manifest-sha256.txt: {result['sha256']}")  # noqa: T201
         for kind, number in result["without"].items():
-            print(f"without {kind}: {number}; data/missing.json says which, and why")  # noqa: T201
+            print(f"without {kind}: {number}; data/missing.json names each, with the reason")  # noqa: T201
     if result["lost"]:
-        say(f"{result['lost']} files were sealed and could not be had: data/missing.json says what came back")
+        say(f"{result['lost']} sealed files are missing from the package: data/missing.json has the reasons")
     raise typer.Exit(FINDINGS if result["lost"] else OK)
 
 
 @app.command()
 def tidy(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove landing files of nights sealed CUSTODY_LANDING_DAYS ago, each only if a sealed cut holds its bytes."""
+    """Remove landing files of nights sealed CUSTODY_LANDING_DAYS ago, each only if a sealed cut has its bytes."""
     from dataclasses import asdict
 
     from custody_pipeline.operations.verification import public_keys
@@ -209,11 +213,11 @@ def tidy(
             print(f"{number} kept: {reason}")  # noqa: T201
 
 
-witness_commands = typer.Typer(no_args_is_help=True, help="Cosignatures of others on the log's head (C2SP).")
+witness_commands = typer.Typer(no_args_is_help=True, help="Cosignatures of witnesses on the head of the log (C2SP).")
 app.add_typer(witness_commands, name="witness")
 
 
-Target = Annotated[str | None, typer.Option(help="s3://… or a folder; the published place otherwise.")]
+Target = Annotated[str | None, typer.Option(help="s3://… or a folder; default: the published place.")]
 
 
 @witness_commands.command("ask")
@@ -222,7 +226,7 @@ def witness_ask(
     witness: Witnesses = None,
     target: Target = None,
 ) -> None:
-    """Ask a witness to cosign the published head, and publish what it answers."""
+    """Ask a witness to cosign the published head, and publish the cosignature."""
     from custody_pipeline.operations.witnesses import ask, witness_keys
 
     _witnessed(lambda settings: ask(settings, url, witness_keys(witness or []), target))
@@ -234,7 +238,7 @@ def witness_add(
     witness: Witnesses = None,
     target: Target = None,
 ) -> None:
-    """Publish a cosignature that came some other way, once it is checked."""
+    """Check a cosignature that arrived in another way, and publish it."""
     from custody_pipeline.operations.witnesses import add, witness_keys
 
     _witnessed(lambda settings: add(settings, file, witness_keys(witness or []), target))

@@ -1,7 +1,7 @@
 """`custody …`: results on stdout, progress and logs on stderr, one exit status for each kind of ending.
 
-Belongs here: starting the command line, and its exit statuses. Does not: a command (the files named after their group).
-Imports are inside the commands, so that `custody --help` answers at once.
+Belongs here: starting the command line, and its exit statuses. Does not: a command (see the files of the groups).
+Commands import what they need when they run, so that `custody --help` is fast.
 
 Exit status: 0 all well · 1 findings · 2 could not do everything · 64 the command line or a setting is wrong.
 """
@@ -26,13 +26,13 @@ __all__ = ["app", "main"]
 
 COMMANDS = (demo_commands, night_commands, setup_commands, evidence_commands, capture_commands, flow_commands)
 
-# typer keeps its usage errors' base class private; BadParameter is the public way to it.
+# typer keeps the base class of its usage errors private. BadParameter gives access to it.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
-    # A polite stop unwinds like Ctrl-C does, so that the servers which a command started end with it.
+    # SIGTERM unwinds like Ctrl-C, so that servers which a command started end with the command.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = app(standalone_mode=False)

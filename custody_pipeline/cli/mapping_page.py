@@ -1,6 +1,6 @@
-"""`custody mapping check`: how the tag mapping fits one night, as a person reads it.
+"""`custody mapping check`: how the tag mapping fits one night, for people.
 
-Belongs here: the words on the terminal. Does not: the counting (`custody_pipeline.mapping`).
+Belongs here: the words on the terminal. Does not: the counts (models/mapping_report.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from custody_pipeline.models.mapping_report import MappedTagReport, MappingReport
 
-# The most frequent come first.
+# The most frequent are shown.
 _SHOWN_UNMAPPED = 50
 
 

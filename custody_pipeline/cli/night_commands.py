@@ -1,6 +1,6 @@
-"""`custody run`, `status`, `explain` and `gaps`: nights and what they say.
+"""`custody run`, `status`, `explain` and `gaps`: nights and their findings.
 
-Belongs here: arguments and printing. Does not: the night (defs), its stories (operations).
+Belongs here: arguments and printing. Does not: the night (defs), the findings (operations).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log on stderr.")] = False,
     profile: Profiled = False,
 ) -> None:
-    """Collect, join, explain, check and publish one night, in this process, recorded for the Dagster page."""
+    """Collect, join, explain, check and publish one night, in this process. The Dagster page shows the run."""
     from custody_pipeline.cli.summary_page import print_summary
     from custody_pipeline.defs.one_night import run_one_night
 
@@ -57,7 +57,7 @@ def run(
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Every night of the warehouse: its state, its revision, what is missing."""
+    """Every night of the warehouse, with its state, revision and numbers."""
     from custody_pipeline.cli.nights_page import print_nights
     from custody_pipeline.operations.night_states import nights
 
@@ -95,7 +95,7 @@ def gaps(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Json = False,
 ) -> None:
-    """What is missing, why, what proves it, and what to do."""
+    """What is missing, with the reason, the proof and the next step."""
     from custody_pipeline.models.reasons import BY_CODE
     from custody_pipeline.operations.explain import gaps as find_gaps
 

@@ -62,7 +62,7 @@ def mapping_suggest() -> None:
 @app.command()
 def doctor(
     probe_lock: Annotated[
-        bool, typer.Option("--probe-lock", help="Try the lock on a tiny object below probe/ of CUSTODY_PUBLISH_URL.")
+        bool, typer.Option("--probe-lock", help="Try the lock on a small object below probe/ of CUSTODY_PUBLISH_URL.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -93,7 +93,7 @@ def key_new(
     name: Annotated[str, typer.Argument(help="The log's name, for example custody.example.com/eu.")],
     path: Annotated[Path, typer.Argument(help="Where to write the private key; the public one goes beside it.")],
 ) -> None:
-    """Make an Ed25519 key pair; point CUSTODY_SIGNING_KEY_FILE at it."""
+    """Make an Ed25519 key pair. Set CUSTODY_SIGNING_KEY_FILE to its file."""
     from custody_pipeline.evidence.log.keys import new_key, write_new_key
 
     try:
@@ -105,12 +105,12 @@ def key_new(
 
 @key_commands.command("show")
 def key_show() -> None:
-    """Print the public keys that sign now, to hand over: a file for `custody verify --key`."""
+    """Print the public keys that sign now: the file to hand over for `custody verify --key`."""
     from custody_pipeline.publish.sealing import signing_verifiers
 
     found = signing_verifiers(settings_of_environment())
     if not found:
-        stop("no key signs yet: make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE", INCOMPLETE)
+        stop("there is no signing key yet: make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE", INCOMPLETE)
     for key in found:
         print(f"# sha256:{key.fingerprint}\n{key.vkey}")  # noqa: T201
 

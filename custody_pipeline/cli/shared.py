@@ -52,8 +52,8 @@ def _custody(
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Night = Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="The night: a UTC day.")]
-Profiled = Annotated[bool, typer.Option("--profile", help="Show and keep where the night's seconds went.")]
-Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Where everything of this deployment lies.")]
+Profiled = Annotated[bool, typer.Option("--profile", help="Show and keep a profile of the night.")]
+Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Folder of this deployment.")]
 
 
 def stop(message: str, status: int) -> NoReturn:
@@ -72,14 +72,14 @@ def print_json(result: Any) -> None:
 
 
 def settings_of_environment() -> Settings:
-    """The deployment's settings, read when a command needs them."""
+    """The settings of the deployment."""
     from custody_pipeline.settings import load_settings
 
     return load_settings()
 
 
 def console_of_stdout() -> Console:
-    """Where a command prints for people."""
+    """The console on which a command prints for people."""
     from rich.console import Console
 
     return Console(highlight=False)
@@ -92,7 +92,7 @@ def say(message: str) -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """Progress bars on stderr for what reports its progress; nothing where stderr is no terminal."""
+    """Progress bars on stderr. Nothing is shown if stderr is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -116,7 +116,7 @@ def progress_bars() -> Iterator[None]:
 
 
 def end_when_stdin_closes() -> None:
-    """So that a server ends with whoever started it, however that one ended."""
+    """End this server when the process that started it has ended, for whatever reason."""
     import os
     import threading
 

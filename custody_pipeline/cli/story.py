@@ -43,7 +43,7 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
     for when, what in moments:
         console.print(f"  {when:%Y-%m-%d %H:%M:%S}  {what}", markup=False, soft_wrap=True)
 
-    console.print("\n[bold]Sources[/bold]: what each says of it, and since when")
+    console.print("\n[bold]Sources[/bold]: what each says, and since when")
     for source in story["sources"]:
         seen = f"{source['first_seen_at']:%Y-%m-%d %H:%M:%S}" if source["first_seen_at"] else "–"
         again = source["last_changed_at"] not in (None, source["first_seen_at"])
@@ -74,7 +74,7 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
 
 
 def _print_tags(console: Console, tags: list[dict[str, Any]]) -> None:
-    """Each value of a tag on a line, and below it the sources that said so."""
+    """Each value of a tag on a line, with its sources below."""
     from rich.text import Text
 
     said: dict[tuple[str, str, str | None], list[dict[str, Any]]] = {}
@@ -84,11 +84,11 @@ def _print_tags(console: Console, tags: list[dict[str, Any]]) -> None:
         line = Text.assemble(
             (f"  {_printable(key)}", "bold"),
             (f" ({observations[0]['participant_purpose']})  ", "dim"),
-            # What is nothing, and what only looks like it.
+            # Null, the empty text and the text null must look different.
             "null" if value is None else f'"{value}"' if value in {"", "null"} else _printable(value),
         )
         console.print(line, no_wrap=True, overflow="ellipsis")
-        # Breaks between observations, not within: a no-break space is none to textwrap.
+        # textwrap does not break at no-break spaces, so that lines break between observations only.
         seen = " · ".join(_observation(tag).replace(" ", "\N{NO-BREAK SPACE}") for tag in observations)
         lines = textwrap.wrap(seen, console.width, initial_indent=" " * 4, subsequent_indent=" " * 4)
         console.print("\n".join(lines).replace("\N{NO-BREAK SPACE}", " "), markup=False, no_wrap=True)
@@ -101,7 +101,7 @@ def _observation(tag: dict[str, Any]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text from outside on one line, with nothing in it that a terminal obeys."""
+    """Text of a document on one line, without control characters for the terminal."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

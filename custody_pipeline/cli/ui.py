@@ -1,6 +1,6 @@
-"""`custody ui`: Dagster's page, beside the demo's organisation when no real one is configured.
+"""`custody ui`: Dagster's page, with the demo's organisation if no export bucket is configured.
 
-Belongs here: starting and stopping the servers behind the page. Does not: what the page shows (defs).
+Belongs here: starting and stopping the servers of the page. Does not: what the page shows (defs).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
 
 
 def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
-    """Run `dagster dev` until it is stopped; returns its exit status."""
+    """Run `dagster dev` until it is stopped. Returns its exit status."""
     with ExitStack() as stack:
         os.environ["CUSTODY_HOME"] = str(home)
         settings = load_settings()
@@ -47,7 +47,7 @@ def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
 
 
 def _stop(page: subprocess.Popen[bytes]) -> int:
-    """End Dagster and the services that it started: its own session, so nothing else is hit."""
+    """End Dagster and the services that it started. They have a session of their own, so nothing else is hit."""
     for kind, seconds in ((signal.SIGINT, 5), (signal.SIGTERM, 3)):
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(page.pid, kind)

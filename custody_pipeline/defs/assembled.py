@@ -1,4 +1,4 @@
-"""The code location: every asset, check, job, schedule and sensor, put together.
+"""The code location: every asset, check, job, schedule and sensor.
 
 Belongs here: the list. Does not: any definition.
 """

@@ -1,6 +1,6 @@
-"""Checks between the answers and their publication; a failed one keeps the night from being published.
+"""Checks of a night before its publication. A failed check blocks the publication.
 
-Belongs here: hanging `sql/checks/*.sql` on assets. Does not: what a check looks for (the SQL says it).
+Belongs here: attaching `sql/checks/*.sql` to assets. Does not: what a check looks for (the SQL).
 """
 
 import warnings
@@ -18,7 +18,7 @@ CHECKS = {model.name: model for model in load_models().values() if model.schema 
 
 def _specs() -> list[dg.AssetCheckSpec]:
     with warnings.catch_warnings():
-        # Partitioned checks are marked as a preview; a night's checks mean nothing without their night.
+        # Dagster marks partitioned checks as a preview. A check without its night would mean nothing.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [_spec(name) for name in CHECKS]
 
@@ -40,7 +40,7 @@ def _spec(name: str) -> dg.AssetCheckSpec:
 
 @dg.multi_asset_check(specs=_specs(), pool="duckdb")
 def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
-    """Each check selects what is wrong in the night; no rows means it passed."""
+    """Each check selects the wrong rows of the night. It passes if there are none."""
     night = night_of(context)
     with deployment.warehouse.open() as con:
         for name, model in CHECKS.items():

@@ -1,6 +1,6 @@
-"""Assets from the outside: what was exported, what should have been, and the metadata that holds the tags.
+"""Assets of the sources: what was exported, what should have been exported, and the metadata that holds the tags.
 
-Belongs here: one step per kind of source. Does not: reading (extract) or judging (sql).
+Belongs here: one step per group of sources. Does not: reading (extract) or judging (sql).
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from custody_pipeline.warehouse.sql_files import load_models
 
 MODELS = load_models()
 
-# Passing errors of the outside: a few minutes apart, so that a hiccup does not cost the night.
+# Transient errors of a source: wait before each retry, so that a short outage does not cost the night.
 PATIENCE = dg.RetryPolicy(max_retries=2, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
@@ -48,7 +48,7 @@ def _specs(tables: tuple[str, ...], deps: tuple[str, ...] = ()) -> list[dg.Asset
 
 @contextmanager
 def _collected(night: Night, group: str) -> Iterator[Loaded]:
-    """One group of sources; what asking again cannot mend fails without a retry."""
+    """Collect one group of sources. A permanent error fails without a retry."""
     try:
         with collected(night, group) as loaded:
             yield loaded
@@ -94,20 +94,20 @@ def _step(group: str, description: str, after: tuple[str, ...] = ()) -> dg.Asset
 _NEEDED_FIRST = tuple(table for name in ("exports", "details", "catalog", "captures") for table in RAW_TABLES[name])
 
 exports = _step("exports", "Jobs, failed recordings, every object and version in the bucket, sidecars, manifests.")
-details = _step("details", "The bulk analytics job: the only way to every conversation's tags at once.")
+details = _step("details", "The bulk analytics job: the only source of all conversations' tags at once.")
 catalog = _step("catalog", "Published scripts, queues and divisions, as they are today.")
 captures = _step("captures", "What live capture kept of the night.")
 recordings = _step(
-    "recordings", "Recording metadata where bucket and details do not agree already; orphan recordings.", _NEEDED_FIRST
+    "recordings", "Recording metadata where bucket and details disagree; orphan recordings.", _NEEDED_FIRST
 )
 conversations = _step(
     "conversations",
-    "Single reads, for what the bulk job cannot give: values it cut, conversations it lacks, tags set late.",
+    "Single reads, for what the bulk job lacks: truncated values, missing conversations, tags that were set late.",
     _NEEDED_FIRST,
 )
 media = _step(
     "media",
-    "Digests of every exported object, each read once; audio of captured conversations is tied to what was seen.",
+    "Digests of every exported object, each read once. Audio of captured conversations is linked to the captures.",
     ("export_objects", "captures"),
 )
 
@@ -118,7 +118,7 @@ media = _step(
     pool="duckdb",
 )
 def receipts(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
-    """What was asked, what came, what could not be read; each load above has written its own rows already."""
+    """What was requested, what arrived and what was unreadable. Each load above has already written its rows."""
     with deployment.warehouse.open() as con:
         for table in BOOKKEEPING:
             metadata = table_metadata(con, MODELS[f"raw.{table}"], night_of(context))

@@ -1,7 +1,7 @@
 """What a person sees on an asset page: columns, counts, a masked preview, a plot.
 
-Belongs here: turning a table of one night into Dagster metadata. Does not: anything that changes a table. Values of
-columns marked `pii`, and of tags, never reach Dagster's storage.
+Belongs here: Dagster metadata from a table of one night. Does not: changes to a table. Values of tags and of columns
+marked `pii` never reach Dagster's storage.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PREVIEW_ROWS = 10
 PREVIEW_CHARACTERS = 200
 MASK = "•••"
 
-# Counting these columns by value says at a glance how a night went.
+# The page shows counts by value of these columns.
 STATE_COLUMNS = (
     "custody_status",
     "custom_data_state",
@@ -35,7 +35,7 @@ STATE_COLUMNS = (
     "action",
 )
 
-# Tag values are personal data whatever their key.
+# Every tag value is treated as personal data.
 _TAG_COLUMNS = frozenset({"custom_data", "tag_value", "value", "tags", "participants", "attributes", "attribute_value"})
 
 
@@ -70,7 +70,7 @@ def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date)
         "dagster/column_schema": column_schema(model, types),
     }
     for name in STATE_COLUMNS:
-        # A staging view is computed anew by each query; its states are those of the tables before and after it.
+        # Each query computes a staging view again, and its states are also in the tables before and after it.
         if name in types and model.schema != "staging":
             counts = con.execute(
                 f"SELECT coalesce({name}::VARCHAR, '(none)'), count(*) FROM {model.key} {where} "
@@ -85,7 +85,7 @@ def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date)
 def preview(
     con: duckdb.DuckDBPyConnection, model: SqlModel, types: dict[str, str], where: str, bound: dict[str, Any]
 ) -> dg.TableMetadataValue:
-    """The first rows as text, personal data masked."""
+    """The first rows as text. Personal data is masked."""
     rows = con.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {model.key} {where} LIMIT {PREVIEW_ROWS}", bound).fetchall()
     hidden = model.pii_columns | _TAG_COLUMNS | {name for name in types if name.startswith("custom_data_")}
     hidden -= {"custom_data_state", "custom_data_source", "custom_data_captured_at"}
@@ -139,7 +139,7 @@ def completeness_plot(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dg.Ma
 
 
 def nights_by_state(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dict[str, Any]:
-    """How many nights are open, provisional and final, and the latest of them that are not final, newest first."""
+    """The number of nights by state, and the nights that are not final, newest first."""
     counts = con.execute("SELECT state, count(*) FROM custody.nights GROUP BY ALL ORDER BY ALL").fetchall()
     pending = con.execute(
         """
@@ -170,5 +170,5 @@ def _sparse_ticks() -> Any:
 
 
 def markdown_image(png: bytes, title: str) -> dg.MarkdownMetadataValue:
-    """A PNG as a picture inside the metadata itself."""
+    """A PNG, embedded in the metadata."""
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -1,6 +1,6 @@
-"""Assets from `sql/staging` and `sql/custody`: every file is one asset.
+"""Assets from `sql/staging` and `sql/custody`: each file is one asset.
 
-Belongs here: specs made from the files' headers, and one step a schema. Does not: SQL.
+Belongs here: specs from the headers of the files, and one step per schema. Does not: SQL.
 """
 
 from collections.abc import Iterator

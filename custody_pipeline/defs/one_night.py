@@ -1,6 +1,6 @@
 """`custody run`: one night in this process.
 
-Belongs here: the order of one night as a person sees it. Does not: its steps (defs).
+Belongs here: starting the night, and its outcome for a person. Does not: its steps (the other modules of defs).
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ FINDINGS, INCOMPLETE = 1, 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a night ended. `status`: 0 published complete · 1 published or kept back with findings · 2 a step failed.
+    """How a night ended.
 
-    `profile` is there if asked for, and `profile_path` is where it was written.
+    Attributes:
+        status: 0 published and complete · 1 published or held back, with findings · 2 a step failed.
+        problems: one sentence each.
+        profile: only if it was asked for; `profile_path` is its file.
     """
 
     night: date
@@ -59,7 +62,7 @@ def run_one_night(
     profile: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Run `nightly_custody` for `night`; with `profile`, keep below `$CUSTODY_HOME/profiles` where its seconds went.
+    """Run `nightly_custody` for `night`. With `profile`, keep a profile of it below `$CUSTODY_HOME/profiles`.
 
     Raises:
         SettingsError: a setting is missing or wrong; nothing has been done.
@@ -79,8 +82,8 @@ def run_one_night(
 def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], None]) -> Outcome:
     say("loading the pipeline")
     with _kept_from_collector():
-        import dlt  # noqa: F401 - loading would import it later
-        import matplotlib.figure  # noqa: F401 - as would the page's pictures
+        import dlt  # noqa: F401 - the load step imports it
+        import matplotlib.figure  # noqa: F401 - the plots import it
 
         import custody_pipeline.defs.assembled  # noqa: F401
         from custody_pipeline.alerts import alerted_reasons
@@ -106,10 +109,7 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
 
 @contextmanager
 def _kept_from_collector() -> Iterator[None]:
-    """What is imported in this block is no garbage: the collector need not look for any in it, now or at the end.
-
-    Looking takes a fifth of a small night otherwise.
-    """
+    """Exempt objects imported in this block from cyclic garbage collection. This saves a fifth of a small night."""
     gc.disable()
     try:
         yield

@@ -19,10 +19,10 @@ from custody_pipeline.publish.publication import PublishError
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 
-# Freshness does not know partitions: it tells that no night was published for more than a day and a half.
+# Dagster's freshness ignores partitions: this policy fails when no night was published for a day and a half.
 LATE = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))
 
-# Why a night that is published was run again; `nightly.py` sets it.
+# Run tag: why a published night runs again. `nightly.py` sets it.
 WHY_TAG = "custody/why"
 
 CUT = dg.AssetKey(["published", "cut"])
@@ -48,7 +48,7 @@ def _specs() -> list[dg.AssetSpec]:
         CUT,
         deps=[asset_key(key) for key, model in MODELS.items() if model.schema == "custody"],
         group_name="evidence",
-        description="The night as it was sealed: every file, its digests, the signature and its place in the log.",
+        description="The sealed night: every file with its digest, the signature and the place in the log.",
         kinds={"s3"},
     )
     return [*specs, cut]
@@ -58,7 +58,7 @@ def _specs() -> list[dg.AssetSpec]:
     specs=_specs(), partitions_def=nights, pool="duckdb", retry_policy=dg.RetryPolicy(max_retries=1, delay=5)
 )
 def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
-    """Seal and publish the night if its content changed; refresh the analysts' snapshot either way."""
+    """Seal and publish the night if its content changed. Refresh the analysts' snapshot in any case."""
     try:
         with deployment.warehouse.open() as con:
             night = deployment.night(night_of(context))
@@ -102,6 +102,6 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
 
 
 def _alert(deployment: Deployment, night: date) -> dict[str, Any]:
-    """Tell the configured channels what is new; a channel that fails is in the result and stops nothing."""
+    """Tell the configured channels what is new. A failed channel is part of the result and stops nothing."""
     with deployment.warehouse.open() as con:
         return send_alerts(con, night, deployment.settings).to_dict()

@@ -1,4 +1,4 @@
-"""A run's own events + what the sampler saw → the profile of a night, and numbers on its assets' pages.
+"""Events of a run + samples of its process → the profile of a night, and numbers on the pages of its assets.
 
 Belongs here: reading steps, attempts and counts from Dagster's event log. Does not: sampling, drawing (profiling).
 """
@@ -29,13 +29,13 @@ _COUNTS = ("rows", "bytes", "requests", "retries")
 
 
 def profile_night(settings: Settings, night: date, run_id: str, sampled: Sampler) -> Profile:
-    """The profile of a run in this process that has ended; each of its assets gets an observation with its numbers.
+    """The profile of a run that has ended in this process. Each of its assets gets an observation with its numbers.
 
     Args:
-        settings: which deployment.
-        night: the run's partition.
-        run_id: the run's.
-        sampled: what was sampled from before the run began until after it ended.
+        settings: the deployment.
+        night: the partition of the run.
+        run_id: the id of the run.
+        sampled: samples from before the run began until after it ended.
     """
     with open_instance(settings) as instance:
         profile = _profile(night, run_id, instance.get_run_step_stats(run_id), sampled)

@@ -46,6 +46,11 @@ class SettingsError(Exception):
     """A setting is missing or wrong. The message names the setting, what was found and what is accepted."""
 
 
+def setting(default: Any, description: str, *, example: str | None = None, **limits: Any) -> Any:
+    """A field of the table; `limits` are those of pydantic, such as `ge`."""
+    return Field(default, description=description, examples=[example] if example else None, **limits)
+
+
 def webhook_keys(text: str) -> dict[str, bytes]:
     """Secrets by key id, from `key_id:secret[,key_id:secret]`.
 

@@ -2,8 +2,8 @@
 
 A section is a class; a setting is a field with its type, default and description, and the variable `CUSTODY_<FIELD>`.
 
-Belongs here: settings, and what must hold between two of them. Does not: kinds of values (`kinds`), what only one
-module tunes (a constant of that module).
+Belongs here: settings, and rules between two settings. Does not: kinds of values (`kinds`), tuning of one module (a
+constant there).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import BaseModel, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from custody_pipeline.settings.kinds import (
@@ -29,6 +29,7 @@ from custody_pipeline.settings.kinds import (
     ServiceNowUrl,
     SettingsError,
     WebhookKeys,
+    setting,
     webhook_keys,
 )
 
@@ -40,25 +41,27 @@ ManifestSource = Literal["bucket", "recording_jobs", "recordingexports"]
 class Home(BaseModel):
     """The machine that runs the nights."""
 
-    home: Path = Field(Path(".custody"), description="warehouse, landing files and Dagster's history")
-    landing_url: str | None = Field(None, description="folder or `s3://` place; `$CUSTODY_HOME/landing` otherwise")
-    landing_days: int = Field(30, ge=0, description="days after sealing that `custody tidy` leaves landing files alone")
-    duckdb_memory_limit: str = Field(
-        "2GB", description="DuckDB spills to disk beyond this; the process takes 0.5 GB more, 2 GB for a million calls"
+    home: Path = setting(Path(".custody"), "warehouse, landing files and Dagster's history")
+    landing_url: str | None = setting(
+        None, "folder or `s3://` place of landing files; default: `$CUSTODY_HOME/landing`"
     )
-    operator: str | None = Field(None, description="named in custody events; the login name otherwise")
+    landing_days: int = setting(30, "days after sealing for which `custody tidy` keeps landing files", ge=0)
+    duckdb_memory_limit: str = setting(
+        "2GB", "DuckDB spills to disk above this; the process needs 0.5 GB more, 2 GB for a million calls"
+    )
+    operator: str | None = setting(None, "name in custody events; default: the login name")
 
 
 class GenesysCloud(BaseModel):
     """The organisation's API: domain, client id and secret, or none of the three."""
 
-    genesys_domain: GenesysDomain | None = Field(
-        None, examples=["mypurecloud.com"], description="the organisation's domain, or a gateway's base URL"
+    genesys_domain: GenesysDomain | None = setting(
+        None, "the organisation's domain, or a gateway's base URL", example="mypurecloud.com"
     )
-    genesys_client_id: str | None = Field(None, description="OAuth client (client credentials grant)")
-    genesys_client_secret: SecretStr | None = Field(None, description="its secret")
-    genesys_requests_per_minute: int = Field(300, ge=1, description="ceiling of our own; the answers' headers lower it")
-    integration_id: str | None = Field(None, description="AWS S3 bulk-actions integration; its jobs are ours to read")
+    genesys_client_id: str | None = setting(None, "OAuth client (client credentials grant)")
+    genesys_client_secret: SecretStr | None = setting(None, "its secret")
+    genesys_requests_per_minute: int = setting(300, "upper limit; the headers of answers lower it", ge=1)
+    integration_id: str | None = setting(None, "AWS S3 bulk-actions integration whose export jobs are read")
 
     @model_validator(mode="after")
     def _whole_or_absent(self) -> GenesysCloud:
@@ -73,17 +76,15 @@ class GenesysCloud(BaseModel):
 class Buckets(BaseModel):
     """Where recordings come from and the dataset goes. AWS credentials come from the standard AWS chain."""
 
-    export_url: S3Url | None = Field(
-        None, examples=["s3://acme-call-exports"], description="where Genesys Cloud exports to"
+    export_url: S3Url | None = setting(None, "where Genesys Cloud exports to", example="s3://acme-call-exports")
+    publish_url: S3Url | None = setting(None, "where the dataset goes", example="s3://acme-custody/prod")
+    csv_compression: Literal["none", "gzip"] = setting("none", "`gzip`: CSV is published as `.csv.gz`")
+    s3_endpoint_url: str | None = setting(None, "an S3 endpoint other than AWS's")
+    sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = setting(
+        None, "server-side encryption of every write to S3; default: the encryption of the bucket"
     )
-    publish_url: S3Url | None = Field(None, examples=["s3://acme-custody/prod"], description="where the dataset goes")
-    csv_compression: Literal["none", "gzip"] = Field("none", description="`gzip`: CSV is published as `.csv.gz`")
-    s3_endpoint_url: str | None = Field(None, description="an S3 endpoint other than AWS's")
-    sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
-        None, description="server-side encryption that every write to S3 asks for; the bucket's own otherwise"
-    )
-    sse_kms_key_id: str | None = Field(None, description="KMS key of that encryption, by id or ARN")
-    s3_region: str | None = Field(None, description="region of the buckets; the AWS chain's otherwise")
+    sse_kms_key_id: str | None = setting(None, "KMS key of the encryption, by id or ARN")
+    s3_region: str | None = setting(None, "region of the buckets; default: the region of the AWS chain")
 
     @model_validator(mode="after")
     def _key_for_kms_alone(self) -> Buckets:
@@ -95,39 +96,35 @@ class Buckets(BaseModel):
 class Nights(BaseModel):
     """Which nights there are, and what is read for them."""
 
-    first_night: date = Field(date(2023, 1, 1), description="first daily partition (UTC)")
-    manifest_source: ManifestSource = Field("bucket", description="what says which recordings were exported")
-    recordingexports_ids: Names = Field((), description="export ids for the manifest source `recordingexports`")
-    single_reads: Literal["needed", "all"] = Field(
-        "needed", description="which conversations are read one by one after the bulk job"
+    first_night: date = setting(date(2023, 1, 1), "first daily partition (UTC)")
+    manifest_source: ManifestSource = setting("bucket", "source of the list of exported recordings")
+    recordingexports_ids: Names = setting((), "export ids for the manifest source `recordingexports`")
+    single_reads: Literal["needed", "all"] = setting(
+        "needed", "which conversations are read one by one after the bulk job"
     )
-    mapping_path: Path = Field(PACKAGE_DIR / "genesyscloud_export.yaml", description="the tag mapping")
-    fixity_bytes: int = Field(
-        10_000_000_000, ge=0, description="bytes of media that the fixity job reads again a night; 0 turns it off"
+    mapping_path: Path = setting(PACKAGE_DIR / "genesyscloud_export.yaml", "the tag mapping")
+    fixity_bytes: int = setting(
+        10_000_000_000, "bytes of media that the fixity job reads again each night; 0 turns the job off", ge=0
     )
 
 
 class Seal(BaseModel):
-    """How nights are sealed. Without a key, one is made in `$CUSTODY_HOME/keys` that says DEMO."""
+    """How nights are sealed. Without a key, a key named DEMO is made in `$CUSTODY_HOME/keys`."""
 
-    signing_key: SecretStr | None = Field(None, description="the private key as `custody key new` printed it")
-    signing_key_file: Path | None = Field(None, description="or a file that holds it, readable by us alone")
-    signing_key_kms: str | None = Field(None, description="or the ARN of an AWS KMS key (ECC_NIST_EDWARDS25519)")
-    log_origin: str | None = Field(
-        None, examples=["custody.example.com/eu"], description="the log's name, for a key in AWS KMS"
+    signing_key: SecretStr | None = setting(None, "the private key as `custody key new` printed it")
+    signing_key_file: Path | None = setting(None, "or a file with the key, readable only by its owner")
+    signing_key_kms: str | None = setting(None, "or the ARN of an AWS KMS key (ECC_NIST_EDWARDS25519)")
+    log_origin: str | None = setting(None, "the log's name, for a key in AWS KMS", example="custody.example.com/eu")
+    next_signing_key_file: Path | None = setting(None, "during a rotation: a file with the second signing key")
+    next_signing_key_kms: str | None = setting(None, "or the ARN of the second key in AWS KMS")
+    salt_secret: SecretStr | None = setting(None, "64 hex digits; default: `$CUSTODY_HOME/keys/salt`")
+    timestamp_url: str | None = setting(None, "RFC 3161 timestamp authority", example="http://timestamp.digicert.com")
+    witnesses: Path | None = setting(
+        None, "file of C2SP witnesses that cosign each new head: a verifier key and a URL a line"
     )
-    next_signing_key_file: Path | None = Field(None, description="during a rotation: the key that signs as well")
-    next_signing_key_kms: str | None = Field(None, description="or the ARN of that key in AWS KMS")
-    salt_secret: SecretStr | None = Field(None, description="64 hex digits; `$CUSTODY_HOME/keys/salt` otherwise")
-    timestamp_url: str | None = Field(
-        None, examples=["http://timestamp.digicert.com"], description="RFC 3161 timestamp authority"
-    )
-    witnesses: Path | None = Field(
-        None, description="file of C2SP witnesses that cosign each new head: a verifier key and a URL a line"
-    )
-    lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = Field(None, description="Object Lock of the cuts")
-    lock_days: int = Field(365, ge=1, description="days of retention from the sealing on")
-    legal_hold: bool = Field(False, description="put a legal hold on the cuts as well")
+    lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = setting(None, "Object Lock of the cuts")
+    lock_days: int = setting(365, "days of retention from the sealing on", ge=1)
+    legal_hold: bool = setting(False, "put a legal hold on the cuts, too")
 
     @model_validator(mode="after")
     def _one_key_and_a_name_for_it(self) -> Seal:
@@ -145,62 +142,56 @@ class Seal(BaseModel):
 class LiveCapture(BaseModel):
     """The receiver of events, their queue and the worker that reads conversations before their tags vanish."""
 
-    webhook_secrets: WebhookKeys | None = Field(
+    webhook_secrets: WebhookKeys | None = setting(
         None,
-        examples=['"k1:$(openssl rand -hex 32)"'],
-        description="one or two active `key_id:secret` pairs, comma-separated; two while a secret is rotated",
+        "one or two active `key_id:secret` pairs, comma-separated; two while a secret is rotated",
+        example='"k1:$(openssl rand -hex 32)"',
     )
-    event_queue_url: str | None = Field(None, description="SQS queue; the local spool is used otherwise")
-    event_dead_letter_url: str | None = Field(None, description="SQS dead-letter queue; read from the queue otherwise")
-    spool_dir: Path | None = Field(None, description="`$CUSTODY_HOME/spool` otherwise; keep it on a local disk")
-    capture_url: str | None = Field(None, description="folder or `s3://` place; `$CUSTODY_HOME/captures` otherwise")
-    sidecar_place: Literal["off", "beside", "evidence"] = Field(
-        "off", description="where `{recordingId}.custody.json` goes: beside the audio, or under `CUSTODY_SIDECAR_URL`"
+    event_queue_url: str | None = setting(None, "SQS queue; default: the local spool")
+    event_dead_letter_url: str | None = setting(
+        None, "SQS dead-letter queue; default: the one of the queue's redrive policy"
     )
-    sidecar_url: S3Url | None = Field(
-        None, examples=["s3://acme-custody/sidecars"], description="the evidence place of sidecars"
+    spool_dir: Path | None = setting(None, "folder of the spool, on a local disk; default: `$CUSTODY_HOME/spool`")
+    capture_url: str | None = setting(None, "folder or `s3://` place of captures; default: `$CUSTODY_HOME/captures`")
+    sidecar_place: Literal["off", "beside", "evidence"] = setting(
+        "off", "where `{recordingId}.custody.json` goes: beside the audio, or under `CUSTODY_SIDECAR_URL`"
     )
-    trigger_workflow_id: str | None = Field(
-        None, examples=["6e9a7b1c-0000-4000-8000-000000000000"], description="the workflow that the triggers start"
+    sidecar_url: S3Url | None = setting(None, "the evidence place of sidecars", example="s3://acme-custody/sidecars")
+    trigger_workflow_id: str | None = setting(
+        None, "the workflow that the triggers start", example="6e9a7b1c-0000-4000-8000-000000000000"
     )
 
 
 class Alerts(BaseModel):
     """Where alerts go. Each channel is off until its address is set."""
 
-    alert_reasons: Names | None = Field(
-        None, description="JSON list of reasons to alert besides unrecoverable gaps; failures otherwise"
+    alert_reasons: Names | None = setting(
+        None, "JSON list of reasons to alert besides unrecoverable gaps; default: failures"
     )
-    alert_link_template: LinkTemplate | None = Field(
-        None, examples=["https://dagster.example.com/runs?night={night}"], description="page of a gap"
+    alert_link_template: LinkTemplate | None = setting(
+        None, "page of a gap", example="https://dagster.example.com/runs?night={night}"
     )
-    alert_webhook_url: SecretUrl | None = Field(None, description="receives generic JSON")
-    alert_webhook_key_id: KeyId = Field("k1", description="names the secret in the signature header")
-    alert_webhook_secret: Secret | None = Field(None, description="signs the webhook's calls (HMAC-SHA256)")
-    alert_slack_webhook_url: SecretUrl | None = Field(
-        None, description="incoming webhook of Slack, or one compatible with it"
+    alert_webhook_url: SecretUrl | None = setting(None, "receives generic JSON")
+    alert_webhook_key_id: KeyId = setting("k1", "names the secret in the signature header")
+    alert_webhook_secret: Secret | None = setting(None, "signs the webhook's calls (HMAC-SHA256)")
+    alert_slack_webhook_url: SecretUrl | None = setting(None, "incoming webhook of Slack, or one compatible with it")
+    alert_event_bus: str | None = setting(None, "EventBridge bus, by name or ARN")
+    alert_event_region: str | None = setting(None, "region of the bus; default: the region of the AWS chain")
+    alert_servicenow_url: ServiceNowUrl | None = setting(
+        None, "the ServiceNow instance", example="https://acme.service-now.com"
     )
-    alert_event_bus: str | None = Field(None, description="EventBridge bus, by name or ARN")
-    alert_event_region: str | None = Field(None, description="region of the bus; the AWS chain's otherwise")
-    alert_servicenow_url: ServiceNowUrl | None = Field(
-        None, examples=["https://acme.service-now.com"], description="the ServiceNow instance"
-    )
-    alert_servicenow_table: ServiceNowTable = Field("incident", description="table of the records")
-    alert_servicenow_user: str | None = Field(
-        None, description="integration user, for Basic or the OAuth password grant"
-    )
-    alert_servicenow_password: SecretStr | None = Field(None, description="its password")
-    alert_servicenow_client_id: str | None = Field(
-        None, description="OAuth client; without a user: client credentials grant"
-    )
-    alert_servicenow_client_secret: SecretStr | None = Field(None, description="its secret")
-    alert_servicenow_create_fields: Fields = Field({}, description="JSON object, set on new records")
-    alert_servicenow_close_fields: Fields = Field(
+    alert_servicenow_table: ServiceNowTable = setting("incident", "table of the records")
+    alert_servicenow_user: str | None = setting(None, "integration user, for Basic or the OAuth password grant")
+    alert_servicenow_password: SecretStr | None = setting(None, "its password")
+    alert_servicenow_client_id: str | None = setting(None, "OAuth client; without a user: client credentials grant")
+    alert_servicenow_client_secret: SecretStr | None = setting(None, "its secret")
+    alert_servicenow_create_fields: Fields = setting({}, "JSON object, set on new records")
+    alert_servicenow_close_fields: Fields = setting(
         {"state": "6", "close_code": "Solution provided", "close_notes": "The gap is closed: see the work notes."},
-        description="JSON object, set when the gap has closed; incident state 6 is Resolved",
+        "JSON object, set when the gap has closed; incident state 6 is Resolved",
     )
-    alert_servicenow_reopen_fields: Fields = Field(
-        {"state": "2"}, description="JSON object, set when a closed gap is back; incident state 2 is In Progress"
+    alert_servicenow_reopen_fields: Fields = setting(
+        {"state": "2"}, "JSON object, set when a closed gap is back; incident state 2 is In Progress"
     )
 
     @model_validator(mode="after")

@@ -149,3 +149,10 @@ def test_a_bucket_that_is_not_there_is_named_with_its_variable(
     line = lines()["publish bucket"]
     assert line.state == "not ok"
     assert "correct CUSTODY_PUBLISH_URL" in line.advice
+
+
+def test_an_unknown_variable_is_not_ok_and_names_the_nearest_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_LOCK_MOD", "COMPLIANCE")
+    (line,) = examine()
+    assert (line.check, line.state) == ("settings", "not ok")
+    assert line.found == "CUSTODY_LOCK_MOD is no setting; the nearest is CUSTODY_LOCK_MODE"
