@@ -6,6 +6,7 @@ Belongs here: types with their refusals. Does not: a setting (`table`), the envi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from string import Formatter
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -64,22 +65,24 @@ def webhook_keys(text: str) -> dict[str, bytes]:
             raise ValueError("expected key_id:secret[,key_id:secret], key ids of letters, digits, '-' and '_'")
         if key in secrets:
             raise ValueError("two secrets have the same key id")
-        _secret(SecretStr(secret))
+        _long_enough(secret)
         secrets[key] = secret.encode()
     if len(secrets) > MAX_ACTIVE_SECRETS:
         raise ValueError(f"at most {MAX_ACTIVE_SECRETS} secrets can be active")
     return secrets
 
 
-def _webhook_keys(value: SecretStr) -> SecretStr:
-    webhook_keys(value.get_secret_value())
-    return value
-
-
-def _secret(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < MIN_SECRET_CHARACTERS:
+def _long_enough(secret: str) -> None:
+    if len(secret) < MIN_SECRET_CHARACTERS:
         raise ValueError(f"a secret needs at least {MIN_SECRET_CHARACTERS} characters")
-    return value
+
+
+def _secret(check: Callable[[str], object]) -> AfterValidator:
+    def checked(value: SecretStr) -> SecretStr:
+        check(value.get_secret_value())
+        return value
+
+    return AfterValidator(checked)
 
 
 def _s3_url(value: str) -> str:
@@ -108,11 +111,6 @@ def _https(url: str) -> str:
     return url
 
 
-def _https_secret(value: SecretStr) -> SecretStr:
-    _https(value.get_secret_value())
-    return value
-
-
 def _instance(url: str) -> str:
     if urlsplit(_https(url)).path.strip("/") or urlsplit(url).query:
         raise ValueError("expected the instance's address, for example https://acme.service-now.com")
@@ -132,9 +130,9 @@ def _from_json(value: Any) -> Any:
 
 S3Url = Annotated[str, AfterValidator(_s3_url)]
 GenesysDomain = Annotated[str, AfterValidator(_genesys_domain)]
-SecretUrl = Annotated[SecretStr, AfterValidator(_https_secret)]
-Secret = Annotated[SecretStr, AfterValidator(_secret)]
-WebhookKeys = Annotated[SecretStr, AfterValidator(_webhook_keys)]
+SecretUrl = Annotated[SecretStr, _secret(_https)]
+Secret = Annotated[SecretStr, _secret(_long_enough)]
+WebhookKeys = Annotated[SecretStr, _secret(webhook_keys)]
 KeyId = Annotated[str, Field(pattern=_KEY_ID)]
 ServiceNowUrl = Annotated[str, AfterValidator(_instance)]
 ServiceNowTable = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,79}$")]
