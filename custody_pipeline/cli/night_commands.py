@@ -96,6 +96,7 @@ def gaps(
     as_json: Json = False,
 ) -> None:
     """What is missing, with the reason, the proof and the next step."""
+    from custody_pipeline.io.escaping import escaped
     from custody_pipeline.models.reasons import BY_CODE
     from custody_pipeline.operations.explain import gaps as find_gaps
 
@@ -113,8 +114,7 @@ def gaps(
     else:
         console = console_of_stdout()
         for row in rows:
-            console.print(
-                f"{row['partition_date']}  [bold]{row['reason']}[/bold]  {row['recording_id']}", soft_wrap=True
-            )
+            line = f"{row['partition_date']}  {row['reason']}  {escaped(str(row['recording_id'] or '-'))}"
+            console.print(line, markup=False, soft_wrap=True)
             console.print(f"    {row['sentence']} → {row['next_action']}", markup=False, soft_wrap=True)
         console.print(f"{len(rows)} gaps")

@@ -158,8 +158,20 @@ class Publisher:
             self.put(write.path, write.data, write.once)
         for path, file in copies(sealed.cut).items():
             self.put(path, files[file.path][0])
-        named = [{"sha256": file.sha256} for file in copies(sealed.cut).values()]
-        self.put(f"current/date={night}.json", json.dumps({"revision": revision, "files": named}).encode())
+        place = "s3://published/prod/"
+        named = [
+            {"uri": place + path, "sha256": file.sha256, "bytes": file.bytes, "rows": file.rows}
+            for path, file in copies(sealed.cut).items()
+        ]
+        pointer = {
+            "night": night,
+            "revision": revision,
+            "complete": True,
+            "cut": f"{place}{prefix}cut.json",
+            "cut_sha256": sealed.sha256,
+            "files": named,
+        }
+        self.put(f"current/date={night}.json", json.dumps(pointer).encode())
         self.sealed.append(sealed)
         return sealed
 

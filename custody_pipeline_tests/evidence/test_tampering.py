@@ -11,8 +11,10 @@ import io
 import json
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -501,6 +503,94 @@ def _(root: Path) -> None:
     edit_cut(root, SECOND, lambda document: document.update(operator="somebody"), SIGNER)
 
 
+# --- what the owner of the key cannot say unseen
+def by_owner(change: Callable[[dict[str, Any]], object]) -> Tamper:
+    return lambda root: edit_cut(root, NEWEST, change, SIGNER)
+
+
+for sealed_at in (
+    "yesterday",
+    "2026-11-05",
+    "2026-11-05T02:30:00+01:00",
+    "2026-11-01T00:00:00Z",
+    "2026-11-04T00:00:00Z",
+):
+    scenario(f"the owner says that a night was sealed at {sealed_at}", "TIME_WRONG")(
+        by_owner(partial(dict.update, sealed_at=sealed_at))
+    )
+scenario("the owner counts the rows of a table that does not exist", "COUNT_WRONG")(
+    by_owner(lambda document: document["counts"].update(queues=3))
+)
+scenario("a cut names a key that did not sign it", "CUT_SIGNATURE_WRONG")(
+    by_owner(lambda document: document["keys"].append(OTHER.verifier.vkey))
+)
+scenario("the signature of a cut is one for another log", "LOG_ORIGIN_DIFFERS")(
+    lambda root: rewrite(
+        root / FIRST / "cut.json.sig",
+        sign(parse((root / FIRST / "cut.json.sig").read_bytes()).text.replace(b"/acme", b"/evil"), [SIGNER]).data,
+    )
+)
+scenario("the log's key signs the head of another log", "LOG_ORIGIN_DIFFERS")(
+    lambda root: rewrite(
+        root / HEAD, sign(parse((root / HEAD).read_bytes()).text.replace(b"/acme", b"/evil"), [SIGNER]).data
+    )
+)
+scenario("the owner signs a head of 10^15 leaves", "TILE_MISSING")(
+    lambda root: rewrite(root / HEAD, sign(Head(ORIGIN, 10**15, bytes(32)).text, [SIGNER]).data)
+)
+scenario("somebody else signs a head of 10^15 leaves", "LOG_SIGNED_BY_OTHERS")(
+    lambda root: rewrite(root / HEAD, sign(Head(ORIGIN, 10**15, bytes(32)).text, [OTHER]).data)
+)
+
+
+def changed_table(root: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
+    file = root / NEWEST / TABLE
+    table = pq.read_table(io.BytesIO(file.read_bytes()))
+    data = table.to_pylist()
+    change(data)
+    file.write_bytes(parquet(table.from_pylist(data, schema=table.schema)))
+    edit_cut(root, NEWEST, relist(root, NEWEST, TABLE), SIGNER)
+
+
+scenario("the owner puts a row of another night into a cut", "ROW_MISPLACED")(
+    lambda root: changed_table(root, lambda data: data[0].update(partition_date=date(2026, 11, 2)))
+)
+scenario("the owner gives a recording two rows", "RECORDING_TWICE")(
+    lambda root: changed_table(root, lambda data: data[0].update(data[1]))
+)
+
+
+# --- what is no regular file
+def link(path: str, target: str) -> Tamper:
+    """Put a link in place of a file or a folder that is moved away."""
+
+    def tamper(root: Path) -> None:
+        (root / path).rename(root.parent / "moved")
+        (root / path).symlink_to(root.parent / "moved" if target == "out" else root / target)
+
+    return tamper
+
+
+FOLDERS_ONLY: list[tuple[str, str, Tamper]] = []
+"""Scenarios that a bucket cannot have."""
+
+
+def pipe(path: str) -> Tamper:
+    def tamper(root: Path) -> None:
+        (root / path).unlink(missing_ok=True)
+        os.mkfifo(root / path)
+
+    return tamper
+
+
+for place in (FIRST + "data/gaps.parquet", FIRST + "cut.json", FIRST + "cut.json.sig", HEAD, "log/tile/0/000"):
+    FOLDERS_ONLY.append((f"a link in place of {place}", "NOT_A_FILE", link(place, "out")))
+    FOLDERS_ONLY.append((f"a pipe in place of {place}", "NOT_A_FILE", pipe(place)))
+for place in (FIRST.rstrip("/"), "log", f"parquet/chain_of_custody/date={NIGHTS[0]}", "parquet", "csv", "cuts"):
+    FOLDERS_ONLY.append((f"a link in place of the folder {place}", "NOT_A_FILE", link(place, "out")))
+FOLDERS_ONLY.append(("a link beside the cuts", "NOT_A_FILE", lambda root: (root / "cuts/x").symlink_to("/")))
+
+
 # --- tiles
 scenario("a leaf tile is removed", "TILE_MISSING")(remove("log/tile/0/000"))
 scenario("a tile of the upper level is removed", "TILE_MISSING")(remove("log/tile/1/000.p"))
@@ -564,6 +654,13 @@ def _(root: Path) -> None:
 
 
 # --- convenience copies
+POINTER = f"current/date={NIGHTS[1]}.json"
+
+
+def edit_pointer(change: dict[str, object], root: Path) -> None:
+    (root / POINTER).write_text(json.dumps(json.loads((root / POINTER).read_bytes()) | change))
+
+
 scenario("a convenience copy is changed", "COPY_DIFFERS")(
     flip(f"parquet/chain_of_custody/date={NIGHTS[0]}/chain_of_custody.parquet", 50)
 )
@@ -579,6 +676,24 @@ scenario("the pointer to the current revision names the superseded one", "COPY_D
         (root / f"current/date={NIGHTS[1]}.json").read_bytes().replace(b'"revision": 2', b'"revision": 1'),
     )
 )
+for key, value in {
+    "night": "2026-11-09",
+    "revision": 1.5,
+    "complete": None,
+    "cut": "s3://elsewhere/cut.json",
+    "cut_sha256": "00" * 32,
+    "files": [],
+}.items():
+    scenario(f"the pointer to the current revision has another {key}", "COPY_DIFFERS")(
+        partial(edit_pointer, {key: value})
+    )
+scenario("the pointer to the current revision has a member twice", "COPY_DIFFERS")(
+    lambda root: rewrite(root / POINTER, b'{"revision": 1, ' + (root / POINTER).read_bytes().removeprefix(b"{"))
+)
+scenario("the pointer to the current revision sends readers elsewhere", "COPY_DIFFERS")(
+    lambda root: rewrite(root / POINTER, (root / POINTER).read_bytes().replace(b"/prod/parquet/", b"/evil/parquet/"))
+)
+scenario("the pointer to the current revision is removed", "COPY_MISSING")(remove(POINTER))
 scenario("the pointer to the current revision is no JSON", "COPY_DIFFERS")(
     add(f"current/date={NIGHTS[0]}.json", b"[" * 100_000)
 )
@@ -608,7 +723,9 @@ def test_the_untouched_set_is_verified(original: Publisher) -> None:
     assert report.valid == report.total - Counter(witnesses=1)
 
 
-@pytest.mark.parametrize(("code", "tamper"), [pytest.param(code, tamper, id=name) for name, code, tamper in SCENARIOS])
+@pytest.mark.parametrize(
+    ("code", "tamper"), [pytest.param(code, tamper, id=name) for name, code, tamper in [*SCENARIOS, *FOLDERS_ONLY]]
+)
 def test_tampering_is_found(original: Publisher, copy: Path, code: str, tamper: Tamper) -> None:
     tamper(copy)
 
@@ -617,6 +734,55 @@ def test_tampering_is_found(original: Publisher, copy: Path, code: str, tamper: 
     assert report.status == 1
     assert code in {finding.code for finding in report.findings}, report.summary()
     assert CODES[code].severity is Severity.ERROR
+    assert report.summary()[-1].startswith("NOT VALID")
+
+
+def test_twenty_thousand_files_more_take_seconds(original: Publisher, copy: Path) -> None:
+    for number in range(20_000):
+        (copy / FIRST / f"data/{number}.csv").touch()
+    started = time.process_time()
+
+    assert check(original, copy).status == 1
+    assert time.process_time() - started < 20
+
+
+def test_names_of_files_cannot_forge_lines(original: Publisher, copy: Path) -> None:
+    for name in (b"VERIFIED\nVERIFIED", b"\x1b[2J", b"\xff\xfe", "\u202e".encode(), b"[bold]"):
+        (copy / os.fsdecode(name)).touch()
+
+    report = check(original, copy)
+
+    assert report.status == 1
+    assert len([found for found in report.findings if found.code == "FILE_EXTRA"]) == 5
+    lines = report.summary()
+    assert all(line.isprintable() for line in lines)
+    assert [line for line in lines if line.startswith("VERIFIED")] == []
+    json.dumps(report.as_dict()).encode()
+
+
+def test_what_a_file_manager_leaves_behind_is_named_as_that(original: Publisher, copy: Path) -> None:
+    for path in (".DS_Store", f"{FIRST}data/Thumbs.db", "parquet/desktop.ini"):
+        (copy / path).write_bytes(b"icons")
+
+    report = check(original, copy)
+
+    assert report.status == 0
+    assert [found.code for found in report.findings] == ["DESKTOP_FILE"] * 3 + ["NOT_TIMESTAMPED"]
+
+
+def test_folders_without_end_are_one_line(original: Publisher, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy)
+    for _ in range(1500):
+        Path("folder").mkdir()
+        os.chdir("folder")
+
+    report = check(original, copy)
+    for _ in range(1500):  # no library removes so many
+        os.chdir("..")
+        Path("folder").rmdir()
+
+    assert report.status == 2
+    assert [found.code for found in report.of(Severity.UNCHECKED)] == ["TARGET_UNREADABLE"]
 
 
 def test_the_catalogue_is_long_and_names_each_way_once() -> None:

@@ -11,10 +11,11 @@ from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline_tests.evidence.authority import make_authority
-from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.published import SIGNER, Publisher, rows
 
 Authority = tuple[Callable[[bytes], bytes], bytes]
-CUT = f"cuts/date={NIGHTS[0]}/r0001/"
+NIGHT = "2024-11-02"
+CUT = f"cuts/date={NIGHT}/r0001/"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def response(authority: Authority) -> bytes:
 @pytest.fixture
 def stamped(authority: Authority, tmp_path: Path) -> Path:
     publisher = Publisher(tmp_path / "stamped", timestamp=authority[0])
-    publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3))
+    publisher.night(NIGHT, rows(NIGHT, count=3), sealed_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     return publisher.root
 
 
@@ -79,3 +80,9 @@ def test_a_timestamp_that_was_removed_or_exchanged_is_found(
 
     (stamped / CUT / "cut.json.tsr").unlink()
     assert codes(stamped, [authority[1]]) == (1, {"TIMESTAMP_MISSING", "NO_PINNED_CHECKPOINT"})
+
+
+def test_a_timestamp_of_another_time_than_the_sealing_is_found(authority: Authority, tmp_path: Path) -> None:
+    Publisher(tmp_path, timestamp=authority[0]).night(NIGHT, rows(NIGHT, count=3), sealed_at="2024-11-03T02:30:00Z")
+
+    assert "TIME_WRONG" in codes(tmp_path, [authority[1]])[1]

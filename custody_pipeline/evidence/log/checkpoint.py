@@ -23,6 +23,9 @@ from custody_pipeline.evidence.log.note import (
     sign,
 )
 
+_EARLIEST, _LATEST = 1_577_836_800, 4_102_444_800
+"""2020 and 2100, seconds since 1970: no log is older, and no clock that is right is later."""
+
 
 class InconsistentHeadError(Exception):
     """The head to be signed does not extend one that was signed before. Nothing was signed."""
@@ -103,13 +106,16 @@ def cosigned_by(checkpoint: Checkpoint, witnesses: Sequence[Verifier]) -> dict[s
         Witness name → time of its cosignature, seconds since 1970.
 
     Raises:
-        NoteError: a known witness's cosignature is wrong.
+        NoteError: a known witness's cosignature is wrong, or of a time before the log or far ahead.
     """
     times: dict[str, int] = {}
     for signature in checkpoint.note.signatures:
         for witness in witnesses:
             if (witness.name, witness.key_id) == (signature.name, signature.key_id):
-                times[witness.name] = witness.check(checkpoint.note.text, signature.signature) or 0
+                time = witness.check(checkpoint.note.text, signature.signature) or 0
+                if not _EARLIEST <= time < _LATEST:
+                    raise NoteError(f"the cosignature of {witness.name} is of no plausible time: {time}")
+                times[witness.name] = time
     return times
 
 

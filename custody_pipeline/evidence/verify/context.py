@@ -6,7 +6,8 @@ Belongs here: the target, the trusted keys, where findings go. Does not: any che
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from custody_pipeline.evidence.log.note import NoteError, OtherLogError, UnknownSignerError, Verifier
@@ -26,6 +27,7 @@ class Context:
         report: where findings go.
         keys: trusted public keys: those of the options, and those they were rotated to.
         memory: what an interrupted run established; keys hold sizes and stamps of the files.
+        rotated: path of a rotation statement → the keys that take over.
         tree: the published log, when its tiles lead to its signed root.
         bytes_total: bytes of all files of the target, for progress.
     """
@@ -35,6 +37,7 @@ class Context:
     report: Report
     keys: list[Verifier] = field(init=False)
     memory: MutableMapping[str, str] = field(init=False)
+    rotated: dict[str, list[Verifier]] = field(default_factory=dict)
     tree: TileTree | None = None
     bytes_total: int = 0
     _bytes_done: int = 0
@@ -70,23 +73,20 @@ class Context:
             self.report.add("FILE_UNREADABLE", path, str(error))
         return None
 
-    def signed(self, path: str, check: Callable[[], Sequence[Verifier]], unknown: str, wrong: str) -> bool:
-        """Whether a trusted key signed; a finding if not.
+    @contextmanager
+    def signature(self, path: str, unknown: str, wrong: str) -> Iterator[None]:
+        """Turn a failed check of a signature into a finding.
 
         Args:
             path: of the signed file.
-            check: returns the trusted keys that signed, or raises `NoteError`.
             unknown: code for a file that none of the trusted keys signed.
             wrong: code for a malformed file, or a wrong signature.
         """
         try:
-            self.report.signed_by(check())
+            yield
         except UnknownSignerError as error:
             self.report.add(unknown, path, str(error))
         except OtherLogError as error:
             self.report.add("LOG_ORIGIN_DIFFERS", path, str(error))
         except NoteError as error:
             self.report.add(wrong, path, str(error))
-        else:
-            return True
-        return False

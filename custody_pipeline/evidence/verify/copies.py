@@ -34,25 +34,26 @@ def copies(cut: cuts.Cut) -> dict[str, cuts.CutFile]:
 def check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[CheckedCut]) -> None:
     """Compare each copy with the file of the newest revision; a finding for every file that belongs to nothing."""
     report = context.report
-    newest: dict[str, cuts.Cut] = {}
-    for item in sorted(known, key=lambda item: item.cut.revision):
-        newest[item.cut.night] = item.cut
-    expected = {path: file for cut in newest.values() for path, file in copies(cut).items()}
+    newest = {item.cut.night: item for item in sorted(known, key=lambda item: item.cut.revision)}
+    expected = {path: file for item in newest.values() for path, file in copies(item.cut).items()}
+    pointers = {f"current/date={night}.json": item for night, item in newest.items()}
     present = {path: entry for path, entry in other.items() if not path.startswith((LOG, "cuts/", SEALING))}
-    pointers = {f"current/date={night}.json": cut for night, cut in newest.items()}
-    for path in sorted(set(present) - set(expected)):
-        if path in pointers:
-            _check_pointer(context, path, pointers[path])
-        else:
-            report.add("FILE_EXTRA", path)
-    if not set(present) & set(expected):
+    for path in sorted(set(present) - set(expected) - set(pointers)):
+        report.add("FILE_EXTRA", path)
+    if not set(present) & (set(expected) | set(pointers)):
         report.add("COPIES_NOT_HERE")
         return
-    for path in sorted(set(expected) - set(present)):
+    for path in sorted((set(expected) | set(pointers)) - set(present)):
         report.add("COPY_MISSING", path)
+    for path in sorted(set(pointers) & set(present)):
+        _check_pointer(context, path, pointers[path])
     found = sorted(set(present) & set(expected))
+
+    def look(path: str) -> str | None:
+        return digest(context, "", present[path]) if present[path].size == expected[path].bytes else "another size"
+
     with ThreadPoolExecutor(_WORKERS) as pool:
-        digests = list(pool.map(lambda path: digest(context, "", present[path]), found))
+        digests = list(pool.map(look, found))
     report.total["copies"] += len(expected)
     for path, sha256 in zip(found, digests, strict=True):
         if sha256 == expected[path].sha256:
@@ -61,17 +62,33 @@ def check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[C
             report.add("COPY_DIFFERS", path, f"sha256 {expected[path].sha256} sealed, {sha256} found")
 
 
-def _check_pointer(context: Context, path: str, newest: cuts.Cut) -> None:
-    """`current/date=….json` must name the newest revision and that revision's digests."""
-    sealed = {file.sha256 for file in copies(newest).values()}
+def _check_pointer(context: Context, path: str, newest: CheckedCut) -> None:
+    """`current/date=….json` must name the newest revision, its cut and its copies, and nothing else."""
     data = context.read(path, "COPY_MISSING", MANIFEST_BYTES)
     if data is None:
         return
+    cut = newest.cut
     try:
-        pointer = json.loads(data)
-        named = {file["sha256"] for file in pointer["files"]}
-        if pointer["revision"] == newest.revision and named == sealed:
-            return
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    context.report.add("COPY_DIFFERS", path, f"it does not name revision {newest.revision} and its files")
+        pointer = json.loads(data, object_pairs_hook=_without_duplicates)
+        root = pointer["cut"].removesuffix(cut.prefix + cuts.CUT_JSON)
+        stated = {key: pointer[key] for key in ("night", "revision", "complete", "cut", "cut_sha256")}
+        files = sorted((file["uri"], file["sha256"], file["bytes"], file["rows"]) for file in pointer["files"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        stated, root, files = {}, "", []
+    sealed = {
+        "night": cut.night,
+        "revision": cut.revision,
+        "complete": cut.complete,
+        "cut": f"{root}{cut.prefix}{cuts.CUT_JSON}",
+        "cut_sha256": newest.sha256,
+    }
+    copied = sorted((root + name, file.sha256, file.bytes, file.rows or 0) for name, file in copies(cut).items())
+    if stated != sealed or files != copied:
+        context.report.add("COPY_DIFFERS", path, f"it does not name revision {cut.revision}, its cut and its files")
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found

@@ -41,7 +41,7 @@ def check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, E
         entry, file = entries[path], listed[path]
         if entry.size != file.bytes:
             return None, None
-        if not _is_table(path):
+        if not is_table(path):
             return digest(context, prefix, entry), None
         data = context.read(prefix + path, "FILE_MISSING", file.bytes)
         if data is None:
@@ -74,7 +74,8 @@ def check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, E
     return tables
 
 
-def _is_table(path: str) -> bool:
+def is_table(path: str) -> bool:
+    """Whether a file of a cut is a table."""
     return path.startswith("data/") and path.endswith(".parquet")
 
 

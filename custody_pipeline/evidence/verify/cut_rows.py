@@ -16,14 +16,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.manifest import Cut
+from custody_pipeline.evidence.cut.manifest import Cut, CutFile
 from custody_pipeline.evidence.cut.records import CanonicalError, Records, leaf_hash, lines_of, record_blocks
 from custody_pipeline.evidence.log.tiles import TileError
 from custody_pipeline.evidence.reader import Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.cut_files import CHUNK, UNREADABLE, WORKERS
+from custody_pipeline.evidence.verify.cut_files import CHUNK, UNREADABLE, WORKERS, is_table
 
 _RECORD_BYTES_AT_ONCE = 4 << 20
+_RECORDING = ("conversation_id", "recording_id")
 _SALT = re.compile(rb'"_salt":"([0-9a-f]{64})"')
 _FINDINGS_PER_FILE = 5
 _ROWS_AT_ONCE = 4096
@@ -206,19 +207,41 @@ class _Rows:
 
 
 def check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, pq.ParquetFile]) -> None:
-    """Compare the counts in cut.json with the rows in the Parquet files that are as sealed."""
+    """Compare the counts in cut.json with the rows in the Parquet files that are as sealed, and the rows' night."""
+    named = {path.removeprefix("data/").removesuffix(".parquet") for path in map(_path, cut.files) if is_table(path)}
+    if named != set(cut.counts):
+        detail = f"counts of {', '.join(sorted(named ^ set(cut.counts)))}"
+        context.report.add("COUNT_WRONG", prefix + cuts.CUT_JSON, detail)
     for path, table in tables.items():
         name, file, rows = path.removeprefix("data/").removesuffix(".parquet"), cut.file(path), table.metadata.num_rows
-        if path == cuts.TABLE:
-            try:
-                if _statuses(table) != cut.statuses:
-                    detail = "the custody_status of the rows and cut.json differ"
-                    context.report.add("COUNT_WRONG", prefix + path, detail)
-            except UNREADABLE as error:
-                context.report.add("TABLE_UNREADABLE", prefix + path, type(error).__name__)
+        try:
+            _check_rows(context, prefix + path, cut, table, of_recordings=path == cuts.TABLE)
+        except UNREADABLE as error:
+            context.report.add("TABLE_UNREADABLE", prefix + path, type(error).__name__)
         if file is None or not rows == file.rows == cut.counts.get(name):
             detail = f"{rows} rows, {file and file.rows} in the list of files, {cut.counts.get(name)} in the counts"
             context.report.add("COUNT_WRONG", prefix + path, detail)
+
+
+def _path(file: CutFile) -> str:
+    return file.path
+
+
+def _check_rows(context: Context, path: str, cut: Cut, table: pq.ParquetFile, *, of_recordings: bool) -> None:
+    """Every row is of the cut's night; a recording has one row, and the statuses are those that cut.json counts."""
+    columns = set(table.schema_arrow.names)
+    if "partition_date" in columns:
+        nights = pc.unique(table.read(["partition_date"]).column(0)).to_pylist()
+        if {str(night) for night in nights} - {cut.night}:
+            context.report.add("ROW_MISPLACED", path, f"{', '.join(map(str, nights[:3]))} in the night of {cut.night}")
+    if not of_recordings:
+        return
+    if _statuses(table) != cut.statuses:
+        context.report.add("COUNT_WRONG", path, "the custody_status of the rows and cut.json differ")
+    if columns >= set(_RECORDING):
+        keys = table.read(list(_RECORDING))
+        if len(set(zip(*(column.to_pylist() for column in keys.columns), strict=True))) != keys.num_rows:
+            context.report.add("RECORDING_TWICE", path)
 
 
 def _statuses(table: pq.ParquetFile) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from custody_pipeline.evidence.log.note import Verifier
 from custody_pipeline.evidence.verify.codes import CODES, Code, Severity
+from custody_pipeline.io.escaping import escaped
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Report:
 
     def add(self, code: str, path: str = "", detail: str = "") -> None:
         """Add a finding, once."""
-        finding = Finding(code, path, detail)
+        finding = Finding(code, escaped(path), escaped(detail))
         assert code in CODES, code  # noqa: S101 - a wrong code is our own mistake
         self._findings.setdefault(finding)
 
@@ -97,8 +98,8 @@ class Report:
 
     def summary(self) -> list[str]:
         """Lines for people: what was checked, what was found, the verdict last."""
-        lines = [f"Verification of {self.target}"]
-        lines += [f"  {name}: {value}" for name, value in self.facts.items()]
+        lines = [escaped(f"Verification of {self.target}")]
+        lines += [escaped(f"  {name}: {value}") for name, value in self.facts.items()]
         for name in self.total:
             lines.append(f"  {self.valid[name]:,}/{self.total[name]:,} {name} valid")
         for severity in Severity:
@@ -112,10 +113,10 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {
-            "target": self.target,
+            "target": escaped(self.target),
             "status": self.status,
             "verdict": self.verdict,
-            "facts": self.facts,
+            "facts": {escaped(name): escaped(value) for name, value in self.facts.items()},
             "checked": {name: {"valid": self.valid[name], "total": self.total[name]} for name in self.total},
             "findings": [
                 {

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head, cosigned_by, read_checkpoint, verify_checkpoint
+from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head, cosigned_by, verify_checkpoint
 from custody_pipeline.evidence.log.cosignatures import COSIGNED, cosigned_path, seen_at
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import Entry
 from custody_pipeline.evidence.verify.context import Context
 
 
-def verify_head(context: Context, path: str) -> Head | None:
+def verify_head(context: Context, path: str) -> Checkpoint | None:
     """The head of the log in a file; None with a finding unless a trusted key signed it."""
     report = context.report
     report.total["checkpoints"] += 1
@@ -28,16 +28,16 @@ def verify_head(context: Context, path: str) -> Head | None:
     head = checkpoint.head
     report.facts["log"] = f"{head.origin}, {head.size} leaves, root {head.root.hex()}"
     check_witnesses(context, path, checkpoint)
-    return head
+    return checkpoint
 
 
 def trusted_checkpoint(context: Context, path: str, data: bytes, unknown: str, wrong: str) -> Checkpoint | None:
     """A checkpoint that a trusted key signed; None with the finding `unknown` or `wrong` otherwise."""
-    if not context.signed(
-        path, lambda: verify_checkpoint(data, context.keys).note.verified_by(context.keys), unknown, wrong
-    ):
-        return None
-    return read_checkpoint(data)
+    found: Checkpoint | None = None
+    with context.signature(path, unknown, wrong):
+        found = verify_checkpoint(data, context.keys)
+        context.report.signed_by(found.note.verified_by(context.keys))
+    return found
 
 
 def check_witnesses(context: Context, path: str, checkpoint: Checkpoint) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut, CutAlteredError, CutError
@@ -34,6 +35,8 @@ class CheckedCut:
         leaves: of its records as they are, and of cut.json.
         head: of its checkpoint, when a trusted key signed it.
         media: (object URI, version id, sha256) of its recordings, where they are asked for.
+        timestamp: of its cut.json, as a trusted authority states.
+        signers: the trusted keys that signed it.
     """
 
     prefix: str
@@ -42,6 +45,8 @@ class CheckedCut:
     leaves: list[bytes]
     head: Head | None
     media: list[tuple[str, str | None, str | None]]
+    timestamp: datetime | None
+    signers: list[Verifier]
 
 
 def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place: str | None) -> CheckedCut | None:
@@ -59,10 +64,10 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
     opened = open_cut(context, prefix)
     if opened is None:
         return None
-    cut, data = opened
+    cut, data, signers = opened
     if place is not None and cut.prefix != place:
         report.add("CUT_MISPLACED", prefix, f"cut.json says {cut.prefix}")
-    _check_timestamp(context, prefix, cut, data, entries)
+    timestamp = _check_timestamp(context, prefix, cut, data, entries)
     tables = check_files(context, prefix, cut, entries)
     if cut.file(cuts.TABLE) is None or cut.file(cuts.RECORDS) is None:
         report.add("CUT_MALFORMED", prefix + cuts.CUT_JSON, f"{cuts.TABLE} or {cuts.RECORDS} is not listed")
@@ -75,11 +80,11 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
     check_counts(context, prefix, cut, tables)
     if len(report.of(Severity.ERROR)) == before:
         report.valid["cuts"] += 1
-    return CheckedCut(prefix, cut, report.cuts[prefix], leaves, head, records.media)
+    return CheckedCut(prefix, cut, report.cuts[prefix], leaves, head, records.media, timestamp, signers)
 
 
-def open_cut(context: Context, prefix: str) -> tuple[Cut, bytes] | None:
-    """A cut and the bytes of its cut.json, if a trusted key signed it; None with a finding otherwise."""
+def open_cut(context: Context, prefix: str) -> tuple[Cut, bytes, list[Verifier]] | None:
+    """A cut, the bytes of its cut.json, and the trusted keys that signed it; None with a finding if none did."""
     report, path = context.report, prefix + cuts.CUT_JSON
     data = context.read(path, "CUT_INCOMPLETE", MANIFEST_BYTES)
     signature = context.read(prefix + cuts.SIGNATURE, "CUT_UNSIGNED")
@@ -89,16 +94,11 @@ def open_cut(context: Context, prefix: str) -> tuple[Cut, bytes] | None:
     report.cuts[prefix] = hashlib.sha256(data).hexdigest()
     if signature is None:
         return None
-    opened: list[Cut] = []
-
-    def check() -> list[Verifier]:
-        cut, signers = cuts.open_cut(data, signature, context.keys)
-        opened.append(cut)
-        return signers
-
     try:
-        if context.signed(prefix + cuts.SIGNATURE, check, "CUT_SIGNED_BY_OTHERS", "CUT_SIGNATURE_WRONG"):
-            return opened[0], data
+        with context.signature(prefix + cuts.SIGNATURE, "CUT_SIGNED_BY_OTHERS", "CUT_SIGNATURE_WRONG"):
+            cut, signers = cuts.open_cut(data, signature, context.keys)
+            report.signed_by(signers)
+            return cut, data, signers
     except CutAlteredError as error:
         report.add("CUT_ALTERED", path, str(error))
     except CutError as error:
@@ -106,22 +106,26 @@ def open_cut(context: Context, prefix: str) -> tuple[Cut, bytes] | None:
     return None
 
 
-def _check_timestamp(context: Context, prefix: str, cut: Cut, data: bytes, entries: Mapping[str, Entry]) -> None:
+def _check_timestamp(
+    context: Context, prefix: str, cut: Cut, data: bytes, entries: Mapping[str, Entry]
+) -> datetime | None:
+    """The time that a trusted authority states for cut.json; None with a finding or a note otherwise."""
     path = prefix + cuts.TIMESTAMP
     if not cut.timestamped:
         if cuts.TIMESTAMP in entries:
             context.report.add("FILE_EXTRA", path, "cut.json says that no timestamp was made")
         context.report.add("NOT_TIMESTAMPED")
-        return
+        return None
     response = context.read(path, "TIMESTAMP_MISSING", MANIFEST_BYTES)
     if response is None:
-        return
+        return None
     if not context.options.timestamp_roots:
         context.report.add("TIMESTAMP_NOT_CHECKED", path)
-        return
+        return None
     try:
         time = verify_timestamp(response, data, context.options.timestamp_roots)
     except TimestampError as error:
         context.report.add("TIMESTAMP_WRONG", path, str(error))
-        return
+        return None
     context.report.facts[f"timestamp of {cut.night} r{cut.revision:04d}"] = time.isoformat()
+    return time

@@ -20,6 +20,8 @@ from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.heads import check_cosigned, check_pins, verify_head
 from custody_pipeline.evidence.verify.log_tiles import check_log_files, fetched, sound_tree
 from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
+from custody_pipeline.evidence.verify.rotations import check_retired
+from custody_pipeline.evidence.verify.times import check_times
 
 _CUT_FOLDER = re.compile(r"cuts/date=\d{4}-\d{2}-\d{2}/r\d{4}/", re.ASCII)
 
@@ -35,7 +37,8 @@ def verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequence
             folders.setdefault(match[0], {})[path.removeprefix(match[0])] = entry
         else:
             other[path] = entry
-    head = verify_head(context, HEAD)
+    checkpoint = verify_head(context, HEAD)
+    head = checkpoint.head if checkpoint else None
     if head:
         context.tree = sound_tree(context, other, head)
     checked = [check_cut(context, place, folders[place], place) for place in sorted(folders)]
@@ -47,6 +50,8 @@ def verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequence
         check_pins(context, pins, head.origin, head.size, {head.size: head.root}, whole=True)
         check_cosigned(context, other, head)
         check_log_files(context, other, head, known)
+    check_times(report, known)
+    check_retired(context, known, checkpoint)
     _check_revisions(report, known)
     _check_nights(report, known)
     check_copies(context, other, known)

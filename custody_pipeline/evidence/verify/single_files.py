@@ -24,7 +24,7 @@ def verify_file_of_cut(context: Context, path: str, entries: Mapping[str, Entry]
     opened = open_cut(context, "")
     if opened is None:
         return
-    cut, _ = opened
+    cut = opened[0]
     report.add("ONLY_ONE_FILE")
     report.total["files"] += 1
     roots = {cut.log.first: bytes.fromhex(cut.log.previous_root), cut.log.cut_index: bytes.fromhex(cut.log.root)}

@@ -8,17 +8,14 @@ What cannot be read makes the verdict "not verified"; a target with nothing to v
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX
 from custody_pipeline.evidence.cut.seal import LOG
 from custody_pipeline.evidence.log.checkpoint import Head
-from custody_pipeline.evidence.log.keys import rotated_keys
-from custody_pipeline.evidence.log.note import NoteError
-from custody_pipeline.evidence.reader import NOTE_BYTES, Entry, FolderReader, Reader, TargetError, read
+from custody_pipeline.evidence.reader import Entry, FolderReader, Reader, TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_place import known_roots
 from custody_pipeline.evidence.verify.findings import Report
@@ -27,7 +24,11 @@ from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.published_set import verify_prefix
 from custody_pipeline.evidence.verify.recordings import check_media
+from custody_pipeline.evidence.verify.rotations import check_retired, follow_rotations
 from custody_pipeline.evidence.verify.single_files import verify_file_of_cut, verify_proof_file
+from custody_pipeline.evidence.verify.times import check_times
+
+_DESKTOP_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 def verify(reader: Reader, options: Options) -> Report:
@@ -41,7 +42,7 @@ def verify(reader: Reader, options: Options) -> Report:
     if entries is None or not context.keys:
         return context.report
     context.bytes_total = sum(entry.size for entry in entries.values())
-    _follow_rotations(context, entries)
+    follow_rotations(context, entries)
     pins = read_pins(context)
     checked: Sequence[CheckedCut] = ()
     if any(path.startswith((LOG, "cuts/")) for path in entries):
@@ -79,11 +80,12 @@ def verify_file(reader: Reader, path: str, options: Options) -> Report:
         verify_proof_file(context, path, pins)
     elif any(entry.path == cuts.CUT_JSON for entry in reader.list(cuts.CUT_JSON)):
         entries = regular_files(context) or {}
-        _follow_rotations(context, entries)
+        follow_rotations(context, entries)
         verify_file_of_cut(context, path, entries, pins)
     elif path.rpartition("/")[2] != cuts.CHECKPOINT:
         context.report.add("NOTHING_FOUND", path, "neither a proof, nor a checkpoint, nor a file of a cut")
-    elif head := verify_head(context, path):
+    elif checkpoint := verify_head(context, path):
+        head = checkpoint.head
         check_pins(context, pins, head.origin, head.size, {head.size: head.root})
     return context.report
 
@@ -98,7 +100,13 @@ def regular_files(context: Context) -> dict[str, Entry] | None:
     for path, entry in sorted(entries.items()):
         if not entry.regular:
             context.report.add("NOT_A_FILE", path)
-    return {path: entry for path, entry in entries.items() if entry.regular}
+        elif path.rpartition("/")[2] in _DESKTOP_FILES:
+            context.report.add("DESKTOP_FILE", path)
+    return {
+        path: entry
+        for path, entry in entries.items()
+        if entry.regular and path.rpartition("/")[2] not in _DESKTOP_FILES
+    }
 
 
 def _verify_lone_cut(context: Context, entries: Mapping[str, Entry], pins: Sequence[Head]) -> list[CheckedCut]:
@@ -108,19 +116,6 @@ def _verify_lone_cut(context: Context, entries: Mapping[str, Entry], pins: Seque
         return []
     roots = known_roots(item.cut, item.leaves, [pin.size for pin in pins]) if item.head else {}
     check_pins(context, pins, item.cut.log.origin, item.cut.log.size, roots)
+    check_times(context.report, [item])
+    check_retired(context, [item], None)
     return [item]
-
-
-def _follow_rotations(context: Context, entries: Iterable[str]) -> None:
-    """Trust the keys that trusted keys have handed over to. A statement that says otherwise changes nothing."""
-    for path in sorted(path for path in entries if path.rpartition("/")[2] == cuts.ROTATION):
-        try:
-            data = read(context.reader, path, NOTE_BYTES)
-        except (TargetError, OSError):
-            continue  # the cut lists the file, and its check reports it
-        for origin in {key.name for key in context.keys}:
-            with suppress(NoteError):
-                for key in rotated_keys(data, origin, context.keys):
-                    if key not in context.keys:
-                        context.keys.append(key)
-                        context.report.facts[f"key handed over to {key.name}+{key.key_id.hex()}"] = f"{path} says so"

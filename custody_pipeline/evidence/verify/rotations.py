@@ -1,0 +1,46 @@
+"""Keys that were handed over: a trusted key names the next one, and no longer signs alone.
+
+Belongs here: rotation statements of a target. Does not: making one (evidence/log/keys.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.seal import HEAD
+from custody_pipeline.evidence.log.checkpoint import Checkpoint
+from custody_pipeline.evidence.log.keys import rotated_keys
+from custody_pipeline.evidence.log.note import NoteError, Verifier
+from custody_pipeline.evidence.reader import NOTE_BYTES, TargetError, read
+from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.one_cut import CheckedCut
+
+
+def follow_rotations(context: Context, paths: Iterable[str]) -> None:
+    """Trust the keys that trusted keys have handed over to. A statement that says otherwise changes nothing."""
+    for path in sorted(path for path in paths if path.rpartition("/")[2] == cuts.ROTATION):
+        try:
+            data = read(context.reader, path, NOTE_BYTES)
+        except (TargetError, OSError):
+            continue  # the cut lists the file, and its check reports it
+        for origin in {key.name for key in context.keys}:
+            with suppress(NoteError):
+                context.rotated[path] = rotated_keys(data, origin, context.keys)
+        for key in context.rotated.get(path, ()):
+            if key not in context.keys:
+                context.keys.append(key)
+                context.report.facts[f"key handed over to {key.name}+{key.key_id.hex()}"] = f"{path} says so"
+
+
+def check_retired(context: Context, known: Sequence[CheckedCut], head: Checkpoint | None) -> None:
+    """From the cut of a rotation statement on, a new key must sign every cut and the head of the log."""
+    current: list[Verifier] | None = None
+    for item in sorted(known, key=lambda item: item.cut.log.first):
+        if item.cut.file(cuts.ROTATION) is not None:
+            current = context.rotated.get(item.prefix + cuts.ROTATION, current)
+        if current is not None and not set(current) & set(item.signers):
+            context.report.add("KEY_RETIRED", item.prefix + cuts.SIGNATURE)
+    if head is not None and current is not None and not set(current) & set(head.note.verified_by(context.keys)):
+        context.report.add("KEY_RETIRED", HEAD)
