@@ -32,15 +32,14 @@ logger = logging.getLogger(__name__)
 
 
 def dagster_home(home: Path) -> Path:
-    """The operator's DAGSTER_HOME; without one, `dagster` below `home`.
+    """DAGSTER_HOME; without one, `dagster` below `home`.
 
-    The product's `dagster.yaml` is copied to `home` where there is none. One that is there is the operator's to edit.
+    Below `home` the product's `dagster.yaml` is copied where there is none. An operator's file is never overwritten.
     """
-    if theirs := os.environ.get("DAGSTER_HOME"):
-        return Path(theirs)
-    place = (home / "dagster").absolute()
-    place.mkdir(parents=True, exist_ok=True)
-    if not (place / "dagster.yaml").exists():
+    ours = (home / "dagster").absolute()
+    place = Path(os.environ.get("DAGSTER_HOME") or ours)
+    if place == ours and not (place / "dagster.yaml").exists():
+        place.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(DAGSTER_YAML, place / "dagster.yaml")
     return place
 

@@ -58,3 +58,10 @@ def test_a_dagster_yaml_that_is_there_is_not_overwritten_even_when_it_cannot_be(
     (place / "dagster.yaml").chmod(0o400)
     assert dagster_home(tmp_path) == place
     assert (place / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
+
+
+def test_a_dagster_home_below_the_home_gets_the_file_of_the_product(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    assert (dagster_home(tmp_path) / "dagster.yaml").read_bytes() == DAGSTER_YAML.read_bytes()
