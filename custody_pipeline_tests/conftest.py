@@ -15,12 +15,13 @@ hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def bare_environment() -> Iterator[None]:
-    """No CUSTODY_, AWS_ or DAGSTER_ variable reaches a test unless it sets it."""
+def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No CUSTODY_, AWS_ or DAGSTER_ variable of the machine reaches a test, and no test writes to the user's home."""
     with pytest.MonkeyPatch.context() as patched:
         for name in list(os.environ):
             if name.startswith(("CUSTODY_", "AWS_", "DAGSTER_")):
                 patched.delenv(name)
+        patched.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 
 

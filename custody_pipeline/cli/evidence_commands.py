@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 
 Keys = Annotated[
-    list[Path] | None, typer.Option("--key", help="A public key file; default: the keys of this deployment.")
+    list[Path] | None,
+    typer.Option("--key", help="A public key file; default, for the published place: the keys of this deployment."),
 ]
 
 Witnesses = Annotated[

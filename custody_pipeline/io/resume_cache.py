@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
@@ -25,7 +26,7 @@ class Journal(MutableMapping[str, str]):
     the work, and its journal.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is made. A link in its place is refused.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,19 +35,21 @@ class Journal(MutableMapping[str, str]):
         self._made = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         self.begun = datetime.now(UTC)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
         self._answers = self._read()
         self.taken_over = len(self._answers)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def _read(self) -> dict[str, str]:
         """The answers of a run that never finished; none of one that began too long ago."""
         try:
-            first, *lines = self._path.read_bytes().split(b"\n")
+            with open(self._file, "rb", closefd=False) as stream:
+                first, *lines = stream.read().split(b"\n")
             begun = datetime.fromisoformat(json.loads(first))
             if not timedelta() <= self.begun - begun <= KEPT:
                 raise ValueError("too old")
         except (OSError, ValueError, TypeError):
-            self._path.write_bytes(json.dumps(self.begun.isoformat()).encode() + b"\n")
+            os.ftruncate(self._file, 0)
+            os.write(self._file, json.dumps(self.begun.isoformat()).encode() + b"\n")
             return {}
         self.begun = begun
         answers = {}
@@ -108,3 +111,21 @@ def journal_of(home: Path, name: str) -> Journal:
         OSError: nothing can be written there.
     """
     return Journal(home / "interrupted" / f"{name}.ndjson")
+
+
+def journal_of_user(name: str) -> Journal:
+    """The journal of a work that belongs to no home: in `$XDG_STATE_HOME/custody`, which only the user may write.
+
+    Raises:
+        OSError: nothing can be written there, or somebody else can.
+    """
+    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "custody"
+    if not folder.is_absolute():
+        raise PermissionError(f"{folder}: XDG_STATE_HOME must be an absolute path")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or (
+        os.name == "posix" and (found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022)
+    ):
+        raise PermissionError(f"{folder}: not a folder that only its owner may write")
+    return Journal(folder / f"{name}.ndjson")

@@ -22,7 +22,7 @@ from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Media, Options
 from custody_pipeline.evidence.verify.target import verify, verify_path
 from custody_pipeline.extract.objects import Digests, ObjectReader
-from custody_pipeline.io.resume_cache import journal_of
+from custody_pipeline.io.resume_cache import journal_of_user
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.models.run import refresh_events
 from custody_pipeline.publish.bucket_reader import S3Reader
@@ -111,6 +111,14 @@ def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
     return found
 
 
+def is_own_place(settings: Settings, target: str) -> bool:
+    """Whether a target is what this deployment publishes. Only there are its keys and its memory taken for true."""
+    ours = default_target(settings)
+    if target.startswith("s3://"):
+        return target.rstrip("/") == ours.rstrip("/")
+    return Path(target).resolve() == Path(ours).resolve()
+
+
 def open_target(settings: Settings, target: str) -> Reader:
     """A reader of an `s3://` place or of a folder."""
     if target.startswith("s3://"):
@@ -132,25 +140,35 @@ def verify_target(
 ) -> Report:
     """Verify an `s3://` place, a folder or a file.
 
+    Nothing of the working folder is trusted. This deployment's keys, and the head that it signed last, count for its
+    own published place alone; every other target needs `keys`.
+
     Raises:
         SettingsError: a named file cannot be read.
     """
+    own, remembered = is_own_place(settings, target), settings.home / "publish/head"
+    if own and remembered.exists():
+        pinned = [*pinned, remembered]
     try:
         pins = [path.read_bytes() for path in pinned]
         roots = [path.read_bytes() for path in timestamp_roots]
     except OSError as error:
         raise SettingsError(f"{error.filename}: {error.strerror}") from error
+    if quorum is not None and quorum > len(witnesses):
+        raise SettingsError(f"--quorum {quorum}: only {len(witnesses)} witnesses are given; name them with --witness")
     compare = None if media == "none" else Media(BucketMedia(settings), "all" if media == "all" else "sample")
-    options = Options(public_keys(settings, keys), pins, roots, witnesses, quorum, compare, progress)
+    verifiers = public_keys(settings, keys) if own or keys else []
+    options = Options(verifiers, pins, roots, witnesses, quorum, compare, progress)
     if not target.startswith("s3://") and is_package(Path(target)):
         return verify_package(Path(target), options)
     if not target.startswith("s3://") and not Path(target).is_dir():
         return verify_path(Path(target), options)
-    question = "\n".join([target, media, *(key.vkey for key in options.public_keys)])
+    place = target if target.startswith("s3://") else str(Path(target).resolve())
+    question = "\n".join([place, media, *(key.vkey for key in options.public_keys)])
     name = f"verify-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
     try:
-        journal = journal_of(settings.home, name)
-    except OSError:  # who only verifies a copy may have no place to write to
+        journal = journal_of_user(name)
+    except (OSError, RuntimeError):  # no folder of the user's own: the check cannot be resumed
         return verify(open_target(settings, target), options)
     with journal:
         report = verify(open_target(settings, target), replace(options, memory=journal))
@@ -170,9 +188,7 @@ def record_verification(settings: Settings, target: str, media: str, report: Rep
     Raises:
         WarehouseError: the warehouse is in use; the verification stands all the same.
     """
-    ours = default_target(settings)
-    same = target.rstrip("/") == ours if target.startswith("s3://") else Path(target).resolve() == Path(ours).resolve()
-    if not same or not settings.warehouse_path.exists():
+    if not is_own_place(settings, target) or not settings.warehouse_path.exists():
         return False
     with Warehouse(settings, lock_timeout=_LOCK_TIMEOUT_SECONDS).open() as con:
         published = con.execute(

@@ -67,7 +67,7 @@ class Deployment:
         return verify_target(
             self.settings,
             str(folder),
-            keys=[],
+            keys=[self.settings.home / "keys/custody.key.pub"],
             pinned=[],
             timestamp_roots=[],
             media="none",

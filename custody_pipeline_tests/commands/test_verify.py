@@ -10,18 +10,17 @@ import signal
 import subprocess
 import sys
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from custody_pipeline.operations.verification import record_verification, verify_target
-from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
 from custody_pipeline_tests.evidence.published import SIGNER, publish
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from custody_pipeline.evidence.verify.findings import Report
 
 
@@ -143,7 +142,7 @@ def test_a_check_that_was_killed_is_resumed_and_says_so(settings: Settings) -> N
     }
     taken_over = int(report["facts"]["resumed"].split()[0])
     assert taken_over >= 3 * 2 + 3, "two files of each of three cuts, and the records of each"
-    assert not list((settings.home / "interrupted").iterdir())
+    assert not list(Path(os.environ["XDG_STATE_HOME"]).rglob("*.ndjson"))
 
 
 def test_progress_is_shown_on_a_terminal(settings: Settings) -> None:
@@ -158,10 +157,13 @@ def test_progress_is_shown_on_a_terminal(settings: Settings) -> None:
     os.close(parent)
 
 
-def test_who_has_no_place_to_write_to_verifies_all_the_same(settings: Settings, tmp_path: Path) -> None:
+def test_who_has_no_place_to_write_to_verifies_all_the_same(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     outsider = Settings(home=tmp_path / "file/home")
 
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file/state"))
     report = verify_target(
         outsider,
         str(settings.home / "published"),
@@ -173,3 +175,66 @@ def test_who_has_no_place_to_write_to_verifies_all_the_same(settings: Settings, 
     )
 
     assert report.status == 0
+
+
+def test_a_copy_is_verified_only_with_a_key_that_was_named(settings: Settings, tmp_path: Path) -> None:
+    copy = shutil.copytree(settings.home / "published", tmp_path / "copy")
+
+    report = check(settings, copy)
+    assert (report.status, [found.code for found in report.findings]) == (2, ["NO_PUBLIC_KEY"])
+
+    keys = [settings.home / "keys/custody.key.pub"]
+    report = verify_target(settings, str(copy), keys=keys, pinned=[], timestamp_roots=[], media="none", progress=None)
+    assert report.status == 0
+
+
+def test_a_delivery_that_ships_a_home_is_not_believed(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its keys nor its memory count, and no link of it is written through."""
+    delivery, victim = tmp_path / "delivery", tmp_path / "victim"
+    copy = shutil.copytree(settings.home / "published", delivery / "set")
+    shutil.copytree(settings.home / "keys", delivery / ".custody/keys")
+    victim.write_text("mine")
+    (delivery / ".custody/interrupted").symlink_to(victim)
+    monkeypatch.chdir(delivery)
+
+    report = check(Settings(home=Path(".custody")), copy)
+
+    assert (report.status, [found.code for found in report.findings]) == (2, ["NO_PUBLIC_KEY"])
+    assert victim.read_text() == "mine"
+
+
+def test_the_head_that_was_signed_last_is_a_pin_for_the_own_place(settings: Settings) -> None:
+    place = settings.home / "published"
+    (settings.home / "publish").mkdir()
+    (settings.home / "publish/head").write_bytes((place / "log/checkpoint").read_bytes())
+    assert check(settings, place).valid["pinned checkpoints"] == 1
+
+    (place / "log/checkpoint").write_bytes((place / "cuts/date=2026-11-02/r0001/checkpoint").read_bytes())
+    assert "PINNED_AHEAD" in {found.code for found in check(settings, place).findings}
+
+
+def test_a_folder_that_others_may_write_keeps_no_memory(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "state/custody").mkdir(parents=True)
+    (tmp_path / "state/custody").chmod(0o777)
+
+    assert check(settings, settings.home / "published").status == 0
+    assert list((tmp_path / "state/custody").iterdir()) == []
+
+
+def test_a_quorum_needs_as_many_witnesses(settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="--quorum 1"):
+        verify_target(
+            settings,
+            str(settings.home / "published"),
+            keys=[],
+            pinned=[],
+            timestamp_roots=[],
+            media="none",
+            progress=None,
+            quorum=1,
+        )

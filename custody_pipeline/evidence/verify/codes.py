@@ -138,6 +138,14 @@ CODES: dict[str, Code] = {
     "MEDIA_CHANGED": Code(_E, "A recording's bytes are not those whose digest was sealed.", _FROM_COPY),
     # could not be checked
     "FILE_TOO_LARGE": Code(_E, "A file is larger than any file of its kind; nobody read it.", _FROM_COPY),
+    "TIME_WRONG": Code(_E, "A time contradicts the night, the cut before, the timestamp or a cosignature.", _ASK_OWNER),
+    "ROW_MISPLACED": Code(_E, "A table of a cut has rows of another night.", _ASK_OWNER),
+    "RECORDING_TWICE": Code(_E, "A recording has two rows in one night.", _ASK_OWNER),
+    "KEY_RETIRED": Code(
+        _E,
+        "A key signed by itself after it was handed over to another key.",
+        "Ask who has the old key; do not rely on it.",
+    ),
     "TARGET_AMBIGUOUS": Code(
         _E,
         "The folder claims to be a package and a published set at once.",
@@ -154,7 +162,9 @@ CODES: dict[str, Code] = {
     "TARGET_UNREADABLE": Code(_U, "The target could not be read.", "Check the address, the network and permissions."),
     "FILE_UNREADABLE": Code(_U, "A file could not be read.", "Check the permissions, then verify again."),
     "NO_PUBLIC_KEY": Code(
-        _U, "No public key was given, so no signature was checked.", "Get the log's public key over another channel."
+        _U,
+        "No public key was given, so nothing was checked.",
+        "Get the log's public key over another channel, and name its file with --key.",
     ),
     "TIMESTAMP_NOT_CHECKED": Code(
         _U, "A timestamp is there, but no root certificate of its authority was given.", "Give the authority's root."
@@ -188,6 +198,9 @@ CODES: dict[str, Code] = {
         _N,
         "A cut was checked by itself, without the log: whether later nights exist cannot be said.",
         "Verify the whole published prefix for that.",
+    ),
+    "DESKTOP_FILE": Code(
+        _N, "The file manager of a computer left a file of its own here; it is no part of the evidence.", "Nothing."
     ),
     "ONLY_ONE_FILE": Code(_N, "One file of a cut was checked; the others were not looked at.", "Verify the whole cut."),
     "MEDIA_WITHOUT_DIGEST": Code(_N, "A recording has no digest in the cut.", "See its gap reasons."),
