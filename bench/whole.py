@@ -53,7 +53,8 @@ from custody_pipeline.extract.media import HASHES_IN_FLIGHT
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.settings import Settings, load_settings
-from custody_pipeline.simulator.exporter import create_export_bucket, export_night
+from custody_pipeline.simulator.demo import ensure_bucket
+from custody_pipeline.simulator.exporter import export_night
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.warehouse.connection import Warehouse
@@ -82,7 +83,7 @@ def _prepared(size: int, folder: Path, *, ours: Callable[[_Place, Path], Callabl
     night = modelled_night(size)
     with LocalS3(folder / "server") as endpoint, SimulatorServer(organization(size), rate_limit=NO_LIMIT) as simulator:
         client = endpoint.client()
-        create_export_bucket(client, BUCKET)
+        ensure_bucket(client, BUCKET, lock=False)
         client.create_bucket(Bucket=PUBLISHED)
         settings = in_bucket(night.settings, endpoint)
         exported = export_night(organization(size), client, BUCKET, store=s3_store(settings, BUCKET))

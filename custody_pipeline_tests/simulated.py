@@ -14,7 +14,9 @@ from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import Night, collect, model
 from custody_pipeline.settings import Settings
-from custody_pipeline.simulator.exporter import create_export_bucket, export_night
+from custody_pipeline.simulator.demo import ensure_bucket
+from custody_pipeline.simulator.exporter import export_night
+from custody_pipeline.simulator.http_faults import HttpFault
 from custody_pipeline.simulator.local_s3 import S3Endpoint
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
@@ -36,7 +38,7 @@ def vendor(
     known = {"home": home, "export_url": f"s3://{bucket}", "s3_endpoint_url": s3.url, "s3_region": s3.region, **more}
     settings = Settings.model_validate(known)
     client = s3_client(settings)
-    create_export_bucket(client, bucket)
+    ensure_bucket(client, bucket, lock=False)
     export_night(organization, client, bucket, store=s3_store(settings, bucket))
     if not api:
         yield Vendor(settings, None)
@@ -63,3 +65,13 @@ def rows(settings: Settings, sql: str) -> list[tuple[object, ...]]:
     """What the warehouse answers."""
     with duckdb.connect(str(settings.warehouse_path), read_only=True) as con:
         return con.execute(sql).fetchall()
+
+
+@contextmanager
+def faulty(server: SimulatorServer, *http_faults: HttpFault) -> Iterator[None]:
+    """These HTTP faults for the length of a block."""
+    server.world.faults.add(*http_faults)
+    try:
+        yield
+    finally:
+        server.world.faults.clear()

@@ -29,7 +29,7 @@ from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
 from custody_pipeline.simulator.events import Watch
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline_tests.proxy import Answer, running_proxy
-from custody_pipeline_tests.simulator.answer_keys import watched
+from custody_pipeline_tests.simulator.answer_keys import vanishing_id, watched
 
 pytestmark = pytest.mark.server
 
@@ -131,7 +131,7 @@ def test_one_record_is_proven_without_the_others(home: Home, tmp_path: Path) -> 
 def test_a_tag_that_was_gone_before_the_night_is_published_with_the_proof_of_when_it_was_seen(home: Home) -> None:
     organization = Organization(seed=7, night=NIGHT, size=SIZE)
     caught = home.result["caught"]
-    assert caught["conversation_id"] == organization.vanishing_conversation_id
+    assert caught["conversation_id"] == vanishing_id(organization)
     with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as con:
         bound = [caught["conversation_id"]]
         nightly = con.execute(

@@ -21,7 +21,7 @@ from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline_tests.simulated import rows, run, vendor
-from custody_pipeline_tests.simulator.answer_keys import answer_key
+from custody_pipeline_tests.simulator.answer_keys import answer_key, mixture
 
 pytestmark = pytest.mark.server
 
@@ -69,10 +69,10 @@ def as_table(matrix: Counter[tuple[str, str]]) -> Iterable[str]:
 @pytest.mark.parametrize(
     ("size", "seed", "plan", "api", "source"),
     [
-        (60, 1, FaultPlan.mixture(1), True, "bucket"),
-        (60, 2, FaultPlan.mixture(2), True, "bucket"),
+        (60, 1, mixture(1), True, "bucket"),
+        (60, 2, mixture(2), True, "bucket"),
         (60, 3, FaultPlan.none(), True, "bucket"),
-        (240, 4, FaultPlan.mixture(4), True, "bucket"),
+        (240, 4, mixture(4), True, "bucket"),
         (240, 5, EVERY_MIXED, True, "bucket"),
         (240, 6, EVERY_MIXED, False, "bucket"),
         (1_000, 7, EVERY_MIXED, True, "bucket"),

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import gzip
 import tempfile
+from collections.abc import Iterable
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 
 from custody_pipeline.warehouse.sql_files import SQL_DIR, create_macros, read_select
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 # Raw tables by the function that collects them. fetch_failures and extraction_receipts come with every group.
 RAW_TABLES: dict[str, tuple[str, ...]] = {

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
+from pathlib import Path
 
 # `participants[].purpose` of the analytics models (PureCloudPlatformClientV2 269.0.0, AnalyticsParticipant).
 PURPOSES = (

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from custody_pipeline.models.mapping import DEFAULT_PURPOSES, PURPOSES, AcceptedScript, MappedTag, TagMapping
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 8

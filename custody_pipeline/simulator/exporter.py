@@ -58,12 +58,6 @@ class ExportSummary(NamedTuple):
     bytes: int = 0
 
 
-def create_export_bucket(s3_client: S3Client, bucket: str) -> None:
-    """Create a bucket that keeps versions, as the planted re-exports need."""
-    s3_client.create_bucket(Bucket=bucket)
-    s3_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-
-
 def export_night(
     organization: Organization,
     s3_client: S3Client,

@@ -156,13 +156,6 @@ class FaultPlan:
         """These faults alone."""
         return cls(tuple((fault, share) for fault in dict.fromkeys(faults)))
 
-    @classmethod
-    def mixture(cls, seed: int) -> FaultPlan:
-        """A random choice of faults with random shares, half of them with others beside them, drawn from `seed`."""
-        draws = Draws(number("mixture", seed))
-        chosen = [fault for fault in CATALOGUE if draws.chance(0.6)]
-        return cls(tuple((fault, draws.between(1, 20) / 1000) for fault in chosen), mixed=0.5)
-
     def counts(self, size: int) -> tuple[tuple[str, int], ...]:
         """How many of `size` conversations have each fault; a night too small for all has the first ones."""
         counts, left = [], size

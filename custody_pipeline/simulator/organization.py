@@ -132,11 +132,6 @@ class Organization:
         places = self.planting.indexes(["REQUIRED_TAG_MISSING"])
         return next((index for index in places if self.planting.of(index)[1] == 0), None)
 
-    @cached_property
-    def vanishing_conversation_id(self) -> str | None:
-        """Its id."""
-        return None if self.vanishing_index is None else self.conversation_id(self.vanishing_index)
-
     # Conversations
 
     def conversations(self, first: int = 0, end: int | None = None) -> Iterator[Conversation]:

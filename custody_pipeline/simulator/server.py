@@ -13,8 +13,7 @@ import hmac
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, unquote
@@ -320,18 +319,3 @@ class SimulatorServer:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
-
-    @contextmanager
-    def faulty(self, *http_faults: HttpFault) -> Iterator[Self]:
-        """These HTTP faults for the length of a block."""
-        self.world.faults.add(*http_faults)
-        try:
-            yield self
-        finally:
-            self.world.faults.clear()
-
-
-def run(host: str, port: int, *organizations: Organization, **options: Any) -> None:
-    """Serve until interrupted; `options` are those of `SimulatorServer`."""
-    with SimulatorServer(*organizations, host=host, port=port, **options):
-        threading.Event().wait()

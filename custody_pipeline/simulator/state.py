@@ -197,11 +197,6 @@ class World:
             self._tokens[token] = former or Token(now + self.token_lifetime, now + self._minute)
             return token
 
-    def expire_tokens(self) -> None:
-        """Every token ends now."""
-        with self.lock:
-            self._tokens.clear()
-
     def expire_token(self, token: str) -> None:
         """This token ends now."""
         with self.lock:

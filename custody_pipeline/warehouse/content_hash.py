@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from datetime import date
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from custody_pipeline.warehouse.sql_text import quoted, table_columns
-
-if TYPE_CHECKING:
-    pass
-
 
 # The tables that a night publishes, in the order in which its content is hashed.
 PUBLISHED_TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")

@@ -6,12 +6,9 @@ Belongs here: quoting, a transaction as a block, a table's columns. Does not: a 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import duckdb
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @contextlib.contextmanager

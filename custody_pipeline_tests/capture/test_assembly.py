@@ -17,6 +17,8 @@ from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
 from custody_pipeline_tests.capture.conftest import attribute_event, running
+from custody_pipeline_tests.simulated import faulty
+from custody_pipeline_tests.simulator.answer_keys import vanishing_id
 
 pytestmark = pytest.mark.server
 
@@ -51,7 +53,7 @@ def send(settings: Settings, *bodies: bytes) -> None:
 def test_a_tag_that_is_there_for_ten_minutes_is_kept_with_the_moment_it_was_seen(
     organisation: Organization, vendor: SimulatorServer, settings: Settings
 ) -> None:
-    conversation_id = organisation.vanishing_conversation_id
+    conversation_id = vanishing_id(organisation)
     assert conversation_id is not None
     call = organisation.find(conversation_id)
     assert call is not None
@@ -79,13 +81,13 @@ def test_a_tag_that_is_there_for_ten_minutes_is_kept_with_the_moment_it_was_seen
 def test_a_conversation_of_a_hidden_division_is_a_dead_letter_that_a_retry_brings_back(
     organisation: Organization, vendor: SimulatorServer, settings: Settings
 ) -> None:
-    conversation_id = organisation.vanishing_conversation_id
+    conversation_id = vanishing_id(organisation)
     assert conversation_id is not None
     send(settings, attribute_event(conversation_id))
     call = organisation.find(conversation_id)
     assert call is not None
     vendor.world.set_now(call.end + timedelta(minutes=5))
-    with vendor.faulty(HttpFault("403", f"/conversations/{conversation_id}", count=None)):
+    with faulty(vendor, HttpFault("403", f"/conversations/{conversation_id}", count=None)):
         assert drain_queue(settings, max_seconds=30).report.set_aside == {"conversation_forbidden": 1}
     assert drain_queue(settings, max_seconds=30).report.events == 0
     assert retry_dead_letters(settings) == 1

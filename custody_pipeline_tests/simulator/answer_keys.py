@@ -1,4 +1,4 @@
-"""What a night must find when it asks other sources than the API and the bucket."""
+"""What a night must find when it asks other sources than the API and the bucket; faults drawn at random."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from custody_pipeline.settings.table import ManifestSource
 from custody_pipeline.simulator.calls import Conversation, refusal_of
 from custody_pipeline.simulator.events import Watch, is_refused_for_a_while, stray_recording_id
-from custody_pipeline.simulator.faults import NOT_IN_DETAILS, SEEN_IN_THE_BUCKET, KeyRow, rows_of
+from custody_pipeline.simulator.faults import CATALOGUE, NOT_IN_DETAILS, SEEN_IN_THE_BUCKET, FaultPlan, KeyRow, rows_of
 from custody_pipeline.simulator.faults import answer_key as simulated_key
+from custody_pipeline.simulator.identity import Draws, number
 from custody_pipeline.simulator.organization import Organization
 
 
@@ -52,9 +53,22 @@ def _dropped_by_manifest(organization: Organization) -> Iterator[KeyRow]:
                 yield KeyRow(conversation.id, item.id, "EXPORT_DROPPED_TAGS")
 
 
+def mixture(seed: int) -> FaultPlan:
+    """A random choice of faults with random shares, half of them with others beside them, drawn from `seed`."""
+    draws = Draws(number("mixture", seed))
+    chosen = [fault for fault in CATALOGUE if draws.chance(0.6)]
+    return FaultPlan(tuple((fault, draws.between(1, 20) / 1000) for fault in chosen), mixed=0.5)
+
+
+def vanishing_id(organization: Organization) -> str | None:
+    """The conversation whose tag vanishes; None for an organisation too small to have one."""
+    index = organization.vanishing_index
+    return None if index is None else organization.conversation_id(index)
+
+
 def watched(watch: Watch) -> list[KeyRow]:
     """What the night must find when live capture watched until the end, and nothing else, sorted."""
-    vanishing = watch.organization.vanishing_conversation_id
+    vanishing = vanishing_id(watch.organization)
     rows = {
         row._replace(reason="TAG_VANISHED") if row.conversation_id == vanishing else row
         for row in simulated_key(watch.organization)

@@ -13,7 +13,8 @@ import pytest
 from moto import mock_aws
 
 from custody_pipeline.simulator.calls import Conversation
-from custody_pipeline.simulator.exporter import create_export_bucket, export_night, export_objects
+from custody_pipeline.simulator.demo import ensure_bucket
+from custody_pipeline.simulator.exporter import export_night, export_objects
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.structure import ORGANIZATION_ID
 
@@ -36,7 +37,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     with mock_aws():
         client = boto3.client("s3", region_name="us-east-1")
-        create_export_bucket(client, BUCKET)
+        ensure_bucket(client, BUCKET, lock=False)
         yield client
 
 

@@ -12,7 +12,7 @@ from custody_pipeline.simulator.faults import CATALOGUE, NOT_IN_DETAILS, FaultPl
 from custody_pipeline.simulator.identity import ConversationIds, uuid_for
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.structure import PUBLISHED_SCRIPTS, REGION, SCRIPT_INTAKE, TRUNCATION
-from custody_pipeline_tests.simulator.answer_keys import answer_key
+from custody_pipeline_tests.simulator.answer_keys import answer_key, mixture, vanishing_id
 
 MAPPED = {
     "Legal-Hold",
@@ -149,7 +149,7 @@ def test_faults_grow_with_the_night() -> None:
 
 
 def test_a_mixture_is_drawn_from_its_seed() -> None:
-    mixtures = [FaultPlan.mixture(seed) for seed in (1, 1, 2)]
+    mixtures = [mixture(seed) for seed in (1, 1, 2)]
     assert mixtures[0] == mixtures[1] != mixtures[2]
     organization = Organization(size=300, faults=mixtures[0])
     planted = {fault for fault, _ in mixtures[0].shares}
@@ -213,7 +213,7 @@ def test_the_gateways_manifests_drop_every_tag() -> None:
 
 def test_one_tag_is_seen_for_ten_minutes_after_the_call_and_never_again() -> None:
     organization = Organization()
-    conversation_id = organization.vanishing_conversation_id
+    conversation_id = vanishing_id(organization)
     assert conversation_id is not None
     conversation = organization.find(conversation_id)
     assert conversation is not None

@@ -146,7 +146,7 @@ def test_without_a_token_the_api_answers_401_with_its_error_body(server: Simulat
 
 def test_a_token_ends_and_a_new_login_goes_on(server: SimulatorServer, client: Client) -> None:
     assert client.get("/api/v2/tokens/me").status_code == 200
-    server.world.expire_tokens()
+    server.world.expire_token(str(client.session.headers["Authorization"]).removeprefix("Bearer "))
     assert client.get("/api/v2/tokens/me").status_code == 401
     client.login()
     assert client.get("/api/v2/tokens/me").status_code == 200
