@@ -137,16 +137,11 @@ content AS (
         END AS custody_status,
         coalesce(g.reasons, []) AS gap_reasons
     FROM staging.recordings AS r
-    INNER JOIN staging.conversation_facts AS c
-        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
-    LEFT JOIN staging.recording_scripts AS s
-        ON s.partition_date = r.partition_date AND s.conversation_id = r.conversation_id AND s.recording_id = r.recording_id
-    LEFT JOIN tags AS t
-        ON t.partition_date = r.partition_date AND t.conversation_id = r.conversation_id AND t.recording_id = r.recording_id
-    LEFT JOIN mapped AS m
-        ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id AND m.recording_id = r.recording_id
-    LEFT JOIN found_gaps AS g
-        ON g.partition_date = r.partition_date AND g.conversation_id = r.conversation_id AND g.recording_id = r.recording_id
+    INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
+    LEFT JOIN staging.recording_scripts AS s USING (partition_date, conversation_id, recording_id)
+    LEFT JOIN tags AS t USING (partition_date, conversation_id, recording_id)
+    LEFT JOIN mapped AS m USING (partition_date, conversation_id, recording_id)
+    LEFT JOIN found_gaps AS g USING (partition_date, conversation_id, recording_id)
 ),
 
 hashed AS (
@@ -170,6 +165,5 @@ SELECT
     h.*,
     CASE WHEN p.row_sha256 = h.row_sha256 THEN p.revision ELSE coalesce(v.revision, 0) + 1 END::INTEGER AS revision
 FROM hashed AS h
-LEFT JOIN published AS p
-    ON p.partition_date = h.partition_date AND p.conversation_id = h.conversation_id AND p.recording_id = h.recording_id
-LEFT JOIN revisions AS v ON v.partition_date = h.partition_date
+LEFT JOIN published AS p USING (partition_date, conversation_id, recording_id)
+LEFT JOIN revisions AS v USING (partition_date)

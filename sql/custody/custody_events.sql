@@ -56,7 +56,7 @@ contents AS (
 documents AS (
     SELECT d.*, l.who, l.operator, l.tool_version, l.git_revision
     FROM contents AS d
-    LEFT JOIN loads AS l ON l.partition_date = d.partition_date AND l.landing_id = d.landing_id
+    LEFT JOIN loads AS l USING (partition_date, landing_id)
     WHERE d.conversation_id <> ''
 ),
 
@@ -171,14 +171,13 @@ events AS (
         ) AS sha256_before,
         w.sha256 AS sha256_after
     FROM written AS w
-    LEFT JOIN recordings AS r
-        ON r.partition_date = w.partition_date AND r.conversation_id = w.conversation_id AND r.recording_id = w.recording_id
+    LEFT JOIN recordings AS r USING (partition_date, conversation_id, recording_id)
     UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, e.occurred_at, 'tagged', coalesce(e.participant_id, 'unknown'),
         NULL, array_to_string(list_sort(e.tag_keys)[:20], ', '), e.source_uri, 'script or flow', 'attribute event', NULL, NULL,
         NULL, e.document_sha256
     FROM recordings AS r
-    INNER JOIN tag_events AS e ON e.partition_date = r.partition_date AND e.conversation_id = r.conversation_id
+    INNER JOIN tag_events AS e USING (partition_date, conversation_id)
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, first_seen_at,
         CASE
@@ -215,7 +214,7 @@ events AS (
         p.operator, 'revision ' || v.revision, p.cut_uri, 'publication', 'row of a sealed cut', p.tool_version, p.git_revision,
         v.row_sha256_before, v.row_sha256
     FROM versions AS v
-    INNER JOIN publications AS p ON p.partition_date = v.partition_date AND p.revision = v.revision
+    INNER JOIN publications AS p USING (partition_date, revision)
     UNION ALL
     SELECT partition_date, '', '', published_at, 'published', coalesce(operator, 'unknown'), operator, 'revision ' || revision,
         cut_uri, 'publication', 'sealed cut', tool_version, git_revision,

@@ -46,5 +46,5 @@ SELECT
         WHEN 'retention' THEN least(f.recoverable_until, f.partition_date + INTERVAL 1 DAY + to_days($recheck_days::INTEGER))
     END AS recheck_until
 FROM found AS f
-INNER JOIN staging.reasons AS r ON r.reason = f.reason
+INNER JOIN staging.reasons AS r USING (reason)
 ORDER BY f.partition_date, f.conversation_id, f.recording_id, f.reason

@@ -62,8 +62,8 @@ SELECT
     coalesce(r.recordings, 0) AS recoverable,
     coalesce(b.unexplained, 0) AS unexplained
 FROM nights AS n
-LEFT JOIN loads AS l ON l.partition_date = n.partition_date
-LEFT JOIN statuses AS s ON s.partition_date = n.partition_date
-LEFT JOIN recoverable AS r ON r.partition_date = n.partition_date
-LEFT JOIN balance AS b ON b.partition_date = n.partition_date
+LEFT JOIN loads AS l USING (partition_date)
+LEFT JOIN statuses AS s USING (partition_date)
+LEFT JOIN recoverable AS r USING (partition_date)
+LEFT JOIN balance AS b USING (partition_date)
 ORDER BY n.partition_date

@@ -31,8 +31,7 @@ recordings AS (
     SELECT r.*, r.has_content AS is_present, NOT r.has_content AND g.reason IS NOT NULL AS is_explained,
         CASE WHEN NOT r.has_content THEN g.reason END AS reason
     FROM staging.recordings AS r
-    LEFT JOIN reasons AS g
-        ON g.partition_date = r.partition_date AND g.conversation_id = r.conversation_id AND g.recording_id = r.recording_id
+    LEFT JOIN reasons AS g USING (partition_date, conversation_id, recording_id)
 ),
 
 claims AS (
@@ -176,8 +175,8 @@ counted AS (
             ELSE coalesce(to_json(r.reasons)::VARCHAR, '{}')
         END AS detail
     FROM claimed AS c
-    LEFT JOIN claimed_reasons AS r ON r.partition_date = c.partition_date AND r.source = c.source
-    LEFT JOIN jobs AS j ON j.partition_date = c.partition_date
+    LEFT JOIN claimed_reasons AS r USING (partition_date, source)
+    LEFT JOIN jobs AS j USING (partition_date)
     UNION ALL
     SELECT partition_date, source, expected, present, explained, '{}' FROM sessions
     UNION ALL

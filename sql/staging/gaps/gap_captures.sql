@@ -148,10 +148,8 @@ capture_missing AS (
         ON ran.partition_date = recording.partition_date
         AND recording.conversation_end > ran.since
         AND recording.conversation_end < ran.until
-    LEFT JOIN with_customer AS customer
-        ON customer.partition_date = recording.partition_date AND customer.conversation_id = recording.conversation_id
-    ANTI JOIN captured_conversations AS captured
-        ON captured.partition_date = recording.partition_date AND captured.conversation_id = recording.conversation_id
+    LEFT JOIN with_customer AS customer USING (partition_date, conversation_id)
+    ANTI JOIN captured_conversations AS captured USING (partition_date, conversation_id)
     WHERE recording.conversation_id <> ''
         AND (named.events IS NOT NULL OR (ran.partition_date IS NOT NULL AND customer.conversation_id IS NOT NULL))
 ),
@@ -183,10 +181,7 @@ capture_without_recording AS (
         ) AS evidence
     FROM recordings AS recording
     LEFT JOIN captured_conversations AS captured USING (partition_date, conversation_id)
-    LEFT JOIN announced_recordings AS announced
-        ON announced.partition_date = recording.partition_date
-        AND announced.conversation_id = recording.conversation_id
-        AND announced.recording_id = recording.recording_id
+    LEFT JOIN announced_recordings AS announced USING (partition_date, conversation_id, recording_id)
     WHERE recording.in_captures
 ),
 

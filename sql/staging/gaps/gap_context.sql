@@ -26,11 +26,9 @@ recordings AS (
         coalesce(r.region <> coalesce($api_region::VARCHAR, r.bucket_region, g.common_region), false) AS is_elsewhere,
         coalesce(r.has_object AND r.bucket_region <> $api_region::VARCHAR, false) AS is_exported_elsewhere
     FROM staging.recordings AS r
-    LEFT JOIN regions AS g ON g.partition_date = r.partition_date
-    INNER JOIN staging.conversation_facts AS c
-        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
-    LEFT JOIN staging.recording_scripts AS x
-        ON x.partition_date = r.partition_date AND x.conversation_id = r.conversation_id AND x.recording_id = r.recording_id
+    LEFT JOIN regions AS g USING (partition_date)
+    INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
+    LEFT JOIN staging.recording_scripts AS x USING (partition_date, conversation_id, recording_id)
 ),
 
 accepted AS (
@@ -63,7 +61,7 @@ judged AS (
             || array_to_string(a.versions, ', '),
         [r.details_evidence]
     FROM recordings AS r
-    INNER JOIN accepted AS a ON a.partition_date = r.partition_date AND a.script_id = r.script_id
+    INNER JOIN accepted AS a USING (partition_date, script_id)
     WHERE r.script_version IS NOT NULL AND NOT list_contains(a.versions, r.script_version)
     UNION ALL
     SELECT *, 'TIMESTAMP_SUSPECT',

@@ -15,8 +15,7 @@ WITH unknown AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, r.starts_about, r.starts_before, c.*
         EXCLUDE (partition_date, conversation_id)
     FROM staging.recordings AS r
-    INNER JOIN staging.conversation_facts AS c
-        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
     WHERE c.single_read <> 'ok'
         -- If the analytics job's document has no tag, only the single read can tell "never set" from "set too late".
         AND (NOT c.in_details OR coalesce(c.details_tags, 'absent') <> 'present')

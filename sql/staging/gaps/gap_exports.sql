@@ -24,9 +24,8 @@ WITH asked AS (
 absent AS (
     SELECT r.*, c.metadata_read, c.metadata_evidence, c.details_evidence, c.details_configured, a.asked_at
     FROM staging.recordings AS r
-    INNER JOIN staging.conversation_facts AS c
-        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
-    LEFT JOIN asked AS a ON a.partition_date = r.partition_date
+    INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
+    LEFT JOIN asked AS a USING (partition_date)
     WHERE NOT r.has_object
 ),
 

@@ -14,8 +14,7 @@
 WITH recordings AS (
     SELECT r.*, c.metadata_read, c.metadata_recordings, c.metadata_evidence, c.names_another, c.single_evidence
     FROM staging.recordings AS r
-    INNER JOIN staging.conversation_facts AS c
-        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
+    INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
 ),
 
 judged AS (

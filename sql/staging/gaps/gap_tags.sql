@@ -32,9 +32,7 @@ astray AS (
         'uri': t.document_uri, 'sha256': t.document_sha256, 'what': t.source || ' document', 'observed_at': t.observed_at
     } AS evidence
     FROM mapped AS m
-    INNER JOIN staging.resolved_tags AS t
-        ON t.partition_date = m.partition_date AND t.conversation_id = m.conversation_id
-        AND t.recording_id = m.recording_id AND t.tag_key = m.tag_key
+    INNER JOIN staging.resolved_tags AS t USING (partition_date, conversation_id, recording_id, tag_key)
     WHERE m.status IN ('elsewhere', 'variant')
 ),
 
@@ -49,10 +47,8 @@ recordings AS (
         r.sidecar_tag_count, r.sidecar_evidence, r.manifest_has_tags_field, r.manifest_tag_count, r.manifest_evidence,
         c.in_details, c.details_evidence, c.single_read, c.single_evidence, c.conversation_end, coalesce(t.tags, 0) AS tags
     FROM staging.recordings AS r
-    INNER JOIN staging.conversation_facts AS c
-        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
-    LEFT JOIN tagged AS t
-        ON t.partition_date = r.partition_date AND t.conversation_id = r.conversation_id AND t.recording_id = r.recording_id
+    INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
+    LEFT JOIN tagged AS t USING (partition_date, conversation_id, recording_id)
 ),
 
 suspicious AS (
@@ -78,9 +74,7 @@ late_and_changed AS (
             'uri': o.document_uri, 'sha256': o.document_sha256, 'what': o.source || ' document', 'observed_at': o.observed_at
         })) AS evidence
     FROM suspicious AS s
-    INNER JOIN staging.tag_observations AS o
-        ON o.partition_date = s.partition_date AND o.conversation_id = s.conversation_id
-        AND o.participant_id = s.participant_id AND o.tag_key = s.tag_key
+    INNER JOIN staging.tag_observations AS o USING (partition_date, conversation_id, participant_id, tag_key)
     WHERE o.recording_id = '' AND o.source <> 'customattributes'
     GROUP BY ALL
 ),
@@ -103,12 +97,12 @@ found AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, 'TAGS_SET_AFTER_END', l.tag_key,
         list_filter(list_prepend(r.details_evidence, l.evidence), lambda x: x IS NOT NULL)
     FROM recordings AS r
-    INNER JOIN late_and_changed AS l ON l.partition_date = r.partition_date AND l.conversation_id = r.conversation_id
+    INNER JOIN late_and_changed AS l USING (partition_date, conversation_id)
     WHERE r.in_details AND (l.is_late OR (r.single_read <> 'ok' AND l.captured_at > r.conversation_end))
     UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, 'TAG_CHANGED_LATER', l.tag_key, l.evidence
     FROM recordings AS r
-    INNER JOIN late_and_changed AS l ON l.partition_date = r.partition_date AND l.conversation_id = r.conversation_id
+    INNER JOIN late_and_changed AS l USING (partition_date, conversation_id)
     WHERE l.is_changed
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAG_TRUNCATED', tag_key, [evidence]
@@ -137,8 +131,7 @@ found AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, 'REQUIRED_TAG_MISSING', m.attribute,
         list_filter([r.details_evidence, r.single_evidence], lambda x: x IS NOT NULL)
     FROM recordings AS r
-    INNER JOIN mapped AS m
-        ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id AND m.recording_id = r.recording_id
+    INNER JOIN mapped AS m USING (partition_date, conversation_id, recording_id)
     WHERE m.required AND m.status IN ('missing', 'no_value') AND r.tags > 0
 )
 

@@ -202,11 +202,11 @@ SELECT
     coalesce(g.flow_names, []) AS flow_names,
     coalesce(s.names_another, false) OR coalesce(m.names_another, false) AS names_another
 FROM conversations AS c
-LEFT JOIN loads AS l ON l.partition_date = c.partition_date
-LEFT JOIN details AS d ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id
-LEFT JOIN singles AS s ON s.partition_date = c.partition_date AND s.conversation_id = c.conversation_id
-LEFT JOIN metadata AS m ON m.partition_date = c.partition_date AND m.conversation_id = c.conversation_id
-LEFT JOIN legs AS g ON g.partition_date = c.partition_date AND g.conversation_id = c.conversation_id
+LEFT JOIN loads AS l USING (partition_date)
+LEFT JOIN details AS d USING (partition_date, conversation_id)
+LEFT JOIN singles AS s USING (partition_date, conversation_id)
+LEFT JOIN metadata AS m USING (partition_date, conversation_id)
+LEFT JOIN legs AS g USING (partition_date, conversation_id)
 LEFT JOIN current_documents AS dd
     ON dd.partition_date = c.partition_date AND dd.conversation_id = c.conversation_id AND dd.resource = 'conversation_details'
 LEFT JOIN current_documents AS sd

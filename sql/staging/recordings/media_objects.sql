@@ -167,5 +167,4 @@ SELECT
     CASE WHEN c.recording_id IS NOT NULL THEN c.earlier_sha256 WHEN v.is_live_version THEN v.sha256s END AS earlier_sha256,
     coalesce(c.all_uris, [v.evidence]) AS all_uris
 FROM chosen AS v
-LEFT JOIN counted AS c
-    ON c.partition_date = v.partition_date AND c.conversation_id = v.conversation_id AND c.recording_id = v.recording_id
+LEFT JOIN counted AS c USING (partition_date, conversation_id, recording_id)

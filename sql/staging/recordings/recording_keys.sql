@@ -95,7 +95,7 @@ uncounted AS (
 captured AS (
     SELECT DISTINCT c.partition_date, c.conversation_id
     FROM staging.captures AS c
-    ANTI JOIN recordings AS r ON r.partition_date = c.partition_date AND r.conversation_id = c.conversation_id
+    ANTI JOIN recordings AS r USING (partition_date, conversation_id)
     -- The sessions of the document show whether a recording is missing or none was made.
     ANTI JOIN staging.conversation_details AS d
         ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id AND d.is_current
@@ -114,5 +114,5 @@ UNION ALL
 SELECT u.partition_date, u.conversation_id, 'session:' || u.session_id, false, false, false, false, false, false, true,
     false, u.session_id
 FROM unmatched AS u
-LEFT JOIN uncounted AS c ON c.partition_date = u.partition_date AND c.conversation_id = u.conversation_id
+LEFT JOIN uncounted AS c USING (partition_date, conversation_id)
 WHERE u.position <= u.sessions - coalesce(c.recordings, 0)

@@ -13,7 +13,7 @@
 WITH scripts AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, r.conversation_start, s.script_id
     FROM staging.recordings AS r
-    INNER JOIN staging.sessions AS s ON s.partition_date = r.partition_date AND s.conversation_id = r.conversation_id
+    INNER JOIN staging.sessions AS s USING (partition_date, conversation_id)
     WHERE s.script_id IS NOT NULL AND s.purpose IN ('agent', 'user')
     QUALIFY row_number() OVER (
         PARTITION BY r.partition_date, r.conversation_id, r.recording_id
@@ -49,8 +49,6 @@ SELECT
     f.flow_id,
     nullif(f.flow_version, '') AS flow_version
 FROM staging.recordings AS r
-LEFT JOIN scripts AS s
-    ON s.partition_date = r.partition_date AND s.conversation_id = r.conversation_id AND s.recording_id = r.recording_id
-LEFT JOIN versions AS v
-    ON v.partition_date = r.partition_date AND v.conversation_id = r.conversation_id AND v.recording_id = r.recording_id
-LEFT JOIN flows AS f ON f.partition_date = r.partition_date AND f.conversation_id = r.conversation_id
+LEFT JOIN scripts AS s USING (partition_date, conversation_id, recording_id)
+LEFT JOIN versions AS v USING (partition_date, conversation_id, recording_id)
+LEFT JOIN flows AS f USING (partition_date, conversation_id)

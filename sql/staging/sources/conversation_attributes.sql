@@ -33,5 +33,5 @@ SELECT
     d.attribute_type,
     d.attribute_version
 FROM raw.conversation_attributes AS d
-INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable

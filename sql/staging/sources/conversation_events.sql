@@ -37,5 +37,5 @@ SELECT
     d.received_at,
     d.attributes
 FROM raw.conversation_events AS d
-INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable

@@ -25,5 +25,5 @@ SELECT
     d.conversation_id,
     d.recording_id
 FROM raw.export_failures AS d
-INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable

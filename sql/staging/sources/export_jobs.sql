@@ -46,5 +46,5 @@ SELECT
     d.total_processed,
     d.error_message
 FROM raw.export_jobs AS d
-INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable

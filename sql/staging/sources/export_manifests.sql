@@ -31,5 +31,5 @@ SELECT
     d.tags,
     d.media_uri
 FROM raw.export_manifests AS d
-INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable

@@ -54,5 +54,5 @@ SELECT
     d.path_hour,
     d.key_finding
 FROM raw.export_objects AS d
-INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable

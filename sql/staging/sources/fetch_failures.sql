@@ -37,5 +37,5 @@ SELECT
     d.message,
     d.occurred_at
 FROM raw.fetch_failures AS d
-INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable

@@ -41,7 +41,7 @@ SELECT
     d.hashed_at,
     d.error
 FROM raw.media_digests AS d
-INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable
 UNION ALL
 SELECT

@@ -11,6 +11,6 @@ SELECT
     d.version_id,
     min(d.published_date) AS published_date
 FROM raw.published_scripts AS d
-INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable AND d.script_id IS NOT NULL AND d.version_id IS NOT NULL AND d.published_date IS NOT NULL
 GROUP BY d.script_id, d.version_id

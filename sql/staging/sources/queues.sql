@@ -7,6 +7,6 @@ SELECT
     d.queue_id,
     arg_max(d.queue_name, d.landing_id) AS queue_name
 FROM raw.queues AS d
-INNER JOIN staging.receipts AS r ON r.partition_date = d.partition_date AND r.landing_id = d.landing_id
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable AND d.queue_id IS NOT NULL
 GROUP BY d.queue_id

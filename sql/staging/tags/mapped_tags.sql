@@ -48,7 +48,7 @@ candidates AS (
         END AS place,
         s.name_rank
     FROM staging.resolved_tags AS t
-    INNER JOIN spellings AS s ON s.partition_date = t.partition_date AND s.tag_key = t.tag_key
+    INNER JOIN spellings AS s USING (partition_date, tag_key)
     INNER JOIN mapping AS m ON m.partition_date = s.partition_date AND m.column_name = s.column_name
 ),
 
@@ -78,9 +78,8 @@ wanted AS (
             AND (len(m.queues) = 0 OR list_has_any(m.queues, c.queue_ids || c.queue_names))
             AND (len(m.scripts) = 0 OR list_has_any(m.scripts, c.script_ids || c.script_names)) AS applies
     FROM staging.recordings AS r
-    INNER JOIN staging.conversation_facts AS c
-        ON c.partition_date = r.partition_date AND c.conversation_id = r.conversation_id
-    INNER JOIN mapping AS m ON m.partition_date = r.partition_date
+    INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
+    INNER JOIN mapping AS m USING (partition_date)
 )
 
 SELECT
@@ -103,6 +102,4 @@ SELECT
     b.purpose,
     w.attribute
 FROM wanted AS w
-LEFT JOIN best AS b
-    ON b.partition_date = w.partition_date AND b.conversation_id = w.conversation_id AND b.recording_id = w.recording_id
-    AND b.column_name = w.column_name
+LEFT JOIN best AS b USING (partition_date, conversation_id, recording_id, column_name)

@@ -18,7 +18,7 @@ WITH pairs AS (
             OR (len(r.leg_users) = 0 AND r.session_id IS NULL AND coalesce(list_contains(r.user_ids, p.user_id), false))
             AS is_own_leg
     FROM staging.recordings AS r
-    INNER JOIN staging.participants AS p ON p.partition_date = r.partition_date AND p.conversation_id = r.conversation_id
+    INNER JOIN staging.participants AS p USING (partition_date, conversation_id)
     WHERE p.purpose IN ('agent', 'user')
 ),
 

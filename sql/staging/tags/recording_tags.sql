@@ -117,9 +117,7 @@ ordered AS (
             ORDER BY NOT p.is_candidate, p.is_cut, p.is_current DESC, source_rank, p.observed_at DESC, p.tag_value
         ) = 1 AS is_participants
     FROM placed AS p
-    LEFT JOIN staging.participants AS n
-        ON n.partition_date = p.partition_date AND n.conversation_id = p.conversation_id
-        AND n.participant_id = p.participant_id
+    LEFT JOIN staging.participants AS n USING (partition_date, conversation_id, participant_id)
     WHERE p.is_contested
 ),
 
@@ -158,6 +156,4 @@ SELECT
     CASE WHEN c.is_resolved THEN coalesce(x.conflicting_participants, []) ELSE [] END, c.source_uri, c.document_uri,
     c.document_sha256
 FROM chosen AS c
-LEFT JOIN conflicts AS x
-    ON x.partition_date = c.partition_date AND x.conversation_id = c.conversation_id AND x.recording_id = c.recording_id
-    AND x.tag_key = c.tag_key AND x.purpose_rank = c.purpose_rank
+LEFT JOIN conflicts AS x USING (partition_date, conversation_id, recording_id, tag_key, purpose_rank)

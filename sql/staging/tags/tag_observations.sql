@@ -104,8 +104,7 @@ SELECT
     arg_min(a.document_sha256, (a.observed_at, a.document_uri)) AS document_sha256,
     arg_min(a.source_uri, (a.observed_at, a.document_uri)) AS source_uri
 FROM attributes AS a
-LEFT JOIN staging.participants AS p
-    ON p.partition_date = a.partition_date AND p.conversation_id = a.conversation_id AND p.participant_id = a.participant_id
+LEFT JOIN staging.participants AS p USING (partition_date, conversation_id, participant_id)
 WHERE a.conversation_id IS NOT NULL
 GROUP BY a.partition_date, a.conversation_id, coalesce(a.recording_id, ''), coalesce(a.participant_id, ''),
     a.attribute.key, a.attribute.value, a.source
