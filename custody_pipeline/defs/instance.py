@@ -38,8 +38,8 @@ def dagster_home(home: Path) -> Path:
     """
     ours = (home / "dagster").absolute()
     place = Path(os.environ.get("DAGSTER_HOME") or ours)
+    place.mkdir(parents=True, exist_ok=True)
     if place == ours and not (place / "dagster.yaml").exists():
-        place.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(DAGSTER_YAML, place / "dagster.yaml")
     return place
 

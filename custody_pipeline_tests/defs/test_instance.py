@@ -42,9 +42,9 @@ def test_a_new_home_may_be_opened_by_several_processes_at_once(tmp_path: Path) -
 
 def test_the_dagster_home_of_an_operator_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    (theirs / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(theirs))
+    assert not (dagster_home(tmp_path / "home") / "dagster.yaml").exists()
+    (theirs / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with open_instance(Settings(home=tmp_path / "home")) as instance:
         assert instance.root_directory == str(theirs)
     assert (theirs / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
