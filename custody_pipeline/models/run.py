@@ -178,12 +178,11 @@ def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
 
 def _drop_other_kind(con: duckdb.DuckDBPyConnection, model: SqlModel, kind: Literal["TABLE", "VIEW"]) -> None:
     """Make room for a staging model that an earlier version made as a view instead of a table, or the reverse."""
-    there = con.execute(
-        "SELECT 1 FROM information_schema.tables WHERE table_catalog = current_database() AND table_schema = ? "
-        "AND table_name = ? AND (table_type = 'VIEW') = ?",
-        [model.schema, model.name, kind == "VIEW"],
-    ).fetchone()
-    if there is not None and model.schema == "staging":
+    there = (
+        f"SELECT 1 FROM duckdb_{kind.lower()}s() WHERE database_name = current_database() AND schema_name = ? "
+        f"AND {kind.lower()}_name = ?"
+    )
+    if model.schema == "staging" and con.execute(there, [model.schema, model.name]).fetchone():
         con.execute(f"DROP {kind} {model.key}")
 
 
