@@ -75,7 +75,7 @@ def run(night: Night) -> Publication:
     collect(night)
     with night.warehouse.open() as con:
         model(con, night)
-        if offending := {name: rows for name, rows in check(con, night).items() if rows}:
+        if offending := {name: rows for name, rows in check(con, night).items() if rows and is_blocking(name)}:
             raise ChecksFailedError(offending)
         publication, _ = publish(con, night)
     return publication
@@ -167,6 +167,11 @@ def check(con: duckdb.DuckDBPyConnection, night: Night) -> dict[str, list[dict[s
     """Every check of `sql/checks` with its offending rows; a check that passed has none."""
     checks = [model for model in load_models().values() if model.schema == "checks"]
     return {model.name: run_check(con, model, night.day, night.mapping) for model in checks}
+
+
+def is_blocking(check: str) -> bool:
+    """Whether a row of the check keeps a night from being published; others are published as findings."""
+    return load_models()[f"checks.{check}"].blocking
 
 
 def publish(con: duckdb.DuckDBPyConnection, night: Night, why: str = "run again") -> tuple[Publication, Path]:

@@ -86,7 +86,8 @@ def test_expected_is_present_plus_explained_to_the_last_recording(home: Home) ->
     summary = home.result["summary"]
     assert summary["expected"] == summary["recordings"] == summary["present"] + summary["explained"]
     assert summary["unexplained"] == 0
-    assert summary["published_complete"] is True
+    assert summary["completeness"] == "not_established"
+    assert summary["not_whole"] == {"conversation_details": "partial"}
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -26,6 +26,8 @@ def print_summary(console: Console, summary: NightSummary) -> None:
         f"  custody      [green]{summary.complete} complete[/green] · [red]{summary.gaps} with gaps[/red]"
         f" · {summary.excluded} excluded"
     )
+    rests_on = ", ".join(f"{source} {state.replace('_', ' ')}" for source, state in summary.not_whole.items())
+    console.print(f"  complete     [bold]{summary.completeness.replace('_', ' ')}[/bold]{rests_on and ': ' + rests_on}")
     console.print("  tags         " + " · ".join(f"{number} {state}" for state, number in summary.tags.items()))
     if summary.reasons:
         table = Table("reason", "severity", "recordings", "recoverable", box=None, padding=(0, 2), header_style="dim")

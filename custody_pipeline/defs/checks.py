@@ -32,7 +32,7 @@ def _spec(name: str) -> dg.AssetCheckSpec:
         additional_deps=[
             dg.AssetKey(key.split(".")) for key in sorted(model.depends_on) if not key.endswith("chain_of_custody")
         ],
-        blocking=True,
+        blocking=model.blocking,
         metadata={"sql": dg.MetadataValue.md(f"```sql\n{model.sql}\n```")},
         partitions_def=nights,
     )
@@ -49,6 +49,6 @@ def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deploymen
                 check_name=name,
                 asset_key=dg.AssetKey(["custody", "chain_of_custody"]),
                 passed=not offending,
-                severity=dg.AssetCheckSeverity.ERROR,
+                severity=dg.AssetCheckSeverity.ERROR if model.blocking else dg.AssetCheckSeverity.WARN,
                 metadata={"offending_rows": len(offending)},
             )

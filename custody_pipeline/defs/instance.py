@@ -149,7 +149,7 @@ def run_night(
             failed_checks=[
                 f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
                 for evaluation in result.get_asset_check_evaluations()
-                if not evaluation.passed
+                if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
             ],
         )
 

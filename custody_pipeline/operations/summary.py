@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from custody_pipeline.publish.sealed_landing import failed_sources
+from custody_pipeline.publish.sealed_landing import claim_of
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.sql_text import table_columns
 
@@ -35,8 +35,9 @@ class NightSummary:
     tags: dict[str, int] = field(default_factory=dict)
     reasons: list[dict[str, Any]] = field(default_factory=list)
     revision: int | None = None
-    published_complete: bool | None = None
     state: str | None = None
+    completeness: str = "not_established"
+    not_whole: dict[str, str] = field(default_factory=dict)
     files: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,7 +52,10 @@ class NightSummary:
 
 @dataclass(frozen=True)
 class NightEnding:
-    """How a night that ran ended: 0 for an established night, 1 with findings, 2 if there is no night to speak of."""
+    """How a night that ran ended: 0, 1 if something is unexplained or a source is not whole, 2 if there is no night.
+
+    A source that the settings leave out is no finding of a run; the night is not established without it.
+    """
 
     status: int
     problems: list[str]
@@ -64,11 +68,15 @@ def night_ending(settings: Settings, night: date) -> NightEnding:
         return NightEnding(2, [], None)
     with Warehouse(settings).open(read_only=True) as con:
         summary = night_summary(con, night)
-        failed = failed_sources(con, night) if summary is not None else {}
+        coverage = claim_of(con, night).coverage
     if summary is None:
         return NightEnding(2, [], None)
-    problems = [f"source {source} failed: {detail}; run the night again" for source, detail in failed.items()]
-    return NightEnding(1 if summary.unexplained or failed else 0, problems, summary)
+    problems = [
+        f"source {source.source} is {source.state}: {source.detail or 'no detail'}; run the night again"
+        for source in coverage
+        if source.state in {"failed", "partial"}
+    ]
+    return NightEnding(1 if problems or summary.completeness == "incomplete" else 0, problems, summary)
 
 
 def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary | None:
@@ -84,7 +92,7 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
     )
     publication = con.execute(
         """
-        SELECT revision, complete, files FROM raw.publications
+        SELECT revision, files FROM raw.publications
         WHERE partition_date = $night ORDER BY revision DESC LIMIT 1
         """,
         bound,
@@ -105,6 +113,7 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
         bound,
     ).fetchall()
     state = con.execute("SELECT state FROM custody.nights WHERE partition_date = $night", bound).fetchone()
+    claim = claim_of(con, night)
     balance = con.execute(
         """
         SELECT coalesce(max(expected), 0), coalesce(max(present), 0), coalesce(max(explained), 0),
@@ -130,6 +139,9 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
             for reason, severity, number, recoverable in reasons
         ],
         revision=publication[0] if publication else None,
-        published_complete=publication[1] if publication else None,
-        files=list(publication[2]) if publication else [],
+        completeness=claim.completeness,
+        not_whole={
+            source.source: source.state for source in claim.coverage if source.needed and source.state != "whole"
+        },
+        files=list(publication[1]) if publication else [],
     )

@@ -26,7 +26,7 @@ from custody_pipeline.publish.tables import COMPRESSED, SUFFIXES, file_name
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.evidence.cut.manifest import Cut
+    from custody_pipeline.evidence.cut.manifest import Completeness, Cut
 
 CONTENT_TYPES: dict[str, str] = {
     ".parquet": "application/vnd.apache.parquet",
@@ -66,7 +66,7 @@ class Publication:
         night: UTC day.
         revision: 1, 2, …
         content_sha256: tells whether the next run has something new.
-        complete: no recording is unexplained.
+        complete: what the night claims; None for a night that an earlier version published.
         files: the current copies.
         cut: `s3://…/cut.json` of the revision.
         cut_sha256: of `cut.json`, hex.
@@ -77,7 +77,7 @@ class Publication:
     night: date
     revision: int
     content_sha256: str
-    complete: bool
+    complete: Completeness | None
     files: tuple[PublishedFile, ...]
     cut: str
     cut_sha256: str
@@ -97,7 +97,8 @@ def publication_of(
             uri = str(place / current_key(table, name, night))
             files.append(PublishedFile(table, kind, uri, found.sha256, found.bytes, found.rows or 0))
     at = place / (cut.prefix + CUT_JSON)
-    return Publication(night, cut.revision, content, cut.complete, tuple(files), str(at), cut_sha256)
+    complete = None if isinstance(cut.complete, bool) else cut.complete
+    return Publication(night, cut.revision, content, complete, tuple(files), str(at), cut_sha256)
 
 
 def switch(client: S3Client, place: S3Location, publication: Publication, *, only_damaged: bool = False) -> list[str]:

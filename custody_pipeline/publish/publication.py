@@ -32,14 +32,21 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, ROTATION, CutFile, Superseded, cut_prefix, decode_cut
+from custody_pipeline.evidence.cut.manifest import (
+    CUT_JSON,
+    ROTATION,
+    CutFile,
+    Superseded,
+    cut_prefix,
+    decode_cut,
+)
 from custody_pipeline.evidence.cut.seal import Draft
 from custody_pipeline.evidence.reader import read
 from custody_pipeline.io.objects import Uploads, digest, head, put_bytes
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.current_copies import CONTENT_TYPES, Publication, PublishedFile, publication_of, switch
-from custody_pipeline.publish.sealed_landing import NightReceipts, failed_sources, landing_of, put_landing
+from custody_pipeline.publish.sealed_landing import Claim, NightReceipts, claim_of, landing_of, put_landing
 from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.publish.tables import ExportedFile, describe_table, export_table
@@ -128,7 +135,8 @@ class _Run:
     def publish(self) -> Publication:
         content = night_content_sha256(self.con, self.night)
         newest = self._newest()
-        if newest is not None and newest.content_sha256 == content:
+        claim = claim_of(self.con, self.night)
+        if newest is not None and newest.content_sha256 == content and newest.complete in {None, claim.completeness}:
             publication = self._verified(newest)
             append_acts(self.con, self.actor, [self._recheck(newest, publication, "nothing changed")])
             return publication
@@ -143,7 +151,7 @@ class _Run:
             exported = self._export(self._folder(revision), revision, expected)
             if sealed is None:
                 self._note(revision, content, exported)
-                sealed = self._seal(state, revision, exported)
+                sealed = self._seal(state, revision, exported, claim)
                 if sealed is None:
                     continue
                 cut, cut_sha256 = sealed
@@ -167,7 +175,7 @@ class _Run:
     def _newest(self) -> Publication | None:
         row = self.con.execute(
             """
-            SELECT revision, content_sha256, complete, files FROM raw.publications
+            SELECT revision, content_sha256, completeness, files FROM raw.publications
             WHERE partition_date = $night ORDER BY revision DESC, published_at DESC LIMIT 1
             """,
             {"night": self.night},
@@ -253,7 +261,9 @@ class _Run:
         report("publishing tables", len(self.tables), len(self.tables))
         return files
 
-    def _seal(self, state: State, revision: int, exported: Mapping[str, ExportedFile]) -> tuple[Cut, str] | None:
+    def _seal(
+        self, state: State, revision: int, exported: Mapping[str, ExportedFile], claim: Claim
+    ) -> tuple[Cut, str] | None:
         """Stage the night's files and seal them; None if another home sealed something since `state`."""
         bundle_id = uuid4().hex
         folder = self.sealer.claims.folder(bundle_id)
@@ -271,13 +281,13 @@ class _Run:
             kinds[ROTATION] = "text/plain; charset=utf-8"
             put = put_bytes(self.client, statement, folder / ROTATION, ContentType=kinds[ROTATION])
             files.append(CutFile(ROTATION, len(statement), str(put.sha256), None, None))
-        sealed = self.sealer.seal(state, self._draft(revision, files, receipts), kinds, bundle_id, self.now)
+        sealed = self.sealer.seal(state, self._draft(revision, files, receipts, claim), kinds, bundle_id, self.now)
         return None if sealed is None else (sealed.cut, sealed.sha256)
 
     def _previous_cut(self, revision: int) -> S3Location | None:
         return self._cut_place(revision - 1) if revision > 1 else None
 
-    def _draft(self, revision: int, files: list[CutFile], receipts: NightReceipts) -> Draft:
+    def _draft(self, revision: int, files: list[CutFile], receipts: NightReceipts, claim: Claim) -> Draft:
         statuses = self.con.execute(
             "SELECT custody_status, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1",
             {"night": self.night},
@@ -286,7 +296,8 @@ class _Run:
         return Draft(
             night=self.night.isoformat(),
             revision=revision,
-            complete=self._is_complete(),
+            complete=claim.completeness,
+            coverage=claim.coverage,
             sealed_at=self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             operator=self.actor.operator,
             tool_version=self.actor.tool_version,
@@ -312,14 +323,6 @@ class _Run:
         ).fetchone()
         return int(row[0]) if row else 0
 
-    def _is_complete(self) -> bool:
-        row = self.con.execute(
-            "SELECT count(*), coalesce(sum(unexplained), 0) FROM custody.reconciliation WHERE partition_date = $night",
-            {"night": self.night},
-        ).fetchone()
-        # Without a reconciliation nobody has checked; a source that failed may hide anything.
-        return row is not None and row[0] > 0 and row[1] == 0 and not failed_sources(self.con, self.night)
-
     def _publication(self, cut: Cut, cut_sha256: str, content: str) -> Publication:
         return publication_of(cut, cut_sha256, content, self.place, self.night, self.tables)
 
@@ -330,7 +333,7 @@ class _Run:
         try:
             self.con.execute(
                 "INSERT INTO raw.publications BY NAME SELECT $night AS partition_date, $revision::INTEGER AS revision, "
-                "$content AS content_sha256, $published_at::TIMESTAMP AS published_at, $complete AS complete, "
+                "$content AS content_sha256, $published_at::TIMESTAMP AS published_at, $complete AS completeness, "
                 "$files AS files, $operator AS operator, $tool_version AS tool_version, "
                 "$git_revision AS git_revision, $cut_uri AS cut_uri, $cut_sha256 AS cut_sha256",
                 {

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.manifest import Receipt
+from custody_pipeline.evidence.cut.manifest import Completeness, Coverage, Receipt
 from custody_pipeline.io.objects import Stored, UploadError, Uploads, copy_object, digest, head, put_file
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
     import duckdb
@@ -88,14 +89,33 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     )
 
 
-def failed_sources(con: duckdb.DuckDBPyConnection, night: date) -> dict[str, str]:
-    """Sources whose newest load failed as a whole, with what came back."""
-    rows = con.execute(
-        "SELECT resource, coalesce(detail, 'no detail') FROM staging.receipts "
-        "WHERE partition_date = $night AND is_newest AND receipt_state = 'failed' ORDER BY resource",
+@dataclass(frozen=True)
+class Claim:
+    """What a night claims of its completeness, and the sources that the claim rests on."""
+
+    completeness: Completeness
+    coverage: tuple[Coverage, ...]
+
+
+def claim_of(con: duckdb.DuckDBPyConnection, night: date) -> Claim:
+    """The night's claim, from `custody.nights` and `custody.coverage`; a night that was not modelled claims nothing."""
+    if "completeness" not in table_columns(con, "custody.nights"):
+        return Claim("not_established", ())
+    row = con.execute(
+        "SELECT completeness FROM custody.nights WHERE partition_date = $night", {"night": night}
+    ).fetchone()
+    coverage = con.execute(
+        "SELECT source, state, is_needed, sees, complete_until, detail FROM custody.coverage "
+        "WHERE partition_date = $night ORDER BY source",
         {"night": night},
     ).fetchall()
-    return dict(rows)
+    return Claim(
+        row[0] if row else "not_established",
+        tuple(
+            Coverage(source, state, needed, sees, _iso(until), detail)
+            for source, state, needed, sees, until, detail in coverage
+        ),
+    )
 
 
 def landing_path(uri: str) -> str:

@@ -182,7 +182,8 @@ def run_demo(
         files = read_back(settings, home / "published")
         caught = caught_tag(settings, organization, home / "published")
         result = {
-            "ok": outcome.status == 0,
+            # The night's planted faults are findings; a demonstration fails if something stays unexplained.
+            "ok": outcome.summary is not None and outcome.status < 2 and outcome.summary.unexplained == 0,
             **outcome.to_dict(),
             "caught": caught.to_dict() if caught else None,
             "organization": {"seed": demo.seed, "conversations": demo.size},

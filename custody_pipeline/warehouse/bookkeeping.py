@@ -21,7 +21,7 @@ def create_bookkeeping(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
     con.execute(
         "CREATE TABLE IF NOT EXISTS raw.publications (partition_date DATE, revision INTEGER, content_sha256 VARCHAR, "
-        "published_at TIMESTAMP, complete BOOLEAN, files STRUCT(table_name VARCHAR, format VARCHAR, uri VARCHAR, "
+        "published_at TIMESTAMP, files STRUCT(table_name VARCHAR, format VARCHAR, uri VARCHAR, "
         "sha256 VARCHAR, bytes BIGINT, rows BIGINT)[], operator VARCHAR, tool_version VARCHAR)"
     )
     con.execute(
@@ -32,7 +32,7 @@ def create_bookkeeping(con: duckdb.DuckDBPyConnection) -> None:
         "CREATE TABLE IF NOT EXISTS raw.published_columns (partition_date DATE, revision INTEGER, "
         "published_at TIMESTAMP, table_name VARCHAR, column_name VARCHAR, data_type VARCHAR)"
     )
-    for column in ("git_revision", "cut_uri", "cut_sha256"):
+    for column in ("git_revision", "cut_uri", "cut_sha256", "completeness"):
         con.execute(f"ALTER TABLE raw.publications ADD COLUMN IF NOT EXISTS {column} VARCHAR")
     create_acts(con)
     create_fixity_checks(con)

@@ -113,7 +113,7 @@ def test_the_cut_names_every_file_with_its_hash_and_stored_version(
         "custom_data": 3,
         "gaps": 0,
         "custody_events": 3,
-        "reconciliation": 12,
+        "reconciliation": 13,
     }
     assert cut.statuses == {"complete": 3}
     assert cut.log.size == 4
@@ -166,7 +166,7 @@ def test_the_pointer_names_the_revision_and_its_files(
 ) -> None:
     publication = publish(con, settings)
     pointer = json.loads(objects(memory_s3)["current/date=2026-11-02.json"])
-    assert (pointer["revision"], pointer["complete"]) == (1, True)
+    assert (pointer["revision"], pointer["complete"]) == (1, "not_established")
     assert pointer["cut_sha256"] == publication.cut_sha256
     assert len(pointer["files"]) == 6
 
@@ -175,8 +175,8 @@ def test_publication_and_row_versions_are_recorded(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
     publication = publish(con, settings)
-    recorded = con.execute("SELECT revision, content_sha256, complete, len(files), operator FROM raw.publications")
-    assert recorded.fetchall() == [(1, publication.content_sha256, True, 6, "nightly")]
+    recorded = con.execute("SELECT revision, content_sha256, completeness, len(files), operator FROM raw.publications")
+    assert recorded.fetchall() == [(1, publication.content_sha256, "not_established", 6, "nightly")]
     assert con.execute("SELECT count(*), max(revision) FROM raw.row_versions").fetchone() == (3, 1)
 
 
@@ -245,21 +245,30 @@ def test_compressed_copies_that_were_lost_are_put_again_whatever_the_setting_is_
     assert objects(memory_s3) == before
 
 
-def test_a_night_with_an_unexplained_recording_is_not_published_as_complete(
+def test_a_cut_says_what_the_night_claims_and_what_that_rests_on(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
-    con.execute("UPDATE custody.reconciliation SET unexplained = 1 WHERE source = 'recordings'")
-    assert publish(con, settings).complete is False
+    assert publish(con, settings).complete == "not_established"
+    con.execute("UPDATE custody.nights SET completeness = 'incomplete'")
+    con.execute("UPDATE custody.coverage SET state = 'failed', detail = 'HTTP 503' WHERE source = 'export_jobs'")
+    # The rows are the same: what is claimed of them is not.
+    assert publish(con, settings).complete == "incomplete"
     found = objects(memory_s3)
-    assert decode_cut(found["cuts/date=2026-11-02/r0001/cut.json"]).complete is False
-    assert json.loads(found["current/date=2026-11-02.json"])["complete"] is False
+    cut = decode_cut(found["cuts/date=2026-11-02/r0002/cut.json"])
+    assert cut.complete == "incomplete"
+    assert isinstance(cut.coverage, tuple)
+    states = {source.source: (source.state, source.needed, source.detail) for source in cut.coverage}
+    assert states["export_jobs"] == ("failed", True, "HTTP 503")
+    assert states["export_objects"] == ("not_asked", True, "never collected")
+    assert json.loads(found["current/date=2026-11-02.json"])["complete"] == "incomplete"
+    assert publish(con, settings).changed is False
 
 
-def test_a_night_that_nobody_reconciled_is_not_complete(
+def test_a_night_that_was_never_modelled_claims_nothing(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
-    con.execute("DELETE FROM custody.reconciliation")
-    assert publish(con, settings).complete is False
+    con.execute("DELETE FROM custody.nights")
+    assert publish(con, settings).complete == "not_established"
 
 
 def test_an_empty_night_is_published_with_headers_only(

@@ -165,7 +165,7 @@ class Night:
             {
                 "job_id": "j1", "job_state": "FULFILLED", "action": "EXPORT", "include_sensitive": False,
                 "include_screen": True, "interval_start": "2026-11-02 00:00:00", "interval_end": "2026-11-03 00:00:00",
-                "requested_at": "2026-11-03 00:20:00", "total_recordings": 10, "total_skipped": 0, **fields,
+                "requested_at": "2026-11-03 00:20:00", "total_recordings": None, "total_skipped": 0, **fields,
             }
         )  # fmt: skip
 

@@ -33,7 +33,7 @@ def publish(night: Night, revision: int) -> None:
             {
                 "revision": revision,
                 "published_at": "2026-11-09 00:00:00",
-                "complete": True,
+                "completeness": "established",
                 "cut_sha256": f"{revision:064}",
             }
         ],
@@ -45,7 +45,7 @@ def test_an_empty_night_has_every_table_and_every_source(night: Night) -> None:
     night.run()
     assert night.table("chain_of_custody") == []
     assert set(balance(night).values()) == {(0, 0, 0, 0)}
-    assert len(balance(night)) == 12
+    assert len(balance(night)) == 13
     for name in (
         "row_conservation",
         "no_unexplained_recording",

@@ -102,7 +102,8 @@ def published(night: Night, revision: int) -> None:
         "publications",
         [
             {
-                "revision": revision, "published_at": f"2026-11-{8 + revision:02d} 00:00:00", "complete": True,
+                "revision": revision, "published_at": f"2026-11-{8 + revision:02d} 00:00:00",
+                "completeness": "established",
                 "content_sha256": f"{revision:064}", "cut_sha256": f"{revision + 10:064}",
                 "cut_uri": f"s3://evidence/{revision}", "operator": "someone", "tool_version": "0.1.0",
             }

@@ -1,7 +1,7 @@
 -- Everything expected is present or explained. No source has an unexplained count, and every row without media or tags
--- has a reason.
+-- has a reason. A night with a row here is published as `incomplete`.
 --
--- blocking: true
+-- blocking: false
 -- column source: source of the reconciliation, or chain_of_custody
 -- column subject: recording; null for a source
 -- column unexplained: unexplained count

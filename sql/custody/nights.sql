@@ -12,6 +12,8 @@
 -- column excluded BIGINT: recordings left out as sensitive
 -- column recoverable BIGINT: recordings with a gap that may still close
 -- column unexplained BIGINT: unexplained recordings in custody.reconciliation
+-- column completeness VARCHAR: established (every needed source was asked, answered whole, and agrees), incomplete (something is unexplained) or not_established (a source was not asked, failed, or was cut short)
+-- column coverage VARCHAR: JSON object: each source with its state, from custody.coverage
 WITH nights AS (
     SELECT unnest(range(getvariable('window_start'), getvariable('window_end'), INTERVAL 1 DAY))::DATE AS partition_date
 ),
@@ -26,7 +28,8 @@ loads AS (
 
 statuses AS (
     SELECT partition_date, count(*) AS recordings, count(*) FILTER (custody_status = 'complete') AS complete,
-        count(*) FILTER (custody_status = 'gap') AS gaps, count(*) FILTER (custody_status = 'excluded') AS excluded
+        count(*) FILTER (custody_status = 'gap') AS gaps, count(*) FILTER (custody_status = 'excluded') AS excluded,
+        count(*) FILTER ((object_uri IS NULL OR custom_data_state <> 'present') AND len(gap_reasons) = 0) AS without_reason
     FROM custody.chain_of_custody
     GROUP BY partition_date
 ),
@@ -41,6 +44,17 @@ recoverable AS (
 balance AS (
     SELECT partition_date, sum(unexplained)::BIGINT AS unexplained
     FROM custody.reconciliation
+    GROUP BY partition_date
+),
+
+coverage AS (
+    SELECT
+        partition_date,
+        bool_and(state = 'whole' OR (state = 'not_asked' AND NOT is_needed)) AS is_whole,
+        to_json(map_from_entries(list(
+            (source, {'state': state, 'complete_until': complete_until, 'detail': detail}) ORDER BY source
+        )))::VARCHAR AS coverage
+    FROM custody.coverage
     GROUP BY partition_date
 )
 
@@ -60,10 +74,17 @@ SELECT
     coalesce(s.gaps, 0) AS gaps,
     coalesce(s.excluded, 0) AS excluded,
     coalesce(r.recordings, 0) AS recoverable,
-    coalesce(b.unexplained, 0) AS unexplained
+    coalesce(b.unexplained, 0) AS unexplained,
+    CASE
+        WHEN coalesce(b.unexplained, 0) > 0 OR coalesce(s.without_reason, 0) > 0 THEN 'incomplete'
+        WHEN c.is_whole THEN 'established'
+        ELSE 'not_established'
+    END AS completeness,
+    c.coverage
 FROM nights AS n
 LEFT JOIN loads AS l USING (partition_date)
 LEFT JOIN statuses AS s USING (partition_date)
 LEFT JOIN recoverable AS r USING (partition_date)
 LEFT JOIN balance AS b USING (partition_date)
+LEFT JOIN coverage AS c USING (partition_date)
 ORDER BY n.partition_date

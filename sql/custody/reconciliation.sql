@@ -1,14 +1,16 @@
--- Expected, present and explained counts per night and source. `unexplained` must be 0, or the night is not published.
+-- Expected, present and explained counts per night and source. A night with something unexplained is `incomplete`.
 --
 -- Source `recordings` counts every recording that any source names. The other sources count only what they name
--- themselves, so the counts overlap. Sessions and captures are counted per conversation. A captured conversation is
+-- themselves, so the counts overlap. Sessions are counted per conversation and kind (audio, screen), captures per
+-- conversation. A captured conversation is
 -- present if it has a recording, and explained by custody.gaps or by a document of the analytics job without a recorded
 -- session. Source `tags` counts recordings whose tags a source could give. Source `bucket_keys` counts every version
--- and delete marker in the bucket.
+-- and delete marker in the bucket. Source `job_totals` compares the totals of export jobs of this night alone with the
+-- recordings that are known.
 --
 -- grain: partition_date, source
 -- column partition_date DATE: UTC day of the conversation's start
--- column source VARCHAR: recordings, failed_recordings, bucket_objects, sidecars, recording_metadata, details_sessions, manifests, orphan_recordings, export_jobs, captures, tags or bucket_keys
+-- column source VARCHAR: recordings, failed_recordings, bucket_objects, sidecars, recording_metadata, details_sessions, manifests, orphan_recordings, export_jobs, job_totals, captures, tags or bucket_keys
 -- column expected BIGINT: count that the source names
 -- column present BIGINT: of these, present with content
 -- column explained BIGINT: of these, absent with a reason in custody.gaps
@@ -28,9 +30,10 @@ reasons AS (
 ),
 
 recordings AS (
-    SELECT r.*, r.has_content AS is_present, NOT r.has_content AND g.reason IS NOT NULL AS is_explained,
+    SELECT r.*, k.kind, r.has_content AS is_present, NOT r.has_content AND g.reason IS NOT NULL AS is_explained,
         CASE WHEN NOT r.has_content THEN g.reason END AS reason
     FROM staging.recordings AS r
+    INNER JOIN staging.recording_keys AS k USING (partition_date, conversation_id, recording_id)
     LEFT JOIN reasons AS g USING (partition_date, conversation_id, recording_id)
 ),
 
@@ -85,17 +88,18 @@ jobs AS (
 by_conversation AS (
     SELECT s.partition_date, s.sessions, coalesce(r.present, 0) AS present, coalesce(r.explained, 0) AS explained
     FROM (
-        SELECT partition_date, conversation_id, count(*) AS sessions
+        SELECT partition_date, conversation_id,
+            CASE WHEN lower(media_type) = 'screenshare' THEN 'screen' ELSE 'audio' END AS kind, count(*) AS sessions
         FROM staging.sessions
         WHERE is_recorded
-        GROUP BY partition_date, conversation_id
+        GROUP BY ALL
     ) AS s
     LEFT JOIN (
-        SELECT partition_date, conversation_id, count(*) FILTER (is_present) AS present,
+        SELECT partition_date, conversation_id, kind, count(*) FILTER (is_present) AS present,
             count(*) FILTER (is_explained) AS explained
         FROM recordings
-        GROUP BY partition_date, conversation_id
-    ) AS r ON r.partition_date = s.partition_date AND r.conversation_id = s.conversation_id
+        GROUP BY partition_date, conversation_id, kind
+    ) AS r ON r.partition_date = s.partition_date AND r.conversation_id = s.conversation_id AND r.kind = s.kind
 ),
 
 sessions AS (
@@ -104,6 +108,26 @@ sessions AS (
         sum(least(sessions - least(sessions, present), explained))::BIGINT AS explained
     FROM by_conversation
     GROUP BY partition_date
+),
+
+job_totals AS (
+    -- Only a job of this night alone says how many recordings this night has.
+    SELECT j.partition_date, 'job_totals' AS source, sum(j.total_recordings)::BIGINT AS expected,
+        sum(least(j.total_recordings, j.known))::BIGINT AS present,
+        sum(least(greatest(j.total_recordings - j.known, 0), coalesce(j.total_skipped, 0)))::BIGINT AS explained
+    FROM (
+        SELECT job.partition_date, job.total_recordings, job.total_skipped,
+            (
+                SELECT count(*) FROM recordings AS r
+                WHERE r.partition_date = job.partition_date AND NOT r.in_captures
+                    AND (r.starts_about IS NULL OR r.starts_about < job.interval_end)
+                    AND coalesce(r.conversation_end >= job.interval_start, true)
+            ) AS known
+        FROM staging.export_jobs AS job
+        WHERE job.is_current AND job.job_state = 'FULFILLED' AND job.action = 'EXPORT' AND job.total_recordings > 0
+            AND job.interval_start >= job.partition_date AND job.interval_end <= job.partition_date + INTERVAL 1 DAY
+    ) AS j
+    GROUP BY j.partition_date
 ),
 
 captures AS (
@@ -180,6 +204,8 @@ counted AS (
     UNION ALL
     SELECT partition_date, source, expected, present, explained, '{}' FROM sessions
     UNION ALL
+    SELECT partition_date, source, expected, present, explained, '{}' FROM job_totals
+    UNION ALL
     SELECT partition_date, source, expected, present, explained, detail FROM captures
     UNION ALL
     SELECT partition_date, source, expected, present, explained, '{}' FROM tags
@@ -199,7 +225,7 @@ FROM nights AS n
 CROSS JOIN (
     SELECT unnest([
         'recordings', 'failed_recordings', 'bucket_objects', 'sidecars', 'recording_metadata', 'details_sessions', 'manifests',
-        'orphan_recordings', 'export_jobs', 'captures', 'tags', 'bucket_keys'
+        'orphan_recordings', 'export_jobs', 'job_totals', 'captures', 'tags', 'bucket_keys'
     ]) AS source
 ) AS s
 LEFT JOIN counted AS c ON c.partition_date = n.partition_date AND c.source = s.source

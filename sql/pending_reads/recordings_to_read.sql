@@ -1,11 +1,12 @@
 -- Conversations whose recording metadata the night has to read one by one. The read is needed if the bucket and the
--- analytics job disagree on the number of recordings, or if an object or its sidecar is odd.
+-- analytics job disagree on the number of recordings of a kind, if no flag says whether there is one, or if an object or its sidecar is
+-- odd.
 --
 -- With `$read_all`, every conversation that any source names is read.
 --
 -- grain: conversation_id
 -- column conversation_id: conversation to read
--- column reasons: reasons for the read: not_in_details, count_differs, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, all
+-- column reasons: reasons for the read: not_in_details, count_differs, no_flag, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, all
 WITH current AS (
     SELECT partition_date, landing_id
     FROM raw.extraction_receipts
@@ -55,6 +56,7 @@ recordings AS (
         v.conversation_id,
         v.recording_id,
         bool_or(v.is_live) AS is_live,
+        bool_or(v.media_extension IN ('webm', 'mp4')) AS is_screen,
         bool_or(v.object_bytes = 0) AS has_empty,
         count(*) > 1 AS is_several,
         bool_or(s.recording_id IS NULL) AS lacks_sidecar,
@@ -73,7 +75,8 @@ recordings AS (
 exported AS (
     SELECT
         conversation_id,
-        count(*) FILTER (is_live) AS live,
+        count(*) FILTER (is_live AND NOT is_screen) AS live,
+        count(*) FILTER (is_live AND is_screen) AS live_screens,
         bool_or(has_empty) AS has_empty,
         bool_or(is_several) AS is_several,
         bool_or(lacks_sidecar) AS lacks_sidecar,
@@ -87,8 +90,19 @@ details AS (
     SELECT
         conversation_id,
         min(conversation_end) AS conversation_end,
-        max(len(list_filter(flatten(list_transform(participants, lambda p: p.sessions)), lambda s: s.recording)))
-            AS recorded
+        max(len(list_filter(
+            flatten(list_transform(participants, lambda p: p.sessions)),
+            lambda s: s.recording AND coalesce(lower(s.media_type) <> 'screenshare', true)
+        ))) AS recorded,
+        max(len(list_filter(
+            flatten(list_transform(participants, lambda p: p.sessions)),
+            lambda s: s.recording AND coalesce(lower(s.media_type) = 'screenshare', false)
+        ))) AS recorded_screens,
+        -- No flag says whether a chat, a message or an e-mail was recorded.
+        bool_or(len(list_filter(
+            flatten(list_transform(participants, lambda p: p.sessions)),
+            lambda s: lower(s.media_type) IN ('chat', 'message', 'email', 'webmessaging')
+        )) > 0) AS has_no_flag
     FROM raw.conversation_details
     SEMI JOIN current USING (partition_date, landing_id)
     WHERE conversation_id IS NOT NULL
@@ -145,8 +159,11 @@ judged AS (
         list_filter(
             [
                 CASE WHEN d.conversation_id IS NULL THEN 'not_in_details' END,
-                CASE WHEN d.conversation_id IS NOT NULL AND coalesce(e.live, 0) <> coalesce(d.recorded, 0)
-                    THEN 'count_differs' END,
+                CASE WHEN d.conversation_id IS NOT NULL AND (
+                        coalesce(e.live, 0) <> coalesce(d.recorded, 0)
+                        OR coalesce(e.live_screens, 0) <> coalesce(d.recorded_screens, 0)
+                    ) THEN 'count_differs' END,
+                CASE WHEN d.has_no_flag THEN 'no_flag' END,
                 CASE WHEN e.lacks_sidecar THEN 'no_sidecar' END,
                 CASE WHEN e.has_odd_sidecar
                     OR NOT coalesce(e.starts_after_hour <= d.conversation_end, e.starts_after_hour IS NULL)

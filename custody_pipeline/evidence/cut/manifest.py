@@ -182,13 +182,38 @@ class LogPosition(_Strict, frozen=True):
         return Frontier(self.first, [bytes.fromhex(item) for item in self.frontier])
 
 
+Completeness = Literal["established", "incomplete", "not_established"]
+"""What a night claims: every source that could contradict it agrees · something is unexplained · some source is not
+whole."""
+
+
+class Coverage(_Strict, frozen=True):
+    """One source of the night, and how far its answer can be relied on.
+
+    Attributes:
+        source: name of the raw table.
+        state: `whole`, `partial`, `failed` or `not_asked`.
+        needed: while the source is not whole, a recording may be missing without a row.
+        sees: what the source shows, and what it cannot show.
+        complete_until: UTC, RFC 3339, where the source says until when it is complete.
+        detail: why it is not whole.
+    """
+
+    source: str
+    state: Literal["whole", "partial", "failed", "not_asked"]
+    needed: bool
+    sees: str
+    complete_until: str | None
+    detail: str | None
+
+
 class Cut(_Strict, frozen=True):
     """One night's revision.
 
     Attributes:
         night: UTC day, `YYYY-MM-DD`.
         revision: 1, 2, …
-        complete: every recording that should be there is there or explained.
+        complete: what the night claims; cuts of earlier versions say `true` for "nothing is unexplained".
         sealed_at: UTC, RFC 3339; a claim of the sealing machine, see the timestamp for a witness of it.
         organization_id: of the Genesys Cloud organisation, where known.
         collector: identity of the service account that collected.
@@ -204,11 +229,12 @@ class Cut(_Strict, frozen=True):
         keys: verifier keys that signed.
         log: place in the log.
         lock: absent where the bucket was not asked to lock.
+        coverage: what `complete` rests on, a source each; absent in cuts of earlier versions.
     """
 
     night: str
     revision: Revision
-    complete: bool
+    complete: Completeness | bool
     sealed_at: str
     organization_id: str | None
     collector: str | None
@@ -224,6 +250,7 @@ class Cut(_Strict, frozen=True):
     keys: tuple[str, ...]
     log: LogPosition
     lock: Lock | msgspec.UnsetType = msgspec.UNSET
+    coverage: tuple[Coverage, ...] | msgspec.UnsetType = msgspec.UNSET
     schema: Literal["custody-cut/v1"] = "custody-cut/v1"
 
     @property

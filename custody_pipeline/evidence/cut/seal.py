@@ -23,7 +23,16 @@ from dataclasses import dataclass
 import msgspec
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.manifest import Cut, CutFile, Lock, LogPosition, Receipt, Superseded
+from custody_pipeline.evidence.cut.manifest import (
+    Completeness,
+    Coverage,
+    Cut,
+    CutFile,
+    Lock,
+    LogPosition,
+    Receipt,
+    Superseded,
+)
 from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.log.checkpoint import (
     Checkpoint,
@@ -54,7 +63,7 @@ class Draft:
 
     night: str
     revision: int
-    complete: bool
+    complete: Completeness
     sealed_at: str
     operator: str
     tool_version: str
@@ -67,6 +76,7 @@ class Draft:
     receipts: Sequence[Receipt] = ()
     supersedes: Superseded | None = None
     lock: Lock | None = None
+    coverage: Sequence[Coverage] = ()
 
 
 class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,6 +201,7 @@ def seal(
             root=frontier.root().hex(),
         ),
         lock=draft.lock or msgspec.UNSET,
+        coverage=tuple(draft.coverage),
     )
     ours = cuts.encode_cut(cut)
     used = agreed(ours) if agreed else Agreed(ours, timestamp(ours) if timestamp else None)

@@ -3,7 +3,8 @@
 --
 -- A recorded session without a known recording gives a row `session:<id>`. The session id of a recording matches it to
 -- a session first. Recordings without a session id (stubs of archived recordings, recordings whose metadata was not
--- read) are then counted against the remaining sessions, so that only a surplus of sessions gives rows.
+-- read) are then counted against the remaining sessions, so that only a surplus of sessions gives rows. Audio and screens
+-- are matched apart: a screen recording does not stand for lost audio.
 --
 -- A captured conversation without any recording gives a row `capture:<conversation id>`. If the analytics job has the
 -- conversation, its sessions decide instead, and custody.reconciliation counts the conversation.
@@ -22,6 +23,7 @@
 -- column in_sessions: only a recorded session shows that the recording should exist
 -- column in_captures: only live capture shows that the recording should exist
 -- column session_id: session of a row `session:<id>`
+-- column kind: audio, screen or interaction (chat, message, e-mail)
 WITH named AS (
     SELECT partition_date, conversation_id, recording_id, 'failures' AS origin
     FROM staging.export_failures
@@ -62,34 +64,69 @@ recordings AS (
 ),
 
 with_session AS (
-    SELECT r.partition_date, r.conversation_id, r.recording_id, m.session_id
+    SELECT r.*, m.session_id AS named_session_id,
+        CASE
+            WHEN lower(m.media_subtype) = 'screen' THEN 'screen'
+            WHEN lower(m.media) IN ('chat', 'email', 'message') THEN 'interaction'
+            WHEN m.media IS NOT NULL THEN 'audio'
+            WHEN regexp_matches(o.object_uri, '\.(webm|mp4)$', 'i') THEN 'screen'
+            WHEN regexp_matches(o.object_uri, '\.(zip|eml)$', 'i') THEN 'interaction'
+            ELSE 'audio'
+        END AS kind
     FROM recordings AS r
-    LEFT JOIN staging.recording_metadata AS m
-        ON m.is_current AND m.partition_date = r.partition_date AND m.key_conversation_id = r.conversation_id
+    LEFT JOIN (
+        SELECT * FROM staging.recording_metadata
+        WHERE is_current
+        QUALIFY row_number() OVER (
+            PARTITION BY partition_date, key_conversation_id, recording_id
+            ORDER BY exported_date DESC NULLS LAST, document_sha256
+        ) = 1
+    ) AS m
+        ON m.partition_date = r.partition_date AND m.key_conversation_id = r.conversation_id
         AND m.recording_id = r.recording_id
+    LEFT JOIN staging.media_objects AS o
+        ON o.partition_date = r.partition_date AND o.conversation_id = r.conversation_id
+        AND o.recording_id = r.recording_id
+),
+
+recorded AS (
+    SELECT partition_date, conversation_id, session_id, peer_id, session_start,
+        CASE WHEN lower(media_type) = 'screenshare' THEN 'screen' ELSE 'audio' END AS kind
+    FROM staging.sessions
+    WHERE is_recorded AND session_id IS NOT NULL
 ),
 
 unmatched AS (
     -- Recorded sessions that no recording names, numbered from the latest start.
-    SELECT s.partition_date, s.conversation_id, s.session_id,
+    SELECT s.partition_date, s.conversation_id, s.session_id, s.kind,
         row_number() OVER (
-            PARTITION BY s.partition_date, s.conversation_id ORDER BY s.session_start DESC, s.session_id DESC
+            PARTITION BY s.partition_date, s.conversation_id, s.kind ORDER BY s.session_start DESC, s.session_id DESC
         ) AS position,
-        count(*) OVER (PARTITION BY s.partition_date, s.conversation_id) AS sessions
-    FROM staging.sessions AS s
-    WHERE s.is_recorded AND s.session_id IS NOT NULL
+        count(*) OVER (PARTITION BY s.partition_date, s.conversation_id, s.kind) AS sessions
+    FROM recorded AS s
+    WHERE NOT EXISTS (
+            SELECT 1 FROM with_session AS w
+            WHERE w.partition_date = s.partition_date AND w.conversation_id = s.conversation_id AND w.kind = s.kind
+                AND w.named_session_id = s.session_id
+        )
+        -- A recording may name the session at the other end, if nothing was recorded there by itself.
         AND NOT EXISTS (
             SELECT 1 FROM with_session AS w
-            WHERE w.partition_date = s.partition_date AND w.conversation_id = s.conversation_id
-                AND (w.session_id = s.session_id OR w.session_id = s.peer_id)
+            WHERE w.partition_date = s.partition_date AND w.conversation_id = s.conversation_id AND w.kind = s.kind
+                AND w.named_session_id = s.peer_id
+                AND NOT EXISTS (
+                    SELECT 1 FROM recorded AS other
+                    WHERE other.partition_date = s.partition_date AND other.conversation_id = s.conversation_id
+                        AND other.session_id = s.peer_id AND other.kind = s.kind
+                )
         )
 ),
 
 uncounted AS (
-    SELECT partition_date, conversation_id, count(*) AS recordings
+    SELECT partition_date, conversation_id, kind, count(*) AS recordings
     FROM with_session
-    WHERE session_id IS NULL
-    GROUP BY partition_date, conversation_id
+    WHERE named_session_id IS NULL
+    GROUP BY partition_date, conversation_id, kind
 ),
 
 captured AS (
@@ -104,15 +141,15 @@ captured AS (
 )
 
 SELECT partition_date, conversation_id, recording_id, in_failures, in_objects, in_sidecars, in_metadata, in_manifests,
-    in_orphans, false AS in_sessions, in_captures, NULL::VARCHAR AS session_id
-FROM recordings
+    in_orphans, false AS in_sessions, in_captures, NULL::VARCHAR AS session_id, kind
+FROM with_session
 UNION ALL
 SELECT partition_date, conversation_id, 'capture:' || conversation_id, false, false, false, false, false, false, false, true,
-    NULL
+    NULL, 'audio'
 FROM captured
 UNION ALL
 SELECT u.partition_date, u.conversation_id, 'session:' || u.session_id, false, false, false, false, false, false, true,
-    false, u.session_id
+    false, u.session_id, u.kind
 FROM unmatched AS u
-LEFT JOIN uncounted AS c USING (partition_date, conversation_id)
+LEFT JOIN uncounted AS c USING (partition_date, conversation_id, kind)
 WHERE u.position <= u.sessions - coalesce(c.recordings, 0)

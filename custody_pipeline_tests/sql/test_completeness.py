@@ -1,0 +1,104 @@
+"""What a night claims of its completeness, and the sources that the claim rests on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from custody_pipeline_tests.sql.conftest import Night
+
+NEEDED = {
+    "export_objects",
+    "conversation_details",
+    "recording_metadata",
+    "export_jobs",
+    "export_failures",
+    "orphan_recordings",
+}
+
+
+def balance(night: Night, source: str) -> tuple[int, int, int, int]:
+    (row,) = [row for row in night.table("reconciliation") if row["source"] == source]
+    return row["expected"], row["present"], row["explained"], row["unexplained"]
+
+
+def claim(night: Night) -> tuple[str, dict[str, str]]:
+    """What the night claims, and the state of each needed source."""
+    (row,) = night.table("nights")
+    return row["completeness"], {part["source"]: part["state"] for part in night.table("coverage") if part["is_needed"]}
+
+
+def test_a_night_is_established_only_if_every_needed_source_answered_whole(night: Night) -> None:
+    night.call()
+    night.run()
+    assert claim(night) == ("established", dict.fromkeys(sorted(NEEDED), "whole"))
+
+
+@pytest.mark.parametrize("source", sorted(NEEDED))
+@pytest.mark.parametrize(
+    ("receipt", "state"), [("failed", "failed"), ("partial", "partial"), ("not_configured", "not_asked")]
+)
+def test_a_source_that_is_not_whole_leaves_the_night_not_established(
+    night: Night, source: str, receipt: str, state: str
+) -> None:
+    night.call()
+    night.load()
+    night.con.execute("UPDATE raw.extraction_receipts SET receipt_state = ? WHERE resource = ?", [receipt, source])
+    night.model()
+    completeness, states = claim(night)
+    assert (completeness, states[source]) == ("not_established", state)
+
+
+def test_a_bucket_only_night_is_never_established(night: Night) -> None:
+    night.api = False
+    night.call()
+    night.run()
+    completeness, states = claim(night)
+    assert completeness == "not_established"
+    assert {source for source, state in states.items() if state == "not_asked"} == NEEDED - {"export_objects"}
+
+
+def test_a_night_is_not_established_before_the_vendors_data_are_complete(night: Night) -> None:
+    night.watermark = "2026-11-02 23:00:00"
+    night.call()
+    night.run()
+    completeness, states = claim(night)
+    assert (completeness, states["conversation_details"]) == ("not_established", "partial")
+
+
+def test_a_conversation_whose_recordings_could_not_be_listed_leaves_the_night_not_established(night: Night) -> None:
+    night.call()
+    night.load()
+    night.con.execute("UPDATE raw.extraction_receipts SET failures = 1 WHERE resource = 'recording_metadata'")
+    night.model()
+    assert claim(night)[0] == "not_established"
+
+
+def test_a_job_that_states_more_recordings_than_are_known_makes_the_night_incomplete(night: Night) -> None:
+    night.call()
+    night.job(total_recordings=1000, interval_start="2026-11-02 00:00:00", interval_end="2026-11-03 00:00:00")
+    night.run()
+    assert balance(night, "job_totals") == (1000, 1, 0, 999)
+    assert claim(night)[0] == "incomplete"
+    assert [row["source"] for row in night.check("no_unexplained_recording")] == ["job_totals"]
+
+
+def test_a_job_of_several_nights_states_nothing_about_one(night: Night) -> None:
+    night.call()
+    night.job(total_recordings=1000, interval_start="2026-11-01 00:00:00", interval_end="2026-11-08 00:00:00")
+    night.run()
+    assert balance(night, "job_totals") == (0, 0, 0, 0)
+
+
+def test_a_screen_recording_does_not_stand_for_lost_audio(night: Night) -> None:
+    night.call()
+    for row in night.rows["export_objects"]:
+        row["object_key"] = row["object_key"].replace(".opus", ".webm")
+        row["media_extension"] = "webm" if row.get("media_extension") == "opus" else row.get("media_extension")
+    night.run()
+    missing = [row for row in night.table("chain_of_custody") if row["recording_id"].startswith("session:")]
+    assert len(missing) == 1
+    assert missing[0]["custody_status"] == "gap"
+    assert balance(night, "details_sessions") == (1, 0, 1, 0)

@@ -1,0 +1,82 @@
+-- What each source could tell about each night: whether it was asked, how that ended, and until when its answer is whole.
+-- A night is established only if every source that could name a missing recording was asked and answered whole.
+--
+-- grain: partition_date, source
+-- column partition_date DATE: UTC day of the conversation's start
+-- column source VARCHAR: what was collected (name of the raw table)
+-- column state VARCHAR: whole, partial, failed or not_asked
+-- column is_needed BOOLEAN: while this source is not whole, a recording may be missing without a row
+-- column sees VARCHAR: what the source shows, and what it cannot show
+-- column asked BIGINT: how many things were asked for; null for a list
+-- column documents BIGINT: how many documents came
+-- column failures BIGINT: how many requests failed
+-- column complete_until TIMESTAMP: until when the source is complete, where it says so (UTC)
+-- column collected_at TIMESTAMP: when it was last asked (UTC)
+-- column detail VARCHAR: why it is not whole
+WITH nights AS (
+    SELECT unnest(range(getvariable('window_start')::DATE, getvariable('window_end')::DATE, INTERVAL 1 DAY))::DATE
+            AS partition_date
+),
+
+needed (source, sees) AS (
+    VALUES
+    ('export_objects', 'objects in the export bucket; nothing that was deleted before the night was collected'),
+    ('conversation_details', 'conversations, and the audio that was started; no chat, message or e-mail recording'),
+    ('recording_metadata', 'recordings of the conversations that were asked for; conversations in other divisions are refused'),
+    ('export_jobs', 'export jobs of this integration with their totals'),
+    ('export_failures', 'recordings that an export job could not export'),
+    ('orphan_recordings', 'recordings whose conversation is gone')
+),
+
+newest AS (
+    SELECT *
+    FROM staging.receipts
+    WHERE is_newest
+),
+
+asked AS (
+    SELECT
+        n.partition_date,
+        s.source,
+        s.sees IS NOT NULL AS is_needed,
+        s.sees,
+        r.* EXCLUDE (partition_date),
+        r.resource IN ('recording_metadata', 'export_jobs', 'export_failures') AND r.failures > 0 AS has_failures,
+        r.resource = 'conversation_details'
+        AND coalesce(r.data_available_until < n.partition_date + INTERVAL 1 DAY, true) AS is_early
+    FROM nights AS n
+    CROSS JOIN (
+        SELECT source, sees FROM needed
+        UNION ALL
+        SELECT DISTINCT resource, NULL
+        FROM newest
+        WHERE resource NOT IN (SELECT source FROM needed)
+    ) AS s
+    LEFT JOIN newest AS r ON r.partition_date = n.partition_date AND r.resource = s.source
+)
+
+SELECT
+    partition_date,
+    source,
+    CASE
+        WHEN receipt_state IS NULL OR receipt_state = 'not_configured' THEN 'not_asked'
+        WHEN receipt_state = 'failed' THEN 'failed'
+        WHEN receipt_state = 'partial' OR has_failures OR is_early THEN 'partial'
+        ELSE 'whole'
+    END AS state,
+    is_needed,
+    coalesce(sees, 'what the recordings of the night are joined with') AS sees,
+    asked,
+    documents,
+    failures,
+    data_available_until AS complete_until,
+    finished_at AS collected_at,
+    CASE
+        WHEN detail IS NOT NULL THEN detail
+        WHEN receipt_state IS NULL THEN 'never collected'
+        WHEN has_failures OR (receipt_state = 'partial' AND failures > 0) THEN failures || ' could not be read'
+        WHEN is_early THEN 'the night is not complete there yet'
+        WHEN receipt_state = 'partial' THEN 'cut short'
+    END AS detail
+FROM asked
+ORDER BY partition_date, source
