@@ -634,7 +634,8 @@ def test_a_cut_is_timestamped_by_an_authority_that_verification_knows(
     _, root = make_authority(folder)
     with running_proxy("http://127.0.0.1:9") as authority:
         authority.answer = lambda request: Answer(200, reply_to(folder, request.body), "application/timestamp-reply")
-        publish(con, settings.model_copy(update={"timestamp_url": authority.url}))
+        stamped = settings.model_copy(update={"timestamp_url": authority.url})
+        publish_night(con, stamped, NIGHT, tables=TWO_TABLES, now=datetime.now(UTC))
     found, keys = objects(memory_s3), public_keys(settings, [])
     assert "cuts/date=2026-11-02/r0001/cut.json.tsr" in found
     report = verify(MemoryReader(found), Options(public_keys=keys, timestamp_roots=[root]))
