@@ -182,7 +182,7 @@ def package(
         print_json(result)
     else:
         print(f"{result['folder']}: {result['recordings']} recordings, {result['files']} files")  # noqa: T201
-        print(f"sha256 of manifest-sha256.txt: {result['sha256']}")  # noqa: T201
+        print(f"sha256 of tagmanifest-sha256.txt: {result['sha256']}")  # noqa: T201
         for kind, number in result["without"].items():
             print(f"without {kind}: {number}; data/missing.json names each, with the reason")  # noqa: T201
     if result["lost"]:

@@ -16,14 +16,19 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError
 
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, ROTATION, SIGNATURE, CutError, open_cut
 from custody_pipeline.evidence.cut.proof import prove_all
-from custody_pipeline.evidence.package.bag import ATTACHED, Absent, close_package, write_records
-from custody_pipeline.evidence.reader import TargetError
+from custody_pipeline.evidence.log.keys import rotated_keys
+from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.package.bag import close_package, write_records
+from custody_pipeline.evidence.package.layout import ATTACHED, Absent
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
 from custody_pipeline.extract.landing_files import LandingError, content_of
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.progress import report
@@ -37,7 +42,9 @@ from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from custody_pipeline.evidence.cut.manifest import CutFile
     from custody_pipeline.evidence.cut.proof import RecordProof
+    from custody_pipeline.evidence.log.note import Verifier
     from custody_pipeline.evidence.reader import Reader
     from custody_pipeline.settings import Settings
 
@@ -87,7 +94,8 @@ def package(
     if folder.exists():
         raise PackageError(f"{folder} is there already; name a folder that is not")
     reader = open_target(settings, target)
-    proofs = prove_all(reader, recordings, public_keys(settings, []), night=night.isoformat() if night else None)
+    keys, day = public_keys(settings, []), night.isoformat() if night else None
+    proofs = prove_all(reader, recordings, keys, night=day)
     actor, now = Actor.of(settings), datetime.now(UTC)
     actor = replace(actor, operator=operator or actor.operator)
     signers = load_sealing(settings).signers
@@ -95,8 +103,9 @@ def package(
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         names = _names(proofs)
-        absent = _attach(BucketMedia(settings), reader, dict(zip(names, proofs, strict=True)), draft)
-        write_records(draft, names, proofs, signers, absent)
+        absent = _attach(BucketMedia(settings), reader, keys, dict(zip(names, proofs, strict=True)), draft)
+        asked = None if recordings else day
+        write_records(draft, names, proofs, signers, absent, night=asked, rotations=_rotations(reader, keys))
         info = {"Bagging-Date": f"{now:%Y-%m-%d}", "Contact-Name": actor.operator, "External-Description": reason}
         sha256 = close_package(draft, signers, info)
         files = [path for path in draft.rglob("*") if path.is_file()]
@@ -110,7 +119,8 @@ def package(
             "lost": sum(item.sha256 is not None for item in absent),
         }
         _record(settings, actor, proofs, reason, folder, sha256)
-        draft.chmod(0o755)
+        for path in draft.rglob("*"):
+            path.chmod(0o700 if path.is_dir() else 0o600)
         draft.rename(folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -159,7 +169,21 @@ class _Wanted:
         return self.folder / f"{self.name}.{suffix}"
 
 
-def _attach(media: BucketMedia, reader: Reader, proofs: dict[str, RecordProof], draft: Path) -> list[Absent]:
+def _rotations(reader: Reader, keys: Sequence[Verifier]) -> list[bytes]:
+    """The statements by which the log's keys were handed over, each once."""
+    found: dict[bytes, None] = {}
+    for entry in reader.list("cuts/"):
+        if entry.path.endswith("/" + ROTATION):
+            data = read(reader, entry.path, NOTE_BYTES)
+            with suppress(NoteError):
+                rotated_keys(data, keys[0].name, keys)
+                found[data] = None
+    return list(found)
+
+
+def _attach(
+    media: BucketMedia, reader: Reader, keys: Sequence[Verifier], proofs: dict[str, RecordProof], draft: Path
+) -> list[Absent]:
     """Fetch audio and documents whose digests the records have; what cannot be had as it was sealed is returned."""
     wanted = [
         _Wanted(name, kind, proof.row, draft / "data" / kind) for name, proof in proofs.items() for kind in ATTACHED
@@ -173,7 +197,7 @@ def _attach(media: BucketMedia, reader: Reader, proofs: dict[str, RecordProof], 
             refused[item.name, item.kind] = why
     report("packaging", len(wanted), len(wanted))
     lost = [item for item in wanted if (item.name, item.kind) in refused]
-    for item in _received(reader, [item for item in lost if item.kind == "documents"]):
+    for item in _received(reader, keys, [item for item in lost if item.kind == "documents"]):
         del refused[item.name, item.kind]
     return [
         Absent.of(item.row, item.kind, item.name, refused.get((item.name, item.kind)), _SENTENCES)
@@ -207,28 +231,46 @@ def _fetch(media: BucketMedia, item: _Wanted) -> str | None:
     return None
 
 
-def _received(reader: Reader, lost: Sequence[_Wanted]) -> list[_Wanted]:
-    """Write documents whose bytes the night's cut has as they were received, and return which."""
+def _received(reader: Reader, keys: Sequence[Verifier], lost: Sequence[_Wanted]) -> list[_Wanted]:
+    """Write documents whose bytes a signed cut of the night has as they were received, and return which."""
     by_night: dict[str, dict[str, list[_Wanted]]] = {}
     for item in lost:
         by_night.setdefault(str(item.row["partition_date"]), {}).setdefault(str(item.sha256), []).append(item)
     found: list[_Wanted] = []
     for night, by_sha256 in by_night.items():
-        for entry in reader.list(f"cuts/date={night}/"):
-            if "/landing/export_sidecars/" not in entry.path or not by_sha256:
-                continue
-            for content in _documents(reader, entry.path):
+        for path, file in _sealed_sidecars(reader, keys, night):
+            for content in _documents(reader, path, file) if by_sha256 else ():
                 for item in by_sha256.pop(hashlib.sha256(content).hexdigest(), ()):
                     item.path.write_bytes(content)
                     found.append(item)
     return found
 
 
-def _documents(reader: Reader, path: str) -> Iterator[bytes]:
-    """The documents of a landing file, until the first that cannot be read: `custody verify` is for saying why."""
-    with suppress(LandingError, EOFError, OSError, zlib.error), reader.open(path) as stream, gzip.open(stream) as lines:
-        for line in lines:
-            yield content_of(line)
+def _sealed_sidecars(reader: Reader, keys: Sequence[Verifier], night: str) -> Iterator[tuple[str, CutFile]]:
+    """The landing files of sidecars that signed cuts of a night list."""
+    for entry in list(reader.list(f"cuts/date={night}/")):
+        folder = entry.path.removesuffix(CUT_JSON)
+        if folder == entry.path:
+            continue
+        with suppress(NoteError, CutError, TargetError, FileNotFoundError):
+            data = read(reader, entry.path, MANIFEST_BYTES)
+            cut, _ = open_cut(data, read(reader, folder + SIGNATURE, NOTE_BYTES), keys)
+            for file in cut.files:
+                if file.path.startswith("landing/export_sidecars/"):
+                    yield folder + file.path, file
+
+
+def _documents(reader: Reader, path: str, file: CutFile) -> Iterator[bytes]:
+    """The documents of a landing file whose bytes are as sealed, until the first that cannot be read.
+
+    `custody verify` is for saying why.
+    """
+    with suppress(LandingError, EOFError, OSError, TargetError, zlib.error):
+        data = read(reader, path, file.bytes)
+        if hashlib.sha256(data).hexdigest() == file.sha256:
+            with gzip.open(BytesIO(data)) as lines:
+                for line in lines:
+                    yield content_of(line)
 
 
 def _record(

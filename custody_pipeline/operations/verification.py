@@ -16,7 +16,7 @@ from custody_pipeline.evidence.cut.manifest import cut_prefix
 from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, prove
 from custody_pipeline.evidence.log.keys import SigningKeyError, parse_public_keys
 from custody_pipeline.evidence.log.note import ED25519
-from custody_pipeline.evidence.package.bag import is_package, verify_package
+from custody_pipeline.evidence.package.check import is_package, verify_package
 from custody_pipeline.evidence.reader import FolderReader, Reader, TargetError
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Media, Options

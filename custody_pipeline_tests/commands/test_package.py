@@ -231,19 +231,19 @@ def _swap(folder: Path) -> None:
     [
         (_flip, {"FILE_ALTERED", "MEDIA_CHANGED"}),
         (_swap, {"FILE_ALTERED", "MEDIA_CHANGED"}),
-        (_resign, {"PACKAGE_UNSIGNED", "MEDIA_CHANGED"}),
+        (_resign, {"PACKAGE_UNSIGNED"}),
         (_without_a_recording, {"PACKAGE_UNSIGNED"}),
         (lambda folder: (folder / "data/extra.txt").write_text("x"), {"FILE_EXTRA"}),
         (lambda folder: (folder / f"data/audio/{CHOSEN[0]}.opus").unlink(), {"FILE_MISSING"}),
-        (lambda folder: (folder / "manifest-sha256.txt.sig").unlink(), {"PACKAGE_UNSIGNED", "FILE_MISSING"}),
+        (lambda folder: (folder / "tagmanifest-sha256.txt.sig").unlink(), {"PACKAGE_UNSIGNED"}),
         (
             lambda folder: (folder / "manifest-sha256.txt").write_text(""),
-            {"PACKAGE_ALTERED", "FILE_EXTRA", "FILE_ALTERED"},
+            {"FILE_EXTRA", "FILE_ALTERED"},
         ),
         (lambda folder: (folder / "manifest-sha256.txt").unlink(), {"FILE_MISSING"}),
         (lambda folder: (folder / f"data/records/{CHOSEN[0]}.tlog-proof").write_text("x"), {"PROOF_MALFORMED"}),
         (
-            lambda folder: (folder / "manifest-sha256.txt.sig").write_bytes(sign(b"x\n", [OTHER]).data),
+            lambda folder: (folder / "tagmanifest-sha256.txt.sig").write_bytes(sign(b"x\n", [OTHER]).data),
             {"PACKAGE_UNSIGNED"},
         ),
     ],

@@ -24,7 +24,7 @@ from custody_pipeline.evidence.log.checkpoint import Checkpoint, read_checkpoint
 from custody_pipeline.evidence.log.merkle import inclusion_proof, verify_inclusion
 from custody_pipeline.evidence.log.note import NoteError, Verifier
 from custody_pipeline.evidence.log.tiles import TileTree
-from custody_pipeline.evidence.reader import Reader, read
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Reader, read
 
 PROOF_SUFFIX = ".tlog-proof"
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
@@ -48,6 +48,8 @@ class RecordProof:
         path: RFC 6962 inclusion proof.
         checkpoint: of the log.
         row: the record's columns without the salt, read from `record`.
+        revision: of the night, whose cut holds the record; None for a proof that was read from a file.
+        newest: the newest revision of that night when the proof was made.
     """
 
     record: bytes
@@ -55,6 +57,8 @@ class RecordProof:
     path: tuple[bytes, ...]
     checkpoint: Checkpoint
     row: dict[str, str | None] = field(init=False)
+    revision: int | None = field(default=None, compare=False)
+    newest: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "row", _row(self.record))
@@ -151,18 +155,23 @@ def prove_all(
         RecordNotFoundError: a recording is in no sealed night, or the night has none.
         ProofError, TileError, NoteError, TargetError: as for `prove`.
     """
-    checkpoint = verify_checkpoint(read(reader, HEAD), keys)
+    checkpoint = verify_checkpoint(read(reader, HEAD, NOTE_BYTES), keys)
     tree = TileTree(reader, checkpoint.head.size, LOG)
     missing = None if recording_ids is None else set(recording_ids)
     found: list[RecordProof] = []
+    newest: dict[str, int] = {}
     for folder in _newest_first(reader, night):
-        log = cuts.decode_cut(read(reader, folder + cuts.CUT_JSON)).log
+        data = read(reader, folder + cuts.CUT_JSON, MANIFEST_BYTES)
+        cut, _ = cuts.open_cut(data, read(reader, folder + cuts.SIGNATURE, NOTE_BYTES), keys)
+        log = cut.log
         if log.size > checkpoint.head.size:
             continue
+        newest.setdefault(cut.night, cut.revision)
         here = []
         for number, record in _records_of(reader, folder, missing):
             index = log.first + number
-            here.append(RecordProof(record, index, tuple(inclusion_proof(tree.node, index, tree.size)), checkpoint))
+            path = tuple(inclusion_proof(tree.node, index, tree.size))
+            here.append(RecordProof(record, index, path, checkpoint, cut.revision, newest[cut.night]))
         found += here
         if missing is None:
             break

@@ -132,6 +132,10 @@ CODES: dict[str, Code] = {
         "A package lacks what was sealed with a record; data/missing.json says why.",
         "Ask whoever produced it for the object's earlier version or a replica.",
     ),
+    "PACKAGE_INCONSISTENT": Code(_E, "A part of a package contradicts another part of it.", "Ask for it again."),
+    "REVISION_SUPERSEDED": Code(
+        _N, "A record is of a revision that a newer one had replaced.", "Ask for the newest revision, or why this one."
+    ),
     "PACKAGE_ALTERED": Code(_E, "A package's manifest is not the one that was signed.", "Ask for it again."),
     # media
     "MEDIA_MISSING": Code(_E, "A recording's object is gone from the export bucket.", "Look for a delete marker."),
