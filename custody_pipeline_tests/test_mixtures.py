@@ -75,7 +75,7 @@ def as_table(matrix: Counter[tuple[str, str]]) -> Iterable[str]:
         (240, 4, mixture(4), True, "bucket"),
         (240, 5, EVERY_MIXED, True, "bucket"),
         (240, 6, EVERY_MIXED, False, "bucket"),
-        (1_000, 7, EVERY_MIXED, True, "bucket"),
+        (480, 7, EVERY_MIXED, True, "bucket"),
     ],
 )
 def test_every_planted_fault_is_found_with_its_reason_and_nothing_else(
