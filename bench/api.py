@@ -1,7 +1,7 @@
 """Stage `api`: the requests that a night's collection makes, against the least that can give every attribute whole.
 
 The least is one page of the bulk job per thousand conversations, one single read per conversation with a value that
-reached the bulk job's cut, and one per conversation whose companions do not say when its recordings began. Ours asks
+reached the bulk job's cut, and one per conversation whose sidecars do not say when its recordings began. Ours asks
 for a login, its own identity, jobs, names and the state of the job besides; nothing of that grows with the night.
 """
 
@@ -72,7 +72,7 @@ def _every_attribute(night: LoadedNight, size: int, *_: Path) -> None:
 STAGE = Stage(
     "api",
     "requests of a night's collection, every attribute byte-equal to the organisation's",
-    "one per thousand conversations, one per conversation with a value the bulk job cuts or a companion without times",
+    "one per thousand conversations, one per conversation with a value the bulk job cuts or a sidecar without times",
     _prepared,
     goals={2_000: 1.16, 20_000: 1.014},  # ten requests more than the floor
     why="16 requests whatever the night's size: login and identity 2, the bulk job 4 and its last, empty page, two "

@@ -1,7 +1,7 @@
 """Stage `night`: one night through Dagster, from HTTP and S3 to the sealed cut, against its floors one after the other.
 
 The simulated organisation, without its rate limit, and the S3 server are the same for both. The floor is a script that
-collects the same things with the same number of requests in flight (a listing, every companion, the digests of all
+collects the same things with the same number of requests in flight (a listing, every sidecar, the digests of all
 media, the pages of the bulk job, the single reads that ours makes), lets DuckDB read the landing files, runs
 `model.sql` and publishes as the floor of `publish` does. Collecting has a line of its own: over HTTP both wait for the
 same servers. Imports count on neither side; opening Dagster's instance, which has seen a night before, counts as ours.

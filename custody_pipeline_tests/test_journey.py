@@ -265,7 +265,7 @@ def test_a_whole_night_is_packaged_with_a_list_of_what_is_missing_and_why(home: 
             report = verify_target(settings, str(folder), **options)
     lacking = {"audio": sum(not row[3] for row in rows), "documents": sum(not row[4] for row in rows)}
     assert lacking["audio"] > 5
-    # The companion that could not be read again is in the cut, as it was received.
+    # The sidecar that could not be read again is in the cut, as it was received.
     assert (result["recordings"], result["lost"]) == (len(rows), 1)
     assert result["without"] == {**lacking, "audio": lacking["audio"] + 1}
     missing = json.loads((folder / "data/missing.json").read_bytes())

@@ -1,4 +1,4 @@
-"""What was exported: the export bucket's objects and companions, the recording jobs, the gateway's manifests.
+"""What was exported: the export bucket's objects and sidecars, the recording jobs, the gateway's manifests.
 
 Belongs here: reading them, and telling from a key what an object is. Does not: digests of media (media.py).
 """
@@ -79,7 +79,7 @@ def parse_key(key: str) -> ExportKey:
     """Tell from an object's key (within the bucket) what it is.
 
     The layout is `{organizationId}/year=Y/month=M/day=D/hour=H/conversation_id={id}/{recordingId}.opus` with its
-    companion `….opus_metadata.json`, `…_metadata.json` or `….json`; month, day and hour with or without a zero.
+    sidecar `….opus_metadata.json`, `…_metadata.json` or `….json`; month, day and hour with or without a zero.
     """
     if _is_unsafe(key):
         return ExportKey("other", "unsafe_key")
@@ -226,7 +226,7 @@ def bucket_region(s3: S3Client, bucket: str) -> str | None:
 
 
 def _collect_bucket(collector: Collector) -> list[Landing]:
-    """List the night's objects and read their companions meanwhile: however many there are, a few are in memory."""
+    """List the night's objects and read their sidecars meanwhile: however many there are, a few are in memory."""
     place = S3Location.parse(collector.settings.require("export_url"))
     region = bucket_region(collector.s3, place.bucket)
     reader = ObjectReader(collector.settings, place.bucket)
@@ -396,7 +396,7 @@ def _collect_manifests(collector: Collector) -> Landing:
 
 
 def collect_exports(collector: Collector) -> list[Landing]:
-    """Land what was exported: bucket objects, their companions, jobs, their failures, manifests.
+    """Land what was exported: bucket objects, their sidecars, jobs, their failures, manifests.
 
     Raises:
         LoginError: the API refuses the client.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Name for people, resource, its name among the sources of tags, and whether to say so when it has nothing.
 _SOURCES = (
-    ("companion document", "export_sidecars", "sidecar", True),
+    ("sidecar", "export_sidecars", "sidecar", True),
     ("manifest", "export_manifests", "manifest", False),
     ("recording interface", "recording_metadata", None, True),
     ("bulk analytics job", "conversation_details", "details", True),

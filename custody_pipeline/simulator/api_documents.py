@@ -373,7 +373,7 @@ def duration_ms(item: Recording) -> int:
 
 
 def sidecar(conversation: Conversation, item: Recording, *, fraction: bool = True) -> Document:
-    """The companion `_metadata.json` of an exported recording: no attributes, `+0000` times."""
+    """The sidecar `_metadata.json` of an exported recording: no attributes, `+0000` times."""
     return {
         "mediaType": "Screen" if item.media == "screen" else "Call",
         "mediaSubtype": item.subtype,

@@ -1,6 +1,6 @@
 """The vendor's exporter: a night's recordings into an S3 bucket, with everything that goes wrong there.
 
-Belongs here: keys, companions, versions and deletions as they appear in the bucket. Does not: a client or a bucket of
+Belongs here: keys, sidecars, versions and deletions as they appear in the bucket. Does not: a client or a bucket of
 its own; the caller gives both.
 """
 
@@ -47,7 +47,7 @@ class ExportSummary(NamedTuple):
 
     Attributes:
         conversations: conversations with at least one object.
-        objects: puts, companions and repeated versions included.
+        objects: puts, sidecars and repeated versions included.
         deleted: keys deleted again (delete markers, in a bucket with versions).
         bytes: sum of all bodies put.
     """
@@ -132,7 +132,7 @@ def _recording_objects(conversation: Conversation, item: Recording) -> Iterator[
     padded = variety < 4
     path = folder(conversation, padded=padded)
     media = _media(path, item)
-    companion = ExportObject(path + _companion_name(item, variety), _companion_body(conversation, item, variety), _JSON)
+    sidecar = ExportObject(path + _sidecar_name(item, variety), _sidecar_body(conversation, item, variety), _JSON)
     missing = item.faults.get("OBJECT_MISSING")
     if missing is not None:
         if missing == 1:
@@ -144,14 +144,14 @@ def _recording_objects(conversation: Conversation, item: Recording) -> Iterator[
     if "OBJECT_CHANGED" in item.faults:
         yield ExportObject(media.key, media_bytes(f"{item.id} before", item.extension), media.content_type)
     yield media
-    has_companion = not item.faults.keys() & {"SIDECAR_MISSING", "REGION_MISMATCH"}
-    if has_companion:
-        yield companion
+    has_sidecar = not item.faults.keys() & {"SIDECAR_MISSING", "REGION_MISMATCH"}
+    if has_sidecar:
+        yield sidecar
     if "DUPLICATE_EXPORT" in item.faults:
         again = path if item.faults["DUPLICATE_EXPORT"] else folder(conversation, padded=not padded)
         yield _media(again, item)
-        if has_companion:
-            yield ExportObject(again + _companion_name(item, variety), companion.body, _JSON)
+        if has_sidecar:
+            yield ExportObject(again + _sidecar_name(item, variety), sidecar.body, _JSON)
 
 
 def _media(path: str, item: Recording) -> ExportObject:
@@ -160,7 +160,7 @@ def _media(path: str, item: Recording) -> ExportObject:
     )
 
 
-def _companion_name(item: Recording, variety: int) -> str:
+def _sidecar_name(item: Recording, variety: int) -> str:
     if 10 <= variety < 14:
         return f"{item.id}_metadata.json"
     if 14 <= variety < 16:
@@ -168,7 +168,7 @@ def _companion_name(item: Recording, variety: int) -> str:
     return f"{item.id}.{item.extension}_metadata.json"
 
 
-def _companion_body(conversation: Conversation, item: Recording, variety: int) -> bytes:
+def _sidecar_body(conversation: Conversation, item: Recording, variety: int) -> bytes:
     if conversation.fault is None and variety == 20:
         return orjson.dumps(documents.details(conversation))
     document = documents.sidecar(conversation, item, fraction=variety >= 30)

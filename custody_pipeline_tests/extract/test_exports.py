@@ -1,4 +1,4 @@
-"""The export bucket as others leave it, the jobs, the companions and the digests."""
+"""The export bucket as others leave it, the jobs, the sidecars and the digests."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_without_leave_to_list_versions_the_current_objects_are_read(
     assert objects(con, "version_id, is_latest, object_bytes") == [(None, True, 5)]
 
 
-def test_companions_land_as_they_are_and_only_the_current_version(
+def test_sidecars_land_as_they_are_and_only_the_current_version(
     bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
 ) -> None:
     good = f"{HOUR}/conversation_id={C1}/{R1}.opus_metadata.json"
@@ -176,7 +176,7 @@ def test_companions_land_as_they_are_and_only_the_current_version(
     assert landings["export_sidecars"].asked == 2
 
 
-def test_a_companion_that_is_too_large_is_a_failure_row(
+def test_a_sidecar_that_is_too_large_is_a_failure_row(
     bucket: Any,
     con: duckdb.DuckDBPyConnection,
     collector: Callable[..., Collector],

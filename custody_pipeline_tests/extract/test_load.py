@@ -135,7 +135,7 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
     assert rows == [("c0", None, "ok"), ("c1", "r1", "ok"), ("c1", "r2", "ok"), ("c2", None, "not_json")]
 
 
-def test_a_companion_tells_no_tags_field_from_an_empty_one(
+def test_a_sidecar_tells_no_tags_field_from_an_empty_one(
     con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
 ) -> None:
     expected: dict[bytes, tuple[bool, dict[str, str] | None, str]] = {
@@ -156,7 +156,7 @@ def test_a_companion_tells_no_tags_field_from_an_empty_one(
     assert rows == list(expected.values())
 
 
-def test_a_companion_may_be_a_conversation_detail(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+def test_a_sidecar_may_be_a_conversation_detail(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
     load(con, [land("export_sidecars", b'{"participants":[{"participantId":"p","attributes":{"a":"1"}}]}')])
     rows = con.execute("SELECT participants FROM raw.export_sidecars").fetchall()
     assert rows == [([{"participant_id": "p", "purpose": None, "attributes": {"a": "1"}}],)]
