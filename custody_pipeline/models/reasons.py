@@ -45,12 +45,12 @@ class Reason:
 
 REASONS: tuple[Reason, ...] = (
     Reason(
-        "SIDECAR_MISSING", "The recording was exported without its companion document.", "warning", "yes",
-        "Nothing is lost: the recording interface gave what it could. Re-export the recording to get the companion.",
+        "SIDECAR_MISSING", "The recording was exported without its sidecar.", "warning", "yes",
+        "Nothing is lost: the recording interface gave what it could. Re-export the recording to get the sidecar.",
         "lag",
     ),
     Reason(
-        "SIDECAR_UNREADABLE", "The companion document is there, but its bytes cannot be read.", "warning", "yes",
+        "SIDECAR_UNREADABLE", "The sidecar is there, but its bytes cannot be read.", "warning", "yes",
         "Keep the bytes as evidence, and re-export the recording.", "lag",
     ),
     Reason(

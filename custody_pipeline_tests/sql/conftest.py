@@ -79,7 +79,7 @@ class Night:
         customer: Tags | None = None,
         queue: str = "q-intake",
     ) -> None:
-        """A conversation of ten minutes at 10:00 with one recorded agent leg, exported with its companion."""
+        """A conversation of ten minutes at 10:00 with one recorded agent leg, exported with its sidecar."""
         legs = [
             participant(conversation, "customer", customer, session={"ani": "+15551234567", "dnis": "+15550100"}),
             participant(conversation, "ivr", HEALTHY_IVR if ivr is None else ivr, flow=True),
@@ -104,7 +104,7 @@ class Night:
         self.export(conversation, recording)
 
     def transfer(self, first: Tags, second: Tags) -> None:
-        """Conversation c1 with two agents; r1 is the first one's leg and r2 the second's, by their companions."""
+        """Conversation c1 with two agents; r1 is the first one's leg and r2 the second's, by their sidecars."""
         self.call(agent=first)
         leg = participant("c1", "agent", second, number=2, queue="q-intake", script=SCRIPT, recorded=True)
         leg["sessions"][0]["segments"][0]["segment_start"] = "2026-11-02 10:05:00"
@@ -114,21 +114,21 @@ class Night:
     def export(
         self, conversation: str, recording: str, user: str | None = None, folder: str = "month=11/day=2"
     ) -> None:
-        """Media, companion and digest in the bucket."""
+        """Media, sidecar and digest in the bucket."""
         path = f"org/year=2026/{folder}/hour=10/conversation_id={conversation}/"
         common = {
             "bucket": "exports", "version_id": "v1", "is_latest": True, "is_delete_marker": False, "etag": "e1",
             "last_modified": "2026-11-03 01:00:00", "bucket_region": "us-east-1", "organization_id": "org",
             "conversation_id": conversation, "recording_id": recording, "path_date": "2026-11-02", "path_hour": 10,
         }  # fmt: skip
-        media, companion = f"{path}{recording}.opus", f"{path}{recording}.opus_metadata.json"
+        media, sidecar = f"{path}{recording}.opus", f"{path}{recording}.opus_metadata.json"
         self.rows["export_objects"] += [
             {**common, "object_key": media, "object_role": "media", "media_extension": "opus", "object_bytes": 1000},
-            {**common, "object_key": companion, "object_role": "sidecar", "object_bytes": 300},
+            {**common, "object_key": sidecar, "object_role": "sidecar", "object_bytes": 300},
         ]
         self.rows["export_sidecars"].append(
             {
-                "bucket": "exports", "object_key": companion, "version_id": "v1",
+                "bucket": "exports", "object_key": sidecar, "version_id": "v1",
                 "key_conversation_id": conversation, "key_recording_id": recording,
                 "conversation_id": conversation, "recording_id": recording,
                 "media_type": "Call", "media_subtype": "Trunk", "user_ids": [user or f"{conversation}-user-1"],
@@ -216,7 +216,7 @@ class Night:
         return next(row for row in rows if row["object_role"] == role and row["recording_id"] == recording)
 
     def sidecar(self) -> Row:
-        """The first companion."""
+        """The first sidecar."""
         return self.rows["export_sidecars"][0]
 
     def details(self) -> Row:

@@ -38,36 +38,36 @@ def without_media(night: Night) -> None:
 # --- the bucket -------------------------------------------------------------------------------------------------------
 
 
-def companion_missing(night: Night) -> None:
+def sidecar_missing(night: Night) -> None:
     night.call()
     night.drop("export_objects", object_role="sidecar")
     night.rows["export_sidecars"].clear()
 
 
-def companion_truncated(night: Night) -> None:
+def sidecar_truncated(night: Night) -> None:
     night.call()
     night.sidecar().update(
         document_state="truncated", conversation_id=None, recording_id=None, start_time=None, end_time=None
     )
 
 
-def companion_empty(night: Night) -> None:
+def sidecar_empty(night: Night) -> None:
     night.call()
     night.object("sidecar")["object_bytes"] = 0
     night.sidecar().update(document_state="empty", start_time=None, end_time=None)
 
 
-def companion_not_received(night: Night) -> None:
+def sidecar_not_received(night: Night) -> None:
     night.call()
     night.rows["export_sidecars"].clear()
 
 
-def companion_of_another(night: Night) -> None:
+def sidecar_of_another(night: Night) -> None:
     night.call()
     night.sidecar()["recording_id"] = "r9"
 
 
-def companion_without_ids(night: Night) -> None:
+def sidecar_without_ids(night: Night) -> None:
     night.call()
     night.sidecar().update(conversation_id=None, recording_id=None)
 
@@ -620,11 +620,11 @@ def over_midnight(night: Night) -> None:
 
 
 PRESENT: list[tuple[Given, set[str]]] = [
-    (companion_missing, {"SIDECAR_MISSING"}),
-    (companion_truncated, {"SIDECAR_UNREADABLE"}),
-    (companion_empty, {"SIDECAR_UNREADABLE"}),
-    (companion_not_received, {"SIDECAR_UNREADABLE"}),
-    (companion_of_another, {"DOCUMENTS_DISAGREE"}),
+    (sidecar_missing, {"SIDECAR_MISSING"}),
+    (sidecar_truncated, {"SIDECAR_UNREADABLE"}),
+    (sidecar_empty, {"SIDECAR_UNREADABLE"}),
+    (sidecar_not_received, {"SIDECAR_UNREADABLE"}),
+    (sidecar_of_another, {"DOCUMENTS_DISAGREE"}),
     (answer_of_another, {"DOCUMENTS_DISAGREE"}),
     (media_empty, {"OBJECT_EMPTY"}),
     (media_unreadable, {"OBJECT_UNREADABLE"}),
@@ -694,7 +694,7 @@ PRESENT: list[tuple[Given, set[str]]] = [
 ]
 NEAR_MISSES: list[Given] = [
     healthy,
-    companion_without_ids,
+    sidecar_without_ids,
     media_of_one_byte,
     every_object_listed,
     failed_then_exported,

@@ -195,7 +195,7 @@ def test_an_attribute_event_says_when_the_tag_was_set(night: Night) -> None:
     assert [row["what"] for row in night.table("custody_events") if row["action"] == "tagged"] == ["Disposition"]
 
 
-def test_tags_of_a_companion_and_a_manifest_are_sources_too(night: Night) -> None:
+def test_tags_of_a_sidecar_and_a_manifest_are_sources_too(night: Night) -> None:
     night.call()
     night.rows["conversation_details"].clear()
     night.refuse(404)
@@ -210,7 +210,7 @@ def test_tags_of_a_companion_and_a_manifest_are_sources_too(night: Night) -> Non
     assert night.row()["custom_data_state"] == "present"
 
 
-def test_a_companion_that_names_another_recording_gives_no_tags(night: Night) -> None:
+def test_a_sidecar_that_names_another_recording_gives_no_tags(night: Night) -> None:
     night.call()
     night.sidecar().update(recording_id="r9", has_tags_field=True, tags={"Foreign": "x"})
     night.run()
@@ -238,7 +238,7 @@ def test_nothing_known_is_unavailable_and_null(night: Night) -> None:
     assert row["media_sha256"] == "a" * 64
 
 
-def test_a_companion_with_the_bulk_jobs_cut_values_is_no_conflict(night: Night) -> None:
+def test_a_sidecar_with_the_bulk_jobs_cut_values_is_no_conflict(night: Night) -> None:
     whole = {**HEALTHY_AGENT, "Summary": "x" * 2500}
     night.call(agent={**HEALTHY_AGENT, "Summary": "x" * 1024})
     names = ("participant_id", "purpose", "attributes")

@@ -64,7 +64,7 @@ SELECT
         WHEN 'OBJECT_MISSING' THEN CASE
             WHEN len(object_evidence) > 0 THEN 'its object was deleted from the bucket'
             WHEN exported_at IS NOT NULL THEN 'stamped as exported at ' || exported_at::VARCHAR || ' UTC; the bucket never had it'
-            WHEN sidecar_uri IS NOT NULL THEN 'only its companion is in the bucket'
+            WHEN sidecar_uri IS NOT NULL THEN 'only its sidecar is in the bucket'
             ELSE 'it was named as exported; the bucket does not have it'
         END
         WHEN 'RECORDING_DELETED' THEN coalesce('deleted at ' || delete_date::VARCHAR || ' UTC', 'file state ' || file_state)

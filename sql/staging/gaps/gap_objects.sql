@@ -54,7 +54,7 @@ judged AS (
     FROM recordings
     WHERE in_orphans
     UNION ALL
-    SELECT *, 'SIDECAR_MISSING', 'no companion beside ' || object_uri, object_evidence
+    SELECT *, 'SIDECAR_MISSING', 'no sidecar beside ' || object_uri, object_evidence
     FROM recordings
     WHERE has_object AND sidecar_uri IS NULL
     UNION ALL
@@ -64,7 +64,7 @@ judged AS (
     UNION ALL
     SELECT *, 'DOCUMENTS_DISAGREE',
         CASE
-            WHEN sidecar_disagrees THEN 'the companion names ' || sidecar_named
+            WHEN sidecar_disagrees THEN 'the sidecar names ' || sidecar_named
             ELSE 'the answer for this conversation names another one'
         END,
         list_filter([sidecar_evidence, metadata_evidence, single_evidence], lambda x: x IS NOT NULL)

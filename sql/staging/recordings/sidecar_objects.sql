@@ -98,7 +98,7 @@ SELECT
     {
         'uri': coalesce(d.document_uri, 's3://' || c.bucket || '/' || c.object_key),
         'sha256': c.document_sha256,
-        'what': 'companion document ' || c.object_key,
+        'what': 'sidecar ' || c.object_key,
         'observed_at': coalesce(d.first_seen_at, c.last_modified)
     } AS evidence,
     c.document_conversation_id,
