@@ -17,6 +17,7 @@ from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
     OK,
+    USAGE,
     Json,
     app,
     print_json,
@@ -139,7 +140,7 @@ def prove(
         for path in write_proofs(settings, target or default_target(settings), recording_id, keys or [], output):
             print(path)  # noqa: T201
     except RecordNotFoundError as error:
-        stop(str(error), FINDINGS)
+        stop(str(error), INCOMPLETE)
 
 
 @app.command()
@@ -176,8 +177,10 @@ def package(
                 reason=reason,
                 operator=operator,
             )
-    except (PackageError, RecordNotFoundError) as error:
-        stop(str(error), FINDINGS)
+    except PackageError as error:
+        stop(str(error), USAGE)
+    except RecordNotFoundError as error:
+        stop(str(error), INCOMPLETE)
     if as_json:
         print_json(result)
     else:

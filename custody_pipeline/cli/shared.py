@@ -58,7 +58,9 @@ Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Folde
 
 def stop(message: str, status: int) -> NoReturn:
     """Print one line on stderr and exit with `status`."""
-    print(message, file=sys.stderr)  # noqa: T201
+    from custody_pipeline.io.escaping import escaped
+
+    print(escaped(message), file=sys.stderr)  # noqa: T201
     sys.exit(status)
 
 

@@ -94,6 +94,10 @@ MANIFEST_BYTES = 1 << 26
 """No cut.json, manifest of a package or proof of a record is larger."""
 
 
+class NotAFileError(TargetError):
+    """A folder, a link, a pipe or a device lies where a regular file belongs."""
+
+
 class TooLargeError(TargetError):
     """A file is larger than the caller reads."""
 
@@ -153,9 +157,9 @@ class FolderReader:
                 file = file / part
                 mode = file.lstat().st_mode
                 if part in {"", ".", ".."} or stat.S_ISLNK(mode):
-                    raise TargetError(f"{path}: leads out of {self._root}")
+                    raise NotAFileError(f"{path}: leads out of {self._root}")
             if not stat.S_ISREG(mode):
-                raise TargetError(f"{path}: not a regular file")
+                raise NotAFileError(f"{path}: not a regular file")
             return os.fdopen(os.open(file, os.O_RDONLY | _NO_LINK), "rb")
         except FileNotFoundError:
             raise

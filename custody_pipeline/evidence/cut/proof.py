@@ -113,9 +113,12 @@ def read_proof(data: bytes) -> RecordProof:
         if not index:
             raise ProofFileError("the index line is malformed")
         record, *path = (base64.b64decode(line, validate=True) for line in (lines[1][6:], *lines[3:]))
-        return RecordProof(record, int(index[1]), tuple(path), read_checkpoint(rest))
+        proof = RecordProof(record, int(index[1]), tuple(path), read_checkpoint(rest))
     except (UnicodeDecodeError, binascii.Error, NoteError) as error:
         raise ProofFileError(str(error)) from error
+    if proof.data != data:
+        raise ProofFileError("the file is not in its one form, for example its base64")
+    return proof
 
 
 def prove(

@@ -177,4 +177,7 @@ def read_witness_request(data: bytes) -> tuple[int, list[bytes], Checkpoint]:
         proof = [base64.b64decode(line, validate=True) for line in lines[1:]]
     except (binascii.Error, ValueError) as error:
         raise NoteError("a line of the consistency proof is no base64") from error
-    return int(match[1]), proof, read_checkpoint(rest)
+    checkpoint = read_checkpoint(rest)
+    if witness_request(int(match[1]), proof, checkpoint) != data:
+        raise NoteError("the consistency proof is not in its one form, for example its base64")
+    return int(match[1]), proof, checkpoint

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from custody_pipeline.evidence.log.note import NoteError, OtherLogError, UnknownSignerError, Verifier
 from custody_pipeline.evidence.log.tiles import TileTree
-from custody_pipeline.evidence.reader import NOTE_BYTES, Reader, TargetError, TooLargeError, read
+from custody_pipeline.evidence.reader import NOTE_BYTES, NotAFileError, Reader, TargetError, TooLargeError, read
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 
@@ -67,6 +67,8 @@ class Context:
             return read(self.reader, path, limit)
         except FileNotFoundError:
             self.report.add(missing, path)
+        except NotAFileError as error:
+            self.report.add("NOT_A_FILE", path, str(error))
         except TooLargeError as error:
             self.report.add("FILE_TOO_LARGE", path, str(error))
         except TargetError as error:
