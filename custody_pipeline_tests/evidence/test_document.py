@@ -39,7 +39,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def run(folder: Path, work: Path, original: Publisher) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, work: Path, original: Publisher, *shell: str) -> subprocess.CompletedProcess[str]:
     """Run the whole document as one shell script; its /tmp is the test's own folder."""
     work.mkdir(exist_ok=True)
     for script in blocks("python"):
@@ -61,7 +61,9 @@ def run(folder: Path, work: Path, original: Publisher) -> subprocess.CompletedPr
     (work / "python3").unlink(missing_ok=True)
     (work / "python3").symlink_to(sys.executable)
     script = "\n".join(blocks("sh")).replace(TEMPORARY, f"{work}/")
-    return subprocess.run(["bash", "-euo", "pipefail", "-c", script], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        ["bash", *(shell or ("-euo", "pipefail", "-c")), script], env=environment, capture_output=True, text=True
+    )
 
 
 def test_the_commands_accept_the_sealed_set(original: Publisher, copy: Path, tmp_path: Path) -> None:
@@ -102,6 +104,18 @@ def test_the_commands_refuse_a_changed_byte(
 
     assert done.returncode != 0
     assert says in done.stdout + done.stderr
+
+
+def test_the_commands_end_in_a_failure_without_the_help_of_the_shell(
+    original: Publisher, copy: Path, tmp_path: Path
+) -> None:
+    """Neither `set -e` nor the last cut decides."""
+    (copy / FIRST / "data/extra.csv").write_bytes(b"x")
+
+    done = run(copy, tmp_path / "work", original, "-c")
+
+    assert done.returncode != 0
+    assert f"{FIRST}: altered, or a file too many" in done.stdout
 
 
 def test_the_commands_refuse_a_set_without_its_newest_nights(original: Publisher, copy: Path, tmp_path: Path) -> None:
