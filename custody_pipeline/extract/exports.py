@@ -48,6 +48,9 @@ _NIGHT_KEY = re.compile(
 )
 _SIDECAR_NAME = re.compile(r"(?P<recording>[^.]+?)(?:\.[A-Za-z0-9]{1,8})?(?:_metadata)?\.json", re.DOTALL)
 
+# What lies beside recordings without describing one.
+_HELPERS = frozenset({"conversation.json", "manifest.json", "transcript.json"})
+
 Role = Literal["media", "sidecar", "other"]
 KeyFinding = Literal["unsafe_key", "bad_conversation_id", "unrecognised"]
 
@@ -115,6 +118,8 @@ def _is_unsafe(key: str) -> bool:
 def _parse_name(name: str) -> tuple[Role, str | None, str | None]:
     if name.endswith(".custody.json"):
         return "other", None, None  # ours: live capture's link between audio and metadata
+    if name in _HELPERS:
+        return "other", None, None
     if name.endswith(".json"):
         match = _SIDECAR_NAME.fullmatch(name)
         if match and _RECORDING.fullmatch(match["recording"]):

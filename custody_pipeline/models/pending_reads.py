@@ -14,7 +14,7 @@ import orjson
 from custody_pipeline.extract.media import KnownDigest, MediaObject, ObjectVersion
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.models.night_views import reading, show
-from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, create_macros, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +63,7 @@ def read_worklists(
 def _ids(con: duckdb.DuckDBPyConnection, night: date, name: str, arguments: dict[str, Any]) -> dict[str, list[str]]:
     model = read_model(SQL_DIR / "pending_reads" / f"{name}.sql")
     with con.cursor() as cursor:
+        create_macros(cursor)
         show(cursor, model.depends_on)
         with reading(cursor, night, night + timedelta(days=1)):
             return dict(cursor.execute(model.sql, arguments).fetchall())

@@ -6,6 +6,7 @@ A proxy before the S3 server notes every request, whichever library makes it; KM
 from __future__ import annotations
 
 import json
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,9 @@ def s3_calls(request: Request) -> Iterator[Call]:
         yield f"s3:{named[0]}", arn
     elif request.method in {"GET", "HEAD"}:
         yield (f"s3:GetObject{version}" if key else "s3:ListBucket"), arn
+    elif request.method == "POST" and "delete" in request.query:
+        for deleted in re.findall(rb"<Key>([^<]+)</Key>", request.body):
+            yield "s3:DeleteObject", f"{arn}/{deleted.decode()}"
     elif request.method in {"PUT", "POST"}:
         yield "s3:PutObject", arn
     else:

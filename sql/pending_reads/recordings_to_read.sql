@@ -42,9 +42,9 @@ sidecars AS (
             s.*,
             -- A time without a zone stays null, and its sidecar is odd.
             CASE WHEN regexp_matches(start_time, '(Z|[+-]\d\d:?\d\d)$')
-                THEN try_cast(start_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS starts,
+                THEN utc_moment(start_time) END AS starts,
             CASE WHEN regexp_matches(end_time, '(Z|[+-]\d\d:?\d\d)$')
-                THEN try_cast(end_time AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END AS ends
+                THEN utc_moment(end_time) END AS ends
         FROM raw.export_sidecars AS s
         SEMI JOIN current USING (partition_date, landing_id)
     )

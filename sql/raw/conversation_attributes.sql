@@ -41,10 +41,10 @@ SELECT
     attribute."value" ->> '$' AS attribute_value,
     json_type(attribute."value") AS attribute_type,
     record."version" AS attribute_version,
-    try_cast(record.dateCreated AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS created_at,
+    utc_moment(record.dateCreated) AS created_at,
     coalesce(
-        try_cast(record.customAttributesTimestamps[attribute."key"] AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
-        try_cast(record.dateModified AS TIMESTAMPTZ) AT TIME ZONE 'UTC'
+        utc_moment(record.customAttributesTimestamps[attribute."key"]),
+        utc_moment(record.dateModified)
     ) AS modified_at
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,

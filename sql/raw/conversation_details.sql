@@ -32,8 +32,8 @@ SELECT
     k.page_sha256,
     k.job_id,
     coalesce(document.conversationId, k.conversation_id) AS conversation_id,
-    try_cast(document.conversationStart AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS conversation_start,
-    try_cast(document.conversationEnd AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS conversation_end,
+    utc_moment(document.conversationStart) AS conversation_start,
+    utc_moment(document.conversationEnd) AS conversation_end,
     document.divisionIds AS division_ids,
     document.originatingDirection AS originating_direction,
     list_transform(
@@ -62,8 +62,8 @@ SELECT
                     segments := list_transform(
                         s.segments,
                         lambda g: struct_pack(
-                            segment_start := try_cast(g.segmentStart AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
-                            segment_end := try_cast(g.segmentEnd AS TIMESTAMPTZ) AT TIME ZONE 'UTC',
+                            segment_start := utc_moment(g.segmentStart),
+                            segment_end := utc_moment(g.segmentEnd),
                             segment_type := g.segmentType,
                             queue_id := g.queueId,
                             wrap_up_code := g.wrapUpCode,

@@ -30,8 +30,8 @@ SELECT
     ),
     k.conversation_id AS key_conversation_id,
     document.id AS conversation_id,
-    try_cast(document.startTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS start_time,
-    try_cast(document.endTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS end_time,
+    utc_moment(document.startTime) AS start_time,
+    utc_moment(document.endTime) AS end_time,
     list_transform(document.divisions, lambda d: d.division.id) AS division_ids,
     document.recordingState AS recording_state,
     list_transform(

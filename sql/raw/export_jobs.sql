@@ -32,22 +32,22 @@ SELECT
     document.state AS job_state,
     document.recordingJobsQuery."action",
     document.recordingJobsQuery.integrationId AS integration_id,
-    try_cast(split_part(
+    utc_moment(split_part(
         coalesce(
             document.recordingJobsQuery.agedConversationInterval,
             document.recordingJobsQuery.conversationQuery."interval"
         ), '/', 1
-    ) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS interval_start,
-    try_cast(split_part(
+    )) AS interval_start,
+    utc_moment(split_part(
         coalesce(
             document.recordingJobsQuery.agedConversationInterval,
             document.recordingJobsQuery.conversationQuery."interval"
         ), '/', 2
-    ) AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS interval_end,
+    )) AS interval_end,
     document.recordingJobsQuery.includeRecordingsWithSensitiveData AS include_sensitive,
     document.recordingJobsQuery.includeScreenRecordings AS include_screen,
     document.recordingJobsQuery.includePolicyBasedRecordings AS include_policy_based,
-    try_cast(document.dateCreated AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS requested_at,
+    utc_moment(document.dateCreated) AS requested_at,
     document.totalConversations AS total_conversations,
     document.totalRecordings AS total_recordings,
     document.totalSkippedRecordings AS total_skipped,

@@ -26,7 +26,7 @@ SELECT
     document.mediaType AS media_type,
     document.providerType AS provider,
     document.orphanStatus AS orphan_status,
-    try_cast(document.createdTime AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS created_time,
+    utc_moment(document.createdTime) AS created_time,
     document.recording.startTime AS start_time
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,

@@ -18,7 +18,7 @@ SELECT
     coalesce(document.id, k.id) AS script_id,
     document."name" AS script_name,
     document.versionId AS version_id,
-    try_cast(document.publishedDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS published_date
+    utc_moment(document.publishedDate) AS published_date
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,
     key_types := 'STRUCT(id VARCHAR)',

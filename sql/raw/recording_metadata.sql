@@ -37,10 +37,10 @@ SELECT
     recording.media,
     recording.mediaSubtype AS media_subtype,
     recording.fileState AS file_state,
-    try_cast(recording.archiveDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS archive_date,
-    try_cast(recording.deleteDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS delete_date,
-    try_cast(recording.exportDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS export_date,
-    try_cast(recording.exportedDate AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS exported_date,
+    utc_moment(recording.archiveDate) AS archive_date,
+    utc_moment(recording.deleteDate) AS delete_date,
+    utc_moment(recording.exportDate) AS export_date,
+    utc_moment(recording.exportedDate) AS exported_date,
     recording.region
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,

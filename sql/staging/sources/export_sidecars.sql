@@ -48,8 +48,10 @@ SELECT
     d.media_type,
     d.media_subtype,
     d.user_ids,
-    try_cast(regexp_replace(d.start_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP AS start_time,
-    try_cast(regexp_replace(d.end_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP AS end_time,
+    CASE WHEN d.start_time >= '1900' AND d.start_time < '2200' AND d.start_time[5] = '-'
+        THEN try_cast(regexp_replace(d.start_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP END AS start_time,
+    CASE WHEN d.end_time >= '1900' AND d.end_time < '2200' AND d.end_time[5] = '-'
+        THEN try_cast(regexp_replace(d.end_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP END AS end_time,
     d.start_time AS start_text,
     d.end_time AS end_text,
     coalesce(regexp_matches(d.start_time, '(Z|[+-]\d\d(:?\d\d)?)$'), true)

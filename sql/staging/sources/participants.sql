@@ -22,7 +22,8 @@ WITH named AS (
     )
     UNION ALL
     SELECT partition_date, conversation_id, p.participant_id, lower(p.purpose), p.user_id,
-        try_cast(regexp_replace(p.start_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP, []
+        CASE WHEN p.start_time >= '1900' AND p.start_time < '2200' AND p.start_time[5] = '-'
+        THEN try_cast(regexp_replace(p.start_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP END, []
     FROM (
         SELECT partition_date, key_conversation_id AS conversation_id, unnest(participants) AS p
         FROM staging.conversations
