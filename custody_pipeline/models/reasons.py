@@ -178,6 +178,10 @@ REASONS: tuple[Reason, ...] = (
         "Correct the script or flow so that it sets the tag on every path.",
     ),
     Reason(
+        "TAG_EMPTY", "A required tag is set, but its value is empty or has blanks only.", "error", "no",
+        "Hear the call to know the value. Correct the script or flow so that it never sets the tag to nothing.",
+    ),
+    Reason(
         "UNMAPPED_TAG", "A tag is in no column of the mapping; custom_data keeps it.", "info", "yes",
         "Add a column to the mapping, if the tag matters.",
     ),

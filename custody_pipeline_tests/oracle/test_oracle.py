@@ -153,7 +153,6 @@ TOGETHER_FAULTS: tuple[Fault, ...] = (
 )
 
 FAILING = {
-    "required tags set to nothing": "a required tag of blanks counts as present",
     "agent and customer disagree on a mapped tag": "a conflict between legs of different rank is silent",
 }
 

@@ -415,6 +415,10 @@ def set_to_nothing(night: Night) -> None:
     night.call(agent={**HEALTHY_AGENT, "Legal-Hold": ""})
 
 
+def set_to_blanks(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Legal-Hold": " \t\u00a0"})
+
+
 def matter_missing(night: Night) -> None:
     night.call(queue="q-litigation")
     night.single()
@@ -680,6 +684,8 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (never_set, {"TAG_NEVER_SET"}),
     (set_nowhere, {"REQUIRED_TAG_MISSING"}),
     (set_to_null, {"REQUIRED_TAG_MISSING"}),
+    (set_to_nothing, {"TAG_EMPTY"}),
+    (set_to_blanks, {"TAG_EMPTY"}),
     (matter_missing, {"REQUIRED_TAG_MISSING"}),
     (unmapped, {"UNMAPPED_TAG"}),
     (script_unknown, {"SCRIPT_VERSION_UNKNOWN"}),
@@ -718,7 +724,6 @@ NEAR_MISSES: list[Given] = [
     without_a_customer,
     running_and_captured,
     announced_and_exported,
-    set_to_nothing,
     script_published_just_before,
     script_without_rule,
     no_script,

@@ -1,6 +1,6 @@
 -- Faults of a recording's tags, one row per reason with all keys concerned: EXPORT_DROPPED_TAGS, REQUIRED_TAG_MISSING,
--- TAGS_ON_OTHER_PARTICIPANT, TAGS_SET_AFTER_END, TAG_CHANGED_LATER, TAG_CONFLICT, TAG_KEY_VARIANT, TAG_NEVER_SET,
--- TAG_TRUNCATED, UNMAPPED_TAG.
+-- TAGS_ON_OTHER_PARTICIPANT, TAGS_SET_AFTER_END, TAG_CHANGED_LATER, TAG_CONFLICT, TAG_EMPTY, TAG_KEY_VARIANT,
+-- TAG_NEVER_SET, TAG_TRUNCATED, UNMAPPED_TAG.
 --
 -- Details name keys, never values.
 --
@@ -133,6 +133,12 @@ found AS (
     FROM recordings AS r
     INNER JOIN mapped AS m USING (partition_date, conversation_id, recording_id)
     WHERE m.required AND m.status IN ('missing', 'no_value') AND r.tags > 0
+    UNION ALL
+    SELECT r.partition_date, r.conversation_id, r.recording_id, 'TAG_EMPTY', m.tag_key,
+        list_filter([r.details_evidence, r.single_evidence], lambda x: x IS NOT NULL)
+    FROM recordings AS r
+    INNER JOIN mapped AS m USING (partition_date, conversation_id, recording_id)
+    WHERE m.required AND m.status = 'blank'
 )
 
 SELECT

@@ -8,9 +8,9 @@
 -- column column_name: column of chain_of_custody
 -- column required: true if the mapping requires the column
 -- column applies: true if the column's conditions (flow, queue, script) hold for the call
--- column status: found; no_value (the key is present, its path or value is not); elsewhere (on a participant that the mapping does not list); variant (under a key that differs in case or punctuation); or missing
+-- column status: found; blank (the value is empty or has blanks only); no_value (the key is present, its path or value is not); elsewhere (on a participant that the mapping does not list); variant (under a key that differs in case or punctuation); or missing
 -- column tag_key: key that decided the status
--- column tag_value [pii]: value of the column; null unless found
+-- column tag_value [pii]: value of the column; null unless found or blank
 -- column source: source of the value
 -- column purpose: purpose of the participant that has the tag
 -- column attribute: key that the mapping names
@@ -91,6 +91,7 @@ SELECT
     w.applies,
     CASE
         WHEN b.place IS NULL THEN 'missing'
+        WHEN b.place = 1 AND regexp_full_match(b.tag_value, '[\s\p{Z}]*') THEN 'blank'
         WHEN b.place = 1 AND b.tag_value IS NOT NULL THEN 'found'
         WHEN b.place = 1 THEN 'no_value'
         WHEN b.place = 2 THEN 'elsewhere'
