@@ -254,7 +254,7 @@ def _compare_tables(events: list[CustodyEvent], organization: Organization, fold
     mapping = load_mapping(PACKAGE_DIR / "genesyscloud_export.yaml")
     with Collector(settings, organization.night) as collector:
         landings = collect_captures(collector)
-    with duckdb.connect(str(folder / "night.duckdb")) as con:
+    with duckdb.connect(str(folder / "soak.duckdb")) as con:
         con.execute("SET GLOBAL TimeZone = 'UTC'")
         prepare(con)
         load(con, landings)

@@ -234,6 +234,7 @@ def test_a_rotation_meets_a_pending_claim(
     write_new_key(following, new_key("custody.local", demo=True))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(following))
+        rotated = Home.at(rotated.folder, BUCKET)
         assert rotated.publish(memory_s3, NIGHT + timedelta(days=1)) == 1
     cuts = [decode_cut(data) for path, data in objects(memory_s3, BUCKET).items() if path.endswith("/cut.json")]
     assert sorted(len(cut.keys) for cut in cuts) == [1, 2]
@@ -246,6 +247,7 @@ def test_a_timestamp_authority_that_is_gone_leaves_a_claim_that_is_finished_late
     with socket.socket() as closed, pytest.MonkeyPatch.context() as environment:
         closed.bind(("127.0.0.1", 0))
         environment.setenv("CUSTODY_TIMESTAMP_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        first = Home.at(first.folder, BUCKET)
         with pytest.raises(Exception, match="timestamp authority"):
             first.publish(memory_s3)
     assert b'"pending":"' in objects(memory_s3, BUCKET)["sealing/head"]

@@ -56,7 +56,7 @@ recordings AS (
         v.conversation_id,
         v.recording_id,
         bool_or(v.is_live) AS is_live,
-        bool_or(v.media_extension IN ('webm', 'mp4')) AS is_screen,
+        coalesce(bool_or(v.media_extension IN ('webm', 'mp4')), false) AS is_screen,
         bool_or(v.object_bytes = 0) AS has_empty,
         count(*) > 1 AS is_several,
         bool_or(s.recording_id IS NULL) AS lacks_sidecar,
