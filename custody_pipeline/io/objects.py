@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 SINGLE_PUT_BYTES = 512 << 20
 PART_BYTES = 64 << 20
 ABSENT = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
-_OCCUPIED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
+REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+"""S3's codes for a condition that does not hold."""
 _CHUNK = 1 << 20
 
 T = TypeVar("T")
@@ -121,7 +122,7 @@ def _put(
                 **extra,
             )
     except ClientError as error:
-        if once and error_code(error) in _OCCUPIED:
+        if once and error_code(error) in REFUSED:
             return _same_or_occupied(client, to, sha256)
         raise _explained(error, to) from error
     _compare(client, to, expected, answer.get("ChecksumSHA256"), answer.get("VersionId"))
@@ -157,7 +158,7 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
         )
         version = answer.get("VersionId")
     except ClientError as error:
-        if not once or error_code(error) not in _OCCUPIED:
+        if not once or error_code(error) not in REFUSED:
             raise
     copy = head(client, to)
     if copy is None or copy.bytes != source.bytes or (source.sha256 and digest(client, copy) != source.sha256):

@@ -17,6 +17,7 @@ it was carried out.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.seal import SEALING, Agreed, Draft
 from custody_pipeline.evidence.log.checkpoint import Head
-from custody_pipeline.io.objects import put_bytes
+from custody_pipeline.io.objects import ABSENT, REFUSED, error_code, put_bytes
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,9 +39,8 @@ BUNDLE = "bundle.json"
 _JSON = "application/json"
 # What one DeleteObjects takes.
 _MOST_DELETED = 1_000
-LOST = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
-"""S3's codes for a condition that does not hold."""
-_ABSENT = {"NoSuchKey", "404", "NotFound"}
+
+logger = logging.getLogger(__name__)
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True):
@@ -95,7 +95,7 @@ class Claims:
         try:
             answer = self.client.get_object(Bucket=at.bucket, Key=at.key)
         except ClientError as error:
-            if _code(error) in _ABSENT:
+            if error_code(error) in ABSENT:
                 return None
             raise
         stored = msgspec.json.decode(answer["Body"].read(), type=_Stored)
@@ -123,7 +123,7 @@ class Claims:
         try:
             put = put_bytes(self.client, data, self.place / STATE, ContentType=_JSON, **condition)
         except ClientError as error:
-            if _code(error) in LOST:
+            if error_code(error) in REFUSED:
                 return None
             raise
         return State(head, pending, agreed, put.etag)
@@ -147,8 +147,7 @@ class Claims:
         names = [BUNDLE, *(file.path for file in bundle.draft.files)]
         for first in range(0, len(names), _MOST_DELETED):
             objects: list[Any] = [{"Key": (folder / name).key} for name in names[first : first + _MOST_DELETED]]
-            self.client.delete_objects(Bucket=folder.bucket, Delete={"Objects": objects, "Quiet": True})
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+            answer = self.client.delete_objects(Bucket=folder.bucket, Delete={"Objects": objects, "Quiet": True})
+            # S3 answers 200 even where it kept some. The night is sealed all the same.
+            if kept := answer.get("Errors"):
+                logger.warning("%d staged files stay below %s: %s.", len(kept), folder, kept[0].get("Code"))

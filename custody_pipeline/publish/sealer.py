@@ -54,16 +54,19 @@ from custody_pipeline.evidence.log.cosignatures import cosigned_path
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import TargetError, read
 from custody_pipeline.io.objects import (
+    ABSENT,
+    REFUSED,
     Stored,
     UploadError,
     Uploads,
     copy_object,
     digest,
+    error_code,
     head,
     put_bytes,
 )
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.claims import LOST, STATE, Bundle, Claims, State
+from custody_pipeline.publish.claims import STATE, Bundle, Claims, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -338,7 +341,7 @@ class Sealer:
             try:
                 put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, **condition)
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") not in LOST:
+                if error_code(error) not in REFUSED:
                     raise
             else:
                 return
@@ -368,7 +371,7 @@ class Sealer:
         try:
             answer = self.client.get_object(Bucket=at.bucket, Key=at.key)
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in {"NoSuchKey", "404", "NotFound"}:
+            if error_code(error) in ABSENT:
                 return None
             raise
         return answer["Body"].read(), answer["ETag"]
@@ -397,7 +400,7 @@ class Sealer:
                 self.client.put_object_legal_hold(**place, LegalHold={"Status": "ON"})
         except ClientError as error:
             raise UploadError(
-                f"{stored.location} cannot be locked ({error.response.get('Error', {}).get('Code')}). The bucket must "
+                f"{stored.location} cannot be locked ({error_code(error)}). The bucket must "
                 "have Object Lock (set when it is created), and we need s3:PutObjectRetention and "
                 "s3:PutObjectLegalHold; or unset CUSTODY_LOCK_MODE and CUSTODY_LEGAL_HOLD."
             ) from error
