@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import duckdb
 
 # Tables in which a model compares the night with other nights.
-WHOLE = frozenset({"raw.published_columns"})
+WHOLE = frozenset({"raw.published_columns", "staging.carried_over"})
 
 # The column that says whose row it is: the conversation that was asked for, else the one that the row names.
 _OWNERS = ("key_conversation_id", "conversation_id")

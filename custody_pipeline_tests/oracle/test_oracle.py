@@ -246,6 +246,14 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     "two runs at once in one home": (_world(*CALLS), (ProcessFault("pair"),)),
     "two runs at once from two homes": (_world(*CALLS), (ProcessFault("twins"),)),
     "a process killed while it publishes": (_world(*CALLS), (ProcessFault("kill", 70),)),
+    "recordings whose list has another shape": (
+        _world(*CALLS, _conversation(3, ("chat", "pending"), medium="chat")),
+        (AnswerFault("recordingmetadata", None, 0, FOR_EVER, "object"),),
+    ),
+    "a conversation without participants": (
+        _world(*CALLS, single_reads="all"),
+        (AnswerFault("conversation", None, 0, FOR_EVER, "object"),),
+    ),
     "an object under no conversation's id": (
         _world(*CALLS), (ForeignFault("hour=3/conversation_id=not-an-id/0e100000-0000-4000-8000-0000000000e1.opus"),)
     ),

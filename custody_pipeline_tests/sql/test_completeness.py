@@ -76,13 +76,77 @@ def test_a_conversation_whose_recordings_could_not_be_listed_leaves_the_night_no
     assert claim(night)[0] == "not_established"
 
 
+WHOLE_NIGHT = {"interval_start": "2026-11-02 00:00:00", "interval_end": "2026-11-03 00:00:00"}
+
+
+def carried_over(night: Night, *ends: str) -> None:
+    """The night before was modelled; its recordings belong to conversations that go on until these moments."""
+    night.con.execute("INSERT INTO staging.carried_over SELECT DATE '2026-11-01', ?::TIMESTAMP[]", [list(ends)])
+
+
 def test_a_job_that_states_more_recordings_than_are_known_makes_the_night_incomplete(night: Night) -> None:
     night.call()
-    night.job(total_recordings=1000, interval_start="2026-11-02 00:00:00", interval_end="2026-11-03 00:00:00")
+    night.job(total_recordings=1000, **WHOLE_NIGHT)
     night.run()
+    carried_over(night)
+    night.model()
     assert balance(night, "job_totals") == (1000, 1, 0, 999)
     assert claim(night)[0] == "incomplete"
     assert [row["source"] for row in night.check("no_unexplained_recording")] == ["job_totals"]
+
+
+def test_without_the_night_before_a_difference_leaves_the_night_not_established(night: Night) -> None:
+    # A job selects every conversation that is active in its interval, those begun before it as well.
+    night.call()
+    night.job(total_recordings=2, **WHOLE_NIGHT)
+    night.run()
+    assert balance(night, "job_totals") == (2, 1, 1, 0)
+    completeness, states = claim(night)
+    assert (completeness, states["export_jobs"]) == ("not_established", "partial")
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"), [("2026-11-02 00:10:00", (2, 2, 0, 0)), ("2026-11-01 23:59:00", (2, 1, 0, 1))]
+)
+def test_a_call_begun_the_evening_before_is_among_those_that_a_job_states(
+    night: Night, end: str, expected: tuple[int, int, int, int]
+) -> None:
+    night.call()
+    night.job(total_recordings=2, **WHOLE_NIGHT)
+    night.run()
+    carried_over(night, end)
+    night.model()
+    assert balance(night, "job_totals") == expected
+
+
+def test_a_conversation_that_goes_on_after_the_night_is_carried_over(night: Night) -> None:
+    night.call()
+    night.details()["conversation_end"] = "2026-11-03 00:05:00"
+    night.run()
+    found = night.con.execute("SELECT ends FROM staging.carried_over").fetchall()
+    assert [[str(end) for end in ends] for (ends,) in found] == [["2026-11-03 00:05:00"]]
+
+
+@pytest.mark.parametrize("source", ["recording_metadata", "export_jobs", "export_failures", "orphan_recordings"])
+def test_an_answer_that_cannot_be_read_leaves_the_night_not_established(night: Night, source: str) -> None:
+    night.call()
+    keys = {"recording_metadata": {"key_conversation_id": "c1"}, "export_jobs": {"job_id": "j1"}}
+    night.rows[source].append({"document_state": "wrong_shape", **keys.get(source, {})})
+    night.run()
+    completeness, states = claim(night)
+    assert (completeness, states[source]) == ("not_established", "partial")
+
+
+@pytest.mark.parametrize(("listed", "expected"), [(False, "not_established"), (True, "established")])
+def test_details_that_cannot_be_read_do_no_harm_where_the_recordings_were_listed(
+    night: Night, listed: bool, expected: str
+) -> None:
+    night.call()
+    night.details()["document_state"] = "not_json"
+    if listed:
+        night.metadata("c1", {"recording_id": "r1"})
+    night.run()
+    assert claim(night)[0] == expected
 
 
 def test_a_job_of_several_nights_states_nothing_about_one(night: Night) -> None:

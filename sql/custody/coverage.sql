@@ -34,6 +34,45 @@ newest AS (
     WHERE is_newest
 ),
 
+unreadable AS (
+    -- Answers that came and cannot be read. Of a conversation whose recordings were listed, nothing is missing for it.
+    SELECT partition_date, 'recording_metadata' AS source, count(*) AS documents
+    FROM staging.recording_metadata
+    WHERE is_current AND document_state <> 'ok'
+    GROUP BY partition_date
+    UNION ALL
+    SELECT partition_date, 'conversation_details', count(*)
+    FROM staging.conversation_details AS details
+    ANTI JOIN (
+        SELECT partition_date, key_conversation_id AS conversation_id
+        FROM staging.recording_metadata
+        WHERE is_current AND document_state = 'ok'
+    ) AS listed USING (partition_date, conversation_id)
+    WHERE details.is_current AND details.document_state <> 'ok'
+    GROUP BY partition_date
+    UNION ALL
+    SELECT partition_date, 'export_jobs', count(*)
+    FROM staging.export_jobs
+    WHERE is_current AND document_state <> 'ok'
+    GROUP BY partition_date
+    UNION ALL
+    SELECT partition_date, 'export_failures', count(*)
+    FROM staging.export_failures
+    WHERE is_current AND document_state <> 'ok'
+    GROUP BY partition_date
+    UNION ALL
+    SELECT partition_date, 'orphan_recordings', count(*)
+    FROM staging.orphan_recordings
+    WHERE is_current AND document_state <> 'ok'
+    GROUP BY partition_date
+),
+
+totals AS (
+    SELECT partition_date, 'export_jobs' AS source, (detail ->> 'night_before_unknown')::BIGINT AS recordings
+    FROM custody.reconciliation
+    WHERE source = 'job_totals'
+),
+
 asked AS (
     SELECT
         n.partition_date,
@@ -41,7 +80,9 @@ asked AS (
         s.sees IS NOT NULL AS is_needed,
         s.sees,
         r.* EXCLUDE (partition_date),
-        r.resource IN ('recording_metadata', 'export_jobs', 'export_failures') AND r.failures > 0 AS has_failures,
+        CASE WHEN r.resource IN ('recording_metadata', 'export_jobs', 'export_failures') THEN coalesce(r.failures, 0) ELSE 0 END
+        + coalesce(u.documents, 0) AS unread,
+        coalesce(t.recordings, 0) AS unaccounted,
         r.resource = 'conversation_details'
         AND coalesce(r.data_available_until < n.partition_date + INTERVAL 1 DAY, true) AS is_early
     FROM nights AS n
@@ -53,6 +94,8 @@ asked AS (
         WHERE resource NOT IN (SELECT source FROM needed)
     ) AS s
     LEFT JOIN newest AS r ON r.partition_date = n.partition_date AND r.resource = s.source
+    LEFT JOIN unreadable AS u ON u.partition_date = n.partition_date AND u.source = s.source
+    LEFT JOIN totals AS t ON t.partition_date = n.partition_date AND t.source = s.source
 )
 
 SELECT
@@ -61,7 +104,7 @@ SELECT
     CASE
         WHEN receipt_state IS NULL OR receipt_state = 'not_configured' THEN 'not_asked'
         WHEN receipt_state = 'failed' THEN 'failed'
-        WHEN receipt_state = 'partial' OR has_failures OR is_early THEN 'partial'
+        WHEN receipt_state = 'partial' OR unread > 0 OR unaccounted > 0 OR is_early THEN 'partial'
         ELSE 'whole'
     END AS state,
     is_needed,
@@ -74,7 +117,10 @@ SELECT
     CASE
         WHEN detail IS NOT NULL THEN detail
         WHEN receipt_state IS NULL THEN 'never collected'
-        WHEN has_failures OR (receipt_state = 'partial' AND failures > 0) THEN failures || ' could not be read'
+        WHEN unread > 0 THEN unread || ' could not be read'
+        WHEN receipt_state = 'partial' AND failures > 0 THEN failures || ' could not be read'
+        WHEN unaccounted > 0
+            THEN 'a job states ' || unaccounted || ' more than are known; they may be of the night before, run it first'
         WHEN is_early THEN 'the night is not complete there yet'
         WHEN receipt_state = 'partial' THEN 'cut short'
     END AS detail

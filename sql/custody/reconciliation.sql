@@ -6,7 +6,8 @@
 -- present if it has a recording, and explained by custody.gaps or by a document of the analytics job without a recorded
 -- session. Source `tags` counts recordings whose tags a source could give. Source `bucket_keys` counts every version
 -- and delete marker in the bucket. Source `job_totals` compares the totals of export jobs of this night alone with the
--- recordings that are known.
+-- recordings that are known, those of conversations begun in a night before included. Without the night before, a
+-- difference proves nothing: `detail` has it as `night_before_unknown`, and the night is not established.
 --
 -- grain: partition_date, source
 -- column partition_date DATE: UTC day of the conversation's start
@@ -88,8 +89,7 @@ jobs AS (
 by_conversation AS (
     SELECT s.partition_date, s.sessions, coalesce(r.present, 0) AS present, coalesce(r.explained, 0) AS explained
     FROM (
-        SELECT partition_date, conversation_id,
-            CASE WHEN lower(media_type) = 'screenshare' THEN 'screen' ELSE 'audio' END AS kind, count(*) AS sessions
+        SELECT partition_date, conversation_id, kind, count(*) AS sessions
         FROM staging.sessions
         WHERE is_recorded
         GROUP BY ALL
@@ -112,22 +112,35 @@ sessions AS (
 
 job_totals AS (
     -- Only a job of this night alone says how many recordings this night has.
-    SELECT j.partition_date, 'job_totals' AS source, sum(j.total_recordings)::BIGINT AS expected,
-        sum(least(j.total_recordings, j.known))::BIGINT AS present,
-        sum(least(greatest(j.total_recordings - j.known, 0), coalesce(j.total_skipped, 0)))::BIGINT AS explained
+    SELECT partition_date, 'job_totals' AS source, sum(total)::BIGINT AS expected,
+        sum(least(total, known))::BIGINT AS present,
+        sum(CASE WHEN night_before THEN least(difference, skipped) ELSE difference END)::BIGINT AS explained,
+        to_json({
+            'skipped': sum(least(difference, skipped)),
+            'night_before_unknown': coalesce(sum(greatest(difference - skipped, 0)) FILTER (NOT night_before), 0)
+        })::VARCHAR AS detail
     FROM (
-        SELECT job.partition_date, job.total_recordings, job.total_skipped,
-            (
-                SELECT count(*) FROM recordings AS r
-                WHERE r.partition_date = job.partition_date AND NOT r.in_captures
-                    AND (r.starts_about IS NULL OR r.starts_about < job.interval_end)
-                    AND coalesce(r.conversation_end >= job.interval_start, true)
-            ) AS known
-        FROM staging.export_jobs AS job
-        WHERE job.is_current AND job.job_state = 'FULFILLED' AND job.action = 'EXPORT' AND job.total_recordings > 0
-            AND job.interval_start >= job.partition_date AND job.interval_end <= job.partition_date + INTERVAL 1 DAY
-    ) AS j
-    GROUP BY j.partition_date
+        SELECT *, greatest(total - known, 0) AS difference
+        FROM (
+            SELECT job.partition_date, job.total_recordings AS total, coalesce(job.total_skipped, 0) AS skipped,
+                (
+                    SELECT count(*) FROM recordings AS r
+                    WHERE r.partition_date = job.partition_date AND NOT r.in_captures
+                        AND (r.starts_about IS NULL OR r.starts_about < job.interval_end)
+                        AND coalesce(r.conversation_end >= job.interval_start, true)
+                ) + (
+                    SELECT count(*)
+                    FROM (SELECT partition_date, unnest(ends) AS conversation_end FROM staging.carried_over) AS earlier
+                    WHERE earlier.partition_date < job.partition_date AND earlier.conversation_end >= job.interval_start
+                ) AS known,
+                job.partition_date - INTERVAL 1 DAY IN (SELECT partition_date FROM staging.carried_over) AS night_before
+            FROM staging.export_jobs AS job
+            WHERE job.is_current AND job.job_state = 'FULFILLED' AND job.action = 'EXPORT' AND job.total_recordings > 0
+                AND job.interval_start >= job.partition_date
+                AND job.interval_end <= job.partition_date + INTERVAL 1 DAY
+        )
+    )
+    GROUP BY partition_date
 ),
 
 captures AS (
@@ -204,7 +217,7 @@ counted AS (
     UNION ALL
     SELECT partition_date, source, expected, present, explained, '{}' FROM sessions
     UNION ALL
-    SELECT partition_date, source, expected, present, explained, '{}' FROM job_totals
+    SELECT partition_date, source, expected, present, explained, detail FROM job_totals
     UNION ALL
     SELECT partition_date, source, expected, present, explained, detail FROM captures
     UNION ALL

@@ -90,22 +90,18 @@ details AS (
     SELECT
         conversation_id,
         min(conversation_end) AS conversation_end,
-        max(len(list_filter(
-            flatten(list_transform(participants, lambda p: p.sessions)),
-            lambda s: s.recording AND coalesce(lower(s.media_type) <> 'screenshare', true)
-        ))) AS recorded,
-        max(len(list_filter(
-            flatten(list_transform(participants, lambda p: p.sessions)),
-            lambda s: s.recording AND coalesce(lower(s.media_type) = 'screenshare', false)
-        ))) AS recorded_screens,
+        max(len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) IS DISTINCT FROM 'screenshare')))
+            AS recorded,
+        max(len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) = 'screenshare'))) AS recorded_screens,
         -- No flag says whether a chat, a message or an e-mail was recorded.
-        bool_or(len(list_filter(
-            flatten(list_transform(participants, lambda p: p.sessions)),
-            lambda s: lower(s.media_type) IN ('chat', 'message', 'email', 'webmessaging')
-        )) > 0) AS has_no_flag
-    FROM raw.conversation_details
-    SEMI JOIN current USING (partition_date, landing_id)
-    WHERE conversation_id IS NOT NULL
+        bool_or(len(list_filter(sessions, lambda s: lower(s.media_type) IN ('chat', 'message', 'email', 'webmessaging'))) > 0)
+            AS has_no_flag
+    FROM (
+        SELECT *, flatten(list_transform(participants, lambda p: p.sessions)) AS sessions
+        FROM raw.conversation_details
+        SEMI JOIN current USING (partition_date, landing_id)
+        WHERE conversation_id IS NOT NULL
+    )
     GROUP BY conversation_id
 ),
 

@@ -25,6 +25,8 @@ SELECT
                     document.participants, lambda p: repeats_a_key(p.attributes)
                 )
             ) THEN 'duplicate_key'
+            -- A conversation always has participants: without them, that nobody set a tag is not known.
+            WHEN document_state = 'ok' AND document.participants IS NULL THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
     ),

@@ -90,8 +90,7 @@ with_session AS (
 ),
 
 recorded AS (
-    SELECT partition_date, conversation_id, session_id, peer_id, session_start,
-        CASE WHEN lower(media_type) = 'screenshare' THEN 'screen' ELSE 'audio' END AS kind
+    SELECT partition_date, conversation_id, session_id, peer_id, session_start, kind
     FROM staging.sessions
     WHERE is_recorded AND session_id IS NOT NULL
 ),

@@ -17,6 +17,7 @@
 -- column edge_id: edge that carried the session
 -- column script_id: script that the agent saw
 -- column is_recorded: true if the vendor says that the session was recorded
+-- column kind: kind of a recording of this session: audio or screen
 -- column session_start: start of the session's first segment (UTC)
 -- column session_end: end of the session's last segment (UTC)
 -- column queue_ids: queues of the session's segments
@@ -51,6 +52,7 @@ flat AS (
         s.edge_id AS edge_id,
         s.script_id AS script_id,
         coalesce(s.recording, false) AS is_recorded,
+        CASE WHEN lower(s.media_type) = 'screenshare' THEN 'screen' ELSE 'audio' END AS kind,
         list_min([segment.segment_start FOR segment IN s.segments]) AS session_start,
         list_max([segment.segment_end FOR segment IN s.segments]) AS session_end,
         list_sort(list_distinct([segment.queue_id FOR segment IN s.segments IF segment.queue_id IS NOT NULL])) AS queue_ids,
