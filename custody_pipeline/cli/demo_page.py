@@ -40,6 +40,6 @@ def print_demo(console: Console, result: dict[str, Any]) -> None:
   custody explain RECORDING_ID       the whole story of one recording
   custody verify                     check the seal, offline
   duckdb {uris["analyst"]}
-  make ui                            the same in Dagster, on http://127.0.0.1:3000""",
+  make ui                            Dagster, on http://127.0.0.1:3000""",
         soft_wrap=True,
     )

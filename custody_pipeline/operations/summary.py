@@ -72,10 +72,12 @@ def night_ending(settings: Settings, night: date) -> NightEnding:
     if summary is None:
         return NightEnding(2, [], None)
     problems = [
-        f"source {source.source} is {source.state}: {source.detail or 'no detail'}; run the night again"
+        f"source {source.source} is {source.state}: {source.detail or 'no detail'}"
         for source in coverage
         if source.state in {"failed", "partial"}
     ]
+    if problems:
+        problems.append("Mend the cause, or wait for the vendor, then run the night again.")
     return NightEnding(1 if problems or summary.completeness == "incomplete" else 0, problems, summary)
 
 

@@ -120,7 +120,7 @@ SELECT
         WHEN unread > 0 THEN unread || ' could not be read'
         WHEN receipt_state = 'partial' AND failures > 0 THEN failures || ' could not be read'
         WHEN unaccounted > 0
-            THEN 'a job states ' || unaccounted || ' more than are known; they may be of the night before, run it first'
+            THEN 'jobs state ' || unaccounted || ' more; run the night before first'
         WHEN is_early THEN 'the night is not complete there yet'
         WHEN receipt_state = 'partial' THEN 'cut short'
     END AS detail
