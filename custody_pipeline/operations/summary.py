@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from custody_pipeline.publish.sealed_landing import claim_of
+from custody_pipeline.publish.completeness import completeness_of
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.sql_text import table_columns
 
@@ -68,7 +68,7 @@ def night_ending(settings: Settings, night: date) -> NightEnding:
         return NightEnding(2, [], None)
     with Warehouse(settings).open(read_only=True) as con:
         summary = night_summary(con, night)
-        coverage = claim_of(con, night).coverage
+        coverage = completeness_of(con, night).coverage
     if summary is None:
         return NightEnding(2, [], None)
     problems = [
@@ -115,7 +115,7 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
         bound,
     ).fetchall()
     state = con.execute("SELECT state FROM custody.nights WHERE partition_date = $night", bound).fetchone()
-    claim = claim_of(con, night)
+    stated = completeness_of(con, night)
     balance = con.execute(
         """
         SELECT coalesce(max(expected), 0), coalesce(max(present), 0), coalesce(max(explained), 0),
@@ -141,9 +141,9 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
             for reason, severity, number, recoverable in reasons
         ],
         revision=publication[0] if publication else None,
-        completeness=claim.completeness,
+        completeness=stated.completeness,
         not_whole={
-            source.source: source.state for source in claim.coverage if source.needed and source.state != "whole"
+            source.source: source.state for source in stated.coverage if source.needed and source.state != "whole"
         },
         files=list(publication[1]) if publication else [],
     )

@@ -45,8 +45,9 @@ from custody_pipeline.evidence.reader import read
 from custody_pipeline.io.objects import Uploads, digest, head, put_bytes
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.publish.completeness import Stated, completeness_of
 from custody_pipeline.publish.current_copies import CONTENT_TYPES, Publication, PublishedFile, publication_of, switch
-from custody_pipeline.publish.sealed_landing import Claim, NightReceipts, claim_of, landing_of, put_landing
+from custody_pipeline.publish.sealed_landing import NightReceipts, landing_of, put_landing
 from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.publish.tables import ExportedFile, describe_table, export_table
@@ -135,8 +136,8 @@ class _Run:
     def publish(self) -> Publication:
         content = night_content_sha256(self.con, self.night)
         newest = self._newest()
-        claim = claim_of(self.con, self.night)
-        if newest is not None and newest.content_sha256 == content and newest.complete in {None, claim.completeness}:
+        stated = completeness_of(self.con, self.night)
+        if newest is not None and newest.content_sha256 == content and newest.complete in {None, stated.completeness}:
             publication = self._verified(newest)
             append_acts(self.con, self.actor, [self._recheck(newest, publication, "nothing changed")])
             return publication
@@ -151,7 +152,7 @@ class _Run:
             exported = self._export(self._folder(revision), revision, expected)
             if sealed is None:
                 self._note(revision, content, exported)
-                sealed = self._seal(state, revision, exported, claim)
+                sealed = self._seal(state, revision, exported, stated)
                 if sealed is None:
                     continue
                 cut, cut_sha256 = sealed
@@ -262,7 +263,7 @@ class _Run:
         return files
 
     def _seal(
-        self, state: State, revision: int, exported: Mapping[str, ExportedFile], claim: Claim
+        self, state: State, revision: int, exported: Mapping[str, ExportedFile], stated: Stated
     ) -> tuple[Cut, str] | None:
         """Stage the night's files and seal them; None if another home sealed something since `state`."""
         bundle_id = uuid4().hex
@@ -281,13 +282,13 @@ class _Run:
             kinds[ROTATION] = "text/plain; charset=utf-8"
             put = put_bytes(self.client, statement, folder / ROTATION, ContentType=kinds[ROTATION])
             files.append(CutFile(ROTATION, len(statement), str(put.sha256), None, None))
-        sealed = self.sealer.seal(state, self._draft(revision, files, receipts, claim), kinds, bundle_id, self.now)
+        sealed = self.sealer.seal(state, self._draft(revision, files, receipts, stated), kinds, bundle_id, self.now)
         return None if sealed is None else (sealed.cut, sealed.sha256)
 
     def _previous_cut(self, revision: int) -> S3Location | None:
         return self._cut_place(revision - 1) if revision > 1 else None
 
-    def _draft(self, revision: int, files: list[CutFile], receipts: NightReceipts, claim: Claim) -> Draft:
+    def _draft(self, revision: int, files: list[CutFile], receipts: NightReceipts, stated: Stated) -> Draft:
         statuses = self.con.execute(
             "SELECT custody_status, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1",
             {"night": self.night},
@@ -296,8 +297,8 @@ class _Run:
         return Draft(
             night=self.night.isoformat(),
             revision=revision,
-            complete=claim.completeness,
-            coverage=claim.coverage,
+            complete=stated.completeness,
+            coverage=stated.coverage,
             sealed_at=self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             operator=self.actor.operator,
             tool_version=self.actor.tool_version,

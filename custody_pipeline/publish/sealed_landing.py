@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.manifest import Completeness, Coverage, Receipt
+from custody_pipeline.evidence.cut.manifest import Receipt
 from custody_pipeline.io.objects import Stored, UploadError, Uploads, copy_object, digest, head, put_file
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
     import duckdb
@@ -89,35 +88,6 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     )
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What a night claims of its completeness, and the sources that the claim rests on."""
-
-    completeness: Completeness
-    coverage: tuple[Coverage, ...]
-
-
-def claim_of(con: duckdb.DuckDBPyConnection, night: date) -> Claim:
-    """The night's claim, from `custody.nights` and `custody.coverage`; a night that was not modelled claims nothing."""
-    if "completeness" not in table_columns(con, "custody.nights"):
-        return Claim("not_established", ())
-    row = con.execute(
-        "SELECT completeness FROM custody.nights WHERE partition_date = $night", {"night": night}
-    ).fetchone()
-    coverage = con.execute(
-        "SELECT source, state, is_needed, sees, complete_until, detail FROM custody.coverage "
-        "WHERE partition_date = $night ORDER BY source",
-        {"night": night},
-    ).fetchall()
-    return Claim(
-        row[0] if row else "not_established",
-        tuple(
-            Coverage(source, state, needed, sees, _iso(until), detail)
-            for source, state, needed, sees, until, detail in coverage
-        ),
-    )
-
-
 def landing_path(uri: str) -> str:
     """`…/<resource>/date=…/<name>` → its path in the cut. What could not be read has a folder of its own."""
     resource, _, name = uri.rsplit("/", 3)[1:]
@@ -130,9 +100,9 @@ def _receipt(row: dict[str, Any], landed: list[LandingFile]) -> Receipt:
         resource=row["resource"],
         state=row["receipt_state"],
         **counts,
-        started_at=_iso(row["started_at"]),
-        finished_at=_iso(row["finished_at"]),
-        data_available_until=_iso(row["data_available_until"]),
+        started_at=rfc3339(row["started_at"]),
+        finished_at=rfc3339(row["finished_at"]),
+        data_available_until=rfc3339(row["data_available_until"]),
         detail=row["detail"],
         landing=tuple(sorted({file.path for file in landed})),
     )
@@ -144,7 +114,8 @@ def _one(values: Any) -> str | None:
     return ", ".join(known) or None
 
 
-def _iso(moment: datetime | None) -> str | None:
+def rfc3339(moment: datetime | None) -> str | None:
+    """A moment of the warehouse (UTC without a zone) as cuts say it, to the microsecond."""
     return None if moment is None else f"{moment.isoformat(timespec='microseconds')}Z"
 
 
