@@ -11,7 +11,8 @@ import duckdb
 
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.load.parsing import batches
-from custody_pipeline.load.raw_tables import RawSchemaError, columns_of, create_raw_tables
+from custody_pipeline.load.raw_tables import RawSchemaError, create_raw_tables
+from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,5 +103,5 @@ def _dlt_columns(con: duckdb.DuckDBPyConnection, table: str) -> Any:
     # Nested types are "json" to dlt, which leaves them as they are in the table created beforehand.
     return {
         name: {"name": name, "nullable": name != "_dlt_load_id", **_DLT_TYPES.get(kind, {"data_type": "json"})}
-        for name, kind in columns_of(con.cursor(), table).items()
+        for name, kind in table_columns(con.cursor(), f"raw.{table}").items()
     }

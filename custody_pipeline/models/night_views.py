@@ -1,7 +1,7 @@
 """The warehouse as a model sees it: as if it held one night.
 
 A model is a bare SELECT that reads `schema.table` and names no night. While a model runs, these names stand for views
-in the catalogue `night`, which lives in memory. A view compares `partition_date` with variables of the connection.
+in the catalogue `_NIGHT`, which lives in memory. A view compares `partition_date` with variables of the connection.
 DuckDB takes variables for constants, so the comparison happens in the scan.
 
 A table without `partition_date` is shown whole, and so are the tables in `WHOLE`.
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # Tables in which a model compares the night with other nights.
 WHOLE = frozenset({"raw.published_columns", "staging.carried_over"})
+
+# A database file of this name could not be opened beside it.
+_NIGHT = "custody_one_night"
 
 # The column that says whose row it is: the conversation that was asked for, else the one that the row names.
 _OWNERS = ("key_conversation_id", "conversation_id")
@@ -57,12 +60,12 @@ def catalog(con: duckdb.DuckDBPyConnection) -> str:
 
 def show(con: duckdb.DuckDBPyConnection, keys: Iterable[str]) -> None:
     """Create the views of these tables, or create them again after a table changed."""
-    con.execute("ATTACH IF NOT EXISTS ':memory:' AS night (READ_WRITE)")
+    con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {_NIGHT} (READ_WRITE)")
     warehouse = catalog(con)
     for key in sorted(keys):
         where = " AND ".join(_conditions(key, table_columns(con, key)))
-        con.execute(f"CREATE SCHEMA IF NOT EXISTS night.{key.partition('.')[0]}")
-        con.execute(f"CREATE OR REPLACE VIEW night.{key} AS FROM {warehouse}.{key} {where and 'WHERE'} {where}")
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS {_NIGHT}.{key.partition('.')[0]}")
+        con.execute(f"CREATE OR REPLACE VIEW {_NIGHT}.{key} AS FROM {warehouse}.{key} {where and 'WHERE'} {where}")
 
 
 def _conditions(key: str, columns: Iterable[str]) -> Iterator[str]:
@@ -88,7 +91,7 @@ def reading(con: duckdb.DuckDBPyConnection, start: date, end: date) -> Iterator[
     warehouse = catalog(con)
     for name, value in (("window_start", start), ("window_end", end), ("warehouse", warehouse.strip('"'))):
         con.execute(f"SET VARIABLE {name} = ?", [value])
-    con.execute("USE night")
+    con.execute(f"USE {_NIGHT}")
     try:
         yield warehouse
     finally:

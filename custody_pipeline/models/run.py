@@ -264,34 +264,34 @@ def _fit_table(con: duckdb.DuckDBPyConnection, model: SqlModel, params: Mapping[
     table = f"{warehouse}.{model.key}"
     output = {row[0]: row[1] for row in con.execute(f"DESCRIBE {model.sql}", dict(params)).fetchall()}
     there = table_columns(con, table)
-    if not there:
-        con.execute(f"CREATE TABLE {table} AS {_limited(model.sql)}", dict(params))
-    for name, kind in output.items() if there else ():
-        if name not in there:
-            con.execute(f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {kind}")
-        elif there[name] != kind:
+    for name in there.keys() & output.keys():
+        if there[name] != output[name]:
             raise SchemaChangedError(
-                f"{model.key}.{name} is {there[name]} in the warehouse, and {kind} in {model.path.name}: "
+                f"{model.key}.{name} is {there[name]} in the warehouse, and {output[name]} in {model.path.name}: "
                 f"drop the table and run the nights again (raw has everything), or restore the type"
             )
-    if there.keys() != output.keys():
+    if there.keys() == output.keys():
+        return
+    with transaction(con):
+        if not there:
+            columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in output.items())
+            con.execute(f"CREATE TABLE {table} ({columns})")
+        for name in output if there else ():
+            con.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quoted(name)} {output[name]}")
         _comment(con, "TABLE", model, list(output), table)
-
-
-def _limited(sql: str) -> str:
-    return f"SELECT * FROM (\n{sql}\n) LIMIT 0"
 
 
 def _comment(con: duckdb.DuckDBPyConnection, kind: str, model: SqlModel, columns: Iterable[str], table: str) -> None:
     # COMMENT takes no parameters; literals and names are quoted.
-    con.execute(f"COMMENT ON {kind} {table} IS {literal(model.description)}")
+    comments = [f"COMMENT ON {kind} {table} IS {literal(model.description)}"]
     described = {column.name: column for column in model.columns}
     for name in columns:
         column = described.get(name)
         text = (
             f"{column.description}{' [pii]' if column.pii else ''}" if column else "a column of the tag mapping [pii]"
         )
-        con.execute(f"COMMENT ON COLUMN {table}.{quoted(name)} IS {literal(text)}")
+        comments.append(f"COMMENT ON COLUMN {table}.{quoted(name)} IS {literal(text)}")
+    con.execute(";".join(comments))
 
 
 def run_check(
