@@ -10,16 +10,18 @@ import subprocess
 import sys
 import warnings
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import bagit
 import duckdb
+import pandas
 import pyarrow.parquet
 import pytest
 
+from custody_pipeline import analysis
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.operations.packaging import package
@@ -28,6 +30,7 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
 from custody_pipeline.simulator.events import Watch
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.warehouse.content_hash import NO_CONTENT
 from custody_pipeline_tests.proxy import Answer, running_proxy
 from custody_pipeline_tests.simulator.answer_keys import vanishing_id, watched
 
@@ -102,6 +105,35 @@ def test_parquet_and_csv_hold_the_same_rows_with_every_mapped_column(home: Home,
         mapped = load_mapping(Settings.model_fields["mapping_path"].default).output_columns
         assert set(mapped) <= set(rows[0])
         assert parquet.num_rows == home.result["summary"]["recordings"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_notebook_reads_the_same_table_from_the_files_and_from_the_snapshot(home: Home, name: str) -> None:
+    from_files = analysis.table(name, home.path / "published")
+    from_snapshot = analysis.table(name, home.path / "analyst.duckdb", first=NIGHT, last=NIGHT)
+    order = [str(column) for column in from_files if column != "sequence"]
+    if name == "custody_events":  # the snapshot goes on: it has what was done to the files afterwards
+        from_files, from_snapshot = (frame[~frame.action.isin(NO_CONTENT)] for frame in (from_files, from_snapshot))
+    whole, same = (
+        frame[order].astype(str).sort_values(order, ignore_index=True) for frame in (from_files, from_snapshot)
+    )
+    assert len(whole)
+    pandas.testing.assert_frame_equal(whole, same)
+    assert {kind for kind in from_files.dtypes.astype(str) if kind.startswith(("int", "float"))} == set()
+    before = analysis.table(name, home.path / "published", last=NIGHT - timedelta(days=1), columns=order[:2])
+    assert (len(before), before.columns.to_list()) == (0, order[:2])
+
+
+def test_a_notebook_is_told_what_is_not_there(home: Home, tmp_path: Path) -> None:
+    for source in (home.path / "published", home.path / "analyst.duckdb"):
+        with pytest.raises(ValueError, match="no_such_column"):
+            analysis.table("gaps", source, columns=["no_such_column"])
+    with pytest.raises(ValueError, match="no table 'recordings' is published"):
+        analysis.table("recordings", home.path / "published")
+    with pytest.raises(FileNotFoundError, match=re.escape("holds no parquet/gaps/date=…")):
+        analysis.table("gaps", tmp_path)
+    with pytest.raises(FileNotFoundError, match="is not there"):
+        analysis.table("gaps", tmp_path / "analyst.duckdb")
 
 
 def test_the_copy_read_back_verifies_offline_and_a_changed_byte_does_not(home: Home, tmp_path: Path) -> None:

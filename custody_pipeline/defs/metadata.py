@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from custody_pipeline.analysis import statuses_by_night
+
 if TYPE_CHECKING:
     from datetime import date
 
@@ -107,20 +109,11 @@ def _table(records: list[dict[str, Any]], names: list[str] | None = None) -> dg.
 
 def completeness_plot(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dg.MarkdownMetadataValue:
     """Recordings by custody status for the latest nights, as a picture."""
-    counts = con.execute(
-        """
-        SELECT partition_date, custody_status, count(*) AS recordings
-        FROM custody.chain_of_custody
-        WHERE partition_date > (SELECT max(partition_date) FROM custody.chain_of_custody) - $nights::INTEGER
-        GROUP BY ALL ORDER BY ALL
-        """,
-        {"nights": nights},
-    ).df()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.subplots()
-    wide = counts.pivot_table(index="partition_date", columns="custody_status", values="recordings", fill_value=0)
+    wide = statuses_by_night(con, nights)
     labels = [f"{day:%d %b}" for day in wide.index]
     bottom = [0.0] * len(wide)
     for status, colour in (("complete", "#2e7d32"), ("excluded", "#9e9e9e"), ("gap", "#c62828")):

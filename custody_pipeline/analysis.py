@@ -1,0 +1,143 @@
+"""The published tables as pandas DataFrames, for notebooks and plots.
+
+    from custody_pipeline import analysis
+    recordings = analysis.table("chain_of_custody", "s3://acme-custody/prod", first=date(2026, 11, 1))
+
+Belongs here: reading what was published, with the dtypes that an analyst expects. Does not: writing, or reading `raw`.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from datetime import date
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from custody_pipeline.evidence.reader import FolderReader, read
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.settings import load_settings
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.sql_text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from custody_pipeline.evidence.reader import Reader
+
+_NIGHT = re.compile(r"/date=(\d{4}-\d\d-\d\d)/")
+
+
+def table(
+    name: str,
+    source: str | Path | None = None,
+    *,
+    first: date = date.min,
+    last: date = date.max,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """One published table, the rows of the nights from `first` to `last`.
+
+    Args:
+        name: one of `PUBLISHED_TABLES`, as `chain_of_custody`.
+        source: `s3://bucket/prefix` or a copy of it in a folder, as it was published; or a file `analyst.duckdb`.
+            None: this deployment's `analyst.duckdb`.
+        first: the first night (UTC).
+        last: the last night, itself included.
+        columns: which ones, in this order; None: all. One that a night was published without is empty there.
+
+    Returns:
+        Whole numbers are `Int64`, truth values `boolean`, times (UTC) and dates `datetime64`, texts `str`; each can be
+        empty. Rows are in the order of their files.
+
+    Raises:
+        ValueError: there is no such table, or it has no such column.
+        FileNotFoundError: the source is not there, or holds no night of this table.
+        TargetError: S3 cannot be reached.
+    """
+    if name not in PUBLISHED_TABLES:
+        raise ValueError(f"no table {name!r} is published; there are {', '.join(PUBLISHED_TABLES)}")
+    if isinstance(source, str) and source.startswith("s3://"):
+        return _from_files(S3Reader(s3_client(load_settings()), S3Location.parse(source)), name, first, last, columns)
+    path = Path(source) if source is not None else load_settings().analyst_path
+    if path.is_dir():
+        return _from_files(FolderReader(path), name, first, last, columns)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there")
+    with closing(duckdb.connect(str(path), read_only=True)) as con:
+        return _from_snapshot(con, name, first, last, columns)
+
+
+def statuses_by_night(con: duckdb.DuckDBPyConnection, nights: int) -> pd.DataFrame:
+    """Numbers of recordings in the latest nights of a warehouse: a row a night, a column a custody status."""
+    counts = _frame(
+        con.execute(
+            """
+            SELECT partition_date, custody_status, count(*) AS recordings
+            FROM custody.chain_of_custody
+            WHERE partition_date > (SELECT max(partition_date) FROM custody.chain_of_custody) - $nights::INTEGER
+            GROUP BY ALL ORDER BY ALL
+            """,
+            {"nights": nights},
+        ).to_arrow_table()
+    )
+    return counts.pivot_table(index="partition_date", columns="custody_status", values="recordings", fill_value=0)
+
+
+def _from_snapshot(
+    con: duckdb.DuckDBPyConnection, name: str, first: date, last: date, columns: Sequence[str] | None
+) -> pd.DataFrame:
+    wanted = ", ".join(map(quoted, columns)) if columns else "*"
+    rows = f"SELECT {wanted} FROM custody.{name} WHERE partition_date BETWEEN $first AND $last"
+    try:
+        return _frame(con.execute(rows, {"first": first, "last": last}).to_arrow_table())
+    except duckdb.BinderException as error:
+        raise ValueError(str(error)) from error
+
+
+def _from_files(reader: Reader, name: str, first: date, last: date, columns: Sequence[str] | None) -> pd.DataFrame:
+    import pyarrow as pa
+
+    files = _files_by_night(reader, name)
+    if not files:
+        raise FileNotFoundError(f"{reader.name} holds no parquet/{name}/date=…")
+    nights = [night for night in files if first <= night <= last]
+    # A night outside gives the columns where none is inside.
+    parts = [_part(read(reader, files[night])) for night in nights or [max(files)]]
+    whole = pa.concat_tables(parts, promote_options="default")
+    if columns:
+        if unknown := [column for column in columns if column not in whole.column_names]:
+            raise ValueError(f"{name} has no column {', '.join(unknown)}")
+        whole = whole.select(list(columns))
+    return _frame(whole if nights else whole.slice(0, 0))
+
+
+def _files_by_night(reader: Reader, name: str) -> Mapping[date, str]:
+    found = {}
+    for entry in reader.list(f"parquet/{name}/"):
+        if entry.path.endswith(".parquet") and (night := _NIGHT.search(entry.path)):
+            found[date.fromisoformat(night[1])] = entry.path
+    return dict(sorted(found.items()))
+
+
+def _part(content: bytes) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    # The folder's name says the night once more; the rows say it themselves.
+    return pq.read_table(BytesIO(content), partitioning=None)
+
+
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
+    frame: pd.DataFrame = rows.to_pandas(types_mapper=kinds.get, date_as_object=False)
+    return frame
