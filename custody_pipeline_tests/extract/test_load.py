@@ -79,14 +79,14 @@ def test_tags_arrive_as_they_were_set(con: duckdb.DuckDBPyConnection, land: Call
 def test_a_row_leads_back_to_the_bytes_it_was_read_from(
     con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
 ) -> None:
-    documents = [GOOD, b'{\n  "id": "pretty"\n}', b"\xff\xfe", b""]
+    documents = [GOOD, b'{\n  "id": "pretty", "participants": []\n}', b"\xff\xfe", b""]
     load(con, [land("conversations", *documents)])
     rows = con.execute(
         "SELECT document_uri, document_state, conversation_id, document_bytes FROM raw.conversations ORDER BY 1"
     ).fetchall()
     assert [read_document(uri) for uri, *_ in rows] == documents
     assert [row[1:] for row in rows] == [
-        ("ok", "c1", len(GOOD)), ("ok", "pretty", 20), ("not_utf8", None, 2), ("empty", None, 0)
+        ("ok", "c1", len(GOOD)), ("ok", "pretty", 40), ("not_utf8", None, 2), ("empty", None, 0)
     ]  # fmt: skip
 
 
