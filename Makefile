@@ -1,7 +1,7 @@
 # make demo   one night of a simulated organisation, from nothing to the published dataset
 # make ui     the same in Dagster's web page
 # make test   the tests        make check   format, lint, types, borders
-# make fuzz   random nights with random faults, judged by an oracle (SECONDS=300 SEED=1)
+# make fuzz   slow tests, then random nights judged by an oracle (SECONDS=300 SEED=1)
 # make bench  speed against the floor, in one run        make clean
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -73,6 +73,8 @@ coverage: test
 SECONDS ?= 300
 SEED ?= 1
 fuzz: $(VENV)/installed-dev
+	@echo "==> Slow tests, then random nights for $(SECONDS) seconds"
+	@$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m slow
 	@$(BIN)/python -m custody_pipeline_tests.oracle --seconds $(SECONDS) --seed-from $(SEED)
 
 format: $(VENV)/installed-dev

@@ -20,6 +20,7 @@ from custody_pipeline.simulator.http_faults import HttpFault
 from custody_pipeline.simulator.local_s3 import S3Endpoint
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
+from custody_pipeline_tests import ready_warehouse
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Vendor:
 def vendor(
     organization: Organization, s3: S3Endpoint, home: Path, *, bucket: str, api: bool = True, **more: object
 ) -> Iterator[Vendor]:
-    """Export the night into a new bucket, and serve the organisation until the block ends."""
+    """Export the night into a new bucket, and serve the organisation until the block ends. `home` gets a warehouse."""
     known = {"home": home, "export_url": f"s3://{bucket}", "s3_endpoint_url": s3.url, "s3_region": s3.region, **more}
     settings = Settings.model_validate(known)
+    ready_warehouse.lay(home, settings.mapping_path)
     client = s3_client(settings)
     ensure_bucket(client, bucket, lock=False)
     export_night(organization, client, bucket, store=s3_store(settings, bucket))

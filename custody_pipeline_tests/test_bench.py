@@ -28,8 +28,8 @@ def test_the_fast_stages_give_the_same_as_their_floors(tmp_path: Path) -> None:
         "-m",
         "bench",
         "--size",
-        "60",
-        "120",
+        "20",
+        "40",
         "--rounds",
         "1",
         "--json",
@@ -40,12 +40,12 @@ def test_the_fast_stages_give_the_same_as_their_floors(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     rows = [Row(**row) for row in json.loads(found.read_text())["stages"]]
-    assert [(row.stage, row.size) for row in rows] == [(name, size) for name in FAST for size in (60, 120)]
+    assert [(row.stage, row.size) for row in rows] == [(name, size) for name in FAST for size in (20, 40)]
     for row in rows:
         assert row.ours > 0
         assert row.floor > 0
         assert row.rows >= row.size
-        assert (row.growth is None) == (row.size == 60)
+        assert (row.growth is None) == (row.size == 20)
     lines = done.stdout.splitlines()
     assert lines[: len(rows) + 1] == list(table(rows))
     assert max(map(len, lines)) <= 100

@@ -16,12 +16,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import bagit
+import dagster as dg
 import duckdb
 import pandas
 import pyarrow.parquet
 import pytest
 
 from custody_pipeline import analysis
+from custody_pipeline.defs.instance import open_instance
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.operations.packaging import package
@@ -67,9 +69,39 @@ def custody(home: Path, *arguments: str, **environment: str) -> subprocess.Compl
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     path = tmp_path_factory.mktemp("home")
-    ran = custody(path, "demo", "--size", str(SIZE), "--json")
+    ran = custody(path, "demo", "--size", str(SIZE), "--profile", "--json")
     assert ran.returncode == 0, ran.stderr
     return Home(path, json.loads(ran.stdout))
+
+
+def test_a_profiled_night_explains_its_seconds_rows_and_requests(home: Home) -> None:
+    result = home.result
+    found = json.loads(Path(result["profile_path"]).read_text())
+    assert found == result["profile"]
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    assert {"start", "exports", "details", "conversations", "media", "model_staging", "publish", "end"} <= set(stages)
+    assert sum(stage["seconds"] for stage in found["stages"]) == pytest.approx(found["seconds"])
+    assert found["peak_memory"] == max(stage["peak_memory"] for stage in found["stages"])
+    assert {part["name"] for part in stages["exports"]["parts"]} >= {"export_objects", "export_sidecars"}
+    assert "custody/chain_of_custody" in {part["name"] for part in stages["model_custody"]["parts"]}
+
+    with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as con:
+        receipts = con.execute(
+            'SELECT sum(requests), sum(retries), sum("rows") FROM raw.extraction_receipts'
+        ).fetchone()
+    collected = [stage for stage in stages.values() if stage["requests"] is not None]
+    assert receipts == tuple(sum(stage[name] for stage in collected) for name in ("requests", "retries", "rows"))
+    published = sum(file["bytes"] for file in result["summary"]["files"])
+    assert stages["publish"]["bytes"] == published
+
+    with open_instance(Settings(home=home.path)) as instance:
+        seen = instance.fetch_observations(dg.AssetKey(["published", "cut"]), limit=1).records[0].asset_observation
+        details = instance.fetch_observations(dg.AssetKey(["raw", "conversation_details"]), limit=1).records[0]
+    assert seen is not None
+    assert seen.partition == str(NIGHT)
+    assert str(seen.metadata["profile: timeline"].value).startswith("![Timeline")
+    assert details.asset_observation is not None
+    assert details.asset_observation.metadata["profile: stage requests"].value == stages["details"]["requests"]
 
 
 def test_every_planted_fault_is_found_with_its_reason_and_no_other(home: Home) -> None:

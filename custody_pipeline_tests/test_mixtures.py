@@ -71,12 +71,12 @@ def as_table(matrix: Counter[tuple[str, str]]) -> Iterable[str]:
     ("size", "seed", "plan", "api", "source"),
     [
         (60, 1, mixture(1), True, "bucket"),
-        (60, 2, mixture(2), True, "bucket"),
-        (60, 3, FaultPlan.none(), True, "bucket"),
-        (240, 4, mixture(4), True, "bucket"),
+        pytest.param(60, 2, mixture(2), True, "bucket", marks=pytest.mark.slow),
+        pytest.param(60, 3, FaultPlan.none(), True, "bucket", marks=pytest.mark.slow),
+        pytest.param(240, 4, mixture(4), True, "bucket", marks=pytest.mark.slow),
         (240, 5, EVERY_MIXED, True, "bucket"),
         (240, 6, EVERY_MIXED, False, "bucket"),
-        (480, 7, EVERY_MIXED, True, "bucket"),
+        pytest.param(480, 7, EVERY_MIXED, True, "bucket", marks=pytest.mark.slow),
     ],
 )
 def test_every_planted_fault_is_found_with_its_reason_and_nothing_else(

@@ -122,15 +122,13 @@ def test_a_night_killed_anywhere_and_started_again_ends_like_one_that_was_not(
     finish(calm, night, start(calm, night, vendors[night]))
     lies = published(killed, night)
     for reached in (
-        lambda: any(path.is_file() for path in killed.glob("landing/**/*")),
         lambda: (killed / "warehouse.duckdb").exists(),
-        lambda: lies("cuts"),
         lambda: lies("parquet/gaps"),
     ):
         kill_when(start(killed, night, vendors[night]), reached)
     finish(killed, night, start(killed, night, vendors[night]))
     killings = [row for row in rows(killed, "custody_events", night) if row["what"] == "run was killed"]
-    assert 1 <= len(killings) <= 4  # a run that was killed before Dagster began it is none yet
+    assert 1 <= len(killings) <= 2  # a run that was killed before Dagster began it is none yet
     for table in TABLES:
         assert unobserved(rows(killed, table, night)) == unobserved(rows(calm, table, night)) != []
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -13,7 +11,6 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
-import duckdb
 import pytest
 
 from custody_pipeline.defs.instance import open_instance
@@ -129,42 +126,3 @@ def test_a_step_that_failed_and_was_tried_again_is_one_stage_with_its_attempts(t
     assert (stage.attempts, stage.requests, stage.retries, stage.rows, stage.bytes) == (2, 3, 1, 5, None)
     assert [part.name for part in stage.parts] == ["asking"]
     assert sum(stage.seconds for stage in found.stages) == pytest.approx(found.seconds)
-
-
-@pytest.mark.server
-def test_a_profiled_night_explains_its_seconds_rows_and_requests(tmp_path: Path) -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CUSTODY_", "AWS_", "DAGSTER_"))}
-    ran = subprocess.run(
-        [sys.executable, "-m", "custody_pipeline.cli", "demo", "--size", "36", "--profile", "--json"],
-        env={**clean, "CUSTODY_HOME": str(tmp_path)},
-        capture_output=True,
-        check=True,
-        timeout=280,
-    )
-    result = json.loads(ran.stdout)
-    found = json.loads(Path(result["profile_path"]).read_text())
-    assert found == result["profile"]
-    stages = {stage["name"]: stage for stage in found["stages"]}
-    assert {"start", "exports", "details", "conversations", "media", "model_staging", "publish", "end"} <= set(stages)
-    assert sum(stage["seconds"] for stage in found["stages"]) == pytest.approx(found["seconds"])
-    assert found["peak_memory"] == max(stage["peak_memory"] for stage in found["stages"])
-    assert {part["name"] for part in stages["exports"]["parts"]} >= {"export_objects", "export_sidecars"}
-    assert "custody/chain_of_custody" in {part["name"] for part in stages["model_custody"]["parts"]}
-
-    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as con:
-        receipts = con.execute(
-            'SELECT sum(requests), sum(retries), sum("rows") FROM raw.extraction_receipts'
-        ).fetchone()
-    collected = [stage for stage in stages.values() if stage["requests"] is not None]
-    assert receipts == tuple(sum(stage[name] for stage in collected) for name in ("requests", "retries", "rows"))
-    published = sum(file["bytes"] for file in result["summary"]["files"])
-    assert stages["publish"]["bytes"] == published
-
-    with open_instance(Settings(home=tmp_path)) as instance:
-        seen = instance.fetch_observations(dg.AssetKey(["published", "cut"]), limit=1).records[0].asset_observation
-        details = instance.fetch_observations(dg.AssetKey(["raw", "conversation_details"]), limit=1).records[0]
-    assert seen is not None
-    assert seen.partition == str(NIGHT)
-    assert str(seen.metadata["profile: timeline"].value).startswith("![Timeline")
-    assert details.asset_observation is not None
-    assert details.asset_observation.metadata["profile: stage requests"].value == stages["details"]["requests"]

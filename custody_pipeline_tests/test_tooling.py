@@ -62,7 +62,9 @@ def test_dg_loads_the_definitions_from_the_top_folder(tmp_path: Path) -> None:
     assert "All definitions loaded successfully" in run(str(BIN / "dg"), "check", "defs", DAGSTER_HOME=str(tmp_path))
 
 
-@pytest.mark.parametrize("command", ["dg check defs", "dg list defs", "dagster definitions validate"])
+@pytest.mark.parametrize(
+    "command", ["dg check defs", pytest.param("dg list defs", marks=pytest.mark.slow), "dagster definitions validate"]
+)
 def test_a_setting_that_is_wrong_or_missing_is_one_line_of_what_loads_the_definitions(
     tmp_path: Path, command: str
 ) -> None:

@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import orjson
@@ -51,7 +51,6 @@ def raw_pipeline(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) ->
     is removed here, its rows have no receipt. dlt works on its own cursors; `con` keeps its settings.
     """
     import dlt
-    from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
     dlt.config["normalize.parquet_normalizer.add_dlt_load_id"] = True
     dlt.config["runtime.dlthub_telemetry"] = False
@@ -61,12 +60,28 @@ def raw_pipeline(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) ->
         pipeline = dlt.pipeline(
             "_".join(["raw", names[0], *(night.replace("-", "") for night in nights[:1])]),
             pipelines_dir=str(folder),
-            destination=dlt.destinations.duckdb(DuckDbCredentials(con.cursor(), statements=[_CHECKPOINTS])),
+            destination=_destination(con),
             dataset_name="raw",
         )
         # Neither state nor schema is taken from earlier runs.
         pipeline.config.restore_from_destination = False
         yield pipeline
+
+
+def _destination(con: duckdb.DuckDBPyConnection) -> Any:
+    from dlt.destinations import duckdb as dlt_duckdb
+    from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+
+    credentials = DuckDbCredentials(con.cursor(), statements=[_CHECKPOINTS])
+    known = dlt_duckdb(credentials).capabilities()
+
+    class Destination(dlt_duckdb):
+        """dlt resolves its settings each time it asks what DuckDB can do: thirty times a load."""
+
+        def capabilities(self, config: Any = None, naming: Any = None) -> Any:
+            return self.adjust_capabilities(known.copy(), config, naming)
+
+    return Destination(credentials, destination_name="duckdb")
 
 
 @contextmanager

@@ -159,7 +159,7 @@ class LocalS3:
             "-master.volumeSizeLimitMB=1024",
             f"-volume.port={ports['volume']}",
             f"-volume.port.grpc={ports['volume_grpc']}",
-            "-volume.max=200",
+            "-volume.max=5000",  # a bucket takes several; without a free one a write is an internal error
             "-filer",
             f"-filer.port={ports['filer']}",
             f"-filer.port.grpc={ports['filer_grpc']}",

@@ -20,14 +20,15 @@ import traceback
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline_tests import ready_warehouse
 from custody_pipeline_tests.oracle.sources import PRODUCT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
-    from pathlib import Path
 
 PRELOAD = [
     "custody_pipeline.cli.main",
@@ -182,8 +183,10 @@ def make_signing_key(folder: Path) -> Path:
 
 def start_night(deployment: Deployment, *, by_command: bool) -> Night:
     """Start the deployment's night, by `custody run --date …` or by the function."""
+    environment = deployment.environment()
+    ready_warehouse.lay(deployment.home, Path(environment["CUSTODY_MAPPING_PATH"]))
     arguments = ["run", "--date", deployment.night] if by_command else ["night", deployment.night]
-    return _start(arguments, deployment.environment(), deployment.clock_ahead)
+    return _start(arguments, environment, deployment.clock_ahead)
 
 
 def _run_plainly(night: str) -> None:

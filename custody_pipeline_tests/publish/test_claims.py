@@ -42,7 +42,7 @@ HOMES = 4
 # A hundred rounds take minutes: set the variable to run them.
 ROUNDS = int(os.environ.get("TEST_CLAIM_ROUNDS", "2"))
 # So is a kill at each of some fifty writes.
-KILL_STEP = int(os.environ.get("TEST_KILL_STEP", "7"))
+KILL_STEP = int(os.environ.get("TEST_KILL_STEP", "11"))
 WRITING = ("put_", "copy_", "delete_", "create_", "upload_", "complete_")
 BUCKET = "custody-published"
 

@@ -68,14 +68,15 @@ def check(s3: S3Client, bucket: str, original: Publisher) -> Report:
     )
 
 
-def test_every_way_to_tamper_is_found_in_a_bucket_too(s3: S3Client, bucket: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 5])
+def test_ways_to_tamper_are_found_in_a_bucket_too(s3: S3Client, bucket: str, tmp_path: Path, step: int) -> None:
     original = publish(tmp_path / "original")
     untouched = contents(original.root)
     change(s3, bucket, {}, untouched)
     assert check(s3, bucket, original).status == 0
 
     missed = []
-    for number, (name, code, tamper) in enumerate(SCENARIOS):
+    for number, (name, code, tamper) in enumerate(SCENARIOS[::step]):
         copy = Path(shutil.copytree(original.root, tmp_path / str(number) / "copy"))
         tamper(copy)
         tampered = contents(copy)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -294,9 +294,10 @@ class Night:
         self.load()
         self.model()
 
-    def model(self) -> None:
-        """Bring every model up to date."""
-        run_models(self.con, self.models, self.day, self.mapping)
+    def model(self, only: Set[str] | None = None) -> None:
+        """Bring every model up to date, or only those whose sources a test has changed."""
+        models = {key: model for key, model in self.models.items() if only is None or key in only}
+        run_models(self.con, models, self.day, self.mapping)
 
     # Then
 
