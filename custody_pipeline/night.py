@@ -27,6 +27,7 @@ from custody_pipeline.models.run import refresh_events, run_check, run_models
 from custody_pipeline.publish.current_copies import Publication
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
 
@@ -182,4 +183,5 @@ def publish(con: duckdb.DuckDBPyConnection, night: Night, why: str = "run again"
     """
     publication = publish_night(con, night.settings, night.day, why=why)
     refresh_events(con, night.day, about_night_alone=not publication.changed)
+    mark_nights(con, night.settings)
     return publication, snapshot_for_analysts(con, night.settings, night.day)

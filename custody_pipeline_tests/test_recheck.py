@@ -100,7 +100,9 @@ def run(job: str, instance: dg.DagsterInstance) -> None:
     if job == "recheck_custody":
         asked = every_recheck(dg.build_schedule_context(scheduled_execution_time=Clock.at), deployment=Deployment())
         requests = list(asked) if isinstance(asked, Iterator) else []
-    assert [request.partition_key for request in requests] == [NIGHT.isoformat()]
+    # Later nights are missing, as their time comes: this organisation has one night.
+    requests = [request for request in requests if request.partition_key == NIGHT.isoformat()]
+    assert len(requests) == 1
     for request in requests:
         defs.resolve_job_def(job).execute_in_process(
             instance=instance,
@@ -112,7 +114,7 @@ def run(job: str, instance: dg.DagsterInstance) -> None:
 
 def phase(settings: Settings, client: Any) -> Phase:
     """What the warehouse and the newest cut say now."""
-    (state,) = rows(settings, "SELECT state FROM custody.nights")[0]
+    ((state,),) = rows(settings, f"SELECT state FROM custody.nights WHERE partition_date = '{NIGHT}'")
     chain = rows(
         settings,
         "SELECT recording_id, revision, row_sha256, object_uri, custom_data_state FROM custody.chain_of_custody",
@@ -140,7 +142,7 @@ def phase(settings: Settings, client: Any) -> Phase:
 
 def test_a_night_is_open_then_provisional_then_final(phases: dict[float, Phase]) -> None:
     assert [phase.state for phase in phases.values()] == ["open", "provisional", "provisional", "final"]
-    assert [bool(phase.pending) for phase in phases.values()] == [True, True, True, False]
+    assert [NIGHT.isoformat() in phase.pending for phase in phases.values()] == [True, True, True, False]
 
 
 def test_gaps_close_as_the_vendor_catches_up_and_others_stay(phases: dict[float, Phase]) -> None:

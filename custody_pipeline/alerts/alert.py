@@ -22,8 +22,8 @@ class Alert:
     Attributes:
         night: the partition (UTC day of the conversations' start).
         conversation_id, recording_id: what it is about; None when it is about a whole resource.
-        resource: the resource whose collection failed; None for a gap of a recording.
-        reason: the gap's code, or COLLECTION_FAILED or COLLECTION_INCOMPLETE.
+        resource: the resource whose collection failed, or `night`; None for a gap of a recording.
+        reason: the gap's code, COLLECTION_FAILED or COLLECTION_INCOMPLETE, or NIGHT_FAILED or NIGHT_MISSING.
         severity: error or warning.
         sentence, next_action: for people; the catalogue's texts, which hold nothing of the call.
         recoverable, recoverable_until: whether and until when (UTC) it can be mended.

@@ -20,9 +20,10 @@ from custody_pipeline.alerts.servicenow import ServiceNowChannel
 from custody_pipeline.alerts.slack import SlackChannel
 from custody_pipeline.alerts.webhook import WebhookChannel
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.warehouse.night_states import NightState, night_states, unpublished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import date, datetime
 
     import duckdb
@@ -55,7 +56,7 @@ class ChannelOutcome:
 
 @dataclass(frozen=True)
 class AlertRun:
-    """One run over a night: how many alerts it has, and what each configured channel took."""
+    """One run over a night: how many alerts there are, other nights' included, and what each channel took."""
 
     night: date
     alerts: int
@@ -90,11 +91,11 @@ def send_alerts(
     now: Callable[[], datetime] = utc_now,
     patience: Callable[[], Patience] = Patience,
 ) -> AlertRun:
-    """Tell each configured channel what changed in a night since it was told last.
+    """Tell each configured channel what changed in a night since it was told last, and which nights are not published.
 
-    To be called when the night's models have run: gaps that are no longer in `custody.gaps` are closed. A channel
-    that fails is reported in the result and stops neither the others nor the caller. Running it again tells nothing
-    twice.
+    To be called when the night's models have run, or the night has failed: gaps that are no longer in `custody.gaps`
+    are closed. A channel that fails is reported in the result and stops neither the others nor the caller. Running it
+    again tells nothing twice.
 
     Args:
         con: the warehouse, open for writing; `raw.alerts_sent` is created and appended to.
@@ -106,22 +107,26 @@ def send_alerts(
     channels = channels_of(settings)
     if not channels:
         return AlertRun(night, 0, ())
-    reasons = alerted_reasons(settings)
-    alerts = night_alerts(con, night, reasons=reasons, now=now(), link_template=settings.alert_link_template)
+    states = night_states(con, settings)
+    nights = {night: states.get(night, NightState("")), **unpublished(states)}
+    reasons, at, link = alerted_reasons(settings), now(), settings.alert_link_template
+    alerts = {
+        day: night_alerts(con, day, reasons=reasons, now=at, state=found.state, link_template=link)
+        for day, found in nights.items()
+    }
     ledger = Ledger(con, now=now)
-    outcomes = tuple(_tell(name, make, ledger, night, alerts, patience()) for name, make in channels.items())
-    return AlertRun(night, len(alerts), outcomes)
+    outcomes = tuple(_tell(name, make, ledger, alerts, patience()) for name, make in channels.items())
+    return AlertRun(night, sum(map(len, alerts.values())), outcomes)
 
 
 def _tell(
     name: str,
     make: Callable[[Http], Channel],
     ledger: Ledger,
-    night: date,
-    alerts: list[Alert],
+    alerts: Mapping[date, list[Alert]],
     patience: Patience,
 ) -> ChannelOutcome:
-    notices = ledger.outstanding(name, night, alerts)
+    notices = [notice for night, found in alerts.items() for notice in ledger.outstanding(name, night, found)]
     taken: Counter[str] = Counter()
     error = ""
     with contextlib.closing(Http(name, patience)) as http:
@@ -131,7 +136,7 @@ def _tell(
                 taken.update("refused" if delivery.refused else delivery.notice.action for delivery in deliveries)
         except DeliveryError as failure:
             error = str(failure)
-            logger.warning("Alerts of %s could not all be sent. %s", night, error)
+            logger.warning("Alerts could not all be sent. %s", error)
     return ChannelOutcome(
         channel=name,
         opened=taken["opened"],

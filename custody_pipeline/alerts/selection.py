@@ -11,6 +11,8 @@ from urllib.parse import quote
 from custody_pipeline.alerts.alert import Alert
 from custody_pipeline.models.reasons import BY_CODE
 from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse.night_states import NOT_PUBLISHED
+from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,20 +77,27 @@ def night_alerts(
     *,
     reasons: Iterable[str],
     now: datetime,
+    state: str = "",
     link_template: str | None = None,
 ) -> list[Alert]:
-    """What of a night needs somebody: failed collections, gaps of `reasons`, and gaps that can no longer be closed.
+    """What of a night needs somebody: a night that is not published, failed collections, and gaps.
+
+    Of the gaps those of `reasons`, and those that can no longer be closed.
 
     Args:
         con: the warehouse.
         night: the partition.
         reasons: codes that are alerted although they can be mended.
         now: UTC, without a zone, as in the warehouse.
+        state: of the night, as in `warehouse/night_states.py`.
         link_template: see `CUSTODY_ALERT_LINK_TEMPLATE`.
     """
-    alerts = [
-        _collection(night, resource, state, link_template)
-        for resource, state in con.execute(_COLLECTIONS, {"night": night}).fetchall()
+    alerts = [_unpublished(night, state, link_template)] if state in NOT_PUBLISHED else []
+    if not table_columns(con, "custody.gaps"):
+        return alerts  # no night was modelled yet
+    alerts += [
+        _collection(night, resource, receipt, link_template)
+        for resource, receipt in con.execute(_COLLECTIONS, {"night": night}).fetchall()
     ]
     rows = con.execute(_GAPS, {"night": night, "reasons": sorted(reasons), "now": now}).fetchall()
     for conversation, recording, reason, severity, sentence, next_action, recoverable, until in rows:
@@ -99,6 +108,23 @@ def night_alerts(
             )
         )
     return alerts
+
+
+def _unpublished(night: date, state: str, link_template: str | None) -> Alert:
+    reason = f"NIGHT_{state.upper()}"
+    return Alert(
+        night=night,
+        conversation_id=None,
+        recording_id=None,
+        resource="night",
+        reason=reason,
+        severity="error",
+        sentence="Nobody collected this night." if state == "missing" else "This night's run ended before its end.",
+        next_action="See custody status, mend the cause, then run the night again.",
+        recoverable="yes",
+        recoverable_until=None,
+        link=_link(link_template, night, "", "", reason),
+    )
 
 
 def _collection(night: date, resource: str, state: str, link_template: str | None) -> Alert:

@@ -28,6 +28,11 @@ from custody_pipeline.cli.shared import (
 )
 
 
+def _refuse_future(night: datetime) -> None:
+    if night.date() >= datetime.now(UTC).date():
+        raise typer.BadParameter(f"the night of {night:%Y-%m-%d} has not ended yet: it is a UTC day")
+
+
 @app.command()
 def run(
     night: Night,
@@ -39,8 +44,7 @@ def run(
     from custody_pipeline.cli.summary_page import print_summary
     from custody_pipeline.defs.one_night import run_one_night
 
-    if night.date() >= datetime.now(UTC).date():
-        raise typer.BadParameter(f"the night of {night:%Y-%m-%d} has not ended yet: it is a UTC day")
+    _refuse_future(night)
     settings = settings_of_environment()
     with progress_bars():
         outcome = run_one_night(settings, night.date(), verbose=verbose, profile=profile, say=say)
@@ -57,16 +61,19 @@ def run(
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Every night of the warehouse, with its state, revision and numbers."""
+    """Every night with its state, revision and numbers; exit status 1 if a night failed or nobody collected it."""
     from custody_pipeline.cli.nights_page import print_nights
     from custody_pipeline.operations.night_states import nights
+    from custody_pipeline.warehouse.night_states import NOT_PUBLISHED
 
     found = nights(settings_of_environment())
     if as_json:
         print_json([night.to_dict() for night in found])
     else:
         print_nights(console_of_stdout(), found)
-    raise typer.Exit(OK if found else INCOMPLETE)
+    if not found:
+        raise typer.Exit(INCOMPLETE)
+    raise typer.Exit(FINDINGS if any(night.state in NOT_PUBLISHED for night in found) else OK)
 
 
 @app.command()
@@ -102,6 +109,8 @@ def gaps(
 
     if reason is not None and reason not in BY_CODE:
         raise typer.BadParameter(f"no such reason: {reason}; there are {', '.join(BY_CODE)}")
+    if night is not None:
+        _refuse_future(night)
     names, rows = find_gaps(settings_of_environment(), night.date() if night else None, reason)
     if as_json:
         print_json(rows)

@@ -5,6 +5,7 @@ Belongs here: words and widths. Does not: finding the nights (operations/night_s
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from custody_pipeline.operations.summary import NightSummary
@@ -24,6 +25,15 @@ def print_nights(console: Console, found: list[NightSummary]) -> None:
     for name in ("rev", "recordings", "complete", "gaps", "excluded", "unexplained"):
         table.add_column(name, justify="right")
     for night in found:
-        numbers = (night.recordings, night.complete, night.gaps, night.excluded, night.unexplained)
-        table.add_row(str(night.night), night.state or "–", str(night.revision or "–"), *map(str, numbers))
-    console.print(table)
+        if night.state != "missing":
+            numbers = (night.recordings, night.complete, night.gaps, night.excluded, night.unexplained)
+            table.add_row(str(night.night), night.state or "–", str(night.revision or "–"), *map(str, numbers))
+    if table.row_count:
+        console.print(table)
+    for night in found:
+        if night.detail:
+            console.print(f"{night.night} failed: {night.detail}", markup=False, soft_wrap=True)
+    for is_missing, group in groupby(found, lambda night: night.state == "missing"):
+        if is_missing:
+            newest, *_, oldest = [night.night for night in group] * 2
+            console.print(f"missing, nobody collected them: {oldest} to {newest}", soft_wrap=True)

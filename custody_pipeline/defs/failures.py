@@ -1,6 +1,6 @@
-"""A failed step or a killed run leaves a custody event in its night.
+"""A failed step or a killed run leaves a custody event in its night, and is alerted.
 
-Belongs here: the hook of the nightly jobs, and writing the event. Does not: checks and retries.
+Belongs here: the hook of the nightly jobs, and writing the event. Does not: checks.
 """
 
 from datetime import date
@@ -8,6 +8,7 @@ from logging import Logger
 
 import dagster as dg
 
+from custody_pipeline.alerts.dispatch import send_alerts
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.models.run import refresh_events
 from custody_pipeline.settings import Settings
@@ -17,12 +18,15 @@ from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 # The failed step may still hold the warehouse. The event is not worth a long wait.
 _LOCK_TIMEOUT_SECONDS = 30.0
 _PARTITION_TAG = "dagster/partition"
+_RETRY_TAG = "dagster/retry_on_asset_or_op_failure"
 
 
 @dg.failure_hook(required_resource_keys={"deployment"})
 def leave_exception(context: dg.HookContext) -> None:
-    """Append the failure to `raw.acts`."""
+    """Note the failure. A run is not started again for an error that is permanent."""
     run = context.instance.get_run_by_id(context.run_id)
+    if run is not None and isinstance(context.op_exception, dg.Failure) and not context.op_exception.allow_retries:
+        context.instance.add_run_tags(run.run_id, {_RETRY_TAG: "false"})
     deployment: Deployment = context.resources.deployment
     if run is not None and deployment.is_configured:
         what, why = f"step {context.step_key} failed", _reason(context.op_exception)
@@ -30,7 +34,7 @@ def leave_exception(context: dg.HookContext) -> None:
 
 
 def note_failure(settings: Settings, run: dg.DagsterRun, what: str, why: str, log: Logger) -> None:
-    """Append the failure of a night's run to `raw.acts`. If that fails as well, `log` says so."""
+    """Append the failure of a night's run to `raw.acts`, and send alerts. If that fails as well, `log` says so."""
     partition = run.tags.get(_PARTITION_TAG)
     if partition is None:
         return
@@ -40,6 +44,8 @@ def note_failure(settings: Settings, run: dg.DagsterRun, what: str, why: str, lo
         with Warehouse(settings, lock_timeout=_LOCK_TIMEOUT_SECONDS).open() as con:
             append_acts(con, Actor.of(settings), [act])
             refresh_events(con, night, about_night_alone=True)
+            for line in send_alerts(con, night, settings).failures:
+                log.warning("alert not delivered: %s", line)
     except WarehouseError as error:
         log.warning("the failure left no custody event: %s", error)
 

@@ -14,6 +14,7 @@ from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.rolling_fixity import KEY as FIXITY
 from custody_pipeline.operations.fixity import altered_since_recheck
 from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.night_states import NOT_PUBLISHED, NightState, night_states, unpublished
 
 NIGHT = dg.AssetSelection.groups("collect", "model", "publish", "evidence") - dg.AssetSelection.assets(FIXITY)
 
@@ -40,7 +41,7 @@ every_night = dg.build_schedule_from_partitioned_job(nightly_custody, hour_of_da
 def every_recheck(
     context: dg.ScheduleEvaluationContext, deployment: Deployment
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Every night that is not final: inside the lag, or with gaps that may still close."""
+    """Every night that is not final: inside the lag, with gaps that may still close, failed, or never collected."""
     pending = nights_to_recheck(deployment.warehouse)
     if not pending:
         yield dg.SkipReason("Every night is final.")
@@ -54,24 +55,26 @@ def every_recheck(
 
 def nights_to_recheck(warehouse: Warehouse) -> dict[str, str]:
     """Partition keys of the nights that are not final, oldest first, each with the reason for its recheck."""
-    if not warehouse.settings.warehouse_path.exists():
-        return {}
-    with warehouse.open(read_only=True) as con:
-        found = con.execute(
-            "SELECT partition_date, state, recoverable FROM custody.nights WHERE state <> 'final' "
-            "ORDER BY partition_date"
-        ).fetchall()
-        altered = altered_since_recheck(con)
+    if warehouse.settings.warehouse_path.exists():
+        with warehouse.open(read_only=True) as con:
+            states, altered = night_states(con, warehouse.settings), altered_since_recheck(con)
+    else:
+        states, altered = night_states(None, warehouse.settings), {}
     known = set(nights.get_partition_keys())
     why = {night: f"recheck: fixity found recordings changed or gone: {number}" for night, number in altered.items()}
+    pending = {night: found for night, found in states.items() if found.state not in {"final", *NOT_PUBLISHED}}
     why |= {
-        night: f"recheck of a night that is {state}: {_because(state, recoverable)}"
-        for night, state, recoverable in found
+        night: f"recheck of a night that is {found.state}: {_because(found)}"
+        for night, found in (pending | unpublished(states)).items()
     }
     return {night.isoformat(): why[night] for night in sorted(why) if night.isoformat() in known}
 
 
-def _because(state: str, recoverable: int) -> str:
-    if recoverable:
-        return f"gaps of {recoverable} recording{'s' * (recoverable != 1)} may still close"
-    return "not everything was there yet" if state == "open" else "its sources may still grow"
+def _because(found: NightState) -> str:
+    if found.state == "failed":
+        return found.detail
+    if found.recoverable:
+        return f"gaps of {found.recoverable} recording{'s' * (found.recoverable != 1)} may still close"
+    return {"missing": "nobody collected it", "open": "not everything was there yet"}.get(
+        found.state, "its sources may still grow"
+    )

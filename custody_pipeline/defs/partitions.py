@@ -11,15 +11,18 @@ from datetime import date
 
 import dagster as dg
 
-from custody_pipeline.settings import Settings, SettingsError, load_settings
+from custody_pipeline.settings import SettingsError, load_settings
+
+FIRST_PARTITION = date(2023, 1, 1)
+"""Where the settings name no first night."""
 
 
 def _first_night() -> str:
     """The first partition (ISO date). A code location loads even when a setting is wrong: its runs name the setting."""
     try:
-        return load_settings().first_night.isoformat()
+        return (load_settings().first_night or FIRST_PARTITION).isoformat()
     except SettingsError:
-        return str(Settings.model_fields["first_night"].default)
+        return FIRST_PARTITION.isoformat()
 
 
 nights = dg.DailyPartitionsDefinition(start_date=_first_night(), timezone="UTC")

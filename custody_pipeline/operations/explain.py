@@ -33,6 +33,10 @@ _SOURCES = (
 )
 
 
+class NoSuchNightError(Exception):
+    """A night is not in the snapshot. The message says what to do."""
+
+
 @contextmanager
 def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """The read-only snapshot; readable while a night is being written.
@@ -132,8 +136,15 @@ def _sources(
 
 
 def gaps(settings: Settings, night: date | None, reason: str | None) -> tuple[list[str], list[dict[str, Any]]]:
-    """The columns of `custody.gaps`, and its rows of one night or reason, if given, in order."""
+    """The columns of `custody.gaps`, and its rows of one night or reason, if given, in order.
+
+    Raises:
+        NoSuchNightError: `night` was never collected and modelled, so nobody knows its gaps.
+    """
     with analyst_database(settings) as con:
+        modelled = "SELECT collected_at FROM custody.nights WHERE partition_date = $night AND collected_at IS NOT NULL"
+        if night is not None and con.execute(modelled, {"night": night}).fetchone() is None:
+            raise NoSuchNightError(f"the night of {night} was never collected: custody status tells its state")
         answer = con.execute(
             """
             SELECT * FROM custody.gaps

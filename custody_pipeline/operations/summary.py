@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NightSummary:
-    """One night's numbers; `recordings` = complete + gaps + excluded."""
+    """One night's numbers; `recordings` = complete + gaps + excluded. `detail`: why its last run failed."""
 
     night: date
-    recordings: int
-    complete: int
-    gaps: int
-    excluded: int
-    expected: int
-    present: int
-    explained: int
-    unexplained: int
+    recordings: int = 0
+    complete: int = 0
+    gaps: int = 0
+    excluded: int = 0
+    expected: int = 0
+    present: int = 0
+    explained: int = 0
+    unexplained: int = 0
     tags: dict[str, int] = field(default_factory=dict)
     reasons: list[dict[str, Any]] = field(default_factory=list)
     revision: int | None = None
     state: str | None = None
+    detail: str = ""
     completeness: str = "not_established"
     not_whole: dict[str, str] = field(default_factory=dict)
     files: list[dict[str, Any]] = field(default_factory=list)

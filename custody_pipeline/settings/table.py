@@ -96,7 +96,9 @@ class Buckets(BaseModel):
 class Nights(BaseModel):
     """Which nights there are, and what is read for them."""
 
-    first_night: date = setting(date(2023, 1, 1), "first daily partition (UTC)")
+    first_night: date | None = setting(
+        None, "the first night that must be there (UTC); default: the oldest night that was collected or tried"
+    )
     manifest_source: ManifestSource = setting("bucket", "source of the list of exported recordings")
     recordingexports_ids: Names = setting((), "export ids for the manifest source `recordingexports`")
     single_reads: Literal["needed", "all"] = setting(

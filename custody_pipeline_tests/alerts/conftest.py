@@ -12,6 +12,7 @@ import pytest
 from custody_pipeline.alerts import AlertRun, send_alerts
 from custody_pipeline.alerts.delivery import CHANNEL_SECONDS, Patience
 from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
 from custody_pipeline_tests.alerts.receivers import Exchange, Hook, ServiceNow, served
 
 NIGHT = date(2026, 11, 2)
@@ -23,7 +24,7 @@ class Night:
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self.con = con
-        con.execute("CREATE SCHEMA raw; CREATE SCHEMA staging; CREATE SCHEMA custody")
+        create_bookkeeping(con)
         con.execute(
             "CREATE TABLE custody.gaps (partition_date DATE, conversation_id VARCHAR, recording_id VARCHAR, "
             "reason VARCHAR, severity VARCHAR, sentence VARCHAR, detail VARCHAR, evidence VARCHAR, "

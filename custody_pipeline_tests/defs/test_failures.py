@@ -54,6 +54,11 @@ def test_a_failed_step_is_an_exception_of_its_night(home: Path) -> None:
     assert found[:3] == ("", "nightly", "step exports failed")
     assert found[3] == result.failed_steps["exports"]
     assert result.run_id in found[4]
+    with open_instance(load_settings()) as instance:
+        run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["dagster/retry_on_asset_or_op_failure"] == "false"  # a permanent error
+    assert "dagster/will_retry" not in run.tags or run.tags["dagster/will_retry"] == "false"
 
 
 def test_a_failed_check_is_an_exception_that_names_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

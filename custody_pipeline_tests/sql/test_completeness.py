@@ -51,6 +51,20 @@ def test_a_source_that_is_not_whole_leaves_the_night_not_established(night: Nigh
         assert (source, completeness, states[source]) == (source, "not_established", state)
 
 
+@pytest.mark.parametrize(
+    ("receipt", "state"), [("failed", "provisional"), ("partial", "provisional"), ("complete", "final")]
+)
+def test_a_night_with_a_source_that_is_cut_short_is_rechecked(night: Night, receipt: str, state: str) -> None:
+    night.call()
+    night.load()
+    night.con.execute(
+        "UPDATE raw.extraction_receipts SET receipt_state = ? WHERE resource = 'orphan_recordings'", [receipt]
+    )
+    night.con.execute("UPDATE raw.extraction_receipts SET finished_at = TIMESTAMP '2026-11-10 00:00:00'")
+    night.model()
+    assert [row["state"] for row in night.table("nights")] == [state]
+
+
 def test_a_bucket_only_night_is_never_established(night: Night) -> None:
     night.api = False
     night.call()

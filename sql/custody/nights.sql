@@ -1,9 +1,9 @@
--- State of each night. A night is open while the vendor's data may still grow, provisional while a gap may still close
--- or the lag has not passed, and final otherwise.
+-- State of each night. A night is open while the vendor's data may still grow, provisional while a gap may still close,
+-- a source that failed or was cut short may still answer, or the lag has not passed, and final otherwise.
 --
 -- grain: partition_date
 -- column partition_date DATE: UTC day of the conversation's start
--- column state VARCHAR: open, provisional or final
+-- column state VARCHAR: open, provisional or final; failed (its last run ended before it was published) or missing (never collected)
 -- column watermark TIMESTAMP: time until which the vendor's conversation data are complete (UTC); null without the API
 -- column collected_at TIMESTAMP: when the night was last collected (UTC)
 -- column recordings BIGINT: recordings that any source names
@@ -51,6 +51,7 @@ coverage AS (
     SELECT
         partition_date,
         bool_and(state = 'whole' OR (state = 'not_asked' AND NOT is_needed)) AS is_whole,
+        bool_or(state IN ('failed', 'partial')) AS is_cut_short,
         to_json(map_from_entries(list(
             (source, {'state': state, 'complete_until': complete_until, 'detail': detail}) ORDER BY source
         )))::VARCHAR AS coverage
@@ -64,6 +65,7 @@ SELECT
         WHEN l.collected_at IS NULL THEN 'open'
         WHEN NOT l.not_configured AND coalesce(l.watermark < n.partition_date + INTERVAL 1 DAY, true) THEN 'open'
         WHEN coalesce(r.recordings, 0) > 0 THEN 'provisional'
+        WHEN c.is_cut_short AND l.collected_at < n.partition_date + to_days($recheck_days::INTEGER) THEN 'provisional'
         WHEN l.collected_at < n.partition_date + INTERVAL 1 DAY + to_hours($lag_hours::BIGINT) THEN 'provisional'
         ELSE 'final'
     END AS state,

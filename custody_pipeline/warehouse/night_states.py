@@ -1,0 +1,131 @@
+"""Every night that must be there, with its state: also nights that failed, and nights that nobody collected.
+
+Belongs here: which nights there must be, and the states that no model knows. Does not: the states of a collected night
+(sql/custody/nights.sql).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.warehouse.sql_text import table_columns, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import duckdb
+
+    from custody_pipeline.settings import Settings
+
+DUE_AFTER = timedelta(hours=3)
+"""The nightly schedule starts two and a half hours after the end of a night."""
+
+ASKED_AT_ONCE = 30
+"""So many missing nights are collected and alerted at a time, the newest ones: the first night may be years ago."""
+
+NOT_PUBLISHED = ("failed", "missing")
+
+# A failure counts until the night is published or rechecked after it.
+_KNOWN = """
+WITH failures AS (
+    SELECT partition_date, max(occurred_at) AS failed_at, arg_max(what || ': ' || why, occurred_at) AS detail
+    FROM raw.acts
+    WHERE action = 'exception'
+    GROUP BY partition_date
+),
+
+successes AS (
+    SELECT partition_date, max(succeeded_at) AS succeeded_at
+    FROM (
+        SELECT partition_date, published_at AS succeeded_at
+        FROM raw.publications
+        UNION ALL
+        SELECT partition_date, occurred_at
+        FROM raw.acts
+        WHERE action = 'rechecked'
+    )
+    GROUP BY partition_date
+)
+
+SELECT
+    partition_date,
+    CASE WHEN f.detail IS NOT NULL THEN 'failed' ELSE coalesce(n.state, 'open') END AS state,
+    coalesce(f.detail, '') AS detail,
+    coalesce(n.recoverable, 0) AS recoverable
+FROM successes AS s
+FULL JOIN (
+    SELECT f.partition_date, f.detail
+    FROM failures AS f
+    LEFT JOIN successes AS s USING (partition_date)
+    WHERE f.failed_at > coalesce(s.succeeded_at, '-infinity'::TIMESTAMP)
+) AS f USING (partition_date)
+FULL JOIN ({nights}) AS n USING (partition_date)
+"""
+_NIGHTS = "SELECT partition_date, state, recoverable FROM custody.nights WHERE state <> 'missing'"
+_NO_NIGHTS = "SELECT NULL::DATE AS partition_date, NULL::VARCHAR AS state, NULL::BIGINT AS recoverable WHERE false"
+
+
+@dataclass(frozen=True)
+class NightState:
+    """The state of one night.
+
+    Attributes:
+        state: missing (nobody collected the night), failed (its last run ended before the night was published), or the
+            state in `custody.nights`.
+        detail: the failure; empty for any other state.
+        recoverable: recordings with a gap that may still close.
+    """
+
+    state: str
+    detail: str = ""
+    recoverable: int = 0
+
+
+def night_states(con: duckdb.DuckDBPyConnection | None, settings: Settings) -> dict[date, NightState]:
+    """Every night from the first one on, oldest first; a night is due three hours after its end.
+
+    Args:
+        con: the warehouse; None before there is one.
+        settings: name the first night. Without one, the oldest night that was ever collected or tried is the first.
+    """
+    known: dict[date, NightState] = {}
+    if con is not None:
+        nights = _NIGHTS if table_columns(con, "custody.nights") else _NO_NIGHTS
+        known = {night: NightState(*found) for night, *found in con.execute(_KNOWN.format(nights=nights)).fetchall()}
+    first = settings.first_night or min(known, default=date.max)
+    due = (utc_now() - DUE_AFTER).date()
+    missing = {first + timedelta(days=number) for number in range((due - first).days)} - known.keys()
+    return dict(sorted([*known.items(), *((night, NightState("missing")) for night in missing)]))
+
+
+def unpublished(states: Mapping[date, NightState]) -> dict[date, NightState]:
+    """The nights that failed, and the newest of those that are missing, oldest first."""
+    asked = [night for night, found in states.items() if found.state == "missing"][-ASKED_AT_ONCE:]
+    return {night: found for night, found in states.items() if found.state == "failed" or night in asked}
+
+
+def mark_nights(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Write the states that no model knows to `custody.nights`, for whoever reads that table."""
+    states = night_states(con, settings)
+    failed = [night for night, found in states.items() if found.state == "failed"]
+    missing = [night for night, found in states.items() if found.state == "missing"]
+    with transaction(con):
+        con.execute("DELETE FROM custody.nights WHERE state = 'missing'")
+        con.execute(
+            "UPDATE custody.nights SET state = 'failed' WHERE list_contains($failed::DATE[], partition_date)",
+            {"failed": failed},
+        )
+        con.execute(
+            """
+            INSERT INTO custody.nights BY NAME
+            SELECT night AS partition_date, if(list_contains($failed::DATE[], night), 'failed', 'missing') AS state,
+                0 AS recordings, 0 AS complete, 0 AS gaps, 0 AS excluded, 0 AS recoverable, 0 AS unexplained,
+                'not_established' AS completeness
+            FROM unnest($failed::DATE[] || $missing::DATE[]) AS nights (night)
+            WHERE night NOT IN (SELECT partition_date FROM custody.nights)
+            """,
+            {"failed": failed, "missing": missing},
+        )

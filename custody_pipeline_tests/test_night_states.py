@@ -1,0 +1,180 @@
+"""No night vanishes: one that failed, and one that nobody collected, has a state wherever nights are listed."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from custody_pipeline.alerts.selection import night_alerts
+from custody_pipeline.cli import main as command_line
+from custody_pipeline.defs.nightly import nights_to_recheck
+from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.models.run import run_models
+from custody_pipeline.operations.night_states import nights
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse import night_states as calendar
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+from custody_pipeline.warehouse.night_states import ASKED_AT_ONCE, mark_nights, night_states, unpublished
+from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline.warehouse.sql_files import load_models
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import duckdb
+
+MONDAY = date(2026, 11, 2)
+TUESDAY, WEDNESDAY, THURSDAY = (MONDAY + timedelta(days=number) for number in (1, 2, 3))
+NOW = datetime(2026, 11, 5, 4)
+"""Thursday at four: Wednesday's night is due, Thursday has not ended."""
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calendar, "utc_now", lambda: NOW)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, export_url="s3://exports", publish_url="s3://dataset", first_night=MONDAY)
+
+
+def fail(con: duckdb.DuckDBPyConnection, night: date, at: datetime = NOW) -> None:
+    act = Act(night, "exception", "step exports failed", "s3://exports answered 403", "nightly", occurred_at=at)
+    append_acts(con, Actor.of(None), [act])
+
+
+def model(con: duckdb.DuckDBPyConnection, settings: Settings, night: date) -> None:
+    run_models(con, load_models(), night, load_mapping(settings.mapping_path), settings)
+
+
+def states(settings: Settings) -> dict[date, str]:
+    return {night.night: str(night.state) for night in nights(settings)}
+
+
+def test_every_night_from_the_first_one_on_has_a_state(settings: Settings) -> None:
+    assert states(settings) == dict.fromkeys((WEDNESDAY, TUESDAY, MONDAY), "missing")
+    with Warehouse(settings).open() as con:
+        fail(con, TUESDAY)
+    assert states(settings) == {WEDNESDAY: "missing", TUESDAY: "failed", MONDAY: "missing"}
+    assert [night.detail for night in nights(settings)] == ["", "step exports failed: s3://exports answered 403", ""]
+
+
+def test_a_night_is_missing_only_when_its_run_is_due(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calendar, "utc_now", lambda: NOW.replace(hour=2))
+    assert WEDNESDAY not in states(settings)
+
+
+def test_without_a_first_night_the_oldest_known_one_is_the_first(settings: Settings) -> None:
+    settings = settings.model_copy(update={"first_night": None})
+    assert states(settings) == {}
+    with Warehouse(settings).open() as con:
+        fail(con, TUESDAY)
+    assert states(settings) == {WEDNESDAY: "missing", TUESDAY: "failed"}
+
+
+def test_a_failure_counts_until_the_night_is_published(settings: Settings) -> None:
+    with Warehouse(settings).open() as con:
+        con.execute(
+            "INSERT INTO raw.publications BY NAME SELECT ? AS partition_date, 1 AS revision, ? AS published_at",
+            [MONDAY, NOW],
+        )
+        fail(con, MONDAY, NOW - timedelta(hours=1))
+        assert night_states(con, settings)[MONDAY].state == "open"
+        fail(con, MONDAY, NOW + timedelta(hours=1))
+        assert night_states(con, settings)[MONDAY].state == "failed"
+        act = Act(MONDAY, "rechecked", "revision 1", "run again", "compared", occurred_at=NOW + timedelta(hours=2))
+        append_acts(con, Actor.of(None), [act])
+        assert night_states(con, settings)[MONDAY].state == "open"
+
+
+def test_a_recheck_asks_for_failed_and_missing_nights(settings: Settings) -> None:
+    with Warehouse(settings).open() as con:
+        model(con, settings, MONDAY)
+        fail(con, TUESDAY)
+    assert nights_to_recheck(Warehouse(settings)) == {
+        "2026-11-02": "recheck of a night that is open: not everything was there yet",
+        "2026-11-03": "recheck of a night that is failed: step exports failed: s3://exports answered 403",
+        "2026-11-04": "recheck of a night that is missing: nobody collected it",
+    }
+
+
+def test_so_many_missing_nights_are_asked_for_at_a_time_the_newest_ones(settings: Settings) -> None:
+    long_ago = settings.model_copy(update={"first_night": date(2025, 1, 1)})
+    asked = list(unpublished(night_states(None, long_ago)))
+    assert asked == [WEDNESDAY - timedelta(days=number) for number in reversed(range(ASKED_AT_ONCE))]
+
+
+def test_readers_of_custody_nights_see_failed_and_missing_nights(settings: Settings) -> None:
+    listed = "SELECT state, completeness FROM custody.nights ORDER BY partition_date"
+    with Warehouse(settings).open() as con:
+        model(con, settings, MONDAY)
+        fail(con, TUESDAY)
+        for _ in range(2):
+            mark_nights(con, settings)
+            assert con.execute(listed).fetchall() == [
+                (state, "not_established") for state in ("open", "failed", "missing")
+            ]
+        model(con, settings, WEDNESDAY)
+        mark_nights(con, settings)
+        assert [state for state, _ in con.execute(listed).fetchall()] == ["open", "failed", "open"]
+
+
+@pytest.mark.parametrize("modelled", [False, True])
+def test_a_night_that_failed_is_alerted(settings: Settings, modelled: bool) -> None:
+    with Warehouse(settings).open() as con:
+        if modelled:
+            model(con, settings, MONDAY)
+        fail(con, TUESDAY)
+        found = night_states(con, settings)
+        alerts = {
+            night: [a.reason for a in night_alerts(con, night, reasons=[], now=NOW, state=found[night].state)]
+            for night in (TUESDAY, WEDNESDAY)
+        }
+    assert alerts == {TUESDAY: ["NIGHT_FAILED"], WEDNESDAY: ["NIGHT_MISSING"]}
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["custody", *arguments])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with pytest.raises(SystemExit) as stopped:
+        command_line.main()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+def test_gaps_of_a_night_that_nobody_collected_are_unknown_not_none(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
+    with Warehouse(settings).open() as con:
+        model(con, settings, MONDAY)
+        con.execute("UPDATE custody.nights SET collected_at = now()::TIMESTAMP")
+        mark_nights(con, settings)
+        snapshot_for_analysts(con, settings)
+    assert ended(monkeypatch, "gaps", "--date", "2026-11-02") == 0
+    for night in (TUESDAY, date(2020, 1, 1)):
+        capsys.readouterr()
+        assert ended(monkeypatch, "gaps", "--date", str(night)) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err == f"the night of {night} was never collected: custody status tells its state\n"
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    assert ended(monkeypatch, "gaps", "--date", str(tomorrow)) == 64
+
+
+def test_status_lists_missing_nights_on_one_line_and_ends_with_findings(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"HOME": settings.home, "FIRST_NIGHT": MONDAY}.items():
+        monkeypatch.setenv(f"CUSTODY_{name}", str(value))
+    with Warehouse(settings).open() as con:
+        fail(con, WEDNESDAY)
+    assert ended(monkeypatch, "status") == 1
+    told = capsys.readouterr().out
+    assert "missing, nobody collected them: 2026-11-02 to 2026-11-03\n" in told
+    assert "2026-11-04 failed: step exports failed: s3://exports answered 403" in told
