@@ -181,10 +181,32 @@ def test_a_snapshot_that_somebody_changed_is_written_anew(
     for day in DAYS:
         replace(con, thing, day)
     path = snapshot_for_analysts(con, settings, DAYS[2])
+    path.chmod(0o644)
     with duckdb.connect(str(path)) as writer:
         writer.execute("UPDATE custody.things SET a = -1")
     snapshot_for_analysts(con, settings, DAYS[2])
     assert [row[1] for row in shown(settings)] == [0, 1, 2]
+
+
+def test_what_a_killed_session_wrote_is_not_replayed_onto_the_next_snapshot(
+    con: duckdb.DuckDBPyConnection, settings: Settings, tmp_path: Path
+) -> None:
+    settings.home.mkdir()
+    thing = model(tmp_path)
+    replace(con, thing, DAYS[0])
+    path = snapshot_for_analysts(con, settings)
+    assert path.stat().st_mode & 0o777 == 0o444
+    log, before = path.with_name("analyst.duckdb.wal"), path.read_bytes()
+    path.chmod(0o644)
+    with duckdb.connect(str(path)) as writer:
+        writer.execute("UPDATE custody.things SET a = -1")
+        left = log.read_bytes()
+    path.write_bytes(before)
+    log.write_bytes(left)
+    replace(con, thing, DAYS[1])
+    snapshot_for_analysts(con, settings, DAYS[1])
+    assert [row[1] for row in shown(settings)] == [0, 1]
+    assert not log.exists()
 
 
 def test_a_snapshot_has_the_comments_and_columns_of_now(

@@ -39,7 +39,7 @@ def print_demo(console: Console, result: dict[str, Any]) -> None:
   custody gaps --date {result["night"]}     what is missing, why, and what to do
   custody explain RECORDING_ID       the whole story of one recording
   custody verify                     check the seal, offline
-  duckdb {uris["analyst"]}
+  duckdb -readonly {uris["analyst"]}
   make ui                            Dagster, on http://127.0.0.1:3000""",
         soft_wrap=True,
     )

@@ -29,7 +29,8 @@ SNAPSHOT_STORAGE_VERSION = "v1.0.0"
 def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, night: date | None = None) -> Path:
     """Write `analyst.duckdb` (schema `custody`, with comments) beside the old one, then put it in its place.
 
-    Whoever has the old file open goes on reading it; whoever opens it next reads the new one.
+    Whoever has the old file open goes on reading it; whoever opens it next reads the new one. The file may only be
+    read. A `.wal` beside it, left by a session that had it open for writing all the same, goes with the old file.
 
     With a night, only what changed is written, into a copy of the last snapshot: that night, and each one that has more
     or fewer rows in some table, or another row in `custody.nights`. Everything is written where there is no snapshot,
@@ -60,6 +61,9 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
             con.execute("DETACH analyst")
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
+        fresh.chmod(0o444)
+        # DuckDB would replay what a session wrote into the old snapshot onto whatever file has its name.
+        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
         fresh.replace(target)
         con.execute(
             "CREATE OR REPLACE TABLE raw.analyst_snapshot AS SELECT ?::BIGINT AS bytes, ?::BIGINT AS modified_ns",
