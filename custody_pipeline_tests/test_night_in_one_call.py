@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.night import ChecksFailedError, Night, run
+from custody_pipeline.night import ChecksFailedError, Night, publish, run
+from custody_pipeline.operations.night_states import nights
+from custody_pipeline.operations.rebuild import (
+    RebuildError,
+    cuts_by_night,
+    differing_tables,
+    rebuild,
+    unknown_nights,
+)
 from custody_pipeline.operations.verification import verify_target
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.current_copies import Publication
+from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3
 from custody_pipeline.simulator.organization import Organization
@@ -21,23 +34,69 @@ pytestmark = pytest.mark.server
 DAY = date(2026, 11, 2)
 
 
-def test_a_night_is_collected_modelled_published_and_not_published_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with LocalS3(tmp_path / "s3") as s3:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
+@dataclass(frozen=True)
+class Ran:
+    """A deployment whose night was run twice."""
+
+    settings: Settings
+    night: Night
+    publications: list[Publication]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patched, LocalS3(tmp_path_factory.mktemp("s3")) as s3:
+        patched.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
+        patched.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
         organization = Organization(seed=7, night=DAY, size=6, faults=FaultPlan.none())
-        home = tmp_path / "home"
         with vendor(organization, s3, home, bucket="exports", publish_url="s3://dataset/prod") as found:
             s3_client(found.settings).create_bucket(Bucket="dataset")
             night = Night(found.settings, load_mapping(found.settings.mapping_path), DAY)
-            first, again = run(night), run(night)
-            assert (first.revision, first.changed, again.revision, again.changed) == (1, True, 1, False)
-            report = verify_target(
-                found.settings, "s3://dataset/prod", keys=[], pinned=[], timestamp_roots=[], media="none", progress=None
-            )
+            yield Ran(found.settings, night, [run(night), run(night)])
+
+
+def test_a_night_is_collected_modelled_published_and_not_published_twice(ran: Ran) -> None:
+    assert [(one.revision, one.changed) for one in ran.publications] == [(1, True), (1, False)]
+    report = verify_target(
+        ran.settings, "s3://dataset/prod", keys=[], pinned=[], timestamp_roots=[], media="none", progress=None
+    )
     assert report.status == 0
+
+
+@pytest.mark.parametrize("lost", ["nothing", "landing/conversation_details", "landing"])
+def test_a_lost_warehouse_is_rebuilt_and_gives_the_same_published_bytes(ran: Ran, tmp_path: Path, lost: str) -> None:
+    place, said = ran.settings.home / lost, list[str]()
+    before = nights(ran.settings)
+    with pytest.raises(RebuildError, match="move it away first"):
+        rebuild(ran.settings, ran.night.mapping, said.append)
+    assert unknown_nights(ran.settings) == []
+    if lost != "nothing":
+        place.rename(tmp_path / "lost")
+    ran.settings.warehouse_path.rename(tmp_path / "warehouse.duckdb")
+    assert unknown_nights(ran.settings) == [str(DAY)]
+    (found,) = rebuild(ran.settings, ran.night.mapping, said.append)
+    if lost != "nothing":
+        (tmp_path / "lost").rename(place)
+    # No cut was made from the second run, which found nothing new.
+    assert len(found.lost) == (lost == "landing/conversation_details")
+    assert (found.revision, found.differing) == (1, ())
+    with ran.night.warehouse.open() as con:
+        assert con.execute("SELECT content_sha256 FROM raw.publications").fetchall() == [
+            (ran.publications[0].content_sha256,)
+        ]
+        publication, _ = publish(con, ran.night)
+    assert (publication.revision, publication.changed) == (1, False)
+    assert nights(ran.settings) == before
+
+
+def test_a_rebuild_says_which_tables_differ_from_what_is_published(ran: Ran) -> None:
+    (cut,) = cuts_by_night(S3Reader(s3_client(ran.settings), S3Location.parse("s3://dataset/prod")))[DAY]
+    with ran.night.warehouse.open() as con:
+        assert differing_tables(con, DAY, cut.cut) == ()
+        con.execute("BEGIN; UPDATE custody.custom_data SET tag_value = 'altered'")
+        assert differing_tables(con, DAY, cut.cut) == ("custom_data",)
+        con.execute("ROLLBACK")
 
 
 def test_a_night_whose_check_fails_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

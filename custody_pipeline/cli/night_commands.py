@@ -60,6 +60,27 @@ def run(
 
 
 @app.command()
+def rebuild(as_json: Json = False) -> None:
+    """Make a lost warehouse anew, from the landing files and the published cuts. Exit status 1 if something differs."""
+    from dataclasses import asdict
+
+    from custody_pipeline.models.mapping_file import load_mapping
+    from custody_pipeline.operations.rebuild import rebuild
+
+    settings = settings_of_environment()
+    found = rebuild(settings, load_mapping(settings.mapping_path), say)
+    if as_json:
+        print_json([asdict(night) for night in found])
+    else:
+        for night in found:
+            published = f"revision {night.revision}" if night.revision else "not published"
+            differs = f"; differs: {', '.join(night.differing)}" if night.differing else ""
+            lost = f"; landing files that are gone: {', '.join(night.lost)}" if night.lost else ""
+            print(f"{night.night}  {night.loads} loads, {published}{differs}{lost}")  # noqa: T201
+    raise typer.Exit(FINDINGS if any(night.differing or night.lost for night in found) else OK)
+
+
+@app.command()
 def status(as_json: Json = False) -> None:
     """Every night with its state, revision and numbers; exit status 1 if a night failed or nobody collected it."""
     from custody_pipeline.cli.nights_page import print_nights

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.operations.profiling import Sampler
+from custody_pipeline.operations.rebuild import unknown_nights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +70,11 @@ def run_one_night(
     """
     settings.require("export_url")
     settings.require("publish_url")
+    if unknown := unknown_nights(settings):
+        say(
+            f"{settings.publish_url} has {len(unknown)} published nights that this home does not know, "
+            f"{unknown[0]} to {unknown[-1]}; if its warehouse was lost, stop and run custody rebuild"
+        )
     with Sampler() if profile else nullcontext() as sampled:
         outcome = _run(settings, night, verbose, say)
     if sampled is None:

@@ -25,7 +25,7 @@ from custody_pipeline.load.raw_tables import BOOKKEEPING, create_raw_tables, utc
 from custody_pipeline.load.source import raw_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import dlt
 
@@ -114,8 +114,15 @@ def _remove_leftovers(place: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def load(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) -> LoadSummary:
+def load(
+    con: duckdb.DuckDBPyConnection, landings: Sequence[Landing], receipts: Mapping[str, Path] | None = None
+) -> LoadSummary:
     """Append the landings to their raw tables, then write their receipts.
+
+    Args:
+        con: the warehouse, open for writing.
+        landings: in the order of their collection.
+        receipts: the landing files of receipts that landed before, by landing id. None: the receipts land now.
 
     Raises:
         RawSchemaError: the warehouse's tables have other types than the SQL files.
@@ -125,14 +132,16 @@ def load(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) -> LoadSum
     if any(landing.files for landing in landings):
         with raw_pipeline(con, landings) as pipeline:
             pipeline.run(raw_source(con, [landing for landing in landings if landing.files])).raise_on_failed_jobs()
-    write_receipts(con, landings)
+    write_receipts(con, landings, receipts)
     rows: dict[str, int] = {}
     for landing in landings:
         rows[landing.resource] = rows.get(landing.resource, 0) + (landing.rows or 0)
     return LoadSummary(rows, time.monotonic() - started)
 
 
-def write_receipts(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) -> None:
+def write_receipts(
+    con: duckdb.DuckDBPyConnection, landings: Sequence[Landing], receipts: Mapping[str, Path] | None = None
+) -> None:
     """Make loaded landings current: their receipts and failures become rows, all at once.
 
     Call it after the landings' rows are in `raw`. A receipt lands as a file first, like everything else.
@@ -142,7 +151,7 @@ def write_receipts(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) 
     cursor.begin()
     try:
         for landing in landings:
-            receipt = _land_receipt(landing)
+            receipt = _land_receipt(landing) if receipts is None else [receipts[landing.landing_id]]
             _insert(cursor, landing, "extraction_receipts", receipt)
             if landing.failure_files:
                 _insert(cursor, landing, "fetch_failures", [file.local for file in landing.failure_files])

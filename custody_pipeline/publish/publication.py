@@ -66,7 +66,8 @@ if TYPE_CHECKING:
     from custody_pipeline.publish.claims import State
     from custody_pipeline.settings import Settings
 
-_ADOPTED = "taken over from its cut"
+ADOPTED = "taken over from its cut"
+"""In place of a content hash: the next run of the night compares with nothing, and publishes again."""
 
 
 class PublishError(Exception):
@@ -161,7 +162,7 @@ class _Run:
             if _same_files(cut, exported):
                 break
             # A killed run or another home sealed this revision, with other content: it stays, the next one is ours.
-            self._record(self._publication(cut, cut_sha256, _ADOPTED), newest, None)
+            self._record(self._publication(cut, cut_sha256, ADOPTED), newest, None)
             revision += 1
         publication = self._publication(cut, cut_sha256, content)
         switch(self.client, self.place, publication)
@@ -332,23 +333,7 @@ class _Run:
         published_at = self.now.astimezone(UTC).replace(tzinfo=None)
         self.con.begin()
         try:
-            self.con.execute(
-                "INSERT INTO raw.publications BY NAME SELECT $night AS partition_date, $revision::INTEGER AS revision, "
-                "$content AS content_sha256, $published_at::TIMESTAMP AS published_at, $complete AS completeness, "
-                "$files AS files, $operator AS operator, $tool_version AS tool_version, "
-                "$git_revision AS git_revision, $cut_uri AS cut_uri, $cut_sha256 AS cut_sha256",
-                {
-                    "night": self.night,
-                    "revision": publication.revision,
-                    "content": publication.content_sha256,
-                    "published_at": published_at,
-                    "complete": publication.complete,
-                    "files": [asdict(file) for file in publication.files],
-                    "cut_uri": publication.cut,
-                    "cut_sha256": publication.cut_sha256,
-                    **asdict(self.actor),
-                },
-            )
+            record_publication(self.con, publication, self.actor, published_at)
             append_published_columns(self.con, self.night, revision=publication.revision, published_at=published_at)
             rows = 0
             if counted_as is not None:
@@ -372,6 +357,29 @@ class _Run:
             sha256_before=newest.content_sha256,
             sha256_after=publication.content_sha256,
         )
+
+
+def record_publication(
+    con: duckdb.DuckDBPyConnection, publication: Publication, actor: Actor, published_at: datetime
+) -> None:
+    """Append a row to `raw.publications`. `published_at` is UTC without a zone."""
+    con.execute(
+        "INSERT INTO raw.publications BY NAME SELECT $night AS partition_date, $revision::INTEGER AS revision, "
+        "$content AS content_sha256, $published_at::TIMESTAMP AS published_at, $complete AS completeness, "
+        "$files AS files, $operator AS operator, $tool_version AS tool_version, "
+        "$git_revision AS git_revision, $cut_uri AS cut_uri, $cut_sha256 AS cut_sha256",
+        {
+            "night": publication.night,
+            "revision": publication.revision,
+            "content": publication.content_sha256,
+            "published_at": published_at,
+            "complete": publication.complete,
+            "files": [asdict(file) for file in publication.files],
+            "cut_uri": publication.cut,
+            "cut_sha256": publication.cut_sha256,
+            **asdict(actor),
+        },
+    )
 
 
 @cache

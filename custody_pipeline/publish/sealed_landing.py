@@ -156,7 +156,7 @@ def _put_one(client: S3Client, file: LandingFile, to: S3Location, previous: S3Lo
         return copy_object(client, Stored(kept.location, file.sha256, kept.bytes, kept.etag, kept.version_id), to)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            local = _on_this_machine(client, file.uri, Path(folder))
+            local = on_this_machine(client, file.uri, Path(folder))
             with local.open("rb") as received:
                 hashed = hashlib.file_digest(received, "sha256")
         except (OSError, ClientError) as error:
@@ -172,7 +172,7 @@ def _put_one(client: S3Client, file: LandingFile, to: S3Location, previous: S3Lo
         return put_file(client, local, file.sha256, to, ContentType="application/gzip")
 
 
-def _on_this_machine(client: S3Client, uri: str, folder: Path) -> Path:
+def on_this_machine(client: S3Client, uri: str, folder: Path) -> Path:
     """The file itself where it lies on a disk; a copy in `folder` of what lies in S3."""
     if not uri.startswith("s3://"):
         return Path(uri.removeprefix("file://"))
