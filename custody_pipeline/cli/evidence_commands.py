@@ -6,7 +6,7 @@ Belongs here: arguments and printing. Does not: the checks (evidence, operations
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,6 +64,10 @@ def verify(
     quorum: Annotated[
         int | None, typer.Option(min=0, help="How many witnesses must have seen the head; default: all.")
     ] = None,
+    seen_since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="Refuse a head that is older than this (UTC)."),
+    ] = None,
     media: Annotated[
         MediaMode, typer.Option(help="Compare recordings in the bucket with their digests.")
     ] = MediaMode.none,
@@ -88,6 +92,7 @@ def verify(
             progress=progress.report,
             witnesses=witness_keys(witness or []),
             quorum=quorum,
+            seen_since=seen_since and seen_since.replace(tzinfo=UTC),
         )
     try:
         record_verification(settings, place, media.value, report)
@@ -249,12 +254,13 @@ def witness_add(
 
 
 def _witnessed(cosign: Callable[[Settings], Checkpoint]) -> None:
-    from custody_pipeline.evidence.log.cosignatures import WitnessError
+    """Only a witness that contradicts the log, and a wrong signature, are findings."""
+    from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError
     from custody_pipeline.evidence.log.note import NoteError
 
     try:
         checkpoint = cosign(settings_of_environment())
-    except (NoteError, WitnessError) as error:
+    except (NoteError, WitnessContradictsError) as error:
         stop(str(error), FINDINGS)
     except FileNotFoundError as error:
         stop(str(error), INCOMPLETE)

@@ -33,7 +33,7 @@ from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from mypy_boto3_s3 import S3Client
 
@@ -137,6 +137,7 @@ def verify_target(
     progress: Callable[[str, int, int | None], None] | None,
     witnesses: Sequence[Verifier] = (),
     quorum: int | None = None,
+    seen_since: datetime | None = None,
 ) -> Report:
     """Verify an `s3://` place, a folder or a file.
 
@@ -158,7 +159,7 @@ def verify_target(
         raise SettingsError(f"--quorum {quorum}: only {len(witnesses)} witnesses are given; name them with --witness")
     compare = None if media == "none" else Media(BucketMedia(settings), "all" if media == "all" else "sample")
     verifiers = public_keys(settings, keys) if own or keys else []
-    options = Options(verifiers, pins, roots, witnesses, quorum, compare, progress)
+    options = Options(verifiers, pins, roots, witnesses, quorum, compare, progress, seen_since=seen_since)
     if not target.startswith("s3://") and is_package(Path(target)):
         return verify_package(Path(target), options)
     if not target.startswith("s3://") and not Path(target).is_dir():

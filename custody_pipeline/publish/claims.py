@@ -18,13 +18,16 @@ it was carried out.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.seal import SEALING, Agreed, Draft
+from custody_pipeline.evidence.cut.manifest import Clock
+from custody_pipeline.evidence.cut.seal import BUNDLE, CLAIM, SEALING, Agreed, Claimed, Draft
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.io.objects import ABSENT, REFUSED, error_code, put_bytes
 
@@ -33,21 +36,12 @@ if TYPE_CHECKING:
 
     from custody_pipeline.io.s3 import S3Location
 
-STATE = SEALING + "head"
-BUNDLE = "bundle.json"
-
 _JSON = "application/json"
+_SECOND = timedelta(seconds=1)
 # What one DeleteObjects takes.
 _MOST_DELETED = 1_000
 
 logger = logging.getLogger(__name__)
-
-
-class _Stored(msgspec.Struct, forbid_unknown_fields=True):
-    size: int
-    root: str
-    pending: str | None = None
-    agreed: Agreed | None = None
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,12 +67,36 @@ class State:
         pending: the id of a bundle that was committed and is not carried out yet.
         agreed: the pending bundle's `cut.json`, once a home has made one.
         etag: of the object.
+        clock: of this machine, compared with the store's when the state was read.
     """
 
     head: Head
     pending: str | None
     agreed: Agreed | None
     etag: str
+    clock: Clock | None = field(default=None, compare=False)
+
+
+def clock_compared(asked: datetime, date: str, answered: datetime | None = None) -> Clock | None:
+    """This machine's clock compared with a server's.
+
+    Args:
+        asked: when the server was asked, by this machine's clock.
+        date: the `Date` header of its answer: whole seconds, cut off.
+        answered: when the answer was there; now, if None.
+
+    Returns:
+        None when the server told no time.
+    """
+    try:
+        told = parsedate_to_datetime(date).astimezone(UTC)
+    except ValueError:
+        return None
+    # The answer was made between the two moments: only what lies outside is a difference.
+    ahead, behind = asked - told - timedelta(seconds=1), told - (answered or datetime.now(UTC))
+    return Clock(
+        "system", "store", round(max(ahead, timedelta()) / _SECOND) - round(max(behind, timedelta()) / _SECOND)
+    )
 
 
 @dataclass(frozen=True)
@@ -91,16 +109,17 @@ class Claims:
 
     def read(self) -> State | None:
         """The state; None where no home has used claims yet."""
-        at = self.place / STATE
+        at, asked = self.place / CLAIM, datetime.now(UTC)
         try:
             answer = self.client.get_object(Bucket=at.bucket, Key=at.key)
         except ClientError as error:
             if error_code(error) in ABSENT:
                 return None
             raise
-        stored = msgspec.json.decode(answer["Body"].read(), type=_Stored)
+        stored = msgspec.json.decode(answer["Body"].read(), type=Claimed)
         head = Head(self.origin, stored.size, bytes.fromhex(stored.root))
-        return State(head, stored.pending, stored.agreed, answer["ETag"])
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        return State(head, stored.pending, stored.agreed, answer["ETag"], clock_compared(asked, date))
 
     def begin(self, head: Head) -> None:
         """Create the state for a log that has `head`; another home may have created it meanwhile."""
@@ -119,9 +138,9 @@ class Claims:
         self._put(head, None, None, {"IfMatch": state.etag})
 
     def _put(self, head: Head, pending: str | None, agreed: Agreed | None, condition: dict[str, Any]) -> State | None:
-        data = msgspec.json.encode(_Stored(head.size, head.root.hex(), pending, agreed))
+        data = msgspec.json.encode(Claimed(head.size, head.root.hex(), pending, agreed))
         try:
-            put = put_bytes(self.client, data, self.place / STATE, ContentType=_JSON, **condition)
+            put = put_bytes(self.client, data, self.place / CLAIM, ContentType=_JSON, **condition)
         except ClientError as error:
             if error_code(error) in REFUSED:
                 return None

@@ -39,6 +39,7 @@ from custody_pipeline.evidence.cut.manifest import (
 )
 from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.cut.seal import (
+    CLAIM,
     HEAD,
     SEALING,
     Agreed,
@@ -66,7 +67,7 @@ from custody_pipeline.io.objects import (
     put_bytes,
 )
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.claims import STATE, Bundle, Claims, State
+from custody_pipeline.publish.claims import Bundle, Claims, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -154,7 +155,9 @@ class Sealer:
             SealError, InconsistentHeadError: see `evidence.cut.seal.seal`; nothing was signed.
         """
         keys = [signer.verifier.vkey for signer in self.sealing.signers]
-        bundle = Bundle(replace(draft, lock=self._lock(now)), dict(staged), keys)
+        promised = self.sealing.newer_within_days
+        draft = replace(draft, lock=self._lock(now), clock=state.clock, newer_within_days=promised)
+        bundle = Bundle(draft, dict(staged), keys)
         self.claims.put_bundle(bundle_id, bundle)
         claimed = self.claims.commit(state, bundle_id)
         if claimed is None:
@@ -264,7 +267,7 @@ class Sealer:
             made = Agreed(ours, timestamp(ours) if timestamp else None)
             now = self.claims.agree(state, made) or self.claims.read()
         if now is None or now.pending != state.pending or now.agreed is None:
-            raise FileNotFoundError(f"{self.place / STATE}: the claim {state.pending} was finished meanwhile")
+            raise FileNotFoundError(f"{self.place / CLAIM}: the claim {state.pending} was finished meanwhile")
         return now, now.agreed
 
     def _sealed(self, night: str, revision: int) -> Sealed:

@@ -55,6 +55,7 @@ class Sealing:
         salt_secret: 32 bytes.
         timestamp: `cut.json` → RFC 3161 response; None without an authority.
         lock_mode: of the bucket's Object Lock; None without a lock.
+        newer_within_days: how often a newer cut is sealed at least, as each cut says; None says nothing.
     """
 
     signers: tuple[Signer, ...]
@@ -63,6 +64,7 @@ class Sealing:
     lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None
     lock_days: int
     legal_hold: bool
+    newer_within_days: int | None = None
 
     @property
     def origin(self) -> str:
@@ -99,6 +101,7 @@ def load_sealing(settings: Settings) -> Sealing:
         lock_mode=settings.lock_mode,
         lock_days=settings.lock_days,
         legal_hold=settings.legal_hold,
+        newer_within_days=settings.newer_within_days,
     )
 
 

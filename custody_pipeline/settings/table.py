@@ -124,6 +124,12 @@ class Seal(BaseModel):
     witnesses: Path | None = setting(
         None, "file of C2SP witnesses that cosign each new head: a verifier key and a URL a line"
     )
+    newer_within_days: int | None = setting(
+        None,
+        "promise in each cut: a newer one is sealed within so many days; an older log is not verified",
+        ge=1,
+        le=36_500,
+    )
     lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = setting(None, "Object Lock of the cuts")
     lock_days: int = setting(365, "days of retention from the sealing on", ge=1)
     legal_hold: bool = setting(False, "put a legal hold on the cuts, too")

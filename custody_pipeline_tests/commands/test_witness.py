@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from custody_pipeline.evidence.cut.proof import prove
-from custody_pipeline.evidence.log.cosignatures import WitnessError, check_witness_keys
+from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError, WitnessError, check_witness_keys
 from custody_pipeline.evidence.log.note import COSIGNATURE_V1, NoteError, Verifier
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
@@ -164,8 +164,10 @@ def test_an_answer_that_is_no_cosignature_changes_nothing(
     before = head(publisher)
     witness.answer = lambda _: answer
 
-    with pytest.raises(WitnessError, match=says):
+    with pytest.raises(WitnessError, match=says) as raised:
         ask(settings, url, [witness.verifier])
+    contradicts = answer[0] in {409, 422}
+    assert isinstance(raised.value, WitnessContradictsError) == contradicts, "anything else is no finding"
     assert head(publisher) == before
     assert not (publisher.root / "log/cosigned").exists()
 
@@ -226,6 +228,9 @@ def test_the_commands(settings: Settings, publisher: Publisher, witness: Witness
     added = custody("witness", "add", str(publisher.root / "log/checkpoint"), "--witness", str(key))
     assert (added.returncode, added.stdout.encode()) == (0, head(publisher))
     assert custody("witness", "add", str(key), "--witness", str(key)).returncode == 1
+    assert custody("witness", "ask", "http://127.0.0.1:9", "--witness", str(key)).returncode == 2
+    witness.answer = lambda _: (409, b"")
+    assert custody("witness", "ask", url, "--witness", str(key)).returncode == 1
     assert custody("verify", "--key", str(key)).returncode == 64
     verified = custody("verify", "--witness", str(key), "--json")
     assert verified.returncode == 0

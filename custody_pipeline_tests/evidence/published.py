@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import CutFile, Receipt, Superseded, cut_prefix
-from custody_pipeline.evidence.cut.records import salted_records
+from custody_pipeline.evidence.cut.records import salted_records, text_column
 from custody_pipeline.evidence.cut.seal import Draft, Sealed, published_head, seal
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.keys import Ed25519Signer
@@ -113,7 +113,7 @@ class Publisher:
         gaps = pa.table({"recording_id": [row["recording_id"] for row in data if row["custody_status"] == "gap"]})
         landing = "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz"
         csv = io.BytesIO()
-        pacsv.write_csv(table.select(["conversation_id", "recording_id", "custody_status"]), csv)
+        pacsv.write_csv(pa.table({name: text_column(name, table.column(name)) for name in table.column_names}), csv)
         files: dict[str, tuple[bytes, int | None]] = {
             cuts.TABLE: (content, len(data)),
             "data/chain_of_custody.csv": (csv.getvalue(), len(data)),

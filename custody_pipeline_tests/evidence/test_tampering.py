@@ -45,7 +45,7 @@ from custody_pipeline_tests.evidence.published import (
     publish,
     rows,
 )
-from custody_pipeline_tests.evidence.witness import Witness
+from custody_pipeline_tests.evidence.witness import TIME, Witness
 
 WITNESS = Witness()
 FIRST = f"cuts/date={NIGHTS[0]}/r0001/"
@@ -560,6 +560,35 @@ scenario("the owner gives a recording two rows", "RECORDING_TWICE")(
 )
 
 
+def changed_csv(name: str, change: Callable[[bytes], bytes]) -> Tamper:
+    def tamper(root: Path) -> None:
+        file = root / NEWEST / "data" / name
+        file.write_bytes(change(file.read_bytes()))
+        edit_cut(root, NEWEST, relist(root, NEWEST, f"data/{name}"), SIGNER)
+
+    return tamper
+
+
+for name in ("chain_of_custody.csv", "chain_of_custody.spreadsheet.csv"):
+    for what, change in {
+        "another word": lambda data: data.replace(b'"complete"', b'"gap"', 1),
+        "a row less": lambda data: data[: data[:-1].rindex(b"\n") + 1],
+        "a column under another name": lambda data: data.replace(b"custody_status", b"custody_state", 1),
+        "bytes that are no text": lambda data: data.replace(b'"complete"', b'"\xff"', 1),
+    }.items():
+        scenario(f"the owner publishes a {name} with {what}", "CSV_DIFFERS")(changed_csv(name, change))
+
+
+@scenario("the owner publishes a CSV without a Parquet", "CSV_DIFFERS")
+def _(root: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        listed = {"path": "data/queues.csv", "bytes": 3, "sha256": hashlib.sha256(b"a\r\n").hexdigest()}
+        document["files"] = sorted([*document["files"], listed], key=lambda file: file["path"])
+
+    add(NEWEST + "data/queues.csv", b"a\r\n")(root)
+    edit_cut(root, NEWEST, change, SIGNER)
+
+
 # --- what is no regular file
 def link(path: str, target: str) -> Tamper:
     """Put a link in place of a file or a folder that is moved away."""
@@ -589,6 +618,27 @@ for place in (FIRST + "data/gaps.parquet", FIRST + "cut.json", FIRST + "cut.json
 for place in (FIRST.rstrip("/"), "log", f"parquet/chain_of_custody/date={NIGHTS[0]}", "parquet", "csv", "cuts"):
     FOLDERS_ONLY.append((f"a link in place of the folder {place}", "NOT_A_FILE", link(place, "out")))
 FOLDERS_ONLY.append(("a link beside the cuts", "NOT_A_FILE", lambda root: (root / "cuts/x").symlink_to("/")))
+
+
+# --- seals under way
+def claim(size: int, root: str) -> Tamper:
+    return add("sealing/head", json.dumps({"size": size, "root": root, "pending": None, "agreed": None}).encode())
+
+
+scenario("a file hides among seals under way", "FILE_EXTRA")(add("sealing/notes.txt"))
+scenario("a file hides in the folder of a seal", "FILE_EXTRA")(add(f"sealing/{'0' * 32}/cut.json"))
+scenario("a folder of a seal has a name of somebody's own", "FILE_EXTRA")(add("sealing/mine/data/x.csv"))
+scenario("the claim is no JSON", "CLAIM_WRONG")(add("sealing/head", b"[" * 100_000))
+scenario("the claim has a member of somebody's own", "CLAIM_WRONG")(add("sealing/head", b'{"size":0,"root":"","x":1}'))
+scenario("the claim is on a longer log", "CLAIM_WRONG")(claim(425, "00" * 32))
+scenario("the claim is on no log", "CLAIM_WRONG")(claim(-1, "00" * 32))
+scenario("the claim is on another past", "CLAIM_WRONG")(claim(41, "00" * 32))
+
+
+@scenario("the claim is larger than any", "FILE_TOO_LARGE")
+def _(root: Path) -> None:
+    add("sealing/head")(root)
+    grow("sealing/head", 2 * MANIFEST_BYTES)(root)
 
 
 # --- tiles
@@ -638,6 +688,20 @@ def _(root: Path) -> None:
     old = (root / FIRST / "checkpoint").read_bytes()
     line = cosigned(old)[len(old) :]
     add(HEAD, (root / HEAD).read_bytes() + line)(root)
+
+
+@scenario("a witness saw a head a day before its cut was sealed", "TIME_WRONG")
+def _(root: Path) -> None:
+    checkpoint = (root / FIRST / "checkpoint").read_bytes()
+    add("log/cosigned/41", checkpoint + WITNESS.line(checkpoint.partition(b"\n\n")[0] + b"\n", TIME - 86_400))(root)
+
+
+for seconds in (0, 2**63, 2**64 - 1):
+
+    @scenario(f"a witness cosigns {seconds} seconds after 1970", "COSIGNATURE_WRONG")
+    def _(root: Path, seconds: int = seconds) -> None:
+        checkpoint = (root / HEAD).read_bytes()
+        add(HEAD, checkpoint + WITNESS.line(checkpoint.partition(b"\n\n")[0] + b"\n", seconds))(root)
 
 
 @scenario("the log was cut short after a witness saw it longer", "COSIGNED_INCONSISTENT")

@@ -186,6 +186,21 @@ def test_a_copy_of_the_cuts_and_the_log_is_enough(copy: Path) -> None:
     assert "COPIES_NOT_HERE" in codes(report)
 
 
+def test_a_seal_under_way_is_named_and_is_no_evidence(original: Publisher, copy: Path) -> None:
+    head = original.sealed[0].checkpoint.head
+    for path in ("bundle.json", "data/chain_of_custody.parquet", "landing/users/x.gz", "rotation.note"):
+        file = copy / "sealing" / ("0a" * 16) / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"not sealed")
+    claimed = {"size": head.size, "root": head.root.hex(), "pending": "0a" * 16, "agreed": None}
+    (copy / "sealing/head").write_text(json.dumps(claimed))
+
+    report = verify(FolderReader(copy), Options(public_keys=KEYS))
+
+    assert report.status == 0
+    assert [found.detail for found in report.findings if found.code == "SEALING_UNDER_WAY"] == ["4 files"]
+
+
 def test_a_night_that_was_never_run_is_named(tmp_path: Path) -> None:
     publisher = Publisher(tmp_path)
     for night in (NIGHTS[0], NIGHTS[2]):
@@ -346,6 +361,22 @@ def test_the_newest_revision_of_a_recording_is_proven(original: Publisher) -> No
         prove(FolderReader(original.root), "nobody", KEYS)
 
 
+def test_a_proof_says_that_a_newer_revision_may_exist_and_two_say_which_is_newer(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path / "set")
+    for revision in (1, 2):
+        publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3, revision=revision), revision)
+        (proof,) = prove(FolderReader(publisher.root), f"{NIGHTS[0]}-r0001", KEYS)
+        (tmp_path / "proofs").mkdir(exist_ok=True)
+        (tmp_path / f"proofs/{3 - revision}.tlog-proof").write_bytes(proof.data)
+
+    alone = verify_path(tmp_path / "proofs/2.tlog-proof", Options(public_keys=KEYS))
+    both = verify(FolderReader(tmp_path / "proofs"), Options(public_keys=KEYS))
+
+    assert (alone.status, codes(alone)) == (0, {"PROOF_ALONE"})
+    assert both.status == 0
+    assert [found.path for found in both.findings if found.code == "REVISION_SUPERSEDED"] == ["2.tlog-proof"]
+
+
 def test_every_record_of_a_night_can_be_proven(original: Publisher) -> None:
     for number in range(0, 300, 37):
         (proof,) = prove(FolderReader(original.root), f"{NIGHTS[2]}-r{number:04d}", KEYS, night=NIGHTS[2])
@@ -398,7 +429,7 @@ def test_a_proof_is_checked_against_a_pinned_fork(original: Publisher, tmp_path:
     assert fork.signed is not None
     assert fork.signed.size == 424
     report = check_proof(proof_of(original), pinned=[fork.sealed[0].checkpoint.note.data])
-    assert (report.status, codes(report)) == (1, {"PINNED_FORKED"})
+    assert (report.status, codes(report)) == (1, {"PINNED_FORKED", "PROOF_ALONE"})
 
 
 def test_reading_a_proof_never_fails_otherwise(original: Publisher) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from custody_pipeline.evidence.cut.records import CanonicalError, leaf_hash, salted_records
 from custody_pipeline.evidence.cut.records import text as canonical_text
+from custody_pipeline.evidence.verify.cut_csv import contradiction
 from custody_pipeline.publish import tables
 from custody_pipeline.publish.tables import TableError, describe_table, export_table
 from custody_pipeline.settings import SettingsError, load_settings
@@ -226,6 +227,36 @@ def test_a_compressed_csv_holds_the_same_bytes_and_neither_a_name_nor_a_time(
         assert data[3:8] == bytes(5)
         assert data == again[kind].read_bytes()
     assert compressed["parquet"].read_bytes() == plain["parquet"].read_bytes()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(texts, min_size=1, max_size=6), st.booleans())
+@example([*HARD, None], False)
+@example([*HARD, None], True)
+def test_a_verifier_reads_in_every_csv_what_is_in_the_parquet_and_sees_each_difference(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, values: list[str | None], compressed: bool
+) -> None:
+    make(con, values)
+    written = export(con, tmp_path / "out", compressed=compressed)
+    others = {
+        "a cell": [*values[:-1], f"{values[-1]}!"],
+        "a null": [*values[:-1], "" if values[-1] is None else None],
+        "a row more": [*values, "x"],
+        "a row less": values[:-1],
+    }
+
+    def compared(kind: str) -> str | None:
+        path = written[kind]
+        with pq.ParquetFile(written["parquet"]) as table, path.open("rb") as stream:
+            return contradiction(f"data/{path.name}", stream, table)
+
+    assert [compared("csv"), compared("spreadsheet")] == [None, None]
+    parquet = written["parquet"].read_bytes()
+    for what, other in others.items():
+        make(con, other)
+        written = export(con, tmp_path / "other", compressed=compressed)
+        written["parquet"].write_bytes(parquet)
+        assert None not in (compared("csv"), compared("spreadsheet")), what
 
 
 def test_another_compression_than_gzip_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

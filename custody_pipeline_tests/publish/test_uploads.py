@@ -16,7 +16,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.manifest import decode_cut
+from custody_pipeline.evidence.cut.manifest import Clock, decode_cut
 from custody_pipeline.evidence.reader import TargetError, read
 from custody_pipeline.io import objects as objects_module
 from custody_pipeline.io.objects import (
@@ -225,10 +225,12 @@ def test_two_revisions_on_a_real_server_leave_the_first_as_it_was(
     publish_on(s3, bucket, con, settings)
     first = s3.list_object_versions(Bucket=bucket, Prefix="prod/cuts/date=2026-11-02/r0001/")["Versions"]
     change_recording(con, 1, "no")
-    assert publish_on(s3, bucket, con, settings).revision == 2
+    promising = settings.model_copy(update={"newer_within_days": 3})
+    assert publish_on(s3, bucket, con, promising).revision == 2
     assert s3.list_object_versions(Bucket=bucket, Prefix="prod/cuts/date=2026-11-02/r0001/")["Versions"] == first
     reader = S3Reader(s3, S3Location(bucket, "prod"))
     cut = decode_cut(read(reader, "cuts/date=2026-11-02/r0002/cut.json"))
+    assert (cut.clock, cut.newer_within_days) == (Clock("system", "store", 0), 3)
     for file in cut.files:
         data = s3.get_object(Bucket=bucket, Key=f"prod/{cut.prefix}{file.path}", VersionId=str(file.version_id))
         assert sha256(data["Body"].read()) == file.sha256

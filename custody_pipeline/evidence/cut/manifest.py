@@ -143,6 +143,20 @@ class Lock(_Strict, frozen=True):
     legal_hold: bool
 
 
+class Clock(_Strict, frozen=True):
+    """Where `sealed_at` comes from.
+
+    Attributes:
+        source: `system`: the clock of the sealing machine.
+        compared_with: `store`: the `Date` header of the store's answer (RFC 9110, 6.6.1), in whole seconds.
+        ahead_seconds: by how much the source was ahead of it; negative when it was behind, 0 when they agreed.
+    """
+
+    source: Literal["system"]
+    compared_with: Literal["store"]
+    ahead_seconds: Annotated[int, msgspec.Meta(ge=-(2**53) + 1, le=2**53 - 1)]
+
+
 class LogPosition(_Strict, frozen=True):
     """Where the cut is in the log.
 
@@ -230,6 +244,8 @@ class Cut(_Strict, frozen=True):
         log: place in the log.
         lock: absent where the bucket was not asked to lock.
         coverage: what `complete` rests on, a source each; absent in cuts of earlier versions.
+        clock: which clock `sealed_at` is of; absent in cuts of earlier versions, and where the store told no time.
+        newer_within_days: the deployment seals a newer cut at least this often; absent where it promises nothing.
     """
 
     night: str
@@ -251,6 +267,8 @@ class Cut(_Strict, frozen=True):
     log: LogPosition
     lock: Lock | msgspec.UnsetType = msgspec.UNSET
     coverage: tuple[Coverage, ...] | msgspec.UnsetType = msgspec.UNSET
+    clock: Clock | msgspec.UnsetType = msgspec.UNSET
+    newer_within_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] | msgspec.UnsetType = msgspec.UNSET
     schema: Literal["custody-cut/v1"] = "custody-cut/v1"
 
     @property

@@ -24,6 +24,7 @@ import msgspec
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import (
+    Clock,
     Completeness,
     Coverage,
     Cut,
@@ -52,6 +53,10 @@ HEAD = "log/checkpoint"
 SEALING = "sealing/"
 """Claims and staged files of seals under way (publish/claims.py); nothing there is sealed."""
 
+CLAIM = SEALING + "head"
+BUNDLE = "bundle.json"
+"""Below `sealing/<id>/`, beside the staged files of the cut."""
+
 
 class SealError(Exception):
     """A night cannot be sealed as it is. Nothing was signed."""
@@ -77,6 +82,8 @@ class Draft:
     supersedes: Superseded | None = None
     lock: Lock | None = None
     coverage: Sequence[Coverage] = ()
+    clock: Clock | None = None
+    newer_within_days: int | None = None
 
 
 class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +91,22 @@ class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cut: bytes
     timestamp: bytes | None
+
+
+class Claimed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sealing/head`: the log's head, and the night that is being sealed, if one is (publish/claims.py).
+
+    Attributes:
+        size: leaves of the log.
+        root: of the log, hex.
+        pending: the id of the bundle that is being sealed.
+        agreed: what every home uses for it.
+    """
+
+    size: int
+    root: str
+    pending: str | None = None
+    agreed: Agreed | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +225,8 @@ def seal(
         ),
         lock=draft.lock or msgspec.UNSET,
         coverage=tuple(draft.coverage),
+        clock=draft.clock or msgspec.UNSET,
+        newer_within_days=draft.newer_within_days or msgspec.UNSET,
     )
     ours = cuts.encode_cut(cut)
     used = agreed(ours) if agreed else Agreed(ours, timestamp(ours) if timestamp else None)

@@ -29,6 +29,10 @@ class WitnessError(Exception):
     """A witness gave no cosignature that can be used. The message says what it answered."""
 
 
+class WitnessContradictsError(WitnessError):
+    """A witness knows another log than the one that is published: it was forked, or its end was removed."""
+
+
 def cosigned_path(size: int) -> str:
     """`log/cosigned/<size>`."""
     return f"{COSIGNED}{size}"
@@ -96,6 +100,7 @@ def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Ver
         witness: its key.
 
     Raises:
+        WitnessContradictsError: it has cosigned another log than this one.
         WitnessError: it refused, or its answer is no cosignature of this checkpoint by this key.
     """
     size = 0
@@ -106,11 +111,12 @@ def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Ver
             break
         size = int(known[1])  # what it cosigned last: the proof must begin there
         if size > tree.size:
-            raise WitnessError(
+            raise WitnessContradictsError(
                 f"{witness.name} has cosigned this log at {size} leaves; it has {tree.size} here: its end was removed"
             )
     if status != 200:
-        raise WitnessError(f"{witness.name}: {_REFUSALS.get(status, f'HTTP {status}')}")
+        kind = WitnessContradictsError if status in {409, 422} else WitnessError
+        raise kind(f"{witness.name}: {_REFUSALS.get(status, f'HTTP {status}')}")
     try:
         return add_cosignatures(checkpoint, answer, [witness])
     except NoteError as error:

@@ -76,6 +76,7 @@ CODES: dict[str, Code] = {
     "RECORD_COUNT": Code(_E, "The numbers of rows, records and leaves differ.", _FROM_COPY),
     "RECORD_NOT_IN_LOG": Code(_E, "A record or a cut is not the leaf that the log has in its place.", _FROM_COPY),
     "COUNT_WRONG": Code(_E, "A count in cut.json is not the number of rows in the file.", _ASK_OWNER),
+    "CSV_DIFFERS": Code(_E, "A CSV does not say what the Parquet of its table says.", _ASK_OWNER),
     "TABLE_UNREADABLE": Code(_E, "A table's file has its sealed bytes but is no readable table.", _ASK_OWNER),
     # log
     "LOG_CHECKPOINT_MISSING": Code(_E, "The log has no checkpoint.", _FROM_COPY),
@@ -98,6 +99,11 @@ CODES: dict[str, Code] = {
         "If a publication is under way, verify again when it is done. Otherwise find the newer checkpoint.",
     ),
     "LOG_FORKED": Code(_E, "A cut was signed with another log than the one that is there.", _ASK_OWNER),
+    "CLAIM_WRONG": Code(
+        _E,
+        "The claim on the log's next place is malformed, or not on a head of this log.",
+        "If a publication is under way, verify again when it is done. Otherwise find out who wrote it.",
+    ),
     "LEAVES_UNEXPLAINED": Code(_E, "The log counts a cut that is not there: it was removed.", _FROM_COPY),
     "CUTS_OVERLAP": Code(_E, "Two cuts claim the same place in the log.", _ASK_OWNER),
     "PIN_NOT_COMPARED": Code(
@@ -140,6 +146,23 @@ CODES: dict[str, Code] = {
     # media
     "MEDIA_MISSING": Code(_E, "A recording's object is gone from the export bucket.", "Look for a delete marker."),
     "MEDIA_CHANGED": Code(_E, "A recording's bytes are not those whose digest was sealed.", _FROM_COPY),
+    # ages
+    "HEAD_OLDER": Code(
+        _E,
+        "The log's head was the newest only before the time that you named: newer nights may have been removed.",
+        "Ask the owner and the witnesses for the newest checkpoint.",
+    ),
+    "HEAD_STALE": Code(
+        _U,
+        "The deployment promised a newer head by now: newer nights may have been removed, or it stopped.",
+        "Get the newest set; for an older copy, say from when on it must have been the newest (--seen-since).",
+    ),
+    "HEAD_AGE_UNKNOWN": Code(
+        _U, "Nothing here says when this head of the log was the newest.", "Give the key of a witness (--witness)."
+    ),
+    "CLOCK_OFF": Code(
+        _N, "The sealing machine's clock was wrong; its times are corrected by what the cut says.", "Set that clock."
+    ),
     # could not be checked
     "FILE_TOO_LARGE": Code(_E, "A file is larger than any file of its kind; nobody read it.", _FROM_COPY),
     "TIME_WRONG": Code(_E, "A time contradicts the night, the cut before, the timestamp or a cosignature.", _ASK_OWNER),
@@ -203,8 +226,18 @@ CODES: dict[str, Code] = {
         "A cut was checked by itself, without the log: whether later nights exist cannot be said.",
         "Verify the whole published prefix for that.",
     ),
+    "SEALING_UNDER_WAY": Code(
+        _N,
+        "Files of a seal that is under way, or was given up; they are not sealed and no part of the evidence.",
+        "Nothing; the next night that is sealed finishes what was begun.",
+    ),
     "DESKTOP_FILE": Code(
         _N, "The file manager of a computer left a file of its own here; it is no part of the evidence.", "Nothing."
+    ),
+    "PROOF_ALONE": Code(
+        _N,
+        "A proof shows that a record was sealed, not that no newer revision of its night has replaced it.",
+        "Ask the owner for the newest proof, or verify the whole published set.",
     ),
     "ONLY_ONE_FILE": Code(_N, "One file of a cut was checked; the others were not looked at.", "Verify the whole cut."),
     "MEDIA_WITHOUT_DIGEST": Code(_N, "A recording has no digest in the cut.", "See its gap reasons."),

@@ -29,6 +29,7 @@ class Context:
         memory: what an interrupted run established; keys hold sizes and stamps of the files.
         rotated: path of a rotation statement → the keys that take over.
         tree: the published log, when its tiles lead to its signed root.
+        cosigned: size of a head → witness → when it cosigned that head, seconds since 1970.
         bytes_total: bytes of all files of the target, for progress.
     """
 
@@ -39,6 +40,7 @@ class Context:
     memory: MutableMapping[str, str] = field(init=False)
     rotated: dict[str, list[Verifier]] = field(default_factory=dict)
     tree: TileTree | None = None
+    cosigned: dict[int, dict[str, int]] = field(default_factory=dict)
     bytes_total: int = 0
     _bytes_done: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)

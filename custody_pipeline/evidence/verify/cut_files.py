@@ -23,11 +23,13 @@ WORKERS = 4
 UNREADABLE = (pa.ArrowException, OSError, ValueError)
 
 
-def check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> dict[str, pq.ParquetFile]:
+def check_files(
+    context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]
+) -> tuple[dict[str, pq.ParquetFile], set[str]]:
     """Check presence of every file, and size and digest of all but the records, whose bytes are read with their leaves.
 
     Returns:
-        The tables whose Parquet files are as sealed and can be opened.
+        The tables whose Parquet files are as sealed and can be opened, and the paths of all files that are as sealed.
     """
     report = context.report
     listed = {file.path: file for file in cut.files}
@@ -55,12 +57,13 @@ def check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, E
     with ThreadPoolExecutor(WORKERS) as pool:
         looked = dict(zip(present, pool.map(look, present), strict=True))
     tables: dict[str, pq.ParquetFile] = {}
-    for path, (sha256, table) in sorted(looked.items()):
-        if compare_file(context, prefix, cut, entries[path], sha256) and table is not None:
-            if isinstance(table, str):
-                report.add("TABLE_UNREADABLE", prefix + path, table)
-            else:
-                tables[path] = table
+    as_sealed = {path for path in sorted(looked) if compare_file(context, prefix, cut, entries[path], looked[path][0])}
+    for path in sorted(as_sealed):
+        table = looked[path][1]
+        if isinstance(table, str):
+            report.add("TABLE_UNREADABLE", prefix + path, table)
+        elif table is not None:
+            tables[path] = table
     for path in sorted(missing):
         # Only a file of the sealed size is read: at most as many bytes as were sealed.
         stray = next((other for other in sorted(extra) if entries[other].size == listed[path].bytes), None)
@@ -71,7 +74,7 @@ def check_files(context: Context, prefix: str, cut: Cut, entries: Mapping[str, E
             extra.discard(stray)
     for path in sorted(extra):
         report.add("FILE_EXTRA", prefix + path)
-    return tables
+    return tables, as_sealed
 
 
 def is_table(path: str) -> bool:

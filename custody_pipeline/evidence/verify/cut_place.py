@@ -16,11 +16,11 @@ from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.heads import trusted_checkpoint
 
 
-def check_place(context: Context, prefix: str, cut: Cut, leaves: Sequence[bytes]) -> Head | None:
+def check_place(context: Context, prefix: str, cut: Cut, leaves: Sequence[bytes]) -> Checkpoint | None:
     """Recompute the log's root from the frontier, the records and cut.json; compare with the signed one.
 
     Returns:
-        The head that was signed with the cut; None when there is none that a trusted key signed.
+        The checkpoint that was signed with the cut; None when there is none that a trusted key signed.
     """
     report = context.report
     try:
@@ -48,7 +48,7 @@ def check_place(context: Context, prefix: str, cut: Cut, leaves: Sequence[bytes]
     elif head.root != frontier.root():
         report.add("RECORD_NOT_IN_LOG", path, "the records and cut.json do not lead to the signed root")
     _check_consistency(context, prefix, cut, checkpoint)
-    return head
+    return checkpoint
 
 
 def known_roots(cut: Cut, leaves: Sequence[bytes], sizes: Iterable[int]) -> dict[int, bytes]:

@@ -97,7 +97,7 @@ class RecordCheck:
             # Arrow and SHA-256 leave the interpreter lock, so two batches at once pay; more would only hold memory.
             with ThreadPoolExecutor(WORKERS) as pool:
                 waiting: deque[Future[list[bytes]]] = deque()
-                start, rows = 0, _Rows(table) if table is not None else None
+                start, rows = 0, Rows(table) if table is not None else None
                 for block in self._blocks():
                     lines = block.count(b"\n") + (not block.endswith(b"\n"))
                     waiting.append(pool.submit(self._leaves, block, self._take(rows, lines), start))
@@ -112,7 +112,7 @@ class RecordCheck:
             report.add("FILE_UNREADABLE", self._path, str(error))
         return leaves
 
-    def _take(self, rows: _Rows | None, count: int) -> pa.Table | None:
+    def _take(self, rows: Rows | None, count: int) -> pa.Table | None:
         if rows is None or self._unreadable:
             return None
         try:
@@ -191,7 +191,7 @@ def _salt(line: bytes) -> str:
     return match[1].decode() if match else ""
 
 
-class _Rows:
+class Rows:
     """A table's rows from the first to the last, so that memory does not grow with the night."""
 
     def __init__(self, table: pq.ParquetFile) -> None:

@@ -50,6 +50,7 @@ def check_witnesses(context: Context, path: str, checkpoint: Checkpoint) -> None
     except NoteError as error:
         report.add("COSIGNATURE_WRONG", path, str(error))
         return
+    context.cosigned[checkpoint.head.size] = times
     report.total["witnesses"] += len(witnesses)
     report.valid["witnesses"] += len(times)
     for name, time in times.items():
@@ -68,7 +69,7 @@ def check_cosigned(context: Context, other: Mapping[str, Entry], head: Head) -> 
             continue
         try:
             checkpoint = verify_checkpoint(data, context.keys)
-            cosigned_by(checkpoint, context.options.witnesses)
+            times = cosigned_by(checkpoint, context.options.witnesses)
         except NoteError as error:
             report.add("COSIGNATURE_WRONG", path, str(error))
             continue
@@ -81,6 +82,8 @@ def check_cosigned(context: Context, other: Mapping[str, Entry], head: Head) -> 
             report.add("COSIGNED_INCONSISTENT", path, f"another root at {old.size} leaves")
         elif tree is not None:
             report.valid["cosigned checkpoints"] += 1
+            # The head itself may have been cosigned again, later than this copy.
+            context.cosigned[old.size] = times | context.cosigned.get(old.size, {})
 
 
 def read_pins(context: Context) -> list[Head]:

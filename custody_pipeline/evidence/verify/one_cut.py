@@ -14,11 +14,12 @@ from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut, CutAlteredError, CutError
 from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.cut.timestamp import TimestampError, verify_timestamp
-from custody_pipeline.evidence.log.checkpoint import Head
+from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head
 from custody_pipeline.evidence.log.note import Verifier
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.cut_csv import check_csvs
 from custody_pipeline.evidence.verify.cut_files import check_files, check_locks, compare_file
 from custody_pipeline.evidence.verify.cut_place import check_place
 from custody_pipeline.evidence.verify.cut_rows import RecordCheck, check_counts
@@ -33,7 +34,7 @@ class CheckedCut:
         cut: what it says.
         sha256: of its cut.json.
         leaves: of its records as they are, and of cut.json.
-        head: of its checkpoint, when a trusted key signed it.
+        checkpoint: of the log after it, when a trusted key signed it.
         media: (object URI, version id, sha256) of its recordings, where they are asked for.
         timestamp: of its cut.json, as a trusted authority states.
         signers: the trusted keys that signed it.
@@ -43,10 +44,15 @@ class CheckedCut:
     cut: Cut
     sha256: str
     leaves: list[bytes]
-    head: Head | None
+    checkpoint: Checkpoint | None
     media: list[tuple[str, str | None, str | None]]
     timestamp: datetime | None
     signers: list[Verifier]
+
+    @property
+    def head(self) -> Head | None:
+        """What its checkpoint says."""
+        return self.checkpoint.head if self.checkpoint else None
 
 
 def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place: str | None) -> CheckedCut | None:
@@ -68,19 +74,20 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
     if place is not None and cut.prefix != place:
         report.add("CUT_MISPLACED", prefix, f"cut.json says {cut.prefix}")
     timestamp = _check_timestamp(context, prefix, cut, data, entries)
-    tables = check_files(context, prefix, cut, entries)
+    tables, as_sealed = check_files(context, prefix, cut, entries)
     if cut.file(cuts.TABLE) is None or cut.file(cuts.RECORDS) is None:
         report.add("CUT_MALFORMED", prefix + cuts.CUT_JSON, f"{cuts.TABLE} or {cuts.RECORDS} is not listed")
     records = RecordCheck(context, prefix, cut, entries.get(cuts.RECORDS))
     leaves = [*records.check(tables.get(cuts.TABLE)), leaf_hash(data)]
     if cuts.RECORDS in entries:
         compare_file(context, prefix, cut, entries[cuts.RECORDS], records.sha256)
-    head = check_place(context, prefix, cut, leaves)
+    checkpoint = check_place(context, prefix, cut, leaves)
     check_locks(context, prefix, cut, entries)
     check_counts(context, prefix, cut, tables)
+    check_csvs(context, prefix, cut, as_sealed, tables)
     if len(report.of(Severity.ERROR)) == before:
         report.valid["cuts"] += 1
-    return CheckedCut(prefix, cut, report.cuts[prefix], leaves, head, records.media, timestamp, signers)
+    return CheckedCut(prefix, cut, report.cuts[prefix], leaves, checkpoint, records.media, timestamp, signers)
 
 
 def open_cut(context: Context, prefix: str) -> tuple[Cut, bytes, list[Verifier]] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 
 from custody_pipeline.evidence.log.note import Verifier
@@ -47,6 +48,7 @@ class Options:
         timestamp_roots: PEM root certificates of timestamp authorities.
         witnesses: keys of trusted witnesses (`check_witness_keys`).
         quorum: how many witnesses must have cosigned the log's head; all of them when None.
+        seen_since: a head that was the newest only before this time is a finding.
         media: how to compare recordings with their digests; no comparison when None.
         progress: where progress goes.
         memory: what an interrupted run established; the caller keeps it. A plain dict does.
@@ -60,3 +62,4 @@ class Options:
     media: Media | None = None
     progress: Progress | None = None
     memory: MutableMapping[str, str] | None = None
+    seen_since: datetime | None = None

@@ -17,11 +17,13 @@ from custody_pipeline.evidence.reader import Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.copies import check_copies
 from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.freshness import check_freshness
 from custody_pipeline.evidence.verify.heads import check_cosigned, check_pins, verify_head
 from custody_pipeline.evidence.verify.log_tiles import check_log_files, fetched, sound_tree
 from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
 from custody_pipeline.evidence.verify.rotations import check_retired
 from custody_pipeline.evidence.verify.times import check_times
+from custody_pipeline.evidence.verify.under_way import check_under_way
 
 _CUT_FOLDER = re.compile(r"cuts/date=\d{4}-\d{2}-\d{2}/r\d{4}/", re.ASCII)
 
@@ -50,11 +52,16 @@ def verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequence
         check_pins(context, pins, head.origin, head.size, {head.size: head.root}, whole=True)
         check_cosigned(context, other, head)
         check_log_files(context, other, head, known)
-    check_times(report, known)
+    check_times(context, known)
+    if checkpoint:
+        newest = {item.cut.log.size: item for item in known}.get(checkpoint.head.size)
+        stated = (newest.cut, newest.timestamp) if newest else ()
+        check_freshness(context, checkpoint.head.size, *stated)
     check_retired(context, known, checkpoint)
     _check_revisions(report, known)
     _check_nights(report, known)
     check_copies(context, other, known)
+    check_under_way(context, other, head)
     if not pins:
         report.add("NO_PINNED_CHECKPOINT")
     return known

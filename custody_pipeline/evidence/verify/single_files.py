@@ -5,7 +5,7 @@ Belongs here: checks that need no published set. Does not: a checkpoint (heads.p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.proof import ProofFileError, RecordProof, read_proof
@@ -14,8 +14,11 @@ from custody_pipeline.evidence.log.merkle import ProofError
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_files import compare_file, digest
+from custody_pipeline.evidence.verify.freshness import check_freshness
 from custody_pipeline.evidence.verify.heads import check_pins, check_witnesses, trusted_checkpoint
 from custody_pipeline.evidence.verify.one_cut import open_cut
+
+_KEY = ("partition_date", "conversation_id", "recording_id")
 
 
 def verify_file_of_cut(context: Context, path: str, entries: Mapping[str, Entry], pins: Iterable[Head]) -> None:
@@ -29,6 +32,9 @@ def verify_file_of_cut(context: Context, path: str, entries: Mapping[str, Entry]
     report.total["files"] += 1
     roots = {cut.log.first: bytes.fromhex(cut.log.previous_root), cut.log.cut_index: bytes.fromhex(cut.log.root)}
     check_pins(context, pins, cut.log.origin, cut.log.size, roots)
+    if context.quorum:
+        report.add("NOT_WITNESSED", path, "one file of a cut shows no head of the log")
+    check_freshness(context, cut.log.size, cut)
     file, entry = cut.file(path), entries.get(path)
     if path in {cuts.CUT_JSON, cuts.SIGNATURE}:
         report.valid["files"] += 1
@@ -41,6 +47,24 @@ def verify_file_of_cut(context: Context, path: str, entries: Mapping[str, Entry]
     else:
         context.bytes_total = file.bytes
         compare_file(context, "", cut, entry, digest(context, "", entry) if entry.size == file.bytes else None)
+
+
+def verify_proofs(context: Context, paths: Iterable[str], pins: Sequence[Head]) -> None:
+    """Check proofs that are no part of a package: which revision is the newest, they cannot show.
+
+    Of two records of one recording, in one log, the one with the lower index was replaced.
+    """
+    newest: dict[tuple[str | None, ...], tuple[int, str]] = {}
+    for path in sorted(paths):
+        proof = verify_proof_file(context, path, pins)
+        if proof is None:
+            continue
+        context.report.add("PROOF_ALONE", path)
+        key = (proof.checkpoint.head.origin, *(proof.row.get(name) for name in _KEY))
+        older, newer = sorted([(proof.index, path), newest.get(key, (proof.index, path))])
+        newest[key] = newer
+        if older[0] != newer[0]:
+            context.report.add("REVISION_SUPERSEDED", older[1], f"{newer[1]} is of a newer revision")
 
 
 def verify_proof_file(context: Context, path: str, pins: Iterable[Head]) -> RecordProof | None:
@@ -64,6 +88,7 @@ def verify_proof_file(context: Context, path: str, pins: Iterable[Head]) -> Reco
         return None
     head = proof.checkpoint.head
     check_witnesses(context, path, proof.checkpoint)
+    check_freshness(context, head.size)
     check_pins(context, pins, head.origin, head.size, {head.size: head.root})
     report.facts["log"] = f"{head.origin}, {head.size} leaves, root {head.root.hex()}"
     for name in ("partition_date", "conversation_id", "recording_id", "media_sha256", "custody_status"):

@@ -19,13 +19,14 @@ from custody_pipeline.evidence.reader import Entry, FolderReader, Reader, Target
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_place import known_roots
 from custody_pipeline.evidence.verify.findings import Report
-from custody_pipeline.evidence.verify.heads import check_pins, read_pins, verify_head
+from custody_pipeline.evidence.verify.freshness import check_freshness
+from custody_pipeline.evidence.verify.heads import check_pins, check_witnesses, read_pins, verify_head
 from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.published_set import verify_prefix
 from custody_pipeline.evidence.verify.recordings import check_media
 from custody_pipeline.evidence.verify.rotations import check_retired, follow_rotations
-from custody_pipeline.evidence.verify.single_files import verify_file_of_cut, verify_proof_file
+from custody_pipeline.evidence.verify.single_files import verify_file_of_cut, verify_proofs
 from custody_pipeline.evidence.verify.times import check_times
 
 _DESKTOP_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
@@ -51,8 +52,7 @@ def verify(reader: Reader, options: Options) -> Report:
         checked = _verify_lone_cut(context, entries, pins)
     else:
         proofs = [path for path in entries if path.endswith(PROOF_SUFFIX)]
-        for path in proofs:
-            verify_proof_file(context, path, pins)
+        verify_proofs(context, proofs, pins)
         if not proofs:
             context.report.add("NOTHING_FOUND")
             check_pins(context, [pin for pin in pins if pin.size], pins[0].origin if pins else "", 0, {}, whole=True)
@@ -77,7 +77,7 @@ def verify_file(reader: Reader, path: str, options: Options) -> Report:
         return context.report
     pins = read_pins(context)
     if path.endswith(PROOF_SUFFIX):
-        verify_proof_file(context, path, pins)
+        verify_proofs(context, [path], pins)
     elif any(entry.path == cuts.CUT_JSON for entry in reader.list(cuts.CUT_JSON)):
         entries = regular_files(context) or {}
         follow_rotations(context, entries)
@@ -87,6 +87,7 @@ def verify_file(reader: Reader, path: str, options: Options) -> Report:
     elif checkpoint := verify_head(context, path):
         head = checkpoint.head
         check_pins(context, pins, head.origin, head.size, {head.size: head.root})
+        check_freshness(context, head.size)
     return context.report
 
 
@@ -116,6 +117,9 @@ def _verify_lone_cut(context: Context, entries: Mapping[str, Entry], pins: Seque
         return []
     roots = known_roots(item.cut, item.leaves, [pin.size for pin in pins]) if item.head else {}
     check_pins(context, pins, item.cut.log.origin, item.cut.log.size, roots)
-    check_times(context.report, [item])
+    if item.checkpoint:
+        check_witnesses(context, item.prefix + cuts.CHECKPOINT, item.checkpoint)
+    check_times(context, [item])
+    check_freshness(context, item.cut.log.size, item.cut, item.timestamp)
     check_retired(context, [item], None)
     return [item]

@@ -1,8 +1,10 @@
 """The times that a set states, compared with each other.
 
-Belongs here: nights, sealing times, timestamps, cosignatures. Does not: the verifier's own clock, which may be wrong.
+Belongs here: nights, sealing times, timestamps, cosignatures. Does not: the verifier's own clock (freshness.py).
 
-Several homes seal into one log, each by its own clock: what should be in order may be an hour off.
+Several homes seal into one log, each by its own clock. A cut says how far that clock was off, and its time is corrected
+by it. S3 refuses requests of a clock that is off by more than 15 minutes, so that what should be in order is at most
+half an hour off even in cuts that do not say it.
 """
 
 from __future__ import annotations
@@ -11,24 +13,30 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.manifest import Clock, Cut
+from custody_pipeline.evidence.log.cosignatures import seen_at
 from custody_pipeline.evidence.log.note import DEMO_PREFIX
-from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.one_cut import CheckedCut
 
 _OFF = timedelta(hours=1)
+_CLOCK_OFF_SECONDS = 60
 _LONGEST_SEALING = timedelta(days=1)
 """Between `sealed_at`, which is taken first, and the timestamp: another home may finish what one began."""
 
 
-def check_times(report: Report, known: Sequence[CheckedCut]) -> None:
-    """Compare each cut's time with its night, with the cut before it in the log, and with its timestamp.
+def check_times(context: Context, known: Sequence[CheckedCut]) -> None:
+    """Compare each cut's time with its night, the cut before it, its timestamp and the cosignatures of its head.
 
     The night of a demonstration may lie in the future.
     """
+    report = context.report
     before: datetime | None = None
     for item in sorted(known, key=lambda item: item.cut.log.first):
         cut, path = item.cut, item.prefix + cuts.CUT_JSON
-        sealed = _parsed(cut.sealed_at)
+        if isinstance(cut.clock, Clock) and abs(cut.clock.ahead_seconds) > _CLOCK_OFF_SECONDS:
+            report.add("CLOCK_OFF", path, f"{cut.clock.ahead_seconds} seconds ahead of the {cut.clock.compared_with}")
+        sealed = sealed_time(cut)
         if sealed is None:
             report.add("TIME_WRONG", path, f"sealed_at {cut.sealed_at} is no time in UTC as RFC 3339 writes it")
             continue
@@ -39,12 +47,17 @@ def check_times(report: Report, known: Sequence[CheckedCut]) -> None:
             report.add("TIME_WRONG", path, f"sealed_at {cut.sealed_at} is before that of the cut before, {before}")
         if item.timestamp is not None and not -_OFF <= item.timestamp - sealed <= _LONGEST_SEALING:
             report.add("TIME_WRONG", path, f"sealed_at {cut.sealed_at}, timestamped {item.timestamp}")
+        for witness, seen in context.cosigned.get(cut.log.size, {}).items():
+            if seen < (sealed - _OFF).timestamp():
+                report.add("TIME_WRONG", path, f"sealed_at {cut.sealed_at}, but {witness} saw it at {seen_at(seen)}")
         before = max(sealed, before or sealed)
 
 
-def _parsed(text: str) -> datetime | None:
+def sealed_time(cut: Cut) -> datetime | None:
+    """When a cut says that it was sealed, by the clock that its own was compared with; None if that is no time."""
+    ahead = cut.clock.ahead_seconds if isinstance(cut.clock, Clock) else 0
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
+        found = datetime.fromisoformat(cut.sealed_at)
+        return found - timedelta(seconds=ahead) if found.utcoffset() == timedelta() else None
+    except (ValueError, OverflowError):
         return None
-    return found if found.utcoffset() == timedelta() else None
