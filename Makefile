@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 export CUSTODY_HOME ?= .custody
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo ui test check check-sql coverage fuzz format bench docs clean
+.PHONY: help demo ui test check check-sql coverage fuzz mutants format bench docs clean
 help:
 	@sed -n 's/^# //p' $(MAKEFILE_LIST) | head -5
 
@@ -84,6 +84,9 @@ format: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-bench
 	@$(BIN)/python -m bench
+
+mutants: $(VENV)/installed-dev
+	@$(BIN)/python -m custody_pipeline_tests.evidence.mutants
 
 docs: $(VENV)/installed-dev
 	@$(BIN)/custody dictionary > docs/data-dictionary.md

@@ -71,7 +71,7 @@ def _floor(landing: Landing, folder: Path) -> Callable[[], object]:
     arguments = {
         "partition_date": landing.night,
         "landing_id": landing.landing_id,
-        "folder": landing.folder,
+        "folder": f"landing/{landing.resource}",
         "files": [str(file.local) for file in landing.files],
     }
     select = read_model(SQL_DIR / "raw" / f"{TABLE}.sql").sql

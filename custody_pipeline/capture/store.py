@@ -88,8 +88,8 @@ class FolderStore:
         return iter(sorted(key for key in found if key.startswith(prefix)))
 
     def uri(self, key: str) -> str:
-        """The file's path."""
-        return str(self._path(key))
+        """The key: a path of this machine is published nowhere."""
+        return key
 
     def _path(self, key: str) -> Path:
         path = self._root / key

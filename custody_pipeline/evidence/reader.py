@@ -130,6 +130,8 @@ class FolderReader:
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every file, link, pipe and device below the folder whose path starts with `prefix`."""
+        if self._root.is_symlink():
+            raise TargetError(f"{self._root}: a link; name the folder that it leads to")
         if not self._root.is_dir():
             raise TargetError(f"{self._root}: no such folder")
         waiting = [""]

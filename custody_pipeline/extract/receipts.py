@@ -127,11 +127,6 @@ class Landing:
     data_available_until: datetime | None = None
     detail: str | None = None
 
-    @property
-    def folder(self) -> str:
-        """Where its files lie, without a trailing slash."""
-        return self.place.uri(f"{self.resource}/date={self.night.isoformat()}")
-
     def as_receipt(self) -> dict[str, Any]:
         """The receipt, by the names of the columns of `raw.extraction_receipts`."""
         files = [*self.files, *self.failure_files]

@@ -73,7 +73,8 @@ def read_files(
     arguments = {
         "partition_date": landing.night,
         "landing_id": landing.landing_id,
-        "folder": landing.folder if table is None else landing.place.uri(f"{table}/date={landing.night.isoformat()}"),
+        # As the cut has it: a path of this machine is published nowhere.
+        "folder": f"landing/{table or landing.resource}",
         "files": [str(file) for file in files],
     }
     try:

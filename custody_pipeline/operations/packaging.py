@@ -283,7 +283,7 @@ def _record(
             what="audio, documents, record and proof",
             why=reason,
             how="signed BagIt package",
-            where_at=str(folder),
+            where_at=folder.name,
             sha256_after=sha256,
             conversation_id=str(proof.row["conversation_id"]),
             recording_id=str(proof.row["recording_id"]),

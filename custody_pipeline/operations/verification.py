@@ -191,6 +191,7 @@ def record_verification(settings: Settings, target: str, media: str, report: Rep
     """
     if not is_own_place(settings, target) or not settings.warehouse_path.exists():
         return False
+    place = target if target.startswith("s3://") else Path(target).name
     with Warehouse(settings, lock_timeout=_LOCK_TIMEOUT_SECONDS).open() as con:
         published = con.execute(
             "SELECT partition_date, max(revision), arg_max(cut_sha256, revision) FROM raw.publications "
@@ -203,7 +204,7 @@ def record_verification(settings: Settings, target: str, media: str, report: Rep
                 what=f"revision {revision}: {_result(report, night, revision)}",
                 why="verification",
                 how=f"custody verify --media {media}",
-                where_at=target,
+                where_at=place,
                 sha256_before=sealed,
                 sha256_after=report.cuts.get(cut_prefix(night.isoformat(), revision)),
             )

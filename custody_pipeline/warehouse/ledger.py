@@ -84,7 +84,7 @@ class Act:
         what: what it was done to, and with which result.
         why: for what purpose.
         how: by which means.
-        where_at: URI of what it was done to.
+        where_at: URI of what it was done to; of a folder of this machine the name alone, since acts are published.
         sha256_before: hex, of what was there.
         sha256_after: hex, of what is there now.
         conversation_id: empty for the whole night.

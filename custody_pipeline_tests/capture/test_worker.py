@@ -108,7 +108,7 @@ def test_the_bytes_can_be_cut_out_with_standard_tools(setup: Setup, tmp_path: Pa
     (key,) = captures_of(setup.store, DAY)
     manual = (Path(__file__).parents[2] / "docs" / "capture.md").read_text()
     (commands,) = (block for block in manual.split("```sh\n") if "conversation_sha256" in block.partition("```")[0])
-    environment = {"capture": setup.store.uri(key), "PATH": "/usr/bin:/bin"}
+    environment = {"capture": str(next(tmp_path.rglob(key))), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(["sh", "-c", commands.partition("```")[0]], env=environment, capture_output=True, check=True)
     assert done.stdout.split()[0].decode() == hashlib.sha256(answer).hexdigest()
 

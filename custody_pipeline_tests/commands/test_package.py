@@ -138,9 +138,9 @@ def test_it_verifies_and_is_recorded(deployment: Deployment) -> None:
     assert report.status == 0, report.summary()
     with Warehouse(deployment.settings).open(read_only=True) as con:
         found = con.execute(
-            "SELECT recording_id, operator, why FROM raw.acts WHERE action = 'packaged' ORDER BY 1"
+            "SELECT recording_id, operator, why, where_at FROM raw.acts WHERE action = 'packaged' ORDER BY 1"
         ).fetchall()
-    assert found == [(name, "counsel", "Smith v. Acme, request 4") for name in CHOSEN]
+    assert found == [(name, "counsel", "Smith v. Acme, request 4", "package") for name in CHOSEN]
 
 
 def test_witnesses_that_are_asked_for_must_have_seen_the_head(deployment: Deployment, tmp_path: Path) -> None:

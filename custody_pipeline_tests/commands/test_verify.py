@@ -67,7 +67,8 @@ def check(settings: Settings, target: Path) -> Report:
 def events(settings: Settings) -> list[tuple[object, ...]]:
     with Warehouse(settings).open(read_only=True) as con:
         return con.execute(
-            "SELECT partition_date, operator, what, sha256_before = sha256_after FROM raw.acts ORDER BY ALL"
+            "SELECT partition_date, operator, what, sha256_before = sha256_after FROM raw.acts "
+            "WHERE where_at = 'published' ORDER BY ALL"
         ).fetchall()
 
 

@@ -42,8 +42,14 @@ def file_changes(file: Path, sibling: Path) -> Iterator[tuple[str, Change]]:
     yield "exchanged for another", lambda path: path.write_bytes(sibling.read_bytes())
     yield "copied under another name", lambda path: shutil.copyfile(path, path.with_name(f"{path.name}.2"))
     yield "renamed", lambda path: path.rename(path.with_name(f"{path.name}2"))
-    yield "renamed by case", lambda path: path.rename(path.with_name(path.name.swapcase()))
+    if file.name.swapcase() != file.name:
+        yield "renamed by case", lambda path: path.rename(path.with_name(path.name.swapcase()))
+    yield (
+        "renamed by Unicode form",
+        lambda path: path.rename(path.with_name(path.name.replace("c", "\uff43", 1) + "\uff0e")),
+    )
     yield "made a folder", _made_folder
+    yield "made an empty folder", partial(_replaced, Path.mkdir)
     yield "made a link", _made_link
     yield "made a link to a folder", partial(_replaced, lambda path: path.symlink_to("/"))
     yield "made a pipe", partial(_replaced, os.mkfifo)

@@ -230,6 +230,13 @@ scenario("a byte of a CSV is flipped", "FILE_ALTERED")(flip(SECOND + "data/chain
 scenario("a table is cut short", "FILE_SIZE")(cut_short(FIRST + "data/gaps.parquet"))
 scenario("a table is emptied", "FILE_SIZE")(add(FIRST + "data/gaps.parquet", b""))
 scenario("a CSV is extended", "FILE_SIZE")(extend(FIRST + "data/chain_of_custody.csv", b"x,y,complete\n"))
+for path in (
+    RECORDS,
+    TABLE,
+    "data/chain_of_custody.csv",
+    "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz",
+):
+    scenario(f"{path} is a terabyte", "FILE_SIZE")(grow(FIRST + path, 1 << 40))
 scenario("two nights' tables are swapped", "FILE_ALTERED")(swap(FIRST + TABLE, SECOND + TABLE))
 scenario("two files of a cut are swapped", "FILE_SIZE")(
     swap(FIRST + "data/gaps.parquet", FIRST + "data/chain_of_custody.csv")

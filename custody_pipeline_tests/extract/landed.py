@@ -1,4 +1,4 @@
-"""Documents read back from landing files by the `document_uri` of a raw table."""
+"""Documents read back from landing files by row."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
         ((participants, attributes),) = con.execute(
             "SELECT participants, typed_attributes FROM raw.captures"
         ).fetchall()
+        assert con.execute("SELECT source_uri[:14] FROM raw.captures").fetchone() == ("captures/date=",)
         told = con.execute("SELECT outcome, recording_id, attributes FROM raw.conversation_events").fetchall()
     assert [(leg["participant_id"], leg["attributes"]) for leg in participants] == [
         (PARTICIPANT, {"Legal-Hold": "yes"})

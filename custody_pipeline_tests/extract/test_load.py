@@ -80,11 +80,16 @@ def test_a_row_leads_back_to_the_bytes_it_was_read_from(
     con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
 ) -> None:
     documents = [GOOD, b'{\n  "id": "pretty", "participants": []\n}', b"\xff\xfe", b""]
-    load(con, [land("conversations", *documents)])
+    landing = land("conversations", *documents)
+    load(con, [landing])
     rows = con.execute(
         "SELECT document_uri, document_state, conversation_id, document_bytes FROM raw.conversations ORDER BY 1"
     ).fetchall()
-    assert [read_document(uri) for uri, *_ in rows] == documents
+    folder, name = f"landing/{landing.resource}/", landing.files[0].local.name
+    assert [uri.rpartition("#L")[0] for uri, *_ in rows] == [folder + name] * 4, (
+        "as in the cut: no path of this machine"
+    )
+    assert [read_document(f"{landing.files[0].local}#L{uri.rpartition('#L')[2]}") for uri, *_ in rows] == documents
     assert [row[1:] for row in rows] == [
         ("ok", "c1", len(GOOD)), ("ok", "pretty", 40), ("not_utf8", None, 2), ("empty", None, 0)
     ]  # fmt: skip

@@ -138,12 +138,14 @@ class RecordCheck:
         return [(uri, version, sha256) for uri, version, sha256 in zip(*columns, strict=True) if uri]
 
     def _blocks(self) -> Iterator[bytes]:
-        """The file in parts that end with a line."""
+        """The file in parts that end with a line; no more of it than was signed."""
         parts: list[bytes] = []
-        size = 0
+        size, file = 0, self._cut.file(cuts.RECORDS)
+        rest_of_file = file.bytes if file else 0
         sha256 = hashlib.sha256()
         with self._context.reader.open(self._path) as stream:
-            while chunk := stream.read(CHUNK):
+            while chunk := stream.read(min(CHUNK, rest_of_file)):
+                rest_of_file -= len(chunk)
                 sha256.update(chunk)
                 self._context.advance(len(chunk))
                 size += len(chunk)

@@ -1,0 +1,253 @@
+"""Every mutant of a published set, a package, a proof and a checkpoint, one at a time, and those that pass unseen.
+
+`python -m custody_pipeline_tests.evidence.mutants` runs all of them; the tests run a part of them each time.
+
+Belongs here: which mutants there are, and running them. Does not: the single changes (mutations.py).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.package.check import verify_package
+from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify, verify_path
+from custody_pipeline_tests.evidence.mutations import Change, changed, file_changes, json_changes
+from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, rows
+
+SECONDS = 5.0
+"""The longest that one mutant may take; the untouched sets here take a tenth of a second."""
+
+HARMLESS = {
+    # What an earlier head needed of a tile that has grown since; whoever had that head may still read it.
+    "a tile of an earlier head": re.compile(r"log/tile/.*\.p/\d+: (removed|made an empty folder)"),
+    # Who checks one file is told nothing about its neighbours, and a folder with the same proof in it proves the same.
+    "a file that is checked alone": re.compile(
+        r"(checkpoint|one\.tlog-proof): copied under another name|one\.tlog-proof: made a folder"
+    ),
+    # RFC 8259 allows white space after a value, and nobody signs a pointer.
+    "a line feed after a pointer": re.compile(r"current/.*: extended by a line"),
+}
+"""Mutants that may pass, and why."""
+
+Check = Callable[[Path], Report]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change to one file, or several of them at once."""
+
+    changes: tuple[tuple[Path, str, Change], ...]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return " and ".join(self._names)
+
+    @property
+    def harmless(self) -> bool:
+        """Whether each of its changes may pass."""
+        return all(any(known.fullmatch(name) for known in HARMLESS.values()) for name in self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        return [f"{file}: {what}" for file, what, _ in self.changes]
+
+
+@dataclass
+class Tried:
+    """How many mutants were made, and what was not as it must be."""
+
+    made: int = 0
+    survivors: list[str] = field(default_factory=list)
+    explained: list[str] = field(default_factory=list)
+    slowest: float = 0.0
+
+
+def small_set(root: Path) -> tuple[Path, Check]:
+    """Two nights, the first in two revisions. The newest head is pinned."""
+    publisher = Publisher(root)
+    publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3))
+    publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3, revision=2), revision=2)
+    publisher.night(NIGHTS[1], rows(NIGHTS[1], count=2))
+    pins = [publisher.sealed[-1].checkpoint.note.data]
+    return root, lambda folder: verify(FolderReader(folder), Options([SIGNER.verifier], pinned=pins))
+
+
+def packaged(folder: Path) -> Report:
+    """The check of a package."""
+    return verify_package(folder, Options([SIGNER.verifier]))
+
+
+def single_files(root: Path, published: Path) -> tuple[Path, Check]:
+    """A proof and a checkpoint, each checked by itself: both must be verified, wherever they lie and however called."""
+    root.mkdir()
+    (proof,) = prove(FolderReader(published), f"{NIGHTS[0]}-r0001", [SIGNER.verifier])
+    (root / "one.tlog-proof").write_bytes(proof.data)
+    shutil.copyfile(published / "log/checkpoint", root / "checkpoint")
+
+    def check(folder: Path) -> Report:
+        whole = Report(str(folder))
+        for name in ("one.tlog-proof", "checkpoint"):
+            report = verify_path(folder / name, Options([SIGNER.verifier]))
+            whole.valid += report.valid
+            for found in report.findings:
+                whole.add(found.code, found.path, found.detail)
+        return whole
+
+    return root, check
+
+
+def mutants(original: Path) -> list[Mutant]:
+    """Every file × every change, and every JSON node × every other value."""
+    files = sorted(path.relative_to(original) for path in original.rglob("*") if path.is_file())
+    made: list[Mutant] = []
+    for number, file in enumerate(files):
+        data = (original / file).read_bytes()
+        changes: Iterator[tuple[str, Change]] = file_changes(original / file, original / files[number - 1])
+        made += [
+            Mutant(((file, what, change),))
+            for what, change in changes
+            if not _is_same(original, file, what, files[number - 1])
+        ]
+        made += [Mutant(((file, what, partial(_written, changed)),)) for what, changed in json_changes(data)]
+    return made
+
+
+def _written(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
+
+
+def _is_same(original: Path, file: Path, what: str, sibling: Path) -> bool:
+    """Exchanging a file for an equal one is no change."""
+    return what == "exchanged for another" and (original / file).read_bytes() == (original / sibling).read_bytes()
+
+
+def pairs(single: Sequence[Mutant], number: int, seed: int = 1) -> list[Mutant]:
+    """Two changes at once, in two folders, drawn at random."""
+    chance, drawn = random.Random(seed), list[Mutant]()
+    while len(drawn) < number:
+        (one,), (two,) = chance.choice(single).changes, chance.choice(single).changes
+        if one[0].parent not in {two[0].parent, *two[0].parents} and two[0].parent not in one[0].parents:
+            drawn.append(Mutant((one, two)))
+    return drawn
+
+
+class _Watch:
+    """Files that are opened outside a folder, as Python's audit hook sees them; a hook stays for ever."""
+
+    def __init__(self) -> None:
+        self.inside: str | None = None
+        self.outside: list[str] = []
+        sys.addaudithook(self._see)
+
+    def _see(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self.inside is None or event != "open" or not isinstance(arguments[0], str | bytes):
+            return
+        path = arguments[0] if isinstance(arguments[0], str) else arguments[0].decode(errors="replace")
+        ours = (self.inside, sys.prefix, sys.base_prefix, str(Path(__file__).parents[2]))
+        if path.startswith("/") and not path.startswith(ours):
+            self.outside.append(path)
+
+
+_WATCH = _Watch()
+
+
+def tried(original: Path, copy: Path, check: Check, chosen: Sequence[Mutant], alone: bool = False) -> Tried:
+    """Make each mutant in a copy; each must be a finding, soon, without a traceback and without leaving the copy.
+
+    Of a file that is checked `alone` it is enough to say that it is not there.
+    """
+    shutil.copytree(original, copy)
+    assert check(copy).status == 0, check(copy).summary()
+    result = Tried()
+    for mutant in chosen:
+        with ExitStack() as stack:
+            for file, _, change in mutant.changes:
+                stack.enter_context(changed(original, copy, file, change))
+            result.made += 1
+            _WATCH.inside, _WATCH.outside = str(copy), []
+            started = time.process_time()
+            try:
+                status: object = check(copy).status
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is a survivor
+                status = type(error).__name__
+            took = time.process_time() - started
+            _WATCH.inside = None
+            result.slowest = max(result.slowest, took)
+            if status == 0 and mutant.harmless:
+                result.explained.append(mutant.name)
+            elif status not in ((1, 2) if alone else (1,)) or _WATCH.outside or took > SECONDS:
+                result.survivors.append(f"{mutant.name}: {status}, {took:.1f} s, opened {_WATCH.outside[:2]}")
+    assert check(copy).status == 0, "each change was undone"
+    return result
+
+
+def rewritten(original: Path, copy: Path, check: Check, every: int = 1) -> Tried:
+    """Change each field of the newest `cut.json`, and compute anew all that needs no key: places, tiles and heads."""
+    from custody_pipeline_tests.evidence.test_tampering import rebuild_log
+
+    result = Tried()
+    path = f"cuts/date={NIGHTS[1]}/r0001/cut.json"
+    for what, data in list(json_changes((original / path).read_bytes()))[::every]:
+        try:
+            encoded = cuts.encode_cut(msgspec.json.decode(data, type=cuts.Cut))
+        except (cuts.CutError, msgspec.DecodeError):
+            continue  # no cut.json at all: that is among the mutants of the file
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(original, copy)
+        (copy / path).write_bytes(encoded)
+        rebuild_log(copy)
+        result.made += 1
+        if (status := check(copy).status) != 1:
+            result.survivors.append(f"{what}: {status}")
+    return result
+
+
+def main() -> None:
+    """Run every mutant, and as many pairs; print how many there were and which survived."""
+    from custody_pipeline_tests.evidence.test_package_contents import make_package, publish_with_audio
+
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        published, check = small_set(root / "set")
+        package = make_package(publish_with_audio(root / "other"), root / "package")
+        files, check_files = single_files(root / "files", published)
+        forged = rewritten(published, root / "forged", check)
+        _tell("published set, consistently rewritten without the key", forged)
+        for what, folder, checked in (
+            ("proof and checkpoint", files, check_files),
+            ("package", package, packaged),
+            ("published set", published, check),
+        ):
+            single = mutants(folder)
+            _tell(f"{what}, one change", tried(folder, root / f"{what} 1", checked, single, folder == files))
+            if folder != files:
+                _tell(f"{what}, two changes", tried(folder, root / f"{what} 2", checked, pairs(single, 1_000)))
+
+
+def _tell(what: str, found: Tried) -> None:
+    explained = f"{len(found.explained)} passed and are harmless, {len(found.survivors)} survived"
+    print(f"{what}: {found.made} mutants, {explained}; the slowest took {found.slowest:.2f} s", flush=True)
+    for name in found.survivors:
+        print(f"  {name}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Whatever bytes a parser is given, it reads them back to the byte or refuses them by its own kind of exception."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.proof import ProofFileError, prove, read_proof
+from custody_pipeline.evidence.log.checkpoint import read_checkpoint, read_witness_request, witness_request
+from custody_pipeline.evidence.log.keys import parse_public_keys, rotated_keys, rotation
+from custody_pipeline.evidence.log.note import NoteError, parse
+from custody_pipeline.evidence.log.tiles import TileError, TileTree
+from custody_pipeline.evidence.package.bag import close_package
+from custody_pipeline.evidence.package.check import verify_package
+from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline_tests.evidence.memory_reader import MemoryReader
+from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher
+from custody_pipeline_tests.evidence.test_package_contents import INFO, make_package, publish_with_audio
+
+FIRST = f"cuts/date={NIGHTS[0]}/r0001/"
+KEYS = [SIGNER.verifier]
+
+# What parsers stumble over: line ends, NUL, numbers without end, invalid UTF-8, depth, duplicate members, surrogates.
+HOSTILE = [
+    b"", b"\n", b"\n\n", b"\r\n", b"\x00", b"\xff", b"9" * 5_000, b"-1", b"1e999", b"[" * 5_000, b'{"a":1,"a":2}',
+    b'"\\ud800"', b"null", "\u2028".encode(), "\u2014 x AAAA\n".encode(), b"=", b"NaN", b" ",
+]  # fmt: skip
+
+edits = st.lists(
+    st.tuples(
+        st.integers(0, 2**16),
+        st.integers(0, 40),
+        st.one_of(
+            st.sampled_from(HOSTILE), st.binary(max_size=6), st.text("0123456789+/=abc\n", max_size=6).map(str.encode)
+        ),
+    ),
+    max_size=3,
+)
+"""Where, how many bytes are taken away, what is put there."""
+
+
+def edited(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
+    for at, less, more in changes:
+        place = at % (len(data) + 1)
+        data = data[:place] + more + data[place + less :]
+    return data
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
+    return publish_with_audio(tmp_path_factory.mktemp("parsers") / "set")
+
+
+@pytest.fixture(scope="module")
+def valid(published: Publisher) -> dict[str, bytes]:
+    """One valid document of each kind."""
+    found = {path: (published.root / FIRST / path).read_bytes() for path in ("cut.json", "cut.json.sig", "checkpoint")}
+    found["request"] = (published.root / FIRST / "checkpoint.consistency").read_bytes()
+    found["proof"] = prove(FolderReader(published.root), f"{NIGHTS[0]}-r0002", KEYS)[0].data
+    found["rotation"] = rotation(ORIGIN, [SIGNER], [OTHER]).data
+    found["keys"] = f"# two\n{SIGNER.verifier.vkey}\n{OTHER.verifier.vkey}\n".encode()
+    return found
+
+
+def read_request(data: bytes) -> bytes:
+    return witness_request(*read_witness_request(data))
+
+
+def read_keys(data: bytes) -> None:
+    parse_public_keys(data.decode(errors="replace"))
+
+
+def follow(data: bytes) -> bytes:
+    """Only the statement itself leads from one key to the other."""
+    assert rotated_keys(data, ORIGIN, KEYS) == [OTHER.verifier]
+    return data
+
+
+PARSERS: dict[str, tuple[Callable[[bytes], bytes | None], type[Exception]]] = {
+    "cut.json": (lambda data: cuts.encode_cut(cuts.decode_cut(data)), cuts.CutError),
+    "cut.json.sig": (lambda data: parse(data).data, NoteError),
+    "checkpoint": (lambda data: read_checkpoint(data).note.data, NoteError),
+    "request": (read_request, NoteError),
+    "proof": (lambda data: read_proof(data).data, ProofFileError),
+    "rotation": (follow, NoteError),
+    "keys": (read_keys, NoteError),
+}
+
+
+@pytest.mark.parametrize("kind", PARSERS)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=edits)
+@example(changes=[])
+def test_a_parser_reads_back_to_the_byte_or_refuses(
+    valid: dict[str, bytes], kind: str, changes: list[tuple[int, int, bytes]]
+) -> None:
+    read, refusal = PARSERS[kind]
+    data = edited(valid[kind], changes)
+    try:
+        again = read(data)
+    except refusal:
+        assert data != valid[kind]
+    else:
+        assert again in {None, data}
+
+
+@pytest.mark.parametrize("kind", PARSERS)
+def test_a_parser_refuses_what_is_no_document(kind: str) -> None:
+    read, refusal = PARSERS[kind]
+    for data in HOSTILE:
+        if kind == "keys" and not data.decode(errors="replace").strip():
+            continue  # a file without a key
+        with pytest.raises(refusal):
+            read(data)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 600), st.binary(max_size=70), st.integers(0, 2**20))
+def test_tiles_of_any_bytes_are_a_tree_or_refused(size: int, piece: bytes, wrong: int) -> None:
+    files = {
+        "tile/0/000": (piece * 300)[: wrong % 9_000],
+        "tile/0/001": piece,
+        f"tile/0/{size // 256:03}.p/{size % 256}": (piece * 300)[: 32 * (size % 256)],
+        f"tile/1/000.p/{size // 256}": (piece * 3)[: 32 * (size // 256)],
+    }
+    tree = TileTree(MemoryReader(files), size, "")
+    with suppress(TileError):
+        assert len(tree.root()) == 32
+
+
+FILES = [
+    "manifest-sha256.txt",
+    "bag-info.txt",
+    "bagit.txt",
+    "data/package.json",
+    "data/missing.json",
+    "data/public-key.txt",
+]
+
+
+@pytest.fixture(scope="module")
+def package(published: Publisher, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_package(published, tmp_path_factory.mktemp("bag") / "package")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(FILES), edits)
+def test_a_bag_of_any_bytes_gets_a_verdict_even_when_its_owner_signed_it(
+    package: Path, name: str, changes: list[tuple[int, int, bytes]]
+) -> None:
+    before = (package / name).read_bytes()
+    (package / name).write_bytes(edited(before, changes))
+    if name.startswith("data/"):
+        close_package(package, [SIGNER], INFO)
+    try:
+        report = verify_package(package, Options(KEYS))
+        json.dumps(report.as_dict())
+        assert report.status in {0, 1}
+        assert report.status == 1 or name.startswith("data/") or edited(before, changes) == before
+    finally:
+        (package / name).write_bytes(before)
+        close_package(package, [SIGNER], INFO)
