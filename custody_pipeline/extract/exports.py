@@ -48,7 +48,7 @@ _NIGHT_KEY = re.compile(
 )
 _SIDECAR_NAME = re.compile(r"(?P<recording>[^.]+?)(?:\.[A-Za-z0-9]{1,8})?(?:_metadata)?\.json", re.DOTALL)
 
-# What lies beside recordings without describing one.
+# Documents that lie beside recordings and describe none.
 _HELPERS = frozenset({"conversation.json", "manifest.json", "transcript.json"})
 
 Role = Literal["media", "sidecar", "other"]
@@ -61,7 +61,10 @@ class BucketUnreachableError(Exception):
 
 @dataclass(frozen=True)
 class ExportKey:
-    """What a key says about its object. Identifiers are None unless they are safe to use in a path, URL or query."""
+    """What a key says about its object. Identifiers are None unless they are safe to use in a path, URL or query.
+
+    An object without a finding is a recording's media or sidecar, or is known to be neither (role `other`).
+    """
 
     role: Role
     finding: KeyFinding | None = None
@@ -82,10 +85,13 @@ def parse_key(key: str) -> ExportKey:
     """Tell from an object's key (within the bucket) what it is.
 
     The layout is `{organizationId}/year=Y/month=M/day=D/hour=H/conversation_id={id}/{recordingId}.opus` with its
-    sidecar `….opus_metadata.json`, `…_metadata.json` or `….json`; month, day and hour with or without a zero.
+    sidecar `….opus_metadata.json`, `…_metadata.json` or `….json`; month, day and hour with or without a zero. The
+    media's name is the recording's id; an extension is usual, not promised (the vendor's help page of the export).
     """
     if _is_unsafe(key):
         return ExportKey("other", "unsafe_key")
+    if key.endswith("/") or _is_helper(key.rpartition("/")[2]):
+        return ExportKey("other")
     match = _NIGHT_KEY.fullmatch(key)
     if match is None:
         return ExportKey("other", "unrecognised")
@@ -96,6 +102,8 @@ def parse_key(key: str) -> ExportKey:
     except ValueError:
         return ExportKey("other", "unrecognised", organization)
     hour = int(match["hour"]) if match["hour"] is not None else None
+    if hour is not None and hour > 23:
+        return ExportKey("other", "unrecognised", organization, path_date=path_date)
     role, recording, extension = _parse_name(match["name"])
     conversation, finding = match["conversation"], None
     if conversation is not None and not is_conversation_id(conversation):
@@ -115,16 +123,18 @@ def _is_unsafe(key: str) -> bool:
     )
 
 
+def _is_helper(name: str) -> bool:
+    return name in _HELPERS or name.endswith(".custody.json")  # the latter are live capture's links
+
+
 def _parse_name(name: str) -> tuple[Role, str | None, str | None]:
-    if name.endswith(".custody.json"):
-        return "other", None, None  # ours: live capture's link between audio and metadata
-    if name in _HELPERS:
-        return "other", None, None
     if name.endswith(".json"):
         match = _SIDECAR_NAME.fullmatch(name)
         if match and _RECORDING.fullmatch(match["recording"]):
             return "sidecar", match["recording"], None
         return "other", None, None
+    if _UUID.fullmatch(name):
+        return "media", name, None
     stem, _, extension = name.rpartition(".")
     if extension.lower() in MEDIA_EXTENSIONS and _RECORDING.fullmatch(stem):
         return "media", stem, extension.lower()

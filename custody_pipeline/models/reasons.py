@@ -113,6 +113,11 @@ REASONS: tuple[Reason, ...] = (
         "error", "no", "Keep it apart; find out which job wrote it, and to which call it belongs.",
     ),
     Reason(
+        "UNRECOGNISED_OBJECT", "The export bucket has an object whose key does not say which recording it is.",
+        "warning", "yes",
+        "Keep it. Find out who wrote it. If it is a recording, export its conversation again, and run the night again.",
+    ),
+    Reason(
         "ORPHAN_RECORDING", "The vendor keeps the recording as an orphan, attached to no conversation record.",
         "warning", "yes", "Have the vendor's administrator attach or export the orphan.", "retention",
         explains=("media", "tags"),

@@ -41,7 +41,6 @@ KNOWN = {
     "a conversation whose source failed is not wholly complete",
     "a night whose source failed is not established",
     "a night whose source failed does not end with 0",
-    "an object that is no known recording has a row of its own",
     "every recording that a source shows has a row, or the night is not established",
     "no complete row lacks a required tag",
     "a conflict on a mapped tag is named",
@@ -262,7 +261,6 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
 FAILING_ALONE = {
     "a screen recording of which the flag alone is left": "a screen recording announced by its flag alone has no row",
     "a clock that was fast in an earlier run": "a run with a fast clock counts for ever",
-    "an object under no conversation's id": "an object that is no recording is only counted",
 }
 
 

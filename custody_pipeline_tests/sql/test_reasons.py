@@ -131,6 +131,37 @@ def every_object_listed(night: Night) -> None:
     night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session"})
 
 
+def beside(night: Night, **fields: Any) -> None:
+    """An object that is no recording lies in the folder of the call's conversation."""
+    night.call()
+    night.rows["export_objects"].append(
+        {
+            "bucket": "exports", "object_key": "org/year=2026/month=11/day=2/hour=10/rec_123.opus", "is_latest": True,
+            "is_delete_marker": False, "object_role": "other", "key_finding": "unrecognised", "object_bytes": 3,
+            "last_modified": "2026-11-03 01:00:00", **fields,
+        }
+    )  # fmt: skip
+
+
+def object_of_another_name(night: Night) -> None:
+    beside(night)
+
+
+def object_in_a_bad_folder(night: Night) -> None:
+    beside(night, object_role="media", recording_id="r7", key_finding="bad_conversation_id")
+
+
+def helper_document(night: Night) -> None:
+    beside(night, key_finding=None)
+
+
+def deleted_object_of_another_name(night: Night) -> None:
+    beside(night, is_latest=False)
+    night.rows["export_objects"].append(
+        {**night.rows["export_objects"][-1], "version_id": "v2", "is_latest": True, "is_delete_marker": True}
+    )
+
+
 def orphan(night: Night) -> None:
     night.call()
     night.rows["orphan_recordings"].append({"orphan_id": "o1", "conversation_id": "c1", "recording_id": "lost"})
@@ -637,6 +668,8 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (two_paths, {"DUPLICATE_EXPORT"}),
     (object_of_nobody, {"ORPHAN_OBJECT"}),
     (object_of_empty_list, {"ORPHAN_OBJECT"}),
+    (object_of_another_name, {"UNRECOGNISED_OBJECT"}),
+    (object_in_a_bad_folder, {"UNRECOGNISED_OBJECT"}),
     (orphan, {"ORPHAN_RECORDING"}),
     (never_arrived, {"OBJECT_MISSING"}),
     (deleted_from_bucket, {"OBJECT_MISSING"}),
@@ -703,6 +736,8 @@ NEAR_MISSES: list[Given] = [
     sidecar_without_ids,
     media_of_one_byte,
     every_object_listed,
+    helper_document,
+    deleted_object_of_another_name,
     failed_then_exported,
     archived_after_export,
     only_read_singly,
@@ -866,6 +901,15 @@ def test_no_tag_value_is_in_a_detail(night: Night) -> None:
     night.transfer({**HEALTHY_AGENT, "Secret": "v-secret"}, {**HEALTHY_AGENT, "Secret": "v-other"})
     night.run()
     assert not night.query("SELECT 1 FROM custody.gaps WHERE detail LIKE '%v-%' OR evidence LIKE '%v-%'")
+
+
+def test_an_object_that_is_no_recording_is_named_by_its_key_and_uri(night: Night) -> None:
+    object_of_another_name(night)
+    night.run()
+    gap, key = night.gap("UNRECOGNISED_OBJECT"), "org/year=2026/month=11/day=2/hour=10/rec_123.opus"
+    assert (gap["conversation_id"], gap["recording_id"]) == ("", f"object:{key}")
+    assert [(proof["uri"], proof["what"]) for proof in gap["evidence"]] == [(f"s3://exports/{key}", "3 bytes")]
+    assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1"]
 
 
 def test_an_excluded_recording_is_excluded_and_not_a_gap(night: Night) -> None:

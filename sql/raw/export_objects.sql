@@ -26,7 +26,7 @@
 -- column media_extension: lower-case file extension of a media object
 -- column path_date: UTC day in the key
 -- column path_hour: UTC hour in the key
--- column key_finding: null, or the reason why the key names no recording: unsafe_key, bad_conversation_id or unrecognised
+-- column key_finding: null, or the reason why the key names no recording: unsafe_key, bad_conversation_id or unrecognised; also null for documents and folders that are known to be no recordings
 -- column checksum_algorithm: algorithms of the checksums that S3 stores for the object
 -- column checksum_type: FULL_OBJECT, or COMPOSITE for a checksum of part checksums
 SELECT

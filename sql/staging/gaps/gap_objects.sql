@@ -1,11 +1,12 @@
 -- Faults of the exported media and its sidecar: DOCUMENTS_DISAGREE, DUPLICATE_EXPORT, OBJECT_CHANGED, OBJECT_EMPTY,
--- OBJECT_UNREADABLE, ORPHAN_OBJECT, ORPHAN_RECORDING, SIDECAR_MISSING, SIDECAR_UNREADABLE.
+-- OBJECT_UNREADABLE, ORPHAN_OBJECT, ORPHAN_RECORDING, SIDECAR_MISSING, SIDECAR_UNREADABLE. An object whose key names no
+-- recording has a row `object:<key>`: UNRECOGNISED_OBJECT.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, reason
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
--- column recording_id: recording
+-- column recording_id: recording, or `object:<key>`
 -- column reason: code of the reason
 -- column severity: where it differs from the catalogue's
 -- column detail: the particulars, without tag values
@@ -70,6 +71,24 @@ judged AS (
         list_filter([sidecar_evidence, metadata_evidence, single_evidence], lambda x: x IS NOT NULL)
     FROM recordings
     WHERE sidecar_disagrees OR names_another
+),
+
+unrecognised AS (
+    SELECT
+        partition_date,
+        coalesce(conversation_id, '') AS conversation_id,
+        object_key,
+        's3://' || bucket || '/' || object_key AS uri,
+        CASE key_finding
+            WHEN 'bad_conversation_id' THEN 'its folder is named after no conversation'
+            WHEN 'unsafe_key' THEN 'its key has parts that no recording has'
+            ELSE 'its key names no recording'
+        END AS finding,
+        max(object_bytes) AS object_bytes,
+        max(last_modified) AS last_modified
+    FROM staging.export_objects
+    WHERE is_current AND is_latest AND NOT is_delete_marker AND key_finding IS NOT NULL
+    GROUP BY ALL
 )
 
 SELECT
@@ -82,3 +101,14 @@ SELECT
     evidence,
     CASE WHEN reason IN ('OBJECT_EMPTY') THEN delete_date END AS recoverable_until
 FROM judged
+UNION ALL
+SELECT
+    partition_date,
+    conversation_id,
+    'object:' || object_key,
+    'UNRECOGNISED_OBJECT',
+    NULL,
+    uri || ': ' || finding,
+    [{'uri': uri, 'sha256': NULL::VARCHAR, 'what': object_bytes::VARCHAR || ' bytes', 'observed_at': last_modified}],
+    NULL
+FROM unrecognised
