@@ -163,7 +163,7 @@ REASONS: tuple[Reason, ...] = (
         "Add the name to the mapping's aliases, or correct it in the script or flow.",
     ),
     Reason(
-        "TAG_CONFLICT", "Participants of the same rank carry different values for one tag.", "warning", "no",
+        "TAG_CONFLICT", "Participants or documents carry different values for one tag.", "warning", "no",
         "Decide by hearing the call; custom_data has both values and says who set them.",
     ),
     Reason(

@@ -417,6 +417,25 @@ def of_other_rank(night: Night) -> None:
     night.call(customer={"Legal-Hold": "true"})
 
 
+def sidecar_against_conversation(night: Night) -> None:
+    night.call()
+    night.sidecar().update(has_tags_field=True, tags={"Legal-Hold": "true"})
+
+
+def sidecar_of_participants_against_conversation(night: Night) -> None:
+    night.call()
+    leg = {"participant_id": "c1-agent-1", "purpose": "agent", "attributes": {"Legal-Hold": "true"}}
+    night.sidecar()["participants"] = [leg]
+
+
+def empty_on_other_rank(night: Night) -> None:
+    night.call(customer={"Legal-Hold": " "})
+
+
+def unmapped_on_other_rank(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Extra": "1"}, customer={"Extra": "2"})
+
+
 def changed(night: Night) -> None:
     night.call()
     night.single(agent={**HEALTHY_AGENT, "Disposition": "Escalated"})
@@ -702,6 +721,11 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (misspelt, {"TAG_KEY_VARIANT"}),
     (side_by_side, {"UNMAPPED_TAG"}),
     (conflict, {"TAG_CONFLICT"}),
+    (of_other_rank, {"TAG_CONFLICT"}),
+    (on_both, {"TAG_CONFLICT"}),
+    (sidecar_against_conversation, {"TAG_CONFLICT"}),
+    (sidecar_of_participants_against_conversation, {"TAG_CONFLICT"}),
+    (unmapped_on_other_rank, {"UNMAPPED_TAG"}),
     (changed, {"TAG_CHANGED_LATER"}),
     (vanished, {"TAG_VANISHED"}),
     (vanished_between_captures, {"TAG_VANISHED"}),
@@ -747,10 +771,9 @@ NEAR_MISSES: list[Given] = [
     cut_then_whole,
     exactly_as_long,
     almost_as_long,
-    on_both,
     on_customer,
     agreement,
-    of_other_rank,
+    empty_on_other_rank,
     captured_unchanged,
     came_back,
     running_until_its_end,

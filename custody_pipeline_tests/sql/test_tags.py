@@ -119,7 +119,7 @@ def test_purposes_are_asked_in_the_order_of_the_mapping(night: Night) -> None:
     night.run()
     row = night.row()
     assert (row["custom_data_consent_recorded"], row["custom_data_legal_hold"]) == ("ivr says", "false")
-    assert night.reasons() == set()
+    assert night.gap("TAG_CONFLICT")["detail"] == '"Consent.Recorded", "Legal-Hold"'
 
 
 def test_a_tag_on_an_agents_leg_belongs_to_that_agents_recording_first(night: Night) -> None:

@@ -31,8 +31,8 @@
 -- column is_cut: true if the analytics job's limit of 1,024 characters may have cut the key or value
 -- column is_mapped: true if a column of the mapping names the key
 -- column is_resolved: true for the resolved value of the recording and key
--- column conflicting_values: different values on participants of the same rank; 1 if they agree
--- column conflicting_participants: those participants
+-- column conflicting_values: different values on participants of the same rank, and for a mapped key on any participant or in any document of the export; 1 if they agree
+-- column conflicting_participants: those participants; empty for a document without participants
 -- column source_uri: source of the document
 -- column document_uri: landing file and row of the document that shows the value
 -- column document_sha256: SHA-256 of that document
@@ -121,8 +121,20 @@ ordered AS (
     WHERE p.is_contested
 ),
 
+disagreements AS (
+    -- Precedence chooses the value of a mapped key. What it passes over is named all the same, except empty values.
+    SELECT partition_date, conversation_id, recording_id, tag_key,
+        count(DISTINCT tag_value) AS conflicting_values,
+        list(DISTINCT participant_id ORDER BY participant_id) AS conflicting_participants
+    FROM ordered
+    WHERE is_mapped AND NOT is_cut AND NOT regexp_full_match(tag_value, '[\s\p{Z}]*')
+        AND CASE WHEN source IN ('manifest', 'sidecar') THEN is_current ELSE is_participants END
+    GROUP BY partition_date, conversation_id, recording_id, tag_key
+    HAVING count(DISTINCT tag_value) > 1
+),
+
 conflicts AS (
-    -- Only participants of the same rank can conflict.
+    -- Of an unmapped key, only participants of the same rank can conflict.
     SELECT partition_date, conversation_id, recording_id, tag_key, purpose_rank,
         count(DISTINCT coalesce('=' || tag_value, 'null')) AS conflicting_values,
         list(DISTINCT participant_id ORDER BY participant_id) AS conflicting_participants
@@ -152,8 +164,9 @@ UNION ALL
 SELECT
     c.partition_date, c.conversation_id, c.recording_id, c.participant_id, c.purpose, c.purpose_rank, c.leg_rank, c.tag_key,
     c.tag_value, c.source, c.observed_at, c.is_current, c.is_cut, c.is_mapped, c.is_resolved,
-    CASE WHEN c.is_resolved THEN coalesce(x.conflicting_values, 1) ELSE 1 END,
-    CASE WHEN c.is_resolved THEN coalesce(x.conflicting_participants, []) ELSE [] END, c.source_uri, c.document_uri,
-    c.document_sha256
+    CASE WHEN c.is_resolved THEN greatest(d.conflicting_values, x.conflicting_values, 1) ELSE 1 END,
+    CASE WHEN c.is_resolved THEN coalesce(d.conflicting_participants, x.conflicting_participants, []) ELSE [] END,
+    c.source_uri, c.document_uri, c.document_sha256
 FROM chosen AS c
+LEFT JOIN disagreements AS d USING (partition_date, conversation_id, recording_id, tag_key)
 LEFT JOIN conflicts AS x USING (partition_date, conversation_id, recording_id, tag_key, purpose_rank)

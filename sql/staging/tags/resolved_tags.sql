@@ -16,8 +16,8 @@
 -- column is_mapped: true if a column of the mapping names the key
 -- column document_uri: document that shows the value
 -- column document_sha256: SHA-256 of that document
--- column conflicting_values: different values on participants of the same rank
--- column conflicting_participants: those participants
+-- column conflicting_values: different values for the key (see staging.recording_tags); 1 if all agree
+-- column conflicting_participants: the participants that have them
 SELECT
     partition_date,
     conversation_id,
