@@ -134,9 +134,10 @@ def every_object_listed(night: Night) -> None:
 def beside(night: Night, **fields: Any) -> None:
     """An object that is no recording lies in the folder of the call's conversation."""
     night.call()
+    name = f"rec_{fields.get('key_finding', 123)}.opus"
     night.rows["export_objects"].append(
         {
-            "bucket": "exports", "object_key": "org/year=2026/month=11/day=2/hour=10/rec_123.opus", "is_latest": True,
+            "bucket": "exports", "object_key": f"org/year=2026/month=11/day=2/hour=10/{name}", "is_latest": True,
             "is_delete_marker": False, "object_role": "other", "key_finding": "unrecognised", "object_bytes": 3,
             "last_modified": "2026-11-03 01:00:00", **fields,
         }
