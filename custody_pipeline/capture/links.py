@@ -120,7 +120,7 @@ class AudioLinker:
 
     def _night(self, day: date) -> list[str]:
         if day not in self._prefixes:
-            found = night_prefixes(self._s3, self._place, day)
+            found = night_prefixes(self._s3, self._place, day).found
             if not found:
                 return []
             self._prefixes[day] = found

@@ -19,7 +19,8 @@ from custody_pipeline.extract.genesys import GenesysError, LoginError, Unexpecte
 from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.objects import error_code
+from custody_pipeline.io.s3 import S3Location, bucket_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,39 +145,51 @@ def _parse_name(name: str) -> tuple[Role, str | None, str | None]:
 # --- the bucket ------------------------------------------------------------------------------------------------------
 
 
-def night_prefixes(s3: S3Client, place: S3Location, night: date) -> list[str]:
+@dataclass(frozen=True)
+class Prefixes:
+    """Where a night's objects can lie, and what keeps that from being all; `problem` is empty if it is."""
+
+    found: list[str]
+    problem: str
+
+
+def night_prefixes(s3: S3Client, place: S3Location, night: date) -> Prefixes:
     """Prefixes under which the night's objects can lie: for each organization folder, padded and unpadded.
 
     Only folders are listed (with a delimiter), down to the one that holds `year=…`: never the bucket's history.
     """
-    root = f"{place.key}/" if place.key else ""
     days = dict.fromkeys(
         f"year={night.year}/month={month}/day={day}/"
         for month in (f"{night.month}", f"{night.month:02d}")
         for day in (f"{night.day}", f"{night.day:02d}")
     )
-    return [f"{above}{day}" for above in _folders_above_years(s3, place.bucket, root) for day in days]
+    above, problem = folders_above_years(s3, place)
+    return Prefixes([f"{folder}{day}" for folder in above for day in days], problem)
 
 
-def _folders_above_years(s3: S3Client, bucket: str, root: str) -> Iterator[str]:
-    looked_into, level = 0, [root]
+def folders_above_years(s3: S3Client, place: S3Location) -> tuple[list[str], str]:
+    """The folders that hold `year=…` folders, and what keeps them from being all or any; empty if nothing does."""
+    found: list[str] = []
+    looked_into, level = 0, [f"{place.key}/" if place.key else ""]
     for _ in range(MAX_DEPTH):
         below: list[str] = []
         for folder in level:
             looked_into += 1
             if looked_into > MAX_FOLDERS:
-                logger.warning("More than %d folders in s3://%s: the rest is not searched.", MAX_FOLDERS, bucket)
-                return
+                return found, f"{place} has more than {MAX_FOLDERS} folders, and the rest was not searched"
             children = [
                 child["Prefix"]
-                for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder, Delimiter="/")
+                for page in s3.get_paginator("list_objects_v2").paginate(
+                    Bucket=place.bucket, Prefix=folder, Delimiter="/"
+                )
                 for child in page.get("CommonPrefixes", [])
             ]
             names = [child[len(folder) :] for child in children]
             if any(name.startswith("year=") for name in names):
-                yield folder
+                found.append(folder)
             below += [c for c, name in zip(children, names, strict=True) if not name.startswith("year=")]
         level = below
+    return found, "" if found else f"{place} has no year=… folder: nothing was exported there"
 
 
 def list_versions(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
@@ -220,35 +233,28 @@ def _row(
     }
 
 
-def bucket_region(s3: S3Client, bucket: str) -> str | None:
-    """The bucket's region as S3 names it, or None where it does not say.
-
-    Raises:
-        BucketUnreachableError: there is no such bucket, or no way to it.
-    """
+def _region(s3: S3Client, bucket: str) -> str | None:
     try:
-        headers = s3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
+        return bucket_region(s3, bucket)
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        if code in {"403", "AccessDenied"}:
-            return None  # listing may be allowed all the same
-        raise BucketUnreachableError(f"s3://{bucket} answered {code}: check CUSTODY_EXPORT_URL") from error
+        raise BucketUnreachableError(f"s3://{bucket} answered {error_code(error)}: check CUSTODY_EXPORT_URL") from error
     except BotoCoreError as error:
         raise BucketUnreachableError(
             f"s3://{bucket}: {error}. Check CUSTODY_EXPORT_URL, CUSTODY_S3_ENDPOINT_URL and the AWS credentials"
         ) from error
-    return headers.get("x-amz-bucket-region")
 
 
 def _collect_bucket(collector: Collector) -> list[Landing]:
     """List the night's objects and read their sidecars meanwhile: however many there are, a few are in memory."""
     place = S3Location.parse(collector.settings.require("export_url"))
-    region = bucket_region(collector.s3, place.bucket)
+    region = _region(collector.s3, place.bucket)
     reader = ObjectReader(collector.settings, place.bucket)
     with collector.load("export_objects") as objects, collector.load("export_sidecars", asked=0) as sidecars:
 
         def listed() -> Iterator[dict[str, Any]]:
-            for prefix in night_prefixes(collector.s3, place, collector.night):
+            prefixes = night_prefixes(collector.s3, place, collector.night)
+            objects.incomplete, objects.landing.detail = bool(prefixes.problem), prefixes.problem or None
+            for prefix in prefixes.found:
                 for row in list_versions(collector.s3, place.bucket, prefix):
                     keys = _add_object(objects, row, region)
                     if keys["object_role"] == "sidecar" and row["is_latest"] and not row["is_delete_marker"]:
@@ -264,6 +270,7 @@ def _collect_bucket(collector: Collector) -> list[Landing]:
             raise BucketUnreachableError(
                 f"{place} cannot be listed: {error}. The credentials need s3:ListBucket and s3:ListBucketVersions"
             ) from error
+    sidecars.landing.fail_if_nothing_was_read(sidecars.landing.asked or 0)
     return [objects.landing, sidecars.landing]
 
 

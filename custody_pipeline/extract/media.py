@@ -16,7 +16,7 @@ import msgspec
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.objects import Digests, ObjectReader
+from custody_pipeline.extract.objects import ARCHIVED, Digests, ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
@@ -111,12 +111,14 @@ def collect_media(
             version, row = media.version, dict(vars(media.version))
             row["last_modified"] = version.last_modified
             if isinstance(found, FetchFailure):
-                row |= {"error": found.error_code or "unreadable", "hashed_at": None}
+                told = "archived; restore it (InvalidObjectState)" if found.error_code == ARCHIVED else found.error_code
+                row |= {"error": told or "unreadable", "hashed_at": None}
                 load.landing.failures.append(found)
             else:
                 row |= vars(found)
                 load.landing.requests += version not in known
             load.add_made({}, f"s3://{version.bucket}/{version.object_key}", row)
+    load.landing.fail_if_nothing_was_read(len(objects))
     return [load.landing]
 
 

@@ -127,6 +127,11 @@ class Landing:
     data_available_until: datetime | None = None
     detail: str | None = None
 
+    def fail_if_nothing_was_read(self, asked: int) -> None:
+        """Call the source failed, not each of its objects, where none of several could be read."""
+        if len(self.failures) == asked > 1:
+            self.state, self.detail = "failed", f"none of {asked} objects could be read: {self.failures[0].message}"
+
     def as_receipt(self) -> dict[str, Any]:
         """The receipt, by the names of the columns of `raw.extraction_receipts`."""
         files = [*self.files, *self.failure_files]

@@ -5,13 +5,14 @@ Belongs here: clients made from the settings and the standard AWS chain. Does no
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from obstore.store import S3Store
+    from obstore.store import S3Credential, S3Store
 
     from custody_pipeline.settings import Settings
 
@@ -87,20 +88,63 @@ def encryption_headers(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if value}
 
 
+def bucket_region(client: S3Client, bucket: str) -> str | None:
+    """The bucket's region as S3 names it, or None where it does not say. A refusal names it, too.
+
+    Raises:
+        botocore.exceptions.BotoCoreError, ClientError: there is no such bucket, or no way to it.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        headers = client.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
+    except ClientError as error:
+        headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
+        # Listing may be allowed all the same.
+        if error.response.get("Error", {}).get("Code") not in {"403", "AccessDenied"}:
+            raise
+    return headers.get("x-amz-bucket-region")
+
+
 def s3_store(settings: Settings, bucket: str) -> S3Store:
-    """An obstore store for streaming many objects at once; credentials are boto3's."""
+    """An obstore store for streaming many objects at once, in the bucket's own region; credentials are boto3's.
+
+    boto3 follows S3 to the region of a bucket, obstore does not.
+
+    Raises:
+        botocore.exceptions.NoCredentialsError: the AWS chain has none.
+    """
     import boto3
+    from botocore.credentials import RefreshableCredentials
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import S3Store
 
+    class Credentials(Boto3CredentialProvider):
+        """Credentials until they expire, as the AWS chain says it; obstore's own provider keeps them half an hour."""
+
+        def __call__(self) -> S3Credential:
+            found = super().__call__()
+            if isinstance(self.credentials, RefreshableCredentials):
+                # botocore tells it nowhere else.
+                found["expires_at"] = self.credentials._expiry_time  # type: ignore[attr-defined]
+            return found
+
+    session, client = boto3.Session(), s3_client(settings)
+    if session.get_credentials() is None:
+        raise NoCredentialsError
     encryption: Any = {"server_side_encryption": settings.sse, "sse_kms_key_id": settings.sse_kms_key_id}
-    session = boto3.Session()
-    endpoint = settings.s3_endpoint_url or s3_client(settings).meta.endpoint_url
+    region = None
+    with suppress(BotoCoreError, ClientError):  # each read tells what is wrong
+        region = bucket_region(client, bucket)
+    region = region or client.meta.region_name
+    there = s3_client(settings.model_copy(update={"s3_region": region}))
+    endpoint = settings.s3_endpoint_url or there.meta.endpoint_url
     return S3Store(
         bucket,
         endpoint=endpoint,
-        region=settings.s3_region or session.region_name or "us-east-1",
-        credential_provider=Boto3CredentialProvider(session),
+        region=region,
+        credential_provider=Credentials(session),
         virtual_hosted_style_request=False,
         client_options={"allow_http": endpoint.startswith("http://"), "timeout": "60s", "connect_timeout": "10s"},
         retry_config={"max_retries": 8},

@@ -15,12 +15,14 @@ import duckdb
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
+from obstore.exceptions import PermissionDeniedError
 
 from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.extract import exports
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.exports import BucketUnreachableError, collect_exports, parse_key, touches
 from custody_pipeline.extract.media import MediaObject, ObjectVersion, collect_media
+from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.pending_reads import known_digests, media_objects
 from custody_pipeline.settings import Settings
@@ -199,6 +201,40 @@ def test_a_sidecar_that_is_too_large_is_a_failure_row(
     ]
 
 
+@pytest.mark.parametrize("keys", [["readme.txt"], ["a/b/c/d/e/year=2026/x"], ["1/x", "2/x", "3/x", "4/x"]])
+def test_a_bucket_whose_exports_are_not_found_is_partial_and_says_so(
+    bucket: Any, collector: Callable[..., Collector], monkeypatch: pytest.MonkeyPatch, keys: list[str]
+) -> None:
+    for key in keys:
+        bucket.put_object(Key=key, Body=b"x")
+    monkeypatch.setattr(exports, "MAX_FOLDERS", 3 if len(keys) > 1 else 1_000)
+    with collector() as made:
+        landing, *_ = collect_exports(made)
+    told = "more than 3 folders" if len(keys) > 1 else "no year=… folder"
+    assert (landing.resource, landing.state) == ("export_objects", "partial")
+    assert told in str(landing.detail)
+
+
+def test_objects_of_which_none_can_be_read_are_one_failed_source(
+    bucket: Any, collector: Callable[..., Collector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> object:
+        raise PermissionDeniedError
+
+    keys = [f"{HOUR}/conversation_id={C1}/{name}.{kind}" for name in (R1, R2) for kind in ("opus", "json")]
+    for key in keys:
+        bucket.put_object(Key=key, Body=b"{}")
+    versions = [MediaObject(ObjectVersion(bucket.name, key, None, None, None, 2)) for key in keys if "opus" in key]
+    monkeypatch.setattr(ObjectReader, "_get", refused)
+    monkeypatch.setattr(ObjectReader, "_refusal", lambda *_: (403, "AccessDenied"))
+    with collector() as made:
+        listed, sidecars, *_ = collect_exports(made)
+        (media,) = collect_media(made, {}, versions)
+        (one,) = collect_media(made, {}, versions[:1])
+    assert [landing.state for landing in (listed, sidecars, media, one)] == ["complete", "failed", "failed", "complete"]
+    assert str(media.detail).startswith("none of 2 objects could be read: s3://")
+
+
 def test_a_bucket_that_is_not_there_stops_the_night(collector: Callable[..., Collector]) -> None:
     with (
         collector(export_url="s3://no-such-bucket") as made,
@@ -210,6 +246,7 @@ def test_a_bucket_that_is_not_there_stops_the_night(collector: Callable[..., Col
 def test_without_the_api_its_resources_say_so(
     bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
 ) -> None:
+    bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{R1}.opus", Body=b"x")
     with collector() as made:
         load(con, collect_exports(made) + collect_captures(made))
     rows = con.execute("SELECT resource, receipt_state FROM raw.extraction_receipts ORDER BY resource").fetchall()
