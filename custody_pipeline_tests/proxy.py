@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _OF_THE_CONNECTION = {"connection", "expect", "keep-alive", "transfer-encoding", "date", "server"}
 
@@ -34,6 +34,7 @@ class Answer:
     status: int
     body: bytes = b""
     content_type: str = "application/xml"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -65,7 +66,7 @@ def running_proxy(upstream: str) -> Iterator[Proxy]:
             proxy.requests.append(request)
             own = proxy.answer(request)
             if own is not None:
-                headers = {"Content-Type": own.content_type, "Content-Length": str(len(own.body))}
+                headers = {"Content-Type": own.content_type, "Content-Length": str(len(own.body)), **own.headers}
                 self._send(own.status, headers, own.body)
                 return
             connection = http.client.HTTPConnection(str(to.hostname), to.port, timeout=60)

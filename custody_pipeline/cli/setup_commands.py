@@ -70,6 +70,7 @@ def doctor(
     from custody_pipeline.operations.doctor import examine
 
     lines = []
+    advised = set()
     console = console_of_stdout()
     colours = {"ok": "green", "not ok": "red", "warning": "yellow", "not configured": "yellow"}
     for line in examine(probe=probe_lock):
@@ -77,7 +78,8 @@ def doctor(
         if not as_json:
             console.print(f"[{colours[line.state]}]{line.state:>14}[/]  [bold]{line.check}[/bold]  ", end="")
             console.print(line.found, markup=False, soft_wrap=True)
-            if line.advice and line.state != "ok":
+            if line.advice and line.state != "ok" and line.advice not in advised:
+                advised.add(line.advice)
                 console.print(f"{'':16}→ {line.advice}", markup=False, soft_wrap=True)
     if as_json:
         print_json([line.to_dict() for line in lines])

@@ -17,12 +17,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.alerts import alerted_reasons
 from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.evidence.log.keys import SigningKeyError
+from custody_pipeline.extract.exports import folders_above_years
 from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError
+from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.operations.lock_probe import probe_lock
-from custody_pipeline.publish.sealing import load_signing_key
+from custody_pipeline.publish.sealing import TimestampUnavailableError, load_signing_key, timestamper
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -168,9 +170,12 @@ def _export_bucket(settings: Settings) -> Iterator[Line]:
         )
         return
     place, client = S3Location.parse(settings.export_url), s3_client(settings)
-    reading = _try("export bucket", "CUSTODY_EXPORT_URL", lambda: _readable(client, place), _READING)
+    try:
+        reading = _exports(settings, client, place)
+    except (ClientError, BotoCoreError) as error:
+        reading = _refused("export bucket", "CUSTODY_EXPORT_URL", _READING, error)
     yield reading
-    if reading.state != "ok":
+    if reading.state == "not ok":
         return
     yield _versioning(client, place, "export bucket versioning", "CUSTODY_EXPORT_URL")
     versions = _try(
@@ -187,13 +192,22 @@ def _sealing(settings: Settings) -> Iterator[Line]:
         advice = "Set CUSTODY_TIMESTAMP_URL: only a third party's timestamp says when a night was sealed."
         yield Line("sealing timestamp", "warning", "no timestamp authority", advice)
     else:
-        yield Line("sealing timestamp", "ok", settings.timestamp_url)
+        yield _timestamp(settings.timestamp_url)
     hold = ", and a legal hold" if settings.legal_hold else ""
     if settings.lock_mode is None:
         advice = "Set CUSTODY_LOCK_MODE and CUSTODY_LOCK_DAYS: a cut without a retention can be deleted."
         yield Line("sealing lock", "warning", f"no retention{hold}", advice)
     else:
         yield Line("sealing lock", "ok", f"{settings.lock_mode}, {settings.lock_days} days{hold}")
+
+
+def _timestamp(url: str) -> Line:
+    try:
+        timestamper(url)(b"custody doctor\n")
+    except TimestampUnavailableError as error:
+        found = f"{url} gave no timestamp ({type(error.__cause__).__name__})"
+        return Line("sealing timestamp", "not ok", found, "Correct CUSTODY_TIMESTAMP_URL, or allow the way to it.")
+    return Line("sealing timestamp", "ok", f"{url} answers")
 
 
 def _signing_key(settings: Settings) -> Line:
@@ -218,7 +232,7 @@ def _publish_bucket(settings: Settings, *, probe: bool) -> Iterator[Line]:
         yield Line("publish bucket", "not ok", "CUSTODY_PUBLISH_URL is not set", advice)
         return
     place, client = S3Location.parse(settings.publish_url), s3_client(settings)
-    listing = _try("publish bucket", "CUSTODY_PUBLISH_URL", lambda: _readable(client, place), _READING)
+    listing = _try("publish bucket", "CUSTODY_PUBLISH_URL", lambda: _listed(client, place), _READING)
     yield listing
     if listing.state == "ok":
         yield _versioning(client, place, "publish bucket versioning", "CUSTODY_PUBLISH_URL")
@@ -282,36 +296,59 @@ def _probe(client: S3Client, place: S3Location, settings: Settings) -> Iterator[
 
 
 def _try(check: str, variable: str, probe: Callable[[], str], permissions: str) -> Line:
-    """One question to S3; what to do depends on how it is refused."""
+    """One question to S3."""
     try:
         return Line(check, "ok", probe())
-    except ClientError as error:
-        code = error_code(error)
-        advice = f"Look up {code} in the documentation of your S3."
-        for codes, action in (
-            (_DENIED, f"Allow {permissions} to these credentials; docs/policies has whole policies."),
-            (_ABSENT, f"There is no such bucket: create it, or correct {variable}."),
-            (_UNKNOWN_IDENTITY, "Check the AWS credentials: this S3 does not know them, or they have expired."),
-            (_ELSEWHERE, "Set CUSTODY_S3_REGION to the bucket's region."),
-        ):
-            if code in codes:
-                advice = action
-        return Line(check, "not ok", f"{code}: {error.operation_name}", advice)
-    except BotoCoreError as error:
-        advice = "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL."
-        return Line(check, "not ok", type(error).__name__, advice)
+    except (ClientError, BotoCoreError) as error:
+        return _refused(check, variable, permissions, error)
 
 
-def _readable(client: S3Client, place: S3Location) -> str:
-    listed = client.list_objects_v2(Bucket=place.bucket, Prefix=place.key, MaxKeys=1).get("Contents", [])
+def _refused(check: str, variable: str, permissions: str, error: ClientError | BotoCoreError) -> Line:
+    if isinstance(error, BotoCoreError):
+        return Line(check, "not ok", type(error).__name__, "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL.")
+    code = error_code(error)
+    advice = f"Look up {code} in the documentation of your S3."
+    for codes, action in (
+        (_DENIED, f"Allow {permissions} to these credentials; docs/policies has whole policies."),
+        (_ABSENT, f"There is no such bucket: create it, or correct {variable}."),
+        (_UNKNOWN_IDENTITY, "Check the AWS credentials: this S3 does not know them, or they have expired."),
+        (_ELSEWHERE, "Set CUSTODY_S3_REGION to the bucket's region."),
+    ):
+        if code in codes:
+            advice = action
+    return Line(check, "not ok", f"{code}: {error.operation_name}", advice)
+
+
+def _below(place: S3Location) -> str:
+    """The prefix that the night lists: credentials may be limited to it."""
+    return f"{place.key}/" if place.key else ""
+
+
+def _listed(client: S3Client, place: S3Location) -> str:
+    listed = client.list_objects_v2(Bucket=place.bucket, Prefix=_below(place), MaxKeys=1).get("Contents", [])
     if not listed:
         return f"{place} can be listed, and is empty"
     client.head_object(Bucket=place.bucket, Key=listed[0]["Key"])
     return f"{place} can be listed and read"
 
 
+def _exports(settings: Settings, client: S3Client, place: S3Location) -> Line:
+    """Whether there are exports, and one of them can be read as the night reads it."""
+    check = "export bucket"
+    above, problem = folders_above_years(client, place)
+    if problem:
+        advice = "Correct CUSTODY_EXPORT_URL, or wait for the first export job of the AWS S3 integration."
+        return Line(check, "warning", problem, advice)
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=f"{above[0]}year=")
+    key = next((item["Key"] for page in pages for item in page.get("Contents", []) if item.get("Size")), None)
+    failure = ObjectReader(settings, place.bucket).probe(key) if key else None
+    if failure is not None:
+        return Line(check, "not ok", failure.message, f"Allow {_READING} and kms:Decrypt to these credentials.")
+    return Line(check, "ok", f"{place} can be listed and read")
+
+
 def _versions(client: S3Client, place: S3Location) -> str:
-    client.list_object_versions(Bucket=place.bucket, Prefix=place.key, MaxKeys=1)
+    client.list_object_versions(Bucket=place.bucket, Prefix=_below(place), MaxKeys=1)
     return "overwritten and deleted objects can be listed"
 
 
@@ -351,7 +388,8 @@ def _lock(client: S3Client, place: S3Location, settings: Settings) -> Line:
 
 
 def _clock(client: S3Client, place: S3Location) -> Line:
-    answer = client.list_objects_v2(Bucket=place.bucket, MaxKeys=1)["ResponseMetadata"]["HTTPHeaders"].get("date")
+    listing = client.list_objects_v2(Bucket=place.bucket, Prefix=_below(place), MaxKeys=1)
+    answer = listing["ResponseMetadata"]["HTTPHeaders"].get("date")
     if answer is None:
         return Line("clock", "warning", "S3 did not say what time it is", "Compare this machine's clock with another.")
     server = datetime.strptime(answer, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)

@@ -97,7 +97,7 @@ def load_sealing(settings: Settings) -> Sealing:
     return Sealing(
         signers=tuple(signers),
         salt_secret=_salt_secret(settings, keys / "salt"),
-        timestamp=_timestamper(settings.timestamp_url) if settings.timestamp_url else None,
+        timestamp=timestamper(settings.timestamp_url) if settings.timestamp_url else None,
         lock_mode=settings.lock_mode,
         lock_days=settings.lock_days,
         legal_hold=settings.legal_hold,
@@ -184,7 +184,9 @@ def _salt_secret(settings: Settings, path: Path) -> bytes:
     return secret
 
 
-def _timestamper(url: str) -> Callable[[bytes], bytes]:
+def timestamper(url: str) -> Callable[[bytes], bytes]:
+    """Ask the authority at `url` for a timestamp of bytes. The call raises TimestampUnavailableError."""
+
     def timestamp(data: bytes) -> bytes:
         retry = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
         headers = {"Content-Type": CONTENT_TYPE}

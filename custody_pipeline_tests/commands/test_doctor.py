@@ -6,6 +6,7 @@ A proxy before SeaweedFS refuses what an identity may not do, as S3 does.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from custody_pipeline_tests.proxy import Proxy, Request
 
 pytestmark = pytest.mark.server
+
+
+EXPORTED = "org/year=2026/month=11/day=2/hour=3/conversation_id=c/recording.opus"
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ def buckets(s3: S3Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> tupl
     for name, lock in zip(names, (False, True), strict=True):
         s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=lock)
         s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-    s3.put_object(Bucket=names[0], Key="recording.opus", Body=b"x")
+    s3.put_object(Bucket=names[0], Key=EXPORTED, Body=b"x")
     monkeypatch.setenv("CUSTODY_EXPORT_URL", f"s3://{names[0]}")
     monkeypatch.setenv("CUSTODY_PUBLISH_URL", f"s3://{names[1]}/prod")
     return names[0], names[1]
@@ -57,7 +61,7 @@ def lines() -> dict[str, Line]:
 def denied(
     when: Callable[[Request], bool], code: str = "AccessDenied", status: int = 403
 ) -> Callable[..., Answer | None]:
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Region>us-east-1</Region></Error>".encode()
     return lambda request: Answer(status, body) if when(request) else None
 
 
@@ -85,6 +89,7 @@ def test_an_s3_that_ignores_conditions_is_not_ok(buckets: tuple[str, str], proxy
 def test_a_bucket_without_versions_is_a_warning(s3: S3Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"plain-{uuid.uuid4().hex[:8]}"
     s3.create_bucket(Bucket=name)
+    s3.put_object(Bucket=name, Key=EXPORTED, Body=b"x")
     monkeypatch.setenv("CUSTODY_EXPORT_URL", f"s3://{name}")
     line = lines()["export bucket versioning"]
     assert (line.state, line.found) == ("warning", "off")
@@ -108,7 +113,7 @@ def test_a_bucket_without_a_lock_matters_when_cuts_are_to_be_locked(
     ("when", "check", "state", "advice"),
     [
         (lambda r: "list-type" in r.query, "export bucket", "not ok", "s3:ListBucket, s3:GetObject"),
-        (lambda r: r.method == "HEAD", "export bucket", "not ok", "s3:ListBucket, s3:GetObject"),
+        (lambda r: r.path.endswith(".opus"), "export bucket", "not ok", "s3:ListBucket, s3:GetObject"),
         (lambda r: "versions" in r.query, "export bucket versions", "warning", "s3:ListBucketVersions"),
         (lambda r: "versioning" in r.query, "publish bucket versioning", "warning", "s3:GetBucketVersioning"),
         (lambda r: "object-lock" in r.query, "publish bucket lock", "warning", "s3:GetBucketObjectLockConfiguration"),
@@ -149,6 +154,65 @@ def test_a_bucket_that_is_not_there_is_named_with_its_variable(
     line = lines()["publish bucket"]
     assert line.state == "not ok"
     assert "correct CUSTODY_PUBLISH_URL" in line.advice
+
+
+def test_an_export_bucket_without_exports_is_a_warning(
+    s3: S3Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"empty-{uuid.uuid4().hex[:8]}"
+    s3.create_bucket(Bucket=name)
+    s3.put_object(Bucket=name, Key="year-end/report.pdf", Body=b"x")
+    monkeypatch.setenv("CUSTODY_EXPORT_URL", f"s3://{name}")
+    line = lines()["export bucket"]
+    assert (line.state, line.found) == (
+        "warning",
+        f"s3://{name} has no year=… folder: nothing was exported there",
+    )
+
+
+def test_an_archived_object_is_named_with_s3s_own_code(buckets: tuple[str, str], proxy: Proxy) -> None:
+    proxy.answer = denied(lambda r: r.path.endswith(".opus"), "InvalidObjectState")
+    assert lines()["export bucket"].found.endswith("archived; restore it, then run again")
+
+
+def test_credentials_that_are_limited_to_a_prefix_are_enough(
+    s3: S3Client, buckets: tuple[str, str], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put_object(Bucket=buckets[0], Key=f"ours/{EXPORTED}", Body=b"x")
+    monkeypatch.setenv("CUSTODY_EXPORT_URL", f"s3://{buckets[0]}/ours")
+
+    def is_beyond(request: Request) -> bool:
+        in_bucket = request.path.strip("/") == buckets[0]
+        return in_bucket and not request.query.get("prefix", "").startswith("ours/")
+
+    proxy.answer = denied(is_beyond)
+    states = {line.check: line.state for line in examine()}
+    assert (states["export bucket"], states["clock"]) == ("ok", "ok")
+
+
+@pytest.mark.parametrize("status", [400, 301])
+def test_a_bucket_in_another_region_than_configured_is_read_there(
+    buckets: tuple[str, str], proxy: Proxy, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """S3 names the region in a header, whatever else it answers."""
+    code = {400: "AuthorizationHeaderMalformed", 301: "PermanentRedirect"}[status]
+    refused = denied(lambda r: "/us-east-1/s3/" not in r.headers.get("authorization", ""), code, status)
+
+    def elsewhere(request: Request) -> Answer | None:
+        is_head = request.method == "HEAD" and request.path.strip("/") == buckets[0]
+        answer = refused(request) or (Answer(200) if is_head else None)
+        return answer and replace(answer, headers={"x-amz-bucket-region": "us-east-1"})
+
+    proxy.answer = elsewhere
+    monkeypatch.setenv("CUSTODY_S3_REGION", "eu-west-1")
+    assert lines()["export bucket"].state == "ok"
+
+
+def test_a_timestamp_authority_that_does_not_answer_is_not_ok(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", f"{proxy.url}/tsa")
+    proxy.answer = lambda _: Answer(404)
+    (line,) = [line for line in examine() if line.check == "sealing timestamp"]
+    assert (line.state, line.found) == ("not ok", f"{proxy.url}/tsa gave no timestamp (HTTPError)")
 
 
 def test_an_unknown_variable_is_not_ok_and_names_the_nearest_setting(monkeypatch: pytest.MonkeyPatch) -> None:
