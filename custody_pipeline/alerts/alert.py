@@ -6,11 +6,12 @@ Belongs here: the values that channels share. Does not: how they are delivered.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Literal, Protocol
+
+import orjson
 
 Action = Literal["opened", "updated", "closed"]
 
@@ -48,13 +49,12 @@ class Alert:
         # A failed collection and an incomplete one are the same matter; a gap's reason is part of what it is.
         subject = [str(self.night), self.resource] if self.resource else [self.conversation_id, self.recording_id]
         reason = "COLLECTION" if self.resource else self.reason
-        text = json.dumps([*subject, reason], separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:40]
+        return hashlib.sha256(orjson.dumps([*subject, reason])).hexdigest()[:40]
 
     @property
     def sha256(self) -> str:
         """Of everything that is told; when it differs from what was told last, the alert is updated."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(orjson.dumps(self.to_dict(), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
     def subject(self) -> str:

@@ -9,10 +9,10 @@ Source: AWS API reference, PutEvents: at most 10 entries and 256 KiB a request; 
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import orjson
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -86,7 +86,7 @@ class EventBridgeChannel:
         return {
             "Source": SOURCE,
             "DetailType": f"Custody alert {notice.action}",
-            "Detail": json.dumps(notice.to_dict()),
+            "Detail": orjson.dumps(notice.to_dict()).decode(),
             "EventBusName": self._bus,
         }
 

@@ -10,9 +10,10 @@ receiver that has seen one drops it.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+
+import orjson
 
 from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError
@@ -41,7 +42,7 @@ class WebhookChannel:
     def _call(self, notices: list[Notice]) -> list[Delivery]:
         delivery = hashlib.sha256("".join(notice.id for notice in notices).encode()).hexdigest()[:40]
         document = {"schema": SCHEMA, "delivery_id": delivery, "alerts": [notice.to_dict() for notice in notices]}
-        body = json.dumps(document, ensure_ascii=False).encode()
+        body = orjson.dumps(document)
         signature = sign(body, key_id=self._key_id, secret=self._secret, timestamp=int(self._now()))
         headers = {"Content-Type": "application/json", HEADER: signature}
         try:

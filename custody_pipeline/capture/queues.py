@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
+import orjson
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -171,7 +171,7 @@ class SqsQueue:
 
     def _dead_letters(self) -> str:
         if self._dead_url is None:
-            policy = json.loads(self._attributes(self._url).get("RedrivePolicy", "{}"))
+            policy = orjson.loads(self._attributes(self._url).get("RedrivePolicy", "{}"))
             if "deadLetterTargetArn" not in policy:
                 raise QueueError(
                     "queue_unavailable", "the queue has no dead-letter queue; set CUSTODY_EVENT_DEAD_LETTER_URL"

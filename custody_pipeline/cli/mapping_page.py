@@ -5,9 +5,9 @@ Belongs here: the words on the terminal. Does not: the counts (models/mapping_re
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+import orjson
 from rich.padding import Padding
 from rich.text import Text
 
@@ -32,7 +32,7 @@ def print_report(console: Console, report: MappingReport) -> None:
     console.print(Text("In no mapping (kept in custom_data, reported as UNMAPPED_TAG)", style="bold"))
     for tag in report.unmapped[:_SHOWN_UNMAPPED]:
         # As a JSON string: a key may hold anything, line ends included.
-        name = json.dumps(tag.key, ensure_ascii=False)
+        name = orjson.dumps(tag.key).decode()
         recordings = f"{tag.recordings} recording{'s' if tag.recordings != 1 else ''}"
         console.print(_indented(Text(f"{name}  {recordings}, on {', '.join(tag.purposes)}")))
     if len(report.unmapped) > _SHOWN_UNMAPPED:
@@ -50,9 +50,7 @@ def _print_column(console: Console, column: MappedTagReport) -> None:
     places = ", ".join(f"{place} {recordings}" for place, recordings in column.places.items())
     bad = column.required and column.found < column.applies
     console.print()
-    console.print(
-        Text.assemble((column.column, "bold"), f"  from {json.dumps(column.attribute, ensure_ascii=False)}, {need}")
-    )
+    console.print(Text.assemble((column.column, "bold"), f"  from {orjson.dumps(column.attribute).decode()}, {need}"))
     found = " · ".join(text for text, shown in counts.items() if shown)
     console.print(_indented(Text(found, style="yellow" if bad else "")))
     if places:

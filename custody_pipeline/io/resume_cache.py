@@ -6,7 +6,6 @@ everything that its answer depends on.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import threading
@@ -14,6 +13,8 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import orjson
 
 KEPT = timedelta(days=1)
 """An older journal is begun anew: a verdict speaks of bytes read lately."""
@@ -44,18 +45,18 @@ class Journal(MutableMapping[str, str]):
         try:
             with open(self._file, "rb", closefd=False) as stream:
                 first, *lines = stream.read().split(b"\n")
-            begun = datetime.fromisoformat(json.loads(first))
+            begun = datetime.fromisoformat(orjson.loads(first))
             if not timedelta() <= self.begun - begun <= KEPT:
                 raise ValueError("too old")
         except (OSError, ValueError, TypeError):
             os.ftruncate(self._file, 0)
-            os.write(self._file, json.dumps(self.begun.isoformat()).encode() + b"\n")
+            os.write(self._file, orjson.dumps(self.begun.isoformat()) + b"\n")
             return {}
         self.begun = begun
         answers = {}
         for line in lines:
             try:
-                question, answer = json.loads(line)
+                question, answer = orjson.loads(line)
             except ValueError:  # torn when the process was killed
                 continue
             answers[str(question)] = str(answer)
@@ -66,7 +67,7 @@ class Journal(MutableMapping[str, str]):
 
     def __setitem__(self, question: str, answer: str) -> None:
         # Begun with a line feed: whatever a killed run left half written before it stays a line of its own.
-        line = b"\n" + json.dumps([question, answer]).encode() + b"\n"
+        line = b"\n" + orjson.dumps([question, answer]) + b"\n"
         with self._lock:
             self._answers[question] = answer
             os.write(self._file, line)

@@ -6,9 +6,10 @@ deciding which value a recording gets (sql/staging/tags/recording_tags.sql).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+import orjson
 
 # `participants[].purpose` of the analytics models (PureCloudPlatformClientV2 269.0.0, AnalyticsParticipant).
 PURPOSES = (
@@ -84,4 +85,4 @@ class TagMapping:
     @property
     def structure(self) -> str:
         """What `json_transform` makes of an object column → value: every mapped column, as text."""
-        return json.dumps(dict.fromkeys(self.output_columns, "VARCHAR"))
+        return orjson.dumps(dict.fromkeys(self.output_columns, "VARCHAR")).decode()

@@ -5,11 +5,11 @@ Belongs here: one recording's story and the list of gaps, as data. Does not: pri
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import orjson
 
 from custody_pipeline.settings import SettingsError
 
@@ -84,7 +84,7 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
     """
     gaps = _rows(con, f"SELECT * FROM custody.gaps {of_recording} ORDER BY severity, reason", key)
     for gap in gaps:
-        gap["evidence"] = json.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
+        gap["evidence"] = orjson.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
     timeline = _rows(
         con,
         """

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import bisect
 import io
-import json
 import threading
 import time
 from array import array
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+import orjson
 import psutil
 from rich import filesize
 from rich.console import Console
@@ -213,7 +213,7 @@ class Profile:
         folder = home / "profiles" / f"date={self.night}"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.began.replace('-', '').replace(':', '')}.json"
-        path.write_text(json.dumps(self.to_dict()) + "\n")
+        path.write_bytes(orjson.dumps(self.to_dict()) + b"\n")
         path.with_suffix(".txt").write_text(self.table() + "\n")
         path.with_suffix(".png").write_bytes(self.picture())
         return path

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
+import orjson
 
 from custody_pipeline.evidence.cut.manifest import CUT_JSON
 from custody_pipeline.io.objects import Stored, Uploads, copy_object, digest, head, put_bytes
@@ -168,4 +170,4 @@ def _pointer(publication: Publication) -> bytes:
         "cut_sha256": publication.cut_sha256,
         "files": [asdict(file) for file in publication.files],
     }
-    return json.dumps(document, indent=1).encode() + b"\n"
+    return msgspec.json.format(orjson.dumps(document), indent=1) + b"\n"

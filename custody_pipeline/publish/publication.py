@@ -21,7 +21,6 @@ with other content.
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import orjson
 from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import (
@@ -228,14 +228,14 @@ class _Run:
 
     def _note(self, revision: int, content: str, exported: Mapping[str, ExportedFile]) -> None:
         noted = {"content": content, "files": {path: file.sha256 for path, file in exported.items()}}
-        (self._place_of_night / f"r{revision:04d}.content").write_text(json.dumps(noted))
+        (self._place_of_night / f"r{revision:04d}.content").write_bytes(orjson.dumps(noted))
 
     def _is_noted(self, revision: int, content: str, cut: Cut) -> bool:
         """True if this home was sealing `content` as this revision, and the sealed cut has the files that it made."""
         path = self._place_of_night / f"r{revision:04d}.content"
         if not path.exists():
             return False
-        noted = json.loads(path.read_text())
+        noted = orjson.loads(path.read_bytes())
         there = {file.path: file.sha256 for file in cut.files}
         return bool(noted["content"] == content and noted["files"].items() <= there.items())
 

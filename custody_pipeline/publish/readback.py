@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import orjson
 
 from custody_pipeline.evidence.cut.manifest import is_safe_path
 from custody_pipeline.io.objects import UploadError
@@ -63,7 +64,7 @@ def read_back(settings: Settings, destination: Path, *, client: S3Client | None 
     destination.mkdir(parents=True, exist_ok=True)
     # Beside the copy, not in it: the copy holds what S3 holds and nothing else.
     stamps_file = destination.with_name(destination.name + ".read-back.json")
-    stamps: dict[str, str] = json.loads(stamps_file.read_text()) if stamps_file.exists() else {}
+    stamps: dict[str, str] = orjson.loads(stamps_file.read_bytes()) if stamps_file.exists() else {}
     entries = sorted(S3Reader(client, place).list(), key=lambda entry: entry.path)
     for entry in entries:
         if not is_safe_path(entry.path):
@@ -85,7 +86,7 @@ def read_back(settings: Settings, destination: Path, *, client: S3Client | None 
     for path in destination.rglob("*"):
         if path.is_file() and path.relative_to(destination).as_posix() not in wanted:
             path.unlink()
-    stamps_file.write_text(json.dumps({entry.path: entry.stamp for entry in entries}))
+    stamps_file.write_bytes(orjson.dumps({entry.path: entry.stamp for entry in entries}))
     return copied
 
 

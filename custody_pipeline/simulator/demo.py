@@ -6,7 +6,6 @@ night itself, which is the same as anywhere.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.settings import Settings, load_settings
@@ -201,5 +202,7 @@ def run_demo(
             },
             "published_files": len(files),
         }
-    (home / "demo.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
+    (home / "demo.json").write_bytes(
+        orjson.dumps(result, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    )
     return result

@@ -11,7 +11,6 @@ than S3's (it accepts wrong checksums and shortened locks), so `S3Endpoint.serve
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import secrets
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import orjson
 import psutil
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -126,13 +126,13 @@ class LocalS3:
 
     def _start_weed(self, weed: Path, keys: dict[str, str]) -> S3Endpoint:
         state_file = self._folder / "server.json"
-        ports = json.loads(state_file.read_text())["ports"] if state_file.exists() else None
+        ports = orjson.loads(state_file.read_bytes())["ports"] if state_file.exists() else None
         for _ in range(_ATTEMPTS):
             if ports is None or not all(_is_free(port) for port in ports.values()):
                 ports = _free_ports()
             shell, pid = self._launch(weed, ports)
             state = {"pid": pid, "ports": ports, "server": _weed_version()}
-            _write_private(state_file, json.dumps(state))
+            _write_private(state_file, orjson.dumps(state))
             endpoint = self._endpoint(state, keys)
             if self._wait_until_ready(endpoint, pid):
                 self._ours.callback(self._stop_process, state)
@@ -218,15 +218,15 @@ class LocalS3:
                 ],
                 "actions": ["Admin", "Read", "Write", "List", "Tagging"],
             }
-            _write_private(path, json.dumps({"identities": [identity]}))
-        pair = json.loads(path.read_text())["identities"][0]["credentials"][0]
+            _write_private(path, orjson.dumps({"identities": [identity]}))
+        pair = orjson.loads(path.read_bytes())["identities"][0]["credentials"][0]
         return {"access_key": pair["accessKey"], "secret_key": pair["secretKey"]}
 
     def _running(self) -> dict[str, Any] | None:
         state_file = self._folder / "server.json"
         if not state_file.exists():
             return None
-        state: dict[str, Any] = json.loads(state_file.read_text())
+        state: dict[str, Any] = orjson.loads(state_file.read_bytes())
         return state if self._process(state["pid"]) else None
 
     def _process(self, pid: int) -> psutil.Process | None:
@@ -316,9 +316,9 @@ def _free_ports() -> dict[str, int]:
         return ports
 
 
-def _write_private(path: Path, text: str) -> None:
+def _write_private(path: Path, content: bytes) -> None:
     """Replace a file that only we may read."""
     handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
     Path(temporary).replace(path)

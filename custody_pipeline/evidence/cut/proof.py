@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
+import orjson
 import rfc8785
 
 from custody_pipeline.evidence.cut import manifest as cuts
@@ -87,7 +87,7 @@ class RecordProof:
 
 def _row(record: bytes) -> dict[str, str | None]:
     try:
-        row: dict[str, str | None] = json.loads(record)
+        row: dict[str, str | None] = orjson.loads(record)
         canonical = isinstance(row, dict) and rfc8785.dumps(row) == record
     except (ValueError, RecursionError) as error:
         raise ProofFileError("the extra line holds no record") from error
@@ -203,5 +203,5 @@ def _records_of(reader: Reader, folder: str, wanted: Set[str] | None) -> Iterato
     with reader.open(folder + cuts.RECORDS) as stream:
         for number, line in enumerate(stream):
             record = line.removesuffix(b"\n")
-            if wanted is None or json.loads(record).get("recording_id") in wanted:
+            if wanted is None or orjson.loads(record).get("recording_id") in wanted:
                 yield number, record

@@ -20,10 +20,10 @@ Belongs here: names of files, the documents that a package adds. Does not: writi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import msgspec
+import orjson
 
 BAGIT = "bagit.txt"
 BAG_INFO = "bag-info.txt"
@@ -114,7 +114,7 @@ class Absent(msgspec.Struct, frozen=True):
         cls, row: Mapping[str, str | None], kind: str, name: str, why: str | None, sentences: Mapping[str, str]
     ) -> Absent:
         """What is missing of a sealed row; `sentences` say for people what each reason's code means."""
-        codes: list[str] = json.loads(row.get("gap_reasons") or "[]")
+        codes: list[str] = orjson.loads(row.get("gap_reasons") or "[]")
         return cls(
             recording_id=str(row["recording_id"]),
             conversation_id=str(row["conversation_id"]),
