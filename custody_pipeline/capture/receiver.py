@@ -14,7 +14,9 @@ Belongs here: HTTP. Does not: calling the vendor (the worker does, later), and w
 | 422 | an unknown envelope, or an id that is none: see `capture.envelopes.EnvelopeError` |
 | 503 `disk_full`, `queue_unavailable`, `busy` | not durable: send it again after Retry-After |
 
-`GET /health` answers 200 while the queue can be used. Answers hold a code and nothing of the request.
+`GET /health` answers 200 while the queue can be used, whatever waits to be stored. Answers hold a code and nothing of
+the request. Connections without a whole request are bounded in number (the oldest is closed), in time and in the size
+of their headers.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
 
 import uvicorn
 from starlette.applications import Starlette
@@ -34,6 +37,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from custody_pipeline.capture.envelopes import EnvelopeError, parse_event
 from custody_pipeline.capture.messages import EventQueue, Message, PutOutcome, QueueError
@@ -55,6 +59,9 @@ REPLAY_SECONDS, SKEW_SECONDS = 300, 30
 # Requests that wait for the disk or SQS; more are answered 503.
 MAX_WAITING = 2000
 HEADER_BYTES = 16 * 1024
+# Connections without a whole request: nobody has signed anything on them. Of more, the oldest are closed.
+MAX_IDLE = 500
+HEALTH_SECONDS = 2.0
 # A refused body is read on for a little, so that the sender gets to see the answer instead of a broken connection.
 _DRAIN_BYTES = 1024 * 1024
 _DRAIN_SECONDS = 1.0
@@ -79,6 +86,8 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._closing = False
         self._thread = ThreadPoolExecutor(1, "custody-queue")
+        self._health = ThreadPoolExecutor(1, "custody-health")
+        self._checking: asyncio.Future[object] | None = None
 
     async def put(self, message: Message) -> PutOutcome:
         """Returns once `message` is durable.
@@ -94,8 +103,13 @@ class GroupCommit:
         return await future
 
     async def check(self) -> None:
-        """Raises `QueueError` when the queue cannot be used."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._queue.metrics)
+        """Raises `QueueError` when the queue cannot be used. Never waits for events: those who ask share one look."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.get_running_loop().run_in_executor(self._health, self._queue.metrics)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._checking), HEALTH_SECONDS)
+        except TimeoutError:
+            raise QueueError("queue_unavailable", f"no answer within {HEALTH_SECONDS} s") from None
 
     async def run(self) -> None:
         """Write batches until `close`, then what is left."""
@@ -108,6 +122,7 @@ class GroupCommit:
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
             await self._write(batch)
         self._thread.shutdown()
+        self._health.shutdown(wait=False)
 
     def close(self) -> None:
         """Let `run` end."""
@@ -213,7 +228,7 @@ def make_server(
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MAX_WAITING + 100,
+        limit_concurrency=MAX_WAITING + MAX_IDLE + 100,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=15,
         ssl_certfile=certificate,
@@ -269,11 +284,19 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
 
+_IDLE: WeakKeyDictionary[ServerState, dict[_BoundedProtocol, None]] = WeakKeyDictionary()
+"""The connections of each server that have no whole request, the oldest first."""
+
+
 class _BoundedProtocol(HttpToolsProtocol):
-    """Ends a connection whose request headers are too slow or too long; uvicorn by itself bounds neither."""
+    """Bounds what nobody has signed: how long and how large headers are, and how many connections wait for a request.
+
+    uvicorn by itself bounds none of them.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    _parsed_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -285,9 +308,41 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._idle.pop(self, None)
         super().connection_lost(exc)
 
+    def on_message_begin(self) -> None:
+        self._parsed_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._rest()
+
+    @property
+    def _idle(self) -> dict[_BoundedProtocol, None]:
+        return _IDLE.setdefault(self.server_state, {})
+
+    def _count(self, parsed: int) -> None:
+        """A whole head may come in one piece: what the parser found in it counts as well."""
+        self._parsed_bytes += parsed
+        if self._parsed_bytes > HEADER_BYTES:
+            raise ValueError("Request headers are too long.")  # the parser makes a 400 of it
+
     def _watch(self, received: int) -> None:
+        whole = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        if whole:
+            self._idle.pop(self, None)
+        else:
+            self._rest()
         if self.cycle is not None and not self.cycle.response_complete:
             self._disarm()
             return
@@ -296,6 +351,16 @@ class _BoundedProtocol(HttpToolsProtocol):
             self.send_400_response("Request headers are too long.")
         elif self._deadline is None:
             self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _rest(self) -> None:
+        """Wait for a request; of too many that wait, the one that waits the longest ends."""
+        if self.transport.is_closing():
+            return
+        self._idle.setdefault(self)
+        while len(self._idle) > MAX_IDLE:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            oldest.transport.close()
 
     def _disarm(self) -> None:
         self._head_bytes = 0

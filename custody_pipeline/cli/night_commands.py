@@ -120,11 +120,13 @@ def explain(
 def gaps(
     night: Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="One night only.")] = None,
     reason: Annotated[str | None, typer.Option(help="One reason only, for example TAG_NEVER_SET.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, with an apostrophe before what is a formula.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """What is missing, with the reason, the proof and the next step."""
-    from custody_pipeline.io.escaping import escaped
+    from custody_pipeline.io.escaping import escaped, harmless_cell
     from custody_pipeline.models.reasons import BY_CODE
     from custody_pipeline.operations.explain import gaps as find_gaps
 
@@ -140,7 +142,7 @@ def gaps(
 
         writer = csv.DictWriter(sys.stdout, names)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: harmless_cell(value) for name, value in row.items()} for row in rows)
     else:
         console = console_of_stdout()
         for row in rows:

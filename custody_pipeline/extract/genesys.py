@@ -62,6 +62,9 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 MAX_PAGES = 100_000
 MAX_REPEATED_CURSORS = 3
+# Far above any page of the API: a body without end must not take the machine's memory.
+MAX_BODY_BYTES = 256 * 1024 * 1024
+_CHUNK = 1 << 16
 # Seconds; for a token whose answer does not say how long it lives.
 _SHORT_LIFETIME = 300.0
 
@@ -582,7 +585,7 @@ class GenesysClient:
             with session.request(
                 method, url, timeout=TIMEOUT, allow_redirects=False, stream=True, **arguments
             ) as response:
-                body = response.content
+                body = _body_of(request, response)
         # The causes hold URLs with query strings, so they are named by their kind only.
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
             raise ShortBody(request, "the body broke off") from None
@@ -607,6 +610,22 @@ class GenesysClient:
             yield session
         finally:
             self._sessions.put(session)
+
+
+def _body_of(request: str, response: requests.Response) -> bytes:
+    """The decoded body, of at most `MAX_BODY_BYTES`."""
+    parts, size = [], 0
+    for chunk in response.iter_content(_CHUNK):
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise UnexpectedAnswer(
+                request,
+                f"the body has more than {MAX_BODY_BYTES:,} bytes",
+                status=response.status_code,
+                correlation_id=_correlation_id(response),
+            )
+        parts.append(chunk)
+    return b"".join(parts)
 
 
 def _failed(state: RetryCallState) -> PassingError:

@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError
 
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, ROTATION, SIGNATURE, CutError, open_cut
 from custody_pipeline.evidence.cut.proof import prove_all
-from custody_pipeline.evidence.log.keys import rotated_keys
+from custody_pipeline.evidence.log.keys import keys_of_rotation
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.package.bag import close_package, write_records
 from custody_pipeline.evidence.package.layout import ATTACHED, Absent
@@ -176,8 +176,10 @@ def _rotations(reader: Reader, keys: Sequence[Verifier]) -> list[bytes]:
         if entry.path.endswith("/" + ROTATION):
             data = read(reader, entry.path, NOTE_BYTES)
             with suppress(NoteError):
-                rotated_keys(data, keys[0].name, keys)
-                found[data] = None
+                old, new = keys_of_rotation(data, keys[0].name)
+                # This home may hold the newest key alone: who holds an older one needs the statement all the same.
+                if set(keys) & {*old, *new}:
+                    found[data] = None
     return list(found)
 
 

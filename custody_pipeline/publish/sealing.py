@@ -18,9 +18,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from rfc3161_client import decode_timestamp_response
 from urllib3 import Retry
+from urllib3.exceptions import HTTPError
 
 from custody_pipeline.evidence.cut.timestamp import CONTENT_TYPE, timestamp_request
 from custody_pipeline.evidence.log.keys import (
+    SigningKeyError,
     load_signer,
     new_key,
     rotation,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _DEMO_KEY_NAME = "custody.local"
 _DEMO_KEY_FILE = "demo.key"
 _TIMEOUT_SECONDS = (10, 60)
+_LARGEST_TIMESTAMP = 1 << 20
 _GRANTED = (0, 1)  # RFC 3161, 2.4.2: granted, granted with modifications
 
 
@@ -136,8 +139,18 @@ def _signer(settings: Settings, keys: Path) -> Signer:
         return _kms_signer(settings.signing_key_kms, str(settings.log_origin))
     path = settings.signing_key_file or keys / _DEMO_KEY_FILE
     if settings.signing_key_file is None and not path.exists():
+        if _has_sealed(settings) or path.with_name(f"{path.name}.pub").exists():
+            raise SigningKeyError(
+                f"{path} is not there, and this home has sealed nights: no other key is made. Restore it, or name the "
+                "key that sealed them in CUSTODY_SIGNING_KEY_FILE, CUSTODY_SIGNING_KEY or CUSTODY_SIGNING_KEY_KMS"
+            )
         write_new_key(path, new_key(_DEMO_KEY_NAME, demo=True))
     return signer_from_file(path)
+
+
+def _has_sealed(settings: Settings) -> bool:
+    """Whether this home remembers a head that it signed (publish/sealer.py)."""
+    return (settings.home / "publish/head").exists()
 
 
 def _kms_signer(key: str, name: str) -> Signer:
@@ -167,6 +180,11 @@ def _salt_secret(settings: Settings, path: Path) -> bytes:
         text = settings.salt_secret.get_secret_value()
     else:
         if not path.exists():
+            if _has_sealed(settings):
+                raise SettingsError(
+                    f"{path} is not there, and this home has sealed nights: no other secret is made. Restore it, or "
+                    "set CUSTODY_SALT_SECRET to what it held"
+                )
             descriptor, temporary = tempfile.mkstemp(dir=path.parent)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
@@ -194,15 +212,17 @@ def timestamper(url: str) -> Callable[[bytes], bytes]:
             with requests.Session() as session:
                 for scheme in ("http://", "https://"):
                     session.mount(scheme, HTTPAdapter(max_retries=retry))
-                answer = session.post(url, data=timestamp_request(data), headers=headers, timeout=_TIMEOUT_SECONDS)
-                answer.raise_for_status()
-            _check_granted(answer.content, data)
-        except (requests.RequestException, ValueError) as error:
+                query = timestamp_request(data)
+                with session.post(url, data=query, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as answer:
+                    answer.raise_for_status()
+                    response = answer.raw.read(_LARGEST_TIMESTAMP, decode_content=True)
+            _check_granted(response, data)
+        except (requests.RequestException, HTTPError, ValueError) as error:
             raise TimestampUnavailableError(
                 f"the timestamp authority of CUSTODY_TIMESTAMP_URL gave no timestamp ({type(error).__name__}); nothing "
                 "was sealed. Run the night again, or unset CUSTODY_TIMESTAMP_URL to seal without one."
             ) from error
-        return answer.content
+        return bytes(response)
 
     return timestamp
 

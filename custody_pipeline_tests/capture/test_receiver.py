@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import logging
 import shutil
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from custody_pipeline.capture import receiver as receiver_module
-from custody_pipeline.capture.messages import Message, PutOutcome, QueueError
+from custody_pipeline.capture.messages import EventQueue, Message, PutOutcome, QueueError
 from custody_pipeline.capture.receiver import create_app
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.io.signature import HEADER, sign
@@ -192,6 +195,56 @@ def test_headers_that_do_not_come_end_the_connection(spool: Spool, monkeypatch: 
 def test_headers_without_end_are_refused(shared: Receiver) -> None:
     answer = shared.raw(b"POST /events HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 40_000)
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_headers_that_come_in_one_piece_are_refused_as_well(shared: Receiver) -> None:
+    body = attribute_event()
+    long = [f"X-{number}: {'a' * 900}" for number in range(20)]
+    answer = shared.raw(request_head(body, f"Content-Length: {len(body)}", *long) + body)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_connections_that_send_nothing_do_not_turn_events_away(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "MAX_IDLE", 5)
+    half = [b"", b"POST", request_head(b"", "Content-Length: 9")]
+    with running(spool) as receiver, contextlib.ExitStack() as stack:
+        waiting = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", receiver.port), timeout=20)) for _ in range(30)
+        ]
+        for number, connection in enumerate(waiting):
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(half[number % 3])
+        assert receiver.post(attribute_event())[0] == 202
+        for connection in waiting[:20]:
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b"", "closed by the server"
+
+
+class Stuck:
+    """A queue that takes no event for as long as it is told, and can be looked at."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def put(self, messages: Sequence[Message]) -> list[PutOutcome]:
+        self.go_on.wait(20)
+        return ["stored"] * len(messages)
+
+    def metrics(self) -> None:
+        pass
+
+
+def test_health_does_not_wait_for_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Stuck()
+    with running(cast("EventQueue", queue)) as receiver, ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(receiver.post, attribute_event())
+        assert receiver.post(b"", path="/health", method="GET")[::2] == (200, "ok")
+        assert not sent.done()
+        monkeypatch.setattr(receiver_module, "HEALTH_SECONDS", 0.1)
+        monkeypatch.setattr(queue, "metrics", queue.go_on.wait)
+        assert receiver.post(b"", path="/health", method="GET")[::2] == (503, "queue_unavailable")
+        queue.go_on.set()
+        assert sent.result()[0] == 202
 
 
 def test_a_sender_that_goes_away_leaves_nothing(receiver: Receiver, spool: Spool) -> None:

@@ -104,7 +104,14 @@ class Publisher:
         with file.open("xb" if once else "wb") as stream:
             stream.write(data)
 
-    def night(self, night: str, data: list[dict[str, Any]], revision: int = 1, **changes: Any) -> Sealed:
+    def night(
+        self,
+        night: str,
+        data: list[dict[str, Any]],
+        revision: int = 1,
+        more: dict[str, bytes] | None = None,
+        **changes: Any,
+    ) -> Sealed:
         """Seal one night's revision and write everything, convenience copies last."""
         table = table_of(data)
         # The records are made from the file that is published, not from what it was made from.
@@ -122,6 +129,7 @@ class Publisher:
             cuts.RECORDS: (records.ndjson, len(data)),
             landing: (gzip.compress(f'{{"k":{{}},"document":{{"night":"{night}"}}}}\n'.encode(), mtime=0), None),
         }
+        files |= {path: (payload, None) for path, payload in (more or {}).items()}
         prefix = cut_prefix(night, revision)
         for path, (payload, _) in files.items():
             self.put(prefix + path, payload, once=True)

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from custody_pipeline.evidence.cut.proof import prove_all
+from custody_pipeline.evidence.log.keys import rotation
+from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.package.bag import close_package, write_records
 from custody_pipeline.evidence.package.check import verify_package
+from custody_pipeline.evidence.package.layout import Absent
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
-from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 
 INFO = {"External-Description": "Smith v. Acme, request 4"}
 NIGHT = NIGHTS[0]
@@ -167,6 +170,22 @@ def test_a_record_of_a_superseded_revision_is_named(published: Publisher, packag
     close_package(package, [SIGNER], INFO)
 
     assert (check(package).status, "REVISION_SUPERSEDED" in codes(package)) == (0, True)
+
+
+@pytest.mark.parametrize("statement", ["none", "forged", "true"])
+def test_a_rotation_leads_the_holder_of_an_older_key_to_the_newer_one(tmp_path: Path, statement: str) -> None:
+    publisher = Publisher(tmp_path / "set", signers=(OTHER,))
+    publisher.night(NIGHT, rows(NIGHT, count=2))
+    proofs = prove_all(FolderReader(publisher.root), [f"{NIGHT}-r0000"], [OTHER.verifier])
+    true = rotation(ORIGIN, [SIGNER], [OTHER])
+    notes = {"none": [], "forged": [sign(true.text, [OTHER]).data], "true": [true.data]}[statement]
+    absent = Absent(f"{NIGHT}-r0000", f"{NIGHT}-c0000", "audio", "one", "0" * 64, "gone", {})
+    write_records(tmp_path / "package", ["one"], proofs, [OTHER], [absent], rotations=notes)
+    close_package(tmp_path / "package", [OTHER], INFO)
+
+    status, expected = (2, {"PACKAGE_INCOMPLETE"}) if statement == "true" else (1, {"PACKAGE_UNSIGNED"})
+    assert (check(tmp_path / "package").status, codes(tmp_path / "package")) == (status, expected)
+    assert verify_package(tmp_path / "package", Options([OTHER.verifier])).status == 2
 
 
 def test_pins_are_compared_with_the_head_of_the_proofs(published: Publisher, package: Path, tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from typing import BinaryIO
 
 import pytest
 
+from custody_pipeline.evidence.cut.manifest import ROTATION
 from custody_pipeline.evidence.cut.proof import ProofFileError, RecordNotFoundError, prove, read_proof
 from custody_pipeline.evidence.log.checkpoint import Head
-from custody_pipeline.evidence.log.keys import load_signer, new_key
-from custody_pipeline.evidence.log.note import sign
+from custody_pipeline.evidence.log.keys import load_signer, new_key, rotation
+from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.reader import Entry, FolderReader, TargetError
 from custody_pipeline.evidence.verify.codes import CODES, Severity
 from custody_pipeline.evidence.verify.findings import Report
@@ -272,6 +273,32 @@ def test_a_pinned_checkpoint_that_the_log_did_not_sign_is_a_finding(original: Pu
 
     assert report.status == 1
     assert {finding.code for finding in report.of(Severity.ERROR)} == {"PINNED_WRONG"}
+
+
+# --- rotations
+
+
+@pytest.mark.parametrize(
+    ("last_signers", "expected"), [((OTHER,), set()), ((SIGNER, OTHER), set()), ((SIGNER,), {"KEY_RETIRED"})]
+)
+def test_a_key_that_was_handed_over_does_not_sign_alone_again(
+    tmp_path: Path, last_signers: tuple[Signer, ...], expected: set[str]
+) -> None:
+    publisher = Publisher(tmp_path)
+    publisher.night(NIGHTS[0], rows(NIGHTS[0], count=2))
+    publisher.signers = (SIGNER, OTHER)
+    publisher.night(NIGHTS[1], rows(NIGHTS[1], count=2), more={ROTATION: rotation(ORIGIN, [SIGNER], [OTHER]).data})
+    publisher.signers = last_signers
+    publisher.night(NIGHTS[2], rows(NIGHTS[2], count=2))
+
+    report = verify(FolderReader(tmp_path), Options(public_keys=KEYS))
+
+    assert {found.code for found in report.of(Severity.ERROR)} == expected, report.summary()
+    assert [found.path for found in report.findings if found.code == "KEY_RETIRED"] == (
+        [f"cuts/date={NIGHTS[2]}/r0001/cut.json.sig", "log/checkpoint"] if expected else []
+    )
+    alone = verify(FolderReader(tmp_path / f"cuts/date={NIGHTS[2]}/r0001"), Options(public_keys=KEYS))
+    assert alone.status == int(SIGNER not in last_signers), "a lone cut after the rotation does not show it"
 
 
 # --- media

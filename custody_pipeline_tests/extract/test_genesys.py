@@ -271,3 +271,13 @@ def test_a_late_answer_does_not_give_budget_back(clock: Clock) -> None:
     limiter.heed({**headers, "inin-ratelimit-count": "290"})
     limiter.acquire()
     assert clock.now == 1020.0
+
+
+def test_a_body_without_end_is_not_read_to_its_end(
+    api: Api, client: GenesysClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(genesys, "MAX_BODY_BYTES", 1_000)
+    api.on("/api/v2/x", Reply(b" " * 1_000), Reply(b" " * 1_001))
+    assert client.get("/api/v2/x").body == b" " * 1_000
+    with pytest.raises(genesys.UnexpectedAnswer, match="more than 1,000 bytes"):
+        client.get("/api/v2/x")

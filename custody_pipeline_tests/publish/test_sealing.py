@@ -34,6 +34,25 @@ def test_without_settings_a_key_is_made_that_says_demo_and_is_kept(settings: Set
     assert (first.lock_mode, first.legal_hold) == (None, False)
 
 
+@pytest.mark.parametrize("gone", ["demo.key", "salt"])
+def test_what_sealed_before_is_never_replaced_silently(settings: Settings, gone: str) -> None:
+    load_sealing(load_settings())
+    (settings.home / "publish").mkdir()
+    (settings.home / "publish/head").write_bytes(b"signed before")
+    (settings.home / "keys" / gone).unlink()
+    with pytest.raises((SigningKeyError, SettingsError), match=f"{gone} is not there, and this home has sealed nights"):
+        load_sealing(load_settings())
+    assert not (settings.home / "keys" / gone).exists()
+
+
+def test_a_home_that_sealed_with_a_named_key_gets_no_demo_key_when_the_name_is_gone(settings: Settings) -> None:
+    (settings.home / "publish").mkdir(parents=True)
+    (settings.home / "publish/head").write_bytes(b"signed before")
+    with pytest.raises(SigningKeyError, match="CUSTODY_SIGNING_KEY_FILE"):
+        load_sealing(load_settings())
+    assert list((settings.home / "keys").iterdir()) == []
+
+
 def test_a_key_from_the_environment_and_one_from_a_file_sign_one_log(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

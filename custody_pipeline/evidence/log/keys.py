@@ -163,6 +163,18 @@ def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[
     Raises:
         NoteError: malformed, about another log, or not signed by every old and new key it names.
     """
+    old, new = keys_of_rotation(data, origin)
+    if not set(old) & set(trusted):
+        raise NoteError("none of the old keys of the rotation is trusted")
+    return new
+
+
+def keys_of_rotation(data: bytes, origin: str) -> tuple[list[Verifier], list[Verifier]]:
+    """The old and the new keys of a rotation statement, all of which signed it.
+
+    Raises:
+        NoteError: malformed, about another log, or not signed by every key it names.
+    """
     note = parse(data)
     lines = note.text.decode()[:-1].split("\n")
     if lines[:2] != [_ROTATION, origin]:
@@ -177,6 +189,4 @@ def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[
     everyone = [*named["old"], *named["new"]]
     if {key.vkey for key in note.verified_by(everyone)} != {key.vkey for key in everyone}:
         raise NoteError("the key rotation is not signed by every key it names")
-    if not set(named["old"]) & set(trusted):
-        raise NoteError("none of the old keys of the rotation is trusted")
-    return named["new"]
+    return named["old"], named["new"]
