@@ -7,7 +7,11 @@ The definitions load all the same, so that earlier runs can be seen.
 import logging
 
 from custody_pipeline.defs.assembled import defs
+from custody_pipeline.io.private import keep_private
 from custody_pipeline.settings import SettingsError, load_settings
+
+# The processes that Dagster starts for a run begin here, not in the command line.
+keep_private()
 
 try:
     _settings = load_settings()

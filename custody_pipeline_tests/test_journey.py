@@ -63,6 +63,7 @@ def custody(home: Path, *arguments: str, **environment: str) -> subprocess.Compl
         text=True,
         check=False,
         timeout=280,
+        umask=0,
     )
 
 
@@ -115,6 +116,16 @@ def test_every_planted_fault_is_found_with_its_reason_and_no_other(home: Home) -
     print(f"{len(planted & found)} of {len(planted)} found; {dict(confusion)}")
     assert not confusion
     assert len({row[2] for row in planted}) > 30
+
+
+def test_only_the_owner_can_read_what_a_night_leaves(home: Home) -> None:
+    """Warehouse, snapshot, landing files, captures, spool, Dagster's history: started with a umask of 0.
+
+    The bucket is the simulated vendor's.
+    """
+    left = [path for path in home.path.rglob("*") if not path.is_symlink() and "s3" not in path.parts]
+    assert len(left) > 100
+    assert [path for path in left if path.stat().st_mode & 0o077] == []
 
 
 def test_expected_is_present_plus_explained_to_the_last_recording(home: Home) -> None:
@@ -211,7 +222,7 @@ def test_a_tag_that_was_gone_before_the_night_is_published_with_the_proof_of_whe
     assert nightly
     assert not any("Legal-Hold" in leg["attributes"] for (legs,) in nightly for leg in legs)
 
-    document = Path(uri).read_bytes()
+    document = (home.path / "captures" / uri).read_bytes()
     assert hashlib.sha256(document).hexdigest() == caught["sha256"]
     assert any(leg["attributes"].get("Legal-Hold") == "true" for leg in json.loads(document)["participants"])
 

@@ -21,6 +21,7 @@ from custody_pipeline.cli import capture_commands, flow_commands
 
 # isort: on
 from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, stop
+from custody_pipeline.io.private import keep_private
 
 __all__ = ["app", "main"]
 
@@ -34,6 +35,7 @@ def main() -> NoReturn:
     """Run the command line and exit with its status."""
     # SIGTERM unwinds like Ctrl-C, so that servers which a command started end with the command.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    keep_private()
     try:
         status = app(standalone_mode=False)
     except _UsageError as error:

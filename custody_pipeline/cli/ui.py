@@ -21,7 +21,7 @@ from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
 
 
 def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
-    """Run `dagster dev` until it is stopped. Returns its exit status."""
+    """Run Dagster's page, guarded, and its daemon until they are stopped. Returns the exit status of the page."""
     with ExitStack() as stack:
         os.environ["CUSTODY_HOME"] = str(home)
         settings = load_settings()
@@ -32,10 +32,7 @@ def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
         environment = {**os.environ, "DAGSTER_HOME": str(dagster_home(home))}
         say(f"http://127.0.0.1:{port}")
         page = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "dagster", "dev", "-w", str(WORKSPACE_YAML)),
-                *("-h", "127.0.0.1", "-p", str(port)),
-            ],
+            [sys.executable, "-m", "custody_pipeline.cli.guarded_page", str(port), str(WORKSPACE_YAML)],
             cwd=home,
             env=environment,
             start_new_session=True,

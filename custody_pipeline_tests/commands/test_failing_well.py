@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,8 +60,13 @@ def test_a_value_of_a_document_is_not_repeated() -> None:
 def ran(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
     monkeypatch.setattr(sys, "argv", ["custody", *arguments])
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    with pytest.raises(SystemExit) as ended:
-        command_line.main()
+    before = os.umask(0)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        assert os.umask(0) == 0o077, "what a command writes is its owner's alone"
+    finally:
+        os.umask(before)
     assert isinstance(ended.value.code, int)
     return ended.value.code, capsys.readouterr().err
 

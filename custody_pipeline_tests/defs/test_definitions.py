@@ -1,11 +1,14 @@
 """Dagster's view: the contract's names, and schedules that ask for the right nights."""
 
+import importlib
+import os
 from collections import Counter
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from custody_pipeline import definitions
 from custody_pipeline.definitions import defs
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.rolling_fixity import every_fixity, fixity_checks
@@ -24,6 +27,15 @@ def test_every_table_is_an_asset_under_its_contract_key() -> None:
     wanted |= {key.replace(".", "/") for key, m in load_models().items() if m.schema in {"staging", "custody"}}
     wanted |= {f"published/{table}" for table in (*PUBLISHED_TABLES, "cut")}
     assert wanted <= set(specs())
+
+
+def test_what_dagster_writes_is_its_owners_alone() -> None:
+    before = os.umask(0)
+    try:
+        importlib.reload(definitions)
+        assert os.umask(0) == 0o077
+    finally:
+        os.umask(before)
 
 
 def test_groups_are_those_of_the_journey() -> None:
