@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import shutil
@@ -200,6 +201,39 @@ def test_what_was_sealed_and_cannot_be_had_is_listed_with_what_came_back(
         "FILE_ALTERED",
         "FILE_MISSING",
     }
+
+
+@pytest.mark.parametrize("altered", [False, True])
+def test_a_sidecar_is_taken_from_a_landing_file_only_if_a_signed_cut_lists_its_bytes(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, altered: bool
+) -> None:
+    """Nobody decompresses what lies there besides, or what was altered or made longer."""
+    root, document = tmp_path / "set", b'{"number": 0}'
+    line = b'{"k":{},"row":1,"sha256":"%b","document":%b}\n' % (hashlib.sha256(document).hexdigest().encode(), document)
+    landed = "landing/export_sidecars/20261103T023000Z-00ff.ndjson.gz"
+    publisher = Publisher(root, signers=(load_signer((deployment.settings.home / "keys/custody.key").read_text()),))
+    publisher.night(NIGHT, deployment.rows, more={landed: gzip.compress(line)})
+    folder = root / f"cuts/date={NIGHT}/r0001/landing/export_sidecars"
+    (folder / "bomb.ndjson.gz").write_bytes(gzip.compress(bytes(50_000_000)))
+    if altered:
+        (root / f"cuts/date={NIGHT}/r0001" / landed).write_bytes(gzip.compress(line + bytes(50_000_000)))
+    opened: list[int] = []
+    decompress = gzip.open
+
+    def watched(stream: Any) -> Any:
+        opened.append(len(stream.getvalue()))
+        return decompress(stream)
+
+    monkeypatch.setattr("custody_pipeline.operations.packaging.gzip.open", watched)
+    client = deployment.server.client()
+    client.put_object(Bucket="exports", Key=f"{NIGHT}/0.json", Body=b"overwritten")
+    try:
+        result = replace(deployment, published=root).package(tmp_path / "package", [CHOSEN[0]])
+    finally:
+        client.put_object(Bucket="exports", Key=f"{NIGHT}/0.json", Body=document)
+
+    assert opened == ([] if altered else [len(gzip.compress(line))])
+    assert result["lost"] == int(altered)
 
 
 def _flip(folder: Path) -> None:

@@ -67,7 +67,13 @@ def json_changes(data: bytes) -> Iterator[tuple[str, bytes]]:
             if value != before or type(value) is not type(before):
                 parent[key] = value
                 yield f"{path}: {value!r:.20}", json.dumps(document).encode()
+        if isinstance(parent, dict):
+            del parent[key]
+            yield f"{path}: removed", json.dumps(document).encode()
+            yield f"{path}: renamed", json.dumps(document | {"x": before}).encode()
         parent[key] = before
+    if isinstance(document, dict):
+        yield "a member more", json.dumps(document | {"x": 1}).encode()
 
 
 def _nodes(parent: Any, path: tuple[object, ...]) -> Iterator[tuple[str, Any, Any]]:

@@ -168,7 +168,14 @@ class Publisher:
             self.put(path, files[file.path][0])
         place = "s3://published/prod/"
         named = [
-            {"uri": place + path, "sha256": file.sha256, "bytes": file.bytes, "rows": file.rows}
+            {
+                "table_name": file.path.removeprefix("data/").partition(".")[0],
+                "format": "spreadsheet" if ".spreadsheet." in file.path else file.path.rpartition(".")[2],
+                "uri": place + path,
+                "sha256": file.sha256,
+                "bytes": file.bytes,
+                "rows": file.rows,
+            }
             for path, file in copies(sealed.cut).items()
         ]
         pointer = {

@@ -53,6 +53,7 @@ SECOND = f"cuts/date={NIGHTS[1]}/r0001/"
 REVISED = f"cuts/date={NIGHTS[1]}/r0002/"
 NEWEST = f"cuts/date={NIGHTS[2]}/r0001/"
 RECORDS = "data/records.ndjson"
+LANDING = "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz"
 TABLE = "data/chain_of_custody.parquet"
 
 Tamper = Callable[[Path], None]
@@ -230,20 +231,11 @@ scenario("a byte of a CSV is flipped", "FILE_ALTERED")(flip(SECOND + "data/chain
 scenario("a table is cut short", "FILE_SIZE")(cut_short(FIRST + "data/gaps.parquet"))
 scenario("a table is emptied", "FILE_SIZE")(add(FIRST + "data/gaps.parquet", b""))
 scenario("a CSV is extended", "FILE_SIZE")(extend(FIRST + "data/chain_of_custody.csv", b"x,y,complete\n"))
-for path in (
-    RECORDS,
-    TABLE,
-    "data/chain_of_custody.csv",
-    "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz",
-):
-    scenario(f"{path} is a terabyte", "FILE_SIZE")(grow(FIRST + path, 1 << 40))
 scenario("two nights' tables are swapped", "FILE_ALTERED")(swap(FIRST + TABLE, SECOND + TABLE))
 scenario("two files of a cut are swapped", "FILE_SIZE")(
     swap(FIRST + "data/gaps.parquet", FIRST + "data/chain_of_custody.csv")
 )
-scenario("a received document is changed", "FILE_ALTERED")(
-    flip(FIRST + "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz", 20)
-)
+scenario("a received document is changed", "FILE_ALTERED")(flip(FIRST + LANDING, 20))
 
 # --- completeness
 scenario("a table is removed", "FILE_MISSING")(remove(FIRST + "data/gaps.parquet"))
@@ -608,7 +600,7 @@ def link(path: str, target: str) -> Tamper:
 
 
 FOLDERS_ONLY: list[tuple[str, str, Tamper]] = []
-"""Scenarios that a bucket cannot have."""
+"""Scenarios that a bucket cannot have, or that would be too much to upload."""
 
 
 def pipe(path: str) -> Tamper:
@@ -624,6 +616,16 @@ for place in (FIRST + "data/gaps.parquet", FIRST + "cut.json", FIRST + "cut.json
     FOLDERS_ONLY.append((f"a pipe in place of {place}", "NOT_A_FILE", pipe(place)))
 for place in (FIRST.rstrip("/"), "log", f"parquet/chain_of_custody/date={NIGHTS[0]}", "parquet", "csv", "cuts"):
     FOLDERS_ONLY.append((f"a link in place of the folder {place}", "NOT_A_FILE", link(place, "out")))
+for place in (RECORDS, TABLE, "data/chain_of_custody.csv", LANDING):
+    FOLDERS_ONLY.append((f"{place} is a terabyte", "FILE_SIZE", grow(FIRST + place, 1 << 40)))
+
+
+def large_claim(root: Path) -> None:
+    add("sealing/head")(root)
+    grow("sealing/head", 2 * MANIFEST_BYTES)(root)
+
+
+FOLDERS_ONLY.append(("the claim is larger than any", "FILE_TOO_LARGE", large_claim))
 FOLDERS_ONLY.append(("a link beside the cuts", "NOT_A_FILE", lambda root: (root / "cuts/x").symlink_to("/")))
 
 
@@ -640,12 +642,6 @@ scenario("the claim has a member of somebody's own", "CLAIM_WRONG")(add("sealing
 scenario("the claim is on a longer log", "CLAIM_WRONG")(claim(425, "00" * 32))
 scenario("the claim is on no log", "CLAIM_WRONG")(claim(-1, "00" * 32))
 scenario("the claim is on another past", "CLAIM_WRONG")(claim(41, "00" * 32))
-
-
-@scenario("the claim is larger than any", "FILE_TOO_LARGE")
-def _(root: Path) -> None:
-    add("sealing/head")(root)
-    grow("sealing/head", 2 * MANIFEST_BYTES)(root)
 
 
 # --- tiles
@@ -750,7 +746,8 @@ scenario("the pointer to the current revision names the superseded one", "COPY_D
 for key, value in {
     "night": "2026-11-09",
     "revision": 1.5,
-    "complete": None,
+    "complete": "established",
+    "note": "for evidence use revision 1",
     "cut": "s3://elsewhere/cut.json",
     "cut_sha256": "00" * 32,
     "files": [],

@@ -187,6 +187,13 @@ def test_a_copy_of_the_cuts_and_the_log_is_enough(copy: Path) -> None:
     assert "COPIES_NOT_HERE" in codes(report)
 
 
+def test_a_pointer_that_was_put_anew_since_an_earlier_version_says_nothing_of_completeness(copy: Path) -> None:
+    path = copy / f"current/date={NIGHTS[0]}.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"complete": None}))
+
+    assert verify(FolderReader(copy), Options(public_keys=KEYS)).status == 0
+
+
 def test_a_seal_under_way_is_named_and_is_no_evidence(original: Publisher, copy: Path) -> None:
     head = original.sealed[0].checkpoint.head
     for path in ("bundle.json", "data/chain_of_custody.parquet", "landing/users/x.gz", "rotation.note"):

@@ -71,21 +71,28 @@ def _check_pointer(context: Context, path: str, newest: CheckedCut) -> None:
     try:
         pointer = json.loads(data, object_pairs_hook=_without_duplicates)
         root = pointer["cut"].removesuffix(cut.prefix + cuts.CUT_JSON)
-        stated = {key: pointer[key] for key in ("night", "revision", "complete", "cut", "cut_sha256")}
-        files = sorted((file["uri"], file["sha256"], file["bytes"], file["rows"]) for file in pointer["files"])
+        pointer["files"].sort(key=lambda file: file["uri"])
+        # A cut of an earlier version says true or false; a pointer that was put anew since says nothing.
+        complete = None if isinstance(cut.complete, bool) and pointer["complete"] is None else cut.complete
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        stated, root, files = {}, "", []
-    sealed = {
+        pointer, root, complete = None, "", cut.complete
+    expected = {
         "night": cut.night,
         "revision": cut.revision,
-        "complete": cut.complete,
+        "complete": complete,
         "cut": f"{root}{cut.prefix}{cuts.CUT_JSON}",
         "cut_sha256": newest.sha256,
+        "files": [_named(root + name, file) for name, file in sorted(copies(cut).items())],
     }
-    copied = sorted((root + name, file.sha256, file.bytes, file.rows or 0) for name, file in copies(cut).items())
     # As text: Python takes true for 1, and 2.0 for 2.
-    if json.dumps([stated, files]) != json.dumps([sealed, copied]):
+    if json.dumps(pointer, sort_keys=True) != json.dumps(expected, sort_keys=True):
         context.report.add("COPY_DIFFERS", path, f"it does not name revision {cut.revision}, its cut and its files")
+
+
+def _named(uri: str, file: cuts.CutFile) -> dict[str, object]:
+    table, _, kind = file.path.removeprefix("data/").removesuffix(".gz").partition(".")
+    named = {"table_name": table, "format": kind.removesuffix(".csv"), "uri": uri}
+    return {**named, "sha256": file.sha256, "bytes": file.bytes, "rows": file.rows or 0}
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
