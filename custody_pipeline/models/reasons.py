@@ -104,7 +104,7 @@ REASONS: tuple[Reason, ...] = (
         explains=("media",),
     ),
     Reason(
-        "RECORDING_NOT_FOUND", "The call was recorded, by its session, but no recording of it exists anywhere.",
+        "RECORDING_NOT_FOUND", "The vendor says that it was recorded, but no recording of it exists anywhere.",
         "error", "no", "Ask the vendor for this conversation; look for a deletion in the audit log.",
         explains=("media",),
     ),

@@ -69,6 +69,8 @@ def _details_participant(conversation: Conversation, person: Participant, attrib
     }
     if person.user_id:
         document["userId"] = person.user_id
+    if any(leg.recording and leg.media_type == "screenshare" for leg in person.sessions):
+        document["screenRecording"] = True
     if attributes and (person.bulk_attributes or person.purpose == "customer"):
         document["attributes"] = _cut(person.bulk_attributes)
     return document
@@ -83,7 +85,8 @@ def _details_session(conversation: Conversation, person: Participant, leg: Sessi
         "dnis": f"tel:{conversation.dnis}",
         "edgeId": conversation.edge_id,
         "provider": "Edge",
-        "recording": leg.recording,
+        # The flag of a session is of audio alone (AnalyticsSession in the SDK); a screen is its participant's.
+        "recording": leg.recording and leg.media_type == "voice",
         "segments": _segments(person, leg),
         "metrics": _metrics(person, leg),
     }

@@ -170,6 +170,58 @@ def test_a_job_of_several_nights_states_nothing_about_one(night: Night) -> None:
     assert balance(night, "job_totals") == (0, 0, 0, 0)
 
 
+def screen_of_the_agent(night: Night) -> None:
+    """A call whose agent's screen was recorded, by the flag of the participant."""
+    night.call()
+    night.details()["screen_recorded"] = ["c1-agent-1"]
+
+
+def screens(night: Night) -> list[str]:
+    return [row["recording_id"] for row in night.table("chain_of_custody") if row["recording_id"].startswith("screen:")]
+
+
+def test_a_screen_of_which_the_flag_alone_is_left_has_a_row(night: Night) -> None:
+    screen_of_the_agent(night)
+    night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session"})
+    night.run()
+    gap = night.gap("RECORDING_NOT_FOUND")
+    assert gap["recording_id"] == "screen:c1-agent-1"
+    assert gap["detail"] == (
+        "the screen of participant c1-agent-1 was recorded; the recording interface does not have it"
+    )
+    assert night.row("screen:c1-agent-1")["session_id"] == "c1-agent-1-session"
+    assert balance(night, "details_sessions") == (2, 1, 1, 0)
+
+
+@pytest.mark.parametrize("session", ["c1-agent-1-session", "c1-agent-1-screen", "of nobody", None])
+def test_a_screen_recording_answers_the_flag_of_its_participant(night: Night, session: str | None) -> None:
+    screen_of_the_agent(night)
+    legs = night.leg()["sessions"]
+    legs.append({**legs[0], "session_id": "c1-agent-1-screen", "media_type": "screenshare", "recording": False})
+    night.metadata(
+        "c1",
+        {"recording_id": "r1", "session_id": "c1-agent-1-session"},
+        {"recording_id": "r2", "session_id": session, "media_subtype": "Screen"},
+    )
+    night.export("c1", "r2")
+    night.run()
+    assert screens(night) == []
+    assert balance(night, "details_sessions") == (2, 2, 0, 0)
+
+
+def test_the_screen_recording_of_one_agent_does_not_stand_for_that_of_another(night: Night) -> None:
+    night.transfer({"Legal-Hold": "false"}, {"Legal-Hold": "false"})
+    night.details()["screen_recorded"] = ["c1-agent-1", "c1-agent-2"]
+    night.metadata(
+        "c1",
+        {"recording_id": "r1", "session_id": "c1-agent-1-session"},
+        {"recording_id": "r2", "session_id": "c1-agent-2-session"},
+        {"recording_id": "r3", "session_id": "c1-agent-2-session", "media_subtype": "Screen"},
+    )
+    night.run()
+    assert screens(night) == ["screen:c1-agent-1"]
+
+
 def test_a_screen_recording_does_not_stand_for_lost_audio(night: Night) -> None:
     night.call()
     for row in night.rows["export_objects"]:

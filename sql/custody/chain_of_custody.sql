@@ -6,7 +6,7 @@
 -- column organization_id VARCHAR: organisation of the recording
 -- column partition_date DATE: UTC day of the conversation's start
 -- column conversation_id VARCHAR: conversation; empty if no source names one
--- column recording_id VARCHAR: recording; `session:<id>` or `capture:<conversation id>` if only a session or live capture shows that a recording should exist
+-- column recording_id VARCHAR: recording; `session:<id>`, `screen:<participant id>` or `capture:<conversation id>` if only a session, a participant or live capture shows that a recording should exist
 -- column session_id VARCHAR: session of the recording
 -- column media_type VARCHAR: Call, Chat, Email, Message, Callback or Screen; audio if only the recording interface has the recording
 -- column media_subtype VARCHAR: Trunk, Station, Consult, Screen or Snippet

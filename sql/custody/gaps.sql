@@ -4,7 +4,7 @@
 -- grain: partition_date, conversation_id, recording_id, reason
 -- column partition_date DATE: UTC day of the conversation's start
 -- column conversation_id VARCHAR: conversation
--- column recording_id VARCHAR: recording; `session:<id>` or `capture:<id>` if only a session or live capture shows that a recording should exist; `object:<key>` for an object whose key names no recording
+-- column recording_id VARCHAR: recording; `session:<id>`, `screen:<participant id>` or `capture:<id>` if only a session, a participant or live capture shows that a recording should exist; `object:<key>` for an object whose key names no recording
 -- column reason VARCHAR: code of the reason
 -- column severity VARCHAR: error or warning (the recording is a gap), or info
 -- column sentence VARCHAR: what happened, in one sentence

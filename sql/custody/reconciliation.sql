@@ -1,8 +1,8 @@
 -- Expected, present and explained counts per night and source. A night with something unexplained is `incomplete`.
 --
 -- Source `recordings` counts every recording that any source names. The other sources count only what they name
--- themselves, so the counts overlap. Sessions are counted per conversation and kind (audio, screen), captures per
--- conversation. A captured conversation is
+-- themselves, so the counts overlap. Source `details_sessions` counts recorded sessions and participants whose screen was
+-- recorded, per conversation and kind (audio, screen). Captures are counted per conversation. A captured conversation is
 -- present if it has a recording, and explained by custody.gaps or by a document of the analytics job without a recorded
 -- session. Source `tags` counts recordings whose tags a source could give. Source `bucket_keys` counts every version
 -- and delete marker in the bucket. Source `job_totals` compares the totals of export jobs of this night alone with the
@@ -90,8 +90,15 @@ by_conversation AS (
     SELECT s.partition_date, s.sessions, coalesce(r.present, 0) AS present, coalesce(r.explained, 0) AS explained
     FROM (
         SELECT partition_date, conversation_id, kind, count(*) AS sessions
-        FROM staging.sessions
-        WHERE is_recorded
+        FROM (
+            SELECT partition_date, conversation_id, kind
+            FROM staging.sessions
+            WHERE is_recorded
+            UNION ALL
+            SELECT partition_date, conversation_id, 'screen'
+            FROM staging.sessions
+            WHERE screen_session_id = session_id
+        )
         GROUP BY ALL
     ) AS s
     LEFT JOIN (

@@ -76,7 +76,8 @@ details AS (
         conversation_id,
         flatten(list_transform(participants, lambda p: map_keys(p.attributes))) AS keys,
         flatten(list_transform(participants, lambda p: map_values(p.attributes))) AS texts,
-        flatten(list_transform(participants, lambda p: p.sessions)) AS sessions
+        flatten(list_transform(participants, lambda p: p.sessions)) AS sessions,
+        coalesce(len(screen_recorded) > 0, false) AS has_screen
     FROM raw.conversation_details
     SEMI JOIN current USING (partition_date, landing_id)
     WHERE conversation_id IS NOT NULL AND document_state = 'ok'
@@ -87,7 +88,8 @@ facts AS (
     SELECT
         conversation_id,
         keys,
-        coalesce(list_bool_or(list_transform(sessions, lambda s: coalesce(s.recording, false))), false) AS is_recorded,
+        has_screen OR coalesce(list_bool_or(list_transform(sessions, lambda s: coalesce(s.recording, false))), false)
+            AS is_recorded,
         coalesce(
             list_bool_or(list_transform(list_concat(keys, texts), lambda t: coalesce(length(t) >= 1024, false))), false
         ) AS has_long,

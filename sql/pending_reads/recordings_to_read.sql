@@ -92,7 +92,10 @@ details AS (
         min(conversation_end) AS conversation_end,
         max(len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) IS DISTINCT FROM 'screenshare')))
             AS recorded,
-        max(len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) = 'screenshare'))) AS recorded_screens,
+        max(greatest(
+            len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) = 'screenshare')),
+            coalesce(len(screen_recorded), 0)
+        )) AS recorded_screens,
         -- No flag says whether a chat, a message or an e-mail was recorded.
         bool_or(len(list_filter(sessions, lambda s: lower(s.media_type) IN ('chat', 'message', 'email', 'webmessaging'))) > 0)
             AS has_no_flag

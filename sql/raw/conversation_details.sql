@@ -17,6 +17,7 @@
 -- column conversation_end: conversationEnd (UTC); null while the conversation goes on
 -- column division_ids: divisions of the conversation
 -- column originating_direction: inbound or outbound
+-- column screen_recorded: participants whose screen was recorded, by the vendor's flag screenRecording
 -- column participants [pii]: participants in the document's order, with attributes, sessions, segments and flows; segment times UTC
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
@@ -36,6 +37,9 @@ SELECT
     utc_moment(document.conversationEnd) AS conversation_end,
     document.divisionIds AS division_ids,
     document.originatingDirection AS originating_direction,
+    list_transform(
+        list_filter(document.participants, lambda p: p.screenRecording), lambda p: coalesce(p.participantId, '')
+    ) AS screen_recorded,
     list_transform(
         document.participants,
         lambda p: struct_pack(
@@ -92,7 +96,7 @@ FROM landing_documents(
         originatingDirection VARCHAR,
         participants STRUCT(
             participantId VARCHAR, purpose VARCHAR, userId VARCHAR, participantName VARCHAR,
-            attributes MAP(VARCHAR, VARCHAR),
+            screenRecording BOOLEAN, attributes MAP(VARCHAR, VARCHAR),
             sessions STRUCT(
                 sessionId VARCHAR, peerId VARCHAR, mediaType VARCHAR, direction VARCHAR, ani VARCHAR, dnis VARCHAR,
                 scriptId VARCHAR, edgeId VARCHAR, recording BOOLEAN,

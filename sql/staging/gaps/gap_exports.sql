@@ -32,6 +32,10 @@ absent AS (
 judged AS (
     SELECT *,
         CASE
+            WHEN starts_with(recording_id, 'screen:') THEN 'the screen of participant ' || recording_id[8:]
+            ELSE 'session ' || session_id
+        END AS announced,
+        CASE
             -- staging.gap_captures gives the reason.
             WHEN in_captures THEN NULL
             WHEN in_sessions AND metadata_read IN ('ok', 'not_found') THEN 'RECORDING_NOT_FOUND'
@@ -56,10 +60,9 @@ SELECT
     reason,
     NULL::VARCHAR AS severity,
     CASE reason
-        WHEN 'RECORDING_NOT_FOUND' THEN 'session ' || session_id || ' was recorded; the recording interface does not have it'
-        WHEN 'CONVERSATION_FORBIDDEN' THEN 'session ' || session_id || ' was recorded; the recording interface refused'
-        WHEN 'CONVERSATION_FETCH_FAILED'
-            THEN 'session ' || session_id || ' was recorded; the recording interface gave no usable answer'
+        WHEN 'RECORDING_NOT_FOUND' THEN announced || ' was recorded; the recording interface does not have it'
+        WHEN 'CONVERSATION_FORBIDDEN' THEN announced || ' was recorded; the recording interface refused'
+        WHEN 'CONVERSATION_FETCH_FAILED' THEN announced || ' was recorded; the recording interface gave no usable answer'
         WHEN 'EXPORT_FAILED' THEN 'job ' || failed_job_id || ' lists it as failed'
         WHEN 'OBJECT_MISSING' THEN CASE
             WHEN len(object_evidence) > 0 THEN 'its object was deleted from the bucket'

@@ -6,6 +6,10 @@
 -- read) are then counted against the remaining sessions, so that only a surplus of sessions gives rows. Audio and screens
 -- are matched apart: a screen recording does not stand for lost audio.
 --
+-- A participant whose screen was recorded, by the vendor's flag, and who has no screen recording gives a row
+-- `screen:<participant id>`. A screen recording belongs to the participant of its session. If its session is unknown,
+-- the recording is counted.
+--
 -- A captured conversation without any recording gives a row `capture:<conversation id>`. If the analytics job has the
 -- conversation, its sessions decide instead, and custody.reconciliation counts the conversation.
 --
@@ -13,16 +17,16 @@
 -- grain: partition_date, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation; empty if no source names one
--- column recording_id: recording, `session:<id>` or `capture:<conversation id>`
+-- column recording_id: recording, `session:<id>`, `screen:<participant id>` or `capture:<conversation id>`
 -- column in_failures: an export job lists the recording as failed
 -- column in_objects: the bucket has, or had, the media
 -- column in_sidecars: the bucket has the sidecar
 -- column in_metadata: the recording interface has the recording
 -- column in_manifests: a manifest names the recording
 -- column in_orphans: the vendor lists the recording as an orphan
--- column in_sessions: only a recorded session shows that the recording should exist
+-- column in_sessions: only the flag of a session or participant shows that the recording should exist
 -- column in_captures: only live capture shows that the recording should exist
--- column session_id: session of a row `session:<id>`
+-- column session_id: session of a row `session:<id>`; first session of the participant of a row `screen:<id>`
 -- column kind: audio, screen or interaction (chat, message, e-mail)
 WITH named AS (
     SELECT partition_date, conversation_id, recording_id, 'failures' AS origin
@@ -63,7 +67,7 @@ recordings AS (
     GROUP BY partition_date, coalesce(conversation_id, ''), recording_id
 ),
 
-with_session AS (
+of_kind AS (
     SELECT r.*, m.session_id AS named_session_id,
         CASE
             WHEN lower(m.media_subtype) = 'screen' THEN 'screen'
@@ -89,15 +93,36 @@ with_session AS (
         AND o.recording_id = r.recording_id
 ),
 
+with_session AS (
+    SELECT k.* EXCLUDE (named_session_id),
+        CASE
+            WHEN k.kind <> 'screen' THEN k.named_session_id
+            WHEN s.session_id IS NOT NULL THEN coalesce(s.screen_session_id, s.session_id)
+        END AS named_session_id
+    FROM of_kind AS k
+    LEFT JOIN (
+        SELECT partition_date, conversation_id, session_id, max(screen_session_id) AS screen_session_id
+        FROM staging.sessions
+        WHERE session_id IS NOT NULL
+        GROUP BY partition_date, conversation_id, session_id
+    ) AS s
+        ON k.kind = 'screen' AND s.partition_date = k.partition_date AND s.conversation_id = k.conversation_id
+        AND s.session_id = k.named_session_id
+),
+
 recorded AS (
-    SELECT partition_date, conversation_id, session_id, peer_id, session_start, kind
+    SELECT partition_date, conversation_id, 'session:' || session_id AS recording_id, session_id, peer_id, session_start, kind
     FROM staging.sessions
     WHERE is_recorded AND session_id IS NOT NULL
+    UNION ALL
+    SELECT partition_date, conversation_id, 'screen:' || participant_id, session_id, peer_id, session_start, 'screen'
+    FROM staging.sessions
+    WHERE screen_session_id = session_id
 ),
 
 unmatched AS (
     -- Recorded sessions that no recording names, numbered from the latest start.
-    SELECT s.partition_date, s.conversation_id, s.session_id, s.kind,
+    SELECT s.partition_date, s.conversation_id, s.recording_id, s.session_id, s.kind,
         row_number() OVER (
             PARTITION BY s.partition_date, s.conversation_id, s.kind ORDER BY s.session_start DESC, s.session_id DESC
         ) AS position,
@@ -147,7 +172,7 @@ SELECT partition_date, conversation_id, 'capture:' || conversation_id, false, fa
     NULL, 'audio'
 FROM captured
 UNION ALL
-SELECT u.partition_date, u.conversation_id, 'session:' || u.session_id, false, false, false, false, false, false, true,
+SELECT u.partition_date, u.conversation_id, u.recording_id, false, false, false, false, false, false, true,
     false, u.session_id, u.kind
 FROM unmatched AS u
 LEFT JOIN uncounted AS c USING (partition_date, conversation_id, kind)

@@ -12,7 +12,7 @@
 -- column conversation_id: conversation
 -- column recording_id: recording
 -- column organization_id: organisation
--- column in_sessions: only a recorded session shows that the recording should exist
+-- column in_sessions: only the flag of a session or participant shows that the recording should exist
 -- column in_captures: only live capture shows that the recording should exist
 -- column in_orphans: the vendor lists the recording as an orphan
 -- column in_manifests: a manifest names the recording
@@ -194,9 +194,9 @@ session_candidates AS (
         CASE
             WHEN recording.named_session_id = session.session_id THEN 1
             WHEN recording.named_session_id = session.peer_id THEN 2
-            WHEN recording.named_session_id IS NULL AND session.is_recorded
+            WHEN recording.named_session_id IS NULL AND (session.is_recorded OR session.screen_session_id = session.session_id)
                 AND list_contains(recording.named_users, session.user_id) THEN 3
-            WHEN recording.named_session_id IS NULL AND session.is_recorded
+            WHEN recording.named_session_id IS NULL AND (session.is_recorded OR session.screen_session_id = session.session_id)
                 AND recording.recordings_of_conversation = 1 THEN 4
         END AS evidence
     FROM known AS recording

@@ -16,6 +16,7 @@
 -- column conversation_end: end (UTC)
 -- column division_ids: divisions
 -- column originating_direction: inbound or outbound
+-- column screen_recorded: participants whose screen was recorded, by the vendor's flag
 -- column participants [pii]: participants with attributes, sessions, segments and flow
 SELECT
     d.partition_date,
@@ -33,6 +34,7 @@ SELECT
     d.conversation_end,
     d.division_ids,
     d.originating_direction,
+    d.screen_recorded,
     d.participants
 FROM raw.conversation_details AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)

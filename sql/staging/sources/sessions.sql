@@ -18,6 +18,7 @@
 -- column script_id: script that the agent saw
 -- column is_recorded: true if the vendor says that the session was recorded
 -- column kind: kind of a recording of this session: audio or screen
+-- column screen_session_id: the session that stands for the recording of the participant's screen; null if the vendor does not say that the screen was recorded
 -- column session_start: start of the session's first segment (UTC)
 -- column session_end: end of the session's last segment (UTC)
 -- column queue_ids: queues of the session's segments
@@ -25,14 +26,27 @@
 -- column flow_name: name of the flow
 -- column flow_version: version of the flow
 WITH participants AS (
-    SELECT partition_date, conversation_id, unnest(participants) AS p
+    SELECT partition_date, conversation_id, screen_recorded, unnest(participants) AS p
     FROM staging.conversation_details
     WHERE is_current AND document_state = 'ok'
 ),
 
 sessions AS (
     SELECT partition_date, conversation_id, coalesce(p.participant_id, '') AS participant_id, lower(p.purpose) AS purpose,
-        p.user_id AS user_id, unnest(p.sessions) AS s
+        p.user_id AS user_id,
+        -- The flag of a participant names no session. A recorded session of a shared screen is counted by itself.
+        CASE
+            WHEN list_contains(screen_recorded, coalesce(p.participant_id, ''))
+                AND NOT list_bool_or([coalesce(s.recording AND lower(s.media_type) = 'screenshare', false) FOR s IN p.sessions])
+                THEN list_sort([
+                    {
+                        'is_other': lower(s.media_type) IS DISTINCT FROM 'screenshare',
+                        'starts': list_min([segment.segment_start FOR segment IN s.segments]),
+                        'session_id': s.session_id
+                    } FOR s IN p.sessions
+                ])[1].session_id
+        END AS screen_session_id,
+        unnest(p.sessions) AS s
     FROM participants
 ),
 
@@ -43,6 +57,7 @@ flat AS (
         participant_id,
         purpose,
         user_id,
+        screen_session_id,
         s.session_id AS session_id,
         s.peer_id AS peer_id,
         s.media_type AS media_type,
