@@ -68,15 +68,16 @@ def check(s3: S3Client, bucket: str, original: Publisher) -> Report:
     )
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 5])
-def test_ways_to_tamper_are_found_in_a_bucket_too(s3: S3Client, bucket: str, tmp_path: Path, step: int) -> None:
+def test_every_finding_is_made_in_a_bucket_too(s3: S3Client, bucket: str, tmp_path: Path) -> None:
     original = publish(tmp_path / "original")
     untouched = contents(original.root)
     change(s3, bucket, {}, untouched)
     assert check(s3, bucket, original).status == 0
 
     missed = []
-    for number, (name, code, tamper) in enumerate(SCENARIOS[::step]):
+    # One way to tamper for each finding: all of them are tried on folders, by the same checks.
+    first = {code: (name, code, tamper) for name, code, tamper in reversed(SCENARIOS)}
+    for number, (name, code, tamper) in enumerate(first.values()):
         copy = Path(shutil.copytree(original.root, tmp_path / str(number) / "copy"))
         tamper(copy)
         tampered = contents(copy)
