@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import warnings
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ from custody_pipeline.evidence.cut.proof import RecordNotFoundError
 from custody_pipeline.evidence.log.keys import load_signer, new_key, write_new_key
 from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.package.bag import close_package
+from custody_pipeline.extract.documents import document
+from custody_pipeline.extract.landing_files import line_of
 from custody_pipeline.operations.packaging import PackageError, package
 from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.settings import Settings, load_settings
@@ -208,8 +210,8 @@ def test_a_sidecar_is_taken_from_a_landing_file_only_if_a_signed_cut_lists_its_b
     deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, altered: bool
 ) -> None:
     """Nobody decompresses what lies there besides, or what was altered or made longer."""
-    root, document = tmp_path / "set", b'{"number": 0}'
-    line = b'{"k":{},"row":1,"sha256":"%b","document":%b}\n' % (hashlib.sha256(document).hexdigest().encode(), document)
+    root, content = tmp_path / "set", b'{"number": 0}'
+    line = line_of(1, {}, "s3://exports/0.json", datetime(2026, 11, 3), document(content))
     landed = "landing/export_sidecars/20261103T023000Z-00ff.ndjson.gz"
     publisher = Publisher(root, signers=(load_signer((deployment.settings.home / "keys/custody.key").read_text()),))
     publisher.night(NIGHT, deployment.rows, more={landed: gzip.compress(line)})
@@ -230,7 +232,7 @@ def test_a_sidecar_is_taken_from_a_landing_file_only_if_a_signed_cut_lists_its_b
     try:
         result = replace(deployment, published=root).package(tmp_path / "package", [CHOSEN[0]])
     finally:
-        client.put_object(Bucket="exports", Key=f"{NIGHT}/0.json", Body=document)
+        client.put_object(Bucket="exports", Key=f"{NIGHT}/0.json", Body=content)
 
     assert opened == ([] if altered else [len(gzip.compress(line))])
     assert result["lost"] == int(altered)
