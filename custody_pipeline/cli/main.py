@@ -46,7 +46,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         stop("stopped", 130)
     except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a line
-        from custody_pipeline.cli.endings import ending_of
+        from custody_pipeline.operations.endings import ending_of
 
         stop(*ending_of(error))
     sys.exit(status if isinstance(status, int) else OK)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from custody_pipeline.defs.failures import told
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.models.run import run_check
@@ -42,7 +43,7 @@ def _spec(name: str) -> dg.AssetCheckSpec:
 def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
     """Each check selects the wrong rows of the night. It passes if there are none."""
     night = night_of(context)
-    with deployment.warehouse.open() as con:
+    with told(), deployment.warehouse.open() as con:
         for name, model in CHECKS.items():
             offending = run_check(con, model, night, deployment.mapping)
             yield dg.AssetCheckResult(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from custody_pipeline.defs.failures import told
 from custody_pipeline.defs.metadata import column_schema, table_metadata
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
@@ -15,7 +16,6 @@ from custody_pipeline.extract.exports import BucketUnreachableError
 from custody_pipeline.extract.genesys import GenesysError
 from custody_pipeline.load.raw_tables import BOOKKEEPING, RAW_TABLES
 from custody_pipeline.night import Loaded, Night, collected
-from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.sql_files import load_models
 
 MODELS = load_models()
@@ -49,13 +49,12 @@ def _specs(tables: tuple[str, ...], deps: tuple[str, ...] = ()) -> list[dg.Asset
 @contextmanager
 def _collected(night: Night, group: str) -> Iterator[Loaded]:
     """Collect one group of sources. A permanent error fails without a retry."""
-    try:
-        with collected(night, group) as loaded:
-            yield loaded
-    except GenesysError as error:
-        raise dg.Failure(str(error), allow_retries=not error.permanent) from error
-    except (BucketUnreachableError, SettingsError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    with told(BucketUnreachableError):
+        try:
+            with collected(night, group) as loaded:
+                yield loaded
+        except GenesysError as error:
+            raise dg.Failure(str(error), allow_retries=not error.permanent) from error
 
 
 def _step(group: str, description: str, after: tuple[str, ...] = ()) -> dg.AssetsDefinition:

@@ -1,8 +1,10 @@
 """A failed step or a killed run leaves a custody event in its night, and is alerted.
 
-Belongs here: the hook of the nightly jobs, and writing the event. Does not: checks.
+Belongs here: the hook of the nightly jobs, writing the event, and the line of a failed step. Does not: checks.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from logging import Logger
 
@@ -11,6 +13,7 @@ import dagster as dg
 from custody_pipeline.alerts.dispatch import send_alerts
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.models.run import refresh_events
+from custody_pipeline.operations.endings import USAGE, ending_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
@@ -50,9 +53,20 @@ def note_failure(settings: Settings, run: dg.DagsterRun, what: str, why: str, lo
         log.warning("the failure left no custody event: %s", error)
 
 
+@contextmanager
+def told(*permanent: type[Exception]) -> Iterator[None]:
+    """Fail a step with the line that a command would end with. No retry for exceptions of the types `permanent`."""
+    try:
+        yield
+    except (dg.Failure, dg.DagsterError):
+        raise
+    except Exception as error:
+        line, status = ending_of(error)
+        raise dg.Failure(line, allow_retries=status != USAGE and not isinstance(error, permanent)) from error
+
+
 def _reason(error: BaseException | None) -> str:
-    # Messages of this package and of Dagster are written for people. Other libraries may quote a document.
+    # Other libraries may quote a document.
     if isinstance(error, dg.Failure) and error.description:
         return error.description
-    ours = isinstance(error, dg.DagsterError) or type(error).__module__.startswith("custody_pipeline.")
-    return str(error) if ours else type(error).__name__
+    return str(error) if isinstance(error, dg.DagsterError) else type(error).__name__

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from custody_pipeline.defs.failures import told
 from custody_pipeline.defs.metadata import column_schema, completeness_plot, nights_by_state, table_metadata
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
@@ -49,7 +50,7 @@ def _step(schema: str) -> dg.AssetsDefinition:
     )
     def build(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
         night = night_of(context)
-        with deployment.warehouse.open() as con:
+        with told(), deployment.warehouse.open() as con:
             prepare(con)
             for model in models:
                 if asset_key(model.key) not in context.selected_asset_keys:

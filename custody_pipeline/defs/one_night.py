@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.operations.profiling import Sampler
 from custody_pipeline.operations.rebuild import unknown_nights
+from custody_pipeline.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,14 +95,21 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
         import custody_pipeline.defs.assembled  # noqa: F401
         from custody_pipeline.alerts import alerted_reasons
         from custody_pipeline.defs.instance import run_night
+        from custody_pipeline.defs.partitions import FIRST_PARTITION
         from custody_pipeline.models.mapping_file import load_mapping
         from custody_pipeline.operations.summary import night_ending
 
+    first = settings.first_night or FIRST_PARTITION
+    if night < first:
+        raise SettingsError(f"the night of {night} lies before {first}; set CUSTODY_FIRST_NIGHT to an earlier day")
     load_mapping(settings.mapping_path)
     alerted_reasons(settings)
     result = run_night(settings, night, verbose=verbose, say=say)
     ending = night_ending(settings, night)
-    problems = [f"{step}: {message}" for step, message in result.failed_steps.items()]
+    steps: dict[str, list[str]] = {}
+    for step, message in result.failed_steps.items():
+        steps.setdefault(message, []).append(step)
+    problems = [f"{', '.join(names)}: {message}" for message, names in steps.items()]
     problems += [f"check failed: {check}; the night was not published" for check in result.failed_checks]
     problems += ending.problems
     if result.failed_checks:

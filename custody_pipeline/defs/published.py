@@ -10,13 +10,14 @@ from typing import Any
 import dagster as dg
 
 from custody_pipeline.alerts.dispatch import send_alerts
+from custody_pipeline.defs.failures import told
 from custody_pipeline.defs.modelled import MODELS, asset_key
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.night import publish as publish_night
 from custody_pipeline.operations.witnesses import ask_all
 from custody_pipeline.publish.publication import PublishError
-from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 
 # Dagster's freshness ignores partitions: this policy fails when no night was published for a day and a half.
@@ -59,12 +60,9 @@ def _specs() -> list[dg.AssetSpec]:
 )
 def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Seal and publish the night if its content changed. Refresh the analysts' snapshot in any case."""
-    try:
-        with deployment.warehouse.open() as con:
-            night = deployment.night(night_of(context))
-            publication, snapshot = publish_night(con, night, context.run.tags.get(WHY_TAG, "run again"))
-    except (PublishError, SettingsError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    with told(PublishError, NoteError), deployment.warehouse.open() as con:
+        night = deployment.night(night_of(context))
+        publication, snapshot = publish_night(con, night, context.run.tags.get(WHY_TAG, "run again"))
     alerts = _alert(deployment, night_of(context))
     for line in alerts.get("failures", []):
         context.log.warning("alert not delivered: %s", line)

@@ -92,8 +92,8 @@ class Warehouse:
             con = duckdb.connect(str(path), read_only=read_only, config=config)
         except duckdb.IOException as error:
             raise WarehouseBusyError(
-                f"{path} cannot be opened; if a program of yours has it open, close it (analysts read "
-                f"{self.settings.analyst_path.name}): {error}"
+                f"{path} cannot be opened ({str(error).splitlines()[0]}); close the program that has it open (analysts "
+                f"read {self.settings.analyst_path.name}); if the file is damaged, move it away and run custody rebuild"
             ) from error
         # Cursors of this connection take it over, too.
         con.execute("SET GLOBAL TimeZone = 'UTC'")

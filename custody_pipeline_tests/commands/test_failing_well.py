@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pytest
 import requests
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from custody_pipeline.cli import main as command_line
-from custody_pipeline.cli.endings import ending_of
+from custody_pipeline.defs import failures
 from custody_pipeline.evidence.cut.seal import SealError
 from custody_pipeline.evidence.log.keys import SigningKeyError
+from custody_pipeline.evidence.log.note import UnknownSignerError
 from custody_pipeline.extract.genesys import GenesysError
 from custody_pipeline.models.mapping_file import MappingError
+from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.publish.publication import PublishError
-from custody_pipeline.settings import SettingsError
-from custody_pipeline.warehouse.connection import WarehouseBusyError
+from custody_pipeline.settings import SettingsError, load_settings
+from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home, and settings of which nothing answers."""
+    for name, value in {
+        "CUSTODY_HOME": str(tmp_path),
+        "CUSTODY_EXPORT_URL": "s3://exports",
+        "CUSTODY_PUBLISH_URL": "s3://dataset/prod",
+        "CUSTODY_S3_ENDPOINT_URL": "http://127.0.0.1:1",
+        "CUSTODY_S3_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "s",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("custody_pipeline.defs.one_night.unknown_nights", lambda _: [])
+    return tmp_path
 
 
 def errors() -> list[tuple[Exception, int, str]]:
@@ -33,6 +52,7 @@ def errors() -> list[tuple[Exception, int, str]]:
         (PublishError("gone"), 2, "gone"),
         (SealError("not sealed"), 2, "not sealed"),
         (SigningKeyError("no key"), 2, "no key"),
+        (UnknownSignerError("signed by others"), 2, "CUSTODY_SIGNING_KEY_FILE"),
         (ClientError({"Error": {"Code": "NoSuchBucket"}}, "ListObjectsV2"), 2, "NoSuchBucket"),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), 2, "custody doctor"),
         (requests.ConnectionError("refused"), 2, "custody doctor"),
@@ -60,13 +80,8 @@ def test_a_value_of_a_document_is_not_repeated() -> None:
 def ran(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
     monkeypatch.setattr(sys, "argv", ["custody", *arguments])
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    before = os.umask(0)
-    try:
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        assert os.umask(0) == 0o077, "what a command writes is its owner's alone"
-    finally:
-        os.umask(before)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
     assert isinstance(ended.value.code, int)
     return ended.value.code, capsys.readouterr().err
 
@@ -92,7 +107,7 @@ def test_a_first_night_that_fails_names_the_cause_and_status_still_works(
     assert "Traceback" not in told
     assert "CatalogException" not in told
     status, told = ran(capsys, monkeypatch, "status")
-    assert (status, "Traceback" in told) == (1, False)  # the night has failed, and is listed so
+    assert (status, "Traceback" in told) == (1, False)
 
 
 def test_a_night_that_has_not_ended_is_refused(
@@ -100,6 +115,63 @@ def test_a_night_that_has_not_ended_is_refused(
 ) -> None:
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     assert ran(capsys, monkeypatch, "run", "--date", tomorrow.isoformat())[0] == 64
+
+
+def test_a_night_before_the_first_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    status, told = ran(capsys, monkeypatch, "run", "--date", "2001-11-02")
+    assert (status, "set CUSTODY_FIRST_NIGHT to an earlier day" in told) == (64, True)
+
+
+def test_a_mapping_that_is_wrong_is_named_with_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    (place / "bad.yaml").write_text("tags: [")
+    monkeypatch.setenv("CUSTODY_MAPPING_PATH", str(place / "bad.yaml"))
+    status, told = ran(capsys, monkeypatch, "run", "--date", "2026-11-02")
+    assert (status, told.splitlines()[-1].startswith(f"{place / 'bad.yaml'}:")) == (64, True)
+
+
+@pytest.mark.parametrize("command", ["status", "rebuild"])
+@pytest.mark.parametrize("content", [b"no database", bytes(range(256)) * 64])
+def test_a_damaged_warehouse_is_one_line_with_the_next_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path, command: str, content: bytes
+) -> None:
+    (place / "warehouse.duckdb").write_bytes(content)
+    status, told = ran(capsys, monkeypatch, command)
+    assert (status, told.count("\n")) == (2, 1)
+    assert "move it away" in told
+
+
+def test_a_home_that_cannot_be_made_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    (place / "file").touch()
+    monkeypatch.setenv("CUSTODY_HOME", str(place / "file" / "home"))
+    status, told = ran(capsys, monkeypatch, "run", "--date", "2026-11-02")
+    assert status == 2
+    assert (
+        told.splitlines()[-1] == f"{place}/file/home: Not a directory; check that CUSTODY_HOME can be read and written"
+    )
+
+
+def test_a_warehouse_that_another_run_holds_is_waited_for_and_then_named(place: Path) -> None:
+    warehouse = Warehouse(load_settings(), lock_timeout=0)
+    with warehouse.open(), pytest.raises(WarehouseBusyError, match="wait for that run") as busy, warehouse.open():
+        pass
+    assert ending_of(busy.value)[1] == 2
+
+
+def test_a_step_that_fails_says_what_a_command_would() -> None:
+    error = ClientError({"Error": {"Code": "NoSuchBucket"}}, "PutObject")
+    for permanent in ((), (ClientError,)):
+        with pytest.raises(dg.Failure) as failed, failures.told(*permanent):
+            raise error
+        assert (failed.value.description, failed.value.allow_retries) == (ending_of(error)[0], not permanent)
+    with pytest.raises(dg.Failure) as failed, failures.told():
+        raise SettingsError("CUSTODY_EXPORT_URL is not set")
+    assert failed.value.allow_retries is False
 
 
 def test_what_the_api_says_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,8 +194,8 @@ def _run_plainly(night: str) -> None:
     from datetime import date
 
     from custody_pipeline import night as nights
-    from custody_pipeline.cli.endings import ending_of
     from custody_pipeline.models.mapping_file import load_mapping
+    from custody_pipeline.operations.endings import ending_of
     from custody_pipeline.operations.summary import night_ending
     from custody_pipeline.settings import load_settings
 

@@ -1,4 +1,4 @@
-"""How a failed command ends: one line with the cause and the next step, and an exit status.
+"""How a failed command or step ends: one line with the cause and the next step, and an exit status.
 
 Belongs here: every kind of exception that the layers below can raise. Does not: findings (a command reports them
 itself, with exit status 1).
@@ -12,8 +12,9 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from custody_pipeline.cli.shared import INCOMPLETE, USAGE
+INCOMPLETE, USAGE = 2, 64
 
+OTHER_KEY = "set CUSTODY_SIGNING_KEY_FILE to that key, or CUSTODY_PUBLISH_URL to a prefix that nobody sealed"
 DOCTOR = "custody doctor tries everything that a night needs"
 
 
@@ -27,11 +28,14 @@ def ending_of(error: Exception) -> tuple[str, int]:
     import requests
     from botocore.exceptions import BotoCoreError, ClientError
 
+    from custody_pipeline.evidence.log.note import OtherLogError, UnknownSignerError
     from custody_pipeline.models.mapping_file import MappingError
     from custody_pipeline.settings import SettingsError
 
     if isinstance(error, (SettingsError, MappingError)):
         return str(error), USAGE
+    if isinstance(error, (OtherLogError, UnknownSignerError)):
+        return f"what is published was sealed with another key: {error}; {OTHER_KEY}", INCOMPLETE
     if type(error).__module__.startswith("custody_pipeline."):
         return str(error), INCOMPLETE
     if isinstance(error, ClientError):
@@ -43,7 +47,7 @@ def ending_of(error: Exception) -> tuple[str, int]:
         return f"a server cannot be reached ({type(error).__name__}); {DOCTOR}", INCOMPLETE
     if isinstance(error, duckdb.Error):
         return (
-            f"{_of_duckdb(error)}; if the file is damaged, restore it or begin with an empty CUSTODY_HOME",
+            f"{_of_duckdb(error)}; if the file is damaged, move it away and run custody rebuild",
             INCOMPLETE,
         )
     if isinstance(error, UnicodeEncodeError):
