@@ -32,7 +32,7 @@ EVERY_MIXED = FaultPlan(FaultPlan.every().shares, mixed=0.6)
 # to nothing, and are planted below, in sql/test_reasons.py and by the oracle.
 ELSEWHERE = {
     "SOURCE_NOT_CONFIGURED", "OBJECT_UNREADABLE", "CAPTURE_MISSING", "CAPTURE_WITHOUT_RECORDING", "TAG_VANISHED",
-    "TAG_EMPTY",
+    "TAG_EMPTY", "UNRECOGNISED_OBJECT",
 }  # fmt: skip
 
 

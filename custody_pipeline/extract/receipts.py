@@ -105,6 +105,7 @@ class Landing:
         documents: how many were received, readable or not.
         rows: filled by the load.
         data_available_until: the analytics watermark (UTC), for `conversation_details`.
+        sequence: position among all loads, given while the warehouse is held; None before.
         failure_files: the landing files of this load's `fetch_failures`.
     """
 
@@ -126,6 +127,7 @@ class Landing:
     finished_at: datetime | None = None
     data_available_until: datetime | None = None
     detail: str | None = None
+    sequence: int | None = None
 
     def fail_if_nothing_was_read(self, asked: int) -> None:
         """Call the source failed, not each of its objects, where none of several could be read."""
@@ -147,6 +149,7 @@ class Landing:
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "data_available_until": self.data_available_until,
+            "sequence": self.sequence,
             "landing_files": [{"uri": file.uri, "sha256": file.sha256, "bytes": file.size} for file in files],
             **vars(self.who),
             "detail": self.detail,

@@ -144,13 +144,17 @@ def write_receipts(
 ) -> None:
     """Make loaded landings current: their receipts and failures become rows, all at once.
 
-    Call it after the landings' rows are in `raw`. A receipt lands as a file first, like everything else.
+    Call it after the landings' rows are in `raw`. A receipt lands as a file first, like everything else. Its sequence
+    orders the loads: a clock that was set back decides nothing, since one process alone holds the warehouse.
     """
     create_raw_tables(con, dict.fromkeys([*BOOKKEEPING, *(landing.resource for landing in landings)]))
     cursor = utc_cursor(con)
     cursor.begin()
     try:
-        for landing in landings:
+        (last,) = cursor.execute("SELECT coalesce(max(sequence), 0) FROM raw.extraction_receipts").fetchone() or (0,)
+        for sequence, landing in enumerate(landings, start=last + 1):
+            landing.sequence = sequence
+            # A receipt that landed before holds its own sequence.
             receipt = _land_receipt(landing) if receipts is None else [receipts[landing.landing_id]]
             _insert(cursor, landing, "extraction_receipts", receipt)
             if landing.failure_files:

@@ -72,7 +72,7 @@ def _ids(con: duckdb.DuckDBPyConnection, night: date, name: str, arguments: dict
 _CURRENT = """
     SELECT landing_id FROM raw.extraction_receipts
     WHERE partition_date = $night AND resource = $resource AND receipt_state IN ('complete', 'partial')
-    ORDER BY landing_id DESC LIMIT 1
+    ORDER BY sequence DESC NULLS LAST, landing_id DESC LIMIT 1
 """
 
 

@@ -195,6 +195,16 @@ def test_an_empty_night_has_tables_and_a_receipt_that_says_zero(
     assert visible(con, "queues") == []
 
 
+def test_loads_are_numbered_in_the_order_in_which_they_were_loaded(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    later = land("conversations", GOOD)
+    load(con, [later, land("queues")])
+    load(con, [land("conversations", GOOD)])
+    rows = con.execute('SELECT resource, "sequence" FROM raw.extraction_receipts ORDER BY 2').fetchall()
+    assert rows == [("conversations", 1), ("queues", 2), ("conversations", 3)]
+
+
 def test_failures_come_with_the_receipt_of_their_load(
     con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
 ) -> None:

@@ -163,6 +163,25 @@ def test_details_that_cannot_be_read_do_no_harm_where_the_recordings_were_listed
     assert claim(night)[0] == expected
 
 
+def test_the_load_that_was_taken_last_counts_whatever_its_clock_said(night: Night) -> None:
+    night.call(agent={"Legal-Hold": "true"})
+    night.load()
+    night.details()["participants"][2]["attributes"] = {"Legal-Hold": "false"}
+    night.load()
+    # The second load was taken first, by a clock that was fast.
+    night.con.execute("UPDATE raw.extraction_receipts SET sequence = CASE WHEN landing_id < '002' THEN 2 ELSE 1 END")
+    night.model()
+    assert night.row()["custom_data_legal_hold"] == "true"
+    assert {row["landing_id"][:3] for row in night.check("clock_steady")} == {"002"}
+    details = {row["source"]: row["detail"] for row in night.table("coverage")}
+    assert "a clock was wrong" in details["export_objects"]
+    # Loads of an earlier version have no sequence, and come before all others.
+    night.con.execute("UPDATE raw.extraction_receipts SET sequence = NULL WHERE landing_id < '002'")
+    night.model()
+    assert night.row()["custom_data_legal_hold"] == "false"
+    assert night.check("clock_steady") == []
+
+
 def test_a_job_of_several_nights_states_nothing_about_one(night: Night) -> None:
     night.call()
     night.job(total_recordings=1000, interval_start="2026-11-01 00:00:00", interval_end="2026-11-08 00:00:00")

@@ -149,7 +149,8 @@ def object_of_another_name(night: Night) -> None:
 
 
 def object_in_a_bad_folder(night: Night) -> None:
-    beside(night, object_role="media", recording_id="r7", key_finding="bad_conversation_id")
+    key = "org/year=2026/month=11/day=2/hour=10/conversation_id=not-an-id/r7.opus"
+    beside(night, object_key=key, object_role="media", recording_id="r7", key_finding="bad_conversation_id")
 
 
 def helper_document(night: Night) -> None:

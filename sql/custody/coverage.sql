@@ -12,7 +12,7 @@
 -- column failures BIGINT: how many requests failed
 -- column complete_until TIMESTAMP: until when the source is complete, where it says so (UTC)
 -- column collected_at TIMESTAMP: when it was last asked (UTC)
--- column detail VARCHAR: why it is not whole
+-- column detail VARCHAR: why it is not whole; or that a clock was wrong
 WITH nights AS (
     SELECT unnest(range(getvariable('window_start')::DATE, getvariable('window_end')::DATE, INTERVAL 1 DAY))::DATE
             AS partition_date
@@ -67,6 +67,16 @@ unreadable AS (
     GROUP BY partition_date
 ),
 
+ahead AS (
+    -- An earlier load of the source began later than the newest one: one of the clocks was wrong.
+    SELECT newer.partition_date, newer.resource AS source, max(older.started_at) AS began
+    FROM newest AS newer
+    INNER JOIN staging.receipts AS older
+        ON older.partition_date = newer.partition_date AND older.resource = newer.resource
+        AND older."sequence" < newer."sequence" AND older.started_at > newer.started_at
+    GROUP BY newer.partition_date, newer.resource
+),
+
 totals AS (
     SELECT partition_date, 'export_jobs' AS source, (detail ->> 'night_before_unknown')::BIGINT AS recordings
     FROM custody.reconciliation
@@ -83,6 +93,7 @@ asked AS (
         CASE WHEN r.resource IN ('recording_metadata', 'export_jobs', 'export_failures') THEN coalesce(r.failures, 0) ELSE 0 END
         + coalesce(u.documents, 0) AS unread,
         coalesce(t.recordings, 0) AS unaccounted,
+        a.began AS began_ahead,
         r.resource = 'conversation_details'
         AND coalesce(r.data_available_until < n.partition_date + INTERVAL 1 DAY, true) AS is_early
     FROM nights AS n
@@ -96,6 +107,7 @@ asked AS (
     LEFT JOIN newest AS r ON r.partition_date = n.partition_date AND r.resource = s.source
     LEFT JOIN unreadable AS u ON u.partition_date = n.partition_date AND u.source = s.source
     LEFT JOIN totals AS t ON t.partition_date = n.partition_date AND t.source = s.source
+    LEFT JOIN ahead AS a ON a.partition_date = n.partition_date AND a.source = s.source
 )
 
 SELECT
@@ -123,6 +135,7 @@ SELECT
             THEN 'jobs state ' || unaccounted || ' more; run the night before first'
         WHEN is_early THEN 'the night is not complete there yet'
         WHEN receipt_state = 'partial' THEN 'cut short'
+        WHEN began_ahead IS NOT NULL THEN 'an earlier load has a later time, ' || began_ahead || ' UTC: a clock was wrong'
     END AS detail
 FROM asked
 ORDER BY partition_date, source

@@ -19,7 +19,7 @@ WITH nights AS (
 ),
 
 loads AS (
-    SELECT partition_date, max(finished_at) AS collected_at,
+    SELECT partition_date, max(finished_at) FILTER (is_newest) AS collected_at,
         max(data_available_until) FILTER (resource = 'conversation_details' AND is_current) AS watermark,
         bool_or(resource = 'conversation_details' AND is_newest AND receipt_state = 'not_configured') AS not_configured
     FROM staging.receipts

@@ -11,7 +11,7 @@ WITH current AS (
     SELECT partition_date, landing_id
     FROM raw.extraction_receipts
     WHERE receipt_state IN ('complete', 'partial')
-    QUALIFY row_number() OVER (PARTITION BY partition_date, resource ORDER BY landing_id DESC) = 1
+    QUALIFY row_number() OVER (PARTITION BY partition_date, resource ORDER BY "sequence" DESC NULLS LAST, landing_id DESC) = 1
 ),
 
 versions AS (

@@ -21,6 +21,7 @@
 -- column started_at: start of the collection (UTC)
 -- column finished_at: end of the collection (UTC)
 -- column data_available_until: the vendor's watermark (UTC); conversation_details only
+-- column sequence: position among all loads, given while the warehouse was held; null for loads of earlier versions
 -- column landing_files: landing files of the load, including those of its failures, with SHA-256 and size
 -- column collector: OAuth client that collected, from tokens/me
 -- column organization_id: organisation of that client
@@ -41,6 +42,7 @@ SELECT
     document.started_at,
     document.finished_at,
     document.data_available_until,
+    document."sequence",
     document.landing_files,
     document.collector,
     document.organization_id,
@@ -54,7 +56,7 @@ FROM landing_documents(
     document_types := 'STRUCT(
         resource VARCHAR, receipt_state VARCHAR, asked BIGINT, documents BIGINT, "rows" BIGINT, failures BIGINT,
         requests BIGINT, retries BIGINT, started_at TIMESTAMP, finished_at TIMESTAMP,
-        data_available_until TIMESTAMP, landing_files STRUCT(uri VARCHAR, sha256 VARCHAR, "bytes" BIGINT)[],
+        data_available_until TIMESTAMP, "sequence" BIGINT, landing_files STRUCT(uri VARCHAR, sha256 VARCHAR, "bytes" BIGINT)[],
         collector VARCHAR, organization_id VARCHAR, "operator" VARCHAR, tool_version VARCHAR,
         git_revision VARCHAR, detail VARCHAR
     )'

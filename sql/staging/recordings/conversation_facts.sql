@@ -48,7 +48,7 @@ loads AS (
         {
             'uri': 'receipt:' || min(landing_id),
             'sha256': NULL::VARCHAR,
-            'what': 'receipt of conversation_details: ' || arg_max(receipt_state, landing_id),
+            'what': 'receipt of conversation_details: ' || any_value(receipt_state) FILTER (is_newest),
             'observed_at': min(finished_at)
         } AS evidence
     FROM staging.receipts

@@ -5,7 +5,7 @@
 -- column queue_name: name of the queue
 SELECT
     d.queue_id,
-    arg_max(d.queue_name, d.landing_id) AS queue_name
+    arg_max(d.queue_name, (r."sequence", d.landing_id)) AS queue_name
 FROM raw.queues AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable AND d.queue_id IS NOT NULL

@@ -1,10 +1,11 @@
 -- Every load that ended with a receipt. For each night and resource, the current load is the newest load that brought
--- rows. A killed run has no receipt, so no model reads its rows.
+-- rows. A killed run has no receipt, so no model reads its rows. The newest load is the one with the highest sequence,
+-- which no clock decides. Loads of earlier versions have no sequence. They come before all others, in order of their ids.
 --
 -- grain: partition_date, resource, landing_id
 -- column partition_date: UTC day that was collected
 -- column resource: raw table of the load
--- column landing_id: load; landing ids sort by time
+-- column landing_id: load; landing ids sort by the clock of the machine that collected
 -- column receipt_state: complete, partial, failed or not_configured
 -- column is_usable: true if the load brought rows (complete or partial)
 -- column is_current: true for the newest usable load of the night and resource
@@ -15,6 +16,7 @@
 -- column asked: things that the load asked for
 -- column documents: documents that the load received
 -- column failures: requests that failed for good
+-- column sequence: position among all loads; 0 for loads of earlier versions
 -- column landing_files: landing files of the load, with SHA-256 and size
 -- column collector: OAuth client that collected
 -- column organization_id: organisation of that client
@@ -31,15 +33,18 @@ SELECT
     receipt_state IN ('complete', 'partial')
         AND row_number() OVER (
             PARTITION BY partition_date, resource, receipt_state IN ('complete', 'partial')
-            ORDER BY landing_id DESC, finished_at DESC
+            ORDER BY "sequence" DESC NULLS LAST, landing_id DESC
         ) = 1 AS is_current,
-    row_number() OVER (PARTITION BY partition_date, resource ORDER BY landing_id DESC, finished_at DESC) = 1 AS is_newest,
+    row_number() OVER (
+        PARTITION BY partition_date, resource ORDER BY "sequence" DESC NULLS LAST, landing_id DESC
+    ) = 1 AS is_newest,
     started_at,
     finished_at,
     data_available_until,
     asked,
     documents,
     failures,
+    coalesce("sequence", 0) AS "sequence",
     landing_files,
     collector,
     organization_id,
