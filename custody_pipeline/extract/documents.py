@@ -23,6 +23,9 @@ _MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
 _NAMED = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*', re.DOTALL)
 
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
 class DocumentState(StrEnum):
     """Whether a document can be read, and if not, why not."""
 
@@ -55,19 +58,25 @@ class Document:
     @property
     def one_line(self) -> bool:
         """True when the bytes can stand as they are inside a line of newline-delimited JSON."""
-        return self.state is DocumentState.OK and b"\n" not in self.content and b"\r" not in self.content
+        return (
+            self.state is DocumentState.OK
+            and b"\n" not in self.content
+            and b"\r" not in self.content
+            and not self.content.startswith(BYTE_ORDER_MARK)
+        )
 
 
 def document(content: bytes) -> Document:
     """Hash `content`, then find out whether it is one JSON text that DuckDB can read too.
 
-    orjson decides: like DuckDB's parser it refuses a byte-order mark, lone surrogates and invalid UTF-8, and unlike it
-    NaN and Infinity, which are not JSON (RFC 8259 section 6).
+    orjson decides: like DuckDB's parser it refuses lone surrogates and invalid UTF-8, and unlike it NaN and Infinity,
+    which are not JSON (RFC 8259 section 6). A byte-order mark before the text is ignored (section 8.1).
     """
     return Document(content, hashlib.sha256(content).hexdigest(), _state(content))
 
 
 def _state(content: bytes) -> DocumentState:
+    content = content.removeprefix(BYTE_ORDER_MARK)
     if not content.strip():
         return DocumentState.EMPTY
     if len(content) > MAX_DOCUMENT_BYTES:

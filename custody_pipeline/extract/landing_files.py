@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from custody_pipeline.extract.documents import BYTE_ORDER_MARK
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.objects import put_file
 from custody_pipeline.io.s3 import S3Location
@@ -278,14 +279,14 @@ def content_of(line: bytes) -> bytes:
 
 
 def as_readable(line: bytes) -> bytes:
-    """The line with a readable document in its place, where that is base64 for its line breaks only.
+    """The line with a readable document in its place, where that is base64 for its line breaks or byte-order mark only.
 
     Outside of strings a line break is but a space, and inside of strings JSON has none.
     """
     head, rest = split_line(line)
     if rest.startswith(_DOCUMENT) or not head.endswith(b'"ok"'):
         return line
-    content = content_of(line).replace(b"\n", b" ").replace(b"\r", b" ")
+    content = content_of(line).removeprefix(BYTE_ORDER_MARK).replace(b"\n", b" ").replace(b"\r", b" ")
     return b"".join((head, _DOCUMENT, content, b"}\n"))
 
 

@@ -79,19 +79,21 @@ def test_tags_arrive_as_they_were_set(con: duckdb.DuckDBPyConnection, land: Call
 def test_a_row_leads_back_to_the_bytes_it_was_read_from(
     con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
 ) -> None:
-    documents = [GOOD, b'{\n  "id": "pretty", "participants": []\n}', b"\xff\xfe", b""]
+    pretty = b'{\n  "id": "pretty",\n  "participants": []\n}'
+    documents = [GOOD, pretty, b"\xef\xbb\xbf" + GOOD, b"\xff\xfe", b""]
     landing = land("conversations", *documents)
     load(con, [landing])
     rows = con.execute(
         "SELECT document_uri, document_state, conversation_id, document_bytes FROM raw.conversations ORDER BY 1"
     ).fetchall()
     folder, name = f"landing/{landing.resource}/", landing.files[0].local.name
-    assert [uri.rpartition("#L")[0] for uri, *_ in rows] == [folder + name] * 4, (
+    assert [uri.rpartition("#L")[0] for uri, *_ in rows] == [folder + name] * len(documents), (
         "as in the cut: no path of this machine"
     )
     assert [read_document(f"{landing.files[0].local}#L{uri.rpartition('#L')[2]}") for uri, *_ in rows] == documents
     assert [row[1:] for row in rows] == [
-        ("ok", "c1", len(GOOD)), ("ok", "pretty", 40), ("not_utf8", None, 2), ("empty", None, 0)
+        ("ok", "c1", len(GOOD)), ("ok", "pretty", len(pretty)), ("ok", "c1", len(GOOD) + 3),
+        ("not_utf8", None, 2), ("empty", None, 0)
     ]  # fmt: skip
 
 
@@ -152,6 +154,9 @@ def test_a_sidecar_tells_no_tags_field_from_an_empty_one(
         b'{"custom_data":{"a":"1","a":"2"}}': (True, None, "duplicate_key"),
         b'{"participants":[1]}': (False, None, "wrong_shape"),
         b'[{"custom_data":{}}]': (False, None, "wrong_shape"),
+        b"null": (False, None, "wrong_shape"),
+        b'{"conversationId":"c1","conversationId":"c2"}': (False, None, "duplicate_key"),
+        b'{"custom_data":{},"attributes":{"a":"1"}}': (True, {"a": "1"}, "ok"),
     }
     load(con, [land("export_sidecars", *expected)])
     rows = con.execute(
@@ -159,6 +164,14 @@ def test_a_sidecar_tells_no_tags_field_from_an_empty_one(
         "ORDER BY regexp_extract(document_uri, '#L(.*)', 1)::INTEGER"
     ).fetchall()
     assert rows == list(expected.values())
+
+
+def test_every_field_of_a_sidecar_that_has_tags_is_kept(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    load(con, [land("export_sidecars", b'{"attributes":{"a":"2"},"custom_data":{"a":"1"},"customData":{}}')])
+    rows = con.execute("SELECT tags, other_tags FROM raw.export_sidecars").fetchall()
+    assert rows == [({"a": "1"}, [{"a": "2"}, {}])]
 
 
 def test_a_sidecar_may_be_a_conversation_detail(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:

@@ -249,6 +249,17 @@ def test_a_sidecar_with_the_bulk_jobs_cut_values_is_no_conflict(night: Night) ->
     assert night.reasons() == set()
 
 
+def test_both_fields_of_a_sidecar_count_and_disagree(night: Night) -> None:
+    night.call()
+    night.sidecar().update(
+        has_tags_field=True, tags={"Summary": "one"}, other_tags=[{"Summary": "other", "Extra": "1"}]
+    )
+    night.run()
+    held = {(row["tag_key"], row["tag_value"]) for row in night.table("custom_data") if row["source"] == "sidecar"}
+    assert held == {("Summary", "one"), ("Summary", "other"), ("Extra", "1")}
+    assert night.gap("TAG_CONFLICT")["detail"] == '"Summary"'
+
+
 def test_the_mapping_report_tells_where_tags_are(night: Night) -> None:
     night.call(agent={**HEALTHY_AGENT, "Extra": "1"})
     night.call("c2", "r2", agent={"legal-hold": "true"})

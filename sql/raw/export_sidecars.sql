@@ -25,13 +25,14 @@
 -- column duration_ms: durationMs
 -- column initial_direction: initialDirection
 -- column has_tags_field: true if the document has a field custom_data, customData or attributes, even an empty one
--- column tags [pii]: content of that field if it is an object, else null
+-- column tags [pii]: content of the first of these fields that has a tag, else of an empty one; null if none is an object
+-- column other_tags [pii]: contents of the other fields
 -- column participants [pii]: participants with attributes, if the sidecar is a conversation detail document
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
             WHEN document_state <> 'ok' THEN document_state
-            WHEN json_type(document) <> 'OBJECT'
+            WHEN json_type(document) IS DISTINCT FROM 'OBJECT'
                 OR json_type(document, '$.custom_data') NOT IN ('OBJECT', 'NULL')
                 OR json_type(document, '$.customData') NOT IN ('OBJECT', 'NULL')
                 OR json_type(document, '$.attributes') NOT IN ('OBJECT', 'NULL')
@@ -45,7 +46,8 @@ SELECT
                     ['ARRAY', 'VARCHAR', 'BOOLEAN', 'BIGINT', 'UBIGINT', 'DOUBLE']
                 )
                 THEN 'wrong_shape'
-            WHEN repeats_a_key(t.tags) OR list_bool_or(
+            WHEN len(list_distinct(json_keys(document))) < len(json_keys(document))
+                OR list_bool_or([repeats_a_key(found) FOR found IN t.fields]) OR list_bool_or(
                 list_transform(
                     d.participants, lambda p: repeats_a_key(p.attributes)
                 )
@@ -68,10 +70,14 @@ SELECT
     d.endTime AS end_time,
     d.durationMs AS duration_ms,
     d.initialDirection AS initial_direction,
-    json_exists(document, '$.custom_data')
-    OR json_exists(document, '$.customData')
-    OR json_exists(document, '$.attributes') AS has_tags_field,
-    CASE WHEN repeats_a_key(t.tags) THEN NULL ELSE t.tags END AS tags,
+    coalesce(
+        json_exists(document, '$.custom_data')
+        OR json_exists(document, '$.customData')
+        OR json_exists(document, '$.attributes'),
+        false
+    ) AS has_tags_field,
+    CASE WHEN NOT repeats_a_key(t.fields[1]) THEN t.fields[1] END AS tags,
+    [found FOR found IN t.fields[2:] IF NOT repeats_a_key(found)] AS other_tags,
     list_transform(
         d.participants,
         lambda p: struct_pack(
@@ -103,4 +109,8 @@ FROM landing_documents(
             }]
         }') AS d
     ),
-    LATERAL (SELECT coalesce(d.custom_data, d.customData, d.attributes) AS tags) AS t
+    -- Every field that may hold tags, those with tags first.
+    LATERAL (
+        SELECT list_filter([d.custom_data, d.customData, d.attributes], lambda found: cardinality(found) > 0)
+            || list_filter([d.custom_data, d.customData, d.attributes], lambda found: cardinality(found) = 0) AS fields
+    ) AS t

@@ -55,6 +55,7 @@ WITH sidecars AS (
         s.initial_direction,
         s.has_tags_field,
         s.tags,
+        s.other_tags,
         s.participants
     FROM staging.export_objects AS o
     LEFT JOIN staging.export_sidecars AS s
@@ -117,6 +118,7 @@ SELECT
     c.initial_direction,
     coalesce(c.has_tags_field, false) AS has_tags_field,
     coalesce(cardinality(c.tags), 0)
+        + coalesce(list_sum([cardinality(found) FOR found IN c.other_tags]), 0)::BIGINT
         + coalesce(list_sum([cardinality(p.attributes) FOR p IN c.participants]), 0)::BIGINT AS tag_count
 FROM chosen AS c
 LEFT JOIN staging.documents AS d

@@ -27,7 +27,8 @@
 -- column duration_ms: duration in milliseconds
 -- column initial_direction: inbound or outbound
 -- column has_tags_field: true if the document has a field custom_data, customData or attributes
--- column tags [pii]: content of that field, verbatim
+-- column tags [pii]: content of the first of these fields that has a tag, verbatim
+-- column other_tags [pii]: contents of the other fields
 -- column participants [pii]: participants with attributes, if the document is a conversation detail document
 SELECT
     d.partition_date,
@@ -60,6 +61,7 @@ SELECT
     d.initial_direction,
     d.has_tags_field,
     d.tags,
+    d.other_tags,
     d.participants
 FROM raw.export_sidecars AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)

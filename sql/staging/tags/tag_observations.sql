@@ -63,7 +63,8 @@ attributes AS (
         coalesce(event_time, received_at), NULL, document_uri, document_sha256, source_uri
     FROM staging.conversation_events
     UNION ALL
-    SELECT partition_date, key_conversation_id, key_recording_id, 'sidecar', NULL, NULL, unnest(map_entries(tags)),
+    SELECT partition_date, key_conversation_id, key_recording_id, 'sidecar', NULL, NULL,
+        unnest(flatten([map_entries(found) FOR found IN list_prepend(tags, other_tags)])),
         fetched_at, is_current, document_uri, document_sha256, source_uri
     FROM staging.export_sidecars
     WHERE document_state = 'ok' AND key_recording_id IS NOT NULL
