@@ -6,11 +6,13 @@ Four envelopes are known, tried in this order:
 
 1. **EventBridge**: `{"version", "id", "detail-type", "source", "time", "detail": {"topicName", "eventBody", …}}`.
    Its `id` is the event id: EventBridge delivers at least once, with the same id.
-2. **Notification channel** and **process-automation data action**: `{"topicName", "eventBody": {…}, …}`.
+2. **Notification channel** and **process-automation data action**: `{"topicName", "eventBody": {…}, …}`. In messages of
+   `v2.users.{id}.conversations…` and `v2.routing.queues.{id}.conversations…` the body is the conversation: its `id` is
+   the conversation's, and its participants' attributes are left to the reading that the event causes.
 3. **The recording hook**: `{"event": "conversation:recordings:created", "conversationId", "recordingId", …}`; the name
    may also be under `eventName`, `eventType`, `type` or `topic`, and the ids under `data` or `payload`.
 4. **A bare process-automation payload**: the event's fields at the top level (`{"eventTime", "conversationId", …}`),
-   as a workflow passes them on.
+   as a workflow passes them on. Without attributes its topic is `unknown`: the fields do not tell whose end it is.
 
 The fields of an event body are those of the vendor's SDK models `AttributeDetailEventTopicAttributeUpdateEvent` and
 `CustomerEndDetailEventTopicCustomerEndEvent`; `eventTime` is milliseconds since 1970 or ISO 8601 text.
@@ -29,11 +31,12 @@ import orjson
 RECORDING_CREATED = "conversation:recordings:created"
 ATTRIBUTES_TOPIC = "v2.detail.events.conversation.{id}.attributes"
 CUSTOMER_END_TOPIC = "v2.detail.events.conversation.{id}.customer.end"
-BARE_TOPIC = "process-automation"
+BARE_TOPIC = "unknown"
 MAX_ATTRIBUTES = 1000
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _TOPIC = re.compile(r"[A-Za-z0-9_.:{}-]{1,200}")
+_NOTIFICATION = re.compile(r"v2\.(users|routing\.queues)\.[0-9a-fA-F-]{36}\.conversations(\.[a-z]+)*")
 _EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _NAME_FIELDS = ("event", "eventName", "eventType", "type", "topic", "topicName")
 
@@ -56,7 +59,7 @@ class CustodyEvent:
 
     Attributes:
         event_id: the same for every delivery of the event: EventBridge's `id`, else `sha256:` of the event's content.
-        topic: the vendor's topic with `{id}` in the place of ids, or `conversation:recordings:created`.
+        topic: the vendor's topic with `{id}` in the place of ids, `conversation:recordings:created` or `unknown`.
         conversation_id: lower-case UUID.
         participant_id: lower-case UUID of the leg, if the event names one.
         event_time: when it happened, UTC; None if the sender did not say.
@@ -109,7 +112,10 @@ def _recognise(document: dict[str, Any], raw_sha256: str) -> CustodyEvent:
         body = detail.get("eventBody", detail)
         return _event(topic, body, raw_sha256, event_id=document.get("id", ""), sent=document.get("time"))
     if "eventBody" in document:
-        return _event(document.get("topicName"), document["eventBody"], raw_sha256)
+        topic, body = document.get("topicName"), document["eventBody"]
+        if isinstance(topic, str) and isinstance(body, dict) and _NOTIFICATION.fullmatch(topic):
+            body = body | {"conversationId": body.get("id")}
+        return _event(topic, body, raw_sha256)
     if any(document.get(field) == RECORDING_CREATED for field in _NAME_FIELDS):
         nested = [document[key] for key in ("data", "payload") if isinstance(document.get(key), dict)]
         return _event(RECORDING_CREATED, document | (nested[0] if nested else {}), raw_sha256)
@@ -121,7 +127,8 @@ def _recognise(document: dict[str, Any], raw_sha256: str) -> CustodyEvent:
 def _bare_topic(body: dict[str, Any]) -> str:
     if isinstance(body.get("attributes"), dict):
         return ATTRIBUTES_TOPIC
-    return CUSTOMER_END_TOPIC if "disconnectType" in body else BARE_TOPIC
+    # The ends of customers, agents and queues carry the same fields.
+    return BARE_TOPIC
 
 
 def _event(

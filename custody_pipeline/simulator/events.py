@@ -45,13 +45,17 @@ class SentEvent:
     body: bytes
 
 
+def _envelope_of(conversation: Conversation) -> Envelope:
+    return _ENVELOPES[number("envelope", conversation.id) % len(_ENVELOPES)]
+
+
 def events_of(conversation: Conversation) -> Iterator[SentEvent]:
     """The events of one conversation, in order of time.
 
     Participants' tags are told as each leaves, the customer's end at the end, and a recording, through the hook, a
     little later. The tag that vanishes is told when it is set and again, without it, when it is gone.
     """
-    envelope = _ENVELOPES[number("envelope", conversation.id) % len(_ENVELOPES)]
+    envelope = _envelope_of(conversation)
     sent = [
         _attribute_event(conversation, person.id, person.attributes, person.end, envelope)
         for person in conversation.participants
@@ -119,10 +123,14 @@ class Watch:
 
     @cached_property
     def calls(self) -> list[Conversation]:
-        """Conversations that end after the first and before the last customer's end that arrives."""
+        """Conversations that end after the first and before the last customer's end that arrives with its topic."""
         calls = map(self.organization.conversation, self.places)
         ending = sorted((call for call in calls if self.start <= call.end < self.end), key=lambda call: call.end)
-        arriving = [place for place, call in enumerate(ending) if not is_refused_for_a_while(call)]
+        arriving = [
+            place
+            for place, call in enumerate(ending)
+            if not is_refused_for_a_while(call) and _envelope_of(call) != "process_automation"
+        ]
         return ending[arriving[0] + 1 : arriving[-1]] if arriving else []
 
     @cached_property

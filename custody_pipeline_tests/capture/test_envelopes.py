@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, CUSTOMER_END_TOPIC, EnvelopeError, parse_event
+from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, EnvelopeError, parse_event
 from custody_pipeline_tests.capture.conftest import CONVERSATION, EVENT_TIME_MS, PARTICIPANT, attribute_event
 
 RECORDING = "77777777-2222-4333-8444-555555555555"
@@ -76,9 +76,19 @@ def test_the_recording_hook_is_taken_under_each_of_its_names(name: str, nested: 
     assert event.event_time is None
 
 
-def test_a_bare_customer_end_is_recognised_by_its_disconnect_type() -> None:
+def test_a_bare_end_has_no_known_topic_because_agents_and_queues_end_alike() -> None:
     body = {"eventTime": EVENT_TIME_MS, "conversationId": CONVERSATION, "disconnectType": "CLIENT"}
-    assert parse(body).topic == CUSTOMER_END_TOPIC
+    assert parse(body).topic == "unknown"
+
+
+@pytest.mark.parametrize("of", ["users", "routing.queues"])
+@pytest.mark.parametrize("media", ["", ".calls"])
+def test_a_notification_of_a_users_or_queues_conversations_names_its_conversation(of: str, media: str) -> None:
+    topic = f"v2.{of}.{RECORDING}.conversations{media}"
+    event = parse({"topicName": topic, "version": "2", "eventBody": {"id": CONVERSATION, "participants": []}})
+    assert (event.topic, event.conversation_id) == (f"v2.{of}.{{id}}.conversations{media}", CONVERSATION)
+    with pytest.raises(EnvelopeError, match="bad_conversation_id"):
+        parse({"topicName": topic, "eventBody": {"participants": []}})
 
 
 def test_an_event_without_an_id_has_one_from_its_content_whatever_the_order_of_its_fields() -> None:
