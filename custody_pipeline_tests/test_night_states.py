@@ -69,12 +69,15 @@ def test_a_night_is_missing_only_when_its_run_is_due(settings: Settings, monkeyp
     assert WEDNESDAY not in states(settings)
 
 
-def test_without_a_first_night_the_oldest_known_one_is_the_first(settings: Settings) -> None:
+def test_without_a_first_night_only_nights_between_known_ones_are_missing(settings: Settings) -> None:
     settings = settings.model_copy(update={"first_night": None})
     assert states(settings) == {}
     with Warehouse(settings).open() as con:
-        fail(con, TUESDAY)
-    assert states(settings) == {WEDNESDAY: "missing", TUESDAY: "failed"}
+        fail(con, MONDAY)
+    assert states(settings) == {MONDAY: "failed"}
+    with Warehouse(settings).open() as con:
+        fail(con, WEDNESDAY)
+    assert states(settings) == {WEDNESDAY: "failed", TUESDAY: "missing", MONDAY: "failed"}
 
 
 def test_a_failure_counts_until_the_night_is_published(settings: Settings) -> None:

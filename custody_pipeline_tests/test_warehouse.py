@@ -195,7 +195,7 @@ def test_what_a_killed_session_wrote_is_not_replayed_onto_the_next_snapshot(
     thing = model(tmp_path)
     replace(con, thing, DAYS[0])
     path = snapshot_for_analysts(con, settings)
-    assert path.stat().st_mode & 0o777 == 0o444
+    assert path.stat().st_mode & 0o777 == 0o400
     log, before = path.with_name("analyst.duckdb.wal"), path.read_bytes()
     path.chmod(0o644)
     with duckdb.connect(str(path)) as writer:

@@ -42,6 +42,7 @@ from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
+from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,7 +148,9 @@ def unknown_nights(settings: Settings) -> list[str]:
 
 def _has_published(settings: Settings) -> bool:
     with Warehouse(settings).open(read_only=True) as con:
-        return con.execute("SELECT 1 FROM raw.publications LIMIT 1").fetchone() is not None
+        # A run that was killed may have made the file, and no table in it.
+        there = bool(table_columns(con, "raw.publications"))
+        return there and con.execute("SELECT 1 FROM raw.publications LIMIT 1").fetchone() is not None
 
 
 def rebuild(settings: Settings, mapping: TagMapping, say: Callable[[str], None]) -> list[RebuiltNight]:

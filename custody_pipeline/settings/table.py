@@ -97,7 +97,7 @@ class Nights(BaseModel):
     """Which nights there are, and what is read for them."""
 
     first_night: date | None = setting(
-        None, "the first night that must be there (UTC); default: the oldest night that was collected or tried"
+        None, "the first night that must be there (UTC); without it only nights between others can be missing"
     )
     manifest_source: ManifestSource = setting("bucket", "source of the list of exported recordings")
     recordingexports_ids: Names = setting((), "export ids for the manifest source `recordingexports`")

@@ -89,15 +89,15 @@ def night_states(con: duckdb.DuckDBPyConnection | None, settings: Settings) -> d
 
     Args:
         con: the warehouse; None before there is one.
-        settings: name the first night. Without one, the oldest night that was ever collected or tried is the first.
+        settings: name the first night. Without one, only nights between others that were collected can be missing.
     """
     known: dict[date, NightState] = {}
     if con is not None:
         nights = _NIGHTS if table_columns(con, "custody.nights") else _NO_NIGHTS
         known = {night: NightState(*found) for night, *found in con.execute(_KNOWN.format(nights=nights)).fetchall()}
     first = settings.first_night or min(known, default=date.max)
-    due = (utc_now() - DUE_AFTER).date()
-    missing = {first + timedelta(days=number) for number in range((due - first).days)} - known.keys()
+    end = (utc_now() - DUE_AFTER).date() if settings.first_night else max(known, default=date.min)
+    missing = {first + timedelta(days=number) for number in range((end - first).days)} - known.keys()
     return dict(sorted([*known.items(), *((night, NightState("missing")) for night in missing)]))
 
 

@@ -61,7 +61,7 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
             con.execute("DETACH analyst")
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
-        fresh.chmod(0o444)
+        fresh.chmod(0o400)
         # DuckDB would replay what a session wrote into the old snapshot onto whatever file has its name.
         target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
         fresh.replace(target)
