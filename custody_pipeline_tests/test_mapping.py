@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.models.mapping_file import MAX_BYTES, MappingError, load_mapping
+from custody_pipeline.io.yaml_file import MAX_BYTES
+from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.settings import PACKAGE_DIR
 
 GOOD = """\

@@ -17,7 +17,7 @@ import typer
 # Importing a group registers its commands, in the order in which `custody --help` lists them.
 # isort: off
 from custody_pipeline.cli import demo_commands, night_commands, setup_commands, evidence_commands
-from custody_pipeline.cli import capture_commands, flow_commands
+from custody_pipeline.cli import capture_commands, flow_commands, matter_commands
 
 # isort: on
 from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, stop
@@ -25,7 +25,15 @@ from custody_pipeline.io.private import keep_private
 
 __all__ = ["app", "main"]
 
-COMMANDS = (demo_commands, night_commands, setup_commands, evidence_commands, capture_commands, flow_commands)
+COMMANDS = (
+    demo_commands,
+    night_commands,
+    setup_commands,
+    evidence_commands,
+    capture_commands,
+    flow_commands,
+    matter_commands,
+)
 
 # typer keeps the base class of its usage errors private. BadParameter gives access to it.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from custody_pipeline.io.yaml_file import MAX_TEXT
 from custody_pipeline.models.mapping import DEFAULT_PURPOSES, PURPOSES
-from custody_pipeline.models.mapping_file import MAX_COLUMNS, MAX_KEY_CHARACTERS, RESERVED_COLUMNS
+from custody_pipeline.models.mapping_file import MAX_COLUMNS, RESERVED_COLUMNS
 
 if TYPE_CHECKING:
     from datetime import date
@@ -105,7 +106,7 @@ def suggest_mapping(con: duckdb.DuckDBPyConnection) -> str:
         SELECT tag_key, list(purpose ORDER BY recordings DESC, purpose) FILTER (purpose <> '')
         FROM counted GROUP BY tag_key ORDER BY sum(recordings) DESC, tag_key LIMIT $columns
         """,
-        {"limit": MAX_KEY_CHARACTERS, "columns": MAX_COLUMNS},
+        {"limit": MAX_TEXT, "columns": MAX_COLUMNS},
     ).fetchall()
     columns: dict[str, dict[str, Any]] = {}
     for key, purposes in rows:

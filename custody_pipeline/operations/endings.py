@@ -19,7 +19,7 @@ DOCTOR = "custody doctor tries everything that a night needs"
 
 
 def ending_of(error: Exception) -> tuple[str, int]:
-    """The line for stderr and the exit status: 64 for a wrong setting or mapping, 2 for everything else.
+    """The line for stderr and the exit status: 64 for a wrong setting, mapping or matter, 2 for everything else.
 
     A message of another library may quote a document, so only messages that cannot are repeated.
     """
@@ -29,10 +29,10 @@ def ending_of(error: Exception) -> tuple[str, int]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     from custody_pipeline.evidence.log.note import OtherLogError, UnknownSignerError
-    from custody_pipeline.models.mapping_file import MappingError
+    from custody_pipeline.io.yaml_file import RefusedFileError
     from custody_pipeline.settings import SettingsError
 
-    if isinstance(error, (SettingsError, MappingError)):
+    if isinstance(error, (SettingsError, RefusedFileError)):
         return str(error), USAGE
     if isinstance(error, (OtherLogError, UnknownSignerError)):
         return f"what is published was sealed with another key: {error}; {OTHER_KEY}", INCOMPLETE

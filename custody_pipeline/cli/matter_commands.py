@@ -1,0 +1,124 @@
+"""`custody matter …`: from the discovery request to the production.
+
+Belongs here: arguments and exit statuses. Does not: matters (matters), printing (matter_page.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from custody_pipeline.cli.shared import (
+    FINDINGS,
+    INCOMPLETE,
+    OK,
+    Json,
+    app,
+    console_of_stdout,
+    print_json,
+    say,
+    settings_of_environment,
+    stop,
+)
+
+if TYPE_CHECKING:
+    from custody_pipeline.matters.matter import Matter
+    from custody_pipeline.matters.register import Register
+    from custody_pipeline.matters.standing import Standing
+    from custody_pipeline.settings import Settings
+
+matter_commands = typer.Typer(no_args_is_help=True, help="A discovery request: what it selects, and what is produced.")
+app.add_typer(matter_commands, name="matter")
+
+Name = Annotated[str, typer.Argument(help="The matter's name: small letters, digits, - and _.")]
+
+
+@matter_commands.command("new")
+def matter_new(
+    name: Name,
+    title: Annotated[str, typer.Option(help="For example: Smith v. Acme.")] = "",
+    number: Annotated[str, typer.Option(help="Number of the case or the request.")] = "",
+    ids: Annotated[Path | None, typer.Option(help="A list of conversation or recording ids.")] = None,
+    column: Annotated[str | None, typer.Option(help="The list's column; default: found by its name.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="First day of the conversations (YYYY-MM-DD).")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last day of the conversations.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="For example 'Matter-Number = 4711'; can be repeated.")] = None,
+    where: Annotated[str | None, typer.Option(help="A SQL condition over custody.chain_of_custody.")] = None,
+) -> None:
+    """Write a matter file, to be edited: its comments show every condition."""
+    from custody_pipeline.matters.register import new_matter
+
+    listed = {"file": str(ids.absolute()), **({"column": column} if column else {})} if ids else None
+    given: dict[str, Any] = {"ids": listed, "from": first, "to": last, "tags": tag, "where": where}
+    select = {key: value for key, value in given.items() if value}
+    path = new_matter(settings_of_environment(), name, title, number, select)
+    print(path)  # noqa: T201
+    say(f"edit it, then: custody matter show {name}")
+
+
+@matter_commands.command("list")
+def matter_list(as_json: Json = False) -> None:
+    """Every matter with what was produced for it. A matter whose file is refused is told."""
+    from custody_pipeline.io.yaml_file import RefusedFileError
+    from custody_pipeline.matters.register import matter_names, open_matter, register_of
+
+    settings = settings_of_environment()
+    rows, refused = [], []
+    for name in matter_names(settings):
+        try:
+            matter = open_matter(settings, name)
+        except RefusedFileError as error:
+            refused.append(str(error))
+            continue
+        volumes = register_of(settings, name).volumes()
+        done = [volume for volume in volumes if volume.sha256]
+        produced = sum(len(volume.recordings) for volume in done)
+        rows.append(
+            {
+                "name": name,
+                "title": matter.title,
+                "number": matter.number,
+                "volumes": len(done),
+                "recordings": produced,
+                "begun": len(volumes) - len(done),
+            }
+        )
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            begun = f", {row['begun']} begun and not finished" if row["begun"] else ""
+            print(f"{row['name']}  {row['title']}  {row['volumes']} volumes, {row['recordings']} recordings{begun}")  # noqa: T201
+        if not rows and not refused:
+            print("No matter yet. Try: custody matter new smith")  # noqa: T201
+    if refused:
+        stop("\n".join(refused), INCOMPLETE)
+
+
+@matter_commands.command("show")
+def matter_show(name: Name, as_json: Json = False) -> None:
+    """What the matter finds, what is missing and why, what can still be had. Exit status 0 if nothing can."""
+    from custody_pipeline.cli.matter_page import print_standing
+    from custody_pipeline.matters.standing import revisions
+    from custody_pipeline.warehouse.ledger import Actor
+
+    settings, matter, register, found = _standing(name)
+    register.note(Actor.of(settings), "looked", revisions=revisions(found))
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_standing(console_of_stdout(), matter, found)
+    if not found.found.recordings:
+        raise typer.Exit(INCOMPLETE)
+    raise typer.Exit(OK if found.saturated else FINDINGS)
+
+
+def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:
+    from custody_pipeline.matters.register import open_matter, register_of
+    from custody_pipeline.matters.standing import standing
+
+    settings = settings_of_environment()
+    matter, register = open_matter(settings, name), register_of(settings, name)
+    return settings, matter, register, standing(settings, matter, register)

@@ -1,0 +1,136 @@
+"""Lists of conversation and recording ids as people send them: text, CSV or a spreadsheet, in any usual encoding.
+
+Belongs here: reading a list, with its comments and duplicates. Does not: what the ids match (selection.py).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from custody_pipeline.io.yaml_file import RefusedFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+MAX_BYTES = 64 << 20
+MAX_IDS = 1_000_000
+MAX_ID_CHARACTERS = 200
+_HEADERS = {"conversationid", "recordingid", "id"}
+_FORMS = "accepted: one id a line, CSV with a column conversation_id, recording_id or id, or .xlsx"
+
+
+@dataclass(frozen=True)
+class IdList:
+    """Ids of conversations or recordings, each once, in the order of the list.
+
+    Attributes:
+        ids: in lower case: spreadsheets and people change the case.
+        repeated: how many lines repeat an id.
+        source: the file's name; empty for ids that stand in the matter file.
+    """
+
+    ids: tuple[str, ...]
+    repeated: int = 0
+    source: str = ""
+
+    @classmethod
+    def of(cls, ids: Iterable[str], source: str = "") -> IdList:
+        """A list with its duplicates counted."""
+        given = [found for found in (item.strip().lower() for item in ids) if found]
+        once = tuple(dict.fromkeys(given))
+        return cls(once, len(given) - len(once), source)
+
+
+def read_id_list(path: Path, column: str | None = None) -> IdList:
+    """Read a list of ids.
+
+    Args:
+        path: text or CSV (UTF-8 or UTF-16, with or without a byte order mark), or the first sheet of an .xlsx file.
+            Lines that begin with `#` are comments.
+        column: of a file with a header; by default one named conversation_id, recording_id or id, else the first.
+
+    Raises:
+        RefusedFileError: with the file, the line and the accepted form.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise RefusedFileError(path, 1, f"larger than {MAX_BYTES >> 20} MB; {_FORMS}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise RefusedFileError(path, 1, f"cannot be read ({error.strerror}); {_FORMS}") from error
+    rows = list(_of_spreadsheet(path, data) if data.startswith(b"PK\x03\x04") else _of_text(_decoded(path, data)))
+    if not rows:
+        raise RefusedFileError(path, 1, f"no id in it; {_FORMS}")
+    at, body = _column(path, rows, column)
+    ids = []
+    for line, cells in body:
+        cell = cells[at].strip() if at < len(cells) else ""
+        if len(cell) > MAX_ID_CHARACTERS or not cell.isprintable():
+            raise RefusedFileError(path, line, f"no id: longer than {MAX_ID_CHARACTERS} characters, or not printable")
+        ids.append(cell)
+    found = IdList.of(ids, path.name)
+    if not found.ids:
+        raise RefusedFileError(path, 1, f"no id in it; {_FORMS}")
+    if len(found.ids) > MAX_IDS:
+        raise RefusedFileError(path, 1, f"{len(found.ids):,} ids; a list has at most {MAX_IDS:,}")
+    return found
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    encoding = "utf-8-sig"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in data[:2]:  # UTF-16 without a mark: ids are ASCII
+        encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise RefusedFileError(path, line, "neither UTF-8 nor UTF-16; save the list as UTF-8") from error
+
+
+def _of_text(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each line that is neither empty nor a comment."""
+    first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")), "")
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    for cells in reader:
+        if any(cell.strip() for cell in cells) and not cells[0].lstrip().startswith("#"):
+            yield reader.line_num, cells
+
+
+def _of_spreadsheet(path: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
+    import openpyxl
+
+    try:
+        sheet = openpyxl.load_workbook(io.BytesIO(data), read_only=True).worksheets[0]
+        for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+            cells = ["" if cell is None else str(cell) for cell in row]
+            if any(cells) and not cells[0].lstrip().startswith("#"):
+                yield number, cells
+    except (KeyError, ValueError, IndexError, zipfile.BadZipFile, SyntaxError) as error:
+        raise RefusedFileError(path, 1, f"no spreadsheet that can be read; {_FORMS}") from error
+
+
+def _column(
+    path: Path, rows: Sequence[tuple[int, list[str]]], column: str | None
+) -> tuple[int, Sequence[tuple[int, list[str]]]]:
+    """Which cell of each row holds the id, and the rows below the header."""
+    line, header = rows[0]
+    names = [_plain(cell) for cell in header]
+    if column is not None:
+        if _plain(column) not in names:
+            raise RefusedFileError(path, line, f"no column {column!r}; there are {', '.join(header)}")
+        return names.index(_plain(column)), rows[1:]
+    at = next((number for number, name in enumerate(names) if name in _HEADERS), None)
+    return (0, rows) if at is None else (at, rows[1:])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,0 +1,126 @@
+"""What a matter is.
+
+Belongs here: the values of a matter file, as types. Does not: reading the file (matter_file.py), the rows that a
+selection finds (selection.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from zoneinfo import ZoneInfo
+
+    from custody_pipeline.matters.id_list import IdList
+
+EXCLUSION_REASONS = ("privilege", "not_responsive", "other")
+MEDIA_KINDS = ("call", "callback", "chat", "email", "message", "screen")
+DATE_FORMS = {"YYYY-MM-DD": "%Y-%m-%d", "MM/DD/YYYY": "%m/%d/%Y", "DD/MM/YYYY": "%d/%m/%Y", "YYYYMMDD": "%Y%m%d"}
+
+
+@dataclass(frozen=True)
+class TagCondition:
+    """A condition on one tag. `value` is None for `is set` and `is missing`."""
+
+    key: str
+    how: Literal["=", "!=", "is set", "is missing"]
+    value: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.how}" + ("" if self.value is None else f" {self.value}")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which recordings a matter is about: every condition that is given must hold, and one value of each list.
+
+    Attributes:
+        ids: of conversations or recordings; None when not given.
+        first: first local day, in the matter's time zone.
+        last: last local day.
+        agents: user ids.
+        queues: ids or names.
+        numbers: of the caller or the called, as written.
+        tags: all of them must hold.
+        media: of `MEDIA_KINDS`.
+        where: a SQL condition over custody.chain_of_custody.
+    """
+
+    ids: IdList | None = None
+    first: date | None = None
+    last: date | None = None
+    agents: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    tags: tuple[TagCondition, ...] = ()
+    media: tuple[str, ...] = ()
+    where: str | None = None
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Recordings that the selection finds and that are not produced. `reason`: one of `EXCLUSION_REASONS`."""
+
+    ids: IdList
+    reason: str
+    note: str
+
+
+@dataclass(frozen=True)
+class ProductionForm:
+    """How productions of a matter look.
+
+    Attributes:
+        prefix: of control numbers.
+        digits: of control numbers.
+        volume_recordings: at most so many recordings are in a volume.
+        date_form: of dates in the load file; a key of `DATE_FORMS`.
+        fields: of index and load file: `default`, or `sec`: the SEC's names for audio of telephone recording systems.
+    """
+
+    prefix: str
+    digits: int = 6
+    volume_recordings: int = 10_000
+    date_form: str = "YYYY-MM-DD"
+    fields: str = "default"
+
+
+@dataclass(frozen=True)
+class Matter:
+    """A matter as its file says. `name` is the file's, `sha256` that of its bytes."""
+
+    name: str
+    path: Path
+    sha256: str
+    title: str
+    number: str
+    custodian: str
+    requesting_party: str
+    producing_party: str
+    request: str
+    authorised: tuple[str, ...]
+    zone: ZoneInfo
+    selection: Selection
+    exclusions: tuple[Exclusion, ...]
+    form: ProductionForm
+
+    def window(self) -> tuple[datetime | None, datetime | None]:
+        """The selection's dates as UTC times without a zone: from, and before."""
+
+        def midnight(day: date) -> datetime:
+            return datetime.combine(day, time(), self.zone).astimezone(UTC).replace(tzinfo=None)
+
+        first, last = self.selection.first, self.selection.last
+        begin = midnight(first) if first else None
+        return begin, midnight(last + timedelta(days=1)) if last else None
+
+    def nights(self) -> list[date]:
+        """Every night in which a conversation of the dates may have started; none where an end is open."""
+        begin, end = self.window()
+        if begin is None or end is None:
+            return []
+        last = (end - timedelta(microseconds=1)).date()
+        return [begin.date() + timedelta(days=number) for number in range((last - begin.date()).days + 1)]

@@ -1,0 +1,239 @@
+"""The matter file (YAML), and why one is refused: each refusal names the file, the line and the accepted form.
+
+Belongs here: the YAML contract and the template. Does not: what a matter is (matter.py), where it lies (register.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from yaml.nodes import Node, ScalarNode, SequenceNode
+
+from custody_pipeline.io.yaml_file import MAX_TEXT, RefusedFileError, YamlReader
+from custody_pipeline.matters.id_list import IdList, read_id_list
+from custody_pipeline.matters.matter import (
+    DATE_FORMS,
+    EXCLUSION_REASONS,
+    MEDIA_KINDS,
+    Exclusion,
+    Matter,
+    ProductionForm,
+    Selection,
+    TagCondition,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_How = Literal["=", "!=", "is set", "is missing"]
+
+MAX_WHERE = 4096
+MAX_REQUEST = 65_536
+_TAG = re.compile(r"\s*(?P<key>.+?)\s*(?:(?P<how>!=|=)\s*(?P<value>.+?)|\s(?P<state>is set|is missing))\s*")
+_PREFIX = re.compile(r"[A-Z][A-Z0-9_-]{0,15}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_TAG_FORMS = "expected 'Key = value', 'Key != value', 'Key is set' or 'Key is missing'"
+_SELECT = {"ids", "from", "to", "agents", "queues", "numbers", "tags", "media", "where"}
+
+
+class MatterError(RefusedFileError):
+    """The matter file is refused."""
+
+
+def load_matter(path: Path) -> Matter:
+    """Read and validate a matter file, with the lists of ids that it names.
+
+    Raises:
+        RefusedFileError: with the file, the line and the accepted form.
+    """
+    return _Reader(path).read()
+
+
+class _Reader(YamlReader):
+    refusal = MatterError
+    what = "a matter"
+    expected = "'version: 1', 'title:' and 'select:'"
+    hint = "custody matter list names the matters, custody matter new makes one"
+
+    def read(self) -> Matter:
+        raw, root = self.load()
+        plain = {"title", "number", "custodian", "requesting_party", "producing_party"}
+        more = {"version", "request", "authorised", "timezone", "select", "exclude", "production"}
+        fields = self.fields(root, "the matter", plain | more)
+        if "version" not in fields or self.text(fields["version"], "version") != "1":
+            self.refuse(fields.get("version", root), "expected 'version: 1'")
+        for name in ("title", "select"):
+            if name not in fields:
+                self.refuse(root, f"expected '{name}:'")
+        texts = {name: self._words(fields, name) for name in plain}
+        exclude = fields.get("exclude")
+        if exclude is not None and not isinstance(exclude, SequenceNode):
+            self.refuse(exclude, "exclude: expected a list of {ids, reason}")
+        return Matter(
+            name=self.path.stem,
+            path=self.path,
+            sha256=hashlib.sha256(raw).hexdigest(),
+            **texts,
+            request=self._words(fields, "request", MAX_REQUEST),
+            authorised=self.texts(fields["authorised"], "authorised") if "authorised" in fields else (),
+            zone=self._zone(fields["timezone"]) if "timezone" in fields else ZoneInfo("UTC"),
+            selection=self._selection(fields["select"]),
+            exclusions=tuple(self._exclusion(item) for item in exclude.value) if exclude is not None else (),
+            form=self._form(fields.get("production")),
+        )
+
+    def _words(self, fields: dict[str, Node], name: str, limit: int = MAX_TEXT) -> str:
+        """Text that may be empty or left out."""
+        node = fields.get(name)
+        if node is None or (isinstance(node, ScalarNode) and not node.value):
+            return ""
+        return self.text(node, name, limit)
+
+    def _zone(self, node: Node) -> ZoneInfo:
+        name = self.text(node, "timezone")
+        try:
+            return ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            self.refuse(node, f"timezone: no zone {name!r}; expected a name such as America/New_York or UTC")
+
+    def _selection(self, node: Node) -> Selection:
+        fields = self.fields(node, "select", _SELECT)
+        if not fields:
+            self.refuse(node, f"select: the selection is empty; expected at least one of {', '.join(sorted(_SELECT))}")
+        read: dict[str, Callable[[Node], object]] = {
+            "ids": self._ids,
+            "from": partial(self._date, what="from"),
+            "to": partial(self._date, what="to"),
+            "agents": self._agents,
+            "queues": partial(self.texts, what="queues"),
+            "numbers": self._numbers,
+            "tags": self._tags,
+            "media": self._media,
+            "where": partial(self.text, what="where", limit=MAX_WHERE),
+        }
+        values = {{"from": "first", "to": "last"}.get(name, name): read[name](value) for name, value in fields.items()}
+        selection = Selection(**values)  # type: ignore[arg-type]
+        if selection.first and selection.last and selection.first > selection.last:
+            self.refuse(fields["to"], f"to: {selection.last} is before from: {selection.first}")
+        return selection
+
+    def _ids(self, node: Node) -> IdList:
+        """A list of ids, or `{file: ids.csv, column: conversation_id}`; a file is beside the matter file."""
+        if isinstance(node, SequenceNode):
+            ids = IdList.of(self.text(item, "ids") for item in node.value)
+            if not ids.ids:
+                self.refuse(node, "ids: the list is empty; expected [id, …] or {file: ids.csv}")
+            return ids
+        if isinstance(node, ScalarNode):
+            self.refuse(node, "ids: expected [id, …] or {file: ids.csv, column: conversation_id}")
+        fields = self.fields(node, "ids", {"file", "column"})
+        if "file" not in fields:
+            self.refuse(node, "ids: expected 'file: ids.csv'")
+        column = self.text(fields["column"], "column") if "column" in fields else None
+        return read_id_list(self.path.parent / self.text(fields["file"], "file", 4096), column)
+
+    def _date(self, node: Node, what: str) -> date:
+        text = self.text(node, what)
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            self.refuse(node, f"{what}: {text!r} is no date; expected YYYY-MM-DD")
+
+    def _agents(self, node: Node) -> tuple[str, ...]:
+        values = self.texts(node, "agents")
+        for value, item in zip(values, getattr(node, "value", ()), strict=True):
+            if not _UUID.fullmatch(value):
+                self.refuse(
+                    item, f"agents: {value!r} is no user id; names and e-mails are not collected, expected the id"
+                )
+        return tuple(value.lower() for value in values)
+
+    def _numbers(self, node: Node) -> tuple[str, ...]:
+        values = self.texts(node, "numbers")
+        for value, item in zip(values, getattr(node, "value", ()), strict=True):
+            if len(re.sub(r"\D", "", value)) < 3:
+                self.refuse(item, f"numbers: {value!r} is no number; expected '+1 555 010 0123', in quotes")
+        return values
+
+    def _tags(self, node: Node) -> tuple[TagCondition, ...]:
+        conditions = []
+        for value, item in zip(self.texts(node, "tags"), getattr(node, "value", ()), strict=True):
+            match = _TAG.fullmatch(value)
+            if match is None:
+                self.refuse(item, f"tags: {value!r}; {_TAG_FORMS}")
+            conditions.append(TagCondition(match["key"], cast("_How", match["how"] or match["state"]), match["value"]))
+        return tuple(conditions)
+
+    def _media(self, node: Node) -> tuple[str, ...]:
+        values = tuple(value.lower() for value in self.texts(node, "media"))
+        for value, item in zip(values, getattr(node, "value", ()), strict=True):
+            if value not in MEDIA_KINDS:
+                self.refuse(item, f"media: {value!r} is no kind of media; accepted: {', '.join(MEDIA_KINDS)}")
+        return values
+
+    def _exclusion(self, node: Node) -> Exclusion:
+        fields = self.fields(node, "exclude", {"ids", "reason", "note"})
+        if "ids" not in fields or "reason" not in fields:
+            self.refuse(node, "exclude: expected ids and reason, for example {ids: [5c1e…], reason: privilege}")
+        reason = self.text(fields["reason"], "reason")
+        if reason not in EXCLUSION_REASONS:
+            self.refuse(fields["reason"], f"reason: {reason!r}; accepted: {', '.join(EXCLUSION_REASONS)}")
+        note = self.text(fields["note"], "note") if "note" in fields else ""
+        if reason == "other" and not note:
+            self.refuse(fields["reason"], "reason other: expected a 'note:' that says why")
+        return Exclusion(self._ids(fields["ids"]), reason, note)
+
+    def _form(self, node: Node | None) -> ProductionForm:
+        prefix = re.sub(r"[^A-Z0-9]", "", self.path.stem.upper())[:16].lstrip("0123456789") or "PROD"
+        if node is None:
+            return ProductionForm(prefix)
+        fields = self.fields(node, "production", {"prefix", "digits", "volume_recordings", "date_form", "fields"})
+        form = {name: self.text(value, name) for name, value in fields.items()}
+        if not _PREFIX.fullmatch(form.setdefault("prefix", prefix)):
+            self.refuse(fields["prefix"], "prefix: expected capitals, digits, _ and -, at most 16, a letter first")
+        for name, accepted in (("date_form", tuple(DATE_FORMS)), ("fields", ("default", "sec"))):
+            if name in form and form[name] not in accepted:
+                self.refuse(fields[name], f"{name}: {form[name]!r}; accepted: {', '.join(accepted)}")
+        numbers = {
+            name: self._number(fields[name], name, low, high)
+            for name, low, high in (("digits", 4, 12), ("volume_recordings", 1, 100_000))
+            if name in fields
+        }
+        return ProductionForm(**{**form, **numbers})  # type: ignore[arg-type]
+
+    def _number(self, node: Node, what: str, low: int, high: int) -> int:
+        text = self.text(node, what)
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            self.refuse(node, f"{what}: expected a number from {low} to {high:,}")
+        return int(text)
+
+
+TEMPLATE = """\
+# A matter. Every line is explained in docs/matters.md; `custody matter show {name}` checks it.
+version: 1
+title: {title}
+number: {number}
+custodian: ""            # whose recordings these are
+requesting_party: ""
+producing_party: ""
+request: ""              # the request's own words
+authorised: []           # who may act for this matter: ["Jane Roe, counsel"]
+timezone: UTC            # of the dates below and of the index, for example America/New_York
+
+# Every condition that is given must hold, and one value of each list.
+select:
+{select}
+
+# Found, and not produced. Reasons: privilege, not_responsive, other (with a note).
+# exclude:
+#   - {{ids: {{file: privileged.txt}}, reason: privilege}}
+
+production:
+  prefix: {prefix}       # of control numbers
+"""

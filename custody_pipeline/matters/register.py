@@ -1,0 +1,215 @@
+"""Where a matter lies, and what was done for it.
+
+Belongs here: the folder of matters, the matter's own events, the register of its volumes. Does not: the custody events
+of recordings (warehouse/ledger.py).
+
+A volume is registered before its first byte is written, so that a production that was killed goes on with the same
+recordings under the same control numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.matters.matter_file import TEMPLATE, load_matter
+from custody_pipeline.settings import SettingsError
+
+if TYPE_CHECKING:
+    from custody_pipeline.matters.matter import Matter
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.ledger import Actor
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+class MatterStateError(Exception):
+    """A step of a matter cannot be done. The message says why and what to do."""
+
+
+class Produced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recording of a volume.
+
+    Attributes:
+        control: its control number.
+        conversation_id: of the recording.
+        recording_id: of the recording.
+        night: whose cut has it.
+        media_sha256: of its audio, hex.
+        row_sha256: of its row, hex: another row is another production.
+        supersedes: the control number under which an earlier state of it was produced.
+    """
+
+    control: str
+    conversation_id: str
+    recording_id: str
+    night: str
+    media_sha256: str
+    row_sha256: str
+    supersedes: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Conversation and recording."""
+        return self.conversation_id, self.recording_id
+
+
+class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A volume, begun or produced.
+
+    Attributes:
+        number: from 1.
+        folder: where it is written.
+        matter_sha256: of the matter file that selected it.
+        recordings: in the order of their control numbers.
+        sha256: of the production's manifest, hex; None until it is produced.
+    """
+
+    number: int
+    folder: str
+    matter_sha256: str
+    recordings: tuple[Produced, ...]
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`VOL001`."""
+        return f"VOL{self.number:03}"
+
+
+@dataclass(frozen=True)
+class Register:
+    """The folder of one matter."""
+
+    folder: Path
+
+    def volumes(self) -> list[Volume]:
+        """All volumes, oldest first."""
+        paths = sorted((self.folder / "volumes").glob("VOL*.json"))
+        return sorted((msgspec.json.decode(path.read_bytes(), type=Volume) for path in paths), key=lambda v: v.number)
+
+    def keep(self, volume: Volume) -> None:
+        """Write a volume's register, in one step."""
+        path = self.folder / "volumes" / f"{volume.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".draft")
+        with draft.open("wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(volume), indent=1) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+    def note(self, actor: Actor, what: str, **details: Any) -> None:
+        """Append an event of the matter."""
+        event = {"at": f"{utc_now():%Y-%m-%dT%H:%M:%SZ}", "operator": actor.operator, "what": what, **details}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "events.ndjson").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def events(self) -> list[dict[str, Any]]:
+        """Events of the matter, oldest first; the last line of a process that was killed may be cut short."""
+        path = self.folder / "events.ndjson"
+        found = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+
+def matters_folder(settings: Settings) -> Path:
+    """Where the matter files of a deployment are."""
+    return settings.home / "matters"
+
+
+def register_of(settings: Settings, name: str) -> Register:
+    """The register of a matter."""
+    return Register(matters_folder(settings) / checked_name(name))
+
+
+def checked_name(name: str) -> str:
+    """A matter's name, which is also a file's.
+
+    Raises:
+        SettingsError: it is no plain name.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"matter {name!r}: expected small letters, digits, - and _, at most 63, and no path")
+    return name
+
+
+def open_matter(settings: Settings, name: str) -> Matter:
+    """The matter of a name.
+
+    Raises:
+        SettingsError: no such matter.
+        RefusedFileError: its file is refused.
+    """
+    path = matters_folder(settings) / f"{checked_name(name)}.yaml"
+    if not path.exists():
+        raise SettingsError(f"no matter {name!r}; custody matter list names them, custody matter new {name} makes it")
+    return load_matter(path)
+
+
+def matter_names(settings: Settings) -> list[str]:
+    """Names of all matters."""
+    return sorted(path.stem for path in matters_folder(settings).glob("*.yaml"))
+
+
+def new_matter(settings: Settings, name: str, title: str, number: str, select: dict[str, Any]) -> Path:
+    """Write a matter file, and read it back.
+
+    Args:
+        settings: this deployment's.
+        name: of the matter.
+        title: of the matter.
+        number: of the case or request.
+        select: conditions as in the file; empty for an example that must be changed.
+
+    Raises:
+        SettingsError: the name is no plain name, or there is a matter of this name.
+        RefusedFileError: a condition is refused; nothing is left behind.
+    """
+    path = matters_folder(settings) / f"{checked_name(name)}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in select.items()]
+    prefix = re.sub(r"[^A-Z0-9]", "", name.upper())[:16].lstrip("0123456789") or "PROD"
+    quoted = (json.dumps(text, ensure_ascii=False) for text in (title or name, number))
+    text = TEMPLATE.format_map(
+        dict(zip(("title", "number"), quoted, strict=True))
+        | {"name": name, "prefix": prefix, "select": "\n".join(lines or _EXAMPLE)}
+    )
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise SettingsError(f"{path} is there already; edit it, or choose another name") from error
+    try:
+        load_matter(path)
+    except BaseException:
+        path.unlink()
+        raise
+    return path
+
+
+_EXAMPLE = (
+    "  tags: [Matter-Number is set]",
+    "  # ids: {file: ids.csv, column: conversation_id}   beside this file",
+    "  # from: 2026-11-01",
+    "  # to: 2026-11-30",
+    "  # agents: [5c1e0000-0000-4000-8000-000000000000]",
+    "  # queues: [Claims]",
+    '  # numbers: ["+1 555 010 0123"]',
+    "  # media: [call]",
+    "  # where: duration_ms > 60000",
+)

@@ -1,0 +1,249 @@
+"""The recordings that a matter's selection finds in the analysts' snapshot.
+
+Belongs here: conditions → rows, and ids that match nothing. Does not: what a row lacks (standing.py).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from custody_pipeline.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date
+
+    from custody_pipeline.matters.matter import Matter
+
+_SUFFIX_DIGITS = 7
+"""A number without a country may be the end of another; fewer digits than these must be the whole number."""
+
+_FOUND = """
+WITH asked AS (SELECT unnest($ids::VARCHAR[]) AS id),
+
+numbers AS (
+    SELECT unnest($whole::VARCHAR[]) AS digits, false AS is_end
+    UNION ALL
+    SELECT unnest($ends::VARCHAR[]), true
+),
+
+conditions AS (SELECT unnest($tags::STRUCT(pointer VARCHAR, how VARCHAR, wanted VARCHAR)[]) AS condition),
+
+candidates AS (
+    SELECT *,
+        list_transform([ani, dnis], lambda number: ltrim(regexp_replace(
+            regexp_replace(regexp_replace(coalesce(number, ''), '@.*$', ''), '^[a-zA-Z]+:', ''), '[^0-9]', '', 'g'
+        ), '0')) AS called_digits
+    FROM custody.chain_of_custody
+)
+
+SELECT partition_date, conversation_id, recording_id, media_type, media_subtype, media_sha256, object_uri, row_sha256,
+    custody_status, gap_reasons
+FROM candidates AS c
+WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(recording_id) IN (SELECT id FROM asked))
+    AND ($begin::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) >= $begin)
+    AND ($end::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) < $end)
+    AND (len($agents::VARCHAR[]) = 0 OR list_has_any(list_transform(user_ids, lambda id: lower(id)), $agents))
+    AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
+        list_transform(coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(queue)), $queues
+    ))
+    AND (len($media::VARCHAR[]) = 0 OR list_contains(
+        $media, CASE WHEN lower(media_subtype) = 'screen' THEN 'screen' ELSE lower(media_type) END
+    ))
+    AND (len($whole::VARCHAR[]) + len($ends::VARCHAR[]) = 0 OR EXISTS (
+        SELECT 1
+        FROM numbers AS n
+        WHERE list_contains(called_digits, n.digits)
+            OR n.is_end AND (suffix(called_digits[1], n.digits) OR suffix(called_digits[2], n.digits))
+    ))
+    AND NOT EXISTS (
+        SELECT 1
+        FROM conditions AS t
+        WHERE NOT coalesce(CASE condition.how
+            WHEN '=' THEN json_extract_string(custom_data, condition.pointer) = condition.wanted
+            WHEN '!=' THEN json_extract_string(custom_data, condition.pointer) <> condition.wanted
+            WHEN 'is set' THEN json_extract_string(custom_data, condition.pointer) IS NOT NULL
+            ELSE json_extract_string(custom_data, condition.pointer) IS NULL
+        END, false)
+    )
+    AND ({where})
+ORDER BY conversation_start NULLS LAST, conversation_id, recording_start NULLS LAST, recording_id
+"""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording that the selection finds.
+
+    Attributes:
+        night: its partition_date.
+        kind: call, screen, chat, email, message or callback; empty if unknown.
+        media_sha256: of its audio, hex; None if the night has none.
+        row_sha256: of its row.
+        status: custody_status.
+        reasons: gap reasons.
+        excluded: why it is not produced; None if it is.
+        note: what the matter file says to that.
+    """
+
+    night: date
+    conversation_id: str
+    recording_id: str
+    kind: str
+    media_sha256: str | None
+    object_uri: str | None
+    row_sha256: str
+    status: str
+    reasons: tuple[str, ...]
+    excluded: str | None = None
+    note: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Conversation and recording."""
+        return self.conversation_id, self.recording_id
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a selection finds.
+
+    Attributes:
+        recordings: in the order of their conversations' start.
+        unmatched: ids that no collected night has.
+        elsewhere: ids whose recordings do not fulfil the other conditions.
+        excluded_unmatched: excluded ids that the selection does not find.
+        repeated: lines of the list that repeat an id.
+    """
+
+    recordings: tuple[Recording, ...]
+    unmatched: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    excluded_unmatched: tuple[str, ...] = ()
+    repeated: int = 0
+
+    @property
+    def produced(self) -> list[Recording]:
+        """Those that are not excluded."""
+        return [recording for recording in self.recordings if recording.excluded is None]
+
+
+def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
+    """Find the recordings of a matter.
+
+    Args:
+        con: the analysts' snapshot, read-only.
+        matter: whose selection.
+
+    Raises:
+        SettingsError: the SQL condition is refused.
+    """
+    selection = matter.selection
+    begin, end = matter.window()
+    whole, ends = _digits(selection.numbers)
+    media = [kind for name in selection.media for kind in ((name, "audio") if name == "call" else (name,))]
+    bound: dict[str, Any] = {
+        "ids": list(selection.ids.ids) if selection.ids else [],
+        "by_id": selection.ids is not None,
+        "begin": begin,
+        "end": end,
+        "agents": list(selection.agents),
+        "queues": [queue.lower() for queue in selection.queues],
+        "media": media,
+        "whole": whole,
+        "ends": ends,
+        "tags": [{"pointer": _pointer(tag.key), "how": tag.how, "wanted": tag.value} for tag in selection.tags],
+    }
+    rows = _run(con, _FOUND.replace("{where}", _condition(con, matter)), bound, matter)
+    excluded = {
+        item: exclusion for exclusion in reversed(matter.exclusions) for item in exclusion.ids.ids
+    }  # the first exclusion of an id counts
+    found, used = [], set()
+    for night, conversation, recording, kind, subtype, media_sha256, uri, row_sha256, status, reasons in rows:
+        names = {str(conversation).lower(), str(recording).lower()}
+        exclusion = next((excluded[name] for name in names if name in excluded), None)
+        used |= names
+        found.append(
+            Recording(
+                night, conversation, recording,
+                "screen" if (subtype or "").lower() == "screen" else (kind or "").lower().replace("audio", "call"),
+                media_sha256, uri, row_sha256, status, tuple(reasons or ()),
+                exclusion.reason if exclusion else None, exclusion.note if exclusion else "",
+            )
+        )  # fmt: skip
+    missing = [name for name in bound["ids"] if name not in used]
+    known = _known(con, missing)
+    return Found(
+        tuple(found),
+        tuple(name for name in missing if name not in known),
+        tuple(name for name in missing if name in known),
+        tuple(name for name in excluded if name not in used),
+        selection.ids.repeated if selection.ids else 0,
+    )
+
+
+def _known(con: duckdb.DuckDBPyConnection, ids: list[str]) -> set[str]:
+    """Which of the ids some collected night has."""
+    if not ids:
+        return set()
+    query = """
+        SELECT id
+        FROM (SELECT unnest($ids::VARCHAR[]) AS id) AS asked
+        WHERE id IN (SELECT lower(conversation_id) FROM custody.chain_of_custody)
+            OR id IN (SELECT lower(recording_id) FROM custody.chain_of_custody)
+    """
+    return {str(row[0]) for row in con.execute(query, {"ids": ids}).fetchall()}
+
+
+def _digits(numbers: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Numbers as digits: those that must be the whole number, and those that may be its end."""
+    whole: list[str] = []
+    ends: list[str] = []
+    for number in numbers:
+        bare = re.sub(r"^[a-zA-Z]+:", "", number.partition("@")[0]).strip()
+        digits = re.sub(r"\D", "", bare.replace("(0)", "")).lstrip("0")
+        international = bare.startswith(("+", "00"))
+        (whole if international or len(digits) < _SUFFIX_DIGITS else ends).append(digits)
+    return whole, ends
+
+
+def _pointer(key: str) -> str:
+    """A JSON pointer (RFC 6901) to a member."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")
+
+
+def _condition(con: duckdb.DuckDBPyConnection, matter: Matter) -> str:
+    """The SQL condition, if it is one expression."""
+    where = matter.selection.where
+    if where is None:
+        return "true"
+    # A line comment in it must not hide what follows.
+    text = f"{where}\n"
+    (row,) = con.execute("SELECT json_serialize_sql($sql)", {"sql": f"SELECT 1 FROM t WHERE ({text})"}).fetchall() or [
+        (None,)
+    ]
+    parsed = json.loads(row[0])
+    nodes = [statement["node"] for statement in parsed.get("statements", [])]
+    plain = len(nodes) == 1 and nodes[0]["type"] == "SELECT_NODE" and not nodes[0]["modifiers"]
+    if not plain or nodes[0]["group_expressions"] or nodes[0]["having"] or nodes[0]["qualify"]:
+        why = str(parsed.get("error_message") or "it is more than one condition").splitlines()[0]
+        raise SettingsError(f"{matter.path}: where: {why}; expected one SQL condition, for example duration_ms > 60000")
+    return text
+
+
+def _run(con: duckdb.DuckDBPyConnection, sql: str, bound: dict[str, Any], matter: Matter) -> list[tuple[Any, ...]]:
+    con.execute("SET enable_external_access = false")
+    con.execute("SET lock_configuration = true")
+    try:
+        return con.execute(sql, bound).fetchall()
+    except duckdb.Error as error:
+        if matter.selection.where is None:
+            raise
+        raise SettingsError(
+            f"{matter.path}: where: {str(error).splitlines()[0]}; docs/data-dictionary.md has the columns"
+        ) from error

@@ -1,0 +1,235 @@
+"""How a matter stands: what its selection finds, what of that is missing, and whether more can be had.
+
+Belongs here: counting for `custody matter show`, and what `gather` has to collect. Does not: printing (cli).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.matters.matter import TagCondition
+from custody_pipeline.matters.selection import select
+from custody_pipeline.operations.explain import analyst_database
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    import duckdb
+
+    from custody_pipeline.matters.matter import Matter
+    from custody_pipeline.matters.register import Register
+    from custody_pipeline.matters.selection import Found
+    from custody_pipeline.settings import Settings
+
+_MAY_CHANGE = ("open", "provisional", "failed")
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night that the matter touches.
+
+    Attributes:
+        state: as in custody.nights; `missing` if nobody collected it.
+        completeness: as in custody.nights.
+        kinds: kind of media → recordings that the selection finds.
+        audio: how many of them have sealed audio.
+        revision: newest that is published; None before.
+    """
+
+    night: date
+    state: str
+    completeness: str
+    kinds: dict[str, int]
+    audio: int
+    revision: int | None
+
+    @property
+    def command(self) -> str | None:
+        """What collects the night, if that can change anything."""
+        return f"custody run --date {self.night}" if self.state in ("missing", *_MAY_CHANGE) else None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A reason why something of the matter is missing. `until`: the last time at which it can still be had."""
+
+    reason: str
+    severity: str
+    sentence: str
+    next_action: str
+    recordings: int
+    recoverable: int
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a matter stands.
+
+    Attributes:
+        found: what the selection finds.
+        nights: those of the dates and those of the recordings, oldest first.
+        gaps: by reason, the most frequent first.
+        changed: nights that were published anew since the last look.
+        produced: recordings of earlier productions.
+        remaining: recordings with audio that no production has as they are now.
+    """
+
+    found: Found
+    nights: tuple[Night, ...]
+    gaps: tuple[Gap, ...]
+    changed: tuple[date, ...]
+    produced: int
+    remaining: int
+
+    @property
+    def saturated(self) -> bool:
+        """Whether nothing is missing that could still be had."""
+        return not any(night.command for night in self.nights) and not any(gap.recoverable for gap in self.gaps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        recordings = self.found.recordings
+        return {
+            "recordings": len(recordings),
+            "with_audio": sum(recording.media_sha256 is not None for recording in recordings),
+            "excluded": dict(Counter(item.excluded for item in recordings if item.excluded)),
+            "unmatched": list(self.found.unmatched),
+            "outside_of_the_conditions": list(self.found.elsewhere),
+            "excluded_unmatched": list(self.found.excluded_unmatched),
+            "repeated": self.found.repeated,
+            "produced": self.produced,
+            "remaining": self.remaining,
+            "saturated": self.saturated,
+            "changed": [str(night) for night in self.changed],
+            "nights": [
+                {
+                    "night": str(night.night),
+                    "state": night.state,
+                    "completeness": night.completeness,
+                    "revision": night.revision,
+                    "kinds": night.kinds,
+                    "with_audio": night.audio,
+                    "command": night.command,
+                }
+                for night in self.nights
+            ],
+            "gaps": [
+                {
+                    "reason": gap.reason,
+                    "severity": gap.severity,
+                    "sentence": gap.sentence,
+                    "next_action": gap.next_action,
+                    "recordings": gap.recordings,
+                    "recoverable": gap.recoverable,
+                    "recoverable_until": gap.until and f"{gap.until:%Y-%m-%dT%H:%M:%SZ}",
+                }
+                for gap in self.gaps
+            ],
+        }
+
+
+def standing(settings: Settings, matter: Matter, register: Register) -> Standing:
+    """How a matter stands now, after the analysts' snapshot.
+
+    Raises:
+        SettingsError: there is no snapshot yet, or the SQL condition is refused.
+    """
+    with analyst_database(settings) as con:
+        found = select(con, matter)
+        nights = _nights(con, matter, found)
+        gaps = _gaps(con, found)
+    looked = next((event for event in reversed(register.events()) if event["what"] == "looked"), None)
+    before = looked["revisions"] if looked else {}
+    produced = {item.key: item.row_sha256 for volume in register.volumes() for item in volume.recordings}
+    return Standing(
+        found,
+        tuple(nights),
+        tuple(gaps),
+        tuple(night.night for night in nights if before.get(str(night.night), night.revision) != night.revision),
+        len(produced),
+        sum(item.media_sha256 is not None and produced.get(item.key) != item.row_sha256 for item in found.produced),
+    )
+
+
+def revisions(standing: Standing) -> dict[str, int | None]:
+    """Night → revision, to be noted with a look."""
+    return {str(night.night): night.revision for night in standing.nights}
+
+
+def criteria(matter: Matter) -> list[tuple[str, str]]:
+    """The selection in words: name and value of each condition."""
+    selection, ids = matter.selection, matter.selection.ids
+    given: list[tuple[str, Any]] = [
+        ("ids", ids and f"{len(ids.ids)} ids" + (f" of {ids.source}" if ids.source else "")),
+        ("from", selection.first),
+        ("to", selection.last),
+        ("agents", selection.agents),
+        ("queues", selection.queues),
+        ("numbers", selection.numbers),
+        ("tags", selection.tags),
+        ("media", selection.media),
+        ("where", selection.where),
+    ]  # fmt: skip
+    return [(name, _words(value)) for name, value in given if value]
+
+
+def _words(value: Any) -> str:
+    return (
+        ", ".join(map(str, value)) if isinstance(value, tuple) and not isinstance(value, TagCondition) else str(value)
+    )
+
+
+def _nights(con: duckdb.DuckDBPyConnection, matter: Matter, found: Found) -> list[Night]:
+    known = {
+        night: (state, completeness, collected)
+        for night, state, completeness, collected in con.execute(
+            "SELECT partition_date, state, completeness, collected_at IS NOT NULL FROM custody.nights"
+        ).fetchall()
+    }
+    published = dict(
+        con.execute(
+            """
+            SELECT partition_date, max(TRY_CAST(regexp_extract(what, '^revision ([0-9]+)', 1) AS INTEGER))
+            FROM custody.custody_events
+            WHERE action = 'published' AND conversation_id = ''
+            GROUP BY partition_date
+            """
+        ).fetchall()
+    )
+    kinds: dict[date, Counter[str]] = defaultdict(Counter)
+    audio: Counter[date] = Counter()
+    for recording in found.recordings:
+        kinds[recording.night][recording.kind or "unknown"] += 1
+        audio[recording.night] += recording.media_sha256 is not None
+    today = utc_now().date()
+    wanted = {night for night in matter.nights() if night < today} | set(kinds)
+    nights = []
+    for night in sorted(wanted):
+        state, completeness, collected = known.get(night, ("missing", "not_established", False))
+        state = state if collected or state == "failed" else "missing"
+        nights.append(Night(night, state, completeness, dict(kinds[night]), audio[night], published.get(night)))
+    return nights
+
+
+def _gaps(con: duckdb.DuckDBPyConnection, found: Found) -> list[Gap]:
+    keys = [{"c": item.conversation_id, "r": item.recording_id, "n": item.night} for item in found.recordings]
+    rows = con.execute(
+        """
+        SELECT reason, severity, sentence, next_action, count(*) AS recordings,
+            count(*) FILTER (
+                severity <> 'info' AND recoverable <> 'no' AND coalesce(recoverable_until > $now, true)
+            ) AS recoverable,
+            max(recoverable_until) FILTER (recoverable_until > $now) AS until
+        FROM custody.gaps AS g
+        SEMI JOIN (SELECT unnest($keys::STRUCT(c VARCHAR, r VARCHAR, n DATE)[], recursive := true)) AS k
+            ON k.c = g.conversation_id AND k.r = g.recording_id AND k.n = g.partition_date
+        GROUP BY ALL
+        ORDER BY recordings DESC, reason
+        """,
+        {"keys": keys, "now": utc_now()},
+    ).fetchall()
+    return [Gap(*row) for row in rows]

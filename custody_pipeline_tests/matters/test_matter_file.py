@@ -1,0 +1,146 @@
+"""A matter file and its lists of ids, read or refused with the line."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import openpyxl
+import pytest
+
+from custody_pipeline.io.yaml_file import RefusedFileError
+from custody_pipeline.matters.id_list import read_id_list
+from custody_pipeline.matters.matter import TagCondition
+from custody_pipeline.matters.matter_file import load_matter
+from custody_pipeline.matters.register import new_matter, open_matter
+from custody_pipeline.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = """version: 1
+title: Smith v. Acme
+timezone: America/New_York
+select:
+  ids: {file: ids.csv, column: Conversation ID}
+  from: 2026-11-01
+  to: 2026-11-02
+  numbers: ["+1 (555) 010-0123"]
+  tags: [Matter-Number = 4711, Legal Hold is set, "a=b != c"]
+  media: [call]
+exclude:
+  - {ids: [R1], reason: privilege}
+production:
+  prefix: ACME
+"""
+
+
+def write(folder: Path, text: str = GOOD) -> Path:
+    (folder / "ids.csv").write_text("Agent,Conversation ID\nx,C1\n")
+    (folder / "smith.yaml").write_text(text)
+    return folder / "smith.yaml"
+
+
+def test_a_matter_says_what_it_selects(tmp_path: Path) -> None:
+    matter = load_matter(write(tmp_path))
+    assert (matter.name, matter.selection.ids and matter.selection.ids.ids) == ("smith", ("c1",))
+    assert matter.selection.tags == (
+        TagCondition("Matter-Number", "=", "4711"),
+        TagCondition("Legal Hold", "is set"),
+        TagCondition("a", "=", "b != c"),
+    )
+    # The clocks go back on 2026-11-01: the first day begins at UTC-4, and the second ends at UTC-5.
+    assert matter.window() == (datetime(2026, 11, 1, 4), datetime(2026, 11, 3, 5))
+    assert matter.nights() == [date(2026, 11, 1), date(2026, 11, 2), date(2026, 11, 3)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("title: Smith v. Acme\n", "", 1, "expected 'title:'"),
+        ("America/New_York", "New York", 3, "expected a name such as America/New_York"),
+        ("America/New_York", "../etc/passwd", 3, "no zone"),
+        ("from: 2026-11-01", "from: 01.11.2026", 6, "expected YYYY-MM-DD"),
+        ("to: 2026-11-02", "to: 2026-10-01", 7, "is before from"),
+        ("numbers:", "callers:", 8, "unknown field 'callers'; accepted: agents, from"),
+        ('"+1 (555) 010-0123"', "abc", 8, "is no number"),
+        ("Legal Hold is set", "Legal Hold", 9, "expected 'Key = value'"),
+        ("[call]", "[fax]", 10, "accepted: call, callback"),
+        ("media: [call]", "agents: [Jane Roe]", 10, "names and e-mails are not collected"),
+        ("reason: privilege", "reason: secret", 12, "accepted: privilege, not_responsive, other"),
+        ("reason: privilege", "reason: other", 12, "expected a 'note:'"),
+        ("prefix: ACME", "prefix: ../x", 14, "expected capitals"),
+        ("ids.csv, column: Conversation ID", "none.csv", 1, "cannot be read"),
+        ("Conversation ID", "Conversation", 1, "no column 'Conversation'; there are Agent, Conversation ID"),
+    ],
+)
+def test_a_wrong_matter_is_refused_with_its_line(tmp_path: Path, old: str, new: str, line: int, message: str) -> None:
+    path = write(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(RefusedFileError, match=message) as refused:
+        load_matter(path)
+    assert refused.value.line == line
+
+
+def test_an_empty_selection_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedFileError, match="the selection is empty"):
+        load_matter(write(tmp_path, "version: 1\ntitle: x\nselect: {}\n"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"# a comment\nA1\n\n a1 \nB2\n",
+        "\ufeffrecording_id;name\nA1;x\nB2;y\nA1;z\n".encode(),
+        "Id\r\nA1\r\nB2\r\nA1\r\n".encode("utf-16"),
+        "A1\nB2\nA1\n".encode("utf-16-be"),
+        b'name\t"Conversation ID"\nx\tA1\ny\tB2\nx\ta1\n',
+    ],
+    ids=["text", "mark", "utf-16", "utf-16 without a mark", "tabs"],
+)
+def test_a_list_is_read_in_any_usual_form(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "ids").write_bytes(data)
+    found = read_id_list(tmp_path / "ids")
+    assert (found.ids, found.repeated) == (("a1", "b2"), 1)
+
+
+def test_a_column_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (["Name", "Recording Id"], ["x", "A1"], ["y", 7]):
+        book.active.append(row)
+    book.save(tmp_path / "ids.xlsx")
+    assert read_id_list(tmp_path / "ids.xlsx").ids == ("a1", "7")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "no id in it"),
+        (b"# only\n", "no id in it"),
+        (b"id\n", "no id in it"),
+        (b"a\nb\xff\n", ":2: neither UTF-8 nor UTF-16"),
+        (b"a\nb\x07\n", ":2: no id"),
+        (b"PK\x03\x04 no spreadsheet", "no spreadsheet"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "ids").write_bytes(data)
+    with pytest.raises(RefusedFileError, match=message):
+        read_id_list(tmp_path / "ids")
+
+
+def test_a_new_matter_can_be_read_and_is_not_written_twice(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    new_matter(settings, "smith-2026", 'Smith "v." Acme', "007", {"tags": ["A = 'b'"]})
+    matter = open_matter(settings, "smith-2026")
+    assert (matter.title, matter.number, matter.form.prefix) == ('Smith "v." Acme', "007", "SMITH2026")
+    assert matter.selection.tags == (TagCondition("A", "=", "'b'"),)
+    with pytest.raises(SettingsError, match="is there already"):
+        new_matter(settings, "smith-2026", "", "", {})
+    with pytest.raises(RefusedFileError, match="expected YYYY-MM-DD"):
+        new_matter(settings, "other", "", "", {"from": "yesterday"})
+    assert [path.name for path in (tmp_path / "matters").iterdir()] == ["smith-2026.yaml"]
+    for name in ("../x", "a/b", "", "A", ".."):
+        with pytest.raises(SettingsError, match="no path"):
+            new_matter(settings, name, "", "", {})
+    with pytest.raises(SettingsError, match="custody matter list"):
+        open_matter(settings, "nobody")

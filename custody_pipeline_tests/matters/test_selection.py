@@ -1,0 +1,128 @@
+"""What a matter's conditions find in a published night, and how it stands."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from custody_pipeline.cli.main import app
+from custody_pipeline.matters.register import register_of
+from custody_pipeline.matters.selection import select
+from custody_pipeline.matters.standing import revisions, standing
+from custody_pipeline.operations.explain import analyst_database
+from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse.ledger import Actor
+from custody_pipeline_tests.matters.conftest import NIGHT
+
+if TYPE_CHECKING:
+    from custody_pipeline.matters.selection import Found
+    from custody_pipeline_tests.matters.conftest import Published
+
+pytestmark = pytest.mark.server
+
+
+def find(night: Published, conditions: str, more: str = "") -> Found:
+    with analyst_database(night.settings) as con:
+        return select(con, night.matter("found", conditions, more))
+
+
+def keys(found: Found) -> set[tuple[str, str]]:
+    return {recording.key for recording in found.recordings}
+
+
+def of(night: Published, column: str, value: object) -> set[tuple[str, str]]:
+    return {(row["conversation_id"], row["recording_id"]) for row in night.rows if row[column] == value}
+
+
+def test_ids_of_conversations_and_recordings_are_found_and_an_id_that_matches_nothing_is_told(night: Published) -> None:
+    conversation, recording = night.rows[0]["conversation_id"], night.rows[-1]["recording_id"]
+    other = next(row["recording_id"] for row in night.rows if row["conversation_id"] not in (conversation,))
+    ids = f"  ids: [{conversation.upper()}, {recording}, nobody-knows, {recording}]".replace(f", {recording}]", "]")
+    found = find(night, ids, f"exclude:\n  - {{ids: [{recording}, {other}, stranger], reason: privilege}}")
+    assert of(night, "conversation_id", conversation) <= keys(found)
+    assert recording in {item.recording_id for item in found.recordings}
+    assert found.unmatched == ("nobody-knows",)
+    assert "stranger" in found.excluded_unmatched
+    assert {item.recording_id for item in found.recordings if item.excluded == "privilege"} >= {recording}
+    assert recording not in {item.recording_id for item in found.produced}
+    outside = find(night, f"  ids: [{conversation}]\n  to: 2026-10-01")
+    assert (outside.recordings, outside.elsewhere) == ((), (conversation,))
+
+
+def test_each_condition_finds_what_the_rows_say(night: Published) -> None:
+    row = next(row for row in night.rows if row["ani"] and row["user_ids"] and row["queue_names"])
+    agent, queue = row["user_ids"][0], row["queue_names"][0]
+    with_agent = {(r["conversation_id"], r["recording_id"]) for r in night.rows if agent in (r["user_ids"] or [])}
+    assert keys(find(night, f"  agents: [{agent.upper()}]")) == with_agent
+    with_queue = {(r["conversation_id"], r["recording_id"]) for r in night.rows if queue in (r["queue_names"] or [])}
+    assert keys(find(night, f"  queues: ['{queue.lower()}']")) == with_queue
+    number = row["ani"].partition("@")[0].rpartition(":")[2]
+    for written in (number, f"00{number.lstrip('+')}", f"{number[:4]} ({number[4:7]}) {number[7:]}", number[-8:]):
+        assert (row["conversation_id"], row["recording_id"]) in keys(find(night, f"  numbers: ['{written}']"))
+    assert keys(find(night, "  numbers: ['999']")) == set()
+    assert keys(find(night, f"  from: {NIGHT}\n  to: {NIGHT}")) == keys(find(night, "  where: 1 = 1"))
+    assert keys(find(night, "  where: custody_status = 'complete' -- no more")) == of(
+        night, "custody_status", "complete"
+    )
+    kinds = {item.kind for item in find(night, "  media: [call, screen]").recordings}
+    assert kinds <= {"call", "screen"}
+    assert kinds
+
+
+def test_tag_conditions_hold_for_each_tag(night: Published) -> None:
+    tagged = [row for row in night.rows if json.loads(row["custom_data"] or "{}").get("Matter-Number")]
+    value = json.loads(tagged[0]["custom_data"])["Matter-Number"]
+    equal = {
+        (row["conversation_id"], row["recording_id"])
+        for row in tagged
+        if json.loads(row["custom_data"])["Matter-Number"] == value
+    }
+    assert keys(find(night, f"  tags: ['Matter-Number = {value}']")) == equal
+    assert keys(find(night, f"  tags: ['Matter-Number = {value}', 'Matter-Number != {value}']")) == set()
+    there, missing = (keys(find(night, f"  tags: [Matter-Number is {how}]")) for how in ("set", "missing"))
+    assert len(there) == len(tagged)
+    assert (there | missing, there & missing) == (keys(find(night, "  where: 1 = 1")), set())
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["no_such_column = 1", "1) ORDER BY (1", "1; DROP TABLE x", "1) UNION SELECT (1", "ani =", "ani IN (FROM '/x')"],
+)
+def test_a_condition_that_is_no_single_expression_is_refused(night: Published, where: str) -> None:
+    with pytest.raises(SettingsError, match="where: "):
+        find(night, f'  where: "{where}"')
+
+
+def test_how_a_matter_stands(night: Published) -> None:
+    matter = night.matter("stands", f"  from: {NIGHT}\n  to: 2026-11-03")
+    found = standing(night.settings, matter, register_of(night.settings, "stands"))
+    first, second = found.nights
+    assert (first.night, first.revision, sum(first.kinds.values())) == (NIGHT, 1, len(night.rows))
+    assert (second.state, second.command) == ("missing", "custody run --date 2026-11-03")
+    assert {gap.reason for gap in found.gaps} >= {"OBJECT_MISSING", "TAG_NEVER_SET"}
+    never = next(gap for gap in found.gaps if gap.reason == "TAG_NEVER_SET")
+    assert (never.recoverable, never.recordings > 0) == (0, True)
+    assert not found.saturated
+    assert found.remaining == len(night.whole())
+    register_of(night.settings, "stands").note(Actor.of(None), "looked", revisions={**revisions(found), str(NIGHT): 0})
+    assert standing(night.settings, matter, register_of(night.settings, "stands")).changed == (NIGHT,)
+
+
+def test_the_commands_say_it(night: Published) -> None:
+    run = CliRunner().invoke
+    made = run(app, ["matter", "new", "told", "--tag", "Matter-Number is missing", "--from", str(NIGHT)])
+    assert (made.exit_code, made.stdout.strip().endswith("matters/told.yaml")) == (0, True)
+    shown = run(app, ["matter", "show", "told"])
+    assert (shown.exit_code, "TAG_NEVER_SET" in shown.stdout, f"→ custody run --date {NIGHT}" in shown.stdout) == (
+        1,
+        True,
+        True,
+    )
+    assert json.loads(run(app, ["matter", "show", "told", "--json"]).stdout)["saturated"] is False
+    night.matter("nothing", "  ids: [nobody]")
+    nothing = run(app, ["matter", "show", "nothing"])
+    assert (nothing.exit_code, "nobody: in no collected night" in nothing.stdout) == (2, True)
+    assert "told" in run(app, ["matter", "list"]).stdout
