@@ -18,6 +18,7 @@ from custody_pipeline.cli.shared import (
     app,
     console_of_stdout,
     print_json,
+    progress_bars,
     say,
     settings_of_environment,
     stop,
@@ -113,6 +114,51 @@ def matter_show(name: Name, as_json: Json = False) -> None:
     if not found.found.recordings:
         raise typer.Exit(INCOMPLETE)
     raise typer.Exit(OK if found.saturated else FINDINGS)
+
+
+@matter_commands.command("produce")
+def matter_produce(
+    name: Name,
+    to: Annotated[Path | None, typer.Option(help="Folder that gets a folder for each volume.")] = None,
+    operator: Annotated[str | None, typer.Option(help="Who produces; default: CUSTODY_OPERATOR.")] = None,
+    target: Annotated[str | None, typer.Option(help="s3://… or a folder; default: the published place.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the next volumes, or finish those that were begun: what is sealed, and in no volume as it is now."""
+    from dataclasses import asdict, replace
+
+    from custody_pipeline.evidence.cut.proof import RecordNotFoundError
+    from custody_pipeline.matters.production import produce
+    from custody_pipeline.operations.verification import default_target
+    from custody_pipeline.warehouse.ledger import Actor
+
+    settings, matter, register, found = _standing(name)
+    actor = Actor.of(settings)
+    place = to or register.folder / "productions"
+    try:
+        with progress_bars():
+            volumes = produce(
+                settings,
+                target or default_target(settings),
+                matter,
+                register,
+                found,
+                place,
+                replace(actor, operator=operator or actor.operator),
+            )
+    except RecordNotFoundError as error:
+        stop(f"{error}: it is not sealed; custody status tells which nights are", INCOMPLETE)
+    if as_json:
+        print_json([asdict(volume) for volume in volumes])
+    else:
+        for volume in volumes:
+            print(f"{volume.folder}: {volume.recordings} recordings")  # noqa: T201
+            print(f"sha256 of production-sha256.txt: {volume.sha256}")  # noqa: T201
+            print(f"read {volume.folder / 'report.html'}")  # noqa: T201
+    lost = sum(volume.lost for volume in volumes)
+    if lost:
+        say(f"{lost} recordings could not be had as they were sealed: exceptions.csv has the reasons")
+    raise typer.Exit(FINDINGS if lost else OK)
 
 
 def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:

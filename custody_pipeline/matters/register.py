@@ -60,6 +60,11 @@ class Produced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Conversation and recording."""
         return self.conversation_id, self.recording_id
 
+    @property
+    def number(self) -> int:
+        """The digits at the end of the control number; the prefix of a matter may change."""
+        return int(re.sub(r"^.*[^0-9]", "", self.control))
+
 
 class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A volume, begun or produced.

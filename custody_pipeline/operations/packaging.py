@@ -96,36 +96,83 @@ def package(
     reader = open_target(settings, target)
     keys, day = public_keys(settings, []), night.isoformat() if night else None
     proofs = prove_all(reader, recordings, keys, night=day)
-    actor, now = Actor.of(settings), datetime.now(UTC)
+    actor = Actor.of(settings)
     actor = replace(actor, operator=operator or actor.operator)
-    signers = load_sealing(settings).signers
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        names = _names(proofs)
-        absent = _attach(BucketMedia(settings), reader, keys, dict(zip(names, proofs, strict=True)), draft)
-        asked = None if recordings else day
-        write_records(draft, names, proofs, signers, absent, night=asked, rotations=_rotations(reader, keys))
-        info = {"Bagging-Date": f"{now:%Y-%m-%d}", "Contact-Name": actor.operator, "External-Description": reason}
-        sha256 = close_package(draft, signers, info)
+        made = fill_package(
+            settings,
+            reader,
+            draft,
+            proofs,
+            _names(proofs),
+            reason=reason,
+            actor=actor,
+            night=None if recordings else day,
+        )
         files = [path for path in draft.rglob("*") if path.is_file()]
         result = {
             "folder": str(folder),
             "recordings": len(proofs),
             "files": len(files),
             "bytes": sum(path.stat().st_size for path in files),
-            "sha256": sha256,
-            "without": dict(Counter(item.kind for item in absent)),
-            "lost": sum(item.sha256 is not None for item in absent),
+            "sha256": made.sha256,
+            "without": dict(Counter(item.kind for item in made.absent)),
+            "lost": sum(item.sha256 is not None for item in made.absent),
         }
-        _record(settings, actor, proofs, reason, folder, sha256)
-        for path in draft.rglob("*"):
-            path.chmod(0o700 if path.is_dir() else 0o600)
+        record_packaged(settings, actor, proofs, reason, folder.name, made.sha256)
+        make_private(draft)
         draft.rename(folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return result
+
+
+@dataclass(frozen=True)
+class Made:
+    """A package that is written. `sha256`: of its tag manifest, hex; `absent`: what it does not hold."""
+
+    sha256: str
+    absent: list[Absent]
+
+
+def fill_package(
+    settings: Settings,
+    reader: Reader,
+    draft: Path,
+    proofs: Sequence[RecordProof],
+    names: Sequence[str],
+    *,
+    reason: str,
+    actor: Actor,
+    night: str | None = None,
+) -> Made:
+    """Write a package into a folder. Files that an attempt before left there are kept if they are what was sealed.
+
+    Args:
+        settings: this deployment's.
+        reader: the published place.
+        draft: the folder.
+        proofs: of its recordings.
+        names: of their files, without a suffix.
+        reason: why, for `bag-info.txt`.
+        actor: who.
+        night: all recordings of this night were asked for.
+    """
+    keys, signers = public_keys(settings, []), load_sealing(settings).signers
+    absent = _attach(BucketMedia(settings), reader, keys, dict(zip(names, proofs, strict=True)), draft)
+    write_records(draft, names, proofs, signers, absent, night=night, rotations=_rotations(reader, keys))
+    now = datetime.now(UTC)
+    info = {"Bagging-Date": f"{now:%Y-%m-%d}", "Contact-Name": actor.operator, "External-Description": reason}
+    return Made(close_package(draft, signers, info), absent)
+
+
+def make_private(folder: Path) -> None:
+    """Nobody but the owner may read what is produced."""
+    for path in folder.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def _names(proofs: Iterable[RecordProof]) -> list[str]:
@@ -191,7 +238,7 @@ def _attach(
         _Wanted(name, kind, proof.row, draft / "data" / kind) for name, proof in proofs.items() for kind in ATTACHED
     ]
     for kind in ATTACHED:
-        (draft / "data" / kind).mkdir(parents=True)
+        (draft / "data" / kind).mkdir(parents=True, exist_ok=True)
     refused: dict[_Key, str] = {}
     for done, (item, why) in enumerate(in_order(partial(_fetch, media), wanted, workers=_FETCHES_IN_FLIGHT)):
         report("packaging", done, len(wanted))
@@ -216,6 +263,8 @@ def _fetch(media: BucketMedia, item: _Wanted) -> str | None:
     """
     if not item.sha256 or not item.uri:
         return None
+    if item.path.exists() and _sha256(item.path) == item.sha256:
+        return None
     sha256 = hashlib.sha256()
     try:
         with media.open(item.uri, item.version_id) as source, item.path.open("wb") as out:
@@ -231,6 +280,11 @@ def _fetch(media: BucketMedia, item: _Wanted) -> str | None:
         item.path.unlink()
         return f"{item.uri}: sha256 {item.sha256} was sealed, {sha256.hexdigest()} is there"
     return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _received(reader: Reader, keys: Sequence[Verifier], lost: Sequence[_Wanted]) -> list[_Wanted]:
@@ -275,17 +329,24 @@ def _documents(reader: Reader, path: str, file: CutFile) -> Iterator[bytes]:
                     yield content_of(line)
 
 
-def _record(
-    settings: Settings, actor: Actor, proofs: Sequence[RecordProof], reason: str, folder: Path, sha256: str
+def record_packaged(
+    settings: Settings,
+    actor: Actor,
+    proofs: Sequence[RecordProof],
+    reason: str,
+    place: str,
+    sha256: str,
+    how: str = "signed BagIt package",
 ) -> None:
+    """Leave a custody event for every recording that goes out. `sha256`: of the manifest that stands for all files."""
     acts = [
         Act(
             date.fromisoformat(str(proof.row["partition_date"])),
             "packaged",
             what="audio, documents, record and proof",
             why=reason,
-            how="signed BagIt package",
-            where_at=folder.name,
+            how=how,
+            where_at=place,
             sha256_after=sha256,
             conversation_id=str(proof.row["conversation_id"]),
             recording_id=str(proof.row["recording_id"]),

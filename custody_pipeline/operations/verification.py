@@ -17,6 +17,7 @@ from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, prove
 from custody_pipeline.evidence.log.keys import SigningKeyError, parse_public_keys
 from custody_pipeline.evidence.log.note import ED25519
 from custody_pipeline.evidence.package.check import is_package, verify_package
+from custody_pipeline.evidence.package.production import is_production, verify_production
 from custody_pipeline.evidence.reader import FolderReader, Reader, TargetError
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Media, Options
@@ -160,6 +161,8 @@ def verify_target(
     compare = None if media == "none" else Media(BucketMedia(settings), "all" if media == "all" else "sample")
     verifiers = public_keys(settings, keys) if own or keys else []
     options = Options(verifiers, pins, roots, witnesses, quorum, compare, progress, seen_since=seen_since)
+    if not target.startswith("s3://") and is_production(Path(target)):
+        return verify_production(Path(target), options)
     if not target.startswith("s3://") and is_package(Path(target)):
         return verify_package(Path(target), options)
     if not target.startswith("s3://") and not Path(target).is_dir():

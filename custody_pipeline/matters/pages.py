@@ -1,0 +1,92 @@
+"""The pages of a production for people: the report, and the draft of a certificate.
+
+Belongs here: filling the templates from verified facts. Does not: the facts (production.py).
+
+Both are single HTML files without script, so that they can be read, printed and sent without us.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from custody_pipeline.distribution import PACKAGE_DIR
+from custody_pipeline.matters.standing import criteria
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from custody_pipeline.matters.matter import Matter
+    from custody_pipeline.matters.standing import Standing
+
+ROWS_SHOWN = 500
+_COLOURS = ("#1b5e20", "#66a182", "#8d6e63", "#b26a00", "#9e2a2b")
+
+
+def report_html(
+    matter: Matter,
+    standing: Standing,
+    account: Sequence[tuple[str, int]],
+    rows: Sequence[Mapping[str, str]],
+    facts: Mapping[str, Any],
+) -> str:
+    """The report.
+
+    Args:
+        matter: whose.
+        standing: how it stood when the volume was made.
+        account: what became of every recording that was found; the first is this volume.
+        rows: of the index.
+        facts: what both pages say: see `production`.
+    """
+    parties = (
+        ("Requesting party", matter.requesting_party),
+        ("Producing party", matter.producing_party),
+        ("Custodian", matter.custodian),
+        ("Authorised", ", ".join(matter.authorised)),
+        ("Times are in", matter.zone.key),
+    )
+    found = sum(number for _, number in account)
+    bars, x = [], 0.0
+    for (name, number), colour in zip(account, _COLOURS, strict=True):
+        if number:
+            width = round(100 * number / found, 3)
+            bars.append((round(x, 3), width, colour, f"{name}: {number}"))
+            x += width
+    gaps = [
+        {"sentence": gap.sentence, "reason": gap.reason, "recordings": gap.recordings, "recoverable": gap.recoverable,
+         "until": gap.until and f"{gap.until:%Y-%m-%d %H:%M} UTC"}
+        for gap in standing.gaps
+    ]  # fmt: skip
+    return _render(
+        "report.html",
+        matter=matter,
+        facts=[(name, value) for name, value in parties if value],
+        counts={"produced": account[0][1], "found": found},
+        account=account,
+        bars=bars,
+        bars_label=", ".join(name for _, _, _, name in bars),
+        unmatched=len(standing.found.unmatched) + len(standing.found.elsewhere),
+        criteria=criteria(matter),
+        nights=standing.nights,
+        gaps=gaps,
+        rows=rows[:ROWS_SHOWN],
+        more_rows=max(0, len(rows) - ROWS_SHOWN),
+        supersedes=sum(bool(row["supersedes"]) for row in rows),
+        **{name: value for name, value in facts.items() if name != "facts"},
+    )
+
+
+def certificate_html(matter: Matter, facts: Mapping[str, Any]) -> str:
+    """The draft of a certificate (FRE 902(13), 902(14)), filled from what was verified, with blanks for the rest."""
+    return _render("certificate.html", matter=matter, **facts)
+
+
+def _render(name: str, **values: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PACKAGE_DIR / "matters" / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name).render(values)

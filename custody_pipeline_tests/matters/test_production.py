@@ -1,0 +1,258 @@
+"""A production: what a review platform reads, what the other side verifies, and what happens when it is stopped."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import openpyxl
+import pytest
+from typer.testing import CliRunner
+
+from custody_pipeline.cli.main import app
+from custody_pipeline.evidence.package.production import list_production, sign_production
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.matters import production
+from custody_pipeline.matters.register import MatterStateError, register_of
+from custody_pipeline.matters.standing import standing
+from custody_pipeline.operations.verification import verify_target
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.ledger import Actor
+from custody_pipeline_tests.evidence.published import OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from custody_pipeline.evidence.verify.findings import Report
+    from custody_pipeline.matters.production import ProducedVolume
+    from custody_pipeline_tests.matters.conftest import Published
+
+pytestmark = pytest.mark.server
+
+FORM = """number: "007"
+custodian: "Acme þ"
+production: {fields: sec, prefix: ACME}
+exclude:
+  - {ids: [%s], reason: privilege}
+"""
+
+
+def produce(night: Published, name: str, to: Path) -> list[ProducedVolume]:
+    matter, register = production_of(night, name)
+    found = standing(night.settings, matter, register)
+    return production.produce(night.settings, "s3://dataset", matter, register, found, to, Actor.of(night.settings))
+
+
+def production_of(night: Published, name: str) -> tuple[Any, Any]:
+    excluded = night.whole()[0]["recording_id"]
+    matter = night.matter(name, "  where: 1 = 1", FORM % excluded)
+    return matter, register_of(night.settings, name)
+
+
+def verify(night: Published, folder: Path) -> Report:
+    keys = sorted((night.settings.home / "keys").glob("*.pub"))
+    return verify_target(
+        night.settings, str(folder), keys=keys, pinned=[], timestamp_roots=[], media="none", progress=None
+    )
+
+
+@pytest.fixture(scope="module")
+def volume(night: Published, tmp_path_factory: pytest.TempPathFactory) -> ProducedVolume:
+    (made,) = produce(night, "acme", tmp_path_factory.mktemp("productions"))
+    return made
+
+
+def index(volume: Path) -> list[dict[str, str]]:
+    with (volume / "index.csv").open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_audio_under_its_control_number_is_what_was_exported(night: Published, volume: ProducedVolume) -> None:
+    client = s3_client(night.settings)
+    by_id = {row["recording_id"]: row for row in night.whole()[1:]}
+    lines = index(volume.folder)
+    assert {line["recording_id"] for line in lines} == set(by_id)
+    for line in lines:
+        at = S3Location.parse(by_id[line["recording_id"]]["object_uri"])
+        data = (volume.folder / line["native_path"].replace("\\", "/")).read_bytes()
+        assert data == client.get_object(Bucket=at.bucket, Key=at.key)["Body"].read()
+        assert (line["sha256"], line["md5"]) == (hashlib.sha256(data).hexdigest(), hashlib.md5(data).hexdigest())  # noqa: S324
+        assert (line["file_name"].partition(".")[0], line["bytes"]) == (line["control_number"], str(len(data)))
+
+
+def test_the_load_file_and_the_spreadsheet_say_what_the_index_says(volume: ProducedVolume) -> None:
+    lines = index(volume.folder)
+    raw = (volume.folder / "loadfile.dat").read_bytes()
+    assert (raw[:5], raw.count(b"\r\n")) == (b"\xef\xbb\xbf\xc3\xbe", len(lines) + 1)
+    # Python's CSV reader knows nothing of ours: it is told Concordance's two delimiters.
+    with (volume.folder / "loadfile.dat").open(encoding="utf-8-sig", newline="") as file:
+        loaded = list(csv.DictReader(file, delimiter="\x14", quotechar="\xfe", doublequote=False, strict=True))
+    assert [(row["BEGDOC"], row["SHA256HASH"], row["CALLER"], row["GAPS"]) for row in loaded] == [
+        (line["control_number"], line["sha256"], line["caller_number"], line["gaps"]) for line in lines
+    ]
+    assert {row["CUSTODIAN"] for row in loaded} == {"Acme th"}
+    assert {(volume.folder / row["NATIVEPATH"].replace("\\", "/")).stat().st_size for row in loaded} == {
+        int(row["FILESIZE"]) for row in loaded
+    }
+    (sheet,) = openpyxl.load_workbook(volume.folder / "index.xlsx").worksheets
+    cells = [["" if cell.value is None else cell.value for cell in row] for row in sheet.iter_rows()]
+    assert cells == [list(lines[0]), *(list(line.values()) for line in lines)]
+    assert {cell.number_format for row in sheet.iter_rows() for cell in row} == {"@"}
+    with (volume.folder / "audio-metadata.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert [row["Filename"] for row in csv.DictReader(file)] == [line["file_name"] for line in lines]
+
+
+def test_what_was_asked_is_produced_or_explained(night: Published, volume: ProducedVolume) -> None:
+    with (volume.folder / "exceptions.csv").open(encoding="utf-8-sig", newline="") as file:
+        exceptions = list(csv.DictReader(file))
+    named = {row["recording_id"] for row in exceptions} | {line["recording_id"] for line in index(volume.folder)}
+    assert named == {row["recording_id"] for row in night.rows}
+    assert all((row["why"] and row["explanation"]) or row["why"] == "excluded: privilege" for row in exceptions)
+    account = json.loads((volume.folder / "production.json").read_text())["account"]
+    assert sum(account.values()) == len(night.rows)
+    assert (account["In this volume"], account["Excluded, with a reason"]) == (volume.recordings, 1)
+    privileged = night.whole()[0]["recording_id"]
+    assert not [path for path in volume.folder.rglob("*.json") if path.name != "missing.json"
+                and path.parent.name == "records" and privileged in path.read_text()]  # fmt: skip
+
+
+def test_the_pages_need_no_script_and_name_the_facts(night: Published, volume: ProducedVolume) -> None:
+    tags: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            tags.append(tag)
+
+    report, certificate = ((volume.folder / f"{name}.html").read_text() for name in ("report", "certificate"))
+    Reader().feed(report + certificate)
+    assert not {"script", "link", "img", "iframe"} & set(tags)
+    assert {"main", "h1", "caption"} <= set(tags)
+    assert index(volume.folder)[0]["sha256"] in report
+    manifest = (volume.folder / "evidence/tagmanifest-sha256.txt").read_bytes()
+    assert hashlib.sha256(manifest).hexdigest() in certificate
+    for part in ("DRAFT", "no\nlegal advice", "902(13)", f"{volume.recordings} recordings were copied", "____"):
+        assert part in certificate
+
+
+def test_it_verifies_and_is_in_the_custody_events(night: Published, volume: ProducedVolume) -> None:
+    report = verify(night, volume.folder)
+    assert report.status == 0, report.summary()
+    with Warehouse(night.settings).open(read_only=True) as con:
+        found = con.execute(
+            "SELECT count(*), any_value(why), any_value(sha256_after) FROM raw.acts WHERE how LIKE 'production%'"
+        ).fetchone()
+    assert found == (volume.recordings, "matter 007: Smith v. Acme, VOL001", volume.sha256)
+
+
+def take_the_list_away(folder: Path) -> None:
+    (folder / "production-sha256.txt").unlink()
+    (folder / "production-sha256.txt.sig").unlink()
+
+
+def sign_with_another_key(folder: Path) -> None:
+    (folder / "index.csv").write_text("changed")
+    list_production(folder)
+    sign_production(folder, [OTHER])
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda folder: (folder / "index.csv").write_text("changed"), "FILE_ALTERED"),
+        (lambda folder: (folder / "exceptions.csv").unlink(), "FILE_MISSING"),
+        (lambda folder: (folder / "more.csv").write_text("x"), "FILE_EXTRA"),
+        (lambda folder: (folder / "production-sha256.txt.sig").unlink(), "PACKAGE_UNSIGNED"),
+        (lambda folder: (folder / "production-sha256.txt").write_text(""), "PACKAGE_ALTERED"),
+        (lambda folder: next((folder / "evidence/data/audio").iterdir()).write_bytes(b"x"), "MEDIA_CHANGED"),
+        (lambda folder: shutil.rmtree(folder / "evidence"), "FILE_MISSING"),
+        (take_the_list_away, "PACKAGE_UNSIGNED"),
+        (sign_with_another_key, "PACKAGE_UNSIGNED"),
+    ],
+    ids=[
+        "table",
+        "no table",
+        "more",
+        "no signature",
+        "no list",
+        "audio",
+        "no package",
+        "neither list nor signature",
+        "another key",
+    ],
+)
+def test_a_changed_production_is_found_out(
+    night: Published, volume: ProducedVolume, tmp_path: Path, change: Callable[[Path], object], code: str
+) -> None:
+    folder = Path(shutil.copytree(volume.folder, tmp_path / "VOL001"))
+    change(folder)
+    report = verify(night, folder)
+    assert report.status == 1
+    assert code in {finding.code for finding in report.findings}
+
+
+def test_a_later_production_holds_only_what_changed_and_says_what_it_supersedes(
+    night: Published, volume: ProducedVolume, tmp_path: Path
+) -> None:
+    with pytest.raises(MatterStateError, match="nothing is new"):
+        produce(night, "acme", tmp_path)
+    register = register_of(night.settings, "acme")
+    (first,) = register.volumes()
+    changed, *others = first.recordings
+    # As if the night had been sealed again since: the first recording had another row when it was produced.
+    before = msgspec.structs.replace(changed, row_sha256="0" * 64)
+    register.keep(msgspec.structs.replace(first, recordings=(before, *others)))
+    try:
+        (second,) = produce(night, "acme", tmp_path)
+    finally:
+        register.keep(first)
+    (line,) = index(second.folder)
+    assert (second.name, line["recording_id"], line["supersedes"]) == ("VOL002", changed.recording_id, changed.control)
+    assert line["control_number"] == f"ACME{len(first.recordings) + 1:06}"
+    assert verify(night, second.folder).status == 0
+
+
+@pytest.mark.parametrize("step", ["fill_package", "list_production", "record_packaged", "sign_production", "rename"])
+def test_a_production_that_is_stopped_goes_on_with_the_same_numbers(
+    night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    name = f"stopped-{step.replace('_', '-')}"
+    owner, attribute = (Path, step) if step == "rename" else (production, step)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(owner, attribute, stop)
+        with pytest.raises(KeyboardInterrupt):
+            produce(night, name, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".VOL001.partial"]
+    partial = tmp_path / ".VOL001.partial"
+    assert (verify(night, partial).status == 0) == (step == "rename")
+    (begun,) = register_of(night.settings, name).volumes()
+    (made,) = produce(night, name, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["VOL001"]
+    assert [line["control_number"] for line in index(made.folder)] == [item.control for item in begun.recordings]
+    assert verify(night, made.folder).status == 0
+
+
+def test_audio_that_changed_since_it_was_sealed_is_an_exception(night: Published, tmp_path: Path) -> None:
+    row = night.whole()[1]
+    night.matter("changed", f"  ids: [{row['recording_id']}, {night.whole()[2]['recording_id']}]")
+    client, at = s3_client(night.settings), S3Location.parse(row["object_uri"])
+    version = {"VersionId": row["object_version_id"]} if row["object_version_id"] else {}
+    data = client.get_object(Bucket=at.bucket, Key=at.key, **version)["Body"].read()
+    client.delete_object(Bucket=at.bucket, Key=at.key, **version)
+    try:
+        told = CliRunner().invoke(app, ["matter", "produce", "changed", "--to", str(tmp_path)])
+    finally:
+        client.put_object(Bucket=at.bucket, Key=at.key, Body=data)
+    assert told.exit_code == 1
+    assert "cannot_be_had_as_sealed" in (tmp_path / "VOL001/exceptions.csv").read_text()
+    assert len(index(tmp_path / "VOL001")) == 1
+    assert verify(night, tmp_path / "VOL001").status == 2
