@@ -158,6 +158,9 @@ def package(
         datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Every recording of this night.")
     ] = None,
     recording: Annotated[list[str] | None, typer.Option(help="A recording id; can be repeated.")] = None,
+    conversation: Annotated[list[str] | None, typer.Option(help="A conversation id; can be repeated.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="A list of conversation or recording ids: text, CSV, .xlsx.")] = None,
+    matter: Annotated[str | None, typer.Option(help="What a matter selects and does not exclude.")] = None,
     operator: Annotated[str | None, typer.Option(help="Who makes the package; default: CUSTODY_OPERATOR.")] = None,
     target: Annotated[str | None, typer.Option(help="s3://… or a folder; default: the published place.")] = None,
     as_json: Json = False,
@@ -168,16 +171,22 @@ def package(
     from custody_pipeline.operations.packaging import package as write_package
     from custody_pipeline.operations.verification import default_target
 
-    if not night and not recording:
-        raise typer.BadParameter("name the recordings: --date, or --recording once or several times")
+    if not any((night, recording, conversation, ids, matter)):
+        raise typer.BadParameter("name the recordings: --date, --recording, --conversation, --ids or --matter")
     settings = settings_of_environment()
+    chosen, unmatched = _chosen(settings, conversation or [], ids, matter)
+    recordings = [*(recording or []), *chosen]
+    for item in unmatched:
+        say(f"{item}: in no collected night, or outside of the matter's conditions")
+    if not recordings and not (night and not unmatched):
+        stop("the selection finds no recording: nothing was written", INCOMPLETE)
     try:
         with progress_bars():
             result = write_package(
                 settings,
                 target or default_target(settings),
                 to,
-                recordings=recording or None,
+                recordings=recordings or None,
                 night=night.date() if night else None,
                 reason=reason,
                 operator=operator,
@@ -195,7 +204,30 @@ def package(
             print(f"without {kind}: {number}; data/missing.json names each, with the reason")  # noqa: T201
     if result["lost"]:
         say(f"{result['lost']} sealed files are missing from the package: data/missing.json has the reasons")
-    raise typer.Exit(FINDINGS if result["lost"] else OK)
+    raise typer.Exit(FINDINGS if result["lost"] or unmatched else OK)
+
+
+def _chosen(
+    settings: Settings, conversations: list[str], ids: Path | None, matter: str | None
+) -> tuple[list[str], list[str]]:
+    """Recording ids of conversations, of a list and of a matter; and the ids that match nothing."""
+    from custody_pipeline.matters.id_list import IdList, read_id_list
+    from custody_pipeline.matters.matter import Matter
+    from custody_pipeline.matters.register import open_matter
+    from custody_pipeline.matters.selection import select
+    from custody_pipeline.operations.explain import analyst_database
+
+    matters = [Matter.of_ids(IdList.of(conversations))] if conversations else []
+    matters += [Matter.of_ids(read_id_list(ids))] if ids else []
+    matters += [open_matter(settings, matter)] if matter else []
+    recordings: dict[str, None] = {}
+    unmatched: list[str] = []
+    for item in matters:
+        with analyst_database(settings) as con:
+            found = select(con, item)
+        recordings |= dict.fromkeys(recording.recording_id for recording in found.produced)
+        unmatched += [*found.unmatched, *found.elsewhere]
+    return list(recordings), unmatched
 
 
 @app.command()

@@ -5,6 +5,7 @@ Belongs here: arguments and exit statuses. Does not: matters (matters), printing
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -159,6 +160,84 @@ def matter_produce(
     if lost:
         say(f"{lost} recordings could not be had as they were sealed: exceptions.csv has the reasons")
     raise typer.Exit(FINDINGS if lost else OK)
+
+
+@matter_commands.command("report")
+def matter_report(
+    name: Name, to: Annotated[Path | None, typer.Option(help="The file; default: report.html in its folder.")] = None
+) -> None:
+    """Write one HTML page about the matter as it stands now: found, missing, produced, handed over."""
+    from custody_pipeline.matters.pages import matter_html
+    from custody_pipeline.warehouse.ledger import Actor
+
+    settings, matter, register, found = _standing(name)
+    path = to or register.folder / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(matter_html(matter, found, register, Actor.of(settings)), encoding="utf-8")
+    print(path)  # noqa: T201
+
+
+@matter_commands.command("receipt")
+def matter_receipt(
+    name: Name,
+    volume: Annotated[str, typer.Option(help="Which volume, for example VOL001.")],
+    receiver: Annotated[str, typer.Option("--to", help="To whom it was handed: name and role.")],
+    how: Annotated[str, typer.Option(help="How: courier, upload, disk in person.")],
+    when: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="UTC; default: now.")
+    ] = None,
+    confirmation: Annotated[
+        Path | None, typer.Option(help="Their signed confirmation, or what `custody verify --json` told them.")
+    ] = None,
+    operator: Annotated[str | None, typer.Option(help="Who handed it over; default: CUSTODY_OPERATOR.")] = None,
+) -> None:
+    """Record to whom a volume was handed, when, how and by whom, in the matter and in the custody events."""
+    from dataclasses import replace
+
+    from custody_pipeline.matters.receipts import record_receipt
+    from custody_pipeline.matters.register import open_matter, register_of
+    from custody_pipeline.warehouse.ledger import Actor
+
+    settings = settings_of_environment()
+    matter, actor = open_matter(settings, name), Actor.of(settings)
+    actor = replace(actor, operator=operator or actor.operator)
+    count = record_receipt(
+        settings, matter, register_of(settings, name), volume, receiver, how, when, confirmation, actor
+    )
+    print(f"{volume} to {receiver}: recorded for {count} recordings")  # noqa: T201
+
+
+@matter_commands.command("gather")
+def matter_gather(
+    name: Name,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the nights, and collect nothing.")] = False,
+) -> None:
+    """Collect the nights of the matter that are missing or may still grow, oldest first."""
+    settings, matter, register, found = _standing(name)
+    nights = [night.night for night in found.nights if night.command]
+    if not nights:
+        print("nothing to gather: every night of the matter is final")  # noqa: T201
+        raise typer.Exit(OK)
+    if dry_run:
+        for night in nights:
+            print(f"custody run --date {night}")  # noqa: T201
+        raise typer.Exit(OK)
+    from custody_pipeline.cli.matter_page import print_standing
+    from custody_pipeline.defs.one_night import run_one_night
+    from custody_pipeline.matters.standing import standing
+    from custody_pipeline.warehouse.ledger import Actor
+
+    status = OK
+    for number, night in enumerate(nights, 1):
+        say(f"night {night}, {number} of {len(nights)}")
+        with progress_bars():
+            outcome = run_one_night(settings, night, say=say)
+        register.note(Actor.of(settings), f"gathered {night}", status=outcome.status, problems=outcome.problems)
+        for problem in outcome.problems:
+            say(f"{night}: {problem}")
+        status = max(status, outcome.status)
+    print_standing(console_of_stdout(), matter, standing(settings, matter, register))
+    raise typer.Exit(status)
 
 
 def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from zoneinfo import ZoneInfo
-
     from custody_pipeline.matters.id_list import IdList
 
 EXCLUSION_REASONS = ("privilege", "not_responsive", "other")
@@ -106,6 +105,22 @@ class Matter:
     selection: Selection
     exclusions: tuple[Exclusion, ...]
     form: ProductionForm
+
+    @classmethod
+    def of_ids(cls, ids: IdList) -> Matter:
+        """A matter without a file: recordings of a list."""
+        words = dict.fromkeys(("title", "number", "custodian", "requesting_party", "producing_party", "request"), "")
+        return cls(
+            name="ids",
+            path=Path("ids"),
+            sha256="",
+            **words,
+            authorised=(),
+            zone=ZoneInfo("UTC"),
+            selection=Selection(ids=ids),
+            exclusions=(),
+            form=ProductionForm("ID"),
+        )
 
     def window(self) -> tuple[datetime | None, datetime | None]:
         """The selection's dates as UTC times without a zone: from, and before."""

@@ -7,18 +7,23 @@ Both are single HTML files without script, so that they can be read, printed and
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from custody_pipeline.distribution import PACKAGE_DIR
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.standing import criteria
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
     from custody_pipeline.matters.matter import Matter
+    from custody_pipeline.matters.register import Register
+    from custody_pipeline.matters.selection import Recording
     from custody_pipeline.matters.standing import Standing
+    from custody_pipeline.warehouse.ledger import Actor
 
 ROWS_SHOWN = 500
 _COLOURS = ("#1b5e20", "#66a182", "#8d6e63", "#b26a00", "#9e2a2b")
@@ -49,7 +54,7 @@ def report_html(
     )
     found = sum(number for _, number in account)
     bars, x = [], 0.0
-    for (name, number), colour in zip(account, _COLOURS, strict=True):
+    for (name, number), colour in zip(account, _COLOURS, strict=False):
         if number:
             width = round(100 * number / found, 3)
             bars.append((round(x, 3), width, colour, f"{name}: {number}"))
@@ -71,11 +76,35 @@ def report_html(
         criteria=criteria(matter),
         nights=standing.nights,
         gaps=gaps,
+        saturated=standing.saturated,
         rows=rows[:ROWS_SHOWN],
         more_rows=max(0, len(rows) - ROWS_SHOWN),
         supersedes=sum(bool(row["supersedes"]) for row in rows),
         **{name: value for name, value in facts.items() if name != "facts"},
     )
+
+
+def matter_html(matter: Matter, standing: Standing, register: Register, actor: Actor) -> str:
+    """The report of a matter as it stands now, without a volume."""
+    produced = {item.key for volume in register.volumes() if volume.sha256 for item in volume.recordings}
+    names = ("Produced", "Excluded, with a reason", "Without audio, with a reason", "Not yet produced")
+    count = Counter(_fate(item, produced) for item in standing.found.recordings)
+    facts = {
+        "volume": None,
+        "made_at": f"{utc_now():%Y-%m-%d %H:%M}",
+        "operator": actor.operator,
+        "tool_version": actor.tool_version,
+        "events": [event for event in register.events() if event["what"] != "looked"],
+    }
+    return report_html(matter, standing, [(name, count[name]) for name in names], [], facts)
+
+
+def _fate(item: Recording, produced: Set[tuple[str, str]]) -> str:
+    if item.key in produced:
+        return "Produced"
+    if item.excluded:
+        return "Excluded, with a reason"
+    return "Not yet produced" if item.media_sha256 else "Without audio, with a reason"
 
 
 def certificate_html(matter: Matter, facts: Mapping[str, Any]) -> str:

@@ -1,0 +1,80 @@
+"""After a production: receipts, the matter's page, gathering, and packages of what a matter selects."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from custody_pipeline.cli.main import app
+from custody_pipeline.matters.register import register_of
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline_tests.matters.conftest import NIGHT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+    from custody_pipeline_tests.matters.conftest import Published
+
+pytestmark = pytest.mark.server
+
+
+def custody(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_volume_is_handed_over_and_the_page_says_so(night: Published, tmp_path: Path) -> None:
+    chosen = night.whole()[0]
+    night.matter("handed", f"  ids: [{chosen['recording_id']}, nobody]")
+    (tmp_path / "signed.pdf").write_bytes(b"signed")
+    receipt = ("matter", "receipt", "handed", "--volume", "VOL001", "--to", "Jane Roe, Roe LLP", "--how", "courier")
+    early = custody(*receipt)
+    assert (early.exit_code, "there are none" in str(early.exception)) == (1, True)
+    assert custody("matter", "produce", "handed", "--to", tmp_path).exit_code == 0
+    given = custody(*receipt, "--when", "2026-11-20", "--confirmation", tmp_path / "signed.pdf", "--operator", "clerk")
+    assert given.exit_code == 0, given.stderr
+    with Warehouse(night.settings).open(read_only=True) as con:
+        found = con.execute(
+            "SELECT operator, how, occurred_at::DATE::VARCHAR, recording_id FROM custody.custody_events "
+            "WHERE what = 'VOL001, handed over to Jane Roe, Roe LLP'"
+        ).fetchall()
+    assert found == [("clerk", "courier", "2026-11-20", chosen["recording_id"])]
+    (kept,) = (register_of(night.settings, "handed").folder / "receipts").iterdir()
+    assert kept.read_bytes() == b"signed"
+    page = tmp_path / "page.html"
+    assert custody("matter", "report", "handed", "--to", page).exit_code == 0
+    for part in ("handed VOL001 to Jane Roe, Roe LLP, courier", "1 of 1 recordings", "1 ids of the request match no"):
+        assert part in page.read_text()
+
+
+def test_gathering_names_the_nights_it_would_collect(night: Published) -> None:
+    night.matter("gathered", f"  from: {NIGHT}\n  to: 2026-11-03")
+    told = custody("matter", "gather", "gathered", "--dry-run")
+    assert told.stdout.splitlines() == [f"custody run --date {NIGHT}", "custody run --date 2026-11-03"]
+
+
+def test_a_package_holds_what_a_matter_a_list_or_a_conversation_names(night: Published, tmp_path: Path) -> None:
+    first, second, *_ = night.whole()
+    night.matter("packed", f"  ids: [{first['recording_id']}, {second['recording_id']}]",
+                 f"exclude:\n  - {{ids: [{second['recording_id']}], reason: privilege}}")  # fmt: skip
+    (tmp_path / "ids.txt").write_text(f"{second['recording_id'].upper()}\nnobody\n")
+    of_conversation = {r["recording_id"] for r in night.rows if r["conversation_id"] == first["conversation_id"]}
+    for number, (arguments, wanted, status) in enumerate(
+        (
+            (("--matter", "packed"), {first["recording_id"]}, 0),
+            (("--ids", tmp_path / "ids.txt"), {second["recording_id"]}, 1),
+            (("--conversation", first["conversation_id"]), of_conversation, 0),
+        )
+    ):
+        folder = tmp_path / f"package{number}"
+        told = custody("package", *arguments, "--to", folder, "--reason", "request 4")
+        assert told.exit_code == status, told.stderr
+        statement = json.loads((folder / "data/package.json").read_text())
+        assert set(statement["asked"]) == wanted
+        assert ("nobody: in no collected night" in told.stderr) == (status == 1)
+    nothing = custody("package", "--conversation", "nobody", "--to", tmp_path / "none", "--reason", "x")
+    assert (nothing.exit_code, (tmp_path / "none").exists()) == (2, False)
