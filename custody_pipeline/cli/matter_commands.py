@@ -240,6 +240,60 @@ def matter_gather(
     raise typer.Exit(status)
 
 
+Apply = Annotated[bool, typer.Option("--apply", help="Do it. Without this, only what would be done is shown.")]
+
+
+@matter_commands.command("hold")
+def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None:
+    """Protect the matter's recordings from deletion at the vendor and in S3. A dry run without --apply."""
+    from custody_pipeline.io.escaping import escaped
+    from custody_pipeline.matters.holds import hold
+    from custody_pipeline.warehouse.ledger import Actor
+
+    settings, _, register, found = _standing(name)
+    # What is excluded from production is held all the same.
+    recordings = found.found.recordings
+    if not recordings:
+        stop("the selection finds no recording: nothing to hold", INCOMPLETE)
+    if not apply:
+        count = len({item.conversation_id for item in recordings})
+        print(f"would protect {count} conversations, and {len(recordings)} recordings with their cuts; --apply does it")  # noqa: T201
+        raise typer.Exit(OK)
+    with progress_bars():
+        holds = hold(settings, register, recordings, Actor.of(settings))
+    if as_json:
+        print_json({**holds.count(), "failed": holds.failed})
+    else:
+        print(", ".join(f"{number} {kind} held" for kind, number in holds.count().items()))  # noqa: T201
+        for item, why in holds.failed.items():
+            print(escaped(f"not held: {item}: {why}"))  # noqa: T201
+    raise typer.Exit(FINDINGS if holds.failed else OK)
+
+
+@matter_commands.command("release")
+def matter_release(name: Name, apply: Apply = False) -> None:
+    """Release what this matter holds and no other matter does. A dry run without --apply."""
+    from custody_pipeline.io.escaping import escaped
+    from custody_pipeline.matters.holds import read_holds, release
+    from custody_pipeline.matters.register import open_matter, register_of
+    from custody_pipeline.warehouse.ledger import Actor
+
+    settings = settings_of_environment()
+    register = register_of(settings, open_matter(settings, name).name)
+    if not apply:
+        held = ", ".join(f"{number} {kind}" for kind, number in read_holds(register).count().items())
+        print(f"would release {held}, but for what another matter holds; --apply does it")  # noqa: T201
+        raise typer.Exit(OK)
+    with progress_bars():
+        failed, kept = release(settings, register, Actor.of(settings))
+    for kind, number in kept.items():
+        if number:
+            print(f"{number} {kind} stay held by another matter")  # noqa: T201
+    for item, why in failed.items():
+        print(escaped(f"not released: {item}: {why}"))  # noqa: T201
+    raise typer.Exit(FINDINGS if failed else OK)
+
+
 def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:
     from custody_pipeline.matters.register import open_matter, register_of
     from custody_pipeline.matters.standing import standing

@@ -42,8 +42,8 @@ candidates AS (
     FROM custody.chain_of_custody
 )
 
-SELECT partition_date, conversation_id, recording_id, media_type, media_subtype, media_sha256, object_uri, row_sha256,
-    custody_status, gap_reasons
+SELECT partition_date, conversation_id, recording_id, media_type, media_subtype, media_sha256, object_uri,
+    sidecar_uri, row_sha256,    custody_status, gap_reasons
 FROM candidates AS c
 WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(recording_id) IN (SELECT id FROM asked))
     AND ($begin::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) >= $begin)
@@ -84,6 +84,8 @@ class Recording:
         night: its partition_date.
         kind: call, screen, chat, email, message or callback; empty if unknown.
         media_sha256: of its audio, hex; None if the night has none.
+        object_uri: of its audio.
+        sidecar_uri: of its sidecar.
         row_sha256: of its row.
         status: custody_status.
         reasons: gap reasons.
@@ -97,6 +99,7 @@ class Recording:
     kind: str
     media_sha256: str | None
     object_uri: str | None
+    sidecar_uri: str | None
     row_sha256: str
     status: str
     reasons: tuple[str, ...]
@@ -164,7 +167,7 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
         item: exclusion for exclusion in reversed(matter.exclusions) for item in exclusion.ids.ids
     }  # the first exclusion of an id counts
     found, used = [], set()
-    for night, conversation, recording, kind, subtype, media_sha256, uri, row_sha256, status, reasons in rows:
+    for night, conversation, recording, kind, subtype, media_sha256, uri, sidecar, row_sha256, status, reasons in rows:
         names = {str(conversation).lower(), str(recording).lower()}
         exclusion = next((excluded[name] for name in names if name in excluded), None)
         used |= names
@@ -172,7 +175,7 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
             Recording(
                 night, conversation, recording,
                 "screen" if (subtype or "").lower() == "screen" else (kind or "").lower().replace("audio", "call"),
-                media_sha256, uri, row_sha256, status, tuple(reasons or ()),
+                media_sha256, uri, sidecar, row_sha256, status, tuple(reasons or ()),
                 exclusion.reason if exclusion else None, exclusion.note if exclusion else "",
             )
         )  # fmt: skip

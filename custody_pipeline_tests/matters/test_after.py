@@ -31,7 +31,7 @@ def test_a_volume_is_handed_over_and_the_page_says_so(night: Published, tmp_path
     chosen = night.whole()[0]
     night.matter("handed", f"  ids: [{chosen['recording_id']}, nobody]")
     (tmp_path / "signed.pdf").write_bytes(b"signed")
-    receipt = ("matter", "receipt", "handed", "--volume", "VOL001", "--to", "Jane Roe, Roe LLP", "--how", "courier")
+    receipt = ("matter", "receipt", "handed", "--volume", "VOL001", "--to", "John Doe, Doe LLP", "--how", "courier")
     early = custody(*receipt)
     assert (early.exit_code, "there are none" in str(early.exception)) == (1, True)
     assert custody("matter", "produce", "handed", "--to", tmp_path).exit_code == 0
@@ -40,14 +40,14 @@ def test_a_volume_is_handed_over_and_the_page_says_so(night: Published, tmp_path
     with Warehouse(night.settings).open(read_only=True) as con:
         found = con.execute(
             "SELECT operator, how, occurred_at::DATE::VARCHAR, recording_id FROM custody.custody_events "
-            "WHERE what = 'VOL001, handed over to Jane Roe, Roe LLP'"
+            "WHERE what = 'VOL001, handed over to John Doe, Doe LLP'"
         ).fetchall()
     assert found == [("clerk", "courier", "2026-11-20", chosen["recording_id"])]
     (kept,) = (register_of(night.settings, "handed").folder / "receipts").iterdir()
     assert kept.read_bytes() == b"signed"
     page = tmp_path / "page.html"
     assert custody("matter", "report", "handed", "--to", page).exit_code == 0
-    for part in ("handed VOL001 to Jane Roe, Roe LLP, courier", "1 of 1 recordings", "1 ids of the request match no"):
+    for part in ("handed VOL001 to John Doe, Doe LLP, courier", "1 of 1 recordings", "1 ids of the request match no"):
         assert part in page.read_text()
 
 

@@ -1,0 +1,236 @@
+"""`custody matter hold` and `release`: deletion protection at the vendor, and legal holds in S3.
+
+Belongs here: what a matter holds, and asking for it. Does not: which recordings a matter is about (selection.py).
+
+What is asked for is written down before it is asked, and each answer after it: a process that is killed leaves nothing
+held that is not listed. Two matters may hold one thing; it is released when the last of them releases it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from custody_pipeline.extract.genesys import GenesysClient, GenesysError
+from custody_pipeline.io.objects import error_code
+from custody_pipeline.io.progress import report
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.matters.register import matter_names, register_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.matters.register import Register
+    from custody_pipeline.matters.selection import Recording
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.ledger import Actor
+
+CONVERSATIONS_A_CALL = 100
+"""The vendor's limit of PUT /api/v2/recordings/deletionprotection."""
+
+HELD, ASKED, BEFORE = "held", "asked", "held before"
+Kind = Literal["conversations", "objects"]
+
+
+class Holds(msgspec.Struct, forbid_unknown_fields=True):
+    """What a matter holds: conversation, or `s3://…?versionId=…` → its state.
+
+    A state is `held`, `asked`, `held before` (by no matter: it is not ours to release), or why it could not be held.
+    """
+
+    conversations: dict[str, str] = {}
+    objects: dict[str, str] = {}
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """What could not be held, with its reason."""
+        return {
+            name: state for name, state in (self.conversations | self.objects).items() if state not in (HELD, BEFORE)
+        }
+
+    def count(self) -> dict[str, int]:
+        """How many are held, by kind."""
+        return {
+            "conversations": Counter(self.conversations.values())[HELD],
+            "objects": Counter(self.objects.values())[HELD],
+        }
+
+
+def read_holds(register: Register) -> Holds:
+    """What a matter holds."""
+    path = register.folder / "holds.json"
+    return msgspec.json.decode(path.read_bytes(), type=Holds) if path.exists() else Holds()
+
+
+def _keep(register: Register, holds: Holds) -> None:
+    register.folder.mkdir(parents=True, exist_ok=True)
+    draft = register.folder / "holds.draft"
+    with draft.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(holds), indent=1) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(register.folder / "holds.json")
+
+
+def hold(settings: Settings, register: Register, recordings: Iterable[Recording], actor: Actor) -> Holds:
+    """Ask for every hold that is not there yet, also again for those that failed before. Nothing is left unsaid.
+
+    Returns:
+        What is held, and what could not be, with the reason.
+    """
+    recordings = list(recordings)
+    holds = read_holds(register)
+    conversations = sorted({item.conversation_id for item in recordings if item.conversation_id})
+    _each(register, holds, "conversations", conversations, lambda ids: _protect(settings, ids, protect=True))
+    client = s3_client(settings)
+    objects, unlocked = _objects(client, settings, recordings)
+    holds.objects |= unlocked
+    others = _others(settings, register)
+    fresh = [uri for uri in objects - holds.objects.keys() if not any(uri in other.objects for other in others)]
+    holds.objects |= {uri: BEFORE for uri in fresh if _is_held(client, uri)}
+    _each(
+        register, holds, "objects", sorted(objects), lambda uris: {uri: _legal_hold(client, uri, "ON") for uri in uris}
+    )
+    register.note(actor, "held", **holds.count(), failed=len(holds.failed))
+    return holds
+
+
+def release(settings: Settings, register: Register, actor: Actor) -> tuple[dict[str, str], dict[str, int]]:
+    """Release what this matter holds and no other matter does.
+
+    Returns:
+        What could not be released, with the reason: it stays listed as held. And by kind how many things another matter
+        still holds.
+    """
+    holds = read_holds(register)
+    others = _others(settings, register)
+    client = s3_client(settings)
+    failed: dict[str, str] = {}
+    kept: dict[str, int] = {}
+    kinds: tuple[tuple[Kind, Callable[[list[str]], dict[str, str]]], ...] = (
+        ("conversations", lambda ids: _protect(settings, ids, protect=False)),
+        ("objects", lambda uris: {uri: _legal_hold(client, uri, "OFF") for uri in uris}),
+    )
+    for kind, ask in kinds:
+        mine: dict[str, str] = getattr(holds, kind)
+        shared = {name for other in others for name, state in getattr(other, kind).items() if state in (HELD, ASKED)}
+        kept[kind] = len(mine.keys() & shared)
+        # What could never be held, and what another matter holds, need not be asked for.
+        for name in [name for name, state in mine.items() if name in shared or state not in (HELD, ASKED)]:
+            del mine[name]
+        for part in _parts(list(mine)):
+            for name, answer in ask(part).items():
+                if answer == HELD:  # done as asked
+                    del mine[name]
+                else:
+                    failed[name] = answer
+            _keep(register, holds)
+    _keep(register, holds)
+    register.note(actor, "released", failed=len(failed), still_held_by_another_matter=kept)
+    return failed, kept
+
+
+def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: Any) -> None:
+    """Ask for what is not held yet, a part at a time: written down as asked before, and with its answer after."""
+    states: dict[str, str] = getattr(holds, kind)
+    wanted = [name for name in names if states.get(name) not in (HELD, BEFORE)]
+    for done, part in enumerate(_parts(wanted)):
+        report(f"holding {kind}", done * CONVERSATIONS_A_CALL, len(wanted))
+        states |= dict.fromkeys(part, ASKED)
+        _keep(register, holds)
+        states |= ask(part)
+        _keep(register, holds)
+
+
+def _others(settings: Settings, register: Register) -> list[Holds]:
+    """What the other matters hold."""
+    names = (name for name in matter_names(settings) if name != register.folder.name)
+    return [read_holds(register_of(settings, name)) for name in names]
+
+
+def _parts(names: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(names), CONVERSATIONS_A_CALL):
+        yield names[start : start + CONVERSATIONS_A_CALL]
+
+
+def _protect(settings: Settings, ids: list[str], *, protect: bool) -> dict[str, str]:
+    """Conversation → `held` if the vendor did as asked, else its reason."""
+    if not settings.api_configured:
+        return dict.fromkeys(ids, "the API is not configured: CUSTODY_GENESYS_DOMAIN")
+    path = f"/api/v2/recordings/deletionprotection?protect={str(protect).lower()}"
+    try:
+        with GenesysClient(settings) as client:
+            answer = client.put(path, {"conversationIds": ids}).object()
+    except GenesysError as error:
+        return dict.fromkeys(ids, f"the vendor refused: {error}")
+    failed = {
+        str(item.get("conversationId") or item.get("id")): f"the vendor refused: {item.get('reason') or item}"
+        for item in answer.get("failedUpdates") or []
+    }
+    return {name: failed.get(name, HELD) for name in ids}
+
+
+def _objects(client: S3Client, settings: Settings, recordings: Iterable[Recording]) -> tuple[set[str], dict[str, str]]:
+    """Every version of audio, sidecars and cuts, and what cannot be held since its bucket has no Object Lock."""
+    places = {uri for item in recordings for uri in (item.object_uri, item.sidecar_uri) if uri}
+    if settings.publish_url:
+        places |= {f"{settings.publish_url.rstrip('/')}/cuts/date={night}/" for night in {r.night for r in recordings}}
+    locked: dict[str, str | None] = {}
+    found: set[str] = set()
+    refused: dict[str, str] = {}
+    for uri in sorted(places):
+        at = S3Location.parse(uri)
+        if at.bucket not in locked:
+            locked[at.bucket] = _no_lock(client, at.bucket)
+        if (why := locked[at.bucket]) is not None:
+            refused[uri] = why
+            continue
+        prefix = f"{at.key}/" if uri.endswith("/") else at.key
+        try:
+            for page in client.get_paginator("list_object_versions").paginate(Bucket=at.bucket, Prefix=prefix):
+                found |= {
+                    f"s3://{at.bucket}/{item['Key']}?versionId={item['VersionId']}"
+                    for item in page.get("Versions", [])
+                    if item["Key"] == at.key or uri.endswith("/")
+                }
+        except (ClientError, BotoCoreError) as error:
+            refused[uri] = f"its versions cannot be listed: {_why(error)}"
+    return found, refused
+
+
+def _no_lock(client: S3Client, bucket: str) -> str | None:
+    try:
+        answer = client.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"]
+    except (ClientError, BotoCoreError) as error:
+        return f"bucket {bucket} has no Object Lock ({_why(error)}): copy the objects to one that has"
+    return None if answer.get("ObjectLockEnabled") == "Enabled" else f"bucket {bucket} has no Object Lock"
+
+
+def _legal_hold(client: S3Client, uri: str, status: Literal["ON", "OFF"]) -> str:
+    place, _, version = uri.rpartition("?versionId=")
+    at = S3Location.parse(place)
+    try:
+        client.put_object_legal_hold(Bucket=at.bucket, Key=at.key, VersionId=version, LegalHold={"Status": status})
+    except (ClientError, BotoCoreError) as error:
+        return f"S3 refused: {_why(error)}"
+    return HELD
+
+
+def _is_held(client: S3Client, uri: str) -> bool:
+    place, _, version = uri.rpartition("?versionId=")
+    at = S3Location.parse(place)
+    try:
+        answer = client.get_object_legal_hold(Bucket=at.bucket, Key=at.key, VersionId=version)
+    except (ClientError, BotoCoreError):  # none was ever set, or nobody may look
+        return False
+    return answer["LegalHold"].get("Status") == "ON"
+
+
+def _why(error: ClientError | BotoCoreError) -> str:
+    return error_code(error) if isinstance(error, ClientError) else type(error).__name__

@@ -1,0 +1,128 @@
+"""Holds at the vendor and in S3, as both do them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.exceptions import ClientError
+from typer.testing import CliRunner
+
+from custody_pipeline.cli.main import app
+from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.matters import holds
+from custody_pipeline.matters.holds import HELD, read_holds
+from custody_pipeline.matters.register import register_of
+from custody_pipeline.matters.selection import select
+from custody_pipeline.operations.explain import analyst_database
+from custody_pipeline.warehouse.ledger import Actor
+
+if TYPE_CHECKING:
+    from typer.testing import Result
+
+    from custody_pipeline.matters.selection import Recording
+    from custody_pipeline_tests.matters.conftest import Published
+
+pytestmark = pytest.mark.server
+
+
+def custody(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["matter", *arguments])
+
+
+def conversations(night: Published) -> list[str]:
+    return sorted({row["conversation_id"] for row in night.rows})
+
+
+def test_two_matters_that_hold_one_conversation_do_not_release_each_others(night: Published) -> None:
+    first, second, third, *_ = conversations(night)
+    protected = night.server.world.protected
+    night.matter("one", f"  ids: [{first}, {second}]")
+    night.matter("two", f"  ids: [{second}, {third}]")
+    dry = custody("hold", "one")
+    assert (dry.exit_code, "would protect 2 conversations" in dry.stdout, protected) == (0, True, set())
+    told = custody("hold", "one", "--apply")
+    # The bucket of the export has no Object Lock: what could not be held there is a finding.
+    assert (told.exit_code, "bucket exports has no Object Lock" in told.stdout) == (1, True)
+    custody("hold", "two", "--apply")
+    assert protected == {first, second, third}
+    assert "would release 2 conversations" in custody("release", "one").stdout
+    released = custody("release", "one", "--apply")
+    assert (released.exit_code, "1 conversations stay held by another matter" in released.stdout) == (0, True)
+    assert protected == {second, third}
+    custody("release", "two", "--apply")
+    assert protected == set()
+    assert read_holds(register_of(night.settings, "two")).conversations == {}
+
+
+def test_what_the_vendor_refuses_in_the_middle_is_told_and_asked_again(
+    night: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holds, "CONVERSATIONS_A_CALL", 1)
+    first, second, *_ = conversations(night)
+    night.matter("refused", f"  ids: [{first}, {second}]")
+    known = night.server.world.conversation
+
+    def forgets(conversation_id: str) -> object:
+        return known("nobody" if conversation_id == second else conversation_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(night.server.world, "conversation", forgets)
+        told = custody("hold", "refused", "--apply")
+    assert (told.exit_code, f"not held: {second}: the vendor refused: NOT_FOUND" in told.stdout) == (1, True)
+    register = register_of(night.settings, "refused")
+    assert read_holds(register).conversations == {first: HELD, second: "the vendor refused: NOT_FOUND"}
+    custody("hold", "refused", "--apply")
+    assert read_holds(register).conversations == {first: HELD, second: HELD}
+    custody("release", "refused", "--apply")
+    assert night.server.world.protected == set()
+
+
+def test_a_hold_that_is_killed_says_what_it_asked_for_and_can_be_released(
+    night: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, *_) = conversations(night)
+    night.matter("killed", f"  ids: [{first}]")
+    protect = holds._protect
+
+    def killed(*arguments: object, **options: object) -> object:
+        protect(*arguments, **options)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holds, "_protect", killed)
+        assert custody("hold", "killed", "--apply").exit_code != 0
+    assert night.server.world.protected == {first}
+    assert read_holds(register_of(night.settings, "killed")).conversations == {first: "asked"}
+    assert custody("release", "killed", "--apply").exit_code == 0
+    assert night.server.world.protected == set()
+
+
+def test_every_version_is_held_where_the_bucket_has_object_lock_and_an_older_hold_is_left(night: Published) -> None:
+    client = s3_client(night.settings)
+    client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    first, second = (client.put_object(Bucket="locked", Key="a.opus", Body=data)["VersionId"] for data in (b"1", b"2"))
+    client.put_object(Bucket="locked", Key="a.opus_metadata.json", Body=b"not the audio")
+    client.put_object_legal_hold(Bucket="locked", Key="a.opus", VersionId=first, LegalHold={"Status": "ON"})
+
+    def is_held(version: str) -> bool:
+        return holds._is_held(client, f"s3://locked/a.opus?versionId={version}")
+
+    settings = night.settings.model_copy(update={"publish_url": None})
+    register, actor = register_of(settings, "locked"), Actor.of(settings)
+    held = holds.hold(settings, register, _recordings(night, "s3://locked/a.opus"), actor)
+    uris = [f"s3://locked/a.opus?versionId={version}" for version in (first, second)]
+    assert held.objects == dict(zip(uris, ("held before", HELD), strict=True))
+    assert (held.failed, is_held(first), is_held(second)) == ({}, True, True)
+    with pytest.raises(ClientError):
+        client.delete_object(Bucket="locked", Key="a.opus", VersionId=second)
+    assert holds.release(settings, register, actor) == ({}, {"conversations": 0, "objects": 0})
+    assert (is_held(first), is_held(second)) == (True, False)
+    client.put_object_legal_hold(Bucket="locked", Key="a.opus", VersionId=first, LegalHold={"Status": "OFF"})
+
+
+def _recordings(night: Published, uri: str) -> list[Recording]:
+    with analyst_database(night.settings) as con:
+        (item, *_) = select(con, night.matter("locked", "  where: 1 = 1")).recordings
+    return [replace(item, object_uri=uri, sidecar_uri=None)]

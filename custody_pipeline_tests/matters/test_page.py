@@ -1,0 +1,46 @@
+"""The commands of docs/matters.md, one after the other, as a person follows the page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from custody_pipeline.cli.main import app
+
+if TYPE_CHECKING:
+    from custody_pipeline_tests.matters.conftest import Published
+
+pytestmark = pytest.mark.server
+
+PAGE = Path(__file__).parents[2] / "docs/matters.md"
+# The night may still grow, and the bucket of the export has no Object Lock; everything else ends well.
+STATUS = {"custody matter show smith": 1, "custody matter hold smith --apply": 1}
+COLLECTS = "custody matter gather smith"
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="not a checkout")
+def test_a_person_who_follows_the_page_comes_to_a_production_that_verifies(
+    night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = night.whole()
+    Path("request.csv").write_text("conversation_id\n" + "".join(f"{row['conversation_id']}\n" for row in rows))
+    Path("signed.pdf").write_bytes(b"signed")
+    (key,) = (night.settings.home / "keys").glob("*.pub")
+    shutil.copyfile(key, "key.pub")
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines() if line]
+    assert len(commands) > 12
+    for command in commands:
+        if command == COLLECTS:  # it runs whole nights; its parts are tested where nights are
+            continue
+        arguments = shlex.split(command.replace("CONVERSATION_ID", rows[0]["conversation_id"]))[1:]
+        told = CliRunner().invoke(app, arguments)
+        assert told.exit_code == STATUS.get(command, 0), f"{command}: {told.output} {told.exception}"
+    assert (tmp_path / "smith-productions/VOL001/report.html").exists()
