@@ -10,6 +10,7 @@ production that was killed goes on with the same recordings under the same numbe
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,13 @@ def produce(
     """
     begun = [volume for volume in register.volumes() if not Path(volume.folder).exists()]
     begun = [volume for volume in begun if volume.sha256 is None or _partial(Path(volume.folder)).exists()]
+    wanted = {item.key for item in standing.found.produced}
+    if any(volume.sha256 is None and not wanted.issuperset(item.key for item in volume.recordings) for volume in begun):
+        # The matter was changed since: what it excludes now must not go out. Numbers are given anew.
+        for volume in (volume for volume in begun if volume.sha256 is None):
+            shutil.rmtree(_partial(Path(volume.folder)), ignore_errors=True)
+            register.forget(volume)
+        begun = [volume for volume in begun if volume.sha256 is not None]
     volumes = begun or _plan(settings, target, matter, register, standing, to)
     return [_write(settings, target, matter, register, standing, volume, actor) for volume in volumes]
 
@@ -186,12 +194,26 @@ def _write(
     (partial / "certificate.html").write_text(certificate_html(matter, facts), encoding="utf-8")
     _write_statement(partial, matter, volume, rows, account)
     sha256 = list_production(partial)
-    produced = [proof for item, proof in zip(volume.recordings, proofs, strict=True) if item.control not in lost]
-    record_packaged(settings, actor, produced, reason, volume.name, sha256, how="production with a signed package")
+    kept = [pair for pair in zip(volume.recordings, proofs, strict=True) if pair[0].control not in lost]
+    record_packaged(
+        settings,
+        actor,
+        [proof for _, proof in kept],
+        reason,
+        volume.name,
+        sha256,
+        how="production with a signed package",
+    )
     sign_production(partial, load_sealing(settings).signers)
     make_private(partial)
-    kept = tuple(item for item in volume.recordings if item.control not in lost)
-    register.keep(msgspec.structs.replace(volume, recordings=kept, sha256=sha256))
+    # A night may have been sealed again since the volume was begun: what is in it now counts.
+    recordings = tuple(
+        msgspec.structs.replace(
+            item, row_sha256=str(proof.row["row_sha256"]), media_sha256=str(proof.row["media_sha256"])
+        )
+        for item, proof in kept
+    )
+    register.keep(msgspec.structs.replace(volume, recordings=recordings, sha256=sha256))
     register.note(actor, f"produced {volume.name}", recordings=len(rows), sha256=sha256, folder=folder.name)
     partial.rename(folder)
     return ProducedVolume(volume.name, folder, len(rows), len(lost), sha256)

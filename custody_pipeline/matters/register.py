@@ -111,6 +111,10 @@ class Register:
             os.fsync(file.fileno())
         draft.replace(path)
 
+    def forget(self, volume: Volume) -> None:
+        """Remove the register of a volume that was begun and is not wanted any more."""
+        (self.folder / "volumes" / f"{volume.name}.json").unlink()
+
     def note(self, actor: Actor, what: str, **details: Any) -> None:
         """Append an event of the matter."""
         event = {"at": f"{utc_now():%Y-%m-%dT%H:%M:%SZ}", "operator": actor.operator, "what": what, **details}

@@ -241,6 +241,27 @@ def test_a_production_that_is_stopped_goes_on_with_the_same_numbers(
     assert verify(night, made.folder).status == 0
 
 
+def test_what_was_excluded_after_a_production_was_stopped_does_not_go_out(
+    night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    first, second, *_ = night.whole()
+    chosen = f"  ids: [{first['recording_id']}, {second['recording_id']}]"
+    night.matter("late", chosen)
+    command = ["matter", "produce", "late", "--to", str(tmp_path)]
+    with monkeypatch.context() as stopped:
+        stopped.setattr(production, "list_production", stop)
+        assert CliRunner().invoke(app, command).exit_code != 0
+    night.matter("late", chosen, f"exclude:\n  - {{ids: [{first['recording_id']}], reason: privilege}}")
+    assert CliRunner().invoke(app, command).exit_code == 0
+    (line,) = index(tmp_path / "VOL001")
+    assert (line["recording_id"], line["control_number"]) == (second["recording_id"], "LATE000001")
+    here = b"".join(path.read_bytes() for path in (tmp_path / "VOL001/evidence").rglob("*") if path.is_file())
+    assert first["recording_id"].encode() not in here
+
+
 def test_audio_that_changed_since_it_was_sealed_is_an_exception(night: Published, tmp_path: Path) -> None:
     row = night.whole()[1]
     night.matter("changed", f"  ids: [{row['recording_id']}, {night.whole()[2]['recording_id']}]")
