@@ -31,6 +31,8 @@ def print_demo(console: Console, result: dict[str, Any]) -> None:
     console.print(
         f"\n  {result['published_files']} files published to {uris['publish']},\n  read back to {uris['published']}"
     )
+    if result["matter_report"]:
+        console.print(f"  a small matter and its report: {result['matter_report']}", soft_wrap=True)
     console.print(f"  the night took {seconds['night']} s, everything {seconds['all']} s")
     console.print(
         f"""
@@ -39,6 +41,7 @@ def print_demo(console: Console, result: dict[str, Any]) -> None:
   custody gaps --date {result["night"]}     what is missing, why, and what to do
   custody explain RECORDING_ID       the whole story of one recording
   custody verify                     check the seal, offline
+  custody matter show demo           a discovery request: what it finds, what is missing
   duckdb -readonly {uris["analyst"]}
   make ui                            Dagster, on http://127.0.0.1:3000""",
         soft_wrap=True,

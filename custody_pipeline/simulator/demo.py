@@ -158,6 +158,23 @@ def simulator_process(demo: DemoOrganization) -> Iterator[str]:
             process.wait(timeout=10)
 
 
+def _matter_report(settings: Settings) -> Path:
+    """A small matter about the night, and its page. Nothing is produced: that would be an event of the night."""
+    from custody_pipeline.matters.pages import matter_html
+    from custody_pipeline.matters.register import matter_names, new_matter, open_matter, register_of
+    from custody_pipeline.matters.standing import standing
+    from custody_pipeline.warehouse.ledger import Actor
+
+    if "demo" not in matter_names(settings):
+        new_matter(settings, "demo", "Demo v. Acme", "4711", {"tags": ["Legal-Hold = true"]})
+    matter, register = open_matter(settings, "demo"), register_of(settings, "demo")
+    register.folder.mkdir(parents=True, exist_ok=True)
+    path = register.folder / "report.html"
+    page = matter_html(matter, standing(settings, matter, register), register, Actor.of(settings))
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
 def run_demo(
     home: Path, demo: DemoOrganization, say: Callable[[str], None], *, profile: bool = False
 ) -> dict[str, Any]:
@@ -201,6 +218,7 @@ def run_demo(
                 "published": str(home / "published"),
             },
             "published_files": len(files),
+            "matter_report": str(_matter_report(settings)) if outcome.summary else None,
         }
     (home / "demo.json").write_bytes(
         orjson.dumps(result, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
