@@ -40,6 +40,10 @@ $(VENV)/installed-bench: pyproject.toml constraints.txt
 	$(call install,.[bench],Setting up $(VENV): the pipeline with its test and load tools)
 	@touch $(VENV)/installed $(VENV)/installed-dev
 
+$(VENV)/installed-fuzz: pyproject.toml constraints.txt
+	$(call install,.[fuzz],Setting up $(VENV): the pipeline with its test tools and a fuzzer)
+	@touch $(VENV)/installed $(VENV)/installed-dev
+
 demo: $(VENV)/installed
 	@echo "==> One night of a simulated organisation: collect, join, explain, seal, publish"
 	@$(BIN)/custody demo
@@ -85,8 +89,10 @@ format: $(VENV)/installed-dev
 bench: $(VENV)/installed-bench
 	@$(BIN)/python -m bench
 
-mutants: $(VENV)/installed-dev
+mutants: $(VENV)/installed-fuzz
+	@echo "==> Mutants of everything that is verified, then bytes for the parsers for $(SECONDS) seconds"
 	@$(BIN)/python -m custody_pipeline_tests.evidence.mutants
+	@$(BIN)/python -m custody_pipeline_tests.evidence.fuzz_parsers --seconds $(SECONDS)
 
 docs: $(VENV)/installed-dev
 	@$(BIN)/custody dictionary > docs/data-dictionary.md

@@ -61,6 +61,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
 
 @pytest.fixture(scope="module")
 def valid(published: Publisher) -> dict[str, bytes]:
+    return valid_documents(published)
+
+
+def valid_documents(published: Publisher) -> dict[str, bytes]:
     """One valid document of each kind."""
     found = {path: (published.root / FIRST / path).read_bytes() for path in ("cut.json", "cut.json.sig", "checkpoint")}
     found["request"] = (published.root / FIRST / "checkpoint.consistency").read_bytes()
