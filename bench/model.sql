@@ -3,13 +3,16 @@
 -- the events, what happened to objects and documents.
 CREATE TABLE legs AS
 SELECT conversation_id, participant_id, purpose, user_id, s.session_id AS session_id, s.peer_id AS peer_id, s.ani AS ani,
-    s.dnis AS dnis, s.script_id AS script_id, coalesce(s.recording, false) AS recorded,
+    s.dnis AS dnis, s.script_id AS script_id,
+    coalesce(s.recording, false) OR (s.media_type = 'screenshare' AND list_contains(screens, participant_id)) AS recorded,
     list_min([g.segment_start FOR g IN s.segments]) AS started_at,
     [g.queue_id FOR g IN s.segments IF g.queue_id IS NOT NULL] AS queue_ids, s.flow AS flow
 FROM (
-    SELECT conversation_id, p.participant_id AS participant_id, lower(p.purpose) AS purpose, p.user_id AS user_id,
+    SELECT conversation_id, screens, p.participant_id AS participant_id, lower(p.purpose) AS purpose, p.user_id AS user_id,
         unnest(p.sessions) AS s
-    FROM (SELECT conversation_id, unnest(participants) AS p FROM raw.conversation_details)
+    FROM (
+        SELECT conversation_id, screen_recorded AS screens, unnest(participants) AS p FROM raw.conversation_details
+    )
 );
 
 CREATE TABLE calls AS

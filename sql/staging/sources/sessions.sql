@@ -8,6 +8,7 @@
 -- column participant_id: participant
 -- column purpose: agent, customer, ivr, acd…
 -- column user_id: user of an agent
+-- column screen_session_id: the session that stands for the recording of the participant's screen; null if the vendor does not say that the screen was recorded
 -- column session_id: session
 -- column peer_id: session at the other end
 -- column media_type: voice, screenshare, chat…
@@ -18,7 +19,6 @@
 -- column script_id: script that the agent saw
 -- column is_recorded: true if the vendor says that the session was recorded
 -- column kind: kind of a recording of this session: audio or screen
--- column screen_session_id: the session that stands for the recording of the participant's screen; null if the vendor does not say that the screen was recorded
 -- column session_start: start of the session's first segment (UTC)
 -- column session_end: end of the session's last segment (UTC)
 -- column queue_ids: queues of the session's segments
