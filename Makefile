@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 export CUSTODY_HOME ?= .custody
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo ui test check check-sql coverage fuzz mutants format bench docs clean
+.PHONY: help demo ui test check check-sql coverage fuzz rounds mutants format bench docs screenshots clean
 help:
 	@sed -n 's/^# //p' $(MAKEFILE_LIST) | head -5
 
@@ -52,8 +52,8 @@ ui: $(VENV)/installed
 	@echo "==> Dagster on http://127.0.0.1:3000 (Ctrl-C stops it and everything it started)"
 	@$(BIN)/custody ui
 
-# Tests of a file share what they start: they stay in one process until another has nothing left to do.
-PYTEST_OPTIONS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
+# Two processes a core, as whole nights wait for servers and disks. The tests of a file share what they start.
+PYTEST_OPTIONS ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/installed-dev
 	@echo "==> Tests"
 	@$(BIN)/python -m pytest $(PYTEST_OPTIONS)
@@ -81,6 +81,10 @@ fuzz: $(VENV)/installed-dev
 	@$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m slow
 	@$(BIN)/python -m custody_pipeline_tests.oracle --seconds $(SECONDS) --seed-from $(SEED)
 
+ROUNDS ?= 100
+rounds: $(VENV)/installed-dev
+	@$(BIN)/python -m custody_pipeline_tests.publish.rounds --rounds $(ROUNDS) --seed $(SEED)
+
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -97,6 +101,12 @@ mutants: $(VENV)/installed-fuzz
 docs: $(VENV)/installed-dev
 	@$(BIN)/custody dictionary > docs/data-dictionary.md
 	@$(BIN)/custody env --markdown > docs/settings.md
+	@$(BIN)/python docs/notebook.py
+
+# From a home of `custody demo --nights 7`.
+screenshots: $(VENV)/installed-dev
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	@$(BIN)/python docs/screenshots.py $(CUSTODY_HOME)
 
 clean:
 	rm -rf $(VENV) .coverage .custody .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -150,11 +150,11 @@ def _replaced(night: LoadedNight, folder: Path) -> Callable[[], object]:
     with Warehouse(settings).open() as con:
         # As on every night but the first after millions of rows were written at once. What comparing tables with SQL
         # files costs the first time is the same for both, and would hide a difference.
-        materialize(con, models[TABLE], NIGHT, mapping, settings)
+        list(materialize(con, [models[TABLE]], NIGHT, mapping, settings))
 
     def work() -> None:
         with Warehouse(settings).open() as con:
-            materialize(con, models[TABLE], NIGHT, mapping, settings)
+            list(materialize(con, [models[TABLE]], NIGHT, mapping, settings))
 
     return work
 

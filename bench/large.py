@@ -153,11 +153,12 @@ def run_night(settings: Settings, landings: list[Landing], answer: Connection) -
 
     def modelled(schema: str) -> tuple[int, None, tuple[Part, ...]]:
         rows, parts = 0, []
-        for model in models.values():
-            if model.schema == schema:
-                begun = time.time()
-                rows += materialize(con, model, NIGHT, mapping, settings)
-                parts.append(sampled.part(model.key, begun, time.time()))
+        begun = time.time()
+        wanted = [model for model in models.values() if model.schema == schema]
+        for model, made in materialize(con, wanted, NIGHT, mapping, settings):
+            rows += made
+            parts.append(sampled.part(model.key, begun, time.time()))
+            begun = time.time()
         return rows, None, tuple(parts)
 
     def checked() -> tuple[int, None, tuple[Part, ...]]:

@@ -23,7 +23,8 @@ WITH of_legs AS (
         arg_min(ani, (purpose NOT IN ('customer', 'external'), started_at, session_id)) AS ani,
         arg_min(dnis, (purpose NOT IN ('customer', 'external'), started_at, session_id)) AS dnis,
         arg_min(flow.flow_id, (started_at, session_id)) FILTER (flow.flow_id IS NOT NULL) AS flow_id,
-        arg_min(flow.flow_version, (started_at, session_id)) FILTER (flow.flow_id IS NOT NULL) AS flow_version
+        arg_min(flow.flow_version, (started_at, session_id)) FILTER (flow.flow_id IS NOT NULL) AS flow_version,
+        arg_min(flow.flow_name, (started_at, session_id)) FILTER (flow.flow_id IS NOT NULL) AS flow_name
     FROM legs
     GROUP BY conversation_id
 ),
@@ -34,7 +35,7 @@ singles AS (
 )
 SELECT d.conversation_id, d.conversation_start, d.conversation_end, lower(d.originating_direction) AS direction,
     coalesce(s.document_sha256, d.document_sha256) AS conversation_sha256, l.queue_ids, l.user_ids, l.ani, l.dnis,
-    l.flow_id, l.flow_version,
+    l.flow_id, l.flow_version, l.flow_name,
     list_sort(list_distinct(coalesce(s.queue_names, []) || coalesce(
         (SELECT list(DISTINCT q.queue_name) FROM raw.queues AS q WHERE list_contains(l.queue_ids, q.queue_id)), []
     ))) AS queue_names
@@ -233,7 +234,8 @@ content AS (
         r.sidecar_sha256, r.media_sha256, r.media_md5, r.hashed_at AS media_hashed_at, r.conversation_sha256,
         r.metadata.document_sha256 AS recording_metadata_sha256, v.script_id, v.script_version,
         CASE WHEN v.script_version IS NOT NULL THEN 'inferred' END AS script_version_source, r.flow_id, r.flow_version,
-        t.custom_data, CASE WHEN t.custom_data IS NOT NULL THEN 'present' END AS custom_data_state,
+        (SELECT max(n.script_name) FROM raw.published_scripts AS n WHERE n.script_id = v.script_id) AS script_name,
+        r.flow_name, t.custom_data, CASE WHEN t.custom_data IS NOT NULL THEN 'present' END AS custom_data_state,
         t.sources AS custom_data_source, t.captured_at AS custom_data_captured_at,
         t.legal_hold AS custom_data_legal_hold, t.matter_number AS custom_data_matter_number,
         t.consent_recorded AS custom_data_consent_recorded, t.disposition AS custom_data_disposition,

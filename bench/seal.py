@@ -20,8 +20,8 @@ from bench.night import NIGHT, LoadedNight, copy_of, modelled_night
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import CutFile, cut_prefix
 from custody_pipeline.evidence.cut.records import salted_records
-from custody_pipeline.evidence.cut.seal import HEAD, Draft, published_head, seal
-from custody_pipeline.evidence.log.checkpoint import read_checkpoint
+from custody_pipeline.evidence.cut.seal import HEAD, Draft, seal
+from custody_pipeline.evidence.log.checkpoint import Head, read_checkpoint
 from custody_pipeline.evidence.log.keys import Ed25519Signer
 from custody_pipeline.evidence.log.merkle import Frontier
 from custody_pipeline.evidence.reader import FolderReader
@@ -83,7 +83,7 @@ def seal_night(con: duckdb.DuckDBPyConnection, root: Path, rows: dict[str, int])
         ),
         leaves,
         reader=reader,
-        head=published_head(reader, [SIGNER.verifier], SIGNER.verifier.name),
+        head=Head.empty(SIGNER.verifier.name),
         signed_before=None,
         signers=[SIGNER],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import api, hash, history, load, model, publish, seal, verify, whole
+from bench import api, hash, history, load, model, produce, publish, seal, verify, whole
 
 STAGES = (
     api.STAGE,
@@ -13,6 +13,7 @@ STAGES = (
     seal.STAGE,
     *publish.FILES,
     verify.STAGE,
+    *produce.STAGES,
     whole.STAGE,
     whole.SMALL,
     history.STAGE,

@@ -45,13 +45,13 @@ from bench.night import (
     organization,
 )
 from bench.publish import PUBLISHED, copy_tables, fetch_cut, in_bucket, publish_once, put_plainly
-from custody_pipeline.defs import collected
 from custody_pipeline.defs.instance import open_instance, run_night
 from custody_pipeline.extract.conversations import FIRST_POLL, JOBS, PAGE_SIZE
 from custody_pipeline.extract.exports import READS_IN_FLIGHT
 from custody_pipeline.extract.media import HASHES_IN_FLIGHT
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.load.raw_tables import create_raw_tables
+from custody_pipeline.night import COLLECT
 from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.simulator.demo import ensure_bucket
 from custody_pipeline.simulator.exporter import export_night
@@ -59,8 +59,6 @@ from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.sql_files import SQL_DIR, create_macros, read_model
-
-COLLECTING = [name for name in vars(collected) if name.startswith("collect_")]
 
 # What does not depend on when and where it was collected.
 CONTENT = (
@@ -121,8 +119,8 @@ def _ours(place: _Place, folder: Path) -> Callable[[], object]:
 
     def work() -> Apart:
         watch = _Stopwatch()
-        for name in COLLECTING:
-            setattr(collected, name, watch.around(getattr(collected, name)))
+        for group, collect in list(COLLECT.items()):
+            COLLECT[group] = watch.around(collect)
         result = run_night(load_settings(), NIGHT)
         assert result.success, (result.failed_steps, result.failed_checks)
         return Apart(collecting=watch.seconds)

@@ -75,6 +75,24 @@ def table(
         return _from_snapshot(con, name, first, last, columns)
 
 
+def query(sql: str, source: str | Path | None = None) -> pd.DataFrame:
+    """The answer to a SQL query over schema `custody`, with the dtypes of `table`.
+
+    Args:
+        sql: one SELECT; docs/queries.md has examples.
+        source: a file `analyst.duckdb`; None: this deployment's.
+
+    Raises:
+        FileNotFoundError: the source is not there.
+        duckdb.Error: the query is wrong.
+    """
+    path = Path(source) if source is not None else load_settings().analyst_path
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there")
+    with closing(duckdb.connect(str(path), read_only=True)) as con:
+        return _frame(con.execute(sql).to_arrow_table())
+
+
 def statuses_by_night(con: duckdb.DuckDBPyConnection, nights: int) -> pd.DataFrame:
     """Numbers of recordings in the latest nights of a warehouse: a row a night, a column a custody status."""
     counts = _frame(

@@ -13,20 +13,32 @@ from typing import TYPE_CHECKING, Any
 from custody_pipeline.capture.assembly import linker_of
 from custody_pipeline.capture.links import Audio
 from custody_pipeline.capture.night_captures import collect_captures
+from custody_pipeline.extract.audits import collect_audits
 from custody_pipeline.extract.catalog import collect_catalog
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import collect_conversations, collect_details
+from custody_pipeline.extract.erased import erase_landed
 from custody_pipeline.extract.exports import collect_exports
 from custody_pipeline.extract.media import collect_media
-from custody_pipeline.extract.recordings import collect_recordings
+from custody_pipeline.extract.recordings import collect_listed, collect_recordings
+from custody_pipeline.fleet.overview import refresh
+from custody_pipeline.fleet.shards import warehouse_of
 from custody_pipeline.io import progress
 from custody_pipeline.io.resume_cache import journal_of
 from custody_pipeline.load.pipeline import LoadSummary, load
-from custody_pipeline.models.pending_reads import captured_audio, known_digests, media_objects, read_worklists
+from custody_pipeline.models.pending_reads import (
+    captured_audio,
+    known_conversations,
+    known_digests,
+    media_objects,
+    read_worklists,
+)
 from custody_pipeline.models.run import refresh_events, run_check, run_models
+from custody_pipeline.operations.night_report import report_of_night, scope_of_night, write_report
 from custody_pipeline.publish.current_copies import Publication
-from custody_pipeline.publish.publication import publish_night
-from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.publish.place import require_place
+from custody_pipeline.publish.publication import More, publish_night
+from custody_pipeline.warehouse.erasures import erased_names
 from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
@@ -41,6 +53,7 @@ if TYPE_CHECKING:
     from custody_pipeline.extract.receipts import Landing
     from custody_pipeline.models.mapping import TagMapping
     from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.connection import Warehouse
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ class Night:
     @property
     def warehouse(self) -> Warehouse:
         """The warehouse; open it for as short as possible."""
-        return Warehouse(self.settings)
+        return warehouse_of(self.settings, self.day)
 
 
 class ChecksFailedError(Exception):
@@ -71,8 +84,10 @@ def run(night: Night) -> Publication:
     Raises:
         ChecksFailedError: a blocking check found rows; nothing was published.
         LoginError, PassingError, BucketUnreachableError: a source that a night cannot do without does not answer.
+        PublishPlaceError: the publish bucket is not there, or may not be written; nothing was collected.
         PublishError, SealingError: see publish/.
     """
+    require_place(night.settings)
     collect(night)
     with night.warehouse.open() as con:
         model(con, night)
@@ -109,9 +124,14 @@ def collected(night: Night, group: str) -> Iterator[Loaded]:
         LoginError, PassingError: the API refuses the client, or does not answer.
         BucketUnreachableError: the export bucket cannot be listed.
     """
+    erased = erased_names(night.settings)
     with Collector(night.settings, night.day, progress.report) as collector, ExitStack() as until_loaded:
         landings = COLLECT[group](night, collector, until_loaded)
         with night.warehouse.open() as con:
+            # An erasure holds the warehouse as well: whatever it erased meanwhile is known here.
+            if since := erased_names(night.settings) - erased:
+                for landing in landings:
+                    erase_landed(landing, since)
             yield Loaded(con, {landing.resource: landing for landing in landings}, load(con, landings))
     if group == "media":
         _tie_audio_to_captures(night)
@@ -120,7 +140,20 @@ def collected(night: Night, group: str) -> Iterator[Loaded]:
 def _recordings(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
     with night.warehouse.open() as con:
         wanted = read_worklists(con, night.settings, night.day, night.mapping.columns).recordings
-    return collect_recordings(collector, list(wanted))
+
+    return [*collect_recordings(collector, list(wanted)), collect_audits(collector, _known_of(night))]
+
+
+def _catalog(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
+    return [*collect_catalog(collector), collect_listed(collector, _known_of(night))]
+
+
+def _known_of(night: Night) -> Callable[[set[str]], set[str]]:
+    def known(conversation_ids: set[str]) -> set[str]:
+        with night.warehouse.open() as con:
+            return known_conversations(con, night.day, conversation_ids)
+
+    return known
 
 
 def _conversations(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
@@ -147,7 +180,7 @@ def _tie_audio_to_captures(night: Night) -> None:
 COLLECT: dict[str, Callable[[Night, Collector, ExitStack], list[Landing]]] = {
     "exports": lambda _, collector, __: collect_exports(collector),
     "details": lambda _, collector, __: collect_details(collector),
-    "catalog": lambda _, collector, __: collect_catalog(collector),
+    "catalog": _catalog,
     "captures": lambda _, collector, __: collect_captures(collector),
     "recordings": _recordings,
     "conversations": _conversations,
@@ -175,13 +208,28 @@ def is_blocking(check: str) -> bool:
     return load_models()[f"checks.{check}"].blocking
 
 
-def publish(con: duckdb.DuckDBPyConnection, night: Night, why: str = "run again") -> tuple[Publication, Path]:
-    """Seal and publish the night if its content changed, and refresh the analysts' snapshot either way.
+def publish(
+    con: duckdb.DuckDBPyConnection, night: Night, why: str = "run again", more: More | None = None
+) -> tuple[Publication, Path]:
+    """Seal and publish the night and its page, if its content changed. The analysts' snapshot is always refreshed.
 
     Returns:
         The revision that is published now, and the snapshot's path.
     """
-    publication = publish_night(con, night.settings, night.day, why=why)
+    # Of two workers with one night, the second stops here: before it seals anything.
+    night.warehouse.check_in(con)
+    publication = publish_night(
+        con,
+        night.settings,
+        night.day,
+        why=why,
+        more=more,
+        write_report=lambda folder: write_report(con, scope_of_night(night.day), folder),
+    )
     refresh_events(con, night.day, about_night_alone=not publication.changed)
     mark_nights(con, night.settings)
-    return publication, snapshot_for_analysts(con, night.settings, night.day)
+    night.warehouse.check_in(con)
+    one = night.settings.nights_url is None
+    snapshot = snapshot_for_analysts(con, night.settings, night.day) if one else refresh(night.settings)
+    report_of_night(con, night.settings, night.day, changed=publication.changed)
+    return publication, snapshot

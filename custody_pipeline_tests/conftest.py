@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import boto3
 import hypothesis
@@ -15,12 +14,22 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files of this folder first: their tests share whole nights and environments.
+# Files that take longest. A file's tests share nights and stay in one process, so that the last file should be short.
+LONGEST = (
+    "test_recheck", "test_operations", "fleet", "test_journey", "oracle", "forgetting", "matters", "test_reasons",
+    "test_wheel", "test_night", "test_completeness", "test_night_in_one_call", "test_mixtures", "test_claims",
+    "test_tags", "test_any_document", "test_bench", "test_policies", "test_killed",
+)  # fmt: skip
 
-    A process with nothing left to do takes over tests from the end of another's list, which would make those anew.
-    """
-    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.parent.name if item.path.parent.name in LONGEST else item.path.stem
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", autouse=True)

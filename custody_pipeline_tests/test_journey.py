@@ -40,7 +40,7 @@ pytestmark = pytest.mark.server
 
 NIGHT = date(2026, 11, 2)
 SIZE = 120  # the smallest with every planted reason
-TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
+TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation", "access_events")
 
 
 @dataclass(frozen=True)
@@ -180,14 +180,16 @@ def test_a_notebook_is_told_what_is_not_there(home: Home, tmp_path: Path) -> Non
 
 
 def test_the_copy_read_back_verifies_offline_and_a_changed_byte_does_not(home: Home, tmp_path: Path) -> None:
-    intact = home.custody("verify", "--json")
+    (key,) = (home.path / "keys").glob("*.pub")
+    copy = (str(home.path / "published"), "--key", str(key))
+    intact = home.custody("verify", *copy, "--json")
     assert intact.returncode == 0, intact.stdout
 
     victim = home.path / f"published/csv/gaps/date={NIGHT}/gaps.csv"
     before = victim.read_bytes()
     victim.write_bytes(before[:-1] + b"!")
     try:
-        altered = home.custody("verify")
+        altered = home.custody("verify", *copy)
     finally:
         victim.write_bytes(before)
     assert altered.returncode == 1
@@ -241,7 +243,7 @@ def test_a_tag_that_was_gone_before_the_night_is_published_with_the_proof_of_whe
     assert caught["seen_at"] < caught["gone_at"]
     assert caught["still_there"] is False
 
-    story = home.custody("explain", caught["recordings"][0]).stdout
+    story = " ".join(home.custody("explain", caught["recordings"][0]).stdout.split())
     assert re.search(r"→ capture [0-9: -]+, gone", story)
     assert re.search(r'TAG_VANISHED.*"Legal-Hold": seen until .* \(capture\), gone by ', story)
 
@@ -273,7 +275,8 @@ def test_gaps_and_status_list_the_night(home: Home) -> None:
 
 
 def test_running_the_night_again_publishes_nothing_even_after_it_was_verified(home: Home) -> None:
-    assert home.custody("verify").returncode == 0
+    verified = home.custody("verify")
+    assert (verified.returncode, "Verification of s3://" in verified.stdout) == (0, True)
     before = {path: path.read_bytes() for path in (home.path / "published").rglob("*") if path.is_file()}
     again = home.custody("demo", "--size", str(SIZE), "--json")
     assert again.returncode == 0, again.stderr

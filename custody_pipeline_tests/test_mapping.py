@@ -47,6 +47,12 @@ def test_a_mapping_is_read(tmp_path: Path) -> None:
     assert json.loads(mapping.structure) == dict.fromkeys(mapping.output_columns, "VARCHAR")
 
 
+def test_a_prefix_stands_before_every_key(tmp_path: Path) -> None:
+    hold, case = load_mapping(write(tmp_path, GOOD.replace("version: 1", 'version: 1\nprefixes: ["context."]'))).columns
+    assert hold.names[3:] == ("context.Legal-Hold", "context.LegalHold", "context.legal hold")
+    assert case.names == ("Case_JSON", "context.Case_JSON")
+
+
 def test_the_hash_is_of_the_bytes(tmp_path: Path) -> None:
     first = load_mapping(write(tmp_path, GOOD)).sha256
     assert load_mapping(write(tmp_path, GOOD + "# a comment\n")).sha256 != first
@@ -83,7 +89,7 @@ REFUSALS = [
     ("control character", ("Legal-Hold", "Legal\x07Hold"), 8, "not YAML"),
     ("no version", ("version: 1\n", ""), 1, "expected 'version: 1'"),
     ("other version", ("version: 1", "version: 2"), 1, "expected 'version: 1'"),
-    ("unknown field", ("version: 1", "version: 1\nextra: 1"), 2, "unknown field 'extra'; accepted: columns, purposes"),
+    ("unknown field", ("version: 1", "version: 1\nextra: 1"), 2, "unknown field .extra.; accepted: columns, prefixes,"),
     ("unknown column field", ("    required: true", "    requires: true"), 10, "unknown field 'requires'"),
     ("duplicate field", ("    required: true", "    attribute: Other"), 10, "twice"),
     ("duplicate column", ("  case_id:", "  legal_hold:"), 12, "twice"),
@@ -103,6 +109,8 @@ REFUSALS = [
     ("path with wildcard", ("$.case.id", "$.case[*]"), 14, "can match nothing"),
     ("path to everything", ("$.case.id", "$"), 14, "can match nothing"),
     ("unknown purpose", ("purposes: [agent]", "purposes: [agnet]"), 15, "accepted: acd, agent"),
+    ("prefix is text", ("purposes: [agent, customer]", "prefixes: context."), 2, "prefixes: expected a list"),
+    ("empty prefix", ("purposes: [agent, customer]", "prefixes: ['']"), 2, "prefixes: expected text"),
     ("no purpose", ("purposes: [agent]", "purposes: []"), 15, "at least one"),
     ("not a flag", ("required: true", "required: maybe"), 10, "expected true or false"),
     ("condition", ("{queues: [Claims]}", "{queue: [Claims]}"), 11, "accepted: flows, queues, scripts"),

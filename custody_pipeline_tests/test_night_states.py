@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from custody_pipeline.alerts.selection import night_alerts
+from custody_pipeline.alerts.night_alerts import night_alerts
 from custody_pipeline.cli import main as command_line
 from custody_pipeline.defs.nightly import nights_to_recheck
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import run_models
-from custody_pipeline.operations.night_states import nights
+from custody_pipeline.operations.status import nights
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse import night_states as calendar
 from custody_pipeline.warehouse.connection import Warehouse
@@ -99,7 +99,7 @@ def test_a_recheck_asks_for_failed_and_missing_nights(settings: Settings) -> Non
     with Warehouse(settings).open() as con:
         model(con, settings, MONDAY)
         fail(con, TUESDAY)
-    assert nights_to_recheck(Warehouse(settings)) == {
+    assert nights_to_recheck(settings) == {
         "2026-11-02": "recheck of a night that is open: not everything was there yet",
         "2026-11-03": "recheck of a night that is failed: step exports failed: s3://exports answered 403",
         "2026-11-04": "recheck of a night that is missing: nobody collected it",

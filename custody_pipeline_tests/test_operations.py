@@ -112,14 +112,26 @@ def unobserved(found: list[dict[str, object]]) -> list[dict[str, object]]:
     return sorted(kept, key=repr)
 
 
+@pytest.fixture(scope="module")
+def calm(vendors: dict[date, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which both nights ran at once, and nothing was killed."""
+    home = tmp_path_factory.mktemp("calm")
+    running = [(night, start(home, night, vendor)) for night, vendor in vendors.items()]
+    for night, process in running:
+        finish(home, night, process)
+    return home
+
+
+def test_two_nights_at_once_are_both_published(calm: Path) -> None:
+    for night in (demo.night for demo in NIGHTS):
+        assert rows(calm, "chain_of_custody", night)
+        assert published(calm, night)("parquet/chain_of_custody")
+
+
 def test_a_night_killed_anywhere_and_started_again_ends_like_one_that_was_not(
-    vendors: dict[date, str], tmp_path: Path
+    vendors: dict[date, str], calm: Path, tmp_path: Path
 ) -> None:
-    night = NIGHTS[0].night
-    calm, killed = tmp_path / "calm", tmp_path / "killed"
-    calm.mkdir()
-    killed.mkdir()
-    finish(calm, night, start(calm, night, vendors[night]))
+    night, killed = NIGHTS[0].night, tmp_path
     lies = published(killed, night)
     for reached in (
         lambda: (killed / "warehouse.duckdb").exists(),
@@ -131,13 +143,3 @@ def test_a_night_killed_anywhere_and_started_again_ends_like_one_that_was_not(
     assert 1 <= len(killings) <= 2  # a run that was killed before Dagster began it is none yet
     for table in TABLES:
         assert unobserved(rows(killed, table, night)) == unobserved(rows(calm, table, night)) != []
-
-
-def test_two_nights_at_once_are_both_published(vendors: dict[date, str], tmp_path: Path) -> None:
-    both = [demo.night for demo in NIGHTS]
-    running = [(night, start(tmp_path, night, vendors[night])) for night in both]
-    for night, process in running:
-        finish(tmp_path, night, process)
-    for night in both:
-        assert rows(tmp_path, "chain_of_custody", night)
-        assert published(tmp_path, night)("parquet/chain_of_custody")

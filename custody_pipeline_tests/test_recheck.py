@@ -25,7 +25,6 @@ from custody_pipeline.simulator.exporter import export_night
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3
 from custody_pipeline.simulator.organization import Organization
-from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline_tests.simulated import rows, vendor
 
 pytestmark = pytest.mark.server
@@ -136,7 +135,7 @@ def phase(settings: Settings, client: Any) -> Phase:
         tags={str(row[0]): str(row[4]) for row in chain},
         events=[dict(zip(names, row, strict=True)) for row in events],
         cut=json.loads(client.get_object(Bucket="dataset", Key=newest)["Body"].read()),
-        pending=nights_to_recheck(Warehouse(load_settings())),
+        pending=nights_to_recheck(load_settings()),
     )
 
 

@@ -111,6 +111,14 @@ def test_no_file_is_large() -> None:
     assert [str(path.relative_to(ROOT)) for path in tracked() if path.stat().st_size > MAX_BYTES] == []
 
 
+def test_no_two_modules_have_one_name() -> None:
+    names = [
+        file.name for file in Path(custody_pipeline.__file__).parent.rglob("*.py") if not file.name.startswith("__")
+    ]
+    assert len(names) > 200
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 def test_no_merge_was_left_half_done() -> None:
     assert found(CONFLICT) == []
 

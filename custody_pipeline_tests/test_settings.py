@@ -42,6 +42,13 @@ def test_a_wrong_value_is_named_with_what_was_found_and_what_is_accepted(monkeyp
     ]
 
 
+@pytest.mark.parametrize("owner", ["legal", "team:", "team: ", "ann@example", "ann@example.accountants", "a b@c.de"])
+def test_owners_are_teams_and_addresses_that_dagster_takes(monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
+    told = refusal(monkeypatch, OWNERS=f"team:legal,{owner},ann@example.com")
+    assert told.startswith(f"CUSTODY_OWNERS is {owner.strip()!r}: " if "@" not in owner else "CUSTODY_OWNERS: ")
+    assert "expected team:NAME or an e-mail address" in told
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

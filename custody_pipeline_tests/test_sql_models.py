@@ -97,7 +97,8 @@ def test_an_odd_file_or_folder_name_is_refused(tmp_path: Path) -> None:
 def test_models_are_ordered_by_what_they_read(tmp_path: Path) -> None:
     write(tmp_path, GOOD.replace("raw.things", "staging.b"), "staging/a.sql")
     write(tmp_path, GOOD.replace("raw.things", "raw.row_versions"), "staging/b.sql")
-    write(tmp_path, GOOD.replace("raw.things", "custody.c"), "checks/z.sql")
+    judging = GOOD.replace("-- grain:", "-- asset: custody.c\n-- grain:").replace("raw.things", "custody.c")
+    write(tmp_path, judging, "checks/z.sql")
     write(tmp_path, GOOD.replace("raw.things", "staging.a"), "custody/c.sql")
     assert list(load_models(tmp_path)) == ["staging.b", "staging.a", "custody.c", "checks.z"]
 
@@ -111,5 +112,21 @@ def test_models_that_read_each_other_are_refused(tmp_path: Path) -> None:
 
 def test_a_table_that_nobody_makes_is_refused(tmp_path: Path) -> None:
     write(tmp_path, GOOD.replace("raw.things", "staging.nowhere"), "staging/a.sql")
-    with pytest.raises(SqlModelError, match=r"reads staging\.nowhere"):
+    with pytest.raises(SqlModelError, match=r"names staging\.nowhere"):
+        load_models(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "asset", "refusal"),
+    [
+        ("checks/z.sql", "", "expected '-- asset:"),
+        ("staging/a.sql", "-- asset: raw.things\n", "expected '-- asset:"),
+        ("checks/z.sql", "-- asset: custody.b\n", "names custody.b"),
+    ],
+)
+def test_a_check_and_nothing_else_names_the_table_that_it_judges(
+    tmp_path: Path, file: str, asset: str, refusal: str
+) -> None:
+    write(tmp_path, GOOD.replace("-- grain:", f"{asset}-- grain:"), file)
+    with pytest.raises(SqlModelError, match=refusal):
         load_models(tmp_path)

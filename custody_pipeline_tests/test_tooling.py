@@ -50,6 +50,22 @@ def test_the_instance_of_compose_differs_from_ours_in_its_storage_alone() -> Non
     assert theirs == ours
 
 
+def test_the_files_of_several_workers_follow_their_specifications() -> None:
+    deploy = ROOT / "deploy"
+    run(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(deploy / "compose-fleet.yaml"))
+    services = yaml.safe_load((deploy / "compose-fleet.yaml").read_text())["services"]
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+    # What a run's container is given is what the code location has.
+    instance = yaml.safe_load((deploy / "dagster-fleet.yaml").read_text())
+    given = set(instance["run_launcher"]["config"]["env_vars"])
+    assert set(services["code"]["environment"]) - given == {"DAGSTER_CURRENT_IMAGE"}
+    limits = yaml.safe_load((deploy / "helm-values.yaml").read_text())["dagsterDaemon"]["runCoordinator"]["config"]
+    ours = yaml.safe_load((ROOT / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert limits["queuedRunCoordinator"]["tagConcurrencyLimits"] == ours
+    assert instance["concurrency"]["runs"]["tag_concurrency_limits"] == ours
+
+
 def test_each_hook_is_local_and_runs_an_installed_tool() -> None:
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert repository["repo"] == "local"

@@ -14,7 +14,7 @@ is shown.
 
 from custody_pipeline.alerts.alert import Alert, Notice
 from custody_pipeline.alerts.dispatch import AlertRun, ChannelOutcome, send_alerts
-from custody_pipeline.alerts.selection import alerted_reasons
+from custody_pipeline.alerts.night_alerts import alerted_reasons
 
 __all__ = [
     "Alert",

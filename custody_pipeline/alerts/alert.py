@@ -15,6 +15,42 @@ import orjson
 
 Action = Literal["opened", "updated", "closed"]
 
+RETENTION = "retention"
+"""The resource of an alert that a retention policy removes something soon."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Recordings of a night that lack something for one reason, in the words of the night's report.
+
+    Attributes:
+        reason, severity, sentence, next_action: as in an alert.
+        who: does the next action.
+        recordings: how many.
+        until: the first deadline of those that are still ahead (UTC).
+        recording_ids: the first few.
+    """
+
+    reason: str
+    severity: str
+    who: str
+    sentence: str
+    next_action: str
+    recordings: int
+    until: datetime | None
+    recording_ids: tuple[str, ...]
+
+    @property
+    def number(self) -> str:
+        """How many, in words."""
+        return f"{self.recordings} recording{'s' * (self.recordings != 1)}"
+
+    @property
+    def todo(self) -> str:
+        """What must be done, by whom, until when."""
+        until = f" Until {self.until:%Y-%m-%d %H:%M} UTC." if self.until else ""
+        return f"{self.next_action} By: {self.who}.{until}"
+
 
 @dataclass(frozen=True)
 class Alert:
@@ -23,12 +59,15 @@ class Alert:
     Attributes:
         night: the partition (UTC day of the conversations' start).
         conversation_id, recording_id: what it is about; None when it is about a whole resource.
-        resource: the resource whose collection failed, or `night`; None for a gap of a recording.
-        reason: the gap's code, COLLECTION_FAILED or COLLECTION_INCOMPLETE, or NIGHT_FAILED or NIGHT_MISSING.
+        resource: the resource whose collection failed, `night`, `gaps` (a digest of many) or `retention`; None for a
+            gap of a recording.
+        reason: the gap's code, COLLECTION_FAILED or COLLECTION_INCOMPLETE, NIGHT_FAILED or NIGHT_MISSING, NIGHT_GAPS
+            (a digest) or REMOVAL_NEAR.
         severity: error or warning.
         sentence, next_action: for people; the catalogue's texts, which hold nothing of the call.
         recoverable, recoverable_until: whether and until when (UTC) it can be mended.
         link: where to read more.
+        groups: of a digest, what it tells; empty for any other alert.
     """
 
     night: date
@@ -42,6 +81,7 @@ class Alert:
     recoverable: str
     recoverable_until: datetime | None
     link: str | None = None
+    groups: tuple[Group, ...] = ()
 
     @property
     def key(self) -> str:
@@ -59,12 +99,23 @@ class Alert:
     @property
     def subject(self) -> str:
         """What it is about, in few words."""
+        if self.groups:
+            return f"{sum(group.recordings for group in self.groups)} gaps of {self.night}"
         return f"recording {self.recording_id}" if self.resource is None else f"{self.resource} of {self.night}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        until = self.recoverable_until.isoformat() + "Z" if self.recoverable_until else None
-        return {"key": self.key, **asdict(self), "night": str(self.night), "recoverable_until": until}
+        told = {"key": self.key, **asdict(self), "night": str(self.night)}
+        told["recoverable_until"] = _zulu(self.recoverable_until)
+        # Without groups there is no such field: an alert that was told by an older version has not changed.
+        groups = told.pop("groups")
+        if groups:
+            told["groups"] = [{**group, "until": _zulu(group["until"])} for group in groups]
+        return told
+
+
+def _zulu(moment: datetime | None) -> str | None:
+    return moment.isoformat() + "Z" if moment else None
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,13 @@ CREATE TABLE IF NOT EXISTS raw.alerts_sent (
 )
 """
 
-# The table is only appended to, so rowid is the order of telling.
+# The table is only appended to, so rowid is the order of telling within a home; several workers' rows come by time.
 _LAST_TOLD = """
 SELECT action, alert_key, alert_sha256, reference, partition_date, conversation_id, recording_id, resource, reason,
     severity, sentence, next_action, recoverable, recoverable_until, link
 FROM raw.alerts_sent
 WHERE partition_date = $night AND channel = $channel AND refused = ''
-QUALIFY row_number() OVER (PARTITION BY alert_key ORDER BY rowid DESC) = 1
+QUALIFY row_number() OVER (PARTITION BY alert_key ORDER BY sent_at DESC, rowid DESC) = 1
 ORDER BY alert_key
 """
 
@@ -59,6 +59,10 @@ class Ledger:
                 notices.append(Notice("updated", current[key], reference))
         opened = [Notice("opened", alert) for key, alert in current.items() if key not in told]
         return opened + notices
+
+    def told(self, channel: str, night: date) -> set[str]:
+        """Keys of the alerts of a night that a channel was told and that are not closed."""
+        return {key for action, key, *_ in self._last_told(channel, night) if action != "closed"}
 
     def append(self, channel: str, deliveries: Iterable[Delivery]) -> None:
         """Write down what became of notices, at once."""

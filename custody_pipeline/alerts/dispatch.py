@@ -8,27 +8,30 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from custody_pipeline.alerts.alert import Channel, DeliveryError
+from custody_pipeline.alerts.alert import RETENTION, Channel, DeliveryError
 from custody_pipeline.alerts.delivered import Ledger
 from custody_pipeline.alerts.delivery import Http, Patience
+from custody_pipeline.alerts.digest import folded
 from custody_pipeline.alerts.eventbridge import EventBridgeChannel, events_client
-from custody_pipeline.alerts.selection import alerted_reasons, night_alerts
+from custody_pipeline.alerts.night_alerts import alerted_reasons, link_of, night_alerts, nights_with_deadlines
 from custody_pipeline.alerts.servicenow import ServiceNowChannel
 from custody_pipeline.alerts.slack import SlackChannel
 from custody_pipeline.alerts.webhook import WebhookChannel
+from custody_pipeline.evidence.cut.manifest import REPORT
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.warehouse.night_states import NightState, night_states, unpublished
+from custody_pipeline.models.verdict import verdict_of
+from custody_pipeline.warehouse.night_states import NOT_PUBLISHED, NightState, night_states, unpublished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import date, datetime
 
     import duckdb
 
-    from custody_pipeline.alerts.alert import Alert
+    from custody_pipeline.alerts.alert import Alert, Notice
     from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -88,10 +91,13 @@ def send_alerts(
     night: date,
     settings: Settings,
     *,
+    removals: Sequence[Alert] | None = None,
     now: Callable[[], datetime] = utc_now,
     patience: Callable[[], Patience] = Patience,
 ) -> AlertRun:
-    """Tell each configured channel what changed in a night since it was told last, and which nights are not published.
+    """Tell each configured channel what changed in a night since it was told last, and what is due in other nights.
+
+    Due are nights that are not published, and those where a deadline or a removal comes near.
 
     To be called when the night's models have run, or the night has failed: gaps that are no longer in `custody.gaps`
     are closed. A channel that fails is reported in the result and stops neither the others nor the caller. Running it
@@ -101,6 +107,7 @@ def send_alerts(
         con: the warehouse, open for writing; `raw.alerts_sent` is created and appended to.
         night: the partition.
         settings: which channels there are.
+        removals: what a retention policy removes soon; None: not known, what was told of it stays.
         now: the time, as UTC without a zone; a seam for tests.
         patience: how a channel waits; a seam for tests.
     """
@@ -108,25 +115,73 @@ def send_alerts(
     if not channels:
         return AlertRun(night, 0, ())
     states = night_states(con, settings)
-    nights = {night: states.get(night, NightState("")), **unpublished(states)}
-    reasons, at, link = alerted_reasons(settings), now(), settings.alert_link_template
-    alerts = {
-        day: night_alerts(con, day, reasons=reasons, now=at, state=found.state, link_template=link)
-        for day, found in nights.items()
-    }
+    reasons, at, days = alerted_reasons(settings), now(), settings.alert_deadline_days
+    due = {alert.night for alert in removals or ()}.union(nights_with_deadlines(con, at, days))
+    nights = {day: states.get(day, NightState("")) for day in (night, *unpublished(states), *sorted(due))}
+    found = [NightAlerts(day, con, settings, at, reasons, state.state, removals) for day, state in nights.items()]
     ledger = Ledger(con, now=now)
-    outcomes = tuple(_tell(name, make, ledger, alerts, patience()) for name, make in channels.items())
-    return AlertRun(night, sum(map(len, alerts.values())), outcomes)
+    outcomes = tuple(_tell(name, make, ledger, found, patience()) for name, make in channels.items())
+    return AlertRun(night, sum(len(one.alerts) for one in found), outcomes)
+
+
+class NightAlerts:
+    """What there is to tell of one night, before a channel's share of it is known."""
+
+    def __init__(
+        self,
+        night: date,
+        con: duckdb.DuckDBPyConnection,
+        settings: Settings,
+        now: datetime,
+        reasons: Iterable[str],
+        state: str,
+        removals: Sequence[Alert] | None,
+    ):
+        template = _link_template(settings, state)
+        self.night, self._above, self._now = night, settings.alert_digest_above, now
+        self._link, self._verdict = link_of(template, night), verdict_of(con, night)
+        self.alerts = night_alerts(
+            con,
+            night,
+            reasons=reasons,
+            now=now,
+            warn_days=settings.alert_deadline_days,
+            state=state,
+            link_template=template,
+        )
+        self._removals_known = removals is not None
+        self.alerts += [
+            replace(alert, link=link_of(template, night, reason=alert.reason))
+            for alert in removals or ()
+            if alert.night == night
+        ]
+
+    def outstanding(self, channel: str, ledger: Ledger) -> list[Notice]:
+        """What a channel is yet to be told of the night: many new gaps as one."""
+        told = ledger.told(channel, self.night)
+        alerts = folded(self.alerts, told, above=self._above, now=self._now, verdict=self._verdict, link=self._link)
+        notices = ledger.outstanding(channel, self.night, alerts)
+        if self._removals_known:
+            return notices
+        return [notice for notice in notices if notice.alert.resource != RETENTION]
+
+
+def _link_template(settings: Settings, state: str) -> str | None:
+    """The setting's; without it the published report, which a night that was not published does not have."""
+    if settings.alert_link_template or state in NOT_PUBLISHED or not settings.publish_url:
+        return settings.alert_link_template
+    place = settings.publish_url.replace("{", "{{").replace("}", "}}")
+    return f"{place}/{REPORT}date={{night}}/report.html"
 
 
 def _tell(
     name: str,
     make: Callable[[Http], Channel],
     ledger: Ledger,
-    alerts: Mapping[date, list[Alert]],
+    nights: Sequence[NightAlerts],
     patience: Patience,
 ) -> ChannelOutcome:
-    notices = [notice for night, found in alerts.items() for notice in ledger.outstanding(name, night, found)]
+    notices = [notice for night in nights for notice in night.outstanding(name, ledger)]
     taken: Counter[str] = Counter()
     error = ""
     with contextlib.closing(Http(name, patience)) as http:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from custody_pipeline.alerts.alert import Alert, Delivery, DeliveryError, Notice
+from custody_pipeline.alerts.alert import Alert, Delivery, DeliveryError, Group, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError, TroubleError
 from custody_pipeline.io.http import Bearer
 
@@ -31,6 +31,7 @@ BATCH = 50
 PAGE = 100
 MAX_PAGES = 100
 MAX_REFUSALS = 5
+GROUPS_CHARACTERS = 3000  # the field `description` holds 4,000 and cuts the rest off
 MAX_RECORDS = 2000  # of one run; the rest is for the next
 
 _SYS_ID = re.compile(r"[0-9a-f]{32}")
@@ -214,6 +215,7 @@ def _description(alert: Alert) -> str:
         alert.sentence,
         f"Next: {alert.next_action}",
         "",
+        *_told_in(alert.groups),
         f"Reason: {alert.reason} ({alert.severity})",
         f"Night: {alert.night}",
         f"Conversation: {alert.conversation_id}" if alert.conversation_id else "",
@@ -224,6 +226,24 @@ def _description(alert: Alert) -> str:
         alert.link or "",
     ]
     return "\n".join(line for index, line in enumerate(lines) if line or index == 2)
+
+
+def _told_in(groups: Sequence[Group]) -> Iterator[str]:
+    """As many groups as the field holds beside the rest of the description."""
+    left = GROUPS_CHARACTERS
+    for number, group in enumerate(groups):
+        line = _told(group)
+        left -= len(line) + 1
+        if left < 0:
+            yield f"… and {len(groups) - number} reasons more: see the report\n"
+            return
+        yield line
+
+
+def _told(group: Group) -> str:
+    ids = ", ".join(group.recording_ids)
+    more = f" and {group.recordings - len(group.recording_ids)} more" * (group.recordings > len(group.recording_ids))
+    return f"{group.number}, {group.reason}: {group.sentence} {group.todo} ({ids}{more})\n"
 
 
 def _json(answer: requests.Response) -> dict[str, Any]:

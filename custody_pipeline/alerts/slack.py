@@ -1,17 +1,19 @@
 """An incoming webhook of Slack, or of what is compatible with it: one message for all that is new.
 
 Source: Slack's incoming webhooks: `{"text": …}`, answered `200 ok`; `&`, `<` and `>` are escaped. A message tells
-counts and the first notices, as a chat is no register; the gaps' table is. Slack drops no repeats: a call whose answer
-is lost may show twice.
+each reason once, in the words of the night's report, as a chat is no register; the gaps' table is. Slack drops no
+repeats: a call whose answer is lost may show twice.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
-from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
+from custody_pipeline.alerts.alert import Alert, Delivery, DeliveryError, Group, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError
+from custody_pipeline.alerts.digest import groups_of
 
 SHOWN = 15
 
@@ -37,26 +39,45 @@ class SlackChannel:
 
 
 def message(notices: Sequence[Notice]) -> str:
-    """The message's text: a heading, counts per reason, and the first notices that are new, errors first."""
+    """The message's text: for each night a heading with its link, then each reason once, errors first."""
+    lines: list[str] = []
+    for _, found in groupby(sorted(notices, key=lambda notice: notice.alert.night), lambda one: one.alert.night):
+        lines += _night(list(found))
+    return "\n".join(lines)
+
+
+def _night(notices: Sequence[Notice]) -> list[str]:
     night = notices[0].alert.night
     actions = Counter(notice.action for notice in notices)
     counts = ", ".join(f"{actions[action]} {action}" for action in ("opened", "updated", "closed") if actions[action])
+    fresh = [notice.alert for notice in notices if notice.action != "closed"]
+    digests = [alert for alert in fresh if alert.groups]
+    singles = [alert for alert in fresh if not alert.groups]
     lines = [f"*Custody, night {night}: {counts}*"]
-    fresh = [notice for notice in notices if notice.action != "closed"]
-    fresh.sort(key=lambda notice: notice.alert.severity != "error")
-    reasons = Counter(notice.alert.reason for notice in fresh)
-    lines += [f"{count} x {reason}" for reason, count in reasons.most_common()]
-    for notice in fresh[:SHOWN]:
-        alert = notice.alert
-        link = f" <{_escaped(alert.link)}|more>" if alert.link else ""
-        about = f" `{_escaped(alert.conversation_id)}`" if alert.conversation_id else ""
-        lines.append(
-            f"• *{alert.reason}* {_escaped(alert.subject)}{about}: {_escaped(alert.sentence)} "
-            f"{_escaped(alert.next_action)}{link}"
-        )
-    if len(fresh) > SHOWN:
-        lines.append(f"… and {len(fresh) - SHOWN} more")
-    return "\n".join(lines)
+    lines += [f"{_escaped(alert.sentence)}{_link(alert, 'report')}" for alert in digests]
+    links = {alert.recording_id or alert.subject: alert for alert in singles}
+    groups = [*(group for alert in digests for group in alert.groups), *groups_of(singles)]
+    lines += [_group(group, links) for group in groups[:SHOWN]]
+    if len(groups) > SHOWN:
+        lines.append(f"… and {len(groups) - SHOWN} reasons more")
+    return lines
+
+
+def _group(group: Group, links: dict[str, Alert]) -> str:
+    ids = [_name(name, links) for name in group.recording_ids]
+    more = f" … and {group.recordings - len(ids)} more" if group.recordings > len(ids) else ""
+    what = f"{group.recordings} x *{group.reason}*: {_escaped(group.sentence)} {_escaped(group.todo)}"
+    return f"• {what} {', '.join(ids)}{more}"
+
+
+def _name(name: str, links: dict[str, Alert]) -> str:
+    alert = links.get(name)
+    about = f" of `{_escaped(alert.conversation_id)}`" if alert and alert.conversation_id else ""
+    return f"{_escaped(name)}{about}{_link(alert, 'more') if alert else ''}"
+
+
+def _link(alert: Alert, text: str) -> str:
+    return f" <{_escaped(alert.link)}|{text}>" if alert.link else ""
 
 
 def _escaped(text: str) -> str:

@@ -19,6 +19,7 @@ from custody_pipeline.capture.store import DocumentStore, open_store
 from custody_pipeline.capture.worker import CaptureWorker, DrainReport, capture_client
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.erasures import erased_conversations
 
 # The spool remembers the ids of handled events for so long: an event that is sent twice is handled once.
 _REMEMBERED_SECONDS = 7 * 86400
@@ -77,10 +78,13 @@ def drain_queue(settings: Settings, *, max_seconds: float) -> DrainResult:
             stack.enter_context(capture_client(settings)),
             store_of(settings),
             linker=linker_of(settings) if settings.export_url else None,
+            erased=lambda: erased_conversations(settings),
         )
         report = worker.drain(max_seconds=max_seconds)
         if isinstance(queue, Spool):
             queue.forget_handled(_REMEMBERED_SECONDS)
+            if report.erased:
+                queue.write_anew()
         return DrainResult(report, queue.metrics())
 
 

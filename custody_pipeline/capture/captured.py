@@ -51,6 +51,7 @@ import orjson
 from custody_pipeline.capture.envelopes import CustodyEvent
 from custody_pipeline.capture.store import DocumentStore
 from custody_pipeline.extract.documents import Document, document
+from custody_pipeline.extract.verbatim import with_verbatim_tags
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def conversation_facts(conversation_id: str, received: Document) -> Conversation
     """Start and tags of a conversation; a document that is not as expected has a state and no facts."""
     if received.state != "ok":
         return Conversation(None, [], received.state.value)
-    parsed = orjson.loads(received.content)
+    parsed = orjson.loads(with_verbatim_tags(received.content))
     if not isinstance(parsed, dict) or str(parsed.get("id", conversation_id)).lower() != conversation_id:
         return Conversation(None, [], "wrong_shape")
     try:

@@ -28,6 +28,9 @@ from typing import Any
 
 import orjson
 
+from custody_pipeline.extract.documents import without_halves
+from custody_pipeline.extract.verbatim import with_verbatim_tags
+
 RECORDING_CREATED = "conversation:recordings:created"
 ATTRIBUTES_TOPIC = "v2.detail.events.conversation.{id}.attributes"
 CUSTOMER_END_TOPIC = "v2.detail.events.conversation.{id}.customer.end"
@@ -63,7 +66,7 @@ class CustodyEvent:
         conversation_id: lower-case UUID.
         participant_id: lower-case UUID of the leg, if the event names one.
         event_time: when it happened, UTC; None if the sender did not say.
-        attributes: participant data after the event, for an attribute event. Values that are not text are JSON text.
+        attributes: participant data after the event, for an attribute event. Values that are not text are as written.
         recording_id: lower-case UUID, if the event names one.
         raw_sha256: hex SHA-256 of the body as received.
     """
@@ -97,7 +100,8 @@ def parse_event(raw: bytes) -> CustodyEvent:
         EnvelopeError: it is none of the known envelopes, or an id or time in it is not one.
     """
     try:
-        document = orjson.loads(raw)
+        orjson.loads(without_halves(raw))  # what is no JSON must not pass because a value became a text
+        document = orjson.loads(with_verbatim_tags(raw))
     except orjson.JSONDecodeError:
         raise EnvelopeError("not_json") from None
     if not isinstance(document, dict):

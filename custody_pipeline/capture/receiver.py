@@ -25,11 +25,14 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from weakref import WeakKeyDictionary
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import uvicorn
 from starlette.applications import Starlette
@@ -67,6 +70,8 @@ _DRAIN_BYTES = 1024 * 1024
 _DRAIN_SECONDS = 1.0
 _BATCH = 500
 _BACKLOG = 2048
+_ACCEPTED_AT_ONCE = 32
+_OPEN_FILES = 65_536
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -233,6 +238,7 @@ def make_server(
         timeout_graceful_shutdown=15,
         ssl_certfile=certificate,
         ssl_keyfile=private_key,
+        loop="asyncio" if certificate else "auto",  # uvloop does not ask `_Listener` for connections
     )
     return _Server(config, on_ready)
 
@@ -262,6 +268,7 @@ def serve(
         SettingsError: no webhook secret is set.
         OSError: the address cannot be listened on.
     """
+    _open_many_files()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family, backlog=_BACKLOG) as listener:
         scheme = "https" if certificate else "http"
@@ -273,15 +280,70 @@ def serve(
         server.run(sockets=[listener])
 
 
+def _open_many_files() -> None:
+    """Services often begin with 1,024: fewer than the connections that may wait for a TLS handshake."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.is_ssl:
+            loop: Any = asyncio.get_running_loop()
+            # uvicorn has no option for it, and asyncio waits a minute.
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HEADER_SECONDS)
+            sockets = [_Listener(fileno=listener.dup().detach()) for listener in sockets or ()] or None
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+
+_SHAKING: WeakValueDictionary[int, socket.socket] = WeakValueDictionary()
+"""Connections on which no TLS handshake ended yet, by their files, the oldest first."""
+
+
+class _Listener(socket.socket):
+    """Bounds the connections that shake hands: no protocol knows of one before its handshake ended."""
+
+    _accepted = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self._accepted == _ACCEPTED_AT_ONCE:
+            raise BlockingIOError  # those that were told to end must get their turn to do so
+        connection, address = super().accept()
+        if self._accepted == 0:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        self._accepted += 1
+        _SHAKING.pop(connection.fileno(), None)
+        _SHAKING[connection.fileno()] = connection
+        while len(_SHAKING) > _most_idle():
+            file, oldest = next(iter(_SHAKING.items()))
+            del _SHAKING[file]
+            with contextlib.suppress(OSError):  # closed already
+                oldest.shutdown(socket.SHUT_RDWR)
+        return connection, address
+
+    def _go_on(self) -> None:
+        self._accepted = 0
+
+
+def _most_idle() -> int:
+    """How many connections may wait: a quarter of the files shakes hands, a quarter is idle, half is for requests."""
+    if sys.platform == "win32":
+        return MAX_IDLE
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_IDLE if soft == resource.RLIM_INFINITY else min(MAX_IDLE, soft // 4)
 
 
 _IDLE: WeakKeyDictionary[ServerState, dict[_BoundedProtocol, None]] = WeakKeyDictionary()
@@ -300,6 +362,8 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if (connection := transport.get_extra_info("socket")) is not None:
+            _SHAKING.pop(connection.fileno(), None)
         self._watch(0)
 
     def data_received(self, data: bytes) -> None:
@@ -357,7 +421,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._idle.setdefault(self)
-        while len(self._idle) > MAX_IDLE:
+        while len(self._idle) > _most_idle():
             oldest = next(iter(self._idle))
             del self._idle[oldest]
             oldest.transport.close()

@@ -157,6 +157,12 @@ class Spool:
                 "DELETE FROM events WHERE state = 'done' AND done_at < ?", (self._clock() - older_than_seconds,)
             ).rowcount
 
+    def write_anew(self) -> None:
+        """Write the file without what it freed: SQLite leaves the bytes of forgotten bodies in it."""
+        with self._lock, _translated():
+            self._database.execute("VACUUM")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:

@@ -76,6 +76,7 @@ class DrainReport:
         events: messages handled for good.
         captures: capture documents written.
         unchanged: conversations read whose content was known.
+        erased: messages about conversations that were erased: nothing of them is kept.
         released: messages to be tried again.
         set_aside: messages that became dead letters, by reason.
         linked: recordings whose audio was tied to a capture.
@@ -88,6 +89,7 @@ class DrainReport:
     events: int = 0
     captures: int = 0
     unchanged: int = 0
+    erased: int = 0
     released: int = 0
     set_aside: dict[str, int] = field(default_factory=dict)
     linked: int = 0
@@ -121,6 +123,7 @@ class CaptureWorker:
         typed_attributes: bool = True,
         lease_seconds: float = LEASE_SECONDS,
         linker: Linker | None = None,
+        erased: Callable[[], frozenset[str]] = frozenset,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -134,6 +137,7 @@ class CaptureWorker:
             typed_attributes: also read `/customattributes`.
             lease_seconds: how long a killed worker's messages stay with it; longer than the reading of one lease.
             linker: ties audio that is already exported to the capture.
+            erased: conversations of which nothing is kept, in lower case; asked at the start of each drain.
             clock: seconds since 1970.
             jitter: 0 ≤ x < 1, spreads retries.
         """
@@ -142,6 +146,7 @@ class CaptureWorker:
         self._lease_seconds = lease_seconds
         self._clock, self._jitter = clock, jitter
         self._failures, self._answering = 0, False
+        self._erased, self._forgotten = erased, frozenset[str]()
 
     def drain(self, *, max_seconds: float) -> DrainReport:
         """Handle events until the queue is empty, time is over, or nothing can be done now.
@@ -151,6 +156,7 @@ class CaptureWorker:
         """
         report = DrainReport()
         self._failures, self._answering = 0, False
+        self._forgotten = self._erased()
         end = self._clock() + max_seconds
         while report.stopped is None:
             # A lease is an attempt: until the vendor answers, no message is leased that is not tried.
@@ -184,6 +190,11 @@ class CaptureWorker:
         return [list(group) for _, group in groups]
 
     def _handle(self, items: list[_Item], report: DrainReport) -> None:
+        if items[0].event.conversation_id in self._forgotten:
+            self._queue.acknowledge([item.delivery for item in items])
+            report.events += len(items)
+            report.erased += len(items)
+            return
         try:
             self._capture(items, report)
         except (OSError, BotoCoreError, ClientError) as error:

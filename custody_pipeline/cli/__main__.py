@@ -1,5 +1,5 @@
 """`python -m custody_pipeline.cli` is `custody`."""
 
-from custody_pipeline.cli.main import main
+from custody_pipeline.__main__ import main
 
 main()

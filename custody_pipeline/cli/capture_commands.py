@@ -20,6 +20,7 @@ from custody_pipeline.cli.shared import (
     say,
     settings_of_environment,
     stop,
+    tell,
 )
 
 
@@ -73,11 +74,17 @@ def events_drain(
 
 
 @event_commands.command("retry")
-def events_retry(limit: Annotated[int | None, typer.Option(min=1, help="At most this number.")] = None) -> None:
+def events_retry(
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this number.")] = None, as_json: Json = False
+) -> None:
     """Put dead letters back into the queue, oldest first."""
     from custody_pipeline.capture.assembly import retry_dead_letters
 
-    print(f"{retry_dead_letters(settings_of_environment(), limit=limit)} events")  # noqa: T201
+    number = retry_dead_letters(settings_of_environment(), limit=limit)
+    if as_json:
+        print_json({"events": number})
+    else:
+        tell(f"{number} events")
 
 
 class TriggerAction(StrEnum):
@@ -93,6 +100,7 @@ def triggers(
     action: Annotated[TriggerAction, typer.Argument(help="plan shows the changes that install would make.")],
     url: Annotated[str | None, typer.Option(help="Public https:// URL of serve-webhook.")] = None,
     definitions: Annotated[Path | None, typer.Option(help="Folder for the definitions to import.")] = None,
+    as_json: Json = False,
 ) -> None:
     """The process-automation triggers of live capture, and the definitions to import."""
     from custody_pipeline.capture import installation
@@ -100,13 +108,14 @@ def triggers(
 
     settings = settings_of_environment()
     settings.require("genesys_domain")
+    written: list[Path] = []
     try:
         if definitions is not None and url is not None:
             for relative, text in installation.definitions(url).items():
                 path = definitions / relative
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
-                print(path)  # noqa: T201
+                written.append(path)
         with GenesysClient(settings) as client:
             if action is TriggerAction.remove:
                 changes = installation.remove(client)
@@ -115,5 +124,8 @@ def triggers(
                 changes = run(client, settings.require("trigger_workflow_id"))
     except (GenesysError, ValueError) as error:
         stop(str(error), INCOMPLETE)
-    for change in changes:
-        print(change)  # noqa: T201
+    if as_json:
+        print_json({"definitions": written, "changes": list(map(str, changes))})
+    else:
+        for line in (*written, *changes):
+            tell(str(line))

@@ -25,6 +25,10 @@ from custody_pipeline.cli.shared import (
     say,
 )
 
+Nights = Annotated[
+    int, typer.Option(min=1, max=31, help="So many nights, the last one that of --date; those before it are smaller.")
+]
+
 
 @app.command()
 def demo(
@@ -32,15 +36,19 @@ def demo(
     night: Night = datetime(2026, 11, 2),
     size: Annotated[int, typer.Option(min=1, help="Conversations of the night.")] = 400,
     seed: Annotated[int, typer.Option(help="Seed of the simulated organisation.")] = 7,
+    nights: Nights = 1,
     profile: Profiled = False,
     as_json: Json = False,
 ) -> None:
-    """One night of a simulated organisation, from nothing to the published dataset. Needs no account and no network."""
+    """A night of a simulated organisation, from nothing to the published dataset. Needs no account and no network.
+
+    With --nights 7 the nights before it come first: smaller, and one of them with a serious fault.
+    """
     from custody_pipeline.cli.demo_page import print_demo
     from custody_pipeline.simulator.demo import DemoOrganization, run_demo
 
     with progress_bars():
-        result = run_demo(home.absolute(), DemoOrganization(night.date(), size, seed), say, profile=profile)
+        result = run_demo(home.absolute(), DemoOrganization(night.date(), size, seed, nights), say, profile=profile)
     if as_json:
         print_json(result)
     else:
@@ -54,6 +62,7 @@ def simulator(
     night: Night = datetime(2026, 11, 2),
     size: Annotated[int, typer.Option(min=1, help="Conversations of the night.")] = 400,
     seed: Annotated[int, typer.Option(help="Seed of the simulated organisation.")] = 7,
+    nights: Nights = 1,
     export_url: Annotated[
         str | None, typer.Option(help="First write the export of the night to this s3:// place.")
     ] = None,
@@ -68,6 +77,7 @@ def simulator(
         night.date(),
         size,
         seed,
+        nights=nights,
         export_url=export_url,
         key_file=answer_key,
         until_stdin_closes=until_stdin_closes,

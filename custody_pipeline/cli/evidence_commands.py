@@ -6,6 +6,7 @@ Belongs here: arguments and printing. Does not: the checks (evidence, operations
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from custody_pipeline.cli.demo_servers import servers_of_demo, with_servers_of_demo
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -25,6 +27,7 @@ from custody_pipeline.cli.shared import (
     say,
     settings_of_environment,
     stop,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -79,30 +82,32 @@ def verify(
     from custody_pipeline.operations.witnesses import witness_keys
     from custody_pipeline.warehouse.connection import WarehouseError
 
-    settings = settings_of_environment()
-    place = target or default_target(settings)
-    with progress_bars():
-        report = verify_target(
-            settings,
-            place,
-            keys=keys or [],
-            pinned=pinned or [],
-            timestamp_roots=timestamp_root or [],
-            media=media.value,
-            progress=progress.report,
-            witnesses=witness_keys(witness or []),
-            quorum=quorum,
-            seen_since=seen_since and seen_since.replace(tzinfo=UTC),
-        )
-    try:
-        record_verification(settings, place, media.value, report)
-    except (WarehouseError, OSError) as error:  # in use, or read-only
-        say(f"this verification left no custody event: {error}")
+    # What was published is read where it lies, and not in the copy that the demo made.
+    with nullcontext() if target else servers_of_demo():
+        settings = settings_of_environment()
+        place = target or default_target(settings)
+        with progress_bars():
+            report = verify_target(
+                settings,
+                place,
+                keys=keys or [],
+                pinned=pinned or [],
+                timestamp_roots=timestamp_root or [],
+                media=media.value,
+                progress=progress.report,
+                witnesses=witness_keys(witness or []),
+                quorum=quorum,
+                seen_since=seen_since and seen_since.replace(tzinfo=UTC),
+            )
+        try:
+            record_verification(settings, place, media.value, report)
+        except (WarehouseError, OSError) as error:  # in use, or read-only
+            say(f"this verification left no custody event: {error}")
     if as_json:
         print_json(report.as_dict())
     else:
         for line in report.summary():
-            print(line)  # noqa: T201
+            tell(line)
     raise typer.Exit(report.status)
 
 
@@ -123,7 +128,7 @@ def fixity(
         print_json(report.to_dict())
     else:
         for line in fixity_lines(report):
-            print(line)  # noqa: T201
+            tell(line)
     if report.counts["changed"] or report.counts["gone"]:
         raise typer.Exit(FINDINGS)
     raise typer.Exit(INCOMPLETE if report.counts["unreadable"] else OK)
@@ -135,20 +140,27 @@ def prove(
     target: Annotated[str | None, typer.Option(help="s3://… or a folder; default: the published place.")] = None,
     keys: Keys = None,
     output: Annotated[Path, typer.Option(help="Folder for the proof.")] = Path(),
+    as_json: Json = False,
 ) -> None:
     """Write one record with its proof of inclusion. The proof discloses no other record."""
     from custody_pipeline.evidence.cut.proof import RecordNotFoundError
     from custody_pipeline.operations.verification import default_target, write_proofs
 
-    settings = settings_of_environment()
     try:
-        for path in write_proofs(settings, target or default_target(settings), recording_id, keys or [], output):
-            print(path)  # noqa: T201
+        with nullcontext() if target else servers_of_demo():
+            settings = settings_of_environment()
+            paths = write_proofs(settings, target or default_target(settings), recording_id, keys or [], output)
     except RecordNotFoundError as error:
         stop(str(error), INCOMPLETE)
+    if as_json:
+        print_json({"files": [str(path) for path in paths]})
+    else:
+        for path in paths:
+            print(path)  # noqa: T201
 
 
 @app.command()
+@with_servers_of_demo
 def package(
     to: Annotated[Path, typer.Option(help="Folder of the package; must not exist.")],
     reason: Annotated[
@@ -161,6 +173,7 @@ def package(
     conversation: Annotated[list[str] | None, typer.Option(help="A conversation id; can be repeated.")] = None,
     ids: Annotated[Path | None, typer.Option(help="A list of conversation or recording ids: text, CSV, .xlsx.")] = None,
     matter: Annotated[str | None, typer.Option(help="What a matter selects and does not exclude.")] = None,
+    recipient: Annotated[str, typer.Option("--for", help="For whom; kept in the register: custody packages.")] = "",
     operator: Annotated[str | None, typer.Option(help="Who makes the package; default: CUSTODY_OPERATOR.")] = None,
     target: Annotated[str | None, typer.Option(help="s3://… or a folder; default: the published place.")] = None,
     as_json: Json = False,
@@ -190,6 +203,7 @@ def package(
                 night=night.date() if night else None,
                 reason=reason,
                 operator=operator,
+                recipient=recipient.strip(),
             )
     except PackageError as error:
         stop(str(error), USAGE)
@@ -198,13 +212,33 @@ def package(
     if as_json:
         print_json(result)
     else:
-        print(f"{result['folder']}: {result['recordings']} recordings, {result['files']} files")  # noqa: T201
-        print(f"sha256 of tagmanifest-sha256.txt: {result['sha256']}")  # noqa: T201
+        word = "recording" if result["recordings"] == 1 else "recordings"
+        tell(f"{result['folder']}: {result['recordings']} {word}, {result['files']} files")
+        tell(f"sha256 of tagmanifest-sha256.txt: {result['sha256']}")
         for kind, number in result["without"].items():
-            print(f"without {kind}: {number}; data/missing.json names each, with the reason")  # noqa: T201
+            tell(f"without {kind}: {number}; data/missing.json names each, with the reason")
     if result["lost"]:
         say(f"{result['lost']} sealed files are missing from the package: data/missing.json has the reasons")
     raise typer.Exit(FINDINGS if result["lost"] or unmatched else OK)
+
+
+@app.command()
+def packages(as_json: Json = False) -> None:
+    """Every package made from this home: when, by whom, for whom, why, where, and whether it is still there."""
+    from msgspec.structs import asdict
+
+    from custody_pipeline.io.escaping import escaped
+    from custody_pipeline.operations.package_register import packages_of
+
+    found = packages_of(settings_of_environment())
+    if as_json:
+        print_json([{**asdict(item), "recordings": len(item.recordings), "state": item.state()} for item in found])
+        return
+    for item in found:
+        print(escaped(f"{item.folder}: {item.state()}, recordings: {len(item.recordings)}"))  # noqa: T201
+        print(escaped(f"  {item.told}"))  # noqa: T201
+    if not found:
+        print("no package was made from this home")  # noqa: T201
 
 
 def _chosen(
@@ -222,6 +256,8 @@ def _chosen(
     matters += [open_matter(settings, matter)] if matter else []
     recordings: dict[str, None] = {}
     unmatched: list[str] = []
+    if any(item.mask for item in matters):
+        raise typer.BadParameter(f"{matter} masks fields, a package has whole records: custody matter produce {matter}")
     for item in matters:
         with analyst_database(settings) as con:
             found = select(con, item)
@@ -236,22 +272,23 @@ def tidy(
     as_json: Json = False,
 ) -> None:
     """Remove landing files of nights sealed CUSTODY_LANDING_DAYS ago, each only if a sealed cut has its bytes."""
-    from dataclasses import asdict
-
+    from custody_pipeline.fleet.overview import overview
     from custody_pipeline.operations.verification import public_keys
     from custody_pipeline.publish.tidy import tidy_landing
-    from custody_pipeline.warehouse.connection import Warehouse
+    from custody_pipeline.warehouse.connection import WarehouseError
 
     settings = settings_of_environment()
-    with Warehouse(settings).open(read_only=True) as con:
+    with overview(settings) as con:
+        if con is None:
+            raise WarehouseError(f"{settings.warehouse_path} does not exist yet; run a night first")
         result = tidy_landing(con, settings, public_keys(settings, []), dry_run=dry_run)
     if as_json:
-        print_json(asdict(result))
+        print_json({"removed": result.removed, "bytes": result.bytes, "kept": result.kept})
     else:
         what = "would be removed" if dry_run else "removed"
-        print(f"{len(result.removed)} files, {result.bytes} bytes {what}")  # noqa: T201
+        tell(f"{len(result.removed)} files, {result.bytes} bytes {what}")
         for reason, number in result.kept.items():
-            print(f"{number} kept: {reason}")  # noqa: T201
+            tell(f"{number} kept: {reason}")
 
 
 witness_commands = typer.Typer(no_args_is_help=True, help="Cosignatures of witnesses on the head of the log (C2SP).")
@@ -266,11 +303,12 @@ def witness_ask(
     url: Annotated[str, typer.Argument(help="The witness's submission prefix, before /add-checkpoint.")],
     witness: Witnesses = None,
     target: Target = None,
+    as_json: Json = False,
 ) -> None:
     """Ask a witness to cosign the published head, and publish the cosignature."""
     from custody_pipeline.operations.witnesses import ask, witness_keys
 
-    _witnessed(lambda settings: ask(settings, url, witness_keys(witness or []), target))
+    _witnessed(lambda settings: ask(settings, url, witness_keys(witness or []), target), as_json=as_json)
 
 
 @witness_commands.command("add")
@@ -278,14 +316,15 @@ def witness_add(
     file: Annotated[Path, typer.Argument(help="A cosigned checkpoint, or a witness's signature lines.")],
     witness: Witnesses = None,
     target: Target = None,
+    as_json: Json = False,
 ) -> None:
     """Check a cosignature that arrived in another way, and publish it."""
     from custody_pipeline.operations.witnesses import add, witness_keys
 
-    _witnessed(lambda settings: add(settings, file, witness_keys(witness or []), target))
+    _witnessed(lambda settings: add(settings, file, witness_keys(witness or []), target), as_json=as_json)
 
 
-def _witnessed(cosign: Callable[[Settings], Checkpoint]) -> None:
+def _witnessed(cosign: Callable[[Settings], Checkpoint], *, as_json: bool) -> None:
     """Only a witness that contradicts the log, and a wrong signature, are findings."""
     from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError
     from custody_pipeline.evidence.log.note import NoteError
@@ -296,4 +335,8 @@ def _witnessed(cosign: Callable[[Settings], Checkpoint]) -> None:
         stop(str(error), FINDINGS)
     except FileNotFoundError as error:
         stop(str(error), INCOMPLETE)
-    sys.stdout.write(checkpoint.note.data.decode())
+    note = checkpoint.note.data.decode()
+    if as_json:
+        print_json({"size": checkpoint.head.size, "root": checkpoint.head.root.hex(), "checkpoint": note})
+    else:
+        sys.stdout.write(note)

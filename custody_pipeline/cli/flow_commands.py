@@ -5,13 +5,20 @@ Belongs here: arguments and printing. Does not: the analysis (flows).
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from custody_pipeline.cli.shared import INCOMPLETE, Json, app, print_json, settings_of_environment, stop
+from custody_pipeline.cli.shared import (
+    INCOMPLETE,
+    Json,
+    app,
+    print_json,
+    settings_of_environment,
+    stop,
+    tell,
+)
 
 flow_commands = typer.Typer(no_args_is_help=True, help="Architect flows against the tag mapping.")
 app.add_typer(flow_commands, name="flow")
@@ -24,9 +31,9 @@ def flow_check(
 ) -> None:
     """Which mapped tags are not put into participant data before a path of the flow ends."""
     from custody_pipeline.extract.genesys import GenesysClient, GenesysError
-    from custody_pipeline.flows.check import check_flow
     from custody_pipeline.flows.document import FlowError, read_flow
     from custody_pipeline.flows.export import export_flow, is_flow_id
+    from custody_pipeline.flows.flow_check import check_flow
     from custody_pipeline.flows.report import render
     from custody_pipeline.models.mapping_file import load_mapping
 
@@ -44,5 +51,6 @@ def flow_check(
     if as_json:
         print_json(report.to_dict())
     else:
-        sys.stdout.write(render(report))
+        for line in render(report).splitlines():
+            tell(line)
     raise typer.Exit(report.exit_status)

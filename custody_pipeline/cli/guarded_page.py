@@ -2,7 +2,7 @@
 
 Dagster's server takes mutations by GET and from any `Host` and `Origin`, so that any web page in the same browser could
 start runs. The guard refuses requests that do not name this server (DNS rebinding), that another page makes (cross-site
-requests), and queries in the address of a GET.
+requests), and queries in the address of a GET. No other page may show this one in a frame (clickjacking).
 
 Belongs here: the guard, and starting the servers that `custody ui` needs. Does not: stopping them (ui.py).
 """
@@ -13,12 +13,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocketClose
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _CREATE = "create_app_from_workspace_process_context"
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -39,8 +39,14 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it with 403."""
+
+        async def unframed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-frame-options"] = "DENY"
+            await send(message)
+
         if scope["type"] == "lifespan" or self._is_ours(scope):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, unframed)
         elif scope["type"] == "websocket":
             await WebSocketClose(1008)(scope, receive, send)
         else:

@@ -3,13 +3,16 @@
 Belongs here: starting the command line, and its exit statuses. Does not: a command (see the files of the groups).
 Commands import what they need when they run, so that `custody --help` is fast.
 
-Exit status: 0 all well · 1 findings · 2 could not do everything · 64 the command line or a setting is wrong.
+Exit status: 0 all well · 1 findings · 2 could not do everything · 64 the command line or a setting is wrong ·
+130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
 import typer
@@ -17,7 +20,8 @@ import typer
 # Importing a group registers its commands, in the order in which `custody --help` lists them.
 # isort: off
 from custody_pipeline.cli import demo_commands, night_commands, setup_commands, evidence_commands
-from custody_pipeline.cli import capture_commands, flow_commands, matter_commands
+from custody_pipeline.cli import capture_commands, flow_commands, matter_commands, report_commands, erase_commands
+from custody_pipeline.cli import retention_commands
 
 # isort: on
 from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, stop
@@ -33,28 +37,55 @@ COMMANDS = (
     capture_commands,
     flow_commands,
     matter_commands,
+    report_commands,
+    erase_commands,
+    retention_commands,
 )
+
+INTERRUPTED = 130
 
 # typer keeps the base class of its usage errors private. BadParameter gives access to it.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
+def with_home_first(arguments: list[str]) -> list[str]:
+    """The arguments with `--home FOLDER` before the command, wherever it stood: each command then need not know it."""
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            break
+        if argument.startswith("--home="):
+            return [argument, *arguments[:at], *arguments[at + 1 :]]
+        if argument == "--home" and at + 1 < len(arguments):
+            return [*arguments[at : at + 2], *arguments[:at], *arguments[at + 2 :]]
+    return arguments
+
+
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
     # SIGTERM unwinds like Ctrl-C, so that servers which a command started end with the command.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     keep_private()
+    # A terminal that cannot show a character is no reason to fail: an escape stands for it. Data go out as UTF-8.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        status = app(standalone_mode=False)
+        status = app(with_home_first(sys.argv[1:]), standalone_mode=False)
     except _UsageError as error:
         error.show()  # type: ignore[attr-defined]
         sys.exit(USAGE)
     except typer.Abort:
         stop("stopped", INCOMPLETE)
     except KeyboardInterrupt:
-        stop("stopped", 130)
+        status = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a line
         from custody_pipeline.operations.endings import ending_of
 
         stop(*ending_of(error))
+    if status == INTERRUPTED:  # typer returns it for Ctrl-C
+        print("stopped: what was published stays, and the next run takes up the night again", file=sys.stderr)  # noqa: T201
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)  # no thread is waited for: it may be in a pause of minutes
     sys.exit(status if isinstance(status, int) else OK)

@@ -5,12 +5,14 @@ Belongs here: arguments and exit statuses. Does not: matters (matters), printing
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from custody_pipeline.cli.demo_servers import with_servers_of_demo
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -23,6 +25,7 @@ from custody_pipeline.cli.shared import (
     say,
     settings_of_environment,
     stop,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 matter_commands = typer.Typer(no_args_is_help=True, help="A discovery request: what it selects, and what is produced.")
 app.add_typer(matter_commands, name="matter")
+
+_SHOWN = 20
 
 Name = Annotated[str, typer.Argument(help="The matter's name: small letters, digits, - and _.")]
 
@@ -48,6 +53,7 @@ def matter_new(
     last: Annotated[str | None, typer.Option("--to", help="Last day of the conversations.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="For example 'Matter-Number = 4711'; can be repeated.")] = None,
     where: Annotated[str | None, typer.Option(help="A SQL condition over custody.chain_of_custody.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a matter file, to be edited: its comments show every condition."""
     from custody_pipeline.matters.register import new_matter
@@ -56,7 +62,7 @@ def matter_new(
     given: dict[str, Any] = {"ids": listed, "from": first, "to": last, "tags": tag, "where": where}
     select = {key: value for key, value in given.items() if value}
     path = new_matter(settings_of_environment(), name, title, number, select)
-    print(path)  # noqa: T201
+    _print_file(path, as_json=as_json)
     say(f"edit it, then: custody matter show {name}")
 
 
@@ -92,7 +98,7 @@ def matter_list(as_json: Json = False) -> None:
     else:
         for row in rows:
             begun = f", {row['begun']} begun and not finished" if row["begun"] else ""
-            print(f"{row['name']}  {row['title']}  {row['volumes']} volumes, {row['recordings']} recordings{begun}")  # noqa: T201
+            tell(f"{row['name']}  {row['title']}  {row['volumes']} volumes, {row['recordings']} recordings{begun}")
         if not rows and not refused:
             print("No matter yet. Try: custody matter new smith")  # noqa: T201
     if refused:
@@ -118,6 +124,7 @@ def matter_show(name: Name, as_json: Json = False) -> None:
 
 
 @matter_commands.command("produce")
+@with_servers_of_demo
 def matter_produce(
     name: Name,
     to: Annotated[Path | None, typer.Option(help="Folder that gets a folder for each volume.")] = None,
@@ -153,9 +160,11 @@ def matter_produce(
         print_json([asdict(volume) for volume in volumes])
     else:
         for volume in volumes:
-            print(f"{volume.folder}: {volume.recordings} recordings")  # noqa: T201
-            print(f"sha256 of production-sha256.txt: {volume.sha256}")  # noqa: T201
-            print(f"read {volume.folder / 'report.html'}")  # noqa: T201
+            tell(f"{volume.folder}: {volume.recordings} recordings")
+            tell(f"sha256 of production-sha256.txt: {volume.sha256}")
+            tell(f"read {volume.folder / 'report.html'}")
+    for line in sorted({line for volume in volumes for line in volume.left_out}):
+        say(line)
     lost = sum(volume.lost for volume in volumes)
     if lost:
         say(f"{lost} recordings could not be had as they were sealed: exceptions.csv has the reasons")
@@ -164,17 +173,26 @@ def matter_produce(
 
 @matter_commands.command("report")
 def matter_report(
-    name: Name, to: Annotated[Path | None, typer.Option(help="The file; default: report.html in its folder.")] = None
+    name: Name,
+    to: Annotated[
+        Path | None, typer.Option(help="The file, .html or .pdf; default: report.html in its folder.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Write one HTML page about the matter as it stands now: found, missing, produced, handed over."""
+    """Write one page about the matter as it stands now: found, missing, produced, handed over."""
+    from custody_pipeline.matters.page_formats import DocumentError, pdf_of
     from custody_pipeline.matters.pages import matter_html
     from custody_pipeline.warehouse.ledger import Actor
 
     settings, matter, register, found = _standing(name)
     path = to or register.folder / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(matter_html(matter, found, register, Actor.of(settings)), encoding="utf-8")
-    print(path)  # noqa: T201
+    html = matter_html(matter, found, register, Actor.of(settings))
+    try:
+        path.write_bytes(pdf_of(html) if path.suffix.lower() == ".pdf" else html.encode())
+    except DocumentError as error:
+        stop(f"no {path.name}: {error}", INCOMPLETE)
+    _print_file(path, as_json=as_json)
 
 
 @matter_commands.command("receipt")
@@ -190,11 +208,12 @@ def matter_receipt(
         Path | None, typer.Option(help="Their signed confirmation, or what `custody verify --json` told them.")
     ] = None,
     operator: Annotated[str | None, typer.Option(help="Who handed it over; default: CUSTODY_OPERATOR.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Record to whom a volume was handed, when, how and by whom, in the matter and in the custody events."""
     from dataclasses import replace
 
-    from custody_pipeline.matters.receipts import record_receipt
+    from custody_pipeline.matters.handovers import record_receipt
     from custody_pipeline.matters.register import open_matter, register_of
     from custody_pipeline.warehouse.ledger import Actor
 
@@ -204,23 +223,29 @@ def matter_receipt(
     count = record_receipt(
         settings, matter, register_of(settings, name), volume, receiver, how, when, confirmation, actor
     )
-    print(f"{volume} to {receiver}: recorded for {count} recordings")  # noqa: T201
+    if as_json:
+        print_json({"volume": volume, "to": receiver, "recordings": count})
+    else:
+        tell(f"{volume} to {receiver}: recorded for {count} recordings")
 
 
 @matter_commands.command("gather")
+@with_servers_of_demo
 def matter_gather(
     name: Name,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the nights, and collect nothing.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Collect the nights of the matter that are missing or may still grow, oldest first."""
     settings, matter, register, found = _standing(name)
     nights = [night.night for night in found.nights if night.command]
-    if not nights:
-        print("nothing to gather: every night of the matter is final")  # noqa: T201
-        raise typer.Exit(OK)
-    if dry_run:
-        for night in nights:
-            print(f"custody run --date {night}")  # noqa: T201
+    if dry_run or not nights:
+        if as_json:
+            print_json({"nights": nights})
+        elif not nights:
+            tell("nothing to gather: every night of the matter is final")
+        for night in () if as_json else nights:
+            tell(f"custody run --date {night}")
         raise typer.Exit(OK)
     from custody_pipeline.cli.matter_page import print_standing
     from custody_pipeline.defs.one_night import run_one_night
@@ -236,7 +261,11 @@ def matter_gather(
         for problem in outcome.problems:
             say(f"{night}: {problem}")
         status = max(status, outcome.status)
-    print_standing(console_of_stdout(), matter, standing(settings, matter, register))
+    now = standing(settings, matter, register)
+    if as_json:
+        print_json(now.to_dict())
+    else:
+        print_standing(console_of_stdout(), matter, now)
     raise typer.Exit(status)
 
 
@@ -244,9 +273,9 @@ Apply = Annotated[bool, typer.Option("--apply", help="Do it. Without this, only 
 
 
 @matter_commands.command("hold")
+@with_servers_of_demo
 def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None:
     """Protect the matter's recordings from deletion at the vendor and in S3. A dry run without --apply."""
-    from custody_pipeline.io.escaping import escaped
     from custody_pipeline.matters.holds import hold
     from custody_pipeline.warehouse.ledger import Actor
 
@@ -257,23 +286,30 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
         stop("the selection finds no recording: nothing to hold", INCOMPLETE)
     if not apply:
         count = len({item.conversation_id for item in recordings})
-        print(f"would protect {count} conversations, and {len(recordings)} recordings with their cuts; --apply does it")  # noqa: T201
+        if as_json:
+            print_json({"conversations": count, "recordings": len(recordings)})
+        else:
+            tell(f"would protect {count} conversations, {len(recordings)} recordings and their cuts; --apply does it")
         raise typer.Exit(OK)
     with progress_bars():
         holds = hold(settings, register, recordings, Actor.of(settings))
     if as_json:
         print_json({**holds.count(), "failed": holds.failed})
     else:
-        print(", ".join(f"{number} {kind} held" for kind, number in holds.count().items()))  # noqa: T201
-        for item, why in holds.failed.items():
-            print(escaped(f"not held: {item}: {why}"))  # noqa: T201
+        tell(", ".join(f"{number} {kind} held" for kind, number in holds.count().items()))
+        reasons = Counter(holds.failed.values())
+        for item, why in list(holds.failed.items())[:_SHOWN]:
+            tell(f"not held: {item}: {why}")
+        if len(holds.failed) > _SHOWN:
+            for why, number in reasons.most_common():
+                tell(f"not held in all: {number}: {why}")
     raise typer.Exit(FINDINGS if holds.failed else OK)
 
 
 @matter_commands.command("release")
-def matter_release(name: Name, apply: Apply = False) -> None:
+@with_servers_of_demo
+def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> None:
     """Release what this matter holds and no other matter does. A dry run without --apply."""
-    from custody_pipeline.io.escaping import escaped
     from custody_pipeline.matters.holds import read_holds, release
     from custody_pipeline.matters.register import open_matter, register_of
     from custody_pipeline.warehouse.ledger import Actor
@@ -281,16 +317,23 @@ def matter_release(name: Name, apply: Apply = False) -> None:
     settings = settings_of_environment()
     register = register_of(settings, open_matter(settings, name).name)
     if not apply:
-        held = ", ".join(f"{number} {kind}" for kind, number in read_holds(register).count().items())
-        print(f"would release {held}, but for what another matter holds; --apply does it")  # noqa: T201
+        held = read_holds(register).count()
+        if as_json:
+            print_json(held)
+        else:
+            told = ", ".join(f"{number} {kind}" for kind, number in held.items())
+            tell(f"would release {told}, but for what another matter holds; --apply does it")
         raise typer.Exit(OK)
     with progress_bars():
         failed, kept = release(settings, register, Actor.of(settings))
-    for kind, number in kept.items():
-        if number:
-            print(f"{number} {kind} stay held by another matter")  # noqa: T201
-    for item, why in failed.items():
-        print(escaped(f"not released: {item}: {why}"))  # noqa: T201
+    if as_json:
+        print_json({"kept": kept, "failed": failed})
+    else:
+        for kind, number in kept.items():
+            if number:
+                tell(f"{number} {kind} stay held by another matter")
+        for item, why in failed.items():
+            tell(f"not released: {item}: {why}")
     raise typer.Exit(FINDINGS if failed else OK)
 
 
@@ -301,3 +344,10 @@ def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:
     settings = settings_of_environment()
     matter, register = open_matter(settings, name), register_of(settings, name)
     return settings, matter, register, standing(settings, matter, register)
+
+
+def _print_file(path: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"file": str(path)})
+    else:
+        print(path)  # noqa: T201

@@ -9,7 +9,7 @@ from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from custody_pipeline.io.escaping import escaped
+from custody_pipeline.io.escaping import folded
 from custody_pipeline.matters.standing import criteria
 
 if TYPE_CHECKING:
@@ -26,8 +26,13 @@ _SHOWN = 10
 def print_standing(console: Console, matter: Matter, standing: Standing) -> None:
     """The matter on one screen; lists are cut after some lines, `--json` has them whole."""
 
+    def lines(text: str, indent: str, further: str | None = None) -> None:
+        console.print(folded(text, console.width, indent, further), markup=False, soft_wrap=True)
+
     def line(text: str) -> None:
-        console.print(escaped(text), markup=False, soft_wrap=True)
+        bare = text.lstrip(" ")
+        indent = " " * (len(text) - len(bare))
+        lines(bare, indent, indent + "    ")
 
     found = standing.found
     line(f"{matter.title}  ·  {matter.number or 'no number'}")
@@ -43,6 +48,7 @@ def print_standing(console: Console, matter: Matter, standing: Standing) -> None
         (found.unmatched, "in no collected night"),
         (found.elsewhere, "there, but outside of the other conditions"),
         (found.excluded_unmatched, "excluded, but not found by the selection"),
+        (found.strangers, "an agent that no collected night has"),
     ):
         for item in ids[:_SHOWN]:
             line(f"  {item}: {what}")
@@ -56,10 +62,16 @@ def print_standing(console: Console, matter: Matter, standing: Standing) -> None
     line("Gaps" if standing.gaps else "Gaps: none")
     for gap in standing.gaps:
         until = f" until {gap.until:%Y-%m-%d %H:%M} UTC" if gap.until else ""
-        had = f"{gap.recoverable} can still be had{until} → {gap.next_action}" if gap.recoverable else "final"
-        line(f"  {gap.reason}  {gap.recordings}  {gap.sentence} {had}")
+        had = f"{gap.recoverable} can still be had{until}" if gap.recoverable else gap.otherwise
+        line(f"  {gap.reason}  {gap.recordings}, {had}")
+        lines(gap.sentence, "    ")
+        if gap.recoverable:
+            lines(f"→ {gap.next_action}", "    ", "      ")
     line(f"Produced {standing.produced}, not yet produced {standing.remaining}")
-    line("saturated: nothing is missing that could be had" if standing.saturated else "not saturated")
+    if standing.saturated:
+        line("saturated: nothing is missing that could be had")
+    else:
+        line("not saturated: something can still be had, or a night may still grow")
 
 
 def _print_nights(line: Callable[[str], None], nights: list[Night], *, missing: bool) -> None:
@@ -67,7 +79,9 @@ def _print_nights(line: Callable[[str], None], nights: list[Night], *, missing: 
         line(f"  {nights[0].night} to {nights[-1].night}: never collected → {nights[0].command}, and so on")
         return
     for night in nights:
+        # A command stands on a line of its own, so that it can be copied.
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(night.kinds.items())) or "nothing of this matter"
         state = "never collected" if missing else f"{night.state}, revision {night.revision or '–'}, {kinds}"
-        command = f" → {night.command}" if night.command else ""
-        line(f"  {night.night}  {state}{command}")
+        line(f"  {night.night}  {state}")
+        if night.command:
+            line(f"    → {night.command}")

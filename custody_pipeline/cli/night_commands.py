@@ -6,8 +6,8 @@ Belongs here: arguments and printing. Does not: the night (defs), the findings (
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,8 +15,10 @@ from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
     OK,
+    FirstNight,
     Json,
-    Night,
+    LastNight,
+    OneNight,
     Profiled,
     app,
     console_of_stdout,
@@ -25,6 +27,7 @@ from custody_pipeline.cli.shared import (
     say,
     settings_of_environment,
     stop,
+    tell,
 )
 
 
@@ -35,15 +38,26 @@ def _refuse_future(night: datetime) -> None:
 
 @app.command()
 def run(
-    night: Night,
+    night: OneNight = None,
+    first: FirstNight = None,
+    last: LastNight = None,
     as_json: Json = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log on stderr.")] = False,
     profile: Profiled = False,
 ) -> None:
-    """Collect, join, explain, check and publish one night, in this process. The Dagster page shows the run."""
+    """Collect, join, explain, check and publish a night or several, in this process. The Dagster page shows the runs.
+
+    Of several nights, the exit status is that of the worst.
+    """
     from custody_pipeline.cli.summary_page import print_summary
     from custody_pipeline.defs.one_night import run_one_night
 
+    if (night is None) == (first is None or last is None) or (first and last and first > last):
+        raise typer.BadParameter("give --date, or --from and --to")
+    if first and last:
+        _refuse_future(last)
+        raise typer.Exit(_run_nights(first.date(), last.date(), as_json=as_json, verbose=verbose, profile=profile))
+    assert night is not None  # noqa: S101 - see the condition above
     _refuse_future(night)
     settings = settings_of_environment()
     with progress_bars():
@@ -57,6 +71,28 @@ def run(
     for problem in outcome.problems:
         print(problem, file=sys.stderr)  # noqa: T201
     raise typer.Exit(outcome.status)
+
+
+def _run_nights(first: date, last: date, *, as_json: bool, verbose: bool, profile: bool) -> int:
+    """Nights one after the other, oldest first, a line each. A night that fails stops none of the others."""
+    from custody_pipeline.cli.summary_page import night_line
+    from custody_pipeline.defs.one_night import run_one_night
+
+    settings, days = settings_of_environment(), (last - first).days + 1
+    outcomes = []
+    for number in range(days):
+        night = first + timedelta(days=number)
+        say(f"night {night}, {number + 1} of {days}")
+        with progress_bars():
+            outcome = run_one_night(settings, night, verbose=verbose, profile=profile)
+        outcomes.append(outcome)
+        if not as_json:
+            print(night_line(night, outcome.summary, outcome.status), flush=True)  # noqa: T201
+        for problem in outcome.problems:
+            print(f"{night}: {problem}", file=sys.stderr)  # noqa: T201
+    if as_json:
+        print_json([outcome.to_dict() for outcome in outcomes])
+    return max(outcome.status for outcome in outcomes)
 
 
 @app.command()
@@ -76,7 +112,7 @@ def rebuild(as_json: Json = False) -> None:
             published = f"revision {night.revision}" if night.revision else "not published"
             differs = f"; differs: {', '.join(night.differing)}" if night.differing else ""
             lost = f"; landing files that are gone: {', '.join(night.lost)}" if night.lost else ""
-            print(f"{night.night}  {night.loads} loads, {published}{differs}{lost}")  # noqa: T201
+            tell(f"{night.night}  {night.loads} loads, {published}{differs}{lost}")
     raise typer.Exit(FINDINGS if any(night.differing or night.lost for night in found) else OK)
 
 
@@ -84,14 +120,18 @@ def rebuild(as_json: Json = False) -> None:
 def status(as_json: Json = False) -> None:
     """Every night with its state, revision and numbers; exit status 1 if a night failed or nobody collected it."""
     from custody_pipeline.cli.nights_page import print_nights
-    from custody_pipeline.operations.night_states import nights
+    from custody_pipeline.cli.retention_commands import deadlines
+    from custody_pipeline.operations.status import nights
     from custody_pipeline.warehouse.night_states import NOT_PUBLISHED
 
-    found = nights(settings_of_environment())
+    settings = settings_of_environment()
+    found = nights(settings)
     if as_json:
         print_json([night.to_dict() for night in found])
     else:
         print_nights(console_of_stdout(), found)
+        for line in deadlines(settings):
+            tell(line)
     if not found:
         raise typer.Exit(INCOMPLETE)
     raise typer.Exit(FINDINGS if any(night.state in NOT_PUBLISHED for night in found) else OK)
@@ -104,9 +144,11 @@ def explain(
 ) -> None:
     """The whole story of a recording: timeline, tags and their sources, each gap with its proof and next step."""
     from custody_pipeline.cli.story import print_story
-    from custody_pipeline.operations.explain import explain
+    from custody_pipeline.operations.explain import explain, record_explained
+    from custody_pipeline.warehouse.connection import WarehouseError
 
-    story = explain(settings_of_environment(), subject)
+    settings = settings_of_environment()
+    story = explain(settings, subject)
     if story is None:
         stop(f"no recording or conversation {subject!r} in the published nights; custody status lists them", FINDINGS)
     if as_json:
@@ -114,39 +156,52 @@ def explain(
     else:
         for recording in story["recordings"]:
             print_story(console_of_stdout(), recording)
+    try:
+        record_explained(settings, story)
+    except (WarehouseError, OSError) as error:  # in use, or read-only
+        say(f"this reading left no custody event: {error}")
 
 
 @app.command()
 def gaps(
-    night: Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="One night only.")] = None,
+    night: OneNight = None,
+    first: FirstNight = None,
+    last: LastNight = None,
     reason: Annotated[str | None, typer.Option(help="One reason only, for example TAG_NEVER_SET.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only gaps about this tag, for example Legal-Hold.")] = None,
+    severity: Annotated[Literal["error", "warning", "info"] | None, typer.Option(help="How grave.")] = None,
+    recoverable: Annotated[Literal["yes", "no", "until"] | None, typer.Option(help="Can it still be had?")] = None,
+    before: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only what can be had no longer than until this day.")
+    ] = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, with an apostrophe before what is a formula.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """What is missing, with the reason, the proof and the next step."""
-    from custody_pipeline.io.escaping import escaped, harmless_cell
+    """What is missing, grouped by reason, with the tag, the proof and the next step."""
+    from custody_pipeline.cli.gaps_page import print_gaps
     from custody_pipeline.models.reasons import BY_CODE
+    from custody_pipeline.operations.explain import GapFilter
     from custody_pipeline.operations.explain import gaps as find_gaps
 
     if reason is not None and reason not in BY_CODE:
         raise typer.BadParameter(f"no such reason: {reason}; there are {', '.join(BY_CODE)}")
     if night is not None:
+        if first or last:
+            raise typer.BadParameter("give --date, or --from and --to")
         _refuse_future(night)
-    names, rows = find_gaps(settings_of_environment(), night.date() if night else None, reason)
+        first = last = night
+    wanted = GapFilter(first and first.date(), last and last.date(), reason, severity, recoverable, tag, before)
+    names, rows = find_gaps(settings_of_environment(), wanted)
     if as_json:
         print_json(rows)
     elif as_csv:
-        import csv
+        import pyarrow as pa
 
-        writer = csv.DictWriter(sys.stdout, names)
-        writer.writeheader()
-        writer.writerows({name: harmless_cell(value) for name, value in row.items()} for row in rows)
+        from custody_pipeline.publish.tables import harmless_csv
+
+        for part in harmless_csv(pa.table({name: [row[name] for row in rows] for name in names}).to_reader()):
+            sys.stdout.buffer.write(part)
     else:
-        console = console_of_stdout()
-        for row in rows:
-            line = f"{row['partition_date']}  {row['reason']}  {escaped(str(row['recording_id'] or '-'))}"
-            console.print(line, markup=False, soft_wrap=True)
-            console.print(f"    {row['sentence']} → {row['next_action']}", markup=False, soft_wrap=True)
-        console.print(f"{len(rows)} gaps")
+        print_gaps(rows)

@@ -1,6 +1,6 @@
 """The table of nights on a terminal.
 
-Belongs here: words and widths. Does not: finding the nights (operations/night_states.py).
+Belongs here: words and widths. Does not: finding the nights (operations/status.py).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from custody_pipeline.cli.shared import tell
 from custody_pipeline.operations.summary import NightSummary
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def print_nights(console: Console, found: list[NightSummary]) -> None:
     if not found:
         console.print("No night yet. Try: custody demo, or custody run --date 2026-11-02")
         return
-    table = Table("night", "state", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table("night", "state", box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for name in ("rev", "recordings", "complete", "gaps", "excluded", "unexplained"):
         table.add_column(name, justify="right")
     for night in found:
@@ -32,8 +33,8 @@ def print_nights(console: Console, found: list[NightSummary]) -> None:
         console.print(table)
     for night in found:
         if night.detail:
-            console.print(f"{night.night} failed: {night.detail}", markup=False, soft_wrap=True)
+            tell(f"{night.night} failed: {night.detail}")
     for is_missing, group in groupby(found, lambda night: night.state == "missing"):
         if is_missing:
             newest, *_, oldest = [night.night for night in group] * 2
-            console.print(f"missing, nobody collected them: {oldest} to {newest}", soft_wrap=True)
+            tell(f"missing, nobody collected them: {oldest} to {newest}")

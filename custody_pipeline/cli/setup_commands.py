@@ -23,6 +23,7 @@ from custody_pipeline.cli.shared import (
     print_json,
     settings_of_environment,
     stop,
+    tell,
 )
 
 mapping_commands = typer.Typer(no_args_is_help=True, help="The tag mapping against real data.")
@@ -35,13 +36,13 @@ def mapping_check(night: Night, as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from custody_pipeline.cli.mapping_page import print_report
+    from custody_pipeline.fleet.shards import warehouse_of
     from custody_pipeline.models.mapping_file import load_mapping
     from custody_pipeline.models.mapping_report import mapping_report
-    from custody_pipeline.warehouse.connection import Warehouse
 
     settings = settings_of_environment()
     load_mapping(settings.mapping_path)
-    with Warehouse(settings).open(read_only=True) as con:
+    with warehouse_of(settings, night.date()).open(read_only=True) as con:
         report = mapping_report(con, night.date())
     if as_json:
         print_json(asdict(report))
@@ -50,13 +51,19 @@ def mapping_check(night: Night, as_json: Json = False) -> None:
 
 
 @mapping_commands.command("suggest")
-def mapping_suggest() -> None:
+def mapping_suggest(as_json: Json = False) -> None:
     """Draft a mapping from the tags that the collected nights hold."""
     from custody_pipeline.models.mapping_report import suggest_mapping
     from custody_pipeline.warehouse.connection import Warehouse
 
     with Warehouse(settings_of_environment()).open(read_only=True) as con:
-        sys.stdout.write(suggest_mapping(con))
+        draft = suggest_mapping(con)
+    if as_json:
+        import yaml
+
+        print_json(yaml.safe_load(draft))
+    else:
+        sys.stdout.write(draft)
 
 
 @app.command()
@@ -67,20 +74,25 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Try everything that a night needs: settings, login, permissions, divisions, buckets, lock, clock, mapping."""
+    from rich.text import Text
+
+    from custody_pipeline.io.escaping import folded
     from custody_pipeline.operations.doctor import examine
 
+    console = console_of_stdout()
     lines = []
     advised = set()
-    console = console_of_stdout()
     colours = {"ok": "green", "not ok": "red", "warning": "yellow", "not configured": "yellow"}
     for line in examine(probe=probe_lock):
         lines.append(line)
         if not as_json:
-            console.print(f"[{colours[line.state]}]{line.state:>14}[/]  [bold]{line.check}[/bold]  ", end="")
-            console.print(line.found, markup=False, soft_wrap=True)
+            told = Text(folded(f"{line.state:>14}  {line.check}  {line.found}", console.width, "", " " * 16))
+            told.stylize(colours[line.state], 0, 14)
+            told.stylize("bold", 16, 16 + len(line.check))
+            console.print(told, soft_wrap=True)
             if line.advice and line.state != "ok" and line.advice not in advised:
                 advised.add(line.advice)
-                console.print(f"{'':16}→ {line.advice}", markup=False, soft_wrap=True)
+                tell(f"{'':16}→ {line.advice}", 18)
     if as_json:
         print_json([line.to_dict() for line in lines])
     raise typer.Exit(FINDINGS if any(line.state == "not ok" for line in lines) else OK)
@@ -94,6 +106,7 @@ app.add_typer(key_commands, name="key")
 def key_new(
     name: Annotated[str, typer.Argument(help="The log's name, for example custody.example.com/eu.")],
     path: Annotated[Path, typer.Argument(help="Where to write the private key; the public one goes beside it.")],
+    as_json: Json = False,
 ) -> None:
     """Make an Ed25519 key pair. Set CUSTODY_SIGNING_KEY_FILE to its file."""
     from custody_pipeline.evidence.log.keys import new_key, write_new_key
@@ -102,17 +115,23 @@ def key_new(
         public = write_new_key(path, new_key(name))
     except (OSError, ValueError) as error:
         stop(f"{path}: {error}", USAGE)
-    print(public)  # noqa: T201
+    if as_json:
+        print_json({"private_key": str(path), "public_key": str(public)})
+    else:
+        print(public)  # noqa: T201
 
 
 @key_commands.command("show")
-def key_show() -> None:
+def key_show(as_json: Json = False) -> None:
     """Print the public keys that sign now: the file to hand over for `custody verify --key`."""
     from custody_pipeline.publish.sealing import signing_verifiers
 
     found = signing_verifiers(settings_of_environment())
     if not found:
         stop("there is no signing key yet: make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE", INCOMPLETE)
+    if as_json:
+        print_json([{"sha256": key.fingerprint, "key": key.vkey} for key in found])
+        return
     for key in found:
         print(f"# sha256:{key.fingerprint}\n{key.vkey}")  # noqa: T201
 
@@ -134,15 +153,23 @@ def env(
         return
     for row in rows:
         line = f"{row['variable']}={row['value']}" if "value" in row else f"# {row['variable']}={row['default']}"
-        print(f"{line}\n    {row['description']}")  # noqa: T201
+        tell(line, 4)
+        tell(f"    {row['description']}", 4)
 
 
 @app.command()
-def dictionary() -> None:
+def dictionary(as_json: Json = False) -> None:
     """The data dictionary, from the headers of the SQL files and the tag mapping."""
-    from custody_pipeline.models.dictionary import data_dictionary
+    from custody_pipeline.models.dictionary import columns_of, data_dictionary
     from custody_pipeline.models.mapping_file import load_mapping
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.sql_files import load_models
 
-    sys.stdout.write(data_dictionary(load_models(), load_mapping(Settings.model_fields["mapping_path"].default)))
+    models, mapping = load_models(), load_mapping(Settings.model_fields["mapping_path"].default)
+    if as_json:
+        print_json({
+            key: {"description": model.description, "grain": model.grain, "columns": columns_of(model, mapping)}
+            for key, model in models.items()
+        })  # fmt: skip
+    else:
+        sys.stdout.write(data_dictionary(models, mapping))

@@ -5,6 +5,7 @@ Belongs here: what two groups of commands need. Does not: a command.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import contextmanager
@@ -28,7 +29,6 @@ app = typer.Typer(
     name="custody",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     help="Call recordings for legal discovery: one row per recording, every gap explained, every night sealed.",
 )
 
@@ -43,15 +43,22 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _custody(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does it
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and commit.")
     ] = False,
+    home: Annotated[
+        Path | None, typer.Option("--home", help="Folder of this deployment (CUSTODY_HOME); also behind any command.")
+    ] = None,
 ) -> None:
-    pass
+    if home is not None:
+        os.environ["CUSTODY_HOME"] = str(home)
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Night = Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="The night: a UTC day.")]
+OneNight = Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="One night: a UTC day.")]
+FirstNight = Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First night of several.")]
+LastNight = Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last night of several.")]
 Profiled = Annotated[bool, typer.Option("--profile", help="Show and keep a profile of the night.")]
 Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Folder of this deployment.")]
 
@@ -62,6 +69,23 @@ def stop(message: str, status: int) -> NoReturn:
 
     print(escaped(message), file=sys.stderr)  # noqa: T201
     sys.exit(status)
+
+
+def tell(text: str, further: int | None = None) -> None:
+    """Print text for people, on lines of the terminal's width; ids, paths and commands' words stay whole.
+
+    Args:
+        text: of others; its leading spaces indent its first line.
+        further: indents the other lines; default: four columns more than the first.
+    """
+    import shutil
+
+    from custody_pipeline.io.escaping import folded
+
+    bare = text.lstrip(" ")
+    indent = len(text) - len(bare)
+    more = " " * (indent + 4 if further is None else further)
+    print(folded(bare, shutil.get_terminal_size().columns, " " * indent, more))  # noqa: T201
 
 
 def print_json(result: Any) -> None:

@@ -8,8 +8,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline.io.escaping import escaped, folded
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_BESIDE = " " * 23  # beside a time
 
 
 def print_story(console: Console, story: dict[str, Any]) -> None:
@@ -20,12 +25,11 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
     colour = {"complete": "green", "gap": "red"}.get(row["custody_status"], "yellow")
     console.rule(f"recording {escape(row['recording_id'])}", align="left")
     console.print(
-        f"conversation {escape(str(row['conversation_id']))} · night {row['partition_date']}"
-        f" · revision {row['revision']} · [{colour}]{row['custody_status']}[/] · tags {row['custom_data_state']}"
+        f"conversation {escape(str(row['conversation_id']))} · night {row['partition_date']}\n"
+        f"revision {row['revision']} · [{colour}]{row['custody_status']}[/] · tags {row['custom_data_state']}"
     )
-    console.print(
-        f"object  {row['object_uri'] or '–'}\nsha256  {row['media_sha256'] or '–'}", markup=False, soft_wrap=True
-    )
+    _folded(console, f"object  {row['object_uri'] or '–'}", "", "    ")
+    _folded(console, f"sha256  {row['media_sha256'] or '–'}", "", "    ")
 
     console.print("\n[bold]Timeline[/bold] (UTC)")
     moments: list[tuple[Any, str]] = [
@@ -35,20 +39,28 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
         (row["conversation_end"], "conversation ends"),
     ]
     moments += [
-        (event["occurred_at"], _printable(f"{event['action']}: {event['what']}{_by(event['operator'])}"))
+        (event["occurred_at"], escaped(f"{event['action']}: {event['what']}{_by(event['operator'])}"))
         for event in story["timeline"]
         if event["action"] != "collected"
     ]
     moments = sorted((moment for moment in moments if moment[0] is not None), key=lambda moment: str(moment[0]))
     for when, what in moments:
-        console.print(f"  {when:%Y-%m-%d %H:%M:%S}  {what}", markup=False, soft_wrap=True)
+        _folded(console, f"{when:%Y-%m-%d %H:%M:%S}  {what}", "  ", _BESIDE)
+
+    if story.get("accesses"):
+        console.print("\n[bold]Who listened[/bold], by the vendor's audits")
+    for access in story.get("accesses", []):
+        who = access["user_name"] or access["user_id"] or f"client {access['client_id']}"
+        when = f"{access['occurred_at']:%Y-%m-%d %H:%M:%S}" if access["occurred_at"] else "–"
+        where = f" from {', '.join(access['from_ips'])}" if access["from_ips"] else ""
+        _folded(console, f"{when:<19}  {access['action']} ({access['outcome']}): {who}{where}", "  ", _BESIDE)
 
     console.print("\n[bold]Sources[/bold]: what each says, and since when")
     for source in story["sources"]:
         seen = f"{source['first_seen_at']:%Y-%m-%d %H:%M:%S}" if source["first_seen_at"] else "–"
         again = source["last_changed_at"] not in (None, source["first_seen_at"])
         changed = f"; changed {source['last_changed_at']:%Y-%m-%d %H:%M:%S}" if again else ""
-        console.print(f"  {seen:<19}  {source['source']}: {source['says']}{changed}", markup=False, soft_wrap=True)
+        _folded(console, f"{seen:<19}  {source['source']}: {source['says']}{changed}", "  ", _BESIDE)
 
     console.print("\n[bold]Tags[/bold]: what each source said, and when (→ the one that counts)")
     if story["tags"]:
@@ -61,16 +73,18 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
         until = f" until {gap['recoverable_until']:%Y-%m-%d %H:%M}" if gap["recoverable_until"] else ""
         if gap["recheck_until"]:
             until += f", rechecked until {gap['recheck_until']:%Y-%m-%d %H:%M}"
-        console.print(f"  [red]{gap['reason']}[/red] ({gap['severity']})  ", end="")
-        console.print(_printable(f"{gap['sentence']} {gap['detail'] or ''}".rstrip()), markup=False, soft_wrap=True)
+        console.print(f"  [red]{gap['reason']}[/red] ({gap['severity']})")
+        _folded(console, f"{gap['sentence']} {gap['detail'] or ''}".rstrip(), "    ")
         for proof in gap["evidence"] or []:
             parts = (str(proof.get(name) or "") for name in ("what", "uri", "sha256", "observed_at"))
             proof_line = " · ".join(part for part in parts if part)
-            console.print(f"    proof: {_printable(proof_line)}", markup=False, soft_wrap=True)
-        console.print(
-            f"    recoverable: {gap['recoverable']}{until} → {gap['next_action']}", markup=False, soft_wrap=True
-        )
+            _folded(console, f"proof: {proof_line}", "    ", "      ")
+        _folded(console, f"recoverable: {gap['recoverable']}{until} → {gap['next_action']}", "    ", "      ")
     console.print()
+
+
+def _folded(console: Console, text: str, indent: str, further: str | None = None) -> None:
+    console.print(folded(text, console.width, indent, further), markup=False, soft_wrap=True)
 
 
 def _print_tags(console: Console, tags: list[dict[str, Any]]) -> None:
@@ -82,10 +96,10 @@ def _print_tags(console: Console, tags: list[dict[str, Any]]) -> None:
         said.setdefault((tag["tag_key"], tag["participant_id"], tag["tag_value"]), []).append(tag)
     for (key, _, value), observations in said.items():
         line = Text.assemble(
-            (f"  {_printable(key)}", "bold"),
+            (f"  {escaped(key)}", "bold"),
             (f" ({observations[0]['participant_purpose']})  ", "dim"),
             # Null, the empty text and the text null must look different.
-            "null" if value is None else f'"{value}"' if value in {"", "null"} else _printable(value),
+            "null" if value is None else f'"{value}"' if value in {"", "null"} else escaped(value),
         )
         console.print(line, no_wrap=True, overflow="ellipsis")
         # textwrap does not break at no-break spaces, so that lines break between observations only.
@@ -98,13 +112,6 @@ def _observation(tag: dict[str, Any]) -> str:
     mark = "→ " if tag["is_resolved"] else ""
     seen = f" {tag['observed_at']:%m-%d %H:%M:%S}" if tag["observed_at"] else ""
     return f"{mark}{tag['source']}{seen}{', gone' if tag['still_there'] is False else ''}"
-
-
-def _printable(text: str) -> str:
-    """Text of a document on one line, without control characters for the terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def _by(operator: str | None) -> str:

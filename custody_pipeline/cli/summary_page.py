@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 from custody_pipeline.operations.summary import NightSummary
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from rich.console import Console
+
+
+def night_line(night: date, summary: NightSummary | None, status: int) -> str:
+    """A night in one line of at most 80 columns. `status`: the exit status of its run."""
+    ended = {0: "complete", 1: "findings"}.get(status, "failed")
+    if summary is None:
+        return f"{night}  {ended}"
+    return (
+        f"{night}  r{summary.revision or '–'}  {summary.recordings} recordings, {summary.gaps} with gaps, "
+        f"{summary.unexplained} unexplained, {ended}"
+    )
 
 
 def print_summary(console: Console, summary: NightSummary) -> None:

@@ -8,25 +8,54 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 from custody_pipeline.defs.instance import dagster_home, open_instance
 from custody_pipeline.distribution import WORKSPACE_YAML
-from custody_pipeline.settings import load_settings
-from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
+from custody_pipeline.settings import SettingsError, load_settings
+from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment, kept_demo
+
+
+def refuse_taken(port: int) -> None:
+    """Say that a port is taken before anything is started.
+
+    Raises:
+        SettingsError: another program listens on it.
+    """
+    with socket.socket() as probe:
+        # As the page's server binds: a port that a stopped server has just left is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise SettingsError(
+                f"port {port} of 127.0.0.1 cannot be had ({error.strerror}): stop what listens there, "
+                f"or take another: custody ui --port {port + 1}"
+            ) from error
 
 
 def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
-    """Run Dagster's page, guarded, and its daemon until they are stopped. Returns the exit status of the page."""
+    """Run Dagster's page, guarded, and its daemon until they are stopped. Returns the exit status of the page.
+
+    Raises:
+        SettingsError: another program listens on the port.
+    """
+    refuse_taken(port)
     with ExitStack() as stack:
         os.environ["CUSTODY_HOME"] = str(home)
         settings = load_settings()
         if settings.export_url is None:
-            settings = stack.enter_context(demo_environment(home, DEMO_ORGANIZATION, say))
+            demo = kept_demo(home) or DEMO_ORGANIZATION
+            settings = stack.enter_context(demo_environment(home, demo, say))
+            # The organisation has no nights before: Dagster would show years of missing partitions.
+            first = demo.night - timedelta(days=demo.nights - 1)
+            os.environ.setdefault("CUSTODY_FIRST_NIGHT", f"{first}")
         with open_instance(settings):
             pass  # releases runs whose process is gone
         environment = {**os.environ, "DAGSTER_HOME": str(dagster_home(home))}

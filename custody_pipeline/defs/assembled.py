@@ -1,19 +1,38 @@
 """The code location: every asset, check, job, schedule and sensor.
 
-Belongs here: the list. Does not: any definition.
+Belongs here: the list, and what all of them share. Does not: any definition.
 """
+
+from typing import cast
 
 import dagster as dg
 
-from custody_pipeline.defs import checks, collected, modelled, nightly, published, sensors
+from custody_pipeline.defs import checks, collected, modelled, nightly, outside, published, retention, sensors
 from custody_pipeline.defs import rolling_fixity as fixity
+from custody_pipeline.defs.partitions import settings_at_import
 from custody_pipeline.defs.resources import Deployment
 
+_assets = [
+    *outside.sources,
+    *dg.load_assets_from_modules([collected, modelled, published, sensors, fixity, retention]),
+    *outside.readers,
+]
+_owners = settings_at_import().owners
+
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([collected, modelled, published, sensors, fixity]),
+    assets=dg.map_asset_specs(
+        lambda spec: spec.replace_attributes(owners=_owners),
+        cast("list[dg.AssetsDefinition | dg.AssetSpec]", _assets),
+    ),
     asset_checks=[checks.custody_checks],
-    jobs=[nightly.nightly_custody, nightly.recheck_custody, sensors.capture_events, fixity.rolling_fixity],
-    schedules=[nightly.every_night, nightly.every_recheck, fixity.every_fixity],
+    jobs=[
+        nightly.nightly_custody,
+        nightly.recheck_custody,
+        sensors.capture_events,
+        fixity.rolling_fixity,
+        retention.retention,
+    ],
+    schedules=[nightly.every_night, nightly.every_recheck, fixity.every_fixity, retention.every_retention],
     sensors=[sensors.waiting_events],
     resources={"deployment": Deployment()},
     executor=dg.in_process_executor,

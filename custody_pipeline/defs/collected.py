@@ -3,40 +3,57 @@
 Belongs here: one step per group of sources. Does not: reading (extract) or judging (sql).
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 
 from custody_pipeline.defs.failures import told
-from custody_pipeline.defs.metadata import column_schema, table_metadata
+from custody_pipeline.defs.metadata import code_reference, column_schema, table_metadata
+from custody_pipeline.defs.outside import EVENTS, EXPORT_BUCKET, PLATFORM_API
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.extract.exports import BucketUnreachableError
 from custody_pipeline.extract.genesys import GenesysError
 from custody_pipeline.load.raw_tables import BOOKKEEPING, RAW_TABLES
 from custody_pipeline.night import Loaded, Night, collected
+from custody_pipeline.publish.place import PublishPlaceError, require_place
 from custody_pipeline.warehouse.sql_files import load_models
 
 MODELS = load_models()
 
-# Transient errors of a source: wait before each retry, so that a short outage does not cost the night.
-PATIENCE = dg.RetryPolicy(max_retries=2, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+logger = logging.getLogger(__name__)
+
+# Transient errors of a source, after the client's own patience: a short outage does not cost the night, and a long one
+# ends it within a minute. A later run takes the night up again.
+PATIENCE = dg.RetryPolicy(max_retries=1, delay=30)
 
 
 def _key(table: str) -> dg.AssetKey:
     return dg.AssetKey(["raw", table])
 
 
+def _outside(table: str) -> list[dg.AssetKey]:
+    """Where a table's documents come from; none for what another table's reading leaves behind."""
+    if table in BOOKKEEPING:
+        return []
+    if table in RAW_TABLES["captures"]:
+        return [EVENTS]
+    in_bucket = table.startswith(("export_objects", "export_sidecars", "export_manifests", "media"))
+    return [EXPORT_BUCKET] if in_bucket else [PLATFORM_API]
+
+
 def _specs(tables: tuple[str, ...], deps: tuple[str, ...] = ()) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             _key(table),
-            deps=[_key(dep) for dep in deps],
+            deps=[*map(_key, deps), *_outside(table)],
             group_name="collect",
             description=MODELS[f"raw.{table}"].description,
             kinds={"duckdb", "dlt"},
             metadata={
+                **code_reference(MODELS[f"raw.{table}"].path),
                 "dagster/table_name": f"raw.{table}",
                 "dagster/column_schema": column_schema(MODELS[f"raw.{table}"]),
                 "sql": dg.MetadataValue.md(f"```sql\n{MODELS[f'raw.{table}'].sql}\n```"),
@@ -47,28 +64,43 @@ def _specs(tables: tuple[str, ...], deps: tuple[str, ...] = ()) -> list[dg.Asset
 
 
 @contextmanager
-def _collected(night: Night, group: str) -> Iterator[Loaded]:
+def _collected(context: dg.AssetExecutionContext, night: Night, group: str) -> Iterator[Loaded]:
     """Collect one group of sources. A permanent error fails without a retry."""
-    with told(BucketUnreachableError):
+    with told(BucketUnreachableError, PublishPlaceError):
+        if group == "exports" and _publishes(context.run):
+            require_place(night.settings)
         try:
             with collected(night, group) as loaded:
                 yield loaded
         except GenesysError as error:
+            if not error.permanent and context.retry_number < PATIENCE.max_retries:
+                logger.warning(
+                    "  · %s: %s, %s; asking again in %s s", group, error.request, error.outcome, PATIENCE.delay
+                )
             raise dg.Failure(str(error), allow_retries=not error.permanent) from error
 
 
-def _step(group: str, description: str, after: tuple[str, ...] = ()) -> dg.AssetsDefinition:
+def _publishes(run: dg.DagsterRun) -> bool:
+    """True for a whole night; false where a person materializes some assets, perhaps where nothing may be published."""
+    return not run.asset_selection or dg.AssetKey(["published", "cut"]) in run.asset_selection
+
+
+# Collections share the API's rate limit: one at a time. Waiting for the API holds no warehouse.
+_API = "genesys"
+
+
+def _step(group: str, description: str, after: tuple[str, ...] = (), pool: str | None = _API) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=group,
         description=description,
         specs=_specs(RAW_TABLES[group], after),
         partitions_def=nights,
-        pool="duckdb",
+        pool=pool,
         retry_policy=PATIENCE,
     )
     def collect(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
         night = deployment.night(night_of(context))
-        with _collected(night, group) as loaded:
+        with _collected(context, night, group) as loaded:
             for key in sorted(context.selected_asset_keys):
                 table = key.path[-1]
                 landing = loaded.landings[table]
@@ -93,11 +125,20 @@ def _step(group: str, description: str, after: tuple[str, ...] = ()) -> dg.Asset
 _NEEDED_FIRST = tuple(table for name in ("exports", "details", "catalog", "captures") for table in RAW_TABLES[name])
 
 exports = _step("exports", "Jobs, failed recordings, every object and version in the bucket, sidecars, manifests.")
-details = _step("details", "The bulk analytics job: the only source of all conversations' tags at once.")
-catalog = _step("catalog", "Published scripts, queues and divisions, as they are today.")
-captures = _step("captures", "What live capture kept of the night.")
+# The others wait for the first one: what is wrong with a bucket or the API is found, and waited for, once.
+details = _step(
+    "details", "The bulk analytics job: the only source of all conversations' tags at once.", ("export_objects",)
+)
+catalog = _step(
+    "catalog",
+    "Published scripts, queues, divisions and users, as they are today; the list of all recordings.",
+    ("export_objects", "conversation_details"),
+)
+captures = _step("captures", "What live capture kept of the night.", ("export_objects",), pool=None)
 recordings = _step(
-    "recordings", "Recording metadata where bucket and details disagree; orphan recordings.", _NEEDED_FIRST
+    "recordings",
+    "Recording metadata where bucket and details disagree; orphan recordings; who listened.",
+    _NEEDED_FIRST,
 )
 conversations = _step(
     "conversations",
@@ -108,6 +149,7 @@ media = _step(
     "media",
     "Digests of every exported object, each read once. Audio of captured conversations is linked to the captures.",
     ("export_objects", "captures"),
+    pool=None,
 )
 
 
@@ -118,7 +160,7 @@ media = _step(
 )
 def receipts(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """What was requested, what arrived and what was unreadable. Each load above has already written its rows."""
-    with deployment.warehouse.open() as con:
+    with deployment.night(night_of(context)).warehouse.open() as con:
         for table in BOOKKEEPING:
             metadata = table_metadata(con, MODELS[f"raw.{table}"], night_of(context))
             yield dg.MaterializeResult(asset_key=_key(table), metadata=metadata)

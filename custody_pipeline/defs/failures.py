@@ -12,10 +12,11 @@ import dagster as dg
 
 from custody_pipeline.alerts.dispatch import send_alerts
 from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.fleet.shards import warehouse_of
 from custody_pipeline.models.run import refresh_events
-from custody_pipeline.operations.endings import USAGE, ending_of
+from custody_pipeline.operations.endings import USAGE, ending_of, is_lasting
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
+from custody_pipeline.warehouse.connection import WarehouseError
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 
 # The failed step may still hold the warehouse. The event is not worth a long wait.
@@ -44,11 +45,13 @@ def note_failure(settings: Settings, run: dg.DagsterRun, what: str, why: str, lo
     try:
         night = date.fromisoformat(partition)
         act = Act(night, "exception", what=what, why=why, how=run.job_name, where_at=f"run {run.run_id}")
-        with Warehouse(settings, lock_timeout=_LOCK_TIMEOUT_SECONDS).open() as con:
+        warehouse = warehouse_of(settings, night, lock_timeout=_LOCK_TIMEOUT_SECONDS)
+        with warehouse.open() as con:
             append_acts(con, Actor.of(settings), [act])
             refresh_events(con, night, about_night_alone=True)
             for line in send_alerts(con, night, settings).failures:
                 log.warning("alert not delivered: %s", line)
+            warehouse.check_in(con)
     except WarehouseError as error:
         log.warning("the failure left no custody event: %s", error)
 
@@ -62,7 +65,8 @@ def told(*permanent: type[Exception]) -> Iterator[None]:
         raise
     except Exception as error:
         line, status = ending_of(error)
-        raise dg.Failure(line, allow_retries=status != USAGE and not isinstance(error, permanent)) from error
+        passing = status != USAGE and not is_lasting(error) and not isinstance(error, permanent)
+        raise dg.Failure(line, allow_retries=passing) from error
 
 
 def _reason(error: BaseException | None) -> str:

@@ -16,9 +16,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+from dagster._serdes import ConfigurableClassData
 from filelock import FileLock, Timeout
 
 from custody_pipeline.defs.failures import note_failure
+from custody_pipeline.defs.open_databases import OpenStorage
 from custody_pipeline.distribution import DAGSTER_YAML
 from custody_pipeline.settings import Settings
 
@@ -51,9 +54,18 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     with ExitStack() as stack:
         # The first process that opens Dagster's databases creates them; two at once would both try.
         with FileLock(settings.home / "dagster.lock"):
-            instance = stack.enter_context(dg.DagsterInstance.from_config(str(dagster_home(settings.home))))
+            instance = stack.enter_context(dg.DagsterInstance.from_ref(_ref(dagster_home(settings.home))))
         release_dead_runs(instance, settings)
         yield instance
+
+
+def _ref(place: Path) -> InstanceRef:
+    """The instance as `dagster.yaml` says; where it says SQLite, with databases that stay open."""
+    ref = InstanceRef.from_dir(str(place))
+    if (storage := ref.storage_data) is None or storage.class_name != "DagsterSqliteStorage":
+        return ref
+    kept = ConfigurableClassData(OpenStorage.__module__, OpenStorage.__name__, storage.config_yaml)
+    return ref._replace(storage_data=kept)
 
 
 def _lock(instance: dg.DagsterInstance, name: str) -> FileLock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ from custody_pipeline.analysis import statuses_by_night
 
 if TYPE_CHECKING:
     from datetime import date
+    from pathlib import Path
 
     import duckdb
 
@@ -82,6 +84,64 @@ def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date)
             metadata[f"by {name}"] = _table([{name: value, "rows": number} for value, number in counts])
     metadata["preview"] = preview(con, model, types, where, bound)
     return metadata
+
+
+# Numbers of a night that Dagster plots over its partitions, by table.
+_NUMBERS = {
+    "custody.nights": """
+        SELECT recordings, complete, gaps, excluded, recoverable, unexplained,
+            round(100.0 * complete / nullif(recordings, 0), 2) AS "complete %"
+        FROM custody.nights WHERE partition_date = $night
+    """,
+    "custody.chain_of_custody": """
+        SELECT count(*) FILTER (custody_status = 'complete') AS complete,
+            count(*) FILTER (custody_status = 'gap') AS "with gaps",
+            count(media_sha256) AS "with a digest",
+            round(100.0 * count(*) FILTER (custom_data_state = 'present') / nullif(count(*), 0), 2) AS "tags present %"
+        FROM custody.chain_of_custody WHERE partition_date = $night
+    """,
+    "custody.gaps": """
+        SELECT count(*) FILTER (severity = 'error') AS errors, count(*) FILTER (severity = 'warning') AS warnings,
+            count(*) FILTER (severity = 'info') AS infos, count(*) FILTER (recoverable <> 'no') AS recoverable
+        FROM custody.gaps WHERE partition_date = $night
+    """,
+    "custody.reconciliation": """
+        SELECT sum(unexplained)::BIGINT AS unexplained,
+            max(expected) FILTER (source = 'recordings')::BIGINT AS expected,
+            max(present) FILTER (source = 'recordings')::BIGINT AS present,
+            max(explained) FILTER (source = 'recordings')::BIGINT AS explained
+        FROM custody.reconciliation WHERE partition_date = $night
+    """,
+    "custody.tag_quality": """
+        SELECT round(100.0 * sum(present) FILTER (required) / nullif(sum(expected) FILTER (required), 0), 2)
+            AS "required tags present %"
+        FROM custody.tag_quality WHERE partition_date = $night
+    """,
+}
+
+
+def night_numbers(con: duckdb.DuckDBPyConnection, table: str, night: date) -> dict[str, int | float]:
+    """The night's numbers of a table, by name; a number that the night does not have is left out."""
+    if table not in _NUMBERS:
+        return {}
+    answer = con.execute(_NUMBERS[table], {"night": night})
+    names = [column[0] for column in answer.description or []]
+    row = answer.fetchone() or [None] * len(names)
+    return {name: value for name, value in zip(names, row, strict=True) if value is not None}
+
+
+def code_reference(path: Path) -> dict[str, Any]:
+    """The file that makes an asset, as Dagster links it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        where = dg.LocalFileCodeReference(file_path=str(path), line_number=1, label=path.name)
+        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[where])}
+
+
+def offending_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first rows that a check found, as a table; nothing if it found none."""
+    shown = [{name: str(value)[:PREVIEW_CHARACTERS] for name, value in row.items()} for row in rows[:PREVIEW_ROWS]]
+    return {"first of them": _table(shown)} if shown else {}
 
 
 def preview(

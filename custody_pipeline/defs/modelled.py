@@ -8,13 +8,28 @@ from collections.abc import Iterator
 import dagster as dg
 
 from custody_pipeline.defs.failures import told
-from custody_pipeline.defs.metadata import column_schema, completeness_plot, nights_by_state, table_metadata
+from custody_pipeline.defs.metadata import (
+    code_reference,
+    column_schema,
+    completeness_plot,
+    night_numbers,
+    nights_by_state,
+    table_metadata,
+)
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.models.run import materialize, prepare
 from custody_pipeline.warehouse.sql_files import WRITTEN_BY_PYTHON, SqlModel, load_models
 
 MODELS = {key: model for key, model in load_models().items() if model.schema in {"staging", "custody"}}
+
+
+# The folders of sql/staging, in the order of the data, and the tables that analysts read.
+GROUPS = ("sources", "recordings", "tags", "gaps", "marts")
+
+
+def _group(model: SqlModel) -> str:
+    return "marts" if model.schema == "custody" else model.path.parent.name
 
 
 def asset_key(table: str) -> dg.AssetKey:
@@ -26,12 +41,13 @@ def _spec(model: SqlModel) -> dg.AssetSpec:
     return dg.AssetSpec(
         asset_key(model.key),
         deps=[asset_key(table) for table in sorted(model.depends_on - WRITTEN_BY_PYTHON)],
-        group_name="model",
+        group_name=_group(model),
         description=model.description,
         kinds={"duckdb", "sql"},
         metadata={
             "grain": ", ".join(model.grain) or "rows may repeat",
             "sql": dg.MetadataValue.md(f"```sql\n{model.sql}\n```"),
+            **code_reference(model.path),
             "dagster/column_schema": column_schema(model),
             "dagster/table_name": model.key,
         },
@@ -50,13 +66,11 @@ def _step(schema: str) -> dg.AssetsDefinition:
     )
     def build(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
         night = night_of(context)
-        with told(), deployment.warehouse.open() as con:
+        with told(), deployment.night(night).warehouse.open() as con:
             prepare(con)
-            for model in models:
-                if asset_key(model.key) not in context.selected_asset_keys:
-                    continue
-                materialize(con, model, night, deployment.mapping, deployment.settings)
-                metadata = table_metadata(con, model, night)
+            selected = [model for model in models if asset_key(model.key) in context.selected_asset_keys]
+            for model, _ in materialize(con, selected, night, deployment.mapping, deployment.settings):
+                metadata = table_metadata(con, model, night) | night_numbers(con, model.key, night)
                 if model.key == "custody.chain_of_custody":
                     metadata["completeness by night"] = completeness_plot(con)
                 elif model.key == "custody.nights":

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 import dagster as dg
 
 from custody_pipeline.defs.failures import leave_exception
+from custody_pipeline.defs.modelled import GROUPS
 from custody_pipeline.defs.partitions import nights
 from custody_pipeline.defs.published import WHY_TAG
 from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.defs.retention import KEY as ERASURES
 from custody_pipeline.defs.rolling_fixity import KEY as FIXITY
+from custody_pipeline.fleet.overview import overview
 from custody_pipeline.operations.fixity import altered_since_recheck
-from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.night_states import NOT_PUBLISHED, NightState, night_states, unpublished
 
-NIGHT = dg.AssetSelection.groups("collect", "model", "publish", "evidence") - dg.AssetSelection.assets(FIXITY)
+NIGHT = dg.AssetSelection.groups("collect", *GROUPS, "publish", "evidence") - dg.AssetSelection.assets(FIXITY, ERASURES)
 
 nightly_custody = dg.define_asset_job(
     "nightly_custody",
@@ -34,15 +37,25 @@ recheck_custody = dg.define_asset_job(
     hooks={leave_exception},
 )
 
-every_night = dg.build_schedule_from_partitioned_job(nightly_custody, hour_of_day=2, minute_of_hour=30)
+every_night = dg.build_schedule_from_partitioned_job(
+    nightly_custody,
+    hour_of_day=2,
+    minute_of_hour=30,
+    description="Every night at 02:30 UTC: the UTC day that ended.",
+)
 
 
-@dg.schedule(job=recheck_custody, cron_schedule="30 5 * * *", execution_timezone="UTC")
+@dg.schedule(
+    job=recheck_custody,
+    cron_schedule="30 5 * * *",
+    execution_timezone="UTC",
+    description="Every day at 05:30 UTC: nights that are not final, failed, or were never collected.",
+)
 def every_recheck(
     context: dg.ScheduleEvaluationContext, deployment: Deployment
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Every night that is not final: inside the lag, with gaps that may still close, failed, or never collected."""
-    pending = nights_to_recheck(deployment.warehouse)
+    pending = nights_to_recheck(deployment.settings)
     if not pending:
         yield dg.SkipReason("Every night is final.")
     for night, why in pending.items():
@@ -53,13 +66,11 @@ def every_recheck(
         )
 
 
-def nights_to_recheck(warehouse: Warehouse) -> dict[str, str]:
+def nights_to_recheck(settings: Settings) -> dict[str, str]:
     """Partition keys of the nights that are not final, oldest first, each with the reason for its recheck."""
-    if warehouse.settings.warehouse_path.exists():
-        with warehouse.open(read_only=True) as con:
-            states, altered = night_states(con, warehouse.settings), altered_since_recheck(con)
-    else:
-        states, altered = night_states(None, warehouse.settings), {}
+    with overview(settings) as con:
+        states = night_states(con, settings)
+        altered = altered_since_recheck(con) if con is not None else {}
     known = set(nights.get_partition_keys())
     why = {night: f"recheck: fixity found recordings changed or gone: {number}" for night, number in altered.items()}
     pending = {night: found for night, found in states.items() if found.state not in {"final", *NOT_PUBLISHED}}

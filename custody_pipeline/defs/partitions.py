@@ -11,21 +11,26 @@ from datetime import date
 
 import dagster as dg
 
-from custody_pipeline.settings import SettingsError, load_settings
+from custody_pipeline.settings import Settings, SettingsError, load_settings
 
 FIRST_PARTITION = date(2023, 1, 1)
 """Where the settings name no first night."""
 
 
-def _first_night() -> str:
-    """The first partition (ISO date). A code location loads even when a setting is wrong: its runs name the setting."""
+def settings_at_import() -> Settings:
+    """The settings when the definitions load: the defaults if one is wrong, so that the page shows earlier runs.
+
+    `custody_pipeline.definitions` says what is wrong, and so does every run.
+    """
     try:
-        return (load_settings().first_night or FIRST_PARTITION).isoformat()
+        return load_settings()
     except SettingsError:
-        return FIRST_PARTITION.isoformat()
+        return Settings.model_construct()
 
 
-nights = dg.DailyPartitionsDefinition(start_date=_first_night(), timezone="UTC")
+nights = dg.DailyPartitionsDefinition(
+    start_date=(settings_at_import().first_night or FIRST_PARTITION).isoformat(), timezone="UTC"
+)
 
 
 def night_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> date:

@@ -9,13 +9,18 @@ from typing import Any
 
 import dagster as dg
 
-from custody_pipeline.alerts.dispatch import send_alerts
+from custody_pipeline.alerts.dispatch import AlertRun, channels_of, send_alerts
 from custody_pipeline.defs.failures import told
 from custody_pipeline.defs.modelled import MODELS, asset_key
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.evidence.cut.manifest import REPORT as SEALED_REPORT
 from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.fleet.shards import NightTakenError
+from custody_pipeline.forgetting.coming import removals_near
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.night import publish as publish_night
+from custody_pipeline.operations.night_report import REPORT
 from custody_pipeline.operations.witnesses import ask_all
 from custody_pipeline.publish.publication import PublishError
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
@@ -55,14 +60,13 @@ def _specs() -> list[dg.AssetSpec]:
     return [*specs, cut]
 
 
-@dg.multi_asset(
-    specs=_specs(), partitions_def=nights, pool="duckdb", retry_policy=dg.RetryPolicy(max_retries=1, delay=5)
-)
+@dg.multi_asset(specs=_specs(), partitions_def=nights, pool="seal", retry_policy=dg.RetryPolicy(max_retries=1, delay=5))
 def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Seal and publish the night if its content changed. Refresh the analysts' snapshot in any case."""
-    with told(PublishError, NoteError), deployment.warehouse.open() as con:
-        night = deployment.night(night_of(context))
+    night = deployment.night(night_of(context))
+    with told(PublishError, NoteError, NightTakenError), night.warehouse.open() as con:
         publication, snapshot = publish_night(con, night, context.run.tags.get(WHY_TAG, "run again"))
+    report = deployment.settings.home.absolute() / "reports" / str(night.day) / REPORT
     alerts = _alert(deployment, night_of(context))
     for line in alerts.get("failures", []):
         context.log.warning("alert not delivered: %s", line)
@@ -92,6 +96,9 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
             "dagster/uri": publication.cut,
             "cut_sha256": publication.cut_sha256,
             "alerts": dg.MetadataValue.json(alerts),
+            "report": dg.MetadataValue.path(str(report)),
+            "report uri": f"{deployment.settings.publish_url}/{SEALED_REPORT}date={night.day}/{REPORT}",
+            "verify with": dg.MetadataValue.md("`custody verify`; one recording: `custody prove RECORDING_ID`"),
             "cosigned by": list(asked.cosigned),
             "repaired copies": list(publication.repaired),
             "analyst snapshot": dg.MetadataValue.path(str(snapshot)),
@@ -101,5 +108,11 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
 
 def _alert(deployment: Deployment, night: date) -> dict[str, Any]:
     """Tell the configured channels what is new. A failed channel is part of the result and stops nothing."""
-    with deployment.warehouse.open() as con:
-        return send_alerts(con, night, deployment.settings).to_dict()
+    if not channels_of(deployment.settings):
+        return AlertRun(night, 0, ()).to_dict()
+    warehouse = deployment.night(night).warehouse
+    with told(), warehouse.open() as con:
+        removals = removals_near(deployment.settings, utc_now().date())
+        sent = send_alerts(con, night, deployment.settings, removals=removals)
+        warehouse.check_in(con)
+        return sent.to_dict()

@@ -1,6 +1,6 @@
 """Resources: how assets, schedules and sensors reach the outside.
 
-Belongs here: the settings, the warehouse and the mapping. Does not: behaviour of clients (extract, io, warehouse).
+Belongs here: the settings and the mapping. Does not: behaviour of clients (extract, io, warehouse).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import Night
 from custody_pipeline.settings import Settings, SettingsError, load_settings
-from custody_pipeline.warehouse.connection import Warehouse
 
 
 class Deployment(dg.ConfigurableResource["Deployment"]):
     """This deployment: its settings, and what is made from them.
 
-    The environment is read when a run or a tick first asks. The resource is the only reader in Dagster.
+    The environment is read when a run or a tick first asks. What shapes the definitions themselves, the first night and
+    the owners, is read when they load (`partitions.settings_at_import`).
     """
 
     @cached_property
@@ -45,11 +45,6 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
             return bool(self.settings)
         except dg.Failure:
             return False
-
-    @cached_property
-    def warehouse(self) -> Warehouse:
-        """The warehouse; open it for as short as possible."""
-        return Warehouse(self.settings)
 
     @cached_property
     def mapping(self) -> TagMapping:

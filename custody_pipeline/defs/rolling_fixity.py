@@ -65,7 +65,12 @@ rolling_fixity = dg.define_asset_job(
 )
 
 
-@dg.schedule(job=rolling_fixity, cron_schedule="30 7 * * *", execution_timezone="UTC")
+@dg.schedule(
+    job=rolling_fixity,
+    cron_schedule="30 7 * * *",
+    execution_timezone="UTC",
+    description="Every day at 07:30 UTC: read the recordings with the oldest check again.",
+)
 def every_fixity(_context: dg.ScheduleEvaluationContext, deployment: Deployment) -> dg.RunRequest | dg.SkipReason:
     """Once a day, after the night and the rechecks."""
     settings = deployment.settings

@@ -41,11 +41,18 @@ def live_captures(deployment: Deployment) -> dg.MaterializeResult[None]:
 
 
 capture_events = dg.define_asset_job(
-    "capture_events", selection=dg.AssetSelection.assets(live_captures), executor_def=dg.in_process_executor
+    "capture_events",
+    selection=dg.AssetSelection.assets(live_captures),
+    description="Read the conversations that waiting events name.",
+    executor_def=dg.in_process_executor,
 )
 
 
-@dg.sensor(job=capture_events, minimum_interval_seconds=60)
+@dg.sensor(
+    job=capture_events,
+    minimum_interval_seconds=60,
+    description="Events wait: read the conversations that they name, before their tags vanish.",
+)
 def waiting_events(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.RunRequest | dg.SkipReason:
     """One turn of the capture worker at a time, whenever events wait. Turn the sensor on where events are collected."""
     # Each turn uses capture's whole share of the rate limit. A turn that began long ago was killed: do not wait for it.

@@ -91,7 +91,13 @@ NOTE_BYTES = 1 << 16
 """No signed note, proof of consistency or tile is larger."""
 
 MANIFEST_BYTES = 1 << 26
-"""No cut.json, manifest of a package or proof of a record is larger."""
+"""No cut.json, manifest of a package or proof of a record is larger. It is parsed only once a signature covers it."""
+
+POINTER_BYTES = 1 << 20
+"""No pointer below current/ is larger. Nobody signs it, so that this bounds what parsing it takes."""
+
+CLAIM_BYTES = 1 << 23
+"""The same for the claim below sealing/, which lists the files of a night."""
 
 
 class NotAFileError(TargetError):
@@ -162,7 +168,11 @@ class FolderReader:
                     raise NotAFileError(f"{path}: leads out of {self._root}")
             if not stat.S_ISREG(mode):
                 raise NotAFileError(f"{path}: not a regular file")
-            return os.fdopen(os.open(file, os.O_RDONLY | _NO_LINK), "rb")
+            found = os.open(file, os.O_RDONLY | _NO_LINK)
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                os.close(found)
+                raise NotAFileError(f"{path}: no regular file any more")
+            return os.fdopen(found, "rb")
         except FileNotFoundError:
             raise
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The organisation's names as they are on the day of collection: published scripts, queues, divisions.
+"""The organisation's names as they are on the day of collection: published scripts, queues, divisions, users.
 
 Belongs here: listings of things that have an id. Does not: anything of one conversation.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from custody_pipeline.extract.documents import text_of
-from custody_pipeline.extract.genesys import GenesysError, LoginError, NoAnswer
+from custody_pipeline.extract.genesys import Forbidden, GenesysError, LoginError, NoAnswer, NotFound
 
 if TYPE_CHECKING:
     from custody_pipeline.extract.collector import Collector
@@ -19,11 +19,17 @@ LISTINGS = {
     "queues": "/api/v2/routing/queues",
     # Divisions the client's roles reach are listed; the others are silently missing, as everywhere.
     "divisions": "/api/v2/authorization/divisions",
+    "users": "/api/v2/users",
 }
+
+# Without it the vendor lists active users alone; an agent of an old call may have left.
+_MORE = {"users": {"state": "any"}}
 
 
 def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
     """Land every entity of a paged listing once, each as its own document. A refusal is a failure row.
+
+    A client that may not list the users was not asked for them: their names are a help, and no night waits for them.
 
     Raises:
         LoginError: the API refuses the client.
@@ -32,7 +38,7 @@ def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
     with collector.load(resource) as load:
         seen: set[str | None] = set()
         try:
-            for content in collector.require_client().entities(path, pageSize=100):
+            for content in collector.require_client().entities(path, pageSize=100, **_MORE.get(resource, {})):
                 name = text_of(content, "id")
                 if name is None or name not in seen:
                     seen.add(name)
@@ -40,13 +46,16 @@ def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
         except (LoginError, NoAnswer):
             raise
         except GenesysError as error:
-            load.fail(path, error)
-            load.landing.state = "failed" if not seen else "partial"
+            if resource == "users" and isinstance(error, Forbidden | NotFound) and not seen:
+                load.landing.state, load.landing.detail = "not_configured", str(error)
+            else:
+                load.fail(path, error)
+                load.landing.state = "failed" if not seen else "partial"
     return load.landing
 
 
 def collect_catalog(collector: Collector) -> list[Landing]:
-    """Land `published_scripts`, `queues` and `divisions`."""
+    """Land `published_scripts`, `queues`, `divisions` and `users`."""
     if collector.client is None:
         return [collector.api_not_configured(resource) for resource in LISTINGS]
     return [collect_listing(collector, resource, path) for resource, path in LISTINGS.items()]

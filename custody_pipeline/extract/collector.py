@@ -13,39 +13,89 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.extract.documents import document
-from custody_pipeline.extract.genesys import GenesysClient, Identity, PermanentError
+from custody_pipeline.extract.erased import names_any, without_erased
+from custody_pipeline.extract.genesys import GenesysClient, GenesysError, Identity, PermanentError
 from custody_pipeline.extract.landing_files import Bucket, Folder, LandingWriter, new_landing_id
 from custody_pipeline.extract.receipts import Collectors, FetchFailure, Landing
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.warehouse.erasures import erased_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import date
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.extract.genesys import GenesysError
     from custody_pipeline.extract.landing_files import Place
     from custody_pipeline.settings import Settings
 
     # Called with (resource, done so far, expected in all or None).
     Progress = Callable[[str, int, int | None], None]
+    # Which of some conversation ids are of the night.
+    Known = Callable[[set[str]], set[str]]
+
+# Asking which conversations are of the night opens the warehouse.
+_ASKED_AT_ONCE = 10_000
 
 
 class Load:
     """One resource being collected: documents and failures go in, `landing` comes out."""
 
-    def __init__(self, landing: Landing, writer: LandingWriter, progress: Progress | None):
+    def __init__(
+        self,
+        landing: Landing,
+        writer: LandingWriter,
+        progress: Progress | None,
+        erased: frozenset[str] = frozenset(),
+    ):
         self.landing = landing
         self.incomplete = False
-        self._writer, self._progress = writer, progress
+        self.not_kept = 0
+        self._writer, self._progress, self._erased = writer, progress, erased
 
     def add(self, keys: dict[str, Any], source_uri: str, content: bytes, fetched_at: datetime | None = None) -> None:
-        """Keep one document as received. `fetched_at` is UTC without a zone; now, if not given."""
+        """Keep one document as received. `fetched_at` is UTC without a zone; now, if not given.
+
+        Nothing is kept of conversations that were erased.
+        """
+        if self._erased:
+            kept = without_erased(self._erased, self.landing.resource, keys, source_uri, content)
+            self.not_kept += kept != content
+            if kept is None:
+                return
+            content = kept
         self._writer.add(keys, source_uri, fetched_at or utc_now(), document(content))
         self.landing.documents += 1
         self.report()
+
+    def add_own(self, source_uri: str, found: Iterable[tuple[dict[str, Any], str | None, bytes]], known: Known) -> None:
+        """Keep of `found` what is of the night's conversations, and what names none. What came before an error is kept.
+
+        Args:
+            source_uri: of each document.
+            found: keys, conversation and bytes of each document.
+            known: asked for many conversations at once.
+        """
+        part: list[tuple[dict[str, Any], str | None, bytes]] = []
+
+        def keep() -> None:
+            asked = {named for _, named, _ in part if named is not None}
+            here = known(asked) if asked else set()
+            for keys, named, content in part:
+                if named is None or named in here:
+                    self.add(keys, source_uri, content)
+            part.clear()
+
+        try:
+            for entry in found:
+                part.append(entry)
+                if len(part) == _ASKED_AT_ONCE:
+                    keep()
+        except GenesysError:
+            keep()
+            raise
+        keep()
 
     def add_made(self, keys: dict[str, Any], source_uri: str, made: dict[str, Any]) -> None:
         """Keep a document that this product made: a listing's entry, a digest."""
@@ -57,6 +107,8 @@ class Load:
 
     def add_failure(self, failure: FetchFailure) -> None:
         """Keep what could not be read as a row."""
+        if names_any(self._erased, failure.subject_id.encode()):
+            return
         self.landing.failures.append(failure)
         self.report()
 
@@ -165,8 +217,16 @@ class Collector:
         landing = Landing(resource, self.night, new_landing_id(now), self.who, self.place, asked=asked, started_at=now)
         before = self._counts()
         with LandingWriter(self.place, resource, self.night, landing.landing_id) as writer:
-            load = Load(landing, writer, self._progress)
+            load = Load(landing, writer, self._progress, erased_names(self.settings))
             yield load
+        if load.not_kept:
+            several = (
+                "documents of erased conversations were"
+                if load.not_kept > 1
+                else "document of an erased conversation was"
+            )
+            told = f"{load.not_kept} {several} not kept"
+            landing.detail = f"{landing.detail}; {told}" if landing.detail else told
         landing.files = writer.files
         landing.failure_files = self._land_failures(landing)
         if landing.state == "complete" and (load.incomplete or any(not f.permanent for f in landing.failures)):

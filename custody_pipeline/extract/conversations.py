@@ -27,7 +27,7 @@ from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.concurrency import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Set
 
     from custody_pipeline.extract.collector import Collector, Load
     from custody_pipeline.extract.genesys import GenesysClient
@@ -94,7 +94,7 @@ def _read_details(collector: Collector, load: Load) -> None:
     job_id = _finished_job(collector, client)
     path = f"{JOBS}/{job_id}/results"
     seen: set[bytes] = set()
-    for page in _result_pages(client, path):
+    for page in result_pages(client, path, PAGE_SIZE):
         page_sha256 = hashlib.sha256(page.body).hexdigest()
         load.landing.data_available_until = load.landing.data_available_until or utc(
             text_of(page.body, "dataAvailabilityDate")
@@ -133,7 +133,7 @@ def _finished_job(collector: Collector, client: GenesysClient) -> str:
         if not isinstance(job_id, str) or not job_id.replace("-", "").isalnum():
             raise answer.unexpected("unexpected shape: no jobId")
         try:
-            _wait_for(client, job_id)
+            finished_job(client, f"{JOBS}/{job_id}", "FULFILLED", {"FAILED", "CANCELLED", "EXPIRED"})
         except JobFailed:
             if last_try:
                 raise
@@ -142,8 +142,14 @@ def _finished_job(collector: Collector, client: GenesysClient) -> str:
     raise AssertionError("unreachable")
 
 
-def _wait_for(client: GenesysClient, job_id: str) -> None:
-    path, waited, pause, known = f"{JOBS}/{job_id}", 0.0, FIRST_POLL, False
+def finished_job(client: GenesysClient, path: str, finished: str, failed: Set[str]) -> None:
+    """Wait until the job at `path` has the state `finished`.
+
+    Raises:
+        JobFailed: it ended with one of the states `failed`, or never.
+        GenesysError: see genesys.py.
+    """
+    waited, pause, known = 0.0, FIRST_POLL, False
     while waited < JOB_PATIENCE:
         try:
             answer, known = client.get(path), True
@@ -155,19 +161,19 @@ def _wait_for(client: GenesysClient, job_id: str) -> None:
             if known or waited > NOT_FOUND_PATIENCE:
                 raise JobFailed(f"GET {path}", "the job is not found") from error
             state = None
-        if state == "FULFILLED":
+        if state == finished:
             return
-        if state in {"FAILED", "CANCELLED", "EXPIRED"}:
+        if state in failed:
             raise JobFailed(f"GET {path}", f"the job ended {state}")
         client.sleep(pause)
         waited, pause = waited + pause, min(pause * 1.5, LONGEST_POLL)
     raise JobFailed(f"GET {path}", f"the job did not end within {JOB_PATIENCE:.0f} s")
 
 
-def _result_pages(client: GenesysClient, path: str) -> Iterator[Answer]:
-    """Pages up to the one without a cursor. An empty page with a cursor is not the end."""
+def result_pages(client: GenesysClient, path: str, page_size: int) -> Iterator[Answer]:
+    """Pages of a job's results, up to the one without a cursor. An empty page with a cursor is not the end."""
     cursors: collections.Counter[str] = collections.Counter()
-    query: dict[str, Any] = {"pageSize": PAGE_SIZE}
+    query: dict[str, Any] = {"pageSize": page_size}
     while True:
         answer = client.get(path, **query)
         try:
@@ -182,7 +188,7 @@ def _result_pages(client: GenesysClient, path: str) -> Iterator[Answer]:
         cursors[cursor] += 1
         if cursors[cursor] > MAX_REPEATED_CURSORS:
             raise UnexpectedAnswer(answer.request, "the listing repeats its cursor without an end")
-        query = {"pageSize": PAGE_SIZE, "cursor": cursor}
+        query = {"pageSize": page_size, "cursor": cursor}
 
 
 def read_singly(

@@ -20,8 +20,11 @@ MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 
 # A whole string, or a mark outside strings. A lone quotation mark is a string without an end.
 _MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
-_NAMED = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*', re.DOTALL)
-
+NAMED = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*', re.DOTALL)
+# An escaped backslash, a whole surrogate pair, or half of one (group 1).
+_HALF = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -63,14 +66,16 @@ class Document:
             and b"\n" not in self.content
             and b"\r" not in self.content
             and not self.content.startswith(BYTE_ORDER_MARK)
+            and without_halves(self.content) is self.content
         )
 
 
 def document(content: bytes) -> Document:
     """Hash `content`, then find out whether it is one JSON text that DuckDB can read too.
 
-    orjson decides: like DuckDB's parser it refuses lone surrogates and invalid UTF-8, and unlike it NaN and Infinity,
-    which are not JSON (RFC 8259 section 6). A byte-order mark before the text is ignored (section 8.1).
+    orjson decides: like DuckDB's parser it refuses invalid UTF-8, and unlike it NaN and Infinity, which are not JSON
+    (RFC 8259 section 6). A byte-order mark before the text is ignored (section 8.1). Halves of surrogate pairs are
+    written with escapes, as section 8.2 allows; see `without_halves`.
     """
     return Document(content, hashlib.sha256(content).hexdigest(), _state(content))
 
@@ -82,10 +87,22 @@ def _state(content: bytes) -> DocumentState:
     if len(content) > MAX_DOCUMENT_BYTES:
         return DocumentState.TOO_LARGE
     try:
-        orjson.loads(content)
+        orjson.loads(without_halves(content))
     except orjson.JSONDecodeError as error:
         return _reason(content, error)
     return DocumentState.OK
+
+
+def without_halves(content: bytes) -> bytes:
+    """A JSON text in which half of a surrogate pair is a text of its own escape; `content` itself if it has none.
+
+    The vendor cuts texts at 1,024 UTF-16 units, and may cut an emoji in two. No parser here takes the half: the text
+    ends with the six characters that the vendor wrote, such as `\\ud83d`, and the document is not lost for it.
+    """
+    if b"\\ud" not in content and b"\\uD" not in content:
+        return content
+    whole = _HALF.sub(lambda found: b"\\" + found[0] if found[1] else found[0], content)
+    return content if whole == content else whole
 
 
 def _reason(content: bytes, error: orjson.JSONDecodeError) -> DocumentState:
@@ -154,7 +171,7 @@ def fields_of(page: bytes) -> dict[str, msgspec.Raw] | None:
         members = _members(page, b"{", b"}")
     fields: dict[str, msgspec.Raw] = {}
     for member in members or []:
-        named = _NAMED.match(member)
+        named = NAMED.match(member)
         if named is None:
             return None
         # The name alone goes to the tolerant parser, so that an escape in it does not hide the field.
@@ -163,16 +180,22 @@ def fields_of(page: bytes) -> dict[str, msgspec.Raw] | None:
 
 
 def _members(value: bytes, opening: bytes, closing: bytes) -> list[bytes] | None:
-    """The members of a JSON array or object, cut at the commas of its own level; None if `value` is no such container.
-
-    Only brackets and strings are looked at. A stack of brackets is not kept, so that any depth can be cut.
-    """
+    """The members of a JSON array or object, cut at its own commas; None if `value` is none."""
     value = value.strip()
     if not (value.startswith(opening) and value.endswith(closing)):
         return None
+    members, end = members_of(value, 0) or ([], 0)
+    return members if end == len(value) else None
+
+
+def members_of(content: bytes, start: int) -> tuple[list[bytes], int] | None:
+    """The members of the array or object that begins at `start`, and the place behind it; None if it has no end.
+
+    Only brackets and strings are looked at. A stack of brackets is not kept, so that any depth can be cut.
+    """
     members: list[bytes] = []
-    depth, start = 0, 1
-    for mark in _MARK.finditer(value):
+    depth, begin = 0, start + 1
+    for mark in _MARK.finditer(content, start):
         sign = mark[0]
         if sign in {b"[", b"{"}:
             depth += 1
@@ -181,12 +204,12 @@ def _members(value: bytes, opening: bytes, closing: bytes) -> list[bytes] | None
         elif sign == b'"':
             return None  # a string without an end
         if (sign == b"," and depth == 1) or depth == 0:
-            members.append(value[start : mark.start()].strip())
-            start = mark.end()
+            members.append(content[begin : mark.start()].strip())
+            begin = mark.end()
         if depth == 0:
             break
-    if depth or start != len(value):
+    if depth or not members:
         return None
     if members == [b""]:
-        return []
-    return None if b"" in members else members
+        return [], begin
+    return None if b"" in members else (members, begin)

@@ -15,15 +15,15 @@ import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, text_of
+from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.genesys import GenesysError, LoginError, UnexpectedAnswer
-from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import S3Location, bucket_region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mypy_boto3_s3 import S3Client
 
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 JOBS = "/api/v2/recording/jobs"
 READS_IN_FLIGHT = 16
+_DAY_FOLDERS = ("year", "month", "day")
 # How far an arbitrary prefix may lie above `year=`, and how many folders are looked into: a bucket may hold anything.
 MAX_DEPTH = 4
 MAX_FOLDERS = 1_000
@@ -177,19 +178,40 @@ def folders_above_years(s3: S3Client, place: S3Location) -> tuple[list[str], str
             looked_into += 1
             if looked_into > MAX_FOLDERS:
                 return found, f"{place} has more than {MAX_FOLDERS} folders, and the rest was not searched"
-            children = [
-                child["Prefix"]
-                for page in s3.get_paginator("list_objects_v2").paginate(
-                    Bucket=place.bucket, Prefix=folder, Delimiter="/"
-                )
-                for child in page.get("CommonPrefixes", [])
-            ]
+            children = _folders_in(s3, place.bucket, folder)
             names = [child[len(folder) :] for child in children]
             if any(name.startswith("year=") for name in names):
                 found.append(folder)
             below += [c for c, name in zip(children, names, strict=True) if not name.startswith("year=")]
         level = below
     return found, "" if found else f"{place} has no year=… folder: nothing was exported there"
+
+
+def oldest_night(s3: S3Client, place: S3Location) -> date | None:
+    """The oldest day that has a folder in the bucket; None if none has. Lists the folders on the way to it."""
+    return _oldest_below(s3, place.bucket, folders_above_years(s3, place)[0], ())
+
+
+def _oldest_below(s3: S3Client, bucket: str, folders: Sequence[str], above: tuple[int, ...]) -> date | None:
+    if len(above) == len(_DAY_FOLDERS):
+        try:
+            return date(*above)
+        except (ValueError, OverflowError):
+            return None
+    name = re.compile(_DAY_FOLDERS[len(above)] + r"=(\d+)/")
+    numbered: dict[int, list[str]] = {}  # padded and unpadded folders of one month, of several organisations
+    for folder in folders:
+        for child in _folders_in(s3, bucket, folder):
+            if match := name.fullmatch(child[len(folder) :]):
+                numbered.setdefault(int(match[1]), []).append(child)
+    found = (_oldest_below(s3, bucket, children, (*above, number)) for number, children in sorted(numbered.items()))
+    return next((night for night in found if night is not None), None)
+
+
+def _folders_in(s3: S3Client, bucket: str, folder: str) -> list[str]:
+    """The folders right below a folder, as whole prefixes."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder, Delimiter="/")
+    return [child["Prefix"] for page in pages for child in page.get("CommonPrefixes", [])]
 
 
 def list_versions(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:

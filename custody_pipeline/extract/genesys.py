@@ -36,6 +36,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import requests
@@ -60,6 +61,8 @@ MAX_THROTTLED = 20
 MAX_RETRY_AFTER = 180.0
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
+# People are told of such a wait.
+LONG_WAIT = 10.0
 MAX_PAGES = 100_000
 MAX_REPEATED_CURSORS = 3
 # Far above any page of the API: a body without end must not take the machine's memory.
@@ -220,6 +223,18 @@ class Answer:
         )
 
 
+def entities_of(page: Answer) -> list[bytes]:
+    """The elements of `entities` of one page of a listing, each as its own bytes.
+
+    Raises:
+        UnexpectedAnswer: the page holds no list of entities. `{}` is no empty page: a real one says its size.
+    """
+    items = items_of(page.body, "entities")
+    if items is None or not (fields_of(page.body) or {}).keys() & _LISTING_FIELDS:
+        raise page.unexpected("unexpected shape: no list of entities")
+    return items
+
+
 @dataclass(frozen=True)
 class Identity:
     """Who collects: from `GET /api/v2/tokens/me`."""
@@ -356,6 +371,14 @@ def _failure(request: str, response: requests.Response, body: bytes) -> GenesysE
     )
 
 
+def _cursor_in(next_uri: object) -> str | None:
+    """The cursor of the next page, where only its address tells it; the address itself is not followed."""
+    try:
+        return next(iter(parse_qs(urlsplit(str(next_uri)).query).get("cursor", ())), None)
+    except ValueError:
+        return None
+
+
 def _correlation_id(response: requests.Response) -> str | None:
     value = response.headers.get("ININ-Correlation-Id", "")
     return value if re.fullmatch(r"[A-Za-z0-9-]{1,80}", value) else None
@@ -434,16 +457,18 @@ class GenesysClient:
         return self._api("DELETE", path)
 
     def pages(self, path: str, **params: str | int | bool) -> Iterator[Answer]:
-        """All pages of a listing with `pageNumber`, `nextUri` and `pageCount`, or with a `cursor`.
+        """All pages of a listing with `pageNumber`, `nextUri` and `pageCount`, or with a cursor.
 
-        An empty page is not the end while more is announced. The caller removes repeated items: pages drift.
+        The cursor is the field `cursor` of a page, or stands in its `nextUri` alone (the SDK's
+        `RecordingRetentionCursorEntityListing`). An empty page is not the end while more is announced. The caller
+        removes repeated items: pages drift.
 
         Raises:
             UnexpectedAnswer: a page is no JSON object, or the listing never ends.
             GenesysError: see the module's tree.
         """
         cursors: collections.Counter[str] = collections.Counter()
-        query: dict[str, str | int | bool] = {**params, "pageNumber": 1}
+        query: dict[str, str | int | bool] = params
         for number in range(1, MAX_PAGES + 1):
             answer = self.get(path, **query)
             if fields_of(answer.body) is None:
@@ -455,6 +480,7 @@ class GenesysClient:
                 raise answer.unexpected("the next page cannot be read") from error
             if not isinstance(count, int | None):
                 raise answer.unexpected("unexpected shape: `pageCount` is not a number")
+            cursor = cursor or _cursor_in(following)
             if cursor:
                 cursors[str(cursor)] += 1
                 if cursors[str(cursor)] > MAX_REPEATED_CURSORS:
@@ -470,14 +496,11 @@ class GenesysClient:
         """The elements of `entities` on all pages of a listing, each as its own bytes.
 
         Raises:
-            UnexpectedAnswer: a page holds no list of entities. `{}` is no empty page: a real one says its size.
+            UnexpectedAnswer: a page holds no list of entities.
             GenesysError: see `pages`.
         """
         for page in self.pages(path, **params):
-            items = items_of(page.body, "entities")
-            if items is None or not (fields_of(page.body) or {}).keys() & _LISTING_FIELDS:
-                raise page.unexpected("unexpected shape: no list of entities")
-            yield from items
+            yield from entities_of(page)
 
     def identity(self) -> Identity:
         """Whose token this is.
@@ -565,7 +588,8 @@ class GenesysClient:
 
         def before_sleep(state: RetryCallState) -> None:
             error, wait = _failed(state), state.upcoming_sleep
-            logger.info("%s: %s; again in %.1f s.", error.request, error.outcome, wait)
+            level = logging.WARNING if wait >= LONG_WAIT else logging.INFO
+            logger.log(level, "  · %s: %s; asking again in %.0f s", error.request, error.outcome, wait)
             if isinstance(error, RateLimited):
                 self._limiter.pause(wait)
 

@@ -29,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import orjson
 
 from custody_pipeline.extract.documents import BYTE_ORDER_MARK
+from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.objects import put_file
 from custody_pipeline.io.s3 import S3Location
@@ -62,8 +63,8 @@ def new_landing_id(now: datetime) -> str:
 class LandedFile:
     """One finished file: where it lies, its SHA-256 and size, and how many lines it has.
 
-    `local` is the same bytes on this machine. `encoded` counts readable documents that are base64 because of their
-    line breaks.
+    `local` is the same bytes on this machine. `adapted` counts readable documents that a parser is given in another
+    form (`as_readable`).
     """
 
     uri: str
@@ -71,7 +72,7 @@ class LandedFile:
     sha256: str
     size: int
     lines: int
-    encoded: int
+    adapted: int
 
 
 class Place(Protocol):
@@ -196,7 +197,7 @@ class LandingWriter:
         self._base = f"{resource}/date={night.isoformat()}/{landing_id}"
         self._raw: IO[bytes] | None = None
         self._zip: gzip.GzipFile | None = None
-        self._row = self._encoded = self._written = 0
+        self._row = self._adapted = self._written = 0
         self.files: list[LandedFile] = []
         self.lines = 0
 
@@ -220,7 +221,7 @@ class LandingWriter:
         self._zip.write(line)
         self._written += len(line)
         self.lines += 1
-        self._encoded += doc.state == "ok" and not doc.one_line
+        self._adapted += doc.state == "ok" and (not doc.one_line or with_verbatim_tags(doc.content) is not doc.content)
         if self._written >= self._part_bytes:
             self.close()
 
@@ -231,7 +232,7 @@ class LandingWriter:
         self._raw = self._spooled.open("wb")
         self._hashing = _Hashing(self._raw)
         self._zip = gzipped(self._hashing)
-        self._row = self._encoded = self._written = 0
+        self._row = self._adapted = self._written = 0
 
     def close(self) -> None:
         """Finish the part being written, if any."""
@@ -243,7 +244,7 @@ class LandingWriter:
         self._raw.close()
         sha256 = self._hashing.digest.hexdigest()
         uri, local = self._place.put(self._relative, self._spooled, sha256)
-        self.files.append(LandedFile(uri, local, sha256, self._hashing.size, self._row, self._encoded))
+        self.files.append(LandedFile(uri, local, sha256, self._hashing.size, self._row, self._adapted))
         self._zip = self._raw = None
 
 
@@ -279,14 +280,15 @@ def content_of(line: bytes) -> bytes:
 
 
 def as_readable(line: bytes) -> bytes:
-    """The line with a readable document in its place, where that is base64 for its line breaks or byte-order mark only.
+    """The line with its document as a parser may read it: on one line, without a byte-order mark, tags as texts.
 
     Outside of strings a line break is but a space, and inside of strings JSON has none.
     """
-    head, rest = split_line(line)
-    if rest.startswith(_DOCUMENT) or not head.endswith(b'"ok"'):
+    head, _ = split_line(line)
+    if not head.endswith(b'"ok"'):
         return line
-    content = content_of(line).removeprefix(BYTE_ORDER_MARK).replace(b"\n", b" ").replace(b"\r", b" ")
+    content = with_verbatim_tags(content_of(line).removeprefix(BYTE_ORDER_MARK))
+    content = content.replace(b"\n", b" ").replace(b"\r", b" ")
     return b"".join((head, _DOCUMENT, content, b"}\n"))
 
 

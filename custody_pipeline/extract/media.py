@@ -16,7 +16,7 @@ import msgspec
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.objects import ARCHIVED, Digests, ObjectReader
+from custody_pipeline.extract.export_objects import ARCHIVED, Digests, ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order

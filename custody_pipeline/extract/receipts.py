@@ -104,7 +104,7 @@ class Landing:
         asked: how many things were asked for; None where only the source knows (a listing).
         documents: how many were received, readable or not.
         rows: filled by the load.
-        data_available_until: the analytics watermark (UTC), for `conversation_details`.
+        data_available_until: until when the source is complete (UTC), where something says so.
         sequence: position among all loads, given while the warehouse is held; None before.
         failure_files: the landing files of this load's `fetch_failures`.
     """

@@ -8,8 +8,8 @@ Belongs here: reading Architect's YAML, its control flow, the analysis, the repo
 a night's data says about tags (sql/staging), the mapping's rules (`custody_pipeline.mapping`).
 """
 
-from custody_pipeline.flows.check import check_flow
 from custody_pipeline.flows.document import FlowDocument, FlowError, parse_flow, read_flow
+from custody_pipeline.flows.flow_check import check_flow
 from custody_pipeline.flows.report import FlowReport, render
 
 __all__ = ["FlowDocument", "FlowError", "FlowReport", "check_flow", "parse_flow", "read_flow", "render"]

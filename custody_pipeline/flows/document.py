@@ -9,11 +9,15 @@ refused, which also removes the ways in which YAML multiplies.
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import unquote
 
+import orjson
 import yaml
 from yaml.events import (
     AliasEvent,
@@ -28,6 +32,12 @@ from yaml.events import (
 MAX_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 2_000
 MAX_NODES = 3_000_000
+
+_PLACEHOLDER = re.compile(r"\{\{([^{}\n]*)\}\}")
+# Two characters for private use stand for the braces while YAML is read: they are text wherever they stand.
+_OPEN, _CLOSE = "\ue000", "\ue001"
+# Base64 of "%7B%22": how JSON begins when it is URL-encoded.
+_NATIVE = re.compile(r"\s*JTdCJTIy")
 
 _LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -83,11 +93,15 @@ Node: TypeAlias = Scalar | Mapping | Sequence
 
 @dataclass(frozen=True)
 class FlowDocument:
-    """One exported flow: where it came from, its kind (`inboundCall`, `workflow`…) and its content."""
+    """One exported flow: where it came from, its kind (`inboundCall`, `workflow`…) and its content.
+
+    `placeholders` are those of a template, such as `{{queue}}`, that stand without quotes and were read as texts.
+    """
 
     source: str
     kind: str
     body: Mapping
+    placeholders: tuple[Scalar, ...] = ()
 
     @property
     def name(self) -> str:
@@ -123,13 +137,39 @@ def parse_flow(raw: bytes, source: str) -> FlowDocument:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise FlowError(source, line, "not UTF-8; export the flow as YAML again") from error
-    root = _build(text, source)
+    if _NATIVE.match(text):
+        raise FlowError(source, 1, _native(text))
+    placeholders: tuple[Scalar, ...] = ()
+    try:
+        root = _build(text, source)
+    except FlowError:
+        # Archy's templates: valid YAML only once they are filled in.
+        placeholders = tuple(_placeholders(text))
+        if not placeholders:
+            raise
+        root = _build(_PLACEHOLDER.sub(rf"{_OPEN}\1{_CLOSE}", text), source)
     if not isinstance(root, Mapping) or len(root.fields) != 1:
         raise FlowError(source, root.line, "expected one flow, for example 'inboundCall:' with its content below")
     kind, body = next(iter(root.fields.items()))
     if not isinstance(body, Mapping):
         raise FlowError(source, body.line, f"expected the content of {kind!r} below it")
-    return FlowDocument(source, kind, body)
+    return FlowDocument(source, kind, body, placeholders)
+
+
+def _placeholders(text: str) -> Iterator[Scalar]:
+    for number, line in enumerate(text.splitlines(), 1):
+        yield from (Scalar(found.group(), number) for found in _PLACEHOLDER.finditer(line))
+
+
+def _native(text: str) -> str:
+    """What to say of Architect's own format: JSON, URL-encoded, in Base64."""
+    what = "a flow in Architect's own format (.i3…)"
+    try:
+        found = orjson.loads(unquote(base64.b64decode(text).decode("ascii")))
+        what += f", {found['type']} {found['name']!r}"
+    except (ValueError, TypeError, KeyError):
+        pass
+    return f"{what}; export it as YAML: Architect, Export, or custody flow check with the flow's id"
 
 
 class _Open:
@@ -160,10 +200,10 @@ def _build(text: str, source: str) -> Node:
             if len(stack) > MAX_DEPTH:
                 raise FlowError(source, line, f"nested deeper than {MAX_DEPTH:,} levels")
             if len(stack) > 1 and stack[-2].fields is not None and stack[-2].key is None:
-                raise FlowError(source, line, _PLACEHOLDER)
+                raise FlowError(source, line, _NAME_EXPECTED)
             continue
         elif isinstance(event, ScalarEvent):
-            node = Scalar(event.value, line)
+            node = Scalar(event.value.replace(_OPEN, "{{").replace(_CLOSE, "}}"), line)
         else:
             continue
         count += 1
@@ -178,7 +218,7 @@ def _build(text: str, source: str) -> Node:
     return root
 
 
-_PLACEHOLDER = "a name is expected here; fill in {{placeholders}} (archy does), or export the flow itself"
+_NAME_EXPECTED = "a name is expected here; export the flow again"
 
 
 def _put(parent: _Open, node: Node, source: str) -> None:

@@ -9,7 +9,12 @@ no assumed path misses it. What the graph says of Architect:
 - an output that the export leaves out exists and does nothing, unless the outputs that are there are all there are;
 - a transfer that fails goes on behind it; a task that runs off its end disconnects, or returns when it was called;
 - a menu nobody answers disconnects (its repeats are counted), and dialling an extension leaves the flow;
-- a jump out of a called task ends where its target ends: `End Task` there returns to the first caller.
+- a jump out of a called task ends where its target ends: `End Task` there returns to the first caller;
+- a bot that listens may be left on the way: the customer asks for a person, or is not understood;
+- an action whose outputs are not known may have one that is not shown. Such a way is `assumed`: it makes an answer
+  unknown, never certain.
+
+The outputs of actions are those of the vendor's `purecloud-flow-scripting-api-sdk-javascript` 0.0.18 and of exports.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from custody_pipeline.flows.document import FlowDocument, FlowError, Mapping, Node, Scalar, Sequence
 
@@ -34,32 +39,45 @@ _ENDS = {
     "endWorkflow": "end",
     "endFlow": "end",
     "exitBotFlow": "end",
+    "exitDigitalBotFlow": "end",
+    "exitWorkitemFlow": "end",
     "returnToAgent": "transfer",
     "abortSurveyInvite": "end",
     "completeSurveyInvite": "end",
 }
 _TRANSFER = re.compile(r"(?:menuT|t)ransferTo\w+$|(?:menuD|d)ialByExtension$")
-_OPAQUE = re.compile(r"call(?:CommonModule|\w*Bot\w*|VirtualAgent)$")
+# By its name it ends a flow, but which flow's end it is, or whether it returns, is not known.
+_MAY_END = re.compile(r"(?:exit|end|abort|complete)[A-Z]\w*$")
+_OPAQUE = re.compile(r"call(?:CommonModule|\w*Bot\w*|\w*VirtualAgent)$")
+_DATA_ACTION = re.compile(r"call(?:Data|Bridge|SecureData|DataSecure)\w*$")
+# A data action may write anything. It is taken to write tags when it says that it has to do with attributes.
+_ABOUT_ATTRIBUTES = re.compile(r"attribut|participant\s*data", re.IGNORECASE)
+_BOT = {"botFlow", "digitalBot", "digitalBotFlow"}
+_LISTENS = re.compile(r"(?:ask|wait|collect|listen|digitalMenu|loopAnythingElse)")
+# Flows that disconnect when a task runs off its end; others leave what goes on to the platform.
+_DISCONNECTS = {"inboundCall", "outboundCall", "secureCall", "inboundChat"}
 _PREVIOUS_MENU = {"previousMenu", "menuPreviousMenu"}
 _REPEAT_MENU = {"repeatMenu", "menuRepeatMenu", "menuReplayMenu"}
 _NEXT_LOOP, _EXIT_LOOP = {"loopNext", "nextLoop"}, {"loopExit", "exitLoop"}
 
 # Output names that are all there are. For other actions, Architect may have one that the export does not show.
+_FOUND = frozenset({"found", "notFound"})
+_SUCCESS = frozenset({"success", "failure"})
 _COMPLETE: dict[str, tuple[frozenset[str], ...]] = {
-    "callData": (frozenset({"success", "failure", "timeout"}),),
-    "callBridge": (frozenset({"success", "failure", "timeout"}),),
-    "dataTableLookup": (frozenset({"found", "notFound", "failure"}),),
-    "evaluateSchedule": (frozenset({"open", "closed"}), frozenset({"true", "false"})),
+    "decision": (frozenset({"yes", "no"}), frozenset({"true", "false"})),
+    "dataTableLookup": (_FOUND | {"failure"},),
+    "evaluateSchedule": (frozenset({"active", "inactive"}),),
     "evaluateScheduleGroup": (frozenset({"open", "closed", "holiday", "emergency"}),),
+    "askForBoolean": (frozenset({"yes", "no"}),),
+    **dict.fromkeys(("findSystemPrompt", "findUserPrompt", "getExternalContact", "getExternalOrganization"), (_FOUND,)),
+    **dict.fromkeys(
+        ("collectInput", "getResponse", "sendAutoReply", "setWrapupCode", "disconnectWorkitem"), (_SUCCESS,)
+    ),
 }
+_PAIRS = (frozenset({"yes", "no"}), frozenset({"true", "false"}), _SUCCESS, frozenset({"found", "notfound"}))
+_COMPLETE_DATA = (_SUCCESS | {"timeout"},)
 # A transfer that succeeds does not come back.
 _COMPLETE_TRANSFER = (frozenset({"failure"}),)
-_COMPLETE_ELSEWHERE = (
-    frozenset({"yes", "no"}),
-    frozenset({"true", "false"}),
-    frozenset({"success", "failure"}),
-    frozenset({"found", "notFound"}),
-)
 
 
 @dataclass(frozen=True)
@@ -82,9 +100,10 @@ class Step:
         line: of the export, counted from 1.
         unit: index of the menu, task or state that holds it.
         opaque: what this step hands the call to that may write attributes nobody can see here.
-        ending: for a terminal: `disconnect`, `transfer`, `end`, or `unresolved`.
+        ending: for a terminal: `disconnect`, `transfer`, `end`, `return` (to the flow that called), or `unresolved`.
         implicit: for a terminal: no action stands there, Architect does it by itself.
         queue: for a transfer to ACD: the queue's name, empty when an expression decides it, None when there is none.
+        goes_on_in: for a terminal: the flow that goes on with the conversation and may put tags, in words.
         callee, returns: for a call: the task, and the step after it for each of the task's paths.
     """
 
@@ -98,6 +117,7 @@ class Step:
     ending: str = ""
     implicit: bool = False
     queue: str | None = None
+    goes_on_in: str = ""
     callee: int = -1
     returns: dict[str, int] = field(default_factory=dict)
     successors: list[int] = field(default_factory=list)
@@ -128,13 +148,27 @@ class Problem:
 
 @dataclass
 class FlowGraph:
-    """The whole flow. `handler` is the unit that an error jumps to, if it does."""
+    """The whole flow.
+
+    Attributes:
+        handler: the unit that an error jumps to, if it does.
+        assumed: ways that may not exist, from step to step, with the reason why they are assumed.
+    """
 
     steps: list[Step]
     units: list[Unit]
     start: int
     handler: int | None
     problems: list[Problem]
+    assumed: dict[tuple[int, int], Problem] = field(default_factory=dict)
+
+    def without_assumed(self) -> FlowGraph:
+        """The same flow, with only the ways that are known to exist."""
+        steps = [
+            replace(step, successors=[there for there in step.successors if (index, there) not in self.assumed])
+            for index, step in enumerate(self.steps)
+        ]
+        return replace(self, steps=steps, assumed={})
 
 
 def build_graph(document: FlowDocument) -> FlowGraph:
@@ -174,6 +208,8 @@ class _Builder:
         self.global_choices: list[int] = []
         self.references: list[tuple[int, str]] = []
         self.previous_menu: list[int] = []
+        self.assumed: dict[tuple[int, int], Problem] = {}
+        self.bot_exits: dict[str, int] = {}
 
     def build(self) -> FlowGraph:
         body = self.document.body
@@ -183,13 +219,15 @@ class _Builder:
                     if "actions" in content.fields or "choices" in content.fields or "refId" in content.fields:
                         self._unit(kind, content)
         start = self._start(body)
+        if self.document.kind in _BOT:
+            self._bot_exits(body)
         while self.menus or self.jobs:
             if self.jobs:
                 self._sequence(self.jobs.popleft())
             else:
                 self._menu(*self.menus.popleft())
         self._connect()
-        return FlowGraph(self.steps, self.units, start, self._handler(body), self.problems)
+        return FlowGraph(self.steps, self.units, start, self._handler(body), self.problems, self.assumed)
 
     def _start(self, body: Mapping) -> int:
         actions = body.get("startUpTaskActions")
@@ -205,6 +243,27 @@ class _Builder:
         expected = "expected startUpRef or startUpTaskActions, as an exported flow has"
         raise FlowError(self.document.source, body.line, expected)
 
+    def _bot_exits(self, body: Mapping) -> None:
+        """Where a bot goes when the customer asks for a person, or is not understood. Without handling it is left."""
+        settings = body.mapping("settingsErrorHandling") or Mapping({}, body.line)
+        enabled = settings.mapping("enableAgentEscalation")
+        ways = [("recognitionFailureEventHandling", "not understood")]
+        if enabled is not None and enabled.text("lit") != "false":
+            ways.append(("agentEscalationHandling", "asks for a person"))
+        for name, label in ways:
+            handling = settings.mapping(name) or Mapping({}, settings.line)
+            point = self._step(0, handling.line, label=label)
+            self.bot_exits[name] = point
+            for kind, node in handling.fields.items() or (("exit", None),):
+                reference = _target(node) if isinstance(node, Mapping) else None
+                if reference is not None:
+                    self.references.append((point, reference))
+                else:
+                    # The end has the label, so that a way is told once.
+                    self.steps[point].label = ""
+                    ending = "disconnect" if kind == "disconnect" else "end"
+                    self._edge(point, self._terminal(0, "", ending, label, handling.line, implicit=True))
+
     def _unit(self, kind: str, content: Mapping) -> int:
         unit = Unit(kind, content.text("name"), content.text("refId"), content.line)
         self.units.append(unit)
@@ -217,7 +276,7 @@ class _Builder:
             end = self._exit(index, DEFAULT_PATH, content.line)
             self._follow(actions, unit.entry, end, index)
         else:
-            end = self._terminal(index, "", "end", str(unit), content.line, implicit=True)
+            end = self._terminal(index, "", self._end_of_unit("end"), str(unit), content.line, implicit=True)
             self._follow(actions, unit.entry, end, index)
         return index
 
@@ -301,6 +360,10 @@ class _Builder:
         step = self._step(job.unit, content.line, kind=kind, label=name)
         self._edge(at, step)
         behind = self._step(job.unit, content.line)
+        if _MAY_END.match(kind):
+            self._problem(content.line, f"{kind} {name!r} is not known: it is taken for an end, and for none")
+            self._edge(step, self._terminal(job.unit, kind, self._end_of_unit("end"), name, content.line))
+        self._listen(kind, content, step)
         if kind == "callTask" and reference is not None:
             self._call(job, content, step, behind, reference)
         elif kind == "loop" or (kind.startswith("loop") and "outputs" in content.fields):
@@ -309,23 +372,46 @@ class _Builder:
             self._branching(job, kind, content, step, behind)
         return behind
 
+    def _listen(self, kind: str, content: Mapping, step: int) -> None:
+        """The ways out of a bot at an action that waits for the customer."""
+        if not self.bot_exits or not _LISTENS.match(kind):
+            return
+        outputs = content.mapping("outputs")
+        taken = {
+            name
+            for name, node in (outputs.fields if outputs else {}).items()
+            if isinstance(node, Mapping) and node.text("enabled") != "false"
+        }
+        for name, point in self.bot_exits.items():
+            # Outputs of its own take the place of the bot's handling.
+            if name == "agentEscalationHandling" or not {"maxNoInputs", "maxNoMatches"} <= taken:
+                self._edge(step, point)
+
     def _branching(self, job: _Job, kind: str, content: Mapping, step: int, behind: int) -> None:
         node = self.steps[step]
         if _TRANSFER.match(kind):
             ended = self._terminal(job.unit, kind, "transfer", node.label, content.line)
             self.steps[ended].queue = _queue(content) if kind.casefold().endswith("toacd") else None
+            self.steps[ended].goes_on_in = _other_flow(kind, content)
             self._edge(step, ended)
         elif kind == "setParticipantData":
             node.writes = tuple(_writes(content))
         elif _OPAQUE.match(kind):
             node.opaque = f"{kind} {node.label!r}"
+        elif _DATA_ACTION.match(kind) and _is_about_attributes(content):
+            node.opaque = f"{kind} {node.label!r} (a data action about attributes)"
         found = list(_branches(content))
         if kind == "setConversationData":
             self._written_on_success(job, content, step, behind, found)
             return
         for branch in found:
             self._branch(job, branch, step, behind)
-        if not _is_complete(kind, content, found):
+        complete = _complete(kind)
+        if found and complete is None and kind != "switch" and not _is_half(content):
+            outputs = ", ".join(branch.label for branch in found)
+            text = f"{kind} {node.label!r} may have more outputs than {outputs}, with nothing in them"
+            self.assumed[step, behind] = Problem(content.line, text)
+        if not _is_complete(kind, content, found, complete or ()):
             self._edge(step, behind)
 
     def _written_on_success(self, job: _Job, content: Mapping, step: int, behind: int, found: list[_Branch]) -> None:
@@ -425,10 +511,14 @@ class _Builder:
         self.steps.append(Step("terminal", kind, label, line, unit, ending=ending, implicit=implicit))
         return len(self.steps) - 1
 
+    def _end_of_unit(self, otherwise: str) -> str:
+        return "return" if self.document.kind == "commonModule" else otherwise
+
     def _exit(self, unit: int, path: str, line: int) -> int:
         exits = self.units[unit].exits
         if path not in exits:
-            self.steps.append(Step("exit", "endTask", path, line, unit, ending="disconnect", implicit=True))
+            ending = self._end_of_unit("disconnect" if self.document.kind in _DISCONNECTS else "end")
+            self.steps.append(Step("exit", "endTask", path, line, unit, ending=ending, implicit=True))
             exits[path] = len(self.steps) - 1
         return exits[path]
 
@@ -467,7 +557,35 @@ def _target(content: Mapping) -> str | None:
 def _queue(content: Mapping) -> str:
     target = content.mapping("targetQueue")
     literal = target.mapping("lit") if target else None
-    return literal.text("name") if literal else ""
+    name = literal.text("name") if literal else ""
+    return "" if "{{" in name else name
+
+
+def _other_flow(kind: str, content: Mapping) -> str:
+    """The flow that a transfer hands the conversation to, in words; empty when it is no transfer to a flow."""
+    if "toflow" not in kind.casefold():
+        return ""
+    target = content.mapping("targetFlow")
+    literal = target.mapping("lit") if target else None
+    name = (literal or target or Mapping({}, 0)).text("name")
+    return f"flow {name!r}" if name else "the flow that an expression decides"
+
+
+def _is_about_attributes(content: Mapping) -> bool:
+    """Whether a data action's name, or what it is given, speaks of attributes."""
+    waiting: list[Node] = [node for name, node in content.fields.items() if name not in {"outputs", "description"}]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Scalar):
+            if _ABOUT_ATTRIBUTES.search(node.text):
+                return True
+        elif isinstance(node, Sequence):
+            waiting.extend(node.nodes)
+        else:
+            if any(_ABOUT_ATTRIBUTES.search(name) for name in node.fields):
+                return True
+            waiting.extend(node.fields.values())
+    return False
 
 
 def _writes(content: Mapping) -> Iterator[Write]:
@@ -477,21 +595,32 @@ def _writes(content: Mapping) -> Iterator[Write]:
         if attribute is None:
             yield Write(None, node.line)
             continue
-        value = attribute.mapping("value")
-        clears = value is not None and value.text("noValue") == "true"
-        yield Write(_literal(attribute.get("name")), attribute.line, clears)
+        yield Write(_literal(attribute.get("name")), attribute.line, _is_nothing(attribute.mapping("value")))
+
+
+def _is_nothing(value: Mapping | None) -> bool:
+    """An empty text puts as little as no value: the platform keeps no attribute for it that a night could find."""
+    if value is None:
+        return False
+    literal = value.get("lit")
+    empty = isinstance(literal, Scalar) and not literal.text
+    return value.text("noValue") == "true" or empty or value.text("exp").strip() == '""'
 
 
 def _literal(node: Node | None) -> str | None:
     """The text of a name that needs no call to be known: `lit: X`, `exp: "\\"X\\""` or plain `X`."""
     if isinstance(node, Scalar):
-        return node.text
+        return _filled_in(node.text)
     if not isinstance(node, Mapping):
         return None
     if "lit" in node.fields:
-        return node.text("lit")
+        return _filled_in(node.text("lit"))
     quoted = _QUOTED.match(node.text("exp"))
     return re.sub(r"\\(.)", r"\1", quoted.group(1)) if quoted else None
+
+
+def _filled_in(text: str) -> str | None:
+    return None if "{{" in text else text
 
 
 def _branches(content: Mapping) -> Iterator[_Branch]:
@@ -516,18 +645,31 @@ def _case(node: Mapping) -> str:
     return f"case {value.text('lit') or value.text('exp')}"[:80] if value else ""
 
 
-def _is_complete(kind: str, content: Mapping, branches: list[_Branch]) -> bool:
+def _complete(kind: str) -> tuple[frozenset[str], ...] | None:
+    """The sets of outputs that are all there are for a kind of action; None when they are not known."""
+    if _TRANSFER.match(kind):
+        return _COMPLETE_TRANSFER
+    return _COMPLETE_DATA if _DATA_ACTION.match(kind) else _COMPLETE.get(kind)
+
+
+def _is_complete(kind: str, content: Mapping, branches: list[_Branch], complete: tuple[frozenset[str], ...]) -> bool:
     """True when the branches are all the ways on, so that none leads directly behind the action."""
-    labels = {branch.label.casefold() for branch in branches}
     if kind == "switch":
-        return "default" in labels
+        return "default" in {branch.label.casefold() for branch in branches}
+    enabled = _outputs(content)
+    return any({name.casefold() for name in names} <= enabled for names in complete)
+
+
+def _outputs(content: Mapping) -> set[str]:
     outputs = content.mapping("outputs")
-    if outputs is None:
-        return False
-    enabled = {
+    return {
         name.casefold()
-        for name, node in outputs.fields.items()
+        for name, node in (outputs.fields if outputs else {}).items()
         if isinstance(node, Mapping) and isinstance(node.get("actions"), Sequence)
     }
-    complete = _COMPLETE_TRANSFER if _TRANSFER.match(kind) else _COMPLETE.get(kind, _COMPLETE_ELSEWHERE)
-    return any({name.casefold() for name in names} <= enabled for names in complete)
+
+
+def _is_half(content: Mapping) -> bool:
+    """Whether an output is shown without its counterpart, which so exists and does nothing."""
+    shown = _outputs(content)
+    return any(len(pair & shown) == 1 for pair in _PAIRS)

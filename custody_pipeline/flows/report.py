@@ -33,7 +33,8 @@ class FlowEnd:
     """Where a path ends, and each tag's standing there. Tags are named by their attribute.
 
     Attributes:
-        ending: `disconnect`, `transfer`, `end` (leaves the flow) or `unresolved` (leads out of the file).
+        ending: `disconnect`, `transfer`, `end` (leaves the flow), `return` (of a common module) or `unresolved` (leads
+            out of the file).
         action, name: the action's kind and its name in Architect; empty for what Architect does by itself.
         place: the menu, task or state.
         implicit: no action stands there: a task's end, a menu nobody answers.
@@ -150,14 +151,19 @@ def _end(end: FlowEnd, report: FlowReport) -> Iterator[str]:
         turns = trail.turns if len(trail.turns) <= MAX_TURNS else (trail.turns[0], "…", *trail.turns[1 - MAX_TURNS :])
         yield f"          without {', '.join(trail.tags)}: {' > '.join(turns)}"
     for note in end.unseen:
-        yield f"          line {note.line}: {note.text} may put them"
+        yield f"          line {note.line}: {note.text}"
 
 
 def _what(end: FlowEnd) -> str:
     if end.ending == "unresolved":
         return f"{end.action} {end.name!r} in {end.place} leads out of the file"
     if end.implicit:
-        how = {"disconnect": "the call is disconnected", "transfer": "the call is transferred", "end": "the flow ends"}
+        how = {
+            "disconnect": "the call is disconnected",
+            "transfer": "the call is transferred",
+            "end": "the flow ends",
+            "return": "the module returns to the flow that called it",
+        }
         told = f" ({end.name})" if end.name not in {"", end.place} else ""
         return f"{how[end.ending]} at the end of {end.place}{told}"
     queue = f" to queue {end.queue!r}" if end.queue else ""

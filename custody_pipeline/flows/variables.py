@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from custody_pipeline.flows.document import FlowDocument, Mapping, Node, Scalar, Sequence
 
 # Built-in scopes such as Call. and Message. are read-only, so they are not in `updateData`.
-_VARIABLE = re.compile(r"\b(?:Flow|Task|State|Slot|Menu|Bot)\.[A-Za-z_]\w*", re.IGNORECASE)
+_VARIABLE = re.compile(r"\b(?:Flow|Task|State|Slot|Menu|Bot|Common)\.[A-Za-z_]\w*", re.IGNORECASE)
 _WRITERS = ("setParticipantData", "setConversationData")
 
 
@@ -28,7 +28,8 @@ def unsaved_variables(document: FlowDocument) -> list[UnsavedVariable]:
     """The variables, in the file's order; each with the line where it is first set. Case does not count."""
     first: dict[str, UnsavedVariable] = {}
     feeds: dict[str, set[str]] = {}
-    saved: set[str] = set()
+    # An output goes to whoever called the flow, the module or the task.
+    saved = set(_outputs(document.body))
     for kind, content in _actions(document.body):
         if kind == "updateData":
             for name, line, sources in _assignments(content):
@@ -48,16 +49,28 @@ def unsaved_variables(document: FlowDocument) -> list[UnsavedVariable]:
 
 
 def _actions(body: Mapping) -> Iterator[tuple[str, Mapping]]:
+    for node in _mappings(body):
+        for name, child in node.fields.items():
+            if isinstance(child, Mapping) and (name == "updateData" or name in _WRITERS):
+                yield name, child
+
+
+def _outputs(body: Mapping) -> Iterator[str]:
+    for node in _mappings(body):
+        if node.text("isOutput") == "true":
+            yield node.text("name").casefold()
+
+
+def _mappings(body: Mapping) -> Iterator[Mapping]:
+    """The mapping and all within it, at any depth."""
     waiting: list[Node] = [body]
     while waiting:
         node = waiting.pop()
         if isinstance(node, Sequence):
             waiting.extend(node.nodes)
         elif isinstance(node, Mapping):
-            for name, child in node.fields.items():
-                if isinstance(child, Mapping) and (name == "updateData" or name in _WRITERS):
-                    yield name, child
-                waiting.append(child)
+            yield node
+            waiting.extend(node.fields.values())
 
 
 def _assignments(content: Mapping) -> Iterator[tuple[str, int, set[str]]]:

@@ -20,10 +20,12 @@ def in_order(
     """Call `call` for each question, at most `workers` at a time; yields in order, so that landing files are.
 
     At most `ahead` answers wait in memory for their turn, `4 * workers` if not given. An exception of a call is raised
-    here, when its turn comes; calls not begun by then are dropped.
+    here, when its turn comes; calls not begun by then are dropped. Ctrl-C waits for no call: one may wait for minutes
+    until it asks again.
     """
     waiting: collections.deque[tuple[Question, Future[Reply]]] = collections.deque()
     executor = ThreadPoolExecutor(workers, thread_name_prefix="custody-read")
+    interrupted = True
     try:
         for question in questions:
             waiting.append((question, executor.submit(call, question)))
@@ -33,5 +35,9 @@ def in_order(
         while waiting:
             asked, future = waiting.popleft()
             yield asked, future.result()
+        interrupted = False
+    except Exception:
+        interrupted = False
+        raise
     finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        executor.shutdown(wait=not interrupted, cancel_futures=True)

@@ -1,14 +1,11 @@
-"""Text of others for people: no character moves the cursor, ends a line or hides, and no spreadsheet evaluates it.
+"""Text of others on a terminal: no character moves the cursor, ends a line or hides.
 
-Belongs here: escaping for terminals and spreadsheets. Does not: escaping for a format (JSON, CSV, HTML).
+Belongs here: escaping for people. Does not: escaping for a format (JSON, CSV, HTML).
 """
 
 from __future__ import annotations
 
-import unicodedata
-
-_SKIPPED = {"Cc", "Cf", "Co", "Cn", "Zs", "Zl", "Zp"}
-"""Categories of characters that spreadsheets skip before they look for a formula."""
+from textwrap import wrap
 
 
 def escaped(text: str) -> str:
@@ -18,10 +15,22 @@ def escaped(text: str) -> str:
     )
 
 
-def harmless_cell(value: object) -> object:
-    """A cell with an apostrophe before a text that a spreadsheet could take for a formula; see publish/tables.py."""
-    if not isinstance(value, str):
-        return value
-    visible = next((char for char in value if unicodedata.category(char) not in _SKIPPED and char not in "\"'"), "")
-    formula = visible and visible in "=+-@＝＋－＠"
-    return f"'{value}" if formula or value.startswith(("\t", "\r", "\n")) else value
+def folded(text: str, width: int, indent: str = "", further: str | None = None) -> str:
+    """The text, escaped, on lines of at most `width` columns. A longer word, such as a path, stays whole: it is copied.
+
+    Args:
+        text: of others.
+        width: of the terminal.
+        indent: before the first line.
+        further: before the others, if not `indent`.
+    """
+    more = indent if further is None else further
+    lines = wrap(
+        escaped(text),
+        width,
+        initial_indent=indent,
+        subsequent_indent=more,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Objects in S3: put with a SHA-256 that the server checks and we compare, copied, listed, looked at.
 
 Belongs here: single objects, several at a time. Does not: what objects mean, credentials and retries (s3.py; botocore
-does them), reading thousands at once (extract/objects.py).
+does them), reading thousands at once (extract/export_objects.py).
 
 Up to `SINGLE_PUT_BYTES` a file is one PUT: the object then carries the SHA-256 of the whole file, which anyone can
 compare with `sha256sum`. A larger file goes in parts, each with its own SHA-256; the object's checksum is then the one
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 SINGLE_PUT_BYTES = 512 << 20
 PART_BYTES = 64 << 20
 ABSENT = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
+NO_LOCK = {
+    "InvalidRequest",
+    "NoSuchObjectLegalHold",
+    "NoSuchObjectLockConfiguration",
+    "ObjectLockConfigurationNotFoundError",
+}
+"""S3's codes for an object or bucket without a lock. Any other error says nothing about locks."""
 REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """S3's codes for a condition that does not hold."""
 _CHUNK = 1 << 20
@@ -107,6 +114,8 @@ def _put(
     """Put a body in one request; a file that is named by its path goes in parts."""
     extra = {"Metadata": {"sha256": sha256}, **extra}
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
+    # An upload in parts is put on a condition when it is completed.
+    condition |= {name: extra.pop(name) for name in ("IfMatch", "IfNoneMatch") if name in extra}
     expected = _base64(sha256)
     try:
         if isinstance(body, Path):
@@ -156,11 +165,15 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
             MetadataDirective="REPLACE",
             **{"Metadata": {"sha256": source.sha256 or ""}, **condition, **extra},
         )
-        version = answer.get("VersionId")
+        version, copied = answer.get("VersionId"), answer["CopyObjectResult"]
+        # S3 says what it copied; not every store that speaks its language does.
+        if source.sha256 and copied.get("ChecksumSHA256") == _base64(source.sha256):
+            return Stored(to, source.sha256, source.bytes, copied["ETag"], version)
     except ClientError as error:
         if not once or error_code(error) not in REFUSED:
             raise
-    copy = head(client, to)
+    # Of what was copied, and not what another home may have put there since.
+    copy = head(client, to, version)
     if copy is None or copy.bytes != source.bytes or (source.sha256 and digest(client, copy) != source.sha256):
         raise UploadError(f"{to} does not hold the same bytes as {source.location}")
     return Stored(to, source.sha256, source.bytes, copy.etag, version or copy.version_id)
@@ -179,10 +192,11 @@ def listed(client: S3Client, place: S3Location, prefix: str = "") -> Iterator[tu
             yield found["Key"].removeprefix(root), found
 
 
-def head(client: S3Client, at: S3Location) -> Stored | None:
-    """What is at a key; None when there is nothing."""
+def head(client: S3Client, at: S3Location, version_id: str | None = None) -> Stored | None:
+    """What is at a key, in its newest version unless another one is named; None when there is nothing."""
+    version: dict[str, Any] = {"VersionId": version_id} if version_id else {}
     try:
-        answer = client.head_object(Bucket=at.bucket, Key=at.key, ChecksumMode="ENABLED")
+        answer = client.head_object(Bucket=at.bucket, Key=at.key, ChecksumMode="ENABLED", **version)
     except ClientError as error:
         if error_code(error) in ABSENT:
             return None

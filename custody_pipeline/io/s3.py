@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import boto3
+    from botocore.loaders import Loader
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Credential, S3Store
 
@@ -50,8 +53,7 @@ def s3_client(settings: Settings, *, max_connections: int = 32, **options: Any) 
 
     Every write asks for the server-side encryption of the settings. `options` go into botocore's `Config`.
     """
-    # boto3 takes longer to import than most commands to answer.
-    import boto3
+    # It takes longer to import than most commands to answer.
     from botocore.config import Config
 
     config = Config(
@@ -62,8 +64,7 @@ def s3_client(settings: Settings, *, max_connections: int = 32, **options: Any) 
         s3={"addressing_style": "path"} if settings.s3_endpoint_url else {},
         **options,
     )
-    # A session of its own: boto3's default one keeps the first credentials that it ever saw.
-    client = boto3.Session().client(
+    client = new_session().client(
         "s3", endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, config=config
     )
 
@@ -77,6 +78,27 @@ def s3_client(settings: Settings, *, max_connections: int = 32, **options: Any) 
     for operation in ("PutObject", "CopyObject", "CreateMultipartUpload"):
         client.meta.events.register(f"before-sign.s3.{operation}", encrypt)
     return client
+
+
+def new_session() -> boto3.Session:
+    """A boto3 session of its own: boto3's default one keeps the first credentials that it ever saw.
+
+    The descriptions of the services are shared. To read them takes most of the time that a first client needs.
+    """
+    import boto3
+    import botocore.session
+
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _service_descriptions())
+    return boto3.Session(botocore_session=session)
+
+
+@cache
+def _service_descriptions() -> Loader:
+    import botocore.session
+
+    loader: Loader = botocore.session.get_session().get_component("data_loader")
+    return loader
 
 
 def encryption_headers(settings: Settings) -> dict[str, str]:
@@ -114,7 +136,6 @@ def s3_store(settings: Settings, bucket: str) -> S3Store:
     Raises:
         botocore.exceptions.NoCredentialsError: the AWS chain has none.
     """
-    import boto3
     from botocore.credentials import RefreshableCredentials
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
     from obstore.auth.boto3 import Boto3CredentialProvider
@@ -130,7 +151,7 @@ def s3_store(settings: Settings, bucket: str) -> S3Store:
                 found["expires_at"] = self.credentials._expiry_time  # type: ignore[attr-defined]
             return found
 
-    session, client = boto3.Session(), s3_client(settings)
+    session, client = new_session(), s3_client(settings)
     if session.get_credentials() is None:
         raise NoCredentialsError
     encryption: Any = {"server_side_encryption": settings.sse, "sse_kms_key_id": settings.sse_kms_key_id}
@@ -138,8 +159,9 @@ def s3_store(settings: Settings, bucket: str) -> S3Store:
     with suppress(BotoCoreError, ClientError):  # each read tells what is wrong
         region = bucket_region(client, bucket)
     region = region or client.meta.region_name
-    there = s3_client(settings.model_copy(update={"s3_region": region}))
-    endpoint = settings.s3_endpoint_url or there.meta.endpoint_url
+    if region != client.meta.region_name:
+        client = s3_client(settings.model_copy(update={"s3_region": region}))
+    endpoint = settings.s3_endpoint_url or client.meta.endpoint_url
     return S3Store(
         bucket,
         endpoint=endpoint,

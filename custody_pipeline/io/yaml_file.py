@@ -6,6 +6,7 @@ matters/matter_file.py).
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,7 +14,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 8
@@ -52,8 +53,25 @@ class YamlReader:
         line = node if isinstance(node, int) else node.start_mark.line + 1
         raise self.refusal(self.path, line, message)
 
-    def load(self) -> tuple[bytes, Node]:
-        """The file's bytes and its root."""
+    def document(self, what: str, required: Mapping[str, str], optional: set[str]) -> tuple[str, dict[str, Node]]:
+        """The file's SHA-256, and its fields beside the version.
+
+        Args:
+            what: the file in messages.
+            required: names of fields → what a message says of one that is missing.
+            optional: names of more fields.
+        """
+        raw, root = self._load()
+        fields = self.fields(root, what, {"version", *required, *optional})
+        version = fields.pop("version", None)
+        if version is None or self.text(version, "version") != "1":
+            self.refuse(version or root, "expected 'version: 1'")
+        for name, message in required.items():
+            if name not in fields:
+                self.refuse(root, f"expected '{name}:'{message}")
+        return hashlib.sha256(raw).hexdigest(), fields
+
+    def _load(self) -> tuple[bytes, Node]:
         try:
             raw = self.path.read_bytes()
         except OSError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 
 from custody_pipeline.extract.documents import DocumentState
 from custody_pipeline.extract.landing_files import as_readable, read_lines, without_document
@@ -24,8 +25,6 @@ from custody_pipeline.load.raw_tables import raw_select, utc_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    import pyarrow as pa
 
     from custody_pipeline.extract.landing_files import LandedFile
 
@@ -48,12 +47,14 @@ def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.Rec
 
         def rows_of(asked: tuple[LandedFile, duckdb.DuckDBPyConnection]) -> list[pa.RecordBatch]:
             file, cursor = asked
-            local = _readable_copy(file.local, Path(scratch)) if file.encoded else file.local
+            local = _readable_copy(file.local, Path(scratch)) if file.adapted else file.local
             with cursor:
                 try:
                     return list(read_files(cursor, landing, [local]))
                 except RefusedError:
-                    return list(_read_tolerantly(cursor, landing, local, Path(scratch)))
+                    # Together again: dlt takes as long for one row as for a thousand.
+                    rows: pa.Table = pa.Table.from_batches(_read_tolerantly(cursor, landing, local, Path(scratch)))
+                    return list(rows.combine_chunks().to_batches(BATCH_ROWS))
 
         (threads,) = con.cursor().execute("SELECT current_setting('threads')").fetchone() or (1,)
         at_once = min(FILES_AT_ONCE, threads)
@@ -89,7 +90,7 @@ def read_files(
 
 
 def _readable_copy(file: Path, scratch: Path) -> Path:
-    """A copy in which documents with line breaks stand as documents."""
+    """A copy whose documents stand as a parser may read them."""
     return _write(scratch, file.name, (as_readable(line) for line in read_lines(file)))
 
 

@@ -23,6 +23,7 @@ from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.load.parsing import read_files
 from custody_pipeline.load.raw_tables import BOOKKEEPING, create_raw_tables, utc_cursor
 from custody_pipeline.load.source import raw_source
+from custody_pipeline.warehouse.sql_text import literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,9 +53,9 @@ def raw_pipeline(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) ->
     """
     import dlt
 
-    dlt.config["normalize.parquet_normalizer.add_dlt_load_id"] = True
-    dlt.config["runtime.dlthub_telemetry"] = False
-    with _working_folder(con) as folder:
+    from custody_pipeline.load.dlt_context import own_settings
+
+    with own_settings(), _working_folder(con) as folder:
         names = sorted({landing.resource for landing in landings}) or ["nothing"]
         nights = sorted({landing.night.isoformat() for landing in landings})
         pipeline = dlt.pipeline(
@@ -71,6 +72,21 @@ def raw_pipeline(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) ->
 def _destination(con: duckdb.DuckDBPyConnection) -> Any:
     from dlt.destinations import duckdb as dlt_duckdb
     from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+    from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
+
+    class CopyJob(DuckDbCopyJob):
+        """dlt lets DuckDB take a part of the path such as `date=2026-11-02` for a column of every row."""
+
+        def run(self) -> None:
+            client = self._job_client.sql_client
+            table = client.make_qualified_table_name(self.load_table_name)
+            rows = f"read_parquet({literal(self._file_path)}, union_by_name = true, hive_partitioning = false)"
+            client.execute_sql(f"INSERT INTO {table} BY NAME SELECT * FROM {rows}")
+
+    class Client(DuckDbClient):
+        def create_load_job(self, *asked: Any, **named: Any) -> Any:
+            job = super().create_load_job(*asked, **named)
+            return CopyJob(job._file_path) if isinstance(job, DuckDbCopyJob) else job
 
     credentials = DuckDbCredentials(con.cursor(), statements=[_CHECKPOINTS])
     known = dlt_duckdb(credentials).capabilities()
@@ -80,6 +96,10 @@ def _destination(con: duckdb.DuckDBPyConnection) -> Any:
 
         def capabilities(self, config: Any = None, naming: Any = None) -> Any:
             return self.adjust_capabilities(known.copy(), config, naming)
+
+        @property
+        def client_class(self) -> type[DuckDbClient]:
+            return Client
 
     return Destination(credentials, destination_name="duckdb")
 

@@ -21,8 +21,8 @@ from custody_pipeline.warehouse.sql_text import quoted, table_columns
 RAW_TABLES: dict[str, tuple[str, ...]] = {
     "exports": ("export_objects", "export_sidecars", "export_jobs", "export_failures", "export_manifests"),
     "details": ("conversation_details",),
-    "catalog": ("published_scripts", "queues", "divisions"),
-    "recordings": ("recording_metadata", "orphan_recordings"),
+    "catalog": ("published_scripts", "queues", "divisions", "users", "listed_recordings"),
+    "recordings": ("recording_metadata", "orphan_recordings", "recording_audits"),
     "conversations": ("conversations", "conversation_attributes"),
     "media": ("media_digests",),
     "captures": ("captures", "conversation_events"),

@@ -74,6 +74,9 @@ def _resource(con: duckdb.DuckDBPyConnection | None, table: str, landings: Seque
                 _refuse_another_shape(table, declared, batch.schema)
                 landing.rows += batch.num_rows
                 yield batch
+            if not landing.rows:
+                # Every document was erased. For a table without a batch dlt makes up a column of its own.
+                yield declared.empty_table()
         yield dlt.mark.materialize_table_schema()
 
     return dlt.resource(

@@ -8,7 +8,6 @@ held that is not listed. Two matters may hold one thing; it is released when the
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,13 +15,14 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.extract.genesys import GenesysClient, GenesysError
-from custody_pipeline.io.objects import error_code
+from custody_pipeline.io.objects import NO_LOCK, error_code
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.matters.register import matter_names, register_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mypy_boto3_s3 import S3Client
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from custody_pipeline.matters.selection import Recording
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.ledger import Actor
+
+PROTECTION = "/api/v2/recordings/deletionprotection"
+"""FailedDeleteProtectionUpdate of the SDK: conversation {id}, errorCode, errorMessage."""
 
 CONVERSATIONS_A_CALL = 100
 """The vendor's limit of PUT /api/v2/recordings/deletionprotection."""
@@ -69,13 +72,7 @@ def read_holds(register: Register) -> Holds:
 
 
 def _keep(register: Register, holds: Holds) -> None:
-    register.folder.mkdir(parents=True, exist_ok=True)
-    draft = register.folder / "holds.draft"
-    with draft.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(holds), indent=1) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(register.folder / "holds.json")
+    write_whole(register.folder / "holds.json", msgspec.json.format(msgspec.json.encode(holds), indent=1) + b"\n")
 
 
 def hold(settings: Settings, register: Register, recordings: Iterable[Recording], actor: Actor) -> Holds:
@@ -93,7 +90,7 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
     holds.objects |= unlocked
     others = _others(settings, register)
     fresh = [uri for uri in objects - holds.objects.keys() if not any(uri in other.objects for other in others)]
-    holds.objects |= {uri: BEFORE for uri in fresh if _is_held(client, uri)}
+    holds.objects |= {uri: state for uri in fresh if (state := _before(client, uri)) is not None}
     _each(
         register, holds, "objects", sorted(objects), lambda uris: {uri: _legal_hold(client, uri, "ON") for uri in uris}
     )
@@ -159,21 +156,46 @@ def _parts(names: list[str]) -> Iterator[list[str]]:
         yield names[start : start + CONVERSATIONS_A_CALL]
 
 
+def protected(client: GenesysClient, conversations: Sequence[str]) -> set[str]:
+    """Which of these conversations the vendor protects from deletion, by its list (AddressableEntityRef of the SDK).
+
+    Raises:
+        UnexpectedAnswer: the answer is no such list; then nobody knows.
+        GenesysError: see genesys.py.
+    """
+    found: set[str] = set()
+    for part in _parts(list(conversations)):
+        answer = client.post(PROTECTION, {"conversationIds": part})
+        listed = answer.json()
+        if not isinstance(listed, list) or not all(isinstance(item, dict) and item.get("id") for item in listed):
+            raise answer.unexpected("unexpected shape: no list of conversations")
+        found |= {str(item["id"]) for item in listed}
+    return found
+
+
 def _protect(settings: Settings, ids: list[str], *, protect: bool) -> dict[str, str]:
     """Conversation → `held` if the vendor did as asked, else its reason."""
     if not settings.api_configured:
         return dict.fromkeys(ids, "the API is not configured: CUSTODY_GENESYS_DOMAIN")
-    path = f"/api/v2/recordings/deletionprotection?protect={str(protect).lower()}"
     try:
         with GenesysClient(settings) as client:
-            answer = client.put(path, {"conversationIds": ids}).object()
+            answer = client.put(f"{PROTECTION}?protect={str(protect).lower()}", {"conversationIds": ids}).object()
+            # What the vendor lists as protected counts, whatever the answer to the request was.
+            listed = protected(client, ids)
     except GenesysError as error:
         return dict.fromkeys(ids, f"the vendor refused: {error}")
-    failed = {
-        str(item.get("conversationId") or item.get("id")): f"the vendor refused: {item.get('reason') or item}"
-        for item in answer.get("failedUpdates") or []
-    }
-    return {name: failed.get(name, HELD) for name in ids}
+    reasons = {}
+    for item in _objects_of(answer.get("failedUpdates")):
+        (conversation, *_) = (*_objects_of([item.get("conversation")]), {})
+        words = (str(item[name]) for name in ("errorCode", "errorMessage") if item.get(name))
+        reasons[str(conversation.get("id"))] = f"the vendor refused: {': '.join(words) or 'no reason given'}"
+    unsaid = f"the vendor {'does not list it' if protect else 'still lists it'} as protected, and gives no reason"
+    return {name: HELD if (name in listed) == protect else reasons.get(name, unsaid) for name in ids}
+
+
+def _objects_of(items: Any) -> list[dict[str, Any]]:
+    """The JSON objects of a list; of anything else none."""
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def _objects(client: S3Client, settings: Settings, recordings: Iterable[Recording]) -> tuple[set[str], dict[str, str]]:
@@ -222,14 +244,20 @@ def _legal_hold(client: S3Client, uri: str, status: Literal["ON", "OFF"]) -> str
     return HELD
 
 
-def _is_held(client: S3Client, uri: str) -> bool:
+def _before(client: S3Client, uri: str) -> str | None:
+    """The state of a version that had a legal hold before this matter's; None if it had none.
+
+    Where nobody may look, a hold is set and counts as one from before: this matter must not lift what others set.
+    """
     place, _, version = uri.rpartition("?versionId=")
     at = S3Location.parse(place)
     try:
         answer = client.get_object_legal_hold(Bucket=at.bucket, Key=at.key, VersionId=version)
-    except (ClientError, BotoCoreError):  # none was ever set, or nobody may look
-        return False
-    return answer["LegalHold"].get("Status") == "ON"
+    except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and error_code(error) in NO_LOCK:
+            return None
+        return BEFORE if (state := _legal_hold(client, uri, "ON")) == HELD else state
+    return BEFORE if answer["LegalHold"].get("Status") == "ON" else None
 
 
 def _why(error: ClientError | BotoCoreError) -> str:

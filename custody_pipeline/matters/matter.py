@@ -40,7 +40,7 @@ class Selection:
         ids: of conversations or recordings; None when not given.
         first: first local day, in the matter's time zone.
         last: last local day.
-        agents: user ids.
+        agents: user ids, names or e-mail addresses.
         queues: ids or names.
         numbers: of the caller or the called, as written.
         tags: all of them must hold.
@@ -69,6 +69,21 @@ class Exclusion:
 
 
 @dataclass(frozen=True)
+class Mask:
+    """What does not go out.
+
+    Attributes:
+        numbers: of caller and called; `last4` shows four digits in the tables, and no more in the records.
+        agents: ids, names and e-mail addresses.
+        tags: `pii`: those that the mapping marks, and those that it does not know; `all`; or keys.
+    """
+
+    numbers: Literal["shown", "last4", "withheld"] = "shown"
+    agents: Literal["shown", "withheld"] = "shown"
+    tags: tuple[str, ...] | Literal["pii", "all"] | None = None
+
+
+@dataclass(frozen=True)
 class ProductionForm:
     """How productions of a matter look.
 
@@ -78,6 +93,9 @@ class ProductionForm:
         volume_recordings: at most so many recordings are in a volume.
         date_form: of dates in the load file; a key of `DATE_FORMS`.
         fields: of index and load file: `default`, or `sec`: the SEC's names for audio of telephone recording systems.
+        certificate: `us`: FRE 902(13), 902(14) and 28 U.S.C. 1746; `neutral`: the facts alone, for other jurisdictions.
+        listening: `wav` or `mp3`: derived copies that play everywhere.
+        conversations: `as_received`: the conversation's document beside each recording.
     """
 
     prefix: str
@@ -85,6 +103,9 @@ class ProductionForm:
     volume_recordings: int = 10_000
     date_form: str = "YYYY-MM-DD"
     fields: str = "default"
+    certificate: str = "us"
+    listening: str = "none"
+    conversations: str = "none"
 
 
 @dataclass(frozen=True)
@@ -105,16 +126,21 @@ class Matter:
     selection: Selection
     exclusions: tuple[Exclusion, ...]
     form: ProductionForm
+    mask: Mask | None = None
 
     @classmethod
     def of_ids(cls, ids: IdList) -> Matter:
         """A matter without a file: recordings of a list."""
-        words = dict.fromkeys(("title", "number", "custodian", "requesting_party", "producing_party", "request"), "")
         return cls(
             name="ids",
             path=Path("ids"),
             sha256="",
-            **words,
+            title="",
+            number="",
+            custodian="",
+            requesting_party="",
+            producing_party="",
+            request="",
             authorised=(),
             zone=ZoneInfo("UTC"),
             selection=Selection(ids=ids),

@@ -5,12 +5,11 @@ Belongs here: the YAML contract and the template. Does not: what a matter is (ma
 
 from __future__ import annotations
 
-import hashlib
 import re
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from yaml.nodes import Node, ScalarNode, SequenceNode
@@ -22,6 +21,7 @@ from custody_pipeline.matters.matter import (
     EXCLUSION_REASONS,
     MEDIA_KINDS,
     Exclusion,
+    Mask,
     Matter,
     ProductionForm,
     Selection,
@@ -37,7 +37,6 @@ MAX_WHERE = 4096
 MAX_REQUEST = 65_536
 _TAG = re.compile(r"\s*(?P<key>.+?)\s*(?:(?P<how>!=|=)\s*(?P<value>.+?)|\s(?P<state>is set|is missing))\s*")
 _PREFIX = re.compile(r"[A-Z][A-Z0-9_-]{0,15}")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TAG_FORMS = "expected 'Key = value', 'Key != value', 'Key is set' or 'Key is missing'"
 _SELECT = {"ids", "from", "to", "agents", "queues", "numbers", "tags", "media", "where"}
 
@@ -52,25 +51,22 @@ def load_matter(path: Path) -> Matter:
     Raises:
         RefusedFileError: with the file, the line and the accepted form.
     """
-    return _Reader(path).read()
+    return MatterReader(path).read()
 
 
-class _Reader(YamlReader):
+class MatterReader(YamlReader):
+    """Reads a matter file; its selection is also that of other files (forgetting/policy.py)."""
+
     refusal = MatterError
     what = "a matter"
     expected = "'version: 1', 'title:' and 'select:'"
     hint = "custody matter list names the matters, custody matter new makes one"
 
     def read(self) -> Matter:
-        raw, root = self.load()
+        """The matter."""
         plain = {"title", "number", "custodian", "requesting_party", "producing_party"}
-        more = {"version", "request", "authorised", "timezone", "select", "exclude", "production"}
-        fields = self.fields(root, "the matter", plain | more)
-        if "version" not in fields or self.text(fields["version"], "version") != "1":
-            self.refuse(fields.get("version", root), "expected 'version: 1'")
-        for name in ("title", "select"):
-            if name not in fields:
-                self.refuse(root, f"expected '{name}:'")
+        more = {"request", "authorised", "timezone", "exclude", "production", "mask"}
+        sha256, fields = self.document("the matter", {"title": "", "select": ""}, plain | more)
         texts = {name: self._words(fields, name) for name in plain}
         exclude = fields.get("exclude")
         if exclude is not None and not isinstance(exclude, SequenceNode):
@@ -78,14 +74,15 @@ class _Reader(YamlReader):
         return Matter(
             name=self.path.stem,
             path=self.path,
-            sha256=hashlib.sha256(raw).hexdigest(),
+            sha256=sha256,
             **texts,
             request=self._words(fields, "request", MAX_REQUEST),
             authorised=self.texts(fields["authorised"], "authorised") if "authorised" in fields else (),
             zone=self._zone(fields["timezone"]) if "timezone" in fields else ZoneInfo("UTC"),
-            selection=self._selection(fields["select"]),
+            selection=self.selection(fields["select"]),
             exclusions=tuple(self._exclusion(item) for item in exclude.value) if exclude is not None else (),
             form=self._form(fields.get("production")),
+            mask=self._mask(fields["mask"]) if "mask" in fields else None,
         )
 
     def _words(self, fields: dict[str, Node], name: str, limit: int = MAX_TEXT) -> str:
@@ -102,7 +99,8 @@ class _Reader(YamlReader):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             self.refuse(node, f"timezone: no zone {name!r}; expected a name such as America/New_York or UTC")
 
-    def _selection(self, node: Node) -> Selection:
+    def selection(self, node: Node) -> Selection:
+        """The conditions of a selection."""
         fields = self.fields(node, "select", _SELECT)
         if not fields:
             self.refuse(node, f"select: the selection is empty; expected at least one of {', '.join(sorted(_SELECT))}")
@@ -110,7 +108,7 @@ class _Reader(YamlReader):
             "ids": self._ids,
             "from": partial(self._date, what="from"),
             "to": partial(self._date, what="to"),
-            "agents": self._agents,
+            "agents": lambda node: self.texts(node, "agents"),
             "queues": partial(self.texts, what="queues"),
             "numbers": self._numbers,
             "tags": self._tags,
@@ -144,15 +142,6 @@ class _Reader(YamlReader):
             return date.fromisoformat(text)
         except ValueError:
             self.refuse(node, f"{what}: {text!r} is no date; expected YYYY-MM-DD")
-
-    def _agents(self, node: Node) -> tuple[str, ...]:
-        values = self.texts(node, "agents")
-        for value, item in zip(values, getattr(node, "value", ()), strict=True):
-            if not _UUID.fullmatch(value):
-                self.refuse(
-                    item, f"agents: {value!r} is no user id; names and e-mails are not collected, expected the id"
-                )
-        return tuple(value.lower() for value in values)
 
     def _numbers(self, node: Node) -> tuple[str, ...]:
         values = self.texts(node, "numbers")
@@ -189,15 +178,39 @@ class _Reader(YamlReader):
             self.refuse(fields["reason"], "reason other: expected a 'note:' that says why")
         return Exclusion(self._ids(fields["ids"]), reason, note)
 
+    def _mask(self, node: Node) -> Mask:
+        fields = self.fields(node, "mask", {"numbers", "agents", "tags"})
+        words: dict[str, Any] = {}
+        for name, accepted in (("numbers", ("shown", "last4", "withheld")), ("agents", ("shown", "withheld"))):
+            if name in fields:
+                words[name] = self.text(fields[name], name)
+                if words[name] not in accepted:
+                    self.refuse(fields[name], f"{name}: {words[name]!r}; accepted: {', '.join(accepted)}")
+        if "tags" in fields:
+            if isinstance(fields["tags"], SequenceNode):
+                words["tags"] = self.texts(fields["tags"], "tags")
+            elif (words.setdefault("tags", self.text(fields["tags"], "tags"))) not in ("pii", "all"):
+                self.refuse(fields["tags"], f"tags: {words['tags']!r}; accepted: pii, all, or a list of keys")
+        if not words:
+            self.refuse(node, "mask: expected numbers, agents or tags, for example {numbers: last4, tags: pii}")
+        return Mask(**words)
+
     def _form(self, node: Node | None) -> ProductionForm:
         prefix = re.sub(r"[^A-Z0-9]", "", self.path.stem.upper())[:16].lstrip("0123456789") or "PROD"
         if node is None:
             return ProductionForm(prefix)
-        fields = self.fields(node, "production", {"prefix", "digits", "volume_recordings", "date_form", "fields"})
+        words = {
+            "date_form": tuple(DATE_FORMS),
+            "fields": ("default", "sec"),
+            "certificate": ("us", "neutral"),
+            "listening": ("none", "wav", "mp3"),
+            "conversations": ("none", "as_received"),
+        }
+        fields = self.fields(node, "production", {"prefix", "digits", "volume_recordings", *words})
         form = {name: self.text(value, name) for name, value in fields.items()}
         if not _PREFIX.fullmatch(form.setdefault("prefix", prefix)):
             self.refuse(fields["prefix"], "prefix: expected capitals, digits, _ and -, at most 16, a letter first")
-        for name, accepted in (("date_form", tuple(DATE_FORMS)), ("fields", ("default", "sec"))):
+        for name, accepted in words.items():
             if name in form and form[name] not in accepted:
                 self.refuse(fields[name], f"{name}: {form[name]!r}; accepted: {', '.join(accepted)}")
         numbers = {
@@ -233,6 +246,9 @@ select:
 # Found, and not produced. Reasons: privilege, not_responsive, other (with a note).
 # exclude:
 #   - {{ids: {{file: privileged.txt}}, reason: privilege}}
+
+# Withheld in tables and records:
+# mask: {{numbers: last4, agents: withheld, tags: pii}}
 
 production:
   prefix: {prefix}       # of control numbers

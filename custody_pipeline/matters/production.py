@@ -1,7 +1,8 @@
 """`custody matter produce`: numbered volumes of what is sealed, each with a signature of its own.
 
-Belongs here: which recordings go into which volume, and the order of the steps. Does not: the tables (tables.py), the
-pages (pages.py), the package inside (operations/packaging.py), the signature (evidence/package/production.py).
+Belongs here: which recordings go into which volume, and the order of the steps. Does not: the tables
+(production_tables.py), the pages (pages.py), the package inside (operations/packaging.py), the signature
+(evidence/package/signed_volume.py).
 
 A volume is written beside its place, in `.VOL001.partial`, recorded, signed last, and only then gets its name. A
 production that was killed goes on with the same recordings under the same numbers.
@@ -11,45 +12,77 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import date
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from custody_pipeline.evidence.cut.proof import RecordProof, prove_all
-from custody_pipeline.evidence.package.production import EVIDENCE, LIST, list_production, sign_production
+from custody_pipeline.evidence.cut.proof import Prover
+from custody_pipeline.evidence.package.signed_volume import EVIDENCE, LIST, list_production, sign_production
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.matters import tables
-from custody_pipeline.matters.pages import certificate_html, report_html
+from custody_pipeline.matters import production_tables
+from custody_pipeline.matters.listening import ListeningError, write_listening_copies
+from custody_pipeline.matters.masking import masked_events, shown
+from custody_pipeline.matters.page_formats import write_documents
+from custody_pipeline.matters.pages import ROWS_SHOWN, certificate_html, report_html
 from custody_pipeline.matters.register import MatterStateError, Produced, Volume
+from custody_pipeline.matters.selection import agent_names
+from custody_pipeline.matters.volume_lines import Spool, SpooledLine
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.operations.explain import analyst_database
-from custody_pipeline.operations.packaging import fill_package, make_private, record_packaged
+from custody_pipeline.operations.packaging import (
+    Item,
+    fill_package,
+    make_private,
+    packaged,
+    record_packaged,
+    write_conversations,
+)
 from custody_pipeline.operations.verification import open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
+from custody_pipeline.warehouse.ledger import Act
+from custody_pipeline.warehouse.sql_text import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    import duckdb
+
+    from custody_pipeline.evidence.cut.proof import SealedRecord
+    from custody_pipeline.evidence.log.checkpoint import Head
+    from custody_pipeline.matters.masking import Shown
     from custody_pipeline.matters.matter import Matter
     from custody_pipeline.matters.register import Register
+    from custody_pipeline.matters.selection import Recording
     from custody_pipeline.matters.standing import Standing
-    from custody_pipeline.operations.packaging import Made
+    from custody_pipeline.operations.packaging import Attached, Made
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.ledger import Actor
+
+_EVENTS_OF_LINES = 500
+"""Events of so many recordings are in memory at once."""
 
 _Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class ProducedVolume:
-    """A volume that is in its place. `lost`: recordings whose audio could not be had as it was sealed."""
+    """A volume that is in its place.
+
+    Attributes:
+        lost: recordings whose audio could not be had as it was sealed.
+        left_out: formats that this machine cannot write, and why; a line each.
+    """
 
     name: str
     folder: Path
     recordings: int
     lost: int
     sha256: str
+    left_out: tuple[str, ...] = ()
 
 
 def produce(
@@ -96,29 +129,24 @@ def _plan(
         raise MatterStateError(f"the selection finds no recording with audio; custody matter show {matter.name}")
     before = {item.key: item for volume in register.volumes() for item in volume.recordings}
     fresh = [item for item in wanted if item.key not in before or before[item.key].row_sha256 != item.row_sha256]
-    proofs = _proofs(settings, target, [item.key for item in fresh]) if fresh else {}
-    rows = [proofs[item.key].row for item in fresh if item.key in proofs]
-    if len(rows) < len(fresh):
-        missing = [item for item in fresh if item.key not in proofs]
-        raise MatterStateError(
-            f"{len(missing)} recordings are not sealed, the first is {missing[0].recording_id}: "
-            f"custody run --date {missing[0].night}, then again"
-        )
-    rows = [row for row in rows if row["media_sha256"] and _differs(before.get(_key(row)), row)]
-    if not rows:
+    sealed = _sealed(settings, target, fresh)
+    fresh = [
+        item for item in fresh if sealed[item.key].media_sha256 and _differs(before.get(item.key), sealed[item.key])
+    ]
+    if not fresh:
         raise MatterStateError(f"nothing is new: every recording of {matter.name} was produced as it is sealed now")
     first = 1 + max((item.number for volume in register.volumes() for item in volume.recordings), default=0)
     recordings = [
         Produced(
             control=f"{matter.form.prefix}{number:0{matter.form.digits}}",
-            conversation_id=str(row["conversation_id"]),
-            recording_id=str(row["recording_id"]),
-            night=str(row["partition_date"]),
-            media_sha256=str(row["media_sha256"]),
-            row_sha256=str(row["row_sha256"]),
-            supersedes=before[_key(row)].control if _key(row) in before else None,
+            conversation_id=item.conversation_id,
+            recording_id=item.recording_id,
+            night=str(item.night),
+            media_sha256=sealed[item.key].media_sha256,
+            row_sha256=sealed[item.key].row_sha256,
+            supersedes=before[item.key].control if item.key in before else None,
         )
-        for number, row in enumerate(rows, first)
+        for number, item in enumerate(fresh, first)
     ]
     number = 1 + max((volume.number for volume in register.volumes()), default=0)
     size, planned = matter.form.volume_recordings, []
@@ -134,23 +162,52 @@ def _plan(
     return planned
 
 
-def _differs(before: Produced | None, row: Mapping[str, str | None]) -> bool:
-    return before is None or before.row_sha256 != row["row_sha256"]
+@dataclass(frozen=True)
+class _Sealed:
+    """What decides whether a recording is produced again."""
+
+    media_sha256: str
+    row_sha256: str
+
+
+def _sealed(settings: Settings, target: str, wanted: Sequence[Recording]) -> dict[_Key, _Sealed]:
+    """The newest sealed record of each recording, in short."""
+    found: dict[_Key, _Sealed] = {}
+    prover = Prover(open_target(settings, target), public_keys(settings, []))
+    for sealed in _newest(prover, ((str(item.night), item.key) for item in wanted)):
+        row = sealed.row
+        found[_key(row)] = _Sealed(row.get("media_sha256") or "", str(row["row_sha256"]))
+    return found
+
+
+def _differs(before: Produced | None, sealed: _Sealed) -> bool:
+    return before is None or before.row_sha256 != sealed.row_sha256
 
 
 def _key(row: Mapping[str, str | None]) -> _Key:
     return str(row["conversation_id"]), str(row["recording_id"])
 
 
-def _proofs(settings: Settings, target: str, keys: Sequence[_Key]) -> dict[_Key, RecordProof]:
-    """The newest sealed record of each recording."""
-    proofs = prove_all(open_target(settings, target), [recording for _, recording in keys], public_keys(settings, []))
-    wanted = set(keys)
-    found: dict[_Key, RecordProof] = {}
-    for proof in proofs:
-        if _key(proof.row) in wanted:
-            found.setdefault(_key(proof.row), proof)
-    return found
+def _newest(prover: Prover, wanted: Iterable[tuple[str, _Key]]) -> Iterator[SealedRecord]:
+    """The newest sealed record of each recording, night by night. `wanted`: night, conversation and recording.
+
+    Raises:
+        MatterStateError: a conversation's recording is not sealed.
+        RecordNotFoundError: a recording is not sealed.
+    """
+    nights: dict[str, set[_Key]] = {}
+    for night, key in wanted:
+        nights.setdefault(night, set()).add(key)
+    for night, keys in nights.items():
+        for sealed in prover.sealed({recording for _, recording in keys}, night):
+            if (key := _key(sealed.row)) in keys:
+                keys.remove(key)
+                yield sealed
+        if keys:
+            raise MatterStateError(
+                f"{len(keys)} recordings are not sealed, the first is {min(keys)[1]}: "
+                f"custody run --date {night}, then again"
+            )
 
 
 def _partial(folder: Path) -> Path:
@@ -171,139 +228,252 @@ def _write(
     if volume.sha256 is not None:  # it was signed and recorded; its name is all that is missing
         partial.rename(folder)
         return ProducedVolume(volume.name, folder, len(volume.recordings), 0, volume.sha256)
-    found = _proofs(settings, target, [item.key for item in volume.recordings])
-    evidence = partial / EVIDENCE
-    evidence.mkdir(parents=True, exist_ok=True)
+    _keep_audio_alone(partial)
     reason = f"matter {matter.number or matter.name}: {matter.title}, {volume.name}"
-    proofs = [found[item.key] for item in volume.recordings]
-    names = [item.control for item in volume.recordings]
-    reader = open_target(settings, target)
-    made = fill_package(settings, reader, evidence, proofs, names, reason=reason, actor=actor)
-    lost = {item.name: item.why or "" for item in made.absent if item.kind == "audio"}
-    lines = [
-        tables.Line(item.control, proof.row, _native(evidence, item.control), item.supersedes)
-        for item, proof in zip(volume.recordings, proofs, strict=True)
-        if item.control not in lost
-    ]
-    rows = [tables.index_row(matter, volume.name, line, _relative(partial, line.native)) for line in lines]
-    exceptions = _exceptions(standing, volume, lost)
-    _write_tables(settings, matter, partial, volume, rows, exceptions)
-    facts = _facts(settings, volume, actor, proofs, made, register, len(rows), len(lost), len(exceptions))
-    account = _account(standing, register, volume, rows, lost)
-    (partial / "report.html").write_text(report_html(matter, standing, account, rows, facts), encoding="utf-8")
-    (partial / "certificate.html").write_text(certificate_html(matter, facts), encoding="utf-8")
-    _write_statement(partial, matter, volume, rows, account)
-    sha256 = list_production(partial)
-    kept = [pair for pair in zip(volume.recordings, proofs, strict=True) if pair[0].control not in lost]
-    record_packaged(
-        settings,
-        actor,
-        [proof for _, proof in kept],
-        reason,
-        volume.name,
-        sha256,
-        how="production with a signed package",
-    )
-    sign_production(partial, load_sealing(settings).signers)
-    make_private(partial)
-    # A night may have been sealed again since the volume was begun: what is in it now counts.
-    recordings = tuple(
-        msgspec.structs.replace(
-            item, row_sha256=str(proof.row["row_sha256"]), media_sha256=str(proof.row["media_sha256"])
-        )
-        for item, proof in kept
-    )
-    register.keep(msgspec.structs.replace(volume, recordings=recordings, sha256=sha256))
-    register.note(actor, f"produced {volume.name}", recordings=len(rows), sha256=sha256, folder=folder.name)
+    with Spool(partial, len(volume.recordings)) as lines:
+        lost, made, head = _fill(settings, target, matter, volume, partial, reason, actor, lines)
+        derived, left_out = _listening_copies(matter, partial, lines)
+        unfound = _conversations(settings, target, matter, partial, lines)
+        exceptions = _exceptions(standing, volume, lost, unfound, with_hashes=matter.mask is None)
+        number = _write_tables(settings, matter, partial, lines, exceptions)
+        account = _account(standing, register, volume, len(lines), len(lost))
+        facts = _facts(settings, volume, actor, head, made, register, len(lines), len(lost), number)
+        pages = {
+            "report": report_html(matter, standing, account, list(islice(lines.rows(), ROWS_SHOWN)), facts),
+            "certificate": certificate_html(matter, facts),
+        }
+        left_out += write_documents(partial, pages)
+        _write_statement(partial, matter, volume, lines, account)
+        sha256 = list_production(partial)
+        here = (packaged(line.key, reason, volume.name, sha256, "production with a signed package") for line in lines)
+        record_packaged(settings, actor, chain(here, _derived(derived, volume, reason)))
+        sign_production(partial, load_sealing(settings).signers)
+        make_private(partial)
+        recordings = tuple(_as_it_went_out(volume, lines))
+        register.keep(msgspec.structs.replace(volume, recordings=recordings, sha256=sha256))
+        register.note(actor, f"produced {volume.name}", recordings=len(lines), sha256=sha256, folder=folder.name)
     partial.rename(folder)
-    return ProducedVolume(volume.name, folder, len(rows), len(lost), sha256)
+    return ProducedVolume(volume.name, folder, len(recordings), len(lost), sha256, tuple(left_out))
 
 
-def _native(evidence: Path, control: str) -> Path:
-    (found,) = (evidence / "data/audio").glob(f"{control}.*")
-    return found
+def _as_it_went_out(volume: Volume, lines: Spool) -> Iterator[Produced]:
+    """The volume's recordings. A night may have been sealed again since it was begun: what is in it now counts."""
+    asked = {item.control: item for item in volume.recordings}
+    for line in lines:
+        item = asked[line.control]
+        yield (
+            msgspec.structs.replace(item, row_sha256=line.row_sha256, media_sha256=line.media_sha256)
+            if line.is_new
+            else item
+        )
 
 
-def _relative(folder: Path, native: Path | None) -> str:
-    return native.relative_to(folder).as_posix() if native else ""
+def _keep_audio_alone(partial: Path) -> None:
+    """Remove what an attempt before left, but for recordings: the matter may have been changed since."""
+    kept = partial / EVIDENCE / "data/audio"
+    for folder in (partial, partial / EVIDENCE, partial / EVIDENCE / "data"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path == kept or kept.is_relative_to(path):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
-def _exceptions(standing: Standing, volume: Volume, lost: Mapping[str, str]) -> list[dict[str, str]]:
+def _fill(
+    settings: Settings,
+    target: str,
+    matter: Matter,
+    volume: Volume,
+    partial: Path,
+    reason: str,
+    actor: Actor,
+    lines: Spool,
+) -> tuple[dict[str, str], Made, Head]:
+    """Write the package, and the lines of its recordings to the spool.
+
+    Returns:
+        Control number → why its audio could not be had; the package; the head that its proofs lead to.
+    """
+    reader = open_target(settings, target)
+    with analyst_database(settings) as con:
+        names_of = agent_names(con)
+    prover = Prover(reader, public_keys(settings, []))
+    mapping = load_mapping(settings.mapping_path) if matter.mask else None
+    wanted = {item.key: (number, item) for number, item in enumerate(volume.recordings)}
+    lost: dict[str, str] = {}
+    shown_rows: dict[str, Shown] = {}
+
+    def items() -> Iterator[Item]:
+        for proof in map(prover.prove, _newest(prover, ((item.night, item.key) for item in volume.recordings))):
+            control = wanted[_key(proof.row)][1].control
+            out = shown(matter.mask, mapping, proof.row) if matter.mask and mapping else None
+            if out:
+                shown_rows[control] = out
+            yield Item(control, proof, out.record if out else None)
+
+    def packed(item: Item, audio: Attached) -> None:
+        number, asked = wanted[_key(item.proof.row)]
+        out, row = shown_rows.pop(item.name, None), item.proof.row
+        if not audio.is_here:
+            lost[item.name] = audio.why or "it was sealed without a place"
+            return
+        native_path = EVIDENCE + audio.place
+        line = production_tables.Line(item.name, out.row if out else row, native_path, audio.size, asked.supersedes)
+        lines.put(
+            number,
+            SpooledLine(
+                control=item.name,
+                key=item.key,
+                row=production_tables.index_row(matter, volume.name, line, names_of),
+                native_path=native_path,
+                masked=out is not None,
+                row_sha256=str(row["row_sha256"]),
+                conversation_sha256=row.get("conversation_sha256") or "",
+                media_sha256=str(row["media_sha256"]),
+                is_new=(asked.row_sha256, asked.media_sha256) != (row["row_sha256"], row["media_sha256"]),
+            ),
+        )
+
+    made = fill_package(
+        settings,
+        reader,
+        prover.checkpoint,
+        partial / EVIDENCE,
+        items(),
+        packed,
+        reason=reason,
+        actor=actor,
+        asked=(item.recording_id for item in volume.recordings),
+        total=len(volume.recordings),
+    )
+    return lost, made, prover.checkpoint.head
+
+
+def _listening_copies(matter: Matter, folder: Path, lines: Spool) -> tuple[list[Mapping[str, str]], list[str]]:
+    """The rows of listening copies that were made; a line that says why there is none at all."""
+    if matter.form.listening == "none":
+        return [], []
+    sources = ((line.control, folder / line.native_path, line.media_sha256) for line in lines)
+    try:
+        rows = write_listening_copies(folder, sources, matter.form.listening)
+    except ListeningError as error:
+        return [], [f"no listening copies: {error}"]
+    return [row for row in rows if row["file"]], []
+
+
+def _derived(rows: Sequence[Mapping[str, str]], volume: Volume, reason: str) -> Iterator[Act]:
+    """Custody events of listening copies."""
+    by_control = {item.control: item for item in volume.recordings} if rows else {}
+    for row in rows:
+        item = by_control[row["control_number"]]
+        yield Act(
+            date.fromisoformat(item.night),
+            "packaged",
+            what="listening copy, derived",
+            why=reason,
+            how=row["tool"],
+            where_at=row["file"],
+            sha256_before=row["source_sha256"],
+            sha256_after=row["sha256"],
+            conversation_id=item.conversation_id,
+            recording_id=item.recording_id,
+        )
+
+
+def _conversations(settings: Settings, target: str, matter: Matter, folder: Path, lines: Spool) -> list[str]:
+    """Write the conversations' documents; the control numbers of those that no cut has. Masked records have none."""
+    if matter.form.conversations == "none":
+        return []
+    unfound = write_conversations(
+        settings,
+        target,
+        (
+            (folder / "conversations" / f"{line.control}.json", line.key[0], line.conversation_sha256)
+            for line in lines
+            if not line.masked
+        ),
+    )
+    return sorted(path.stem for path in unfound)
+
+
+def _exceptions(
+    standing: Standing, volume: Volume, lost: Mapping[str, str], unfound: Sequence[str], *, with_hashes: bool
+) -> Iterator[dict[str, str]]:
     """What was asked for and is not in this volume, but for what other volumes have."""
-    found, listed = standing.found, []
+    found, empty = standing.found, dict.fromkeys(production_tables.EXCEPTIONS, "")
     for ids, why, explanation in (
         (found.unmatched, "not_found", "No collected night has a conversation or recording of this id."),
         (found.elsewhere, "outside_of_the_conditions", "It is there, but does not fulfil the other conditions."),
     ):
-        listed += [dict.fromkeys(tables.EXCEPTIONS, "") | {"what": item, "why": why, "explanation": explanation}
-                   for item in ids]  # fmt: skip
-    for item in found.recordings:
-        if item.excluded is None and item.media_sha256:
+        for item in ids:
+            yield empty | {"what": item, "why": why, "explanation": explanation}
+    for recording in found.recordings:
+        if recording.excluded is None and recording.media_sha256:
             continue
-        reasons = [code for code in item.reasons if tables.sentence(code) != code]
-        words = " ".join(tables.sentence(code) for code in reasons)
-        listed.append(
-            {
-                "what": item.kind,
-                "conversation_id": item.conversation_id,
-                "recording_id": item.recording_id,
-                "night": str(item.night),
-                "why": f"excluded: {item.excluded}" if item.excluded else ", ".join(item.reasons) or "no_audio",
-                "explanation": item.note if item.excluded else words or "The night was sealed without its audio.",
-                "can_still_be_had": "" if item.excluded else tables.can_be_had(reasons),
-                "proof": f"custody explain {item.recording_id}; row {item.row_sha256}",
-            }
+        reasons = [code for code in recording.reasons if production_tables.sentence(code) != code]
+        words = (
+            " ".join(production_tables.sentence(code) for code in reasons) or "The night was sealed without its audio."
         )
-    by_control = {item.control: item for item in volume.recordings}
-    for control, why in lost.items():
-        gone = by_control[control]
-        listed.append(
-            {
-                "what": control,
+        excluded = recording.excluded
+        proof = f"custody explain {recording.recording_id}"
+        yield {
+            "what": recording.kind,
+            "conversation_id": recording.conversation_id,
+            "recording_id": recording.recording_id,
+            "night": str(recording.night),
+            "why": f"excluded: {excluded}" if excluded else ", ".join(recording.reasons) or "no_audio",
+            "explanation": recording.note if excluded else words,
+            "can_still_be_had": "" if excluded else production_tables.can_be_had(reasons),
+            "proof": proof + (f"; row {recording.row_sha256}" if with_hashes else ""),
+        }
+    for gone in volume.recordings if lost else ():
+        if gone.control in lost:
+            yield {
+                "what": gone.control,
                 "conversation_id": gone.conversation_id,
                 "recording_id": gone.recording_id,
                 "night": gone.night,
                 "why": "cannot_be_had_as_sealed",
-                "explanation": why,
+                "explanation": lost[gone.control],
                 "can_still_be_had": "from an earlier version or a replica of the object",
-                "proof": f"evidence/data/records/{control}.tlog-proof",
+                "proof": f"evidence/data/records/{gone.control}.json",
             }
-        )
-    return listed
+    for control in unfound:
+        explanation = "No sealed cut has the document."
+        yield empty | {"what": control, "why": "conversation_document", "explanation": explanation}
 
 
 def _write_tables(
-    settings: Settings,
-    matter: Matter,
-    folder: Path,
-    volume: Volume,
-    rows: Sequence[Mapping[str, str]],
-    exceptions: Sequence[Mapping[str, str]],
-) -> None:
-    names = list(rows[0]) if rows else ["control_number"]
-    tables.write_csv(folder / "index.csv", rows, names)
-    tables.write_xlsx(folder / "index.xlsx", rows, names)
-    tables.write_load_file(folder / "loadfile.dat", rows)
-    tables.write_field_map(folder / "field-map.csv", rows)
-    tables.write_csv(folder / "exceptions.csv", exceptions, tables.EXCEPTIONS)
-    tables.write_custody_log(folder, _events(settings, volume))
+    settings: Settings, matter: Matter, folder: Path, lines: Spool, exceptions: Iterable[Mapping[str, str]]
+) -> int:
+    """Write every table. Returns the number of exceptions."""
+    names = lines.names or ["control_number"]
+    production_tables.write_csv(folder / "index.csv", lines.rows(), names)
+    production_tables.write_xlsx(folder / "index.xlsx", lines.rows(), names)
+    production_tables.write_load_file(folder / "loadfile.dat", lines.rows(), names)
+    production_tables.write_field_map(folder / "field-map.csv", names)
     if matter.form.fields == "sec":
-        tables.write_sec(folder / "audio-metadata.csv", rows)
-
-
-def _events(settings: Settings, volume: Volume) -> list[dict[str, Any]]:
-    """Custody events of the recordings, each with its control number."""
-    keys = [
-        {"control_number": item.control, "c": item.conversation_id, "r": item.recording_id, "n": item.night}
-        for item in volume.recordings
-    ]
+        production_tables.write_sec(folder / "audio-metadata.csv", lines.rows())
     with analyst_database(settings) as con:
-        answer = con.execute(
+        production_tables.write_custody_log(folder, _events(con, lines))
+    return production_tables.write_csv(folder / "exceptions.csv", exceptions, production_tables.EXCEPTIONS)
+
+
+def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine]) -> Iterator[dict[str, Any]]:
+    """Custody events of the recordings, each with its control number."""
+    waiting = iter(lines)
+    while part := list(islice(waiting, _EVENTS_OF_LINES)):
+        keys = [{"control_number": line.control, **dict(zip(("n", "c", "r"), line.key, strict=True))} for line in part]
+        events = rows_of(
+            con,
             """
             SELECT k.control_number, e.occurred_at, e.action, e.who, e.operator, e.what, e.where_at, e.why, e.how,
                 e.tool_version, e.git_revision, e.sha256_before, e.sha256_after, e.conversation_id, e.recording_id
             FROM (
-                SELECT unnest($keys::STRUCT(control_number VARCHAR, c VARCHAR, r VARCHAR, n DATE)[], recursive := true)
+                SELECT unnest($keys::STRUCT(control_number VARCHAR, n DATE, c VARCHAR, r VARCHAR)[], recursive := true)
             ) AS k
             INNER JOIN custody.custody_events AS e
                 ON e.partition_date = k.n AND e.conversation_id = k.c AND e.recording_id = k.r
@@ -311,17 +481,10 @@ def _events(settings: Settings, volume: Volume) -> list[dict[str, Any]]:
             """,
             {"keys": keys},
         )
-        names = [column[0] for column in answer.description or []]
-        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+        yield from masked_events(events, {line.control for line in part if line.masked})
 
 
-def _account(
-    standing: Standing,
-    register: Register,
-    volume: Volume,
-    rows: Sequence[Mapping[str, str]],
-    lost: Mapping[str, str],
-) -> list[tuple[str, int]]:
+def _account(standing: Standing, register: Register, volume: Volume, produced: int, lost: int) -> list[tuple[str, int]]:
     """What became of every recording that was found; the numbers add up to what was found."""
     here = {item.key for item in volume.recordings}
     other = {item.key for other in register.volumes() if other.number != volume.number for item in other.recordings}
@@ -336,11 +499,11 @@ def _account(
         else:
             silent += 1
     return [
-        ("In this volume", len(rows)),
+        ("In this volume", produced),
         ("In other volumes", elsewhere),
         ("Excluded, with a reason", excluded),
         ("Without audio, with a reason", silent),
-        ("Audio that could not be had as it was sealed", len(lost)),
+        ("Audio that could not be had as it was sealed", lost),
     ]
 
 
@@ -348,7 +511,7 @@ def _facts(
     settings: Settings,
     volume: Volume,
     actor: Actor,
-    proofs: Sequence[RecordProof],
+    head: Head,
     made: Made,
     register: Register,
     produced: int,
@@ -356,7 +519,6 @@ def _facts(
     exceptions: int,
 ) -> dict[str, Any]:
     """What the pages say, all of it from what was verified when the volume was written."""
-    head = proofs[0].checkpoint.head
     return {
         "volume": volume.name,
         "made_at": f"{utc_now():%Y-%m-%d %H:%M}",
@@ -371,6 +533,7 @@ def _facts(
         "produced": produced,
         "lost": lost,
         "exceptions": exceptions,
+        "supersedes": sum(item.supersedes is not None for item in volume.recordings),
         "events": [event for event in register.events() if event["what"] != "looked"]
         + [
             {"at": f"{utc_now():%Y-%m-%dT%H:%M:%SZ}", "what": f"{volume.name}, this volume", "operator": actor.operator}
@@ -379,23 +542,21 @@ def _facts(
 
 
 def _write_statement(
-    folder: Path,
-    matter: Matter,
-    volume: Volume,
-    rows: Sequence[Mapping[str, str]],
-    account: Sequence[tuple[str, int]],
+    folder: Path, matter: Matter, volume: Volume, lines: Spool, account: Sequence[tuple[str, int]]
 ) -> None:
     """`production.json`: what the volume is, for programs; `custody verify` covers it as every other file."""
+    controls = [line.control for line in lines]
     statement = {
         "matter": matter.name,
         "title": matter.title,
         "number": matter.number,
         "matter_sha256": matter.sha256,
         "volume": volume.name,
-        "first": rows[0]["control_number"] if rows else None,
-        "last": rows[-1]["control_number"] if rows else None,
+        "first": controls[0] if controls else None,
+        "last": controls[-1] if controls else None,
         "account": dict(account),
-        "supersedes": {row["control_number"]: row["supersedes"] for row in rows if row["supersedes"]},
+        "masked": None if matter.mask is None else asdict(matter.mask),
+        "supersedes": {item.control: item.supersedes for item in volume.recordings if item.supersedes},
         "signed_list": LIST,
     }
     (folder / "production.json").write_text(json.dumps(statement, ensure_ascii=False, indent=1) + "\n", "utf-8")

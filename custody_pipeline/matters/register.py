@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.matters.matter_file import TEMPLATE, load_matter
 from custody_pipeline.settings import SettingsError
 
@@ -103,13 +104,7 @@ class Register:
     def keep(self, volume: Volume) -> None:
         """Write a volume's register, in one step."""
         path = self.folder / "volumes" / f"{volume.name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(volume), indent=1) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        write_whole(path, msgspec.json.format(msgspec.json.encode(volume), indent=1) + b"\n")
 
     def forget(self, volume: Volume) -> None:
         """Remove the register of a volume that was begun and is not wanted any more."""
@@ -216,7 +211,7 @@ _EXAMPLE = (
     "  # ids: {file: ids.csv, column: conversation_id}   beside this file",
     "  # from: 2026-11-01",
     "  # to: 2026-11-30",
-    "  # agents: [5c1e0000-0000-4000-8000-000000000000]",
+    "  # agents: [Jane Roe, john.doe@example.com]",
     "  # queues: [Claims]",
     '  # numbers: ["+1 555 010 0123"]',
     "  # media: [call]",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,6 +123,7 @@ class Found:
         elsewhere: ids whose recordings do not fulfil the other conditions.
         excluded_unmatched: excluded ids that the selection does not find.
         repeated: lines of the list that repeat an id.
+        strangers: agents that no collected night has.
     """
 
     recordings: tuple[Recording, ...]
@@ -129,6 +131,7 @@ class Found:
     elsewhere: tuple[str, ...] = ()
     excluded_unmatched: tuple[str, ...] = ()
     repeated: int = 0
+    strangers: tuple[str, ...] = ()
 
     @property
     def produced(self) -> list[Recording]:
@@ -150,12 +153,13 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
     begin, end = matter.window()
     whole, ends = _digits(selection.numbers)
     media = [kind for name in selection.media for kind in ((name, "audio") if name == "call" else (name,))]
+    agents, strangers = _agents(con, selection.agents)
     bound: dict[str, Any] = {
         "ids": list(selection.ids.ids) if selection.ids else [],
         "by_id": selection.ids is not None,
         "begin": begin,
         "end": end,
-        "agents": list(selection.agents),
+        "agents": agents,
         "queues": [queue.lower() for queue in selection.queues],
         "media": media,
         "whole": whole,
@@ -187,7 +191,36 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
         tuple(name for name in missing if name in known),
         tuple(name for name in excluded if name not in used),
         selection.ids.repeated if selection.ids else 0,
+        strangers,
     )
+
+
+def agent_names(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
+    """User id → name and e-mail address of every agent of the collected nights, the newest."""
+    if not table_columns(con, "custody.agents"):  # a snapshot of an earlier version has none
+        return {}
+    rows = con.execute(
+        """
+        SELECT user_id, arg_max(coalesce(user_name, ''), partition_date), arg_max(coalesce(email, ''), partition_date)
+        FROM custody.agents
+        GROUP BY user_id
+        """
+    ).fetchall()
+    return {user_id: (name, email) for user_id, name, email in rows}
+
+
+def _agents(con: duckdb.DuckDBPyConnection, wanted: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
+    """User ids of agents given by id, name or e-mail address, and those that no collected night has."""
+    if not wanted:
+        return [], ()
+    named: dict[str, set[str]] = {}
+    for user_id, words in agent_names(con).items():
+        for word in {user_id, *words} - {""}:
+            named.setdefault(word.casefold(), set()).add(user_id.lower())
+    strangers = tuple(agent for agent in wanted if agent.casefold() not in named)
+    # One that nobody has finds nothing; without it the condition would find everything.
+    ids = {found for agent in wanted for found in named.get(agent.casefold(), {agent.lower()})}
+    return sorted(ids), strangers
 
 
 def _known(con: duckdb.DuckDBPyConnection, ids: list[str]) -> set[str]:

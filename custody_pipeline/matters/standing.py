@@ -6,15 +6,17 @@ Belongs here: counting for `custody matter show`, and what `gather` has to colle
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.matter import TagCondition
 from custody_pipeline.matters.selection import select
 from custody_pipeline.operations.explain import analyst_database
+from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date, datetime
 
     import duckdb
@@ -64,6 +66,23 @@ class Gap:
     recoverable: int
     until: datetime | None
 
+    @property
+    def otherwise(self) -> str:
+        """What is said where nothing can still be had."""
+        return "nothing is lost" if self.severity == "info" else "no more can be had"
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a person, or a client, did at the vendor with recordings of the matter. `where`: the addresses."""
+
+    who: str
+    action: str
+    recordings: int
+    first: datetime | None
+    last: datetime | None
+    where: tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -75,6 +94,9 @@ class Standing:
         gaps: by reason, the most frequent first.
         changed: nights that were published anew since the last look.
         produced: recordings of earlier productions.
+        accesses: who did what at the vendor with recordings of the selection: (name, action, recordings, first, last),
+            by the vendor's audits and without our own collection.
+        listened_until: nights whose audits were read → until when; nights that are not in it were not asked.
         remaining: recordings with audio that no production has as they are now.
     """
 
@@ -84,6 +106,8 @@ class Standing:
     changed: tuple[date, ...]
     produced: int
     remaining: int
+    accesses: tuple[Access, ...] = ()
+    listened_until: Mapping[date, datetime] = field(default_factory=dict)
 
     @property
     def saturated(self) -> bool:
@@ -100,6 +124,7 @@ class Standing:
             "unmatched": list(self.found.unmatched),
             "outside_of_the_conditions": list(self.found.elsewhere),
             "excluded_unmatched": list(self.found.excluded_unmatched),
+            "agents_unmatched": list(self.found.strangers),
             "repeated": self.found.repeated,
             "produced": self.produced,
             "remaining": self.remaining,
@@ -142,6 +167,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         found = select(con, matter)
         nights = _nights(con, matter, found)
         gaps = _gaps(con, found)
+        accesses, until = _accesses(con, found)
     looked = next((event for event in reversed(register.events()) if event["what"] == "looked"), None)
     before = looked["revisions"] if looked else {}
     produced = {item.key: item.row_sha256 for volume in register.volumes() for item in volume.recordings}
@@ -152,6 +178,8 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         tuple(night.night for night in nights if before.get(str(night.night), night.revision) != night.revision),
         len(produced),
         sum(item.media_sha256 is not None and produced.get(item.key) != item.row_sha256 for item in found.produced),
+        accesses,
+        until,
     )
 
 
@@ -174,7 +202,13 @@ def criteria(matter: Matter) -> list[tuple[str, str]]:
         ("media", selection.media),
         ("where", selection.where),
     ]  # fmt: skip
-    return [(name, _words(value)) for name, value in given if value]
+    # A condition tells of a field that is withheld in every recording it finds.
+    mask = matter.mask
+    hidden = set() if mask is None else {"where"}
+    hidden |= {"numbers"} if mask and mask.numbers != "shown" else set()
+    hidden |= {"agents"} if mask and mask.agents != "shown" else set()
+    hidden |= {"tags"} if mask and mask.tags is not None else set()
+    return [(name, "[withheld]" if name in hidden else _words(value)) for name, value in given if value]
 
 
 def _words(value: Any) -> str:
@@ -215,17 +249,50 @@ def _nights(con: duckdb.DuckDBPyConnection, matter: Matter, found: Found) -> lis
     return nights
 
 
+def _accesses(con: duckdb.DuckDBPyConnection, found: Found) -> tuple[tuple[Access, ...], dict[date, datetime]]:
+    if not table_columns(con, "custody.access_events"):  # a snapshot of an earlier version has none
+        return (), {}
+    keys = [{"c": item.conversation_id, "r": item.recording_id} for item in found.recordings]
+    rows = con.execute(
+        """
+        SELECT coalesce(user_name, user_id, 'client ' || client_id, 'unknown') AS who, action,
+            count(DISTINCT recording_id), min(occurred_at), max(occurred_at),
+            list_sort(list_distinct(flatten(list(from_ips))))
+        FROM custody.access_events AS a
+        SEMI JOIN (SELECT unnest($keys::STRUCT(c VARCHAR, r VARCHAR)[], recursive := true)) AS k
+            ON k.c = a.conversation_id AND a.recording_id IN (k.r, '')
+        WHERE NOT is_own_collection
+        GROUP BY ALL
+        ORDER BY min(occurred_at) NULLS LAST, who, action
+        """,
+        {"keys": keys},
+    ).fetchall()
+    until = con.execute(
+        "SELECT partition_date, complete_until FROM custody.coverage "
+        "WHERE source = 'recording_audits' AND state IN ('whole', 'partial') AND complete_until IS NOT NULL"
+    ).fetchall()
+    accesses = tuple(
+        Access(who, action, count, first, last, tuple(where or ())) for who, action, count, first, last, where in rows
+    )
+    return accesses, dict(until)
+
+
 def _gaps(con: duckdb.DuckDBPyConnection, found: Found) -> list[Gap]:
     keys = [{"c": item.conversation_id, "r": item.recording_id, "n": item.night} for item in found.recordings]
     rows = con.execute(
         """
+        WITH asked AS (SELECT unnest($keys::STRUCT(c VARCHAR, r VARCHAR, n DATE)[], recursive := true))
         SELECT reason, severity, sentence, next_action, count(*) AS recordings,
             count(*) FILTER (
                 severity <> 'info' AND recoverable <> 'no' AND coalesce(recoverable_until > $now, true)
             ) AS recoverable,
             max(recoverable_until) FILTER (recoverable_until > $now) AS until
         FROM custody.gaps AS g
-        SEMI JOIN (SELECT unnest($keys::STRUCT(c VARCHAR, r VARCHAR, n DATE)[], recursive := true)) AS k
+        SEMI JOIN (
+            FROM asked
+            UNION
+            SELECT DISTINCT '', unnest(['source:media_digests', 'source:export_sidecars']), n FROM asked
+        ) AS k
             ON k.c = g.conversation_id AND k.r = g.recording_id AND k.n = g.partition_date
         GROUP BY ALL
         ORDER BY recordings DESC, reason

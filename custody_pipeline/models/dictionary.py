@@ -5,7 +5,7 @@ Belongs here: the Markdown. Does not: reading the headers (warehouse/sql_files.p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.warehouse.sql_files import SqlModel
@@ -47,11 +47,21 @@ def data_dictionary(models: Mapping[str, SqlModel], mapping: TagMapping) -> str:
             if model.grain:
                 lines += [f"One row per {', '.join(f'`{name}`' for name in model.grain)}.", ""]
             lines += ["| column | | meaning |", "|---|---|---|"]
-            for column in model.columns:
-                if column.name == "custody_status" and model.has_mapped_columns:
-                    lines += [_dictionary_row(*row) for row in _mapped_rows(mapping)]
-                lines.append(_dictionary_row(column.name, column.pii, column.description))
+            lines += [
+                f"| `{column['name']}` | {'**pii**' if column['pii'] else ''} | {_cell(column['description'])} |"
+                for column in columns_of(model, mapping)
+            ]
     return "\n".join(lines) + "\n"
+
+
+def columns_of(model: SqlModel, mapping: TagMapping) -> list[dict[str, Any]]:
+    """`name`, `pii` and `description` of a table's columns, mapped ones included."""
+    rows: list[tuple[str, bool, str]] = []
+    for column in model.columns:
+        if column.name == "custody_status" and model.has_mapped_columns:
+            rows += _mapped_rows(mapping)
+        rows.append((column.name, column.pii, column.description))
+    return [{"name": name, "pii": pii, "description": text} for name, pii, text in rows]
 
 
 def _mapped_rows(mapping: TagMapping) -> list[tuple[str, bool, str]]:
@@ -65,5 +75,5 @@ def _mapped_rows(mapping: TagMapping) -> list[tuple[str, bool, str]]:
     return rows
 
 
-def _dictionary_row(name: str, pii: bool, text: str) -> str:
-    return f"| `{name}` | {'**pii**' if pii else ''} | {text.replace('|', chr(92) + '|')} |"
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -28,6 +28,7 @@ class MappedTag:
         column: name without the `custom_data_` prefix.
         attribute: the key in `participants[].attributes`, as set.
         aliases: other exact keys, tried in order when `attribute` is not there.
+        prefixes: what may stand before each of these keys; such keys are tried last.
         path: JSONPath within the attribute's text (`$.case.id`); None takes the text as it is.
         purposes: participants that may carry it, best first.
         required: its absence is a gap wherever the tag applies.
@@ -38,6 +39,7 @@ class MappedTag:
     column: str
     attribute: str
     aliases: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
     path: str | None = None
     purposes: tuple[str, ...] = DEFAULT_PURPOSES
     required: bool = False
@@ -49,8 +51,9 @@ class MappedTag:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The attribute and its aliases, in the order they are tried."""
-        return (self.attribute, *self.aliases)
+        """Every accepted key, in the order they are tried: the attribute, its aliases, then both with each prefix."""
+        plain = (self.attribute, *self.aliases)
+        return tuple(dict.fromkeys((*plain, *(prefix + name for prefix in self.prefixes for name in plain))))
 
     @property
     def output_column(self) -> str:

@@ -5,7 +5,6 @@ Belongs here: the YAML contract. Does not: what a mapping means (mapping.py).
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
@@ -42,18 +41,13 @@ class _Reader(YamlReader):
     hint = "CUSTODY_MAPPING_PATH names the file"
 
     def read(self) -> TagMapping:
-        raw, root = self.load()
-        fields = self.fields(root, "the mapping", {"version", "purposes", "scripts", "columns"})
-        if "version" not in fields or self.text(fields["version"], "version") != "1":
-            self.refuse(fields.get("version", root), "expected 'version: 1'")
+        example = " with at least one column, for example legal_hold: {attribute: Legal-Hold}"
+        sha256, fields = self.document("the mapping", {"columns": example}, {"purposes", "prefixes", "scripts"})
         purposes = self._purposes(fields["purposes"]) if "purposes" in fields else DEFAULT_PURPOSES
-        if "columns" not in fields:
-            self.refuse(
-                root, "expected 'columns:' with at least one column, for example legal_hold: {attribute: Legal-Hold}"
-            )
-        columns = self._columns(fields["columns"], purposes)
+        prefixes = self.texts(fields["prefixes"], "prefixes") if "prefixes" in fields else ()
+        columns = self._columns(fields["columns"], purposes, prefixes)
         scripts = self._scripts(fields["scripts"]) if "scripts" in fields else ()
-        return TagMapping(self.path, hashlib.sha256(raw).hexdigest(), columns, scripts, purposes)
+        return TagMapping(self.path, sha256, columns, scripts, purposes)
 
     def _purposes(self, node: Node) -> tuple[str, ...]:
         values = self.texts(node, "purposes")
@@ -83,7 +77,7 @@ class _Reader(YamlReader):
             scripts[script_id] = AcceptedScript(script_id, versions, name)
         return tuple(scripts.values())
 
-    def _columns(self, node: Node, purposes: tuple[str, ...]) -> tuple[MappedTag, ...]:
+    def _columns(self, node: Node, purposes: tuple[str, ...], prefixes: tuple[str, ...]) -> tuple[MappedTag, ...]:
         tags: list[MappedTag] = []
         owners: dict[tuple[str, str | None], MappedTag] = {}
         order: dict[str, MappedTag] = {}
@@ -94,7 +88,7 @@ class _Reader(YamlReader):
                 )
             if name in RESERVED_COLUMNS:
                 self.refuse(key, f"column {name!r}: custom_data_{name} is a column of the contract; rename it")
-            tag = self._tag(name, value, purposes)
+            tag = self._tag(name, value, purposes, prefixes)
             for attribute in tag.names:
                 owner = owners.setdefault((attribute, tag.path), tag)
                 if owner is not tag:
@@ -108,7 +102,7 @@ class _Reader(YamlReader):
             self.refuse(node, f"columns: {len(tags)} of them; accepted are {MAX_COLUMNS}")
         return tuple(tags)
 
-    def _tag(self, column: str, node: Node, purposes: tuple[str, ...]) -> MappedTag:
+    def _tag(self, column: str, node: Node, purposes: tuple[str, ...], prefixes: tuple[str, ...]) -> MappedTag:
         what = f"column {column!r}"
         accepted = {"attribute", "aliases", "path", "purposes", "required", "pii", "description", "applies_when"}
         fields = self.fields(node, what, accepted)
@@ -126,6 +120,7 @@ class _Reader(YamlReader):
             column=column,
             attribute=attribute,
             aliases=aliases,
+            prefixes=prefixes,
             path=self._path(fields["path"]) if "path" in fields else None,
             purposes=self._purposes(fields["purposes"]) if "purposes" in fields else purposes,
             required="required" in fields and self.flag(fields["required"], "required"),

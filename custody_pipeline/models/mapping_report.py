@@ -69,7 +69,7 @@ def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport
         SELECT m.column_name, m.names[1], m.required,
             count(*) FILTER (t.applies), count(*) FILTER (t.status = 'found'),
             count(*) FILTER (t.applies AND t.status IN ('missing', 'no_value', 'blank')),
-            count(*) FILTER (t.status = 'elsewhere'), count(*) FILTER (t.status = 'variant'),
+            count(*) FILTER (t.status = 'elsewhere'), count(*) FILTER (t.status IN ('prefixed', 'variant')),
             coalesce(any_value(p.places), MAP {})
         FROM staging.tag_mapping AS m
         LEFT JOIN staging.mapped_tags AS t USING (partition_date, column_name)

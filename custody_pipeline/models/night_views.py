@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from custody_pipeline.warehouse.sql_files import create_macros
 from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
     import duckdb
 
 # Tables in which a model compares the night with other nights.
-WHOLE = frozenset({"raw.published_columns", "staging.carried_over"})
+WHOLE = frozenset(
+    {
+        "raw.published_columns",
+        "staging.carried_over",
+        "staging.night_organizations",
+        "staging.placed_ids",
+        "staging.recording_nights",
+    }
+)
 
 # A database file of this name could not be opened beside it.
 _NIGHT = "custody_one_night"
@@ -58,8 +67,10 @@ def catalog(con: duckdb.DuckDBPyConnection) -> str:
     return f'"{name}"'
 
 
-def show(con: duckdb.DuckDBPyConnection, keys: Iterable[str]) -> None:
-    """Create the views of these tables, or create them again after a table changed."""
+def show(con: duckdb.DuckDBPyConnection, keys: Iterable[str], *, macros: bool = True) -> None:
+    """Create the views of these tables, or create them again after a table changed, and the macros that models call."""
+    if macros:
+        create_macros(con)
     con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {_NIGHT} (READ_WRITE)")
     warehouse = catalog(con)
     for key in sorted(keys):

@@ -14,7 +14,7 @@ import orjson
 from custody_pipeline.extract.media import KnownDigest, MediaObject, ObjectVersion
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.models.night_views import reading, show
-from custody_pipeline.warehouse.sql_files import SQL_DIR, create_macros, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +63,6 @@ def read_worklists(
 def _ids(con: duckdb.DuckDBPyConnection, night: date, name: str, arguments: dict[str, Any]) -> dict[str, list[str]]:
     model = read_model(SQL_DIR / "pending_reads" / f"{name}.sql")
     with con.cursor() as cursor:
-        create_macros(cursor)
         show(cursor, model.depends_on)
         with reading(cursor, night, night + timedelta(days=1)):
             return dict(cursor.execute(model.sql, arguments).fetchall())
@@ -128,6 +127,23 @@ def captured_audio(
         )
         .fetchall()
     )
+
+
+def known_conversations(con: duckdb.DuckDBPyConnection, night: date, conversation_ids: set[str]) -> set[str]:
+    """Which of the ids are conversations of the night, by what is loaded so far, for whichever night it was read."""
+    create_raw_tables(con, ("export_objects", "conversation_details", "recording_metadata", "conversations"))
+    rows = con.cursor().execute(
+        """
+        SELECT id
+        FROM (SELECT unnest($ids::VARCHAR[]) AS id)
+        WHERE id IN (SELECT conversation_id FROM raw.conversation_details WHERE partition_date = $night)
+            OR id IN (SELECT conversation_id FROM raw.export_objects WHERE partition_date = $night)
+            OR id IN (SELECT conversation_id FROM raw.recording_metadata WHERE partition_date = $night)
+            OR id IN (SELECT conversation_id FROM raw.conversations WHERE start_time::DATE = $night)
+        """,
+        {"ids": list(conversation_ids), "night": night},
+    )
+    return {str(row[0]) for row in rows.fetchall()}
 
 
 def known_digests(con: duckdb.DuckDBPyConnection, night: date) -> dict[ObjectVersion, KnownDigest]:

@@ -6,7 +6,7 @@ Belongs here: the catalogue (its codes are a contract) and the table that SQL jo
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -18,12 +18,22 @@ Recheck = Literal["no", "lag", "retention"]
 Missing = Literal["media", "tags"]
 
 
+_VENDOR = "administrator of Genesys Cloud"
+_EXPORTS = "who runs the recording export"
+_BUCKET = "administrator of the export bucket"
+_SCRIPTS = "author of the script or flow"
+_MAPPING = "owner of the tag mapping"
+_PIPELINE = "operator of the pipeline"
+_COUNSEL = "legal or compliance"
+
+
 @dataclass(frozen=True)
 class Reason:
     """One gap reason.
 
     Attributes:
         code: the contract's code.
+        who: does the next action.
         sentence: what happened, for people.
         severity: `error` and `warning` make a recording a gap; `info` only tells.
         recoverable: `yes`, `no`, or `until` a time that the gap names (a retention that ends, a watermark).
@@ -35,6 +45,7 @@ class Reason:
     """
 
     code: str
+    who: str
     sentence: str
     severity: Severity
     recoverable: Recoverable
@@ -45,183 +56,238 @@ class Reason:
 
 REASONS: tuple[Reason, ...] = (
     Reason(
-        "SIDECAR_MISSING", "The recording was exported without its sidecar.", "warning", "yes",
+        "ERASED", _COUNSEL,
+        "The recording's content was erased on request. A signed statement says when, why and on whose authority.",
+        "info", "no", "Nothing: the content cannot be had again.", explains=("media", "tags"),
+    ),
+    Reason(
+        "SIDECAR_MISSING", _EXPORTS,
+        "The recording was exported without its sidecar.", "warning", "yes",
         "Nothing is lost: the recording interface gave what it could. Re-export the recording to get the sidecar.",
         "lag",
     ),
     Reason(
-        "SIDECAR_UNREADABLE", "The sidecar is there, but its bytes cannot be read.", "warning", "yes",
+        "SIDECAR_UNREADABLE", _EXPORTS,
+        "The sidecar is there, but its bytes cannot be read.", "warning", "yes",
         "Keep the bytes as evidence, and re-export the recording.", "lag",
     ),
     Reason(
-        "DOCUMENTS_DISAGREE", "A document names another conversation or recording than the one it was filed under.",
+        "DOCUMENTS_DISAGREE", _COUNSEL,
+        "A document names another conversation or recording than the one it was filed under.",
         "error", "yes", "Do not rely on this document. Compare both recordings by ear, and re-export them.",
         "retention",
     ),
     Reason(
-        "OBJECT_MISSING", "The recording should be in the export bucket and is not.", "error", "until",
+        "OBJECT_MISSING", _EXPORTS,
+        "The recording should be in the export bucket and is not.", "error", "until",
         "Export the recording again before it is deleted; check who may delete in the bucket.", "retention",
         explains=("media",),
     ),
     Reason(
-        "OBJECT_EMPTY", "The exported media file has no bytes.", "error", "until",
+        "OBJECT_EMPTY", _EXPORTS,
+        "The exported media file has no bytes.", "error", "until",
         "Export the recording again before it is deleted.", "retention",
         explains=("media",),
     ),
     Reason(
-        "OBJECT_UNREADABLE", "The exported media file is there, but its bytes could not be read: there is no digest.",
+        "OBJECT_UNREADABLE", _BUCKET,
+        "The exported media file is there, but its bytes could not be read: there is no digest.",
         "error", "yes", "Grant read access to the object (s3:GetObject, kms:Decrypt), then run the night again.",
         "retention",
     ),
     Reason(
-        "OBJECT_CHANGED", "The exported media file exists with different contents.", "error", "no",
+        "OBJECT_CHANGED", _BUCKET,
+        "The exported media file exists with different contents.", "error", "no",
         "Keep every version; find out who wrote the object, and which content was handed over.",
     ),
     Reason(
-        "EXPORT_FAILED", "The export job lists the recording as failed; the vendor gives no reason.", "error", "until",
+        "EXPORT_FAILED", _EXPORTS,
+        "The export job lists the recording as failed; the vendor gives no reason.", "error", "until",
         "Make a new export job for this conversation; ask the vendor if it fails again.", "retention",
         explains=("media",),
     ),
     Reason(
-        "EXPORT_EXCLUDED_SENSITIVE",
+        "EXPORT_EXCLUDED_SENSITIVE", _COUNSEL,
         "The export job left out recordings with sensitive data, and this one was not exported.", "info", "yes",
         "If it must be handed over, make a job with includeRecordingsWithSensitiveData=true (needs viewSensitiveData).",
         explains=("media",),
     ),
     Reason(
-        "EXPORT_PENDING", "The recording exists and is not exported yet.", "warning", "yes",
+        "EXPORT_PENDING", _EXPORTS,
+        "The recording exists and is not exported yet.", "warning", "yes",
         "Wait for the export job, or make one that covers the conversation; the night is rechecked.", "retention",
         explains=("media",),
     ),
     Reason(
-        "RECORDING_ARCHIVED", "The recording was archived before it was exported.", "error", "until",
+        "RECORDING_ARCHIVED", _VENDOR,
+        "The recording was archived before it was exported.", "error", "until",
         "Restore the recording, export it, and protect it from deletion.", "retention",
         explains=("media",),
     ),
     Reason(
-        "RECORDING_DELETED", "The recording was deleted at the vendor, and was not exported before.", "error", "no",
+        "RECORDING_DELETED", _VENDOR,
+        "The recording was deleted at the vendor, and was not exported before.", "error", "no",
         "It cannot be fetched any more; find out which retention policy or person deleted it.",
         explains=("media",),
     ),
     Reason(
-        "RECORDING_NOT_FOUND", "The vendor says that it was recorded, but no recording of it exists anywhere.",
+        "RECORDING_NOT_FOUND", _VENDOR,
+        "The vendor says that it was recorded, but the recording interface does not have the recording.",
         "error", "no", "Ask the vendor for this conversation; look for a deletion in the audit log.",
         explains=("media",),
     ),
     Reason(
-        "ORPHAN_OBJECT", "The bucket has a media file for a recording that its conversation does not know.",
+        "ORPHAN_OBJECT", _BUCKET,
+        "The bucket has a media file for a recording that its conversation does not know.",
         "error", "no", "Keep it apart; find out which job wrote it, and to which call it belongs.",
     ),
     Reason(
-        "UNRECOGNISED_OBJECT", "The export bucket has an object whose key does not say which recording it is.",
+        "UNRECOGNISED_OBJECT", _BUCKET,
+        "The export bucket has an object whose key does not say which recording it is.",
         "warning", "yes",
         "Keep it. Find out who wrote it. If it is a recording, export its conversation again, and run the night again.",
     ),
     Reason(
-        "ORPHAN_RECORDING", "The vendor keeps the recording as an orphan, attached to no conversation record.",
+        "FOREIGN_ORGANISATION", _BUCKET,
+        "The export bucket has objects in the folder of another organisation.", "warning", "yes",
+        "Find out whose they are. If the organisation's id changed, nothing is wrong. If two organisations export to "
+        "one bucket, name the folder of one of them in CUSTODY_EXPORT_URL.",
+    ),
+    Reason(
+        "ORPHAN_RECORDING", _VENDOR,
+        "The vendor keeps the recording as an orphan, attached to no conversation record.",
         "warning", "yes", "Have the vendor's administrator attach or export the orphan.", "retention",
         explains=("media", "tags"),
     ),
     Reason(
-        "CONVERSATION_NOT_FOUND", "The conversation is unknown to the vendor: expired, erased or deleted.",
+        "CONVERSATION_NOT_FOUND", _COUNSEL,
+        "The conversation is unknown to the vendor: expired, erased or deleted.",
         "error", "no", "Its tags cannot be read any more, unless a live capture has them.",
         explains=("tags",),
     ),
     Reason(
-        "CONVERSATION_FORBIDDEN", "We may not see the conversation: permission or division.", "error", "yes",
+        "CONVERSATION_FORBIDDEN", _VENDOR,
+        "We may not see the conversation: permission or division.", "error", "yes",
         "Give the OAuth client's role access to the conversation's division, then run the night again.", "retention",
         explains=("media", "tags"),
     ),
     Reason(
-        "CONVERSATION_FETCH_FAILED", "Reading the conversation failed, also after retries.", "error", "yes",
+        "CONVERSATION_FETCH_FAILED", _PIPELINE,
+        "Reading the conversation failed, also after retries.", "error", "yes",
         "Run the night again; quote the correlation id to the vendor if it stays.", "retention",
         explains=("media", "tags"),
     ),
     Reason(
-        "NOT_YET_AVAILABLE", "The conversation began after the vendor's data watermark: it is not there yet.",
+        "NOT_YET_AVAILABLE", _PIPELINE,
+        "The conversation began after the vendor's data watermark: it is not there yet.",
         "warning", "yes", "Wait: the night is rechecked when the watermark has passed.", "lag",
         explains=("tags",),
     ),
     Reason(
-        "EXPORT_DROPPED_TAGS", "The export has a field for tags and left it empty, though the conversation has tags.",
+        "EXPORT_DROPPED_TAGS", _VENDOR,
+        "The export has a field for tags and left it empty, though the conversation has tags.",
         "info", "yes", "Nothing to do for this recording: the tags were read from the conversation.",
     ),
     Reason(
-        "TAGS_SET_AFTER_END", "Tags were set after the conversation ended, so the bulk job does not have them.",
+        "TAGS_SET_AFTER_END", _SCRIPTS,
+        "Tags were set after the conversation ended, so the bulk job does not have them.",
         "warning", "yes", "Nothing is lost: they were read from the conversation. Set them before the call ends.",
     ),
     Reason(
-        "TAG_TRUNCATED", "The bulk job cut a value at 1,024 characters, and no other source gave it whole.",
+        "TAG_TRUNCATED", _PIPELINE,
+        "The bulk job cut a value at 1,024 characters, and no other source gave it whole.",
         "error", "yes", "Run the night again when the conversation can be read; allow access to it.", "retention",
     ),
     Reason(
-        "TAGS_ON_OTHER_PARTICIPANT", "The tag is set on a participant where the mapping does not look.",
+        "TAGS_ON_OTHER_PARTICIPANT", _MAPPING,
+        "The tag is set on a participant where the mapping does not look.",
         "warning", "yes", "Add the participant's purpose to the mapping, or set the tag on the right participant.",
     ),
     Reason(
-        "TAG_KEY_VARIANT", "The tag is set under a name that differs in case or punctuation.", "warning", "yes",
+        "TAG_KEY_VARIANT", _SCRIPTS,
+        "The tag is set under a name that differs in case or punctuation.", "warning", "yes",
         "Add the name to the mapping's aliases, or correct it in the script or flow.",
     ),
     Reason(
-        "TAG_CONFLICT", "Participants or documents carry different values for one tag.", "warning", "no",
+        "TAG_KEY_PREFIXED", _MAPPING,
+        "The tag is set under its name with the prefix that the platform gives in web chats.",
+        "warning", "yes", "Add the prefix to the mapping: prefixes: [\"context.\"]. Then run the night again.",
+    ),
+    Reason(
+        "TAG_CONFLICT", _SCRIPTS,
+        "Participants, documents or aliases carry different values for one tag.", "warning", "no",
         "Decide by hearing the call; custom_data has both values and says who set them.",
     ),
     Reason(
-        "TAG_CHANGED_LATER", "A tag had different values at different times; all are kept.", "info", "no",
+        "TAG_CHANGED_LATER", _COUNSEL,
+        "A tag had different values at different times; all are kept.", "info", "no",
         "See custom_data for the values and when each was seen.",
     ),
     Reason(
-        "TAG_VANISHED", "A tag that was seen is no longer on the conversation; the value that was seen is kept.",
+        "TAG_VANISHED", _COUNSEL,
+        "A tag that was seen is no longer on the conversation; the value that was seen is kept.",
         "info", "no", "Nothing to do for this recording. Find out who or what removes the tag.",
     ),
     Reason(
-        "TAG_NEVER_SET", "Both the bulk job and the conversation itself were read, and nobody set any tag.",
+        "TAG_NEVER_SET", _SCRIPTS,
+        "Both the bulk job and the conversation itself were read, and nobody set any tag.",
         "error", "no", "Correct the script or flow: Set Participant Data before the call ends or is transferred.",
     ),
     Reason(
-        "REQUIRED_TAG_MISSING", "A required tag is set nowhere, while other tags are.", "error", "no",
+        "REQUIRED_TAG_MISSING", _SCRIPTS,
+        "A required tag is set nowhere, while other tags are.", "error", "no",
         "Correct the script or flow so that it sets the tag on every path.",
     ),
     Reason(
-        "TAG_EMPTY", "A required tag is set, but its value is empty or has blanks only.", "error", "no",
+        "TAG_EMPTY", _SCRIPTS,
+        "A required tag is set, but its value is empty or has blanks only.", "error", "no",
         "Hear the call to know the value. Correct the script or flow so that it never sets the tag to nothing.",
     ),
     Reason(
-        "UNMAPPED_TAG", "A tag is in no column of the mapping; custom_data keeps it.", "info", "yes",
+        "UNMAPPED_TAG", _MAPPING,
+        "A tag is in no column of the mapping; custom_data keeps it.", "info", "yes",
         "Add a column to the mapping, if the tag matters.",
     ),
     Reason(
-        "SCRIPT_VERSION_UNKNOWN", "No published version of the script is known at or before the call.",
+        "SCRIPT_VERSION_UNKNOWN", _VENDOR,
+        "No published version of the script is known at or before the call.",
         "warning", "no", "Check that the script is published and that the client may read it.",
     ),
     Reason(
-        "SCRIPT_VERSION_INCOMPATIBLE", "The script's version, by its publication date, is not accepted by the mapping.",
+        "SCRIPT_VERSION_INCOMPATIBLE", _MAPPING,
+        "The script's version, by its publication date, is not accepted by the mapping.",
         "error", "yes", "Check the tags that this version sets, then accept it in the mapping.",
     ),
     Reason(
-        "REGION_MISMATCH", "The recording, the organisation and the export bucket are not in one region.", "warning",
+        "REGION_MISMATCH", _VENDOR,
+        "The recording, the organisation and the export bucket are not in one region.", "warning",
         "no", "Check the media region of the trunk or edge, and where the bucket is; such times may be wrong.",
     ),
     Reason(
-        "TIMESTAMP_SUSPECT", "The recording's times cannot be right.", "warning", "no",
+        "TIMESTAMP_SUSPECT", _COUNSEL,
+        "The recording's times cannot be right.", "warning", "no",
         "Do not rely on these times; compare with the conversation's.",
     ),
     Reason(
-        "DUPLICATE_EXPORT", "The recording was exported more than once with the same content.", "info", "yes",
+        "DUPLICATE_EXPORT", _EXPORTS,
+        "The recording was exported more than once with the same content.", "info", "yes",
         "Nothing to do: the latest copy counts, the others are named.",
     ),
     Reason(
-        "CAPTURE_MISSING", "Live capture was receiving events then, and has not captured this conversation.",
+        "CAPTURE_MISSING", _PIPELINE,
+        "Live capture was receiving events then, and has not captured this conversation.",
         "warning", "yes", "Look at the queue (custody events drain, custody events retry), then run the night again.",
         "lag",
     ),
     Reason(
-        "CAPTURE_WITHOUT_RECORDING", "Live capture knows of it, and nobody else knows of a recording.",
+        "CAPTURE_WITHOUT_RECORDING", _VENDOR,
+        "Live capture knows of it, and nobody else knows of a recording.",
         "warning", "yes", "Ask the vendor for the recording; the night is rechecked.", "retention",
         explains=("media", "tags"),
     ),
     Reason(
-        "SOURCE_NOT_CONFIGURED", "The conversation could not be asked for: no API credentials are set.",
+        "SOURCE_NOT_CONFIGURED", _PIPELINE,
+        "The conversation could not be asked for: no API credentials are set.",
         "warning", "yes", "Set the three CUSTODY_GENESYS_… settings, then run the night again.",
         explains=("tags",),
     ),
@@ -238,7 +304,10 @@ def write_reasons(con: duckdb.DuckDBPyConnection) -> None:
     # A warehouse of an earlier version has fewer columns.
     for name in ("recheck", "explains"):
         con.execute(f"ALTER TABLE staging.reasons ADD COLUMN IF NOT EXISTS {name} {columns[name]}")
-    rows = [(*astuple(reason)[:-1], list(reason.explains)) for reason in REASONS]
+    rows = [
+        (one.code, one.sentence, one.severity, one.recoverable, one.next_action, one.recheck, list(one.explains))
+        for one in REASONS
+    ]
     if con.execute("SELECT * FROM staging.reasons").fetchall() != rows:
         con.execute("DELETE FROM staging.reasons")
         con.executemany(f"INSERT INTO staging.reasons VALUES ({', '.join('?' * len(columns))})", rows)

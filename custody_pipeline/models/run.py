@@ -6,6 +6,7 @@ model says (sql/).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from datetime import date, timedelta
 from itertools import pairwise
@@ -21,12 +22,13 @@ from custody_pipeline.models.reasons import write_reasons
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
 from custody_pipeline.warehouse.connection import WarehouseError
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.erasures import write_erasures
 from custody_pipeline.warehouse.ledger import Actor, append_joins
 from custody_pipeline.warehouse.sql_files import SQL_DIR, SqlModel, declared_columns, models_sha256, read_model
-from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
+from custody_pipeline.warehouse.sql_text import literal, quoted, rows_of, table_columns, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from custody_pipeline.settings import Settings
 
@@ -49,6 +51,7 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
     create_raw_tables(con)
     create_mapping_tables(con)
     write_reasons(con)
+    con.execute("CREATE TABLE IF NOT EXISTS raw.made_by (model VARCHAR, made_by VARCHAR)")
 
 
 def model_params(
@@ -77,39 +80,68 @@ def model_params(
 
 def materialize(
     con: duckdb.DuckDBPyConnection,
-    model: SqlModel,
+    models: Iterable[SqlModel],
     night: date,
     mapping: TagMapping,
     settings: Settings | None = None,
-) -> int:
-    """Bring one model up to date for one night.
+) -> Iterator[tuple[SqlModel, int]]:
+    """Bring models up to date for one night, one after the other. Give them in the order of their dependencies.
 
     Views are replaced; tables get the night's rows replaced in one transaction.
 
-    Returns:
-        Rows of the night; 0 for views.
+    Yields:
+        Each model when it is up to date, and its rows of the night; 0 for views.
     """
     write_mapping(con, mapping, night)
-    return _materialize(con, model, night, mapping, settings)
+    fitting, shown, made = _fitting(con, mapping), set[str](), list[str]()
+    for model in models:
+        fits, rows = model.key in fitting, 0
+        if model.materialized != "view":
+            params = model_params(model, mapping, settings)
+            rows = replace_window(con, model, night, night + timedelta(days=1), params, shown=shown, fits=fits)
+        elif not fits:
+            _create_view(con, model)
+        if not fits:
+            made.append(model.key)
+        if model.key == "custody.chain_of_custody":
+            how = f"SQL sha256:{models_sha256()} mapping sha256:{mapping.sha256}"
+            append_joins(con, Actor.of(settings), night, how)
+        yield model, rows
+    if made:
+        con.execute("DELETE FROM raw.made_by WHERE list_contains(?, model)", [made])
+        con.execute(
+            f"INSERT INTO raw.made_by SELECT model, ? || ' ' || shape FROM ({_SHAPES}) WHERE list_contains(?, model)",
+            [_made_by(mapping), made],
+        )
 
 
-def _materialize(
-    con: duckdb.DuckDBPyConnection,
-    model: SqlModel,
-    night: date,
-    mapping: TagMapping,
-    settings: Settings | None,
-    shown: set[str] | None = None,
-) -> int:
-    if model.materialized == "view":
-        _create_view(con, model)
-        return 0
-    params = model_params(model, mapping, settings)
-    rows = replace_window(con, model, night, night + timedelta(days=1), params, shown=shown)
-    if model.key == "custody.chain_of_custody":
-        how = f"SQL sha256:{models_sha256()} mapping sha256:{mapping.sha256}"
-        append_joins(con, Actor.of(settings), night, how)
-    return rows
+def _made_by(mapping: TagMapping) -> str:
+    """What decides the columns of every model: planning a model only to see that its table fits costs a third of it."""
+    decisive = f"{models_sha256()} {mapping.structure} DuckDB {duckdb.__version__}"
+    return hashlib.sha256(decisive.encode()).hexdigest()
+
+
+# A digest of the columns of each table and view, and of a view's definition: somebody may have altered it.
+_SHAPES = """
+    SELECT
+        schema_name || '.' || table_name AS model,
+        sha256(string_agg(column_name || ' ' || data_type, ', ' ORDER BY column_index) || coalesce(sql, '')) AS shape
+    FROM duckdb_columns()
+    LEFT JOIN (
+        SELECT schema_name, view_name AS table_name, sql FROM duckdb_views() WHERE database_name = current_database()
+    ) USING (schema_name, table_name)
+    WHERE database_name = current_database()
+    GROUP BY schema_name, table_name, sql
+"""
+
+
+def _fitting(con: duckdb.DuckDBPyConnection, mapping: TagMapping) -> frozenset[str]:
+    """Models whose table or view was last brought into shape by the same SQL and mapping, and has that shape still."""
+    fitting = con.execute(
+        f"SELECT model FROM raw.made_by JOIN ({_SHAPES}) USING (model) WHERE made_by = ? || ' ' || shape",
+        [_made_by(mapping)],
+    ).fetchall()
+    return frozenset(model for (model,) in fitting)
 
 
 def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_alone: bool = False) -> None:
@@ -151,13 +183,10 @@ def run_models(
         Rows of the night by `schema.name`.
     """
     prepare(con)
-    write_mapping(con, mapping, night)
-    shown: set[str] = set()
-    return {
-        key: _materialize(con, model, night, mapping, settings, shown)
-        for key, model in models.items()
-        if model.schema in {"staging", "custody"}
-    }
+    if settings is not None:
+        write_erasures(con, settings)
+    wanted = [model for model in models.values() if model.schema in {"staging", "custody"}]
+    return {model.key: rows for model, rows in materialize(con, wanted, night, mapping, settings)}
 
 
 def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
@@ -194,6 +223,7 @@ def replace_window(
     params: Mapping[str, Any],
     *,
     shown: set[str] | None = None,
+    fits: bool = False,
 ) -> int:
     """Replace the rows of `model` whose partition_date lies in [start, end), in one transaction.
 
@@ -208,6 +238,7 @@ def replace_window(
         end: day after the window.
         params: values of the model's `$parameters`.
         shown: tables whose views are up to date; those that the model reads are added. None: no view is.
+        fits: the table is known to have the model's columns.
 
     Returns:
         Rows inserted.
@@ -217,11 +248,14 @@ def replace_window(
         duckdb.OutOfMemoryException: a part of the conversations does not fit into memory either.
     """
     shown = set() if shown is None else shown
-    show(con, model.depends_on - shown)
+    if not model.depends_on <= shown:
+        show(con, model.depends_on - shown, macros=not shown)
     shown |= model.depends_on
-    _drop_other_kind(con, model, "VIEW")
+    if not fits:
+        _drop_other_kind(con, model, "VIEW")
     with reading(con, start, end) as warehouse:
-        _fit_table(con, model, params, warehouse)
+        if not fits:
+            _fit_table(con, model, params, warehouse)
         for parts in PARTS_OF_A_NIGHT:
             try:
                 with transaction(con):
@@ -300,6 +334,4 @@ def run_check(
     """The offending rows of one check for one night; none means that it passed."""
     show(con, check.depends_on)
     with reading(con, night, night + timedelta(days=1)):
-        answer = con.execute(check.sql, model_params(check, mapping))
-        names = [column[0] for column in answer.description or []]
-        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+        return rows_of(con, check.sql, model_params(check, mapping))

@@ -17,9 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.alerts import alerted_reasons
 from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.evidence.log.keys import SigningKeyError
-from custody_pipeline.extract.exports import folders_above_years
-from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError
-from custody_pipeline.extract.objects import ObjectReader
+from custody_pipeline.extract.export_objects import ObjectReader
+from custody_pipeline.extract.exports import folders_above_years, oldest_night
+from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError, entities_of
+from custody_pipeline.extract.recordings import RETENTION, retention_pages
 from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.models.mapping_file import MappingError, load_mapping
@@ -29,6 +30,7 @@ from custody_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import date
 
     from mypy_boto3_s3 import S3Client
 
@@ -87,6 +89,7 @@ def examine(*, probe: bool = False) -> Iterator[Line]:
     yield from _export_bucket(settings)
     yield from _sealing(settings)
     yield from _publish_bucket(settings, probe=probe)
+    yield from _nights_bucket(settings)
 
 
 def _home(settings: Settings) -> Iterator[Line]:
@@ -134,6 +137,7 @@ def _organization(settings: Settings) -> Iterator[Line]:
         yield Line("login", "ok", f"{identity} in {identity.organization_name or identity.organization_id}")
         for path, permission in PERMISSIONS.items():
             yield _permission(client, path, permission)
+        yield _list_of_recordings(client, settings.retention_pages)
         yield _divisions(client)
 
 
@@ -146,6 +150,28 @@ def _permission(client: GenesysClient, path: str, permission: str) -> Line:
     except GenesysError as error:
         return Line(check, "not ok", str(error), error.advice)
     return Line(check, "ok", f"GET {path}")
+
+
+def _list_of_recordings(client: GenesysClient, pages: int) -> Line:
+    """Whether the list of all recordings can be read, and how early a recording is in it."""
+    check = "list of all recordings"
+    if not pages:
+        advice = "Unset CUSTODY_RETENTION_PAGES: without the list no night is established."
+        return Line(check, "not configured", "CUSTODY_RETENTION_PAGES is 0", advice)
+    try:
+        threshold, answers = retention_pages(client)
+        entities_of(next(answers))
+    except Forbidden:
+        found, advice = f"GET {RETENTION} is refused", "Grant recording:recording:view to the OAuth client's role."
+        return Line(check, "not ok", found, advice)
+    except GenesysError as error:
+        return Line(check, "not ok", str(error), error.advice)
+    if threshold:
+        found = (
+            f"takes a threshold of {threshold} day and not of 0: a recheck establishes a night, two days after its end"
+        )
+        return Line(check, "warning", found, "Nothing to do: keep the rechecks on (every_recheck).")
+    return Line(check, "ok", "takes a threshold of 0 days: a recheck establishes a night, a day after its end")
 
 
 def _divisions(client: GenesysClient) -> Line:
@@ -166,7 +192,10 @@ def _divisions(client: GenesysClient) -> Line:
 def _export_bucket(settings: Settings) -> Iterator[Line]:
     if settings.export_url is None:
         yield Line(
-            "export bucket", "not ok", "CUSTODY_EXPORT_URL is not set", "export CUSTODY_EXPORT_URL=s3://acme-exports"
+            "export bucket",
+            "not ok",
+            "CUSTODY_EXPORT_URL is not set",
+            "export CUSTODY_EXPORT_URL=s3://acme-call-exports",
         )
         return
     place, client = S3Location.parse(settings.export_url), s3_client(settings)
@@ -183,6 +212,7 @@ def _export_bucket(settings: Settings) -> Iterator[Line]:
     )
     # The night then reads what is newest, and cannot see that something was overwritten or deleted.
     yield versions if versions.state == "ok" else replace(versions, state="warning")
+    yield _first_night(client, place, settings.first_night)
     yield _clock(client, place)
 
 
@@ -236,15 +266,22 @@ def _publish_bucket(settings: Settings, *, probe: bool) -> Iterator[Line]:
     yield listing
     if listing.state == "ok":
         yield _versioning(client, place, "publish bucket versioning", "CUSTODY_PUBLISH_URL")
-        yield _conditional_writes(client, place)
+        yield _conditional_writes(client, place, "publish bucket claims", "CUSTODY_PUBLISH_URL")
         yield _lock(client, place, settings)
         if probe:
             yield from _probe(client, place, settings)
 
 
-def _conditional_writes(client: S3Client, place: S3Location) -> Line:
-    """Several homes may seal at once only if S3 refuses a write whose condition does not hold."""
-    check, at = "publish bucket claims", place / f"{SEALING}doctor-{uuid4().hex}"
+def _nights_bucket(settings: Settings) -> Iterator[Line]:
+    """Where several workers keep nights."""
+    if settings.nights_url is not None:
+        place, client = S3Location.parse(settings.nights_url), s3_client(settings)
+        yield _conditional_writes(client, place, "nights bucket claims", "CUSTODY_NIGHTS_URL")
+
+
+def _conditional_writes(client: S3Client, place: S3Location, check: str, setting: str) -> Line:
+    """Several homes may seal or check in at once only if S3 refuses a write whose condition does not hold."""
+    at = place / f"{SEALING}doctor-{uuid4().hex}"
     versions: list[str] = []
 
     def put(body: bytes, **condition: Any) -> str:
@@ -279,7 +316,7 @@ def _conditional_writes(client: S3Client, place: S3Location) -> Line:
             remove()
         return "writes under a condition are honoured" if kept else ""
 
-    line = _try(check, "CUSTODY_PUBLISH_URL", tried, "s3:PutObject and s3:DeleteObject")
+    line = _try(check, setting, tried, "s3:PutObject and s3:DeleteObject")
     if line.state == "ok" and not line.found:
         advice = "Use an S3 that honours If-Match and If-None-Match: without them two homes can damage the log."
         return Line(check, "not ok", "a write under a condition that does not hold was accepted", advice)
@@ -345,6 +382,18 @@ def _exports(settings: Settings, client: S3Client, place: S3Location) -> Line:
     if failure is not None:
         return Line(check, "not ok", failure.message, f"Allow {_READING} and kms:Decrypt to these credentials.")
     return Line(check, "ok", f"{place} can be listed and read")
+
+
+def _first_night(client: S3Client, place: S3Location, first: date | None) -> Line:
+    """From which night on the nights must be there: what the bucket says where the setting says nothing."""
+    if first is not None:
+        return Line("first night", "ok", f"{first}")
+    oldest = oldest_night(client, place)
+    if oldest is None:
+        advice = "Set CUSTODY_FIRST_NIGHT to the first night that must be there."
+        return Line("first night", "not configured", "CUSTODY_FIRST_NIGHT is not set; the bucket has no night", advice)
+    found = f"CUSTODY_FIRST_NIGHT is not set; the oldest night in the bucket is {oldest}"
+    return Line("first night", "not configured", found, f"export CUSTODY_FIRST_NIGHT={oldest}")
 
 
 def _versions(client: S3Client, place: S3Location) -> str:

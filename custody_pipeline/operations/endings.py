@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import tempfile
 import traceback
 from pathlib import Path
+from typing import Any
 
 INCOMPLETE, USAGE = 2, 64
 
 OTHER_KEY = "set CUSTODY_SIGNING_KEY_FILE to that key, or CUSTODY_PUBLISH_URL to a prefix that nobody sealed"
 DOCTOR = "custody doctor tries everything that a night needs"
+SPACE = "free some space and run the command again: nothing that was published is lost"
+DAMAGED = "if the file is damaged, move it away and run custody rebuild"
+
+_LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 def ending_of(error: Exception) -> tuple[str, int]:
@@ -32,6 +38,7 @@ def ending_of(error: Exception) -> tuple[str, int]:
     from custody_pipeline.io.yaml_file import RefusedFileError
     from custody_pipeline.settings import SettingsError
 
+    error = _cause_of(error)
     if isinstance(error, (SettingsError, RefusedFileError)):
         return str(error), USAGE
     if isinstance(error, (OtherLogError, UnknownSignerError)):
@@ -39,36 +46,55 @@ def ending_of(error: Exception) -> tuple[str, int]:
     if type(error).__module__.startswith("custody_pipeline."):
         return str(error), INCOMPLETE
     if isinstance(error, ClientError):
-        code = error.response.get("Error", {}).get("Code", "an error")
+        answer: dict[str, Any] = {**error.response.get("Error", {})}
+        place = f" ({answer['BucketName']})" if answer.get("BucketName") else ""
+        code = f"{answer.get('Code', 'an error')}{place}"
         return f"S3 or another AWS service answered {code} to {error.operation_name}; {DOCTOR}", INCOMPLETE
     if isinstance(error, BotoCoreError):
         return f"S3 or another AWS service cannot be reached ({type(error).__name__}); {DOCTOR}", INCOMPLETE
     if isinstance(error, requests.RequestException):
         return f"a server cannot be reached ({type(error).__name__}); {DOCTOR}", INCOMPLETE
     if isinstance(error, duckdb.Error):
-        return (
-            f"{_of_duckdb(error)}; if the file is damaged, move it away and run custody rebuild",
-            INCOMPLETE,
-        )
-    if isinstance(error, UnicodeEncodeError):
-        return f"the terminal cannot show a character in {error.encoding}; set PYTHONIOENCODING=utf-8", INCOMPLETE
+        return _of_duckdb(error), INCOMPLETE
+    if isinstance(error, sqlite3.Error):
+        return f"Dagster's database: {error}; {SPACE}, or check that CUSTODY_HOME can be written", INCOMPLETE
+    if type(error).__module__.startswith(("psycopg", "dagster_postgres")):
+        what = f"Dagster's database cannot be reached ({type(error).__name__})"
+        return f"{what}; start Postgres or mend dagster.yaml, then run the night again: nothing is lost", INCOMPLETE
     if isinstance(error, OSError):
         return _of_system(error), INCOMPLETE
     return _of_fault(error), INCOMPLETE
+
+
+def is_lasting(error: Exception) -> bool:
+    """True for an error that a second try cannot mend: a full disk, a file that may not be written or is damaged."""
+    import duckdb
+
+    error = _cause_of(error)
+    return isinstance(error, (duckdb.Error, sqlite3.Error)) or getattr(error, "errno", None) in _LASTING
+
+
+def _cause_of(error: Exception) -> Exception:
+    """What dlt and SQLAlchemy wrap."""
+    while type(error).__module__.startswith(("dlt.", "sqlalchemy.")) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return error
 
 
 def _of_duckdb(error: Exception) -> str:
     import duckdb
 
     told = isinstance(error, (duckdb.IOException, duckdb.CatalogException, duckdb.OutOfMemoryException))
-    return f"DuckDB: {str(error).splitlines()[0]}" if told else f"DuckDB: {type(error).__name__}"
+    what = str(error).splitlines()[0] if told else type(error).__name__
+    full = any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    return f"DuckDB: {what}; {SPACE if full else DAMAGED}"
 
 
 def _of_system(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     what = os.strerror(error.errno) if error.errno else type(error).__name__
-    if error.errno == errno.ENOSPC:
-        return f"{where}{what}; free some space and run the command again: nothing that was published is lost"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"{where}{what}; {SPACE}"
     return f"{where}{what}; check that CUSTODY_HOME can be read and written"
 
 

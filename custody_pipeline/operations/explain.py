@@ -6,16 +6,20 @@ Belongs here: one recording's story and the list of gaps, as data. Does not: pri
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import orjson
 
+from custody_pipeline.fleet.overview import reach_s3, record_acts, refresh
 from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse.ledger import Act, Actor
+from custody_pipeline.warehouse.sql_text import rows_of, table_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import date
+    from datetime import date, datetime
 
     from custody_pipeline.settings import Settings
 
@@ -30,11 +34,20 @@ _SOURCES = (
     ("typed attributes", "conversation_attributes", "customattributes", False),
     ("live capture", "captures", "capture", False),
     ("orphan list", "orphan_recordings", None, False),
+    ("list of all recordings", "listed_recordings", None, False),
 )
+
+
+# A night may be running; nobody waits long for a page.
+_LOCK_TIMEOUT_SECONDS = 10.0
 
 
 class NoSuchNightError(Exception):
     """A night is not in the snapshot. The message says what to do."""
+
+
+class SnapshotError(Exception):
+    """The snapshot is damaged. The message says what to do."""
 
 
 @contextmanager
@@ -43,17 +56,21 @@ def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
     Raises:
         SettingsError: there is no snapshot yet.
+        SnapshotError: it is damaged.
     """
+    if settings.nights_url is not None:
+        refresh(settings)
     if not settings.analyst_path.exists():
         raise SettingsError(f"{settings.analyst_path} is not there yet: run a night first, or set CUSTODY_HOME")
-    with duckdb.connect(str(settings.analyst_path), read_only=True) as con:
-        yield con
-
-
-def _rows(con: duckdb.DuckDBPyConnection, query: str, bound: dict[str, Any]) -> list[dict[str, Any]]:
-    answer = con.execute(query, bound)
-    names = [column[0] for column in answer.description or []]
-    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+    try:
+        with duckdb.connect(str(settings.analyst_path), read_only=True) as con:
+            if settings.nights_url is not None:
+                reach_s3(con, settings)
+            yield con
+    except duckdb.IOException as error:
+        raise SnapshotError(
+            f"{settings.analyst_path} cannot be read ({str(error).splitlines()[0]}); run a night: that replaces it"
+        ) from error
 
 
 def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
@@ -61,10 +78,10 @@ def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
 
     Returns:
         `{"recordings": [{"recording": chain_of_custody row, "timeline": […], "sources": […], "tags": […],
-        "gaps": […]}]}`; a source that has no document of the recording is there with null times.
+        "gaps": […], "accesses": […]}]}`; a source that has no document of the recording is there with null times.
     """
     with analyst_database(settings) as con:
-        found = _rows(
+        found = rows_of(
             con,
             """
             SELECT * FROM custody.chain_of_custody
@@ -82,10 +99,10 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
     of_recording = """
         WHERE partition_date = $partition_date AND conversation_id = $conversation_id AND recording_id = $recording_id
     """
-    gaps = _rows(con, f"SELECT * FROM custody.gaps {of_recording} ORDER BY severity, reason", key)
+    gaps = rows_of(con, f"SELECT * FROM custody.gaps {of_recording} ORDER BY severity, reason", key)
     for gap in gaps:
         gap["evidence"] = orjson.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
-    timeline = _rows(
+    timeline = rows_of(
         con,
         """
         SELECT * FROM custody.custody_events
@@ -96,14 +113,44 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
         """,
         key,
     )
-    tags = _rows(con, f"SELECT * FROM custody.custom_data {of_recording} ORDER BY tag_key, observed_at, source", key)
+    tags = rows_of(con, f"SELECT * FROM custody.custom_data {of_recording} ORDER BY tag_key, observed_at, source", key)
+    accesses = []
+    if table_columns(con, "custody.access_events"):  # a snapshot of an earlier version has none
+        which = "partition_date = $partition_date AND conversation_id = $conversation_id"
+        which += " AND recording_id IN ($recording_id, '')"
+        order = "occurred_at, access_id"
+        accesses = rows_of(con, f"SELECT * FROM custody.access_events WHERE {which} ORDER BY {order}", key)
     return {
         "recording": recording,
+        "accesses": accesses,
         "timeline": timeline,
         "sources": _sources(recording, timeline, tags, {gap["reason"] for gap in gaps}),
         "tags": tags,
         "gaps": gaps,
     }
+
+
+def record_explained(settings: Settings, story: dict[str, Any]) -> None:
+    """Leave a custody event for each recording whose story somebody read; the night's next run shows it.
+
+    Raises:
+        WarehouseError: the warehouse is in use; nothing was recorded.
+    """
+    acts = [
+        Act(
+            found["recording"]["partition_date"],
+            "accessed",
+            what="story of the recording",
+            where_at=settings.analyst_path.name,
+            why="reading",
+            how="custody explain",
+            conversation_id=found["recording"]["conversation_id"],
+            recording_id=found["recording"]["recording_id"],
+        )
+        for found in story["recordings"]
+    ]
+    if settings.nights_url is not None or settings.warehouse_path.exists():
+        record_acts(settings, Actor.of(settings), acts, refreshed=None, lock_timeout=_LOCK_TIMEOUT_SECONDS)
 
 
 def _sources(
@@ -135,23 +182,51 @@ def _sources(
     return found
 
 
-def gaps(settings: Settings, night: date | None, reason: str | None) -> tuple[list[str], list[dict[str, Any]]]:
-    """The columns of `custody.gaps`, and its rows of one night or reason, if given, in order.
+@dataclass(frozen=True)
+class GapFilter:
+    """Which gaps to list; None is any.
+
+    Attributes:
+        first, last: nights.
+        reason, severity, recoverable: as in custody.gaps.
+        tag: a key among tag_keys; case does not count.
+        before: recoverable, and no longer than until this time (UTC).
+    """
+
+    first: date | None = None
+    last: date | None = None
+    reason: str | None = None
+    severity: str | None = None
+    recoverable: str | None = None
+    tag: str | None = None
+    before: datetime | None = None
+
+
+def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns of `custody.gaps`, and its rows that are wanted, the next deadline first within a reason.
 
     Raises:
-        NoSuchNightError: `night` was never collected and modelled, so nobody knows its gaps.
+        NoSuchNightError: a single night is asked for that was never collected, so nobody knows its gaps.
     """
     with analyst_database(settings) as con:
         modelled = "SELECT collected_at FROM custody.nights WHERE partition_date = $night AND collected_at IS NOT NULL"
+        night = wanted.first if wanted.first == wanted.last else None
         if night is not None and con.execute(modelled, {"night": night}).fetchone() is None:
             raise NoSuchNightError(f"the night of {night} was never collected: custody status tells its state")
         answer = con.execute(
             """
             SELECT * FROM custody.gaps
-            WHERE ($night::DATE IS NULL OR partition_date = $night) AND ($reason::VARCHAR IS NULL OR reason = $reason)
-            ORDER BY partition_date, reason, conversation_id, recording_id
+            WHERE ($first::DATE IS NULL OR partition_date >= $first)
+                AND ($last::DATE IS NULL OR partition_date <= $last)
+                AND ($reason::VARCHAR IS NULL OR reason = $reason)
+                AND ($severity::VARCHAR IS NULL OR severity = $severity)
+                AND ($recoverable::VARCHAR IS NULL OR recoverable = $recoverable)
+                AND ($tag::VARCHAR IS NULL OR list_contains([lower(key) FOR key IN tag_keys], lower($tag)))
+                AND ($before::TIMESTAMP IS NULL OR recoverable_until <= $before)
+            ORDER BY list_position(['error', 'warning', 'info'], severity), reason, recoverable_until NULLS LAST,
+                partition_date, conversation_id, recording_id
             """,
-            {"night": night, "reason": reason},
+            asdict(wanted),
         )
         names = [column[0] for column in answer.description or []]
         return names, [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from custody_pipeline.extract.export_objects import Digests, ObjectReader
 from custody_pipeline.extract.media import HASHES_IN_FLIGHT
-from custody_pipeline.extract.objects import Digests, ObjectReader
+from custody_pipeline.fleet.overview import overview
+from custody_pipeline.fleet.shards import warehouse_of
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.progress import report
@@ -84,6 +86,14 @@ class FixityReport:
     findings: list[dict[str, str | None]] = field(default_factory=list)
     waiting: int = 0
     oldest: datetime | None = None
+
+    def add(self, other: FixityReport) -> None:
+        """Count another night's checks as well."""
+        self.counts += other.counts
+        self.bytes += other.bytes
+        self.findings += other.findings
+        self.waiting += other.waiting
+        self.oldest = min(filter(None, (self.oldest, other.oldest)), default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -257,7 +267,17 @@ def run_fixity(settings: Settings, budget: int | None = None) -> FixityReport:
     """
     settings.require("export_url")
     budget = settings.fixity_bytes if budget is None else budget
-    warehouse = Warehouse(settings)
+    if settings.nights_url is None:
+        return _checked(settings, Warehouse(settings), budget)
+    whole = FixityReport()
+    for night in _nights_by_check(settings):
+        if budget <= whole.bytes:
+            break
+        whole.add(_checked(settings, warehouse_of(settings, night), budget - whole.bytes))
+    return whole
+
+
+def _checked(settings: Settings, warehouse: Warehouse, budget: int) -> FixityReport:
     with warehouse.open() as con:
         due = due_objects(con, budget)
     checked = check_objects(settings, due)
@@ -265,4 +285,18 @@ def run_fixity(settings: Settings, budget: int | None = None) -> FixityReport:
         report = record_checks(con, settings, checked, budget)
         for night in sorted({found.night for found in due}):
             refresh_events(con, night, about_night_alone=True)
+        warehouse.check_in(con)
     return report
+
+
+def _nights_by_check(settings: Settings) -> list[date]:
+    """The nights of several workers, first the one whose last fixity check is the longest ago."""
+    with overview(settings) as con:
+        if con is None:
+            return []
+        rows = con.execute(
+            "SELECT p.partition_date FROM raw.publications AS p LEFT JOIN raw.acts AS a "
+            "ON a.partition_date = p.partition_date AND a.action = 'verified' AND a.why = 'fixity' "
+            "GROUP BY p.partition_date ORDER BY max(a.occurred_at) NULLS FIRST, p.partition_date"
+        ).fetchall()
+    return [night for (night,) in rows]

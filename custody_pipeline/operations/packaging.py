@@ -7,52 +7,54 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 import shutil
-import tempfile
 import zlib
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from botocore.exceptions import BotoCoreError
 
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, ROTATION, SIGNATURE, CutError, open_cut
-from custody_pipeline.evidence.cut.proof import prove_all
+from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.log.keys import keys_of_rotation
 from custody_pipeline.evidence.log.note import NoteError
-from custody_pipeline.evidence.package.bag import close_package, write_records
+from custody_pipeline.evidence.package.bag import PackageWriter
 from custody_pipeline.evidence.package.layout import ATTACHED, Absent
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
 from custody_pipeline.extract.landing_files import LandingError, content_of
+from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.progress import report
 from custody_pipeline.models.reasons import REASONS
-from custody_pipeline.models.run import refresh_events
+from custody_pipeline.operations.package_register import Packed, keep_package, new_package, registered
 from custody_pipeline.operations.verification import BucketMedia, open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
-from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+from custody_pipeline.warehouse.erasures import erased_conversations
+from custody_pipeline.warehouse.ledger import Act, Actor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from custody_pipeline.evidence.cut.manifest import CutFile
     from custody_pipeline.evidence.cut.proof import RecordProof
+    from custody_pipeline.evidence.log.checkpoint import Checkpoint
     from custody_pipeline.evidence.log.note import Verifier
+    from custody_pipeline.evidence.package.bag import WrittenRecord
+    from custody_pipeline.evidence.package.layout import Masked
     from custody_pipeline.evidence.reader import Reader
     from custody_pipeline.settings import Settings
 
-_CHUNK = 1 << 20
-_FETCHES_IN_FLIGHT = 16
+FETCHES_IN_FLIGHT = 16
 _URIS = {"audio": ("object_uri", "object_version_id"), "documents": ("sidecar_uri", None)}
 _SENTENCES = {reason.code: reason.sentence for reason in REASONS}
-_Key = tuple[str, str]
 
 
 class PackageError(Exception):
@@ -68,8 +70,9 @@ def package(
     night: date | None,
     reason: str,
     operator: str | None = None,
+    recipient: str = "",
 ) -> dict[str, Any]:
-    """Write a package. It is in place only once the custody events of its recordings are recorded.
+    """Write a package. It is in place only once it is registered and its recordings' custody events are recorded.
 
     Args:
         settings: this deployment's.
@@ -79,6 +82,7 @@ def package(
         night: look only there.
         reason: why it is produced, for the custody event: a matter, a request.
         operator: who produces it; the setting or the login name otherwise.
+        recipient: for whom, for the register.
 
     Returns:
         `{"folder", "recordings", "files", "bytes", "sha256", "without", "lost"}`: `sha256` is the manifest's, `without`
@@ -86,7 +90,7 @@ def package(
         in `data/missing.json` with its reason.
 
     Raises:
-        PackageError: the folder exists.
+        PackageError: the folder exists, or a recording of it was erased meanwhile.
         RecordNotFoundError, ProofError, TileError, NoteError, TargetError: see `evidence.proof.prove_all`.
         SettingsError, WarehouseError: see there.
     """
@@ -94,126 +98,243 @@ def package(
     if folder.exists():
         raise PackageError(f"{folder} is there already; name a folder that is not")
     reader = open_target(settings, target)
-    keys, day = public_keys(settings, []), night.isoformat() if night else None
-    proofs = prove_all(reader, recordings, keys, night=day)
+    prover, day = Prover(reader, public_keys(settings, [])), night.isoformat() if night else None
     actor = Actor.of(settings)
     actor = replace(actor, operator=operator or actor.operator)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    begun = new_package(actor.operator, recipient, reason, folder)
+    packed: list[Packed] = []
+    with registered(settings, begun):
         made = fill_package(
             settings,
             reader,
-            draft,
-            proofs,
-            _names(proofs),
+            prover.checkpoint,
+            begun.draft,
+            _named(prover.each(recordings, day)),
+            lambda item, _: packed.append(Packed(*item.key)),
             reason=reason,
             actor=actor,
             night=None if recordings else day,
+            asked=recordings or (),
+            total=len(recordings) if recordings else None,
         )
-        files = [path for path in draft.rglob("*") if path.is_file()]
+        files = [path for path in begun.draft.rglob("*") if path.is_file()]
         result = {
             "folder": str(folder),
-            "recordings": len(proofs),
+            "recordings": len(packed),
             "files": len(files),
             "bytes": sum(path.stat().st_size for path in files),
             "sha256": made.sha256,
-            "without": dict(Counter(item.kind for item in made.absent)),
-            "lost": sum(item.sha256 is not None for item in made.absent),
+            "without": dict(made.without),
+            "lost": made.lost,
         }
-        record_packaged(settings, actor, proofs, reason, folder.name, made.sha256)
-        make_private(draft)
-        draft.rename(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        acts = (packaged(msgspec.structs.astuple(item), reason, folder.name, made.sha256) for item in packed)
+        record_packaged(settings, actor, acts)
+        make_private(begun.draft)
+        finished = msgspec.structs.replace(begun, recordings=tuple(packed), sha256=made.sha256)
+        keep_package(settings, finished)
+        begun.draft.rename(folder)
+        # An erasure that began meanwhile has not seen the folder, or this sees the erasure.
+        if finished.holds(erased_conversations(settings)):
+            shutil.rmtree(folder)
+            raise PackageError("a recording of this package was erased meanwhile: nothing was written; make it again")
     return result
 
 
 @dataclass(frozen=True)
+class Item:
+    """A record that goes into a package. `name`: of its files, without a suffix; `masked`: if fields are withheld."""
+
+    name: str
+    proof: RecordProof
+    masked: Masked | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Night, conversation and recording."""
+        row = self.proof.row
+        return str(row["partition_date"]), str(row["conversation_id"]), str(row["recording_id"])
+
+
+@dataclass
 class Made:
-    """A package that is written. `sha256`: of its tag manifest, hex; `absent`: what it does not hold."""
+    """A package that is written.
+
+    Attributes:
+        sha256: of its tag manifest, hex.
+        without: by kind, how much is not in it.
+        lost: how much of that was sealed, and cannot be had.
+    """
 
     sha256: str
-    absent: list[Absent]
+    without: Counter[str]
+    lost: int
 
 
 def fill_package(
     settings: Settings,
     reader: Reader,
+    checkpoint: Checkpoint,
     draft: Path,
-    proofs: Sequence[RecordProof],
-    names: Sequence[str],
+    items: Iterable[Item],
+    packed: Callable[[Item, Attached], object],
     *,
     reason: str,
     actor: Actor,
     night: str | None = None,
+    asked: Iterable[str] = (),
+    total: int | None = None,
 ) -> Made:
-    """Write a package into a folder. Files that an attempt before left there are kept if they are what was sealed.
+    """Write a package into a folder, a record at a time.
+
+    Recordings that an attempt before left in `data/audio` are kept if they are what was sealed. Everything else in
+    the folder must be of this attempt.
 
     Args:
         settings: this deployment's.
         reader: the published place.
+        checkpoint: the head that the proofs lead to.
         draft: the folder.
-        proofs: of its recordings.
-        names: of their files, without a suffix.
+        items: its records. Documents of masked ones are withheld, too.
+        packed: called for each item, and its audio, when its files are written.
         reason: why, for `bag-info.txt`.
         actor: who.
         night: all recordings of this night were asked for.
+        asked: recording ids that were asked for.
+        total: how many items there are, if that is known.
     """
     keys, signers = public_keys(settings, []), load_sealing(settings).signers
-    absent = _attach(BucketMedia(settings), reader, keys, dict(zip(names, proofs, strict=True)), draft)
-    write_records(draft, names, proofs, signers, absent, night=night, rotations=_rotations(reader, keys))
-    now = datetime.now(UTC)
-    info = {"Bagging-Date": f"{now:%Y-%m-%d}", "Contact-Name": actor.operator, "External-Description": reason}
-    return Made(close_package(draft, signers, info), absent)
+    draft.mkdir(parents=True, exist_ok=True)
+    for kind in ATTACHED:
+        (draft / "data" / kind).mkdir(parents=True, exist_ok=True)
+    scope = PackageWriter(draft, checkpoint, signers, night=night, asked=asked, rotations=_rotations(reader, keys))
+    with scope as writer:
+        made = _fill(settings, reader, keys, draft, items, packed, writer, total)
+        now = datetime.now(UTC)
+        info = {"Bagging-Date": f"{now:%Y-%m-%d}", "Contact-Name": actor.operator, "External-Description": reason}
+        made.sha256 = writer.close(info)
+    return made
+
+
+def _fill(
+    settings: Settings,
+    reader: Reader,
+    keys: Sequence[Verifier],
+    draft: Path,
+    items: Iterable[Item],
+    packed: Callable[[Item, Attached], object],
+    writer: PackageWriter,
+    total: int | None,
+) -> Made:
+    """Fetch and write every item, and remove what else an attempt before left. Returns what is not in the package."""
+    made, lost = Made("", Counter(), 0), list[_Lost]()
+    left = {path.name for path in (draft / "data/audio").iterdir()}
+    media, before = BucketMedia(settings), frozenset(left)
+
+    def write(item: Item) -> tuple[WrittenRecord, list[Attached]]:
+        return writer.write(item.name, item.proof, item.masked), _fetch_all(media, draft, before, item)
+
+    def leave_out(absent: Absent) -> None:
+        writer.leave_out(absent)
+        made.without[absent.kind] += 1
+        made.lost += absent.sha256 is not None
+
+    for done, (item, (written, files)) in enumerate(in_order(write, items, workers=FETCHES_IN_FLIGHT)):
+        report("packaging", done, total)
+        writer.record(written)
+        for file in files:
+            if file.is_here:
+                writer.attached(file.place, str(file.sha256), file.size)
+                left.discard(file.path.name)
+                continue
+            row = item.masked.row if item.masked else item.proof.row
+            absent = Absent.of(row, file.kind, item.name, file.why, _SENTENCES)
+            if file.kind == "documents" and absent.sha256:
+                lost.append(_Lost(absent, item.key[0], file.path))
+            else:
+                leave_out(absent)
+        packed(item, next(file for file in files if file.kind == "audio"))
+    _received(reader, keys, lost)
+    for document in lost:
+        if document.path.exists():
+            place = document.path.relative_to(draft).as_posix()
+            writer.attached(place, str(document.absent.sha256), document.path.stat().st_size)
+        else:
+            leave_out(document.absent)
+    if total:
+        report("packaging", total, total)
+    for name in left:
+        (draft / "data/audio" / name).unlink(missing_ok=True)
+    return made
 
 
 def make_private(folder: Path) -> None:
     """Nobody but the owner may read what is produced."""
-    for path in folder.rglob("*"):
-        path.chmod(0o700 if path.is_dir() else 0o600)
+    for place, folders, files in os.walk(folder):
+        for names, mode in ((folders, 0o700), (files, 0o600)):
+            for name in names:
+                os.chmod(os.path.join(place, name), mode)  # noqa: PTH101, PTH118 - tens of thousands
 
 
-def _names(proofs: Iterable[RecordProof]) -> list[str]:
-    """File names from recording ids; a number keeps those apart that would be one."""
-    names: dict[str, None] = {}
+def _named(proofs: Iterable[RecordProof]) -> Iterator[Item]:
+    """File names from recording ids; a number keeps those apart that would be one, also where case is no difference."""
+    taken: set[str] = set()
     for proof in proofs:
         name = wanted = re.sub(r"[^A-Za-z0-9_-]", "_", str(proof.row["recording_id"]))[:120]
         number = 1
-        while name in names:
+        while name.casefold() in taken:
             number += 1
             name = f"{wanted}-{number}"
-        names[name] = None
-    return list(names)
+        taken.add(name.casefold())
+        yield Item(name, proof)
+
+
+@dataclass
+class Attached:
+    """A file that belongs to a record, if the record has one.
+
+    Attributes:
+        kind: `audio` or `documents`.
+        path: where it is, or would be.
+        place: the same, below the package.
+        sha256: as sealed, hex; None if the record was sealed without it.
+        uri: where it was.
+        version_id: of the object.
+        why: it could not be had; None if it is here, or if there was nothing to fetch.
+        size: bytes that are here.
+    """
+
+    kind: str
+    path: Path
+    place: str
+    sha256: str | None
+    uri: str
+    version_id: str | None
+    why: str | None = None
+    size: int = 0
+
+    @classmethod
+    def of(cls, item: Item, kind: str, draft: Path) -> Attached:
+        """What an item has of a kind."""
+        row = item.masked.row if item.masked else item.proof.row
+        column, version = _URIS[kind]
+        uri = row.get(column) or ""
+        suffix = re.sub(r"[^A-Za-z0-9]", "", uri.rpartition("/")[2].rpartition(".")[2]) or "bin"
+        place = f"data/{kind}/{item.name}.{suffix}"
+        return cls(kind, draft / place, place, row.get(ATTACHED[kind]), uri, row.get(version) if version else None)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it was sealed, and could be had as it was sealed."""
+        return bool(self.sha256 and self.uri) and self.why is None
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """A file of the package, to be fetched from the export bucket."""
+class _Lost:
+    """A document that is not in the bucket any more as it was sealed: a sealed landing file may have it."""
 
-    name: str
-    kind: str
-    row: dict[str, str | None]
-    folder: Path
-
-    @property
-    def sha256(self) -> str | None:
-        return self.row.get(ATTACHED[self.kind])
-
-    @property
-    def uri(self) -> str:
-        return self.row.get(_URIS[self.kind][0]) or ""
-
-    @property
-    def version_id(self) -> str | None:
-        column = _URIS[self.kind][1]
-        return self.row.get(column) if column else None
-
-    @property
-    def path(self) -> Path:
-        suffix = re.sub(r"[^A-Za-z0-9]", "", self.uri.rpartition("/")[2].rpartition(".")[2]) or "bin"
-        return self.folder / f"{self.name}.{suffix}"
+    absent: Absent
+    night: str
+    path: Path
 
 
 def _rotations(reader: Reader, keys: Sequence[Verifier]) -> list[bytes]:
@@ -230,80 +351,91 @@ def _rotations(reader: Reader, keys: Sequence[Verifier]) -> list[bytes]:
     return list(found)
 
 
-def _attach(
-    media: BucketMedia, reader: Reader, keys: Sequence[Verifier], proofs: dict[str, RecordProof], draft: Path
-) -> list[Absent]:
-    """Fetch audio and documents whose digests the records have; what cannot be had as it was sealed is returned."""
-    wanted = [
-        _Wanted(name, kind, proof.row, draft / "data" / kind) for name, proof in proofs.items() for kind in ATTACHED
-    ]
-    for kind in ATTACHED:
-        (draft / "data" / kind).mkdir(parents=True, exist_ok=True)
-    refused: dict[_Key, str] = {}
-    for done, (item, why) in enumerate(in_order(partial(_fetch, media), wanted, workers=_FETCHES_IN_FLIGHT)):
-        report("packaging", done, len(wanted))
-        if why is not None:
-            refused[item.name, item.kind] = why
-    report("packaging", len(wanted), len(wanted))
-    lost = [item for item in wanted if (item.name, item.kind) in refused]
-    for item in _received(reader, keys, [item for item in lost if item.kind == "documents"]):
-        del refused[item.name, item.kind]
-    return [
-        Absent.of(item.row, item.kind, item.name, refused.get((item.name, item.kind)), _SENTENCES)
-        for item in wanted
-        if not item.path.exists()
-    ]
+def _fetch_all(media: BucketMedia, draft: Path, left: frozenset[str], item: Item) -> list[Attached]:
+    """Fetch what belongs to a record; each file says why it could not be had as it was sealed.
+
+    `left`: names of recordings that an attempt before left.
+    """
+    files = [Attached.of(item, kind, draft) for kind in ATTACHED]
+    for file in files:
+        if file.sha256 and file.uri:
+            is_left = file.kind == "audio" and file.path.name in left
+            file.why = None if is_left and _is_as_sealed(file) else _fetch(media, file)
+        elif item.masked and ATTACHED[file.kind] in item.masked.columns:
+            file.why = "withheld: it has fields that the matter masks"
+    return files
 
 
-def _fetch(media: BucketMedia, item: _Wanted) -> str | None:
-    """Copy an object; its bytes must still be those that were sealed.
+def _fetch(media: BucketMedia, file: Attached) -> str | None:
+    """Copy an object; its bytes must still be those that were sealed. Returns why it could not be had."""
+    found = None
+    try:
+        digests = media.save(file.uri, file.version_id, file.path)
+        found, file.size = digests.sha256, digests.size
+    except FileNotFoundError:
+        return f"{file.uri}: no such object or version"
+    except (TargetError, BotoCoreError) as error:
+        why = str(error) if isinstance(error, TargetError) else type(error).__name__
+        return why if why.startswith(file.uri) else f"{file.uri}: {why}"
+    finally:
+        if found != file.sha256:
+            file.path.unlink(missing_ok=True)
+    return None if found == file.sha256 else f"{file.uri}: sha256 {file.sha256} was sealed, {found} is there"
+
+
+def _is_as_sealed(file: Attached) -> bool:
+    """Whether the bytes that are here are those that were sealed; notes their number."""
+    with file.path.open("rb") as data:
+        found = hashlib.file_digest(data, "sha256").hexdigest()
+        file.size = data.tell()
+    return found == file.sha256
+
+
+def _received(reader: Reader, keys: Sequence[Verifier], lost: Sequence[_Lost]) -> None:
+    """Write documents whose bytes a signed cut of the night has as they were received."""
+    by_night: dict[str, dict[str, list[Path]]] = {}
+    for item in lost:
+        by_night.setdefault(item.night, {}).setdefault(str(item.absent.sha256), []).append(item.path)
+    for night, by_sha256 in by_night.items():
+        _cut_out(reader, keys, night, by_sha256, ("export_sidecars",))
+
+
+def _cut_out(
+    reader: Reader, keys: Sequence[Verifier], night: str, by_sha256: dict[str, list[Path]], resources: Sequence[str]
+) -> None:
+    """Write documents of a night out of its sealed landing files. What was written is taken out of `by_sha256`."""
+    for place, landed in _sealed_landing(reader, keys, night, resources):
+        for content in _documents(reader, place, landed) if by_sha256 else ():
+            for path in by_sha256.pop(hashlib.sha256(content).hexdigest(), ()):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+
+
+def write_conversations(settings: Settings, target: str, wanted: Iterable[tuple[Path, str, str]]) -> list[Path]:
+    """Cut conversations' documents, as they were received, out of the sealed landing files.
+
+    Args:
+        settings: this deployment's.
+        target: the published place.
+        wanted: file, night, and SHA-256 of each document: `conversation_sha256` of the sealed row.
 
     Returns:
-        Why it could not be had; None if it was, or if nothing was sealed.
+        Files that could not be written: no signed cut of the night has such a document.
     """
-    if not item.sha256 or not item.uri:
-        return None
-    if item.path.exists() and _sha256(item.path) == item.sha256:
-        return None
-    sha256 = hashlib.sha256()
-    try:
-        with media.open(item.uri, item.version_id) as source, item.path.open("wb") as out:
-            while chunk := source.read(_CHUNK):
-                sha256.update(chunk)
-                out.write(chunk)
-    except FileNotFoundError:
-        return f"{item.uri}: no such object or version"
-    except (TargetError, BotoCoreError) as error:
-        item.path.unlink(missing_ok=True)
-        return f"{item.uri}: {error}" if isinstance(error, TargetError) else f"{item.uri}: {type(error).__name__}"
-    if sha256.hexdigest() != item.sha256:
-        item.path.unlink()
-        return f"{item.uri}: sha256 {item.sha256} was sealed, {sha256.hexdigest()} is there"
-    return None
+    reader, keys = open_target(settings, target), public_keys(settings, [])
+    nights: dict[str, dict[str, list[Path]]] = {}
+    for path, night, sha256 in wanted:
+        nights.setdefault(night, {}).setdefault(sha256, []).append(path)
+    for night, by_sha256 in nights.items():
+        _cut_out(reader, keys, night, by_sha256, ("conversations", "conversation_details"))
+    return [path for by_sha256 in nights.values() for paths in by_sha256.values() for path in paths]
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _received(reader: Reader, keys: Sequence[Verifier], lost: Sequence[_Wanted]) -> list[_Wanted]:
-    """Write documents whose bytes a signed cut of the night has as they were received, and return which."""
-    by_night: dict[str, dict[str, list[_Wanted]]] = {}
-    for item in lost:
-        by_night.setdefault(str(item.row["partition_date"]), {}).setdefault(str(item.sha256), []).append(item)
-    found: list[_Wanted] = []
-    for night, by_sha256 in by_night.items():
-        for path, file in _sealed_sidecars(reader, keys, night):
-            for content in _documents(reader, path, file) if by_sha256 else ():
-                for item in by_sha256.pop(hashlib.sha256(content).hexdigest(), ()):
-                    item.path.write_bytes(content)
-                    found.append(item)
-    return found
-
-
-def _sealed_sidecars(reader: Reader, keys: Sequence[Verifier], night: str) -> Iterator[tuple[str, CutFile]]:
-    """The landing files of sidecars that signed cuts of a night list."""
+def _sealed_landing(
+    reader: Reader, keys: Sequence[Verifier], night: str, resources: Sequence[str]
+) -> Iterator[tuple[str, CutFile]]:
+    """The landing files of resources that signed cuts of a night list."""
+    places = tuple(f"landing/{resource}/" for resource in resources)
     for entry in list(reader.list(f"cuts/date={night}/")):
         folder = entry.path.removesuffix(CUT_JSON)
         if folder == entry.path:
@@ -312,7 +444,7 @@ def _sealed_sidecars(reader: Reader, keys: Sequence[Verifier], night: str) -> It
             data = read(reader, entry.path, MANIFEST_BYTES)
             cut, _ = open_cut(data, read(reader, folder + SIGNATURE, NOTE_BYTES), keys)
             for file in cut.files:
-                if file.path.startswith("landing/export_sidecars/"):
+                if file.path.startswith(places):
                     yield folder + file.path, file
 
 
@@ -329,31 +461,30 @@ def _documents(reader: Reader, path: str, file: CutFile) -> Iterator[bytes]:
                     yield content_of(line)
 
 
-def record_packaged(
-    settings: Settings,
-    actor: Actor,
-    proofs: Sequence[RecordProof],
-    reason: str,
-    place: str,
-    sha256: str,
-    how: str = "signed BagIt package",
-) -> None:
-    """Leave a custody event for every recording that goes out. `sha256`: of the manifest that stands for all files."""
-    acts = [
-        Act(
-            date.fromisoformat(str(proof.row["partition_date"])),
-            "packaged",
-            what="audio, documents, record and proof",
-            why=reason,
-            how=how,
-            where_at=place,
-            sha256_after=sha256,
-            conversation_id=str(proof.row["conversation_id"]),
-            recording_id=str(proof.row["recording_id"]),
-        )
-        for proof in proofs
-    ]
-    with Warehouse(settings).open() as con:
-        append_acts(con, actor, acts)
-        for night in sorted({act.night for act in acts}):
-            refresh_events(con, night)
+def packaged(key: tuple[str, str, str], reason: str, place: str, sha256: str, how: str = "signed BagIt package") -> Act:
+    """The custody event of a recording that goes out.
+
+    Args:
+        key: night, conversation, recording.
+        reason: why.
+        place: name of the package.
+        sha256: of the manifest that stands for all files.
+        how: in which form.
+    """
+    night, conversation_id, recording_id = key
+    return Act(
+        date.fromisoformat(night),
+        "packaged",
+        what="audio, documents, record and proof",
+        why=reason,
+        how=how,
+        where_at=place,
+        sha256_after=sha256,
+        conversation_id=conversation_id,
+        recording_id=recording_id,
+    )
+
+
+def record_packaged(settings: Settings, actor: Actor, acts: Iterable[Act]) -> None:
+    """Leave the custody events of what goes out: all of them, or none."""
+    record_acts(settings, actor, acts, refreshed="everything")

@@ -8,11 +8,10 @@ Belongs here: what is read from where, and comparing the rebuilt nights with wha
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,23 +20,35 @@ import msgspec
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, decode_cut
+from custody_pipeline.evidence.cut.manifest import RECORDS
+from custody_pipeline.evidence.cut.removal import STATEMENT, decode_statement, remains_path
 from custody_pipeline.evidence.reader import read
 from custody_pipeline.extract.documents import document
-from custody_pipeline.extract.landing_files import Folder, LandedFile, LandingWriter, content_of, read_lines
-from custody_pipeline.extract.receipts import Collectors, Landing
-from custody_pipeline.io.objects import listed
+from custody_pipeline.extract.landing_files import Folder, LandingWriter
+from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.run import prepare, run_models
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import publication_of
+from custody_pipeline.publish.landed import (
+    CUTS,
+    RECEIPTS,
+    GoneError,
+    SealedCut,
+    Sources,
+    cuts_by_night,
+    landed_receipts,
+    landing_at,
+    under_its_name,
+)
 from custody_pipeline.publish.publication import ADOPTED, record_publication
-from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
+from custody_pipeline.publish.sealed_landing import on_this_machine
 from custody_pipeline.publish.tables import describe_table, export_table
 from custody_pipeline.warehouse.bookkeeping import append_published_columns
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.content_hash import NO_CONTENT, PUBLISHED_TABLES, night_content_sha256
+from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, requests_of
 from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
@@ -48,18 +59,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import duckdb
-    from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.evidence.cut.manifest import Cut, Receipt
     from custody_pipeline.models.mapping import TagMapping
     from custody_pipeline.settings import Settings
-
-_CUTS = "cuts/"
-_RECEIPTS = "extraction_receipts"
-
-
-class _GoneError(Exception):
-    """A landing file, named by its URI, is gone."""
 
 
 class RebuildError(Exception):
@@ -84,61 +87,16 @@ class RebuiltNight:
     lost: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """A sealed cut and the SHA-256 of its `cut.json`."""
-
-    cut: Cut
-    sha256: str
-
-
-@dataclass
-class _Sources:
-    """Where documents come from: the landing place and the published one."""
-
-    settings: Settings
-    client: S3Client
-    place: S3Location
-    scratch: Path
-    cuts: dict[date, list[_Cut]] = field(default_factory=dict)
-
-    def fetch(self, uri: str, sha256: str, night: date) -> Path:
-        """A landing file by its digest, from the landing place or from a cut of its night.
-
-        Raises:
-            _GoneError: the file is in neither place, as it was received.
-        """
-        cuts = [self.place / (one.cut.prefix + landing_path(uri)) for one in self.cuts.get(night, ())]
-        for candidate in (uri, *map(str, cuts)):
-            with suppress(OSError, ClientError):
-                path = on_this_machine(self.client, candidate, self.folder())
-                with path.open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
-                        return _named(path, uri)
-        raise _GoneError(uri)
-
-    def folder(self) -> Path:
-        """A new folder for a copy."""
-        return Path(tempfile.mkdtemp(dir=self.scratch))
-
-
-class _Origin(Folder):
-    """A place as receipts name it; nothing is written there."""
-
-    def __init__(self, root: str):
-        super().__init__(root)
-        self._url = root
-
-    def uri(self, relative: str) -> str:
-        return f"{self._url}/{relative}"
-
-
 def unknown_nights(settings: Settings) -> list[str]:
     """Published nights, of a home that has published none itself: its warehouse was lost, or another home is theirs."""
-    if settings.publish_url is None or (settings.warehouse_path.exists() and _has_published(settings)):
+    if (
+        settings.publish_url is None
+        or settings.nights_url
+        or (settings.warehouse_path.exists() and _has_published(settings))
+    ):
         return []
     place, client = S3Location.parse(settings.publish_url), s3_client(settings)
-    prefix = f"{place.key}/{_CUTS}" if place.key else _CUTS
+    prefix = f"{place.key}/{CUTS}" if place.key else CUTS
     with suppress(BotoCoreError, ClientError):  # the night itself tells that the bucket cannot be read
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix, Delimiter="/")
         found = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", [])]
@@ -175,9 +133,11 @@ def rebuild(settings: Settings, mapping: TagMapping, say: Callable[[str], None])
     try:
         with tempfile.TemporaryDirectory(prefix="custody-rebuild-") as scratch, Warehouse(beside).open() as con:
             place = S3Location.parse(settings.require("publish_url"))
-            sources = _Sources(settings, s3_client(settings), place, Path(scratch))
+            sources = Sources(settings, s3_client(settings), place, Path(scratch))
             sources.cuts = cuts_by_night(S3Reader(sources.client, place))
-            receipts = _landed_receipts(sources)
+            for one in (one for cuts in sources.cuts.values() for one in cuts):
+                _restore_request(sources, one.cut)
+            receipts = landed_receipts(sources)
             prepare(con)
             found = []
             for night in sorted(receipts.keys() | sources.cuts.keys()):
@@ -192,38 +152,15 @@ def rebuild(settings: Settings, mapping: TagMapping, say: Callable[[str], None])
     return found
 
 
-def cuts_by_night(reader: S3Reader) -> dict[date, list[_Cut]]:
-    """Every cut by its night, in the order of the revisions."""
-    found: dict[date, list[_Cut]] = {}
-    for path in sorted(entry.path for entry in reader.list(_CUTS) if entry.path.endswith(f"/{CUT_JSON}")):
-        data = read(reader, path)
-        cut = decode_cut(data)
-        found.setdefault(date.fromisoformat(cut.night), []).append(_Cut(cut, hashlib.sha256(data).hexdigest()))
-    return found
-
-
-def _landed_receipts(sources: _Sources) -> dict[date, list[str]]:
-    """The URIs of the receipts' landing files by night, in the order of the loads."""
-    landing, found = sources.settings.landing, dict[date, list[str]]()
-    if landing.startswith("s3://"):
-        root = S3Location.parse(landing)
-        uris = [str(root / path) for path, _ in listed(sources.client, root, f"{_RECEIPTS}/")]
-    else:
-        uris = [str(path) for path in Path(landing, _RECEIPTS).glob("date=*/[!.]*.ndjson.gz")]
-    for uri in sorted(uris, key=lambda uri: uri.rsplit("/", 1)[1]):
-        found.setdefault(date.fromisoformat(uri.rsplit("/", 2)[1].removeprefix("date=")), []).append(uri)
-    return found
-
-
 def _rebuild_night(
-    con: duckdb.DuckDBPyConnection, sources: _Sources, mapping: TagMapping, night: date, receipts: list[str]
+    con: duckdb.DuckDBPyConnection, sources: Sources, mapping: TagMapping, night: date, receipts: list[str]
 ) -> RebuiltNight:
     loads: list[tuple[Landing, Path]] = []
     lost: list[str] = []
     for uri in receipts:
         try:
-            loads.append(_landing(sources, night, on_this_machine(sources.client, uri, sources.folder()), uri))
-        except _GoneError as error:
+            loads.append(landing_at(sources, night, on_this_machine(sources.client, uri, sources.folder()), uri))
+        except GoneError as error:
             lost.append(str(error))
     loads = loads or list(_loads_of_cuts(sources, night))
     load(con, [landing for landing, _ in loads], {landing.landing_id: path for landing, path in loads})
@@ -246,46 +183,21 @@ def _rebuild_night(
     return RebuiltNight(night, len(loads), newest.revision, differing, tuple(lost))
 
 
-def _landing(sources: _Sources, night: date, receipt: Path, uri: str) -> tuple[Landing, Path]:
-    """A load as its receipt's landing file describes it, with its own files at hand, and the local receipt."""
-    (line,) = read_lines(receipt)
-    told: dict[str, Any] = orjson.loads(content_of(line))
-    landing = Landing(
-        resource=told["resource"],
-        night=night,
-        landing_id=uri.rsplit("/", 1)[1].removesuffix(".ndjson.gz"),
-        who=Collectors(**{name: told[name] for name in Collectors.__dataclass_fields__}),
-        place=_Origin(uri.rsplit("/", 3)[0]),
-        state=told["receipt_state"],
-    )
-    for named in told["landing_files"]:
-        local = sources.fetch(named["uri"], named["sha256"], night)
-        is_failure = named["uri"].rsplit("/", 3)[1] == "fetch_failures"
-        # Whether a document has line breaks is not in the receipt: any file may hold one.
-        landed = LandedFile(named["uri"], local, named["sha256"], named["bytes"], 0, encoded=1)
-        (landing.failure_files if is_failure else landing.files).append(landed)
-    return landing, _named(receipt, uri)
-
-
-def _named(path: Path, uri: str) -> Path:
-    """The file under the name of its URI: a document's URI is made from it."""
-    name = uri.rsplit("/", 1)[1]
-    return path if path.name == name else path.rename(path.with_name(name))
-
-
-def _loads_of_cuts(sources: _Sources, night: date) -> Iterator[tuple[Landing, Path]]:
+def _loads_of_cuts(sources: Sources, night: date) -> Iterator[tuple[Landing, Path]]:
     """Every load that a cut of the night states, once, with a receipt that is written from it."""
     stated = {(r.resource, r.started_at): (one.cut, r) for one in sources.cuts[night] for r in one.cut.receipts}
     for cut, receipt in sorted(stated.values(), key=lambda item: str(item[1].started_at)):
         landing_id = _landing_id(receipt)
         place = Folder(str(sources.folder()))
-        with LandingWriter(place, _RECEIPTS, night, landing_id) as writer:
+        with LandingWriter(place, RECEIPTS, night, landing_id) as writer:
             content = orjson.dumps(_as_landed(sources, cut, receipt))
             writer.add({}, f"custody:{receipt.resource}", _moment(receipt.finished_at), document(content))
-        uri = f"{sources.settings.landing}/{_RECEIPTS}/date={night}/{landing_id}.ndjson.gz"
+        uri = f"{sources.settings.landing}/{RECEIPTS}/date={night}/{landing_id}.ndjson.gz"
         try:
-            yield _landing(sources, night, writer.files[0].local, uri)
-        except _GoneError as error:
+            yield landing_at(sources, night, writer.files[0].local, uri)
+        except GoneError as error:
+            if any(one.cut.file(STATEMENT) for one in sources.cuts[night]):
+                continue  # a load of an earlier revision, of which somebody was erased
             raise RebuildError(f"{sources.place / cut.prefix} lacks {error}, which it states; restore it") from error
 
 
@@ -296,7 +208,7 @@ def _landing_id(receipt: Receipt) -> str:
     return f"{_moment(receipt.started_at):%Y%m%dT%H%M%S%f}Z-{'0' * 8}"
 
 
-def _as_landed(sources: _Sources, cut: Cut, receipt: Receipt) -> dict[str, Any]:
+def _as_landed(sources: Sources, cut: Cut, receipt: Receipt) -> dict[str, Any]:
     """A receipt as it landed, from what a cut states."""
     told = msgspec.structs.asdict(receipt)
     told["receipt_state"] = told.pop("state")
@@ -328,25 +240,68 @@ def _moment(text: str | None) -> datetime:
     return datetime.fromisoformat(text or "1970-01-01T00:00:00Z").astimezone(UTC).replace(tzinfo=None)
 
 
-def _restore_publication(con: duckdb.DuckDBPyConnection, sources: _Sources, night: date, one: _Cut) -> None:
+def _restore_publication(con: duckdb.DuckDBPyConnection, sources: Sources, night: date, one: SealedCut) -> None:
     cut = one.cut
     publication = publication_of(cut, one.sha256, ADOPTED, sources.place, night, PUBLISHED_TABLES)
     actor = Actor(cut.operator, cut.tool_version, cut.git_revision)
     record_publication(con, publication, actor, _moment(cut.sealed_at))
+    rows, reader = _rows_of(sources, night, cut), "read_parquet(?, hive_partitioning = false)"
+    if rows.suffix == ".ndjson":
+        columns = "partition_date: 'DATE', conversation_id: 'VARCHAR', recording_id: 'VARCHAR', row_sha256: 'VARCHAR'"
+        reader = (
+            "read_json(?, format = 'newline_delimited', hive_partitioning = false, "
+            f"columns = {{{columns}, revision: 'INTEGER'}})"
+        )
     con.execute(
         "INSERT INTO raw.row_versions BY NAME SELECT partition_date, conversation_id, recording_id, row_sha256, "
-        "revision FROM read_parquet(?) WHERE revision = ?",
-        [str(_table_of(sources, cut, "chain_of_custody")), cut.revision],
+        f"revision FROM {reader} WHERE revision = ?",
+        [str(rows), cut.revision],
     )
 
 
-def _restore_acts(con: duckdb.DuckDBPyConnection, sources: _Sources, newest: Cut) -> None:
+def _rows_of(sources: Sources, night: date, cut: Cut) -> Path:
+    """A local copy of a cut's table; of its remaining records, where somebody was erased from it."""
+    kept = remains_path(cut.revision, RECORDS)
+    with suppress(ClientError):
+        return _table_of(sources, cut, "chain_of_custody")
+    for holder in (one.cut for one in reversed(sources.cuts[night]) if one.cut.file(kept)):
+        with suppress(ClientError):
+            found = on_this_machine(sources.client, str(sources.place / f"{holder.prefix}{kept}"), sources.folder())
+            return under_its_name(found, kept)
+    raise RebuildError(f"{sources.place / cut.prefix} lacks its table, and no later revision keeps what remains of it")
+
+
+def _restore_request(sources: Sources, cut: Cut) -> None:
+    """Write down a request for erasure that a cut states: nothing of its conversations is to be collected again."""
+    if cut.file(STATEMENT) is None:
+        return
+    told = decode_statement(read(S3Reader(sources.client, sources.place), cut.prefix + STATEMENT))
+    known = next((request for request in requests_of(sources.settings) if request.id == told.id), None)
+    rows = {Tombstone(told.night, item.conversation_id, item.recording_id) for item in told.recordings}
+    request = Request(
+        id=told.id,
+        asked_at=told.asked_at,
+        operator=told.operator,
+        reason=told.reason,
+        authority=told.authority,
+        selected_by=told.selected_by,
+        conversations=told.conversations,
+        recordings=tuple(sorted({*(known.recordings if known else ()), *rows})),
+        nights=tuple(sorted({*(known.nights if known else ()), told.night})),
+        state=known.state if known else "done",
+        cleared=True,
+        sealed={**(known.sealed if known else {}), told.night: cut.revision},
+    )
+    keep_request(sources.settings, request)
+
+
+def _restore_acts(con: duckdb.DuckDBPyConnection, sources: Sources, newest: Cut) -> None:
     con.execute(
         f"""
         INSERT INTO raw.acts BY NAME
         SELECT partition_date, conversation_id, recording_id, occurred_at::TIMESTAMP AS occurred_at, action, operator,
             what, where_at, why, how, tool_version, git_revision, sha256_before, sha256_after
-        FROM read_parquet(?)
+        FROM read_parquet(?, hive_partitioning = false)
         WHERE action IN {(*NO_CONTENT, "packaged")} AND action <> 'published'
             AND (action <> 'exception' OR what = 'run was killed' OR what SIMILAR TO 'step .* failed')
         """,
@@ -354,7 +309,7 @@ def _restore_acts(con: duckdb.DuckDBPyConnection, sources: _Sources, newest: Cut
     )
 
 
-def _table_of(sources: _Sources, cut: Cut, table: str) -> Path:
+def _table_of(sources: Sources, cut: Cut, table: str) -> Path:
     """A local copy of a cut's Parquet file."""
     return on_this_machine(sources.client, str(sources.place / f"{cut.prefix}data/{table}.parquet"), sources.folder())
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline.fleet.shards import warehouse_of
 from custody_pipeline.publish.completeness import completeness_of
-from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
@@ -65,9 +65,10 @@ class NightEnding:
 
 def night_ending(settings: Settings, night: date) -> NightEnding:
     """What the warehouse says of a night whose run went through."""
-    if not settings.warehouse_path.exists():  # a first night may fail before there is one
+    warehouse = warehouse_of(settings, night)
+    if not warehouse.path.exists():  # a first night may fail before there is one
         return NightEnding(2, [], None)
-    with Warehouse(settings).open(read_only=True) as con:
+    with warehouse.open(read_only=True) as con:
         summary = night_summary(con, night)
         coverage = completeness_of(con, night).coverage
     if summary is None:

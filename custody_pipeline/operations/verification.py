@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from functools import cache, cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
 from custody_pipeline.evidence.cut.manifest import cut_prefix
@@ -17,26 +17,23 @@ from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, prove
 from custody_pipeline.evidence.log.keys import SigningKeyError, parse_public_keys
 from custody_pipeline.evidence.log.note import ED25519
 from custody_pipeline.evidence.package.check import is_package, verify_package
-from custody_pipeline.evidence.package.production import is_production, verify_production
+from custody_pipeline.evidence.package.signed_volume import is_production, verify_production
 from custody_pipeline.evidence.reader import FolderReader, Reader, TargetError
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Media, Options
 from custody_pipeline.evidence.verify.target import verify, verify_path
-from custody_pipeline.extract.objects import Digests, ObjectReader
+from custody_pipeline.extract.export_objects import Digests, ObjectReader
+from custody_pipeline.fleet.overview import overview, record_acts
 from custody_pipeline.io.resume_cache import journal_of_user
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.models.run import refresh_events
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.settings import Settings, SettingsError
-from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+from custody_pipeline.warehouse.ledger import Act, Actor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import date, datetime
-
-    from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.evidence.log.note import Verifier
     from custody_pipeline.evidence.verify.findings import Report
@@ -50,14 +47,14 @@ class BucketMedia:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._readers: dict[str, ObjectReader] = {}
+        self._lock = Lock()
 
-    @cached_property
-    def _client(self) -> S3Client:
-        return s3_client(self._settings)
-
-    @cache  # noqa: B019 - it lives as long as the command
     def _objects(self, bucket: str) -> ObjectReader:
-        return ObjectReader(self._settings, bucket)
+        with self._lock:  # making one takes a fifth of a second
+            if bucket not in self._readers:
+                self._readers[bucket] = ObjectReader(self._settings, bucket)
+            return self._readers[bucket]
 
     def sha256(self, uri: str, version_id: str | None) -> str:
         """SHA-256 of an object's bytes, hex, while they stream.
@@ -66,23 +63,27 @@ class BucketMedia:
             FileNotFoundError: no such object or version.
             TargetError: it could not be read.
         """
-        at = S3Location.parse(uri)
-        found = self._objects(at.bucket).digest("media", at.key, version_id, md5=False)
-        if isinstance(found, Digests):
-            return found.sha256
-        if found.http_status == 404:
-            raise FileNotFoundError(uri)
-        raise TargetError(found.message)
+        return self._read(uri, version_id, None).sha256
 
-    def open(self, uri: str, version_id: str | None) -> BinaryIO:
-        """A stream of an object's bytes.
+    def save(self, uri: str, version_id: str | None, path: Path) -> Digests:
+        """Write an object's bytes to a file, and hash them on the way.
 
         Raises:
             FileNotFoundError: no such object or version.
             TargetError: it could not be read.
+            OSError: the file could not be written.
         """
+        with path.open("wb") as out:
+            return self._read(uri, version_id, out)
+
+    def _read(self, uri: str, version_id: str | None, out: BinaryIO | None) -> Digests:
         at = S3Location.parse(uri)
-        return S3Reader(self._client, S3Location(at.bucket)).open(at.key, version_id)
+        found = self._objects(at.bucket).digest("media", at.key, version_id, md5=False, out=out)
+        if isinstance(found, Digests):
+            return found
+        if found.http_status == 404:
+            raise FileNotFoundError(uri)
+        raise TargetError(found.message)
 
 
 def default_target(settings: Settings) -> str:
@@ -110,6 +111,22 @@ def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
         except SigningKeyError as error:
             raise SettingsError(str(error)) from error
     return found
+
+
+def keys_for(settings: Settings, target: str, files: Sequence[Path]) -> list[Verifier]:
+    """The keys that count for a target: those in `files`; without any, this deployment's for its own place alone.
+
+    A folder that somebody handed over may hold a `.custody` that looks like this deployment's home. So where no setting
+    says what this deployment is, only a key counts that says of itself that it proves nothing.
+
+    Raises:
+        SettingsError: a file or a key cannot be read.
+    """
+    if not files and not is_own_place(settings, target):
+        return []
+    found = public_keys(settings, files)
+    named = (settings.publish_url, settings.signing_key, settings.signing_key_file, settings.signing_key_kms)
+    return found if files or any(named) else [key for key in found if key.demo]
 
 
 def is_own_place(settings: Settings, target: str) -> bool:
@@ -159,8 +176,18 @@ def verify_target(
     if quorum is not None and quorum > len(witnesses):
         raise SettingsError(f"--quorum {quorum}: only {len(witnesses)} witnesses are given; name them with --witness")
     compare = None if media == "none" else Media(BucketMedia(settings), "all" if media == "all" else "sample")
-    verifiers = public_keys(settings, keys) if own or keys else []
-    options = Options(verifiers, pins, roots, witnesses, quorum, compare, progress, seen_since=seen_since)
+    published_at = f"{S3Location.parse(target)}/" if own and target.startswith("s3://") else None
+    options = Options(
+        keys_for(settings, target, keys),
+        pins,
+        roots,
+        witnesses,
+        quorum,
+        compare,
+        progress,
+        seen_since=seen_since,
+        published_at=published_at,
+    )
     if not target.startswith("s3://") and is_production(Path(target)):
         return verify_production(Path(target), options)
     if not target.startswith("s3://") and is_package(Path(target)):
@@ -192,30 +219,30 @@ def record_verification(settings: Settings, target: str, media: str, report: Rep
     Raises:
         WarehouseError: the warehouse is in use; the verification stands all the same.
     """
-    if not is_own_place(settings, target) or not settings.warehouse_path.exists():
+    if not is_own_place(settings, target):
         return False
     place = target if target.startswith("s3://") else Path(target).name
-    with Warehouse(settings, lock_timeout=_LOCK_TIMEOUT_SECONDS).open() as con:
+    with overview(settings, lock_timeout=_LOCK_TIMEOUT_SECONDS) as con:
+        if con is None:
+            return False
         published = con.execute(
             "SELECT partition_date, max(revision), arg_max(cut_sha256, revision) FROM raw.publications "
             "GROUP BY partition_date ORDER BY partition_date"
         ).fetchall()
-        acts = [
-            Act(
-                night,
-                "verified",
-                what=f"revision {revision}: {_result(report, night, revision)}",
-                why="verification",
-                how=f"custody verify --media {media}",
-                where_at=place,
-                sha256_before=sealed,
-                sha256_after=report.cuts.get(cut_prefix(night.isoformat(), revision)),
-            )
-            for night, revision, sealed in published
-        ]
-        append_acts(con, Actor.of(settings), acts)
-        for act in acts:
-            refresh_events(con, act.night, about_night_alone=True)
+    acts = [
+        Act(
+            night,
+            "verified",
+            what=f"revision {revision}: {_result(report, night, revision)}",
+            why="verification",
+            how=f"custody verify --media {media}",
+            where_at=place,
+            sha256_before=sealed,
+            sha256_after=report.cuts.get(cut_prefix(night.isoformat(), revision)),
+        )
+        for night, revision, sealed in published
+    ]
+    record_acts(settings, Actor.of(settings), acts, refreshed="nights", lock_timeout=_LOCK_TIMEOUT_SECONDS)
     return True
 
 
@@ -230,15 +257,20 @@ def _result(report: Report, night: date, revision: int) -> str:
 
 
 def write_proofs(settings: Settings, target: str, recording_id: str, keys: Sequence[Path], folder: Path) -> list[Path]:
-    """Write a recording's `.tlog-proof` files into `folder`.
+    """Write a recording's `.tlog-proof` files into `folder`, which is made if it is not there.
 
     Raises:
         RecordNotFoundError: no sealed night has the recording.
+        SettingsError: the target is a copy, and no key was named for it.
     """
+    verifiers = keys_for(settings, target, keys)
+    if not verifiers:
+        raise SettingsError(f"{target}: no key is known for it; name the log's public key with --key")
     written = []
-    proofs = prove(open_target(settings, target), recording_id, public_keys(settings, keys))
+    proofs = prove(open_target(settings, target), recording_id, verifiers)
     for number, proof in enumerate(proofs, 1):
         name = "".join(character if character.isalnum() or character in "-_" else "_" for character in recording_id)
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}{f'-{number}' if number > 1 else ''}{PROOF_SUFFIX}"
         path.write_bytes(proof.data)
         written.append(path)

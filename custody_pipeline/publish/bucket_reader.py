@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.evidence.reader import Entry, ObjectLock, TargetError
-from custody_pipeline.io.objects import ABSENT, error_code, listed
+from custody_pipeline.io.objects import ABSENT, NO_LOCK, error_code, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 _IN_MEMORY_BYTES = 8 << 20
 _LOCK_HEADERS = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus")
-_NO_LOCK = {
-    "InvalidRequest",
-    "NoSuchObjectLegalHold",
-    "NoSuchObjectLockConfiguration",
-    "ObjectLockConfigurationNotFoundError",
-}
 
 
 class S3Reader:
@@ -82,7 +76,7 @@ class S3Reader:
             try:
                 answer = getattr(self._client, method)(Bucket=at.bucket, Key=at.key)
             except ClientError as error:
-                if error_code(error) in _NO_LOCK:
+                if error_code(error) in NO_LOCK:
                     return {}
                 raise
         return answer.get(name) or {}

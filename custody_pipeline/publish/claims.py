@@ -1,12 +1,13 @@
 """Who seals next: one object below `sealing/` that is changed by compare-and-swap alone.
 
-Belongs here: the claim and the unsigned bundle it names. Does not: signing and writing what was claimed (sealer.py).
+Belongs here: the claim and the unsigned bundle in it. Does not: signing and writing what was claimed (sealer.py).
 
 `sealing/head` holds the log's size and root, and the bundle that is being sealed, if one is. A home that wants to seal
-a night first puts its files and an unsigned bundle below `sealing/<id>/`, where no other home writes. Then it changes
-`sealing/head` in three swaps, each on the condition that the object is still the one that was read (`If-Match`):
+a night first puts its files below `sealing/<id>/`, where no other home writes. Then it changes `sealing/head` in three
+swaps, each on the condition that the object is still the one that was read (`If-Match`):
 
-1. commit: `pending` becomes the bundle's id. The night has its place in the log. Nothing is signed before.
+1. commit: `pending` becomes the unsigned bundle, which lists the staged files with their digests. The night has its
+   place in the log. Nothing is signed before.
 2. agree: `agreed` becomes the `cut.json` with its timestamp. Homes that carry out one bundle would make different ones,
    and only one may be signed.
 3. release: `pending` and `agreed` become null, with the log's new size and root.
@@ -27,7 +28,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import Clock
-from custody_pipeline.evidence.cut.seal import BUNDLE, CLAIM, SEALING, Agreed, Claimed, Draft
+from custody_pipeline.evidence.cut.seal import CLAIM, SEALING, Agreed, Bundle, Claimed
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.io.objects import ABSENT, REFUSED, error_code, put_bytes
 
@@ -44,37 +45,29 @@ _MOST_DELETED = 1_000
 logger = logging.getLogger(__name__)
 
 
-class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A night that is ready to be sealed, before it has a place in the log.
-
-    Attributes:
-        draft: what will be in `cut.json`; the files have no object versions yet.
-        content_types: path within the cut → content type.
-        keys: verifier keys that must sign, the current one first. Another home's keys would give another cut.
-    """
-
-    draft: Draft
-    content_types: dict[str, str]
-    keys: list[str]
-
-
 @dataclass(frozen=True)
 class State:
     """What `sealing/head` says.
 
     Attributes:
         head: of the log, before the pending bundle.
-        pending: the id of a bundle that was committed and is not carried out yet.
+        pending: a bundle that was committed and is not carried out yet.
         agreed: the pending bundle's `cut.json`, once a home has made one.
         etag: of the object.
         clock: of this machine, compared with the store's when the state was read.
+        published_etag: of `log/checkpoint` when it said the same as `head`; None if it was not read.
     """
 
     head: Head
-    pending: str | None
+    pending: Bundle | None
     agreed: Agreed | None
     etag: str
     clock: Clock | None = field(default=None, compare=False)
+    published_etag: str | None = field(default=None, compare=False)
+
+    def is_of(self, bundle: Bundle) -> bool:
+        """Whether the claim is still on this bundle: a bundle that was read back is equal in its id."""
+        return self.pending is not None and self.pending.id == bundle.id
 
 
 def clock_compared(asked: datetime, date: str, answered: datetime | None = None) -> Clock | None:
@@ -125,9 +118,9 @@ class Claims:
         """Create the state for a log that has `head`; another home may have created it meanwhile."""
         self._put(head, None, None, {"IfNoneMatch": "*"})
 
-    def commit(self, state: State, bundle_id: str) -> State | None:
+    def commit(self, state: State, bundle: Bundle) -> State | None:
         """Claim the next place in the log. None: the claim was refused; the state is another one by now."""
-        return self._put(state.head, bundle_id, None, {"IfMatch": state.etag})
+        return self._put(state.head, bundle, None, {"IfMatch": state.etag})
 
     def agree(self, state: State, agreed: Agreed) -> State | None:
         """Say what the pending bundle's `cut.json` is. None: refused; another home said it, or has finished."""
@@ -137,7 +130,9 @@ class Claims:
         """Say that the claim of `state` was carried out; another home may have said so already."""
         self._put(head, None, None, {"IfMatch": state.etag})
 
-    def _put(self, head: Head, pending: str | None, agreed: Agreed | None, condition: dict[str, Any]) -> State | None:
+    def _put(
+        self, head: Head, pending: Bundle | None, agreed: Agreed | None, condition: dict[str, Any]
+    ) -> State | None:
         data = msgspec.json.encode(Claimed(head.size, head.root.hex(), pending, agreed))
         try:
             put = put_bytes(self.client, data, self.place / CLAIM, ContentType=_JSON, **condition)
@@ -148,22 +143,13 @@ class Claims:
         return State(head, pending, agreed, put.etag)
 
     def folder(self, bundle_id: str) -> S3Location:
-        """Where a bundle and its files are staged."""
+        """Where the files of a bundle are staged."""
         return self.place / f"{SEALING}{bundle_id}"
 
-    def put_bundle(self, bundle_id: str, bundle: Bundle) -> None:
-        """Put an unsigned bundle; its files are staged already."""
-        put_bytes(self.client, msgspec.json.encode(bundle), self.folder(bundle_id) / BUNDLE, ContentType=_JSON)
-
-    def bundle(self, bundle_id: str) -> Bundle:
-        """A bundle that was committed."""
-        at = self.folder(bundle_id) / BUNDLE
-        return msgspec.json.decode(self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"].read(), type=Bundle)
-
-    def remove(self, bundle_id: str, bundle: Bundle) -> None:
+    def remove(self, bundle: Bundle) -> None:
         """Remove what was staged; it is in the cut by now, or lost its claim."""
-        folder = self.folder(bundle_id)
-        names = [BUNDLE, *(file.path for file in bundle.draft.files)]
+        folder = self.folder(bundle.id)
+        names = [file.path for file in bundle.draft.files]
         for first in range(0, len(names), _MOST_DELETED):
             objects: list[Any] = [{"Key": (folder / name).key} for name in names[first : first + _MOST_DELETED]]
             answer = self.client.delete_objects(Bucket=folder.bucket, Delete={"Objects": objects, "Quiet": True})

@@ -1,4 +1,4 @@
-"""The current copies of a night, below `parquet/` and `csv/`, and the pointer `current/date=….json`.
+"""The current copies of a night, below `parquet/`, `csv/`, `spreadsheet/` and `report/`, and `current/date=….json`.
 
 Belongs here: what is published of a cut, making and mending its copies inside S3. Does not: when that is done
 (publication.py).
@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, REPORT, CutFile
+from custody_pipeline.evidence.cut.workbook import WORKBOOK
+from custody_pipeline.evidence.verify.copies import TOPS
 from custody_pipeline.io.objects import Stored, Uploads, copy_object, digest, head, put_bytes
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.tables import COMPRESSED, SUFFIXES, file_name
 
 if TYPE_CHECKING:
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 CONTENT_TYPES: dict[str, str] = {
     ".parquet": "application/vnd.apache.parquet",
     ".csv": "text/csv; charset=utf-8",
+    WORKBOOK: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     ".ndjson": "application/x-ndjson",
+    ".html": "text/html; charset=utf-8",
     # No Content-Encoding: clients would unpack what they fetch, and its digest would not be the sealed one.
     ".gz": "application/gzip",
 }
@@ -72,6 +77,7 @@ class Publication:
         files: the current copies.
         cut: `s3://…/cut.json` of the revision.
         cut_sha256: of `cut.json`, hex.
+        report: the files of the night's report in the cut.
         changed: False when there was nothing to publish.
         repaired: current copies that were missing or altered and were put again.
     """
@@ -83,6 +89,7 @@ class Publication:
     files: tuple[PublishedFile, ...]
     cut: str
     cut_sha256: str
+    report: tuple[CutFile, ...] = ()
     changed: bool = True
     repaired: tuple[str, ...] = ()
 
@@ -95,12 +102,13 @@ def publication_of(
     for table, kind, compressed in itertools.product(tables, SUFFIXES, (False, True)):
         name = file_name(table, kind, compressed=compressed)
         found = cut.file(f"data/{name}")
-        if found is not None and (kind != "parquet" or not compressed):
+        if found is not None and (kind == "csv" or not compressed):
             uri = str(place / current_key(table, name, night))
             files.append(PublishedFile(table, kind, uri, found.sha256, found.bytes, found.rows or 0))
     at = place / (cut.prefix + CUT_JSON)
     complete = None if isinstance(cut.complete, bool) else cut.complete
-    return Publication(night, cut.revision, content, complete, tuple(files), str(at), cut_sha256)
+    report = tuple(file for file in cut.files if file.path.startswith(REPORT))
+    return Publication(night, cut.revision, content, complete, tuple(files), str(at), cut_sha256, report)
 
 
 def switch(client: S3Client, place: S3Location, publication: Publication, *, only_damaged: bool = False) -> list[str]:
@@ -111,32 +119,42 @@ def switch(client: S3Client, place: S3Location, publication: Publication, *, onl
     """
     cut = S3Location.parse(publication.cut.removesuffix(f"/{CUT_JSON}"))
 
-    def copy(file: PublishedFile) -> Stored | None:
-        to = S3Location.parse(file.uri)
+    def copy(name: str, file: PublishedFile | CutFile, to: S3Location) -> Stored | None:
         if only_damaged:
             there = head(client, to)
             if there is not None and there.bytes == file.bytes and there.sha256 == file.sha256:
                 return None
-        name = f"data/{Path(to.key).name}"
         original = Stored(cut / name, file.sha256, file.bytes, "", None)
-        copied = copy_object(
+        return copy_object(
             client,
             original,
             to,
             ContentType=CONTENT_TYPES[Path(name).suffix],
             Metadata={"sha256": file.sha256, "revision": str(publication.revision)},
         )
-        _remove_other_copy(client, to)
+
+    def copy_table(file: PublishedFile) -> Stored | None:
+        to = S3Location.parse(file.uri)
+        copied = copy(f"data/{Path(to.key).name}", file, to)
+        if copied is not None:
+            _remove_others(client, to)
         return copied
 
+    folder = place / f"{REPORT}date={publication.night}"
     put: list[str] = []
-    for group in (
-        [file for file in publication.files if file.table_name != "chain_of_custody"],
-        [file for file in publication.files if file.table_name == "chain_of_custody"],
-    ):
+    for last in (False, True):
         with Uploads(client) as uploads:
-            copies = [(file, uploads.submit(copy, file)) for file in group]
-        put += [file.uri for file, future in copies if future.result() is not None]
+            copies = [
+                (file.uri, uploads.submit(copy_table, file))
+                for file in publication.files
+                if (file.table_name == "chain_of_custody") == last
+            ]
+            for page in () if last else publication.report:
+                to = folder / page.path.removeprefix(REPORT)
+                copies.append((str(to), uploads.submit(copy, page.path, page, to)))
+        put += [uri for uri, future in copies if future.result() is not None]
+    if publication.revision > 1 and not only_damaged:
+        _remove_other_pages(client, place, publication)
     pointer = _pointer(publication)
     at = place / f"current/date={publication.night}.json"
     there = head(client, at) if only_damaged else None
@@ -145,19 +163,28 @@ def switch(client: S3Client, place: S3Location, publication: Publication, *, onl
     return put
 
 
-def _remove_other_copy(client: S3Client, copy: S3Location) -> None:
-    """Remove the copy from before `CUSTODY_CSV_COMPRESSION` was changed: readers take the folder as a whole."""
-    if copy.key.endswith(".parquet"):
-        return
-    other = copy.key.removesuffix(COMPRESSED) if copy.key.endswith(COMPRESSED) else copy.key + COMPRESSED
-    at = S3Location(copy.bucket, other)
-    if head(client, at) is not None:
-        client.delete_object(Bucket=at.bucket, Key=at.key)
+def _remove_others(client: S3Client, copy: S3Location) -> None:
+    """Remove what earlier settings and versions left beside a CSV: engines take its folder as a whole."""
+    if copy.key.endswith((COMPRESSED, ".csv")):
+        folder = f"{copy.key.rpartition('/')[0]}/"
+        for found in client.list_objects_v2(Bucket=copy.bucket, Prefix=folder).get("Contents", []):
+            if found["Key"] != copy.key:
+                client.delete_object(Bucket=copy.bucket, Key=found["Key"])
+
+
+def _remove_other_pages(client: S3Client, place: S3Location, publication: Publication) -> None:
+    """Remove files of an earlier revision's report that this one does not have."""
+    pages = f"{REPORT}date={publication.night}/"
+    kept = {pages + file.path.removeprefix(REPORT) for file in publication.report}
+    for path in [entry.path for entry in S3Reader(client, place).list(pages)]:
+        if path not in kept:
+            at = place / path
+            client.delete_object(Bucket=at.bucket, Key=at.key)
 
 
 def current_key(table: str, name: str, night: date) -> str:
     """Key of the current copy of the file `name`, below the published prefix."""
-    top = "parquet" if name.endswith(".parquet") else "csv"
+    top = TOPS[name.removesuffix(COMPRESSED).rpartition(".")[2]]
     return f"{top}/{table}/date={night}/{name}"
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.evidence.log.note import ED25519, NoteError, Verifier, check_name
 from custody_pipeline.io.objects import error_code
+from custody_pipeline.io.s3 import new_session
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -56,8 +56,7 @@ def kms_client(key: str, endpoint_url: str | None = None) -> KMSClient:
     parts = key.split(":")
     region = parts[3] if parts[0] == "arn" and len(parts) > 3 else None
     try:
-        # A session of its own: boto3's default one keeps the first credentials that it ever saw.
-        return boto3.Session().client("kms", region_name=region, endpoint_url=endpoint_url, config=_CONFIG)
+        return new_session().client("kms", region_name=region, endpoint_url=endpoint_url, config=_CONFIG)
     except BotoCoreError as error:
         raise SigningKeyError(f"KMS key {key}: {error} Name the key by its ARN.") from error
 

@@ -8,7 +8,7 @@ The order, each step finished before the next:
 1. every file of the night is written locally and staged below `sealing/<id>/`, where nobody else writes,
 2. the night claims the next place in the log (claims.py): from here on it will be sealed, by whoever comes next,
 3. the staged files are copied into `cuts/date=…/rNNNN/` and the cut is sealed (`cut.json`, then the log's head),
-4. the current copies below `parquet/` and `csv/` are made from the cut, inside S3,
+4. the current copies below `parquet/`, `csv/`, `spreadsheet/` and `report/` are made from the cut, inside S3,
 5. `current/date=….json` names the revision and its files,
 6. `raw.publications`, `raw.published_columns`, `raw.row_versions` and `raw.acts` are appended to, in one transaction.
 
@@ -21,7 +21,9 @@ with other content.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache
@@ -34,6 +36,8 @@ from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import (
     CUT_JSON,
+    RECORDS,
+    REPORT,
     ROTATION,
     CutFile,
     Superseded,
@@ -57,7 +61,7 @@ from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import duckdb
     from mypy_boto3_s3 import S3Client
@@ -68,6 +72,19 @@ if TYPE_CHECKING:
 
 ADOPTED = "taken over from its cut"
 """In place of a content hash: the next run of the night compares with nothing, and publishes again."""
+
+
+@dataclass(frozen=True)
+class MoreFile:
+    """A file that a cut gets besides tables and landing files. `rows`: of a table."""
+
+    path: str
+    local: Path
+    rows: int | None = None
+
+
+More = Callable[[int, str, "Path", "Sequence[CutFile]"], "list[MoreFile]"]
+"""(revision, sealed_at, an empty folder, the files that the cut has) → more files of the cut."""
 
 
 class PublishError(Exception):
@@ -83,6 +100,8 @@ def publish_night(
     client: S3Client | None = None,
     now: datetime | None = None,
     why: str = "run again",
+    write_report: Callable[[Path], object] | None = None,
+    more: More | None = None,
 ) -> Publication:
     """Publish a night, if its content differs from what is published.
 
@@ -94,6 +113,9 @@ def publish_night(
         client: boto3's; made from the settings if None.
         now: UTC; the clock's if None.
         why: for a night that was published before: why it was run again, for its custody event.
+        write_report: writes the night's report into an empty folder; called when a revision is about to be sealed. All
+            that it writes is sealed with the night, and copied to `report/date=…/`.
+        more: makes further files of the cut; a revision is then published even if the content is the same.
 
     Returns:
         The revision that is published now.
@@ -108,8 +130,10 @@ def publish_night(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
         sealer = Sealer(client or s3_client(settings), place, folder, load_sealing(settings))
+        nights = S3Location.parse(settings.nights_url) if settings.nights_url else None
         compressed = settings.csv_compression == "gzip"
-        run = _Run(con, Actor.of(settings), night, tuple(tables), sealer, now or datetime.now(UTC), why, compressed)
+        actor, at = Actor.of(settings), now or datetime.now(UTC)
+        run = _Run(con, actor, night, tuple(tables), sealer, at, why, compressed, write_report, nights, more)
         return run.publish()
 
 
@@ -125,6 +149,9 @@ class _Run:
     now: datetime
     why: str
     compressed: bool
+    write_report: Callable[[Path], object] | None
+    nights: S3Location | None
+    more: More | None = None
 
     @property
     def client(self) -> S3Client:
@@ -138,7 +165,8 @@ class _Run:
         content = night_content_sha256(self.con, self.night)
         newest = self._newest()
         stated = completeness_of(self.con, self.night)
-        if newest is not None and newest.content_sha256 == content and newest.complete in {None, stated.completeness}:
+        same = newest is not None and newest.content_sha256 == content
+        if self.more is None and newest is not None and same and newest.complete in {None, stated.completeness}:
             publication = self._verified(newest)
             append_acts(self.con, self.actor, [self._recheck(newest, publication, "nothing changed")])
             return publication
@@ -171,7 +199,7 @@ class _Run:
             # Another home sealed a later revision meanwhile: its copies may have been overwritten with ours.
             switch(self.client, self.place, self._publication(*sealed, content))
         self._record(publication, newest, expected)
-        shutil.rmtree(self._place_of_night)
+        shutil.rmtree(self._place_of_night, ignore_errors=True)
         return publication
 
     def _newest(self) -> Publication | None:
@@ -228,14 +256,33 @@ class _Run:
 
     def _note(self, revision: int, content: str, exported: Mapping[str, ExportedFile]) -> None:
         noted = {"content": content, "files": {path: file.sha256 for path, file in exported.items()}}
-        (self._place_of_night / f"r{revision:04d}.content").write_bytes(orjson.dumps(noted))
+        if self.nights is not None:
+            put_bytes(self.client, orjson.dumps(noted), self._noted(self.nights, revision))
+        else:
+            (self._place_of_night / f"r{revision:04d}.content").write_bytes(orjson.dumps(noted))
+
+    def _noted(self, nights: S3Location, revision: int) -> S3Location:
+        """Where any worker finds what another one was sealing."""
+        return nights / f"sealing/date={self.night}.r{revision:04d}.json"
+
+    def _note_of(self, revision: int) -> bytes | None:
+        if self.nights is not None:
+            at = self._noted(self.nights, revision)
+            if head(self.client, at) is None:
+                return None
+            return self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"].read()
+        path = self._place_of_night / f"r{revision:04d}.content"
+        return path.read_bytes() if path.exists() else None
 
     def _is_noted(self, revision: int, content: str, cut: Cut) -> bool:
-        """True if this home was sealing `content` as this revision, and the sealed cut has the files that it made."""
-        path = self._place_of_night / f"r{revision:04d}.content"
-        if not path.exists():
+        """True if this home was sealing `content` as this revision, and the sealed cut has the files that it made.
+
+        Of several workers, whichever was.
+        """
+        note = self._note_of(revision)
+        if note is None:
             return False
-        noted = orjson.loads(path.read_bytes())
+        noted = orjson.loads(note)
         there = {file.path: file.sha256 for file in cut.files}
         return bool(noted["content"] == content and noted["files"].items() <= there.items())
 
@@ -275,6 +322,9 @@ class _Run:
             for path, file in exported.items():
                 uploads.put(file.path, file.sha256, folder / path, ContentType=kinds[path])
         files = [CutFile(path, file.bytes, file.sha256, file.rows, None) for path, file in exported.items()]
+        for page in self._put_report(revision, folder):
+            kinds[page.path] = CONTENT_TYPES[Path(page.path).suffix]
+            files.append(page)
         landed = put_landing(self.client, receipts, folder, self._previous_cut(revision))
         for path, stored in landed.items():
             files.append(CutFile(path, stored.bytes, str(stored.sha256), None, None))
@@ -283,8 +333,48 @@ class _Run:
             kinds[ROTATION] = "text/plain; charset=utf-8"
             put = put_bytes(self.client, statement, folder / ROTATION, ContentType=kinds[ROTATION])
             files.append(CutFile(ROTATION, len(statement), str(put.sha256), None, None))
-        sealed = self.sealer.seal(state, self._draft(revision, files, receipts, stated), kinds, bundle_id, self.now)
+        if self.more is not None:
+            files += self._put_more(revision, folder, kinds, files)
+        draft, records = self._draft(revision, files, receipts, stated), exported[RECORDS].path.read_bytes()
+        sealed = self.sealer.seal(state, draft, kinds, bundle_id, records, self.now)
         return None if sealed is None else (sealed.cut, sealed.sha256)
+
+    def _put_report(self, revision: int, staged: S3Location) -> list[CutFile]:
+        """Have the night's report written, and stage its files."""
+        if self.write_report is None:
+            return []
+        folder = self._place_of_night / f"r{revision:04d}" / REPORT
+        folder.mkdir()
+        self.write_report(folder)
+        files = []
+        with Uploads(self.client) as uploads:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                name, data = f"{REPORT}{path.relative_to(folder).as_posix()}", path.read_bytes()
+                file = CutFile(name, len(data), hashlib.sha256(data).hexdigest())
+                uploads.put(path, file.sha256, staged / name, ContentType=CONTENT_TYPES[path.suffix])
+                files.append(file)
+        return files
+
+    def _put_more(
+        self, revision: int, folder: S3Location, kinds: dict[str, str], there: Sequence[CutFile]
+    ) -> list[CutFile]:
+        place = self._place_of_night / "more"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        found = self.more(revision, self._sealed_at, place, there) if self.more else []
+        files = []
+        with Uploads(self.client) as uploads:
+            for file in found:
+                kinds[file.path] = CONTENT_TYPES.get(Path(file.path).suffix, "application/json")
+                with file.local.open("rb") as content:
+                    sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+                uploads.put(file.local, sha256, folder / file.path, ContentType=kinds[file.path])
+                files.append(CutFile(file.path, file.local.stat().st_size, sha256, file.rows, None))
+        return files
+
+    @property
+    def _sealed_at(self) -> str:
+        return self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _previous_cut(self, revision: int) -> S3Location | None:
         return self._cut_place(revision - 1) if revision > 1 else None
@@ -300,7 +390,7 @@ class _Run:
             revision=revision,
             complete=stated.completeness,
             coverage=stated.coverage,
-            sealed_at=self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            sealed_at=self._sealed_at,
             operator=self.actor.operator,
             tool_version=self.actor.tool_version,
             files=files,

@@ -19,6 +19,7 @@ from custody_pipeline.evidence.cut.manifest import Receipt
 from custody_pipeline.io.objects import Stored, UploadError, Uploads, copy_object, digest, head, put_file
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.warehouse.sql_text import rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,7 +57,8 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
 
     The newest is another one where it failed: the rows are then still those of the load before.
     """
-    answer = con.execute(
+    rows = rows_of(
+        con,
         """
         SELECT e.resource, e.receipt_state, e.asked, e.documents, e."rows", e.failures, e.requests, e.retries,
             e.started_at, e.finished_at, e.data_available_until, e.detail, e.landing_files, e.organization_id,
@@ -69,8 +71,6 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
         """,
         {"night": night},
     )
-    names = [column[0] for column in answer.description or []]
-    rows = [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
     files: list[LandingFile] = []
     receipts: list[Receipt] = []
     for row in rows:
@@ -120,14 +120,14 @@ def rfc3339(moment: datetime | None) -> str | None:
 
 
 def put_landing(
-    client: S3Client, receipts: NightReceipts, cut: S3Location, previous: S3Location | None
+    client: S3Client, receipts: NightReceipts, folder: S3Location, previous: S3Location | None
 ) -> dict[str, Stored]:
-    """Put the landing files into a cut that is not sealed yet.
+    """Stage the landing files of a cut.
 
     Args:
         client: boto3's.
         receipts: which files.
-        cut: the cut's folder.
+        folder: where to: a fresh one.
         previous: the cut of the revision before: files that are no longer in the landing place are taken from there.
 
     Returns:
@@ -138,7 +138,7 @@ def put_landing(
     """
     with Uploads(client) as uploads:
         futures = {
-            file.path: uploads.submit(_put_one, client, file, cut / file.path, previous and previous / file.path)
+            file.path: uploads.submit(_put_one, client, file, folder / file.path, previous and previous / file.path)
             for file in receipts.files
         }
         for done, future in enumerate(futures.values()):
@@ -148,9 +148,6 @@ def put_landing(
 
 
 def _put_one(client: S3Client, file: LandingFile, to: S3Location, previous: S3Location | None) -> Stored:
-    there = head(client, to)
-    if there is not None and digest(client, there) == file.sha256:
-        return Stored(to, file.sha256, there.bytes, there.etag, there.version_id)
     kept = head(client, previous) if previous else None
     if kept is not None and digest(client, kept) == file.sha256:
         return copy_object(client, Stored(kept.location, file.sha256, kept.bytes, kept.etag, kept.version_id), to)

@@ -43,14 +43,14 @@ from custody_pipeline.evidence.cut.seal import (
     HEAD,
     SEALING,
     Agreed,
+    Bundle,
     Draft,
     Sealed,
     Write,
-    published_head,
     recover,
     seal,
 )
-from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError, read_checkpoint
+from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError, read_checkpoint, verify_checkpoint
 from custody_pipeline.evidence.log.cosignatures import cosigned_path
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import TargetError, read
@@ -67,7 +67,7 @@ from custody_pipeline.io.objects import (
     put_bytes,
 )
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.claims import Bundle, Claims, State
+from custody_pipeline.publish.claims import Claims, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -128,16 +128,16 @@ class Sealer:
                 self.claims.begin(self._head_before_claims())
                 continue
             if state.pending is not None:
-                self._finish(state)
+                self._finish(state, state.pending)
                 continue
-            published = self._published_head()
+            published, etag = self._published()
             # A head that differs is another home's seal, if the state has changed since it was read.
             if published == state.head or self.claims.read() == state:
                 self._refuse_rolled_back(state.head, published)
-                return state
+                return replace(state, published_etag=etag)
 
     def seal(
-        self, state: State, draft: Draft, staged: Mapping[str, str], bundle_id: str, now: datetime
+        self, state: State, draft: Draft, staged: Mapping[str, str], bundle_id: str, records: bytes, now: datetime
     ) -> Sealed | None:
         """Claim the next place in the log for a night whose files are staged, and seal it.
 
@@ -146,6 +146,7 @@ class Sealer:
             draft: the cut; its files have no object versions yet.
             staged: path within the cut → content type, of each file below the bundle's folder.
             bundle_id: names the folder.
+            records: what `data/records.ndjson` holds.
             now: UTC.
 
         Returns:
@@ -157,39 +158,39 @@ class Sealer:
         keys = [signer.verifier.vkey for signer in self.sealing.signers]
         promised = self.sealing.newer_within_days
         draft = replace(draft, lock=self._lock(now), clock=state.clock, newer_within_days=promised)
-        bundle = Bundle(draft, dict(staged), keys)
-        self.claims.put_bundle(bundle_id, bundle)
-        claimed = self.claims.commit(state, bundle_id)
+        bundle = Bundle(bundle_id, draft, dict(staged), keys)
+        claimed = self.claims.commit(state, bundle)
         if claimed is None:
             # A refused claim may still be ours: S3 took it, the answer was lost, and the retry was refused.
             claimed = self.claims.read()
-            if claimed is None or claimed.pending != bundle_id:
-                self.claims.remove(bundle_id, bundle)
+            if claimed is None or not claimed.is_of(bundle):
+                self.claims.remove(bundle)
                 return None
-        return self._finish(claimed, bundle) or self._sealed(draft.night, draft.revision)
+        claimed = replace(claimed, published_etag=state.published_etag)
+        return self._finish(claimed, bundle, records) or self._sealed(draft.night, draft.revision)
 
-    def _finish(self, state: State, bundle: Bundle | None = None) -> Sealed | None:
+    def _finish(self, state: State, bundle: Bundle, records: bytes | None = None) -> Sealed | None:
         """Carry out the claim of `state`; None if another home finished it meanwhile."""
-        bundle_id = str(state.pending)
         try:
-            return self._carry_out(state, bundle_id, bundle or self.claims.bundle(bundle_id))
+            return self._carry_out(state, bundle, records)
         except (ClientError, FileNotFoundError, TargetError, UploadError):
             now = self.claims.read()
-            if now is not None and now.pending == bundle_id:
+            if now is not None and now.is_of(bundle):
                 raise
             return None
 
-    def _carry_out(self, state: State, bundle_id: str, bundle: Bundle) -> Sealed:
+    def _carry_out(self, state: State, bundle: Bundle, records: bytes | None) -> Sealed:
         signers, draft = self._signers(bundle), bundle.draft
-        stored = self._copy_into_cut(bundle, self.claims.folder(bundle_id), self._left_overs(draft))
+        stored = self._copy_into_cut(bundle, self._left_overs(draft))
         self._lock_all(stored.values(), draft.lock)
         files = [msgspec.structs.replace(file, version_id=stored[file.path].version_id) for file in draft.files]
-        records = read(self.reader, f"{SEALING}{bundle_id}/{RECORDS}")
+        if records is None:
+            records = read(self.reader, f"{SEALING}{bundle.id}/{RECORDS}")
         current = state
 
         def agreed(ours: bytes) -> Agreed:
             nonlocal current
-            current, used = self._agree(current, ours)
+            current, used = self._agree(current, bundle, ours)
             return used
 
         sealed = seal(
@@ -203,10 +204,10 @@ class Sealer:
             agreed=agreed,
         )
         self._put(sealed.writes, _lock_arguments(draft.lock))
-        self._put_head(state.head, sealed.checkpoint)
+        self._put_head(state.head, sealed.checkpoint, state.published_etag)
         _replace(self.folder / "head", sealed.checkpoint.note.data)
         self.claims.release(current, sealed.checkpoint.head)
-        self.claims.remove(bundle_id, bundle)
+        self.claims.remove(bundle)
         return sealed
 
     def _signers(self, bundle: Bundle) -> list[Signer]:
@@ -240,7 +241,8 @@ class Sealer:
             self.client.delete_object(Bucket=at.bucket, Key=at.key)
         return {name: stored for name, stored in found.items() if name not in others}
 
-    def _copy_into_cut(self, bundle: Bundle, folder: S3Location, there: Mapping[str, Stored]) -> dict[str, Stored]:
+    def _copy_into_cut(self, bundle: Bundle, there: Mapping[str, Stored]) -> dict[str, Stored]:
+        folder = self.claims.folder(bundle.id)
         cut = self.place / cut_prefix(bundle.draft.night, bundle.draft.revision).rstrip("/")
 
         def copy(file: CutFile) -> Stored:
@@ -255,7 +257,7 @@ class Sealer:
             copies = {file.path: uploads.submit(copy, file) for file in bundle.draft.files}
         return {path: future.result() for path, future in copies.items()}
 
-    def _agree(self, state: State, ours: bytes) -> tuple[State, Agreed]:
+    def _agree(self, state: State, bundle: Bundle, ours: bytes) -> tuple[State, Agreed]:
         """The `cut.json` of the claim: ours, unless another home that carries it out was first.
 
         Raises:
@@ -266,8 +268,8 @@ class Sealer:
             timestamp = self.sealing.timestamp
             made = Agreed(ours, timestamp(ours) if timestamp else None)
             now = self.claims.agree(state, made) or self.claims.read()
-        if now is None or now.pending != state.pending or now.agreed is None:
-            raise FileNotFoundError(f"{self.place / CLAIM}: the claim {state.pending} was finished meanwhile")
+        if now is None or not now.is_of(bundle) or now.agreed is None:
+            raise FileNotFoundError(f"{self.place / CLAIM}: the claim was finished meanwhile")
         return now, now.agreed
 
     def _sealed(self, night: str, revision: int) -> Sealed:
@@ -279,13 +281,13 @@ class Sealer:
 
     def _head_before_claims(self) -> Head:
         """The head of a log that was written without claims, after what a killed run left undone is written."""
-        published = self._published_head()
+        published, _ = self._published()
         for write in recover(self.reader, [signer.verifier for signer in self.sealing.signers], published):
             if write.path == HEAD:
                 self._put_head(published, read_checkpoint(write.data))
             else:
                 put_bytes(self.client, write.data, self.place / write.path, ContentType=write.content_type)
-        return self._published_head()
+        return self._published()[0]
 
     def _refuse_rolled_back(self, now: Head, published: Head) -> None:
         before = self._signed_before()
@@ -306,8 +308,13 @@ class Sealer:
             until = sealing.retain_until(now).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return Lock(sealing.lock_mode, until, sealing.legal_hold)
 
-    def _published_head(self) -> Head:
-        return published_head(self.reader, [signer.verifier for signer in self.sealing.signers], self.sealing.origin)
+    def _published(self) -> tuple[Head, str | None]:
+        """The head of the published log, and the ETag of its checkpoint; the empty head where there is none."""
+        found, origin = self._checkpoint(), self.sealing.origin
+        if found is None:
+            return Head.empty(origin), None
+        keys = [signer.verifier for signer in self.sealing.signers]
+        return verify_checkpoint(found[0], keys, origin).head, found[1]
 
     def _signed_before(self) -> Head | None:
         path = self.folder / "head"
@@ -326,8 +333,16 @@ class Sealer:
                 for write in group:
                     uploads.submit(put, write)
 
-    def _put_head(self, base: Head, checkpoint: Checkpoint) -> None:
-        """Put the log's head, unless another home that seals the same night has."""
+    def _put_head(self, base: Head, checkpoint: Checkpoint, base_etag: str | None = None) -> None:
+        """Put the log's head, unless another home that seals the same night has.
+
+        Args:
+            base: what the head must be before.
+            checkpoint: the head.
+            base_etag: of the checkpoint of `base`, where it was read; saves a request.
+        """
+        if base_etag is not None and self._put_head_if(checkpoint, {"IfMatch": base_etag}):
+            return
         while True:
             found = self._checkpoint()
             try:
@@ -340,14 +355,17 @@ class Sealer:
                 raise SealingError(
                     f"{self.place / HEAD} is not the head this night was built on: there is another writer"
                 )
-            condition: dict[str, Any] = {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}
-            try:
-                put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, **condition)
-            except ClientError as error:
-                if error_code(error) not in REFUSED:
-                    raise
-            else:
+            if self._put_head_if(checkpoint, {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}):
                 return
+
+    def _put_head_if(self, checkpoint: Checkpoint, condition: dict[str, Any]) -> bool:
+        try:
+            put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, **condition)
+        except ClientError as error:
+            if error_code(error) not in REFUSED:
+                raise
+            return False
+        return True
 
     def replace_head(self, more: Callable[[bytes], Checkpoint]) -> Checkpoint:
         """Put the log's head again with more signatures, and a copy of it below `log/cosigned/`.

@@ -1,4 +1,4 @@
-"""One table and night of the warehouse → Parquet, CSV and the CSV's spreadsheet-safe twin, on local disk.
+"""One table and night of the warehouse → Parquet, CSV and workbook, on local disk.
 
 Belongs here: the bytes of the files. Does not: where they go (io/objects.py, publication.py), what a row says
 (sql/custody).
@@ -11,19 +11,16 @@ The CSV is RFC 4180: UTF-8 without a mark, CRLF after every record, the header a
 and maps are always quoted (the latter three as RFC 8785 JSON), numbers, dates, times and booleans never; so null is an
 empty cell without quotes, and the empty string is `""`.
 
-The spreadsheet twin has the same rows and columns, a byte-order mark, and an apostrophe before every text that a
-spreadsheet could take for a formula. Spreadsheets still turn "007" into 7 and cut long numbers and cells of more than
-32,767 characters: whoever needs the values reads the CSV or the Parquet.
+It can be compressed (`.csv.gz`): gzip without a name or a time, so that equal rows stay equal bytes.
 
-Both can be compressed (`.csv.gz`, `.spreadsheet.csv.gz`): gzip without a name or a time, so that equal rows stay equal
-bytes.
+The workbook has the same rows for people: `evidence.cut.workbook` says what its cells hold.
 """
 
 from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,10 +30,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut.records import concatenated, salted_records, text_column, utf8
+from custody_pipeline.evidence.cut.workbook import Workbook, ZipParts, zipped
 from custody_pipeline.io.gzipped import gzipped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 
 Format = Literal["parquet", "csv", "spreadsheet", "records"]
 
-SUFFIXES: dict[Format, str] = {"parquet": ".parquet", "csv": ".csv", "spreadsheet": ".spreadsheet.csv"}
+SUFFIXES: dict[Format, str] = {"parquet": ".parquet", "csv": ".csv", "spreadsheet": ".xlsx"}
 RECORDS_NAME = "records.ndjson"
 COMPRESSED = ".gz"
 
@@ -107,7 +105,7 @@ class ExportedFile:
 
 def file_name(table: str, kind: Format, *, compressed: bool = False) -> str:
     """The name of a table's file; with `compressed`, that of a CSV ends in `.gz`."""
-    return f"{table}{SUFFIXES[kind]}{COMPRESSED if compressed and kind != 'parquet' else ''}"
+    return f"{table}{SUFFIXES[kind]}{COMPRESSED if compressed and kind == 'csv' else ''}"
 
 
 class TableError(Exception):
@@ -174,7 +172,7 @@ def export_table(
         folder: an existing folder; files in it are overwritten.
         revision: the night's revision, named in the Parquet.
         renumber: (from, to) for the rows' column `revision`: what the model took for the next revision, and what it is.
-        compressed: gzip the CSV and its twin.
+        compressed: gzip the CSV.
         salt_secret: when given, the salted records are written too (`records.ndjson`).
 
     Returns:
@@ -195,23 +193,24 @@ def export_table(
         parquet = stack.enter_context(
             pq.ParquetWriter(pa.PythonFile(outs["parquet"], mode="w"), schema, compression="zstd")
         )
-        csv, spreadsheet = (
-            stack.enter_context(gzipped(outs[kind])) if compressed else outs[kind] for kind in ("csv", "spreadsheet")
-        )
-        header = ",".join(_header_cell(name) for name in schema.names) + "\r\n"
-        csv.write(header.encode())
-        spreadsheet.write(b"\xef\xbb\xbf" + header.encode())
+        csv = stack.enter_context(gzipped(outs["csv"])) if compressed else outs["csv"]
+        csv.write(_header(schema))
+        book = stack.enter_context(_workbook(outs["spreadsheet"], table.name, schema.names))
         # Making text costs more than everything else together, and Arrow lets go of the interpreter.
-        pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="csv"))
+        pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="text"))
+
+        def texts_of(rows: pa.RecordBatch) -> bytes:
+            texts = [text_column(name, column) for name, column in zip(rows.schema.names, rows.columns, strict=True)]
+            book.add(rows, texts)
+            return _csv_records(rows, texts)
+
         for batch in batches:
-            parts = [batch.slice(start, _CSV_ROWS) for start in range(0, batch.num_rows, _CSV_ROWS)]
-            texts = pool.map(_csv_records, parts)
+            texts = pool.map(texts_of, [batch.slice(at, _CSV_ROWS) for at in range(0, batch.num_rows, _CSV_ROWS)])
             parquet.write_batch(batch.cast(schema))
             if salt_secret is not None:
                 outs["records"].write(salted_records(pa.Table.from_batches([batch]), salt_secret).ndjson)
-            for plain, safe in texts:
-                csv.write(plain)
-                spreadsheet.write(safe)
+            for text in texts:
+                csv.write(text)
             rows += batch.num_rows
     return [
         ExportedFile(table.name, kind, out.path, out.sha256.hexdigest(), out.bytes, rows) for kind, out in outs.items()
@@ -248,20 +247,35 @@ def _described(schema: pa.Schema, table: PublishedTable, night: date, revision: 
     return pa.schema(fields, metadata)
 
 
-def _csv_records(rows: pa.RecordBatch) -> tuple[bytes, bytes]:
-    """Records of the CSV and of its twin."""
-    plain, safe = [], []
-    for name, column in zip(rows.schema.names, rows.columns, strict=True):
-        cells = text_column(name, column)
-        if _is_bare(column.type):
-            plain.append(pc.fill_null(cells, ""))
-            safe.append(plain[-1])
-        else:
-            plain.append(_quoted(cells))
-            harmless = _harmless(cells) if _is_text(column.type) else cells
-            safe.append(plain[-1] if harmless is cells else _quoted(harmless))
-    records = _joined(plain)
-    return records, records if all(one is other for one, other in zip(plain, safe, strict=True)) else _joined(safe)
+@contextmanager
+def _workbook(target: _HashedFile, title: str, names: Sequence[str]) -> Iterator[Workbook]:
+    with zipped(target) as file, Workbook(ZipParts(file), title, names) as book:
+        yield book
+
+
+def harmless_csv(rows: pa.RecordBatchReader) -> Iterator[bytes]:
+    """Rows as CSV with an apostrophe before every text that a spreadsheet could take for a formula: header, records.
+
+    Raises:
+        CanonicalError: a column has a type without a canonical text (floating point, binary).
+    """
+    yield _header(rows.schema)
+    for batch in rows:
+        if batch.num_rows:
+            texts = [text_column(name, column) for name, column in zip(batch.schema.names, batch.columns, strict=True)]
+            safe = [
+                _harmless(text) if _is_text(column.type) else text
+                for text, column in zip(texts, batch.columns, strict=True)
+            ]
+            yield _csv_records(batch, safe)
+
+
+def _csv_records(rows: pa.RecordBatch, texts: Sequence[pa.Array]) -> bytes:
+    cells = [
+        pc.fill_null(text, "") if _is_bare(column.type) else _quoted(text)
+        for text, column in zip(texts, rows.columns, strict=True)
+    ]
+    return _joined(cells)
 
 
 def _is_bare(kind: pa.DataType) -> bool:
@@ -292,6 +306,10 @@ def _joined(columns: Sequence[pa.Array]) -> bytes:
     *others, last = columns
     records = pc.binary_join_element_wise(*others, concatenated(last, "\r\n"), pa.scalar(",", pa.large_string()))
     return utf8(records).tobytes()
+
+
+def _header(schema: pa.Schema) -> bytes:
+    return (",".join(map(_header_cell, schema.names)) + "\r\n").encode()
 
 
 def _header_cell(name: str) -> str:

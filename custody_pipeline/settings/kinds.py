@@ -41,6 +41,8 @@ MAX_ACTIVE_SECRETS = 2
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _KEY_ID = "^[A-Za-z0-9_-]{1,32}$"
+# Dagster takes no other (is_valid_owner in dagster/_core/definitions/utils.py), and would load nothing at all.
+_OWNER = r"team:\S.*|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"
 
 
 class SettingsError(Exception):
@@ -124,6 +126,16 @@ def _link_template(value: str) -> str:
     return value
 
 
+def _owners(value: Any) -> Any:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _owner(value: str) -> str:
+    if not re.fullmatch(_OWNER, value):
+        raise ValueError(f"{value!r} is no owner: expected team:NAME or an e-mail address, comma-separated")
+    return value
+
+
 def _from_json(value: Any) -> Any:
     return from_json(value) if isinstance(value, str) else value
 
@@ -138,4 +150,5 @@ ServiceNowUrl = Annotated[str, AfterValidator(_instance)]
 ServiceNowTable = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,79}$")]
 LinkTemplate = Annotated[str, AfterValidator(_link_template)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_from_json)]
+Owners = Annotated[tuple[Annotated[str, AfterValidator(_owner)], ...], BeforeValidator(_owners)]
 Fields = Annotated[dict[str, str], BeforeValidator(_from_json)]

@@ -22,6 +22,7 @@ from custody_pipeline.settings.kinds import (
     KeyId,
     LinkTemplate,
     Names,
+    Owners,
     S3Url,
     Secret,
     SecretUrl,
@@ -50,6 +51,11 @@ class Home(BaseModel):
         "2GB", "DuckDB spills to disk above this; the process needs 0.5 GB more, 2 GB for a million calls"
     )
     operator: str | None = setting(None, "name in custody events; default: the login name")
+    owners: Owners = setting(
+        (),
+        "whom Dagster names as owners of every asset: teams and e-mail addresses, comma-separated",
+        example="team:legal,person@example.com",
+    )
 
 
 class GenesysCloud(BaseModel):
@@ -99,12 +105,29 @@ class Nights(BaseModel):
     first_night: date | None = setting(
         None, "the first night that must be there (UTC); without it only nights between others can be missing"
     )
+    nights_url: S3Url | None = setting(
+        None,
+        "several workers: where each night's warehouse lies while nobody runs it; default: one in `$CUSTODY_HOME`",
+        example="s3://acme-custody-nights",
+    )
     manifest_source: ManifestSource = setting("bucket", "source of the list of exported recordings")
     recordingexports_ids: Names = setting((), "export ids for the manifest source `recordingexports`")
     single_reads: Literal["needed", "all"] = setting(
         "needed", "which conversations are read one by one after the bulk job"
     )
+    retention_pages: int = setting(
+        1_000,
+        "pages (500 recordings each) of the vendor's list of all recordings that a night reads at most; "
+        "0 reads none, and no night is established without it",
+        ge=0,
+    )
+    audit_days: int = setting(
+        31,
+        "days from the night on for which the vendor's audits of recordings are read: who listened; 0 reads none",
+        ge=0,
+    )
     mapping_path: Path = setting(PACKAGE_DIR / "genesyscloud_export.yaml", "the tag mapping")
+    retention_path: Path | None = setting(None, "the retention policy; without one nothing is due")
     fixity_bytes: int = setting(
         10_000_000_000, "bytes of media that the fixity job reads again each night; 0 turns the job off", ge=0
     )
@@ -176,6 +199,12 @@ class Alerts(BaseModel):
     alert_reasons: Names | None = setting(
         None, "JSON list of reasons to alert besides unrecoverable gaps; default: failures"
     )
+    alert_digest_above: int = setting(
+        10, "so many new gaps of a night are told one by one; more are one digest, grouped by reason", ge=0
+    )
+    alert_deadline_days: int = setting(
+        7, "a gap that can be mended only until a time is told so many days before it", ge=0, le=3650
+    )
     alert_link_template: LinkTemplate | None = setting(
         None, "page of a gap", example="https://dagster.example.com/runs?night={night}"
     )
@@ -230,6 +259,25 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, LiveCapture, Alerts, B
     model_config = SettingsConfigDict(
         env_prefix="CUSTODY_", extra="forbid", hide_input_in_errors=True, frozen=True, enable_decoding=False
     )
+
+    @model_validator(mode="after")
+    def _workers_share(self) -> Settings:
+        """What a worker would make for itself, each worker would make another way."""
+        if self.nights_url is None:
+            return self
+        signs = self.signing_key or self.signing_key_file or self.signing_key_kms
+        needed = {
+            "publish_url": self.publish_url,
+            "landing_url": (self.landing_url or "").startswith("s3://"),
+            "signing_key": signs,
+            "salt_secret": self.salt_secret,
+        }
+        if missing := [variable(name) for name, found in needed.items() if not found]:
+            raise ValueError(
+                f"CUSTODY_NIGHTS_URL is for workers that share everything: set {', '.join(missing)} as well "
+                "(landing files on S3, the same key and salt for all)"
+            )
+        return self
 
     @property
     def api_configured(self) -> bool:

@@ -38,8 +38,13 @@ def export_time(moment: datetime, *, fraction: bool = True) -> str:
 
 
 def _cut(attributes: Mapping[str, str]) -> dict[str, str]:
-    """The bulk job's limit: keys and values end after 1,024 characters."""
-    return {key[:TRUNCATION]: value[:TRUNCATION] for key, value in attributes.items()}
+    """The bulk job's limit: keys and values end after 1,024 UTF-16 units, as Java counts characters."""
+    return {_first_units(key): _first_units(value) for key, value in attributes.items()}
+
+
+def _first_units(text: str) -> str:
+    # Half a pair at the end is left out: no JSON library that we use writes it.
+    return text.encode("utf-16-le")[: 2 * TRUNCATION].decode("utf-16-le", "ignore")
 
 
 # Analytics

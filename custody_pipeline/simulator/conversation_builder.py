@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _INTAKE, _LITIGATION, _CLAIMS, _SERVICE = QUEUES
 _MATTER_QUEUES = frozenset({_LITIGATION.name, _CLAIMS.name})
 
-_AGENTS = tuple((uuid_for("agent", place), name) for place, name in enumerate((
+AGENTS = tuple((uuid_for("agent", place), name) for place, name in enumerate((
     "Ada Okafor", "Bruno Keller", "Chiara Rossi", "Dmitri Volkov", "Élodie Martin", "Farid Haddad",
     "Grace Kim", "Hana Suzuki", "Iván García", "Jörg Müller", "Kemi Adeyemi", "Liam O'Brien",
 )))  # fmt: skip
@@ -197,7 +197,7 @@ class ConversationBuilder:
     def _agent(
         self, start: datetime, end: datetime, customer: Session, *, screen: bool = False, recording: bool = False
     ) -> Participant:
-        user_id, name = _AGENTS[(self.index + self._issued) % len(_AGENTS)]
+        user_id, name = AGENTS[(self.index + self._issued) % len(AGENTS)]
         legs = [self._leg(start, end, peer=customer, recording=recording, script_id=self._script())]
         if screen:
             legs.append(self._leg(start, end, media_type="screenshare", recording=True))
@@ -321,7 +321,8 @@ class ConversationBuilder:
     def _spoil_tags(self, conversation: Conversation, agent: Participant, holder: Participant) -> None:
         """Faults of the conversation as it stands."""
         if "TAG_TRUNCATED" in self.faults:
-            agent.attributes["Summary"] = self._long_text(2500)
+            # The emoji is one character and two UTF-16 units, which are what the job counts.
+            agent.attributes["Summary"] = f"\U0001f4de {self._long_text(2500)}"
         if "TAGS_ON_OTHER_PARTICIPANT" in self.faults:
             purpose = ("acd", "ivr")[self.faults["TAGS_ON_OTHER_PARTICIPANT"]]
             conversation.participant(purpose).attributes["Legal-Hold"] = holder.attributes.pop("Legal-Hold")

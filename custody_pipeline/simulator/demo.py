@@ -1,4 +1,4 @@
-"""`custody demo`: one night of a simulated organisation, collected over HTTP and S3 like a real one.
+"""`custody demo`: a night, or several, of a simulated organisation, collected over HTTP and S3 like a real one.
 
 Belongs here: starting the simulated vendor and a local S3 server, and the settings that point at them. Does not: the
 night itself, which is the same as anywhere.
@@ -28,17 +28,28 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
+    from custody_pipeline.defs.one_night import Outcome
+    from custody_pipeline.simulator.organization import Organization
 
 PUBLISH_BUCKET = "custody-demo-dataset"
 
 
 @dataclass(frozen=True)
 class DemoOrganization:
-    """Which organisation is simulated: everything else follows from these."""
+    """Which organisation is simulated: everything else follows from these. `nights` end with `night`."""
 
     night: date
     size: int
     seed: int
+    nights: int = 1
+
+    @property
+    def organizations(self) -> tuple[Organization, ...]:
+        """Its nights, oldest first."""
+        from custody_pipeline.simulator.organization import Organization
+        from custody_pipeline.simulator.week import nights_of
+
+        return nights_of(Organization(seed=self.seed, night=self.night, size=self.size), self.nights)
 
     @property
     def export_bucket(self) -> str:
@@ -84,26 +95,22 @@ def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], No
 
 
 def export_once(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> None:
-    """Let the vendor's exporter write the night, unless it has: exporting again would add object versions."""
+    """Let the vendor's exporter write the nights, unless it has: exporting again would add object versions."""
     from custody_pipeline.simulator.exporter import export_night
-    from custody_pipeline.simulator.organization import Organization
 
-    marker = home / "demo" / f"{demo.export_bucket}-{demo.night}.exported"
-    if marker.exists():
+    markers = {one: home / "demo" / f"{demo.export_bucket}-{one.night}.exported" for one in demo.organizations}
+    missing = {one: marker for one, marker in markers.items() if not marker.exists()}
+    if not missing:
         return
     client = s3_client(load_settings())
     for bucket in (demo.export_bucket, PUBLISH_BUCKET):
         ensure_bucket(client, bucket, lock=bucket == PUBLISH_BUCKET)
-    forget_half_an_export(client, demo)
     say("exporting the night's recordings to S3, as the vendor does")
-    export_night(
-        Organization(seed=demo.seed, night=demo.night, size=demo.size),
-        client,
-        demo.export_bucket,
-        store=s3_store(load_settings(), demo.export_bucket),
-    )
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.touch()
+    for organization, marker in missing.items():
+        forget_half_an_export(client, demo.export_bucket, organization.night)
+        export_night(organization, client, demo.export_bucket, store=s3_store(load_settings(), demo.export_bucket))
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
 
 
 def ensure_bucket(client: S3Client, bucket: str, *, lock: bool) -> None:
@@ -114,14 +121,14 @@ def ensure_bucket(client: S3Client, bucket: str, *, lock: bool) -> None:
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
 
-def forget_half_an_export(client: S3Client, demo: DemoOrganization) -> None:
-    """Delete what an export that was killed left of this night, every version of it."""
-    day = f"year={demo.night.year}/month={demo.night.month}/day={demo.night.day}/"
-    padded = f"{demo.night:year=%Y/month=%m/day=%d/}"
-    for page in client.get_paginator("list_object_versions").paginate(Bucket=demo.export_bucket):
+def forget_half_an_export(client: S3Client, bucket: str, night: date) -> None:
+    """Delete what an export that was killed left of a night, every version of it."""
+    day = f"year={night.year}/month={night.month}/day={night.day}/"
+    padded = f"{night:year=%Y/month=%m/day=%d/}"
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for version in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
             if day in version["Key"] or padded in version["Key"]:
-                client.delete_object(Bucket=demo.export_bucket, Key=version["Key"], VersionId=version["VersionId"])
+                client.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
 
 
 @contextmanager
@@ -140,12 +147,15 @@ def simulator_process(demo: DemoOrganization) -> Iterator[str]:
         f"{demo.size}",
         "--seed",
         f"{demo.seed}",
+        "--nights",
+        f"{demo.nights}",
     ]
     with subprocess.Popen(
         [sys.executable, "-m", "custody_pipeline.cli", *command, "--until-stdin-closes"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # Ctrl-C in the terminal is for us
     ) as process:
         try:
             assert process.stdout is not None  # noqa: S101 - asked for above
@@ -154,8 +164,7 @@ def simulator_process(demo: DemoOrganization) -> Iterator[str]:
                 raise RuntimeError(f"the simulated organisation did not start (exit status {process.wait()})")
             yield base_url
         finally:
-            process.terminate()
-            process.wait(timeout=10)
+            process.kill()  # it keeps nothing
 
 
 def _matter_report(settings: Settings) -> Path:
@@ -175,6 +184,29 @@ def _matter_report(settings: Settings) -> Path:
     return path
 
 
+def _earlier(settings: Settings, night: date, say: Callable[[str], None]) -> Outcome:
+    from custody_pipeline.defs.one_night import run_one_night
+
+    say(f"night of {night}")
+    return run_one_night(settings, night)
+
+
+def _went_well(outcome: Outcome) -> bool:
+    return outcome.summary is not None and outcome.status < 2 and outcome.summary.unexplained == 0
+
+
+def kept_demo(home: Path) -> DemoOrganization | None:
+    """The organisation of a home in which the demo ran; None for any other home."""
+    kept = home / "demo.json"
+    if not kept.exists():
+        return None
+    result = orjson.loads(kept.read_bytes())
+    found = result["organization"]
+    return DemoOrganization(
+        date.fromisoformat(result["night"]), found["conversations"], found["seed"], found.get("nights", 1)
+    )
+
+
 def run_demo(
     home: Path, demo: DemoOrganization, say: Callable[[str], None], *, profile: bool = False
 ) -> dict[str, Any]:
@@ -186,14 +218,14 @@ def run_demo(
     from custody_pipeline.defs.one_night import run_one_night
     from custody_pipeline.publish.readback import read_back
     from custody_pipeline.simulator.demo_capture import capture_the_day, caught_tag
-    from custody_pipeline.simulator.organization import Organization
 
-    organization = Organization(seed=demo.seed, night=demo.night, size=demo.size)
+    *before, organization = demo.organizations
     started = time.monotonic()
     home.mkdir(parents=True, exist_ok=True)
     with demo_environment(home, demo, say) as settings:
         capture_the_day(settings, organization, say)
         ready = time.monotonic()
+        earlier = [_earlier(settings, one.night, say) for one in before]
         outcome = run_one_night(settings, demo.night, profile=profile, say=say)
         ended = time.monotonic()
         say("reading the published dataset back from S3")
@@ -201,10 +233,11 @@ def run_demo(
         caught = caught_tag(settings, organization, home / "published")
         result = {
             # The night's planted faults are findings; a demonstration fails if something stays unexplained.
-            "ok": outcome.summary is not None and outcome.status < 2 and outcome.summary.unexplained == 0,
+            "ok": all(map(_went_well, (*earlier, outcome))),
             **outcome.to_dict(),
             "caught": caught.to_dict() if caught else None,
-            "organization": {"seed": demo.seed, "conversations": demo.size},
+            "organization": {"seed": demo.seed, "conversations": demo.size, "nights": demo.nights},
+            "earlier": [one.to_dict() for one in earlier],
             "seconds": {
                 "organization": round(ready - started, 2),
                 "night": round(ended - ready, 2),

@@ -131,6 +131,7 @@ def receiver_process() -> Iterator[tuple[str, bytes]]:
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # Ctrl-C in the terminal is for us
         env={**os.environ, "CUSTODY_WEBHOOK_SECRETS": f"{KEY_ID}:{secret}"},
     ) as process:
         try:
@@ -228,7 +229,6 @@ def print_caught(console: Console, caught: dict[str, Any]) -> None:
   {times["removed_at"]}  {TAG} is gone; capture reads the conversation without it
             at {gone} UTC
   02:30:00  the night {there}, and publishes in {rows} ({caught["status"]})
-            {COLUMN} = [bold]{caught["value"]}[/bold], source {caught["source"]}
-  custody explain {caught["recordings"][0]}""",
+            {COLUMN} = [bold]{caught["value"]}[/bold], source {caught["source"]}""",
         soft_wrap=True,
     )

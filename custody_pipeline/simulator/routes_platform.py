@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, page_of
 from custody_pipeline.simulator.api_documents import Document, division_uri, iso
+from custody_pipeline.simulator.conversation_builder import AGENTS
 from custody_pipeline.simulator.exported_flows import FLOWS, MAIN_IVR_YAML
 from custody_pipeline.simulator.identity import uuid_for
 from custody_pipeline.simulator.state import CLIENT_ID, ApiError, World, decode_cursor, encode_cursor, not_found
@@ -33,6 +34,7 @@ _TOPICS = (
     "v2.detail.events.conversation.{id}.customer.start",
     "v2.detail.events.conversation.{id}.user.end",
 )
+_QUALITY = "/api/v2/quality/conversations/audits/query"
 _LONGEST_AUDIT = timedelta(days=31)
 _AUDIT_SERVICES = {
     "Quality": {"Recording": ["View", "Export", "Delete", "Update"]},
@@ -55,6 +57,7 @@ class PlatformRoutes:
             Route("/api/v2/scripts/published/{script_id}", self._script, methods=["GET"]),
             Route("/api/v2/routing/queues", self._queues, methods=["GET"]),
             Route("/api/v2/authorization/divisions", self._divisions, methods=["GET"]),
+            Route("/api/v2/users", self._users, methods=["GET"]),
             Route("/api/v2/flows/export/jobs", self._export_flows, methods=["POST"]),
             Route("/api/v2/flows/export/jobs/{job_id}", self._flow_export, methods=["GET"]),
             Route("/simulator/flows/{flow_id}.yaml", self._flow_yaml, methods=["GET"]),
@@ -62,6 +65,9 @@ class PlatformRoutes:
             Route("/api/v2/audits/query", self._query_audits, methods=["POST"]),
             Route("/api/v2/audits/query/{transaction_id}", self._audit_query, methods=["GET"]),
             Route("/api/v2/audits/query/{transaction_id}/results", self._audit_results, methods=["GET"]),
+            Route(_QUALITY, self._query_quality_audits, methods=["POST"]),
+            Route(f"{_QUALITY}/{{transaction_id}}", self._audit_query, methods=["GET"]),
+            Route(f"{_QUALITY}/{{transaction_id}}/results", self._audit_results, methods=["GET"]),
             Route(f"{triggers}/topics", self._topics, methods=["GET"]),
             Route(triggers, self._list_triggers, methods=["GET"]),
             Route(triggers, self._create_trigger, methods=["POST"]),
@@ -125,6 +131,11 @@ class PlatformRoutes:
     async def _divisions(self, request: Request) -> Response:
         return json_response(page_of(request, DIVISIONS, _division_document, self.world.faults))
 
+    async def _users(self, request: Request) -> Response:
+        state = request.query_params.get("state", "active")
+        users = [user for user in AGENTS if state in {"any", _user_state(user)}]
+        return json_response(page_of(request, users, _user_document, self.world.faults))
+
     # Flows
 
     async def _export_flows(self, request: Request) -> Response:
@@ -176,6 +187,15 @@ class PlatformRoutes:
         self.world.audits[transaction_id] = query
         return json_response(self._audit_status(transaction_id, "Queued"), 202)
 
+    async def _query_quality_audits(self, request: Request) -> Response:
+        query = await body_of(request)
+        start, end = interval_of(query.get("interval"))
+        if end - start > _LONGEST_AUDIT:
+            raise ApiError(400, "bad.request", "The interval must not be longer than 31 days.")
+        transaction_id = self.world.new_id("audit")
+        self.world.audits[transaction_id] = query
+        return json_response(self._audit_status(transaction_id, "Queued"), 202)
+
     async def _audit_query(self, request: Request) -> Response:
         transaction_id = request.path_params["transaction_id"]
         self._audit(transaction_id)
@@ -206,7 +226,9 @@ class PlatformRoutes:
         return {"id": transaction_id, "state": state, "startDate": iso(self.world.now)} | given
 
     def _audit_entries(self, query: dict[str, Any]) -> list[Document]:
-        """Who looked at recordings: one view for each of the night's first conversations."""
+        """Who looked at recordings: one view for each of the night's first conversations, and who deleted some."""
+        if "serviceName" not in query:
+            return self._quality_entries(query)
         if query["serviceName"] != "Quality":
             return []
         start, end = interval_of(query["interval"])
@@ -235,6 +257,41 @@ class PlatformRoutes:
                         "context": {"conversationId": conversation.id},
                     }
                 )
+        return entries
+
+    def _quality_entries(self, query: dict[str, Any]) -> list[Document]:
+        """The same in the words of the interaction audits, with downloads, and the deletions."""
+        start, end = interval_of(query["interval"])
+        entries = []
+        for night in self.world.nights:
+            deleted = {night.conversation(index).id for index in night.planting.indexes(["RECORDING_DELETED"])}
+            seen = {item.id: item for item in night.conversations(end=40)}
+            seen |= {name: self.world.conversation(name) for name in deleted - seen.keys()}
+            for number, conversation in enumerate(seen.values()):
+                for item in conversation.recordings[:1]:
+                    gone = "RECORDING_DELETED" in item.faults
+                    action = "Delete" if gone else "Download" if number % 5 == 0 else "Read"
+                    acted = conversation.end + timedelta(hours=1 if gone else 2)
+                    if not start <= acted < min(end, self.world.now):
+                        continue
+                    entries.append(
+                        {
+                            "id": uuid_for("quality-audit", item.id),
+                            "userHomeOrgId": ORGANIZATION_ID,
+                            "user": {"id": item.user_ids[0], "selfUri": f"/api/v2/users/{item.user_ids[0]}"},
+                            "client": {"id": uuid_for("client", "browser")},
+                            "remoteIps": ["192.0.2.10"],
+                            "serviceName": "RecordingService" if gone else "RecordingPlaybackService",
+                            "level": "User",
+                            "eventDate": iso(acted),
+                            "action": action,
+                            "entity": {"id": item.id},
+                            "entityType": "Recording",
+                            "status": "Success",
+                            "propertyChanges": [],
+                            "context": {"conversationId": conversation.id},
+                        }
+                    )
         return entries
 
     # Triggers
@@ -308,6 +365,26 @@ def _queue_document(queue: Queue) -> Document:
         "division": {"id": division.id, "name": division.name, "selfUri": division_uri(division.id)},
         "memberCount": 12,
         "selfUri": f"/api/v2/routing/queues/{queue.id}",
+    }
+
+
+def _user_state(user: tuple[str, str]) -> str:
+    """One agent has left."""
+    return "inactive" if user == AGENTS[-1] else "active"
+
+
+def _user_document(user: tuple[str, str]) -> Document:
+    user_id, name = user
+    email = f"{name.lower().replace(' ', '.')}@example.com"
+    return {
+        "id": user_id,
+        "name": name,
+        "division": {"id": DIVISIONS[0].id, "name": DIVISIONS[0].name, "selfUri": division_uri(DIVISIONS[0].id)},
+        "email": email,
+        "username": email,
+        "state": _user_state(user),
+        "version": 1,
+        "selfUri": f"/api/v2/users/{user_id}",
     }
 
 

@@ -6,6 +6,7 @@ founding thread describes.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -240,28 +241,39 @@ class RecordingRoutes:
     async def _protect(self, request: Request) -> Response:
         ids = _conversation_ids(await body_of(request))
         failed = []
+        protects = request.query_params.get("protect", "true") == "true"
         for item in ids:
             try:
                 self.world.conversation(item)
             except ApiError:
-                failed.append({"conversationId": item, "reason": "NOT_FOUND"})
+                failed.append(_not_protected(item, "not.found", "Conversation not found"))
                 continue
-            if request.query_params.get("protect", "true") == "true":
+            full = len(self.world.protected) >= self.world.protection_limit
+            if protects and full and item not in self.world.protected:
+                failed.append(_not_protected(item, "limit.exceeded", "The organization's limit is reached"))
+                continue
+            if protects:
                 self.world.protected.add(item)
             else:
                 self.world.protected.discard(item)
         return json_response({"failedUpdates": failed})
 
     async def _retention(self, request: Request) -> Response:
-        if "retentionThresholdDays" not in request.query_params:
-            raise ApiError(400, "bad.request", "retentionThresholdDays is required.")
+        threshold = request.query_params.get("retentionThresholdDays", "")
+        if not threshold.isdecimal() or int(threshold) < self.world.lowest_threshold:
+            raise ApiError(400, "bad.request", "retentionThresholdDays is not allowed.")
+        retained_since = self.world.now - timedelta(days=int(threshold))
         size = number_of(request, "pageSize", 25, 500)
         night, index = _position(request)
         entities: list[Document] = []
         nights = self.world.nights
         while night < len(nights) and len(entities) < size:
             conversation = nights[night].conversation(index)
-            entities += [documents.retention_document(conversation, item) for item in _known(conversation)]
+            entities += [
+                documents.retention_document(conversation, item)
+                for item in _known(conversation)
+                if item.start < retained_since
+            ]
             night, index = (night, index + 1) if index + 1 < nights[night].size else (night + 1, 0)
         path = request.url.path
         document: Document = {"entities": entities, "selfUri": f"{path}?{request.url.query}"}
@@ -312,6 +324,11 @@ def _known(conversation: Conversation) -> list[Recording]:
 
 def _media_uri(request: Request, conversation: Conversation, item: Recording) -> str:
     return f"{request.base_url}simulator/media/{conversation.id}/{item.id}"
+
+
+def _not_protected(conversation_id: str, code: str, message: str) -> Document:
+    uri = f"/api/v2/conversations/{conversation_id}"
+    return {"conversation": {"id": conversation_id, "selfUri": uri}, "errorCode": code, "errorMessage": message}
 
 
 def _conversation_ids(document: dict[str, Any]) -> list[str]:

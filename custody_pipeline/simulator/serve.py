@@ -9,6 +9,7 @@ import csv
 import os
 import sys
 import threading
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from custody_pipeline.simulator.exporter import export_night
 from custody_pipeline.simulator.faults import answer_key
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
+from custody_pipeline.simulator.week import nights_of
 
 
 def serve_simulator(
@@ -26,24 +28,27 @@ def serve_simulator(
     size: int,
     seed: int,
     *,
+    nights: int,
     export_url: str | None,
     key_file: Path | None,
     until_stdin_closes: bool,
 ) -> None:
     """Serve until interrupted, or until standard input closes; the base URL is the one line on stdout."""
     organization = Organization(seed=seed, night=night, size=size)
+    organizations = nights_of(organization, nights)
     if export_url:
         place = S3Location.parse(export_url)
-        export_night(organization, s3_client(load_settings()), place.bucket, place.key)
+        for one in organizations:
+            export_night(one, s3_client(load_settings()), place.bucket, place.key)
     if key_file:
         _write_answer_key(organization, key_file)
-    with SimulatorServer(organization, port=port) as server:
+    with suppress(KeyboardInterrupt), SimulatorServer(*organizations, port=port) as server:
         sys.stdout.write(server.base_url + "\n")
         sys.stdout.flush()
-        sys.stderr.write("  client custody-demo, secret custody-demo-secret; Ctrl-C stops it\n")
         if until_stdin_closes:
             os.read(sys.stdin.fileno(), 1)
         else:
+            sys.stderr.write("  client custody-demo, secret custody-demo-secret; Ctrl-C stops it\n")
             threading.Event().wait()
 
 

@@ -131,6 +131,9 @@ class World:
         self.flow_exports: dict[str, str] = {}
         self._seen: set[str] = set()
         self.protected: set[str] = set()
+        self.protection_limit = 1_000_000
+        # Days; whether the vendor's list of all recordings takes 0 is not documented.
+        self.lowest_threshold = 0
         self.triggers: dict[str, dict[str, Any]] = {}
 
     def new_id(self, what: str) -> str:

@@ -10,6 +10,7 @@ from datetime import date, datetime
 import duckdb
 
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.erasures import create_erasures
 from custody_pipeline.warehouse.fixity_table import create_fixity_checks
 from custody_pipeline.warehouse.ledger import create_acts
 
@@ -35,6 +36,7 @@ def create_bookkeeping(con: duckdb.DuckDBPyConnection) -> None:
     for column in ("git_revision", "cut_uri", "cut_sha256", "completeness"):
         con.execute(f"ALTER TABLE raw.publications ADD COLUMN IF NOT EXISTS {column} VARCHAR")
     create_acts(con)
+    create_erasures(con)
     create_fixity_checks(con)
 
 

@@ -47,6 +47,15 @@ class Warehouse:
         self.settings = settings
         self.lock_timeout = lock_timeout
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        if self.settings.nights_url:
+            raise WarehouseError(
+                "CUSTODY_NIGHTS_URL is set: each night has a warehouse of its own, and this command needs one of all"
+            )
+        return self.settings.warehouse_path
+
     @contextlib.contextmanager
     def open(self, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection, closed whatever happens. Whoever comes second waits.
@@ -55,9 +64,7 @@ class Warehouse:
             WarehouseBusyError: another process held the warehouse for longer than `lock_timeout` seconds.
             WarehouseError: the file is not there (reading) or is no DuckDB file of this version.
         """
-        path = self.settings.warehouse_path
-        if read_only and not path.exists():
-            raise WarehouseError(f"{path} does not exist yet; run a night first: custody run --date 2026-11-02")
+        path = self.path
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_suffix(".lock"), timeout=self.lock_timeout)
         try:
@@ -68,6 +75,7 @@ class Warehouse:
                 "wait for that run, or end it, then try again"
             ) from error
         try:
+            self._prepare(read_only)
             con = self._connect(path, read_only)
             try:
                 if not read_only:
@@ -77,6 +85,14 @@ class Warehouse:
                 con.close()
         finally:
             lock.release()
+
+    def _prepare(self, read_only: bool) -> None:
+        """Have the file in its place, while the lock is held."""
+        if read_only and not self.path.exists():
+            raise WarehouseError(f"{self.path} does not exist yet; run a night first: custody run --date 2026-11-02")
+
+    def check_in(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Give other workers what was written; a home with one warehouse has none."""
 
     def _connect(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
         config: dict[str, str | bool | int | float | list[str]] = {

@@ -1,8 +1,8 @@
 """The ledger: who did what to a night, with which code, that no received document shows.
 
 Belongs here: the person and the code that act (`Actor`), and the append-only table `raw.acts`: joined, verified,
-rechecked, packaged, failed. Does not: how an act reads beside other events (sql/custody/custody_events.sql), or the
-service identity that the API knows (extract/genesys.py).
+rechecked, packaged, accessed, erased, failed. Does not: how an act reads beside other events
+(sql/custody/custody_events.sql), or the service identity that the API knows (extract/genesys.py).
 
 An act is about one recording, or about the whole night (both ids empty). Only a package is a reason to publish a night
 again (`warehouse.content_hash`): checking a night must not change it.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import getpass
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from custody_pipeline.distribution import git_revision, version
@@ -54,8 +55,9 @@ def _login_name() -> str:
         return "unknown"
 
 
-Action = Literal["joined", "verified", "rechecked", "packaged", "exception"]
+Action = Literal["accessed", "erased", "joined", "verified", "rechecked", "packaged", "exception"]
 
+_ACTS_AT_ONCE = 1000
 _COLUMNS = {
     "partition_date": "DATE",
     "conversation_id": "VARCHAR",
@@ -113,13 +115,18 @@ def create_acts(con: duckdb.DuckDBPyConnection) -> None:
 
 def append_acts(con: duckdb.DuckDBPyConnection, actor: Actor, acts: Iterable[Act]) -> None:
     """Append to the ledger; acts without a time happen now."""
-    now = utc_now()
-    rows = []
-    for act in acts:
-        row = {**asdict(act), **asdict(actor), "partition_date": act.night, "occurred_at": act.occurred_at or now}
-        rows.append([row[name] for name in _COLUMNS])
-    if rows:
-        con.executemany(f"INSERT INTO raw.acts VALUES ({', '.join('?' * len(_COLUMNS))})", rows)
+    now, waiting = utc_now(), iter(acts)
+    kinds = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
+    while part := list(islice(waiting, _ACTS_AT_ONCE)):
+        rows = [
+            {**vars(act), **vars(actor), "partition_date": act.night, "occurred_at": act.occurred_at or now}
+            for act in part
+        ]
+        # One statement for many rows: a row at a time takes DuckDB 5 ms each.
+        con.execute(
+            f"INSERT INTO raw.acts SELECT unnest($rows::STRUCT({kinds})[], recursive := true)",
+            {"rows": [{name: row[name] for name in _COLUMNS} for row in rows]},
+        )
 
 
 def append_joins(con: duckdb.DuckDBPyConnection, actor: Actor, night: date, how: str) -> None:

@@ -14,9 +14,10 @@ A file is a header of `-- ` lines followed by one bare SELECT:
 
 The schema is the first folder below `sql/`. Types of columns are declared where readers rely on them: in `custody`.
 
-Checks add `-- blocking: true`; staging models that are kept as tables of night windows add `-- materialized: window`.
-`-- separable: true` says that each output row depends only on input rows with its `conversation_id`, plus rows without
-one. Of a night that does not fit into memory, such a model then reads one range of ids at a time.
+Checks add `-- asset: custody.gaps`, the table that they judge, and `-- blocking: true` or `false`. Staging models that
+are kept as tables of night windows add `-- materialized: window`. `-- separable: true` says that each output row
+depends only on input rows with its `conversation_id`, plus rows without one. Of a night that does not fit into memory,
+such a model then reads one range of ids at a time.
 
 SQL in `macros` is for several models: each file creates one macro.
 """
@@ -46,6 +47,7 @@ _FOLDERS = (*SCHEMAS, "pending_reads")
 WRITTEN_BY_PYTHON = frozenset(
     {
         "raw.acts",
+        "raw.erasures",
         "raw.fixity_checks",
         "raw.publications",
         "raw.published_columns",
@@ -58,7 +60,7 @@ WRITTEN_BY_PYTHON = frozenset(
 
 Materialization = Literal["view", "window", "query"]
 _COLUMN = re.compile(r"column (?P<name>[a-z_][a-z0-9_]*)( (?P<type>[A-Z]+(\[\])?))?(?P<pii> \[pii\])?: (?P<text>\S.*)$")
-_FIELD = re.compile(r"(?P<name>grain|materialized|blocking|separable): (?P<value>\S.*)$")
+_FIELD = re.compile(r"(?P<name>asset|grain|materialized|blocking|separable): (?P<value>\S.*)$")
 _NAME = re.compile(r"[a-z][a-z0-9_]*$")
 
 
@@ -103,6 +105,7 @@ class SqlModel:
         depends_on: `schema.table` names that the SELECT reads.
         parameters: names of the bound `$parameters`.
         materialized: `view`, `window` (a table whose night is replaced) or `query` (checks).
+        asset: for checks: the `schema.table` that they judge; empty for any other model.
         blocking: for checks: a row keeps the night from being published.
         separable: each output row depends only on input rows of its conversation, and on rows without one.
         sql: the bare SELECT, without the header.
@@ -117,6 +120,7 @@ class SqlModel:
     depends_on: frozenset[str]
     parameters: frozenset[str]
     materialized: Materialization
+    asset: str
     blocking: bool
     separable: bool
     sql: str = field(repr=False)
@@ -156,8 +160,8 @@ def load_models(directory: Path = SQL_DIR, schemas: Iterable[str] = SCHEMAS) -> 
 
 @cache
 def models_sha256() -> str:
-    """SHA-256 over every file of `sql/staging` and `sql/custody` with its name: what the night's rows were made by."""
-    files = sorted(path for schema in ("staging", "custody") for path in (SQL_DIR / schema).rglob("*.sql"))
+    """SHA-256 over every file of `sql/{macros,staging,custody}` with its name: what the night's rows were made by."""
+    files = sorted(path for schema in ("macros", "staging", "custody") for path in (SQL_DIR / schema).rglob("*.sql"))
     lines = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(SQL_DIR)}\n" for path in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -201,6 +205,7 @@ def read_model(path: Path) -> SqlModel:
         depends_on=depends_on,
         parameters=parameters,
         materialized=_materialization(path, schema, fields),
+        asset=_asset(path, schema, fields),
         blocking=fields.get("blocking") == "true",
         separable=fields.get("separable") == "true",
         sql=sql,
@@ -332,16 +337,24 @@ def _materialization(path: Path, schema: str, fields: dict[str, str]) -> Materia
     return "view" if schema == "staging" else "query"
 
 
+def _asset(path: Path, schema: str, fields: dict[str, str]) -> str:
+    value = fields.get("asset", "")
+    if (schema == "checks") != bool(value):
+        raise SqlModelError(path, 1, "expected '-- asset: <schema>.<table>' in a check, and in no other file")
+    return value
+
+
 def _refuse_unknown_tables(models: Mapping[str, SqlModel], directory: Path) -> None:
     for model in models.values():
-        for name in sorted(model.depends_on - models.keys() - WRITTEN_BY_PYTHON):
+        named = {model.asset} - {""}
+        for name in sorted((model.depends_on | named) - models.keys() - WRITTEN_BY_PYTHON):
             schema, _, table = name.partition(".")
             # Raw tables are declared by files too, but the layers are also loaded apart.
             if any((directory / schema).rglob(f"{table}.sql")) or (
                 schema == "raw" and not _has_files(directory, "raw")
             ):
                 continue
-            raise SqlModelError(model.path, 1, f"reads {name}, which no file in {directory} makes")
+            raise SqlModelError(model.path, 1, f"names {name}, which no file in {directory} makes")
 
 
 def _has_files(directory: Path, schema: str) -> bool:

@@ -1,12 +1,13 @@
 """Small tools for SQL text and transactions.
 
-Belongs here: quoting, a transaction as a block, a table's columns. Does not: a statement of the domain.
+Belongs here: quoting, a transaction as a block, a table's columns, rows as dicts. Does not: a statement of the domain.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import duckdb
 
@@ -29,6 +30,13 @@ def table_columns(con: duckdb.DuckDBPyConnection, key: str) -> dict[str, str]:
         return dict(con.execute("SELECT name, type FROM pragma_table_info(?)", [key]).fetchall())
     except duckdb.CatalogException:
         return {}
+
+
+def rows_of(con: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> list[dict[str, Any]]:
+    """What a statement answers, each row as column → value. `values`: of its parameters."""
+    answer = con.execute(sql, values)
+    names = [column[0] for column in answer.description or []]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
 def quoted(name: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from typing import Any
 
 import duckdb
 import pytest
 
-from custody_pipeline.alerts import AlertRun, send_alerts
+from custody_pipeline.alerts import Alert, AlertRun, send_alerts
 from custody_pipeline.alerts.delivery import CHANNEL_SECONDS, Patience
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
@@ -83,11 +83,14 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def send(night: Night, waits: Waits) -> Send:
-    """Run the night's alerts with settings given as keywords."""
+    """Run the night's alerts, one by one unless told otherwise, with settings given as keywords."""
 
-    def run(**settings: Any) -> AlertRun:
-        alerts = {f"alert_{name}": value for name, value in settings.items()}
-        return send_alerts(night.con, NIGHT, Settings(**alerts), now=lambda: NOW, patience=waits.patience)
+    def run(removals: Sequence[Alert] | None = None, **settings: Any) -> AlertRun:
+        one_by_one = {"digest_above": 1000}
+        alerts = {f"alert_{name}": value for name, value in (one_by_one | settings).items()}
+        return send_alerts(
+            night.con, NIGHT, Settings(**alerts), removals=removals, now=lambda: NOW, patience=waits.patience
+        )
 
     return run
 

@@ -10,7 +10,7 @@ import pytest
 from custody_pipeline.alerts import AlertRun, alerted_reasons
 from custody_pipeline.alerts.alert import Delivery
 from custody_pipeline.alerts.delivered import Ledger
-from custody_pipeline.alerts.selection import night_alerts
+from custody_pipeline.alerts.night_alerts import night_alerts
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.alerts.conftest import NIGHT, NOW, Night, Send
 from custody_pipeline_tests.alerts.receivers import Hook

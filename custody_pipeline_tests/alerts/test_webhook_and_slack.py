@@ -100,7 +100,7 @@ def test_no_secret_and_no_address_is_in_a_result_or_a_log(
     assert SECRET not in said
 
 
-def test_slack_gets_one_message_with_counts_the_first_alerts_and_escaped_text(
+def test_slack_tells_each_reason_once_with_the_first_recordings_and_escaped_text(
     night: Night, send: Send, hook: tuple[Hook, str]
 ) -> None:
     for number in range(20):
@@ -109,12 +109,13 @@ def test_slack_gets_one_message_with_counts_the_first_alerts_and_escaped_text(
     run = send(slack_webhook_url=hook[1], link_template="https://dagster.example.com/?night={night}&id={recording_id}")
     assert run.channels[0].opened == 21
     [document] = hook[0].documents
-    lines = document["text"].splitlines()
-    assert lines[0] == "*Custody, night 2026-11-02: 21 opened*"
-    assert set(lines[1:3]) == {"20 x TAG_CONFLICT", "1 x TAG_NEVER_SET"}
-    assert "&lt;!channel&gt; &amp; co" in lines[3]
-    assert "<https://dagster.example.com/?night=2026-11-02&amp;id=%3C%21channel%3E%20%26%20co|more>" in lines[3]
-    assert lines[-1] == "… and 6 more"
+    heading, error, warning = document["text"].splitlines()
+    assert heading == "*Custody, night 2026-11-02: 21 opened*"
+    assert error.startswith("• 1 x *TAG_NEVER_SET*: It is so: TAG_NEVER_SET. Do something. By: ")
+    assert "&lt;!channel&gt; &amp; co" in error
+    assert "<https://dagster.example.com/?night=2026-11-02&amp;id=%3C%21channel%3E%20%26%20co|more>" in error
+    assert warning.startswith("• 20 x *TAG_CONFLICT*")
+    assert warning.endswith(" … and 15 more")
 
 
 def test_slack_that_has_lost_its_channel_is_said_so(night: Night, send: Send, hook: tuple[Hook, str]) -> None:

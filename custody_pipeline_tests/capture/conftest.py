@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,10 +132,10 @@ class Receiver:
 
 
 @contextmanager
-def running(queue: EventQueue, **settings: Any) -> Iterator[Receiver]:
+def running(queue: EventQueue, tls: Mapping[str, str] | None = None, **settings: Any) -> Iterator[Receiver]:
     """A receiver in a thread of this process."""
     ready = threading.Event()
-    server = make_server(Settings(webhook_secrets=SECRETS, **settings), queue, on_ready=ready.set)
+    server = make_server(Settings(webhook_secrets=SECRETS, **settings), queue, on_ready=ready.set, **(tls or {}))
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -106,7 +106,18 @@ def test_values_that_are_not_text_are_kept_as_json_text() -> None:
         "flag": "true",
         "nothing": "null",
         "text": "007",
-        "object": '{"a":1}',
+        "object": '{"a": 1}',
+    }
+
+
+def test_numbers_and_objects_keep_their_characters() -> None:
+    raw = json.dumps(BODY).encode()
+    before, after = raw.split(json.dumps(BODY["attributes"]).encode())
+    written = b'{"number": 1.10, "long": 12345678901234567890, "object": {"a": 1E2}}'
+    assert parse_event(before + written + after).attributes == {
+        "number": "1.10",
+        "long": "12345678901234567890",
+        "object": '{"a": 1E2}',
     }
 
 
@@ -116,6 +127,8 @@ def test_values_that_are_not_text_are_kept_as_json_text() -> None:
         (b"", "not_json"),
         (b"{", "not_json"),
         (b'{"a":NaN}', "not_json"),
+        (b'{"attributes":{"a":NaN}}', "not_json"),
+        (b'{"attributes":{"a":007}}', "not_json"),
         (b"\xff\xfe", "not_json"),
         ([], "not_an_object"),
         ("conversation:recordings:created", "not_an_object"),

@@ -7,6 +7,7 @@ import gzip
 import logging
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -218,6 +219,43 @@ def test_connections_that_send_nothing_do_not_turn_events_away(spool: Spool, mon
         for connection in waiting[:20]:
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b"", "closed by the server"
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("tls")
+    names = {"certificate": str(folder / "cert.pem"), "private_key": str(folder / "key.pem")}
+    files = ["-keyout", names["private_key"], "-out", names["certificate"]]
+    command = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=localhost", *files]
+    subprocess.run(command, check=True, capture_output=True)
+    return names
+
+
+def test_connections_that_do_not_shake_hands_do_not_turn_events_away(
+    spool: Spool, tls: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver_module, "MAX_IDLE", 5)
+    body = attribute_event()
+    with running(spool, tls) as receiver, contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", receiver.port)
+        waiting = [stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(30)]
+        # The newest wait still; those before them are closed long before a handshake ends for being slow.
+        for connection in waiting[:20]:
+            assert connection.recv(1) == b"", "closed by the server"
+        context = ssl.create_default_context(cafile=tls["certificate"])
+        context.check_hostname = False
+        connection = stack.enter_context(socket.create_connection(address, timeout=20))
+        shaken = stack.enter_context(context.wrap_socket(connection))
+        shaken.sendall(request_head(body, f"Content-Length: {len(body)}") + body)
+        assert shaken.recv(100).startswith(b"HTTP/1.1 202 ")
+
+
+def test_a_connection_that_does_not_shake_hands_is_closed(
+    spool: Spool, tls: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver_module, "HEADER_SECONDS", 0.1)
+    with running(spool, tls) as receiver, socket.create_connection(("127.0.0.1", receiver.port), timeout=20) as waiting:
+        assert waiting.recv(1) == b""
 
 
 class Stuck:

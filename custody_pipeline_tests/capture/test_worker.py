@@ -100,6 +100,22 @@ def test_a_capture_holds_the_exact_bytes_and_the_tags(setup: Setup) -> None:
     assert report.lags == [pytest.approx(99.877)]
 
 
+def test_events_of_an_erased_conversation_leave_nothing(make: Callable[..., Setup], tmp_path: Path) -> None:
+    setup = make(erased=lambda: frozenset({CONVERSATION}))
+    setup.vendor.answers[OTHER] = conversation(OTHER)
+    setup.put(attribute_event(attributes={"n": "secret-4711"}), attribute_event(OTHER))
+    report = setup.drain()
+    assert (report.events, report.erased, report.captures) == (2, 1, 1)
+    assert {event["conversation_id"] for event in setup.events()} == {OTHER}
+    assert all(CONVERSATION not in path for path in setup.vendor.asked)
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("events.sqlite*"))
+    assert b"secret-4711" in kept  # SQLite leaves what it frees
+
+    setup.queue.write_anew()
+
+    assert b"secret-4711" not in b"".join(path.read_bytes() for path in tmp_path.glob("events.sqlite*"))
+
+
 def test_the_bytes_can_be_cut_out_with_standard_tools(setup: Setup, tmp_path: Path) -> None:
     answer = conversation(**{"a": ',"conversation":', "conversation": "1", "Ü": '\\"}'})
     setup.vendor.answers[CONVERSATION] = answer

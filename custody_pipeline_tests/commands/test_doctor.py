@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from custody_pipeline.operations.doctor import Line, examine
+from custody_pipeline.publish.place import PublishPlaceError, require_place
+from custody_pipeline.settings import load_settings
 from custody_pipeline_tests.proxy import Answer, running_proxy
 
 if TYPE_CHECKING:
@@ -78,6 +80,25 @@ def test_buckets_as_they_should_be_are_all_ok(buckets: tuple[str, str]) -> None:
         ],
         "ok",
     )
+
+
+def test_the_oldest_night_in_the_bucket_is_the_first_one_that_is_suggested(
+    s3: S3Client, buckets: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> tuple[str, str]:
+        return next((line.state, line.advice) for line in examine() if line.check == "first night")
+
+    assert told() == ("not configured", "export CUSTODY_FIRST_NIGHT=2026-11-02")
+    for day in (
+        "year=2026/month=09/day=30",
+        "year=2026/month=9/day=4",
+        "year=2026/month=2/day=30",
+        "year=0/month=1/day=1",
+    ):
+        s3.put_object(Bucket=buckets[0], Key=f"org/{day}/hour=3/conversation_id=c/recording.opus", Body=b"x")
+    assert told() == ("not configured", "export CUSTODY_FIRST_NIGHT=2026-09-04")
+    monkeypatch.setenv("CUSTODY_FIRST_NIGHT", "2026-10-01")
+    assert told() == ("ok", "")
 
 
 def test_an_s3_that_ignores_conditions_is_not_ok(buckets: tuple[str, str], proxy: Proxy) -> None:
@@ -206,6 +227,37 @@ def test_a_bucket_in_another_region_than_configured_is_read_there(
     proxy.answer = elsewhere
     monkeypatch.setenv("CUSTODY_S3_REGION", "eu-west-1")
     assert lines()["export bucket"].state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("when", "told"),
+    [
+        (lambda r: "list-type" in r.query, "ListObjectsV2: AccessDenied"),
+        (lambda r: r.method == "PUT", "PutObject: AccessDenied"),
+    ],
+)
+def test_a_night_that_could_not_be_published_is_not_begun(
+    buckets: tuple[str, str], proxy: Proxy, when: Callable[[Request], bool], told: str
+) -> None:
+    proxy.answer = denied(when)
+    with pytest.raises(PublishPlaceError, match=told):
+        require_place(load_settings())
+
+
+@pytest.mark.parametrize("knows_conditions", [True, False])
+def test_asking_whether_a_night_can_be_published_leaves_nothing_behind(
+    s3: S3Client, buckets: tuple[str, str], proxy: Proxy, knows_conditions: bool
+) -> None:
+    def unconditionally(request: Request) -> Answer | None:
+        if request.method != "PUT":
+            return None
+        s3.put_object(Bucket=buckets[1], Key=request.path.removeprefix(f"/{buckets[1]}/"), Body=b"")
+        return Answer(200)
+
+    proxy.answer = (lambda _: None) if knows_conditions else unconditionally
+    require_place(load_settings())
+    assert "Contents" not in s3.list_objects_v2(Bucket=buckets[1])
+    assert any(request.method == "PUT" for request in proxy.requests)
 
 
 def test_a_timestamp_authority_that_does_not_answer_is_not_ok(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

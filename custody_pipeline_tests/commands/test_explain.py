@@ -66,6 +66,23 @@ def test_a_long_value_takes_one_line() -> None:
     assert len(printed([tag("word " * 2_000)])) == len(printed([tag("word")]))
 
 
+def test_a_long_sentence_is_folded_between_words() -> None:
+    gap: dict[str, Any] = {
+        "reason": "TAG_VANISHED",
+        "severity": "info",
+        "sentence": "The tag was there before. " * 9,
+        "detail": None,
+        "evidence": [],
+        "recoverable": "no",
+        "recoverable_until": None,
+        "recheck_until": None,
+        "next_action": "Find out who or what removes the tag, and when. " * 3,
+    }
+    lines = printed([], [gap])
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()).count("The tag was there before.") == 9
+
+
 def test_a_terminal_obeys_nothing_that_a_tag_or_a_detail_holds() -> None:
     gap: dict[str, Any] = {
         "reason": "UNMAPPED_TAG",

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import sqlite3
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import duckdb
 import pytest
 import requests
+import sqlalchemy.exc
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from custody_pipeline.cli import main as command_line
@@ -59,9 +65,18 @@ def errors() -> list[tuple[Exception, int, str]]:
         (duckdb.IOException("not a DuckDB file"), 2, "not a DuckDB file"),
         (OSError(errno.ENOSPC, "x", "place/warehouse"), 2, "free some space"),
         (PermissionError(errno.EACCES, "x", "place/warehouse"), 2, "place/warehouse"),
-        (UnicodeEncodeError("ascii", "é", 0, 1, "no"), 2, "PYTHONIOENCODING"),
+        (duckdb.IOException("Could not write: No space left on device"), 2, "free some space"),
+        (sqlite3.OperationalError("database or disk is full"), 2, "free some space"),
+        (wrapped(sqlite3.OperationalError("database or disk is full")), 2, "free some space"),
         (KeyError("surprise"), 2, "a fault of custody itself"),
     ]
+
+
+def wrapped(error: Exception) -> Exception:
+    """As SQLAlchemy, below Dagster, raises it."""
+    found = sqlalchemy.exc.OperationalError("SELECT 1", None, error)
+    found.__cause__ = error
+    return found
 
 
 @pytest.mark.parametrize(("error", "status", "says"), errors(), ids=lambda value: type(value).__name__)
@@ -86,10 +101,67 @@ def ran(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
     return ended.value.code, capsys.readouterr().err
 
 
+INTERRUPTED_READS = """
+import os, signal, threading
+from custody_pipeline.cli import main, night_commands
+from custody_pipeline.io.concurrency import in_order
+
+def wait_for_an_answer(number):
+    if number == 8:
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(3600)
+
+night_commands.settings_of_environment = lambda: list(in_order(wait_for_an_answer, range(100), workers=9))
+main.main()
+"""
+
+
+def test_ctrl_c_ends_with_one_line_and_waits_for_no_answer() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_READS, "status"], capture_output=True, text=True, timeout=60, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr.count("\n"), ended.stderr[:7]) == (130, 1, "stopped")
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+from custody_pipeline.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_a_command_is_loaded_ends_with_one_line() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, "status"], capture_output=True, text=True, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (130, "stopped: nothing was begun\n")
+
+
+def test_a_terminal_that_cannot_show_a_character_stops_no_command(tmp_path: Path) -> None:
+    environment = {"CUSTODY_HOME": str(tmp_path), "CUSTODY_FIRST_NIGHT": "2026-11-02", "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "custody_pipeline.cli", "doctor"],
+        env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode in {0, 1}, ended.stderr
+    assert "CUSTODY_\\u2026" in ended.stdout
+
+
 @pytest.mark.server
 def test_a_first_night_that_fails_names_the_cause_and_status_still_works(
-    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Any, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    published = f"published-{uuid4().hex[:8]}"
+    s3.create_bucket(Bucket=published)
     for name, value in {
         "CUSTODY_HOME": str(tmp_path / "home"),
         "CUSTODY_EXPORT_URL": "s3://no-such-bucket",
@@ -101,6 +173,13 @@ def test_a_first_night_that_fails_names_the_cause_and_status_still_works(
         "DAGSTER_HOME": str(tmp_path / "home" / "dagster"),
     }.items():
         monkeypatch.setenv(name, value)
+    status, told = ran(capsys, monkeypatch, "run", "--date", "2026-11-02")
+    assert status == 2
+    assert told.splitlines()[-1] == (
+        "exports: nothing was collected, because s3://no-such-place/prod cannot take the night "
+        "(ListObjectsV2: NoSuchBucket): create the bucket, or correct CUSTODY_PUBLISH_URL"
+    )
+    monkeypatch.setenv("CUSTODY_PUBLISH_URL", f"s3://{published}/prod")
     status, told = ran(capsys, monkeypatch, "run", "--date", "2026-11-02")
     assert status == 2
     assert "no-such-bucket" in told
@@ -144,6 +223,14 @@ def test_a_damaged_warehouse_is_one_line_with_the_next_step(
     assert "move it away" in told
 
 
+def test_a_damaged_snapshot_is_replaced_by_a_night(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    (place / "analyst.duckdb").write_bytes(bytes(range(256)) * 64)
+    status, told = ran(capsys, monkeypatch, "gaps")
+    assert (status, told.count("\n"), "run a night: that replaces it" in told) == (2, 1, True)
+
+
 def test_a_home_that_cannot_be_made_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
 ) -> None:
@@ -169,9 +256,14 @@ def test_a_step_that_fails_says_what_a_command_would() -> None:
         with pytest.raises(dg.Failure) as failed, failures.told(*permanent):
             raise error
         assert (failed.value.description, failed.value.allow_retries) == (ending_of(error)[0], not permanent)
-    with pytest.raises(dg.Failure) as failed, failures.told():
-        raise SettingsError("CUSTODY_EXPORT_URL is not set")
-    assert failed.value.allow_retries is False
+    for lasting in (
+        SettingsError("CUSTODY_EXPORT_URL is not set"),
+        OSError(errno.ENOSPC, "x"),
+        duckdb.IOException("x"),
+    ):
+        with pytest.raises(dg.Failure) as failed, failures.told():
+            raise lasting
+        assert failed.value.allow_retries is False
 
 
 def test_what_the_api_says_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
+from datetime import date, datetime
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-from custody_pipeline.io.escaping import harmless_cell
+from custody_pipeline.operations.explain import GapFilter
+from custody_pipeline.publish import tables
+from custody_pipeline.publish.tables import harmless_csv
 
 ROW: dict[str, Any] = {
     "partition_date": "2026-11-02",
@@ -18,6 +24,7 @@ ROW: dict[str, Any] = {
     "recording_id": "[/bold]\x1b[2J\nVERIFIED",
     "sentence": "A sentence.",
     "next_action": "Look.",
+    "severity": "error",
     "detail": "=HYPERLINK(1)",
     "count": -1,
 }
@@ -35,17 +42,64 @@ def test_an_id_neither_crashes_nor_commands_the_terminal() -> None:
     assert all(line.isprintable() for line in told.stdout.splitlines())
 
 
+def test_a_reason_is_told_once_and_nothing_is_wider_than_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = {
+        **ROW,
+        "sentence": "A long sentence. " * 9,
+        "recording_id": "object:" + "x" * 200,
+        "tag_keys": ["Legal-Hold"],
+    }
+    monkeypatch.setattr("custody_pipeline.operations.explain.gaps", lambda *_: (list(wide), [wide, wide]))
+    told = CliRunner().invoke(app, ["gaps"]).stdout
+    assert told.count("TAG_NEVER_SET  error, 2 recordings") == 1
+    assert told.count("Legal-Hold") == 2
+    # The id stays whole, to be copied.
+    assert {line.strip() for line in told.splitlines() if len(line) > 80} == {wide["recording_id"]}
+
+
+def test_the_filters_reach_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def find(_: object, wanted: GapFilter) -> tuple[list[str], list[Any]]:
+        asked.append(wanted)
+        return [], []
+
+    monkeypatch.setattr("custody_pipeline.operations.explain.gaps", find)
+    options = ["--from", "2026-11-01", "--tag", "Legal-Hold", "--severity", "error", "--recoverable", "until"]
+    told = CliRunner().invoke(app, ["gaps", *options, "--before", "2026-12-01"])
+    assert told.exit_code == 0
+    assert asked == [GapFilter(date(2026, 11, 1), None, None, "error", "until", "Legal-Hold", datetime(2026, 12, 1))]
+
+
 def test_a_cell_of_the_csv_is_no_formula() -> None:
     told = CliRunner().invoke(app, ["gaps", "--csv"])
     (row,) = csv.DictReader(io.StringIO(told.stdout, newline=""))
     assert (row["detail"], row["count"], row["recording_id"]) == ("'=HYPERLINK(1)", "-1", ROW["recording_id"])
 
 
+def in_a_cell(text: str) -> str:
+    """The text as a spreadsheet reads it."""
+    data = b"".join(harmless_csv(pa.table({"cell": [text]}).to_reader())).decode()
+    _, (cell,) = csv.reader(io.StringIO(data, newline=""))
+    return cell
+
+
 @pytest.mark.parametrize("text", ["=1", " =1", "\t=1", "+1", "-1", "@x", "\u200b=1", "'=1", '"=1', "＝1", "\tx", "\rx"])
 def test_what_a_spreadsheet_could_evaluate_gets_an_apostrophe(text: str) -> None:
-    assert harmless_cell(text) == f"'{text}"
+    assert in_a_cell(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("value", ["", "a=1", "007", "x", None, -1, "2026-11-02", "'"])
-def test_everything_else_stays_as_it_is(value: object) -> None:
-    assert harmless_cell(value) == value
+def test_whatever_a_formula_can_begin_with_is_looked_at() -> None:
+    characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    for rest in ("", "=1"):
+        texts = pa.array([character + rest for character in characters])
+        risky = pc.match_substring_regex(texts, tables._FORMULA).to_pylist()
+        begun = {text.encode()[0] for text, found in zip(texts.to_pylist(), risky, strict=True) if found}
+        assert begun
+        assert tables._BEFORE_FORMULA[list(begun)].all()
+    assert not tables._BEFORE_FORMULA[list(b"aZ09[{/(")].any()
+
+
+@pytest.mark.parametrize("value", ["", "a=1", "007", "x", "2026-11-02", "'"])
+def test_everything_else_stays_as_it_is(value: str) -> None:
+    assert in_a_cell(value) == value

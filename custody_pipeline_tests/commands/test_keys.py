@@ -39,6 +39,12 @@ def test_what_is_shown_is_a_key_file_for_whoever_verifies(home: Path, monkeypatc
     assert public_keys(load_settings(), []) == keys
 
 
+def test_the_folder_of_a_new_key_is_made_for_its_owner_alone(home: Path) -> None:
+    made = CliRunner().invoke(app, ["key", "new", "custody.example.com/eu", str(home / "keys/custody.key")])
+    assert (made.exit_code, made.stdout.strip()) == (0, str(home / "keys/custody.key.pub"))
+    assert (home / "keys").stat().st_mode & 0o777 == 0o700
+
+
 def test_before_there_is_a_key_none_is_made_for_showing_it(home: Path) -> None:
     shown = CliRunner().invoke(app, ["key", "show"])
     assert (shown.exit_code, shown.stdout) == (2, "")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
 from custody_pipeline.cli.guarded_page import Guard
+from custody_pipeline.cli.main import app, with_home_first
+from custody_pipeline.cli.summary_page import night_line
+from custody_pipeline.cli.ui import serve_ui
+from custody_pipeline.operations.summary import NightSummary
+from custody_pipeline.settings import SettingsError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlette.types import Message, Receive, Scope, Send
 
 OURS = ("host", "127.0.0.1:3000")
@@ -22,8 +32,10 @@ def answered(
     asked: list[Scope] = []
     sent: list[Message] = []
 
-    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         asked.append(scope)
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
 
     async def receive() -> Message:
         return {"type": "http.request"}
@@ -54,7 +66,11 @@ def answered(
     ],
 )
 def test_what_the_page_asks_is_passed_on(headers: list[tuple[str, str]], options: dict[str, Any]) -> None:
-    assert answered(*headers, **options) == (True, [])
+    asked, sent = answered(*headers, **options)
+
+    assert asked
+    assert all(message["headers"] == [(b"x-frame-options", b"DENY")] for message in sent)
+    assert len(sent) == (options.get("kind", "http") == "http")
 
 
 @pytest.mark.parametrize(
@@ -79,3 +95,33 @@ def test_what_another_page_asks_is_refused(headers: list[tuple[str, str]], optio
 
     assert not asked
     assert sent[0] == {"type": "websocket.close", "code": 1008, "reason": ""} or sent[0]["status"] == 403
+
+
+def test_a_taken_port_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"port {port} of 127.0.0.1 cannot be had"):
+            serve_ui(tmp_path / "home", port, lambda _: None)
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("given", [["status", "--home", "/x", "--json"], ["--home", "/x", "status", "--json"]])
+def test_the_home_may_stand_behind_every_command(given: list[str]) -> None:
+    assert with_home_first(given) == ["--home", "/x", "status", "--json"]
+    assert with_home_first(["explain", "--", "--home"]) == ["explain", "--", "--home"]
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--from", "2026-11-02"], ["--date", "2026-11-02", "--from", "2026-11-01", "--to", "2026-11-02"],
+                ["--from", "2026-11-03", "--to", "2026-11-02"]]
+)  # fmt: skip
+def test_a_run_is_of_one_night_or_of_a_range(options: list[str]) -> None:
+    assert CliRunner().invoke(app, ["run", *options]).exit_code == 2  # what typer's runner gives for a usage error
+
+
+def test_a_night_fits_into_a_line() -> None:
+    summary = NightSummary(date(2026, 11, 2), recordings=123_456, gaps=98_765, unexplained=10, revision=12)
+    assert len(night_line(summary.night, summary, 1)) <= 80
+    assert night_line(summary.night, None, 2) == "2026-11-02  failed"

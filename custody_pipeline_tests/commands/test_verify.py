@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pty
@@ -11,17 +12,26 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.response import StreamingBody
 
-from custody_pipeline.operations.verification import record_verification, verify_target
+from custody_pipeline.evidence.cut.manifest import RECORDS
+from custody_pipeline.evidence.log.merkle import ProofError
+from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.operations.verification import record_verification, verify_target, write_proofs
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
-from custody_pipeline_tests.evidence.published import SIGNER, publish
+from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, SIGNER, publish
 
 if TYPE_CHECKING:
     from custody_pipeline.evidence.verify.findings import Report
+
+
+_MATERIAL = base64.b64encode(bytes([1]) * 33).decode()
+PRIVATE = f"PRIVATE+KEY+{ORIGIN}+{SIGNER.verifier.key_id.hex()}+{_MATERIAL}"
+"""The private half of SIGNER as text."""
 
 
 @pytest.fixture
@@ -30,7 +40,9 @@ def settings(tmp_path: Path) -> Settings:
     publisher = publish(tmp_path / "published")
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys/custody.key.pub").write_text(SIGNER.verifier.vkey)
-    settings = Settings(home=tmp_path, operator="auditor")
+    (tmp_path / "keys/custody.key").write_text(PRIVATE)
+    (tmp_path / "keys/custody.key").chmod(0o600)
+    settings = Settings(home=tmp_path, operator="auditor", signing_key_file=tmp_path / "keys/custody.key")
     with Warehouse(settings).open() as con:
         for sealed in publisher.sealed:
             con.execute(
@@ -122,7 +134,11 @@ def test_a_check_that_was_killed_is_resumed_and_says_so(settings: Settings) -> N
     place = settings.home / "published"
     held = place / "cuts/date=2026-11-04/r0001/data/chain_of_custody.csv"
     arguments = ["verify", str(place), "--json"]
-    environment = {**os.environ, "CUSTODY_HOME": str(settings.home)}
+    environment = {
+        **os.environ,
+        "CUSTODY_HOME": str(settings.home),
+        "CUSTODY_SIGNING_KEY_FILE": str(settings.signing_key_file),
+    }
     command = [sys.executable, "-c", HELD_AT, held.relative_to(place).as_posix(), *arguments]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -149,7 +165,12 @@ def test_a_check_that_was_killed_is_resumed_and_says_so(settings: Settings) -> N
 def test_progress_is_shown_on_a_terminal(settings: Settings) -> None:
     parent, child = pty.openpty()
     command = [sys.executable, "-m", "custody_pipeline.cli", "verify", str(settings.home / "published")]
-    environment = {**os.environ, "CUSTODY_HOME": str(settings.home), "TERM": "xterm"}
+    environment = {
+        **os.environ,
+        "CUSTODY_HOME": str(settings.home),
+        "CUSTODY_SIGNING_KEY_FILE": str(settings.signing_key_file),
+        "TERM": "xterm",
+    }
     ended = subprocess.run(command, env=environment, stderr=child, stdout=subprocess.DEVNULL, check=False)
     os.close(child)
 
@@ -204,6 +225,45 @@ def test_a_delivery_that_ships_a_home_is_not_believed(
 
     assert (report.status, [found.code for found in report.findings]) == (2, ["NO_PUBLIC_KEY"])
     assert victim.read_text() == "mine"
+
+    # Even where the delivery lies as the place of the home that it ships, and nothing else is named.
+    shutil.copytree(copy, delivery / ".custody/published")
+    report = check(Settings(home=Path(".custody")), delivery / ".custody/published")
+    assert (report.status, [found.code for found in report.findings]) == (2, ["NO_PUBLIC_KEY"])
+
+
+def test_a_record_of_a_copy_is_proven_only_with_a_key_that_was_named(settings: Settings, tmp_path: Path) -> None:
+    copy, recording = shutil.copytree(settings.home / "published", tmp_path / "copy"), f"{NIGHTS[0]}-r0001"
+    with pytest.raises(SettingsError, match="--key"):
+        write_proofs(settings, str(copy), recording, [], tmp_path)
+
+    (written,) = write_proofs(settings, str(copy), recording, [settings.home / "keys/custody.key.pub"], tmp_path)
+    assert written.name == f"{recording}.tlog-proof"
+
+
+@pytest.mark.parametrize(
+    "records", [b"[]\n" * 99, b"{" * 1000, b'{"recording_id":"x"}\n'], ids=["no records", "no JSON", "other records"]
+)
+def test_records_that_nobody_sealed_are_no_proof_and_no_fault(
+    settings: Settings, tmp_path: Path, records: bytes
+) -> None:
+    (settings.home / f"published/cuts/date={NIGHTS[0]}/r0001" / RECORDS).write_bytes(records)
+    with pytest.raises((ProofError, LookupError)):
+        write_proofs(settings, str(settings.home / "published"), f"{NIGHTS[0]}-r0001", [], tmp_path)
+
+
+def test_a_record_is_found_in_an_answer_that_has_no_lines(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Iterating over an answer of S3 gives parts of 1 KiB."""
+    opened = FolderReader.open
+
+    def streamed(self: FolderReader, path: str) -> Any:
+        file = opened(self, path)
+        return StreamingBody(file, os.fstat(file.fileno()).st_size) if path.endswith(RECORDS) else file
+
+    monkeypatch.setattr(FolderReader, "open", streamed)
+    assert write_proofs(settings, str(settings.home / "published"), f"{NIGHTS[2]}-r0299", [], tmp_path)
 
 
 def test_the_head_that_was_signed_last_is_a_pin_for_the_own_place(settings: Settings) -> None:

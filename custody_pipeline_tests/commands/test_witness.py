@@ -222,7 +222,8 @@ def test_the_commands(settings: Settings, publisher: Publisher, witness: Witness
         command = [sys.executable, "-m", "custody_pipeline.cli", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    assert custody("verify", "--witness", str(key)).returncode == 2
+    owners = str(settings.home / "keys/log.pub")
+    assert custody("verify", "--key", owners, "--witness", str(key)).returncode == 2
     asked = custody("witness", "ask", url, "--witness", str(key))
     assert (asked.returncode, asked.stdout.encode()) == (0, head(publisher))
     added = custody("witness", "add", str(publisher.root / "log/checkpoint"), "--witness", str(key))
@@ -232,7 +233,7 @@ def test_the_commands(settings: Settings, publisher: Publisher, witness: Witness
     witness.answer = lambda _: (409, b"")
     assert custody("witness", "ask", url, "--witness", str(key)).returncode == 1
     assert custody("verify", "--key", str(key)).returncode == 64
-    verified = custody("verify", "--witness", str(key), "--json")
+    verified = custody("verify", "--key", owners, "--witness", str(key), "--json")
     assert verified.returncode == 0
     assert json.loads(verified.stdout)["checked"]["witnesses"] == {"valid": 1, "total": 1}
 

@@ -10,7 +10,9 @@ import pytest
 
 from custody_pipeline import definitions
 from custody_pipeline.definitions import defs
+from custody_pipeline.defs import assembled
 from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.defs.retention import erasures, every_retention
 from custody_pipeline.defs.rolling_fixity import every_fixity, fixity_checks
 from custody_pipeline.load.raw_tables import BOOKKEEPING, RAW_TABLES
 from custody_pipeline.operations.fixity import FixityReport
@@ -40,7 +42,23 @@ def test_what_dagster_writes_is_its_owners_alone() -> None:
 
 def test_groups_are_those_of_the_journey() -> None:
     groups = {spec.group_name for spec in specs().values()}
-    assert groups == {"collect", "model", "publish", "evidence", "capture"}
+    model = {"sources", "recordings", "tags", "gaps", "marts"}
+    assert groups == {"genesys", "collect", *model, "publish", "evidence", "capture", "analysts"}
+
+
+def test_lineage_begins_and_ends_outside() -> None:
+    found = specs()
+    begins = {key for key, spec in found.items() if not list(spec.deps)}
+    needed = {dep.asset_key.to_user_string() for spec in found.values() for dep in spec.deps}
+    assert begins <= {"genesys/export_bucket", "genesys/platform_api", "genesys/events", "raw/live_captures",
+                      "raw/fixity_checks", "raw/erasures"}  # fmt: skip
+    assert {"custody/nights", "published/cut", "published/gaps"} <= needed
+
+
+def test_every_schedule_sensor_and_job_says_what_it_is_for() -> None:
+    jobs = [*(defs.jobs or [])]
+    for found in (*jobs, *(defs.schedules or []), *(defs.sensors or [])):
+        assert found.description, found.name
 
 
 def test_every_table_says_what_it_is_and_what_its_columns_mean() -> None:
@@ -62,7 +80,30 @@ def test_a_failed_check_keeps_the_night_from_being_published() -> None:
     }
     assert all(check.partitions_def for check in checks)
     # A night with something unexplained is published as incomplete.
-    assert {check.name for check in checks if not check.blocking} == {"no_unexplained_recording", "clock_steady"}
+    assert {check.name for check in checks if not check.blocking} == {
+        "no_unexplained_recording", "clock_steady", "gaps_told", "one_night_each", "same_organization"
+    }  # fmt: skip
+
+
+def test_a_check_hangs_on_the_table_that_it_judges() -> None:
+    checks = [spec for check in defs.asset_checks or [] for spec in check.check_specs]
+    judged = {check.name: check.asset_key.to_user_string() for check in checks}
+    assert judged["clock_steady"] == "raw/extraction_receipts"
+    assert judged["same_organization"] == "raw/export_objects"
+    assert judged["gaps_told"] == "custody/gaps"
+    assert judged["no_unexplained_recording"] == "custody/reconciliation"
+    assert judged["row_conservation"] == "custody/chain_of_custody"
+
+
+def test_every_asset_has_the_owners_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not any(spec.owners for spec in specs().values())
+    monkeypatch.setenv("CUSTODY_OWNERS", "team:legal, ann.o-dowd+x@discovery.example.com")
+    owned = importlib.reload(assembled).defs
+    monkeypatch.delenv("CUSTODY_OWNERS")
+    importlib.reload(assembled)
+    found = {tuple(spec.owners) for spec in owned.resolve_all_asset_specs()}
+    assert found == {("team:legal", "ann.o-dowd+x@discovery.example.com")}
+    assert len(list(owned.resolve_all_asset_specs())) == len(specs())
 
 
 def test_the_nightly_job_has_daily_utc_partitions_and_runs_at_half_past_two() -> None:
@@ -91,6 +132,19 @@ def test_the_fixity_job_has_a_schedule_of_its_own_and_no_part_in_the_night(
     assert isinstance(every_fixity(dg.build_schedule_context(), deployment=Deployment()), dg.RunRequest)
     monkeypatch.setenv("CUSTODY_FIXITY_BYTES", "0")
     assert isinstance(every_fixity(dg.build_schedule_context(), deployment=Deployment()), dg.SkipReason)
+
+
+def test_erasing_what_is_due_is_no_part_of_the_night_and_needs_a_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = dg.AssetKey(["raw", "erasures"])
+    for job in ("nightly_custody", "recheck_custody"):
+        assert key not in defs.resolve_job_def(job).asset_layer.selected_asset_keys
+    assert defs.resolve_job_def("retention").asset_layer.selected_asset_keys == {key}
+    assert every_retention.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert isinstance(every_retention(dg.build_schedule_context(), deployment=Deployment()), dg.SkipReason)
+    ran = dg.materialize([erasures], resources={"deployment": Deployment()}, raise_on_error=False)
+    assert not ran.success
+    monkeypatch.setenv("CUSTODY_RETENTION_PATH", "retention.yaml")
+    assert isinstance(every_retention(dg.build_schedule_context(), deployment=Deployment()), dg.RunRequest)
 
 
 @pytest.mark.parametrize(("counts", "passed", "severity"), [

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from pathlib import Path
 from threading import BrokenBarrierError
 from typing import Any
 
+import dagster as dg
 import pytest
+from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 
 from custody_pipeline.defs.instance import dagster_home, open_instance
+from custody_pipeline.defs.open_databases import OpenEventLog
 from custody_pipeline.distribution import DAGSTER_YAML
 from custody_pipeline.settings import Settings
 
@@ -65,3 +69,33 @@ def test_a_dagster_home_below_the_home_gets_the_file_of_the_product(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     assert (dagster_home(tmp_path) / "dagster.yaml").read_bytes() == DAGSTER_YAML.read_bytes()
+
+
+def test_dagster_reads_what_a_run_tells_while_its_databases_are_open(tmp_path: Path) -> None:
+    with open_instance(Settings(home=tmp_path)) as instance:
+        run = instance.add_run(dg.DagsterRun(job_name="nightly_custody", run_id="one"))
+        assert isinstance(instance.event_log_storage, OpenEventLog)
+        instance.report_engine_event("first", run)
+        file = Path(instance.event_log_storage.path_for_shard("one"))
+        os.utime(file, (0, 0))
+        instance.report_engine_event("second", run)
+        assert file.stat().st_mtime > 0, "Dagster's page would not notice"
+        with dg.DagsterInstance.from_config(str(dagster_home(tmp_path))) as page:
+            assert not isinstance(page.event_log_storage, OpenEventLog)
+            assert [entry.message for entry in page.all_logs("one")] == ["first", "second"]
+            assert [found.run_id for found in page.get_runs()] == ["one"]
+        other = instance.add_run(dg.DagsterRun(job_name="nightly_custody", run_id="two"))
+        instance.report_engine_event("third", other)
+        instance.report_engine_event("fourth", run)
+        assert [entry.message for entry in instance.all_logs("one")] == ["first", "second", "fourth"]
+    assert not [path.name for path in tmp_path.rglob("*.db-wal")], "a database was left open"
+
+
+def test_an_operators_storage_stays_theirs(tmp_path: Path) -> None:
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text(
+        "event_log_storage:\n  module: dagster._core.storage.event_log\n  class: ConsolidatedSqliteEventLogStorage\n"
+        f"  config: {{base_dir: '{tmp_path / 'theirs'}'}}\n"
+    )
+    with open_instance(Settings(home=tmp_path)) as instance:
+        assert isinstance(instance.event_log_storage, ConsolidatedSqliteEventLogStorage)

@@ -1,4 +1,6 @@
-"""Every mutant of a published set, a package, a proof and a checkpoint, one at a time, and those that pass unseen.
+"""Every mutant of what is verified, one at a time, and those that pass unseen.
+
+Published sets, packages, productions, proofs and checkpoints are.
 
 `python -m custody_pipeline_tests.evidence.mutants` runs all of them; the tests run a part of them each time.
 
@@ -7,7 +9,6 @@ Belongs here: which mutants there are, and running them. Does not: the single ch
 
 from __future__ import annotations
 
-import random
 import re
 import shutil
 import sys
@@ -17,17 +18,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import msgspec
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.cut.seal import CLAIM, Claimed
 from custody_pipeline.evidence.package.check import verify_package
+from custody_pipeline.evidence.package.signed_volume import list_production, sign_production, verify_production
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify, verify_path
+from custody_pipeline_tests.evidence.erasing import erase
 from custody_pipeline_tests.evidence.mutations import Change, changed, file_changes, json_changes
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, rows
 
@@ -46,6 +51,10 @@ HARMLESS = {
     # A cut of an earlier version says true or false there, as those of `small_set` do; a pointer that is put anew since
     # says null, since its words for completeness are others.
     "a pointer to an earlier version's cut": re.compile(r"current/.*: complete: None"),
+    # Nothing below sealing/ is evidence; a claim without what is under way says that nothing is.
+    "no claim": re.compile(
+        r"sealing/head: (removed|made an empty folder|extended by a line|(pending|agreed): removed)"
+    ),
 }
 """Mutants that may pass, and why."""
 
@@ -83,12 +92,16 @@ class Tried:
     slowest: float = 0.0
 
 
-def small_set(root: Path) -> tuple[Path, Check]:
-    """Two nights, the first in two revisions. The newest head is pinned."""
+def small_set(root: Path, nights: int = 2) -> tuple[Path, Check]:
+    """A night of which a conversation was erased in its second revision, and one before. The newest head is pinned."""
     publisher = Publisher(root)
-    publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3))
-    publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3, revision=2), revision=2)
-    publisher.night(NIGHTS[1], rows(NIGHTS[1], count=2))
+    report = {"report/report.html": b"<p>report</p>\n", "report/rows/gaps.csv": b"reason\r\n"}
+    if nights > 1:
+        publisher.night(NIGHTS[0], rows(NIGHTS[0], count=2), more=report)
+    publisher.night(NIGHTS[1], rows(NIGHTS[1], count=5), more=report)
+    erase(publisher, more=report)
+    head = publisher.sealed[-1].checkpoint.head
+    publisher.put(CLAIM, msgspec.json.encode(Claimed(head.size, head.root.hex())))
     pins = [publisher.sealed[-1].checkpoint.note.data]
     return root, lambda folder: verify(FolderReader(folder), Options([SIGNER.verifier], pinned=pins))
 
@@ -98,10 +111,39 @@ def packaged(folder: Path) -> Report:
     return verify_package(folder, Options([SIGNER.verifier]))
 
 
+def produced(folder: Path) -> Report:
+    """The check of a production."""
+    return verify_production(folder, Options([SIGNER.verifier]))
+
+
+def production(root: Path, package: Path) -> Path:
+    """A production around a package: tables and a page beside it."""
+    shutil.copytree(package, root / "evidence")
+    for name in ("index.xlsx", "report.html"):
+        (root / name).write_text(f"{name} of the volume\n")
+    index, load_file = (
+        "control_number,conversation_id,recording_id,sha256\r\n",
+        "BEGDOC CONVERSATIONID RECORDINGID SHA256HASH",
+    )
+    tables = [load_file.split()]
+    for path in sorted((root / "evidence/data/records").glob("*.json")):
+        if not list((root / "evidence/data/audio").glob(f"{path.stem}.*")):
+            continue
+        row = msgspec.json.decode(path.read_bytes())
+        tables.append([path.stem, row["conversation_id"], row["recording_id"], row["media_sha256"] or ""])
+        index += ",".join(tables[-1]) + "\r\n"
+    (root / "index.csv").write_text(index, newline="")
+    lines = ["\xfe" + "\xfe\x14\xfe".join(line) + "\xfe\r\n" for line in tables]
+    (root / "loadfile.dat").write_text("\ufeff" + "".join(lines), "utf-8", newline="")
+    list_production(root)
+    sign_production(root, [SIGNER])
+    return root
+
+
 def single_files(root: Path, published: Path) -> tuple[Path, Check]:
     """A proof and a checkpoint, each checked by itself: both must be verified, wherever they lie and however called."""
     root.mkdir()
-    (proof,) = prove(FolderReader(published), f"{NIGHTS[0]}-r0001", [SIGNER.verifier])
+    (proof,) = prove(FolderReader(published), f"{NIGHTS[1]}-r0001", [SIGNER.verifier])
     (root / "one.tlog-proof").write_bytes(proof.data)
     shutil.copyfile(published / "log/checkpoint", root / "checkpoint")
 
@@ -142,14 +184,50 @@ def _is_same(original: Path, file: Path, what: str, sibling: Path) -> bool:
     return what == "exchanged for another" and (original / file).read_bytes() == (original / sibling).read_bytes()
 
 
-def pairs(single: Sequence[Mutant], number: int, seed: int = 1) -> list[Mutant]:
-    """Two changes at once, in two folders, drawn at random."""
-    chance, drawn = random.Random(seed), list[Mutant]()
-    while len(drawn) < number:
-        (one,), (two,) = chance.choice(single).changes, chance.choice(single).changes
-        if one[0].parent not in {two[0].parent, *two[0].parents} and two[0].parent not in one[0].parents:
-            drawn.append(Mutant((one, two)))
-    return drawn
+def pairs(single: Sequence[Mutant], among: Callable[[Path], bool] = lambda _: True) -> list[Mutant]:
+    """Two changes at once, in two files: each kind of change to each kind of file, with each other such pair of kinds.
+
+    Every member of a kind has its turn. Files are of one kind if their paths differ in digits alone.
+
+    Args:
+        single: what the pairs are made of.
+        among: at least one of the two files is such a one.
+    """
+    kinds: dict[tuple[str, str], list[Mutant]] = {}
+    for mutant in single:
+        ((file, what, _),) = mutant.changes
+        kinds.setdefault((re.sub(r"[0-9]+", "#", file.as_posix()), _kind_of(what)), []).append(mutant)
+    made = []
+    for number, (one, two) in enumerate(combinations_with_replacement(kinds.values(), 2)):
+        (first,) = one[number % len(one)].changes
+        others = (two[(number + shift) % len(two)].changes[0] for shift in range(len(two)))
+        second = next((other for other in others if other[0] != first[0]), None)
+        if second is not None and (among(first[0]) or among(second[0])):
+            made.append(Mutant((first, second)))
+    return made
+
+
+def _kind_of(what: str) -> str:
+    """The kind of a change, by its name."""
+    if what in _KINDS:
+        return _KINDS[what]
+    if what.startswith("flipped"):
+        return "altered"
+    return "JSON member" if what.endswith((": removed", ": renamed", ": twice", "a member more")) else "JSON value"
+
+
+_KINDS = {
+    what: kind
+    for kind, names in {
+        "gone": ("removed", "renamed", "renamed by case", "renamed by Unicode form"),
+        "shorter": ("emptied", "truncated", "halved"),
+        "longer": ("extended by NUL", "extended by a line", "made huge", "doubled"),
+        "altered": ("exchanged for another",),
+        "there twice": ("copied under another name",),
+        "no file": ("made a folder", "made an empty folder", "made a link", "made a link to a folder", "made a pipe"),
+    }.items()
+    for what in names
+}
 
 
 class _Watch:
@@ -207,7 +285,7 @@ def rewritten(original: Path, copy: Path, check: Check, every: int = 1) -> Tried
     from custody_pipeline_tests.evidence.test_tampering import rebuild_log
 
     result = Tried()
-    path = f"cuts/date={NIGHTS[1]}/r0001/cut.json"
+    path = f"cuts/date={NIGHTS[1]}/r0002/cut.json"
     for what, data in list(json_changes((original / path).read_bytes()))[::every]:
         try:
             encoded = cuts.encode_cut(msgspec.json.decode(data, type=cuts.Cut))
@@ -226,25 +304,31 @@ def rewritten(original: Path, copy: Path, check: Check, every: int = 1) -> Tried
 
 
 def main() -> None:
-    """Run every mutant, and as many pairs; print how many there were and which survived."""
+    """Run every mutant, and a pair of each two kinds; print how many there were and which survived."""
     from custody_pipeline_tests.evidence.test_package_contents import make_package, publish_with_audio
 
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         published, check = small_set(root / "set")
+        night, check_night = small_set(root / "night", nights=1)
         package = make_package(publish_with_audio(root / "other"), root / "package")
+        volume = production(root / "volume", package)
         files, check_files = single_files(root / "files", published)
-        forged = rewritten(published, root / "forged", check)
-        _tell("published set, consistently rewritten without the key", forged)
-        for what, folder, checked in (
-            ("proof and checkpoint", files, check_files),
-            ("package", package, packaged),
-            ("published set", published, check),
-        ):
-            single = mutants(folder)
-            _tell(f"{what}, one change", tried(folder, root / f"{what} 1", checked, single, folder == files))
-            if folder != files:
-                _tell(f"{what}, two changes", tried(folder, root / f"{what} 2", checked, pairs(single, 1_000)))
+        _tell("published set, rewritten without the key", rewritten(published, root / "forged", check))
+        _tell("proof and checkpoint", tried(files, root / "1", check_files, mutants(files), alone=True))
+        _tell("package", tried(package, root / "2", packaged, mutants(package)))
+        _tell("package, two files", tried(package, root / "3", packaged, pairs(mutants(package))))
+        beside = [mutant for mutant in mutants(volume) if is_beside_evidence(mutant.changes[0][0])]
+        _tell("production", tried(volume, root / "4", produced, beside))
+        both = pairs(mutants(volume), is_beside_evidence)
+        _tell("production, two files", tried(volume, root / "5", produced, both))
+        _tell("published set", tried(published, root / "6", check, mutants(published)))
+        _tell("published night, two files", tried(night, root / "7", check_night, pairs(mutants(night))))
+
+
+def is_beside_evidence(file: Path) -> bool:
+    """Whether a file of a production is none of the package in it, whose mutants are tried by themselves."""
+    return file.parts[0] != "evidence"
 
 
 def _tell(what: str, found: Tried) -> None:

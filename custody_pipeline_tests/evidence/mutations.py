@@ -56,7 +56,7 @@ def file_changes(file: Path, sibling: Path) -> Iterator[tuple[str, Change]]:
 
 
 def json_changes(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Every node of a JSON document exchanged for another value; every member removed and added."""
+    """Every node of a JSON document exchanged for another value; every member removed, renamed, there twice, added."""
     try:
         document = json.loads(data)
     except ValueError:
@@ -70,8 +70,14 @@ def json_changes(data: bytes) -> Iterator[tuple[str, bytes]]:
         if isinstance(parent, dict):
             del parent[key]
             yield f"{path}: removed", json.dumps(document).encode()
-            yield f"{path}: renamed", json.dumps(document | {"x": before}).encode()
+            parent["x"] = before
+            yield f"{path}: renamed", json.dumps(document).encode()
+            del parent["x"]
         parent[key] = before
+        if isinstance(parent, dict):
+            parent["twice"] = not before
+            yield f"{path}: twice", json.dumps(document).replace('"twice"', json.dumps(key)).encode()
+            del parent["twice"]
     if isinstance(document, dict):
         yield "a member more", json.dumps(document | {"x": 1}).encode()
 

@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import CutFile, Receipt, Superseded, cut_prefix
 from custody_pipeline.evidence.cut.records import salted_records, text_column
-from custody_pipeline.evidence.cut.seal import Draft, Sealed, published_head, seal
-from custody_pipeline.evidence.log.checkpoint import Head
+from custody_pipeline.evidence.cut.seal import HEAD, Draft, Sealed, seal
+from custody_pipeline.evidence.cut.workbook import Workbook, ZipParts, zipped
+from custody_pipeline.evidence.log.checkpoint import Head, verify_checkpoint
 from custody_pipeline.evidence.log.keys import Ed25519Signer
 from custody_pipeline.evidence.log.note import Signer
 from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline.evidence.verify.copies import copies
+from custody_pipeline.evidence.verify.copies import copies, copies_of_tables
 
 ORIGIN = "custody.example.com/acme"
 SECRET = bytes(range(32))
@@ -52,6 +53,14 @@ SCHEMA = pa.schema(
         ("custody_status", pa.string()),
     ]
 )
+
+
+def published_head(root: Path, signers: Sequence[Signer]) -> Head:
+    """The head of the log below `root`; the empty one where there is none."""
+    if not (root / HEAD).exists():
+        return Head.empty(signers[0].verifier.name)
+    verifiers = [signer.verifier for signer in signers]
+    return verify_checkpoint((root / HEAD).read_bytes(), verifiers, verifiers[0].name).head
 
 
 def rows(night: str, count: int = 40, revision: int = 1) -> list[dict[str, Any]]:
@@ -119,12 +128,15 @@ class Publisher:
         records = salted_records(pq.read_table(io.BytesIO(content)), SECRET)
         gaps = pa.table({"recording_id": [row["recording_id"] for row in data if row["custody_status"] == "gap"]})
         landing = "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz"
-        csv = io.BytesIO()
+        csv, book = io.BytesIO(), io.BytesIO()
+        with zipped(book) as zip_file, Workbook(ZipParts(zip_file), "chain_of_custody", table.column_names) as sheet:
+            for batch in table.to_batches():
+                sheet.add(batch)
         pacsv.write_csv(pa.table({name: text_column(name, table.column(name)) for name in table.column_names}), csv)
         files: dict[str, tuple[bytes, int | None]] = {
             cuts.TABLE: (content, len(data)),
             "data/chain_of_custody.csv": (csv.getvalue(), len(data)),
-            "data/chain_of_custody.spreadsheet.csv": (b"\xef\xbb\xbf" + csv.getvalue(), len(data)),
+            "data/chain_of_custody.xlsx": (book.getvalue(), len(data)),
             "data/gaps.parquet": (parquet(gaps), gaps.num_rows),
             cuts.RECORDS: (records.ndjson, len(data)),
             landing: (gzip.compress(f'{{"k":{{}},"document":{{"night":"{night}"}}}}\n'.encode(), mtime=0), None),
@@ -156,7 +168,7 @@ class Publisher:
             Draft(**{**draft, **changes}),
             records.leaves,
             reader=reader,
-            head=published_head(reader, [signer.verifier for signer in self.signers], self.signers[0].verifier.name),
+            head=published_head(self.root, self.signers),
             signed_before=self.signed,
             signers=self.signers,
             timestamp=self.timestamp,
@@ -170,13 +182,13 @@ class Publisher:
         named = [
             {
                 "table_name": file.path.removeprefix("data/").partition(".")[0],
-                "format": "spreadsheet" if ".spreadsheet." in file.path else file.path.rpartition(".")[2],
+                "format": "spreadsheet" if file.path.endswith(".xlsx") else file.path.rpartition(".")[2],
                 "uri": place + path,
                 "sha256": file.sha256,
                 "bytes": file.bytes,
                 "rows": file.rows,
             }
-            for path, file in copies(sealed.cut).items()
+            for path, file in copies_of_tables(sealed.cut).items()
         ]
         pointer = {
             "night": night,

@@ -7,13 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from custody_pipeline.evidence.cut.proof import prove
 from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher
+from custody_pipeline_tests.evidence.erasing import erase
+from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, publish
 from custody_pipeline_tests.evidence.witness import Witness
 
 TEMPORARY = "/tmp/"  # noqa: S108 - what the document writes to
@@ -27,6 +29,10 @@ WITNESS = Witness()
 @pytest.fixture
 def copy(copy: Path) -> Path:
     """A copy whose head, and the one of its first night, a witness has seen."""
+    return seen(copy)
+
+
+def seen(copy: Path) -> Path:
     (copy / "log/cosigned").mkdir()
     for size, path in ((41, FIRST + "checkpoint"), (424, "log/checkpoint")):
         data = (copy / path).read_bytes()
@@ -39,7 +45,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def run(folder: Path, work: Path, original: Publisher, *shell: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, work: Path, original: Publisher, *shell: str, proof_of: Publisher | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the whole document as one shell script; its /tmp is the test's own folder."""
     work.mkdir(exist_ok=True)
     for script in blocks("python"):
@@ -47,8 +55,9 @@ def run(folder: Path, work: Path, original: Publisher, *shell: str) -> subproces
         (work / name).write_text(script.replace(TEMPORARY, f"{work}/"), "utf-8")
     pinned, proof = work / "pinned", work / "one.tlog-proof"
     pinned.write_bytes(original.sealed[1].checkpoint.note.data)
-    reader = FolderReader(original.root)
-    proof.write_bytes(prove(reader, f"{NIGHTS[2]}-r0123", [SIGNER.verifier])[0].data)
+    prover = proof_of or original
+    keys = [signer.verifier for signer in prover.signers]
+    proof.write_bytes(prove(FolderReader(prover.root), f"{NIGHTS[2]}-r0123", keys)[0].data)
     environment = {
         "PATH": f"{work}:{os.environ['PATH']}",
         "FOLDER": str(folder),
@@ -56,6 +65,7 @@ def run(folder: Path, work: Path, original: Publisher, *shell: str) -> subproces
         "PINNED": str(pinned),
         "WITNESS": WITNESS.verifier.vkey,
         "PROOF": str(proof),
+        "AUTHORITY": str(work / "authority.pem"),
         "LC_ALL": "C.UTF-8",
     }
     (work / "python3").unlink(missing_ok=True)
@@ -118,6 +128,58 @@ def test_the_commands_end_in_a_failure_without_the_help_of_the_shell(
     assert f"{FIRST}: altered, or a file too many" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (FIRST + "data/cut.json.tsr", f"{FIRST}: altered, or a file too many"),
+        (FIRST + "cut.json.tsr", f"{FIRST}: a timestamp that cut.json does not know"),
+        ("cuts/date=2026-11-02/notes.txt", "files beside the cuts:\ncuts/date=2026-11-02/notes.txt"),
+        ("cuts/.hidden/r0001/cut.json", "files beside the cuts:\ncuts/.hidden/r0001/cut.json"),
+        ("a link", "links or pipes:\n./a link"),
+    ],
+)
+def test_the_commands_refuse_what_is_no_part_of_a_cut(
+    original: Publisher, copy: Path, tmp_path: Path, path: str, says: str
+) -> None:
+    if path == "a link":
+        (copy / path).symlink_to(copy / "cuts")
+    else:
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / path).write_bytes(b"x")
+
+    done = run(copy, tmp_path / "work", original, "-euc")
+
+    assert done.returncode != 0
+    assert says in done.stdout
+
+
+def test_the_commands_check_timestamps(authority: tuple[Callable[[bytes], bytes], bytes], tmp_path: Path) -> None:
+    stamp, root = authority
+    stamped = publish(tmp_path / "set", timestamp=stamp)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/authority.pem").write_bytes(root)
+    seen(stamped.root)
+
+    assert run(stamped.root, tmp_path / "work", stamped, "-euc").returncode == 0
+
+    timestamp = stamped.root / FIRST / "cut.json.tsr"
+    timestamp.write_bytes((stamped.root / f"cuts/date={NIGHTS[1]}/r0001/cut.json.tsr").read_bytes())
+    done = run(stamped.root, tmp_path / "work", stamped, "-euc")
+    assert (done.returncode, f"{FIRST}: no valid timestamp" in done.stdout) == (1, True)
+
+
+def test_the_commands_refuse_a_proof_whose_head_somebody_else_signed(
+    original: Publisher, copy: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "forged").mkdir()
+    forged = publish(tmp_path / "forged", signers=(OTHER,))
+
+    done = run(copy, tmp_path / "work", original, "-euc", proof_of=forged)
+
+    assert done.returncode != 0
+    assert "proof.checkpoint: wrong signature" in done.stdout
+
+
 def test_the_commands_refuse_a_set_without_its_newest_nights(original: Publisher, copy: Path, tmp_path: Path) -> None:
     for night, revision in ((NIGHTS[2], 1), (NIGHTS[1], 2), (NIGHTS[1], 1)):
         folder = copy / f"cuts/date={night}/r{revision:04d}"
@@ -141,6 +203,19 @@ def test_the_commands_refuse_a_log_that_a_witness_has_seen_longer(
     done = run(copy, tmp_path / "work", original)
     assert done.returncode != 0
     assert "log/cosigned/424 is not a head of this log" in done.stderr
+
+
+def test_the_commands_accept_a_set_from_which_somebody_was_erased(
+    original: Publisher, copy: Path, tmp_path: Path
+) -> None:
+    erase(Publisher(copy, signed=original.signed, sealed=list(original.sealed)))
+
+    done = run(copy, tmp_path / "work", original)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok: 5 cuts, 465 leaves" in done.stdout
+
+    (copy / f"cuts/date={NIGHTS[1]}/r0001/data/gaps.parquet").unlink()
+    assert run(copy, tmp_path / "work", original).returncode != 0
 
 
 def test_each_script_is_plain_python_of_forty_lines() -> None:

@@ -72,8 +72,8 @@ def test_an_older_head_that_a_witness_cosigned_is_not_the_newest(tmp_path: Path)
     publish(tmp_path, ago(9), ago(1))
     (tmp_path / "log/checkpoint").write_bytes((tmp_path / f"cuts/date={NIGHT}/r0001/checkpoint").read_bytes())
     cosign(tmp_path / "log/checkpoint", ago(8))
-    for folder in ("cuts", "parquet/chain_of_custody", "parquet/gaps", "csv/chain_of_custody"):
-        shutil.rmtree(tmp_path / folder / f"date={NEXT}")
+    for folder in [*tmp_path.glob(f"*/date={NEXT}"), *tmp_path.glob(f"*/*/date={NEXT}")]:
+        shutil.rmtree(folder)
     for file in (f"current/date={NEXT}.json", "log/tile/0/000.p/8"):
         (tmp_path / file).unlink()
 

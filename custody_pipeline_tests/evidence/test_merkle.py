@@ -38,7 +38,7 @@ def grown(*steps: int) -> tuple[dict[str, bytes], TileTree]:
     files: dict[str, bytes] = {}
     reader, size = MemoryReader(files), 0
     for step in steps:
-        appended = append(reader, size, LEAVES[size : size + step])
+        appended = append(TileTree(reader, size), LEAVES[size : size + step])
         files.update({f"log/{path}": data for path, data in appended.tiles.items()})
         size += step
     return files, TileTree(reader, size)
@@ -127,11 +127,11 @@ def test_tile_paths_are_those_of_the_specification() -> None:
 def test_appending_writes_in_proportion_to_the_new_leaves() -> None:
     files: dict[str, bytes] = {}
     reader = MemoryReader(files)
-    first = append(reader, 0, LEAVES * 100)
+    first = append(TileTree(reader, 0), LEAVES * 100)
     files.update({f"log/{path}": data for path, data in first.tiles.items()})
     size = first.tree.size
 
-    second = append(reader, size, LEAVES[:1])
+    second = append(TileTree(reader, size), LEAVES[:1])
 
     assert len(first.tiles) > 400
     assert len(second.tiles) <= 3

@@ -7,27 +7,34 @@ test_package_contents.py.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
+from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline_tests.evidence.mutants import (
     Check,
     Mutant,
+    is_beside_evidence,
     mutants,
     packaged,
     pairs,
+    produced,
+    production,
     rewritten,
     single_files,
     small_set,
     tried,
 )
+from custody_pipeline_tests.evidence.published import SIGNER
 from custody_pipeline_tests.evidence.test_package_contents import make_package, publish_with_audio
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Check]:
-    return small_set(tmp_path_factory.mktemp("mutations") / "set")
+    return small_set(tmp_path_factory.mktemp("mutations") / "set", nights=1)
 
 
 def some(all_of_them: list[Mutant], number: int) -> list[Mutant]:
@@ -37,7 +44,7 @@ def some(all_of_them: list[Mutant], number: int) -> list[Mutant]:
 def test_no_change_of_a_published_set_survives(published: tuple[Path, Check], tmp_path: Path) -> None:
     folder, check = published
     single = mutants(folder)
-    chosen = some(single, 100) + pairs(single, 20)
+    chosen = some(single, 100) + some(pairs(single), 20)
 
     found = tried(folder, tmp_path / "copy", check, chosen)
 
@@ -56,9 +63,46 @@ def test_no_change_of_a_package_survives(tmp_path: Path) -> None:
     package = make_package(publish_with_audio(tmp_path / "published"), tmp_path / "package")
     single = mutants(package)
 
-    found = tried(package, tmp_path / "copy", packaged, some(single, 250) + pairs(single, 50))
+    found = tried(package, tmp_path / "copy", packaged, some(single, 250) + some(pairs(single), 50))
 
     assert (found.made, found.survivors) == (300, [])
+
+
+def test_no_change_of_a_production_survives(tmp_path: Path) -> None:
+    package = make_package(publish_with_audio(tmp_path / "published"), tmp_path / "package")
+    volume = production(tmp_path / "volume", package)
+    outside = [mutant for mutant in mutants(volume) if is_beside_evidence(mutant.changes[0][0])]
+
+    found = tried(volume, tmp_path / "copy", produced, outside)
+
+    assert (found.made > 100, found.survivors) == (True, [])
+
+
+def test_index_and_load_file_cannot_contradict_the_records(tmp_path: Path) -> None:
+    """Even where the producer signs them."""
+    package = make_package(publish_with_audio(tmp_path / "published"), tmp_path / "package")
+    volume = production(tmp_path / "volume", package)
+    assert produced(volume).status == 0
+    changes: list[Callable[[bytes], bytes]] = [
+        lambda data: data.replace(b"-r00", b"-r99", 1),
+        lambda data: data.replace(b"-c00", b"-c99", 1),
+        lambda data: data[: data[:-2].rindex(b"\r\n") + 2],
+        lambda data: data + data[data[:-2].rindex(b"\r\n") + 2 :],
+        lambda data: data.replace(b"onversation", b"onversatiom", 1).replace(b"CONVERSATION", b"CONVERSATIOM", 1),
+        lambda data: data + b"x\r\n",
+        lambda data: data + b"\xff\xff\r\n",
+        lambda data: b"",
+    ]
+    for name in ("index.csv", "loadfile.dat"):
+        before = (volume / name).read_bytes()
+        for number, change in enumerate(changes):
+            assert change(before) != before
+            (volume / name).write_bytes(change(before))
+            list_production(volume)
+            sign_production(volume, [SIGNER])
+            codes = {finding.code for finding in produced(volume).of(Severity.ERROR)}
+            assert codes == {"PACKAGE_INCONSISTENT"}, (name, number)
+        (volume / name).write_bytes(before)
 
 
 def test_no_change_of_a_proof_or_a_checkpoint_survives(published: tuple[Path, Check], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,17 +13,18 @@ from typing import Any
 import pytest
 
 from custody_pipeline.evidence.cut.proof import prove_all
-from custody_pipeline.evidence.log.keys import rotation
-from custody_pipeline.evidence.log.note import sign
-from custody_pipeline.evidence.package.bag import close_package, write_records
+from custody_pipeline.evidence.log.keys import Ed25519Signer, rotation
+from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.package.check import verify_package
-from custody_pipeline.evidence.package.layout import Absent
+from custody_pipeline.evidence.package.layout import ATTACHED, SCHEMA, Absent
 from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify_path
+from custody_pipeline_tests.evidence.packages import INFO, sign_again, write_package
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 
-INFO = {"External-Description": "Smith v. Acme, request 4"}
 NIGHT = NIGHTS[0]
 CHOSEN = [f"{NIGHT}-r0002", f"{NIGHT}-r0003"]
 AUDIO = {name: f"audio of {name}".encode() for name in CHOSEN}
@@ -39,14 +41,14 @@ def publish_with_audio(root: Path) -> Publisher:
     return publisher
 
 
-def make_package(publisher: Publisher, folder: Path) -> Path:
+def make_package(publisher: Publisher, folder: Path, signer: Signer = SIGNER) -> Path:
     """A package of the two recordings."""
     proofs = prove_all(FolderReader(publisher.root), CHOSEN, [SIGNER.verifier])
     (folder / "data/audio").mkdir(parents=True)
     for name in CHOSEN:
         (folder / f"data/audio/{name}.opus").write_bytes(AUDIO[name])
-    write_records(folder, [str(proof.row["recording_id"]) for proof in proofs], proofs, [SIGNER])
-    close_package(folder, [SIGNER], INFO)
+    absent = [Absent.of(proof.row, "documents", str(proof.row["recording_id"]), None, {}) for proof in proofs]
+    write_package(folder, {str(proof.row["recording_id"]): proof for proof in proofs}, [signer], absent)
     return folder
 
 
@@ -66,6 +68,29 @@ def check(folder: Path) -> Report:
 
 def codes(folder: Path) -> set[str]:
     return {found.code for found in check(folder).findings}
+
+
+def test_a_package_without_its_signature_is_no_folder_of_proofs(package: Path) -> None:
+    """Without what marks a package its proofs still verify, and what people read beside them may be anything."""
+    for path in list(package.iterdir()):
+        if path.is_file():
+            path.unlink()
+    (package / f"data/audio/{CHOSEN[0]}.opus").write_bytes(b"another voice")
+
+    report = verify_path(package, Options([SIGNER.verifier]))
+
+    assert report.status == 2
+    assert "NOT_COVERED" in {found.code for found in report.findings}
+
+
+def test_one_log_signs_no_package_of_another(published: Publisher, tmp_path: Path) -> None:
+    """Not even for a verifier who trusts the keys of both."""
+    stranger = Ed25519Signer("custody.example.com/other", bytes([9]) * 32)
+    folder = make_package(published, tmp_path / "package", stranger)
+
+    report = verify_package(folder, Options([SIGNER.verifier, stranger.verifier]))
+
+    assert {found.code for found in report.of(Severity.ERROR)} == {"PACKAGE_INCONSISTENT"}
 
 
 def edited(path: str, **members: object) -> Callable[[Path], object]:
@@ -96,6 +121,32 @@ def put(path: str, data: bytes) -> Callable[[Path], object]:
     return change
 
 
+def lacking(number: int, **members: object) -> Callable[[Path], object]:
+    """Change what `missing.json` says of what is not here; without members, take it out of the list."""
+
+    def change(folder: Path) -> None:
+        file = folder / "data/missing.json"
+        document = json.loads(file.read_bytes())
+        if members:
+            document[number] |= members
+        else:
+            del document[number]
+            edited("data/package.json", left_out=len(document))(folder)
+        file.write_text(json.dumps(document))
+
+    return change
+
+
+def twice(path: str, member: bytes) -> Callable[[Path], object]:
+    """Give the first object of a document a member that it has already; parsers take one of the two."""
+
+    def change(folder: Path) -> None:
+        file = folder / path
+        file.write_bytes(file.read_bytes().replace(b"{", b"{" + member + b",", 1))
+
+    return change
+
+
 CHANGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "the readable record is another one": (
         "PACKAGE_INCONSISTENT",
@@ -120,6 +171,13 @@ CHANGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "other recordings were asked for": ("PACKAGE_INCONSISTENT", edited("data/package.json", asked=["other"])),
     "more is left out than is listed": ("PACKAGE_INCONSISTENT", edited("data/package.json", left_out=9)),
     "the statement has a member of somebody's own": ("PACKAGE_INCONSISTENT", edited("data/package.json", court="x")),
+    "the statement has a member twice": ("PACKAGE_INCONSISTENT", twice("data/package.json", b'"night":"2020-01-01"')),
+    "what is missing has a member twice": ("PACKAGE_INCONSISTENT", twice("data/missing.json", b'"why":"destroyed"')),
+    "what is missing has a member of somebody's own": ("PACKAGE_INCONSISTENT", lacking(0, court="x")),
+    "another reason is given for what is missing": ("PACKAGE_INCONSISTENT", lacking(0, gap_reasons={"X": ""})),
+    "what is missing is said to be another call's": ("PACKAGE_INCONSISTENT", lacking(0, conversation_id="other")),
+    "something is missing of no record": ("PACKAGE_INCONSISTENT", lacking(0, name="other")),
+    "what is missing is not told": ("PACKAGE_INCONSISTENT", lacking(0)),
     "the statement is no JSON": ("PACKAGE_INCONSISTENT", put("data/package.json", b"[" * 100_000)),
 }
 
@@ -137,7 +195,7 @@ def test_a_contradiction_that_the_owner_signed_is_found(
     package: Path, code: str, change: Callable[[Path], object]
 ) -> None:
     change(package)
-    close_package(package, [SIGNER], INFO)
+    sign_again(package, [SIGNER])
 
     assert check(package).status == 1
     assert code in codes(package)
@@ -146,9 +204,22 @@ def test_a_contradiction_that_the_owner_signed_is_found(
 @pytest.mark.parametrize(("code", "change"), CHANGES.values(), ids=CHANGES)
 def test_nothing_can_be_said_without_the_key(package: Path, code: str, change: Callable[[Path], object]) -> None:
     change(package)
-    close_package(package, [OTHER], INFO)
+    sign_again(package, [OTHER])
 
     assert (check(package).status, codes(package)) == (1, {"PACKAGE_UNSIGNED"})
+
+
+def test_the_number_of_files_that_the_owner_signed_is_compared(package: Path) -> None:
+    info = package / "bag-info.txt"
+    info.write_text(re.sub(r"(Payload-Oxum: .*)\.\d+", r"\1.1", info.read_text()))
+    tags = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt")
+    manifest = "".join(f"{hashlib.sha256((package / tag).read_bytes()).hexdigest()}  {tag}\n" for tag in tags)
+    (package / "tagmanifest-sha256.txt").write_text(manifest)
+    sha256 = hashlib.sha256(manifest.encode()).hexdigest()
+    text = f"{SCHEMA}\n{ORIGIN}\n{sha256}  tagmanifest-sha256.txt\n"
+    (package / "tagmanifest-sha256.txt.sig").write_bytes(sign(text.encode(), [SIGNER]).data)
+
+    assert (check(package).status, codes(package)) == (1, {"PACKAGE_INCONSISTENT"})
 
 
 @pytest.mark.parametrize("name", ["bag-info.txt", "fetch.txt", "manifest-md5.txt", "README.txt"])
@@ -167,7 +238,7 @@ def test_a_package_that_is_a_published_set_as_well_is_refused(package: Path, pub
 
 def test_a_record_of_a_superseded_revision_is_named(published: Publisher, package: Path) -> None:
     stated(newest=2)(package)
-    close_package(package, [SIGNER], INFO)
+    sign_again(package, [SIGNER])
 
     assert (check(package).status, "REVISION_SUPERSEDED" in codes(package)) == (0, True)
 
@@ -179,9 +250,8 @@ def test_a_rotation_leads_the_holder_of_an_older_key_to_the_newer_one(tmp_path: 
     proofs = prove_all(FolderReader(publisher.root), [f"{NIGHT}-r0000"], [OTHER.verifier])
     true = rotation(ORIGIN, [SIGNER], [OTHER])
     notes = {"none": [], "forged": [sign(true.text, [OTHER]).data], "true": [true.data]}[statement]
-    absent = Absent(f"{NIGHT}-r0000", f"{NIGHT}-c0000", "audio", "one", "0" * 64, "gone", {})
-    write_records(tmp_path / "package", ["one"], proofs, [OTHER], [absent], rotations=notes)
-    close_package(tmp_path / "package", [OTHER], INFO)
+    absent = [Absent.of(proofs[0].row, kind, "one", "gone", {}) for kind in ATTACHED]
+    write_package(tmp_path / "package", {"one": proofs[0]}, [OTHER], absent, notes)
 
     status, expected = (2, {"PACKAGE_INCOMPLETE"}) if statement == "true" else (1, {"PACKAGE_UNSIGNED"})
     assert (check(tmp_path / "package").status, codes(tmp_path / "package")) == (status, expected)

@@ -17,13 +17,13 @@ from custody_pipeline.evidence.log.checkpoint import read_checkpoint, read_witne
 from custody_pipeline.evidence.log.keys import parse_public_keys, rotated_keys, rotation
 from custody_pipeline.evidence.log.note import NoteError, parse
 from custody_pipeline.evidence.log.tiles import TileError, TileTree
-from custody_pipeline.evidence.package.bag import close_package
 from custody_pipeline.evidence.package.check import verify_package
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
+from custody_pipeline_tests.evidence.packages import sign_again
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher
-from custody_pipeline_tests.evidence.test_package_contents import INFO, make_package, publish_with_audio
+from custody_pipeline_tests.evidence.test_package_contents import make_package, publish_with_audio
 
 FIRST = f"cuts/date={NIGHTS[0]}/r0001/"
 KEYS = [SIGNER.verifier]
@@ -88,12 +88,19 @@ def follow(data: bytes) -> bytes:
     return data
 
 
+def read_whole_proof(data: bytes) -> bytes:
+    """The record is parsed only when it is asked for."""
+    proof = read_proof(data)
+    assert isinstance(proof.row, dict)
+    return proof.data
+
+
 PARSERS: dict[str, tuple[Callable[[bytes], bytes | None], type[Exception]]] = {
     "cut.json": (lambda data: cuts.encode_cut(cuts.decode_cut(data)), cuts.CutError),
     "cut.json.sig": (lambda data: parse(data).data, NoteError),
     "checkpoint": (lambda data: read_checkpoint(data).note.data, NoteError),
     "request": (read_request, NoteError),
-    "proof": (lambda data: read_proof(data).data, ProofFileError),
+    "proof": (read_whole_proof, ProofFileError),
     "rotation": (follow, NoteError),
     "keys": (read_keys, NoteError),
 }
@@ -163,7 +170,7 @@ def test_a_bag_of_any_bytes_gets_a_verdict_even_when_its_owner_signed_it(
     before = (package / name).read_bytes()
     (package / name).write_bytes(edited(before, changes))
     if name.startswith("data/"):
-        close_package(package, [SIGNER], INFO)
+        sign_again(package, [SIGNER])
     try:
         report = verify_package(package, Options(KEYS))
         json.dumps(report.as_dict())
@@ -171,4 +178,4 @@ def test_a_bag_of_any_bytes_gets_a_verdict_even_when_its_owner_signed_it(
         assert report.status == 1 or name.startswith("data/") or edited(before, changes) == before
     finally:
         (package / name).write_bytes(before)
-        close_package(package, [SIGNER], INFO)
+        sign_again(package, [SIGNER])

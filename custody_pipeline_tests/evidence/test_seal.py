@@ -11,20 +11,20 @@ import pytest
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut, CutError, decode_cut, encode_cut, is_safe_path
-from custody_pipeline.evidence.cut.seal import HEAD, SealError, published_head, recover
+from custody_pipeline.evidence.cut.seal import HEAD, SealError, recover
 from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError
 from custody_pipeline.evidence.log.keys import Ed25519Signer, rotation
 from custody_pipeline.evidence.log.note import parse
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
-from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, published_head, rows
 
 KEYS = [SIGNER.verifier]
 
 
 def head(root: Path) -> Head:
-    return published_head(FolderReader(root), KEYS, ORIGIN)
+    return published_head(root, [SIGNER])
 
 
 def heal(root: Path) -> int:

@@ -245,10 +245,17 @@ def test_a_rotation_names_both_fingerprints_and_carries_trust_over() -> None:
         rotated_keys(statement.data, "another.example", [SIGNER.verifier])
 
 
+def test_a_rotation_leads_to_no_key_of_another_log() -> None:
+    stranger = Ed25519Signer("custody.example.com/other", bytes([9]) * 32)
+
+    with pytest.raises(NoteError, match="a log keeps its name"):
+        rotated_keys(rotation(ORIGIN, [SIGNER], [stranger]).data, ORIGIN, [SIGNER.verifier])
+
+
 def test_a_rotation_that_the_old_key_did_not_sign_carries_nothing_over() -> None:
     stolen = sign(rotation(ORIGIN, [SIGNER], [OTHER]).text, [OTHER])
 
-    with pytest.raises(NoteError, match="not signed by every key"):
+    with pytest.raises(NoteError, match="none of the given public keys signed this"):
         rotated_keys(stolen.data, ORIGIN, [SIGNER.verifier])
 
 

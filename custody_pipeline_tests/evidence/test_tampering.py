@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
@@ -20,21 +21,25 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.proof import prove
 from custody_pipeline.evidence.cut.records import leaf_hash, record_blocks
+from custody_pipeline.evidence.cut.removal import remaining_leaf
 from custody_pipeline.evidence.cut.seal import HEAD
 from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head, witness_request
 from custody_pipeline.evidence.log.merkle import EMPTY_ROOT, Frontier, consistency_proof
 from custody_pipeline.evidence.log.note import Note, Signature, Signer, parse, sign
-from custody_pipeline.evidence.log.tiles import append
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, FolderReader
+from custody_pipeline.evidence.log.tiles import TileTree, append
+from custody_pipeline.evidence.reader import CLAIM_BYTES, MANIFEST_BYTES, NOTE_BYTES, POINTER_BYTES, FolderReader
 from custody_pipeline.evidence.verify.codes import CODES, Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.published import (
     NIGHTS,
     ORIGIN,
@@ -182,7 +187,9 @@ def rebuild_log(root: Path, key: Signer | None = None) -> None:
     frontier = Frontier()
     for folder in places:
         prefix = folder.relative_to(root).as_posix() + "/"
-        leaves = [leaf_hash(line) for line in (folder / RECORDS).read_bytes().splitlines()]
+        records = [folder / RECORDS, *root.glob(f"cuts/{folder.parent.name}/*/remains/{folder.name}/{RECORDS}")]
+        lines = next(file for file in records if file.exists()).read_bytes().splitlines()
+        leaves = [remaining_leaf(line)[0] for line in lines]
         before = [item.hex() for item in frontier.hashes]
         frontier.extend(leaves)
         place = {"first": head.size, "previous_root": head.root.hex(), "frontier": before}
@@ -190,7 +197,7 @@ def rebuild_log(root: Path, key: Signer | None = None) -> None:
         edit_cut(root, prefix, partial(move_to, place), key)
         last = leaf_hash((folder / "cut.json").read_bytes())
         frontier.append(last)
-        appended = append(reader, head.size, [*leaves, last])
+        appended = append(TileTree(reader, head.size), [*leaves, last])
         for path, data in appended.tiles.items():
             add(f"log/{path}", data)(root)
         new = Head(ORIGIN, appended.tree.size, appended.tree.root())
@@ -402,6 +409,29 @@ def _(root: Path) -> None:
     edit_cut(root, FIRST, relist(root, FIRST, TABLE), SIGNER)
 
 
+def replaced_column(column: str, values: Callable[[int], pa.Array], root: Path) -> None:
+    table = pq.read_table(io.BytesIO((root / NEWEST / TABLE).read_bytes()))
+    index = table.column_names.index(column)
+    add(NEWEST + TABLE, parquet(table.set_column(index, column, values(table.num_rows))))(root)
+    edit_cut(root, NEWEST, relist(root, NEWEST, TABLE), SIGNER)
+
+
+@scenario("the owner signs a table with a column twice", "TABLE_UNREADABLE")
+def _(root: Path) -> None:
+    table = pq.read_table(io.BytesIO((root / NEWEST / "data/gaps.parquet").read_bytes()))
+    add(NEWEST + "data/gaps.parquet", parquet(table.append_column(table.field(0), table.column(0))))(root)
+    edit_cut(root, NEWEST, relist(root, NEWEST, "data/gaps.parquet"), SIGNER)
+
+
+for column in ("partition_date", "recording_id", "custody_status"):
+    scenario(f"the owner signs a table with structures for {column}", "TABLE_UNREADABLE")(
+        partial(replaced_column, column, lambda count: pa.array([{"id": 1}] * count))
+    )
+    scenario(f"the owner signs a table with moments beyond the calendar for {column}", "CSV_DIFFERS")(
+        partial(replaced_column, column, lambda count: pa.array([2**62] * count, pa.timestamp("us")))
+    )
+
+
 @scenario("the owner signs a changed count", "COUNT_WRONG")
 def _(root: Path) -> None:
     edit_cut(root, FIRST, lambda document: document["counts"].update(gaps=0), SIGNER)
@@ -559,7 +589,7 @@ scenario("the owner gives a recording two rows", "RECORDING_TWICE")(
 )
 
 
-def changed_csv(name: str, change: Callable[[bytes], bytes]) -> Tamper:
+def changed_rendering(name: str, change: Callable[[bytes], bytes]) -> Tamper:
     def tamper(root: Path) -> None:
         file = root / NEWEST / "data" / name
         file.write_bytes(change(file.read_bytes()))
@@ -568,24 +598,114 @@ def changed_csv(name: str, change: Callable[[bytes], bytes]) -> Tamper:
     return tamper
 
 
-for name in ("chain_of_custody.csv", "chain_of_custody.spreadsheet.csv"):
-    for what, change in {
-        "another word": lambda data: data.replace(b'"complete"', b'"gap"', 1),
-        "a row less": lambda data: data[: data[:-1].rindex(b"\n") + 1],
-        "a column under another name": lambda data: data.replace(b"custody_status", b"custody_state", 1),
-        "bytes that are no text": lambda data: data.replace(b'"complete"', b'"\xff"', 1),
-    }.items():
-        scenario(f"the owner publishes a {name} with {what}", "CSV_DIFFERS")(changed_csv(name, change))
+for what, change in {
+    "another word": lambda data: data.replace(b'"complete"', b'"gap"', 1),
+    "a row less": lambda data: data[: data[:-1].rindex(b"\n") + 1],
+    "a column under another name": lambda data: data.replace(b"custody_status", b"custody_state", 1),
+    "bytes that are no text": lambda data: data.replace(b'"complete"', b'"\xff"', 1),
+}.items():
+    scenario(f"the owner publishes a CSV with {what}", "CSV_DIFFERS")(changed_rendering("chain_of_custody.csv", change))
 
 
-@scenario("the owner publishes a CSV without a Parquet", "CSV_DIFFERS")
-def _(root: Path) -> None:
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+def zip_of(parts: dict[str, bytes]) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as file:
+        for name, data in parts.items():
+            file.writestr(name, data, zipfile.ZIP_DEFLATED)
+    return target.getvalue()
+
+
+def moved_back(data: bytes, by: bytes) -> bytes:
+    """A workbook with bytes before its first part, and the same list of parts at its end."""
+    target = io.BytesIO(by[: by.rindex(b"PK\1\2")])
+    with zipfile.ZipFile(io.BytesIO(data)) as file, zipfile.ZipFile(target, "a") as moved:
+        for name in file.namelist():
+            moved.writestr(name, file.read(name), zipfile.ZIP_DEFLATED)
+    return target.getvalue()
+
+
+def with_comment(data: bytes) -> bytes:
+    target = io.BytesIO(data)
+    with zipfile.ZipFile(target, "a") as file:
+        file.comment = zip_of({SHEET: b"<evil/>"})
+    return target.getvalue()
+
+
+def hidden_in_part(data: bytes) -> bytes:
+    """A part whose compressed stream ends before the place that the list gives: what follows is a part for some."""
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    target, hidden = io.BytesIO(), zip_of({"xl/vbaProject.bin": b"x"})
+    with zipfile.ZipFile(target, "w") as file:
+        for name, part in parts.items():
+            file.writestr(name, part, zipfile.ZIP_DEFLATED)
+            last = file.infolist()[-1]
+        target.seek(file.start_dir)
+        target.write(hidden)
+        last.compress_size += len(hidden)
+        file.start_dir += len(hidden)
+    return target.getvalue()
+
+
+def in_workbook(change: Callable[[dict[str, bytes]], object]) -> Callable[[bytes], bytes]:
+    """Change the parts of a workbook."""
+
+    def changed(data: bytes) -> bytes:
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            parts = {name: file.read(name) for name in file.namelist()}
+        change(parts)
+        return zip_of(parts)
+
+    return changed
+
+
+def in_sheet(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    def change(parts: dict[str, bytes]) -> None:
+        assert old in parts[SHEET]
+        parts[SHEET] = parts[SHEET].replace(old, new, 1)
+
+    return in_workbook(change)
+
+
+for what, change in {
+    "another word": in_sheet(b">complete<", b">gap<"),
+    "a column under another name": in_sheet(b">custody_status<", b">custody_state<"),
+    "a row more": in_sheet(b"</sheetData>", b"<row><c/></row></sheetData>"),
+    "a formula": in_sheet(b">complete<", b">complete</t></is></c><c><f>1</f><v>1</v></c><c><is><t><"),
+    "something after its end": in_workbook(lambda parts: parts.update({SHEET: parts[SHEET] + b" "})),
+    "a part less": in_workbook(lambda parts: parts.pop("xl/styles.xml")),
+    "a program in it": in_workbook(lambda parts: parts.update({"xl/vbaProject.bin": b"x"})),
+    "bytes that are no workbook": lambda data: b"PK" + data[:100],
+    "bytes before it": lambda data: b"x" + data,
+    "a part before its parts": lambda data: moved_back(data, zip_of({SHEET: b"<evil/>"})),
+    "a workbook in its comment": with_comment,
+    "a part behind the end of another": hidden_in_part,
+    "another name in a part's own header": lambda data: data.replace(b"xl/styles.xml", b"xl/stylos.xml", 1),
+}.items():
+    scenario(f"the owner publishes a spreadsheet with {what}", "SPREADSHEET_DIFFERS")(
+        changed_rendering("chain_of_custody.xlsx", change)
+    )
+
+
+def one_more(path: str) -> Tamper:
+    """The owner seals a file more."""
+
     def change(document: dict[str, Any]) -> None:
-        listed = {"path": "data/queues.csv", "bytes": 3, "sha256": hashlib.sha256(b"a\r\n").hexdigest()}
+        listed = {"path": path, "bytes": 3, "sha256": hashlib.sha256(b"a\r\n").hexdigest()}
         document["files"] = sorted([*document["files"], listed], key=lambda file: file["path"])
 
-    add(NEWEST + "data/queues.csv", b"a\r\n")(root)
-    edit_cut(root, NEWEST, change, SIGNER)
+    def tamper(root: Path) -> None:
+        add(NEWEST + path, b"a\r\n")(root)
+        edit_cut(root, NEWEST, change, SIGNER)
+
+    return tamper
+
+
+scenario("the owner publishes a CSV without a Parquet", "CSV_DIFFERS")(one_more("data/queues.csv"))
+scenario("the owner seals a rotation that is none", "ROTATION_WRONG")(one_more("rotation.note"))
 
 
 # --- what is no regular file
@@ -622,7 +742,7 @@ for place in (RECORDS, TABLE, "data/chain_of_custody.csv", LANDING):
 
 def large_claim(root: Path) -> None:
     add("sealing/head")(root)
-    grow("sealing/head", 2 * MANIFEST_BYTES)(root)
+    grow("sealing/head", CLAIM_BYTES)(root)
 
 
 FOLDERS_ONLY.append(("the claim is larger than any", "FILE_TOO_LARGE", large_claim))
@@ -675,6 +795,11 @@ def _(root: Path) -> None:
     flip("log/cosigned/41", -10)(root)
 
 
+@scenario("a checkpoint that nobody cosigned lies among the cosigned ones", "COSIGNATURE_WRONG")
+def _(root: Path) -> None:
+    add("log/cosigned/41", (root / FIRST / "checkpoint").read_bytes())(root)
+
+
 @scenario("a cosigned checkpoint is renamed to another size", "COSIGNATURE_WRONG")
 def _(root: Path) -> None:
     add("log/cosigned/82", cosigned((root / FIRST / "checkpoint").read_bytes()))(root)
@@ -722,6 +847,7 @@ def _(root: Path) -> None:
 
 # --- convenience copies
 POINTER = f"current/date={NIGHTS[1]}.json"
+FOLDERS_ONLY.append(("a pointer is larger than any", "FILE_TOO_LARGE", grow(POINTER, POINTER_BYTES)))
 
 
 def edit_pointer(change: dict[str, object], root: Path) -> None:
@@ -805,6 +931,16 @@ def test_tampering_is_found(original: Publisher, copy: Path, code: str, tamper: 
     assert report.summary()[-1].startswith("NOT VALID")
 
 
+def test_a_sealed_file_without_a_purpose_is_named(original: Publisher, copy: Path) -> None:
+    paths = ("a.html", "data/gaps.XLSX", "data/gaps.xlsm", "landing/a.html", "remains/r0001/a", "report/a.xlsm")
+    for path in paths:
+        one_more(path)(copy)
+
+    found = [finding for finding in check(original, copy).findings if finding.code == "FILE_UNKNOWN"]
+
+    assert sorted(finding.path for finding in found) == sorted(NEWEST + path for path in paths)
+
+
 def test_twenty_thousand_files_more_take_seconds(original: Publisher, copy: Path) -> None:
     for number in range(20_000):
         (copy / FIRST / f"data/{number}.csv").touch()
@@ -829,13 +965,95 @@ def test_names_of_files_cannot_forge_lines(original: Publisher, copy: Path) -> N
 
 
 def test_what_a_file_manager_leaves_behind_is_named_as_that(original: Publisher, copy: Path) -> None:
-    for path in (".DS_Store", f"{FIRST}data/Thumbs.db", "parquet/desktop.ini"):
+    for path in (".DS_Store", f"{FIRST}data/Thumbs.db", "parquet/.DS_Store", f"{FIRST}._cut.json"):
         (copy / path).write_bytes(b"icons")
 
     report = check(original, copy)
 
     assert report.status == 0
-    assert [found.code for found in report.findings] == ["DESKTOP_FILE"] * 3 + ["NOT_TIMESTAMPED"]
+    assert [found.code for found in report.findings] == ["DESKTOP_FILE"] * 4 + ["NOT_TIMESTAMPED"]
+
+    files = {path.relative_to(copy).as_posix(): path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    bucket = verify(MemoryReader(files | {"cuts/": b"", FIRST: b""}), Options(public_keys=[SIGNER.verifier]))
+    assert (bucket.status, [found.code for found in bucket.findings].count("DESKTOP_FILE")) == (0, 6)
+    bucket = verify(MemoryReader(files | {"cuts/": b"words"}), Options(public_keys=[SIGNER.verifier]))
+    assert bucket.status == 1
+
+    (copy / FIRST / "._report.html").write_bytes(b"of no file here")
+    assert "FILE_EXTRA" in {found.code for found in check(original, copy).findings}
+
+
+def test_a_file_manager_leaves_nothing_where_engines_take_every_file_for_rows(original: Publisher, copy: Path) -> None:
+    """DuckDB reads `._x.parquet` for `*.parquet`, and Athena reads any file of a folder."""
+    folder = f"date={NIGHTS[0]}"
+    names = (
+        f"csv/chain_of_custody/{folder}/desktop.ini",
+        f"csv/chain_of_custody/{folder}/Thumbs.db",
+        f"parquet/chain_of_custody/{folder}/._chain_of_custody.parquet",
+    )
+    for name in names:
+        shutil.copyfile(copy / SECOND / TABLE, copy / name)
+
+    report = check(original, copy)
+
+    unchecked = report.of(Severity.UNCHECKED)
+    assert (report.status, [(found.code, found.path) for found in unchecked]) == (
+        2,
+        [("DESKTOP_FILE_AMONG_ROWS", name) for name in sorted(names)],
+    )
+
+
+@pytest.mark.parametrize("gone", [("log", "cuts"), ("log", "cuts", "current", "csv")])
+def test_a_proof_does_not_vouch_for_what_lies_beside_it(original: Publisher, copy: Path, gone: tuple[str, ...]) -> None:
+    (proof,) = prove(FolderReader(copy), f"{NIGHTS[0]}-r0001", [SIGNER.verifier])
+    for name in gone:
+        shutil.rmtree(copy / name)
+    (copy / "one.tlog-proof").write_bytes(proof.data)
+
+    report = verify(FolderReader(copy), Options(public_keys=[SIGNER.verifier]))
+
+    assert (report.status, [found.code for found in report.of(Severity.UNCHECKED)]) == (2, ["NOT_COVERED"])
+
+
+def point_to(place: str, *nights: str) -> Tamper:
+    """Let pointers name files at another place, each consistently."""
+
+    def tamper(root: Path) -> None:
+        for night in nights:
+            path = root / f"current/date={night}.json"
+            path.write_text(path.read_text().replace("s3://published/prod/", place))
+
+    return tamper
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        point_to("s3://evil/prod/", NIGHTS[0]),
+        point_to("s3://evil/prod/", NIGHTS[2]),
+        point_to("https://evil.example/", *NIGHTS),
+        point_to("s3://published/prod", *NIGHTS),
+    ],
+    ids=["one", "the newest", "all, to no place in S3", "all, to no folder"],
+)
+def test_all_pointers_name_one_place(original: Publisher, copy: Path, tamper: Tamper) -> None:
+    tamper(copy)
+
+    report = check(original, copy)
+
+    assert (report.status, {found.code for found in report.of(Severity.ERROR)}) == (1, {"COPY_DIFFERS"})
+
+
+def test_pointers_name_the_place_that_the_verifier_knows(original: Publisher, copy: Path) -> None:
+    options = Options(public_keys=[SIGNER.verifier], published_at="s3://published/prod/")
+    assert verify(FolderReader(copy), options).status == 0
+
+    point_to("s3://evil/prod/", *NIGHTS)(copy)
+
+    report = verify(FolderReader(copy), options)
+    assert [found.code for found in report.of(Severity.ERROR)] == ["COPY_DIFFERS"] * 3
+    # Who knows no place is told which one is named.
+    assert verify(FolderReader(copy), Options(public_keys=[SIGNER.verifier])).facts["published at"] == "s3://evil/prod/"
 
 
 def test_folders_without_end_are_one_line(original: Publisher, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -17,12 +18,15 @@ import pytest
 from custody_pipeline.evidence.cut.manifest import ROTATION
 from custody_pipeline.evidence.cut.proof import ProofFileError, RecordNotFoundError, prove, read_proof
 from custody_pipeline.evidence.log.checkpoint import Head
-from custody_pipeline.evidence.log.keys import load_signer, new_key, rotation
+from custody_pipeline.evidence.log.keys import Ed25519Signer, load_signer, new_key, rotation
 from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.reader import Entry, FolderReader, TargetError
+from custody_pipeline.evidence.verify import cut_files
 from custody_pipeline.evidence.verify.codes import CODES, Severity
+from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Media, Options
+from custody_pipeline.evidence.verify.rotations import follow_rotations
 from custody_pipeline.evidence.verify.target import verify, verify_path
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
@@ -111,6 +115,24 @@ def test_the_report_says_what_was_checked_and_can_be_read_by_machines(original: 
     assert SIGNER.verifier.fingerprint in "\n".join(report.summary())
 
 
+def test_a_sentence_is_told_once_for_all_files_that_it_concerns() -> None:
+    report = Report("copy")
+    for name in ("a", "b", "c"):
+        report.add("FILE_MISSING", name)
+    report.add("FILE_ALTERED", "d", "sha256 1, not 2")
+    missing, altered = CODES["FILE_MISSING"], CODES["FILE_ALTERED"]
+    assert report.summary()[1:] == [
+        f"  ERROR FILE_MISSING, 3 times: {missing.meaning}",
+        "    a",
+        "    b",
+        "    c",
+        f"    → {missing.action}",
+        f"  ERROR FILE_ALTERED d: {altered.meaning} [sha256 1, not 2]",
+        f"    → {altered.action}",
+        "NOT VALID: 4 findings",
+    ]
+
+
 def test_a_check_does_not_import_what_analysts_use(original: Publisher) -> None:
     """Pandas costs half a second, and pyarrow imports it at the least occasion."""
     code = (
@@ -178,7 +200,7 @@ def test_a_checkpoint_is_verified_by_itself(original: Publisher, tmp_path: Path)
 
 
 def test_a_copy_of_the_cuts_and_the_log_is_enough(copy: Path) -> None:
-    for folder in ("parquet", "csv", "current"):
+    for folder in ("parquet", "csv", "spreadsheet", "current"):
         (copy / folder).rename(copy.parent / folder)
 
     report = verify(FolderReader(copy), Options(public_keys=KEYS))
@@ -196,17 +218,17 @@ def test_a_pointer_that_was_put_anew_since_an_earlier_version_says_nothing_of_co
 
 def test_a_seal_under_way_is_named_and_is_no_evidence(original: Publisher, copy: Path) -> None:
     head = original.sealed[0].checkpoint.head
-    for path in ("bundle.json", "data/chain_of_custody.parquet", "landing/users/x.gz", "rotation.note"):
+    for path in ("data/chain_of_custody.parquet", "landing/users/x.gz", "rotation.note"):
         file = copy / "sealing" / ("0a" * 16) / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"not sealed")
-    claimed = {"size": head.size, "root": head.root.hex(), "pending": "0a" * 16, "agreed": None}
+    claimed = {"size": head.size, "root": head.root.hex(), "pending": None, "agreed": None}
     (copy / "sealing/head").write_text(json.dumps(claimed))
 
     report = verify(FolderReader(copy), Options(public_keys=KEYS))
 
     assert report.status == 0
-    assert [found.detail for found in report.findings if found.code == "SEALING_UNDER_WAY"] == ["4 files"]
+    assert [found.detail for found in report.findings if found.code == "SEALING_UNDER_WAY"] == ["3 files"]
 
 
 def test_a_night_that_was_never_run_is_named(tmp_path: Path) -> None:
@@ -306,6 +328,39 @@ def test_a_key_that_was_handed_over_does_not_sign_alone_again(
     )
     alone = verify(FolderReader(tmp_path / f"cuts/date={NIGHTS[2]}/r0001"), Options(public_keys=KEYS))
     assert alone.status == int(SIGNER not in last_signers), "a lone cut after the rotation does not show it"
+
+
+def test_keys_are_followed_from_one_to_the_next_wherever_the_statements_lie() -> None:
+    """A night of January may be sealed after one of March."""
+    newest = Ed25519Signer(ORIGIN, bytes([3]) * 32)
+    statements = {
+        "cuts/date=2026-01-01/r0001/rotation.note": rotation(ORIGIN, [OTHER], [newest]).data,
+        "cuts/date=2026-03-01/r0001/rotation.note": rotation(ORIGIN, [SIGNER], [OTHER]).data,
+    }
+    reader = MemoryReader(statements)
+    context = Context(reader, Options(public_keys=KEYS), Report(reader.name))
+
+    follow_rotations(context, statements)
+
+    assert context.keys == [SIGNER.verifier, OTHER.verifier, newest.verifier]
+
+
+@pytest.mark.parametrize(("room", "times"), [(cut_files.KEPT_BYTES, 1), (0, 2)])
+def test_a_csv_is_read_once_where_there_is_room_for_it(
+    original: Publisher, monkeypatch: pytest.MonkeyPatch, room: int, times: int
+) -> None:
+    opened = Counter[str]()
+
+    class Watched(FolderReader):
+        def open(self, path: str) -> BinaryIO:
+            opened[path] += 1
+            return super().open(path)
+
+    monkeypatch.setattr(cut_files, "KEPT_BYTES", room)
+    report = verify(Watched(original.root), Options(public_keys=KEYS))
+
+    assert report.status == 0
+    assert {number for path, number in opened.items() if path.startswith("cuts/") and path.endswith(".csv")} == {times}
 
 
 # --- media
@@ -427,8 +482,8 @@ def replaced(data: bytes, number: int, line: str) -> bytes:
     ("number", "line", "code"),
     [
         (0, "c2sp.org/tlog-proof@v2", "PROOF_MALFORMED"),
-        (1, "extra AAAA", "PROOF_MALFORMED"),
-        (1, "extra " + base64.b64encode(b'{"_salt":"' + b"0" * 64 + b'","a":1}').decode(), "PROOF_MALFORMED"),
+        (1, "extra AAAA", "PROOF_WRONG"),
+        (1, "extra " + base64.b64encode(b'{"_salt":"' + b"0" * 64 + b'","a":1}').decode(), "PROOF_WRONG"),
         (1, "extra " + base64.b64encode(b'{"_salt":"' + b"0" * 64 + b'","a":"1"}').decode(), "PROOF_WRONG"),
         (2, "index 7", "PROOF_WRONG"),
         (2, "index 07", "PROOF_MALFORMED"),

@@ -30,6 +30,7 @@ SEEN = datetime(2026, 11, 2, 10, 5, tzinfo=UTC)
             b'{"results":[{"customAttributes":{"B":7,"A":"x"}},{"customAttributes":{"A":null}}]}',
             [("A", "x"), ("A", None), ("B", "7")],
         ),
+        (b'{"results":[{"customAttributes":{"A": 1.10, "B": {"c": [1E2]}}}]}', [("A", "1.10"), ("B", '{"c": [1E2]}')]),
         (b'{"results":[]}', []),
         (b"<html>", None),
         (b"\xff", None),
@@ -41,6 +42,7 @@ def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
 ) -> None:
     store, body = FolderStore(tmp_path / "captures"), attribute_event()
     event, content = parse_event(body), conversation(**{"Legal-Hold": "yes"})
+    content = content.replace(b'"yes"', b'"yes", "Version": 1.10')
     facts = conversation_facts(CONVERSATION, document(content))
     write_capture(store, Reading(CONVERSATION, SEEN, content, answer), facts, event, SEEN)
     write_event(store, event, body, received_at=SEEN, start=facts.start, outcome="captured")
@@ -56,7 +58,7 @@ def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
         assert con.execute("SELECT source_uri[:14] FROM raw.captures").fetchone() == ("captures/date=",)
         told = con.execute("SELECT outcome, recording_id, attributes FROM raw.conversation_events").fetchall()
     assert [(leg["participant_id"], leg["attributes"]) for leg in participants] == [
-        (PARTICIPANT, {"Legal-Hold": "yes"})
+        (PARTICIPANT, {"Legal-Hold": "yes", "Version": "1.10"})
     ]
     found = None if attributes is None else [(item["key"], item["value"]) for item in attributes]
     assert found == typed

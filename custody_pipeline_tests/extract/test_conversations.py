@@ -211,7 +211,9 @@ def test_a_listing_that_is_refused_is_a_failure_row(
     api.on("/api/v2/authorization/divisions", reply({"entities": []}))
     load(con, collect_catalog(collector))
     states = dict(con.execute("SELECT resource, receipt_state FROM raw.extraction_receipts").fetchall())
-    assert states == {"published_scripts": "complete", "queues": "failed", "divisions": "complete"}
+    assert states == {
+        "published_scripts": "complete", "queues": "failed", "divisions": "complete", "users": "not_configured"
+    }  # fmt: skip
     assert con.execute("SELECT script_id, version_id FROM raw.published_scripts").fetchall() == [("s", "2")]
 
 
@@ -266,7 +268,7 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
     details = {
         1: conversation(1, tagged),
         2: conversation(2, {"LegalHold": "x" * 1024}),
-        3: conversation(3, {"LegalHold": "x" * 1023, "k" * 1024: ""}),
+        3: conversation(3, {"LegalHold": "x" * 1023, "\U0001f4de" * 512: ""}),
         4: conversation(4),
         5: conversation(5, {"Other": "1"}),
         6: conversation(6, tagged, segments=[{"queueId": "q1"}]),
@@ -286,6 +288,7 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         with made.load("conversation_details") as load_:
             for document in details.values():
                 load_.add({"conversation_id": document["conversationId"]}, "u", json.dumps(document).encode())
+            load_.add({"conversation_id": cid(97)}, "u", b'{"conversationStart":NaN}')
         landings.append(load_.landing)
         with made.load("queues") as load_:
             for name, text in (("q1", "Claims"), ("q2", "Service")):
@@ -308,6 +311,10 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
             for number in (14, 99):
                 load_.add_made({}, "u", {"conversation": {"id": cid(number)}, "recording": {"id": "r"}})
         landings.append(load_.landing)
+        with made.load("listed_recordings") as load_:
+            for number, recording in ((1, "r"), (7, "another"), (98, "r")):
+                load_.add_made({}, "u", {"conversationId": cid(number), "recordingId": recording})
+        landings.append(load_.landing)
     load(con, landings)
     found = read_worklists(con, settings(), NIGHT, REQUIRED)
     assert found.conversations == {
@@ -317,8 +324,11 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         cid(5): ["required_tag_missing"],
         cid(6): ["required_tag_missing"],
         cid(9): ["not_in_details"],
+        cid(97): ["not_in_details"],
+        cid(98): ["not_in_details"],
     }
     assert found.recordings == {
+        cid(7): ["listed"],
         cid(9): ["not_in_details"],
         cid(10): ["no_sidecar"],
         cid(11): ["count_differs", "empty_object"],
@@ -326,9 +336,11 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         cid(13): ["count_differs", "no_sidecar"],
         cid(14): ["count_differs", "failed_export"],
         cid(16): ["odd_sidecar"],
+        cid(97): ["not_in_details"],
+        cid(98): ["not_in_details", "listed"],
     }
     everything = read_worklists(con, settings(single_reads="all"), NIGHT, REQUIRED)
-    assert len(everything.recordings) == 16
+    assert len(everything.recordings) == 18
     assert cid(8) not in everything.conversations
 
 

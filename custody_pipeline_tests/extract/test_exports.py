@@ -20,9 +20,9 @@ from obstore.exceptions import PermissionDeniedError
 from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.extract import exports
 from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.exports import BucketUnreachableError, collect_exports, parse_key, touches
 from custody_pipeline.extract.media import MediaObject, ObjectVersion, collect_media
-from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.pending_reads import known_digests, media_objects
 from custody_pipeline.settings import Settings

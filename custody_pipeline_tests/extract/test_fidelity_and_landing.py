@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import tempfile
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, DocumentState, document, items_of, value_of
-from custody_pipeline.extract.landing_files import Bucket, Folder, LandingError, LandingWriter, content_of
+from custody_pipeline.extract.landing_files import (
+    Bucket,
+    Folder,
+    LandingError,
+    LandingWriter,
+    as_readable,
+    content_of,
+    line_of,
+)
+from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline_tests.extract.landed import read_document
 
 NIGHT = date(2026, 11, 2)
@@ -36,7 +47,7 @@ NOW = datetime(2026, 11, 3, 2, 30, 0, 123456)
         (b'\xef\xbb\xbf{"a":1}', "ok"),
         (b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}', "not_json"),
         (b'{"a":NaN}', "not_json"),
-        (b'{"a":"\\ud800"}', "not_json"),
+        (b'{"a":"\\ud800"}', "ok"),
         (b"<html>", "not_json"),
         (b'{"a":1}{"a":2}', "not_json"),
         (b'{"a":{"b":"cu', "truncated"),
@@ -109,6 +120,34 @@ def test_equal_documents_make_equal_files_in_numbered_parts(tmp_path: Path) -> N
     assert [name for name, _ in made[0]] == ["L1.ndjson.gz", "L1-0002.ndjson.gz"]
 
 
+@given(
+    st.dictionaries(
+        st.text(),
+        st.recursive(
+            st.one_of(
+                st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()
+            ),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        ),
+        max_size=5,
+    ),
+    st.sampled_from([None, 1]),
+    st.sampled_from(["attributes", "custom_data", "customData"]),
+)
+def test_no_value_of_a_tag_is_rewritten(tags: dict[str, Any], indent: int | None, name: str) -> None:
+    written = {key: json.dumps(value, indent=indent) for key, value in tags.items()}
+    texts = (json.dumps(key) + ": " + text for key, text in written.items())
+    content = ('{"x": 1.10, "' + name + '" :{' + ", ".join(texts) + "}}").encode()
+    read = json.loads(with_verbatim_tags(content))
+    assert read["x"] == 1.1
+    for key, value in read[name].items():
+        if isinstance(tags[key], str) or tags[key] is None:
+            assert value == tags[key]
+        else:
+            assert written[key] == (value if isinstance(value, str) else json.dumps(value))
+            assert isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 10**18)
+
+
 def test_an_exception_leaves_no_unfinished_file(tmp_path: Path) -> None:
     def break_off() -> None:
         with LandingWriter(Folder(str(tmp_path)), "queues", NIGHT, "L1") as writer:
@@ -151,7 +190,7 @@ def test_a_page_is_split_into_its_own_bytes() -> None:
 @pytest.mark.parametrize(
     ("item", "state"),
     [
-        (b'{"conversationId":"x","a":"\\ud83d ],[ \\" }"}', DocumentState.NOT_JSON),
+        (b'{"conversationId":"x","a":"\\ud83d ],[ \\" }"}', DocumentState.OK),
         (b'{"conversationId":"x","a":NaN}', DocumentState.NOT_JSON),
         (b'{"conversationId":"x","a":' + b"[" * 5_000 + b"]" * 5_000 + b"}", DocumentState.TOO_DEEP),
         (b'{"conversationId":"x","a":"\xff"}', DocumentState.NOT_UTF8),
@@ -164,6 +203,30 @@ def test_an_item_that_cannot_be_read_takes_no_other_with_it(item: bytes, state: 
     assert document(item).state == state
     assert value_of(page, "cursor") == "c"
     assert value_of(item, "conversationId") == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (rb"\ud83d", "\\ud83d"),
+        (rb"x\uDE00\n", "x\\uDE00\n"),
+        (rb"\ud83d\ude00", "\U0001f600"),
+        (rb"\ud83d\ud83d\ude00", "\\ud83d\U0001f600"),
+        (rb"\\ud83d", "\\ud83d"),
+        (rb"\\\ud83d", "\\\\ud83d"),
+        (rb"\ud8", None),
+        (rb'\ud8","b":"', None),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_read_as_it_is_written(text: bytes, read: str | None) -> None:
+    content = b'{"a":"' + text + b'"}'
+    doc = document(content)
+    assert doc.state == (DocumentState.NOT_JSON if read is None else DocumentState.OK)
+    assert doc.content == content
+    line = line_of(1, {}, "u", datetime(2026, 11, 3), doc)
+    assert content_of(line) == content
+    if read is not None:
+        assert orjson.loads(as_readable(line))["document"] == {"a": read}
 
 
 @pytest.mark.parametrize(

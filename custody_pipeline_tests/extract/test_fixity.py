@@ -15,9 +15,9 @@ import pytest
 
 from custody_pipeline.cli.fixity_page import fixity_lines
 from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.exports import collect_exports
 from custody_pipeline.extract.media import collect_media
-from custody_pipeline.extract.objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.pending_reads import media_objects

@@ -234,7 +234,14 @@ def test_an_empty_page_is_not_the_end(api: Api, client: GenesysClient) -> None:
         reply({"entities": [2], "pageCount": 3}),
     )
     assert [page.json()["entities"] for page in client.pages("/api/v2/list", pageSize=1)] == [[1], [], [2]]
-    assert [asked.query["pageNumber"] for asked in api.asked[1:]] == ["1", "2", "3"]
+    assert [asked.query.get("pageNumber") for asked in api.asked[1:]] == [None, "2", "3"]
+
+
+def test_a_cursor_that_stands_only_in_the_next_address_is_followed(api: Api, client: GenesysClient) -> None:
+    following = "https://elsewhere.example.com/api/v2/list?pageSize=2&cursor=a%2Fb%3D"
+    api.on("/api/v2/list", reply({"entities": [1], "nextUri": following}), reply({"entities": [2]}))
+    assert list(client.entities("/api/v2/list", pageSize=2)) == [b"1", b"2"]
+    assert [asked.query for asked in api.asked[1:]] == [{"pageSize": "2"}, {"pageSize": "2", "cursor": "a/b="}]
 
 
 def test_a_cursor_that_repeats_for_ever_is_an_error(api: Api, client: GenesysClient) -> None:

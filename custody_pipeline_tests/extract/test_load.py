@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -180,6 +183,29 @@ def test_a_sidecar_may_be_a_conversation_detail(con: duckdb.DuckDBPyConnection, 
     assert rows == [([{"participant_id": "p", "purpose": None, "attributes": {"a": "1"}}],)]
 
 
+def test_a_companion_of_the_contact_trace_tells_of_its_conversation(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    times = b'"startTime":"2026-11-02T10:00:00Z","endTime":"2026-11-02T10:10:00Z"'
+    load(con, [land(
+        "export_sidecars",
+        b'{"id":"c9",' + times + b',"participants":[{"id":"p","purpose":"agent","userId":"u1"},{"id":"q"}]}',
+        b'{"id":"r9","conversationStart":"2026-11-02T10:00:00.000+0000","conversationEnd":null,"direction":"inbound",'
+        b'"users":["u1",{"id":"u2"},{"userId":"u3"},7],' + times + b',"durationMs":"long"}',
+        b'{"userIds":["u4"],"initialDirection":"outbound","direction":"inbound","users":[],"durationMs":-7}',
+    )])  # fmt: skip
+    rows = con.execute(
+        "SELECT conversation_id, start_time, end_time, hour(conversation_start), hour(conversation_end), user_ids, "
+        "initial_direction, duration_ms, duration_written FROM raw.export_sidecars ORDER BY document_uri"
+    ).fetchall()
+    start, end = "2026-11-02T10:00:00Z", "2026-11-02T10:10:00Z"
+    assert rows == [
+        ("c9", None, None, 10, 10, ["u1"], None, None, None),
+        (None, start, end, 10, None, ["u1", "u2", "u3", "7"], "inbound", None, '"long"'),
+        (None, None, None, None, None, ["u4"], "outbound", -7, "-7"),
+    ]
+
+
 def test_typed_attributes_are_a_row_each(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
     record = (
         b'{"results":[{"id":"r","conversationId":"c0","version":3,"dateCreated":"2026-11-02T01:00:00Z",'
@@ -195,6 +221,36 @@ def test_typed_attributes_are_a_row_each(con: duckdb.DuckDBPyConnection, land: C
         ("list", "[1]", "ARRAY", "3", 2), ("number", "7", "UBIGINT", "3", 2), ("text", "007", "VARCHAR", "3", 3),
         (None, None, None, None, None),
     ]  # fmt: skip
+
+
+ODD = (
+    b'{"a":1.10,"b":1E2,"c":12345678901234567890123,"d":-0,"e":{"x": 1.0, "y":[ 1e2 ]},"f":true,"g":"1.10",'
+    b'"h":null,"i":7}'
+)
+AS_WRITTEN = {
+    "a": "1.10", "b": "1E2", "c": "12345678901234567890123", "d": "-0", "e": '{"x": 1.0, "y":[ 1e2 ]}', "f": "true",
+    "g": "1.10", "h": None, "i": "7",
+}  # fmt: skip
+
+
+def test_the_value_of_a_tag_keeps_its_characters_in_every_source(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    participants = b'{"participants":[{"id":"p","participantId":"p","attributes":' + ODD + b"}]}"
+    fields = b'{"custom_data":' + ODD + b',"attributes":' + ODD + b',"customData":\n' + ODD + b"}"
+    typed = b'{"results":[{"id":"r","customAttributes":' + ODD + b"}]}"
+    load(con, [land("conversations", participants), land("conversation_details", participants)])
+    load(con, [land("export_sidecars", fields, participants), land("export_manifests", fields)])
+    load(con, [land("conversation_attributes", typed)])
+    for table in ("conversations", "conversation_details"):
+        assert con.execute(f"SELECT participants[1].attributes FROM raw.{table}").fetchall() == [(AS_WRITTEN,)]
+    sidecars = con.execute("SELECT tags, other_tags, participants[1].attributes FROM raw.export_sidecars").fetchall()
+    assert sidecars == [(AS_WRITTEN, [AS_WRITTEN, AS_WRITTEN], None), (None, [], AS_WRITTEN)]
+    assert con.execute("SELECT tags FROM raw.export_manifests").fetchall() == [(AS_WRITTEN,)]
+    rows = con.execute("SELECT attribute_key, attribute_value, attribute_type FROM raw.conversation_attributes")
+    found = {key: (value, kind) for key, value, kind in rows.fetchall()}
+    assert {key: value for key, (value, _) in found.items()} == AS_WRITTEN
+    assert (found["a"][1], found["e"][1], found["g"][1], found["h"][1]) == ("DOUBLE", "OBJECT", "VARCHAR", None)
 
 
 def test_an_empty_night_has_tables_and_a_receipt_that_says_zero(
@@ -328,6 +384,34 @@ def test_dlt_has_nothing_to_warn_of(
     with caplog.at_level("WARNING", logger="dlt"):
         load(con, [land("conversations", GOOD), land("export_jobs", b"{}"), land("media_digests", b"{}")])
     assert caplog.messages == []
+
+
+ALONE = """
+import os, sys
+
+def heard(event, args):
+    if event in ("socket.getaddrinfo", "socket.connect"):
+        os.write(1, f"asked for {args}".encode())
+
+sys.addaudithook(heard)
+import duckdb
+from custody_pipeline.load.pipeline import raw_pipeline
+
+con = duckdb.connect()
+with raw_pipeline(con, []) as pipeline:
+    pipeline.run([{"a": 1}], table_name="t", loader_file_format="parquet").raise_on_failed_jobs()
+    print(con.execute("SELECT * EXCLUDE (_dlt_load_id, _dlt_id) FROM raw.t").fetchall(), flush=True)
+"""
+
+
+def test_dlt_tells_nobody_and_is_told_nothing_by_the_machine(tmp_path: Path) -> None:
+    (tmp_path / ".dlt").mkdir()
+    (tmp_path / ".dlt/config.toml").write_text('[destination]\nduckdb.credentials = "elsewhere.duckdb"\n')
+    told = {"RUNTIME__DLTHUB_TELEMETRY": "true", "SCHEMA__NAMING": "direct", "DLT_PROJECT_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", ALONE]
+    done = subprocess.run(command, env=os.environ | told, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[(1,)]\n"), done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == [".dlt"]
 
 
 def test_a_source_can_be_described_without_a_warehouse() -> None:

@@ -20,8 +20,8 @@ def put(*names: str) -> Action:
     return {"setParticipantData": {"name": "Keep", "attributes": [attribute(name) for name in names]}}
 
 
-def attribute(name: str) -> dict[str, Any]:
-    return {"attribute": {"name": {"lit": name}, "value": {"exp": "Task.x"}}}
+def attribute(name: str, value: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"attribute": {"name": {"lit": name}, "value": value or {"exp": "Task.x"}}}
 
 
 def decide(yes: list[Action] | None = None, no: list[Action] | None = None, name: str = "Open?") -> Action:
@@ -74,3 +74,9 @@ def flow(*tasks: Action, **fields: Any) -> FlowDocument:
 
 def one_task(*actions: Action) -> FlowDocument:
     return flow(task("Start", list(actions)))
+
+
+def of_kind(kind: str, *actions: Action, **fields: Any) -> FlowDocument:
+    """A flow of one state, bot or start, as kinds other than call flows have it."""
+    body = {"startUpTaskActions": list(actions), **fields}
+    return parse_flow(json.dumps({kind: body}, indent=1).encode(), "flow.yaml")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -22,7 +24,11 @@ from custody_pipeline.flows.document import MAX_BYTES
         (b"inboundCall:\n  a: [1\n  b: 2\n", "flow.yaml:3: not YAML"),
         (b"inboundCall:\n\tname: x\n", "flow.yaml:2: not YAML"),
         (b"inboundCall:\n  name: x\n  name: y\n", "flow.yaml:3: 'name' is there twice"),
-        (b"inboundCall:\n  name: {{flow_name}}\n", "flow.yaml:2: a name is expected here; fill in {{placeholders}}"),
+        (b"inboundCall:\n  {a: 1}: x\n", "flow.yaml:2: a name is expected here"),
+        (
+            base64.b64encode(quote('{"name":"Main","type":"bot"}').encode()),
+            "own format (.i3…), bot 'Main'; export it as",
+        ),
         (b"inboundCall:\n  a: &x [1]\n  b: *x\n", "flow.yaml:2: anchors and aliases"),
         (b"inboundCall:\n  a: !!python/object:os.system x\n", "flow.yaml:2: YAML tags"),
         (b"a:\n  b: 1\n---\nc:\n  d: 1\n", "flow.yaml:3: expected one flow in the file"),
@@ -64,3 +70,17 @@ def test_a_byte_order_mark_is_no_harm(tmp_path: Path) -> None:
 def test_words_that_yaml_takes_for_truth_stay_words() -> None:
     body = parse_flow(b"inboundCall:\n  yes: no\n  number: 007\n", "flow.yaml").body
     assert (body.text("yes"), body.text("number")) == ("no", "007")
+
+
+def test_placeholders_without_quotes_are_texts_and_are_named() -> None:
+    text = b"inboundCall:\n  name: {{flow_name}}\n  queue: {name: {{ queue }}}\n  {{key}}: '{{quoted}}'\n"
+    document = parse_flow(text, "flow.yaml")
+    assert document.name == "{{flow_name}}"
+    assert document.body.text("{{key}}") == "{{quoted}}"
+    assert [(found.text, found.line) for found in document.placeholders] == [
+        ("{{flow_name}}", 2), ("{{ queue }}", 3), ("{{key}}", 4), ("{{quoted}}", 4)
+    ]  # fmt: skip
+
+
+def test_an_export_that_is_yaml_as_it_stands_has_no_placeholders() -> None:
+    assert parse_flow(b"inboundCall:\n  name: '{{flow_name}}'\n", "flow.yaml").placeholders == ()

@@ -78,3 +78,32 @@ def test_a_package_holds_what_a_matter_a_list_or_a_conversation_names(night: Pub
         assert ("nobody: in no collected night" in told.stderr) == (status == 1)
     nothing = custody("package", "--conversation", "nobody", "--to", tmp_path / "none", "--reason", "x")
     assert (nothing.exit_code, (tmp_path / "none").exists()) == (2, False)
+
+
+def times_read(night: Published, recording: str) -> int:
+    # Other tests on this night may have read its stories.
+    with Warehouse(night.settings).open(read_only=True) as con:
+        return int(
+            con.execute(
+                "SELECT count(*) FROM raw.acts WHERE action = 'accessed' AND recording_id = ?", [recording]
+            ).fetchall()[0][0]
+        )
+
+
+def test_the_page_and_the_story_say_who_listened_and_reading_the_story_is_an_event(
+    night: Published, tmp_path: Path
+) -> None:
+    chosen = night.whole()[0]
+    night.matter("listened", f"  ids: [{chosen['recording_id']}]")
+    page = tmp_path / "page.html"
+    assert custody("matter", "report", "listened", "--to", page).exit_code == 0
+    assert "which were read for 1 of 1 nights" in page.read_text()
+    before = times_read(night, chosen["recording_id"])
+    story = json.loads(custody("explain", chosen["recording_id"], "--json").stdout)
+    (found,) = story["recordings"]
+    assert {access["action"] for access in found["accesses"]} <= {"viewed", "downloaded"}
+    (access, *_) = found["accesses"]
+    assert (access["user_name"] in page.read_text(), "192.0.2.10" in page.read_text()) == (True, True)
+    told = custody("explain", chosen["recording_id"])
+    assert f"{access['action']} (" in told.stdout
+    assert times_read(night, chosen["recording_id"]) == before + 2

@@ -70,13 +70,52 @@ def test_what_the_vendor_refuses_in_the_middle_is_told_and_asked_again(
     with monkeypatch.context() as patched:
         patched.setattr(night.server.world, "conversation", forgets)
         told = custody("hold", "refused", "--apply")
-    assert (told.exit_code, f"not held: {second}: the vendor refused: NOT_FOUND" in told.stdout) == (1, True)
+    assert (
+        told.exit_code,
+        f"not held: {second}: the vendor refused: not.found: Conver" in " ".join(told.stdout.split()),
+    ) == (1, True)
     register = register_of(night.settings, "refused")
-    assert read_holds(register).conversations == {first: HELD, second: "the vendor refused: NOT_FOUND"}
+    assert read_holds(register).conversations == {
+        first: HELD, second: "the vendor refused: not.found: Conversation not found"
+    }  # fmt: skip
     custody("hold", "refused", "--apply")
     assert read_holds(register).conversations == {first: HELD, second: HELD}
     custody("release", "refused", "--apply")
     assert night.server.world.protected == set()
+
+
+def test_the_vendors_limit_that_is_reached_in_the_middle_is_a_finding(
+    night: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holds, "CONVERSATIONS_A_CALL", 2)
+    first, second, third, *_ = conversations(night)
+    night.matter("limited", f"  ids: [{first}, {second}, {third}]")
+    monkeypatch.setattr(night.server.world, "protection_limit", 2)
+    told = custody("hold", "limited", "--apply")
+    assert (told.exit_code, "2 conversations held" in told.stdout) == (1, True)
+    assert f"not held: {third}: the vendor refused: limit.exceeded" in " ".join(told.stdout.split())
+    assert night.server.world.protected == {first, second}
+    custody("release", "limited", "--apply")
+    assert night.server.world.protected == set()
+
+
+def test_what_the_vendor_does_not_list_is_not_held_whatever_it_answered(
+    night: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, *_) = conversations(night)
+    night.matter("unlisted", f"  ids: [{first}]")
+
+    class Forgets(set[str]):
+        def add(self, item: str) -> None:
+            pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(night.server.world, "protected", Forgets())
+        told = custody("hold", "unlisted", "--apply")
+    assert (told.exit_code, f"not held: {first}: the vendor does not list it" in " ".join(told.stdout.split())) == (
+        1,
+        True,
+    )
 
 
 def test_a_hold_that_is_killed_says_what_it_asked_for_and_can_be_released(
@@ -107,7 +146,8 @@ def test_every_version_is_held_where_the_bucket_has_object_lock_and_an_older_hol
     client.put_object_legal_hold(Bucket="locked", Key="a.opus", VersionId=first, LegalHold={"Status": "ON"})
 
     def is_held(version: str) -> bool:
-        return holds._is_held(client, f"s3://locked/a.opus?versionId={version}")
+        answer = client.get_object_legal_hold(Bucket="locked", Key="a.opus", VersionId=version)
+        return answer["LegalHold"].get("Status") == "ON"
 
     settings = night.settings.model_copy(update={"publish_url": None})
     register, actor = register_of(settings, "locked"), Actor.of(settings)

@@ -66,7 +66,6 @@ def test_a_matter_says_what_it_selects(tmp_path: Path) -> None:
         ('"+1 (555) 010-0123"', "abc", 8, "is no number"),
         ("Legal Hold is set", "Legal Hold", 9, "expected 'Key = value'"),
         ("[call]", "[fax]", 10, "accepted: call, callback"),
-        ("media: [call]", "agents: [Jane Roe]", 10, "names and e-mails are not collected"),
         ("reason: privilege", "reason: secret", 12, "accepted: privilege, not_responsive, other"),
         ("reason: privilege", "reason: other", 12, "expected a 'note:'"),
         ("prefix: ACME", "prefix: ../x", 14, "expected capitals"),

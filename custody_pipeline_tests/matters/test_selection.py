@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
 from custody_pipeline.matters.register import register_of
-from custody_pipeline.matters.selection import select
+from custody_pipeline.matters.selection import agent_names, select
 from custody_pipeline.matters.standing import revisions, standing
 from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.settings import SettingsError
@@ -57,6 +57,12 @@ def test_each_condition_finds_what_the_rows_say(night: Published) -> None:
     agent, queue = row["user_ids"][0], row["queue_names"][0]
     with_agent = {(r["conversation_id"], r["recording_id"]) for r in night.rows if agent in (r["user_ids"] or [])}
     assert keys(find(night, f"  agents: [{agent.upper()}]")) == with_agent
+    with analyst_database(night.settings) as con:
+        name, email = agent_names(con)[agent]
+    for word in (name.upper(), email):
+        found = find(night, f'  agents: ["{word}", "Nobody Known"]')
+        assert (keys(found), found.strangers) == (with_agent, ("Nobody Known",))
+    assert find(night, "  agents: [Nobody Known]").recordings == ()
     with_queue = {(r["conversation_id"], r["recording_id"]) for r in night.rows if queue in (r["queue_names"] or [])}
     assert keys(find(night, f"  queues: ['{queue.lower()}']")) == with_queue
     number = row["ani"].partition("@")[0].rpartition(":")[2]
@@ -121,6 +127,7 @@ def test_the_commands_say_it(night: Published) -> None:
         True,
         True,
     )
+    assert max(map(len, shown.stdout.splitlines())) <= 80
     assert json.loads(run(app, ["matter", "show", "told", "--json"]).stdout)["saturated"] is False
     night.matter("nothing", "  ids: [nobody]")
     nothing = run(app, ["matter", "show", "nothing"])

@@ -260,7 +260,7 @@ def _node(rng: random.Random, view: View) -> Fault | None:
     if not names:
         return None
     source, key = rng.choice(names)
-    paths = list(_paths(view.documents[source, key]))
+    paths = paths_of(view.documents[source, key])
     # Nodes that hold tags are worth more than others.
     tags = [path for path in paths if "attributes" in path]
     path = rng.choice(tags) if tags and rng.random() < 0.3 else rng.choice(paths)
@@ -330,14 +330,15 @@ _DOCUMENT_MAKERS = (_node, _node, _node, _node, _object, _sidecar, _page)
 _MAKERS = (_node, _node, _node, _answer, _answer, _object, _object, _sidecar, _page, _foreign, _store)
 
 
-def _paths(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+def paths_of(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The path of every node of a document, the document itself first."""
     found = [path]
     if isinstance(tree, dict):
         for key, value in tree.items():
-            found += _paths(value, (*path, key))
+            found += paths_of(value, (*path, key))
     elif isinstance(tree, list):
         for number, value in enumerate(tree):
-            found += _paths(value, (*path, number))
+            found += paths_of(value, (*path, number))
     return found
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 AFTER = datetime(NIGHT.year, NIGHT.month, NIGHT.day, tzinfo=UTC) + timedelta(days=1)
 EXPORTED_AT = AFTER + timedelta(hours=5)
 JOB_ID = "0b000000-0000-4000-8000-00000000000b"
+AUDITS_ID = "ad000000-0000-4000-8000-000000000001"
 INTEGRATION_ID = "1f000000-0000-4000-8000-00000000000f"
 BULK_LIMIT = 1024
 """UTF-16 units at which the bulk details job cuts keys and values."""
@@ -406,7 +407,10 @@ class Organisation:
             case ["GET", "organizations", "me"]:
                 return "me", "", _json({"id": self.view.world.organization_id, "name": "Oracle"})
             case ["GET", "recording", "jobs"]:
-                return "export_jobs", "", self._numbered(["export_job"], query, [("export_job", JOB_ID)])
+                jobs = self.view.listings.get("export_jobs", [("export_job", JOB_ID)])
+                return "export_jobs", "", self._numbered(["export_job"], query, jobs)
+            case ["GET", "recordings", "recordingexports", key]:
+                return "manifest", key, self._document("manifest", key)
             case ["GET", "recording", "jobs", job, "failedrecordings"]:
                 return "failed", query.get("pageNumber", "1"), self._numbered(
                     ["failed"], query, self.view.listings["failed"] if job == JOB_ID else []
@@ -446,8 +450,22 @@ class Organisation:
             case ["GET", "scripts", "published"] | ["GET", "scripts"]:
                 return "scripts", query.get("pageNumber", "1"), self._plain(query, self._scripts())
             case ["GET", "scripts", "published", key]:
-                found = [script for script in self._scripts() if script["id"] == key]
-                return "script", key, _json(found[0]) if found else _error(404, "not.found")
+                scripts = [script for script in self._scripts() if script["id"] == key]
+                return "script", key, _json(scripts[0]) if scripts else _error(404, "not.found")
+            case ["GET", "users"]:
+                legs = (leg for conversation in self.view.world.conversations for leg in conversation.legs)
+                ids = sorted({leg.user_id for leg in legs if leg.user_id})
+                users = [{"id": user, "name": f"Agent {n}", "state": "active"} for n, user in enumerate(ids)]
+                return "users", query.get("pageNumber", "1"), self._plain(query, users)
+            case ["GET", "audits", "query", "servicemapping"]:
+                return "audit_services", "", _json({"services": []})
+            case ["POST", "quality", "conversations", "audits", "query"]:
+                return "audits_create", "", Answer(202, dump({"id": AUDITS_ID, "state": "Queued"}))
+            case ["GET", "quality", "conversations", "audits", "query", key]:
+                found = {"id": key, "state": "Succeeded"}
+                return "audits_poll", "", _json(found) if key == AUDITS_ID else _error(404, "not.found")
+            case ["GET", "quality", "conversations", "audits", "query", key, "results"]:
+                return "audits_results", query.get("cursor", ""), _json({"id": key, "entities": []})
             case ["GET", "authorization", "divisions"]:
                 divisions = [{"id": "d0000000-0000-4000-8000-000000000001", "name": "Home"}]
                 return "divisions", query.get("pageNumber", "1"), self._plain(query, divisions)

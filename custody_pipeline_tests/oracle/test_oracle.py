@@ -1,8 +1,4 @@
-"""Seeds of the oracle, and every kind of failure it has found as a case of its own.
-
-A case that the product fails today is marked `xfail(strict=True)`: who mends it removes the mark, and its property from
-`KNOWN`.
-"""
+"""Seeds of the oracle, and every kind of failure it has found as a case of its own."""
 
 from __future__ import annotations
 
@@ -28,35 +24,12 @@ from custody_pipeline_tests.oracle.sources import JOB_ID, Raw
 from custody_pipeline_tests.oracle.truth import NIGHT, Conversation, Fate, Kind, Leg, Recording, Tag, World
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 SEEDS = range(1, 7)
 """The seeds of every run of the tests; `make fuzz` goes on."""
-
-KNOWN = {
-    "a night whose totals disagree is not established",
-    "an established night has asked every source that could contradict it",
-    "a conversation whose source failed is not wholly complete",
-    "a night whose source failed is not established",
-    "a night whose source failed does not end with 0",
-    "every recording that a source shows has a row, or the night is not established",
-    "no complete row lacks a required tag",
-    "a conflict on a mapped tag is named",
-    "a bucket-only night is not established",
-    "a helper document is no recording",
-    "one document takes no other with it",
-    "an exported object is never without a row",
-    "a night with findings is published, and says so",
-    "no document and no object stops a night",
-    "published content never depends on the order of arrival",
-    "the newest run counts, whatever the clock said",
-    "every published tag value was served",
-    "every resolved tag was served",
-    "every served tag is in custom_data",
-}
-"""Properties that seeds break on the main branch; each has a case below."""
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +39,9 @@ def oracle() -> Iterator[Machine]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_seed_breaks_no_property_that_is_not_known(oracle: Machine, seed: int) -> None:
+def test_a_seed_breaks_no_property(oracle: Machine, seed: int) -> None:
     trial = run_seed(oracle, seed)
-    new = [broken for broken in trial.broken if broken.property not in KNOWN]
-    assert not new, f"seed {seed}: {new}; faults {trial.plan.faults}"
+    assert not trial.broken, f"seed {seed}: {trial.broken}; faults {trial.plan.faults}"
     assert not trial.unknown, f"seed {seed}: the platform has no {trial.unknown}"
 
 
@@ -148,8 +120,6 @@ TOGETHER_FAULTS: tuple[Fault, ...] = (
     ObjectFault(_id("b", 100), "manifest.json"),
 )
 
-FAILING: dict[str, str] = {}
-
 
 @pytest.fixture(scope="module")
 def together(oracle: Machine) -> dict[str, list[str]]:
@@ -160,17 +130,7 @@ def together(oracle: Machine) -> dict[str, list[str]]:
     return found
 
 
-def _marked(names: Iterable[str], failing: dict[str, str], always: Container[str] | None = None) -> list[Any]:
-    marked = []
-    for name in names:
-        marks = [] if always is None or name in always else [pytest.mark.slow]
-        if name in failing:
-            marks.append(pytest.mark.xfail(strict=True, raises=AssertionError, reason=failing[name]))
-        marked.append(pytest.param(name, marks=marks))
-    return marked
-
-
-@pytest.mark.parametrize("case", _marked(TOGETHER, FAILING))
+@pytest.mark.parametrize("case", TOGETHER)
 def test_each_conversation_of_a_mixed_night_is_published_truly(case: str, together: dict[str, list[str]]) -> None:
     assert together.get(TOGETHER[case].id, []) == []
 
@@ -256,8 +216,6 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     ),
 }  # fmt: skip
 
-FAILING_ALONE: dict[str, str] = {}
-
 
 ALWAYS = {
     "half a surrogate pair, NaN, 3,000 levels and the year 294247 in a conversation each",
@@ -277,7 +235,9 @@ ALWAYS = {
 """One night for each way in which a night can be wrong as a whole; the others are slow, and run in `make fuzz`."""
 
 
-@pytest.mark.parametrize("case", _marked(ALONE, FAILING_ALONE, ALWAYS))
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in ALWAYS else [pytest.mark.slow]) for case in ALONE]
+)
 def test_a_night_with_one_fault_is_right_or_says_where_it_is_not(case: str, oracle: Machine) -> None:
     trial = oracle.run(Plan(*ALONE[case]))
     assert trial.broken == []

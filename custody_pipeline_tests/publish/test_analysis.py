@@ -6,6 +6,7 @@ import io
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,6 +59,13 @@ def test_from_a_folder(tmp_path: Path) -> None:
     for path, content in _files().items():
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_bytes(content)
+    # As docs/queries.md has it: a column that the later mapping added is nothing in the night before.
+    by_name = duckdb.sql(f"FROM read_parquet('{tmp_path}/parquet/gaps/*/*.parquet', union_by_name = true)")
+    assert by_name.select("partition_date, custom_data_new").order("ALL").fetchall() == [
+        (FIRST, None),
+        (SECOND, "007"),
+        (SECOND, None),
+    ]
     _check(tmp_path)
 
 

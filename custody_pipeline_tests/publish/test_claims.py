@@ -8,12 +8,12 @@ import os
 import shutil
 import signal
 import socket
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pytest
 from botocore.exceptions import ClientError
 
@@ -23,12 +23,12 @@ from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.operations.verification import public_keys
-from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.sealer import SealingError
-from custody_pipeline.settings import Settings
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
+from custody_pipeline_tests.publish.homes import BUCKET, Home, write_keys
 from custody_pipeline_tests.publish.killing import Killed
-from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording, insert_receipt, insert_recording
+from custody_pipeline_tests.publish.nights import NIGHT, change_recording
+from custody_pipeline_tests.publish.rounds import HOMES, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,62 +37,9 @@ if TYPE_CHECKING:
 
     from custody_pipeline.simulator.local_s3 import S3Endpoint
 
-TABLES = ("chain_of_custody", "gaps")
-HOMES = 4
-# A hundred rounds take minutes: set the variable to run them.
-ROUNDS = int(os.environ.get("TEST_CLAIM_ROUNDS", "2"))
-# So is a kill at each of some fifty writes.
+# A kill at each of some fifty writes takes minutes: set the variable to 1 for all of them.
 KILL_STEP = int(os.environ.get("TEST_KILL_STEP", "11"))
 WRITING = ("put_", "copy_", "delete_", "create_", "upload_", "complete_")
-BUCKET = "custody-published"
-
-
-class Home:
-    """One of several homes: a warehouse and a folder of its own, keys that all share."""
-
-    def __init__(self, folder: Path, keys: Path, empty_warehouse: Path, bucket: str = BUCKET) -> None:
-        shutil.copytree(keys, folder / "keys")
-        shutil.copy(empty_warehouse, folder / "warehouse.duckdb")
-        self._is_at(folder, bucket)
-        with self.open() as con:
-            for number in range(3):
-                insert_recording(con, number)
-            insert_receipt(con, folder / "landing")
-
-    @classmethod
-    def at(cls, folder: Path, bucket: str) -> Home:
-        """The home that was made in `folder`."""
-        home = cls.__new__(cls)
-        home._is_at(folder, bucket)
-        return home
-
-    def _is_at(self, folder: Path, bucket: str) -> None:
-        self.folder = folder
-        self.settings = Settings(home=folder, publish_url=f"s3://{bucket}/prod", operator=folder.name)
-
-    def open(self) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(str(self.folder / "warehouse.duckdb"))
-
-    def move_to(self, night: date) -> None:
-        """Make everything that is in this home's warehouse another night's."""
-        with self.open() as con:
-            tables = con.execute(
-                "SELECT schema_name || '.' || table_name FROM duckdb_columns() SEMI JOIN duckdb_tables() "
-                "USING (schema_name, table_name) WHERE column_name = 'partition_date'"
-            ).fetchall()
-            for (table,) in tables:
-                con.execute(f"UPDATE {table} SET partition_date = ?", [night])
-
-    def publish(self, client: Any, night: date = NIGHT) -> int:
-        with self.open() as con:
-            return publish_night(con, self.settings, night, tables=TABLES, client=client, now=NOW).revision
-
-
-def write_keys(folder: Path) -> Path:
-    folder.mkdir()
-    write_new_key(folder / "demo.key", new_key("custody.local", demo=True))
-    (folder / "salt").write_text("5a" * 32)
-    return folder
 
 
 @pytest.fixture
@@ -112,20 +59,9 @@ def errors(found: dict[str, bytes], home: Home) -> list[str]:
 
 
 @pytest.mark.server
-def test_homes_that_seal_different_nights_at_once_make_one_log(
-    server: S3Endpoint, s3: S3Client, bucket: str, keys: Path, tmp_path: Path, empty_warehouse: Path
-) -> None:
-    for number in range(ROUNDS):
-        homes = [Home(tmp_path / f"round-{number}-{n}", keys, empty_warehouse, bucket) for n in range(HOMES)]
-        nights = [NIGHT + timedelta(days=number * HOMES + n) for n in range(HOMES)]
-        for home, night in zip(homes, nights, strict=True):
-            home.move_to(night)
-        with ThreadPoolExecutor(HOMES) as pool:
-            revisions = list(pool.map(lambda home, night: home.publish(server.client(), night), homes, nights))
-        assert revisions == [1] * HOMES
-        found = objects(s3, bucket)
-        assert errors(found, homes[0]) == []
-        assert [path for path in found if path.startswith("sealing/")] == ["sealing/head"]
+def test_processes_that_seal_at_once_make_one_log(server: S3Endpoint, tmp_path: Path) -> None:
+    """Two rounds; `make rounds` runs a hundred."""
+    assert [faults for _, faults in run(2, seed=3, folder=tmp_path, endpoint=server)] == [[], []]
 
 
 @pytest.mark.server
@@ -201,23 +137,23 @@ def pending(keys: Path, empty_warehouse: Path, folder: Path, s3: S3Client) -> No
     """A home that is gone, with its claim left behind."""
     home = Home(folder, keys, empty_warehouse)
     with pytest.raises(Killed):
-        home.publish(DiesAfterClaim(s3))
-    assert b'"pending":"' in objects(s3, BUCKET)["sealing/head"]
+        home.publish(DiesAfter(s3, b'"pending":{'))
+    assert b'"pending":{' in objects(s3, BUCKET)["sealing/head"]
     shutil.rmtree(home.folder)
 
 
-class DiesAfterClaim:
-    """The process is gone as soon as its claim is in S3."""
+class DiesAfter:
+    """The process is gone as soon as its claim says `this` in S3."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: Any, this: bytes) -> None:
+        self._client, self._this = client, this
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
 
         def put(**kwargs: Any) -> Any:
             answer = method(**kwargs)
-            if kwargs["Key"].endswith("sealing/head") and "IfMatch" in kwargs:
+            if kwargs["Key"].endswith("sealing/head") and self._this in kwargs["Body"]:
                 raise Killed
             return answer
 
@@ -250,7 +186,7 @@ def test_a_timestamp_authority_that_is_gone_leaves_a_claim_that_is_finished_late
         first = Home.at(first.folder, BUCKET)
         with pytest.raises(Exception, match="timestamp authority"):
             first.publish(memory_s3)
-    assert b'"pending":"' in objects(memory_s3, BUCKET)["sealing/head"]
+    assert b'"pending":{' in objects(memory_s3, BUCKET)["sealing/head"]
     assert not [path for path in objects(memory_s3, BUCKET) if path.endswith((".sig", "/checkpoint"))]
     other = Home(tmp_path / "other", keys, empty_warehouse)
     other.move_to(NIGHT + timedelta(days=1))
@@ -274,6 +210,21 @@ def test_a_slow_home_signs_nothing_that_another_has_finished(
     homes = [Home(tmp_path / f"home-{n}", keys, empty_warehouse) for n in range(2)]
     homes[1].move_to(NIGHT + timedelta(days=1))
     client = ActsBeforeAgreeing(memory_s3, lambda: homes[1].publish(memory_s3, NIGHT + timedelta(days=1)))
+    assert homes[0].publish(client) == 1
+    assert client.done
+    assert errors(objects(memory_s3, BUCKET), homes[0]) == []
+
+
+def test_what_another_home_agreed_on_before_it_was_killed_is_used(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
+    homes = [Home(tmp_path / f"home-{n}", keys, empty_warehouse) for n in range(2)]
+
+    def agree_and_die() -> None:
+        with pytest.raises(Killed):
+            homes[1].publish(DiesAfter(memory_s3, b'"agreed":{'))
+
+    client = ActsBeforeAgreeing(memory_s3, agree_and_die)
     assert homes[0].publish(client) == 1
     assert client.done
     assert errors(objects(memory_s3, BUCKET), homes[0]) == []
@@ -364,3 +315,66 @@ def test_a_seal_between_two_reads_is_no_rolled_back_bucket(
     client = SealsBetween(memory_s3, lambda: homes[1].publish(memory_s3, NIGHT + timedelta(days=1)))
     assert homes[2].publish(client, NIGHT + timedelta(days=2)) == 1
     assert errors(objects(memory_s3, BUCKET), homes[0]) == []
+
+
+class Counted:
+    """Which requests reach S3."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.requests: list[tuple[str, str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if name == "get_paginator":
+                return PagesCounted(method(*args), self.requests)
+            self.requests.append((name, kwargs.get("Key", "").removeprefix("prod/")))
+            return method(*args, **kwargs)
+
+        return call
+
+
+class PagesCounted:
+    """As `Counted`, for a listing of one page."""
+
+    def __init__(self, pages: Any, requests: list[tuple[str, str]]) -> None:
+        self._pages, self._requests = pages, requests
+
+    def paginate(self, **kwargs: Any) -> Any:
+        self._requests.append(("list", kwargs["Prefix"].removeprefix("prod/")))
+        return self._pages.paginate(**kwargs)
+
+
+def test_the_claim_adds_four_writes_to_a_seal_and_a_copy_of_each_file(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
+    """docs/architecture.md tells what a seal asked for before there were claims."""
+    nights = [NIGHT, NIGHT + timedelta(days=1)]
+    for night in nights:
+        client, home = Counted(memory_s3), Home(tmp_path / str(night), keys, empty_warehouse)
+        home.move_to(night)
+        home.publish(client, night)
+    (files,) = (
+        len(decode_cut(data).files)
+        for path, data in objects(memory_s3, BUCKET).items()
+        if path == f"cuts/date={nights[1]}/r0001/cut.json"
+    )
+    own = Counter(
+        (name, "sealing/" if path.startswith("sealing/") and path != "sealing/head" else path)
+        for name, path in client.requests
+        if path.startswith(("sealing/", "log/")) or name == "delete_objects"
+    )
+    assert own == {
+        ("get_object", "sealing/head"): 1,
+        ("put_object", "sealing/"): files,
+        ("put_object", "sealing/head"): 3,  # commit, agree, release
+        ("delete_objects", ""): 1,
+        ("get_object", "log/checkpoint"): 1,
+        ("get_object", "log/tile/0/000.p/4"): 1,
+        ("put_object", "log/tile/0/000.p/8"): 1,
+        ("put_object", "log/checkpoint"): 1,
+    }
+    into_cut = Counter(name for name, path in client.requests if path.startswith("cuts/"))
+    assert into_cut == {"list": 1, "head_object": 2, "copy_object": files, "put_object": 4}

@@ -58,9 +58,18 @@ TWO_TABLES = ("chain_of_custody", "gaps")
 
 
 def publish(
-    con: duckdb.DuckDBPyConnection, settings: Settings, client: Any = None, tables: Sequence[str] = TWO_TABLES
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    client: Any = None,
+    tables: Sequence[str] = TWO_TABLES,
+    report: dict[str, str] | None = None,
 ) -> Publication:
-    return publish_night(con, settings, NIGHT, tables=tables, client=client, now=NOW)
+    def write_report(folder: Path) -> None:
+        for name, text in (report or {}).items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+
+    return publish_night(con, settings, NIGHT, tables=tables, client=client, now=NOW, write_report=write_report)
 
 
 def objects(client: S3Client, bucket: str = BUCKET) -> dict[str, bytes]:
@@ -77,7 +86,9 @@ def dataset(found: dict[str, bytes]) -> dict[str, bytes]:
     return {
         key: data
         for key, data in found.items()
-        if key.startswith(("parquet/", "csv/", "cuts/")) and "/cut.json" not in key and "/checkpoint" not in key
+        if key.startswith(("parquet/", "csv/", "spreadsheet/", "report/", "cuts/"))
+        and "/cut.json" not in key
+        and "/checkpoint" not in key
     }
 
 
@@ -88,11 +99,13 @@ def test_every_table_is_there_as_parquet_csv_and_spreadsheet(
     found = objects(memory_s3)
     for table in TABLES:
         folder = f"{table}/date=2026-11-02/{table}"
-        for key in (f"parquet/{folder}.parquet", f"csv/{folder}.csv", f"csv/{folder}.spreadsheet.csv"):
+        for key in (f"parquet/{folder}.parquet", f"csv/{folder}.csv", f"spreadsheet/{folder}.xlsx"):
             assert found[key] == found[f"cuts/date=2026-11-02/r0001/data/{key.rsplit('/', 1)[1]}"]
     hashes = {file.uri.removeprefix(f"s3://{BUCKET}/prod/"): file.sha256 for file in publication.files}
     assert hashes == {
-        key: hashlib.sha256(data).hexdigest() for key, data in found.items() if key.startswith(("parquet/", "csv/"))
+        key: hashlib.sha256(data).hexdigest()
+        for key, data in found.items()
+        if key.startswith(("parquet/", "csv/", "spreadsheet/"))
     }
 
 
@@ -114,7 +127,7 @@ def test_the_cut_names_every_file_with_its_hash_and_stored_version(
         "custom_data": 3,
         "gaps": 0,
         "custody_events": 3,
-        "reconciliation": 13,
+        "reconciliation": 14,
     }
     assert cut.statuses == {"complete": 3}
     assert cut.log.size == 4
@@ -214,6 +227,37 @@ def test_changed_content_is_the_next_revision_and_the_old_one_stays(
     assert versions == [("r-00000", 1), ("r-00001", 1), ("r-00001", 2), ("r-00002", 1)]
 
 
+def test_the_report_is_sealed_with_the_night_and_its_copies_are_those_of_the_newest_revision(
+    con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
+    folder = "report/date=2026-11-02/"
+    publish(con, settings, report={"report.html": "one", "rows/gaps.csv": "reason"})
+    first = {name: data for name, data in objects(memory_s3).items() if name.startswith("report/")}
+    change_recording(con, 1, "no")
+    publish(con, settings, report={"report.html": "two"})
+    memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{folder}report.html")
+    again = publish(con, settings, report={"report.html": "never written: nothing changed"})
+
+    found = objects(memory_s3)
+    assert first == {f"{folder}report.html": b"one", f"{folder}rows/gaps.csv": b"reason"}
+    assert {name: data for name, data in found.items() if "report" in name} == {
+        "cuts/date=2026-11-02/r0001/report/report.html": b"one",
+        "cuts/date=2026-11-02/r0001/report/rows/gaps.csv": b"reason",
+        "cuts/date=2026-11-02/r0002/report/report.html": b"two",
+        f"{folder}report.html": b"two",
+    }
+    assert again.repaired == (f"s3://{BUCKET}/prod/{folder}report.html",)
+    keys = parse_public_keys((tmp_path / "keys/demo.key.pub").read_text())
+    assert verify(MemoryReader(found), Options(public_keys=keys)).status == 0
+    for name, data, code in (
+        (f"{folder}report.html", b"ten", "COPY_DIFFERS"),
+        (f"{folder}rows/gaps.csv", b"reason", "FILE_EXTRA"),
+        ("cuts/date=2026-11-02/r0001/report/report.html", b"ten", "FILE_ALTERED"),
+    ):
+        report = verify(MemoryReader(found | {name: data}), Options(public_keys=keys))
+        assert [(wrong.code, wrong.path) for wrong in report.of(Severity.ERROR)] == [(code, name)]
+
+
 def test_compressed_copies_take_the_place_of_plain_ones_and_the_other_way_round(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
 ) -> None:
@@ -225,11 +269,7 @@ def test_compressed_copies_take_the_place_of_plain_ones_and_the_other_way_round(
         publication = publish(con, using)
         found = objects(memory_s3)
         copies = {name for name in found if name.startswith("csv/")}
-        assert copies == {
-            f"csv/{table}/date=2026-11-02/{table}{kind}{suffix}"
-            for table in TWO_TABLES
-            for kind in ("", ".spreadsheet")
-        }
+        assert copies == {f"csv/{table}/date=2026-11-02/{table}{suffix}" for table in TWO_TABLES}
         assert {file.uri.removeprefix(f"s3://{BUCKET}/prod/") for file in publication.files} >= copies
         assert verify(MemoryReader(found), Options(public_keys=keys)).status == 0
 
@@ -450,7 +490,7 @@ def home_with_bucket(client: S3Client, home: Path) -> Path:
 
 def publish_in(con: duckdb.DuckDBPyConnection, settings: Settings, client: Any, home: Path) -> Publication:
     own = {"home": home, "publish_url": f"s3://{home.name}/prod"}
-    return publish(con, settings.model_copy(update=own), client)
+    return publish(con, settings.model_copy(update=own), client, report={"report.html": "complete"})
 
 
 def killed_and_run_again(
@@ -495,7 +535,7 @@ def verified(found: dict[str, bytes]) -> bool:
     there = {
         key: hashlib.sha256(data).hexdigest()
         for key, data in found.items()
-        if key.startswith((f"{cut.prefix}data/", f"{cut.prefix}landing/"))
+        if key.startswith(tuple(f"{cut.prefix}{folder}/" for folder in ("data", "landing", "report")))
     }
     return size == cut.log.size and named == there
 

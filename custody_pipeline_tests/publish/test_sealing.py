@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -151,3 +152,30 @@ def test_a_timestamp_of_other_bytes_is_refused(
     assert timestamp is not None
     with pytest.raises(TimestampUnavailableError):
         timestamp(b"another cut")
+
+
+class Endless(io.RawIOBase):
+    """An answer without an end; whoever reads on for long fails."""
+
+    sent = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.sent += len(buffer)
+        assert self.sent <= 4 << 20, "the answer is read without an end"
+        buffer[:] = bytes(len(buffer))
+        return len(buffer)
+
+
+@responses.activate
+def test_an_answer_without_an_end_is_read_up_to_a_megabyte(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
+    endless = Endless()
+    responses.post(TSA, body=io.BufferedReader(endless), auto_calculate_content_length=False)
+    timestamp = load_sealing(load_settings()).timestamp
+    assert timestamp is not None
+    with pytest.raises(TimestampUnavailableError):
+        timestamp(b"cut")
+    assert endless.sent >= 1 << 20

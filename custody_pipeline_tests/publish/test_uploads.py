@@ -165,6 +165,21 @@ def test_a_copy_has_the_bytes_of_the_version_it_was_made_from(s3: S3Client, to: 
     assert copy.sha256 == sha256(b"first")
 
 
+def test_a_copy_that_another_home_wrote_over_is_checked_as_it_was_made(s3: S3Client, to: S3Location) -> None:
+    class Overtaken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(s3, name)
+
+        def copy_object(self, **request: Any) -> Any:
+            answer = s3.copy_object(**request)
+            put_bytes(s3, b"the next revision", S3Location(to.bucket, "copy"))
+            return answer
+
+    source = put_bytes(s3, b"first", to)
+    copy = copy_object(Overtaken(), source, S3Location(to.bucket, "copy"))  # type: ignore[arg-type]
+    assert head(s3, copy.location, copy.version_id) == copy
+
+
 def test_a_copy_of_other_bytes_than_expected_is_an_error(s3: S3Client, to: S3Location) -> None:
     source = put_bytes(s3, b"first", to)
     wrong = Stored(to, sha256(b"other"), source.bytes, source.etag, source.version_id)

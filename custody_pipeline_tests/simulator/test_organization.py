@@ -236,6 +236,8 @@ def test_the_details_cut_what_the_conversation_keeps(night: list[Conversation]) 
     bulk = attributes(documents.details(conversation))
     whole = attributes(documents.conversation_document(conversation, Organization().clock))
     assert len(bulk["Summary"]) == TRUNCATION < len(whole["Summary"])
+    cut = next(item for item in night if item.fault == "TAG_TRUNCATED")
+    assert len(attributes(documents.details(cut))["Summary"].encode("utf-16-le")) == 2 * TRUNCATION
     assert bulk["Disposition"] != whole["Disposition"]
     without = documents.details(conversation, attributes=False)
     assert all("attributes" not in person for person in without["participants"])

@@ -1,5 +1,7 @@
 """The vendor's SDK, pointed at the simulator, logs in, makes every call of ours and parses every answer."""
 
+import json
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -8,10 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from custody_pipeline.extract.recordings import RETENTION_PAGE_SIZE
 from custody_pipeline.simulator.calls import Conversation
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.simulator.structure import FLOW_ID, INTEGRATION_ID, ORGANIZATION_ID, SCRIPT_INTAKE
+from custody_pipeline.warehouse.sql_files import load_models
 
 sdk = pytest.importorskip("PureCloudPlatformClientV2", reason="install the extra 'sdk'")
 
@@ -166,13 +170,28 @@ def test_it_protects_from_deletion(api_client: Any, conversation: Conversation) 
 
 def test_it_sweeps_retention_and_orphans(api_client: Any) -> None:
     api = sdk.RecordingApi(api_client)
-    first = _check(api.get_recordings_retention_query(30, page_size=100))
+    first = _check(api.get_recordings_retention_query(0, page_size=100))
     assert len(first.entities) >= 100
     cursor = first.next_uri.rpartition("cursor=")[2]
-    second = _check(api.get_recordings_retention_query(30, page_size=100, cursor=cursor))
+    second = _check(api.get_recordings_retention_query(0, page_size=100, cursor=cursor))
+    assert _check(api.get_recordings_retention_query(30)).entities == []
     assert not {item.recording_id for item in first.entities} & {item.recording_id for item in second.entities}
     orphans = _check(api.get_orphanrecordings()).entities
     assert orphans[0].recording.conversation_id
+
+
+def test_its_models_have_every_field_that_is_served_and_read_of_the_list_of_all_recordings(api_client: Any) -> None:
+    """The SDK drops a field that it does not know: such a field would be invented by the simulator and the product."""
+    said = sdk.RecordingApi.get_recordings_retention_query.__doc__
+    assert f"Maximum is {RETENTION_PAGE_SIZE}." in said
+    assert "retained for more days than the provided value" in said
+    read = load_models()["raw.listed_recordings"].sql.partition("document_types")[2]
+    known = set(sdk.RecordingRetention().attribute_map.values())
+    assert set(re.findall(r"(\w+) VARCHAR", read)) == known
+    sdk.RecordingApi(api_client).get_recordings_retention_query(0, page_size=100)
+    page = json.loads(api_client.last_response.data)
+    assert page.keys() <= set(sdk.RecordingRetentionCursorEntityListing().attribute_map.values())
+    assert {name for item in page["entities"] for name in item} <= known
 
 
 def test_it_reads_scripts_queues_and_divisions(api_client: Any) -> None:
@@ -206,6 +225,24 @@ def test_it_queries_audits(api_client: Any) -> None:
     page = _check(api.get_audits_query_transaction_id_results(transaction_id, page_size=30))
     rest = _check(api.get_audits_query_transaction_id_results(transaction_id, page_size=30, cursor=page.cursor))
     assert len({entry.id for entry in page.entities + rest.entities}) == 40
+
+
+def test_it_queries_interaction_audits(api_client: Any) -> None:
+    api, query = sdk.QualityApi(api_client), sdk.QMAuditQueryRequest()
+    query.interval = "2026-11-01T00:00:00Z/2026-11-04T00:00:00Z"
+    transaction_id = _check(api.post_quality_conversations_audits_query(query)).id
+    states = [_check(api.get_quality_conversations_audits_query_transaction_id(transaction_id)).state for _ in range(2)]
+    assert states == ["Running", "Succeeded"]
+    page = _check(api.get_quality_conversations_audits_query_transaction_id_results(transaction_id, page_size=100))
+    assert {"Read", "Download"} <= {entry.action for entry in page.entities} <= {"Read", "Download", "Delete"}
+    assert all(entry.remote_ips and entry.context["conversationId"] for entry in page.entities)
+
+
+def test_it_lists_users_that_left_only_when_asked(api_client: Any) -> None:
+    api = sdk.UsersApi(api_client)
+    active, everybody = _check(api.get_users()).entities, _check(api.get_users(state="any")).entities
+    assert len(active) == len(everybody) - 1
+    assert all(user.name and "@" in user.email for user in everybody)
 
 
 def test_it_keeps_triggers(api_client: Any) -> None:

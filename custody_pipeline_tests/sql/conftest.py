@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -19,7 +19,7 @@ from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import prepare, run_check, run_models
 from custody_pipeline.settings import PACKAGE_DIR
-from custody_pipeline.warehouse.content_hash import night_content_sha256
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
 from custody_pipeline.warehouse.sql_files import SqlModel, load_models
 
 NIGHT = date(2026, 11, 2)
@@ -30,7 +30,8 @@ Tags = dict[str, str | None]
 # Resources that a night with the API collects, whether rows come or not.
 API = (
     "export_jobs", "export_failures", "conversation_details", "conversations", "conversation_attributes",
-    "recording_metadata", "orphan_recordings", "published_scripts", "queues",
+    "recording_metadata", "orphan_recordings", "listed_recordings", "published_scripts", "queues", "recording_audits",
+    "users",
 )  # fmt: skip
 BUCKET = ("export_objects", "export_sidecars", "media_digests", "export_manifests", "captures", "conversation_events")
 HEALTHY_AGENT: Tags = {"Legal-Hold": "false", "Disposition": "Resolved"}
@@ -53,11 +54,12 @@ class Night:
         scratch: Path,
         day: date = NIGHT,
     ):
-        self.con, self.models, self.mapping, self.scratch, self.day = con, models, mapping, scratch, day
+        self._con, self.models, self.mapping, self.scratch, self.day = con, models, mapping, scratch, day
+        self._stale: set[str] = set()
         self.rows: dict[str, list[Row]] = {resource: [] for resource in (*API, *BUCKET)}
         self.failures: list[Row] = []
         self.api = True
-        self.watermark = "2026-11-04 00:00:00"
+        self.watermark = self.listed_until = "2026-11-04 00:00:00"
         self.loads = 0
         self.rows["published_scripts"] = [
             {"script_id": SCRIPT, "script_name": "Intake", "version_id": "1", "published_date": "2026-01-01 00:00:00"},
@@ -67,6 +69,12 @@ class Night:
             {"queue_id": "q-intake", "queue_name": "Intake"},
             {"queue_id": "q-litigation", "queue_name": "Litigation"},
         ]
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The warehouse, with every model up to date."""
+        self._bring(self.models)
+        return self._con
 
     # Given
 
@@ -159,6 +167,11 @@ class Night:
         rows = [{**base, **recording} for recording in recordings]
         self.rows["recording_metadata"] += rows or [{"key_conversation_id": conversation}]
 
+    def listed(self, recording: str, conversation: str = "c1", **fields: Any) -> None:
+        """The list of all recordings has a recording."""
+        made = {"recording_id": recording, "conversation_id": conversation, "creation_time": "2026-11-02 10:00:10"}
+        self.rows["listed_recordings"].append({**made, **fields})
+
     def job(self, **fields: Any) -> None:
         """A fulfilled export job over the whole day."""
         self.rows["export_jobs"].append(
@@ -204,6 +217,17 @@ class Night:
             }
         )  # fmt: skip
 
+    def audit(self, action: str, recording: str = "r1", conversation: str = "c1", **fields: Any) -> None:
+        """An entry of the vendor's audits."""
+        self.rows["recording_audits"].append(
+            {
+                "audit_id": f"{conversation}-{action}-{recording}", "conversation_id": conversation,
+                "entity_id": recording, "entity_type": "Recording", "service_name": "RecordingPlaybackService",
+                "action_written": action, "audit_level": "User", "audit_status": "Success", "user_id": "reviewer",
+                "client_id": "browser", "remote_ips": ["192.0.2.10"], "event_date": "2026-11-02 12:00:00", **fields,
+            }
+        )  # fmt: skip
+
     def refuse(self, status: int | None, subject: str = "c1", resource: str = "conversations") -> None:
         """A single read failed for good."""
         self.failures.append(
@@ -237,6 +261,7 @@ class Night:
 
     def load(self) -> None:
         """Append every resource as a new load, with its receipt."""
+        self._bring(self.models)
         self.loads += 1
         at = f"2026-11-{4 + self.loads:02d} 02:30:00"
         receipts: list[Row] = []
@@ -247,11 +272,12 @@ class Night:
             if configured:
                 self.insert(resource, [self._received(resource, row, landing, at) for row in rows])
                 self.insert("fetch_failures", [{**row, "landing_id": landing, "occurred_at": at} for row in refused])
+            until = {"conversation_details": self.watermark, "listed_recordings": self.listed_until}
             receipts.append(
                 {
                     "landing_id": landing, "resource": resource, "started_at": at, "finished_at": at,
                     "receipt_state": "complete" if configured else "not_configured", "collector": "client-1",
-                    "data_available_until": self.watermark if resource == "conversation_details" else None,
+                    "data_available_until": until.get(resource),
                     "organization_id": "org", "operator": "someone", "tool_version": "0.1.0",
                 }
             )  # fmt: skip
@@ -274,13 +300,13 @@ class Night:
         """Insert rows by column name into a raw table; columns that are not named stay null."""
         if not rows:
             return
-        types = {name: kind for name, kind, *_ in self.con.execute(f"DESCRIBE raw.{table}").fetchall()}
+        types = {name: kind for name, kind, *_ in self._con.execute(f"DESCRIBE raw.{table}").fetchall()}
         unknown = {name for row in rows for name in row} - types.keys()
         assert not unknown, f"raw.{table} has no {unknown}"
         file = self.scratch / "rows.ndjson"
         text = "".join(json.dumps({"partition_date": str(NIGHT), **row}) + "\n" for row in rows)
         file.write_text(_NOVEMBER.sub(self._shifted, text))
-        self.con.execute(
+        self._con.execute(
             f"INSERT INTO raw.{table} BY NAME SELECT * FROM read_json(?, format = 'newline_delimited', columns = "
             + "{" + ", ".join(f'"{name}": \'{kind}\'' for name, kind in types.items()) + "})",
             [str(file)],
@@ -290,20 +316,31 @@ class Night:
         return str(self.day + (date.fromisoformat(match[0]) - NIGHT))
 
     def run(self) -> None:
-        """Load, then bring every model up to date."""
+        """Load. Models are brought up to date when their tables are read: a test seldom reads all of them."""
         self.load()
-        self.model()
+        self._stale = {key for key, model in self.models.items() if model.schema in {"staging", "custody"}}
 
     def model(self, only: Set[str] | None = None) -> None:
-        """Bring every model up to date, or only those whose sources a test has changed."""
+        """Bring every model up to date now, or only those whose sources a test has changed."""
         models = {key: model for key, model in self.models.items() if only is None or key in only}
-        run_models(self.con, models, self.day, self.mapping)
+        run_models(self._con, models, self.day, self.mapping)
+        self._stale -= models.keys()
+
+    def _bring(self, tables: Iterable[str]) -> None:
+        """Bring tables up to date, and what they are made from."""
+        needed, found = set(tables), set[str]()
+        while needed:
+            found |= needed
+            needed = {table for key in needed & self.models.keys() for table in self.models[key].depends_on} - found
+        if found := found & self._stale:
+            self.model(found)
 
     # Then
 
     def reasons(self, recording: str | None = None) -> set[str]:
         """Codes of the night's gaps, of one recording or all."""
-        rows = self.con.execute(
+        self._bring(["custody.gaps"])
+        rows = self._con.execute(
             "SELECT recording_id, reason FROM custody.gaps WHERE partition_date = ?", [self.day]
         ).fetchall()
         return {reason for found, reason in rows if recording in (None, found)}
@@ -327,17 +364,20 @@ class Night:
 
     def query(self, sql: str, values: list[Any] | None = None) -> list[Row]:
         """Rows as dicts."""
-        answer = self.con.execute(sql, values or [])
+        self._bring(re.findall(r"\b(?:staging|custody)\.\w+", sql))
+        answer = self._con.execute(sql, values or [])
         names = [column[0] for column in answer.description]
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
     def check(self, name: str) -> list[Row]:
         """Offending rows of a check."""
-        return run_check(self.con, self.models[f"checks.{name}"], self.day, self.mapping)
+        self._bring([f"checks.{name}"])
+        return run_check(self._con, self.models[f"checks.{name}"], self.day, self.mapping)
 
     def sha256(self) -> str:
         """The content hash of the night."""
-        return night_content_sha256(self.con, self.day)
+        self._bring(f"custody.{table}" for table in PUBLISHED_TABLES)
+        return night_content_sha256(self._con, self.day)
 
 
 def participant(

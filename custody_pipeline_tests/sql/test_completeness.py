@@ -16,6 +16,7 @@ NEEDED = {
     "export_jobs",
     "export_failures",
     "orphan_recordings",
+    "listed_recordings",
 }
 
 
@@ -34,6 +35,8 @@ def test_a_night_is_established_only_if_every_needed_source_answered_whole(night
     night.call()
     night.run()
     assert claim(night) == ("established", dict.fromkeys(sorted(NEEDED), "whole"))
+    details = {part["source"]: part["detail"] for part in night.table("coverage")}
+    assert details["recording_metadata"].startswith("1 conversations were not read one by one")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,8 @@ def test_a_source_that_is_not_whole_leaves_the_night_not_established(night: Nigh
         night.model(only={"staging.receipts", "custody.reconciliation", "custody.coverage", "custody.nights"})
         completeness, states = claim(night)
         assert (source, completeness, states[source]) == (source, "not_established", state)
+        detail = next(part["detail"] for part in night.table("coverage") if part["source"] == source)
+        assert "yet" not in (detail or ""), "waiting would not help"
 
 
 @pytest.mark.parametrize(
@@ -74,12 +79,17 @@ def test_a_bucket_only_night_is_never_established(night: Night) -> None:
     assert {source for source, state in states.items() if state == "not_asked"} == NEEDED - {"export_objects"}
 
 
-def test_a_night_is_not_established_before_the_vendors_data_are_complete(night: Night) -> None:
-    night.watermark = "2026-11-02 23:00:00"
+@pytest.mark.parametrize(
+    ("watermark", "source"), [("watermark", "conversation_details"), ("listed_until", "listed_recordings")]
+)
+def test_a_night_is_not_established_before_the_vendors_data_are_complete(
+    night: Night, watermark: str, source: str
+) -> None:
+    setattr(night, watermark, "2026-11-02 23:00:00")
     night.call()
     night.run()
     completeness, states = claim(night)
-    assert (completeness, states["conversation_details"]) == ("not_established", "partial")
+    assert (completeness, states[source]) == ("not_established", "partial")
 
 
 def test_a_conversation_whose_recordings_could_not_be_listed_leaves_the_night_not_established(night: Night) -> None:
@@ -141,7 +151,9 @@ def test_a_conversation_that_goes_on_after_the_night_is_carried_over(night: Nigh
     assert [[str(end) for end in ends] for (ends,) in found] == [["2026-11-03 00:05:00"]]
 
 
-@pytest.mark.parametrize("source", ["recording_metadata", "export_jobs", "export_failures", "orphan_recordings"])
+@pytest.mark.parametrize(
+    "source", ["recording_metadata", "export_jobs", "export_failures", "orphan_recordings", "listed_recordings"]
+)
 def test_an_answer_that_cannot_be_read_leaves_the_night_not_established(night: Night, source: str) -> None:
     night.call()
     keys = {"recording_metadata": {"key_conversation_id": "c1"}, "export_jobs": {"job_id": "j1"}}
@@ -235,7 +247,8 @@ def test_the_screen_recording_of_one_agent_does_not_stand_for_that_of_another(ni
         "c1",
         {"recording_id": "r1", "session_id": "c1-agent-1-session"},
         {"recording_id": "r2", "session_id": "c1-agent-2-session"},
-        {"recording_id": "r3", "session_id": "c1-agent-2-session", "media_subtype": "Screen"},
+        # The vendor gives the subtype, or the media alone.
+        {"recording_id": "r3", "session_id": "c1-agent-2-session", "media": "screen", "media_subtype": None},
     )
     night.run()
     assert screens(night) == ["screen:c1-agent-1"]

@@ -45,13 +45,14 @@ def test_an_empty_night_has_every_table_and_every_source(night: Night) -> None:
     night.run()
     assert night.table("chain_of_custody") == []
     assert set(balance(night).values()) == {(0, 0, 0, 0)}
-    assert len(balance(night)) == 13
+    assert len(balance(night)) == 14
     for name in (
         "row_conservation",
         "no_unexplained_recording",
         "digests_present",
         "header_complete",
         "schema_unchanged",
+        "gaps_told",
     ):
         assert night.check(name) == []
 
@@ -74,6 +75,11 @@ def test_expected_is_present_plus_explained(night: Night) -> None:
     assert found["bucket_keys"] == (3, 2, 1, 0)
     detail = {row["source"]: json.loads(row["detail"]) for row in night.table("reconciliation")}
     assert detail["recordings"] == {"OBJECT_MISSING": 1}
+    assert night.check("gaps_told") == []
+    night.con.execute("UPDATE custody.gaps SET reason = 'OBJECT_EMPTY' WHERE reason = 'OBJECT_MISSING'")
+    assert [(row["reason"], row["finding"]) for row in night.check("gaps_told")] == [
+        ("OBJECT_EMPTY", "not in gap_reasons"), ("OBJECT_MISSING", "no row in gaps")
+    ]  # fmt: skip
 
 
 def test_overlapping_jobs_count_a_recording_once(night: Night) -> None:
@@ -373,6 +379,7 @@ def test_a_staging_model_may_become_a_view_or_a_table_in_a_warehouse_that_has_th
     before = night.sha256()
     night.con.execute("DROP VIEW staging.resolved_tags; CREATE TABLE staging.resolved_tags AS SELECT 1 AS a")
     night.con.execute("DROP TABLE staging.sessions; CREATE VIEW staging.sessions AS SELECT 1 AS a")
+    night.con.execute("UPDATE raw.made_by SET made_by = 'an earlier version'")
     night.model()
     assert night.sha256() == before
 
@@ -382,3 +389,18 @@ def test_events_of_a_night_find_room_in_a_table_from_before_a_column_was_added(n
     night.con.execute("ALTER TABLE custody.custody_events DROP COLUMN operator")
     refresh_events(night.con, night.day, about_night_alone=True)
     assert "operator" in table_columns(night.con, "custody.custody_events")
+
+
+def test_what_somebody_dropped_or_altered_is_made_again(night: Night) -> None:
+    def view() -> list[Any]:
+        return night.con.execute("SELECT sql FROM duckdb_views() WHERE view_name = 'users'").fetchall()
+
+    night.call(agent={})
+    night.run()
+    before = night.table("chain_of_custody"), night.table("gaps"), view()
+    night.con.execute("DROP TABLE custody.chain_of_custody; DROP VIEW staging.recording_metadata")
+    night.con.execute("ALTER TABLE custody.gaps DROP COLUMN detail")
+    night.con.execute("CREATE OR REPLACE VIEW staging.users AS SELECT * FROM staging.queues")
+    night.model()
+    assert (night.table("chain_of_custody"), night.table("gaps"), view()) == before
+    assert night.con.execute("SELECT count(*) FROM staging.recording_metadata").fetchone() == (0,)

@@ -109,5 +109,7 @@ def test_no_model_names_a_window_unless_it_makes_or_compares_nights() -> None:
         "custody.coverage",
         "custody.nights",
         "custody.reconciliation",
+        "checks.one_night_each",
+        "checks.same_organization",
         "checks.schema_unchanged",
     }

@@ -16,6 +16,7 @@ from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_tables import write_mapping
 from custody_pipeline.models.reasons import BY_CODE
 from custody_pipeline.models.run import model_params, replace_window, run_models
+from custody_pipeline.operations.night_report import Scope, night_report
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SqlModel
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, HEALTHY_IVR, NIGHT, SCRIPT, Night
@@ -113,6 +114,16 @@ def same_bytes(night: Night) -> None:
 def two_paths(night: Night) -> None:
     night.call()
     night.export("c1", "r1", folder="month=11/day=02")
+
+
+def foreign_folder(night: Night) -> None:
+    """The same recording also in the folder of another organisation."""
+    night.call()
+    copies = [{**row} for row in night.rows["export_objects"]]
+    for row in copies:
+        row["organization_id"], row["object_key"] = "other", row["object_key"].replace("org/", "other/")
+    night.rows["export_objects"] += copies
+    night.digest(copies[0]["object_key"], "a" * 64)
 
 
 def object_of_nobody(night: Night) -> None:
@@ -259,6 +270,26 @@ def recorded_but_unknown(night: Night) -> None:
     night.metadata("c1")
 
 
+def failed_and_deleted(night: Night) -> None:
+    failed(night)
+    night.audit("Delete")
+
+
+def deleted_and_not_listed(night: Night) -> None:
+    recorded_but_unknown(night)
+    night.audit("Delete", "r9")
+
+
+def deletion_that_failed(night: Night) -> None:
+    recorded_but_unknown(night)
+    night.audit("Delete", "r9", audit_status="Failure")
+
+
+def listened_to(night: Night) -> None:
+    night.call()
+    night.audit("Read")
+
+
 # --- conversations ----------------------------------------------------------------------------------------------------
 
 
@@ -373,6 +404,12 @@ def cut_for_good(night: Night) -> None:
     cut(night, 404)
 
 
+def cut_with_an_emoji(night: Night) -> None:
+    # 1,023 characters and 1,024 UTF-16 units, which are what the job counts.
+    night.call(agent={**HEALTHY_AGENT, "Summary": "\U0001f4de" + "x" * 1022})
+    night.refuse(404)
+
+
 def cut_then_whole(night: Night) -> None:
     night.call(agent={**HEALTHY_AGENT, "Summary": "x" * 1024})
     night.single(agent={**HEALTHY_AGENT, "Summary": "x" * 2500})
@@ -385,6 +422,10 @@ def exactly_as_long(night: Night) -> None:
 
 def almost_as_long(night: Night) -> None:
     night.call(agent={**HEALTHY_AGENT, "Summary": "x" * 1023})
+
+
+def almost_as_long_with_an_emoji(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Summary": "\U0001f4de" + "é" * 1021})
 
 
 def on_ivr(night: Night) -> None:
@@ -401,6 +442,26 @@ def on_customer(night: Night) -> None:
 
 def misspelt(night: Night) -> None:
     night.call(agent={"legal_hold": "true", "Disposition": "Resolved"})
+
+
+def behind_a_prefix(night: Night) -> None:
+    night.call(agent={"Disposition": "Resolved"}, customer={"context.Legal-Hold": "true"})
+
+
+def behind_a_prefix_and_misspelt(night: Night) -> None:
+    night.call(agent={"Disposition": "Resolved"}, customer={"Context.legalhold": "true"})
+
+
+def behind_another_prefix(night: Night) -> None:
+    night.call(agent={"Disposition": "Resolved"}, customer={"contextual.Legal-Hold": "true"})
+
+
+def beside_a_prefix(night: Night) -> None:
+    night.call(customer={"context.Legal-Hold": "false"})
+
+
+def against_a_prefix(night: Night) -> None:
+    night.call(customer={"context.Legal-Hold": "true"})
 
 
 def side_by_side(night: Night) -> None:
@@ -643,7 +704,7 @@ def region_unknown(night: Night) -> None:
 
 def times(night: Night, start: str, end: str) -> None:
     night.call()
-    night.sidecar().update(start_time=start, end_time=end)
+    night.sidecar().update(start_time=start, end_time=end, duration_ms=None)
 
 
 def backwards(night: Night) -> None:
@@ -664,6 +725,35 @@ def in_the_future(night: Night) -> None:
 
 def unreadable_time(night: Night) -> None:
     times(night, "tomorrowZ", "2026-11-02T10:09:00.000Z")
+
+
+def lasting(night: Night, milliseconds: int | None, written: str | None = None) -> None:
+    night.call()
+    night.sidecar().update(duration_ms=milliseconds, duration_written=written)
+
+
+def lasting_a_text(night: Night) -> None:
+    lasting(night, None, '"ten minutes"')
+
+
+def lasting_a_text_of_digits(night: Night) -> None:
+    lasting(night, 580_000, '"580000"')
+
+
+def lasting_less_than_nothing(night: Night) -> None:
+    lasting(night, -580_000)
+
+
+def lasting_longer_than_from_start_to_end(night: Night) -> None:
+    lasting(night, 2**63 - 1)
+
+
+def lasting_shorter_than_from_start_to_end(night: Night) -> None:
+    lasting(night, 577_999)
+
+
+def lasting_within_the_seconds_of_start_and_end(night: Night) -> None:
+    lasting(night, 582_000, "582000")
 
 
 def other_zone(night: Night) -> None:
@@ -687,6 +777,7 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (other_bytes, {"OBJECT_CHANGED"}),
     (same_bytes, {"DUPLICATE_EXPORT"}),
     (two_paths, {"DUPLICATE_EXPORT"}),
+    (foreign_folder, {"FOREIGN_ORGANISATION"}),
     (object_of_nobody, {"ORPHAN_OBJECT"}),
     (object_of_empty_list, {"ORPHAN_OBJECT"}),
     (object_of_another_name, {"UNRECOGNISED_OBJECT"}),
@@ -702,6 +793,9 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (job_running, {"EXPORT_PENDING"}),
     (archived, {"RECORDING_ARCHIVED"}),
     (deleted, {"RECORDING_DELETED"}),
+    (failed_and_deleted, {"RECORDING_DELETED"}),
+    (deleted_and_not_listed, {"RECORDING_DELETED"}),
+    (deletion_that_failed, {"RECORDING_NOT_FOUND"}),
     (deleted_in_future, {"EXPORT_PENDING"}),
     (recorded_but_unknown, {"RECORDING_NOT_FOUND"}),
     (not_found, {"CONVERSATION_NOT_FOUND"}),
@@ -719,8 +813,14 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (late, {"TAGS_SET_AFTER_END"}),
     (all_late, {"TAGS_SET_AFTER_END"}),
     (cut_for_good, {"TAG_TRUNCATED"}),
+    (cut_with_an_emoji, {"TAG_TRUNCATED"}),
     (on_ivr, {"TAGS_ON_OTHER_PARTICIPANT"}),
     (misspelt, {"TAG_KEY_VARIANT"}),
+    (behind_a_prefix, {"TAG_KEY_PREFIXED"}),
+    (behind_a_prefix_and_misspelt, {"TAG_KEY_PREFIXED"}),
+    (behind_another_prefix, {"REQUIRED_TAG_MISSING", "UNMAPPED_TAG"}),
+    (beside_a_prefix, {"UNMAPPED_TAG"}),
+    (against_a_prefix, {"TAG_CONFLICT", "UNMAPPED_TAG"}),
     (side_by_side, {"UNMAPPED_TAG"}),
     (conflict, {"TAG_CONFLICT"}),
     (of_other_rank, {"TAG_CONFLICT"}),
@@ -756,8 +856,14 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (hours_early, {"TIMESTAMP_SUSPECT"}),
     (in_the_future, {"TIMESTAMP_SUSPECT"}),
     (unreadable_time, {"TIMESTAMP_SUSPECT"}),
+    (lasting_a_text, {"TIMESTAMP_SUSPECT"}),
+    (lasting_a_text_of_digits, {"TIMESTAMP_SUSPECT"}),
+    (lasting_less_than_nothing, {"TIMESTAMP_SUSPECT"}),
+    (lasting_longer_than_from_start_to_end, {"TIMESTAMP_SUSPECT"}),
+    (lasting_shorter_than_from_start_to_end, {"TIMESTAMP_SUSPECT"}),
 ]
 NEAR_MISSES: list[Given] = [
+    listened_to,
     healthy,
     sidecar_without_ids,
     media_of_one_byte,
@@ -773,6 +879,7 @@ NEAR_MISSES: list[Given] = [
     cut_then_whole,
     exactly_as_long,
     almost_as_long,
+    almost_as_long_with_an_emoji,
     on_customer,
     agreement,
     empty_on_other_rank,
@@ -788,6 +895,7 @@ NEAR_MISSES: list[Given] = [
     script_without_rule,
     no_script,
     region_unknown,
+    lasting_within_the_seconds_of_start_and_end,
     other_zone,
     over_midnight,
 ]
@@ -846,8 +954,24 @@ def test_a_situation_has_exactly_its_reason(request: pytest.FixtureRequest, give
         assert {row["custody_status"] for row in night.table("chain_of_custody")} == {"complete"}
 
 
+def test_a_report_counts_every_situation_as_the_reconciliation_does(nights: dict[Given, Night]) -> None:
+    con = next(iter(nights.values())).con
+    last = max(night.day for night in nights.values())
+    told = {
+        night["night"]: (night["recordings"], night["present"], night["explained"], night["unexplained"])
+        for night in night_report(con, Scope(NIGHT, last, "every situation")).nights
+    }
+    counted = con.execute(
+        "SELECT partition_date, expected, present, explained, unexplained FROM custody.reconciliation "
+        "WHERE source = 'recordings' AND expected > 0"
+    ).fetchall()
+    assert len(counted) > 80
+    assert {night: told[night] for night, *_ in counted} == {night: tuple(numbers) for night, *numbers in counted}
+
+
 def test_every_reason_of_the_catalogue_is_shown_here() -> None:
-    assert set().union(*(expected for _, expected in PRESENT)) == set(BY_CODE)
+    # No source shows an erased conversation: forgetting/test_erase.py does.
+    assert set().union(*(expected for _, expected in PRESENT)) == set(BY_CODE) - {"ERASED"}
 
 
 def test_a_gap_names_what_proves_it(night: Night) -> None:
@@ -950,6 +1074,26 @@ def test_the_script_version_is_the_latest_before_the_call_and_labelled_inferred(
     assert (row["script_id"], row["script_version"], row["script_version_source"]) == (SCRIPT, "2", "inferred")
 
 
+def test_a_source_of_which_nothing_could_be_read_is_one_gap(night: Night) -> None:
+    night.call()
+    night.call("c2", "r2")
+    night.load()
+    night.con.execute(
+        "UPDATE raw.extraction_receipts SET receipt_state = 'failed', "
+        "detail = 'none of 2 objects could be read: denied' WHERE resource IN ('media_digests', 'export_sidecars')"
+    )
+    night.model()
+    gap = night.gap("OBJECT_UNREADABLE")
+    assert (gap["conversation_id"], gap["recording_id"]) == ("", "source:media_digests")
+    assert gap["detail"] == "2 recordings; none of 2 objects could be read: denied"
+    assert gap["evidence"][0]["uri"] == "receipt:001-media_digests"
+    assert night.gap("SIDECAR_UNREADABLE")["recording_id"] == "source:export_sidecars"
+    for name in ("r1", "r2"):
+        assert night.row(name)["custody_status"] == "gap"
+        assert night.row(name)["gap_reasons"] == ["OBJECT_UNREADABLE", "SIDECAR_UNREADABLE"]
+    assert night.check("digests_present") == night.check("no_unexplained_recording") == []
+
+
 def test_a_digest_that_changed_since_an_earlier_load_is_a_changed_object(night: Night) -> None:
     night.call()
     night.run()
@@ -1009,3 +1153,30 @@ def test_recording_organisation_and_bucket_are_compared(
     run_models(night.con, night.models, night.day, night.mapping, Settings.model_validate(api))
     found = [(row["severity"], row["detail"]) for row in night.table("gaps") if row["reason"] == "REGION_MISMATCH"]
     assert found == ([(severity, detail)] if severity else [])
+
+
+def test_another_organisations_folder_is_a_finding_and_no_second_export(night: Night) -> None:
+    foreign_folder(night)
+    night.call("c2", "r2")
+    night.run()
+    found = {(row["recording_id"], row["reason"]): row["detail"] for row in night.table("gaps")}
+    assert found == {
+        ("r1", "FOREIGN_ORGANISATION"): "its keys lie in the folders of 2 organisations",
+        ("organization:other", "FOREIGN_ORGANISATION"): (
+            "2 objects lie in the folder of organisation other; this is org"
+        ),
+    }
+
+
+def test_an_organisations_id_that_changes_between_nights_is_named(night: Night) -> None:
+    night.call()
+    night.run()
+    later = Night(night.con, night.models, night.mapping, night.scratch, NIGHT + timedelta(days=1))
+    later.call("c2", "r2")
+    later.run()
+    assert later.check("same_organization") == []
+    for row in later.rows["export_objects"]:
+        row["organization_id"] = "other"
+    later.run()
+    (found,) = later.check("same_organization")
+    assert (found["organization_id"], found["other_night"], found["other_organization_id"]) == ("other", NIGHT, "org")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import duckdb
+import pytest
 import yaml
 
 from custody_pipeline.models.mapping_file import MAX_COLUMNS, load_mapping
 from custody_pipeline.models.mapping_report import mapping_report, suggest_mapping
+from custody_pipeline.warehouse.sql_files import create_macros
 from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
 
 HOSTILE_KEYS = [
@@ -79,6 +82,16 @@ def test_nested_json_in_a_value_is_reached_by_path_and_stays_verbatim(night: Nig
     night.run()
     assert night.row()["custom_data_case_id"] == "C-007"
     assert tags(night)["Case_JSON"] == text
+
+
+@pytest.mark.parametrize(
+    "written", ["1.10", "1E2", "-0", "12345678901234567890123", "[1.0,-2e-5]", '{"a":1.0,"b":"c 7"}']
+)
+def test_a_value_at_a_path_keeps_its_characters(written: str) -> None:
+    text = '{"x 1": "a \\" 6", "case": {"id": [0.0, ' + written + '], "n": 5}, "end": "a 5"}'
+    with duckdb.connect() as con:
+        create_macros(con)
+        assert con.execute("SELECT value_at(?, '$.case.id[1]')", [text]).fetchone() == (written,)
 
 
 def test_a_path_that_leads_nowhere_gives_null_and_no_error(night: Night) -> None:
@@ -260,6 +273,36 @@ def test_both_fields_of_a_sidecar_count_and_disagree(night: Night) -> None:
     assert night.gap("TAG_CONFLICT")["detail"] == '"Summary"'
 
 
+OWN_MAPPING = """\
+version: 1
+prefixes: ["context."]
+columns:
+  legal_hold: {attribute: Legal-Hold, aliases: [Hold, Litigation Hold], purposes: [agent], required: true}
+  case_id: {attribute: Case, aliases: [Case_JSON], path: $.id, purposes: [agent]}
+"""
+
+
+def test_a_declared_prefix_is_accepted_and_aliases_that_disagree_are_a_conflict(night: Night) -> None:
+    path = night.scratch / "mapping.yaml"
+    path.write_text(OWN_MAPPING)
+    night.mapping = load_mapping(path)
+    night.call("c1", "r1", agent={"context.Legal-Hold": "true"}, ivr={})
+    night.call("c2", "r2", agent={"Hold": "true", "Litigation Hold": "false", "context.Hold": ""}, ivr={})
+    night.call("c3", "r3", agent={"Legal-Hold": "true", "Hold": "true", "context.Legal-Hold": " "}, ivr={})
+    night.call("c4", "r4", agent={"Hold": "true", "Case": '{"id": 1.0}', "Case_JSON": '{"id": 1}'}, ivr={})
+    night.run()
+    assert {row["recording_id"]: row["custom_data_legal_hold"] for row in night.table("chain_of_custody")} == {
+        "r1": "true", "r2": "true", "r3": "true", "r4": "true"
+    }  # fmt: skip
+    assert [night.reasons(name) for name in ("r1", "r3")] == [set(), set()]
+    found = {row["recording_id"]: row for row in night.table("gaps") if row["reason"] == "TAG_CONFLICT"}
+    assert {name: row["detail"] for name, row in found.items()} == {
+        "r2": '"Hold", "Litigation Hold"', "r4": '"Case", "Case_JSON"'
+    }  # fmt: skip
+    assert night.row("r4")["custom_data_case_id"] == "1.0"
+    assert json.loads(found["r2"]["evidence"])
+
+
 def test_the_mapping_report_tells_where_tags_are(night: Night) -> None:
     night.call(agent={**HEALTHY_AGENT, "Extra": "1"})
     night.call("c2", "r2", agent={"legal-hold": "true"})
@@ -294,3 +337,28 @@ def test_ten_thousand_names_of_tags_in_a_night_are_kept_and_told_in_short(night:
     assert {name: kept[name] for name in names} == names
     assert len(mapping_report(night.con, night.day).unmapped) == 10_000
     assert len(yaml.safe_load(suggest_mapping(night.con))["columns"]) == MAX_COLUMNS
+
+
+def test_a_gap_names_its_tags_its_queue_its_agent_and_its_script(night: Night) -> None:
+    given = {key: value for key, value in HEALTHY_AGENT.items() if key != "Legal-Hold"}
+    night.call(agent={**given, "zeta": "1", "alpha": "2"})
+    night.run()
+    chain = night.row()
+    found = {row["reason"]: row for row in night.table("gaps")}
+    assert found["REQUIRED_TAG_MISSING"]["tag_keys"] == ["Legal-Hold"]
+    assert found["UNMAPPED_TAG"]["tag_keys"] == ["alpha", "zeta"]
+    for name in ("queue_names", "user_ids", "script_id", "script_version"):
+        assert found["UNMAPPED_TAG"][name] == chain[name]
+
+
+def test_tag_quality_counts_every_recording_once_for_each_tag_that_applies(night: Night) -> None:
+    without = {key: value for key, value in HEALTHY_AGENT.items() if key != "Legal-Hold"}
+    for number, agent in enumerate([HEALTHY_AGENT, {**HEALTHY_AGENT, "Legal-Hold": " "}, without]):
+        night.call(f"c{number}", f"r{number}", agent=agent)
+    night.run()
+    rows = [row for row in night.table("tag_quality") if row["tag_key"] == "Legal-Hold"]
+    counted = {name: sum(row[name] for row in rows) for name in ("expected", "present", "empty", "missing")}
+    assert counted == {"expected": 3, "present": 1, "empty": 1, "missing": 1}
+    for row in night.table("tag_quality"):
+        parts = ("present", "empty", "elsewhere", "variant", "no_value", "unavailable", "missing")
+        assert row["expected"] == sum(row[name] for name in parts)

@@ -1,6 +1,7 @@
 -- No load has a later time than a load that was taken after it. Where one has, the clock of one of the machines was wrong.
 -- The order of loads does not depend on clocks, so the night is right, but its times of observation may not be.
 --
+-- asset: raw.extraction_receipts
 -- blocking: false
 -- column resource: raw table of the load
 -- column landing_id: load with the later time

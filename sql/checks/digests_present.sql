@@ -1,5 +1,6 @@
 -- Every exported media file with content has a digest, or the reason OBJECT_UNREADABLE.
 --
+-- asset: custody.chain_of_custody
 -- blocking: true
 -- column conversation_id: conversation
 -- column recording_id: recording

@@ -1,5 +1,6 @@
 -- chain_of_custody has every column that its header declares, and every column of the night's mapping.
 --
+-- asset: custody.chain_of_custody
 -- blocking: true
 -- column column_name: missing column
 WITH wanted AS (

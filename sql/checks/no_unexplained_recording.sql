@@ -1,6 +1,7 @@
 -- Everything expected is present or explained. No source has an unexplained count, and every row without media or tags
 -- has a reason. A night with a row here is published as `incomplete`.
 --
+-- asset: custody.reconciliation
 -- blocking: false
 -- column source: source of the reconciliation, or chain_of_custody
 -- column subject: recording; null for a source

@@ -1,5 +1,7 @@
--- Every recording in staging is in chain_of_custody exactly once, and chain_of_custody has no other row.
+-- Every recording in staging, and every erased one, is in chain_of_custody exactly once, and chain_of_custody has no other
+-- row.
 --
+-- asset: custody.chain_of_custody
 -- blocking: true
 -- column conversation_id: conversation
 -- column recording_id: recording
@@ -7,7 +9,11 @@
 -- column in_custody: rows in custody.chain_of_custody
 WITH rows_of AS (
     SELECT conversation_id, recording_id, 1 AS in_staging, 0 AS in_custody
-    FROM staging.recording_keys
+    FROM (
+        SELECT conversation_id, recording_id FROM staging.recording_keys
+        UNION
+        SELECT conversation_id, recording_id FROM raw.erasures
+    )
     UNION ALL
     SELECT conversation_id, recording_id, 0, 1
     FROM custody.chain_of_custody

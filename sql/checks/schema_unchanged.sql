@@ -1,6 +1,7 @@
 -- Columns have the types that readers rely on: the types in the headers, text for columns of the mapping, and the types
 -- in the newest publication of another night.
 --
+-- asset: custody.chain_of_custody
 -- blocking: true
 -- column table_name: table
 -- column column_name: column

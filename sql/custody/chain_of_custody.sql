@@ -41,12 +41,14 @@
 -- column script_version_source VARCHAR: inferred (from publication dates); null without a version
 -- column flow_id VARCHAR: first Architect flow of the conversation
 -- column flow_version VARCHAR: version of that flow
+-- column script_name VARCHAR: name of the script, where the client may see it
+-- column flow_name VARCHAR: name of the flow, where a document has it
 -- column custom_data VARCHAR [pii]: every tag as a JSON object with sorted keys and verbatim values; null if no source could be read
 -- column custom_data_state VARCHAR: present, empty (the field has no tag), absent (there is no field) or unavailable (no source could be read)
 -- column custom_data_source VARCHAR: JSON object: key → source of the value
 -- column custom_data_captured_at TIMESTAMP: when the newest of these values was first seen (UTC)
--- column custody_status VARCHAR: complete, gap (a reason with severity error or warning) or excluded (left out as sensitive)
--- column gap_reasons VARCHAR[]: codes of the recording's rows in custody.gaps, sorted
+-- column custody_status VARCHAR: complete, gap (a reason with severity error or warning) or excluded (left out as sensitive, or erased)
+-- column gap_reasons VARCHAR[]: codes of the recording's rows in custody.gaps, and of a source that failed for it, sorted
 -- column row_sha256 VARCHAR: SHA-256 of the columns above; shows whether the row changed
 -- column revision INTEGER: revision of the night in which the row took its present content
 WITH tags AS (
@@ -74,7 +76,16 @@ found_gaps AS (
     SELECT partition_date, conversation_id, recording_id, list(reason ORDER BY reason) AS reasons,
         bool_or(severity IN ('error', 'warning')) AS is_gap,
         bool_or(reason = 'EXPORT_EXCLUDED_SENSITIVE') AS is_excluded
-    FROM custody.gaps
+    FROM (
+        SELECT partition_date, conversation_id, recording_id, reason, severity
+        FROM custody.gaps
+        UNION ALL
+        -- custody.gaps has one row of a source that failed as a whole. Each of its recordings has the reason.
+        SELECT o.partition_date, o.conversation_id, o.recording_id, o.reason, r.severity
+        FROM staging.gap_objects AS o
+        INNER JOIN staging.reasons AS r USING (reason)
+        WHERE o.failed_source IS NOT NULL
+    )
     GROUP BY partition_date, conversation_id, recording_id
 ),
 
@@ -93,8 +104,8 @@ content AS (
         r.user_ids,
         c.queue_ids,
         c.queue_names,
-        c.conversation_start,
-        c.conversation_end,
+        r.conversation_start,
+        r.conversation_end,
         r.recording_start,
         r.recording_end,
         r.duration_ms,
@@ -118,6 +129,8 @@ content AS (
         CASE WHEN s.script_version IS NOT NULL THEN 'inferred' END AS script_version_source,
         s.flow_id,
         s.flow_version,
+        s.script_name,
+        s.flow_name,
         CASE WHEN t.custom_data IS NOT NULL OR c.in_details OR c.single_read = 'ok' THEN coalesce(t.custom_data, '{}') END
             AS custom_data,
         CASE
@@ -142,6 +155,12 @@ content AS (
     LEFT JOIN tags AS t USING (partition_date, conversation_id, recording_id)
     LEFT JOIN mapped AS m USING (partition_date, conversation_id, recording_id)
     LEFT JOIN found_gaps AS g USING (partition_date, conversation_id, recording_id)
+    ANTI JOIN raw.erasures AS e USING (partition_date, conversation_id, recording_id)
+    UNION ALL BY NAME
+    -- The row of an erased recording has its ids, its night and the reason, and nothing else.
+    SELECT partition_date, conversation_id, recording_id, 'unavailable' AS custom_data_state,
+        'excluded' AS custody_status, ['ERASED'] AS gap_reasons
+    FROM raw.erasures
 ),
 
 hashed AS (

@@ -12,7 +12,7 @@
 -- column failures BIGINT: how many requests failed
 -- column complete_until TIMESTAMP: until when the source is complete, where it says so (UTC)
 -- column collected_at TIMESTAMP: when it was last asked (UTC)
--- column detail VARCHAR: why it is not whole; or that a clock was wrong
+-- column detail VARCHAR: why it is not whole; or that a clock was wrong, or what single reads left out
 WITH nights AS (
     SELECT unnest(range(getvariable('window_start')::DATE, getvariable('window_end')::DATE, INTERVAL 1 DAY))::DATE
             AS partition_date
@@ -25,7 +25,8 @@ needed (source, sees) AS (
     ('recording_metadata', 'recordings of the conversations that were asked for; conversations in other divisions are refused'),
     ('export_jobs', 'export jobs of this integration with their totals'),
     ('export_failures', 'recordings that an export job could not export'),
-    ('orphan_recordings', 'recordings whose conversation is gone')
+    ('orphan_recordings', 'recordings whose conversation is gone'),
+    ('listed_recordings', 'the vendor''s list of all recordings; nothing that was deleted, or created after its watermark')
 ),
 
 newest AS (
@@ -65,6 +66,11 @@ unreadable AS (
     FROM staging.orphan_recordings
     WHERE is_current AND document_state <> 'ok'
     GROUP BY partition_date
+    UNION ALL
+    SELECT partition_date, 'listed_recordings', count(*)
+    FROM staging.listed_recordings
+    WHERE is_current AND (document_state <> 'ok' OR recording_id IS NULL)
+    GROUP BY partition_date
 ),
 
 ahead AS (
@@ -83,6 +89,13 @@ totals AS (
     WHERE source = 'job_totals'
 ),
 
+unread AS (
+    SELECT partition_date, 'recording_metadata' AS source, count(*) AS conversations
+    FROM staging.conversation_facts
+    WHERE conversation_id <> '' AND metadata_read = 'not_read'
+    GROUP BY partition_date
+),
+
 asked AS (
     SELECT
         n.partition_date,
@@ -93,8 +106,9 @@ asked AS (
         CASE WHEN r.resource IN ('recording_metadata', 'export_jobs', 'export_failures') THEN coalesce(r.failures, 0) ELSE 0 END
         + coalesce(u.documents, 0) AS unread,
         coalesce(t.recordings, 0) AS unaccounted,
+        w.conversations AS not_read,
         a.began AS began_ahead,
-        r.resource = 'conversation_details'
+        r.resource IN ('conversation_details', 'listed_recordings')
         AND coalesce(r.data_available_until < n.partition_date + INTERVAL 1 DAY, true) AS is_early
     FROM nights AS n
     CROSS JOIN (
@@ -107,6 +121,7 @@ asked AS (
     LEFT JOIN newest AS r ON r.partition_date = n.partition_date AND r.resource = s.source
     LEFT JOIN unreadable AS u ON u.partition_date = n.partition_date AND u.source = s.source
     LEFT JOIN totals AS t ON t.partition_date = n.partition_date AND t.source = s.source
+    LEFT JOIN unread AS w ON w.partition_date = n.partition_date AND w.source = s.source
     LEFT JOIN ahead AS a ON a.partition_date = n.partition_date AND a.source = s.source
 )
 
@@ -127,15 +142,19 @@ SELECT
     data_available_until AS complete_until,
     finished_at AS collected_at,
     CASE
-        WHEN detail IS NOT NULL THEN detail
+        -- What is not kept of erased conversations is told of a source that is whole; of another one, why it is not.
+        WHEN NOT regexp_matches(detail, '^[0-9]+ documents? of (an )?erased conversations? (was|were) not kept$') THEN detail
         WHEN receipt_state IS NULL THEN 'never collected'
         WHEN unread > 0 THEN unread || ' could not be read'
-        WHEN receipt_state = 'partial' AND failures > 0 THEN failures || ' could not be read'
+        WHEN receipt_state IN ('partial', 'failed') AND failures > 0 THEN failures || ' could not be read'
         WHEN unaccounted > 0
             THEN 'jobs state ' || unaccounted || ' more; run the night before first'
-        WHEN is_early THEN 'the night is not complete there yet'
         WHEN receipt_state = 'partial' THEN 'cut short'
+        WHEN is_early AND receipt_state = 'complete' THEN 'the night is not complete there yet'
         WHEN began_ahead IS NOT NULL THEN 'an earlier load has a later time, ' || began_ahead || ' UTC: a clock was wrong'
+        WHEN detail IS NOT NULL THEN detail
+        WHEN receipt_state = 'complete' AND not_read > 0
+            THEN not_read || ' conversations were not read one by one: the bucket, the job and the list agree on their recordings'
     END AS detail
 FROM asked
 ORDER BY partition_date, source

@@ -4,7 +4,7 @@
 -- grain: partition_date, conversation_id, recording_id, reason
 -- column partition_date DATE: UTC day of the conversation's start
 -- column conversation_id VARCHAR: conversation
--- column recording_id VARCHAR: recording; `session:<id>`, `screen:<participant id>` or `capture:<id>` if only a session, a participant or live capture shows that a recording should exist; `object:<key>` for an object whose key names no recording
+-- column recording_id VARCHAR: recording; `session:<id>`, `screen:<participant id>` or `capture:<id>` if only a session, a participant or live capture shows that a recording should exist; `object:<key>` for an object whose key names no recording; `organization:<id>` for the folder of another organisation; `source:<name>` if a source failed as a whole
 -- column reason VARCHAR: code of the reason
 -- column severity VARCHAR: error or warning (the recording is a gap), or info
 -- column sentence VARCHAR: what happened, in one sentence
@@ -14,8 +14,40 @@
 -- column recoverable_until TIMESTAMP: time until which the gap can be closed (UTC); null if unknown
 -- column next_action VARCHAR: what a person or the pipeline does next
 -- column recheck_until TIMESTAMP: time until which a new collection may close the gap (UTC); null if it cannot
-WITH found AS (
-    SELECT * FROM staging.gap_objects
+-- column tag_keys VARCHAR[]: keys of the tags concerned, sorted; null if the reason is about no single tag
+-- column queue_names VARCHAR[]: queues of the conversation, as in chain_of_custody
+-- column user_ids VARCHAR[] [pii]: agents in the recording
+-- column script_id VARCHAR: script of the recording's agent
+-- column script_version VARCHAR: version of the script at the call
+WITH failed AS (
+    -- The first failure is the evidence, so that a source that fails again changes nothing.
+    SELECT partition_date, resource, max(detail) FILTER (is_newest) AS detail,
+        {
+            'uri': 'receipt:' || min(landing_id), 'sha256': NULL::VARCHAR, 'what': 'receipt of ' || resource,
+            'observed_at': min(finished_at)
+        } AS evidence
+    FROM staging.receipts
+    WHERE receipt_state = 'failed'
+    GROUP BY partition_date, resource
+),
+
+found AS (
+    SELECT * EXCLUDE (failed_source)
+    FROM staging.gap_objects
+    WHERE failed_source IS NULL
+    UNION ALL BY NAME
+    SELECT
+        o.partition_date,
+        '' AS conversation_id,
+        'source:' || o.failed_source AS recording_id,
+        o.reason,
+        any_value(o.severity) AS severity,
+        count(*) || ' recordings; ' || coalesce(any_value(f.detail), 'none could be read') AS detail,
+        [any_value(f.evidence)] AS evidence,
+        NULL::TIMESTAMP AS recoverable_until
+    FROM staging.gap_objects AS o
+    INNER JOIN failed AS f ON f.partition_date = o.partition_date AND f.resource = o.failed_source
+    GROUP BY o.partition_date, o.reason, o.failed_source
     UNION ALL BY NAME
     SELECT * FROM staging.gap_exports
     UNION ALL BY NAME
@@ -26,6 +58,12 @@ WITH found AS (
     SELECT * FROM staging.gap_context
     UNION ALL BY NAME
     SELECT * FROM staging.gap_captures
+    UNION ALL BY NAME
+    SELECT partition_date, conversation_id, recording_id, 'ERASED' AS reason,
+        'erasure ' || erasure_id || ': erasure.json in the cut of the night says what was removed and why' AS detail,
+        [{'uri': 'erasure:' || erasure_id, 'sha256': NULL::VARCHAR, 'what': 'removal statement', 'observed_at': asked_at}]
+            AS evidence
+    FROM raw.erasures
 )
 
 SELECT
@@ -44,7 +82,15 @@ SELECT
     CASE r.recheck
         WHEN 'lag' THEN f.partition_date + INTERVAL 1 DAY + to_hours($lag_hours::BIGINT)
         WHEN 'retention' THEN least(f.recoverable_until, f.partition_date + INTERVAL 1 DAY + to_days($recheck_days::INTEGER))
-    END AS recheck_until
+    END AS recheck_until,
+    f.tag_keys,
+    c.queue_names,
+    x.user_ids,
+    s.script_id,
+    s.script_version
 FROM found AS f
 INNER JOIN staging.reasons AS r USING (reason)
+LEFT JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
+LEFT JOIN staging.recordings AS x USING (partition_date, conversation_id, recording_id)
+LEFT JOIN staging.recording_scripts AS s USING (partition_date, conversation_id, recording_id)
 ORDER BY f.partition_date, f.conversation_id, f.recording_id, f.reason

@@ -11,7 +11,7 @@
 --
 -- grain: partition_date, source
 -- column partition_date DATE: UTC day of the conversation's start
--- column source VARCHAR: recordings, failed_recordings, bucket_objects, sidecars, recording_metadata, details_sessions, manifests, orphan_recordings, export_jobs, job_totals, captures, tags or bucket_keys
+-- column source VARCHAR: recordings, failed_recordings, bucket_objects, sidecars, recording_metadata, details_sessions, manifests, orphan_recordings, listed_recordings, export_jobs, job_totals, captures, tags or bucket_keys
 -- column expected BIGINT: count that the source names
 -- column present BIGINT: of these, present with content
 -- column explained BIGINT: of these, absent with a reason in custody.gaps
@@ -48,6 +48,7 @@ claims AS (
             CASE WHEN in_metadata THEN 'recording_metadata' END,
             CASE WHEN in_manifests THEN 'manifests' END,
             CASE WHEN in_orphans THEN 'orphan_recordings' END,
+            CASE WHEN in_listed THEN 'listed_recordings' END,
             CASE WHEN covering_jobs > 0 THEN 'export_jobs' END
         ],
         lambda x: x IS NOT NULL
@@ -139,6 +140,9 @@ job_totals AS (
                     SELECT count(*)
                     FROM (SELECT partition_date, unnest(ends) AS conversation_end FROM staging.carried_over) AS earlier
                     WHERE earlier.partition_date < job.partition_date AND earlier.conversation_end >= job.interval_start
+                ) + (
+                    SELECT count(*) FROM raw.erasures AS e
+                    WHERE e.partition_date = job.partition_date AND NOT regexp_matches(e.recording_id, '^(session|capture):')
                 ) AS known,
                 job.partition_date - INTERVAL 1 DAY IN (SELECT partition_date FROM staging.carried_over) AS night_before
             FROM staging.export_jobs AS job
@@ -245,7 +249,7 @@ FROM nights AS n
 CROSS JOIN (
     SELECT unnest([
         'recordings', 'failed_recordings', 'bucket_objects', 'sidecars', 'recording_metadata', 'details_sessions', 'manifests',
-        'orphan_recordings', 'export_jobs', 'job_totals', 'captures', 'tags', 'bucket_keys'
+        'orphan_recordings', 'listed_recordings', 'export_jobs', 'job_totals', 'captures', 'tags', 'bucket_keys'
     ]) AS source
 ) AS s
 LEFT JOIN counted AS c ON c.partition_date = n.partition_date AND c.source = s.source

@@ -21,6 +21,7 @@ FROM read_json(
     format = 'newline_delimited',
     compression = 'gzip',
     filename = true,
+    hive_partitioning = false,
     maximum_object_size = 33554432,
     columns = {
         k: key_types,
@@ -33,3 +34,5 @@ FROM read_json(
         document: document_types
     }
 )
+-- What was erased keeps its line, and is no document any more.
+WHERE state <> 'erased'

@@ -67,6 +67,17 @@ with_objects AS (
     SEMI JOIN current USING (partition_date, landing_id)
     WHERE conversation_id IS NOT NULL
     UNION
+    SELECT DISTINCT conversation_id
+    FROM raw.listed_recordings
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id IS NOT NULL
+    UNION
+    -- The job has a conversation, and its document cannot be read.
+    SELECT DISTINCT conversation_id
+    FROM raw.conversation_details
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id <> '' AND document_state <> 'ok'
+    UNION
     SELECT conversation_id
     FROM captured
 ),
@@ -91,7 +102,7 @@ facts AS (
         has_screen OR coalesce(list_bool_or(list_transform(sessions, lambda s: coalesce(s.recording, false))), false)
             AS is_recorded,
         coalesce(
-            list_bool_or(list_transform(list_concat(keys, texts), lambda t: coalesce(length(t) >= 1024, false))), false
+            list_bool_or(list_transform(list_concat(keys, texts), lambda t: coalesce(at_job_limit(t), false))), false
         ) AS has_long,
         list_distinct(flatten(list_transform(sessions, lambda s: list_transform(s.segments, lambda g: g.queue_id))))
             AS queue_ids,

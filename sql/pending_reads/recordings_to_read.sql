@@ -6,7 +6,7 @@
 --
 -- grain: conversation_id
 -- column conversation_id: conversation to read
--- column reasons: reasons for the read: not_in_details, count_differs, no_flag, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, all
+-- column reasons: reasons for the read: not_in_details, count_differs, no_flag, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, listed, all
 WITH current AS (
     SELECT partition_date, landing_id
     FROM raw.extraction_receipts
@@ -90,6 +90,7 @@ details AS (
     SELECT
         conversation_id,
         min(conversation_end) AS conversation_end,
+        bool_or(document_state <> 'ok') AS is_unreadable,
         max(len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) IS DISTINCT FROM 'screenshare')))
             AS recorded,
         max(greatest(
@@ -140,6 +141,16 @@ announced AS (
     WHERE e.conversation_id IS NOT NULL AND e.recording_id IS NOT NULL
 ),
 
+listed AS (
+    -- The list of all recordings has a recording, and the bucket does not have it.
+    SELECT DISTINCT l.conversation_id
+    FROM raw.listed_recordings AS l
+    SEMI JOIN current USING (partition_date, landing_id)
+    ANTI JOIN recordings AS r
+        ON r.is_live AND r.conversation_id = l.conversation_id AND r.recording_id = l.recording_id
+    WHERE l.conversation_id IS NOT NULL
+),
+
 known AS (
     SELECT conversation_id FROM exported
     UNION
@@ -150,6 +161,8 @@ known AS (
     SELECT conversation_id FROM captured
     UNION
     SELECT conversation_id FROM announced
+    UNION
+    SELECT conversation_id FROM listed
 ),
 
 judged AS (
@@ -157,7 +170,7 @@ judged AS (
         k.conversation_id,
         list_filter(
             [
-                CASE WHEN d.conversation_id IS NULL THEN 'not_in_details' END,
+                CASE WHEN d.conversation_id IS NULL OR d.is_unreadable THEN 'not_in_details' END,
                 CASE WHEN d.conversation_id IS NOT NULL AND (
                         coalesce(e.live, 0) <> coalesce(d.recorded, 0)
                         OR coalesce(e.live_screens, 0) <> coalesce(d.recorded_screens, 0)
@@ -171,6 +184,7 @@ judged AS (
                 CASE WHEN e.is_several THEN 'several_objects' END,
                 CASE WHEN f.conversation_id IS NOT NULL THEN 'failed_export' END,
                 CASE WHEN a.conversation_id IS NOT NULL THEN 'announced' END,
+                CASE WHEN l.conversation_id IS NOT NULL THEN 'listed' END,
                 CASE WHEN $read_all THEN 'all' END
             ],
             lambda reason: reason IS NOT NULL
@@ -180,6 +194,7 @@ judged AS (
     LEFT JOIN details AS d USING (conversation_id)
     LEFT JOIN failed AS f USING (conversation_id)
     LEFT JOIN announced AS a USING (conversation_id)
+    LEFT JOIN listed AS l USING (conversation_id)
 )
 
 SELECT conversation_id, reasons

@@ -50,7 +50,7 @@ SELECT
                     lambda r: map_entries(r.customAttributes)
                 )
             ),
-            lambda e: struct_pack("key" := e."key", "value" := e."value" ->> '$')
+            lambda e: struct_pack("key" := e."key", "value" := as_written(e."value"))
         )
     )) AS typed_attributes
 FROM landing_documents(

@@ -38,8 +38,11 @@ SELECT
     NULL::VARCHAR AS participant_id,
     record.id AS attribute_record_id,
     attribute."key" AS attribute_key,
-    attribute."value" ->> '$' AS attribute_value,
-    json_type(attribute."value") AS attribute_type,
+    as_written(attribute."value") AS attribute_value,
+    CASE
+        WHEN starts_with(attribute."value" ->> '$', chr(1) || '#') THEN json_type(as_written(attribute."value"))
+        ELSE json_type(attribute."value")
+    END AS attribute_type,
     record."version" AS attribute_version,
     utc_moment(record.dateCreated) AS created_at,
     coalesce(

@@ -14,16 +14,19 @@
 -- column version_id: version that was read; null where versions could not be listed
 -- column key_conversation_id: conversation in the key
 -- column key_recording_id: recording in the key
--- column conversation_id: conversationId in the document
+-- column conversation_id: conversationId in the document; id of a conversation document
 -- column recording_id: recordingId in the document
 -- column media_type: mediaType: Call, Chat, Email, Message, Callback, Screen
 -- column media_subtype: mediaSubtype
 -- column provider: provider
--- column user_ids: userIds
--- column start_time: startTime, as written
--- column end_time: endTime, as written
+-- column user_ids: userIds, else the ids in users, else the agents of a conversation document
+-- column start_time: startTime, as written; null for a conversation document, whose times are the conversation's
+-- column end_time: endTime, as written; null for a conversation document
 -- column duration_ms: durationMs
--- column initial_direction: initialDirection
+-- column duration_written: durationMs, as JSON; a text has its quotation marks
+-- column conversation_start: conversationStart, else startTime of a conversation document (UTC)
+-- column conversation_end: conversationEnd, else endTime of a conversation document (UTC)
+-- column initial_direction: initialDirection, else direction or originatingDirection
 -- column has_tags_field: true if the document has a field custom_data, customData or attributes, even an empty one
 -- column tags [pii]: content of the first of these fields that has a tag, else of an empty one; null if none is an object
 -- column other_tags [pii]: contents of the other fields
@@ -60,16 +63,34 @@ SELECT
     k.version_id,
     k.conversation_id AS key_conversation_id,
     k.recording_id AS key_recording_id,
-    d.conversationId AS conversation_id,
+    coalesce(d.conversationId, CASE WHEN t.is_conversation THEN d.id END) AS conversation_id,
     d.recordingId AS recording_id,
     d.mediaType AS media_type,
     d.mediaSubtype AS media_subtype,
     d.provider,
-    d.userIds AS user_ids,
-    d.startTime AS start_time,
-    d.endTime AS end_time,
+    coalesce(
+        d.userIds,
+        nullif(
+            list_transform(
+                json_extract(document, '$.users[*]'),
+                lambda u: CASE
+                    WHEN json_type(u) = 'OBJECT' THEN coalesce(u ->> '$.id', u ->> '$.userId')
+                    ELSE u ->> '$'
+                END
+            ),
+            []
+        ),
+        CASE
+            WHEN t.is_conversation THEN [p.userId FOR p IN d.participants IF p.userId IS NOT NULL]
+        END
+    ) AS user_ids,
+    CASE WHEN NOT t.is_conversation THEN d.startTime END AS start_time,
+    CASE WHEN NOT t.is_conversation THEN d.endTime END AS end_time,
     d.durationMs AS duration_ms,
-    d.initialDirection AS initial_direction,
+    nullif(json_extract(document, '$.durationMs')::VARCHAR, 'null') AS duration_written,
+    utc_moment(coalesce(d.conversationStart, CASE WHEN t.is_conversation THEN d.startTime END)) AS conversation_start,
+    utc_moment(coalesce(d.conversationEnd, CASE WHEN t.is_conversation THEN d.endTime END)) AS conversation_end,
+    coalesce(d.initialDirection, d.direction, d.originatingDirection) AS initial_direction,
     coalesce(
         json_exists(document, '$.custom_data')
         OR json_exists(document, '$.customData')
@@ -100,11 +121,13 @@ FROM landing_documents(
         SELECT json_transform(document, '{
             "conversationId": "VARCHAR", "recordingId": "VARCHAR", "mediaType": "VARCHAR", "mediaSubtype": "VARCHAR",
             "provider": "VARCHAR", "userIds": ["VARCHAR"], "startTime": "VARCHAR", "endTime": "VARCHAR",
-            "durationMs": "BIGINT", "initialDirection": "VARCHAR",
+            "durationMs": "BIGINT", "initialDirection": "VARCHAR", "direction": "VARCHAR",
+            "originatingDirection": "VARCHAR", "id": "VARCHAR", "conversationStart": "VARCHAR",
+            "conversationEnd": "VARCHAR",
             "custom_data": "MAP(VARCHAR, VARCHAR)", "customData": "MAP(VARCHAR, VARCHAR)",
             "attributes": "MAP(VARCHAR, VARCHAR)",
             "participants": [{
-                "id": "VARCHAR", "participantId": "VARCHAR", "purpose": "VARCHAR",
+                "id": "VARCHAR", "participantId": "VARCHAR", "purpose": "VARCHAR", "userId": "VARCHAR",
                 "attributes": "MAP(VARCHAR, VARCHAR)"
             }]
         }') AS d
@@ -112,5 +135,6 @@ FROM landing_documents(
     -- Every field that may hold tags, those with tags first.
     LATERAL (
         SELECT list_filter([d.custom_data, d.customData, d.attributes], lambda found: cardinality(found) > 0)
-            || list_filter([d.custom_data, d.customData, d.attributes], lambda found: cardinality(found) = 0) AS fields
+            || list_filter([d.custom_data, d.customData, d.attributes], lambda found: cardinality(found) = 0) AS fields,
+            coalesce(json_type(document, '$.participants') = 'ARRAY', false) AS is_conversation
     ) AS t

@@ -52,6 +52,9 @@ RECORDS = "data/records.ndjson"
 
 TABLE = "data/chain_of_custody.parquet"
 
+REPORT = "report/"
+"""The night for people, with the rows behind its numbers. Its bytes are sealed; verification does not read them."""
+
 ROTATION = "rotation.note"
 """While two keys sign: the statement, signed by both, that the second takes over (keys.py)."""
 

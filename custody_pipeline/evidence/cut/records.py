@@ -172,7 +172,7 @@ def salted_records(table: pa.Table, secret: bytes) -> Records:
         if column.null_count:
             raise CanonicalError(f"a row has no {name}")
     parts = [part for column in keys for part in (",", *_json_parts(column))]
-    messages = _joined("[" + _quoted(_SALT_CONTEXT), *parts, "]").cast(pa.large_binary())
+    messages = joined("[" + _quoted(_SALT_CONTEXT), *parts, "]").cast(pa.large_binary())
     salts = [hmac.digest(secret, message, "sha256").hex() for message in messages.to_pylist()]
     return Records(list(record_blocks(table, salts)))
 
@@ -197,11 +197,11 @@ def record_blocks(table: pa.Table, salts: Sequence[str]) -> Iterator[pa.Buffer]:
         for position, name in enumerate(members):
             parts.append(("{" if position == 0 else ",") + _quoted(name) + ":")
             if name == SALT_MEMBER:
-                column = _strings(salts[start : start + _ROWS_AT_ONCE])
+                column = strings(salts[start : start + _ROWS_AT_ONCE])
             else:
                 column = text_column(name, rows.column(name))
             parts += _json_parts(column)
-        yield pa.py_buffer(utf8(_joined(*parts, "}\n")))
+        yield pa.py_buffer(utf8(joined(*parts, "}\n")))
 
 
 def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -238,13 +238,13 @@ def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 def _list_column(name: str, array: pa.Array) -> pa.Array:
     items = _json_column(text_column(name, array.flatten()))
-    zero = _strings(["0"]).cast(pa.int64())
+    zero = strings(["0"]).cast(pa.int64())
     # A null list has no items among them, whatever its offsets say.
     lengths = pc.if_else(array.is_valid(), pc.list_value_length(array).cast(pa.int64()), zero[0])
     offsets = pa.concat_arrays([zero, pc.cumulative_sum(lengths)])
-    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, items), _scalar(","))
-    wrapped = concatenated("[", joined, "]")
-    return pc.if_else(array.is_valid(), wrapped, _strings([None])[0])
+    together = pc.binary_join(pa.LargeListArray.from_arrays(offsets, items), _scalar(","))
+    wrapped = concatenated("[", together, "]")
+    return pc.if_else(array.is_valid(), wrapped, strings([None])[0])
 
 
 def _plain(value: Any, kind: pa.DataType) -> Any:
@@ -266,33 +266,33 @@ def _plain(value: Any, kind: pa.DataType) -> Any:
     return text_column("", pa.array([value], kind))[0].as_py()
 
 
-def _json_column(strings: pa.Array) -> pa.Array:
+def _json_column(texts: pa.Array) -> pa.Array:
     """Strings → JSON string literals, null → `null`."""
-    return pc.fill_null(concatenated('"', _escaped(strings), '"'), _scalar("null"))
+    return pc.fill_null(concatenated('"', _escaped(texts), '"'), _scalar("null"))
 
 
-def _json_parts(strings: pa.Array) -> list[Any]:
-    """What `_joined` makes the strings' JSON literals of; a column without nulls is not copied for its quotes."""
-    if strings.null_count and strings.null_count == len(strings):
+def _json_parts(texts: pa.Array) -> list[Any]:
+    """What `joined` makes the strings' JSON literals of; a column without nulls is not copied for its quotes."""
+    if texts.null_count and texts.null_count == len(texts):
         return ["null"]
-    strings = _escaped(strings)
-    return [concatenated('"', strings, '"')] if strings.null_count else ['"', strings, '"']
+    texts = _escaped(texts)
+    return [concatenated('"', texts, '"')] if texts.null_count else ['"', texts, '"']
 
 
-def _escaped(strings: pa.Array) -> pa.Array:
-    data = utf8(strings)
+def _escaped(texts: pa.Array) -> pa.Array:
+    data = utf8(texts)
     control = bool(data.size and data.min() < 0x20)
     if not control and not (data == ord('"')).any() and not (data == ord("\\")).any():
-        return strings
-    escaped = pc.replace_substring(pc.replace_substring(strings, "\\", "\\\\"), '"', '\\"')
+        return texts
+    escaped = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
     if control:
-        mask = pc.match_substring_regex(strings, _CONTROL)
-        exact = [_quoted(value)[1:-1] for value in strings.filter(mask).to_pylist()]
-        escaped = pc.replace_with_mask(escaped, mask, _strings(exact))
+        mask = pc.match_substring_regex(texts, _CONTROL)
+        exact = [_quoted(value)[1:-1] for value in texts.filter(mask).to_pylist()]
+        escaped = pc.replace_with_mask(escaped, mask, strings(exact))
     return escaped
 
 
-def _joined(*parts: Any) -> pa.Array:
+def joined(*parts: Any) -> pa.Array:
     """Arrays and literals side by side, row by row; a null becomes `null`."""
     merged: list[Any] = []
     for part in parts:
@@ -309,7 +309,8 @@ def concatenated(*parts: Any, **nulls: str) -> pa.Array:
     return pc.binary_join_element_wise(*typed, _scalar(""), **nulls)
 
 
-def _strings(values: Sequence[str | None]) -> pa.Array:
+def strings(values: Sequence[str | None]) -> pa.Array:
+    """A `large_string` array."""
     # pa.array and pa.scalar import pandas, where it is installed, to ask whether what they are given is one of its:
     # half a second of a short check. The builder does not.
     builder = StringBuilder()
@@ -319,7 +320,7 @@ def _strings(values: Sequence[str | None]) -> pa.Array:
 
 @cache
 def _scalar(text: str) -> pa.Scalar:
-    return _strings([text])[0]
+    return strings([text])[0]
 
 
 def utf8(strings: pa.Array) -> npt.NDArray[np.uint8]:

@@ -54,8 +54,6 @@ SEALING = "sealing/"
 """Claims and staged files of seals under way (publish/claims.py); nothing there is sealed."""
 
 CLAIM = SEALING + "head"
-BUNDLE = "bundle.json"
-"""Below `sealing/<id>/`, beside the staged files of the cut."""
 
 
 class SealError(Exception):
@@ -86,6 +84,22 @@ class Draft:
     newer_within_days: int | None = None
 
 
+class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A night that is ready to be sealed, before it has a place in the log. Nothing of it is signed.
+
+    Attributes:
+        id: 32 hex digits; its files are staged below `sealing/<id>/`.
+        draft: what will be in `cut.json`; the files have no object versions yet.
+        content_types: path within the cut → content type.
+        keys: verifier keys that must sign, the current one first. Another home's keys would give another cut.
+    """
+
+    id: str
+    draft: Draft
+    content_types: dict[str, str]
+    keys: list[str]
+
+
 class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`cut.json` and its RFC 3161 response, as every process that seals a night uses them."""
 
@@ -99,13 +113,13 @@ class Claimed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         size: leaves of the log.
         root: of the log, hex.
-        pending: the id of the bundle that is being sealed.
+        pending: what is being sealed.
         agreed: what every home uses for it.
     """
 
     size: int
     root: str
-    pending: str | None = None
+    pending: Bundle | None = None
     agreed: Agreed | None = None
 
 
@@ -143,21 +157,6 @@ class Sealed:
     writes: list[Write]
 
 
-def published_head(reader: Reader, keys: Sequence[Verifier], origin: str) -> Head:
-    """The head of the published log; the empty one where there is none.
-
-    When it is not the head that the caller remembers to have published, `recover` comes next.
-
-    Raises:
-        NoteError: the checkpoint is not signed by one of `keys`, or is of another log.
-        TargetError: the place cannot be read.
-    """
-    try:
-        return verify_checkpoint(read(reader, HEAD), keys, origin).head
-    except FileNotFoundError:
-        return Head.empty(origin)
-
-
 def seal(
     draft: Draft,
     leaves: Sequence[bytes],
@@ -175,7 +174,8 @@ def seal(
         draft: what the night consists of; its files are in place already.
         leaves: leaf hashes of the lines of `data/records.ndjson`, in order.
         reader: the published prefix; only tiles of the right edge are read.
-        head: the published head (`published_head`).
+        head: the published head; when it is not the one that the caller remembers to have published, `recover` comes
+            first.
         signed_before: the newest head this key ever signed, as the caller remembers it outside the bucket; None when
             nothing is remembered. It guards against a bucket that was rolled back.
         signers: current key first; two during a rotation.
@@ -232,7 +232,7 @@ def seal(
     used = agreed(ours) if agreed else Agreed(ours, timestamp(ours) if timestamp else None)
     data, stamp = used.cut, used.timestamp
     cut = cuts.decode_cut(data)
-    appended = append(reader, head.size, [*leaves, leaf_hash(data)], LOG)
+    appended = append(old, [*leaves, leaf_hash(data)])
     tree = appended.tree
     new = Head(head.origin, tree.size, tree.root())
     checkpoint = sign_checkpoint(new, signers, *_guard(tree, signed_before or head, new))
@@ -295,7 +295,8 @@ def recover(reader: Reader, keys: Sequence[Verifier], head: Head) -> list[Write]
         NoteError: a cut's checkpoint is not signed by one of `keys`.
     """
     pending = _cuts_beyond(reader, keys, head)
-    frontier = TileTree(reader, head.size, LOG).frontier()
+    tree = TileTree(reader, head.size, LOG)
+    frontier = tree.frontier()
     leaves: list[bytes] = []
     newest: Checkpoint | None = None
     while frontier.size in pending:
@@ -309,7 +310,7 @@ def recover(reader: Reader, keys: Sequence[Verifier], head: Head) -> list[Write]
     if pending:
         prefix = pending[min(pending)][0]
         raise SealError(f"{prefix} begins at leaf {min(pending)}, but what is before it ends at {frontier.size}")
-    return _log_writes(append(reader, head.size, leaves, LOG).tiles, newest) if newest else []
+    return _log_writes(append(tree, leaves).tiles, newest) if newest else []
 
 
 def _cuts_beyond(reader: Reader, keys: Sequence[Verifier], head: Head) -> dict[int, tuple[str, bytes, Checkpoint]]:

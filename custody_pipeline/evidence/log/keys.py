@@ -119,10 +119,13 @@ def signer_from_file(path: Path) -> Ed25519Signer:
 def write_new_key(path: Path, key: NewKey) -> Path:
     """Write the private key to `path` (mode 600) and the public one beside it (`.pub`); never over an existing file.
 
+    A folder that is not there yet is made for its owner alone.
+
     Returns:
         The path of the public key.
     """
     public = path.with_name(path.name + ".pub")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for target, text, mode in ((path, key.private, 0o600), (public, key.public, 0o644)):
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -163,9 +166,13 @@ def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[
     Raises:
         NoteError: malformed, about another log, or not signed by every old and new key it names.
     """
-    old, new = keys_of_rotation(data, origin)
-    if not set(old) & set(trusted):
+    note, old, new = _read_rotation(data, origin)
+    known = [key for key in old if key in trusted]
+    if not known:
         raise NoteError("none of the old keys of the rotation is trusted")
+    # First the one signature that nobody else can make: a folder may hold any number of statements.
+    note.verified_by(known)
+    _check_all_signed(note, [*old, *new])
     return new
 
 
@@ -175,6 +182,12 @@ def keys_of_rotation(data: bytes, origin: str) -> tuple[list[Verifier], list[Ver
     Raises:
         NoteError: malformed, about another log, or not signed by every key it names.
     """
+    note, old, new = _read_rotation(data, origin)
+    _check_all_signed(note, [*old, *new])
+    return old, new
+
+
+def _read_rotation(data: bytes, origin: str) -> tuple[Note, list[Verifier], list[Verifier]]:
     note = parse(data)
     lines = note.text.decode()[:-1].split("\n")
     if lines[:2] != [_ROTATION, origin]:
@@ -185,8 +198,12 @@ def keys_of_rotation(data: bytes, origin: str) -> tuple[list[Verifier], list[Ver
         verifier = Verifier.parse(rest.partition(" ")[0])
         if role not in named or rest != f"{verifier.vkey} sha256:{verifier.fingerprint}":
             raise NoteError("a line of the key rotation is malformed")
+        if verifier.name != origin:
+            raise NoteError(f"the key {verifier.name} does not sign for {origin}: a log keeps its name")
         named[role].append(verifier)
-    everyone = [*named["old"], *named["new"]]
+    return note, named["old"], named["new"]
+
+
+def _check_all_signed(note: Note, everyone: Sequence[Verifier]) -> None:
     if {key.vkey for key in note.verified_by(everyone)} != {key.vkey for key in everyone}:
         raise NoteError("the key rotation is not signed by every key it names")
-    return named["old"], named["new"]

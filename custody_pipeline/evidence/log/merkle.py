@@ -51,8 +51,12 @@ def complete_subtrees(start: int, end: int) -> list[tuple[int, int]]:
 
 def range_root(node: Node, start: int, end: int) -> bytes:
     """Hash of leaves [start, end) as a node of a tree: `start` must be a multiple of the size's next power of two."""
-    if end == start:
+    size = end - start
+    if not size:
         return EMPTY_ROOT
+    if size & (size - 1) == start % size == 0:
+        level = size.bit_length() - 1
+        return node(level, start >> level)
     return fold([node(level, index) for level, index in complete_subtrees(start, end)])
 
 

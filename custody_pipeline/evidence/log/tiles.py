@@ -11,7 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from custody_pipeline.evidence.log.merkle import HASH_BYTES, Frontier, complete_root, complete_subtrees, range_root
+from custody_pipeline.evidence.log.merkle import (
+    HASH_BYTES,
+    Frontier,
+    complete_root,
+    complete_subtrees,
+    node_hash,
+    range_root,
+)
 from custody_pipeline.evidence.reader import Reader, read
 
 WIDTH = 256
@@ -20,6 +27,9 @@ WIDTH = 256
 HEIGHT = 8
 CACHED_TILES = 512
 """That many tiles a tree keeps, 8 KiB each."""
+
+CACHED_NODES = 4096
+"""That many hashes of subtrees a tree keeps: proofs of neighbours share nearly all of theirs."""
 
 TILE_PREFIX = "tile/"
 
@@ -69,6 +79,11 @@ class TileTree:
         self._fresh = fresh or {}
         self.size = size
         self._tile = lru_cache(maxsize=CACHED_TILES)(self._read_tile)
+        self._node = lru_cache(maxsize=CACHED_NODES)(self._make_node)
+
+    def grown(self, size: int, fresh: Mapping[str, bytes]) -> TileTree:
+        """The tree of `size` leaves whose new tiles are `fresh`."""
+        return TileTree(self._reader, size, self._prefix, fresh)
 
     def tile(self, level: int, index: int) -> bytes:
         """The bytes of a tile as the tree's size asks for: 32 per hash.
@@ -95,13 +110,16 @@ class TileTree:
 
     def node(self, level: int, index: int) -> bytes:
         """Hash of the complete subtree (level, index)."""
-        tile_level, rest = divmod(level, HEIGHT)
-        tile_index, first = divmod(index << rest, WIDTH)
-        data = self.tile(tile_level, tile_index)
-        hashes = [data[i * HASH_BYTES : (i + 1) * HASH_BYTES] for i in range(first, first + (1 << rest))]
-        if len(hashes[-1]) != HASH_BYTES:
+        return self._node(level, index)
+
+    def _make_node(self, level: int, index: int) -> bytes:
+        if level % HEIGHT:
+            return node_hash(self.node(level - 1, 2 * index), self.node(level - 1, 2 * index + 1))
+        tile, place = divmod(index, WIDTH)
+        found = self.tile(level // HEIGHT, tile)[place * HASH_BYTES : (place + 1) * HASH_BYTES]
+        if len(found) != HASH_BYTES:
             raise TileError(f"a tree of {self.size} leaves has no complete subtree ({level}, {index})")
-        return complete_root(hashes)
+        return found
 
     def root(self, size: int | None = None) -> bytes:
         """Root of the tree, or of the tree as it was at an earlier `size`."""
@@ -134,21 +152,14 @@ class Appended:
     tiles: dict[str, bytes] = field(default_factory=dict)
 
 
-def append(reader: Reader, size: int, leaves: Iterable[bytes], prefix: str = "log/") -> Appended:
-    """The tiles of a tree after `leaves` are added to its first `size`.
+def append(old: TileTree, leaves: Iterable[bytes]) -> Appended:
+    """The tiles of a tree after `leaves`, 32 bytes each, are added to it.
 
     Reads at most one partial tile a level and writes tiles in proportion to the new leaves.
-
-    Args:
-        reader: where the old tiles are.
-        size: leaves of the old tree.
-        leaves: 32-byte leaf hashes.
-        prefix: the log's place in the reader, with a trailing slash.
     """
-    old = TileTree(reader, size, prefix)
     tiles: dict[str, bytes] = {}
-    level, count, fresh = 0, size, list(leaves)
-    total = size + len(fresh)
+    level, count, fresh = 0, old.size, list(leaves)
+    total = old.size + len(fresh)
     while fresh:
         partial = old.tile(level, count // WIDTH) if count % WIDTH else b""
         hashes = [partial[i : i + HASH_BYTES] for i in range(0, len(partial), HASH_BYTES)] + fresh
@@ -160,4 +171,4 @@ def append(reader: Reader, size: int, leaves: Iterable[bytes], prefix: str = "lo
                 parents.append(complete_root(part))
                 index += 1
         level, count, fresh = level + 1, count // WIDTH, parents
-    return Appended(TileTree(reader, total, prefix, tiles), tiles)
+    return Appended(old.grown(total, tiles), tiles)

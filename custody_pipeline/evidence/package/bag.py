@@ -6,13 +6,16 @@ Belongs here: the files that are made of what is given. Does not: fetching recor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
+import rfc8785
 
 from custody_pipeline.evidence.cut.manifest import ROTATION
-from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, RecordProof
+from custody_pipeline.evidence.cut.proof import COMMITMENT_SUFFIX, PROOF_SUFFIX, RecordProof
+from custody_pipeline.evidence.log.checkpoint import Checkpoint
 from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.package.layout import (
     BAG_INFO,
@@ -31,7 +34,7 @@ from custody_pipeline.evidence.package.layout import (
     TAG_MANIFEST,
     Absent,
     Included,
-    Statement,
+    Masked,
 )
 
 _VERIFY = """# Verify this package
@@ -51,6 +54,11 @@ the log whose signed head is in the proof and in `data/checkpoint`. The `.json` 
 `media_sha256` is the SHA-256 of the file of the same name in `data/audio`, its `sidecar_sha256` that of the one in
 `data/documents`.
 
+Where `data/package.json` names `masked` columns of a record, these are withheld. `data/records/….tlog-commitment` is
+then the proof without the record: its `extra` line has the record's hash, with a secret salt in it, so that it tells
+nothing of the record. The `.json` has the other columns. That they are the record's is what the producer signed; the
+log proves it only once the record is shown.
+
 What is not here is in `data/missing.json`, with the reason. `sha256` is what was sealed, and `why` what came back
 instead of it. Where `sha256` is null the night was sealed without it, and `gap_reasons` of the proven record say why.
 
@@ -59,91 +67,177 @@ owner does as well: `data/rotations` leads from it to the newer ones.
 """
 
 
-def write_records(
-    folder: Path,
-    names: Sequence[str],
-    proofs: Sequence[RecordProof],
-    signers: Sequence[Signer],
-    absent: Sequence[Absent] = (),
-    *,
-    night: str | None = None,
-    rotations: Sequence[bytes] = (),
-) -> None:
-    """Write everything below `data/` but recordings and documents.
+_BAGIT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
+
+
+class WrittenRecord(NamedTuple):
+    """A record whose files are written: path, SHA-256 in hex and bytes of each; what the statement says of it."""
+
+    files: list[tuple[str, str, int]]
+    included: bytes
+
+
+class PackageWriter:
+    """A package that is written a record at a time, so that one is in memory. A context manager.
+
+    It is marked as a package before anything is in it: an unfinished one must not pass for a folder of proofs.
 
     Args:
         folder: the package.
-        names: of the proofs' files, without a suffix.
-        proofs: all of one checkpoint.
-        signers: keys that sign the package.
-        absent: what is not in it.
-        night: all recordings of this night were asked for; None when those of the proofs were.
+        checkpoint: the log's head that all proofs lead to.
+        signers: keys that sign the package, current key first.
+        night: all recordings of this night were asked for; None when those of `asked` were.
+        asked: recording ids that were asked for.
         rotations: rotation statements of the log.
     """
-    records, head = folder / RECORDS, proofs[0].checkpoint.head
-    records.mkdir(parents=True, exist_ok=True)
-    included = tuple(_included(name, proof) for name, proof in zip(names, proofs, strict=True))
-    for name, proof in zip(names, proofs, strict=True):
-        (records / f"{name}{PROOF_SUFFIX}").write_bytes(proof.data)
-        (records / f"{name}.json").write_bytes(proof.record)
-    asked = () if night else tuple(sorted({item.recording_id for item in included}))
-    statement = Statement(head.origin, head.size, head.root.hex(), night, asked, included, len(absent))
-    keys = "".join(f"# sha256:{key.fingerprint}\n{key.vkey}\n" for key in (signer.verifier for signer in signers))
-    files = {
-        CHECKPOINT: proofs[0].checkpoint.note.data,
-        INSTRUCTIONS: _VERIFY.encode(),
-        MISSING: _json(absent),
-        STATEMENT: _json(statement),
-        PUBLIC_KEYS: keys.encode(),
-    } | {f"{ROTATIONS}{number}/{ROTATION}": note for number, note in enumerate(rotations, 1)}
-    for path, data in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(data)
+
+    def __init__(
+        self,
+        folder: Path,
+        checkpoint: Checkpoint,
+        signers: Sequence[Signer],
+        *,
+        night: str | None = None,
+        asked: Iterable[str] = (),
+        rotations: Sequence[bytes] = (),
+    ) -> None:
+        (folder / RECORDS).mkdir(parents=True, exist_ok=True)
+        (folder / BAGIT).write_bytes(_BAGIT)
+        self._folder, self._signers = folder, signers
+        self._manifest, self._bytes, self._files, self._left_out = _Growing(folder / MANIFEST), 0, 0, 0
+        head = checkpoint.head
+        scope = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "night": night,
+                 "asked": [] if night else sorted(set(asked))}  # fmt: skip
+        self._statement = _List(folder / STATEMENT, msgspec.json.encode(scope)[:-1] + b',"records":[')
+        self._missing = _List(folder / MISSING, b"[")
+        keys = "".join(f"# sha256:{key.fingerprint}\n{key.vkey}\n" for key in (signer.verifier for signer in signers))
+        files = {
+            CHECKPOINT: checkpoint.note.data,
+            INSTRUCTIONS: _VERIFY.encode(),
+            PUBLIC_KEYS: keys.encode(),
+        } | {f"{ROTATIONS}{number}/{ROTATION}": note for number, note in enumerate(rotations, 1)}
+        for path, data in files.items():
+            self._write(path, data)
+
+    def __enter__(self) -> PackageWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for growing in (self._manifest, self._statement, self._missing):
+            growing.close()
+
+    def write(self, name: str, proof: RecordProof, masked: Masked | None = None) -> WrittenRecord:
+        """Write a record's files, from any thread; `record` lists them then.
+
+        Args:
+            name: of its files, without a suffix.
+            proof: of the record.
+            masked: what is shown if fields are withheld.
+        """
+        files = {".json": rfc8785.dumps(masked.row), COMMITMENT_SUFFIX: proof.commitment.data} if masked else {
+            ".json": proof.record, PROOF_SUFFIX: proof.data}  # fmt: skip
+        for suffix, data in files.items():
+            with open(f"{self._folder}/{RECORDS}{name}{suffix}", "wb") as file:  # noqa: PTH123 - of tens of thousands
+                file.write(data)
+        return WrittenRecord(
+            [
+                (f"{RECORDS}{name}{suffix}", hashlib.sha256(data).hexdigest(), len(data))
+                for suffix, data in files.items()
+            ],
+            msgspec.json.encode(_included(name, proof, masked)),
+        )
+
+    def record(self, written: WrittenRecord) -> None:
+        """Add a record whose files are written."""
+        for path, sha256, size in written.files:
+            self._list(path, sha256, size)
+        self._statement.add(written.included)
+
+    def attached(self, path: str, sha256: str, size: int) -> None:
+        """List a file that is there already, a recording or a document. `path`: below the package, with slashes."""
+        self._list(path, sha256, size)
+
+    def leave_out(self, absent: Absent) -> None:
+        """Name what is not in the package."""
+        self._left_out += 1
+        self._missing.add(msgspec.json.encode(absent))
+
+    def close(self, info: Mapping[str, str]) -> str:
+        """Write the last files, and sign.
+
+        Args:
+            info: lines of `bag-info.txt`.
+
+        Returns:
+            SHA-256 of the tag manifest, hex: it stands for every file.
+        """
+        for path, growing, end in (
+            (MISSING, self._missing, b"]\n"),
+            (STATEMENT, self._statement, b'],"left_out":%d}\n' % self._left_out),
+        ):
+            self._list(path, *growing.close(end))
+        lines = {**info, "Payload-Oxum": f"{self._bytes}.{self._files}"}
+        text = "".join(f"{key}: {' '.join(value.split())}\n" for key, value in lines.items()).encode()
+        (self._folder / BAG_INFO).write_bytes(text)
+        digests = {
+            BAGIT: hashlib.sha256(_BAGIT).hexdigest(),
+            BAG_INFO: hashlib.sha256(text).hexdigest(),
+            MANIFEST: self._manifest.close()[0],
+        }
+        data = "".join(f"{digests[path]}  {path}\n" for path in sorted(TAG_FILES)).encode()
+        sha256 = hashlib.sha256(data).hexdigest()
+        note = f"{SCHEMA}\n{self._signers[0].verifier.name}\n{sha256}  {TAG_MANIFEST}\n"
+        (self._folder / TAG_MANIFEST).write_bytes(data)
+        (self._folder / SIGNATURE).write_bytes(sign(note.encode(), self._signers).data)
+        return sha256
+
+    def _write(self, path: str, data: bytes) -> None:
+        (self._folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self._folder / path).write_bytes(data)
+        self._list(path, hashlib.sha256(data).hexdigest(), len(data))
+
+    def _list(self, path: str, sha256: str, size: int) -> None:
+        self._manifest.write(f"{sha256}  {path}\n".encode())
+        self._bytes += size
+        self._files += 1
 
 
-def _included(name: str, proof: RecordProof) -> Included:
+class _Growing:
+    """A file whose digest and size are known at its end."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file, self._sha256, self._size = path.open("wb"), hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._sha256.update(data)
+        self._size += len(data)
+
+    def close(self, end: bytes = b"") -> tuple[str, int]:
+        """SHA-256 in hex, and bytes."""
+        if not self._file.closed:
+            with self._file:
+                self.write(end)
+        return self._sha256.hexdigest(), self._size
+
+
+class _List(_Growing):
+    """A JSON file that ends in a list, an item a line."""
+
+    def __init__(self, path: Path, begin: bytes) -> None:
+        super().__init__(path)
+        self.write(begin)
+        self._before = b"\n"
+
+    def add(self, item: bytes) -> None:
+        self.write(self._before + item)
+        self._before = b",\n"
+
+
+def _included(name: str, proof: RecordProof, masked: Masked | None) -> Included:
     row, revision = proof.row, proof.revision or 1
     ids = str(row["recording_id"]), str(row["conversation_id"])
-    return Included(name, *ids, str(row["partition_date"]), revision, proof.newest or revision)
-
-
-def _json(value: object) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
-
-
-def close_package(folder: Path, signers: Sequence[Signer], info: dict[str, str]) -> str:
-    """Write the manifests of a package whose `data/` is complete, and sign them.
-
-    Args:
-        folder: the package.
-        signers: current key first.
-        info: lines of `bag-info.txt`.
-
-    Returns:
-        SHA-256 of the tag manifest, hex: it stands for every file.
-    """
-    payload = [path for path in (folder / "data").rglob("*") if path.is_file()]
-    lines = info | {"Payload-Oxum": f"{sum(path.stat().st_size for path in payload)}.{len(payload)}"}
-    tags = {
-        BAGIT: b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n",
-        BAG_INFO: "".join(f"{key}: {' '.join(value.split())}\n" for key, value in lines.items()).encode(),
-        MANIFEST: _manifest(folder, payload),
-    }
-    for name, data in tags.items():
-        (folder / name).write_bytes(data)
-    manifest = _manifest(folder, [folder / name for name in TAG_FILES])
-    sha256 = hashlib.sha256(manifest).hexdigest()
-    text = f"{SCHEMA}\n{signers[0].verifier.name}\n{sha256}  {TAG_MANIFEST}\n"
-    (folder / TAG_MANIFEST).write_bytes(manifest)
-    (folder / SIGNATURE).write_bytes(sign(text.encode(), signers).data)
-    return sha256
-
-
-def _manifest(folder: Path, files: Iterable[Path]) -> bytes:
-    lines = sorted((file.relative_to(folder).as_posix(), _sha256(file)) for file in files)
-    return "".join(f"{sha256}  {path}\n" for path, sha256 in lines).encode()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return Included(
+        name, *ids, str(row["partition_date"]), revision, proof.newest or revision, masked.columns if masked else ()
+    )

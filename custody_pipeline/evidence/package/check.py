@@ -6,15 +6,18 @@ Belongs here: every check of a package. Does not: single proofs (evidence/verify
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from custody_pipeline.evidence.cut.manifest import ROTATION
-from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, RecordProof
+from custody_pipeline.evidence.cut.proof import COMMITMENT_SUFFIX, PROOF_SUFFIX
+from custody_pipeline.evidence.cut.records import SALT_MEMBER
+from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.keys import parse_public_keys
 from custody_pipeline.evidence.log.note import Note, NoteError, check_origin, parse
 from custody_pipeline.evidence.package.layout import (
@@ -36,19 +39,23 @@ from custody_pipeline.evidence.package.layout import (
     Absent,
     Included,
     Statement,
+    reasons_in,
 )
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry, FolderReader
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Entry, FolderReader
 from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.copies import without_duplicates
 from custody_pipeline.evidence.verify.cut_files import digest
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.heads import read_pins
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.rotations import follow_rotations
-from custody_pipeline.evidence.verify.single_files import verify_proof_file
+from custody_pipeline.evidence.verify.single_files import verify_commitment_file, verify_proof_file
 from custody_pipeline.evidence.verify.target import regular_files
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n]+)")
 _T = TypeVar("_T")
+_Attached = Mapping[str, Mapping[str, str]]
+"""Audio and documents: path without its suffix → path → SHA-256."""
 
 
 def is_package(path: Path) -> bool:
@@ -69,9 +76,10 @@ def verify_package(folder: Path, options: Options) -> Report:
     if any(path.startswith(("cuts/", "log/")) or path == "cut.json" for path in entries):
         context.report.add("TARGET_AMBIGUOUS")
     follow_rotations(context, [path for path in entries if path.startswith(ROTATIONS)])
-    note = _check_signature(context)
-    if note is None:
+    trusted = signed_list(context, SCHEMA, SIGNATURE, TAG_MANIFEST)
+    if trusted is None:
         return context.report
+    _, note = trusted
     tags = {path: entry for path, entry in entries.items() if not path.startswith("data/")}
     del tags[TAG_MANIFEST], tags[SIGNATURE]
     large = [path for path, entry in sorted(tags.items()) if entry.size > MANIFEST_BYTES]
@@ -79,35 +87,56 @@ def verify_package(folder: Path, options: Options) -> Report:
         context.report.add("FILE_TOO_LARGE", path)
     if large:
         return context.report
-    listed = _check_manifest(context, _listed(context, TAG_MANIFEST), tags)
+    listed = _listed(context, TAG_MANIFEST)
+    found = _check_manifest(context, listed, tags)
     if set(listed) != set(TAG_FILES):
         context.report.add("PACKAGE_INCONSISTENT", TAG_MANIFEST, "it does not list the three tag files")
-        return context.report
+    if set(listed) != set(TAG_FILES) or found != listed:
+        return context.report  # what follows is steered by them
     payload = {path: entry for path, entry in entries.items() if path.startswith("data/")}
     signed = _listed(context, MANIFEST)
-    if not _is_of_signed_size(context, [entry for path, entry in payload.items() if path in signed]):
+    if not _is_of_signed_size(context, [entry for path, entry in payload.items() if path in signed], len(signed)):
         return context.report
-    _check_content(context, note, payload, _check_manifest(context, signed, payload))
+    digests = _check_manifest(context, signed, payload)
+    # Only what is as it was signed is parsed. Audio and documents are not.
+    if all(digests.get(path) == sha256 for path, sha256 in signed.items() if not _is_attached(path)):
+        _check_content(context, note, payload, digests)
     return context.report
 
 
-def _check_signature(context: Context) -> Note | None:
-    """The signature's note, if a trusted key signed the tag manifest that is there."""
-    signature = context.read(SIGNATURE, "PACKAGE_UNSIGNED")
-    manifest = context.read(TAG_MANIFEST, "FILE_MISSING")
-    if signature is None or manifest is None:
+def _is_attached(path: str) -> bool:
+    return path.startswith(tuple(f"data/{kind}/" for kind in ATTACHED))
+
+
+def signed_list(
+    context: Context, schema: str, signature_path: str, path: str, limit: int = NOTE_BYTES, more: str = ""
+) -> tuple[bytes, Note] | None:
+    """A list of digests and the note over it, if a trusted key signed the list that is there.
+
+    Args:
+        context: of the check; what is wrong is added to its report.
+        schema: first line of the note.
+        signature_path: the note.
+        path: the list, as the note names it.
+        limit: how many bytes the list has at most.
+        more: what the text of the note says after the digest, as a pattern.
+    """
+    signature = context.read(signature_path, "PACKAGE_UNSIGNED")
+    data = context.read(path, "FILE_MISSING", limit)
+    if signature is None or data is None:
         return None
     trusted: Note | None = None
-    with context.signature(SIGNATURE, "PACKAGE_UNSIGNED", "PACKAGE_ALTERED"):
+    with context.signature(signature_path, "PACKAGE_UNSIGNED", "PACKAGE_ALTERED"):
         note = parse(signature)
         signers = note.verified_by(context.keys)
-        lines = note.text.decode().split("\n")
+        lines = note.text.decode().split("\n", 2)
         check_origin(lines[1] if len(lines) > 1 else "", signers)
-        if lines[0] != SCHEMA or lines[2:] != [f"{hashlib.sha256(manifest).hexdigest()}  {TAG_MANIFEST}", ""]:
-            raise NoteError("it was made for another tag manifest")
+        listed = re.escape(f"{hashlib.sha256(data).hexdigest()}  {path}\n")
+        if lines[0] != schema or not re.fullmatch(listed + more, lines[-1]):
+            raise NoteError("it was made for another list")
         trusted = note
         context.report.signed_by(signers)
-    return trusted
+    return None if trusted is None else (data, trusted)
 
 
 def _listed(context: Context, manifest: str) -> dict[str, str]:
@@ -144,7 +173,7 @@ def _check_manifest(context: Context, listed: Mapping[str, str], files: Mapping[
     return digests
 
 
-def _is_of_signed_size(context: Context, payload: Iterable[Entry]) -> bool:
+def _is_of_signed_size(context: Context, payload: Iterable[Entry], listed: int) -> bool:
     """`bag-info.txt` is signed and states how many bytes and files the payload has: no more are read."""
     info = (context.read(BAG_INFO, "FILE_MISSING") or b"").decode(errors="replace")
     oxum = re.search(r"(?m)^Payload-Oxum: ([0-9]{1,18})\.([0-9]{1,18})$", info)
@@ -152,6 +181,8 @@ def _is_of_signed_size(context: Context, payload: Iterable[Entry]) -> bool:
     if oxum is None or found > int(oxum[1]):
         context.report.add("FILE_SIZE", "data", f"{oxum[1] if oxum else 'no'} bytes signed, {found} found")
         return False
+    if int(oxum[2]) != listed:
+        context.report.add("PACKAGE_INCONSISTENT", BAG_INFO, f"{oxum[2]} files, but the manifest lists {listed}")
     for name in ("Bagging-Date", "Contact-Name", "External-Description"):
         for line in info.splitlines():
             if line.startswith(f"{name}: "):
@@ -165,12 +196,21 @@ def _check_content(context: Context, note: Note, payload: Mapping[str, Entry], d
     absent = _decoded(context, MISSING, tuple[Absent, ...]) or ()
     if statement is None:
         return
+    if (origin := note.text.decode().split("\n")[1]) != statement.origin:
+        report.add("PACKAGE_INCONSISTENT", STATEMENT, f"{origin} signed for records of {statement.origin}")
     _check_keys(context, note)
     _check_names(context, statement, payload)
     checkpoint = context.read(CHECKPOINT, "FILE_MISSING")
     pins = read_pins(context)
     missing = {(item.kind, item.name): item for item in absent}
+    attached = _attached(digests)
+    asked = set(statement.asked)
     for item in statement.records:
+        if item.night != statement.night and (statement.night or item.recording_id not in asked):
+            report.add("PACKAGE_INCONSISTENT", STATEMENT, f"nobody asked for {item.name}")
+        if item.masked:
+            _check_masked(context, statement, item, pins, checkpoint, attached, missing)
+            continue
         proof = verify_proof_file(context, f"{RECORDS}{item.name}{PROOF_SUFFIX}", pins)
         if proof is None:
             continue
@@ -179,13 +219,39 @@ def _check_content(context: Context, note: Note, payload: Mapping[str, Entry], d
             report.add("PACKAGE_INCONSISTENT", f"{RECORDS}{item.name}.json", "it is not the record of the proof")
         if proof.checkpoint.note.data != checkpoint:
             report.add("PACKAGE_INCONSISTENT", CHECKPOINT, f"the proof of {item.name} leads to another head")
-        _check_statement(context, statement, item, proof)
-        _check_attached(context, item.name, proof, digests, missing)
+        _check_statement(context, statement, item, proof.checkpoint.head, proof.row)
+        _check_attached(context, item.name, proof.row, attached, missing)
     if not statement.records:
         report.add("NOTHING_FOUND", RECORDS, "the package has no proof")
     if (statement.left_out, len(missing)) != (len(absent), len(absent)):
         report.add("PACKAGE_INCONSISTENT", MISSING, f"{statement.left_out} stated, {len(missing)} listed")
+    for kind, name in sorted(missing.keys() - {(kind, item.name) for kind in ATTACHED for item in statement.records}):
+        report.add("PACKAGE_INCONSISTENT", MISSING, f"{kind} of {name}: no record of the package is about it")
     report.facts["scope"] = f"{statement.night or 'chosen recordings'}, {len(statement.records)} recordings"
+
+
+def _check_masked(
+    context: Context,
+    statement: Statement,
+    item: Included,
+    pins: Sequence[Head],
+    checkpoint: bytes | None,
+    attached: _Attached,
+    missing: Mapping[tuple[str, str], Absent],
+) -> None:
+    """A record of which fields are withheld: the commitment is in the log, and what is shown contradicts nothing."""
+    report, path = context.report, f"{RECORDS}{item.name}.json"
+    commitment = verify_commitment_file(context, f"{RECORDS}{item.name}{COMMITMENT_SUFFIX}", pins)
+    row = _decoded(context, path, dict[str, str | None])
+    if commitment is None or row is None:
+        return
+    if commitment.checkpoint.note.data != checkpoint:
+        report.add("PACKAGE_INCONSISTENT", CHECKPOINT, f"the commitment of {item.name} leads to another head")
+    if row.keys() & {SALT_MEMBER, *item.masked}:
+        report.add("PACKAGE_INCONSISTENT", path, "it shows what the package says is withheld, or the salt")
+    _check_statement(context, statement, item, commitment.checkpoint.head, row)
+    _check_attached(context, item.name, row, attached, missing)
+    report.add("RECORD_MASKED", path, ", ".join(item.masked))
 
 
 def _decoded(context: Context, path: str, kind: type[_T]) -> _T | None:
@@ -193,10 +259,13 @@ def _decoded(context: Context, path: str, kind: type[_T]) -> _T | None:
     if data is None:
         return None
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = msgspec.json.decode(data, type=kind)
+        # Of a key that is there twice, one reader takes the first value and another the last.
+        json.loads(data, object_pairs_hook=without_duplicates)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         context.report.add("PACKAGE_INCONSISTENT", path, str(error))
         return None
+    return found
 
 
 def _check_keys(context: Context, note: Note) -> None:
@@ -215,9 +284,10 @@ def _check_keys(context: Context, note: Note) -> None:
 
 def _check_names(context: Context, statement: Statement, payload: Iterable[str]) -> None:
     """Every file of the payload has one known purpose."""
-    names = [item.name for item in statement.records]
+    names = {item.name for item in statement.records}
     known = {STATEMENT, CHECKPOINT, PUBLIC_KEYS, INSTRUCTIONS, MISSING}
-    known |= {f"{RECORDS}{name}{suffix}" for name in names for suffix in (PROOF_SUFFIX, ".json")}
+    known |= {f"{RECORDS}{name}.json" for name in names}
+    known |= {f"{RECORDS}{item.name}{COMMITMENT_SUFFIX if item.masked else PROOF_SUFFIX}" for item in statement.records}
     attached: set[str] = set()
     for path in sorted(payload):
         stem = path.rpartition(".")[0]
@@ -229,45 +299,65 @@ def _check_names(context: Context, statement: Statement, payload: Iterable[str])
         elif stem in attached:
             context.report.add("PACKAGE_INCONSISTENT", path, "a record has two files of one kind")
         attached.add(stem)
-    if len(set(names)) != len(names):
+    if len(names) != len(statement.records):
         context.report.add("PACKAGE_INCONSISTENT", STATEMENT, "a record is stated twice")
 
 
-def _check_statement(context: Context, statement: Statement, item: Included, proof: RecordProof) -> None:
+def _check_statement(
+    context: Context, statement: Statement, item: Included, head: Head, row: Mapping[str, str | None]
+) -> None:
     """What the statement says of a record is what the record and its proof say."""
-    head, row = proof.checkpoint.head, proof.row
     stated = (item.recording_id, item.conversation_id, item.night, statement.origin, statement.size, statement.root)
     proven = (row.get("recording_id"), row.get("conversation_id"), row.get("partition_date"))
-    asked = statement.night == item.night if statement.night else item.recording_id in statement.asked
-    if stated != (*proven, head.origin, head.size, head.root.hex()) or not asked or item.revision > item.newest:
+    if stated != (*proven, head.origin, head.size, head.root.hex()) or item.revision > item.newest:
         context.report.add("PACKAGE_INCONSISTENT", STATEMENT, f"it contradicts the proof of {item.name}")
     elif item.revision < item.newest:
         detail = f"revision {item.revision} of {item.night}; {item.newest} was the newest"
         context.report.add("REVISION_SUPERSEDED", f"{RECORDS}{item.name}.json", detail)
 
 
+def _attached(digests: Mapping[str, str]) -> _Attached:
+    found: dict[str, dict[str, str]] = {}
+    for path, sha256 in digests.items():
+        if _is_attached(path):
+            found.setdefault(path.rpartition(".")[0], {})[path] = sha256
+    return found
+
+
 def _check_attached(
     context: Context,
     name: str,
-    proof: RecordProof,
-    digests: Mapping[str, str],
+    row: Mapping[str, str | None],
+    attached: _Attached,
     missing: Mapping[tuple[str, str], Absent],
 ) -> None:
     """Compare what is attached to a record with the digests in it."""
     report = context.report
     for kind, column in ATTACHED.items():
-        stem, sealed = f"data/{kind}/{name}", proof.row.get(column)
-        files = [path for path in digests if path.rpartition(".")[0] == stem]
+        stem, sealed = f"data/{kind}/{name}", row.get(column)
+        files = attached.get(stem, {})
         absent = missing.get((kind, name))
         if not files and absent is not None:
-            if absent.sha256 != sealed:
-                report.add("PACKAGE_INCONSISTENT", MISSING, f"{column} of {name} is {sealed}")
+            if not _is_of_record(absent, sealed, row):
+                report.add("PACKAGE_INCONSISTENT", MISSING, f"{kind} of {name}: the record says otherwise")
             if sealed:
                 report.add("PACKAGE_INCOMPLETE", stem, absent.why or "")
         elif not files and sealed:
             report.add("FILE_MISSING", stem, f"the record says {column} {sealed}")
-        for path in files:
-            if digests[path] != sealed:
-                report.add("MEDIA_CHANGED", path, f"{column} {sealed} sealed, {digests[path]} found")
+        elif not files:
+            report.add("PACKAGE_INCONSISTENT", MISSING, f"{kind} of {name}: neither here nor listed")
+        for path, sha256 in files.items():
+            if sha256 != sealed:
+                report.add("MEDIA_CHANGED", path, f"{column} {sealed} sealed, {sha256} found")
             if absent is not None:
                 report.add("PACKAGE_INCONSISTENT", MISSING, f"{path} is here")
+
+
+def _is_of_record(absent: Absent, sealed: str | None, row: Mapping[str, str | None]) -> bool:
+    """Whether `missing.json` repeats what the sealed record says."""
+    try:
+        reasons = set(reasons_in(row))
+    except (ValueError, TypeError):
+        return False
+    said = absent.sha256, absent.recording_id, absent.conversation_id, set(absent.gap_reasons)
+    return said == (sealed, row.get("recording_id"), row.get("conversation_id"), reasons)

@@ -12,6 +12,8 @@ Belongs here: names of files, the documents that a package adds. Does not: writi
     data/VERIFY.md                       how to check all this without our code
     data/records/<name>.json             the row as it was sealed, with its salt
     data/records/<name>.tlog-proof       C2SP tlog-proof of that row
+    data/records/<name>.tlog-commitment  instead of it where fields are withheld: the proof without the row; the
+                                         .json has the other fields, and no salt
     data/audio/<name>.<suffix>           the recording; its SHA-256 is `media_sha256` of the row
     data/documents/<name>.<suffix>       the sidecar; its SHA-256 is `sidecar_sha256` of the row
     data/missing.json                    audio and documents that are not here: which, and why
@@ -46,7 +48,7 @@ ROTATIONS = "data/rotations/"
 ATTACHED = {"audio": "media_sha256", "documents": "sidecar_sha256"}
 
 
-class Included(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Included(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A record of the package.
 
     Attributes:
@@ -56,6 +58,7 @@ class Included(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         night: of the record.
         revision: of the night, whose cut holds the record.
         newest: the newest revision of that night in the log that the proofs lead to.
+        masked: columns that are withheld; the record is then committed to, and not proven.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Included(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     night: str
     revision: int
     newest: int
+    masked: tuple[str, ...] = ()
 
 
 class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +92,14 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     left_out: int
 
 
-class Absent(msgspec.Struct, frozen=True):
+class Masked(msgspec.Struct, frozen=True):
+    """What is shown of a record of which fields are withheld. `row`: the other columns; `columns`: those withheld."""
+
+    row: dict[str, str | None]
+    columns: tuple[str, ...]
+
+
+class Absent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Audio or a document that a record speaks of, or could, and that the package does not hold.
 
     Attributes:
@@ -114,7 +125,6 @@ class Absent(msgspec.Struct, frozen=True):
         cls, row: Mapping[str, str | None], kind: str, name: str, why: str | None, sentences: Mapping[str, str]
     ) -> Absent:
         """What is missing of a sealed row; `sentences` say for people what each reason's code means."""
-        codes: list[str] = orjson.loads(row.get("gap_reasons") or "[]")
         return cls(
             recording_id=str(row["recording_id"]),
             conversation_id=str(row["conversation_id"]),
@@ -122,5 +132,11 @@ class Absent(msgspec.Struct, frozen=True):
             name=name,
             sha256=row.get(ATTACHED[kind]),
             why=why,
-            gap_reasons={code: sentences.get(code, "") for code in codes},
+            gap_reasons={code: sentences.get(code, "") for code in reasons_in(row)},
         )
+
+
+def reasons_in(row: Mapping[str, str | None]) -> list[str]:
+    """The codes of a sealed row's gaps."""
+    codes: list[str] = orjson.loads(row.get("gap_reasons") or "[]")
+    return codes

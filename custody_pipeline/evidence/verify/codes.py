@@ -54,6 +54,9 @@ CODES: dict[str, Code] = {
         "Run the night again; if the log counts this cut, cut.json was removed.",
     ),
     "CUT_MALFORMED": Code(_E, "cut.json is not in its strict form, so it is not what was written.", _FROM_COPY),
+    "ROTATION_WRONG": Code(
+        _E, "A statement that hands a key over is malformed, or one of the keys that it names did not sign.", _ASK_OWNER
+    ),
     "CUT_MISPLACED": Code(_E, "A cut lies in the folder of another night or revision.", _ASK_OWNER),
     "CUT_UNSIGNED": Code(_E, "A cut has no cut.json.sig.", _FROM_COPY),
     "CUT_ALTERED": Code(_E, "cut.json is not the one that was signed.", _FROM_COPY),
@@ -77,7 +80,22 @@ CODES: dict[str, Code] = {
     "RECORD_NOT_IN_LOG": Code(_E, "A record or a cut is not the leaf that the log has in its place.", _FROM_COPY),
     "COUNT_WRONG": Code(_E, "A count in cut.json is not the number of rows in the file.", _ASK_OWNER),
     "CSV_DIFFERS": Code(_E, "A CSV does not say what the Parquet of its table says.", _ASK_OWNER),
+    "SPREADSHEET_DIFFERS": Code(_E, "A spreadsheet does not say what the Parquet of its table says.", _ASK_OWNER),
     "TABLE_UNREADABLE": Code(_E, "A table's file has its sealed bytes but is no readable table.", _ASK_OWNER),
+    # removals
+    "ERASURE_WRONG": Code(_E, "A removal statement is malformed, or contradicts the cuts that it names.", _ASK_OWNER),
+    "ERASURE_TOO_WIDE": Code(_E, "More was removed than was asked for and stated.", _ASK_OWNER),
+    "ERASURE_BACKDATED": Code(_E, "A removal statement has another time than the cut that holds it.", _ASK_OWNER),
+    "ERASURE_UNFINISHED": Code(
+        _U,
+        "Files are still there that a signed statement says were removed.",
+        "Whoever runs the log ends it with custody erase --resume; in a copy, get a newer one.",
+    ),
+    "ERASED": Code(
+        _N,
+        "Recordings were erased, and a signed statement says which, why and on whose authority.",
+        "Nothing: the log proves that no other record was removed.",
+    ),
     # log
     "LOG_CHECKPOINT_MISSING": Code(_E, "The log has no checkpoint.", _FROM_COPY),
     "LOG_CHECKPOINT_WRONG": Code(
@@ -126,7 +144,11 @@ CODES: dict[str, Code] = {
         _ASK_OWNER,
     ),
     # copies
-    "COPY_MISSING": Code(_E, "A convenience copy under parquet/ or csv/ is missing.", "Copy it again from the cut."),
+    "COPY_MISSING": Code(
+        _E,
+        "A convenience copy under parquet/, csv/, spreadsheet/ or report/ is missing.",
+        "Copy it again from the cut.",
+    ),
     "COPY_DIFFERS": Code(_E, "A convenience copy is not the newest cut's file.", "Copy it again from the cut."),
     # proofs
     "PROOF_MALFORMED": Code(_E, "The file is no tlog-proof with a record.", "Ask for it again."),
@@ -162,6 +184,11 @@ CODES: dict[str, Code] = {
     ),
     "CLOCK_OFF": Code(
         _N, "The sealing machine's clock was wrong; its times are corrected by what the cut says.", "Set that clock."
+    ),
+    "RECORD_MASKED": Code(
+        _U,
+        "Fields of a record are withheld: what is shown of it is what its producer signed, not what the log proves.",
+        "Ask for the record, in confidence if need be: its hash is that of the commitment.",
     ),
     # could not be checked
     "FILE_TOO_LARGE": Code(_E, "A file is larger than any file of its kind; nobody read it.", _FROM_COPY),
@@ -234,6 +261,21 @@ CODES: dict[str, Code] = {
     "DESKTOP_FILE": Code(
         _N, "The file manager of a computer left a file of its own here; it is no part of the evidence.", "Nothing."
     ),
+    "DESKTOP_FILE_AMONG_ROWS": Code(
+        _U,
+        "The file manager of a computer left a file of its own where readers take every file of a folder for rows.",
+        "Delete it: it is no part of the evidence. Then verify again.",
+    ),
+    "FILE_UNKNOWN": Code(
+        _U,
+        "A file of a cut is as sealed, but of no kind that this version knows: nothing was compared with it.",
+        "Verify with the newest version; if the file is unknown there as well, ask the owner what it is.",
+    ),
+    "NOT_COVERED": Code(
+        _U,
+        "Other files lie beside proofs, and a proof says nothing about them: they may be anything.",
+        "Verify the package or the published set that they came from, as it was handed over; or a proof by itself.",
+    ),
     "PROOF_ALONE": Code(
         _N,
         "A proof shows that a record was sealed, not that no newer revision of its night has replaced it.",
@@ -242,6 +284,8 @@ CODES: dict[str, Code] = {
     "ONLY_ONE_FILE": Code(_N, "One file of a cut was checked; the others were not looked at.", "Verify the whole cut."),
     "MEDIA_WITHOUT_DIGEST": Code(_N, "A recording has no digest in the cut.", "See its gap reasons."),
     "NOT_TIMESTAMPED": Code(
-        _N, "The cuts carry no RFC 3161 timestamp; their time is the sealing machine's claim.", "Configure a TSA."
+        _N,
+        "The cuts carry no RFC 3161 timestamp; their time is the sealing machine's claim.",
+        "Who seals sets CUSTODY_TIMESTAMP_URL.",
     ),
 }

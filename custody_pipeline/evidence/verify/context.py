@@ -15,6 +15,7 @@ from custody_pipeline.evidence.log.tiles import TileTree
 from custody_pipeline.evidence.reader import NOTE_BYTES, NotAFileError, Reader, TargetError, TooLargeError, read
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.removals import Removals
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Context:
         tree: the published log, when its tiles lead to its signed root.
         cosigned: size of a head → witness → when it cosigned that head, seconds since 1970.
         bytes_total: bytes of all files of the target, for progress.
+        removals: what signed statements say was removed.
     """
 
     reader: Reader
@@ -42,6 +44,7 @@ class Context:
     tree: TileTree | None = None
     cosigned: dict[int, dict[str, int]] = field(default_factory=dict)
     bytes_total: int = 0
+    removals: Removals = field(default_factory=Removals)
     _bytes_done: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -1,33 +1,47 @@
 """The convenience copies: each is a file of the newest revision of its night.
 
-Belongs here: parquet/, csv/ and current/. Does not: the cuts they were copied from.
+Belongs here: parquet/, csv/, spreadsheet/, report/ and current/. Does not: the cuts they were copied from.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.seal import LOG, SEALING
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry
+from custody_pipeline.evidence.reader import POINTER_BYTES, Entry
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_files import digest
 from custody_pipeline.evidence.verify.one_cut import CheckedCut
 
+TOPS = {"parquet": "parquet", "csv": "csv", "xlsx": "spreadsheet"}
+"""How a table's file ends → the top folder of its copies. Engines read a folder as a whole: it has one file a night."""
+
 _WORKERS = 8
+_PLACE = re.compile(r"s3://[^/\s]+/([^\s]+/)?")
 
 
 def copies(cut: cuts.Cut) -> dict[str, cuts.CutFile]:
-    """Where the convenience copies of a cut's tables belong: path in the published prefix → file of the cut."""
+    """Where the convenience copies of a cut's files belong: path in the published prefix → file of the cut."""
+    return copies_of_tables(cut) | {
+        f"report/date={cut.night}/{file.path.removeprefix(cuts.REPORT)}": file
+        for file in cut.files
+        if file.path.startswith(cuts.REPORT)
+    }
+
+
+def copies_of_tables(cut: cuts.Cut) -> dict[str, cuts.CutFile]:
+    """Those of its tables, which `current/` names."""
     places = {}
     for file in cut.files:
         folder, _, name = file.path.partition("/")
         table, _, suffix = name.partition(".")
-        kind = suffix.removesuffix(".gz").rpartition(".")[2]
-        if folder == "data" and kind in {"parquet", "csv"}:
-            places[f"{kind}/{table}/date={cut.night}/{name}"] = file
+        top = TOPS.get(suffix.removesuffix(".gz").rpartition(".")[2])
+        if folder == "data" and top is not None:
+            places[f"{top}/{table}/date={cut.night}/{name}"] = file
     return places
 
 
@@ -45,8 +59,7 @@ def check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[C
         return
     for path in sorted((set(expected) | set(pointers)) - set(present)):
         report.add("COPY_MISSING", path)
-    for path in sorted(set(pointers) & set(present)):
-        _check_pointer(context, path, pointers[path])
+    _check_pointers(context, {path: pointers[path] for path in sorted(set(pointers) & set(present))})
     found = sorted(set(present) & set(expected))
 
     def look(path: str) -> str | None:
@@ -62,15 +75,30 @@ def check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[C
             report.add("COPY_DIFFERS", path, f"sha256 {expected[path].sha256} sealed, {sha256} found")
 
 
-def _check_pointer(context: Context, path: str, newest: CheckedCut) -> None:
-    """`current/date=….json` must name the newest revision, its cut and its copies, and nothing else."""
-    data = context.read(path, "COPY_MISSING", MANIFEST_BYTES)
-    if data is None:
+def _check_pointers(context: Context, pointers: Mapping[str, CheckedCut]) -> None:
+    """All pointers name one place: that of the newest cut's, unless the caller knows which it is."""
+    roots = {path: root for path, item in pointers.items() if (root := _check_pointer(context, path, item))}
+    if not roots:
         return
+    place = context.options.published_at or roots[max(roots, key=lambda path: pointers[path].cut.log.size)]
+    context.report.facts["published at"] = place
+    for path, root in roots.items():
+        if root != place:
+            context.report.add("COPY_DIFFERS", path, f"it names files below {root}, not below {place}")
+
+
+def _check_pointer(context: Context, path: str, newest: CheckedCut) -> str | None:
+    """The place that a pointer names; None with a finding if anything else of it is wrong.
+
+    `current/date=….json` must name the newest revision, its cut and the copies of its tables, and nothing else.
+    """
+    data = context.read(path, "COPY_MISSING", POINTER_BYTES)
+    if data is None:
+        return None
     cut = newest.cut
     try:
-        pointer = json.loads(data, object_pairs_hook=_without_duplicates)
-        root = pointer["cut"].removesuffix(cut.prefix + cuts.CUT_JSON)
+        pointer = json.loads(data, object_pairs_hook=without_duplicates)
+        root: str = pointer["cut"].removesuffix(cut.prefix + cuts.CUT_JSON)
         pointer["files"].sort(key=lambda file: file["uri"])
         # A cut of an earlier version says true or false; a pointer that was put anew since says nothing.
         complete = None if isinstance(cut.complete, bool) and pointer["complete"] is None else cut.complete
@@ -82,20 +110,25 @@ def _check_pointer(context: Context, path: str, newest: CheckedCut) -> None:
         "complete": complete,
         "cut": f"{root}{cut.prefix}{cuts.CUT_JSON}",
         "cut_sha256": newest.sha256,
-        "files": [_named(root + name, file) for name, file in sorted(copies(cut).items())],
+        "files": [_named(root + name, file) for name, file in sorted(copies_of_tables(cut).items())],
     }
     # As text: Python takes true for 1, and 2.0 for 2.
-    if json.dumps(pointer, sort_keys=True) != json.dumps(expected, sort_keys=True):
+    same = json.dumps(pointer, sort_keys=True) == json.dumps(expected, sort_keys=True)
+    if not same or not _PLACE.fullmatch(root):
         context.report.add("COPY_DIFFERS", path, f"it does not name revision {cut.revision}, its cut and its files")
+        return None
+    return root
 
 
 def _named(uri: str, file: cuts.CutFile) -> dict[str, object]:
     table, _, kind = file.path.removeprefix("data/").removesuffix(".gz").partition(".")
-    named = {"table_name": table, "format": kind.removesuffix(".csv"), "uri": uri}
+    formats = {"xlsx": "spreadsheet", "spreadsheet.csv": "spreadsheet"}
+    named = {"table_name": table, "format": formats.get(kind, kind), "uri": uri}
     return {**named, "sha256": file.sha256, "bytes": file.bytes, "rows": file.rows or 0}
 
 
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The members of a JSON object, for `json.loads`. Raises ValueError if a key is there twice."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key is there twice")

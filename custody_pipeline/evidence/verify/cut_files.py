@@ -6,7 +6,7 @@ Belongs here: bytes of files. Does not: what the rows in them say (cut_rows.py).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -14,56 +14,77 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.manifest import Cut, Lock
+from custody_pipeline.evidence.cut.manifest import Cut, CutFile, Lock
+from custody_pipeline.evidence.cut.workbook import WORKBOOK
 from custody_pipeline.evidence.reader import Entry, LockReader, TargetError
 from custody_pipeline.evidence.verify.context import Context
 
 CHUNK = 1 << 18
 WORKERS = 4
+KEPT_BYTES = 128 << 20
+"""So many bytes of a cut's CSV files and workbooks are kept for their comparison; the others are read again for it."""
+
 UNREADABLE = (pa.ArrowException, OSError, ValueError)
 
 
 def check_files(
     context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]
-) -> tuple[dict[str, pq.ParquetFile], set[str]]:
+) -> tuple[dict[str, pq.ParquetFile], dict[str, bytes | None]]:
     """Check presence of every file, and size and digest of all but the records, whose bytes are read with their leaves.
 
     Returns:
-        The tables whose Parquet files are as sealed and can be opened, and the paths of all files that are as sealed.
+        The tables whose Parquet files are as sealed and can be opened; and the paths of all files that are as sealed,
+        with their bytes if those were kept.
     """
-    report = context.report
-    listed = {file.path: file for file in cut.files}
+    report, removals = context.report, context.removals
+    removed = {file.path for file in cut.files if removals.removed(prefix, file.path, file.sha256)}
+    if unfinished := removed & entries.keys():
+        report.add("ERASURE_UNFINISHED", prefix, f"{len(unfinished)} files, such as {min(unfinished)}")
+    removed -= entries.keys()
+    if removed:
+        report.total["files erased"] += len(removed)
+        report.valid["files erased"] += len(removed)
+    listed = {file.path: file for file in cut.files if file.path not in removed}
     report.total["files"] += len(listed)
-    report.total["bytes"] += sum(file.bytes for file in cut.files)
+    report.total["bytes"] += sum(file.bytes for file in listed.values())
     extra = {path for path in entries if path not in listed and path not in cuts.SEAL_FILES}
     missing = {path for path in listed if path not in entries}
     present = [path for path in listed if path not in missing and path != cuts.RECORDS]
 
-    def look(path: str) -> tuple[str | None, pq.ParquetFile | str | None]:
+    kept = _kept([file for file in cut.files if is_rendering(file.path)])
+
+    def look(path: str) -> tuple[str | None, pq.ParquetFile | str | bytes | None]:
         entry, file = entries[path], listed[path]
         if entry.size != file.bytes:
             return None, None
-        if not is_table(path):
+        known = _question(prefix + path, entry)
+        if not is_table(path) and (path not in kept or known in context.memory):
             return digest(context, prefix, entry), None
         data = context.read(prefix + path, "FILE_MISSING", file.bytes)
         if data is None:
             return None, None
         context.advance(len(data))
         sha256 = hashlib.sha256(data).hexdigest()
-        return sha256, _parquet(data) if sha256 == file.sha256 else None
+        if is_table(path):
+            return sha256, _parquet(data) if sha256 == file.sha256 else None
+        if entry.stamp:
+            context.memory[known] = sha256
+        return sha256, data
 
     # The largest first, so that no thread is left alone with it at the end.
     present.sort(key=lambda path: -entries[path].size)
     with ThreadPoolExecutor(WORKERS) as pool:
         looked = dict(zip(present, pool.map(look, present), strict=True))
     tables: dict[str, pq.ParquetFile] = {}
-    as_sealed = {path for path in sorted(looked) if compare_file(context, prefix, cut, entries[path], looked[path][0])}
-    for path in sorted(as_sealed):
-        table = looked[path][1]
-        if isinstance(table, str):
-            report.add("TABLE_UNREADABLE", prefix + path, table)
-        elif table is not None:
-            tables[path] = table
+    as_sealed: dict[str, bytes | None] = {}
+    for path, (sha256, content) in sorted(looked.items()):
+        if not compare_file(context, prefix, cut, entries[path], sha256):
+            continue
+        as_sealed[path] = content if isinstance(content, bytes) else None
+        if isinstance(content, str):
+            report.add("TABLE_UNREADABLE", prefix + path, content)
+        elif isinstance(content, pq.ParquetFile):
+            tables[path] = content
     for path in sorted(missing):
         # Only a file of the sealed size is read: at most as many bytes as were sealed.
         stray = next((other for other in sorted(extra) if entries[other].size == listed[path].bytes), None)
@@ -82,12 +103,30 @@ def is_table(path: str) -> bool:
     return path.startswith("data/") and path.endswith(".parquet")
 
 
+def is_rendering(path: str) -> bool:
+    """Whether a file of a cut is a table as CSV or as a workbook."""
+    return path.startswith("data/") and path.removesuffix(".gz").endswith((".csv", WORKBOOK))
+
+
+def _kept(files: Iterable[CutFile]) -> set[str]:
+    """The files whose bytes are kept: as many as there is room for, the smallest first."""
+    room, kept = KEPT_BYTES, set[str]()
+    for file in sorted(files, key=lambda file: file.bytes):
+        room -= file.bytes
+        if room < 0:
+            break
+        kept.add(file.path)
+    return kept
+
+
 def _parquet(data: bytes) -> pq.ParquetFile | str:
     """A table of which nothing is decoded yet, or what went wrong."""
     try:
-        return pq.ParquetFile(pa.BufferReader(data))
+        table = pq.ParquetFile(pa.BufferReader(data))
+        names = table.schema_arrow.names
     except UNREADABLE as error:
         return type(error).__name__
+    return table if len(set(names)) == len(names) else "a column is there twice"
 
 
 def compare_file(context: Context, prefix: str, cut: Cut, entry: Entry, found: str | None) -> bool:
@@ -113,7 +152,7 @@ def digest(context: Context, prefix: str, entry: Entry) -> str | None:
     `entry.path` is relative to `prefix`.
     """
     path = prefix + entry.path.removeprefix(prefix)
-    known = f"sha256|{path}|{entry.size}|{entry.stamp}"
+    known = _question(path, entry)
     if entry.stamp and known in context.memory:
         context.advance(entry.size)
         return context.memory[known]
@@ -133,6 +172,11 @@ def digest(context: Context, prefix: str, entry: Entry) -> str | None:
     if entry.stamp:
         context.memory[known] = sha256.hexdigest()
     return sha256.hexdigest()
+
+
+def _question(path: str, entry: Entry) -> str:
+    """What the digest of a file depends on, for the memory."""
+    return f"sha256|{path}|{entry.size}|{entry.stamp}"
 
 
 def check_locks(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> None:

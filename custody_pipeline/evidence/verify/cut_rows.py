@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
@@ -22,6 +21,7 @@ from custody_pipeline.evidence.log.tiles import TileError
 from custody_pipeline.evidence.reader import Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_files import CHUNK, UNREADABLE, WORKERS, is_table
+from custody_pipeline.evidence.verify.removals import remaining_leaves
 
 _RECORD_BYTES_AT_ONCE = 4 << 20
 _RECORDING = ("conversation_id", "recording_id")
@@ -47,6 +47,8 @@ class RecordCheck:
         """The leaves of the records; each record is compared with its row when the table is at hand."""
         report, expected = self._context.report, self._cut.log.records
         report.total["records"] += expected
+        if self._entry is None and self._is_removed():
+            return self._remaining()
         leaves = self._remembered()
         if leaves is None:
             leaves = self._read(table)
@@ -65,6 +67,20 @@ class RecordCheck:
         if table is not None and not self._unreadable:
             report.valid["records"] += max(0, min(len(leaves), rows, expected) - self._wrong)
             self.media = self._media(table) if self._context.options.media else []
+        return leaves
+
+    def _is_removed(self) -> bool:
+        file = self._cut.file(cuts.RECORDS)
+        prefix = self._path.removesuffix(cuts.RECORDS)
+        return file is not None and self._context.removals.removed(prefix, cuts.RECORDS, file.sha256)
+
+    def _remaining(self) -> list[bytes]:
+        """The leaves of records that were removed as a signed statement says."""
+        leaves = remaining_leaves(self._context, self._path.removesuffix(cuts.RECORDS), self._cut) or []
+        if leaves and len(leaves) != self._cut.log.records:
+            self._context.report.add(
+                "RECORD_COUNT", self._path, f"{self._cut.log.records} sealed, {len(leaves)} remain"
+            )
         return leaves
 
     def _question(self) -> str | None:
@@ -131,7 +147,7 @@ class RecordCheck:
         if not set(names) <= set(table.schema_arrow.names):
             return []
         try:
-            columns = [column.to_pylist() for column in table.read(names).select(names).columns]
+            columns = _texts(table, names)
         except UNREADABLE as error:
             self._table_unreadable(error)
             return []
@@ -233,21 +249,27 @@ def _check_rows(context: Context, path: str, cut: Cut, table: pq.ParquetFile, *,
     """Every row is of the cut's night; a recording has one row, and the statuses are those that cut.json counts."""
     columns = set(table.schema_arrow.names)
     if "partition_date" in columns:
-        nights = pc.unique(table.read(["partition_date"]).column(0)).to_pylist()
-        if {str(night) for night in nights} - {cut.night}:
-            context.report.add("ROW_MISPLACED", path, f"{', '.join(map(str, nights[:3]))} in the night of {cut.night}")
+        nights = dict.fromkeys(map(str, _texts(table, ["partition_date"])[0]))
+        if set(nights) - {cut.night}:
+            detail = f"{', '.join(list(nights)[:3])} in the night of {cut.night}"
+            context.report.add("ROW_MISPLACED", path, detail)
     if not of_recordings:
         return
     if _statuses(table) != cut.statuses:
         context.report.add("COUNT_WRONG", path, "the custody_status of the rows and cut.json differ")
     if columns >= set(_RECORDING):
-        keys = table.read(list(_RECORDING))
-        if len(set(zip(*(column.to_pylist() for column in keys.columns), strict=True))) != keys.num_rows:
+        keys = list(zip(*_texts(table, _RECORDING), strict=True))
+        if len(set(keys)) != len(keys):
             context.report.add("RECORDING_TWICE", path)
 
 
 def _statuses(table: pq.ParquetFile) -> dict[str, int]:
     if "custody_status" not in table.schema_arrow.names:
         return {}
-    counted = pc.value_counts(table.read(["custody_status"]).column("custody_status"))
-    return {str(item["values"].as_py()): item["counts"].as_py() for item in counted}
+    return Counter(map(str, _texts(table, ["custody_status"])[0]))
+
+
+def _texts(table: pq.ParquetFile, names: Sequence[str]) -> list[list[str | None]]:
+    """The values of columns as text; an ArrowException for a type that has no text."""
+    found = table.read(list(names))
+    return [found.column(name).cast(pa.string()).to_pylist() for name in names]

@@ -34,6 +34,16 @@ class Finding:
         """Severity, meaning and action."""
         return CODES[self.code]
 
+    @property
+    def where(self) -> str:
+        """Its path, after a space; empty for the target as a whole."""
+        return f" {self.path}" if self.path else ""
+
+    @property
+    def told(self) -> str:
+        """Its detail in brackets, after a space; empty without one."""
+        return f" [{self.detail}]" if self.detail else ""
+
 
 @dataclass
 class Report:
@@ -97,17 +107,21 @@ class Report:
         }[self.status]
 
     def summary(self) -> list[str]:
-        """Lines for people: what was checked, what was found, the verdict last."""
+        """Lines for people: what was checked, what was found, the verdict last. A sentence is told once."""
         lines = [escaped(f"Verification of {self.target}")]
         lines += [escaped(f"  {name}: {value}") for name, value in self.facts.items()]
         for name in self.total:
             lines.append(f"  {self.valid[name]:,}/{self.total[name]:,} {name} valid")
         for severity in Severity:
+            by_code: dict[str, list[Finding]] = {}
             for finding in self.of(severity):
-                where = f" {finding.path}" if finding.path else ""
-                detail = f" [{finding.detail}]" if finding.detail else ""
-                lines.append(f"  {severity.upper()} {finding.code}{where}: {finding.kind.meaning}{detail}")
-                lines.append(f"    → {finding.kind.action}")
+                by_code.setdefault(finding.code, []).append(finding)
+            for code, found in by_code.items():
+                one = len(found) == 1
+                where = f"{found[0].where}: " if one else f", {len(found)} times: "
+                lines.append(f"  {severity.upper()} {code}{where}{found[0].kind.meaning}{found[0].told if one else ''}")
+                lines += [] if one else [f"   {finding.where}{finding.told}" for finding in found]
+                lines.append(f"    → {found[0].kind.action}")
         return [*lines, self.verdict]
 
     def as_dict(self) -> dict[str, Any]:

@@ -73,8 +73,10 @@ def check_cosigned(context: Context, other: Mapping[str, Entry], head: Head) -> 
         except NoteError as error:
             report.add("COSIGNATURE_WRONG", path, str(error))
             continue
-        old = checkpoint.head
-        if path != cosigned_path(old.size):
+        old, signers = checkpoint.head, checkpoint.note.verified_by(context.keys)
+        if len(checkpoint.note.signatures) == len(signers):
+            report.add("COSIGNATURE_WRONG", path, "nobody cosigned it")
+        elif path != cosigned_path(old.size):
             report.add("COSIGNATURE_WRONG", path, f"a checkpoint of {old.size} leaves")
         elif (old.origin, old.size > head.size) != (head.origin, False):
             report.add("COSIGNED_INCONSISTENT", path, f"{old.origin} {old.size}; the log is {head.origin} {head.size}")

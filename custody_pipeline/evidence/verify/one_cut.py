@@ -6,6 +6,7 @@ Belongs here: the order of the checks of a cut. Does not: the log and the other 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,16 +14,21 @@ from datetime import datetime
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut, CutAlteredError, CutError
 from custody_pipeline.evidence.cut.records import leaf_hash
+from custody_pipeline.evidence.cut.removal import REMAINS, STATEMENT
 from custody_pipeline.evidence.cut.timestamp import TimestampError, verify_timestamp
 from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head
-from custody_pipeline.evidence.log.note import Verifier
+from custody_pipeline.evidence.log.keys import keys_of_rotation
+from custody_pipeline.evidence.log.note import NoteError, Verifier
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.cut_csv import check_csvs
-from custody_pipeline.evidence.verify.cut_files import check_files, check_locks, compare_file
+from custody_pipeline.evidence.verify.cut_files import check_files, check_locks, compare_file, is_rendering, is_table
 from custody_pipeline.evidence.verify.cut_place import check_place
+from custody_pipeline.evidence.verify.cut_renderings import check_renderings
 from custody_pipeline.evidence.verify.cut_rows import RecordCheck, check_counts
+from custody_pipeline.evidence.verify.removals import check_tombstones
+
+_PAGE = re.compile(rf"{cuts.REPORT}(?:report\.html|rows/[^/]+\.csv)")
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,11 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
     checkpoint = check_place(context, prefix, cut, leaves)
     check_locks(context, prefix, cut, entries)
     check_counts(context, prefix, cut, tables)
-    check_csvs(context, prefix, cut, as_sealed, tables)
+    check_tombstones(context, prefix, tables.get(cuts.TABLE))
+    check_renderings(context, prefix, cut, as_sealed, tables)
+    _check_purposes(context, prefix, cut)
+    if cuts.ROTATION in as_sealed:
+        _check_rotation(context, prefix, cut)
     if len(report.of(Severity.ERROR)) == before:
         report.valid["cuts"] += 1
     return CheckedCut(prefix, cut, report.cuts[prefix], leaves, checkpoint, records.media, timestamp, signers)
@@ -111,6 +121,29 @@ def open_cut(context: Context, prefix: str) -> tuple[Cut, bytes, list[Verifier]]
     except CutError as error:
         report.add("CUT_MALFORMED", path, str(error))
     return None
+
+
+def _check_purposes(context: Context, prefix: str, cut: Cut) -> None:
+    """Every file of a cut has a purpose; whether it is as sealed is another question."""
+    stated = next((item.statement for item in context.removals.found if item.prefix == prefix), None)
+    known = {path for receipt in cut.receipts for path in receipt.landing} | {cuts.RECORDS, cuts.ROTATION, STATEMENT}
+    known |= {file.remains for file in stated.files if file.remains} if stated else set()
+    for file in cut.files:
+        path = file.path
+        # Without the cuts before it, a statement is not checked, and neither is what it names.
+        remains = stated is None and cut.file(STATEMENT) is not None and path.startswith(REMAINS)
+        if not (path in known or remains or is_table(path) or is_rendering(path) or _PAGE.fullmatch(path)):
+            context.report.add("FILE_UNKNOWN", prefix + path)
+
+
+def _check_rotation(context: Context, prefix: str, cut: Cut) -> None:
+    path = prefix + cuts.ROTATION
+    data = context.read(path, "FILE_MISSING")
+    try:
+        if data is not None and path not in context.rotated:
+            keys_of_rotation(data, cut.log.origin)
+    except NoteError as error:
+        context.report.add("ROTATION_WRONG", path, str(error))
 
 
 def _check_timestamp(

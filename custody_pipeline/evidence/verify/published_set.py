@@ -21,6 +21,7 @@ from custody_pipeline.evidence.verify.freshness import check_freshness
 from custody_pipeline.evidence.verify.heads import check_cosigned, check_pins, verify_head
 from custody_pipeline.evidence.verify.log_tiles import check_log_files, fetched, sound_tree
 from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
+from custody_pipeline.evidence.verify.removals import read_removals
 from custody_pipeline.evidence.verify.rotations import check_retired
 from custody_pipeline.evidence.verify.times import check_times
 from custody_pipeline.evidence.verify.under_way import check_under_way
@@ -43,6 +44,7 @@ def verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequence
     head = checkpoint.head if checkpoint else None
     if head:
         context.tree = sound_tree(context, other, head)
+    context.removals = read_removals(context, folders)
     checked = [check_cut(context, place, folders[place], place) for place in sorted(folders)]
     known = [item for item in checked if item is not None]
     if head:

@@ -19,19 +19,25 @@ from custody_pipeline.evidence.verify.one_cut import CheckedCut
 
 
 def follow_rotations(context: Context, paths: Iterable[str]) -> None:
-    """Trust the keys that trusted keys have handed over to. A statement that says otherwise changes nothing."""
+    """Trust the keys that trusted keys have handed over to. A statement that says otherwise changes nothing.
+
+    A later key may lie before an earlier one: nights are not sealed in the order of their dates.
+    """
+    statements: dict[str, bytes] = {}
     for path in sorted(path for path in paths if path.rpartition("/")[2] == cuts.ROTATION):
-        try:
-            data = read(context.reader, path, NOTE_BYTES)
-        except (TargetError, OSError):
-            continue  # the cut lists the file, and its check reports it
-        for origin in {key.name for key in context.keys}:
-            with suppress(NoteError):
-                context.rotated[path] = rotated_keys(data, origin, context.keys)
-        for key in context.rotated.get(path, ()):
-            if key not in context.keys:
-                context.keys.append(key)
-                context.report.facts[f"key handed over to {key.name}+{key.key_id.hex()}"] = f"{path} says so"
+        with suppress(TargetError, OSError):  # the cut lists the file, and its check reports it
+            statements[path] = read(context.reader, path, NOTE_BYTES)
+    known = 0
+    while known < len(context.keys):
+        known = len(context.keys)
+        for path, data in statements.items():
+            for origin in {key.name for key in context.keys}:
+                with suppress(NoteError):
+                    context.rotated[path] = rotated_keys(data, origin, context.keys)
+            for key in context.rotated.get(path, ()):
+                if key not in context.keys:
+                    context.keys.append(key)
+                    context.report.facts[f"key handed over to {key.name}+{key.key_id.hex()}"] = f"{path} says so"
 
 
 def check_retired(context: Context, known: Sequence[CheckedCut], head: Checkpoint | None) -> None:

@@ -5,10 +5,11 @@ Belongs here: checks that need no published set. Does not: a checkpoint (heads.p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.proof import ProofFileError, RecordProof, read_proof
+from custody_pipeline.evidence.cut.proof import Commitment, ProofFileError, RecordProof, read_commitment, read_proof
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.merkle import ProofError
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry
@@ -18,6 +19,7 @@ from custody_pipeline.evidence.verify.freshness import check_freshness
 from custody_pipeline.evidence.verify.heads import check_pins, check_witnesses, trusted_checkpoint
 from custody_pipeline.evidence.verify.one_cut import open_cut
 
+_Proof = TypeVar("_Proof", RecordProof, Commitment)
 _KEY = ("partition_date", "conversation_id", "recording_id")
 
 
@@ -69,17 +71,32 @@ def verify_proofs(context: Context, paths: Iterable[str], pins: Sequence[Head]) 
 
 def verify_proof_file(context: Context, path: str, pins: Iterable[Head]) -> RecordProof | None:
     """Check a record's proof; None with a finding unless the record is in a log that a trusted key signed."""
+    proof = _checked(context, path, pins, read_proof)
+    if proof is not None:
+        for name in ("partition_date", "conversation_id", "recording_id", "media_sha256", "custody_status"):
+            context.report.facts[name] = proof.row.get(name) or "-"
+    return proof
+
+
+def verify_commitment_file(context: Context, path: str, pins: Iterable[Head]) -> Commitment | None:
+    """Check a commitment; None with a finding unless it is in a log that a trusted key signed."""
+    return _checked(context, path, pins, read_commitment)
+
+
+def _checked(context: Context, path: str, pins: Iterable[Head], read_file: Callable[[bytes], _Proof]) -> _Proof | None:
     report = context.report
     report.total["proofs"] += 1
     data = context.read(path, "FILE_MISSING", MANIFEST_BYTES)
     if data is None:
         return None
     try:
-        proof = read_proof(data)
+        proof = read_file(data)
         note = proof.checkpoint.note.data
         if not trusted_checkpoint(context, path, note, "LOG_SIGNED_BY_OTHERS", "LOG_CHECKPOINT_WRONG"):
             return None
         proof.check_inclusion()
+        if isinstance(proof, RecordProof) and not proof.row:
+            raise ProofFileError("the record is empty")
     except ProofFileError as error:
         report.add("PROOF_MALFORMED", path, str(error))
         return None
@@ -91,8 +108,6 @@ def verify_proof_file(context: Context, path: str, pins: Iterable[Head]) -> Reco
     check_freshness(context, head.size)
     check_pins(context, pins, head.origin, head.size, {head.size: head.root})
     report.facts["log"] = f"{head.origin}, {head.size} leaves, root {head.root.hex()}"
-    for name in ("partition_date", "conversation_id", "recording_id", "media_sha256", "custody_status"):
-        report.facts[name] = proof.row.get(name) or "-"
     report.facts["leaf"] = f"{proof.index}, {proof.leaf.hex()}"
     report.valid["proofs"] += 1
     return proof

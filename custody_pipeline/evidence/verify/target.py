@@ -18,18 +18,20 @@ from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.reader import Entry, FolderReader, Reader, TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_place import known_roots
+from custody_pipeline.evidence.verify.exported_media import check_media
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.freshness import check_freshness
 from custody_pipeline.evidence.verify.heads import check_pins, check_witnesses, read_pins, verify_head
 from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.published_set import verify_prefix
-from custody_pipeline.evidence.verify.recordings import check_media
 from custody_pipeline.evidence.verify.rotations import check_retired, follow_rotations
 from custody_pipeline.evidence.verify.single_files import verify_file_of_cut, verify_proofs
 from custody_pipeline.evidence.verify.times import check_times
 
 _DESKTOP_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
+_ROWS = ("parquet/", "csv/", "spreadsheet/")
+"""Engines read whole folders below these. All of them skip `.DS_Store`; DuckDB does not skip `._x.parquet`."""
 
 
 def verify(reader: Reader, options: Options) -> Report:
@@ -53,6 +55,9 @@ def verify(reader: Reader, options: Options) -> Report:
     else:
         proofs = [path for path in entries if path.endswith(PROOF_SUFFIX)]
         verify_proofs(context, proofs, pins)
+        others = sorted(entries.keys() - set(proofs))
+        if proofs and others:
+            context.report.add("NOT_COVERED", "", f"{len(others)} files, the first is {others[0]}")
         if not proofs:
             context.report.add("NOTHING_FOUND")
             check_pins(context, [pin for pin in pins if pin.size], pins[0].origin if pins else "", 0, {}, whole=True)
@@ -101,13 +106,18 @@ def regular_files(context: Context) -> dict[str, Entry] | None:
     for path, entry in sorted(entries.items()):
         if not entry.regular:
             context.report.add("NOT_A_FILE", path)
-        elif path.rpartition("/")[2] in _DESKTOP_FILES:
-            context.report.add("DESKTOP_FILE", path)
-    return {
-        path: entry
-        for path, entry in entries.items()
-        if entry.regular and path.rpartition("/")[2] not in _DESKTOP_FILES
-    }
+        elif _is_of_desktop(path, entries):
+            among_rows = path.startswith(_ROWS) and not path.endswith(("/.DS_Store", "/"))
+            context.report.add("DESKTOP_FILE_AMONG_ROWS" if among_rows else "DESKTOP_FILE", path)
+    return {path: entry for path, entry in entries.items() if entry.regular and not _is_of_desktop(path, entries)}
+
+
+def _is_of_desktop(path: str, entries: Mapping[str, Entry]) -> bool:
+    """macOS keeps what a disk cannot hold of `x` in `._x`; S3's console makes a folder of an empty object `x/`."""
+    folder, slash, name = path.rpartition("/")
+    if not name:
+        return entries[path].size == 0
+    return name in _DESKTOP_FILES or (name.startswith("._") and f"{folder}{slash}{name[2:]}" in entries)
 
 
 def _verify_lone_cut(context: Context, entries: Mapping[str, Entry], pins: Sequence[Head]) -> list[CheckedCut]:

@@ -5,19 +5,23 @@ Belongs here: the names and the claim. Does not: staged files' bytes, which nobo
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 
 import msgspec
 
 from custody_pipeline.evidence.cut.manifest import ROTATION
-from custody_pipeline.evidence.cut.seal import BUNDLE, CLAIM, SEALING, Claimed
+from custody_pipeline.evidence.cut.removal import STATEMENT
+from custody_pipeline.evidence.cut.seal import CLAIM, SEALING, Claimed
 from custody_pipeline.evidence.log.checkpoint import Head
-from custody_pipeline.evidence.reader import MANIFEST_BYTES
+from custody_pipeline.evidence.reader import CLAIM_BYTES
 from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.copies import without_duplicates
 
 _STAGED = re.compile(
-    rf"{SEALING}[0-9a-f]{{32}}/(?:{re.escape(BUNDLE)}|{re.escape(ROTATION)}|(?:data|landing)/.+)", re.DOTALL
+    rf"{SEALING}[0-9a-f]{{32}}/(?:{re.escape(ROTATION)}|{re.escape(STATEMENT)}|(?:data|landing|report|remains)/.+)",
+    re.DOTALL,
 )
 
 
@@ -36,12 +40,13 @@ def check_under_way(context: Context, paths: Iterable[str], head: Head | None) -
 
 
 def _check_claim(context: Context, head: Head | None) -> None:
-    data = context.read(CLAIM, "FILE_MISSING", 2 * MANIFEST_BYTES)
+    data = context.read(CLAIM, "FILE_MISSING", CLAIM_BYTES)
     if data is None or head is None or context.tree is None:
         return
     try:
         claimed = msgspec.json.decode(data, type=Claimed)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        json.loads(data, object_pairs_hook=without_duplicates)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         context.report.add("CLAIM_WRONG", CLAIM, str(error))
         return
     if not 0 <= claimed.size <= head.size:

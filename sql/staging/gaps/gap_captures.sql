@@ -14,6 +14,7 @@
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
 -- column recoverable_until: until when something can be done (UTC), where that is known
+-- column tag_keys: keys concerned, sorted; null where no single key is
 WITH recordings AS (
     SELECT
         recording.partition_date,
@@ -108,7 +109,8 @@ lost_tags AS (
             '"' || left(tag_key, 80) || '": seen until ' || seen_at::VARCHAR || ' UTC (' || seen_by || '), gone by '
                 || gone_at::VARCHAR || ' UTC (' || gone_by || ')'
         )) AS details,
-        list_sort(list_distinct(flatten(list(evidence)))) AS evidence
+        list_sort(list_distinct(flatten(list(evidence)))) AS evidence,
+        list_sort(list(DISTINCT tag_key)) AS tag_keys
     FROM staging.vanished_tags
     GROUP BY partition_date, conversation_id
 ),
@@ -123,7 +125,8 @@ tag_vanished AS (
         array_to_string(lost.details[:20], '; ')
             || CASE WHEN len(lost.details) > 20 THEN ' and ' || (len(lost.details) - 20)::VARCHAR || ' more' ELSE '' END
             AS detail,
-        lost.evidence
+        lost.evidence,
+        lost.tag_keys
     FROM recordings AS recording
     INNER JOIN lost_tags AS lost USING (partition_date, conversation_id)
 ),
@@ -141,7 +144,8 @@ capture_missing AS (
             ELSE 'ended at ' || recording.conversation_end::VARCHAR || ' UTC; ends of calls were received from '
                 || ran.since::VARCHAR || ' until ' || ran.until::VARCHAR || ' UTC, and no event of this one'
         END AS detail,
-        coalesce(named.evidence, ran.evidence) AS evidence
+        coalesce(named.evidence, ran.evidence) AS evidence,
+        NULL::VARCHAR[] AS tag_keys
     FROM recordings AS recording
     LEFT JOIN named_by_events AS named USING (partition_date, conversation_id)
     LEFT JOIN capture_ran AS ran
@@ -178,7 +182,8 @@ capture_without_recording AS (
         list_filter(
             list_append(coalesce(announced.evidence, captured.evidence), recording.metadata_evidence),
             lambda proof: proof IS NOT NULL
-        ) AS evidence
+        ) AS evidence,
+        NULL::VARCHAR[] AS tag_keys
     FROM recordings AS recording
     LEFT JOIN captured_conversations AS captured USING (partition_date, conversation_id)
     LEFT JOIN announced_recordings AS announced USING (partition_date, conversation_id, recording_id)
@@ -201,5 +206,6 @@ SELECT
     severity,
     detail,
     evidence[:20] AS evidence,
-    NULL::TIMESTAMP AS recoverable_until
+    NULL::TIMESTAMP AS recoverable_until,
+    tag_keys
 FROM found

@@ -24,7 +24,16 @@ recordings AS (
     SELECT r.*, x.script_id, x.script_version, c.metadata_evidence, c.details_evidence, g.common_region,
         $api_region::VARCHAR AS api_region,
         coalesce(r.region <> coalesce($api_region::VARCHAR, r.bucket_region, g.common_region), false) AS is_elsewhere,
-        coalesce(r.has_object AND r.bucket_region <> $api_region::VARCHAR, false) AS is_exported_elsewhere
+        coalesce(r.has_object AND r.bucket_region <> $api_region::VARCHAR, false) AS is_exported_elsewhere,
+        CASE
+            WHEN r.duration_written IS NOT NULL AND (r.duration_ms IS NULL OR starts_with(r.duration_written, '"'))
+                THEN 'its duration is no number of milliseconds'
+            WHEN r.duration_ms < 0 THEN 'its duration is negative'
+            -- Either time may lack the fraction of its second.
+            WHEN r.recording_end >= r.recording_start
+                AND abs(r.duration_ms::HUGEINT - date_diff('millisecond', r.recording_start, r.recording_end)) > 2000
+                THEN 'its duration is not the time from start to end'
+        END AS duration_finding
     FROM staging.recordings AS r
     LEFT JOIN regions AS g USING (partition_date)
     INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
@@ -82,9 +91,12 @@ judged AS (
             CASE
                 WHEN recording_start > coalesce(object_last_modified, metadata_seen_at) + INTERVAL 5 MINUTE
                     THEN 'begins after it was written'
-            END
+            END,
+            duration_finding
         ) || ': start ' || coalesce(times_as_written.start, 'none') || ', end ' || coalesce(times_as_written.end, 'none')
-            || coalesce(', path hour ' || hour_start::VARCHAR, ''),
+            || coalesce(', path hour ' || hour_start::VARCHAR, '')
+            || CASE WHEN duration_finding IS NOT NULL
+                THEN ', duration ' || coalesce(left(duration_written, 80), duration_ms::VARCHAR) ELSE '' END,
         list_filter(
             [sidecar_evidence, CASE WHEN sidecar_evidence IS NULL THEN metadata_evidence END], lambda x: x IS NOT NULL
         )
@@ -99,6 +111,7 @@ judged AS (
             AND recording_start > coalesce(conversation_end, hour_start + INTERVAL 1 DAY) + INTERVAL 1 MINUTE
         )
         OR recording_start > coalesce(object_last_modified, metadata_seen_at) + INTERVAL 5 MINUTE
+        OR duration_finding IS NOT NULL
 )
 
 SELECT

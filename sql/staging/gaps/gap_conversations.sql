@@ -20,6 +20,8 @@ WITH unknown AS (
         -- If the analytics job's document has no tag, only the single read can tell "never set" from "set too late".
         AND (NOT c.in_details OR coalesce(c.details_tags, 'absent') <> 'present')
         AND NOT r.in_sessions AND NOT r.in_captures
+        -- staging.gap_exports gives the same reason for the recording itself.
+        AND NOT (r.listed_alone AND c.metadata_read NOT IN ('ok', 'not_found'))
         AND NOT (r.in_orphans AND NOT r.in_objects AND NOT r.in_metadata AND NOT c.in_details AND c.single_read = 'not_read')
 ),
 

@@ -21,26 +21,74 @@ WITH asked AS (
     GROUP BY partition_date
 ),
 
+deletions AS (
+    SELECT partition_date, entity_id AS recording_id, any_value(conversation_id) AS conversation_id,
+        min(occurred_at) AS deleted_at,
+        arg_min(evidence, (occurred_at, audit_id)) AS deletion_evidence
+    FROM staging.recording_audits
+    WHERE access_action = 'deleted' AND is_success AND entity_id IS NOT NULL
+    GROUP BY partition_date, entity_id
+),
+
+unlisted AS (
+    -- Deletions of recordings that no source lists: a session that was recorded may be one of them.
+    SELECT partition_date, conversation_id, count(*) AS recordings, min(deleted_at) AS deleted_at,
+        arg_min(deletion_evidence, (deleted_at, recording_id)) AS deletion_evidence
+    FROM deletions
+    ANTI JOIN staging.recordings USING (partition_date, recording_id)
+    GROUP BY partition_date, conversation_id
+),
+
+listed AS (
+    SELECT l.partition_date, l.recording_id, l.exported_date, l.delete_date, l.creation_time,
+        {'uri': d.document_uri, 'sha256': d.document_sha256, 'what': 'listed_recordings document', 'observed_at': d.first_seen_at}
+            AS evidence
+    FROM staging.listed_recordings AS l
+    INNER JOIN staging.documents AS d
+        ON d.partition_date = l.partition_date AND d.resource = 'listed_recordings' AND d.subject = l.recording_id
+        AND d.content_sha256 = l.document_sha256
+    WHERE l.is_current
+    QUALIFY row_number() OVER (
+        PARTITION BY l.partition_date, l.recording_id ORDER BY l.exported_date DESC NULLS LAST, l.document_sha256
+    ) = 1
+),
+
 absent AS (
-    SELECT r.*, c.metadata_read, c.metadata_evidence, c.details_evidence, c.details_configured, a.asked_at
+    SELECT r.* EXCLUDE (exported_at, delete_date), coalesce(r.exported_at, l.exported_date) AS exported_at,
+        coalesce(r.delete_date, l.delete_date) AS delete_date, l.creation_time,
+        CASE WHEN r.listed_alone THEN l.evidence END AS list_evidence,
+        c.metadata_read, c.metadata_evidence, c.details_evidence, c.details_configured, a.asked_at,
+        CASE WHEN r.in_sessions THEN u.deleted_at ELSE d.deleted_at END AS deleted_at,
+        CASE WHEN r.in_sessions THEN u.deletion_evidence ELSE d.deletion_evidence END AS deletion_evidence,
+        u.recordings >= count(*) FILTER (r.in_sessions) OVER (PARTITION BY r.partition_date, r.conversation_id)
+            AS all_were_deleted
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
     LEFT JOIN asked AS a USING (partition_date)
+    LEFT JOIN listed AS l ON l.partition_date = r.partition_date AND l.recording_id = r.recording_id
+    LEFT JOIN deletions AS d ON d.partition_date = r.partition_date AND d.recording_id = r.recording_id
+    LEFT JOIN unlisted AS u ON u.partition_date = r.partition_date AND u.conversation_id = r.conversation_id
     WHERE NOT r.has_object
 ),
 
 judged AS (
     SELECT *,
         CASE
-            WHEN starts_with(recording_id, 'screen:') THEN 'the screen of participant ' || recording_id[8:]
-            ELSE 'session ' || session_id
+            WHEN listed_alone THEN 'the list of all recordings has it'
+                || coalesce(', created at ' || creation_time::VARCHAR || ' UTC', '')
+            WHEN starts_with(recording_id, 'screen:') THEN 'the screen of participant ' || recording_id[8:] || ' was recorded'
+            ELSE 'session ' || session_id || ' was recorded'
         END AS announced,
         CASE
             -- staging.gap_captures gives the reason.
             WHEN in_captures THEN NULL
-            WHEN in_sessions AND metadata_read IN ('ok', 'not_found') THEN 'RECORDING_NOT_FOUND'
-            WHEN in_sessions AND metadata_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'
-            WHEN in_sessions THEN 'CONVERSATION_FETCH_FAILED'
+            WHEN in_sessions AND metadata_read IN ('ok', 'not_found') AND all_were_deleted THEN 'RECORDING_DELETED'
+            WHEN NOT in_sessions AND exported_at IS NULL AND deleted_at IS NOT NULL THEN 'RECORDING_DELETED'
+            WHEN listed_alone AND exported_at IS NOT NULL THEN 'OBJECT_MISSING'
+            WHEN listed_alone AND delete_date <= asked_at THEN 'RECORDING_DELETED'
+            WHEN (in_sessions OR listed_alone) AND metadata_read IN ('ok', 'not_found') THEN 'RECORDING_NOT_FOUND'
+            WHEN (in_sessions OR listed_alone) AND metadata_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'
+            WHEN in_sessions OR listed_alone THEN 'CONVERSATION_FETCH_FAILED'
             WHEN in_failures THEN 'EXPORT_FAILED'
             WHEN exported_at IS NOT NULL THEN 'OBJECT_MISSING'
             WHEN file_state = 'DELETED' OR delete_date <= asked_at THEN 'RECORDING_DELETED'
@@ -60,9 +108,9 @@ SELECT
     reason,
     NULL::VARCHAR AS severity,
     CASE reason
-        WHEN 'RECORDING_NOT_FOUND' THEN announced || ' was recorded; the recording interface does not have it'
-        WHEN 'CONVERSATION_FORBIDDEN' THEN announced || ' was recorded; the recording interface refused'
-        WHEN 'CONVERSATION_FETCH_FAILED' THEN announced || ' was recorded; the recording interface gave no usable answer'
+        WHEN 'RECORDING_NOT_FOUND' THEN announced || '; the recording interface does not have it'
+        WHEN 'CONVERSATION_FORBIDDEN' THEN announced || '; the recording interface refused'
+        WHEN 'CONVERSATION_FETCH_FAILED' THEN announced || '; the recording interface gave no usable answer'
         WHEN 'EXPORT_FAILED' THEN 'job ' || failed_job_id || ' lists it as failed'
         WHEN 'OBJECT_MISSING' THEN CASE
             WHEN len(object_evidence) > 0 THEN 'its object was deleted from the bucket'
@@ -70,7 +118,11 @@ SELECT
             WHEN sidecar_uri IS NOT NULL THEN 'only its sidecar is in the bucket'
             ELSE 'it was named as exported; the bucket does not have it'
         END
-        WHEN 'RECORDING_DELETED' THEN coalesce('deleted at ' || delete_date::VARCHAR || ' UTC', 'file state ' || file_state)
+        WHEN 'RECORDING_DELETED' THEN coalesce(
+            CASE WHEN in_sessions THEN announced || '; ' ELSE '' END
+            || 'the vendor''s audit says that it was deleted at ' || deleted_at::VARCHAR || ' UTC',
+            'deleted at ' || delete_date::VARCHAR || ' UTC', 'file state ' || file_state
+        )
         WHEN 'RECORDING_ARCHIVED' THEN coalesce('archived at ' || archive_date::VARCHAR || ' UTC', 'file state ' || file_state)
         WHEN 'EXPORT_EXCLUDED_SENSITIVE'
             THEN 'job ' || export_job_id || ' is FULFILLED without sensitive recordings and skipped some'
@@ -86,9 +138,10 @@ SELECT
     list_filter(
         list_concat(
             [
-                CASE WHEN in_metadata OR in_sessions THEN metadata_evidence END,
+                list_evidence,
+                CASE WHEN in_metadata OR in_sessions OR listed_alone THEN metadata_evidence END,
                 CASE WHEN in_sessions THEN details_evidence END,
-                failure_evidence, sidecar_evidence, manifest_evidence
+                failure_evidence, sidecar_evidence, manifest_evidence, deletion_evidence
             ],
             object_evidence,
             job_evidence

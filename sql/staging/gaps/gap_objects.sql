@@ -1,21 +1,34 @@
--- Faults of the exported media and its sidecar: DOCUMENTS_DISAGREE, DUPLICATE_EXPORT, OBJECT_CHANGED, OBJECT_EMPTY,
--- OBJECT_UNREADABLE, ORPHAN_OBJECT, ORPHAN_RECORDING, SIDECAR_MISSING, SIDECAR_UNREADABLE. An object whose key names no
--- recording has a row `object:<key>`: UNRECOGNISED_OBJECT.
+-- Faults of the exported media and its sidecar: DOCUMENTS_DISAGREE, DUPLICATE_EXPORT, FOREIGN_ORGANISATION, OBJECT_CHANGED,
+-- OBJECT_EMPTY, OBJECT_UNREADABLE, ORPHAN_OBJECT, ORPHAN_RECORDING, SIDECAR_MISSING, SIDECAR_UNREADABLE. An object whose key
+-- names no recording has a row `object:<key>`: UNRECOGNISED_OBJECT. The folder of another organisation than the API's, or
+-- without the API than that of most objects, has a row `organization:<id>`: FOREIGN_ORGANISATION. Rows of objects that could not be read because their whole source
+-- failed name that source. custody.gaps makes one row of them.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, reason
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
--- column recording_id: recording, or `object:<key>`
+-- column recording_id: recording, `object:<key>` or `organization:<id>`
 -- column reason: code of the reason
 -- column severity: where it differs from the catalogue's
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
 -- column recoverable_until: until when something can be done (UTC), where that is known
-WITH recordings AS (
-    SELECT r.*, c.metadata_read, c.metadata_recordings, c.metadata_evidence, c.names_another, c.single_evidence
+-- column failed_source: source that failed as a whole; null if only this object could not be read
+WITH failed AS (
+    SELECT partition_date, list(resource) AS sources
+    FROM staging.receipts
+    WHERE is_newest AND receipt_state = 'failed' AND resource IN ('media_digests', 'export_sidecars')
+    GROUP BY partition_date
+),
+
+recordings AS (
+    SELECT r.*, coalesce(f.sources, []) AS failed_sources, coalesce(m.live_organizations, 0) AS live_organizations,
+        c.metadata_read, c.metadata_recordings, c.metadata_evidence, c.names_another, c.single_evidence
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
+    LEFT JOIN staging.media_objects AS m USING (partition_date, conversation_id, recording_id)
+    LEFT JOIN failed AS f USING (partition_date)
 ),
 
 judged AS (
@@ -41,6 +54,11 @@ judged AS (
         object_evidence
     FROM recordings
     WHERE has_content AND distinct_contents = 1 AND len(digests) <= 1 AND (live_keys > 1 OR key_versions > 1)
+        AND live_organizations < 2
+    UNION ALL
+    SELECT *, 'FOREIGN_ORGANISATION', 'its keys lie in the folders of ' || live_organizations || ' organisations', object_evidence
+    FROM recordings
+    WHERE live_organizations > 1
     UNION ALL
     SELECT *, 'ORPHAN_OBJECT',
         CASE
@@ -73,6 +91,28 @@ judged AS (
     WHERE sidecar_disagrees OR names_another
 ),
 
+folders AS (
+    SELECT o.partition_date, lower(o.organization_id) AS organization_id, any_value(o.bucket) AS bucket,
+        count(*) AS objects, min(o.object_key) AS first_key, max(o.last_modified) AS last_modified
+    FROM staging.export_objects AS o
+    WHERE o.is_current AND o.is_latest AND NOT o.is_delete_marker AND o.organization_id IS NOT NULL
+    GROUP BY o.partition_date, lower(o.organization_id)
+),
+
+foreign_folders AS (
+    SELECT f.*, coalesce(r.organization_id, arg_max(f.organization_id, (f.objects, f.organization_id)) OVER (
+        PARTITION BY f.partition_date
+    )) AS own
+    FROM folders AS f
+    LEFT JOIN (
+        SELECT partition_date, lower(max(organization_id)) AS organization_id
+        FROM staging.receipts
+        WHERE is_newest
+        GROUP BY partition_date
+    ) AS r USING (partition_date)
+    QUALIFY f.organization_id <> own
+),
+
 unrecognised AS (
     SELECT
         partition_date,
@@ -99,7 +139,12 @@ SELECT
     NULL::VARCHAR AS severity,
     detail,
     evidence,
-    CASE WHEN reason IN ('OBJECT_EMPTY') THEN delete_date END AS recoverable_until
+    CASE WHEN reason IN ('OBJECT_EMPTY') THEN delete_date END AS recoverable_until,
+    CASE
+        WHEN reason = 'OBJECT_UNREADABLE' AND list_contains(failed_sources, 'media_digests') THEN 'media_digests'
+        WHEN reason = 'SIDECAR_UNREADABLE' AND sidecar_state = 'not_received'
+            AND list_contains(failed_sources, 'export_sidecars') THEN 'export_sidecars'
+    END AS failed_source
 FROM judged
 UNION ALL
 SELECT
@@ -110,5 +155,23 @@ SELECT
     NULL,
     uri || ': ' || finding,
     [{'uri': uri, 'sha256': NULL::VARCHAR, 'what': object_bytes::VARCHAR || ' bytes', 'observed_at': last_modified}],
+    NULL,
     NULL
 FROM unrecognised
+UNION ALL
+SELECT
+    partition_date,
+    '',
+    'organization:' || organization_id,
+    'FOREIGN_ORGANISATION',
+    NULL,
+    objects || ' objects lie in the folder of organisation ' || organization_id || '; this is ' || own,
+    [
+        {
+            'uri': 's3://' || bucket || '/' || first_key, 'sha256': NULL::VARCHAR, 'what': 'the first of them',
+            'observed_at': last_modified
+        }
+    ],
+    NULL,
+    NULL
+FROM foreign_folders

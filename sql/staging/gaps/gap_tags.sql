@@ -1,6 +1,6 @@
 -- Faults of a recording's tags, one row per reason with all keys concerned: EXPORT_DROPPED_TAGS, REQUIRED_TAG_MISSING,
--- TAGS_ON_OTHER_PARTICIPANT, TAGS_SET_AFTER_END, TAG_CHANGED_LATER, TAG_CONFLICT, TAG_EMPTY, TAG_KEY_VARIANT,
--- TAG_NEVER_SET, TAG_TRUNCATED, UNMAPPED_TAG.
+-- TAGS_ON_OTHER_PARTICIPANT, TAGS_SET_AFTER_END, TAG_CHANGED_LATER, TAG_CONFLICT, TAG_EMPTY, TAG_KEY_PREFIXED,
+-- TAG_KEY_VARIANT, TAG_NEVER_SET, TAG_TRUNCATED, UNMAPPED_TAG.
 --
 -- Details name keys, never values.
 --
@@ -14,6 +14,7 @@
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
 -- column recoverable_until: until when something can be done (UTC), where that is known
+-- column tag_keys: keys concerned, sorted; null where no single key is
 WITH odd AS (
     SELECT *, {
         'uri': document_uri, 'sha256': document_sha256, 'what': source || ' document', 'observed_at': observed_at
@@ -33,7 +34,14 @@ astray AS (
     } AS evidence
     FROM mapped AS m
     INNER JOIN staging.resolved_tags AS t USING (partition_date, conversation_id, recording_id, tag_key)
-    WHERE m.status IN ('elsewhere', 'variant')
+    WHERE m.status IN ('elsewhere', 'prefixed', 'variant')
+),
+
+aliases AS (
+    -- One row per key: the aliases of a column that give different values.
+    SELECT partition_date, conversation_id, recording_id, unnest(conflicting_keys) AS tag_key
+    FROM staging.mapped_tags
+    WHERE len(conflicting_keys) > 0
 ),
 
 tagged AS (
@@ -54,7 +62,7 @@ recordings AS (
 suspicious AS (
     -- Per participant and key: tags that only the single read has, and tags with several values.
     SELECT partition_date, conversation_id, participant_id, tag_key,
-        bool_or(source = 'conversation' AND is_current) AND NOT bool_or(source = 'details') AND length(tag_key) < 1024
+        bool_or(source = 'conversation' AND is_current) AND NOT bool_or(source = 'details') AND NOT at_job_limit(tag_key)
             AS is_late,
         coalesce(min(coalesce('=' || tag_value, 'null')) FILTER (NOT is_cut) <> max(coalesce('=' || tag_value, 'null'))
             FILTER (NOT is_cut), false) AS is_changed,
@@ -113,16 +121,26 @@ found AS (
     FROM odd
     WHERE conflicting_values > 1
     UNION ALL
+    SELECT a.partition_date, a.conversation_id, a.recording_id, 'TAG_CONFLICT', a.tag_key, [{
+        'uri': t.document_uri, 'sha256': t.document_sha256, 'what': t.source || ' document', 'observed_at': t.observed_at
+    }]
+    FROM aliases AS a
+    INNER JOIN staging.resolved_tags AS t USING (partition_date, conversation_id, recording_id, tag_key)
+    UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, 'UNMAPPED_TAG', r.tag_key, [r.evidence]
     FROM odd AS r
     ANTI JOIN mapped AS m
         ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id
-        AND m.recording_id = r.recording_id AND m.status = 'variant' AND m.tag_key = r.tag_key
+        AND m.recording_id = r.recording_id AND m.status IN ('prefixed', 'variant') AND m.tag_key = r.tag_key
     WHERE NOT r.is_mapped
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAGS_ON_OTHER_PARTICIPANT', attribute, [evidence]
     FROM astray
     WHERE status = 'elsewhere'
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'TAG_KEY_PREFIXED', attribute, [evidence]
+    FROM astray
+    WHERE status = 'prefixed'
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAG_KEY_VARIANT', attribute, [evidence]
     FROM astray
@@ -155,6 +173,7 @@ SELECT
                 THEN ' and ' || (count(DISTINCT tag_key) - 20)::VARCHAR || ' more' ELSE '' END
     END AS detail,
     list_sort(list_distinct(flatten(list(evidence))))[:20] AS evidence,
-    NULL::TIMESTAMP AS recoverable_until
+    NULL::TIMESTAMP AS recoverable_until,
+    list_sort(list(DISTINCT tag_key) FILTER (tag_key IS NOT NULL)) AS tag_keys
 FROM found
 GROUP BY partition_date, conversation_id, recording_id, reason

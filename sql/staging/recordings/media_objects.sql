@@ -19,6 +19,7 @@
 -- column bucket_region: region of the bucket
 -- column hour_start: hour in the key (UTC)
 -- column live_keys: live, non-empty keys of the recording
+-- column live_organizations: organisations in whose folders the live keys lie
 -- column key_versions: versions with bytes of all keys of the recording
 -- column distinct_contents: different contents of the live keys' versions, by digest, else by ETag and size
 -- column media_sha256: SHA-256 of the chosen object
@@ -127,6 +128,7 @@ counted AS (
         recording_id,
         any_value(bucket_region) AS bucket_region,
         count(DISTINCT object_key) FILTER (is_live_version AND object_bytes > 0) AS live_keys,
+        count(DISTINCT organization_id) FILTER (is_live_version) AS live_organizations,
         count(*) FILTER (has_bytes) AS key_versions,
         count(DISTINCT content) FILTER (has_bytes AND key_is_live) AS distinct_contents,
         list_sort(list_distinct(flatten(list(sha256s) FILTER (sha256s IS NOT NULL AND key_is_live)))) AS earlier_sha256,
@@ -158,6 +160,7 @@ SELECT
     coalesce(c.bucket_region, v.bucket_region) AS bucket_region,
     v.path_date + to_hours(v.path_hour::BIGINT) AS hour_start,
     coalesce(c.live_keys, (v.is_live_version AND v.has_bytes)::BIGINT) AS live_keys,
+    coalesce(c.live_organizations, 1) AS live_organizations,
     coalesce(c.key_versions, v.has_bytes::BIGINT) AS key_versions,
     coalesce(c.distinct_contents, (v.is_live_version AND v.has_bytes AND v.content IS NOT NULL)::BIGINT) AS distinct_contents,
     CASE WHEN v.is_live_version THEN v.sha256 END AS media_sha256,

@@ -1,5 +1,5 @@
 -- Every recording that any source names, with the sources that name it: export jobs, the bucket, sidecars, the
--- recording interface, manifests, orphan lists, sessions and live capture.
+-- recording interface, the list of all recordings, manifests, orphan lists, sessions and live capture.
 --
 -- A recorded session without a known recording gives a row `session:<id>`. The session id of a recording matches it to
 -- a session first. Recordings without a session id (stubs of archived recordings, recordings whose metadata was not
@@ -13,6 +13,12 @@
 -- A captured conversation without any recording gives a row `capture:<conversation id>`. If the analytics job has the
 -- conversation, its sessions decide instead, and custody.reconciliation counts the conversation.
 --
+-- A recording has a row in one night. Lists of failed, exported and orphaned recordings and the list of all recordings
+-- name recordings of any night. Of these, a night has the recordings that its own sources know: the bucket's folders or
+-- the analytics job. A recording that no night's own sources know is in the night in which its conversation started, if
+-- the conversation was read by itself, else in the night of its own time, where a list says that, else in the first night
+-- that a list named it. The same holds for the metadata of a conversation that was read because such a list names it.
+--
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
@@ -24,32 +30,83 @@
 -- column in_metadata: the recording interface has the recording
 -- column in_manifests: a manifest names the recording
 -- column in_orphans: the vendor lists the recording as an orphan
+-- column in_listed: the vendor's list of all recordings has the recording
 -- column in_sessions: only the flag of a session or participant shows that the recording should exist
 -- column in_captures: only live capture shows that the recording should exist
 -- column session_id: session of a row `session:<id>`; first session of the participant of a row `screen:<id>`
 -- column kind: audio, screen or interaction (chat, message, e-mail)
-WITH named AS (
-    SELECT partition_date, conversation_id, recording_id, 'failures' AS origin
+WITH told AS (
+    SELECT partition_date, conversation_id, recording_id, 'failures' AS origin, NULL::DATE AS own_night
     FROM staging.export_failures
     WHERE is_current
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'manifests', NULL
+    FROM staging.export_manifests
+    WHERE is_current
+    UNION ALL
+    SELECT partition_date, conversation_id, coalesce(recording_id, 'orphan:' || orphan_id), 'orphans', own_night
+    FROM staging.orphan_recordings
+    WHERE is_current
+    UNION ALL
+    SELECT partition_date, key_conversation_id, recording_id, 'metadata', NULL
+    FROM staging.recording_metadata
+    WHERE is_current AND recording_id IS NOT NULL
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id, 'listed', creation_time::DATE
+    FROM staging.listed_recordings
+    WHERE is_current AND recording_id IS NOT NULL
+),
+
+listed AS (
+    SELECT t.* EXCLUDE (own_night), coalesce(c.own_night, t.own_night) AS own_night
+    FROM told AS t
+    LEFT JOIN (
+        SELECT partition_date, key_conversation_id AS conversation_id, min(start_time)::DATE AS own_night
+        FROM staging.conversations
+        WHERE is_current
+        GROUP BY partition_date, key_conversation_id
+    ) AS c USING (partition_date, conversation_id)
+),
+
+listed_ids AS (
+    SELECT DISTINCT partition_date, recording_id, unnest(list_distinct([recording_id, conversation_id])) AS id
+    FROM listed
+),
+
+here AS (
+    SELECT DISTINCT l.partition_date, l.recording_id
+    FROM listed_ids AS l
+    INNER JOIN staging.placed_ids AS p ON p.partition_date = l.partition_date AND p.id = l.id AND p.is_placed
+),
+
+known AS (
+    -- Reads every night, but only if something is listed that this night does not know.
+    SELECT l.partition_date, l.recording_id, bool_or(p.is_placed) AS is_elsewhere,
+        min(p.partition_date) FILTER (NOT p.is_placed) AS first_night
+    FROM (SELECT * FROM listed_ids ANTI JOIN here USING (partition_date, recording_id)) AS l
+    INNER JOIN staging.placed_ids AS p USING (id)
+    GROUP BY l.partition_date, l.recording_id
+),
+
+named AS (
+    SELECT l.partition_date, l.conversation_id, l.recording_id, l.origin
+    FROM (
+        SELECT *, min(own_night) OVER (PARTITION BY partition_date, recording_id) AS recordings_night
+        FROM listed
+    ) AS l
+    LEFT JOIN here AS h USING (partition_date, recording_id)
+    LEFT JOIN known AS k USING (partition_date, recording_id)
+    WHERE h.recording_id IS NOT NULL
+        OR (
+            NOT coalesce(k.is_elsewhere, false)
+            AND coalesce(l.recordings_night, k.first_night, l.partition_date) = l.partition_date
+        )
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'objects'
     FROM staging.media_objects
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'sidecars'
     FROM staging.sidecar_objects
-    UNION ALL
-    SELECT partition_date, key_conversation_id, recording_id, 'metadata'
-    FROM staging.recording_metadata
-    WHERE is_current AND recording_id IS NOT NULL
-    UNION ALL
-    SELECT partition_date, conversation_id, recording_id, 'manifests'
-    FROM staging.export_manifests
-    WHERE is_current
-    UNION ALL
-    SELECT partition_date, conversation_id, coalesce(recording_id, 'orphan:' || orphan_id), 'orphans'
-    FROM staging.orphan_recordings
-    WHERE is_current
     UNION ALL
     SELECT DISTINCT partition_date, conversation_id, recording_id, 'events'
     FROM staging.conversation_events
@@ -61,7 +118,7 @@ recordings AS (
         bool_or(origin = 'failures') AS in_failures, bool_or(origin = 'objects') AS in_objects,
         bool_or(origin = 'sidecars') AS in_sidecars, bool_or(origin = 'metadata') AS in_metadata,
         bool_or(origin = 'manifests') AS in_manifests, bool_or(origin = 'orphans') AS in_orphans,
-        bool_and(origin = 'events') AS in_captures
+        bool_or(origin = 'listed') AS in_listed, bool_and(origin = 'events') AS in_captures
     FROM named
     WHERE recording_id IS NOT NULL
     GROUP BY partition_date, coalesce(conversation_id, ''), recording_id
@@ -70,7 +127,7 @@ recordings AS (
 of_kind AS (
     SELECT r.*, m.session_id AS named_session_id,
         CASE
-            WHEN lower(m.media_subtype) = 'screen' THEN 'screen'
+            WHEN 'screen' IN (lower(m.media), lower(m.media_subtype)) THEN 'screen'
             WHEN lower(m.media) IN ('chat', 'email', 'message') THEN 'interaction'
             WHEN m.media IS NOT NULL THEN 'audio'
             WHEN regexp_matches(o.object_uri, '\.(webm|mp4)$', 'i') THEN 'screen'
@@ -106,7 +163,7 @@ with_session AS (
         WHERE session_id IS NOT NULL
         GROUP BY partition_date, conversation_id, session_id
     ) AS s
-        ON k.kind = 'screen' AND s.partition_date = k.partition_date AND s.conversation_id = k.conversation_id
+        ON s.partition_date = k.partition_date AND s.conversation_id = k.conversation_id
         AND s.session_id = k.named_session_id
 ),
 
@@ -165,14 +222,14 @@ captured AS (
 )
 
 SELECT partition_date, conversation_id, recording_id, in_failures, in_objects, in_sidecars, in_metadata, in_manifests,
-    in_orphans, false AS in_sessions, in_captures, NULL::VARCHAR AS session_id, kind
+    in_orphans, in_listed, false AS in_sessions, in_captures, NULL::VARCHAR AS session_id, kind
 FROM with_session
 UNION ALL
-SELECT partition_date, conversation_id, 'capture:' || conversation_id, false, false, false, false, false, false, false, true,
-    NULL, 'audio'
+SELECT partition_date, conversation_id, 'capture:' || conversation_id, false, false, false, false, false, false, false, false,
+    true, NULL, 'audio'
 FROM captured
 UNION ALL
-SELECT u.partition_date, u.conversation_id, u.recording_id, false, false, false, false, false, false, true,
+SELECT u.partition_date, u.conversation_id, u.recording_id, false, false, false, false, false, false, false, true,
     false, u.session_id, u.kind
 FROM unmatched AS u
 LEFT JOIN uncounted AS c USING (partition_date, conversation_id, kind)

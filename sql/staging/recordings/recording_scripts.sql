@@ -8,8 +8,10 @@
 -- column recording_id: recording
 -- column script_id: script of the recording's own agent leg, else of the conversation's first agent with a script
 -- column script_version: inferred version of the script at the call
+-- column script_name: name of the script, as published
 -- column flow_id: first Architect flow of the conversation
 -- column flow_version: version of that flow
+-- column flow_name: name of that flow
 WITH scripts AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, r.conversation_start, s.script_id
     FROM staging.recordings AS r
@@ -31,10 +33,17 @@ versions AS (
     GROUP BY s.partition_date, s.conversation_id, s.recording_id
 ),
 
+names AS (
+    SELECT script_id, max(script_name) AS script_name
+    FROM staging.published_scripts
+    GROUP BY script_id
+),
+
 flows AS (
     SELECT partition_date, conversation_id,
         arg_min(flow_id, (session_start, session_id)) AS flow_id,
-        arg_min(coalesce(flow_version, ''), (session_start, session_id)) AS flow_version
+        arg_min(coalesce(flow_version, ''), (session_start, session_id)) AS flow_version,
+        arg_min(coalesce(flow_name, ''), (session_start, session_id)) AS flow_name
     FROM staging.sessions
     WHERE flow_id IS NOT NULL
     GROUP BY partition_date, conversation_id
@@ -46,9 +55,12 @@ SELECT
     r.recording_id,
     s.script_id,
     v.script_version,
+    n.script_name,
     f.flow_id,
-    nullif(f.flow_version, '') AS flow_version
+    nullif(f.flow_version, '') AS flow_version,
+    nullif(f.flow_name, '') AS flow_name
 FROM staging.recordings AS r
 LEFT JOIN scripts AS s USING (partition_date, conversation_id, recording_id)
 LEFT JOIN versions AS v USING (partition_date, conversation_id, recording_id)
+LEFT JOIN names AS n ON n.script_id = s.script_id
 LEFT JOIN flows AS f USING (partition_date, conversation_id)

@@ -15,6 +15,8 @@
 -- column in_sessions: only the flag of a session or participant shows that the recording should exist
 -- column in_captures: only live capture shows that the recording should exist
 -- column in_orphans: the vendor lists the recording as an orphan
+-- column in_listed: the vendor's list of all recordings has the recording
+-- column listed_alone: no other source has the recording
 -- column in_manifests: a manifest names the recording
 -- column in_metadata: the recording interface has the recording
 -- column in_failures: an export job lists the recording as failed
@@ -54,6 +56,7 @@
 -- column times_as_written: start and end, as written
 -- column has_zone: true if these times have a time zone
 -- column duration_ms: duration in milliseconds
+-- column duration_written: duration, as JSON
 -- column initial_direction: inbound or outbound
 -- column file_state: state of the recording at the vendor
 -- column archive_date: when the recording was or will be archived (UTC)
@@ -162,15 +165,15 @@ known AS (
             PARTITION BY recording.partition_date, recording.conversation_id
         ) AS recordings_of_conversation,
         coalesce(
-            conversation.conversation_start, sidecar.start_time, metadata.start_time, media.hour_start
+            conversation.conversation_start, sidecar.conversation_start, sidecar.start_time, metadata.start_time, media.hour_start
         ) AS starts_about,
         -- Times in documents may lack fractions of a second, and a key has only the hour.
         coalesce(
             conversation.conversation_start,
-            coalesce(sidecar.start_time, metadata.start_time) + INTERVAL 1 SECOND,
+            coalesce(sidecar.conversation_start, sidecar.start_time, metadata.start_time) + INTERVAL 1 SECOND,
             media.hour_start + INTERVAL 1 HOUR
         ) AS starts_before,
-        coalesce(conversation.conversation_end, starts_about) AS ends_about
+        coalesce(conversation.conversation_end, sidecar.conversation_end, starts_about) AS ends_about
     FROM staging.recording_keys AS recording
     LEFT JOIN staging.media_objects AS media USING (partition_date, conversation_id, recording_id)
     LEFT JOIN staging.sidecar_objects AS sidecar USING (partition_date, conversation_id, recording_id)
@@ -307,6 +310,11 @@ SELECT
     recording.in_sessions,
     recording.in_captures,
     recording.in_orphans,
+    recording.in_listed,
+    recording.in_listed AND NOT (
+        recording.in_metadata OR recording.in_objects OR recording.in_sidecars OR recording.in_failures
+        OR recording.in_manifests OR recording.in_orphans
+    ) AS listed_alone,
     recording.in_manifests,
     recording.in_metadata,
     recording.in_failures,
@@ -349,6 +357,7 @@ SELECT
     } AS times_as_written,
     coalesce(sidecar.has_zone, true) AND coalesce(metadata.has_zone, true) AS has_zone,
     sidecar.duration_ms,
+    sidecar.duration_written,
     lower(sidecar.initial_direction) AS initial_direction,
     metadata.file_state,
     metadata.archive_date,
@@ -375,8 +384,8 @@ SELECT
     coalesce(
         list_sort(sidecar.user_ids), nullif(session.leg_users, []), conversation.user_ids, []
     ) AS user_ids,
-    conversation.conversation_start,
-    conversation.conversation_end,
+    coalesce(conversation.conversation_start, sidecar.conversation_start) AS conversation_start,
+    coalesce(conversation.conversation_end, sidecar.conversation_end) AS conversation_end,
     known.starts_about,
     known.starts_before
 FROM staging.recording_keys AS recording

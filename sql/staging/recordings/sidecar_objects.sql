@@ -25,6 +25,9 @@
 -- column end_text: end, as written
 -- column has_zone: true if both times have a time zone
 -- column duration_ms: duration in milliseconds
+-- column duration_written: duration, as JSON
+-- column conversation_start: start of the conversation (UTC), if the document tells it
+-- column conversation_end: end of the conversation (UTC), if the document tells it
 -- column initial_direction: inbound or outbound
 -- column has_tags_field: true if the sidecar has a field for tags
 -- column tag_count: tags in the sidecar
@@ -52,6 +55,9 @@ WITH sidecars AS (
         s.end_text,
         s.has_zone,
         s.duration_ms,
+        s.duration_written,
+        s.conversation_start,
+        s.conversation_end,
         s.initial_direction,
         s.has_tags_field,
         s.tags,
@@ -115,6 +121,9 @@ SELECT
     c.end_text,
     coalesce(c.has_zone, true) AS has_zone,
     c.duration_ms,
+    c.duration_written,
+    c.conversation_start,
+    c.conversation_end,
     c.initial_direction,
     coalesce(c.has_tags_field, false) AS has_tags_field,
     coalesce(cardinality(c.tags), 0)

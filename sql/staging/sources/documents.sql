@@ -72,6 +72,11 @@ WITH received AS (
         document_sha256, document_state, document_sha256, document_uri, source_uri, fetched_at
     FROM staging.orphan_recordings
     UNION ALL
+    SELECT partition_date, landing_id, is_current, 'listed_recordings', recording_id,
+        conversation_id, recording_id,
+        document_sha256, document_state, document_sha256, document_uri, source_uri, fetched_at
+    FROM staging.listed_recordings
+    UNION ALL
     SELECT partition_date, landing_id, is_current, 'export_jobs', job_id,
         '', '',
         document_sha256, document_state, document_sha256, document_uri, source_uri, fetched_at

@@ -25,6 +25,9 @@
 -- column end_text: end, as written
 -- column has_zone: true if both times have a time zone
 -- column duration_ms: duration in milliseconds
+-- column duration_written: duration, as JSON
+-- column conversation_start: start of the conversation (UTC), if the document tells it
+-- column conversation_end: end of the conversation (UTC), if the document tells it
 -- column initial_direction: inbound or outbound
 -- column has_tags_field: true if the document has a field custom_data, customData or attributes
 -- column tags [pii]: content of the first of these fields that has a tag, verbatim
@@ -58,6 +61,9 @@ SELECT
     coalesce(regexp_matches(d.start_time, '(Z|[+-]\d\d(:?\d\d)?)$'), true)
         AND coalesce(regexp_matches(d.end_time, '(Z|[+-]\d\d(:?\d\d)?)$'), true) AS has_zone,
     d.duration_ms,
+    d.duration_written,
+    d.conversation_start,
+    d.conversation_end,
     d.initial_direction,
     d.has_tags_field,
     d.tags,

@@ -16,6 +16,7 @@
 -- column provider: provider of the recording
 -- column orphan_status: status of the orphan
 -- column created_time: when the platform found the orphan (UTC)
+-- column own_night: UTC day on which the recording started, else on which the platform found it; null if unknown
 SELECT
     d.partition_date,
     d.landing_id,
@@ -31,7 +32,12 @@ SELECT
     d.media_type,
     d.provider,
     d.orphan_status,
-    d.created_time
+    d.created_time,
+    coalesce(
+        CASE WHEN d.start_time >= '1900' AND d.start_time < '2200' AND d.start_time[5] = '-'
+            THEN try_cast(regexp_replace(d.start_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP END,
+        d.created_time
+    )::DATE AS own_night
 FROM raw.orphan_recordings AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable

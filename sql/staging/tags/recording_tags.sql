@@ -86,7 +86,7 @@ placed AS NOT MATERIALIZED (
         o.is_cut,
         k.tag_key IS NOT NULL AS is_mapped,
         -- If the conversation was read, a cut key is a fragment of a whole key that the single read gives.
-        NOT o.is_cut OR length(o.tag_key) < 1024 OR w.conversation_id IS NULL AS is_candidate,
+        NOT o.is_cut OR NOT at_job_limit(o.tag_key) OR w.conversation_id IS NULL AS is_candidate,
         c.tag_key IS NOT NULL AS is_contested,
         o.source_uri,
         o.document_uri,

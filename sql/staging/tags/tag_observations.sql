@@ -100,7 +100,7 @@ SELECT
     bool_or(a.is_current) AS is_current,
     -- A sidecar with participants is a document of the analytics job, and is cut in the same way.
     a.source IN ('details', 'sidecar') AND coalesce(a.participant_id, '') <> ''
-        AND (length(a.attribute.key) >= 1024 OR coalesce(length(a.attribute.value), 0) >= 1024) AS is_cut,
+        AND (at_job_limit(a.attribute.key) OR coalesce(at_job_limit(a.attribute.value), false)) AS is_cut,
     arg_min(a.document_uri, (a.observed_at, a.document_uri)) AS document_uri,
     arg_min(a.document_sha256, (a.observed_at, a.document_uri)) AS document_sha256,
     arg_min(a.source_uri, (a.observed_at, a.document_uri)) AS source_uri

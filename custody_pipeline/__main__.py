@@ -1,0 +1,32 @@
+"""`custody`, and `python -m custody_pipeline`: Ctrl-C before the command line is loaded ends as it does later.
+
+Belongs here: what has to come before every other import. Does not: the command line (cli/main.py).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+TYPE_CHECKING = False  # typing itself takes longer to load than a hasty Ctrl-C
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell lets a command in the background ignore Ctrl-C
+            signal.signal(number, _leave)
+    from custody_pipeline.cli.main import main as command_line
+
+    command_line()
+
+
+def _leave(*_: object) -> NoReturn:
+    os.write(2, b"stopped: nothing was begun\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    main()

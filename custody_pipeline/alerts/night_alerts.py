@@ -1,0 +1,183 @@
+"""Which alerts a night has.
+
+Belongs here: the selection from the warehouse. Does not: what a gap is, and what was told before (`ledger`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from custody_pipeline.alerts.alert import Alert
+from custody_pipeline.models.reasons import BY_CODE
+from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse.night_states import NOT_PUBLISHED
+from custody_pipeline.warehouse.sql_text import table_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date, datetime
+
+    import duckdb
+
+    from custody_pipeline.settings import Settings
+
+# Writing or fetching failed. Gaps that nothing can close are alerted whatever their reason.
+FAILURE_REASONS = (
+    "CONVERSATION_FETCH_FAILED",
+    "CONVERSATION_FORBIDDEN",
+    "DOCUMENTS_DISAGREE",
+    "EXPORT_DROPPED_TAGS",
+    "EXPORT_FAILED",
+    "OBJECT_EMPTY",
+    "OBJECT_MISSING",
+    "OBJECT_UNREADABLE",
+    "SIDECAR_UNREADABLE",
+    "TAG_TRUNCATED",
+)
+
+_GAPS = """
+SELECT conversation_id, recording_id, reason, severity, sentence, next_action, recoverable, recoverable_until
+FROM custody.gaps
+WHERE partition_date = $night
+    AND severity IN ('error', 'warning')
+    AND (
+        list_contains($reasons, reason)
+        OR recoverable = 'no'
+        OR (recoverable = 'until' AND recoverable_until <= $near)
+    )
+ORDER BY severity, reason, conversation_id, recording_id
+"""
+
+# Nights with a gap whose deadline is near, or has passed since such a warning.
+_NEAR = """
+SELECT DISTINCT partition_date
+FROM custody.gaps
+WHERE severity IN ('error', 'warning') AND recoverable = 'until' AND recoverable_until BETWEEN $since AND $near
+ORDER BY partition_date
+"""
+
+_COLLECTIONS = """
+SELECT resource, receipt_state
+FROM staging.receipts
+WHERE partition_date = $night AND is_newest AND receipt_state IN ('failed', 'partial')
+ORDER BY resource
+"""
+
+
+def alerted_reasons(settings: Settings) -> tuple[str, ...]:
+    """The reasons that are alerted.
+
+    Raises:
+        SettingsError: the settings name an unknown reason.
+    """
+    reasons = FAILURE_REASONS if settings.alert_reasons is None else settings.alert_reasons
+    if unknown := sorted(set(reasons) - BY_CODE.keys()):
+        raise SettingsError(
+            f"CUSTODY_ALERT_REASONS: no such reason: {', '.join(unknown)}; accepted: {', '.join(sorted(BY_CODE))}"
+        )
+    return reasons
+
+
+def night_alerts(
+    con: duckdb.DuckDBPyConnection,
+    night: date,
+    *,
+    reasons: Iterable[str],
+    now: datetime,
+    warn_days: int = 0,
+    state: str = "",
+    link_template: str | None = None,
+) -> list[Alert]:
+    """What of a night needs somebody: a night that is not published, failed collections, and gaps.
+
+    Of the gaps those of `reasons`, those that can no longer be closed, and those whose deadline is near.
+
+    Args:
+        con: the warehouse.
+        night: the partition.
+        reasons: codes that are alerted although they can be mended.
+        now: UTC, without a zone, as in the warehouse.
+        warn_days: so many days before it a deadline is near.
+        state: of the night, as in `warehouse/night_states.py`.
+        link_template: see `CUSTODY_ALERT_LINK_TEMPLATE`.
+    """
+    alerts = [_unpublished(night, state, link_template)] if state in NOT_PUBLISHED else []
+    if not table_columns(con, "custody.gaps"):
+        return alerts  # no night was modelled yet
+    alerts += [
+        _collection(night, resource, receipt, link_template)
+        for resource, receipt in con.execute(_COLLECTIONS, {"night": night}).fetchall()
+    ]
+    near = now + timedelta(days=warn_days)
+    rows = con.execute(_GAPS, {"night": night, "reasons": sorted(reasons), "near": near}).fetchall()
+    for conversation, recording, reason, severity, said, next_action, recoverable, until in rows:
+        link = link_of(link_template, night, conversation, recording, reason)
+        # The text changes with time, so that what was told long before is told again.
+        sentence = said + (
+            "" if recoverable != "until" or until > near
+            else " The deadline has passed." if until <= now else " The deadline is near."
+        )  # fmt: skip
+        alerts.append(
+            Alert(
+                night, conversation, recording, None, reason, severity, sentence, next_action, recoverable, until, link
+            )
+        )
+    return alerts
+
+
+def nights_with_deadlines(con: duckdb.DuckDBPyConnection, now: datetime, warn_days: int) -> list[date]:
+    """Nights with a gap whose deadline is near or has just passed."""
+    if not table_columns(con, "custody.gaps"):
+        return []
+    span = timedelta(days=warn_days)
+    return [night for (night,) in con.execute(_NEAR, {"since": now - span, "near": now + span}).fetchall()]
+
+
+def _unpublished(night: date, state: str, link_template: str | None) -> Alert:
+    reason = f"NIGHT_{state.upper()}"
+    return Alert(
+        night=night,
+        conversation_id=None,
+        recording_id=None,
+        resource="night",
+        reason=reason,
+        severity="error",
+        sentence="Nobody collected this night." if state == "missing" else "This night's run ended before its end.",
+        next_action="See custody status, mend the cause, then run the night again.",
+        recoverable="yes",
+        recoverable_until=None,
+        link=link_of(link_template, night, "", "", reason),
+    )
+
+
+def _collection(night: date, resource: str, state: str, link_template: str | None) -> Alert:
+    failed = state == "failed"
+    reason = "COLLECTION_FAILED" if failed else "COLLECTION_INCOMPLETE"
+    sentence = (
+        "Nothing could be collected of this resource." if failed else "Some of this resource could not be collected."
+    )
+    return Alert(
+        night=night,
+        conversation_id=None,
+        recording_id=None,
+        resource=resource,
+        reason=reason,
+        severity="error" if failed else "warning",
+        sentence=sentence,
+        next_action="See the night's receipt and failures, mend the cause, then run the night again.",
+        recoverable="yes",
+        recoverable_until=None,
+        link=link_of(link_template, night, "", "", reason),
+    )
+
+
+def link_of(
+    template: str | None, night: date, conversation: str = "", recording: str = "", reason: str = ""
+) -> str | None:
+    """The template of `CUSTODY_ALERT_LINK_TEMPLATE`, filled in."""
+    if template is None:
+        return None
+    fields = {"night": str(night), "conversation_id": conversation, "recording_id": recording, "reason": reason}
+    return template.format(**{name: quote(value or "", safe="") for name, value in fields.items()})

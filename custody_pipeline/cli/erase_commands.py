@@ -1,0 +1,189 @@
+"""`custody erase`: what is held of a person or conversation, and removing it.
+
+Belongs here: arguments and printing. Does not: finding and removing (forgetting).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from custody_pipeline.cli.demo_servers import with_servers_of_demo
+from custody_pipeline.cli.shared import (
+    INCOMPLETE,
+    OK,
+    Json,
+    app,
+    print_json,
+    say,
+    settings_of_environment,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from custody_pipeline.forgetting.erase import Outcome
+    from custody_pipeline.forgetting.finder import Asked, Found
+
+_SHOWN = 8
+
+
+@app.command()
+@with_servers_of_demo
+def erase(
+    conversations: Annotated[
+        Path | None, typer.Option(help="File with conversation or recording ids: text, CSV or .xlsx.")
+    ] = None,
+    numbers: Annotated[
+        list[str] | None, typer.Option("--number", help="Number of the caller or the called; can be repeated.")
+    ] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="NAME=VALUE; can be repeated, all must hold.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; published with the night. Name no person.")] = "",
+    authority: Annotated[str, typer.Option(help="By which right or order; published with the night.")] = "",
+    media: Annotated[bool, typer.Option("--media", help="Audio in the export bucket as well.")] = False,
+    bypass_governance: Annotated[
+        bool, typer.Option("--bypass-governance", help="Break GOVERNANCE locks; needs the permission.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Erase; without it, only what is held is shown.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="End what was begun, and try again what a hold kept waiting.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what is held of conversations; with --yes remove it, with a signed statement that says what was removed.
+
+    Exit status 2 if something holds it: the request then waits for --resume.
+    """
+    if resume:
+        if conversations or numbers or tags or yes:
+            raise typer.BadParameter("--resume takes no condition: it goes on with what was asked for before")
+        raise typer.Exit(_resume(as_json=as_json))
+    if not (conversations or numbers or tags):
+        raise typer.BadParameter("give --conversations FILE, --number N or --tag NAME=VALUE; or --resume")
+    if yes and not (reason.strip() and authority.strip()):
+        raise typer.BadParameter("--yes needs --reason and --authority: they are published with the removal")
+    asked = _asked(conversations, numbers or [], tags or [], reason, authority, media, bypass_governance)
+    from custody_pipeline.forgetting.erase import erase as carry_out
+    from custody_pipeline.forgetting.erase import look
+
+    settings = settings_of_environment()
+    if not yes:
+        found = look(settings, asked)
+        print_json(_as_dict(found)) if as_json else _print_found(found, settings.home.absolute(), settings.publish_url)
+        raise typer.Exit(INCOMPLETE if found.holds else OK)
+    outcome = carry_out(settings, asked, say)
+    print_json(outcome_as_dict(outcome)) if as_json else print_outcome(outcome)
+
+
+def _asked(
+    conversations: Path | None,
+    numbers: list[str],
+    tags: list[str],
+    reason: str,
+    authority: str,
+    media: bool,
+    bypass: bool,
+) -> Asked:
+    from custody_pipeline.forgetting.finder import Asked
+    from custody_pipeline.matters.id_list import read_id_list
+    from custody_pipeline.matters.matter import Selection, TagCondition
+
+    conditions = []
+    for tag in tags:
+        name, equals, value = tag.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"--tag {tag!r}: expected NAME=VALUE, for example Customer-Id=4711")
+        conditions.append(TagCondition(name, "=", value))
+    for number in numbers:
+        if not any(character.isdigit() for character in number):
+            raise typer.BadParameter(f"--number {number!r}: expected a number, for example +15550100123")
+    ids = read_id_list(conversations) if conversations else None
+    selection = Selection(ids=ids, numbers=tuple(numbers), tags=tuple(conditions))
+    return Asked(selection, reason.strip(), authority.strip(), media, bypass)
+
+
+def _resume(*, as_json: bool) -> int:
+    from custody_pipeline.forgetting.erase import resume
+
+    outcomes = resume(settings_of_environment(), say)
+    if as_json:
+        print_json([outcome_as_dict(outcome) for outcome in outcomes])
+    else:
+        if not outcomes:
+            print("nothing waits and nothing was begun")  # noqa: T201
+        for outcome in outcomes:
+            print_outcome(outcome)
+    return INCOMPLETE if any(outcome.request.state == "waiting" for outcome in outcomes) else OK
+
+
+def _as_dict(found: Found) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        "conversations": list(found.request.conversations),
+        "recordings": len(found.request.recordings),
+        "nights": list(found.request.nights),
+        "places": [asdict(place) for place in found.places],
+        "held_by": list(found.holds),
+        "unmatched": list(found.unmatched),
+    }
+
+
+def outcome_as_dict(outcome: Outcome) -> dict[str, object]:
+    """An outcome for `--json`."""
+    request = outcome.request
+    return {
+        "id": request.id,
+        "state": request.state,
+        "conversations": len(request.conversations),
+        "recordings": len(request.recordings),
+        "sealed": request.sealed,
+        "removed": request.counts,
+        "held_by": list(request.held),
+        "notes": outcome.notes,
+    }
+
+
+def _print_found(found: Found, home: Path, published: str | None) -> None:
+    request = found.request
+    lines = [
+        f"{len(request.conversations)} conversations, {len(request.recordings)} recordings, "
+        f"nights {', '.join(request.nights) or 'none'}"
+    ]
+    kinds: dict[str, list[str]] = {}
+    for place in found.places:
+        note = f"  ({place.note})" if place.note else ""
+        # Below the home, as people know it; in the bucket of the dataset, below its prefix.
+        where = place.where.removeprefix(f"{home}/").removeprefix(f"{published}/")
+        kinds.setdefault(place.kind, []).append(f"{place.items:>7,}  {where}{note}")
+    for kind, items in kinds.items():
+        lines += [f"{kind}:", *items[:_SHOWN]]
+        if len(items) > _SHOWN:
+            lines.append(f"         and {len(items) - _SHOWN} more; --json names all")
+    lines += [f"not known: {name}" for name in found.unmatched[:_SHOWN]]
+    lines += [f"held: {hold}" for hold in found.holds]
+    lines.append(
+        "Nothing was removed, and nothing can be while it is held."
+        if found.holds
+        else "Nothing was removed: --yes does it."
+    )
+    for line in lines:
+        tell(line)
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """An outcome for people."""
+    request = outcome.request
+    what = f"{len(request.conversations)} conversations, {len(request.recordings)} recordings"
+    lines = [f"request {request.id}: {what}"]
+    if request.state == "waiting":
+        lines += ["  waits:", *(f"    {hold}" for hold in request.held)]
+    else:
+        lines.append("  erased")
+        lines += [f"  {number:>7,}  {kind}" for kind, number in request.counts.items()]
+        lines += [f"  {night}: revision {number} holds the statement" for night, number in request.sealed.items()]
+        lines += [f"  note: {note}" for note in outcome.notes]
+        lines.append("  See it: custody verify")
+    for line in lines:
+        tell(line)

@@ -1,0 +1,32 @@
+"""Gaps on a terminal: each reason is told once, and its recordings below it.
+
+Belongs here: words and widths. Does not: finding the gaps (operations/explain.py).
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from custody_pipeline.cli.shared import tell
+
+_INDENT = 14
+
+
+def print_gaps(rows: list[dict[str, Any]]) -> None:
+    """The gaps in the order given; rows of one reason stand together. No line is wider than the terminal."""
+    for reason, group in groupby(rows, lambda row: (row["reason"], row["severity"])):
+        found = list(group)
+        tell(f"{reason[0]}  {reason[1]}, {len(found)} {'recording' if len(found) == 1 else 'recordings'}")
+        tell(f"  {found[0]['sentence']}", 2)
+        tell(f"  → {found[0]['next_action']}", 4)
+        for row in found:
+            tell(f"  {row['partition_date']}  {row['recording_id'] or '-'}", _INDENT)
+            tell(f"{'':{_INDENT}}conversation {row.get('conversation_id') or '-'}", _INDENT)
+            what = [", ".join(row.get("tag_keys") or ()) or row.get("detail") or ""]
+            if until := row.get("recoverable_until"):
+                what.append(f"until {until:%Y-%m-%d %H:%M} UTC")
+            if told := "; ".join(filter(None, what)):
+                tell(f"{'':{_INDENT}}{told}", _INDENT)
+        tell("")
+    print(f"{len(rows)} gaps")  # noqa: T201

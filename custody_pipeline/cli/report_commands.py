@@ -1,0 +1,198 @@
+"""`custody report` and `custody sheet`: what people open in a browser and in a spreadsheet.
+
+Belongs here: arguments. Does not: the page (operations/night_report.py), the workbook (evidence/cut/workbook.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from custody_pipeline.cli.shared import (
+    FINDINGS,
+    INCOMPLETE,
+    OK,
+    FirstNight,
+    Json,
+    LastNight,
+    OneNight,
+    app,
+    print_json,
+    settings_of_environment,
+    stop,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from custody_pipeline.operations.night_report import Scope
+    from custody_pipeline.settings import Settings
+
+
+@app.command()
+def report(
+    night: OneNight = None,
+    first: FirstNight = None,
+    last: LastNight = None,
+    matter: Annotated[str | None, typer.Option(help="Only the recordings that this matter selects.")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Where to; default: below reports of the home.")] = None,
+    as_json: Json = False,
+) -> None:
+    """One HTML page: are we complete, what is missing and why, what must be done by whom until when, trend, tags.
+
+    Its numbers open CSV files beside it. Without a date: the newest night. Exit status 0 complete, 1 not, 2 not known.
+    """
+    from dataclasses import asdict
+
+    from custody_pipeline.cli.retention_commands import deadlines
+    from custody_pipeline.operations.explain import analyst_database
+    from custody_pipeline.operations.night_report import night_report, write_report
+
+    if (night and (first or last or matter)) or (first and last and first > last):
+        raise typer.BadParameter("give --date, or --from and --to, or --matter")
+    settings = settings_of_environment()
+    days = tuple(day and day.date() for day in ((night, night) if night else (first, last)))
+    if matter:
+        name, scope = f"matter-{matter}", _of_matter(settings, matter, *days)
+    else:
+        scope = _of_nights(settings, *days)
+        name = str(scope.first) if scope.first == scope.last else f"{scope.first}_{scope.last}"
+    with analyst_database(settings) as con:
+        if as_json:
+            found = night_report(con, scope)
+            print_json(asdict(found))
+        else:
+            due = [line.removeprefix("retention: ") for line in deadlines(settings)]
+            path, found = write_report(con, scope, folder or settings.home / "reports" / name, due)
+            print(path)  # noqa: T201
+            tell(found.verdict, 0)
+    raise typer.Exit({"good": OK, "bad": FINDINGS}.get(found.tone, INCOMPLETE))
+
+
+@app.command()
+def sheet(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="For example gaps or chain_of_custody.")],
+    night: OneNight = None,
+    out: Annotated[Path | None, typer.Option(help="The .xlsx file; default: TABLE.xlsx here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """A table as a spreadsheet (.xlsx) in which text stays text: 007, 1.10, long numbers and =1+1 are not changed."""
+    from custody_pipeline.evidence.cut.workbook import write_workbook
+    from custody_pipeline.operations.explain import analyst_database
+
+    path = out or Path(f"{table}.xlsx")
+    with analyst_database(settings_of_environment()) as con:
+        tables = [row[0] for row in con.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'custody' ORDER BY 1").fetchall()]  # fmt: skip
+        if table not in tables:
+            raise typer.BadParameter(f"no table {table!r}; there are {', '.join(tables)}")
+        answer = con.execute(
+            f"FROM custody.{table} WHERE $night::DATE IS NULL OR partition_date = $night ORDER BY ALL",
+            {"night": night and night.date()},
+        )
+        notes = write_workbook(path, table, answer.to_arrow_reader())
+    if as_json:
+        print_json({"file": str(path), "changed_cells": len(notes)})
+        return
+    print(path)  # noqa: T201
+    if notes:
+        tell(f"{len(notes)} cells could not be kept as they are: see the sheet 'changed cells'")
+
+
+def _of_nights(settings: Settings, first: date | None, last: date | None) -> Scope:
+    """Nights between two ends; without any end the newest night, with one end as far as there are nights."""
+    from custody_pipeline.operations.explain import analyst_database
+    from custody_pipeline.operations.night_report import Scope, scope_of_night
+
+    with analyst_database(settings) as con:
+        bounds = con.execute(
+            "SELECT min(partition_date), max(partition_date) FROM custody.nights WHERE collected_at IS NOT NULL"
+        ).fetchone()
+    oldest, newest = bounds or (None, None)
+    if newest is None:
+        stop("no night was collected yet: custody run --date YYYY-MM-DD collects one", INCOMPLETE)
+    first, last = first or (newest if last is None else oldest), last or newest
+    if first == last:
+        return scope_of_night(first)
+    return Scope(first, last, f"Custody report: nights from {first} to {last}", f" --from {first} --to {last}")
+
+
+def _of_matter(settings: Settings, name: str, first: date | None, last: date | None) -> Scope:
+    from custody_pipeline.matters.register import open_matter, register_of
+    from custody_pipeline.matters.standing import standing
+    from custody_pipeline.operations.night_report import Scope
+
+    matter = open_matter(settings, name)
+    found = standing(settings, matter, register_of(settings, name))
+    keys = [(item.night, item.conversation_id, item.recording_id) for item in found.found.recordings]
+    nights = sorted({night for night, _, _ in keys} | {night.night for night in found.nights})
+    if not nights:
+        stop(f"the matter {name} selects no night: custody matter show {name}", INCOMPLETE)
+    return Scope(first or nights[0], last or nights[-1], f"Custody report: {matter.title}", "", tuple(keys))
+
+
+catalog_commands = typer.Typer(no_args_is_help=True, help="The published tables for Athena, Glue, Spark, Trino.")
+app.add_typer(catalog_commands, name="catalog")
+
+
+@catalog_commands.command("athena")
+def catalog_athena(
+    database: Annotated[str, typer.Option(help="Of Glue's catalogue.")] = "custody",
+    first: FirstNight = None,
+    as_json: Json = False,
+) -> None:
+    """Print CREATE EXTERNAL TABLE statements over the current copies; nights are projected, no crawler runs."""
+    from custody_pipeline.models.mapping_file import load_mapping
+    from custody_pipeline.publish.engine_catalog import athena_ddl, first_day
+
+    settings = settings_of_environment()
+    day = first_day(settings, first.date() if first else None)
+    ddl = athena_ddl(settings, load_mapping(settings.mapping_path), database=database, first=day)
+    if as_json:
+        print_json({"ddl": ddl})
+    else:
+        print(ddl)  # noqa: T201
+
+
+@catalog_commands.command("iceberg")
+def catalog_iceberg(
+    catalog: Annotated[str, typer.Argument(help="The catalogue, as pyiceberg's configuration knows it.")],
+    namespace: Annotated[str, typer.Option(help="Of the tables.")] = "custody",
+    as_json: Json = False,
+) -> None:
+    """Register the sealed Parquet files in Iceberg tables, without a copy. Run it again after nights were published."""
+    from custody_pipeline.publish.engine_catalog import register_iceberg
+
+    registered = register_iceberg(settings_of_environment(), catalog, namespace)
+    if as_json:
+        print_json(registered)
+    else:
+        for table, nights in registered.items():
+            tell(f"{namespace}.{table}: {len(nights)} nights registered")
+
+
+@app.command()
+def organisations(
+    listed: Annotated[Path, typer.Argument(metavar="FILE", help="Lines NAME s3://bucket/prefix.")],
+    nights: Annotated[int, typer.Option(min=1, max=366, help="How many nights back.")] = 31,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("organisations.html"),
+    as_json: Json = False,
+) -> None:
+    """One page over the nights of several organisations: complete, missing. Exit status 1 if one is not complete."""
+    from dataclasses import asdict
+
+    from custody_pipeline.operations.organisations import page, read_organisations, rows
+
+    found = rows(settings_of_environment(), read_organisations(listed), nights)
+    if as_json:
+        print_json([asdict(row) for row in found])
+    else:
+        out.write_text(page(found), encoding="utf-8")
+        well = sum(row.is_well for row in found)
+        tell(f"{out}: {well} of {len(found)} organisations have every night, complete")
+    if any(row.problem for row in found):
+        raise typer.Exit(INCOMPLETE)
+    raise typer.Exit(OK if all(row.is_well for row in found) else FINDINGS)

@@ -1,0 +1,136 @@
+"""`custody retention`: what the retention policy asks for, and doing it.
+
+Belongs here: arguments and printing. Does not: the policy and the erasure (forgetting).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from custody_pipeline.cli.shared import (
+    INCOMPLETE,
+    OK,
+    Json,
+    app,
+    print_json,
+    say,
+    settings_of_environment,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date
+
+    from custody_pipeline.forgetting.policy import Due, Policy
+    from custody_pipeline.settings import Settings
+
+_SHOWN = 12
+
+retention_commands = typer.Typer(no_args_is_help=True, help="How long conversations are kept, and what is due.")
+app.add_typer(retention_commands, name="retention")
+
+Day = Annotated[
+    datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="As of this day; default: today, UTC.")
+]
+
+
+def _policy(settings: Settings) -> Policy:
+    from pathlib import Path
+
+    from custody_pipeline.forgetting.policy import load_policy
+
+    return load_policy(Path(settings.require("retention_path")))
+
+
+def _day(on: datetime | None) -> date:
+    return (on or datetime.now(UTC)).date()
+
+
+@retention_commands.command("show")
+def show(on: Day = None, as_json: Json = False) -> None:
+    """What is due, what holds it, and what becomes due when. Nothing is removed."""
+    from custody_pipeline.forgetting.due import plan
+
+    settings = settings_of_environment()
+    policy = _policy(settings)
+    found = plan(settings, policy, _day(on))
+    if as_json:
+        print_json(
+            {
+                "due": [_as_dict(item) for item in found.due],
+                "held": [{**_as_dict(item), "by": why} for item, why in found.held],
+                "coming": [_as_dict(item) for item in found.coming],
+            }
+        )
+        return
+    lines = [f"policy {policy.path}: {policy.authority}"]
+    lines += [f"  {rule.name}: kept {rule.keep}" for rule in policy.rules]
+    lines += ["due now, conversations by day:", *_table(found.due)]
+    lines += [f"  held: {why}" for _, why in found.held[:_SHOWN]]
+    lines += ["to come, conversations by day:", *_table(found.coming)]
+    lines.append("Nothing was removed: custody retention apply --yes does what is due.")
+    _print(lines)
+
+
+@retention_commands.command("apply")
+def apply(
+    yes: Annotated[bool, typer.Option("--yes", help="Erase what is due.")] = False, as_json: Json = False
+) -> None:
+    """Erase what is due today. Exit status 2 if something of it is held."""
+    from custody_pipeline.cli.erase_commands import outcome_as_dict, print_outcome
+    from custody_pipeline.forgetting.due import apply as carry_out
+
+    if not yes:
+        raise typer.BadParameter("--yes is needed: custody retention show says what would go")
+    settings = settings_of_environment()
+    applied = carry_out(settings, _policy(settings), _day(None), say)
+    if as_json:
+        outcomes = [outcome_as_dict(outcome) for outcome in applied.outcomes]
+        print_json({"outcomes": outcomes, "held": applied.held})
+    else:
+        for outcome in applied.outcomes:
+            print_outcome(outcome)
+        _print([f"held: {why}" for why in applied.held] or ["everything that is due is erased"])
+    raise typer.Exit(INCOMPLETE if applied.held else OK)
+
+
+def deadlines(settings: Settings) -> list[str]:
+    """What `custody status` says of the policy: nothing without one, or before the first night."""
+    if settings.retention_path is None or not settings.analyst_path.exists():
+        return []
+    from custody_pipeline.forgetting.policy import by_day, due
+
+    policy, today = _policy(settings), _day(None)
+    found = due(settings, policy)
+    late = [item for item in found if item.day <= today]
+    soon = [item for item in found if today < item.day <= today + timedelta(days=policy.warn_days)]
+    lines = [f"retention: {len(late)} conversations are due, custody retention show"] if late else []
+    return lines + [
+        f"retention: {number} conversations become due on {day} ({rule})" for day, rule, number in by_day(soon)[:3]
+    ]
+
+
+def _as_dict(item: Due) -> dict[str, str]:
+    return {
+        "day": str(item.day),
+        "night": str(item.night),
+        "conversation_id": item.conversation_id,
+        "rule": item.rule,
+    }
+
+
+def _table(items: Iterable[Due]) -> list[str]:
+    from custody_pipeline.forgetting.policy import by_day
+
+    rows = by_day(items)
+    lines = [f"  {day}  {number:>7,}  {rule}" for day, rule, number in rows[:_SHOWN]] or ["  none"]
+    return lines + ([f"  and {len(rows) - _SHOWN} more days; --json names all"] if len(rows) > _SHOWN else [])
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines:
+        tell(line)

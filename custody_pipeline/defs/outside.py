@@ -1,0 +1,56 @@
+"""What lies outside of the pipeline, at both ends of its lineage: where documents come from, and what people open.
+
+Belongs here: assets that no step of ours materializes. Does not: reading or writing them.
+"""
+
+import dagster as dg
+
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+
+EXPORT_BUCKET = dg.AssetKey(["genesys", "export_bucket"])
+PLATFORM_API = dg.AssetKey(["genesys", "platform_api"])
+EVENTS = dg.AssetKey(["genesys", "events"])
+
+sources = [
+    dg.AssetSpec(
+        EXPORT_BUCKET,
+        group_name="genesys",
+        kinds={"s3"},
+        description="The S3 bucket to which Genesys Cloud exports recordings: CUSTODY_EXPORT_URL.",
+    ),
+    dg.AssetSpec(
+        PLATFORM_API,
+        group_name="genesys",
+        description="Genesys Cloud's API: jobs, conversations, recordings, scripts and queues. CUSTODY_GENESYS_DOMAIN.",
+    ),
+    dg.AssetSpec(
+        EVENTS,
+        group_name="genesys",
+        kinds={"sqs"},
+        description="Events while calls happen, by webhook or from the queue CUSTODY_EVENT_QUEUE_URL.",
+    ),
+]
+
+readers = [
+    dg.AssetSpec(
+        ["analysts", "snapshot"],
+        deps=[dg.AssetKey(["published", "cut"])],
+        group_name="analysts",
+        kinds={"duckdb"},
+        description="analyst.duckdb: the read-only copy of schema custody, replaced after each night.",
+    ),
+    dg.AssetSpec(
+        ["analysts", "published_copies"],
+        deps=[dg.AssetKey(["published", table]) for table in PUBLISHED_TABLES],
+        group_name="analysts",
+        kinds={"s3", "parquet", "csv"},
+        description="Parquet and CSV below CUSTODY_PUBLISH_URL: what Athena, Trino, DuckDB and pandas read.",
+    ),
+    dg.AssetSpec(
+        ["analysts", "report"],
+        deps=[dg.AssetKey(["published", "cut"])],
+        group_name="analysts",
+        kinds={"html"},
+        description="report/date=…/report.html below CUSTODY_PUBLISH_URL: the night for a compliance officer.",
+    ),
+]

@@ -1,0 +1,86 @@
+"""Erasing what the retention policy says is due, once a day.
+
+Belongs here: the asset, its check, its job and its schedule. Does not: the policy and the erasure (forgetting).
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.forgetting.due import apply, plan
+from custody_pipeline.forgetting.policy import by_day, load_policy
+from custody_pipeline.io.yaml_file import RefusedFileError
+from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse.erasures import ERASURE_COLUMNS
+
+KEY = dg.AssetKey(["raw", "erasures"])
+NOTHING_DUE = "nothing_due_soon"
+
+_SCHEMA = dg.TableSchema([dg.TableColumn(name, kind, text) for name, (kind, text) in ERASURE_COLUMNS.items()])
+_SHOWN = 100
+
+
+@dg.asset(
+    key=KEY,
+    group_name="evidence",
+    kinds={"duckdb", "s3"},
+    pool="duckdb",
+    metadata={"dagster/table_name": "raw.erasures", "dagster/column_schema": _SCHEMA},
+    check_specs=[dg.AssetCheckSpec(NOTHING_DUE, asset=KEY, description="No conversation is due or becomes due soon.")],
+)
+def erasures(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
+    """Conversations that the retention policy no longer keeps, erased with a signed statement a night."""
+    settings, today = deployment.settings, datetime.now(UTC).date()
+    if settings.retention_path is None:
+        raise dg.Failure("CUSTODY_RETENTION_PATH is not set: nothing is due without a policy", allow_retries=False)
+    try:
+        policy = load_policy(settings.retention_path)
+        applied = apply(settings, policy, today, context.log.info)
+        left = plan(settings, policy, today)
+    except (SettingsError, RefusedFileError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    soon = [item for item in left.coming if item.day <= today + timedelta(days=policy.warn_days)]
+    columns = [dg.TableColumn("day"), dg.TableColumn("rule"), dg.TableColumn("conversations", "int")]
+    records = [
+        dg.TableRecord({"day": str(day), "rule": rule, "conversations": number})
+        for day, rule, number in by_day(soon)[:_SHOWN]
+    ]
+    metadata: dict[str, Any] = {
+        "conversations erased": sum(len(outcome.request.conversations) for outcome in applied.outcomes),
+        "held": len(applied.held),
+        "due soon": len(soon),
+        "becoming due": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        "policy sha256": policy.sha256,
+    }
+    check = dg.AssetCheckResult(
+        passed=not soon and not applied.held,
+        asset_key=KEY,
+        check_name=NOTHING_DUE,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"due soon": len(soon), "held": len(applied.held)},
+    )
+    yield dg.MaterializeResult(asset_key=KEY, metadata=metadata, check_results=[check])
+
+
+retention = dg.define_asset_job(
+    "retention",
+    selection=dg.AssetSelection.assets(KEY),
+    description="Erase the conversations that the retention policy no longer keeps.",
+    executor_def=dg.in_process_executor,
+)
+
+
+@dg.schedule(
+    job=retention,
+    cron_schedule="0 9 * * *",
+    execution_timezone="UTC",
+    description="Every day at 09:00 UTC: erase what the retention policy no longer keeps.",
+)
+def every_retention(_context: dg.ScheduleEvaluationContext, deployment: Deployment) -> dg.RunRequest | dg.SkipReason:
+    """Once a day, after the night and the rechecks. Off until it is turned on; without a policy it does nothing."""
+    if deployment.settings.retention_path is None:
+        return dg.SkipReason("CUSTODY_RETENTION_PATH is not set.")
+    return dg.RunRequest(run_key=None)

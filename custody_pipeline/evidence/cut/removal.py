@@ -1,0 +1,184 @@
+"""`erasure.json`: what was removed from earlier revisions of a night, why, and on whose authority.
+
+Belongs here: the form of the statement, written and read strictly, and what stays of a records file. Does not: deciding
+what is removed (forgetting/), checking a statement against a set (verify/removals.py).
+
+The statement is a file of the cut that holds the night without what was erased. `cut.json` lists its digest, so the
+cut's signature and its leaf in the log cover it. A file of an earlier revision may be gone only if such a statement
+names it. What the removed file held of others stays, in a file of the same cut below `remains/rNNNN/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+import rfc8785
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.manifest import Count, CutError, Hex256, Revision
+from custody_pipeline.evidence.cut.records import leaf_hash
+from custody_pipeline.evidence.cut.workbook import WORKBOOK
+
+SCHEMA = "custody-erasure/v1"
+STATEMENT = "erasure.json"
+REMAINS = "remains/"
+REASON = "ERASED"
+"""Gap reason of the row that stands for an erased recording."""
+
+_PLACEHOLDER = b'{"_erased":"'
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every field is required; unknown fields are refused."""
+
+
+class ErasedRecording(_Strict, frozen=True, order=True):
+    """A recording whose content was erased; its row stays without personal data."""
+
+    conversation_id: str
+    recording_id: str
+
+
+class RemovedFile(_Strict, frozen=True):
+    """A file of an earlier revision that is removed, in all its versions.
+
+    Attributes:
+        revision: whose cut lists it.
+        path: of the file in that cut.
+        bytes: its sealed size.
+        sha256: its sealed digest, hex.
+        remains: path, in the cut that holds the statement, of what the file held of others; None for a table that
+            the remaining records give (`derived`).
+    """
+
+    revision: Revision
+    path: str
+    bytes: Count
+    sha256: Hex256
+    remains: str | None
+
+
+class RemovedLeaf(_Strict, frozen=True):
+    """A leaf of the log whose record is gone. `index`: in the log."""
+
+    index: Count
+    conversation_id: str
+    recording_id: str
+
+
+class Statement(_Strict, frozen=True):
+    """What was removed of one night.
+
+    Attributes:
+        id: 32 hex digits; of the request, which may concern several nights.
+        night: UTC day, `YYYY-MM-DD`.
+        revision: of the cut that holds the statement.
+        asked_at: when the removal was asked for, UTC, RFC 3339.
+        stated_at: when the statement was made, UTC, RFC 3339: when the cut was sealed.
+        operator: who asked for it.
+        reason: why.
+        authority: by which right or order.
+        selected_by: kinds of conditions (`conversations`, `number`, `tag`, `policy`, `vendor`), never their values.
+        conversations: that were asked for, sorted.
+        recordings: of these conversations, sorted. Each has a row with the reason `ERASED` in this cut.
+        files: removed, ordered by revision and path.
+        leaves: of removed records, ordered.
+        counts: kind of place → how many items were removed there.
+    """
+
+    id: str
+    night: str
+    revision: Revision
+    asked_at: str
+    stated_at: str
+    operator: str
+    reason: str
+    authority: str
+    selected_by: tuple[str, ...]
+    conversations: tuple[str, ...]
+    recordings: tuple[ErasedRecording, ...]
+    files: tuple[RemovedFile, ...]
+    leaves: tuple[RemovedLeaf, ...]
+    counts: dict[str, Count]
+    schema: Literal["custody-erasure/v1"] = "custody-erasure/v1"
+
+
+def encode_statement(statement: Statement) -> bytes:
+    """The bytes of `erasure.json`: RFC 8785 JSON.
+
+    Raises:
+        CutError: the statement contradicts itself.
+    """
+    _check(statement)
+    return rfc8785.dumps(msgspec.to_builtins(statement))
+
+
+def decode_statement(data: bytes) -> Statement:
+    """Read an `erasure.json`.
+
+    Raises:
+        CutError: not RFC 8785 JSON of this schema, to the byte, or it contradicts itself.
+    """
+    try:
+        statement = msgspec.json.decode(data, type=Statement)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CutError(f"{STATEMENT}: {error}") from error
+    if encode_statement(statement) != data:
+        raise CutError(f"{STATEMENT} is not in the form of RFC 8785 (order, spaces, repeated or missing members)")
+    return statement
+
+
+def _check(statement: Statement) -> None:
+    for name in ("asked_at", "stated_at"):
+        try:
+            known = datetime.fromisoformat(getattr(statement, name)).utcoffset() is not None
+        except ValueError:
+            known = False
+        if not known:
+            raise CutError(f"{STATEMENT}: {name} is no time with a zone")
+    for kind in ("conversations", "recordings"):
+        items = getattr(statement, kind)
+        if list(items) != sorted(set(items)):
+            raise CutError(f"{STATEMENT}: {kind} are not sorted, or one is there twice")
+    named = [(file.revision, file.path) for file in statement.files]
+    if named != sorted(set(named)) or not all(cuts.is_safe_path(path) for _, path in named):
+        raise CutError(f"{STATEMENT}: files are not ordered, one is there twice, or a path is not safe")
+    indexes = [leaf.index for leaf in statement.leaves]
+    if indexes != sorted(set(indexes)):
+        raise CutError(f"{STATEMENT}: leaves are not ordered, or one is there twice")
+
+
+def remains_path(revision: int, path: str) -> str:
+    """Where a cut keeps what the file `path` of an earlier revision held of others."""
+    return path if path.startswith(REMAINS) else f"{REMAINS}r{revision:04d}/{path}"
+
+
+def is_derived(path: str) -> bool:
+    """Whether nothing need remain of a removed file: remaining records and tables give what it held of others."""
+    name = path.removesuffix(".gz")
+    rendered = path.startswith("data/") and name.endswith((".csv", WORKBOOK))
+    return path == cuts.TABLE or path.startswith(cuts.REPORT) or rendered
+
+
+def placeholder(record: bytes) -> bytes:
+    """The line that stands for an erased record: its leaf, and nothing else of it. A placeholder stays as it is."""
+    if record.startswith(_PLACEHOLDER):
+        return record
+    return _PLACEHOLDER + leaf_hash(record).hex().encode() + b'"}'
+
+
+def remaining_leaf(line: bytes) -> tuple[bytes, bool]:
+    """The leaf of a line of a remaining records file, and whether its record was erased.
+
+    Raises:
+        ValueError: a placeholder without a leaf.
+    """
+    if not line.startswith(_PLACEHOLDER):
+        return leaf_hash(line), False
+    leaf = bytes.fromhex(line.removeprefix(_PLACEHOLDER).removesuffix(b'"}').decode("ascii"))
+    if len(leaf) != hashlib.sha256().digest_size:
+        raise ValueError("no leaf")
+    return leaf, True

@@ -1,0 +1,274 @@
+"""The CSV files and workbooks of a cut: they say what the Parquet file of the same table says.
+
+Belongs here: reading CSV and comparing its cells; making a workbook's parts again and comparing them. Does not: how
+they are written (publish/tables.py, evidence/cut/workbook.py).
+
+A cell of a CSV is the text that stands for the value in a sealed record; null is an empty cell without quotes. Cuts of
+earlier versions have `.spreadsheet.csv` in place of the workbook: an apostrophe may be before a text.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from io import SEEK_END, BytesIO
+from itertools import chain
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from custody_pipeline.evidence.cut.manifest import Cut, CutFile
+from custody_pipeline.evidence.cut.records import CanonicalError, concatenated, text_column
+from custody_pipeline.evidence.cut.workbook import WORKBOOK, Workbook
+from custody_pipeline.evidence.reader import TargetError
+from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.cut_files import CHUNK, WORKERS, is_rendering
+from custody_pipeline.evidence.verify.cut_rows import Rows
+
+_CODES = ("CSV_DIFFERS", "SPREADSHEET_DIFFERS")
+_ROWS = 4_096
+# What reading a file that is no ZIP file, or a damaged, encrypted or unknown entry of one raises.
+_NO_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+# APPNOTE.TXT, 4.3.7: signature, flags, method, lengths of the name and of the extra field; the rest may be empty there.
+_HEADER = struct.Struct("<4s2xHH16xHH")
+_DESCRIBED = 8  # digest and sizes stand behind the part
+_DESCRIPTION, _LISTED, _LAST = (
+    16,
+    46,
+    22,
+)  # bytes: of that (4.3.9), of an entry of the list (4.3.12), of its end (4.3.16)
+_BLOCK_BYTES = 1 << 26
+"""Twice the longest document that is loaded: no row of a table is larger."""
+
+
+def check_renderings(
+    context: Context,
+    prefix: str,
+    cut: Cut,
+    as_sealed: Mapping[str, bytes | None],
+    tables: Mapping[str, pq.ParquetFile],
+) -> None:
+    """Compare each CSV and workbook with the table of its name; a finding for each that contradicts it, or has none.
+
+    Args:
+        context: the verification.
+        prefix: the cut's folder in the target.
+        cut: what is compared.
+        as_sealed: files whose bytes have their sealed digest, and those bytes if they were kept; no other file is read.
+        tables: those whose Parquet files have theirs.
+    """
+    by_table: dict[str, list[CutFile]] = {}
+    for file in cut.files:
+        if is_rendering(file.path) and file.path in as_sealed:
+            by_table.setdefault(f"{file.path.partition('.')[0]}.parquet", []).append(file)
+
+    def compare(name: str) -> list[tuple[str, str | None]]:
+        """One thread reads a table's file at a time."""
+        return [
+            (file.path, _compared(context, prefix, file, as_sealed[file.path], cut.file(name), tables.get(name)))
+            for file in by_table[name]
+        ]
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for path, problem in chain.from_iterable(pool.map(compare, sorted(by_table))):
+            if problem is not None:
+                context.report.add(_CODES[path.endswith(WORKBOOK)], prefix + path, problem)
+
+
+def _compared(
+    context: Context,
+    prefix: str,
+    file: CutFile,
+    kept: bytes | None,
+    of_table: CutFile | None,
+    table: pq.ParquetFile | None,
+) -> str | None:
+    if of_table is None:
+        return "the cut has no Parquet of this table"
+    if table is None:
+        return None  # its own finding says why
+    question = f"rendering|{file.sha256}|{of_table.sha256}"
+    if question not in context.memory:
+        try:
+            with BytesIO(kept) if kept is not None else context.reader.open(prefix + file.path) as stream:
+                problem = contradiction(file.path, stream, table)
+        except (TargetError, OSError) as error:
+            context.report.add("FILE_UNREADABLE", prefix + file.path, str(error))
+            return None
+        if problem is not None:
+            return problem
+        context.memory[question] = "equal"
+    return None
+
+
+def contradiction(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
+    """What a CSV or a workbook says that its table does not; None when both say the same.
+
+    Args:
+        path: of the file in its cut.
+        stream: its bytes, which a trusted key signed.
+        table: opened by no other thread.
+    """
+    return (_of_workbook if path.endswith(WORKBOOK) else _of_csv)(path, stream, table)
+
+
+def _of_csv(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
+    names = table.schema_arrow.names
+    twin = ".spreadsheet." in path
+    try:
+        plain = cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if path.endswith(".gz") else stream
+        reader = pacsv.open_csv(
+            plain,
+            pacsv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+            pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+            pacsv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.large_string()),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                null_values=[""],
+            ),
+        )
+        if reader.schema.names != names:
+            return "its columns are not those of the Parquet"
+        rows, number = Rows(table), 0
+        for batch in reader:
+            expected = rows.take(batch.num_rows)
+            if expected.num_rows < batch.num_rows:
+                return "it has more rows than the Parquet"
+            for name, cells in zip(names, batch.columns, strict=True):
+                if not _same(cells, text_column(name, expected.column(name)), twin=twin):
+                    return f"{name} differs in the rows {number + 1} to {number + batch.num_rows}"
+            number += batch.num_rows
+        return "it has fewer rows than the Parquet" if rows.take(1).num_rows else None
+    except (pa.ArrowException, CanonicalError, OSError, EOFError, ValueError) as error:
+        return f"it cannot be read: {type(error).__name__}"
+
+
+def _of_workbook(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
+    title = path.removeprefix("data/").removesuffix(WORKBOOK)
+    try:
+        with ExitStack() as until_read:
+            if not stream.seekable():
+                copy = until_read.enter_context(TemporaryFile())
+                shutil.copyfileobj(stream, copy)
+                stream = cast("BinaryIO", copy)
+            found = _SameParts(until_read.enter_context(zipfile.ZipFile(stream)), stream)
+            with Workbook(found, title, table.schema_arrow.names) as book:
+                for batch in table.iter_batches(_ROWS):
+                    book.add(batch)
+            found.end()
+    except _DiffersError as error:
+        return str(error)
+    except (pa.ArrowException, CanonicalError, OSError, EOFError, ValueError, *_NO_ZIP) as error:
+        return f"it cannot be read: {type(error).__name__}"
+    return None
+
+
+class _DiffersError(Exception):
+    """A part of a workbook is not what the table makes of it."""
+
+
+class _SameParts:
+    """Takes the parts of a workbook and compares them with those of a file; reads no more than it is given.
+
+    Some readers find the parts by the list at the end of the file, and others read the file from its beginning. So
+    nothing but the listed parts may be in it.
+    """
+
+    def __init__(self, file: zipfile.ZipFile, stream: BinaryIO) -> None:
+        self._file, self._stream = file, stream
+        self._names: list[str] = []
+        self._end = 0
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[_SamePart]:
+        """The part of this name: the next one."""
+        number = len(self._names)
+        self._names.append(name)
+        if name not in self._file.namelist():
+            raise _DiffersError(f"it has no {name}")
+        entry = self._file.infolist()[number]
+        if (entry.filename, entry.header_offset, entry.comment, entry.extra) != (name, self._end, b"", b""):
+            raise _DiffersError(f"{name} is not where it was written")
+        found = _Inflated(self._stream, entry)
+        part = _SamePart(name, found)
+        yield part
+        part.write(b"", at_end=True)
+        self._end = found.end()
+
+    def end(self) -> None:
+        """Every part was given."""
+        if self._names != self._file.namelist():
+            raise _DiffersError("it has more parts than the table makes")
+        whole = self._end + sum(_LISTED + len(name) for name in self._names) + _LAST
+        if self._file.start_dir != self._end or self._stream.seek(0, SEEK_END) != whole:
+            raise _DiffersError("it has more than parts")
+
+
+class _Inflated:
+    """A part of a ZIP file, as a reader finds it who does not know the list at the end."""
+
+    def __init__(self, stream: BinaryIO, entry: zipfile.ZipInfo) -> None:
+        self._stream, self._entry, self._inflate = stream, entry, zlib.decompressobj(-zlib.MAX_WBITS)
+        self._left = entry.compress_size
+        stream.seek(entry.header_offset)
+        header = _HEADER.unpack(stream.read(_HEADER.size))
+        name = entry.filename.encode()
+        if header != (b"PK\3\4", entry.flag_bits & _DESCRIBED, zipfile.ZIP_DEFLATED, len(name), 0):
+            raise _DiffersError(f"{entry.filename} has another header than the list says")
+        if stream.read(len(name)) != name:
+            raise _DiffersError(f"{entry.filename} has another name than the list says")
+
+    def read(self, count: int) -> bytes:
+        """The next bytes; fewer at the end."""
+        found = b""
+        while len(found) < count and not self._inflate.eof:
+            data = self._inflate.unconsumed_tail or self._stream.read(min(CHUNK, self._left))
+            if not self._inflate.unconsumed_tail:
+                self._left -= len(data)
+            if not data:
+                break
+            found += self._inflate.decompress(data, count - len(found))
+        return found
+
+    def end(self) -> int:
+        """Where the part ends; it was read whole."""
+        if not self._inflate.eof or self._inflate.unused_data or self._left:
+            raise _DiffersError(f"{self._entry.filename} has more than its content")
+        start = self._entry.header_offset + _HEADER.size + len(self._entry.filename)
+        return start + self._entry.compress_size + (_DESCRIPTION if self._entry.flag_bits & _DESCRIBED else 0)
+
+
+class _SamePart:
+    """A part that must be written as it is."""
+
+    def __init__(self, name: str, found: _Inflated) -> None:
+        self._name, self._found = name, found
+
+    def write(self, data: bytes, /, *, at_end: bool = False) -> None:
+        """Compare the next bytes."""
+        for start in range(0, len(data), CHUNK):
+            expected = data[start : start + CHUNK]
+            if self._found.read(len(expected)) != expected:
+                raise _DiffersError(f"{self._name} is not what the table makes")
+        if at_end and self._found.read(1):
+            raise _DiffersError(f"{self._name} has more than the table")
+
+
+def _same(cells: pa.Array, texts: pa.Array, *, twin: bool) -> bool:
+    if not cells.is_null().equals(texts.is_null()):
+        return False
+    same = pc.equal(cells, texts)
+    if twin:
+        same = pc.or_(same, pc.equal(cells, concatenated("'", texts)))
+    return pc.all(same, min_count=0).as_py() is not False

@@ -1,0 +1,285 @@
+"""What was removed from earlier revisions, as signed statements say: exactly that may be gone, and nothing else.
+
+Belongs here: which statements count, what each of them covers, and whether it covers more than was asked. Does not:
+making one (forgetting/), the form (evidence/cut/removal.py).
+
+A statement proves that nothing else was removed as follows. The remaining records give every leaf of the revision: a
+kept record hashes to its leaf, and a placeholder is the leaf of an erased one. So each erased leaf is known by its
+place, and the statement must name the recording of each. Records are ordered by conversation and recording: the named
+one must fit between its neighbours. And each named recording has a row with the reason `ERASED`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import pyarrow.parquet as pq
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.manifest import Cut, CutError
+from custody_pipeline.evidence.cut.removal import (
+    REASON,
+    REMAINS,
+    STATEMENT,
+    RemovedFile,
+    Statement,
+    decode_statement,
+    is_derived,
+    remaining_leaf,
+)
+from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Entry, TargetError, read
+from custody_pipeline.evidence.verify.findings import Report
+
+if TYPE_CHECKING:
+    from custody_pipeline.evidence.verify.context import Context
+
+_OFF = timedelta(hours=1)
+_FINDINGS = 5
+_Key = tuple[str, str]
+
+
+class _Named(msgspec.Struct):
+    """The fields of a record that its place depends on."""
+
+    conversation_id: str | None = None
+    recording_id: str | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A statement, the folder of its cut, and that cut."""
+
+    prefix: str
+    cut: Cut
+    statement: Statement
+
+
+@dataclass
+class Removals:
+    """The statements of a set.
+
+    Attributes:
+        found: oldest revision first.
+        leaves: index in the log → recording, of every erased record that a statement names.
+    """
+
+    found: list[_Found] = field(default_factory=list)
+    leaves: dict[int, _Key] = field(default_factory=dict)
+    _files: dict[tuple[str, str], RemovedFile] = field(default_factory=dict)
+
+    def add(self, found: _Found) -> None:
+        """Take up a statement that was checked."""
+        statement = found.statement
+        self.found.append(found)
+        for file in statement.files:
+            self._files[cuts.cut_prefix(statement.night, file.revision), file.path] = file
+        self.leaves |= {leaf.index: (leaf.conversation_id, leaf.recording_id) for leaf in statement.leaves}
+
+    def removed(self, prefix: str, path: str, sha256: str) -> bool:
+        """Whether a statement says that this file of a cut was removed."""
+        file = self._files.get((prefix, path))
+        return file is not None and file.sha256 == sha256
+
+    def remaining_records(self, prefix: str) -> tuple[str, int] | None:
+        """Where the newest remains of a cut's records are, and their sealed size."""
+        for found in reversed(self.found):
+            for file in found.statement.files:
+                of_cut = cuts.cut_prefix(found.statement.night, file.revision) == prefix and file.path == cuts.RECORDS
+                again = file.path == f"{REMAINS}{prefix[-6:]}{cuts.RECORDS}"
+                if (of_cut or again) and file.remains and (there := found.cut.file(file.remains)):
+                    return found.prefix + file.remains, there.bytes
+        return None
+
+
+def read_removals(context: Context, folders: Mapping[str, Mapping[str, Entry]]) -> Removals:
+    """The statements in cuts that a trusted key signed, with a finding for each that does not count.
+
+    A cut whose signature or statement is not as it should be has findings of its own (one_cut.py).
+    """
+    removals = Removals()
+    stating = [prefix for prefix in sorted(folders) if STATEMENT in folders[prefix]]
+    nights = {prefix.split("/")[1] for prefix in stating}
+    opened = {
+        prefix: cut
+        for prefix in sorted(folders)
+        if prefix.split("/")[1] in nights and (cut := _opened(context, prefix)) is not None
+    }
+    for prefix in stating:
+        cut = opened.get(prefix)
+        listed = cut.file(STATEMENT) if cut else None
+        if cut is None or listed is None:
+            continue
+        try:
+            data = read(context.reader, prefix + STATEMENT, MANIFEST_BYTES)
+        except (TargetError, OSError):
+            continue
+        if hashlib.sha256(data).hexdigest() != listed.sha256:
+            continue
+        try:
+            statement = decode_statement(data)
+        except CutError as error:
+            context.report.add("ERASURE_WRONG", prefix + STATEMENT, str(error))
+            continue
+        problems = list(_problems(statement, cut, opened))
+        for code, detail in problems:
+            context.report.add(code, prefix + STATEMENT, detail)
+        if not problems:
+            removals.add(_Found(prefix, cut, statement))
+            _tell(context.report, prefix, statement)
+    return removals
+
+
+def _opened(context: Context, prefix: str) -> Cut | None:
+    try:
+        data = read(context.reader, prefix + cuts.CUT_JSON, MANIFEST_BYTES)
+        signature = read(context.reader, prefix + cuts.SIGNATURE, NOTE_BYTES)
+        cut, _ = cuts.open_cut(data, signature, context.keys)
+    except (TargetError, OSError, NoteError, CutError):
+        return None
+    return cut if cut.prefix == prefix else None
+
+
+def _tell(report: Report, prefix: str, statement: Statement) -> None:
+    """The line that tells of a removal."""
+    recordings, files = len(statement.recordings), len(statement.files)
+    by = ", ".join(statement.selected_by)
+    report.add(
+        "ERASED",
+        prefix + STATEMENT,
+        f"{recordings} recording{'s' * (recordings != 1)}, {files} file{'s' * (files != 1)} of earlier revisions, "
+        f"on {statement.stated_at}, asked by {statement.operator} by {by}; reason: {statement.reason}; "
+        f"authority: {statement.authority}",
+    )
+    report.total["removal statements"] += 1
+    report.valid["removal statements"] += 1
+
+
+def _problems(statement: Statement, cut: Cut, opened: Mapping[str, Cut]) -> Iterator[tuple[str, str]]:
+    """What keeps a statement from counting: code and detail."""
+    if (statement.night, statement.revision) != (cut.night, cut.revision):
+        yield "ERASURE_WRONG", f"it is of {statement.night}, revision {statement.revision}"
+        return
+    if statement.stated_at != cut.sealed_at:
+        yield "ERASURE_BACKDATED", f"stated at {statement.stated_at}, sealed at {cut.sealed_at}"
+    elif datetime.fromisoformat(statement.asked_at) > datetime.fromisoformat(statement.stated_at) + _OFF:
+        yield "ERASURE_BACKDATED", f"asked for at {statement.asked_at}, stated at {statement.stated_at}"
+    if not (statement.reason.strip() and statement.authority.strip()):
+        yield "ERASURE_WRONG", "it lacks the reason or the authority"
+    if not statement.conversations:
+        yield "ERASURE_TOO_WIDE", "no conversation was to be erased"
+    keys = {(item.conversation_id, item.recording_id) for item in statement.recordings}
+    if {conversation for conversation, _ in keys} - set(statement.conversations):
+        yield "ERASURE_TOO_WIDE", "a recording is of no conversation that was asked for"
+    if {(leaf.conversation_id, leaf.recording_id) for leaf in statement.leaves} - keys:
+        yield "ERASURE_TOO_WIDE", "a leaf is of no recording that was asked for"
+    spans = []
+    for file in statement.files:
+        earlier = opened.get(cuts.cut_prefix(statement.night, file.revision))
+        problem = _problem_of_file(file, cut, earlier)
+        if problem is not None:
+            yield problem
+        elif earlier is not None and file.path == cuts.RECORDS:
+            spans.append(range(earlier.log.first, earlier.log.cut_index))
+        elif file.path.startswith(REMAINS) and file.path.endswith(cuts.RECORDS):
+            of = opened.get(cuts.cut_prefix(statement.night, int(file.path[len(REMAINS) + 1 :][:4])))
+            spans += [range(of.log.first, of.log.cut_index)] if of else []
+    outside = [leaf.index for leaf in statement.leaves if not any(leaf.index in span for span in spans)]
+    if outside:
+        yield "ERASURE_TOO_WIDE", f"leaf {outside[0]} is in no records file that was removed"
+
+
+def _problem_of_file(file: RemovedFile, cut: Cut, earlier: Cut | None) -> tuple[str, str] | None:
+    name = f"{file.path} of revision {file.revision}"
+    if file.revision >= cut.revision or earlier is None:
+        return "ERASURE_WRONG", f"{name}: no earlier revision that is here"
+    listed = earlier.file(file.path)
+    if listed is None or (listed.sha256, listed.bytes) != (file.sha256, file.bytes):
+        return "ERASURE_WRONG", f"{name} is not the file that was sealed"
+    if not file.path.startswith(("data/", "landing/", cuts.REPORT, REMAINS)):
+        return "ERASURE_TOO_WIDE", f"{name} holds no recording"
+    if file.remains is None and not is_derived(file.path):
+        return "ERASURE_TOO_WIDE", f"{name}: nothing remains of what it held of others"
+    if file.remains is not None:
+        left = cut.file(file.remains)
+        if left is None:
+            return "ERASURE_WRONG", f"{name}: {file.remains} is not in this cut"
+        if listed.rows is not None and left.rows is not None and left.rows > listed.rows:
+            return "ERASURE_WRONG", f"{name}: more rows remain than were sealed"
+    return None
+
+
+def check_tombstones(context: Context, prefix: str, table: pq.ParquetFile | None) -> None:
+    """Each recording that this cut's statement names has a row that says so, and no other row says it newly."""
+    found = next((item for item in context.removals.found if item.prefix == prefix), None)
+    if found is None or table is None:
+        return
+    rows = table.read(["conversation_id", "recording_id", "gap_reasons"]).to_pylist()
+    there = {(row["conversation_id"], row["recording_id"]) for row in rows if REASON in (row["gap_reasons"] or ())}
+    missing = {(item.conversation_id, item.recording_id) for item in found.statement.recordings} - there
+    if missing:
+        context.report.add(
+            "ERASURE_WRONG", prefix + STATEMENT, f"{len(missing)} recordings have no row with the reason {REASON}"
+        )
+
+
+def remaining_leaves(context: Context, prefix: str, cut: Cut) -> list[bytes] | None:
+    """The leaves of a cut whose records were removed as stated, from what remains of them.
+
+    Returns:
+        None with a finding if nothing that remains can be read.
+    """
+    report, place = context.report, context.removals.remaining_records(prefix)
+    if place is None:
+        report.add("FILE_MISSING", prefix + cuts.RECORDS)
+        return None
+    path, size = place
+    data = context.read(path, "FILE_MISSING", size)
+    if data is None:
+        return None
+    leaves: list[bytes] = []
+    names: list[_Key | None] = []
+    try:
+        for line in data.split(b"\n")[:-1]:
+            leaf, erased = remaining_leaf(line)
+            leaves.append(leaf)
+            names.append(None if erased else _key(line))
+    except (ValueError, msgspec.DecodeError) as error:
+        report.add("ERASURE_WRONG", path, f"line {len(leaves) + 1}: {type(error).__name__}")
+        return None
+    stated = context.removals.leaves
+    erased_at = [cut.log.first + number for number, name in enumerate(names) if name is None]
+    for index in sorted(set(erased_at) ^ {index for index in stated if cut.log.first <= index < cut.log.cut_index})[
+        :_FINDINGS
+    ]:
+        said = "stated, and its record is here" if index in stated else "erased, and no statement names it"
+        report.add("ERASURE_TOO_WIDE", path, f"leaf {index} is {said}")
+    placed = [name or stated.get(cut.log.first + number) for number, name in enumerate(names)]
+    for number in _out_of_order(placed)[:_FINDINGS]:
+        report.add("ERASURE_TOO_WIDE", path, f"leaf {cut.log.first + number} is not of the recording that is stated")
+    report.total["records"] -= len(erased_at)
+    report.valid["records"] += len(leaves) - len(erased_at)
+    report.total["records erased"] += len(erased_at)
+    report.valid["records erased"] += len(erased_at)
+    return leaves
+
+
+def _key(line: bytes) -> _Key:
+    named = msgspec.json.decode(line, type=_Named)
+    return named.conversation_id or "", named.recording_id or ""
+
+
+def _out_of_order(placed: Sequence[_Key | None]) -> list[int]:
+    keys = [tuple(part.encode() for part in key) if key else None for key in placed]
+    known: Iterable[tuple[int, tuple[bytes, ...]]] = ((n, key) for n, key in enumerate(keys) if key is not None)
+    wrong, before = [], None
+    for number, key in known:
+        if before is not None and key <= before:
+            wrong.append(number)
+        before = key
+    return wrong

@@ -1,0 +1,131 @@
+"""Who listened: the vendor's audits of recordings.
+
+Belongs here: `recording_audits`. Does not: what an entry means (sql/staging/sources/recording_audits.sql).
+
+Two interfaces have such entries, and both answer by jobs: the interaction audits of quality management, and the
+platform's audits, whose services and entities are read at run time. Entries about a conversation of another night are
+not kept: they belong there, and are personal data.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from custody_pipeline.extract.conversations import finished_job, result_pages
+from custody_pipeline.extract.documents import items_of
+from custody_pipeline.extract.genesys import GenesysError, JobFailed, LoginError, NoAnswer, PermanentError
+from custody_pipeline.io.clock import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody_pipeline.extract.collector import Collector, Known, Load
+    from custody_pipeline.extract.genesys import GenesysClient
+    from custody_pipeline.extract.receipts import Landing
+
+QUALITY = "/api/v2/quality/conversations/audits/query"
+PLATFORM = "/api/v2/audits/query"
+# The platform takes 31 days at most; what quality management takes is not documented.
+LONGEST = timedelta(days=31)
+PAGE_SIZE = 100
+
+
+def collect_audits(collector: Collector, known: Known) -> Landing:
+    """Land `recording_audits` from the night's start until now, or for `audit_days`.
+
+    Without the API, with `audit_days` 0, or where the client may not read audits, the source is not asked.
+
+    Args:
+        collector: this night's.
+        known: which of some conversation ids are of this night.
+
+    Raises:
+        LoginError: the API refuses the client.
+        NoAnswer: the API does not answer at all.
+    """
+    name, days = "recording_audits", collector.settings.audit_days
+    if collector.client is None:
+        return collector.api_not_configured(name)
+    if not days:
+        return collector.not_configured(name, "off: CUSTODY_AUDIT_DAYS is 0")
+    refused: list[str] = []
+    asked = 0
+    with collector.load(name) as load:
+        start, end = collector.window[0], min(utc_now(), collector.window[0] + timedelta(days=days))
+        try:
+            queries = [(QUALITY, {}), *((PLATFORM, query) for query in _services(collector.client))]
+        except (LoginError, NoAnswer):
+            raise
+        except PermanentError as error:
+            queries = [(QUALITY, {})]
+            refused.append(str(error))
+        except GenesysError as error:
+            queries = [(QUALITY, {})]
+            load.fail(PLATFORM, error)
+        while start < end:
+            until = min(end, start + LONGEST)
+            interval = f"{start:%Y-%m-%dT%H:%M:%S.000Z}/{until:%Y-%m-%dT%H:%M:%S.000Z}"
+            for path, query in list(queries):
+                try:
+                    _read(collector, load, path, {**query, "interval": interval}, known)
+                    asked += 1
+                except (LoginError, NoAnswer):
+                    raise
+                except GenesysError as error:
+                    if error.permanent and not isinstance(error, JobFailed):
+                        queries.remove((path, query))
+                        refused.append(str(error))
+                    else:
+                        load.fail(path, error)
+                        load.incomplete = True
+            start = until
+        load.landing.data_available_until = end
+        load.landing.detail = "; ".join(refused)[:1000] or None
+    if not asked and not load.landing.failures:
+        return collector.not_configured(name, f"the client may not read audits: {load.landing.detail}")
+    return load.landing
+
+
+def _services(client: GenesysClient) -> Iterator[dict[str, Any]]:
+    """Queries of the platform's services that audit recordings."""
+    for service in client.get(f"{PLATFORM}/servicemapping").object().get("services") or []:
+        entities = service.get("entities") if isinstance(service, dict) else None
+        if any("recording" in str(entity.get("name")).lower() for entity in entities or [] if isinstance(entity, dict)):
+            yield {"serviceName": service.get("name")}
+
+
+def _read(collector: Collector, load: Load, path: str, query: dict[str, Any], known: Known) -> None:
+    client = collector.require_client()
+    answer = client.post(path, query)
+    transaction = answer.object().get("id")
+    if not isinstance(transaction, str) or not transaction.replace("-", "").isalnum():
+        raise answer.unexpected("unexpected shape: no id")
+    place = f"{path}/{transaction}"
+    finished_job(client, place, "Succeeded", {"Failed", "Cancelled"})
+    load.add_own(collector.api_uri(path), _entries(client, f"{place}/results"), known)
+
+
+def _entries(client: GenesysClient, path: str) -> Iterator[tuple[dict[str, Any], str | None, bytes]]:
+    """Entries about recordings: keys, conversation and bytes. One that cannot be read may be one."""
+    for page in result_pages(client, path, PAGE_SIZE):
+        items = items_of(page.body, "entities")
+        if items is None:
+            raise page.unexpected("unexpected shape: no list of entities")
+        for content in items:
+            try:
+                entry = orjson.loads(content)
+            except orjson.JSONDecodeError:
+                entry = None
+            entry = entry if isinstance(entry, dict) else {}
+            if "recording" in str(entry.get("entityType", "recording")).lower():
+                context = entry.get("context")
+                named = context.get("conversationId") if isinstance(context, dict) else None
+                audit_id = entry.get("id")
+                yield (
+                    {"id": audit_id if isinstance(audit_id, str) else None},
+                    named if isinstance(named, str) else None,
+                    content,
+                )

@@ -1,0 +1,177 @@
+"""What arrives again of conversations that were erased, and is not kept; and landing files without it.
+
+Belongs here: finding such a document by the ids that it names. Does not: what was erased (warehouse/erasures.py).
+
+A document is of the conversation that its keys or its address name. If they name none, it is of every conversation that
+its content names. A list about many conversations keeps the others: only the items that name the id are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from custody_pipeline.extract.documents import document
+from custody_pipeline.extract.landing_files import content_of, line_of, read_lines, split_line
+from custody_pipeline.io.gzipped import gzipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Set
+    from pathlib import Path
+
+    from custody_pipeline.extract.landing_files import LandedFile
+    from custody_pipeline.extract.receipts import Landing
+
+RECEIPTS = "extraction_receipts"
+_ERASED_STATE = "erased"
+
+LISTS = frozenset({"export_manifests"})
+"""Resources whose documents are lists of recordings of many conversations."""
+
+_NAMED_INSIDE = frozenset({"export_sidecars"})
+"""Resources whose documents may be filed under another conversation than they are about."""
+
+_UUID = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+_WORD = re.compile(rb"[0-9a-z][0-9a-z-]{6,}[0-9a-z]")
+_FEW = 4
+"""So many ids are found faster one by one than by looking at every word."""
+
+_PLAIN = re.compile(r"[0-9a-z][0-9a-z-]{6,}[0-9a-z]")
+
+
+def names_any(ids: Set[str], *texts: bytes) -> bool:
+    """Whether one of `ids` (in lower case) stands in a text, in any case, as a word of its own."""
+    if not ids:
+        return False
+    searched, words = _prepared(frozenset(ids))
+    lowered = [text.lower() for text in texts]
+    if any(name in text for name in searched for text in lowered):
+        return True
+    return bool(words) and any(
+        not words.isdisjoint(pattern.findall(text)) for pattern in (_UUID, _WORD) for text in lowered
+    )
+
+
+@lru_cache(maxsize=16)
+def _prepared(ids: frozenset[str]) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    """Ids that are searched for one by one, and those that are compared with the words of a text."""
+    plain = {name for name in ids if _PLAIN.fullmatch(name)}
+    if len(plain) <= _FEW:
+        plain = set()
+    return tuple(name.encode() for name in ids - plain), frozenset(name.encode() for name in plain)
+
+
+def without_erased(ids: Set[str], resource: str, keys: dict[str, Any], source_uri: str, content: bytes) -> bytes | None:
+    """What may be kept of a document: its content, the rest of a list, or None.
+
+    Args:
+        ids: of erased conversations and their recordings, in lower case.
+        resource: the raw table.
+        keys: under which the document would be kept.
+        source_uri: where it comes from.
+        content: as received.
+    """
+    owned = resource not in _NAMED_INSIDE and bool(keys.get("conversation_id") or keys.get("key"))
+    if not names_any(ids, orjson.dumps(keys), source_uri.encode(), b"" if owned else content):
+        return content
+    return _rest_of_list(ids, content) if resource in LISTS else None
+
+
+def _rest_of_list(ids: Set[str], content: bytes) -> bytes | None:
+    """The list without the items that name an id; None if it is no such list."""
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(document, list):
+        return orjson.dumps(_others(ids, document))
+    if isinstance(document, dict):
+        for name in ("entities", "recordings"):
+            if isinstance(document.get(name), list):
+                document[name] = _others(ids, document[name])
+                return orjson.dumps(document)
+    return None
+
+
+def _others(ids: Set[str], items: Iterable[Any]) -> list[Any]:
+    return [item for item in items if not names_any(ids, orjson.dumps(item))]
+
+
+# --- landing files: a line keeps its number, and what was erased is an envelope with the state `erased` ---------------
+
+
+def erase_landing(ids: Set[str], resource: str, source: Path, target: Path) -> int:
+    """Write a landing file without the documents of erased conversations.
+
+    Args:
+        ids: of the conversations, in lower case.
+        resource: the raw table.
+        source: a local landing file.
+        target: where the new one goes; it is there only if something was erased.
+
+    Returns:
+        How many documents were erased, or cut to the rest of a list.
+    """
+    if resource == RECEIPTS or not any(_is_affected(ids, resource, line) for line in read_lines(source)):
+        return 0
+    erased = 0
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as raw, gzipped(raw) as lines:
+        for line in read_lines(source):
+            kept = _line_without(ids, resource, line)
+            erased += kept is not line
+            lines.write(kept)
+    return erased
+
+
+def _envelope(line: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(split_line(line)[0] + b"}")
+    return found
+
+
+def _is_affected(ids: Set[str], resource: str, line: bytes) -> bool:
+    return _line_without(ids, resource, line) is not line
+
+
+def _line_without(ids: Set[str], resource: str, line: bytes) -> bytes:
+    """The line itself if it is of no erased conversation."""
+    envelope = _envelope(line)
+    if envelope["state"] == _ERASED_STATE:
+        return line
+    content = content_of(line)
+    kept = without_erased(ids, resource, envelope["k"], envelope["source_uri"], content)
+    if kept is content:
+        return line
+    if kept is not None:
+        return line_of(envelope["row"], envelope["k"], envelope["source_uri"], _moment(envelope), document(kept))
+    empty = {"k": {}, "row": envelope["row"], "source_uri": "custody:erased", "fetched_at": envelope["fetched_at"]}
+    empty |= {"sha256": "", "bytes": 0, "state": _ERASED_STATE}
+    return orjson.dumps(empty)[:-1] + b',"document":null}\n'
+
+
+def _moment(envelope: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(envelope["fetched_at"])
+
+
+def erase_landed(landing: Landing, ids: Set[str]) -> None:
+    """Rewrite the files of a load that landed and is in no table yet: an erasure began while it was collected."""
+    landing.files = [_erased_file(landing, file, landing.resource, ids) for file in landing.files]
+    landing.failure_files = [_erased_file(landing, file, "fetch_failures", ids) for file in landing.failure_files]
+
+
+def _erased_file(landing: Landing, file: LandedFile, resource: str, ids: Set[str]) -> LandedFile:
+    relative = f"{resource}/date={landing.night}/{file.uri.rsplit('/', 1)[1]}"
+    draft = landing.place.spool(relative)
+    if not erase_landing(ids, resource, file.local, draft):
+        return file
+    with draft.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    size = draft.stat().st_size
+    uri, local = landing.place.put(relative, draft, sha256)
+    return replace(file, uri=uri, local=local, sha256=sha256, size=size)

@@ -1,0 +1,204 @@
+"""One database over all nights: what `status`, `gaps`, `explain` and rechecks read.
+
+With one warehouse that is the warehouse, or the snapshot for analysts. With several workers it is `analyst.duckdb` made
+of views over the published Parquet, and of the small tables that nights tell each other. It is made again when a night
+told something new, by whoever reads it.
+
+Belongs here: that file, and the way to S3 for its views. Does not: questions (operations).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import duckdb
+from filelock import FileLock
+
+from custody_pipeline.evidence.cut.manifest import cut_prefix
+from custody_pipeline.fleet.shards import Nights
+from custody_pipeline.fleet.told import take_over
+from custody_pipeline.io.s3 import S3Location, s3_store
+from custody_pipeline.models.run import prepare, refresh_events
+from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, Warehouse
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.ledger import append_acts
+from custody_pipeline.warehouse.night_states import mark_nights
+from custody_pipeline.warehouse.snapshot import SNAPSHOT_STORAGE_VERSION
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import date
+
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.ledger import Act, Actor
+
+
+@contextmanager
+def overview(
+    settings: Settings, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS
+) -> Iterator[duckdb.DuckDBPyConnection | None]:
+    """All nights, read-only: with one warehouse the warehouse itself. None before there is any night."""
+    if settings.nights_url is None:
+        if not settings.warehouse_path.exists():
+            yield None
+            return
+        with Warehouse(settings, lock_timeout=lock_timeout).open(read_only=True) as con:
+            yield con
+        return
+    path = refresh(settings)
+    with duckdb.connect(str(path), read_only=True, config={"memory_limit": settings.duckdb_memory_limit}) as con:
+        reach_s3(con, settings)
+        yield con if table_columns(con, "raw.publications") else None
+
+
+def refresh(settings: Settings) -> Path:
+    """Bring `analyst.duckdb` of a deployment with several workers up to date.
+
+    Returns:
+        Its path.
+
+    Raises:
+        botocore.exceptions.BotoCoreError, ClientError: S3 cannot be read.
+    """
+    target = settings.analyst_path.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix(".lock")):
+        told = Nights.of(settings).told()
+        names = " ".join([str(settings.publish_url), *(path.name for path in told)])
+        made_from = hashlib.sha256(names.encode()).hexdigest()
+        if target.exists() and _made_from(target) == made_from:
+            return target
+        folder = Path(tempfile.mkdtemp(prefix="analyst-", dir=target.parent))
+        try:
+            fresh = folder / target.name
+            _write(settings, told, made_from, fresh)
+            fresh.chmod(0o400)
+            fresh.replace(target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def _made_from(path: Path) -> str | None:
+    with duckdb.connect(str(path), read_only=True) as con:
+        if not table_columns(con, "raw.made_from"):
+            return None
+        (found,) = con.execute("SELECT told FROM raw.made_from").fetchone() or (None,)
+        return None if found is None else str(found)
+
+
+def _write(settings: Settings, told: list[Path], made_from: str, to: Path) -> None:
+    # Analysts may have another version of DuckDB than ours.
+    with duckdb.connect(str(to), config={"storage_compatibility_version": SNAPSHOT_STORAGE_VERSION}) as con:
+        prepare(con)
+        take_over(con, None, told)
+        if table_columns(con, "custody.nights"):
+            mark_nights(con, settings)
+        con.execute("CREATE TABLE raw.made_from AS SELECT ? AS told", [made_from])
+        reach_s3(con, settings)
+        for table in PUBLISHED_TABLES:
+            _create_view(con, S3Location.parse(settings.require("publish_url")), table)
+        for (table,) in con.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'custody'").fetchall():
+            _comment(con, "TABLE", table)
+
+
+def _create_view(con: duckdb.DuckDBPyConnection, place: S3Location, table: str) -> None:
+    """A view of a published table: the sealed files of the newest revisions, which never change.
+
+    Nights with the same columns are read together: DuckDB then opens one file to know the columns, and not all.
+    """
+    groups: dict[str, list[str]] = {}
+    for night, revision, columns in con.execute(
+        """
+        SELECT partition_date, revision, string_agg(column_name || ' ' || data_type, ', ' ORDER BY column_name)
+        FROM raw.published_columns
+        SEMI JOIN (FROM raw.publications, LATERAL (SELECT unnest(files) AS file) WHERE file.table_name = $table) AS f
+            USING (partition_date, revision)
+        WHERE table_name = $table
+        GROUP BY ALL ORDER BY ALL
+        """,
+        {"table": table},
+    ).fetchall():
+        at = place / f"{cut_prefix(night.isoformat(), revision)}data/{table}.parquet"
+        groups.setdefault(columns, []).append(str(at))
+    if not groups:
+        return
+    # The night is taken from the path, so that a question about one night opens one file.
+    selects = [
+        'SELECT * EXCLUDE ("date") REPLACE ("date" AS partition_date) '
+        f"FROM read_parquet([{', '.join(map(literal, files))}]"
+        ", hive_partitioning = true, hive_types = {'date': DATE})"
+        for files in groups.values()
+    ]
+    con.execute(f"CREATE VIEW custody.{table} AS {' UNION ALL BY NAME '.join(selects)}")
+    _comment(con, "VIEW", table)
+
+
+def _comment(con: duckdb.DuckDBPyConnection, kind: str, table: str) -> None:
+    model = read_model(SQL_DIR / "custody" / f"{table}.sql")
+    con.execute(f"COMMENT ON {kind} custody.{table} IS {literal(model.description)}")
+    there = table_columns(con, f"custody.{table}")
+    for column in model.columns:
+        if column.name in there:
+            text = f"{column.description}{' [pii]' if column.pii else ''}"
+            con.execute(f"COMMENT ON COLUMN custody.{table}.{quoted(column.name)} IS {literal(text)}")
+
+
+def reach_s3(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Let this connection read `s3://` with the settings' credentials, without DuckDB's extension `httpfs`."""
+    from obstore.fsspec import FsspecStore
+
+    class Store(FsspecStore):
+        """obstore's file system, with clients made as everywhere else here."""
+
+        def _construct_store(self, bucket: str) -> Any:
+            return s3_store(settings, bucket)
+
+    con.register_filesystem(Store("s3"))
+
+
+def record_acts(
+    settings: Settings,
+    actor: Actor,
+    acts: Iterable[Act],
+    *,
+    refreshed: Literal["nights", "everything"] | None,
+    lock_timeout: float = LOCK_TIMEOUT_SECONDS,
+) -> None:
+    """Append to the ledger of the acts' nights.
+
+    With several workers the acts are left on S3: the next run of each night takes them in.
+
+    Args:
+        settings: the deployment.
+        actor: who acts.
+        acts: of any nights.
+        refreshed: with one warehouse, which events are brought up to date at once: those of the nights as a whole, all
+            of them, or none.
+        lock_timeout: seconds to wait for the warehouse.
+
+    Raises:
+        WarehouseError: the warehouse is in use, or S3 cannot be written: nothing was recorded.
+    """
+    if settings.nights_url is not None:
+        Nights.of(settings).put_acts(actor, acts)
+        return
+    nights: set[date] = set()
+
+    def seen() -> Iterator[Act]:
+        for act in acts:
+            nights.add(act.night)
+            yield act
+
+    with Warehouse(settings, lock_timeout=lock_timeout).open() as con:
+        with transaction(con):
+            append_acts(con, actor, seen())
+        for night in sorted(nights) if refreshed else ():
+            refresh_events(con, night, about_night_alone=refreshed == "nights")

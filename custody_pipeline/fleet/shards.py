@@ -1,0 +1,392 @@
+"""A night's warehouse between two runs: an object on S3, which one worker after the other checks out and in.
+
+A worker takes the object's ETag with it. It puts the object back on the condition (`If-Match`) that nobody else did so
+meanwhile. Only the raw part travels: the models make everything else from it. What a killed worker had collected is not
+in the object, but its landing files and receipts are on S3: whoever checks the night out next loads them.
+
+While a night runs, its file stays on this worker, and nothing asks S3 (`dirty`). A run checks in before it publishes,
+so that of two workers with one night the second stops before it seals anything, and again after it.
+
+Belongs here: checking out, in, and taking in what happened meanwhile. Does not: what nights tell each other
+(told.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import duckdb
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+from filelock import FileLock
+
+from custody_pipeline.fleet.told import NEAR, SHARED, take_over, write_shared
+from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.objects import REFUSED, UploadError, digest, error_code, head, listed, put_file
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.models.run import prepare
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.landed import GoneError, Sources, cuts_by_night, landed_receipts, landing_at
+from custody_pipeline.publish.sealed_landing import on_this_machine
+from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, Warehouse, WarehouseError
+from custody_pipeline.warehouse.ledger import Actor, append_acts, create_acts
+from custody_pipeline.warehouse.sql_text import literal, table_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.ledger import Act
+
+logger = logging.getLogger(__name__)
+
+NEIGHBOURS = timedelta(days=7)
+"""Recordings of nights as far away are known: lists of one night name recordings of the nights around it."""
+
+_IN_FLIGHT = 16
+
+
+class ShardError(WarehouseError):
+    """A night cannot be checked out or in. The message says what to do."""
+
+
+class NightTakenError(ShardError):
+    """Another worker checked the night in since this one checked it out."""
+
+
+def warehouse_of(settings: Settings, night: date, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS) -> Warehouse:
+    """The warehouse that holds a night: this home's, or the night's own, checked out."""
+    kind = NightWarehouse if settings.nights_url else _of_home
+    return kind(settings, night, lock_timeout)
+
+
+def _of_home(settings: Settings, _: date, lock_timeout: float) -> Warehouse:
+    return Warehouse(settings, lock_timeout=lock_timeout)
+
+
+class _Base(msgspec.Struct):
+    """What this worker's file is made from.
+
+    Attributes:
+        etag: of the object that was checked out; None if there was none.
+        others: what the other nights told when their rows were taken over.
+        dirty: something was written since.
+    """
+
+    etag: str | None = None
+    others: str = ""
+    dirty: bool = False
+
+
+# Files that a run of this process wrote: they need not be compared with S3 again.
+_OURS: set[Path] = set()
+
+
+class NightWarehouse(Warehouse):
+    """The warehouse of one night, in `$CUSTODY_HOME/nights/<night>` of the worker that has it."""
+
+    def __init__(self, settings: Settings, night: date, lock_timeout: float = LOCK_TIMEOUT_SECONDS) -> None:
+        super().__init__(settings, lock_timeout=lock_timeout)
+        self.night = night
+        self.place = Nights.of(settings)
+
+    @property
+    def path(self) -> Path:
+        """The file on this worker."""
+        return self.settings.home.absolute() / "nights" / str(self.night) / "warehouse.duckdb"
+
+    @property
+    def _base_path(self) -> Path:
+        return self.path.with_name("base.json")
+
+    def _base(self) -> _Base | None:
+        if not self._base_path.exists() or not self.path.exists():
+            return None
+        return msgspec.json.decode(self._base_path.read_bytes(), type=_Base)
+
+    def _keep(self, base: _Base) -> None:
+        fresh = self._base_path.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(base))
+        fresh.replace(self._base_path)
+
+    def _prepare(self, read_only: bool) -> None:
+        base = self._base()
+        if base is None or not base.dirty or self.path not in _OURS:
+            with _explained(f"the night of {self.night} cannot be checked out"):
+                base = self._check_out(base)
+        if not read_only and not base.dirty:
+            base.dirty = True
+            self._keep(base)
+        _OURS.add(self.path)
+
+    def _check_out(self, base: _Base | None) -> _Base:
+        there = head(self.place.client, self.place.raw(self.night))
+        etag = there.etag if there else None
+        fresh = base is None or base.etag != etag
+        if base is None or fresh:
+            self._discard()
+            if there is not None:
+                _fetch(self.place.client, there.location, self.path)
+            base = _Base(etag)
+        told = self.place.told(self.night, own=fresh)
+        others = hashlib.sha256(" ".join(sorted(path.name for path in told)).encode()).hexdigest()
+        pending = self.place.pending_acts(self.night)
+        con = self._connect(self.path, read_only=False)
+        try:
+            prepare(con)
+            if base.others != others:
+                take_over(con, self.night, told, modelled=not fresh)
+            _take_in(con, self.place.client, pending)
+            self._replay(con)
+        finally:
+            con.close()
+        base.others = others
+        # A file with acts that were taken in differs from the object: a run that was killed before may have left more.
+        base.dirty = base.dirty or bool(pending)
+        self._keep(base)
+        return base
+
+    def _replay(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Load what landed and is in no load of this file: its worker was killed, or the object is an older one."""
+        place = S3Location.parse(self.settings.require("publish_url"))
+        with tempfile.TemporaryDirectory(prefix="custody-replay-") as scratch:
+            sources = Sources(self.settings, self.place.client, place, Path(scratch))
+            known = {row[0] for row in con.execute("SELECT landing_id FROM raw.extraction_receipts").fetchall()}
+            uris = landed_receipts(sources, self.night).get(self.night, [])
+            left = [uri for uri in uris if uri.rsplit("/", 1)[1].removesuffix(".ndjson.gz") not in known]
+            if not left:
+                return
+            sources.cuts = cuts_by_night(S3Reader(self.place.client, place), self.night)
+            loads = []
+            for uri in left:
+                try:
+                    receipt = on_this_machine(self.place.client, uri, sources.folder())
+                    loads.append(landing_at(sources, self.night, receipt, uri))
+                except GoneError as error:
+                    logger.warning("A load of the night of %s is left out: %s is gone.", self.night, error)
+            load(con, [landing for landing, _ in loads], {landing.landing_id: path for landing, path in loads})
+            logger.info("%d loads of the night of %s, left by another worker, were loaded.", len(loads), self.night)
+
+    def _discard(self) -> None:
+        for path in (self.path, self.path.with_name(f"{self.path.name}.wal"), self._base_path):
+            path.unlink(missing_ok=True)
+
+    def check_in(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Put the night's raw part where other workers find it, and tell the other nights what they need.
+
+        Raises:
+            NightTakenError: another worker checked the night in meanwhile. This worker's file is discarded; what it
+                collected is in its landing files, and the next run loads them.
+            ShardError: S3 cannot be written. The file stays, and the next run goes on with it.
+        """
+        base = self._base() or _Base()
+        client, at = self.place.client, self.place.raw(self.night)
+        with (
+            tempfile.TemporaryDirectory(prefix="check-in-", dir=self.path.parent) as folder,
+            _explained(f"the night of {self.night} cannot be checked in; it stays in {self.path.parent}"),
+        ):
+            shard, shared, ids = (Path(folder, name) for name in ("raw.duckdb", "shared.parquet", "ids.parquet"))
+            cursor = con.cursor()
+            taken_in = _write_raw(cursor, self.night, shard)
+            write_shared(cursor, self.night, SHARED, shared)
+            write_shared(cursor, self.night, NEAR, ids)
+            sha256 = _sha256(shard)
+            condition: dict[str, Any] = {"IfMatch": base.etag} if base.etag else {"IfNoneMatch": "*"}
+            try:
+                etag = put_file(client, shard, sha256, at, **condition).etag
+            except ClientError as error:
+                if error_code(error) not in {*REFUSED, "NoSuchKey"}:
+                    raise
+                # A put whose answer was lost is sent again, and then refused.
+                there = head(client, at)
+                if there is None or digest(client, there) != sha256:
+                    raise self._taken() from error
+                etag = there.etag
+            put_file(client, shared, _sha256(shared), self.place.shared(self.night))
+            put_file(client, ids, _sha256(ids), self.place.ids(self.night))
+            for key in taken_in:
+                client.delete_object(Bucket=at.bucket, Key=key)
+        self._keep(_Base(etag, base.others, dirty=False))
+
+    def _taken(self) -> NightTakenError:
+        # The open connection keeps its file; the next one begins with the other worker's.
+        self._discard()
+        return NightTakenError(
+            f"another worker ran the night of {self.night} meanwhile, and its state stands; nothing of this run was "
+            "sealed after that, and what it collected is kept: run the night again, on one worker"
+        )
+
+
+@dataclass(frozen=True)
+class Nights:
+    """The objects below `CUSTODY_NIGHTS_URL`."""
+
+    settings: Settings
+    place: S3Location
+
+    @classmethod
+    def of(cls, settings: Settings) -> Nights:
+        """Of a deployment with several workers."""
+        return cls(settings, S3Location.parse(settings.require("nights_url")))
+
+    @cached_property
+    def client(self) -> S3Client:
+        """boto3's."""
+        return s3_client(self.settings)
+
+    def raw(self, night: date) -> S3Location:
+        """The raw part of a night's warehouse."""
+        return self.place / f"raw/date={night}/warehouse.duckdb"
+
+    def shared(self, night: date) -> S3Location:
+        """What a night tells all others."""
+        return self.place / f"shared/date={night}.parquet"
+
+    def ids(self, night: date) -> S3Location:
+        """What a night tells its neighbours."""
+        return self.place / f"ids/date={night}.parquet"
+
+    def told(self, night: date | None = None, *, own: bool = False) -> list[Path]:
+        """Local copies of what the other nights tell, and with `own` the night itself.
+
+        None: what all nights tell, without what is for neighbours.
+        """
+        names = {path: found["ETag"] for path, found in listed(self.client, self.place, "shared/")}
+        if night is not None:
+            names |= {path: found["ETag"] for path, found in listed(self.client, self.place, "ids/")}
+        wanted = {path: etag for path, etag in names.items() if night is None or _concerns(path, night, own)}
+        return self._copies(wanted)
+
+    def _copies(self, wanted: dict[str, str]) -> list[Path]:
+        """Copies of objects that change now and then: an unchanged one is not read again."""
+        folder = self.settings.home.absolute() / "nights" / "told"
+        folder.mkdir(parents=True, exist_ok=True)
+        places = {
+            path: folder / f"{path.replace('/', '-').removesuffix('.parquet')}.{etag.strip(chr(34))}.parquet"
+            for path, etag in wanted.items()
+        }
+
+        def fetch(path: str) -> None:
+            _fetch(self.client, self.place / path, places[path])
+
+        with FileLock(folder / "lock"):
+            for _ in in_order(fetch, [path for path, copy in places.items() if not copy.exists()], workers=_IN_FLIGHT):
+                pass
+            # Of each object, the copy of its newest version alone.
+            ours = {copy.name.split(".", 1)[0]: copy.name for copy in places.values()}
+            for old in folder.glob("*.parquet"):
+                if ours.get(old.name.split(".", 1)[0], old.name) != old.name:
+                    old.unlink()
+        return sorted(places.values())
+
+    def pending_acts(self, night: date) -> list[S3Location]:
+        """Acts that no run has taken in yet."""
+        return [self.place / path for path, _ in listed(self.client, self.place, f"acts/date={night}/")]
+
+    def put_acts(self, actor: Actor, acts: Iterable[Act]) -> None:
+        """Leave acts for the next runs of their nights.
+
+        Raises:
+            ShardError: S3 cannot be written.
+        """
+        by_night: dict[date, list[Act]] = {}
+        for act in acts:
+            by_night.setdefault(act.night, []).append(act)
+        with _explained("the events cannot be recorded"), tempfile.TemporaryDirectory() as folder:
+            for night, found in by_night.items():
+                path = Path(folder, f"{uuid4().hex}.parquet")
+                with duckdb.connect() as con:
+                    con.execute("SET TimeZone = 'UTC'; CREATE SCHEMA raw")
+                    create_acts(con)
+                    append_acts(con, actor, found)
+                    con.execute(f"COPY raw.acts TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
+                put_file(self.client, path, _sha256(path), self.place / f"acts/date={night}/{path.name}")
+
+
+def _concerns(path: str, night: date, own: bool) -> bool:
+    """Whether an object is told to a night."""
+    other = date.fromisoformat(path.partition("date=")[2].removesuffix(".parquet"))
+    return (own or other != night) and (path.startswith("shared/") or abs(other - night) <= NEIGHBOURS)
+
+
+def _write_raw(con: duckdb.DuckDBPyConnection, night: date, to: Path) -> list[str]:
+    """Copy the night's rows of `raw` into a file. Returns the keys of the acts that are among them."""
+    tables = con.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'raw' "
+        "ORDER BY table_name"
+    ).fetchall()
+    con.execute(f"ATTACH {literal(str(to))} AS shard (STORAGE_VERSION '{STORAGE_VERSION}')")
+    try:
+        con.execute("CREATE SCHEMA shard.raw")
+        for (table,) in tables:
+            if table == "alerts_sent" and table_columns(con, "custody_taken_alerts"):
+                rows = "SELECT * FROM raw.alerts_sent EXCEPT ALL SELECT * FROM custody_taken_alerts"
+            elif "partition_date" in table_columns(con, f"raw.{table}"):
+                rows = f"FROM raw.{table} WHERE partition_date = $night"
+            else:
+                continue  # dlt's own tables, and what says how this file was made
+            con.execute(f"CREATE TABLE shard.raw.{table} AS {rows}", {"night": night} if "$night" in rows else None)
+    finally:
+        con.execute("DETACH shard")
+    taken = con.execute("SELECT key FROM raw.taken_acts WHERE partition_date = ?", [night]).fetchall()
+    return [key for (key,) in taken]
+
+
+def _take_in(con: duckdb.DuckDBPyConnection, client: S3Client, pending: Iterable[S3Location]) -> None:
+    """Append pending acts, each object once: a worker killed before it removed them leaves them in both places."""
+    con.execute("CREATE TABLE IF NOT EXISTS raw.taken_acts (partition_date DATE, key VARCHAR)")
+    known = {row[0] for row in con.execute("SELECT key FROM raw.taken_acts").fetchall()}
+    with tempfile.TemporaryDirectory(prefix="custody-acts-") as folder:
+        for at in pending:
+            if at.key in known:
+                continue
+            copy = Path(folder, "acts.parquet")
+            _fetch(client, at, copy)
+            con.begin()
+            con.execute("INSERT INTO raw.acts BY NAME FROM read_parquet(?, hive_partitioning = false)", [str(copy)])
+            night = at.key.rpartition("date=")[2].partition("/")[0]
+            con.execute("INSERT INTO raw.taken_acts VALUES (?, ?)", [night, at.key])
+            con.commit()
+
+
+def _fetch(client: S3Client, at: S3Location, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    partial = to.with_name(f"{to.name}.{uuid4().hex}.partial")
+    try:
+        with partial.open("wb") as file:
+            shutil.copyfileobj(client.get_object(Bucket=at.bucket, Key=at.key)["Body"], file, 1 << 20)
+        partial.replace(to)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """S3's errors, with what they keep from being done."""
+    try:
+        yield
+    except ClientError as error:
+        raise ShardError(
+            f"{what}: S3 answered {error_code(error)} to {error.operation_name}; mend that (credentials, permissions) "
+            "and run the night again: what was collected is kept"
+        ) from error
+    except (BotoCoreError, UploadError) as error:
+        raise ShardError(f"{what} ({type(error).__name__}); run the night again: what was collected is kept") from error

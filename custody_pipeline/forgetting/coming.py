@@ -1,0 +1,65 @@
+"""Alerts that a retention policy removes something soon.
+
+Belongs here: wording it for each night. Does not: what is due (policy.py), and telling it (alerts).
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, time, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from custody_pipeline.alerts.alert import RETENTION, Alert
+from custody_pipeline.forgetting.policy import due, load_policy
+from custody_pipeline.io.yaml_file import RefusedFileError
+from custody_pipeline.operations.explain import SnapshotError
+from custody_pipeline.settings import SettingsError
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from custody_pipeline.forgetting.policy import Policy
+    from custody_pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def removals_near(settings: Settings, today: date) -> list[Alert] | None:
+    """One alert for each night of which something is due, or becomes due within the policy's `warn_days`.
+
+    None if the policy is refused or the snapshot cannot be read: that stops no night, and is said in the log.
+    """
+    if settings.retention_path is None or not settings.analyst_path.exists():
+        return []
+    try:
+        return _alerts(settings, load_policy(Path(settings.retention_path)), today)
+    except (RefusedFileError, SettingsError, SnapshotError) as error:
+        logger.warning("No alert of what the retention policy removes. %s", error)
+        return None
+
+
+def _alerts(settings: Settings, policy: Policy, today: date) -> list[Alert]:
+    soon = [item for item in due(settings, policy) if item.day <= today + timedelta(days=policy.warn_days)]
+    soon.sort(key=lambda item: (item.night, item.day))
+    alerts = []
+    for night, found in groupby(soon, key=lambda item: item.night):
+        items = list(found)
+        rules = ", ".join(sorted({item.rule for item in items}))
+        calls = "1 conversation of this night reaches" if len(items) == 1 else f"{len(items)} conversations reach"
+        alerts.append(
+            Alert(
+                night=night,
+                conversation_id=None,
+                recording_id=None,
+                resource=RETENTION,
+                reason="REMOVAL_NEAR",
+                severity="warning",
+                sentence=f"{calls} the end of retention ({rules}), the first on {items[0].day}.",
+                next_action="See custody retention show; put on hold what is still needed: custody matter hold.",
+                recoverable="until",
+                recoverable_until=datetime.combine(items[0].day, time()),
+            )
+        )
+    return alerts

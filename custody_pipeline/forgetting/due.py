@@ -1,0 +1,86 @@
+"""Erasing what the retention policy says is due.
+
+Belongs here: what is due today, what holds it, one request a night. Does not: the policy (policy.py), the erasure
+(erase.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from custody_pipeline.forgetting.erase import HeldError, erase
+from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holders
+from custody_pipeline.forgetting.policy import Due, due
+from custody_pipeline.matters.id_list import IdList
+from custody_pipeline.matters.matter import Selection
+from custody_pipeline.warehouse.erasures import requests_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from custody_pipeline.forgetting.erase import Outcome
+    from custody_pipeline.forgetting.policy import Policy
+    from custody_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a policy asks for on a day.
+
+    Attributes:
+        due: conversations that are not kept any more and that nothing holds, soonest first.
+        held: those that a matter or the vendor holds, with the reason.
+        coming: those that become due later, soonest first.
+    """
+
+    due: tuple[Due, ...]
+    held: tuple[tuple[Due, str], ...]
+    coming: tuple[Due, ...]
+
+
+@dataclass
+class Applied:
+    """What became of what was due: outcomes of erased nights, and what holds the others."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+
+
+def plan(settings: Settings, policy: Policy, today: date) -> Plan:
+    """What the policy asks for. Raises as `policy.due`; GenesysError if the vendor cannot be asked what it holds."""
+    found = due(settings, policy)
+    now = [item for item in found if item.day <= today]
+    holding = holders(settings, [item.conversation_id for item in now]) if now else {}
+    return Plan(
+        due=tuple(item for item in now if item.conversation_id.lower() not in holding),
+        held=tuple((item, holding[key]) for item in now if (key := item.conversation_id.lower()) in holding),
+        coming=tuple(item for item in found if item.day > today),
+    )
+
+
+def apply(settings: Settings, policy: Policy, today: date, say: Callable[[str], None]) -> Applied:
+    """Erase what is due, a request for each night. What is held stays; the next run tries it again."""
+    planned = plan(settings, policy, today)
+    applied = Applied(held=[why for _, why in planned.held])
+    waiting = {
+        name for request in requests_of(settings) if request.state == "waiting" for name in request.conversations
+    }
+    by_night = sorted(planned.due, key=lambda item: item.night)
+    for night, group in groupby(by_night, key=lambda item: item.night):
+        items = [item for item in group if item.conversation_id not in waiting]
+        if not items:
+            continue
+        say(f"{len(items)} conversations of {night} are due")
+        rules = ", ".join(sorted({item.rule for item in items}))
+        ids = IdList.of(item.conversation_id for item in items)
+        asked = Asked(Selection(ids=ids), f"{policy.reason} ({rules})", policy.authority, by=("policy",))
+        try:
+            applied.outcomes.append(erase(settings, asked, say))
+        except HeldError as error:
+            applied.held.append(f"{night}: {error}")
+        except NothingToEraseError:
+            continue
+    return applied

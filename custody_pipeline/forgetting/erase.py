@@ -1,0 +1,403 @@
+"""Carrying out a request for erasure, step by step, so that a process that is killed anywhere can go on.
+
+Belongs here: the order of the steps. Does not: how a step is done (warehouse_rows.py, places.py,
+redacted.py, sealed.py).
+
+1. The request is written down: from here on nothing of its conversations is kept when it is collected.
+2. Captures, sidecars, spooled events, journals and pages go; landing files are rewritten; rows are deleted.
+3. Each night is modelled again, with rows that stand for the erased recordings, and published: the next cut holds the
+   statement and what remains of others. From here on the log says what is removed.
+4. Files that the statement names go, in all their versions, and older versions of the current copies.
+5. Snapshot and warehouse are written anew, so that no byte of a deleted row stays; the salt secret is replaced.
+6. The request is done.
+
+Every step may be repeated. Until a night's statement is sealed, its published files are whole; after that they are gone
+or will be: `custody verify` says which (`ERASURE_UNFINISHED`), and `custody erase --resume` ends it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import orjson
+from botocore.exceptions import ClientError
+from filelock import FileLock, Timeout
+
+from custody_pipeline.extract.documents import document
+from custody_pipeline.extract.erased import RECEIPTS, erase_landing
+from custody_pipeline.extract.landing_files import content_of, line_of, read_lines
+from custody_pipeline.forgetting import places, warehouse_rows
+from custody_pipeline.forgetting.finder import (
+    Asked,
+    Found,
+    copy_versions,
+    exported,
+    find,
+    holds_of,
+    landing_uris,
+    places_of,
+    sealed_files,
+    sealed_night,
+)
+from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
+from custody_pipeline.forgetting.sealed import Removing, in_scratch, removed_paths
+from custody_pipeline.io.gzipped import gzipped
+from custody_pipeline.io.objects import ABSENT, error_code, put_file
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking, model, publish
+from custody_pipeline.publish.readback import read_back
+from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.erasures import Tombstone, keep_request, names_of, requests_of, write_erasures
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import duckdb
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.forgetting.places import Place
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.erasures import Request
+
+    Say = Callable[[str], None]
+
+
+class ErasureBusyError(Exception):
+    """Another erasure is under way in this home."""
+
+
+class HeldError(Exception):
+    """Something holds what should be erased. The message says what, and until when."""
+
+
+class SealedError(Exception):
+    """What is published is not what this home sealed. The message says what is missing."""
+
+
+@dataclass
+class Outcome:
+    """What became of a request. `notes`: what people must know or do."""
+
+    request: Request
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    folder = settings.home / "erasures"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise ErasureBusyError("another erasure is under way in this home; try again when it has ended") from error
+
+
+def look(settings: Settings, asked: Asked) -> Found:
+    """The dry run: everything that is held, and what holds it. Raises as `find` does."""
+    with Warehouse(settings).open() as con:
+        return find(con, settings, s3_client(settings), asked)
+
+
+def erase(settings: Settings, asked: Asked, say: Say) -> Outcome:
+    """Find and erase.
+
+    Raises:
+        HeldError: something holds it; the request waits, and `resume` tries it again.
+        ErasureBusyError: another erasure is under way.
+        NothingToEraseError, SettingsError: as `find`.
+    """
+    with _alone(settings):
+        client = s3_client(settings)
+        with Warehouse(settings).open() as con:
+            found = find(con, settings, client, asked)
+        if found.holds:
+            keep_request(settings, msgspec.structs.replace(found.request, state="waiting", held=found.holds))
+            raise HeldError(
+                f"not erased, since it is held by {'; '.join(found.holds)}. The request waits: custody erase --resume"
+            )
+        request = _begun(found.request, found.places)
+        keep_request(settings, request)
+        return _carry_out(settings, client, request, say)
+
+
+def resume(settings: Settings, say: Say) -> list[Outcome]:
+    """End what was begun, and try again what waited for a hold to end. What is still held goes on waiting."""
+    outcomes = []
+    with _alone(settings):
+        client = s3_client(settings)
+        for request in requests_of(settings):
+            if request.state == "done":
+                continue
+            if request.state == "waiting":
+                with Warehouse(settings).open() as con:
+                    request = _renewed(con, request)
+                    sealed = sealed_files(settings, client, request)
+                    held = tuple(holds_of(con, settings, client, request, sealed))
+                    found = list(places_of(con, settings, client, request, sealed))
+                if held:
+                    waiting = msgspec.structs.replace(request, state="waiting", held=held)
+                    keep_request(settings, waiting)
+                    outcomes.append(Outcome(waiting))
+                    continue
+                request = _begun(request, found)
+                keep_request(settings, request)
+            outcomes.append(_carry_out(settings, client, request, say))
+    return outcomes
+
+
+def _begun(request: Request, found: Sequence[Place]) -> Request:
+    """The request with what was found: what is told of copies is written down before the rows that know it go."""
+    notes = tuple(f"{place.where}: {place.note}" for place in found if place.note)
+    return msgspec.structs.replace(request, state="begun", held=(), counts=places.counted(found), notes=notes)
+
+
+def _renewed(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
+    """What the request's conversations have by now: a waiting request goes on being collected."""
+    ids = {name.lower() for name in request.conversations}
+    recordings = tuple(Tombstone(str(night), *names) for night, *names in warehouse_rows.recordings_of(con, ids))
+    nights = tuple(map(str, warehouse_rows.nights_held(con, ids)))
+    return msgspec.structs.replace(request, recordings=recordings, nights=nights)
+
+
+def _carry_out(settings: Settings, client: S3Client, request: Request, say: Say) -> Outcome:
+    outcome = Outcome(request, list(request.notes))
+    ids = names_of(request)
+    with Warehouse(settings).open() as con:
+        if not request.cleared:
+            say("removing captures, events, landing files and rows")
+            _clear(con, settings, client, request, ids)
+            request = msgspec.structs.replace(request, cleared=True)
+            keep_request(settings, request)
+        write_erasures(con, settings)
+        for name in request.nights:
+            request = _remake(con, settings, client, request, name, say)
+            _remove_sealed(settings, client, request, name, say)
+        say("writing the snapshot and the warehouse anew")
+        snapshot_for_analysts(con, settings)
+    warehouse_rows.compact(settings)
+    published = settings.home / "published"
+    if settings.publish_url is not None and (published / "log/checkpoint").exists():
+        read_back(settings, published, client=client)
+    _forget_salts(settings, outcome)
+    request = msgspec.structs.replace(request, state="done")
+    keep_request(settings, request)
+    outcome.request = request
+    return outcome
+
+
+# --- 2: what is not published -----------------------------------------------------------------------------------------
+
+
+def _clear(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    client: S3Client,
+    request: Request,
+    ids: frozenset[str],
+) -> None:
+    keys = list(places.capture_keys(settings, client, ids, set(request.nights)))
+    for uri in places.sidecars_of(settings, client, keys):
+        remove_versions(client, versions_of(client, S3Location.parse(uri)), bypass_governance=request.bypass_governance)
+    if request.media:
+        for uri in exported(con, ids):
+            at = versions_of(client, S3Location.parse(uri))
+            remove_versions(client, at, bypass_governance=request.bypass_governance)
+    places.remove_captures(settings, client, keys)
+    places.remove_spooled(settings, ids)
+    for place in places.productions(settings, ids):
+        places.remove_production(place)
+    places.remove_packages(settings, ids)
+    places.remove_files(places.files_naming(settings, ids))
+    for name in request.nights:
+        renewed = _rewrite_landing(con, settings, client, name, ids)
+        warehouse_rows.rename_digests(con, date.fromisoformat(name), renewed)
+    warehouse_rows.delete_rows(con, ids)
+    actor = Actor.of(settings)
+    acts = [
+        Act(
+            date.fromisoformat(item.night),
+            "erased",
+            what=f"recording, by request {request.id}",
+            why=request.reason,
+            how=f"on the authority of {request.authority}",
+            where_at="erasure.json in the cut of the night",
+            conversation_id=item.conversation_id,
+            recording_id=item.recording_id,
+        )
+        for item in request.recordings
+    ]
+    append_acts(con, actor, acts)
+
+
+def _rewrite_landing(
+    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, night: str, ids: frozenset[str]
+) -> dict[str, tuple[str, int]]:
+    """Rewrite every landing file of a night that holds these conversations; URI → new digest and size."""
+    renewed: dict[str, tuple[str, int]] = {}
+    known = dict(warehouse_rows.landing_files(con, date.fromisoformat(night)))
+    there = list(landing_uris(settings, client, night))
+    for uri in dict.fromkeys([*there, *known]):
+        with in_scratch() as folder:
+            try:
+                source = on_this_machine(client, uri, Path(folder)) if uri in there else Path(folder, "none")
+                if not source.exists():
+                    source = _from_cut(settings, client, night, uri, Path(folder))
+            except ClientError as error:
+                if error_code(error) not in ABSENT:
+                    raise
+                continue
+            except FileNotFoundError:
+                continue  # tidied, and in no cut: its load is read by nothing any more
+            target = Path(folder) / "without"
+            resource = uri.rsplit("/", 3)[1]
+            if not source.name.endswith(".gz") and not uri.endswith(".gz"):
+                source.unlink(missing_ok=True)  # a file that a killed run left half written
+                continue
+            if not erase_landing(ids, resource, source, target):
+                if uri in known and uri in there and (now := _sha256(source)) != known[uri]:
+                    renewed[uri] = now, source.stat().st_size  # rewritten by a run that was killed
+                continue
+            renewed[uri] = _sha256(target), target.stat().st_size
+            _put_landing(client, uri, target, renewed[uri][0])
+    for uri in there:
+        if uri.rsplit("/", 3)[1] == RECEIPTS:
+            _rewrite_receipt(client, uri, renewed)
+    return renewed
+
+
+def _from_cut(settings: Settings, client: S3Client, night: str, uri: str, folder: Path) -> Path:
+    """A landing file that was tidied, from the newest cut that has it."""
+    if settings.publish_url is None:
+        raise FileNotFoundError(uri)
+    sealed, place = sealed_night(settings, client, night), S3Location.parse(settings.publish_url)
+    for cut in reversed(sealed.cuts()):
+        if cut.file(landing_path(uri)) is not None:
+            return on_this_machine(client, str(place / f"{cut.prefix}{landing_path(uri)}"), folder)
+    raise FileNotFoundError(uri)
+
+
+def _put_landing(client: S3Client, uri: str, local: Path, sha256: str) -> None:
+    """Put a rewritten landing file in its place; of the old one no version stays."""
+    if uri.startswith("s3://"):
+        at = S3Location.parse(uri)
+        put_file(client, local, sha256, at)
+        remove_versions(client, [version for version in versions_of(client, at) if not version.latest])
+        return
+    path = Path(uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.tmp")
+    shutil.copyfile(local, draft)
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _rewrite_receipt(client: S3Client, uri: str, renewed: dict[str, tuple[str, int]]) -> None:
+    """Let the landed receipt name rewritten files: a lost warehouse is made anew from it."""
+    with in_scratch() as folder:
+        source = on_this_machine(client, uri, Path(folder))
+        (line,) = read_lines(source)
+        told = orjson.loads(content_of(line))
+        changed = False
+        for file in told["landing_files"]:
+            if file["uri"] in renewed and file["sha256"] != renewed[file["uri"]][0]:
+                file["sha256"], file["bytes"] = renewed[file["uri"]]
+                changed = True
+        if not changed:
+            return
+        target = Path(folder) / "receipt"
+        head = orjson.loads(line)
+        fetched_at = datetime.fromisoformat(head["fetched_at"])
+        made = line_of(head["row"], head["k"], head["source_uri"], fetched_at, document(orjson.dumps(told)))
+        with target.open("wb") as raw, gzipped(raw) as out:
+            out.write(made)
+        _put_landing(client, uri, target, _sha256(target))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- 3 and 4: what is published ---------------------------------------------------------------------------------------
+
+
+def _remake(
+    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, name: str, say: Say
+) -> Request:
+    """Model a night again, and publish it with the statement unless that is sealed already."""
+    if name in request.sealed:
+        return request
+    night = Night(settings, load_mapping(settings.mapping_path), date.fromisoformat(name))
+    say(f"making the night of {name} again")
+    model(con, night)
+    published = con.execute("SELECT 1 FROM raw.publications WHERE partition_date = ? LIMIT 1", [night.day]).fetchone()
+    if published is None or settings.publish_url is None:
+        return request
+    if offending := {key: rows for key, rows in check(con, night).items() if rows and is_blocking(key)}:
+        raise ChecksFailedError(offending)
+    sealed = sealed_night(settings, client, name)
+    there = sealed.statement(request.id)
+    more = None if there else Removing(sealed, request)
+    publication, _ = publish(con, night, f"erasure {request.id}", more)
+    revision = there[0].revision if there else publication.revision
+    request = msgspec.structs.replace(request, sealed={**request.sealed, name: revision})
+    keep_request(settings, request)
+    return request
+
+
+def _remove_sealed(settings: Settings, client: S3Client, request: Request, night: str, say: Say) -> None:
+    """Remove what the night's statement names, and what else of the night is older than the statement."""
+    if night not in request.sealed:
+        return
+    sealed, place = sealed_night(settings, client, night), S3Location.parse(settings.require("publish_url"))
+    found = sealed.statement(request.id)
+    if found is None:
+        raise SealedError(
+            f"no cut of {night} below {settings.publish_url} has the statement of request {request.id}, though one was "
+            "sealed: nothing of it was removed; custody verify tells what is wrong there"
+        )
+    _, statement = found
+    say(f"removing {len(statement.files)} files of earlier revisions of {night}")
+    bypass = request.bypass_governance
+    for path in removed_paths(statement):
+        remove_versions(client, versions_of(client, place / path), bypass_governance=bypass)
+    for versions in copy_versions(settings, client, night):
+        old = [version for version in versions if not version.latest or version.marker]
+        remove_versions(client, old, bypass_governance=bypass)
+
+
+# --- 5: secrets -------------------------------------------------------------------------------------------------------
+
+
+def _forget_salts(settings: Settings, outcome: Outcome) -> None:
+    """Replace the secret that salts are made of: with the old one, a guess of an erased row could be tested."""
+    if settings.salt_secret is not None:
+        outcome.notes.append(
+            "CUSTODY_SALT_SECRET: replace it in every home that seals into this log (openssl rand -hex 32), and "
+            "destroy every copy of the old one: with it, guesses of an erased row can be tested against its leaf"
+        )
+        return
+    path = settings.home / "keys/salt"
+    if path.exists():
+        draft = path.with_name("salt.new")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)

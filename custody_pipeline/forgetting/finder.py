@@ -1,0 +1,340 @@
+"""Everything that is held of conversations, as a list of places, and what keeps it from being removed.
+
+Belongs here: looking. Does not: removing anything (erase.py).
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from custody_pipeline.extract.erased import erase_landing
+from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.forgetting import places, warehouse_rows
+from custody_pipeline.forgetting.object_versions import Hold, Version, holds_on, versions_of
+from custody_pipeline.forgetting.places import Place
+from custody_pipeline.forgetting.sealed import SealedNight, in_scratch
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.objects import listed
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.matters.holds import protected, read_holds
+from custody_pipeline.matters.id_list import IdList
+from custody_pipeline.matters.matter import Matter, Selection
+from custody_pipeline.matters.register import matter_names, register_of
+from custody_pipeline.matters.selection import select
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.sealed_landing import on_this_machine
+from custody_pipeline.publish.sealing import signing_verifiers
+from custody_pipeline.warehouse.erasures import Request, Tombstone, erased_conversations, names_of
+from custody_pipeline.warehouse.ledger import Actor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import duckdb
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.settings import Settings
+
+
+_SELECTED = (
+    "partition_date", "conversation_id", "recording_id", "media_type", "media_subtype", "media_sha256", "object_uri",
+    "sidecar_uri", "row_sha256", "custody_status", "gap_reasons", "ani", "dnis", "user_ids", "queue_ids", "queue_names",
+    "custom_data", "conversation_start", "recording_start",
+)  # fmt: skip
+"""The columns that the conditions of an erasure read, and those that a found recording has."""
+
+
+class NothingToEraseError(Exception):
+    """The selection matches nothing that is held. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for.
+
+    Attributes:
+        selection: which recordings; their whole conversations are meant.
+        reason: why.
+        authority: by which right or order.
+        media: whether audio in the export bucket goes as well.
+        bypass_governance: whether a GOVERNANCE lock may be broken.
+        by: kinds of conditions; those of the selection if empty.
+    """
+
+    selection: Selection
+    reason: str
+    authority: str
+    media: bool = False
+    bypass_governance: bool = False
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is held, and what holds it."""
+
+    request: Request
+    places: tuple[Place, ...]
+    holds: tuple[str, ...]
+    unmatched: tuple[str, ...] = ()
+
+
+def find(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, asked: Asked) -> Found:
+    """Everything that is held of a selection.
+
+    Args:
+        con: the warehouse; reading it is enough.
+        settings: the deployment.
+        client: boto3's.
+        asked: which conversations, and why.
+
+    Raises:
+        NothingToEraseError: nothing is held.
+        SettingsError: a condition is refused.
+    """
+    conversations, unmatched = _conversations(con, asked.selection)
+    erased = erased_conversations(settings)
+    if conversations and all(name.lower() in erased for name in conversations):
+        raise NothingToEraseError(
+            f"{len(conversations)} conversations of this selection were erased before; custody erase --resume ends an "
+            "erasure that was interrupted, custody verify tells of those that are done"
+        )
+    conversations = {name for name in conversations if name.lower() not in erased}
+    if not conversations:
+        raise NothingToEraseError(
+            "nothing is held of this selection: custody status lists the nights, custody explain ID shows a recording"
+        )
+    ids = {name.lower() for name in conversations}
+    recordings = warehouse_rows.recordings_of(con, ids)
+    nights = warehouse_rows.nights_held(con, ids)
+    request = Request(
+        id=secrets.token_hex(16),
+        asked_at=f"{utc_now():%Y-%m-%dT%H:%M:%SZ}",
+        operator=Actor.of(settings).operator,
+        reason=asked.reason,
+        authority=asked.authority,
+        selected_by=asked.by or _kinds(asked.selection),
+        conversations=tuple(sorted(conversations)),
+        recordings=tuple(Tombstone(str(night), *names) for night, *names in recordings),
+        nights=tuple(map(str, nights)),
+        media=asked.media,
+        bypass_governance=asked.bypass_governance,
+    )
+    sealed = sealed_files(settings, client, request)
+    found = tuple(places_of(con, settings, client, request, sealed))
+    return Found(request, found, tuple(holds_of(con, settings, client, request, sealed)), tuple(unmatched))
+
+
+def _kinds(selection: Selection) -> tuple[str, ...]:
+    kinds = {"conversations": selection.ids, "number": selection.numbers, "tag": selection.tags}
+    return tuple(name for name, given in kinds.items() if given) or ("policy",)
+
+
+def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tuple[set[str], tuple[str, ...]]:
+    """Ids as they are written, and ids of the list that nothing is held of."""
+    matter = replace(Matter.of_ids(IdList(())), name="erase", selection=selection)
+    # A cursor of its own: the selection's conditions close it against the outside.
+    found = select(_readable(con), matter)
+    conversations = {item.conversation_id for item in found.recordings if item.conversation_id}
+    unmatched = found.unmatched
+    alone = selection.ids is not None and not (selection.numbers or selection.tags)
+    if alone and unmatched:
+        # Captured, or received, and in no row of a recording.
+        held = warehouse_rows.conversations_held(con, unmatched)
+        conversations |= held
+        unmatched = tuple(name for name in unmatched if name not in held)
+    return conversations, unmatched
+
+
+def _readable(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A connection in memory with the columns that a selection reads."""
+    import duckdb
+
+    memory = duckdb.connect()
+    memory.execute("SET enable_progress_bar = false")
+    memory.execute("CREATE SCHEMA custody")
+    rows = con.execute(f"SELECT {', '.join(_SELECTED)} FROM custody.chain_of_custody").to_arrow_table()
+    memory.register("rows_of_chain", rows)
+    memory.execute("CREATE TABLE custody.chain_of_custody AS SELECT * FROM rows_of_chain")
+    memory.unregister("rows_of_chain")
+    return memory
+
+
+# --- places -----------------------------------------------------------------------------------------------------------
+
+
+def places_of(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    client: S3Client,
+    request: Request,
+    sealed: Sequence[Place],
+) -> Iterator[Place]:
+    """Where something of the request's conversations is held; `sealed`: in published cuts, where it was looked for."""
+    ids = names_of(request)
+    for table, rows in warehouse_rows.rows_held(con, ids).items():
+        yield Place("warehouse", table, rows)
+    if settings.analyst_path.exists():
+        yield Place("snapshot", str(settings.analyst_path))
+    yield from _landed(settings, client, request, ids)
+    yield from sealed
+    for night in request.nights:
+        yield from _copies(settings, client, night)
+    keys = list(places.capture_keys(settings, client, ids, set(request.nights)))
+    yield from (Place("capture", key) for key in keys)
+    yield from (Place("sidecar", uri) for uri in places.sidecars_of(settings, client, keys))
+    if request.media:
+        yield from (Place("audio", uri) for uri in exported(con, ids))
+    if events := places.spooled(settings, ids):
+        yield Place("spool", str(settings.spool_path), events)
+    yield from places.productions(settings, ids)
+    yield from places.packages(settings, con, ids)
+    yield from places.files_naming(settings, ids)
+
+
+def sealed_files(settings: Settings, client: S3Client, request: Request) -> list[Place]:
+    """Files of published cuts that hold the request's conversations. Each cut of the nights is read for it."""
+    if settings.publish_url is None:
+        return []
+    ids = names_of(request)
+    found = []
+    with in_scratch() as scratch:
+        for night in request.nights:
+            for holding in sealed_night(settings, client, night).holding(ids, Path(scratch)):
+                items = len(holding.gone) or holding.documents or 1
+                found.append(Place("cut", f"{holding.cut.prefix}{holding.file.path}", items))
+    return found
+
+
+def sealed_night(settings: Settings, client: S3Client, night: str) -> SealedNight:
+    """The published cuts of a night."""
+    place = S3Location.parse(settings.require("publish_url"))
+    return SealedNight(S3Reader(client, place), night, signing_verifiers(settings))
+
+
+def landing_uris(settings: Settings, client: S3Client, night: str) -> Iterator[str]:
+    """URIs of all landing files of a night, also of loads that have no receipt."""
+    landing = settings.landing
+    if landing.startswith("s3://"):
+        root = S3Location.parse(landing)
+        for path, _ in listed(client, root):
+            if f"/date={night}/" in path:
+                yield str(root / path)
+        return
+    for file in sorted(Path(landing).glob(f"*/date={night}/*")):
+        if file.is_file():
+            yield str(file)
+
+
+def _landed(settings: Settings, client: S3Client, request: Request, ids: frozenset[str]) -> Iterator[Place]:
+    for night in request.nights:
+        for uri in landing_uris(settings, client, night):
+            resource = uri.rsplit("/", 3)[1]
+            with in_scratch() as scratch:
+                local = on_this_machine(client, uri, Path(scratch))
+                if number := erase_landing(ids, resource, local, Path(scratch) / "without"):
+                    yield Place("landing", uri, number)
+
+
+def _copies(settings: Settings, client: S3Client, night: str) -> Iterator[Place]:
+    for versions in copy_versions(settings, client, night):
+        if versions:
+            place = versions[0]
+            yield Place("current", f"s3://{place.bucket}/{place.key}", len(versions))
+
+
+def copy_versions(settings: Settings, client: S3Client, night: str) -> Iterator[list[Version]]:
+    """All versions of each current copy of a night, and of what was staged for seals."""
+    if settings.publish_url is None:
+        return
+    place = S3Location.parse(settings.publish_url)
+    by_key: dict[str, list[Version]] = {}
+    for folder in ("parquet", "csv", "spreadsheet", "report", "sealing"):
+        for version in versions_of(client, place / folder, below=True):
+            if folder == "sealing" or f"/date={night}/" in version.key:
+                by_key.setdefault(version.key, []).append(version)
+    yield from by_key.values()
+
+
+def exported(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[str]:
+    """Objects of these conversations in the export bucket, by the listings of the nights."""
+    warehouse_rows.rows_held(con, ids)  # makes the table of ids
+    rows = con.execute(
+        "SELECT DISTINCT 's3://' || bucket || '/' || object_key FROM raw.export_objects "
+        "WHERE lower(conversation_id) IN (SELECT id FROM erased_ids) ORDER BY ALL"
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+# --- holds ------------------------------------------------------------------------------------------------------------
+
+
+def holds_of(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    client: S3Client,
+    request: Request,
+    sealed: Sequence[Place],
+) -> Iterator[str]:
+    """What keeps the request's conversations from being removed, a sentence each."""
+    yield from dict.fromkeys(holders(settings, request.conversations).values())
+    yield from _locks(con, settings, client, request, sealed)
+
+
+def holders(settings: Settings, conversations: Sequence[str]) -> dict[str, str]:
+    """Conversation, in lower case → the matter or the vendor's protection that holds it, and until when."""
+    return dict(_vendor(settings, conversations)) | dict(_matters(settings, {name.lower() for name in conversations}))
+
+
+def _matters(settings: Settings, ids: set[str]) -> Iterator[tuple[str, str]]:
+    for name in matter_names(settings):
+        # Also one that could not be held at the vendor or in S3: the matter asked for it, and has not released it.
+        for item in read_holds(register_of(settings, name)).conversations:
+            if item.lower() in ids:
+                yield item.lower(), f"matter {name} holds conversation {item}, until custody matter release {name}"
+
+
+def _vendor(settings: Settings, conversations: Sequence[str]) -> Iterator[tuple[str, str]]:
+    if not settings.api_configured:
+        return
+    with GenesysClient(settings) as client:
+        for name in sorted(protected(client, conversations)):
+            yield name.lower(), f"the vendor's deletion protection on conversation {name}, until it is lifted there"
+
+
+def _locks(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    client: S3Client,
+    request: Request,
+    sealed: Sequence[Place],
+) -> Iterator[str]:
+    now = datetime.now(UTC)
+    asked: list[Version] = []
+    if settings.publish_url is not None:
+        place, held = S3Location.parse(settings.publish_url), {file.where for file in sealed}
+        root = f"{place.key}/" if place.key else ""
+        for night in request.nights:
+            every = versions_of(client, place / f"cuts/date={night}", below=True)
+            asked += [version for version in every if version.key.removeprefix(root) in held]
+            asked += [version for versions in copy_versions(settings, client, night) for version in versions]
+    if request.media:
+        for uri in exported(con, {name.lower() for name in request.conversations}):
+            asked += versions_of(client, S3Location.parse(uri))
+    kept = holds_on(client, asked, now)
+    found = [hold for hold in kept if not (request.bypass_governance and hold.mode == "GOVERNANCE")]
+    by_kind: dict[str | None, list[Hold]] = {}
+    for hold in found:
+        by_kind.setdefault(hold.mode, []).append(hold)
+    for mode, holds in by_kind.items():
+        last = max(holds, key=lambda hold: hold.until or now)
+        more = f" ({len(holds)} versions in all, this one the longest)" if len(holds) > 1 else ""
+        hint = {
+            "COMPLIANCE": "; nobody can break it",
+            "GOVERNANCE": "; --bypass-governance with s3:BypassGovernanceRetention breaks it",
+        }.get(mode or "", "")
+        yield f"{last}{more}{hint}"

@@ -1,0 +1,269 @@
+"""Places beside warehouse and cuts where something of conversations is held: captures, spool, sidecars, copies.
+
+Belongs here: finding and removing there. Does not: rows (warehouse_rows.py), sealed files (sealed.py).
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import sqlite3
+import zipfile
+import zlib
+from collections import Counter
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import orjson
+import pyarrow as pa
+
+from custody_pipeline.extract.erased import names_any
+from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
+from custody_pipeline.forgetting.redacted import table_holds
+from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
+from custody_pipeline.io.objects import listed
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.matters.register import matter_names, register_of
+from custody_pipeline.operations.package_register import packages_of, remove_abandoned, remove_package
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Set
+
+    import duckdb
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.settings import Settings
+
+_CAPTURE_KINDS = ("captures", "events", "links", "claims")
+_SCRATCH = ("interrupted", "publish", "reports", "dlt", "spill", "rebuild", "sheets")
+"""Folders of the home whose files are made again when they are needed."""
+
+_ELSEWHERE = ("dagster", "erasures", "keys", "matters", "package-register", "published", "s3")
+"""Folders of the home that hold ids alone, or that another step deals with."""
+
+_DATABASES = {".duckdb", ".db", ".sqlite"}
+"""Files whose values are packed as only their program knows."""
+
+_CHUNK = 16 << 20
+_OVERLAP = 512
+
+
+_STATES = {
+    "here": "the folder is here and goes; nobody can call back what was handed over",
+    "removed": "the folder was removed from here before",
+    "gone": "not there any more: look where it was moved to",
+    "altered": "what is there is not what was made: look at it; it stays",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something is held.
+
+    Attributes:
+        kind: `warehouse`, `landing`, `cut`, `current`, `capture`, `spool`, `sidecar`, `audio`, `production`,
+            `package`, `file`.
+        where: a table, path or URI.
+        items: rows, documents or files.
+        note: what people should know of it.
+    """
+
+    kind: str
+    where: str
+    items: int = 1
+    note: str = ""
+
+
+# --- captures ---------------------------------------------------------------------------------------------------------
+
+
+def capture_keys(settings: Settings, client: S3Client, ids: Set[str], nights: Set[str]) -> Iterator[str]:
+    """Keys of capture documents of these conversations."""
+    if settings.captures.startswith("s3://"):
+        root = S3Location.parse(settings.captures)
+        for kind in _CAPTURE_KINDS:
+            for night in sorted(nights):
+                for key, _ in listed(client, root, f"{kind}/date={night}/"):
+                    if _conversation_of(key) in ids:
+                        yield key
+        return
+    root_folder = Path(settings.captures)
+    for kind in _CAPTURE_KINDS:
+        for path in sorted(root_folder.glob(f"{kind}/date=*/conversation_id=*/*")):
+            key = path.relative_to(root_folder).as_posix()
+            if _conversation_of(key) in ids:
+                yield key
+
+
+def _conversation_of(key: str) -> str:
+    return key.split("conversation_id=")[-1].partition("/")[0].lower()
+
+
+def sidecars_of(settings: Settings, client: S3Client, keys: list[str]) -> list[str]:
+    """URIs of the sidecars that links say were written beside audio, or into the evidence place."""
+    found = []
+    for key in keys:
+        if not key.startswith("links/"):
+            continue
+        sidecar = orjson.loads(_read_capture(settings, client, key)).get("sidecar")
+        if isinstance(sidecar, dict) and sidecar.get("uri"):
+            found.append(sidecar["uri"])
+    return found
+
+
+def _read_capture(settings: Settings, client: S3Client, key: str) -> bytes:
+    if settings.captures.startswith("s3://"):
+        at = S3Location.parse(settings.captures) / key
+        return client.get_object(Bucket=at.bucket, Key=at.key)["Body"].read()
+    return Path(settings.captures, key).read_bytes()
+
+
+def remove_captures(settings: Settings, client: S3Client, keys: list[str]) -> None:
+    """Remove capture documents, in all versions."""
+    for key in keys:
+        if settings.captures.startswith("s3://"):
+            remove_versions(client, versions_of(client, S3Location.parse(settings.captures) / key))
+        else:
+            path = Path(settings.captures, key)
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.parent.rmdir()
+
+
+# --- spool ------------------------------------------------------------------------------------------------------------
+
+
+def spooled(settings: Settings, ids: Set[str]) -> int:
+    """How many events of these conversations the local spool still holds with their bodies."""
+    if not settings.spool_path.exists():
+        return 0
+    with closing(sqlite3.connect(settings.spool_path)) as database:
+        rows = database.execute("SELECT conversation_id FROM events WHERE length(body) > 0").fetchall()
+    return sum(str(row[0]).lower() in ids for row in rows)
+
+
+def remove_spooled(settings: Settings, ids: Set[str]) -> None:
+    """Forget the bodies of events and remember their ids, and write the file anew: SQLite keeps what it frees."""
+    if not settings.spool_path.exists():
+        return
+    with closing(sqlite3.connect(settings.spool_path, timeout=60, isolation_level=None)) as database:
+        found = database.execute("SELECT seq, conversation_id FROM events").fetchall()
+        gone = [(seq,) for seq, name in found if str(name).lower() in ids]
+        database.execute("BEGIN IMMEDIATE")
+        database.executemany(
+            "UPDATE events SET state = 'done', body = x'', receipt = NULL, reason = NULL, "
+            "done_at = coalesce(done_at, received_at) WHERE seq = ?",
+            gone,
+        )
+        database.execute("COMMIT")
+        # Handled events of any conversation leave their bodies in free pages, too.
+        database.execute("VACUUM")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+# --- productions ------------------------------------------------------------------------------------------------------
+
+
+def productions(settings: Settings, ids: Set[str]) -> Iterator[Place]:
+    """Volumes that hold these conversations, and to whom they went."""
+    for name in matter_names(settings):
+        register = register_of(settings, name)
+        told = [str(event.get("what")) for event in register.events()]
+        for volume in register.volumes():
+            number = sum(item.conversation_id.lower() in ids for item in volume.recordings)
+            if number:
+                given = [what for what in told if what.startswith(f"handed {volume.name} ")]
+                note = f"{'; '.join(given)}: nobody can call that back from here" if given else "not handed over"
+                yield Place("production", volume.folder, number, f"{volume.name} of matter {name}; {note}")
+
+
+def remove_production(place: Place) -> None:
+    """Remove the folder of a volume that lies on this machine; its register stays."""
+    if Path(place.where).exists():
+        shutil.rmtree(place.where)
+
+
+def packages(settings: Settings, con: duckdb.DuckDBPyConnection, ids: frozenset[str]) -> Iterator[Place]:
+    """Packages that hold these conversations: who made them, when, for whom, and whether they are still there."""
+    known = set()
+    for package in packages_of(settings):
+        known.add(package.sha256)
+        if number := package.holds(ids):
+            yield Place("package", package.folder, number, f"{package.told}; {_STATES[package.state()]}")
+    for sha256, name, number, told in packaged_elsewhere(con, ids):
+        if sha256 not in known:
+            yield Place("package", name, number, f"{told}; in no register of this home: look for it and its receiver")
+
+
+def remove_packages(settings: Settings, ids: frozenset[str]) -> None:
+    """Remove the folders of packages that hold these conversations and are what was made; the register stays."""
+    remove_abandoned(settings)
+    for package in packages_of(settings):
+        if package.holds(ids):
+            remove_package(settings, package)
+
+
+# --- other files of the home ------------------------------------------------------------------------------------------
+
+
+def files_naming(settings: Settings, ids: Set[str]) -> Iterator[Place]:
+    """Files of the home, known to no other step, that name one of these conversations: journals, pages, copies."""
+    home = settings.home
+    known = {settings.warehouse_path, settings.analyst_path, settings.spool_path}
+    places = [Path(settings.landing), Path(settings.captures), *(Path(item.folder) for item in packages_of(settings))]
+    for path in sorted(home.rglob("*")) if home.is_dir() else ():
+        inside = path.relative_to(home).parts
+        if inside[0] in _ELSEWHERE or path in known or path.is_symlink() or not path.is_file():
+            continue
+        if path.suffix in {".lock", ".wal"} or any(path.is_relative_to(place) for place in places):
+            continue
+        named = _names(path, ids)
+        if named is None:
+            yield Place("file", str(path), 0, "cannot be searched: look at it; it stays")
+        elif named:
+            made = inside[0] in _SCRATCH
+            yield Place("file", str(path), 1, "" if made else "not made by this product: look at it; it stays")
+
+
+def remove_files(places: Iterable[Place]) -> None:
+    """Remove the files that are made again when they are needed."""
+    for place in places:
+        if place.kind == "file" and not place.note:
+            Path(place.where).unlink(missing_ok=True)
+
+
+def _names(path: Path, ids: Set[str]) -> bool | None:
+    """Whether a file names one of the ids, also packed by gzip, zip (as .xlsx) or Parquet; None if nobody can tell."""
+    if path.suffix in _DATABASES:
+        return None
+    try:
+        with path.open("rb") as plain:
+            begin = plain.read(4)
+        if begin == b"PAR1":
+            return table_holds(ids, path)
+        if begin == b"PK\x03\x04":
+            with zipfile.ZipFile(path) as archive:
+                return any(_in_stream(archive.open(member), ids) for member in archive.infolist())
+        return _in_stream(gzip.open(path) if begin[:2] == b"\x1f\x8b" else path.open("rb"), ids)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowException):
+        return None
+
+
+def _in_stream(opened: IO[bytes] | gzip.GzipFile, ids: Set[str]) -> bool:
+    with opened as stream:
+        before = b""
+        while chunk := stream.read(_CHUNK):
+            if names_any(ids, before + chunk):
+                return True
+            before = chunk[-_OVERLAP:]
+    return False
+
+
+def counted(places: Iterable[Place]) -> dict[str, int]:
+    """Kind of place → items."""
+    found: Counter[str] = Counter()
+    for place in places:
+        found[place.kind] += place.items
+    return dict(sorted(found.items()))

@@ -1,0 +1,220 @@
+"""Published cuts: what of them holds erased conversations, what remains of it, and the statement.
+
+Belongs here: earlier revisions of one night. Does not: sealing the next one (publish/), the order of the steps
+(erase.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, cut_prefix, open_cut
+from custody_pipeline.evidence.cut.removal import (
+    REMAINS,
+    STATEMENT,
+    ErasedRecording,
+    RemovedFile,
+    RemovedLeaf,
+    Statement,
+    decode_statement,
+    encode_statement,
+    is_derived,
+    remains_path,
+)
+from custody_pipeline.evidence.reader import read
+from custody_pipeline.extract.erased import erase_landing
+from custody_pipeline.forgetting.redacted import erase_records, erase_table, table_holds
+from custody_pipeline.publish.publication import MoreFile
+from custody_pipeline.warehouse.erasures import names_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence, Set
+
+    from custody_pipeline.evidence.cut.manifest import Cut, CutFile
+    from custody_pipeline.evidence.log.note import Verifier
+    from custody_pipeline.publish.bucket_reader import S3Reader
+    from custody_pipeline.warehouse.erasures import Request
+
+
+@dataclass
+class SealedNight:
+    """The cuts of one night.
+
+    Attributes:
+        reader: the published prefix.
+        night: `YYYY-MM-DD`.
+        keys: the log's public keys: only what they signed is read.
+    """
+
+    reader: S3Reader
+    night: str
+    keys: Sequence[Verifier]
+    _listed: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def cuts(self) -> list[Cut]:
+        """Every revision, oldest first."""
+        prefix = f"cuts/date={self.night}/"
+        found: dict[str, dict[str, int]] = {}
+        for entry in self.reader.list(prefix):
+            folder, _, path = entry.path.removeprefix(prefix).partition("/")
+            found.setdefault(f"{prefix}{folder}/", {})[path] = entry.size
+        self._listed = found
+        opened = []
+        for folder in sorted(found):
+            if CUT_JSON in found[folder]:
+                data, signature = read(self.reader, folder + CUT_JSON), read(self.reader, folder + SIGNATURE)
+                opened.append(open_cut(data, signature, self.keys)[0])
+        return opened
+
+    def statement(self, request_id: str) -> tuple[Cut, Statement] | None:
+        """The statement of a request, and its cut, if it is sealed."""
+        for cut in reversed(self.cuts()):
+            if cut.file(STATEMENT) is not None:
+                statement = decode_statement(read(self.reader, cut.prefix + STATEMENT))
+                if statement.id == request_id:
+                    return cut, statement
+        return None
+
+    def holding(self, ids: Set[str], scratch: Path, revision: int = 10_000) -> Iterator[Holding]:
+        """Files of revisions before `revision` that hold something of these conversations.
+
+        Args:
+            ids: in lower case.
+            scratch: a folder; what remains of each file is left there.
+            revision: look only at earlier ones.
+        """
+        for cut in self.cuts():
+            if cut.revision >= revision:
+                continue
+            there = self._listed.get(cut.prefix, {})
+            held: dict[str, bool] = {}
+            # Tables first: whether a CSV holds something is what its table says.
+            for file in sorted(cut.files, key=lambda file: not file.path.endswith(".parquet")):
+                if file.path in there and file.path.startswith(("data/", "landing/", cuts.REPORT, REMAINS)):
+                    found = self._look(cut, file, ids, scratch, held)
+                    if found is not None:
+                        yield found
+
+    def _look(self, cut: Cut, file: CutFile, ids: Set[str], scratch: Path, held: dict[str, bool]) -> Holding | None:
+        inner = _inner(file.path)
+        # A page shows whatever the night's tables have.
+        table = cuts.TABLE.partition(".")[0] if inner.startswith(cuts.REPORT) else inner.partition(".")[0]
+        if is_derived(inner) and inner != cuts.TABLE:
+            return Holding(cut, file, None) if held.get(table) else None
+        local, rest = scratch / "file", scratch / remains_path(cut.revision, file.path)
+        with self.reader.open(cut.prefix + file.path) as stream, local.open("wb") as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+        if inner.endswith(".parquet"):
+            held[table] = table_holds(ids, local)
+            if not held[table]:
+                return None
+            if inner == cuts.TABLE:
+                return Holding(cut, file, None)
+            return Holding(cut, file, rest, rows=erase_table(ids, local, rest))
+        if inner == cuts.RECORDS:
+            gone = erase_records(ids, local, rest)
+            return Holding(cut, file, rest, gone=tuple(gone)) if gone else None
+        if inner.startswith("landing/"):
+            documents = erase_landing(ids, inner.split("/")[1], local, rest)
+            return Holding(cut, file, rest, documents=documents) if documents else None
+        return None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A file of a cut that holds something of erased conversations.
+
+    Attributes:
+        rest: a local file with what it holds of others; None where the records give it.
+        rows: of `rest`, for a table.
+        gone: (line, conversation, recording) of erased records.
+        documents: how many were erased.
+    """
+
+    cut: Cut
+    file: CutFile
+    rest: Path | None
+    rows: int | None = None
+    gone: tuple[tuple[int, str, str], ...] = ()
+    documents: int = 0
+
+
+def _inner(path: str) -> str:
+    """The path that a file had in the cut that it is of: `remains/r0001/data/x` → `data/x`."""
+    return path.split("/", 2)[2] if path.startswith(REMAINS) else path
+
+
+def _of_revision(holding: Holding, cuts_by_revision: Mapping[int, Cut]) -> Cut:
+    path = holding.file.path
+    return cuts_by_revision[int(path[len(REMAINS) + 1 :][:4])] if path.startswith(REMAINS) else holding.cut
+
+
+@dataclass
+class Removing:
+    """Makes the statement and the remains of one night for its next cut (`publish.publication.More`)."""
+
+    sealed: SealedNight
+    request: Request
+
+    def __call__(self, revision: int, sealed_at: str, folder: Path, there: Sequence[CutFile]) -> list[MoreFile]:
+        """The files that the cut of `revision` gets; see `More`."""
+        ids = names_of(self.request)
+        landed = {file.sha256: file.path for file in there if file.path.startswith("landing/")}
+        known = {cut.revision: cut for cut in self.sealed.cuts()}
+        files: list[RemovedFile] = []
+        leaves: list[RemovedLeaf] = []
+        more: dict[str, MoreFile] = {}
+        for holding in self.sealed.holding(ids, folder, revision):
+            kept = None
+            if holding.rest is not None:
+                kept = landed.get(_sha256(holding.rest))
+                if kept is None:
+                    kept = holding.rest.relative_to(folder).as_posix()
+                    more[kept] = MoreFile(kept, holding.rest, holding.rows)
+            file = holding.file
+            files.append(RemovedFile(holding.cut.revision, file.path, file.bytes, file.sha256, kept))
+            of = _of_revision(holding, known)
+            leaves += [RemovedLeaf(of.log.first + line, *names) for line, *names in holding.gone]
+        night = self.sealed.night
+        recordings = {(r.conversation_id, r.recording_id) for r in self.request.recordings if r.night == night}
+        statement = Statement(
+            id=self.request.id,
+            night=night,
+            revision=revision,
+            asked_at=self.request.asked_at,
+            stated_at=sealed_at,
+            operator=self.request.operator,
+            reason=self.request.reason,
+            authority=self.request.authority,
+            selected_by=self.request.selected_by,
+            conversations=self.request.conversations,
+            recordings=tuple(ErasedRecording(*names) for names in sorted(recordings)),
+            files=tuple(sorted(files, key=lambda file: (file.revision, file.path))),
+            leaves=tuple(sorted(leaves, key=lambda leaf: leaf.index)),
+            counts=self.request.counts,
+        )
+        path = folder / STATEMENT
+        path.write_bytes(encode_statement(statement))
+        return [MoreFile(STATEMENT, path), *more.values()]
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def in_scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for what is only looked at."""
+    return tempfile.TemporaryDirectory(prefix="custody-erase-")
+
+
+def removed_paths(statement: Statement) -> list[str]:
+    """The files that a statement names, as paths below the published prefix."""
+    return [cut_prefix(statement.night, file.revision) + file.path for file in statement.files]

@@ -1,0 +1,183 @@
+"""Rows of the warehouse: finding and deleting those of conversations, and the file without their bytes.
+
+Belongs here: DuckDB. Does not: files beside it (places.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+from filelock import FileLock
+
+from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION
+from custody_pipeline.warehouse.sql_text import literal, quoted, rows_of, table_columns, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date
+
+    from custody_pipeline.settings import Settings
+
+_ID_COLUMNS = ("conversation_id", "key_conversation_id", "recording_id", "entity_id", "subject_id")
+_TEXT_COLUMNS = ("source_uri", "object_key", "where_at")
+_KEPT = ("raw.erasures", "raw.extraction_receipts", "raw.publications")
+_NAMED = "regexp_extract(lower({column}), 'conversation(?:_id=|s/)([^/?#]+)', 1)"
+_IDS = "(SELECT id FROM erased_ids)"
+
+
+def _conditions(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> dict[str, str]:
+    """Table → the condition that holds for rows of these conversations (`ids` in lower case)."""
+    con.execute("CREATE OR REPLACE TEMP TABLE erased_ids AS SELECT unnest($ids::VARCHAR[]) AS id", {"ids": sorted(ids)})
+    rows = con.execute(
+        """
+        SELECT c.schema_name || '.' || c.table_name, list(c.column_name)
+        FROM duckdb_columns() AS c
+        SEMI JOIN duckdb_tables() AS t USING (database_name, schema_name, table_name)
+        WHERE database_name = current_database() AND c.data_type = 'VARCHAR'
+        GROUP BY ALL ORDER BY ALL
+        """
+    ).fetchall()
+    found = {}
+    for table, columns in rows:
+        conditions = [f"lower({quoted(name)}) IN {_IDS}" for name in _ID_COLUMNS if name in columns]
+        conditions += [f"{_NAMED.format(column=quoted(name))} IN {_IDS}" for name in _TEXT_COLUMNS if name in columns]
+        if conditions and table not in _KEPT:
+            found[table] = " OR ".join(conditions)
+    return found
+
+
+def rows_held(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> dict[str, int]:
+    """Table → rows of these conversations; tables without one are left out. `ids`: in lower case."""
+    found: dict[str, int] = {}
+    for table, condition in _conditions(con, ids).items():
+        (count,) = con.execute(f"SELECT count(*) FROM {table} WHERE {condition}").fetchone() or (0,)
+        if count:
+            found[table] = count
+    return found
+
+
+def conversations_held(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> set[str]:
+    """Which of these ids some row of the warehouse is of."""
+    found: set[str] = set()
+    for table in _conditions(con, ids):
+        columns = [name for name in _ID_COLUMNS[:2] if name in table_columns(con, table)]
+        for name in columns:
+            rows = con.execute(f"SELECT DISTINCT lower({name}) FROM {table} WHERE lower({name}) IN {_IDS}").fetchall()
+            found |= {row[0] for row in rows}
+    return found
+
+
+def nights_held(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[date]:
+    """Nights in which some table has a row of these conversations."""
+    nights = set()
+    for table, condition in _conditions(con, ids).items():
+        if "partition_date" in table_columns(con, table):
+            rows = con.execute(f"SELECT DISTINCT partition_date FROM {table} WHERE {condition}").fetchall()
+            nights |= {row[0] for row in rows if row[0] is not None}
+    return sorted(nights)
+
+
+def recordings_of(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[tuple[date, str, str]]:
+    """(night, conversation, recording) of every row that was ever modelled or published of these conversations."""
+    _conditions(con, ids)
+    return con.execute(
+        f"""
+        SELECT DISTINCT partition_date, conversation_id, recording_id
+        FROM (
+            SELECT partition_date, conversation_id, recording_id FROM custody.chain_of_custody
+            UNION ALL
+            SELECT partition_date, conversation_id, recording_id FROM raw.row_versions
+        )
+        WHERE lower(conversation_id) IN {_IDS}
+        ORDER BY ALL
+        """
+    ).fetchall()
+
+
+def packaged_elsewhere(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[tuple[str, str, int, str]]:
+    """Packages that custody events tell of: SHA-256, name, recordings of these conversations, who and why."""
+    _conditions(con, ids)
+    return con.execute(
+        f"""
+        SELECT sha256_after, where_at, count(DISTINCT recording_id),
+            'made on ' || min(occurred_at)::DATE || ' by ' || min(operator) || ': ' || min(why)
+        FROM raw.acts
+        WHERE action = 'packaged' AND how = 'signed BagIt package' AND lower(conversation_id) IN {_IDS}
+        GROUP BY ALL ORDER BY ALL
+        """
+    ).fetchall()
+
+
+def delete_rows(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> dict[str, int]:
+    """Delete every row of these conversations, in one transaction; returns how many by table."""
+    found: dict[str, int] = {}
+    conditions = _conditions(con, ids)
+    with transaction(con):
+        for table, condition in conditions.items():
+            (count,) = con.execute(f"DELETE FROM {table} WHERE {condition}").fetchone() or (0,)
+            if count:
+                found[table] = count
+    return found
+
+
+def landing_files(con: duckdb.DuckDBPyConnection, night: date) -> list[tuple[str, str]]:
+    """URI and SHA-256 of the landing files that the night's receipts name."""
+    rows = rows_of(
+        con,
+        "SELECT DISTINCT file.uri, file.sha256 FROM (SELECT unnest(landing_files) AS file "
+        "FROM raw.extraction_receipts WHERE partition_date = $night) ORDER BY ALL",
+        {"night": night},
+    )
+    return [(row["uri"], row["sha256"]) for row in rows]
+
+
+def rename_digests(con: duckdb.DuckDBPyConnection, night: date, renewed: dict[str, tuple[str, int]]) -> None:
+    """Let the night's receipts name landing files that were rewritten. `renewed`: URI → SHA-256 and bytes."""
+    if not renewed:
+        return
+    con.execute(
+        """
+        UPDATE raw.extraction_receipts SET landing_files = list_transform(landing_files, lambda file: CASE
+            WHEN map_contains($renewed, file.uri)
+                THEN {'uri': file.uri, 'sha256': $renewed[file.uri].sha256, 'bytes': $renewed[file.uri].size}
+            ELSE file
+        END)
+        WHERE partition_date = $night
+            AND len(list_filter(landing_files, lambda file: map_contains($renewed, file.uri))) > 0
+        """.replace("$renewed", _map_of(renewed)),
+        {"night": night},
+    )
+
+
+def _map_of(renewed: dict[str, tuple[str, int]]) -> str:
+    """A map as SQL; URIs and digests are quoted."""
+    values = (f"{{'sha256': {literal(sha256)}, 'size': {size}::BIGINT}}" for sha256, size in renewed.values())
+    return f"MAP {{{', '.join(f'{literal(uri)}: {value}' for uri, value in zip(renewed, values, strict=True))}}}"
+
+
+def compact(settings: Settings) -> None:
+    """Write the warehouse into a fresh file and put it in its place: deleted rows leave bytes behind in the old one.
+
+    Killed anywhere, the old file or the new one is there, whole.
+    """
+    path = settings.warehouse_path
+    if not path.exists():
+        return
+    fresh = path.with_name("warehouse.compact.duckdb")
+    with FileLock(path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_SECONDS):
+        for leftover in (fresh, fresh.with_name(f"{fresh.name}.wal")):
+            leftover.unlink(missing_ok=True)
+        con = duckdb.connect(config={"storage_compatibility_version": STORAGE_VERSION})
+        try:
+            con.execute("SET enable_progress_bar = false")
+            con.execute("SET preserve_insertion_order = false")
+            con.execute(f"ATTACH {literal(str(path))} AS old (READ_WRITE)")
+            con.execute(f"ATTACH {literal(str(fresh))} AS new (STORAGE_VERSION '{STORAGE_VERSION}')")
+            con.execute("COPY FROM DATABASE old TO new")
+            con.execute("DETACH new")
+            con.execute("DETACH old")
+        finally:
+            con.close()
+        fresh.replace(path)
+        path.with_name(f"{path.name}.wal").unlink(missing_ok=True)

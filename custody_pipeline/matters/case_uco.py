@@ -1,0 +1,119 @@
+"""The custody log in the terms of CASE and UCO (https://caseontology.org), as JSON-LD.
+
+Belongs here: events → InvestigativeAction. Does not: the events (custody_events), their CSV and JSON
+(production_tables.py).
+
+An event is an investigative action: who performed it, with which tool, on which recording, and the content after it, by
+its hash. A control number is the exhibit number of a provenance record.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_UCO = "https://ontology.unifiedcyberontology.org/uco/"
+_CONTEXT = {
+    "kb": "urn:custody-pipeline:kb:",
+    "investigation": "https://ontology.caseontology.org/case/investigation/",
+    "xsd": "http://www.w3.org/2001/XMLSchema#",
+    **{name: f"{_UCO}{name}/" for name in ("action", "core", "identity", "observable", "tool", "types")},
+}
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "custody-pipeline")
+
+
+class CaseWriter:
+    """Writes rows of the custody log, each a mapping of texts, as a JSON-LD graph, a node a line. A context manager.
+
+    A node that several recordings share, for example a tool, is said again for each: in RDF that says nothing new.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._file.write(b'{"@context":' + orjson.dumps(_CONTEXT) + b',"@graph":[')
+        self._before, self._control, self._said = b"\n", "", set[str]()
+
+    def __enter__(self) -> CaseWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._file:
+            self._file.write(b"\n]}\n")
+
+    def add(self, row: Mapping[str, str]) -> None:
+        """Write the nodes of an event that were not written for this recording."""
+        if row["control_number"] != self._control:
+            self._control, self._said = row["control_number"], set()
+        for node in _nodes(row):
+            if node["@id"] not in self._said:
+                self._said.add(node["@id"])
+                self._file.write(self._before + orjson.dumps(node))
+                self._before = b",\n"
+
+
+def _nodes(row: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    recording = _id("recording", row["conversation_id"], row["recording_id"])
+    yield {
+        "@id": recording,
+        "@type": "observable:ObservableObject",
+        "core:name": f"recording {row['recording_id']}",
+        "core:description": f"conversation {row['conversation_id']}",
+    }
+    yield {
+        "@id": _id("provenance", row["control_number"]),
+        "@type": "investigation:ProvenanceRecord",
+        "investigation:exhibitNumber": row["control_number"],
+        "core:object": {"@id": recording},
+    }
+    performer = _id("identity", row["who"])
+    yield {"@id": performer, "@type": "identity:Identity", "core:name": row["who"]}
+    action: dict[str, Any] = {
+        "@id": _id("action", *row.values()),
+        "@type": "investigation:InvestigativeAction",
+        "core:name": row["action"],
+        "core:description": "; ".join(row[name] for name in ("what", "why", "how", "where_at") if row[name]),
+        "action:performer": {"@id": performer},
+        "action:object": [{"@id": recording}],
+    }
+    if row["occurred_at"]:
+        action["action:startTime"] = {"@type": "xsd:dateTime", "@value": row["occurred_at"]}
+    if row["tool_version"]:
+        instrument = _id("tool", row["tool_version"])
+        yield {
+            "@id": instrument,
+            "@type": "tool:Tool",
+            "core:name": "custody_pipeline",
+            "tool:version": row["tool_version"],
+        }
+        action["action:instrument"] = {"@id": instrument}
+    for column, role in (("sha256_before", "action:object"), ("sha256_after", "action:result")):
+        if row[column]:
+            content = _id("content", row[column])
+            yield from _content(content, row[column])
+            action.setdefault(role, []).append({"@id": content})
+    yield action
+
+
+def _content(name: str, sha256: str) -> Iterator[dict[str, Any]]:
+    facet, digest = f"{name}-facet", f"{name}-hash"
+    yield {"@id": name, "@type": "observable:ObservableObject", "core:hasFacet": {"@id": facet}}
+    yield {"@id": facet, "@type": "observable:ContentDataFacet", "observable:hash": {"@id": digest}}
+    yield {
+        "@id": digest,
+        "@type": "types:Hash",
+        "types:hashMethod": "SHA256",
+        "types:hashValue": {"@type": "xsd:hexBinary", "@value": sha256},
+    }
+
+
+@lru_cache(maxsize=4096)
+def _id(kind: str, *parts: str) -> str:
+    return f"kb:{kind}-{uuid.uuid5(_NAMESPACE, json.dumps([kind, *parts]))}"

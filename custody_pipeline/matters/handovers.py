@@ -1,0 +1,97 @@
+"""`custody matter receipt`: to whom a volume was handed.
+
+Belongs here: the event of the matter, and the custody events of the volume's recordings. Does not: volumes
+(production.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from typing import TYPE_CHECKING
+
+from custody_pipeline.fleet.overview import record_acts
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.matters.register import MatterStateError
+from custody_pipeline.warehouse.ledger import Act
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from custody_pipeline.matters.matter import Matter
+    from custody_pipeline.matters.register import Register
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.ledger import Actor
+
+
+def record_receipt(
+    settings: Settings,
+    matter: Matter,
+    register: Register,
+    volume: str,
+    receiver: str,
+    how: str,
+    when: datetime | None,
+    confirmation: Path | None,
+    actor: Actor,
+) -> int:
+    """Record that a volume was handed over.
+
+    Args:
+        settings: this deployment's.
+        matter: whose volume.
+        register: the matter's.
+        volume: its name.
+        receiver: to whom: name and role.
+        how: by which means.
+        when: UTC; now if None.
+        confirmation: a file that is kept beside the matter, with its digest.
+        actor: who handed it over.
+
+    Returns:
+        How many recordings it has.
+
+    Raises:
+        MatterStateError: there is no such volume, or it is not finished, or the confirmation cannot be read.
+    """
+    found = next((item for item in register.volumes() if item.name == volume and item.sha256), None)
+    if found is None:
+        names = ", ".join(item.name for item in register.volumes() if item.sha256) or "none"
+        raise MatterStateError(f"{matter.name} has no finished volume {volume!r}; there are {names}")
+    at = (when or utc_now()).replace(tzinfo=None)
+    kept = _keep(register, volume, confirmation) if confirmation else None
+    acts = [
+        Act(
+            date.fromisoformat(item.night),
+            "packaged",
+            what=f"{volume}, handed over to {receiver}",
+            why=f"matter {matter.number or matter.name}: {matter.title}",
+            how=how,
+            where_at=kept[0] if kept else volume,
+            sha256_before=found.sha256,
+            sha256_after=kept[1] if kept else found.sha256,
+            conversation_id=item.conversation_id,
+            recording_id=item.recording_id,
+            occurred_at=at,
+        )
+        for item in found.recordings
+    ]
+    record_acts(settings, actor, acts, refreshed="everything")
+    details = {"confirmation": kept[0], "sha256": kept[1]} if kept else {}
+    register.note(actor, f"handed {volume} to {receiver}, {how}", handed_at=f"{at:%Y-%m-%dT%H:%M:%SZ}", **details)
+    return len(acts)
+
+
+def _keep(register: Register, volume: str, confirmation: Path) -> tuple[str, str]:
+    """Copy a confirmation beside the matter. Returns its name there, and its SHA-256."""
+    try:
+        data = confirmation.read_bytes()
+    except OSError as error:
+        raise MatterStateError(f"{confirmation} cannot be read: {error.strerror}") from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    name = f"{volume}-{sha256[:12]}{confirmation.suffix}"
+    folder = register.folder / "receipts"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+    return name, sha256

@@ -1,0 +1,100 @@
+"""Listening copies: derived audio that plays everywhere, beside the audio as sealed.
+
+Belongs here: making them, and the table that says of what each was made. Does not: the audio as sealed
+(operations/packaging.py).
+
+µ-law WAV and Opus do not play everywhere. A copy is no evidence: its digest, its source's, and the tool that made it
+are in `listening-copies.csv` and in the custody events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from custody_pipeline.matters import production_tables
+from custody_pipeline.matters.page_formats import HINT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+FOLDER = "listening"
+_CODECS = {"wav": "pcm_s16le", "mp3": "libmp3lame"}
+_COLUMNS = ("control_number", "file", "sha256", "source", "source_sha256", "tool", "why_not")
+
+
+class ListeningError(Exception):
+    """A copy cannot be made. The message says why."""
+
+
+def tool() -> str:
+    """The tool that makes the copies, with its version.
+
+    Raises:
+        ListeningError: it is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise ListeningError(f"PyAV is not installed; {HINT}") from error
+    codec = ".".join(map(str, av.library_versions["libavcodec"]))
+    return f"PyAV {av.__version__}, libavcodec {codec}"
+
+
+def write_listening_copies(
+    folder: Path, sources: Iterable[tuple[str, Path, str]], kind: str
+) -> Sequence[Mapping[str, str]]:
+    """Write a copy of each recording's audio, and the table.
+
+    Args:
+        folder: of the volume.
+        sources: control number, the audio as sealed, and its SHA-256.
+        kind: `wav` (PCM, 16 bit) or `mp3`.
+
+    Returns:
+        The table's rows. One without a `file` says in `why_not` why there is none: a picture, a text, a damaged file.
+
+    Raises:
+        ListeningError: PyAV is not installed.
+    """
+    made, rows = tool(), []
+    (folder / FOLDER).mkdir(exist_ok=True)
+    for control, source, sealed in sources:
+        target = folder / FOLDER / f"{control}.{kind}"
+        row = dict.fromkeys(_COLUMNS, "") | {
+            "control_number": control,
+            "source": source.relative_to(folder).as_posix(),
+            "source_sha256": sealed,
+        }
+        try:
+            _convert(source, target, kind)
+        except ListeningError as error:
+            target.unlink(missing_ok=True)
+            rows.append(row | {"why_not": str(error)})
+            continue
+        with target.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        rows.append(row | {"file": target.relative_to(folder).as_posix(), "sha256": sha256, "tool": made})
+    production_tables.write_csv(folder / "listening-copies.csv", rows, _COLUMNS)
+    return rows
+
+
+def _convert(source: Path, target: Path, kind: str) -> None:
+    import av
+
+    try:
+        with av.open(str(source)) as given, av.open(str(target), "w", format=kind) as made:
+            if not given.streams.audio:
+                raise ListeningError("no audio in it")
+            stream = given.streams.audio[0]
+            # Any, as the stub knows no kind of stream by its codec's name.
+            out: Any = made.add_stream(_CODECS[kind], rate=stream.rate)
+            out.layout = "mono" if stream.channels == 1 else "stereo"
+            for frame in given.decode(stream):
+                made.mux(out.encode(frame))
+            made.mux(out.encode(None))
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (27, 28):  # EFBIG, ENOSPC: the disk, not the recording
+            raise
+        raise ListeningError(f"it cannot be decoded: {type(error).__name__}") from error

@@ -1,0 +1,281 @@
+"""The tables of a production: index, load file, exceptions, custody log.
+
+Belongs here: columns, formats, escaping. Does not: which recordings are in it (production.py), pages (pages.py).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from custody_pipeline.evidence.cut.workbook import write_workbook
+from custody_pipeline.matters.case_uco import CaseWriter
+from custody_pipeline.matters.matter import DATE_FORMS
+from custody_pipeline.models.reasons import BY_CODE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from custody_pipeline.matters.matter import Matter
+
+_ROWS = 4_096
+# Concordance's default delimiters.
+FIELD, QUOTE, LINE_BREAK = "\x14", "\xfe", "\xae"
+
+EXCEPTIONS = ("what", "conversation_id", "recording_id", "night", "why", "explanation", "can_still_be_had", "proof")
+
+CUSTODY_LOG = (
+    "control_number", "occurred_at", "action", "who", "operator", "what", "where_at", "why", "how", "tool_version",
+    "git_revision", "sha256_before", "sha256_after", "conversation_id", "recording_id", "role",
+    "nist_sp_800_86_phase", "iso_27037_process",
+)  # fmt: skip
+
+_LOAD_FIELDS = {
+    "BEGDOC": ("control_number", "Fixed-Length Text", "control number; the document identifier"),
+    "ENDDOC": ("control_number", "Fixed-Length Text", "the same: a recording is one document"),
+    "VOLUME": ("volume", "Fixed-Length Text", "volume of the production"),
+    "CUSTODIAN": ("custodian", "Single Choice", "as the matter file says"),
+    "FILENAME": ("file_name", "Fixed-Length Text", "name of the audio file"),
+    "NATIVEPATH": ("native_path", "Native File", "path of the audio file below the volume"),
+    "FILESIZE": ("bytes", "Whole Number", "bytes of the audio file"),
+    "MD5HASH": ("md5", "Fixed-Length Text", "MD5 of the audio file, as sealed"),
+    "SHA256HASH": ("sha256", "Fixed-Length Text", "SHA-256 of the audio file, as sealed"),
+    "DATESENT": ("date", "Date", "start of the recording, else of the conversation, in TIMEZONE"),
+    "TIMESENT": ("time", "Fixed-Length Text", "of the same moment, HH:MM:SS"),
+    "TIMEZONE": ("time_zone", "Fixed-Length Text", "name of the zone, and the offset from UTC"),
+    "DURATION": ("duration", "Fixed-Length Text", "HH:MM:SS"),
+    "DIRECTION": ("direction", "Single Choice", "inbound or outbound"),
+    "CALLER": ("caller_number", "Fixed-Length Text", "caller's number"),
+    "CALLED": ("called_number", "Fixed-Length Text", "called number"),
+    "AGENT": ("agent_names", "Long Text", "names of the agents, else their user ids"),
+    "AGENTEMAIL": ("agent_emails", "Long Text", "e-mail addresses of the agents"),
+    "AGENTID": ("agent_ids", "Long Text", "user ids of the agents"),
+    "QUEUE": ("queues", "Long Text", "names of the queues, else their ids"),
+    "MEDIATYPE": ("media", "Single Choice", "kind of media"),
+    "CONVERSATIONID": ("conversation_id", "Fixed-Length Text", "the vendor's conversation"),
+    "RECORDINGID": ("recording_id", "Fixed-Length Text", "the vendor's recording"),
+    "GAPS": ("gaps", "Long Text", "what is missing of this recording, in words"),
+    "SUPERSEDES": ("supersedes", "Fixed-Length Text", "control number of an earlier production of the same recording"),
+}
+_SEC_FIELDS = {
+    "Caller Name": "caller_name",
+    "Originating Number": "caller_number",
+    "Called Party Name": "called_name",
+    "Terminating Number": "called_number",
+    "Date": "date",
+    "Time": "time",
+    "Filename": "file_name",
+}
+# Phase of NIST SP 800-86, process of ISO/IEC 27037, of each action.
+_PHASES = {
+    "exported": ("collection", "acquisition (by the vendor)"),
+    "collected": ("collection", "acquisition"),
+    "captured": ("collection", "acquisition"),
+    "changed": ("collection", "acquisition"),
+    "hashed": ("examination", "preservation"),
+    "verified": ("examination", "preservation"),
+    "joined": ("analysis", ""),
+    "published": ("reporting", "preservation"),
+    "packaged": ("reporting", ""),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A recording of a volume.
+
+    Attributes:
+        control: its control number.
+        row: as it is sealed, or as much of it as is shown.
+        native: its file below the volume, with slashes.
+        size: bytes of that file.
+        supersedes: control number under which it was produced before.
+    """
+
+    control: str
+    row: Mapping[str, str | None]
+    native: str
+    size: int
+    supersedes: str | None
+
+
+def index_row(matter: Matter, volume: str, line: Line, agent_names: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """A recording as a line of the index; every value is text, and as sealed, but for the agents' names.
+
+    `agent_names`: user id → name and e-mail address.
+    """
+    row = line.row
+    moment = _moment(row.get("recording_start") or row.get("conversation_start"))
+    local = moment.astimezone(matter.zone) if moment else None
+    inbound = row.get("direction") != "outbound"
+    ids, caller, called = _list(row.get("user_ids")), row.get("ani") or "", row.get("dnis") or ""
+    agents = "; ".join(agent_names.get(user_id, ("", ""))[0] or user_id for user_id in ids)
+    emails = "; ".join(filter(None, (agent_names.get(user_id, ("", ""))[1] for user_id in ids)))
+    tags = {name: value or "" for name, value in row.items() if _is_tag(name)}
+    return {
+        "control_number": line.control,
+        "volume": volume,
+        "conversation_id": row.get("conversation_id") or "",
+        "recording_id": row.get("recording_id") or "",
+        "date": local.strftime(DATE_FORMS[matter.form.date_form]) if local else "",
+        "time": f"{local:%H:%M:%S}" if local else "",
+        "time_zone": f"{matter.zone.key} ({local:%z})" if local else "",
+        "direction": row.get("direction") or "",
+        "caller_number": caller,
+        "caller_name": "" if inbound else agents,
+        "called_number": called,
+        "called_name": agents if inbound else "",
+        "agent_names": agents,
+        "agent_emails": emails,
+        "agent_ids": "; ".join(ids),
+        "queues": "; ".join(_list(row.get("queue_names")) or _list(row.get("queue_ids"))),
+        "media": row.get("media_type") or "",
+        "duration": _duration(row.get("duration_ms")),
+        **tags,
+        "sha256": row.get("media_sha256") or "",
+        "md5": row.get("media_md5") or "",
+        "file_name": line.native.rpartition("/")[2],
+        "native_path": line.native.replace("/", "\\"),
+        "bytes": str(line.size),
+        "custodian": matter.custodian,
+        "status": row.get("custody_status") or "",
+        "gaps": " ".join(sentence(code) for code in _list(row.get("gap_reasons"))),
+        "supersedes": line.supersedes or "",
+        "row_sha256": row.get("row_sha256") or "",
+    }
+
+
+def sentence(code: str) -> str:
+    """A gap reason in words."""
+    return BY_CODE[code].sentence if code in BY_CODE else code
+
+
+def can_be_had(codes: Iterable[str]) -> str:
+    """Whether what the reasons name can still be had: yes, no, or until a time that `custody gaps` names."""
+    answers = {BY_CODE[code].recoverable for code in codes if code in BY_CODE}
+    return next((answer for answer in ("no", "until", "yes") if answer in answers), "")
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> int:
+    """CSV, UTF-8 with a byte order mark, so that spreadsheets read it as UTF-8. Returns the number of rows."""
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        return sum(1 for row in rows if writer.writerow(row))
+
+
+def write_xlsx(path: Path, rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> None:
+    """The same table as a spreadsheet whose every cell is text: `007` stays `007`, and `=1+1` is no formula."""
+    import pyarrow as pa
+
+    schema, rest = pa.schema([(name, pa.string()) for name in names]), iter(rows)
+    batches = (pa.RecordBatch.from_pylist(part, schema) for part in iter(lambda: list(islice(rest, _ROWS)), []))
+    write_workbook(path, "index", pa.RecordBatchReader.from_batches(schema, batches))
+
+
+def write_load_file(path: Path, rows: Iterable[Mapping[str, str]], names: Iterable[str]) -> None:
+    """A Concordance load file: UTF-8 with a byte order mark, CRLF, þ around values, U+0014 between them, ® for breaks.
+
+    The format has no escape, so a value's own þ becomes `th`, its ® `(R)`, and its U+0014 a space.
+    """
+    fields = {name: source for name, (source, _, _) in _LOAD_FIELDS.items()}
+    fields |= {name.removeprefix("custom_data_").upper(): name for name in names if _is_tag(name)}
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        file.write(_load_line(fields))
+        for row in rows:
+            file.write(_load_line(row[source] for source in fields.values()))
+
+
+def write_field_map(path: Path, names: Iterable[str]) -> None:
+    """What each field of the load file is, and which type of field it becomes in Relativity."""
+    described = [
+        {"load_field": name, "relativity_type": kind, "description": text}
+        for name, (_, kind, text) in _LOAD_FIELDS.items()
+    ]
+    for name in filter(_is_tag, names):
+        short = name.removeprefix("custom_data_")
+        described.append(
+            {"load_field": short.upper(), "relativity_type": "Long Text", "description": f"tag, column {name}"}
+        )
+    write_csv(path, described, ("load_field", "relativity_type", "description"))
+
+
+def write_sec(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Metadata of audio from telephone recording systems with the SEC's field names."""
+    write_csv(path, ({name: row[source] for name, source in _SEC_FIELDS.items()} for row in rows), tuple(_SEC_FIELDS))
+
+
+def write_custody_log(folder: Path, events: Iterable[Mapping[str, Any]]) -> None:
+    """Every custody event of the recordings, as CSV, JSON and JSON-LD (CASE/UCO), one event at a time."""
+    with (
+        (folder / "custody-log.csv").open("w", encoding="utf-8-sig", newline="") as table,
+        (folder / "custody-log.json").open("wb") as listed,
+        CaseWriter(folder / "custody-log.jsonld") as case,
+    ):
+        writer = csv.DictWriter(table, CUSTODY_LOG)
+        writer.writeheader()
+        before = b"["
+        for event in events:
+            row = _log_row(event)
+            writer.writerow(row)
+            listed.write(before + b"\n" + orjson.dumps(row))
+            before = b","
+            case.add(row)
+        listed.write(b"\n]\n" if before == b"," else b"[]\n")
+
+
+def _log_row(event: Mapping[str, Any]) -> dict[str, str]:
+    phase, process = _PHASES.get(str(event["action"]), ("", ""))
+    role = "vendor" if str(event["who"]).startswith("Genesys") else "operator" if event["operator"] else "system"
+    words = {"role": role, "nist_sp_800_86_phase": phase, "iso_27037_process": process}
+    return {name: words[name] if name in words else _text(event[name]) for name in CUSTODY_LOG}
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:%Y-%m-%dT%H:%M:%S.%fZ}" if isinstance(value, datetime) else str(value)
+
+
+def _load_line(values: Iterable[str]) -> str:
+    return FIELD.join(f"{QUOTE}{_load_value(value)}{QUOTE}" for value in values) + "\r\n"
+
+
+def _load_value(value: str) -> str:
+    plain = value.replace(QUOTE, "th").replace(LINE_BREAK, "(R)").replace(FIELD, " ")
+    return plain.replace("\r\n", LINE_BREAK).replace("\n", LINE_BREAK).replace("\r", LINE_BREAK)
+
+
+@cache
+def _is_tag(name: str) -> bool:
+    return name.startswith("custom_data_") and name not in {
+        "custom_data_state",
+        "custom_data_source",
+        "custom_data_captured_at",
+    }
+
+
+def _list(text: str | None) -> list[str]:
+    return [str(item) for item in json.loads(text)] if text and text != "[]" else []
+
+
+def _moment(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _duration(milliseconds: str | None) -> str:
+    if not milliseconds:
+        return ""
+    seconds = round(int(milliseconds) / 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

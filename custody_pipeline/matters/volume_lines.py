@@ -1,0 +1,98 @@
+"""The lines of a volume, on disk while the volume is written.
+
+Belongs here: keeping them, and giving them back in order. Does not: what is in a line (production_tables.py).
+
+Records come in the order of the cuts that have them, tables are in the order of control numbers. Memory holds eight
+bytes a line.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+_NONE = 2**64 - 1
+
+
+class SpooledLine(msgspec.Struct, frozen=True):
+    """A recording of a volume.
+
+    Attributes:
+        control: its control number.
+        key: night, conversation and recording.
+        row: as a line of the index.
+        native_path: of its audio below the volume, with slashes.
+        masked: fields of its record are withheld.
+        row_sha256: of the sealed row, hex.
+        media_sha256: of its audio, hex.
+        conversation_sha256: of the conversation's document, hex; empty if the night has none.
+        is_new: the night was sealed again since the volume was begun, with another row.
+    """
+
+    control: str
+    key: tuple[str, str, str]
+    row: dict[str, str]
+    native_path: str
+    masked: bool
+    row_sha256: str
+    media_sha256: str
+    conversation_sha256: str
+    is_new: bool
+
+
+class Spool:
+    """Lines by their number; iterates in the order of numbers. A context manager.
+
+    Args:
+        folder: on the disk where there is room. The file has no name there.
+        size: numbers are below it.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed in __exit__
+        self._places = array("Q", [_NONE]) * size
+        self._number = 0
+        self.names: list[str] = []
+        """Columns of all rows. Nights that were sealed with differing mappings have differing tags."""
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self._number
+
+    def put(self, number: int, line: SpooledLine) -> None:
+        """Keep a line, once."""
+        self._places[number] = self._file.seek(0, 2)
+        data = msgspec.msgpack.encode(line)
+        self._file.write(len(data).to_bytes(4) + data)
+        self._number += 1
+        known = set(self.names)
+        for name in line.row:
+            if name not in known:
+                self.names.insert(self.names.index("sha256") if "sha256" in known else len(self.names), name)
+
+    def __iter__(self) -> Iterator[SpooledLine]:
+        decoder = msgspec.msgpack.Decoder(SpooledLine)
+        for place in self._places:
+            if place != _NONE:
+                self._file.seek(place)
+                yield decoder.decode(self._file.read(int.from_bytes(self._file.read(4))))
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """The lines of the index, each with every column."""
+        for line in self:
+            yield {name: line.row.get(name, "") for name in self.names}

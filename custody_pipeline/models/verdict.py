@@ -1,0 +1,59 @@
+"""Are we complete? One sentence, the same in a night's report and in its alerts.
+
+Belongs here: the sentence. Does not: deciding it (sql/custody/nights.sql, sql/custody/coverage.sql).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from custody_pipeline.warehouse.sql_text import table_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    import duckdb
+
+
+def verdict(states: Sequence[str | None], unexplained: int, sources: Sequence[str]) -> tuple[str, str]:
+    """A tone (`good`, `bad` or `odd`) and a sentence.
+
+    Args:
+        states: what each night claims (`established`, …); None for one that was never collected.
+        unexplained: recordings that lack something without a reason.
+        sources: the needed ones that did not answer whole.
+    """
+    if unexplained:
+        return "bad", f"No. Of {unexplained} recordings something is missing, and nobody knows why."
+    if "incomplete" in states:
+        return "bad", "No. A source names more than is there or explained; see custody.reconciliation."
+    if not any(states):
+        return "bad", "No. None of these nights was ever collected."
+    if never := states.count(None):
+        return "bad", f"No. {never} of {len(states)} nights {'was' if never == 1 else 'were'} never collected."
+    if "not_established" in states:
+        known = states.count("not_established")
+        nights_told = (
+            "The night is" if len(states) == 1 else f"{known} of {len(states)} nights {'is' if known == 1 else 'are'}"
+        )
+        which = ", ".join(dict.fromkeys(sources)) or "a source"
+        return "odd", f"It cannot be said yet. {nights_told} not established: {which} did not answer whole."
+    return "good", "Yes. Every source that could name a missing recording was asked, answered whole, and agrees."
+
+
+def verdict_of(con: duckdb.DuckDBPyConnection, night: date) -> str:
+    """The sentence of one night of a warehouse, with its question; empty before the night was modelled."""
+    if "completeness" not in table_columns(con, "custody.nights"):
+        return ""
+    row = con.execute(
+        "SELECT if(collected_at IS NULL, NULL, completeness), unexplained FROM custody.nights "
+        "WHERE partition_date = $night",
+        {"night": night},
+    ).fetchone()
+    sources = con.execute(
+        "SELECT DISTINCT source FROM custody.coverage "
+        "WHERE is_needed AND state <> 'whole' AND partition_date = $night ORDER BY source",
+        {"night": night},
+    ).fetchall()
+    return "" if row is None else f"Complete? {verdict([row[0]], row[1], [source for (source,) in sources])[1]}"

@@ -1,0 +1,458 @@
+"""What a compliance officer asks of some nights, or of a matter: one page, and the rows behind its numbers.
+
+Belongs here: counting and wording for the page. Does not: how pages look (pages), a matter's own
+report (matters), the summary of a night for its operator (summary.py).
+
+Everything is read from schema `custody`, so the analysts' snapshot and the warehouse give the same page. No row has
+personal data: ids, states and reasons only.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from custody_pipeline.distribution import PACKAGE_DIR, version
+from custody_pipeline.extract.documents import BYTE_ORDER_MARK
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.models.reasons import BY_CODE, REASONS
+from custody_pipeline.models.verdict import verdict
+from custody_pipeline.pages import render
+from custody_pipeline.publish.tables import harmless_csv
+from custody_pipeline.warehouse.sql_text import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+    from pathlib import Path
+
+    import duckdb
+
+    from custody_pipeline.settings import Settings
+
+REPORT = "report.html"
+ROWS = "rows"
+_TAGS_SHOWN = 6
+_WORDS = {"established": "established", "incomplete": "no", "not_established": "not established"}
+
+_RECORDINGS = """
+    SELECT partition_date, conversation_id, recording_id, media_type, conversation_start, file_state, object_uri,
+        media_sha256, account, custom_data_state, custody_status, array_to_string(gap_reasons, ' ') AS gap_reasons
+    FROM report_recordings
+"""
+_GAPS = """
+    SELECT partition_date, conversation_id, recording_id, reason, severity, sentence,
+        array_to_string(tag_keys, ', ') AS tag_keys, detail, recoverable, recoverable_until, next_action,
+        array_to_string(queue_names, ', ') AS queue_names, script_id, script_version
+    FROM report_gaps
+"""
+_ACCOUNTS = {
+    "recordings": "true",
+    "present": "account = 'present'",
+    "explained": "account = 'explained'",
+    "unexplained": "account = 'unexplained'",
+    "gaps": "custody_status = 'gap'",
+}
+_KEY = "partition_date, conversation_id, recording_id"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a report is about: nights from `first` to `last`, and of them the recordings in `keys`, if given.
+
+    Attributes:
+        keys: (night, conversation id, recording id).
+        title: of the page.
+        arguments: what `custody gaps` needs to show the same, with a leading space.
+    """
+
+    first: date
+    last: date
+    title: str
+    arguments: str = ""
+    keys: tuple[tuple[date, str, str], ...] | None = None
+
+
+@dataclass(frozen=True)
+class NightReport:
+    """The page's facts, in the order of the page; rows are dicts with the names that the template uses.
+
+    `tone`: `good`, `bad` or `odd`. `tags` is None where tags were not counted.
+    """
+
+    tone: str
+    verdict: str
+    recordings: int
+    complete: int
+    gaps: int
+    excluded: int
+    unexplained: int
+    not_collected: str
+    nights: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+    actions: list[dict[str, Any]]
+    reasons: list[dict[str, Any]]
+    bars: list[dict[str, Any]]
+    trend_words: str
+    tags: list[dict[str, Any]] | None
+    arguments: str
+
+
+def write_report(
+    con: duckdb.DuckDBPyConnection, scope: Scope, folder: Path, retention: Sequence[str] = ()
+) -> tuple[Path, NightReport]:
+    """Write the page and its rows into `folder`, which may hold an earlier one.
+
+    Args:
+        con: the analysts' snapshot, or the warehouse.
+        scope: what the report is about.
+        folder: where to.
+        retention: what the retention policy no longer keeps, and when; a sentence each.
+
+    Returns:
+        The page's path, and its facts.
+    """
+    rows = folder / ROWS
+    shutil.rmtree(rows, ignore_errors=True)
+    rows.mkdir(parents=True)
+    _select(con, scope)
+    report = _report(con, scope)
+    _write_rows(con, report, rows)
+    page = render(
+        PACKAGE_DIR / "operations" / "templates",
+        "night_report.html",
+        title=scope.title,
+        report=report,
+        retention=retention,
+        made_at=f"{utc_now():%Y-%m-%d %H:%M}",
+        version=version(),
+    )
+    path = folder / REPORT
+    path.write_text(page, encoding="utf-8")
+    return path, report
+
+
+def report_of_night(con: duckdb.DuckDBPyConnection, settings: Settings, night: date, *, changed: bool) -> Path:
+    """Write the night's page below `reports/` of the home, if the night changed or the page is not there."""
+    path = settings.home / "reports" / str(night) / REPORT
+    if changed or not path.exists():
+        write_report(con, scope_of_night(night), path.parent)
+    return path
+
+
+def scope_of_night(night: date) -> Scope:
+    """A whole night."""
+    return Scope(night, night, f"Custody report: night of {night}", f" --date {night}")
+
+
+def night_report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
+    """The page's facts."""
+    _select(con, scope)
+    return _report(con, scope)
+
+
+def _select(con: duckdb.DuckDBPyConnection, scope: Scope) -> None:
+    """Temporary tables with what the report is about: also a read-only connection may have them."""
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE report_keys (partition_date DATE, conversation_id TEXT, recording_id TEXT)"
+    )
+    if scope.keys:
+        con.executemany("INSERT INTO report_keys VALUES (?, ?, ?)", scope.keys)
+    of_keys = f"SEMI JOIN report_keys USING ({_KEY})" if scope.keys is not None else ""
+    for name, table in (("report_recordings", "chain_of_custody"), ("report_gaps", "gaps")):
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {name} AS FROM custody.{table} {of_keys} "
+            "WHERE partition_date BETWEEN ? AND ?",
+            [scope.first, scope.last],
+        )
+    # As in custody.reconciliation: present with content, else explained by a reason that explains missing media.
+    con.execute("ALTER TABLE report_recordings ADD COLUMN account TEXT")
+    con.execute(
+        """
+        UPDATE report_recordings SET account = CASE
+            WHEN custom_data_state <> 'present' AND len(gap_reasons) = 0 THEN 'unexplained'
+            WHEN coalesce(object_bytes, 0) > 0 THEN 'present'
+            WHEN list_has_any(gap_reasons, $media) THEN 'explained'
+            ELSE 'unexplained'
+        END
+        """,
+        {"media": [reason.code for reason in REASONS if "media" in reason.explains]},
+    )
+
+
+def _report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
+    nights = _nights(con, scope)
+    sources = _sources(con, scope)
+    collected = [night for night in nights if night["collected"]]
+    statuses = dict(con.execute("SELECT custody_status, count(*) FROM report_recordings GROUP BY 1").fetchall())
+    unexplained = sum(night["unexplained"] for night in collected)
+    tone, sentence = verdict(
+        [night["completeness"] if night["collected"] else None for night in nights],
+        unexplained,
+        [source["source"] for source in sources],
+    )
+    return NightReport(
+        tone=tone,
+        verdict=sentence,
+        recordings=sum(statuses.values()),
+        complete=statuses.get("complete", 0),
+        gaps=statuses.get("gap", 0),
+        excluded=statuses.get("excluded", 0),
+        unexplained=unexplained,
+        not_collected=_ranges([night["night"] for night in nights if not night["collected"]]),
+        nights=collected,
+        sources=sources,
+        actions=_actions(con),
+        reasons=_reasons(con),
+        bars=_bars(collected),
+        trend_words=_trend(collected),
+        tags=_tags(con, scope) if scope.keys is None else None,
+        arguments=scope.arguments,
+    )
+
+
+def _nights(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
+    rows = rows_of(
+        con,
+        """
+        WITH days AS (
+            SELECT unnest(range($first::DATE, $last::DATE + INTERVAL 1 DAY, INTERVAL 1 DAY))::DATE AS night
+        ),
+        statuses AS (
+            SELECT partition_date AS night, count(*) AS recordings,
+                count(*) FILTER (custody_status = 'complete') AS complete,
+                count(*) FILTER (custody_status = 'gap') AS gaps,
+                count(*) FILTER (custody_status = 'excluded') AS excluded,
+                count(*) FILTER (account = 'present') AS present, count(*) FILTER (account = 'explained') AS explained,
+                count(*) FILTER (account = 'unexplained') AS unexplained
+            FROM report_recordings GROUP BY ALL
+        )
+        SELECT d.night, n.completeness, n.state, coalesce(n.collected_at IS NOT NULL, false) AS collected,
+            s.* EXCLUDE (night)
+        FROM days AS d
+        LEFT JOIN custody.nights AS n ON n.partition_date = d.night
+        LEFT JOIN statuses AS s USING (night)
+        ORDER BY d.night
+        """,
+        {"first": scope.first, "last": scope.last},
+    )
+    for row in rows:
+        for name in ("recordings", "present", "explained", "unexplained", "complete", "gaps", "excluded"):
+            row[name] = int(row[name] or 0)
+        row["words"] = _WORDS.get(row["completeness"] or "", "never collected")
+        if row["state"] in ("open", "provisional"):
+            row["words"] += ", and may still change"
+    if scope.keys is not None:
+        touched = {night for night, _, _ in scope.keys}
+        rows = [row for row in rows if row["night"] in touched or not row["collected"]]
+    return rows
+
+
+def _sources(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
+    return rows_of(
+        con,
+        """
+        SELECT source, state, any_value(sees) AS sees, count(*) AS nights, coalesce(max(detail), '') AS detail
+        FROM custody.coverage
+        WHERE is_needed AND state <> 'whole' AND partition_date BETWEEN $first AND $last
+        GROUP BY source, state ORDER BY source, state
+        """,
+        {"first": scope.first, "last": scope.last},
+    )
+
+
+def _reasons(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    rows = rows_of(
+        con,
+        """
+        SELECT reason, severity, sentence, count(*) AS recordings,
+            list_sort(list_distinct(flatten(list(tag_keys) FILTER (tag_keys IS NOT NULL)))) AS tags,
+            count(*) FILTER (recoverable <> 'no' AND coalesce(recoverable_until > $now, true)) AS recoverable,
+            min(recoverable_until) FILTER (recoverable_until > $now) AS first
+        FROM report_gaps
+        GROUP BY reason, severity, sentence
+        ORDER BY list_position(['error', 'warning', 'info'], severity), recordings DESC, reason
+        """,
+        {"now": utc_now()},
+    )
+    for row in rows:
+        tags = row["tags"] or []
+        row["tags"], row["more_tags"] = tags[:_TAGS_SHOWN], max(0, len(tags) - _TAGS_SHOWN)
+        until = f", the first until {_moment(row['first'])} UTC" if row["first"] else ""
+        row["had"] = (
+            "nothing is lost" if row["severity"] == "info"
+            else f"{row['recoverable']} of {row['recordings']}{until}" if row["recoverable"] else "no"
+        )  # fmt: skip
+    return rows
+
+
+def _actions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """By deadline; then what can still be had; then what only concerns other calls."""
+    rows = rows_of(
+        con,
+        """
+        WITH dated AS (
+            SELECT *, CASE
+                WHEN recoverable_until > $now THEN recoverable_until
+                WHEN recoverable_until IS NULL AND recheck_until > $now THEN recheck_until
+            END AS deadline
+            FROM report_gaps WHERE severity <> 'info'
+        )
+        SELECT reason, next_action, count(*) AS recordings, min(deadline) AS first, max(deadline) AS last,
+            count(*) FILTER (recoverable_until <= $now) AS late, bool_or(recoverable <> 'no') AS can_be_had
+        FROM dated
+        GROUP BY reason, next_action
+        ORDER BY first NULLS LAST, can_be_had DESC, recordings DESC, reason
+        """,
+        {"now": utc_now()},
+    )
+    for row in rows:
+        row["who"] = BY_CODE[row["reason"]].who
+        row["first"], row["last"] = (row[name] and _moment(row[name]) for name in ("first", "last"))
+    return rows
+
+
+def _tags(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
+    """The tags of the mapping, required ones first, the worst first."""
+    rows = rows_of(
+        con,
+        """
+        WITH nights AS (
+            SELECT column_name, partition_date, sum(expected) > sum(present) AS is_below,
+                row_number() OVER (PARTITION BY column_name ORDER BY partition_date)
+                    - row_number() OVER (PARTITION BY column_name, is_below ORDER BY partition_date) AS stretch
+            FROM custody.tag_quality WHERE partition_date <= $last GROUP BY column_name, partition_date
+        ),
+        since AS (
+            SELECT column_name, min(partition_date) AS since
+            FROM nights WHERE is_below
+            GROUP BY column_name, stretch
+            QUALIFY row_number() OVER (PARTITION BY column_name ORDER BY max(partition_date) DESC) = 1
+        ),
+        places AS (
+            SELECT column_name, queue_names, script_version, sum(expected - present) AS lost, sum(expected) AS of
+            FROM custody.tag_quality WHERE partition_date BETWEEN $first AND $last
+            GROUP BY column_name, queue_names, script_version
+            HAVING sum(expected) > sum(present)
+            QUALIFY row_number() OVER (PARTITION BY column_name ORDER BY lost DESC, queue_names, script_version) = 1
+        )
+        SELECT q.tag_key, bool_or(q.required) AS required, sum(q.expected)::BIGINT AS expected,
+            sum(q.present)::BIGINT AS present, sum(q.empty)::BIGINT AS empty, sum(q.elsewhere)::BIGINT AS elsewhere,
+            sum(q.variant)::BIGINT AS variant, sum(q.no_value)::BIGINT AS no_value,
+            sum(q.unavailable)::BIGINT AS unavailable, sum(q.missing)::BIGINT AS missing,
+            any_value(s.since) AS since, any_value(p.queue_names) AS queue, any_value(p.script_version) AS script,
+            any_value(p.lost)::BIGINT AS at_worst, any_value(p.of)::BIGINT AS of_worst,
+            q.column_name
+        FROM custody.tag_quality AS q
+        LEFT JOIN since AS s USING (column_name)
+        LEFT JOIN places AS p USING (column_name)
+        WHERE q.partition_date BETWEEN $first AND $last
+        GROUP BY q.tag_key, q.column_name
+        ORDER BY bool_or(q.required) DESC, sum(q.present) / sum(q.expected), q.tag_key, q.column_name
+        """,
+        {"first": scope.first, "last": scope.last},
+    )
+    for row in rows:
+        row["lost"] = row["expected"] - row["present"]
+        row["percent"] = _percent(row["present"], row["expected"])
+        row["file"] = f"tag-{re.sub(r'[^A-Za-z0-9]+', '-', row['column_name'].removeprefix('custom_data_'))}"
+        row["since"] = row["since"] if row["lost"] else "–"
+        counted = (
+            ("set nowhere", "missing"), ("empty", "empty"), ("on another participant", "elsewhere"),
+            ("under another spelling", "variant"), ("without a value", "no_value"),
+            ("no source could be read", "unavailable"),
+        )  # fmt: skip
+        row["why"] = ", ".join(f"{row[name]} {words}" for words, name in counted if row[name])
+        script = f", script version {row['script']}" if row["script"] else ""
+        where = f"{row['queue'] or 'no queue'}{script}: {row['at_worst']} of {row['of_worst']}"
+        row["worst"] = where if row["lost"] else "–"
+    return rows
+
+
+def _percent(part: int, whole: int) -> str:
+    """Rounded down, so that 100 means all."""
+    return f"{part * 1000 // whole / 10:g}" if whole else "–"
+
+
+def _bars(nights: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    highest = max((night["recordings"] for night in nights), default=0)
+    if not highest:
+        return []
+    step, bars = 100 / len(nights), []
+    for number, night in enumerate(nights):
+        below = 24.0
+        for name, tone in (("complete", "good"), ("excluded", "idle"), ("gaps", "bad")):
+            height = 24 * night[name] / highest
+            below -= height
+            if height:
+                words = {"gaps": "with a gap", "excluded": "left out as sensitive"}.get(name, name)
+                title = f"{night['night']}: {night[name]} {words}"
+                place = {"x": number * step + step * 0.1, "y": below, "width": step * 0.8, "height": height}
+                bars.append({**{key: round(value, 3) for key, value in place.items()}, "tone": tone, "title": title})
+    return bars
+
+
+def _trend(nights: list[dict[str, Any]]) -> str:
+    if not nights:
+        return "no night"
+    shares = [_percent(night["complete"], night["recordings"]) for night in (nights[0], nights[-1])]
+    return f"complete {shares[0]} % on {nights[0]['night']}, {shares[1]} % on {nights[-1]['night']}"
+
+
+def _ranges(days: list[date]) -> str:
+    """Days in words, a stretch as its ends."""
+    stretches: list[list[date]] = []
+    for day in days:
+        if stretches and (day - stretches[-1][-1]).days == 1:
+            stretches[-1].append(day)
+        else:
+            stretches.append([day])
+    return ", ".join(str(one[0]) if len(one) == 1 else f"{one[0]} to {one[-1]}" for one in stretches)
+
+
+def _write_rows(con: duckdb.DuckDBPyConnection, report: NightReport, folder: Path) -> None:
+    """A CSV for every number of the page that is a link."""
+    order = f"ORDER BY {_KEY}"
+    _write(con, f"{_RECORDINGS} {order}", (), folder / "all.csv")
+    for status in ("complete", "gap", "excluded"):
+        _write(con, f"{_RECORDINGS} WHERE custody_status = ? {order}", [status], folder / f"{status}.csv")
+    _write(con, f"{_RECORDINGS} WHERE account = 'unexplained' {order}", (), folder / "unexplained.csv")
+    for night in report.nights:
+        for name, condition in _ACCOUNTS.items():
+            if night[name]:
+                sql = f"{_RECORDINGS} WHERE partition_date = ? AND {condition} {order}"
+                _write(con, sql, [night["night"]], folder / f"{night['night']}-{name}.csv")
+    for reason in report.reasons:
+        _write(con, f"{_GAPS} WHERE reason = ? {order}", [reason["reason"]], folder / f"{reason['reason']}.csv")
+    for tag in report.tags or []:
+        if tag["lost"]:
+            _write(con, *_without(con, tag["column_name"], order), folder / f"{tag['file']}.csv")
+
+
+def _without(con: duckdb.DuckDBPyConnection, column: str, order: str) -> tuple[str, Sequence[Any]]:
+    """Recordings that should have a value of a mapped column, by queue and script, and have none."""
+    there = con.execute(
+        "SELECT 1 FROM duckdb_columns() WHERE table_name = 'report_recordings' AND column_name = ?", [column]
+    )
+    value = '"' + column.replace('"', '""') + '"' if there.fetchone() else "NULL"
+    expected = """
+        SELECT 1 FROM custody.tag_quality AS q
+        WHERE q.column_name = ? AND q.partition_date = report_recordings.partition_date
+            AND q.queue_names = coalesce(array_to_string(report_recordings.queue_names, ', '), '')
+            AND q.script_id = coalesce(report_recordings.script_id, '')
+            AND q.script_version = coalesce(report_recordings.script_version, '')
+    """
+    missing = f"NOT coalesce(regexp_matches({value}, '[^\\s\\p{{Z}}]'), false)"
+    return f"{_RECORDINGS} WHERE {missing} AND EXISTS ({expected}) {order}", [column]
+
+
+def _write(con: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any], path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(BYTE_ORDER_MARK)
+        file.writelines(harmless_csv(con.execute(sql, values).to_arrow_reader()))
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"

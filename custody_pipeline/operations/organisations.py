@@ -1,0 +1,128 @@
+"""One page over several organisations: which nights each has published, and whether they claim to be complete.
+
+It reads the pointers below `current/` of each published prefix and nothing else, so that it needs neither a home nor a
+database of an organisation, and whoever sees it sees no recording.
+
+Belongs here: reading the list and the pointers, and the page. Does not: an organisation's own nights (status.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from custody_pipeline.distribution import PACKAGE_DIR
+from custody_pipeline.evidence.reader import TargetError, read
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.pages import render
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse.night_states import DUE_AFTER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody_pipeline.settings import Settings
+
+_AT_ONCE = 8
+_WORDS = {"established": "complete", "incomplete": "incomplete", "not_established": "not established"}
+
+
+@dataclass(frozen=True)
+class Organisation:
+    """A line of the list."""
+
+    name: str
+    place: S3Location
+
+
+@dataclass(frozen=True)
+class PublishedNight:
+    """A cell of the page. `words`: what the night claims; `missing` where nothing is published."""
+
+    night: date
+    words: str
+    revision: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """An organisation's nights, newest first; `problem`: why they cannot be read."""
+
+    name: str
+    nights: tuple[PublishedNight, ...] = ()
+    problem: str = ""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Nights by what they claim."""
+        found: dict[str, int] = {}
+        for night in self.nights:
+            found[night.words] = found.get(night.words, 0) + 1
+        return found
+
+    @property
+    def is_well(self) -> bool:
+        """Every night is published and claims to be complete."""
+        return not self.problem and set(self.counts) <= {"complete"}
+
+
+def read_organisations(path: Path) -> list[Organisation]:
+    """A file of lines `NAME s3://bucket/prefix`; `#` begins a comment.
+
+    Raises:
+        SettingsError: the file cannot be read, or a line is something else.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read ({type(error).__name__})") from error
+    found: dict[str, Organisation] = {}
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if len(words) != 2 or not words[1].startswith("s3://") or words[0] in found:
+            raise SettingsError(f"{path}:{number}: expected NAME s3://bucket/prefix, each name once")
+        found[words[0]] = Organisation(words[0], S3Location.parse(words[1]))
+    if not found:
+        raise SettingsError(f"{path} names no organisation; expected lines NAME s3://bucket/prefix")
+    return list(found.values())
+
+
+def rows(settings: Settings, organisations: list[Organisation], nights: int) -> list[Row]:
+    """The last nights of each organisation, in the order of the list. A night is due three hours after its end."""
+    last = (utc_now() - DUE_AFTER).date() - timedelta(days=1)
+    days = [last - timedelta(days=number) for number in range(nights)]
+    return [row for _, row in in_order(lambda one: _row(settings, one, days), organisations, workers=_AT_ONCE)]
+
+
+def _row(settings: Settings, organisation: Organisation, days: list[date]) -> Row:
+    reader = S3Reader(s3_client(settings), organisation.place)
+    try:
+        there = {entry.path for entry in reader.list("current/")}
+        return Row(organisation.name, tuple(_nights(reader, there, days)))
+    except TargetError as error:
+        return Row(organisation.name, problem=str(error))
+
+
+def _nights(reader: S3Reader, there: set[str], days: list[date]) -> Iterator[PublishedNight]:
+    for day in days:
+        path = f"current/date={day}.json"
+        if path not in there:
+            yield PublishedNight(day, "missing", None)
+            continue
+        told: dict[str, Any] = msgspec.json.decode(read(reader, path))
+        yield PublishedNight(day, _WORDS.get(told.get("complete") or "", "not established"), told["revision"])
+
+
+def page(found: list[Row]) -> str:
+    """The rows as one HTML file without script."""
+    folder = PACKAGE_DIR / "operations" / "templates"
+    return render(folder, "organisations.html", rows=found, made_at=f"{utc_now():%Y-%m-%d %H:%M}")

@@ -1,0 +1,161 @@
+"""Packages that this home made: `$CUSTODY_HOME/package-register/<id>.json`.
+
+Belongs here: who made which package, when, for whom and where, and removing one that lies on this machine. Does not:
+making it (packaging.py), the custody events of its recordings (warehouse/ledger.py), volumes of a matter (matters/).
+
+A package is registered before its first byte is written: what a killed process leaves beside it is found, too. The
+register names recordings by their ids and stays when a package is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody_pipeline.settings import Settings
+
+_TAG_MANIFEST = "tagmanifest-sha256.txt"
+
+
+class Packed(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
+    """A recording in a package. `night`: its partition, `YYYY-MM-DD`."""
+
+    night: str
+    conversation_id: str
+    recording_id: str
+
+
+class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A package that was made, or is being made.
+
+    Attributes:
+        id: 32 hex digits.
+        made_at: UTC, RFC 3339.
+        operator: who made it.
+        recipient: for whom; empty if that was not said.
+        reason: why.
+        folder: where, as an absolute path.
+        recordings: what is in it; empty until it is made.
+        sha256: of its tag manifest, hex; empty until it is made.
+        removed_at: when this product removed it, UTC, RFC 3339; empty while it stays.
+    """
+
+    id: str
+    made_at: str
+    operator: str
+    recipient: str
+    reason: str
+    folder: str
+    recordings: tuple[Packed, ...] = ()
+    sha256: str = ""
+    removed_at: str = ""
+
+    @property
+    def draft(self) -> Path:
+        """The folder in which it is made."""
+        folder = Path(self.folder)
+        return folder.with_name(f".{folder.name}.{self.id[:8]}")
+
+    @property
+    def told(self) -> str:
+        """Who, when, for whom and why, for people."""
+        whom = f"for {self.recipient}" if self.recipient else "for whom was not said (custody package --for)"
+        return f"made on {self.made_at[:10]} by {self.operator}, {whom}: {self.reason}"
+
+    def holds(self, ids: frozenset[str]) -> int:
+        """How many recordings it has of conversations (`ids` in lower case)."""
+        return sum(item.conversation_id.lower() in ids for item in self.recordings)
+
+    def state(self) -> str:
+        """`here`, `removed`, `gone` (moved or removed by somebody), or `altered`: nobody knows what lies there."""
+        if self.removed_at:
+            return "removed"
+        manifest = Path(self.folder, _TAG_MANIFEST)
+        if not Path(self.folder).exists():
+            return "gone"
+        if not manifest.is_file() or hashlib.sha256(manifest.read_bytes()).hexdigest() != self.sha256:
+            return "altered"
+        return "here"
+
+
+def new_package(operator: str, recipient: str, reason: str, folder: Path) -> Package:
+    """A package that nothing is written of yet."""
+    return Package(secrets.token_hex(16), f"{utc_now():%Y-%m-%dT%H:%M:%SZ}", operator, recipient, reason, str(folder))
+
+
+def packages_of(settings: Settings) -> list[Package]:
+    """Every package that was made, oldest first."""
+    return [package for package in _registered(settings) if package.sha256]
+
+
+def _registered(settings: Settings) -> list[Package]:
+    paths = _folder(settings).glob("*.json")
+    found = [msgspec.json.decode(path.read_bytes(), type=Package) for path in paths]
+    return sorted(found, key=lambda package: (package.made_at, package.id))
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.home / "package-register"
+
+
+def _path(settings: Settings, package: Package) -> Path:
+    return _folder(settings) / f"{package.id}.json"
+
+
+def keep_package(settings: Settings, package: Package) -> None:
+    """Write the register of a package, in one step."""
+    write_whole(_path(settings, package), msgspec.json.format(msgspec.json.encode(package), indent=1) + b"\n")
+
+
+@contextmanager
+def registered(settings: Settings, package: Package) -> Iterator[None]:
+    """Make a package: it is registered meanwhile, and forgotten with its draft if that fails."""
+    keep_package(settings, package)
+    lock = FileLock(_path(settings, package).with_suffix(".lock"))
+    try:
+        with lock:
+            yield
+    except BaseException:
+        shutil.rmtree(package.draft, ignore_errors=True)
+        _path(settings, package).unlink(missing_ok=True)
+        raise
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def remove_package(settings: Settings, package: Package) -> bool:
+    """Remove the folder of a package if it is what was made here; the register stays. Returns whether it went."""
+    if package.state() != "here":
+        return False
+    shutil.rmtree(package.folder)
+    keep_package(settings, msgspec.structs.replace(package, removed_at=f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"))
+    return True
+
+
+def remove_abandoned(settings: Settings) -> None:
+    """Remove what processes that were killed left of packages. One that is being made has its lock, and stays."""
+    for package in _registered(settings):
+        if package.sha256 and not package.draft.exists():
+            continue
+        path = _path(settings, package)
+        try:
+            with FileLock(path.with_suffix(".lock"), timeout=0):
+                shutil.rmtree(package.draft, ignore_errors=True)
+                if not Path(package.folder).exists():  # killed before it was in its place
+                    path.unlink(missing_ok=True)
+        except Timeout:
+            continue
+        path.with_suffix(".lock").unlink(missing_ok=True)

@@ -1,0 +1,37 @@
+"""`custody status`: every night that must be there.
+
+Belongs here: one summary a night. Does not: which nights there must be (warehouse/night_states.py), the story of a
+single recording (explain.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from custody_pipeline.fleet.overview import overview
+from custody_pipeline.operations.summary import NightSummary, night_summary
+from custody_pipeline.warehouse.night_states import night_states
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    import duckdb
+
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.night_states import NightState
+
+
+def nights(settings: Settings) -> list[NightSummary]:
+    """Summaries of all nights, newest first, also of those that failed or that nobody collected."""
+    with overview(settings) as con:
+        return _summaries(con, settings)
+
+
+def _summaries(con: duckdb.DuckDBPyConnection | None, settings: Settings) -> list[NightSummary]:
+    return [_summary(con, night, found) for night, found in reversed(night_states(con, settings).items())]
+
+
+def _summary(con: duckdb.DuckDBPyConnection | None, night: date, found: NightState) -> NightSummary:
+    there = night_summary(con, night) if con is not None and found.state != "missing" else None
+    return replace(there or NightSummary(night), state=found.state, detail=found.detail)

@@ -1,0 +1,31 @@
+"""Pages for people: one HTML file each, without script, that can be read offline, printed and sent.
+
+Belongs here: filling a template, and what every page looks like. Does not: what a page says (operations, matters).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from custody_pipeline.distribution import PACKAGE_DIR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def render(templates: Path, name: str, **values: Any) -> str:
+    """The page `name` of the folder `templates`. It may include `style.html`, the look of every page.
+
+    Raises:
+        jinja2.UndefinedError: the template names something that `values` lacks.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([templates, PACKAGE_DIR / "pages" / "templates"]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name).render(values)

@@ -1,0 +1,226 @@
+"""The published tables for engines that want a catalogue: DDL for Athena and Glue, and Iceberg tables without a copy.
+
+Belongs here: names and types of tables, and which files they are made of. Does not: writing Parquet (tables.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from custody_pipeline.evidence.cut.manifest import cut_prefix
+from custody_pipeline.evidence.reader import read
+from custody_pipeline.io.s3 import S3Location, new_session, s3_client
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.current_copies import current_key
+from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from custody_pipeline.models.mapping import TagMapping
+    from custody_pipeline.settings import Settings
+
+# https://docs.aws.amazon.com/athena/latest/ug/data-types.html
+_ATHENA = {
+    "BIGINT": "bigint",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "INTEGER": "int",
+    "TIMESTAMP": "timestamp",
+    "VARCHAR": "string",
+    "VARCHAR[]": "array<string>",
+}
+
+CUT_TABLE = "custody.cut"
+"""Property of an Iceberg snapshot: the cuts whose files it added, by night."""
+
+
+class CatalogError(Exception):
+    """A table cannot be registered. The message says why and what to do."""
+
+
+def athena_ddl(settings: Settings, mapping: TagMapping, *, database: str, first: date) -> str:
+    """`CREATE EXTERNAL TABLE` for each published table, over the current copies, with partition projection.
+
+    Projection computes the nights from the dates: no crawler runs, and a new night is there at once.
+
+    Args:
+        settings: `CUSTODY_PUBLISH_URL` must be set.
+        mapping: its columns belong to `chain_of_custody`.
+        database: of Glue's catalogue.
+        first: the first night that a query may name.
+    """
+    place = S3Location.parse(settings.require("publish_url"))
+    tables = [_athena_table(place, name, mapping, database, first) for name in PUBLISHED_TABLES]
+    return "\n".join([f"CREATE DATABASE IF NOT EXISTS {database};\n", *tables])
+
+
+def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: str, first: date) -> str:
+    model = read_model(SQL_DIR / "custody" / f"{name}.sql")
+    columns = [(column.name, column.data_type or "VARCHAR", column.description) for column in model.columns]
+    if model.has_mapped_columns:
+        at = next(number for number, column in enumerate(columns) if column[0] == "custody_status")
+        mapped = [(tag.output_column, "VARCHAR", f"tag {', '.join(tag.names)}") for tag in mapping.columns]
+        columns[at:at] = mapped
+    width = max(len(column) for column, *_ in columns)
+    lines = [
+        f"  `{column}`{' ' * (width - len(column))} {_ATHENA[kind]} COMMENT {_quoted(text)}"
+        for column, kind, text in columns
+    ]
+    folder = f"{place / current_key(name, f'{name}.parquet', first).partition('/date=')[0]}/"
+    properties = {
+        "projection.enabled": "true",
+        "projection.date.type": "date",
+        "projection.date.format": "yyyy-MM-dd",
+        "projection.date.range": f"{first},NOW",
+        "projection.date.interval": "1",
+        "projection.date.interval.unit": "DAYS",
+        "storage.location.template": f"{folder}date=${{date}}/",
+    }
+    told = ",\n".join(f"  {_quoted(key)} = {_quoted(value)}" for key, value in properties.items())
+    return (
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {database}.{name} (\n" + ",\n".join(lines) + "\n)\n"
+        f"COMMENT {_quoted(model.description)}\nPARTITIONED BY (`date` date)\nSTORED AS PARQUET\n"
+        f"LOCATION {_quoted(folder)}\nTBLPROPERTIES (\n{told}\n);\n"
+    )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> dict[str, list[str]]:
+    """Register every night's newest sealed Parquet files in Iceberg tables; nothing is copied or rewritten.
+
+    The files of a cut never change, so that an older snapshot of a table goes on reading what it named. A revision
+    replaces its night's file in one transaction. Nothing is ever removed: `gc.enabled` is off.
+
+    Args:
+        settings: `CUSTODY_PUBLISH_URL` must be set.
+        catalog_name: as pyiceberg's own configuration knows it (`.pyiceberg.yaml`, `PYICEBERG_CATALOG__…`).
+        namespace: of the tables.
+
+    Returns:
+        The nights that were registered anew, by table.
+
+    Raises:
+        CatalogError: pyiceberg is not installed, or does not know the catalogue.
+    """
+    try:
+        from pyiceberg.catalog import load_catalog
+        from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
+    except ImportError as error:
+        raise CatalogError("pyiceberg is not installed: pip install 'custody-pipeline[catalog]'") from error
+    place = S3Location.parse(settings.require("publish_url"))
+    try:
+        catalog = load_catalog(catalog_name, **_file_access(settings))
+    except ValueError as error:
+        raise CatalogError(
+            f"pyiceberg knows no catalogue {catalog_name!r}; name it in .pyiceberg.yaml "
+            f"or set PYICEBERG_CATALOG__{catalog_name.upper()}__URI"
+        ) from error
+    with contextlib.suppress(NamespaceAlreadyExistsError):
+        catalog.create_namespace(namespace)
+    pointers = list(_pointers(settings, place))
+    registered: dict[str, list[str]] = {}
+    for name in PUBLISHED_TABLES:
+        files = {
+            night: str(place / f"{cut_prefix(night, revision)}data/{name}.parquet")
+            for night, revision, tables in pointers
+            if name in tables
+        }
+        identifier = f"{namespace}.{name}"
+        try:
+            table = catalog.load_table(identifier)
+        except NoSuchTableError:
+            if not files:
+                continue
+            table = catalog.create_table(
+                identifier, schema=_schema(table_io(catalog), files.values()), properties=_KEPT
+            )
+        registered[name] = _bring_up_to_date(table, files)
+    return registered
+
+
+_KEPT = {
+    # Engines that honour it refuse to delete files: the cut's are evidence.
+    "gc.enabled": "false",
+    "history.expire.max-snapshot-age-ms": str(100 * 366 * 24 * 3600 * 1000),
+    "write.metadata.delete-after-commit.enabled": "false",
+}
+
+
+def table_io(catalog: Any) -> Any:
+    """The catalogue's way to files."""
+    from pyiceberg.io import load_file_io
+
+    return load_file_io(catalog.properties)
+
+
+def _schema(io: Any, files: Iterable[str]) -> Any:
+    """The columns of all files together, by name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schemas = []
+    for file in files:
+        with io.new_input(file).open() as stream:
+            schemas.append(pq.read_schema(stream).remove_metadata())
+    return pa.unify_schemas(schemas)
+
+
+def _bring_up_to_date(table: Any, files: dict[str, str]) -> list[str]:
+    there = {task.file.file_path for task in table.scan().plan_files()}
+    new = {night: file for night, file in files.items() if file not in there}
+    if not new:
+        return []
+    with table.update_schema() as update:
+        # A column of a later mapping: readers get it by its name, and nothing in the nights before.
+        update.union_by_name(_schema(table.io, new.values()))
+    replaced = [night for night in new if any(f"date={night}/" in path for path in there)]
+    with table.transaction() as transaction:
+        for night in replaced:
+            transaction.delete(f"partition_date == '{night}'")
+        transaction.add_files(list(new.values()), snapshot_properties={CUT_TABLE: " ".join(sorted(new))})
+    return sorted(new)
+
+
+def _pointers(settings: Settings, place: S3Location) -> Iterator[tuple[str, int, set[str]]]:
+    """(night, revision, tables) of each night that is published."""
+    reader = S3Reader(s3_client(settings), place)
+    for entry in reader.list("current/"):
+        told: dict[str, Any] = msgspec.json.decode(read(reader, entry.path))
+        tables = {file["table_name"] for file in told["files"] if file["format"] == "parquet"}
+        yield told["night"], int(told["revision"]), tables
+
+
+def _file_access(settings: Settings) -> dict[str, str]:
+    """How pyiceberg reads our files, where its own configuration does not say it."""
+    access = {"s3.endpoint": settings.s3_endpoint_url, "s3.region": settings.s3_region}
+    credentials = new_session().get_credentials()
+    if credentials is not None:
+        frozen = credentials.get_frozen_credentials()
+        access |= {
+            "s3.access-key-id": frozen.access_key,
+            "s3.secret-access-key": frozen.secret_key,
+            "s3.session-token": frozen.token,
+        }
+    return {name: value for name, value in access.items() if value}
+
+
+def first_day(settings: Settings, given: date | None) -> date:
+    """The first night of the tables.
+
+    Raises:
+        SettingsError: neither an option nor `CUSTODY_FIRST_NIGHT` says it.
+    """
+    found = given or settings.first_night
+    if found is None:
+        raise SettingsError("which night is the first? Give --from 2026-11-02, or set CUSTODY_FIRST_NIGHT")
+    return found

@@ -1,0 +1,141 @@
+"""Landing files read again: loads as their receipts describe them, from the landing place or from a cut.
+
+Belongs here: finding a load's files. Does not: loading them (load), which loads are wanted (operations/rebuild.py,
+fleet/shards.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from botocore.exceptions import ClientError
+
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, decode_cut
+from custody_pipeline.evidence.reader import read
+from custody_pipeline.extract.landing_files import Folder, LandedFile, content_of, read_lines
+from custody_pipeline.extract.receipts import Collectors, Landing
+from custody_pipeline.io.objects import listed
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.cut.manifest import Cut
+    from custody_pipeline.publish.bucket_reader import S3Reader
+    from custody_pipeline.settings import Settings
+
+CUTS = "cuts/"
+RECEIPTS = "extraction_receipts"
+
+
+class GoneError(Exception):
+    """A landing file, named by its URI, is gone."""
+
+
+@dataclass(frozen=True)
+class SealedCut:
+    """A sealed cut and the SHA-256 of its `cut.json`."""
+
+    cut: Cut
+    sha256: str
+
+
+@dataclass
+class Sources:
+    """Where documents come from: the landing place and the published one."""
+
+    settings: Settings
+    client: S3Client
+    place: S3Location
+    scratch: Path
+    cuts: dict[date, list[SealedCut]] = field(default_factory=dict)
+
+    def fetch(self, uri: str, sha256: str, night: date) -> Path:
+        """A landing file by its digest, from the landing place or from a cut of its night.
+
+        Raises:
+            GoneError: the file is in neither place, as it was received.
+        """
+        cuts = [self.place / (one.cut.prefix + landing_path(uri)) for one in self.cuts.get(night, ())]
+        for candidate in (uri, *map(str, cuts)):
+            with suppress(OSError, ClientError):
+                path = on_this_machine(self.client, candidate, self.folder())
+                with path.open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
+                        return under_its_name(path, uri)
+        raise GoneError(uri)
+
+    def folder(self) -> Path:
+        """A new folder for a copy."""
+        return Path(tempfile.mkdtemp(dir=self.scratch))
+
+
+class _Origin(Folder):
+    """A place as receipts name it; nothing is written there."""
+
+    def __init__(self, root: str):
+        super().__init__(root)
+        self._url = root
+
+    def uri(self, relative: str) -> str:
+        return f"{self._url}/{relative}"
+
+
+def cuts_by_night(reader: S3Reader, night: date | None = None) -> dict[date, list[SealedCut]]:
+    """Every cut by its night, in the order of the revisions; `night`: of that one alone."""
+    found: dict[date, list[SealedCut]] = {}
+    prefix = f"{CUTS}date={night}/" if night else CUTS
+    for path in sorted(entry.path for entry in reader.list(prefix) if entry.path.endswith(f"/{CUT_JSON}")):
+        data = read(reader, path)
+        cut = decode_cut(data)
+        found.setdefault(date.fromisoformat(cut.night), []).append(SealedCut(cut, hashlib.sha256(data).hexdigest()))
+    return found
+
+
+def landed_receipts(sources: Sources, night: date | None = None) -> dict[date, list[str]]:
+    """The URIs of the receipts' landing files by night, in the order of the loads; `night`: of that one alone."""
+    folder = f"date={night}" if night else "date="
+    landing, found = sources.settings.landing, dict[date, list[str]]()
+    if landing.startswith("s3://"):
+        root = S3Location.parse(landing)
+        uris = [str(root / path) for path, _ in listed(sources.client, root, f"{RECEIPTS}/{folder}")]
+    else:
+        uris = [str(path) for path in Path(landing, RECEIPTS).glob(f"{folder}*/[!.]*.ndjson.gz")]
+    for uri in sorted(uris, key=lambda uri: uri.rsplit("/", 1)[1]):
+        found.setdefault(date.fromisoformat(uri.rsplit("/", 2)[1].removeprefix("date=")), []).append(uri)
+    return found
+
+
+def landing_at(sources: Sources, night: date, receipt: Path, uri: str) -> tuple[Landing, Path]:
+    """A load as its receipt's landing file describes it, with its own files at hand, and the local receipt."""
+    (line,) = read_lines(receipt)
+    told: dict[str, Any] = orjson.loads(content_of(line))
+    landing = Landing(
+        resource=told["resource"],
+        night=night,
+        landing_id=uri.rsplit("/", 1)[1].removesuffix(".ndjson.gz"),
+        who=Collectors(**{name: told[name] for name in Collectors.__dataclass_fields__}),
+        place=_Origin(uri.rsplit("/", 3)[0]),
+        state=told["receipt_state"],
+    )
+    for named in told["landing_files"]:
+        local = sources.fetch(named["uri"], named["sha256"], night)
+        is_failure = named["uri"].rsplit("/", 3)[1] == "fetch_failures"
+        # Whether a document has line breaks is not in the receipt: any file may hold one.
+        landed = LandedFile(named["uri"], local, named["sha256"], named["bytes"], 0, adapted=1)
+        (landing.failure_files if is_failure else landing.files).append(landed)
+    return landing, under_its_name(receipt, uri)
+
+
+def under_its_name(path: Path, uri: str) -> Path:
+    """The file under the name of its URI: a document's URI is made from it."""
+    name = uri.rsplit("/", 1)[1]
+    return path if path.name == name else path.rename(path.with_name(name))

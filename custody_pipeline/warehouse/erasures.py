@@ -1,0 +1,136 @@
+"""Requests for erasure that this home carries out or has carried out: `$CUSTODY_HOME/erasures/<id>.json`.
+
+Belongs here: the requests, which conversations are erased, and the rows that stand for their recordings
+(`raw.erasures`). Does not: carrying a request out (forgetting/).
+
+A request is written down before anything is removed, so that a process that is killed goes on with the same
+conversations, and so that nothing of them is collected again meanwhile or ever after.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.warehouse.sql_text import transaction
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from custody_pipeline.settings import Settings
+
+ERASURE_COLUMNS: dict[str, tuple[str, str]] = {
+    "partition_date": ("DATE", "night of the recording"),
+    "conversation_id": ("VARCHAR", "its conversation"),
+    "recording_id": ("VARCHAR", "the recording whose content was erased"),
+    "erasure_id": ("VARCHAR", "request; erasure.json of the night's cut has the same"),
+    "asked_at": ("TIMESTAMP", "when the erasure was asked for (UTC)"),
+}
+"""The columns of `raw.erasures`: type and meaning."""
+
+State = Literal["waiting", "begun", "done"]
+
+
+class Tombstone(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
+    """A recording whose content is erased. `night`: its partition, `YYYY-MM-DD`."""
+
+    night: str
+    conversation_id: str
+    recording_id: str
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request for erasure.
+
+    Attributes:
+        id: 32 hex digits.
+        asked_at: UTC, RFC 3339.
+        operator: who asked.
+        reason: why.
+        authority: by which right or order.
+        selected_by: kinds of conditions, never their values.
+        conversations: to be erased, sorted.
+        recordings: of these, sorted.
+        nights: in which something of them is held, sorted.
+        media: whether audio in the export bucket goes as well.
+        bypass_governance: whether a GOVERNANCE lock may be broken.
+        state: `waiting` while something holds it, `begun`, `done`.
+        held: what holds it, and until when; a sentence each.
+        counts: kind of place → items that were found there.
+        cleared: everything that is not published is removed.
+        sealed: night → revision that holds the statement.
+        notes: what people must know or do, such as to whom copies went.
+    """
+
+    id: str
+    asked_at: str
+    operator: str
+    reason: str
+    authority: str
+    selected_by: tuple[str, ...]
+    conversations: tuple[str, ...]
+    recordings: tuple[Tombstone, ...]
+    nights: tuple[str, ...]
+    media: bool = False
+    bypass_governance: bool = False
+    state: State = "begun"
+    held: tuple[str, ...] = ()
+    counts: dict[str, int] = {}
+    cleared: bool = False
+    sealed: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
+
+
+def requests_of(settings: Settings) -> list[Request]:
+    """Every request, oldest first."""
+    paths = (settings.home / "erasures").glob("*.json")
+    found = [msgspec.json.decode(path.read_bytes(), type=Request) for path in paths]
+    return sorted(found, key=lambda request: (request.asked_at, request.id))
+
+
+def keep_request(settings: Settings, request: Request) -> None:
+    """Write a request down, in one step; durable when this returns."""
+    path = settings.home / "erasures" / f"{request.id}.json"
+    write_whole(path, msgspec.json.format(msgspec.json.encode(request), indent=1) + b"\n")
+
+
+def erased_conversations(settings: Settings) -> frozenset[str]:
+    """Ids, in lower case, of conversations of which nothing may be kept any more."""
+    active = (request for request in requests_of(settings) if request.state != "waiting")
+    return frozenset(name.lower() for request in active for name in request.conversations)
+
+
+def erased_names(settings: Settings) -> frozenset[str]:
+    """Ids, in lower case, by which a document is known to be of an erased conversation: its own and its recordings'."""
+    active = [request for request in requests_of(settings) if request.state != "waiting"]
+    return frozenset(name for request in active for name in names_of(request))
+
+
+def names_of(request: Request) -> frozenset[str]:
+    """Ids, in lower case, of a request's conversations and of their recordings that have an id of their own."""
+    recordings = {item.recording_id.lower() for item in request.recordings if ":" not in item.recording_id}
+    return frozenset({name.lower() for name in request.conversations} | recordings)
+
+
+def create_erasures(con: duckdb.DuckDBPyConnection) -> None:
+    """Create `raw.erasures` if it is not there."""
+    columns = ", ".join(f"{name} {kind}" for name, (kind, _) in ERASURE_COLUMNS.items())
+    con.execute(f"CREATE TABLE IF NOT EXISTS raw.erasures ({columns})")
+
+
+def write_erasures(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Make `raw.erasures` say what the requests of the home say; the first request counts for a recording."""
+    rows = {
+        (item.night, item.conversation_id, item.recording_id): (request.id, request.asked_at.removesuffix("Z"))
+        for request in reversed(requests_of(settings))
+        if request.state != "waiting"
+        for item in request.recordings
+    }
+    (known,) = con.execute("SELECT count(*) FROM raw.erasures").fetchone() or (0,)
+    if known == len(rows):
+        return
+    with transaction(con):
+        con.execute("DELETE FROM raw.erasures")
+        con.executemany("INSERT INTO raw.erasures VALUES (?, ?, ?, ?, ?)", [[*key, *row] for key, row in rows.items()])

@@ -1,0 +1,179 @@
+"""What a set says after an erasure: verified, and what was removed; a removal that nobody stated is a finding."""
+
+from __future__ import annotations
+
+import copy as copies
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.codes import Severity
+from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline_tests.evidence.erasing import CONVERSATION, FOLDER, RECORDING, RECORDS, erase
+from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher
+
+KEYS = [SIGNER.verifier]
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def publisher(original: Publisher, copy: Path) -> Publisher:
+    return Publisher(copy, signed=original.signed, sealed=copies.copy(original.sealed))
+
+
+def checked(root: Path, **options: Any) -> Report:
+    return verify(FolderReader(root), Options(public_keys=KEYS, **options))
+
+
+def errors(report: Report) -> set[str]:
+    return {finding.code for finding in report.of(Severity.ERROR)}
+
+
+def test_an_erased_recording_is_verified_and_told_with_an_old_checkpoint(publisher: Publisher) -> None:
+    old = [sealed.checkpoint.note.data for sealed in publisher.sealed[1:3]]
+    (proof,) = prove(FolderReader(publisher.root), f"{NIGHTS[1]}-r0004", KEYS)
+    erase(publisher)
+
+    report = checked(publisher.root, pinned=old)
+
+    assert (report.status, errors(report)) == (0, set())
+    (told,) = [finding for finding in report.findings if finding.code == "ERASED"]
+    assert "1 recording, 8 files" in told.detail
+    assert "Article 17" in told.detail
+    assert report.valid["records erased"] == report.total["records erased"] == 2
+    assert report.valid["files erased"] == 8
+    assert report.valid["records"] == report.total["records"]
+    assert not any(CONVERSATION.encode() in line for line in _values(publisher.root))
+    alone = publisher.root.parent / "alone"
+    alone.mkdir()
+    (alone / "one.tlog-proof").write_bytes(proof.data)
+    assert not errors(checked(alone))
+
+
+def _values(root: Path) -> Iterator[bytes]:
+    """Lines of remaining records, which are of others."""
+    for path in root.rglob("remains/*/data/records.ndjson"):
+        yield from path.read_bytes().splitlines()
+
+
+def _set(name: str, value: Any) -> Change:
+    return lambda statement: statement.update({name: value})
+
+
+def _in_file(number: int, name: str, value: Any) -> Change:
+    return lambda statement: statement["files"][number].update({name: value})
+
+
+def _more_leaves(statement: dict[str, Any]) -> None:
+    first = statement["leaves"][0]
+    statement["leaves"].insert(1, {**first, "index": first["index"] + 1})
+
+
+def _nobody(statement: dict[str, Any]) -> None:
+    """Removes what can be made again, and erases nothing."""
+    statement |= {"conversations": [], "recordings": [], "leaves": []}
+    statement["files"] = [file for file in statement["files"] if file["path"].endswith((".csv", ".xlsx"))]
+
+
+def _other_recording(statement: dict[str, Any]) -> None:
+    """Says of the erased place that it was a recording that belongs elsewhere in the order."""
+    other = {"conversation_id": f"{NIGHTS[1]}-c0020", "recording_id": f"{NIGHTS[1]}-r0020"}
+    statement["conversations"].append(other["conversation_id"])
+    statement["recordings"].append(other)
+    for leaf in statement["leaves"]:
+        leaf.update(other)
+
+
+WRONG: list[tuple[str, str, Change]] = [
+    ("a time before the cut was sealed", "ERASURE_BACKDATED", _set("stated_at", "2026-11-04T00:00:00Z")),
+    ("asked for after it was done", "ERASURE_BACKDATED", _set("asked_at", "2026-11-06T00:00:00Z")),
+    ("another night", "ERASURE_WRONG", _set("night", NIGHTS[2])),
+    ("another revision", "ERASURE_WRONG", _set("revision", 2)),
+    ("a digest that was not sealed", "ERASURE_WRONG", _in_file(0, "sha256", "0" * 64)),
+    ("a file of no earlier revision", "ERASURE_WRONG", _in_file(7, "revision", 3)),
+    ("a place of remains where nothing is", "ERASURE_WRONG", _in_file(3, "remains", "remains/none")),
+    ("nothing remains of others' records", "ERASURE_TOO_WIDE", _in_file(3, "remains", None)),
+    ("a leaf more than its record", "ERASURE_TOO_WIDE", _more_leaves),
+    ("a leaf less than was removed", "ERASURE_TOO_WIDE", lambda statement: statement["leaves"].pop()),
+    ("a conversation that nobody asked for", "ERASURE_TOO_WIDE", _set("conversations", ["another"])),
+    ("a leaf of a recording that nobody asked for", "ERASURE_TOO_WIDE", _set("recordings", [])),
+    ("a leaf under another recording's name", "ERASURE_TOO_WIDE", _other_recording),
+    ("no reason", "ERASURE_WRONG", _set("reason", " ")),
+    ("no authority", "ERASURE_WRONG", _set("authority", "")),
+    ("nobody to erase", "ERASURE_TOO_WIDE", _nobody),
+    ("a field too many", "ERASURE_WRONG", _set("note", "x")),
+    ("conversations twice", "ERASURE_WRONG", _set("conversations", [CONVERSATION, CONVERSATION])),
+]
+
+
+@pytest.mark.parametrize(("code", "change"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+def test_a_statement_that_is_wrong_too_wide_or_back_dated_is_a_finding(
+    publisher: Publisher, code: str, change: Change
+) -> None:
+    erase(publisher, change)
+
+    report = checked(publisher.root)
+
+    assert report.status == 1
+    assert code in errors(report)
+
+
+def test_a_recording_without_a_row_that_stands_for_it_is_a_finding(publisher: Publisher) -> None:
+    other = {"conversation_id": CONVERSATION, "recording_id": f"{RECORDING}x"}
+    erase(publisher, lambda statement: statement["recordings"].append(other))
+
+    assert errors(checked(publisher.root)) == {"ERASURE_WRONG"}
+
+
+def test_another_placeholder_than_stated_is_a_finding(publisher: Publisher) -> None:
+    erase(publisher, line=4)
+
+    assert "ERASURE_TOO_WIDE" in errors(checked(publisher.root))
+
+
+def test_a_file_without_a_statement_is_still_missing(publisher: Publisher) -> None:
+    erase(publisher)
+    (publisher.root / FOLDER / "r0001/data/gaps.parquet").unlink()
+
+    assert errors(checked(publisher.root)) == {"FILE_MISSING"}
+
+
+def test_without_its_statement_or_with_a_changed_one_a_removal_is_a_finding(publisher: Publisher) -> None:
+    erase(publisher)
+    path = publisher.root / FOLDER / "r0003/erasure.json"
+    whole = json.loads(path.read_bytes())
+
+    for data in (None, json.dumps(whole | {"reason": "?"}).encode()):
+        path.unlink(missing_ok=True)
+        if data is not None:
+            path.write_bytes(data)
+        found = errors(checked(publisher.root))
+        assert "FILE_MISSING" in found
+        assert found & {"FILE_SIZE", "FILE_ALTERED", "FILE_MISSING"}
+
+
+def test_what_a_statement_says_was_removed_and_is_there_was_not_verified(publisher: Publisher) -> None:
+    erase(publisher, remove=False)
+
+    report = checked(publisher.root)
+
+    assert (report.status, {finding.code for finding in report.of(Severity.UNCHECKED)}) == (2, {"ERASURE_UNFINISHED"})
+
+
+@pytest.mark.parametrize("how", ["altered", "missing", "cut short"])
+def test_remains_must_be_whole(publisher: Publisher, how: str) -> None:
+    erase(publisher)
+    path = publisher.root / FOLDER / f"r0003/remains/r0001/{RECORDS}"
+    data = path.read_bytes()
+    path.unlink()
+    if how != "missing":
+        path.write_bytes(data[:-100] if how == "cut short" else data.replace(b"r0007", b"r0008", 1))
+
+    assert checked(publisher.root).status == 1

@@ -1,0 +1,112 @@
+"""Documents of erased conversations among others: what is kept, and what a landing file looks like without them."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import duckdb
+import orjson
+import pytest
+
+from custody_pipeline.extract.documents import document
+from custody_pipeline.extract.erased import erase_landed, erase_landing, names_any, without_erased
+from custody_pipeline.extract.landing_files import Folder, LandingWriter, content_of, read_lines
+from custody_pipeline.extract.receipts import Collectors, Landing
+from custody_pipeline.load.pipeline import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GONE, OTHER = "11111111-2222-4333-8444-555555555555", "aaaaaaaa-2222-4333-8444-555555555555"
+IDS = frozenset({GONE})
+AT = datetime(2026, 11, 3, 2, 30)
+NIGHT = date(2026, 11, 2)
+
+
+@pytest.mark.parametrize("many", [0, 100])
+def test_an_id_is_named_as_a_word_in_any_case(many: int) -> None:
+    ids = IDS | {f"{number:08}-2222-4333-8444-555555555555" for number in range(many)}
+    for text in (
+        GONE,
+        GONE.upper(),
+        f"conversation_id={GONE}/x",
+        f"call-{GONE}",
+        f'"{GONE}"',
+        f"https://h/conversations/{GONE}?a=1",
+    ):
+        assert names_any(ids, b"", text.encode())
+    assert not names_any(ids, OTHER.encode(), b"")
+    assert not names_any(frozenset(), GONE.encode())
+    assert names_any({"odd id/7"} | ids, b'{"id": "ODD ID/7"}')
+
+
+@pytest.mark.parametrize(
+    ("resource", "keys", "content", "kept"),
+    [
+        ("conversations", {"conversation_id": GONE}, b"{}", None),
+        ("conversations", {"conversation_id": OTHER}, f'{{"consult": "{GONE}"}}'.encode(), True),
+        ("captures", {"key": f"captures/date=2026-11-02/conversation_id={GONE}/x.json"}, b"{}", None),
+        ("export_failures", {"job_id": "j"}, f'{{"conversation": {{"id": "{GONE}"}}}}'.encode(), None),
+        ("conversation_details", {"conversation_id": ""}, f'{{"conversationId": "{GONE}"}}'.encode(), None),
+        ("export_sidecars", {"conversation_id": OTHER}, f'{{"conversationId": "{GONE}"}}'.encode(), None),
+        ("recording_audits", {"id": "a"}, f'{{"context": {{"conversationId": "{OTHER}"}}}}'.encode(), True),
+    ],
+)
+def test_a_document_is_of_the_conversation_that_it_was_filed_under(
+    resource: str, keys: dict[str, str], content: bytes, kept: bool | None
+) -> None:
+    found = without_erased(IDS, resource, keys, "https://api.example.com/x", content)
+    assert found == (content if kept else None)
+
+
+def test_a_list_of_many_conversations_keeps_the_others() -> None:
+    items = [{"conversationId": GONE, "customData": {"n": "1"}}, {"conversationId": OTHER}]
+    for content in (items, {"entities": items, "total": 2}):
+        kept = without_erased(IDS, "export_manifests", {"export_id": "e"}, "u", orjson.dumps(content))
+        assert kept is not None
+        assert GONE.encode() not in kept
+        assert OTHER.encode() in kept
+    assert without_erased(IDS, "export_manifests", {}, "u", GONE.encode()) is None
+
+
+def landed(folder: Path, *texts: str) -> Landing:
+    place = Folder(str(folder))
+    with LandingWriter(place, "recording_audits", NIGHT, "load") as writer:
+        for text in texts:
+            writer.add({"id": "a"}, "https://api.example.com/audits", AT, document(text.encode()))
+    who = Collectors(None, None, "o", "1", None)
+    return Landing("recording_audits", NIGHT, "load", who, place, files=writer.files)
+
+
+def test_a_landing_file_keeps_its_lines_and_their_numbers(tmp_path: Path) -> None:
+    one, two, three = json.dumps({"id": GONE, "n": "secret"}), f"not json\n{GONE}", json.dumps({"id": OTHER})
+    landing = landed(tmp_path, one, two, three)
+    before = landing.files[0]
+    assert erase_landing(frozenset({"nobody"}), "recording_audits", before.local, tmp_path / "none") == 0
+    assert not (tmp_path / "none").exists()
+
+    erase_landed(landing, IDS)
+
+    (after,) = landing.files
+    assert (after.uri, after.local) == (before.uri, before.local)
+    assert after.sha256 != before.sha256
+    lines = list(read_lines(after.local))
+    assert [orjson.loads(line)["row"] for line in lines] == [1, 2, 3]
+    assert [orjson.loads(line)["state"] for line in lines] == ["erased", "erased", "ok"]
+    assert [content_of(line) for line in lines] == [b"null", b"null", three.encode()]
+    with duckdb.connect() as con:
+        load(con, [landing])
+        told = con.execute("SELECT entity_id, document_uri FROM raw.recording_audits").fetchall()
+        assert told == [(None, "landing/recording_audits/load.ndjson.gz#L3")]
+    # The same again changes nothing.
+    assert erase_landing(IDS, "recording_audits", after.local, tmp_path / "again") == 0
+
+
+def test_a_load_of_which_everything_was_erased_has_no_row(tmp_path: Path) -> None:
+    landing = landed(tmp_path, json.dumps({"id": GONE}))
+    erase_landed(landing, IDS)
+    with duckdb.connect() as con:
+        assert load(con, [landing]).rows == {"recording_audits": 0}
+        assert con.execute("SELECT count(*) FROM raw.recording_audits").fetchone() == (0,)

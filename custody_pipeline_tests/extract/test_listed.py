@@ -1,0 +1,157 @@
+"""The vendor's list of all recordings: which of it a night keeps, and when the list is not whole."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.recordings import RETENTION, collect_listed
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.operations.doctor import examine
+from custody_pipeline_tests.extract.conftest import Api, Asked, Reply, reply
+from custody_pipeline_tests.extract.test_conversations import NIGHT, cid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import duckdb
+
+    from custody_pipeline.extract.receipts import Landing
+    from custody_pipeline.settings import Settings
+
+
+@pytest.fixture
+def collected(api: Api, api_settings: Callable[..., Settings]) -> Iterator[Callable[..., Landing]]:
+    """Collects the list; conversation 1 alone is known to be of the night."""
+    api.on("/api/v2/tokens/me", reply({"organization": {"id": "o"}}))
+    made: list[Collector] = []
+
+    def collect(**settings: Any) -> Landing:
+        made.append(Collector(api_settings(**settings), NIGHT))
+        return collect_listed(made[-1], lambda ids: ids & {cid(1)})
+
+    yield collect
+    for collector in made:
+        collector.close()
+
+
+def listed(recording: str, number: int, created: str | None = "2026-11-02T10:00:00.000Z") -> dict[str, Any]:
+    times = {"creationTime": created} if created else {}
+    return {"recordingId": recording, "conversationId": cid(number), **times}
+
+
+def pages(*bodies: Any) -> Callable[[Asked], Reply]:
+    """Answers in turn, by the cursor that only `nextUri` names, in pages that hold what `bodies` say."""
+
+    def answer(asked: Asked) -> Reply:
+        number = int(asked.query.get("cursor", "0"))
+        if isinstance(found := bodies[number], Reply):
+            return found
+        page: dict[str, Any] = {"entities": bodies[number]}
+        if number + 1 < len(bodies):
+            page["nextUri"] = f"{RETENTION}?cursor={number + 1}"
+        return reply(page)
+
+    return answer
+
+
+def test_a_night_keeps_of_the_list_what_may_be_its_own(
+    api: Api, con: duckdb.DuckDBPyConnection, collected: Callable[..., Landing]
+) -> None:
+    late = "2026-11-09T10:00:00.000Z"
+    api.on(
+        RETENTION,
+        pages(
+            [listed("old", 1, "2026-11-01T23:59:59.999Z"), listed("own", 2), listed("own and late", 1, late)],
+            [listed("own", 2), listed("late", 2, late), listed("own, no time", 1, None), listed("no time", 2, "soon")],
+            [5],
+        ),
+    )
+    landing = collected()
+    load(con, [landing])
+    rows = con.execute("SELECT recording_id, document_state FROM raw.listed_recordings ORDER BY ALL").fetchall()
+    assert rows == [("own", "ok"), ("own and late", "ok"), ("own, no time", "ok"), (None, "wrong_shape")]
+    assert landing.state == "complete"
+    assert [asked.query.get("retentionThresholdDays") for asked in api.asked if asked.path == RETENTION] == ["0"] * 3
+
+
+@pytest.mark.parametrize(("refused", "days"), [((), 1), (("0",), 2)])
+def test_the_list_is_whole_until_its_threshold_and_a_day_ago(
+    api: Api, collected: Callable[..., Landing], refused: tuple[str, ...], days: int
+) -> None:
+    """Whatever younger recordings are in it: nobody says that all others of their age are in it, too."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+
+    def answer(asked: Asked) -> Reply:
+        if asked.query["retentionThresholdDays"] in refused:
+            return reply({"code": "bad.request"}, status=400)
+        return reply({"entities": [listed("own", 1), listed("new", 2, f"{now}Z")]})
+
+    api.on(RETENTION, answer)
+    landing = collected()
+    assert landing.documents == 1
+    assert landing.data_available_until == landing.started_at - timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    ("answers", "told", "state", "documents"),
+    [
+        ([[listed("own", 1)], reply({}, status=403)], {}, "partial", 1),
+        ([[listed("own", 1)], reply({})], {}, "partial", 1),
+        ([reply({}, status=403)], {}, "failed", 0),
+        ([reply({}, status=400)], {}, "failed", 0),
+        ([reply([])], {}, "failed", 0),
+        ([[listed("own", 1)], [listed("other", 1)]], {"retention_pages": 1}, "partial", 1),
+        ([[listed("own", 1)], [listed("other", 1)]], {"retention_pages": 2}, "complete", 2),
+        ([[listed("own", 1)]], {"retention_pages": 0}, "not_configured", 0),
+    ],
+)
+def test_a_list_that_was_not_read_to_its_end_is_not_whole(
+    api: Api,
+    collected: Callable[..., Landing],
+    answers: list[Any],
+    told: dict[str, int],
+    state: str,
+    documents: int,
+) -> None:
+    api.on(RETENTION, pages(*answers))
+    landing = collected(**told)
+    assert (landing.state, landing.documents) == (state, documents)
+    assert (landing.data_available_until is not None) == (landing.detail is None) == (state == "complete")
+    assert (RETENTION in api.paths()) == (told != {"retention_pages": 0})
+
+
+@pytest.mark.parametrize(
+    ("refused", "pages", "state", "found"),
+    [
+        ((), "5", "ok", "takes a threshold of 0 days"),
+        (("0",), "5", "warning", "takes a threshold of 1 day and not of 0"),
+        (("0", "1"), "5", "not ok", "HTTP 400"),
+        ((), "0", "not configured", "CUSTODY_RETENTION_PAGES is 0"),
+    ],
+)
+def test_the_doctor_finds_out_which_threshold_the_list_takes(
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    refused: tuple[str, ...],
+    pages: str,
+    state: str,
+    found: str,
+) -> None:
+    api.on("/api/v2/tokens/me", reply({}))
+    api.on(
+        RETENTION,
+        lambda asked: reply({"entities": []}, status=400 if asked.query["retentionThresholdDays"] in refused else 200),
+    )
+    for name, value in {
+        "HOME": str(tmp_path), "GENESYS_DOMAIN": api.url, "GENESYS_CLIENT_ID": "id", "GENESYS_CLIENT_SECRET": "secret",
+        "RETENTION_PAGES": pages,
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"CUSTODY_{name}", value)
+    line = next(line for line in examine() if line.check == "list of all recordings")
+    assert (line.state, found in line.found) == (state, True)

@@ -1,0 +1,191 @@
+"""A night's warehouse checked out and in: whatever happens to a worker, each load and each act is there once."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+from pydantic import SecretStr
+
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.fleet import shards
+from custody_pipeline.fleet.shards import Nights, NightTakenError, NightWarehouse, ShardError
+from custody_pipeline.fleet.told import NEAR, SHARED
+from custody_pipeline.io import objects
+from custody_pipeline.load.pipeline import load
+from custody_pipeline.models.night_views import WHOLE
+from custody_pipeline.operations.doctor import Line, examine
+from custody_pipeline.settings import SettingsError, load_settings
+from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
+from custody_pipeline.warehouse.ledger import Act, Actor
+from custody_pipeline_tests.publish.killing import Killed, KilledClient
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from custody_pipeline.settings import Settings
+
+pytestmark = pytest.mark.server
+
+NIGHT = date(2026, 11, 2)
+ACT = Act(
+    NIGHT, "accessed", "story of the recording", "reading", "custody explain", conversation_id="c", recording_id="r"
+)
+
+
+def worker(settings: Settings, name: str, night: date = NIGHT) -> NightWarehouse:
+    return NightWarehouse(settings.model_copy(update={"home": settings.home / name}), night)
+
+
+def collect(at: NightWarehouse, con: duckdb.DuckDBPyConnection, *names: str) -> None:
+    """Load queues with these names as a night's run does."""
+    with Collector(at.settings, at.night) as collector:
+        with collector.load("queues") as queues:
+            for name in names:
+                queues.add_made({"id": f"id of {name[0]}"}, "api:/queues", {"id": f"id of {name[0]}", "name": name})
+        load(con, [queues.landing])
+
+
+def queues(at: NightWarehouse) -> list[str]:
+    """The names that the night's own loads found."""
+    found = "SELECT queue_name FROM raw.queues WHERE partition_date = ? ORDER BY ALL"
+    with at.open(read_only=True) as con:
+        return [name for (name,) in con.execute(found, [at.night]).fetchall()]
+
+
+def run(at: NightWarehouse, *names: str) -> None:
+    with at.open() as con:
+        collect(at, con, *names)
+        at.check_in(con)
+
+
+def test_of_two_workers_with_one_night_the_second_is_told_and_loses_nothing(settings: Settings) -> None:
+    first, second = worker(settings, "first"), worker(settings, "second")
+    with first.open() as con, second.open() as other:
+        collect(first, con, "Sales")
+        collect(second, other, "Help")
+        first.check_in(con)
+        with pytest.raises(NightTakenError, match="another worker ran the night of 2026-11-02 meanwhile"):
+            second.check_in(other)
+    assert queues(second) == ["Help", "Sales"]
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_a_worker_killed_at_any_write_leaves_each_load_and_act_once(settings: Settings, done: bool) -> None:
+    for number in itertools.count():
+        night = date(2026, 11, 1 + number)
+        Nights.of(settings).put_acts(Actor("me", "1", None), [Act(**{**vars(ACT), "night": night})])
+        dying = worker(settings, "dying", night)
+        killed = KilledClient(dying.place.client, number, done=done)
+        with dying.open() as con:
+            collect(dying, con, "Sales")
+            dying.place.__dict__["client"] = killed
+            try:
+                dying.check_in(con)
+            except Killed:
+                pass
+            else:
+                break
+        shards._OURS.clear()
+        # Another worker takes the night over; then the first one comes back to life.
+        for name in ("next", "dying"):
+            back = worker(settings, name, night)
+            assert queues(back) == ["Sales"], (number, name)
+            with back.open() as con:
+                assert con.execute("SELECT count(*) FROM raw.acts WHERE partition_date = ?", [night]).fetchone() == (1,)
+                back.check_in(con)
+            assert Nights.of(settings).pending_acts(night) == []
+    assert number == 4  # the warehouse, two objects for other nights, the act that was taken in
+
+
+def test_a_shard_older_than_its_receipts_is_completed_from_them(settings: Settings) -> None:
+    at = worker(settings, "home")
+    client, place = at.place.client, at.place.raw(NIGHT)
+    run(at, "Sales")
+    older = client.get_object(Bucket=place.bucket, Key=place.key)["Body"].read()
+    run(at, "Help")
+    client.put_object(Bucket=place.bucket, Key=place.key, Body=older)
+    assert queues(worker(settings, "other")) == ["Help", "Sales"]
+
+
+def test_nights_know_each_others_names_and_tell_each_only_once(settings: Settings) -> None:
+    first, second = worker(settings, "a"), worker(settings, "b", date(2026, 11, 3))
+    run(first, "Sales", "Help")
+    run(second, "Sales", "Hotline")
+    told = {path.name.split(".")[0]: path for path in Nights.of(second.settings).told()}
+    assert len(told) == 2
+    with worker(settings, "c", date(2026, 11, 4)).open() as con:
+        names = con.execute("SELECT partition_date, queue_name FROM raw.queues ORDER BY ALL").fetchall()
+    assert names == [(NIGHT, "Help"), (NIGHT, "Sales"), (date(2026, 11, 3), "Hotline")]
+
+
+def test_a_warehouse_too_large_for_one_put_is_checked_in_on_the_same_condition(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "SINGLE_PUT_BYTES", 100_000)
+    monkeypatch.setattr(objects, "PART_BYTES", 5 << 20)
+    first, second = worker(settings, "first"), worker(settings, "second")
+    run(first, "Sales")
+    with first.open() as con, second.open() as other:
+        first.check_in(con)
+        with pytest.raises(NightTakenError):
+            second.check_in(other)
+
+
+def test_credentials_that_expire_keep_the_night_on_this_worker(settings: Settings) -> None:
+    at = worker(settings, "home")
+
+    class Expired:
+        def put_object(self, **_: Any) -> None:
+            raise ClientError({"Error": {"Code": "ExpiredToken"}}, "PutObject")
+
+    with at.open() as con:
+        collect(at, con, "Sales")
+        working, at.place.__dict__["client"] = at.place.client, Expired()
+        with pytest.raises(ShardError, match=r"stays in .*nights/2026-11-02: S3 answered ExpiredToken"):
+            at.check_in(con)
+    at.place.__dict__["client"] = working
+    with at.open() as con:
+        at.check_in(con)
+    assert queues(worker(settings, "other")) == ["Sales"]
+
+
+def test_workers_must_share_landing_files_key_and_salt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_NIGHTS_URL", "s3://nights")
+    monkeypatch.setenv("CUSTODY_PUBLISH_URL", "s3://published")
+    with pytest.raises(SettingsError, match=r"set CUSTODY_LANDING_URL, CUSTODY_SIGNING_KEY, CUSTODY_SALT_SECRET"):
+        load_settings()
+
+
+def test_whatever_a_model_reads_of_other_nights_is_told() -> None:
+    assert SHARED.keys() | NEAR.keys() >= WHOLE
+
+
+def test_doctor_tries_conditions_where_nights_lie(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        monkeypatch.setenv(f"CUSTODY_{name.upper()}", text)
+
+    def line() -> Line:
+        return next(line for line in examine() if line.check == "nights bucket claims")
+
+    assert line().state == "ok"
+    # A store that ignores conditions.
+    clients: Any = BaseClient
+    put = clients._make_api_call
+
+    def without_conditions(client: Any, name: str, asked: dict[str, Any]) -> Any:
+        return put(client, name, {key: value for key, value in asked.items() if key not in {"IfMatch", "IfNoneMatch"}})
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", without_conditions)
+    assert line().found == "a write under a condition that does not hold was accepted"
+
+
+def test_there_is_no_one_warehouse_of_several_workers(settings: Settings) -> None:
+    with pytest.raises(WarehouseError, match="each night has a warehouse of its own"), Warehouse(settings).open():
+        pass

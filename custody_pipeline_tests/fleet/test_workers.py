@@ -1,0 +1,198 @@
+"""Nights that move between workers give what one machine gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from custody_pipeline.fleet.overview import overview
+from custody_pipeline.fleet.shards import NightWarehouse
+from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.night import Night, run
+from custody_pipeline.operations.explain import GapFilter, explain, gaps, record_explained
+from custody_pipeline.operations.rebuild import RebuiltNight, rebuild
+from custody_pipeline.operations.status import nights
+from custody_pipeline.operations.verification import verify_target
+from custody_pipeline.publish.current_copies import Publication
+from custody_pipeline.settings import Settings
+from custody_pipeline.simulator.faults import FaultPlan
+from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline_tests.publish.homes import write_keys
+from custody_pipeline_tests.publish.killing import Killed
+from custody_pipeline_tests.simulated import vendor
+
+pytestmark = pytest.mark.server
+
+DAYS = [date(2026, 11, 2), date(2026, 11, 3)]
+MANY = [date(2026, 11, day) for day in (2, 3, 4, 5)]
+
+
+class Fleet:
+    """Workers that share S3, the key and the salt, and nothing else."""
+
+    def __init__(self, folder: Path, s3: S3Endpoint, stack: ExitStack, days: list[date]) -> None:
+        self.folder, self.s3, self.stack, self.days = folder, s3, stack, days
+        keys = write_keys(folder / "keys")
+        self.shared: dict[str, Any] = {
+            "nights_url": "s3://nights/prod",
+            "landing_url": "s3://landing",
+            "publish_url": "s3://dataset/prod",
+            "signing_key_file": keys / "demo.key",
+            "salt_secret": (keys / "salt").read_text(),
+        }
+        self.vendors = {day: self._vendor(day, FaultPlan.none(), f"exports-{day}") for day in days}
+        for bucket in ("nights", "landing", "dataset"):
+            s3_client(self.vendors[days[0]]).create_bucket(Bucket=bucket)
+
+    def _vendor(self, day: date, faults: FaultPlan, bucket: str) -> Settings:
+        organization = Organization(seed=7, night=day, size=4, faults=faults)
+        home = self.folder / "vendor"
+        return self.stack.enter_context(vendor(organization, self.s3, home, bucket=bucket, **self.shared)).settings
+
+    def at(self, worker: str, day: date) -> Settings:
+        return self.vendors[day].model_copy(update={"home": self.folder / worker})
+
+    def run(self, worker: str, day: date) -> Publication:
+        settings = self.at(worker, day)
+        return run(Night(settings, load_mapping(settings.mapping_path), day))
+
+    def rounds(self, workers: str) -> list[list[Publication]]:
+        """Every night on a worker, then every night on another one."""
+        return [
+            [self.run(workers[(number + shift) % len(workers)], day) for number, day in enumerate(self.days)]
+            for shift in (0, 1)
+        ]
+
+    def one_machine(self) -> tuple[Settings, list[RebuiltNight]]:
+        """A home with one warehouse, made from the same landing files."""
+        settings = self.at("one", self.days[0]).model_copy(update={"nights_url": None})
+        return settings, rebuild(settings, load_mapping(settings.mapping_path), lambda _: None)
+
+
+def new_fleet(folder: Path, stack: ExitStack, days: list[date]) -> Fleet:
+    patched = stack.enter_context(pytest.MonkeyPatch.context())
+    s3 = stack.enter_context(LocalS3(folder / "s3"))
+    patched.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
+    patched.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
+    return Fleet(folder, s3, stack, days)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Two nights on two workers, then each on the other one."""
+
+    fleet: Fleet
+    rounds: list[list[Publication]]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    with ExitStack() as stack:
+        fleet = new_fleet(tmp_path_factory.mktemp("fleet"), stack, DAYS)
+        yield Ran(fleet, fleet.rounds("ab"))
+
+
+def assert_one_revision_as_on_one_machine(fleet: Fleet, rounds: list[list[Publication]]) -> None:
+    assert [[(one.revision, one.changed) for one in ran] for ran in rounds] == [
+        [(1, True)] * len(fleet.days),
+        [(1, False)] * len(fleet.days),
+    ]
+    settings, found = fleet.one_machine()
+    assert [(night.revision, night.differing, night.lost) for night in found] == [(1, (), ())] * len(fleet.days)
+    with duckdb.connect(str(settings.warehouse_path), read_only=True) as con:
+        hashes = con.execute("SELECT content_sha256 FROM raw.publications ORDER BY partition_date").fetchall()
+    assert hashes == [(one.content_sha256,) for one in rounds[0]]
+
+
+def test_nights_that_moved_stay_at_their_revision_with_the_content_of_one_machine(ran: Ran) -> None:
+    assert_one_revision_as_on_one_machine(ran.fleet, ran.rounds)
+    report = verify_target(
+        ran.fleet.at("a", DAYS[0]),
+        "s3://dataset/prod",
+        keys=[],
+        pinned=[],
+        timestamp_roots=[],
+        media="none",
+        progress=None,
+    )
+    assert report.status == 0
+
+
+def test_a_machine_that_ran_nothing_reads_all_nights(ran: Ran) -> None:
+    settings = ran.fleet.at("reader", DAYS[0])
+    found = nights(settings)
+    assert [(night.night, night.recordings, night.revision) for night in found] == [
+        (day, night.recordings, 1) for day, night in zip(DAYS[::-1], found, strict=True)
+    ]
+    assert all(night.recordings and night.files for night in found)
+    assert {night.state for night in found} == {"final"}
+    _, rows = gaps(settings, GapFilter(first=DAYS[0]))
+    with overview(settings) as con:
+        assert con is not None
+        ((recordings, named, wanted),) = con.execute(
+            "SELECT count(*), count(DISTINCT partition_date), (SELECT sum(recordings) FROM custody.nights) "
+            "FROM custody.chain_of_custody"
+        ).fetchall()
+        assert (recordings, named) == (wanted, len(DAYS))
+        assert con.execute("SELECT count(*) FROM custody.gaps").fetchone() == (len(rows),)
+
+
+def test_who_read_a_story_is_known_to_the_next_run_on_any_worker(ran: Ran) -> None:
+    settings = ran.fleet.at("reader", DAYS[1])
+    with overview(settings) as con:
+        assert con is not None
+        ((recording,),) = con.execute(
+            "SELECT min(recording_id) FROM custody.chain_of_custody WHERE partition_date = ?", [DAYS[1]]
+        ).fetchall()
+    story = explain(settings, recording)
+    assert story is not None
+    record_explained(settings, story)
+    night = Night(ran.fleet.at("c", DAYS[1]), load_mapping(settings.mapping_path), DAYS[1])
+    with night.warehouse.open() as con:
+        night.warehouse.check_in(con)
+    # The object of the act is gone by now, and a third worker has it all the same.
+    for worker in "cd":
+        with Night(ran.fleet.at(worker, DAYS[1]), night.mapping, DAYS[1]).warehouse.open(read_only=True) as con:
+            assert con.execute("SELECT recording_id FROM raw.acts WHERE action = 'accessed'").fetchall() == [
+                (recording,)
+            ]
+
+
+def test_a_tag_that_vanished_between_loads_is_told_once_though_a_worker_is_killed_after_sealing(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = DAYS[0]
+    ran.fleet.vendors[day] = ran.fleet._vendor(day, FaultPlan.only("REQUIRED_TAG_MISSING"), "exports-later")
+    check_in, calls = NightWarehouse.check_in, []
+
+    def killed(at: NightWarehouse, con: duckdb.DuckDBPyConnection) -> None:
+        """The second one of a run comes after the seal."""
+        calls.append(at)
+        if len(calls) == 2:
+            raise Killed
+        check_in(at, con)
+
+    monkeypatch.setattr(NightWarehouse, "check_in", killed)
+    with pytest.raises(Killed):
+        ran.fleet.run("c", day)
+    # The next worker finishes the revision that was sealed, and seals no other.
+    assert ran.fleet.run("d", day).revision == 2
+    assert ran.fleet.run("a", day).changed is False
+    _, found = gaps(ran.fleet.at("reader", day), GapFilter(first=day, last=day))
+    assert "TAG_VANISHED" in {row["reason"] for row in found}
+
+
+@pytest.mark.slow
+def test_four_nights_over_three_workers(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        fleet = new_fleet(tmp_path, stack, MANY)
+        assert_one_revision_as_on_one_machine(fleet, fleet.rounds("abc"))

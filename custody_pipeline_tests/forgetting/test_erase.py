@@ -1,0 +1,275 @@
+"""Erasing one conversation of a published night: what was removed is nowhere, and what stays verifies."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import duckdb
+import msgspec
+import pytest
+from filelock import FileLock
+
+from custody_pipeline.evidence.verify.codes import Severity
+from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline.forgetting import erase as steps
+from custody_pipeline.forgetting import warehouse_rows
+from custody_pipeline.forgetting.due import apply, plan
+from custody_pipeline.forgetting.erase import ErasureBusyError, HeldError, erase, look, resume
+from custody_pipeline.forgetting.finder import Asked, NothingToEraseError
+from custody_pipeline.forgetting.policy import load_policy
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.matters.holds import HELD, Holds
+from custody_pipeline.matters.id_list import IdList
+from custody_pipeline.matters.matter import Selection
+from custody_pipeline.matters.register import new_matter, register_of
+from custody_pipeline.night import run
+from custody_pipeline.operations.package_register import keep_package, new_package, packages_of
+from custody_pipeline.operations.packaging import package
+from custody_pipeline.operations.rebuild import rebuild
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.sealing import signing_verifiers
+from custody_pipeline.warehouse.erasures import requests_of
+from custody_pipeline_tests.forgetting.conftest import NIGHT
+from custody_pipeline_tests.forgetting.traces import in_bucket, in_home, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody_pipeline_tests.forgetting.conftest import Deployment
+
+pytestmark = pytest.mark.server
+
+
+def asked(*ids: str) -> Asked:
+    return Asked(Selection(ids=IdList.of(ids)), "Article 17 GDPR", "request 7")
+
+
+def checked(deployment: Deployment, **options: object) -> Report:
+    place = S3Location.parse(str(deployment.settings.publish_url))
+    keys = signing_verifiers(deployment.settings)
+    return verify(S3Reader(deployment.client, place), Options(public_keys=keys, **options))  # type: ignore[arg-type]
+
+
+def say(_: str) -> None:
+    """Nobody listens."""
+
+
+def head(deployment: Deployment) -> bytes:
+    return deployment.client.get_object(Bucket="dataset", Key="prod/log/checkpoint")["Body"].read()
+
+
+def rows(deployment: Deployment, sql: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(deployment.settings.analyst_path), read_only=True) as con:
+        return con.execute(sql).fetchall()
+
+
+def test_an_erased_conversation_is_nowhere_and_what_stays_verifies(deployment: Deployment) -> None:
+    home, client = deployment.settings.home, deployment.client
+    recordings = rows(
+        deployment,
+        f"SELECT recording_id FROM custody.chain_of_custody WHERE conversation_id = '{deployment.conversation}'",
+    )
+    case, altered = home.with_name("case-4"), home.with_name("case-5")
+    for handed in (case, altered):
+        chosen = [str(row[0]) for row in recordings]
+        place, whom = str(deployment.settings.publish_url), "Jane Roe, Roe LLP"
+        package(deployment.settings, place, handed, recordings=chosen, night=None, reason="request 4", recipient=whom)
+    (altered / "tagmanifest-sha256.txt").write_text("of somebody else")
+    # What a process leaves that is killed while it makes a package.
+    killed = new_package("roe", "", "request 4", home.with_name("case-6"))
+    keep_package(deployment.settings, killed)
+    killed.draft.mkdir()
+    assert in_home(case)
+    before = in_home(home)
+    # The search finds the mark in each kind of place: it could find it after.
+    assert {"warehouse.duckdb", "analyst.duckdb", "spool/events.sqlite", "interrupted/left.ndjson"} <= before
+    for folder in ("captures/captures", "captures/events", "landing/captures", "landing/conversations"):
+        assert any(name.startswith(folder) for name in before), folder
+    sealed = in_bucket(client, "dataset")
+    kinds_of_files = ("chain_of_custody.parquet", "records.ndjson", "custom_data.csv", "custom_data.xlsx")
+    for name in (*(f"data/{kind}" for kind in kinds_of_files), "landing/captures"):
+        for revision in (1, 2):
+            assert any(key.startswith(f"prod/cuts/date=2026-11-02/r{revision:04d}/{name}") for key in sealed), name
+    for folder in ("parquet", "csv", "spreadsheet"):
+        assert any(key.startswith(f"prod/{folder}/") for key in sealed), folder
+    old, others = head(deployment), rows(deployment, "SELECT count(*) FROM custody.chain_of_custody")
+    kept = rows(
+        deployment, f"SELECT * FROM custody.custom_data WHERE conversation_id = '{deployment.other}' ORDER BY ALL"
+    )
+
+    found = look(deployment.settings, asked(deployment.conversation))
+    kinds = {place.kind for place in found.places}
+    assert kinds >= {"warehouse", "snapshot", "landing", "cut", "current", "capture", "spool", "file", "package"}
+    assert found.holds == ()
+    assert in_home(home) == before
+
+    outcome = erase(deployment.settings, asked(deployment.conversation), say)
+
+    assert outcome.request.state == "done"
+    assert in_home(home) == set()
+    assert (case.exists(), altered.exists(), killed.draft.exists()) == (False, True, False)
+    assert [item.state() for item in packages_of(deployment.settings)] == ["removed", "altered"]
+    told_of = [note for note in outcome.notes if "for Jane Roe, Roe LLP: request 4" in note]
+    assert [note.split(":")[0] for note in told_of] == [str(case), str(altered)]
+    assert "look at it; it stays" in told_of[1]
+    assert in_bucket(client, "dataset") == set()
+    report = checked(deployment, pinned=[old])
+    assert not report.of(Severity.ERROR), report.summary()
+    assert report.status == 0, report.summary()
+    (told,) = [finding for finding in report.findings if finding.code == "ERASED"]
+    assert "request 7" in told.detail
+    assert rows(deployment, "SELECT count(*) FROM custody.chain_of_custody") == others
+    tombstones = rows(
+        deployment,
+        "SELECT custody_status, gap_reasons, ani, custom_data FROM custody.chain_of_custody "
+        f"WHERE conversation_id = '{deployment.conversation}'",
+    )
+    assert tombstones
+    assert set(map(str, tombstones)) == {str(("excluded", ["ERASED"], None, None))}
+    assert kept == rows(
+        deployment, f"SELECT * FROM custody.custom_data WHERE conversation_id = '{deployment.other}' ORDER BY ALL"
+    )
+
+
+def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_warehouse(deployment: Deployment) -> None:
+    settings = deployment.settings
+    run(deployment.night)
+
+    assert in_home(settings.home) == set()
+    assert in_bucket(deployment.client, "dataset") == set()
+    with deployment.night.warehouse.open(read_only=True) as con:
+        told = con.execute(
+            "SELECT detail FROM raw.extraction_receipts WHERE resource = 'conversation_details' ORDER BY sequence DESC"
+        ).fetchone()
+    assert told is not None
+    assert str(told[0]) == "1 document of an erased conversation was not kept"
+
+    settings.warehouse_path.unlink()
+    for path in (settings.home / "erasures").glob("*.json"):
+        path.unlink()
+    (rebuilt,) = rebuild(settings, deployment.night.mapping, say)
+    assert (rebuilt.differing, rebuilt.lost) == ((), ())
+    assert [request.state for request in requests_of(settings)] == ["done"]
+    assert in_home(settings.home) == set()
+    assert checked(deployment).status == 0
+    with pytest.raises(NothingToEraseError):
+        look(settings, asked("00000000-0000-4000-8000-000000000000"))
+    with pytest.raises(NothingToEraseError, match="erased before"):
+        look(settings, asked(deployment.conversation))
+    assert resume(settings, say) == []
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+@contextmanager
+def killed_after(place: object, name: str, *, before: bool = False) -> Iterator[None]:
+    """A process that ends when a function of the erasure has ended, or when it should begin."""
+    real = getattr(place, name)
+
+    def killing(*arguments: object, **named: object) -> object:
+        if not before:
+            real(*arguments, **named)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(place, name, killing)
+        yield
+
+
+def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_whole(deployment: Deployment) -> None:
+    settings, client = deployment.settings, deployment.client
+    table = f"prod/cuts/date=2026-11-02/r{newest(deployment):04d}/data/chain_of_custody.parquet"
+    until = datetime.now(UTC) + timedelta(days=1)
+    client.put_object_retention(Bucket="dataset", Key=table, Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until})
+    wanted = asked(deployment.other)
+    with pytest.raises(HeldError, match=r"GOVERNANCE.*--bypass-governance"):
+        erase(settings, wanted, say)
+    (waiting,) = [request for request in requests_of(settings) if request.state == "waiting"]
+    (settings.home / f"erasures/{waiting.id}.json").unlink()
+    with FileLock(settings.home / "erasures/lock"), pytest.raises(ErasureBusyError):
+        resume(settings, say)
+
+    wanted = replace(wanted, bypass_governance=True)
+    with killed_after(warehouse_rows, "delete_rows", before=True), pytest.raises(Killed):
+        erase(settings, wanted, say)
+    for place, name in (
+        (steps, "_clear"),
+        (steps, "publish"),
+        (steps, "_remove_sealed"),
+        (warehouse_rows, "compact"),
+        (steps, "_forget_salts"),
+    ):
+        with killed_after(place, name), pytest.raises(Killed):
+            resume(settings, say)
+        if place is warehouse_rows or name == "_forget_salts":  # nothing that is published changes any more
+            continue
+        report = checked(deployment)
+        assert not report.of(Severity.ERROR), (name, report.summary())
+        assert {finding.code for finding in report.of(Severity.UNCHECKED)} <= {"ERASURE_UNFINISHED"}
+        if name == "publish":
+            assert report.status == 2
+    salt = (settings.home / "keys/salt").read_text()
+    (outcome,) = resume(settings, say)
+
+    assert outcome.request.state == "done"
+    assert (settings.home / "keys/salt").read_text() != salt
+    assert checked(deployment).status == 0
+    ids = f"('{deployment.conversation}', '{deployment.other}')"
+    found = rows(
+        deployment, f"SELECT DISTINCT gap_reasons FROM custody.chain_of_custody WHERE conversation_id IN {ids}"
+    )
+    assert found == [(["ERASED"],)]
+    told = rows(deployment, f"SELECT count(*) FROM custody.custom_data WHERE conversation_id IN {ids}")
+    assert told == [(0,)]
+
+
+def test_holds_win_and_the_request_waits(deployment: Deployment) -> None:
+    settings, client = deployment.settings, deployment.client
+    third = str(rows(deployment, "SELECT min(conversation_id) FROM custody.custom_data")[0][0])
+    table = f"prod/cuts/date=2026-11-02/r{newest(deployment):04d}/data/records.ndjson"
+    until = datetime.now(UTC) + timedelta(days=1)
+    client.put_object_retention(Bucket="dataset", Key=table, Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until})
+    register = register_of(settings, "smith")
+    new_matter(settings, "smith", "Smith", "1", {"ids": [third]})
+    register.folder.mkdir(parents=True, exist_ok=True)
+    (register.folder / "holds.json").write_bytes(msgspec.json.encode(Holds({third: HELD})))
+    before = {key for key, _ in versions(client, "dataset")}
+    path = settings.home / "retention.yaml"
+    select = f"{{where: \"conversation_id = '{third}'\"}}"
+    path.write_text(f"version: 1\nauthority: schedule\nrules: [{{name: one, keep: 1 day, select: {select}}}]")
+    policy, later = load_policy(path), date(2026, 12, 1)
+    planned = plan(settings, policy, later)
+    assert (planned.due, planned.coming) == ((), ())
+    assert [(item.conversation_id, "smith" in why) for item, why in planned.held] == [(third, True)]
+    assert plan(settings, policy, NIGHT).coming[0].day == date(2026, 11, 3)
+    applied = apply(settings, policy, later, say)
+    assert (applied.outcomes, len(applied.held)) == ([], 1)
+
+    for attempt in range(2):
+        with pytest.raises(HeldError) as held:
+            erase(settings, asked(third), say)
+        assert ("matter smith holds" in str(held.value)) is (attempt == 0)
+        assert "COMPLIANCE" in str(held.value)
+        assert f"until {until:%Y-%m-%d}" in str(held.value)
+        assert "nobody can break it" in str(held.value)
+        (register.folder / "holds.json").unlink(missing_ok=True)
+    outcomes = resume(settings, say)
+
+    assert {outcome.request.state for outcome in outcomes} == {"waiting"}
+    assert {key for key, _ in versions(client, "dataset")} == before
+    assert rows(deployment, f"SELECT count(*) > 0 FROM custody.custom_data WHERE conversation_id = '{third}'") == [
+        (True,)
+    ]
+
+
+def newest(deployment: Deployment) -> int:
+    with deployment.night.warehouse.open(read_only=True) as con:
+        (revision,) = con.execute("SELECT max(revision) FROM raw.publications").fetchone() or (0,)
+    return int(revision)

@@ -1,0 +1,126 @@
+"""Where nobody can tell whether something is held or named, nothing is removed, and that is said."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from botocore.exceptions import ClientError
+
+from custody_pipeline.extract.genesys import Answer, GenesysClient, UnexpectedAnswer
+from custody_pipeline.forgetting.finder import holders
+from custody_pipeline.forgetting.object_versions import Version, holds_on
+from custody_pipeline.forgetting.places import files_naming, remove_files
+from custody_pipeline.matters.holds import protected
+from custody_pipeline.matters.register import new_matter, register_of
+from custody_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+CONVERSATION = "5c1e0000-0000-4000-8000-000000000001"
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+
+
+class Locks:
+    """A bucket with Object Lock that answers each question about a version with an error."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def get_object_lock_configuration(self, **_: Any) -> dict[str, Any]:
+        return {"ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled"}}
+
+    def get_object_retention(self, **_: Any) -> dict[str, Any]:
+        raise ClientError({"Error": {"Code": self.code}}, "GetObjectRetention")
+
+    get_object_legal_hold = get_object_retention
+
+
+def locks(code: str) -> S3Client:
+    return cast("S3Client", Locks(code))
+
+
+VERSION = Version("dataset", "prod/a", "v1", latest=True, marker=False)
+
+
+@pytest.mark.parametrize("code", ["NoSuchObjectLockConfiguration", "NoSuchVersion", "InvalidRequest"])
+def test_an_object_without_a_lock_is_not_held(code: str) -> None:
+    assert holds_on(locks(code), [VERSION], NOW) == []
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "SlowDown", "InternalError", "ExpiredToken", ""])
+def test_an_error_is_no_word_about_locks(code: str) -> None:
+    with pytest.raises(ClientError):
+        holds_on(locks(code), [VERSION], NOW)
+
+
+class Vendor:
+    """Answers every request with one body."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def post(self, path: str, _: object) -> Answer:
+        return Answer(f"POST {path}", self.body, 200, None)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"entities": []}', b"null", b'["x"]', b'[{"selfUri": "/x"}]'])
+def test_an_answer_of_another_shape_does_not_say_that_nothing_is_protected(body: bytes) -> None:
+    with pytest.raises(UnexpectedAnswer, match="no list of conversations"):
+        protected(cast("GenesysClient", Vendor(body)), [CONVERSATION])
+
+
+def test_the_vendors_list_says_what_is_protected() -> None:
+    assert protected(cast("GenesysClient", Vendor(b"[]")), [CONVERSATION]) == set()
+    listed = b'[{"id": "%s", "selfUri": "/x"}]' % CONVERSATION.encode()
+    assert protected(cast("GenesysClient", Vendor(listed)), [CONVERSATION]) == {CONVERSATION}
+
+
+@pytest.mark.parametrize("state", ["held", "asked", "held before", "the API is not configured: CUSTODY_GENESYS_DOMAIN"])
+def test_a_matter_holds_what_it_asked_for_also_where_the_vendor_did_not(tmp_path: Path, state: str) -> None:
+    settings = Settings(home=tmp_path)
+    new_matter(settings, "smith", "Smith", "1", {"ids": [CONVERSATION]})
+    register = register_of(settings, "smith")
+    register.folder.mkdir(parents=True, exist_ok=True)
+    (register.folder / "holds.json").write_text(
+        f'{{"conversations": {{"{CONVERSATION.upper()}": "{state}"}}, "objects": {{}}}}'
+    )
+    (why,) = holders(settings, [CONVERSATION]).values()
+    assert "matter smith" in why
+    (register.folder / "holds.json").unlink()
+    assert holders(settings, [CONVERSATION]) == {}
+
+
+def test_files_of_the_home_are_searched_unpacked_and_those_that_cannot_be_are_named(tmp_path: Path) -> None:
+    naming = f"about {CONVERSATION.upper()}"
+    (tmp_path / "sheets").mkdir()
+    with zipfile.ZipFile(tmp_path / "sheets/gaps.xlsx", "w", zipfile.ZIP_DEFLATED) as book:
+        book.writestr("xl/sheet1.xml", naming * 100)
+    (tmp_path / "notes.txt.gz").write_bytes(gzip.compress(naming.encode()))
+    (tmp_path / "other.txt").write_text("about nobody")
+    (tmp_path / "cut-off.gz").write_bytes(gzip.compress(naming.encode())[:-12])
+    (tmp_path / "no.zip").write_bytes(b"PK\x03\x04 no archive")
+    (tmp_path / "old-copy.duckdb").write_bytes(b"whatever")
+    pq.write_table(pa.table({"conversation_id": [CONVERSATION]}), tmp_path / "mine.parquet")
+
+    places = {
+        place.where.rsplit("/", 1)[1]: place.note for place in files_naming(Settings(home=tmp_path), {CONVERSATION})
+    }
+
+    assert {name for name, note in places.items() if note.startswith("cannot be searched")} == {
+        "cut-off.gz", "no.zip", "old-copy.duckdb",
+    }  # fmt: skip
+    assert {name for name, note in places.items() if note.startswith("not made by")} == {"notes.txt.gz", "mine.parquet"}
+    assert places["gaps.xlsx"] == ""
+    assert "other.txt" not in places
+    remove_files(list(files_naming(Settings(home=tmp_path), {CONVERSATION})))
+    assert not (tmp_path / "sheets/gaps.xlsx").exists()
+    assert (tmp_path / "old-copy.duckdb").exists()

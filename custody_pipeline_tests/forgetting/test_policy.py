@@ -1,0 +1,140 @@
+"""The retention policy: what is refused, and which conversations are due when."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+
+from custody_pipeline.forgetting.coming import removals_near
+from custody_pipeline.forgetting.policy import Keep, PolicyError, by_day, due, load_policy
+from custody_pipeline.settings import Settings
+from custody_pipeline_tests.publish.nights import insert, write_empty_warehouse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RULES = """
+version: 1
+authority: records schedule 2026-03
+rules:
+  - name: held calls
+    keep: 7 years
+    select: {tags: [Legal-Hold = yes]}
+  - name: screens
+    keep: 90 days
+    select: {media: [screen]}
+  - name: everything else
+    keep: 1 month
+    select: {media: [call]}
+"""
+
+
+def test_a_policy_says_how_long(tmp_path: Path) -> None:
+    path = tmp_path / "retention.yaml"
+    path.write_text(RULES)
+    policy = load_policy(path)
+    assert [(rule.name, str(rule.keep)) for rule in policy.rules] == [
+        ("held calls", "7 years"), ("screens", "90 days"), ("everything else", "1 month"),
+    ]  # fmt: skip
+    assert (policy.authority, policy.reason, policy.warn_days) == (
+        "records schedule 2026-03", "end of the retention period", 30,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keep", "day", "after"),
+    [
+        (Keep(90, "day"), date(2026, 11, 2), date(2027, 1, 31)),
+        (Keep(1, "month"), date(2027, 1, 31), date(2027, 2, 28)),
+        (Keep(14, "month"), date(2026, 12, 31), date(2028, 2, 29)),
+        (Keep(1, "year"), date(2028, 2, 29), date(2029, 2, 28)),
+        (Keep(99_999, "year"), date(2028, 2, 29), date.max),
+    ],
+)
+def test_a_month_without_the_day_ends_with_its_last_one(keep: Keep, day: date, after: date) -> None:
+    assert keep.after(day) == after
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("version: 1", "version: 2", 2, "expected 'version: 1'"),
+        ("authority: records schedule 2026-03\n", "", 2, "expected 'authority:'"),
+        ("7 years", "seven years", 6, "'90 days'"),
+        ("7 years", "0 days", 6, "'7 years'"),
+        ("screens", "held calls", 5, "is there twice"),
+        ("keep: 90 days", "until: 90 days", 9, "unknown field 'until'"),
+        ("{media: [screen]}", "{ids: [x]}", 10, "unknown field 'ids'"),
+        ("{media: [screen]}", "{from: 2026-11-01}", 10, "unknown field 'from'"),
+        ("{media: [screen]}", "{}", 10, "the selection is empty"),
+        ("rules:", "warn_days: soon\nrules:", 4, "expected a number of days"),
+        ("rules:", "rule:", 4, "unknown field 'rule'"),
+    ],
+)
+def test_a_wrong_policy_is_refused_with_line_and_accepted_form(
+    tmp_path: Path, old: str, new: str, line: int, says: str
+) -> None:
+    path = tmp_path / "retention.yaml"
+    path.write_text(RULES.replace(old, new, 1))
+    with pytest.raises(PolicyError) as refused:
+        load_policy(path)
+    assert str(refused.value).startswith(f"{path}:{line}: ")
+    assert says in str(refused.value)
+
+
+def test_the_longest_rule_counts_and_what_no_rule_selects_is_kept(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    write_empty_warehouse(settings.analyst_path)
+    rows = [
+        ("a", "1", "Call", None, '{"Legal-Hold": "yes"}', []),
+        ("b", "2", "Call", None, "{}", []),
+        ("b", "3", "Call", "Screen", "{}", []),
+        ("c", "4", "Chat", None, "{}", []),
+        ("d", "5", "Call", None, "{}", ["ERASED"]),
+        # Nobody could read their tags: the hold may be on them. A rule that may select one keeps, and never removes.
+        ("e", "6", "Call", None, None, []),
+        ("f", "7", "Chat", None, None, []),
+    ]
+    with duckdb.connect(str(settings.analyst_path)) as con:
+        for conversation, recording, media, subtype, tags, reasons in rows:
+            insert(
+                con,
+                "custody.chain_of_custody",
+                partition_date=date(2026, 11, 2),
+                conversation_id=conversation,
+                recording_id=recording,
+                media_type=media,
+                media_subtype=subtype,
+                custom_data=tags,
+                custom_data_state="unavailable" if tags is None else "present",
+                gap_reasons=reasons,
+            )
+    path = tmp_path / "retention.yaml"
+    path.write_text(RULES)
+
+    found = due(settings, load_policy(path))
+
+    assert [(item.conversation_id, str(item.day), item.rule) for item in found] == [
+        ("b", "2027-01-31", "screens"),
+        ("a", "2033-11-02", "held calls"),
+        ("e", "2033-11-02", "held calls (not known)"),
+    ]
+    assert by_day(found) == [
+        (date(2027, 1, 31), "screens", 1),
+        (date(2033, 11, 2), "held calls", 1),
+        (date(2033, 11, 2), "held calls (not known)", 1),
+    ]
+
+    # What becomes due within 30 days is an alert of its night.
+    settings = Settings(home=tmp_path, retention_path=path)
+    assert removals_near(settings, date(2026, 12, 31)) == []
+    [alert] = removals_near(settings, date(2027, 1, 1)) or []
+    assert (alert.night, alert.recoverable_until) == (date(2026, 11, 2), datetime(2027, 1, 31))
+    assert alert.sentence == (
+        "1 conversation of this night reaches the end of retention (screens), the first on 2027-01-31."
+    )
+    path.write_text("version: 2")
+    assert removals_near(settings, date(2027, 1, 1)) is None

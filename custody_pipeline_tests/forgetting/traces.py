@@ -1,0 +1,84 @@
+"""Where a text is found: in files raw and unpacked, in databases by query, in every version of every object."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import sqlite3
+import zipfile
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+CORE = "Qx7marker4711zV"
+MARK = f'Müller "{CORE}" \U0001f600\\'
+"""In it is what every form escapes in its own way; `CORE` stands in all of them as it is."""
+
+FORMS = [CORE.encode(), CORE.encode("utf-16-le"), CORE.encode("utf-16-be")]
+FORMS += [base64.b64encode(b"x" * shift + CORE.encode())[4 if shift else 0 : -4] for shift in range(3)]
+
+
+def in_bytes(data: bytes) -> bool:
+    """Whether the mark is in the bytes, or in what they unpack to."""
+    if any(form in data for form in FORMS):
+        return True
+    if data.startswith(b"\x1f\x8b"):
+        return in_bytes(gzip.decompress(data))
+    if data.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return any(in_bytes(archive.read(member)) for member in archive.infolist())
+    if data.startswith(b"PAR1"):
+        table = pq.read_table(io.BytesIO(data))
+        return any(CORE in str(column.to_pylist()) for column in table.columns)
+    return False
+
+
+def in_database(path: Path) -> bool:
+    """Whether some table of a DuckDB or SQLite file shows the mark; values that DuckDB packs are in no raw byte."""
+    if path.suffix == ".duckdb":
+        with duckdb.connect(str(path), read_only=True) as con:
+            tables = con.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
+            return any(
+                con.execute(
+                    f'SELECT 1 FROM "{schema}"."{table}" AS t WHERE contains(t::VARCHAR, ?) LIMIT 1', [CORE]
+                ).fetchone()
+                for schema, table in tables
+            )
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return any(CORE in line or CORE.encode().hex() in line.lower() for line in database.iterdump())
+
+
+def in_home(home: Path) -> set[str]:
+    """Files below the home that hold the mark; the local S3 server's own are asked as a bucket."""
+    found = set()
+    for path in home.rglob("*"):
+        name = path.relative_to(home).as_posix()
+        if not path.is_file() or name.startswith("s3/"):
+            continue
+        data = path.read_bytes()
+        database = path.suffix in {".duckdb", ".db", ".sqlite"} and bool(data)
+        if in_bytes(data) or (database and in_database(path)):
+            found.add(name)
+    return found
+
+
+def in_bucket(client: S3Client, bucket: str) -> set[str]:
+    """Keys of objects of which some version holds the mark."""
+    return {key for key, data in versions(client, bucket) if in_bytes(data)}
+
+
+def versions(client: S3Client, bucket: str) -> Iterator[tuple[str, bytes]]:
+    """Key and bytes of every version of every object."""
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for item in page.get("Versions", []):
+            answer = client.get_object(Bucket=bucket, Key=item["Key"], VersionId=item["VersionId"])
+            yield item["Key"], answer["Body"].read()

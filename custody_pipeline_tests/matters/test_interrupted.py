@@ -1,0 +1,138 @@
+"""A disk that fills, and kill -9 anywhere: nothing half-produced verifies, nothing half-held is unsaid."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from custody_pipeline.cli.main import app
+from custody_pipeline.matters import production
+from custody_pipeline.matters.holds import read_holds
+from custody_pipeline.matters.register import register_of
+from custody_pipeline.operations.endings import ending_of
+from custody_pipeline_tests.matters.test_production import index, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody_pipeline_tests.matters.conftest import Published
+
+pytestmark = pytest.mark.server
+
+# Kills itself before the n-th change of a file whose path holds a text.
+KILLED = """
+import os, signal, sys
+text, left = sys.argv[1], int(sys.argv[2])
+WRITES = os.O_WRONLY | os.O_RDWR
+def watch(event, given):
+    global left
+    writes = event == "open" and isinstance(given[2], int) and given[2] & WRITES
+    changes = writes or event in ("os.rename", "os.remove")
+    if changes and text in str(given[0]):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+sys.argv = ["custody", *sys.argv[3:]]
+from custody_pipeline.cli.main import main
+main()
+"""
+
+
+def killed(text: str, number: int, *arguments: object) -> int:
+    """Run a command that dies before its `number`-th change below `text`. Returns its status; -9 if it died."""
+    command = [sys.executable, "-c", KILLED, text, str(number), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=False, timeout=120).returncode
+
+
+def produce(name: str, to: Path) -> tuple[int, str]:
+    told = CliRunner().invoke(app, ["matter", "produce", name, "--to", str(to)])
+    if isinstance(told.exception, Exception):
+        line, status = ending_of(told.exception)
+        return status, line
+    return told.exit_code, told.stdout
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file can grow beyond 2,000 bytes: a recording cannot be written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_disk_that_fills_while_audio_is_copied_ends_in_a_line(
+    night: Published, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    night.matter("filled", f"  ids: [{night.whole()[0]['recording_id']}]")
+    request.getfixturevalue("small_files")
+    status, line = produce("filled", tmp_path)
+    assert (status, "\n" in line, "Traceback" in line) == (2, False, False)
+    assert not (tmp_path / "VOL001").exists()
+    assert verify(night, tmp_path / ".VOL001.partial").status != 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("name", ["index.csv", "custody-log.json", "production-sha256.txt"])
+def test_a_disk_that_fills_at_a_table_ends_in_a_line_and_the_production_goes_on(
+    night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    matter = f"full-{name.partition('.')[0]}"
+    night.matter(matter, f"  ids: [{night.whole()[0]['recording_id']}]")
+    partial, begin = tmp_path / ".VOL001.partial", production._keep_audio_alone
+
+    def with_a_full_disk(folder: Path) -> None:
+        begin(folder)
+        (folder / name).symlink_to("/dev/full")
+
+    with monkeypatch.context() as filled:
+        filled.setattr(production, "_keep_audio_alone", with_a_full_disk)
+        status, line = produce(matter, tmp_path)
+    assert (status, "free some space" in line, "\n" in line) == (2, True, False)
+    assert verify(night, partial).status != 0
+    assert produce(matter, tmp_path)[0] == 0
+    assert verify(night, tmp_path / "VOL001").status == 0
+
+
+@pytest.mark.slow
+def test_a_production_that_is_killed_anywhere_goes_on_and_never_verifies_before_its_end(
+    night: Published, tmp_path: Path
+) -> None:
+    ids = ", ".join(row["recording_id"] for row in night.whole()[:2])
+    night.matter("shot", f"  ids: [{ids}]")
+    partial, killings = tmp_path / ".VOL001.partial", 0
+    for number in (1, 2, 5, 9, 14, 19, 24, 29, 34):
+        if killed(str(tmp_path), number, "matter", "produce", "shot", "--to", tmp_path) != -signal.SIGKILL:
+            break
+        killings += 1
+        assert not (tmp_path / "VOL001").exists()
+        if partial.exists():
+            assert verify(night, partial).status != 0 or (partial / "production-sha256.txt.sig").exists()
+    assert killings >= 5
+    if not (tmp_path / "VOL001").exists():
+        assert produce("shot", tmp_path)[0] == 0
+    assert verify(night, tmp_path / "VOL001").status == 0
+    assert [line["control_number"] for line in index(tmp_path / "VOL001")] == ["SHOT000001", "SHOT000002"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_hold_that_is_killed_anywhere_leaves_nothing_held_unsaid(night: Published, number: int) -> None:
+    name = f"shot-hold-{number}"
+    night.matter(name, f"  ids: [{night.rows[0]['conversation_id']}]")
+    assert killed(f"{name}{os.sep}holds", number, "matter", "hold", name, "--apply") == -signal.SIGKILL
+    listed = read_holds(register_of(night.settings, name)).conversations
+    assert night.server.world.protected <= listed.keys()
+    CliRunner().invoke(app, ["matter", "release", name, "--apply"])
+    assert night.server.world.protected == set()

@@ -1,0 +1,157 @@
+"""What a matter withholds is in no file of its volumes, and what stands for it can be opened later."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pypdfium2
+import pytest
+from typer.testing import CliRunner
+
+from custody_pipeline.cli.main import app
+from custody_pipeline.evidence.cut.proof import prove, read_commitment
+from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
+from custody_pipeline.evidence.verify.codes import Severity
+from custody_pipeline.matters.masking import WITHHELD, shown
+from custody_pipeline.matters.matter import Mask
+from custody_pipeline.models.mapping import MappedTag, TagMapping
+from custody_pipeline.operations.verification import open_target, public_keys
+from custody_pipeline.publish.sealing import load_sealing
+from custody_pipeline_tests.evidence.packages import sign_again
+from custody_pipeline_tests.matters.test_production import index, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from custody_pipeline_tests.matters.conftest import Published
+
+pytestmark = pytest.mark.server
+
+MAPPING = TagMapping(
+    Path("mapping.yaml"), "", (MappedTag("name", "Customer-Name", pii=True), MappedTag("hold", "Legal-Hold"))
+)
+ROW: dict[str, str | None] = {
+    "recording_id": "r1", "ani": "tel:+15550100123", "dnis": "911", "user_ids": '["u1"]', "media_sha256": "a" * 64,
+    "row_sha256": "b" * 64, "sidecar_sha256": "c" * 64, "custom_data_name": "Jo", "custom_data_hold": "true",
+    "custom_data": '{"Customer-Name":"Jo","Legal-Hold":"true","SSN":"1"}', "custom_data_state": "present",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mask", "replaced", "keys"),
+    [
+        (Mask(numbers="last4"), {"ani": "[…0123]", "dnis": WITHHELD}, set()),
+        (Mask(numbers="withheld"), {"ani": WITHHELD, "dnis": WITHHELD}, set()),
+        (Mask(agents="withheld"), {"user_ids": f'["{WITHHELD}"]'}, set()),
+        # A tag that the mapping does not know may be personal data as well.
+        (Mask(tags="pii"), {"custom_data_name": WITHHELD}, {"Customer-Name", "SSN"}),
+        (Mask(tags=("legal hold",)), {"custom_data_hold": WITHHELD}, {"Legal-Hold"}),
+        (Mask(tags="all"), {"custom_data_name": WITHHELD, "custom_data_hold": WITHHELD},
+         {"Customer-Name", "SSN", "Legal-Hold"}),
+    ],
+)  # fmt: skip
+def test_a_field_and_every_hash_of_it_are_withheld(mask: Mask, replaced: dict[str, str], keys: set[str]) -> None:
+    found = shown(mask, MAPPING, ROW)
+    assert found is not None
+    changed = {name: value for name, value in found.row.items() if value != ROW[name] and value is not None}
+    tags = json.loads(changed.pop("custom_data", "{}"))
+    assert {key for key, value in tags.items() if value == WITHHELD} == keys
+    assert changed == replaced
+    assert {name for name, value in found.row.items() if value is None} == {"row_sha256", "sidecar_sha256"}
+    assert set(found.record.row) == ROW.keys() - set(found.record.columns)
+    assert {"row_sha256", "sidecar_sha256", *replaced} <= set(found.record.columns)
+
+
+def test_a_record_without_anything_to_withhold_goes_out_whole() -> None:
+    assert shown(Mask(numbers="withheld", agents="withheld", tags="all"), MAPPING, {"recording_id": "r1"}) is None
+    assert shown(Mask(), MAPPING, ROW) is None
+
+
+@pytest.fixture(scope="module")
+def volume(night: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    ids = ", ".join(row["recording_id"] for row in night.whole()[:3])
+    night.matter("masked", f"  ids: [{ids}]", "mask: {numbers: last4, agents: withheld, tags: all}")
+    folder = tmp_path_factory.mktemp("masked")
+    told = CliRunner().invoke(app, ["matter", "produce", "masked", "--to", str(folder)])
+    assert told.exit_code == 0, told.output
+    return folder / "VOL001"
+
+
+def texts(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    for path in folder.rglob("*"):
+        if path.suffix in (".xlsx", ".docx"):
+            with zipfile.ZipFile(path) as archive:
+                yield path, b"".join(archive.read(name) for name in archive.namelist())
+        elif path.suffix == ".pdf":
+            with pypdfium2.PdfDocument(path) as pdf:
+                yield path, "".join(page.get_textpage().get_text_bounded() for page in pdf).encode()
+        elif path.is_file() and path.parent.name != "audio":
+            yield path, path.read_bytes()
+
+
+def test_what_is_withheld_is_in_no_file(night: Published, volume: Path) -> None:
+    secrets = {"_salt"}
+    for row in night.whole()[:3]:
+        secrets |= {str(row[name]) for name in ("ani", "dnis", "row_sha256", "sidecar_sha256") if row[name]}
+        secrets |= set(row["user_ids"])
+        # Short values are part of other words.
+        secrets |= {value for value in json.loads(row["custom_data"]).values() if len(value) > 8}
+    assert len(secrets) > 8
+    found = [(path.name, secret) for path, data in texts(volume) for secret in secrets if secret.encode() in data]
+    assert found == []
+    assert {line["agent_ids"] for line in index(volume)} == {WITHHELD}
+    assert all(line["caller_number"].startswith("[") for line in index(volume))
+    assert not list((volume / "evidence/data/documents").iterdir())
+
+
+def test_a_masked_volume_is_checked_as_far_as_that_goes_and_a_commitment_can_be_opened(
+    night: Published, volume: Path
+) -> None:
+    report = verify(night, volume)
+    assert {finding.code for finding in report.findings if finding.kind.severity is not Severity.NOTE} == {
+        "RECORD_MASKED"
+    }
+    assert report.status == 2
+    line, *_ = index(volume)
+    data = (volume / f"evidence/data/records/{line['control_number']}.tlog-commitment").read_bytes()
+    (opened,) = prove(
+        open_target(night.settings, "s3://dataset"), line["recording_id"], public_keys(night.settings, [])
+    )
+    assert opened.leaf == read_commitment(data).leaf
+
+
+def another_leaf(records: Path) -> None:
+    first, second, *_ = sorted(records.glob("*.tlog-commitment"))
+    lines = [path.read_bytes().split(b"\n", 2) for path in (first, second)]
+    first.write_bytes(b"\n".join([lines[0][0], lines[1][1], lines[0][2]]))
+
+
+def showing_what_is_withheld(records: Path) -> None:
+    path = min(records.glob("*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "ani": "+1"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [(another_leaf, "PROOF_WRONG"), (showing_what_is_withheld, "PACKAGE_INCONSISTENT")]
+)
+def test_a_producer_who_signs_something_else_is_found_out(
+    night: Published, volume: Path, tmp_path: Path, change: Callable[[Path], None], code: str
+) -> None:
+    folder = Path(shutil.copytree(volume, tmp_path / "VOL001"))
+    change(folder / "evidence/data/records")
+    signers = load_sealing(night.settings).signers
+    sign_again(folder / "evidence", signers)
+    list_production(folder)
+    sign_production(folder, signers)
+    report = verify(night, folder)
+    assert (report.status, code in {finding.code for finding in report.findings}) == (1, True)
+
+
+def test_a_matter_that_masks_makes_no_package_of_whole_records(night: Published, tmp_path: Path) -> None:
+    night.matter("unpacked", "  where: 1 = 1", "mask: {numbers: withheld}")
+    told = CliRunner().invoke(app, ["package", "--matter", "unpacked", "--to", str(tmp_path / "p"), "--reason", "x"])
+    assert (told.exit_code, (tmp_path / "p").exists()) == (2, False)

@@ -1,0 +1,81 @@
+"""The page for a compliance officer: every number is a link to as many rows, and the page needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from custody_pipeline.cli.main import app
+from custody_pipeline.operations.night_report import Scope, night_report, write_report
+from custody_pipeline_tests.matters.conftest import NIGHT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from custody_pipeline_tests.matters.conftest import Published
+
+pytestmark = pytest.mark.server
+
+_LINK = re.compile(r'href="rows/([^"]+)">(\d+)<')
+
+
+def links(folder: Path) -> dict[str, int]:
+    """Each linked file with the number of its link; they are compared with the file's rows."""
+    found = {}
+    for name, number in _LINK.findall((folder / "report.html").read_text()):
+        with (folder / "rows" / name).open(encoding="utf-8-sig", newline="") as file:
+            assert (name, len(list(csv.DictReader(file)))) == (name, int(number))
+        found[name] = int(number)
+    return found
+
+
+def test_every_number_of_the_page_opens_as_many_rows(night: Published, tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["report", "--date", str(NIGHT), "--out", str(tmp_path)])
+    assert told.exit_code == 0, told.output
+    assert "Yes. Every source" in told.output
+    found = links(tmp_path)
+    assert found["all.csv"] == len(night.rows)
+    reasons = [reason for row in night.rows for reason in row["gap_reasons"]]
+    assert found["TAG_NEVER_SET.csv"] == reasons.count("TAG_NEVER_SET") > 0
+    assert found["tag-legal-hold.csv"] == sum(not row["custom_data_legal_hold"] for row in night.rows)
+
+
+def test_the_page_has_no_script_and_fetches_nothing(night: Published, tmp_path: Path) -> None:
+    CliRunner().invoke(app, ["report", "--date", str(NIGHT), "--out", str(tmp_path)])
+    page = (tmp_path / "report.html").read_text()
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!rows/|#)', page)
+    anchors = set(re.findall(r'id="([^"]+)"', page))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= anchors
+
+
+def test_a_night_leaves_its_page_in_the_home(night: Published) -> None:
+    assert links(night.settings.home / "reports" / str(NIGHT))["all.csv"] == len(night.rows)
+
+
+def test_nights_that_nobody_collected_are_named(night: Published, tmp_path: Path) -> None:
+    scope = Scope(NIGHT - timedelta(days=2), NIGHT + timedelta(days=1), "Some nights")
+    with duckdb.connect(str(night.settings.analyst_path), read_only=True) as con:
+        write_report(con, scope, tmp_path)
+        found = night_report(con, scope)
+    assert (found.tone, found.not_collected) == ("bad", "2026-10-31 to 2026-11-01, 2026-11-03")
+    assert "3 of 4 nights were never collected" in (tmp_path / "report.html").read_text()
+
+
+def test_a_report_of_a_matter_has_its_recordings_only(night: Published, tmp_path: Path) -> None:
+    row = next(row for row in night.rows if row["gap_reasons"])
+    night.matter("one", f"  ids: [{row['recording_id']}]")
+    told = CliRunner().invoke(app, ["report", "--matter", "one", "--out", str(tmp_path)])
+    assert told.exit_code == 0, told.output
+    assert links(tmp_path)["all.csv"] == 1
+
+
+def test_a_date_and_a_range_exclude_each_other(night: Published) -> None:
+    told = CliRunner().invoke(app, ["report", "--date", str(NIGHT), "--from", str(NIGHT)])
+    assert told.exit_code == 2  # what typer's runner gives for a usage error

@@ -1,0 +1,95 @@
+"""Tables for engines that want a catalogue: what the DDL says, and Iceberg tables over sealed files."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyiceberg.catalog import load_catalog
+from pyiceberg.utils.config import Config
+
+from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.publish.engine_catalog import CatalogError, athena_ddl, register_iceberg
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from custody_pipeline.simulator.local_s3 import S3Endpoint
+
+MONDAY, TUESDAY = date(2026, 11, 2), date(2026, 11, 3)
+
+
+def test_the_ddl_declares_every_column_and_projects_the_nights() -> None:
+    settings = Settings(publish_url="s3://acme-custody/prod")
+    mapping = load_mapping(settings.mapping_path)
+    ddl = athena_ddl(settings, mapping, database="evidence", first=MONDAY)
+    tables = ddl.split("CREATE EXTERNAL TABLE IF NOT EXISTS ")[1:]
+    assert [table.partition(" ")[0] for table in tables] == [f"evidence.{name}" for name in PUBLISHED_TABLES]
+    chain = tables[0]
+    assert "`user_ids`" in chain
+    assert all(f"`{tag.output_column}`" in chain for tag in mapping.columns)
+    assert "'projection.date.range' = '2026-11-02,NOW'" in chain
+    assert "'storage.location.template' = 's3://acme-custody/prod/parquet/chain_of_custody/date=${date}/'" in chain
+    # The statement but for its properties is DuckDB's as well: each column is named once, no comment breaks a quote.
+    body = chain.partition("(\n")[2].partition("\n)\nCOMMENT")[0]
+    columns = [line.split("`")[1] for line in body.splitlines()]
+    assert len(columns) == len(set(columns))
+    for line in body.splitlines():
+        assert duckdb.sql(f"SELECT {line.partition(' COMMENT ')[2].rstrip(',')}").fetchone() is not None
+
+
+def publish(client: Any, bucket: str, night: date, revision: int, columns: dict[str, list[Any]]) -> None:
+    """A sealed Parquet file and the pointer to its revision."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"partition_date": [night] * len(columns["reason"]), **columns}), buffer)
+    key = f"cuts/date={night}/r{revision:04d}/data/gaps.parquet"
+    client.put_object(Bucket=bucket, Key=key, Body=buffer.getvalue())
+    files = [{"table_name": "gaps", "format": "parquet"}]
+    pointer = json.dumps({"night": str(night), "revision": revision, "files": files}).encode()
+    client.put_object(Bucket=bucket, Key=f"current/date={night}.json", Body=pointer)
+
+
+@pytest.mark.server
+def test_iceberg_reads_the_newest_revision_of_each_night_and_an_older_snapshot_what_it_named(
+    server: S3Endpoint, s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+    settings = Settings(
+        home=tmp_path, publish_url=f"s3://{bucket}", s3_endpoint_url=server.url, s3_region=server.region
+    )
+    with pytest.raises(CatalogError, match="set PYICEBERG_CATALOG__EVIDENCE__URI"):
+        register_iceberg(settings, "evidence", "custody")
+    monkeypatch.setenv("PYICEBERG_CATALOG__EVIDENCE__URI", f"sqlite:///{tmp_path}/catalog.db")
+    monkeypatch.setenv("PYICEBERG_CATALOG__EVIDENCE__WAREHOUSE", f"file://{tmp_path}/iceberg")
+    # pyiceberg reads its configuration once a process.
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
+    publish(s3, bucket, MONDAY, 1, {"reason": ["TAG_MISSING", "OBJECT_MISSING"]})
+    assert register_iceberg(settings, "evidence", "custody") == {"gaps": [str(MONDAY)]}
+    assert register_iceberg(settings, "evidence", "custody") == {"gaps": []}
+    # The next night has a column more, and the first one another revision.
+    publish(s3, bucket, TUESDAY, 1, {"reason": ["TAG_MISSING"], "custom_data_new": ["007"]})
+    publish(s3, bucket, MONDAY, 2, {"reason": ["TAG_MISSING"]})
+    before = s3.list_objects_v2(Bucket=bucket)["KeyCount"]
+    assert register_iceberg(settings, "evidence", "custody") == {"gaps": [str(MONDAY), str(TUESDAY)]}
+    access = {"s3.endpoint": server.url, "s3.access-key-id": server.access_key, "s3.region": server.region}
+    catalog = load_catalog("evidence", **access, **{"s3.secret-access-key": server.secret_key})
+    table = catalog.load_table("custody.gaps")
+    rows = table.scan().to_arrow().sort_by("partition_date").to_pylist()
+    assert rows == [
+        {"partition_date": MONDAY, "reason": "TAG_MISSING", "custom_data_new": None},
+        {"partition_date": TUESDAY, "reason": "TAG_MISSING", "custom_data_new": "007"},
+    ]
+    first = table.history()[0].snapshot_id
+    assert sorted(table.scan(snapshot_id=first).to_arrow()["reason"].to_pylist()) == ["OBJECT_MISSING", "TAG_MISSING"]
+    # No file was copied, and none is gone.
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == before
+    assert table.properties["gc.enabled"] == "false"

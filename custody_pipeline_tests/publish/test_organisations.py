@@ -1,0 +1,51 @@
+"""One page over several organisations: what is published, what is missing, what cannot be read."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from custody_pipeline.operations import organisations
+from custody_pipeline.operations.organisations import page, read_organisations, rows
+from custody_pipeline.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_page_says_which_nights_are_missing_or_not_complete(
+    memory_s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(organisations, "utc_now", lambda: datetime(2026, 11, 5, 2))
+    listed = tmp_path / "organisations.txt"
+    listed.write_text("# two\nacme s3://custody-published/acme\nblue s3://custody-published/blue\ngone s3://gone/x\n")
+    claims = {"acme/2026-11-03": "established", "acme/2026-11-02": "established", "blue/2026-11-03": "incomplete"}
+    for name, complete in claims.items():
+        organisation, _, night = name.partition("/")
+        memory_s3.put_object(
+            Bucket="custody-published",
+            Key=f"{organisation}/current/date={night}.json",
+            Body=json.dumps({"night": night, "revision": 2, "complete": complete}).encode(),
+        )
+    # The night of 4 November is not due at two o'clock.
+    found = rows(Settings(home=tmp_path, s3_region="us-east-1"), read_organisations(listed), nights=2)
+    assert [(row.name, row.counts, row.is_well, bool(row.problem)) for row in found] == [
+        ("acme", {"complete": 2}, True, False),
+        ("blue", {"incomplete": 1, "missing": 1}, False, False),
+        ("gone", {}, False, True),
+    ]
+    html = page(found)
+    assert "2026-11-03 incomplete, 2026-11-02 missing" in html
+    assert "s3://gone/x" in html
+    assert "<script" not in html
+
+
+@pytest.mark.parametrize("text", ["", "acme", "acme https://example.com", "a s3://b/c\na s3://b/d"])
+def test_a_list_that_is_none_is_refused_with_its_line(text: str, tmp_path: Path) -> None:
+    listed = tmp_path / "organisations.txt"
+    listed.write_text(text)
+    with pytest.raises(SettingsError, match="expected"):
+        read_organisations(listed)

@@ -1,0 +1,56 @@
+"""Who listened: the vendor's audits as rows of custody.access_events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from custody_pipeline_tests.sql.conftest import Night
+
+
+def test_an_entry_says_who_did_what_to_which_recording_and_from_where(night: Night) -> None:
+    night.call()
+    night.rows["users"].append({"user_id": "reviewer", "user_name": "Rae Viewer", "email": "rae@example.com"})
+    changed = {"property": "deleteDate", "old_values": ["2027-01-01"], "new_values": ["2026-11-03"]}
+    night.audit("Download")
+    night.audit("UpdateRetention", property_changes=[changed])
+    night.audit("Read", recording="gone")
+    night.audit("Read", recording="other", conversation="of another night")
+    night.run()
+    night.run()
+    found = [(row["recording_id"], row["action"], row["user_name"], row["from_ips"], row["changes"])
+             for row in night.table("access_events")]  # fmt: skip
+    assert found == [
+        ("gone", "viewed", "Rae Viewer", ["192.0.2.10"], None),
+        ("r1", "downloaded", "Rae Viewer", ["192.0.2.10"], None),
+        ("r1", "retention_changed", "Rae Viewer", ["192.0.2.10"],
+         '[{"property":"deleteDate","old_values":["2027-01-01"],"new_values":["2026-11-03"]}]'),
+    ]  # fmt: skip
+    (agent,) = night.table("agents")
+    assert (agent["user_id"], agent["user_name"]) == ("c1-user-1", None)
+
+
+def test_what_the_collecting_client_does_is_no_reason_to_publish_again(night: Night) -> None:
+    night.call()
+    night.run()
+    before = night.sha256()
+    night.audit("Read", client_id="client-1")
+    night.run()
+    assert [row["is_own_collection"] for row in night.table("access_events")] == [True]
+    assert night.sha256() == before
+    night.audit("Export")
+    night.run()
+    assert night.sha256() != before
+
+
+def test_a_deletion_in_the_audits_is_the_evidence_of_a_deleted_recording(night: Night) -> None:
+    night.call()
+    night.rows["export_objects"].clear()
+    night.rows["export_sidecars"].clear()
+    night.metadata("c1")
+    night.audit("Delete", "r9")
+    night.run()
+    gap = night.gap("RECORDING_DELETED")
+    assert "the vendor's audit says that it was deleted at 2026-11-02 12:00:00 UTC" in gap["detail"]
+    (proof,) = [item for item in gap["evidence"] if item["what"] == "recording_audits document"]
+    assert proof["sha256"] == night.table("access_events")[0]["document_sha256"]

@@ -1,0 +1,65 @@
+"""What the vendor's list of all recordings adds: recordings that no other source names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from custody_pipeline_tests.sql.conftest import Night
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(None, "RECORDING_NOT_FOUND"), (404, "RECORDING_NOT_FOUND"), (403, "CONVERSATION_FORBIDDEN"),
+     (503, "CONVERSATION_FETCH_FAILED")],
+)  # fmt: skip
+def test_a_recording_that_only_the_list_names_has_a_row_with_a_reason(
+    night: Night, status: int | None, reason: str
+) -> None:
+    night.call()
+    night.listed("r1")
+    night.listed("r2", "hidden")
+    if status is None:
+        night.metadata("hidden")
+    else:
+        night.refuse(status, "hidden", "recording_metadata")
+        night.refuse(status, "hidden")
+    night.run()
+    gap = night.gap(reason)
+    assert (gap["conversation_id"], gap["recording_id"], gap["severity"]) == ("hidden", "r2", "error")
+    assert gap["detail"].startswith("the list of all recordings has it, created at 2026-11-02 10:00:10 UTC; ")
+    assert gap["evidence"][0]["what"] == "listed_recordings document"
+    assert night.row("r2")["custody_status"] == "gap"
+    assert night.row("r1")["custody_status"] == "complete"
+    counts = {row["source"]: row for row in night.table("reconciliation")}
+    assert [counts["listed_recordings"][name] for name in ("expected", "present", "explained", "unexplained")] == [
+        2,
+        1,
+        1,
+        0,
+    ]
+    assert sum(row["unexplained"] for row in counts.values()) == 0
+    assert night.check("no_unexplained_recording") == []
+
+
+@pytest.mark.parametrize(
+    ("date", "reason"), [("exported_date", "OBJECT_MISSING"), ("delete_date", "RECORDING_DELETED")]
+)
+def test_the_dates_of_the_list_say_why_a_recording_is_missing(night: Night, date: str, reason: str) -> None:
+    night.call()
+    night.listed("r2", "hidden", **{date: "2026-11-03 00:30:00"})
+    night.refuse(403, "hidden", "recording_metadata")
+    night.run()
+    assert night.gap(reason)["recording_id"] == "r2"
+
+
+def test_a_recording_is_listed_in_the_night_in_which_its_conversation_began(night: Night) -> None:
+    night.call()
+    for name, began in (("c2", "2026-11-01 23:58:00"), ("c3", "2026-11-02 00:01:00")):
+        night.listed(f"of {name}", name, creation_time="2026-11-02 00:05:00")
+        night.metadata(name, {"recording_id": f"of {name}"}, {"recording_id": f"unlisted of {name}"})
+        night.single(name, agent={})["start_time"] = began
+    night.run()
+    assert {row["recording_id"] for row in night.table("chain_of_custody")} == {"r1", "of c3", "unlisted of c3"}

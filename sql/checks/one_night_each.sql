@@ -1,0 +1,56 @@
+-- A recording has its row in one night. Where another night has it as well, or should have a listed recording or an orphan
+-- that it does not have, running that night again puts it right: that night was collected before this one told of the
+-- recording.
+--
+-- asset: custody.chain_of_custody
+-- blocking: false
+-- column recording_id: recording
+-- column other_night: night to run again
+-- column finding: in both nights, or in no night
+WITH others AS (
+    SELECT *
+    FROM staging.recording_nights
+    WHERE NOT (partition_date >= getvariable('window_start') AND partition_date < getvariable('window_end'))
+),
+
+told AS (
+    SELECT coalesce(recording_id, 'orphan:' || orphan_id) AS recording_id, own_night,
+        unnest([recording_id, conversation_id]) AS id
+    FROM staging.orphan_recordings
+    WHERE is_current
+    UNION ALL
+    SELECT listed.recording_id, coalesce(began.own_night, listed.creation_time::DATE),
+        unnest([listed.recording_id, listed.conversation_id])
+    FROM staging.listed_recordings AS listed
+    LEFT JOIN (
+        SELECT key_conversation_id AS conversation_id, min(start_time)::DATE AS own_night
+        FROM staging.conversations
+        WHERE is_current
+        GROUP BY key_conversation_id
+    ) AS began USING (conversation_id)
+    WHERE listed.is_current AND listed.recording_id IS NOT NULL
+),
+
+placed AS (
+    SELECT told.recording_id, coalesce(min(place.partition_date), min(told.own_night)) AS night
+    FROM told
+    LEFT JOIN staging.placed_ids AS place ON place.id = told.id AND place.is_placed
+    GROUP BY told.recording_id
+)
+
+SELECT
+    here.recording_id,
+    other.partition_date AS other_night,
+    'in both nights' AS finding
+FROM staging.recording_keys AS here
+INNER JOIN others AS other USING (recording_id)
+UNION
+SELECT
+    recording_id,
+    night,
+    'in no night'
+FROM placed
+ANTI JOIN staging.recording_nights AS known USING (recording_id)
+-- A night that was never collected has no rows at all, and custody.nights says so.
+SEMI JOIN others AS collected ON collected.partition_date = placed.night
+ORDER BY recording_id, other_night

@@ -1,0 +1,37 @@
+-- Recordings in the vendor's list of all recordings. Every load with a usable receipt has its rows; `is_current` marks the
+-- newest load.
+--
+-- column partition_date: UTC day of the conversation's start
+-- column landing_id: load that brought the row
+-- column is_current: true if the load is the newest usable load of the night and resource
+-- column source_uri: source of the document: API path, object or capture document
+-- column fetched_at: when the document was received (UTC)
+-- column document_sha256: SHA-256 of the document's bytes as received
+-- column document_uri: landing file and row that hold the document
+-- column document_state: ok, or the reason why the document cannot be read
+-- column recording_id: recording
+-- column conversation_id: conversation of the recording
+-- column creation_time: when the recording was created (UTC)
+-- column archive_date: when the recording was or will be archived (UTC)
+-- column delete_date: when the recording was or will be deleted (UTC)
+-- column export_date: when the export of the recording is due (UTC)
+-- column exported_date: when the vendor stamped the recording as exported (UTC)
+SELECT
+    d.partition_date,
+    d.landing_id,
+    r.is_current,
+    d.source_uri,
+    d.fetched_at,
+    d.document_sha256,
+    d.document_uri,
+    d.document_state,
+    d.recording_id,
+    d.conversation_id,
+    d.creation_time,
+    d.archive_date,
+    d.delete_date,
+    d.export_date,
+    d.exported_date
+FROM raw.listed_recordings AS d
+INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
+WHERE r.is_usable
