@@ -8,14 +8,23 @@ without them is whole.
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
+
+from custody_pipeline.distribution import PACKAGE_DIR
+from custody_pipeline.io.escaping import escaped
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HINT = "pip install 'custody-pipeline[matters]'"
+_PDF_TEMPLATE = PACKAGE_DIR / "matters/templates/page.typ"
+_TEXT_BLOCKS = {"p", "h1", "h2", "li", "th", "td", "dt", "dd", "title"}
+_WHITE_SPACE = re.compile(r"\s+")
 
 
 class DocumentError(Exception):
@@ -48,22 +57,68 @@ def write_documents(folder: Path, pages: dict[str, str]) -> list[str]:
 
 
 def pdf_of(html: str) -> bytes:
-    """A page as PDF/UA, which screen readers read.
+    """A page as PDF/A-2a and PDF/UA-1: it can be archived, and screen readers read it.
 
     Raises:
-        DocumentError: WeasyPrint, or the Pango libraries that it calls, are not there.
+        DocumentError: Typst is not installed, or no font of this machine has a character of the page.
     """
     try:
-        import weasyprint
+        import typst
     except ImportError as error:
-        raise DocumentError(f"WeasyPrint is not installed; {HINT}") from error
-    except OSError as error:
-        raise DocumentError("WeasyPrint does not find Pango; install it with the system's packages") from error
+        raise DocumentError(f"Typst is not installed; {HINT}") from error
 
-    # A page is self-contained.
-    nothing = weasyprint.urls.URLFetcher(allowed_protocols=())
-    data: bytes = weasyprint.HTML(string=html, url_fetcher=nothing).write_pdf(pdf_variant="pdf/ua-1")
-    return data
+    tree = _Tree()
+    tree.feed(html)
+    page = {"title": tree.title, "draft": tree.title.startswith("DRAFT"), "content": tree.content}
+    try:
+        return typst.compile(
+            _PDF_TEMPLATE, sys_inputs={"page": orjson.dumps(page).decode()}, pdf_standards=["a-2a", "ua-1"]
+        )
+    except typst.TypstError as error:
+        raise DocumentError(f"{escaped(error.message)}; install a font that has every character of the page") from error
+
+
+class _Tree(HTMLParser):
+    """The title and the body of a page of ours: elements as `{tag, attributes, content}`, texts as strings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = ""
+        self.content: list[Any] = []
+        self._open: list[dict[str, Any]] = [{"tag": "", "content": self.content}]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("html", "meta"):
+            element: dict[str, Any] = {"tag": tag, "attributes": dict(attrs), "content": []}
+            self._open[-1]["content"].append(element)
+            self._open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "html":
+            return
+        content = self._open.pop()["content"]
+        if tag in _TEXT_BLOCKS:
+            _trim(content)
+        if tag == "title":
+            self.title = self.title or content[0]
+        if tag in ("head", "caption"):
+            self._open[-1]["content"].pop()
+
+    def handle_data(self, data: str) -> None:
+        """White space is one space, and none between blocks; in `pre` lines stay."""
+        inside = [element["tag"] for element in self._open]
+        if "pre" in inside:
+            self._open[-1]["content"].append("\n".join(map(escaped, data.splitlines())))
+        elif data.strip() or not _TEXT_BLOCKS.isdisjoint(inside):
+            self._open[-1]["content"].append(escaped(_WHITE_SPACE.sub(" ", data)))
+
+
+def _trim(content: list[Any]) -> None:
+    """Take the white space from both ends of a block's text."""
+    if content and isinstance(content[0], str):
+        content[0] = content[0].lstrip()
+    if content and isinstance(content[-1], str):
+        content[-1] = content[-1].rstrip()
 
 
 def docx_of(html: str) -> bytes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from custody_pipeline.warehouse.ledger import Actor
 
 ROWS_SHOWN = 100
-"""Making the PDF takes 15 ms of CPU time a row."""
+"""A page for people: the index has all."""
 _COLOURS = ("#1b5e20", "#66a182", "#8d6e63", "#b26a00", "#9e2a2b")
 
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import wave
-from html import unescape
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from custody_pipeline.evidence.package.signed_volume import list_production, sig
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.matters import production
 from custody_pipeline.matters.listening import write_listening_copies
-from custody_pipeline.matters.page_formats import write_documents
+from custody_pipeline.matters.page_formats import pdf_of, write_documents
 from custody_pipeline.matters.pages import certificate_html
 from custody_pipeline.matters.register import MatterStateError, register_of
 from custody_pipeline.matters.standing import standing
@@ -223,10 +223,27 @@ def test_the_pages_are_there_as_documents_that_other_readers_read(volume: Produc
             assert (expected in re.sub(r"\s", "", text), pdf.is_tagged()) == (True, True)
 
 
+def test_text_of_others_is_only_text_in_a_pdf_and_a_long_digest_is_copied_whole() -> None:
+    said = r"""#strong[x] $a$ `raw` @label <b> \ /* c */ #import "x" // é ↔ \u2028"""
+    body = f"<h1>{escape(said)}</h1><p><code>{'0f' * 32}</code></p>"
+    with pypdfium2.PdfDocument(pdf_of(f"<html><head><title>t</title></head><body>{body}</body></html>")) as pdf:
+        text = pdf[0].get_textpage().get_text_bounded()
+    assert " ".join(said.split()) in " ".join(text.split())
+    assert "0f" * 32 in re.sub(r"\s", "", text)
+
+
+def test_a_page_that_no_font_can_show_is_no_pdf_with_holes(tmp_path: Path) -> None:
+    [told] = write_documents(
+        tmp_path, {"report": "<html><head><title>t</title></head><body><h1>\U0001f4a9 \u0378</h1></body></html>"}
+    )
+    assert told.startswith("no report.pdf: ")
+    assert "install a font" in told
+
+
 def test_a_volume_without_the_extra_says_what_it_lacks(
     volume: ProducedVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("weasyprint", "docx"):
+    for name in ("typst", "docx"):
         monkeypatch.setitem(sys.modules, name, None)
     (tmp_path / "report.pdf").write_text("of an attempt before")
     told = write_documents(tmp_path, {"report": "<p>x</p>", "certificate": "<p>y</p>"})
