@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.io.objects import listed, put_bytes
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.whole_file import sync_folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -70,7 +71,7 @@ class FolderStore:
                 path.hardlink_to(temporary)
             except FileExistsError:
                 return False
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             return True
         finally:
             temporary.unlink(missing_ok=True)
@@ -137,12 +138,4 @@ def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(folder.parent)

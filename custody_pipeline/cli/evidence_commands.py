@@ -227,7 +227,6 @@ def packages(as_json: Json = False) -> None:
     """Every package made from this home: when, by whom, for whom, why, where, and whether it is still there."""
     from msgspec.structs import asdict
 
-    from custody_pipeline.io.escaping import escaped
     from custody_pipeline.operations.package_register import packages_of
 
     found = packages_of(settings_of_environment())
@@ -235,10 +234,10 @@ def packages(as_json: Json = False) -> None:
         print_json([{**asdict(item), "recordings": len(item.recordings), "state": item.state()} for item in found])
         return
     for item in found:
-        print(escaped(f"{item.folder}: {item.state()}, recordings: {len(item.recordings)}"))  # noqa: T201
-        print(escaped(f"  {item.told}"))  # noqa: T201
+        tell(f"{item.folder}: {item.state()}, recordings: {len(item.recordings)}")
+        tell(f"  {item.told}")
     if not found:
-        print("no package was made from this home")  # noqa: T201
+        tell("no package was made from this home")
 
 
 def _chosen(

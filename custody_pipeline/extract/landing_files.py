@@ -33,6 +33,7 @@ from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.objects import put_file
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.whole_file import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,11 +110,7 @@ class Folder:
         del sha256
         final = self._root / relative
         local.rename(final)
-        directory = os.open(final.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_folder(final.parent)
         return str(final), final
 
     def uri(self, relative: str) -> str:

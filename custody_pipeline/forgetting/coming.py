@@ -29,10 +29,13 @@ logger = logging.getLogger(__name__)
 def removals_near(settings: Settings, today: date) -> list[Alert] | None:
     """One alert for each night of which something is due, or becomes due within the policy's `warn_days`.
 
-    None if the policy is refused or the snapshot cannot be read: that stops no night, and is said in the log.
+    None, not known, if there is no snapshot yet, it cannot be read or the policy is refused: that stops no night, and
+    the last two are said in the log.
     """
-    if settings.retention_path is None or not settings.analyst_path.exists():
+    if settings.retention_path is None:
         return []
+    if not settings.analyst_path.exists():
+        return None
     try:
         return _alerts(settings, load_policy(Path(settings.retention_path)), today)
     except (RefusedFileError, SettingsError, SnapshotError) as error:
@@ -47,7 +50,9 @@ def _alerts(settings: Settings, policy: Policy, today: date) -> list[Alert]:
     for night, found in groupby(soon, key=lambda item: item.night):
         items = list(found)
         rules = ", ".join(sorted({item.rule for item in items}))
-        calls = "1 conversation of this night reaches" if len(items) == 1 else f"{len(items)} conversations reach"
+        calls = "1 conversation of this night reaches"
+        if len(items) > 1:
+            calls = f"{len(items)} conversations of this night reach"
         alerts.append(
             Alert(
                 night=night,

@@ -414,9 +414,7 @@ def _exceptions(
         if recording.excluded is None and recording.media_sha256:
             continue
         reasons = [code for code in recording.reasons if production_tables.sentence(code) != code]
-        words = (
-            " ".join(production_tables.sentence(code) for code in reasons) or "The night was sealed without its audio."
-        )
+        words = " ".join(map(production_tables.sentence, reasons)) or "The night was sealed without its audio."
         excluded = recording.excluded
         proof = f"custody explain {recording.recording_id}"
         yield {

@@ -166,3 +166,11 @@ def test_the_fixity_asset_shows_what_it_found(
     assert (check.passed, check.severity) == (passed, severity)
     (shown,) = ran.asset_materializations_for_node("raw__fixity_checks")
     assert shown.metadata["objects"].value == sum(counts.values())
+
+
+def test_a_check_whose_tables_are_not_made_passes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
+    nightly = assembled.defs.resolve_job_def("nightly_custody")
+    ran = nightly.execute_in_process(partition_key="2026-11-02", op_selection=["custody_checks"], raise_on_error=False)
+    assert not ran.success
+    assert not [found for found in ran.get_asset_check_evaluations() if found.passed]

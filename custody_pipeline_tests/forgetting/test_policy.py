@@ -138,3 +138,5 @@ def test_the_longest_rule_counts_and_what_no_rule_selects_is_kept(tmp_path: Path
     )
     path.write_text("version: 2")
     assert removals_near(settings, date(2027, 1, 1)) is None
+    settings.analyst_path.unlink()
+    assert removals_near(settings, date(2027, 1, 1)) is None

@@ -117,20 +117,26 @@ def verify_production(folder: Path, options: Options) -> Report:
         report.add("PACKAGE_INCONSISTENT", LIST, "it does not list the package's tag manifest")
     report.facts["production"] = folder.name
     if not report.of(Severity.ERROR):
-        for path in sorted(_TABLES.keys() & as_signed):
-            _check_table(context, path, entries)
+        _check_tables(context, entries, sorted(_TABLES.keys() & as_signed))
     return report
 
 
-def _check_table(context: Context, path: str, entries: Mapping[str, Entry]) -> None:
+def _check_tables(context: Context, entries: Mapping[str, Entry], paths: Sequence[str]) -> None:
     """Each line names a record of the package, with its ids and digest; each record with audio here has one line."""
-    read_rows, columns = _TABLES[path]
-    proven = dict(_proven(context, entries))
-    try:
-        told = read_rows(context.read(path, "FILE_MISSING", entries[path].size) or b"", columns)
-    except (ValueError, pa.ArrowException) as error:
-        context.report.add("PACKAGE_INCONSISTENT", path, f"it cannot be read: {type(error).__name__}")
-        return
+    proven = dict(_proven(context, entries)) if paths else {}
+    for path in paths:
+        read_rows, columns = _TABLES[path]
+        try:
+            told = read_rows(context.read(path, "FILE_MISSING", entries[path].size) or b"", columns)
+        except (ValueError, pa.ArrowException) as error:
+            context.report.add("PACKAGE_INCONSISTENT", path, f"it cannot be read: {type(error).__name__}")
+        else:
+            _check_lines(context, path, told, proven)
+
+
+def _check_lines(
+    context: Context, path: str, told: Sequence[Sequence[str]], proven: Mapping[str, tuple[str, ...]]
+) -> None:
     lines = {number: tuple(rest) for number, *rest in told}
     wrong = sorted(lines.items() ^ proven.items())
     if wrong:
