@@ -29,14 +29,21 @@ def main() -> None:
     arguments = parser.parse_args()
     tempfile.tempdir = arguments.folder and str(arguments.folder.absolute())
     rows: list[Row] = []
+    failed: list[str] = []
     for stage in STAGES:
         # Some stages have sizes of their own, and keep them unless they are named.
         asked = arguments.size if len(arguments.stage) < len(names) or not stage.sizes else None
         for size in sorted(asked or stage.sizes or SIZES) if stage.name in arguments.stage else ():
             started = time.monotonic()
+            found: list[Row] = []
             with tempfile.TemporaryDirectory(prefix="custody-bench-") as folder:
-                rows += measure(stage, size, arguments.rounds, Path(folder))
+                try:
+                    found = measure(stage, size, arguments.rounds, Path(folder))
+                except (AssertionError, RuntimeError) as error:
+                    failed.append(f"{stage.name} {size:,}: {error}")
             print(f"{stage.name} {size:,}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+            print(*list(table(found))[1:], sep="\n", file=sys.stderr, flush=True)
+            rows += found
     rows = with_growth(rows)
     events = []
     if receiver in arguments.stage:
@@ -48,7 +55,7 @@ def main() -> None:
     text = json.dumps({"stages": [row._asdict() for row in rows], "capture": events}, indent=2) + "\n"
     if arguments.json == Path("-"):
         print(text, end="")
-        return
+        sys.exit("\n".join(failed) or None)
     if arguments.json:
         arguments.json.write_text(text)
     print(*table(rows), sep="\n")
@@ -57,6 +64,7 @@ def main() -> None:
     for run in events:
         print(f"\nReceiver of live capture, load by {run['tool']}:")
         print(*(f"  {name.replace('_', ' ')} {value}" for name, value in run.items()), sep="\n")
+    sys.exit("\n".join(failed) or None)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ def seal_night(con: duckdb.DuckDBPyConnection, root: Path, rows: dict[str, int])
             operator="bench",
             tool_version="bench",
             files=files,
+            receipts=landing_of(con, NIGHT).for_cut,
             counts={Path(file.path).stem: file.rows or 0 for file in files if file.path.endswith(".parquet")},
             statuses=dict(statuses),
         ),

@@ -17,8 +17,8 @@ from bench.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
 
-# A floor that compares in seconds; the others start a server, or make a night of a million tags.
-FAST = ("api", "load", "model", "files: parquet", "files: csv")
+# The others start a server, or make a night of a million tags.
+FAST = ("api", "load", "model", "files: parquet", "files: csv", "verify")
 
 
 def test_the_fast_stages_give_the_same_as_their_floors(tmp_path: Path) -> None:
@@ -40,7 +40,8 @@ def test_the_fast_stages_give_the_same_as_their_floors(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     rows = [Row(**row) for row in json.loads(found.read_text())["stages"]]
-    assert [(row.stage, row.size) for row in rows] == [(name, size) for name in FAST for size in (20, 40)]
+    own = [(row.stage, row.size) for row in rows if row.stage in FAST]
+    assert own == [(name, size) for name in FAST for size in (20, 40)]
     for row in rows:
         assert row.ours > 0
         assert row.floor > 0
