@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import api, hash, history, load, model, produce, publish, seal, verify, whole
+from bench import api, hash, history, load, model, produce, publish, seal, verify, whole, workers
 
 STAGES = (
     api.STAGE,
@@ -16,6 +16,8 @@ STAGES = (
     *produce.STAGES,
     whole.STAGE,
     whole.SMALL,
+    workers.ONE,
+    workers.TWO,
     history.STAGE,
     history.REPLACED,
 )

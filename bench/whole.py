@@ -118,7 +118,7 @@ def _ours(place: _Place, folder: Path) -> Callable[[], object]:
     _settle(place, folder)
 
     def work() -> Apart:
-        watch = _Stopwatch()
+        watch = Stopwatch()
         for group, collect in list(COLLECT.items()):
             COLLECT[group] = watch.around(collect)
         result = run_night(load_settings(), NIGHT)
@@ -128,7 +128,7 @@ def _ours(place: _Place, folder: Path) -> Callable[[], object]:
     return work
 
 
-class _Stopwatch:
+class Stopwatch:
     """Adds up the seconds of the calls that it is put around."""
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ def _floor(place: _Place, night: LoadedNight, same_bytes: Path, folder: Path) ->
         create_raw_tables(con)
 
     def work() -> Apart:
-        watch = _Stopwatch()
+        watch = Stopwatch()
         watch.around(_collect_bucket)(settings)
         watch.around(_collect_api)(place.api, singles, folder)
         _load(landing, path)

@@ -7,12 +7,24 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import dagster_k8s.launcher
 import pytest
 import yaml
+from dagster import DagsterRun
+from dagster._config import process_config
+from dagster._core.instance.config import dagster_instance_config
+from dagster_docker import DockerRunLauncher
+from dagster_k8s import K8sRunLauncher
+from dagster_k8s.container_context import K8sContainerContext
+from dagster_k8s.job import construct_dagster_k8s_job
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
+# Dagster's launchers have no types.
+CONTAINERS: Any = DockerRunLauncher
+PODS: Any = K8sRunLauncher
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
 
@@ -59,11 +71,106 @@ def test_the_files_of_several_workers_follow_their_specifications() -> None:
     # What a run's container is given is what the code location has.
     instance = yaml.safe_load((deploy / "dagster-fleet.yaml").read_text())
     given = set(instance["run_launcher"]["config"]["env_vars"])
-    assert set(services["code"]["environment"]) - given == {"DAGSTER_CURRENT_IMAGE"}
-    limits = yaml.safe_load((deploy / "helm-values.yaml").read_text())["dagsterDaemon"]["runCoordinator"]["config"]
+    assert set(services["daemon"]["environment"]) == given
+    assert set(services["code"]["environment"]) == given | {"DAGSTER_CURRENT_IMAGE"}
     ours = yaml.safe_load((ROOT / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
-    assert limits["queuedRunCoordinator"]["tagConcurrencyLimits"] == ours
     assert instance["concurrency"]["runs"]["tag_concurrency_limits"] == ours
+    launcher = instance["run_launcher"]["config"]
+    assert process_config(CONTAINERS.config_type(), launcher).errors is None
+
+
+def test_the_values_of_the_chart_make_an_instance_that_dagster_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = yaml.safe_load((ROOT / "deploy" / "helm-values.yaml").read_text())
+    instance = instance_of_chart(values)
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance))
+    found, _ = dagster_instance_config(str(tmp_path))
+    ours = yaml.safe_load((ROOT / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert found["concurrency"]["runs"]["tag_concurrency_limits"] == ours
+    config = process_config(PODS.config_type(), instance["run_launcher"]["config"])
+    assert config.errors is None
+    # The Job of a run, as the launcher makes it.
+    monkeypatch.setattr(dagster_k8s.launcher, "load_kubernetes_config", lambda **_: None)
+    launcher = PODS.from_config_value(None, config.value)
+    context = K8sContainerContext.create_for_run(DagsterRun("nightly_custody"), launcher, include_run_tags=False)
+    job = construct_dagster_k8s_job(
+        context.get_k8s_job_config("custody-pipeline:local", launcher), ["dagster"], "run", context.run_k8s_config
+    )
+    pod = job.spec.template.spec
+    assert (pod.security_context.run_as_user, job.spec.ttl_seconds_after_finished) == (10001, 3600)
+    (container,) = pod.containers
+    assert [volume.name for volume in pod.volumes if volume.empty_dir] == ["home"]
+    assert [mount.mount_path for mount in container.volume_mounts] == ["/data"]
+
+
+def instance_of_chart(values: dict[str, Any]) -> dict[str, Any]:
+    """`dagster.yaml` as the template configmap-instance.yaml of Dagster's chart writes it from our values."""
+    postgres = values["postgresql"]
+    storage = {
+        "postgres_db": {
+            "username": postgres["postgresqlUsername"],
+            "password": {"env": "DAGSTER_PG_PASSWORD"},
+            "hostname": postgres["postgresqlHost"],
+            "db_name": postgres["postgresqlDatabase"],
+            "port": 5432,
+            "params": {},
+            "scheme": postgres["postgresqlScheme"],
+        }
+    }
+    kinds = {"run": "RunStorage", "event_log": "EventLogStorage", "schedule": "ScheduleStorage"}
+    modules = {"run": "run_storage", "event_log": "event_log", "schedule": "schedule_storage"}
+    made: dict[str, Any] = {
+        f"{kind}_storage": {
+            "module": f"dagster_postgres.{modules[kind]}",
+            "class": f"Postgres{name}",
+            "config": storage,
+        }
+        for kind, name in kinds.items()
+    }
+    launcher = dict(values["runLauncher"]["config"]["k8sRunLauncher"])
+    names = {
+        "loadInclusterConfig": "load_incluster_config",
+        "imagePullPolicy": "image_pull_policy",
+        "envVars": "env_vars",
+        "volumes": "volumes",
+        "volumeMounts": "volume_mounts",
+        "resources": "resources",
+    }
+    parts = {"podSpecConfig": "pod_spec_config", "jobSpecConfig": "job_spec_config"}
+    made["run_launcher"] = {
+        "module": "dagster_k8s",
+        "class": "K8sRunLauncher",
+        "config": {
+            "job_namespace": "acme",
+            "service_account_name": values["global"]["serviceAccountName"],
+            "dagster_home": "/opt/dagster/dagster_home",
+            "instance_config_map": "custody-dagster-instance",
+            "postgres_password_secret": values["global"]["postgresqlSecretName"],
+            "env_config_maps": [entry["name"] for entry in launcher.pop("envConfigMaps")],
+            "env_secrets": [entry["name"] for entry in launcher.pop("envSecrets")],
+            "run_k8s_config": {parts[name]: value for name, value in launcher.pop("runK8sConfig").items()},
+            **{names[name]: value for name, value in launcher.items()},
+        },
+    }
+    daemon = dict(values["dagsterDaemon"])
+    # Where the chart's own coordinator is on, it always writes a limit, which Dagster refuses beside `pools`.
+    assert daemon.pop("runCoordinator") == {"enabled": False}
+    monitoring, retries = daemon.pop("runMonitoring"), daemon.pop("runRetries")
+    made["run_monitoring"] = {
+        "enabled": monitoring["enabled"],
+        "start_timeout_seconds": 300,
+        "poll_interval_seconds": 120,
+        "free_slots_after_run_end_seconds": monitoring["freeSlotsAfterRunEndSeconds"],
+    }
+    made["run_retries"] = {"enabled": retries["enabled"], "max_retries": retries["maxRetries"]}
+    assert daemon == {}
+    logs = values["pythonLogs"]
+    made["python_logs"] = {
+        "python_log_level": logs["pythonLogLevel"],
+        "managed_python_loggers": logs["managedPythonLoggers"],
+    }
+    return {**made, "telemetry": values["telemetry"], **values["additionalInstanceConfig"]}
 
 
 def test_each_hook_is_local_and_runs_an_installed_tool() -> None:

@@ -1,11 +1,12 @@
 """Whether a night could be published, asked before anything is collected for it.
 
-Belongs here: one question to the publish bucket that changes nothing. Does not: the whole examination
+Belongs here: a question to each bucket that changes nothing. Does not: the whole examination
 (operations/doctor.py).
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -15,40 +16,65 @@ from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import S3Location, s3_client
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
     from custody_pipeline.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 _ABSENT = {"NoSuchBucket", "404"}
+_UNKNOWN = {"NotImplemented", "501"}
 _DENIED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"}
 # No object has this ETag: S3 looks at the permission first, and then refuses the condition.
 _NO_ETAG = '"00000000000000000000000000000000"'
 
 
 class PublishPlaceError(Exception):
-    """The publish bucket is not there, or may not be listed or written. The message says what to do."""
+    """Where a night goes is not there, may not be listed or written, or not enough for workers. The message says it."""
 
 
 def require_place(settings: Settings) -> None:
-    """Ask S3 whether the publish bucket is there and may be written.
+    """Ask S3 whether the publish bucket is there and may be written; of several workers, the place of nights as well.
 
     Raises:
         SettingsError: no place to publish to.
-        PublishPlaceError: it is not there, or may not be listed or written.
+        PublishPlaceError: one is not there, may not be listed or written, or S3 knows no conditional writes; one that
+            ignores their conditions is good enough for one home, and no more.
         botocore.exceptions.BotoCoreError: S3 does not answer.
     """
-    place = S3Location.parse(settings.require("publish_url"))
-    client, probe = s3_client(settings), place / f"{SEALING}probe"
+    places = {"CUSTODY_PUBLISH_URL": settings.require("publish_url")}
+    if settings.nights_url is not None:
+        places["CUSTODY_NIGHTS_URL"] = settings.nights_url
+    client = s3_client(settings)
+    for setting, url in places.items():
+        place = S3Location.parse(url)
+        if _honours_conditions(client, place, setting):
+            continue
+        if settings.nights_url is not None:
+            raise PublishPlaceError(
+                f"nothing was collected, because S3 accepted a write to {place} whose condition did not hold: workers "
+                "could overwrite each other. Use an S3 that honours If-Match and If-None-Match"
+            )
+        logger.warning("S3 ignores the conditions of writes to %s: let no second home publish there.", place)
+
+
+def _honours_conditions(client: S3Client, place: S3Location, setting: str) -> bool:
+    probe = place / f"{SEALING}probe"
     try:
         client.list_objects_v2(Bucket=place.bucket, Prefix=f"{place.key}/" if place.key else "", MaxKeys=1)
         client.put_object(Bucket=probe.bucket, Key=probe.key, Body=b"", IfMatch=_NO_ETAG)
     except ClientError as error:
         code, asked = error_code(error), error.operation_name
         if code in _ABSENT and (code == "NoSuchBucket" or asked != "PutObject"):
-            advice = "create the bucket, or correct CUSTODY_PUBLISH_URL"
+            advice = f"create the bucket, or correct {setting}"
         elif code in _DENIED:
-            advice = "allow what docs/policies/publisher.json allows, or correct CUSTODY_PUBLISH_URL"
+            advice = f"allow what docs/policies/publisher.json allows, or correct {setting}"
+        elif code in _UNKNOWN:
+            advice = "use an S3 that honours If-Match and If-None-Match"
         else:
-            return  # the condition was refused, as it should be; whatever else it is, publishing will tell
+            return True  # the condition was refused, as it should be; whatever else it is, publishing will tell
         raise PublishPlaceError(
             f"nothing was collected, because {place} cannot take the night ({asked}: {code}): {advice}"
         ) from error
-    client.delete_object(Bucket=probe.bucket, Key=probe.key)  # an S3 that knows no conditions
+    client.delete_object(Bucket=probe.bucket, Key=probe.key)
+    return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,14 +11,17 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
+from custody_pipeline.extract import collector
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.fleet import shards
 from custody_pipeline.fleet.shards import Nights, NightTakenError, NightWarehouse, ShardError
 from custody_pipeline.fleet.told import NEAR, SHARED
 from custody_pipeline.io import objects
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.night_views import WHOLE
 from custody_pipeline.operations.doctor import Line, examine
+from custody_pipeline.publish.place import PublishPlaceError, require_place
 from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
 from custody_pipeline.warehouse.ledger import Act, Actor
@@ -43,8 +46,8 @@ def worker(settings: Settings, name: str, night: date = NIGHT) -> NightWarehouse
 
 def collect(at: NightWarehouse, con: duckdb.DuckDBPyConnection, *names: str) -> None:
     """Load queues with these names as a night's run does."""
-    with Collector(at.settings, at.night) as collector:
-        with collector.load("queues") as queues:
+    with Collector(at.settings, at.night) as collecting:
+        with collecting.load("queues") as queues:
             for name in names:
                 queues.add_made({"id": f"id of {name[0]}"}, "api:/queues", {"id": f"id of {name[0]}", "name": name})
         load(con, [queues.landing])
@@ -175,7 +178,12 @@ def test_doctor_tries_conditions_where_nights_lie(settings: Settings, monkeypatc
         return next(line for line in examine() if line.check == "nights bucket claims")
 
     assert line().state == "ok"
-    # A store that ignores conditions.
+    ignore_conditions(monkeypatch)
+    assert line().found == "a write under a condition that does not hold was accepted"
+
+
+def ignore_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that takes a conditional write for any other."""
     clients: Any = BaseClient
     put = clients._make_api_call
 
@@ -183,7 +191,37 @@ def test_doctor_tries_conditions_where_nights_lie(settings: Settings, monkeypatc
         return put(client, name, {key: value for key, value in asked.items() if key not in {"IfMatch", "IfNoneMatch"}})
 
     monkeypatch.setattr(BaseClient, "_make_api_call", without_conditions)
-    assert line().found == "a write under a condition that does not hold was accepted"
+
+
+@pytest.mark.parametrize("nights", [True, False], ids=["several workers", "one home"])
+def test_where_conditions_are_ignored_workers_begin_nothing_and_one_home_is_warned(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, nights: bool
+) -> None:
+    require_place(settings)
+    assert caplog.messages == []
+    ignore_conditions(monkeypatch)
+    if nights:
+        with pytest.raises(PublishPlaceError, match="nothing was collected, because S3 accepted a write to s3://"):
+            require_place(settings)
+    else:
+        require_place(settings.model_copy(update={"nights_url": None}))
+        assert [line.partition(" to ")[0] for line in caplog.messages] == ["S3 ignores the conditions of writes"]
+
+
+def test_a_worker_whose_clock_is_behind_still_loads_what_is_newest(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = utc_now()
+    for name, ahead, found in (("first", 1, "Sales"), ("second", -1, "Support"), ("third", 0, "Service")):
+        clock = now + timedelta(days=ahead)
+        monkeypatch.setattr(collector, "utc_now", lambda clock=clock: clock)
+        run(worker(settings, name), found)
+    with worker(settings, "fourth").open(read_only=True) as con:
+        loads = con.execute(
+            "SELECT queue_name FROM raw.queues INNER JOIN raw.extraction_receipts USING (partition_date, landing_id) "
+            "ORDER BY sequence"
+        ).fetchall()
+    assert loads == [("Sales",), ("Support",), ("Service",)]
 
 
 def test_there_is_no_one_warehouse_of_several_workers(settings: Settings) -> None:
