@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
+from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, publish, run
@@ -32,6 +38,7 @@ from custody_pipeline_tests.simulated import vendor
 pytestmark = pytest.mark.server
 
 DAY = date(2026, 11, 2)
+COUNTED = Path(__file__).with_name("counted.json")
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,21 @@ class Ran:
     settings: Settings
     night: Night
     publications: list[Publication]
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def counted(patched: pytest.MonkeyPatch, counts: dict[str, int], name: str) -> Iterator[None]:
+    """Count the SQL statements of the block; a night's own time says nothing on another machine."""
+    execute = duckdb.DuckDBPyConnection.execute
+
+    def counting(con: duckdb.DuckDBPyConnection, *given: Any, **named: Any) -> duckdb.DuckDBPyConnection:
+        counts[name] = counts.get(name, 0) + 1
+        return execute(con, *given, **named)
+
+    patched.setattr(duckdb.DuckDBPyConnection, "execute", counting)
+    yield
+    patched.setattr(duckdb.DuckDBPyConnection, "execute", execute)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +77,26 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         with vendor(organization, s3, home, bucket="exports", publish_url="s3://dataset/prod") as found:
             s3_client(found.settings).create_bucket(Bucket="dataset")
             night = Night(found.settings, load_mapping(found.settings.mapping_path), DAY)
-            yield Ran(found.settings, night, [run(night), run(night)])
+            counts: dict[str, int] = {}
+            with counted(patched, counts, "statements of the first run"):
+                publications = [run(night)]
+            client, place = s3_client(found.settings), S3Location.parse("s3://dataset/prod")
+            counts["bytes published"] = sum(found["Size"] for _, found in listed(client, place))
+            with counted(patched, counts, "statements of the second run"):
+                publications.append(run(night))
+            with night.warehouse.open() as con:
+                requests = con.execute("SELECT sum(requests)::INTEGER FROM raw.extraction_receipts").fetchone()
+            counts["requests of both runs"] = requests[0] if requests else 0
+            yield Ran(found.settings, night, publications, counts)
+
+
+def test_a_night_asks_writes_and_queries_no_more_than_a_quarter_above_what_it_did(ran: Ran) -> None:
+    """`WRITE_GOLDEN=1` writes the file anew, for a change that is worth it."""
+    if os.environ.get("WRITE_GOLDEN"):
+        COUNTED.write_text(json.dumps(ran.counts, indent=2) + "\n")
+    before = json.loads(COUNTED.read_text())
+    assert ran.counts.keys() == before.keys()
+    assert not {name: (before[name], found) for name, found in ran.counts.items() if found > 1.25 * before[name]}
 
 
 def test_a_night_is_collected_modelled_published_and_not_published_twice(ran: Ran) -> None:
