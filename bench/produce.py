@@ -1,8 +1,9 @@
 """Stages `produce` and `produce: verify`: a production of a matter's recordings, and checking it.
 
 The audio is random, 100 KB a recording, in the same S3 server for both; the night that seals it is modelled, and its
-rows are then given these objects. The floor of `produce` copies the same objects to disk and hashes them on the way,
-with as many requests in flight; the floor of `produce: verify` is SHA-256 of the volume's files, its peer `sha256sum`.
+rows are then given these objects. `size` is the number of recordings that are produced. The floor of `produce` copies
+the same objects to disk and hashes them on the way, with as many requests in flight; the floor of `produce: verify` is
+`sha256sum` of the volume's files, its peer the same digests by Python's hashlib.
 """
 
 from __future__ import annotations
@@ -36,22 +37,27 @@ from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 
 AUDIO = "bench-audio"
 AUDIO_BYTES = 100_000
+CONVERSATIONS_A_RECORDING = 0.7  # of the simulated organisation, and a little more
 
 
 @contextmanager
 def _published(size: int, folder: Path) -> Iterator[tuple[S3Endpoint, Settings]]:
-    """A sealed night of about `size` recordings whose audio is in the bucket."""
+    """A sealed night, `size` recordings of which have audio in the bucket."""
     with LocalS3(folder / "s3") as server:
         _use(server)
         home = folder / "home"
         home.mkdir()
         place = {"publish_url": f"s3://{PUBLISHED}", "export_url": f"s3://{AUDIO}"}
-        settings = in_bucket(copy_of(modelled_night(size), home), server, **place)
+        settings = in_bucket(copy_of(modelled_night(int(size * CONVERSATIONS_A_RECORDING)), home), server, **place)
         client = s3_client(settings)
         for bucket in (AUDIO, PUBLISHED):
             client.create_bucket(Bucket=bucket)
         with Warehouse(settings).open() as con:
-            ids = [row[0] for row in con.execute("SELECT recording_id FROM custody.chain_of_custody").fetchall()]
+            found = con.execute(
+                "SELECT recording_id FROM custody.chain_of_custody ORDER BY recording_id LIMIT ?", [size]
+            )
+            ids = [row[0] for row in found.fetchall()]
+            assert len(ids) == size
             with ThreadPoolExecutor(16) as pool:
                 digests = list(pool.map(partial(_put, client), ids))
             con.execute("CREATE TEMP TABLE audio (recording_id VARCHAR, sha256 VARCHAR)")
@@ -103,7 +109,7 @@ def _ours(server: S3Endpoint, settings: Settings, folder: Path) -> Callable[[], 
 
 def _produce(settings: Settings, folder: Path) -> Path:
     path = folder / "matter.yaml"
-    path.write_text("version: 1\ntitle: Bench\nselect:\n  where: 1 = 1\n")
+    path.write_text(f"version: 1\ntitle: Bench\nselect:\n  where: object_uri LIKE 's3://{AUDIO}/%'\n")
     matter, register = load_matter(path), Register(folder / "matter")
     found = standing(settings, matter, register)
     to, target = folder / "productions", str(settings.publish_url)
@@ -185,11 +191,11 @@ def _checking(size: int, folder: Path) -> Iterator[Prepared]:
 
         yield Prepared(
             verified,
-            hashed,
+            sha256sum,
             lambda *_: None,
             rows=len(files),
             bytes=sum(path.stat().st_size for path in files),
-            peers={"sha256sum": sha256sum},
+            peers={"hashlib": hashed},
         )
 
 
@@ -199,16 +205,16 @@ STAGES = (
         "custody matter produce: audio, records with proofs, tables, pages, signatures, custody events",
         "GET of the same audio from the same server to disk with boto3, hashed on the way",
         _producing,
-        sizes=(10_000,),
+        sizes=(1_000, 10_000),
         goals={10_000: 1.5},
         rounds=1,
     ),
     Stage(
         "produce: verify",
         "custody verify of that volume",
-        "SHA-256 of its files, one after the other",
+        "sha256sum of its files",
         _checking,
-        sizes=(10_000,),
+        sizes=(1_000, 10_000),
         goals={10_000: 1.3},
         rounds=1,
     ),

@@ -279,7 +279,7 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
     from custody_pipeline.matters.holds import hold
     from custody_pipeline.warehouse.ledger import Actor
 
-    settings, _, register, found = _standing(name)
+    settings, matter, register, found = _standing(name)
     # What is excluded from production is held all the same.
     recordings = found.found.recordings
     if not recordings:
@@ -292,7 +292,7 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
             tell(f"would protect {count} conversations, {len(recordings)} recordings and their cuts; --apply does it")
         raise typer.Exit(OK)
     with progress_bars():
-        holds = hold(settings, register, recordings, Actor.of(settings))
+        holds = hold(settings, register, recordings, Actor.of(settings), matter.why)
     if as_json:
         print_json({**holds.count(), "failed": holds.failed})
     else:
@@ -315,7 +315,7 @@ def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> N
     from custody_pipeline.warehouse.ledger import Actor
 
     settings = settings_of_environment()
-    register = register_of(settings, open_matter(settings, name).name)
+    matter, register = open_matter(settings, name), register_of(settings, name)
     if not apply:
         held = read_holds(register).count()
         if as_json:
@@ -325,7 +325,7 @@ def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> N
             tell(f"would release {told}, but for what another matter holds; --apply does it")
         raise typer.Exit(OK)
     with progress_bars():
-        failed, kept = release(settings, register, Actor.of(settings))
+        failed, kept = release(settings, register, Actor.of(settings), matter.why)
     if as_json:
         print_json({"kept": kept, "failed": failed})
     else:

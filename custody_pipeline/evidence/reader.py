@@ -159,11 +159,11 @@ class FolderReader:
 
     def open(self, path: str) -> BinaryIO:
         """Open a regular file for reading. No part of its path below the folder may be a link."""
-        file, mode = self._root, stat.S_IFDIR
+        file, mode = str(self._root), stat.S_IFDIR
         try:
             for part in path.split("/"):
-                file = file / part
-                mode = file.lstat().st_mode
+                file = f"{file}{os.sep}{part}"
+                mode = os.lstat(file).st_mode
                 if part in {"", ".", ".."} or stat.S_ISLNK(mode):
                     raise NotAFileError(f"{path}: leads out of {self._root}")
             if not stat.S_ISREG(mode):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 _UCO = "https://ontology.unifiedcyberontology.org/uco/"
@@ -52,68 +52,55 @@ class CaseWriter:
         """Write the nodes of an event that were not written for this recording."""
         if row["control_number"] != self._control:
             self._control, self._said = row["control_number"], set()
-        for node in _nodes(row):
-            if node["@id"] not in self._said:
-                self._said.add(node["@id"])
-                self._file.write(self._before + orjson.dumps(node))
-                self._before = b",\n"
-
-
-def _nodes(row: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    recording = _id("recording", row["conversation_id"], row["recording_id"])
-    yield {
-        "@id": recording,
-        "@type": "observable:ObservableObject",
-        "core:name": f"recording {row['recording_id']}",
-        "core:description": f"conversation {row['conversation_id']}",
-    }
-    yield {
-        "@id": _id("provenance", row["control_number"]),
-        "@type": "investigation:ProvenanceRecord",
-        "investigation:exhibitNumber": row["control_number"],
-        "core:object": {"@id": recording},
-    }
-    performer = _id("identity", row["who"])
-    yield {"@id": performer, "@type": "identity:Identity", "core:name": row["who"]}
-    action: dict[str, Any] = {
-        "@id": _id("action", *row.values()),
-        "@type": "investigation:InvestigativeAction",
-        "core:name": row["action"],
-        "core:description": "; ".join(row[name] for name in ("what", "why", "how", "where_at") if row[name]),
-        "action:performer": {"@id": performer},
-        "action:object": [{"@id": recording}],
-    }
-    if row["occurred_at"]:
-        action["action:startTime"] = {"@type": "xsd:dateTime", "@value": row["occurred_at"]}
-    if row["tool_version"]:
-        instrument = _id("tool", row["tool_version"])
-        yield {
-            "@id": instrument,
-            "@type": "tool:Tool",
-            "core:name": "custody_pipeline",
-            "tool:version": row["tool_version"],
+        recording = _id("recording", row["conversation_id"], row["recording_id"])
+        if not self._said:
+            self._say(recording, "observable:ObservableObject", {
+                "core:name": f"recording {row['recording_id']}",
+                "core:description": f"conversation {row['conversation_id']}",
+            })  # fmt: skip
+            self._say(_id("provenance", row["control_number"]), "investigation:ProvenanceRecord", {
+                "investigation:exhibitNumber": row["control_number"], "core:object": {"@id": recording},
+            })  # fmt: skip
+        performer = _id("identity", row["who"])
+        self._say(performer, "identity:Identity", {"core:name": row["who"]})
+        action: dict[str, Any] = {
+            "core:name": row["action"],
+            "core:description": "; ".join(row[name] for name in ("what", "why", "how", "where_at") if row[name]),
+            "action:performer": {"@id": performer},
+            "action:object": [{"@id": recording}],
         }
-        action["action:instrument"] = {"@id": instrument}
-    for column, role in (("sha256_before", "action:object"), ("sha256_after", "action:result")):
-        if row[column]:
-            content = _id("content", row[column])
-            yield from _content(content, row[column])
-            action.setdefault(role, []).append({"@id": content})
-    yield action
+        if row["occurred_at"]:
+            action["action:startTime"] = {"@type": "xsd:dateTime", "@value": row["occurred_at"]}
+        if version := row["tool_version"]:
+            instrument = _id("tool", version)
+            self._say(instrument, "tool:Tool", {"core:name": "custody_pipeline", "tool:version": version})
+            action["action:instrument"] = {"@id": instrument}
+        for column, role in (("sha256_before", "action:object"), ("sha256_after", "action:result")):
+            if row[column]:
+                action.setdefault(role, []).append({"@id": self._say_content(row[column])})
+        self._say(_new_id("action", *row.values()), "investigation:InvestigativeAction", action)
+
+    def _say_content(self, sha256: str) -> str:
+        """Nodes of a content, by its hash. Returns its name."""
+        name = _id("content", sha256)
+        facet, digest = f"{name}-facet", f"{name}-hash"
+        if name not in self._said:
+            self._say(name, "observable:ObservableObject", {"core:hasFacet": {"@id": facet}})
+            self._say(facet, "observable:ContentDataFacet", {"observable:hash": {"@id": digest}})
+            self._say(digest, "types:Hash", {
+                "types:hashMethod": "SHA256", "types:hashValue": {"@type": "xsd:hexBinary", "@value": sha256},
+            })  # fmt: skip
+        return name
+
+    def _say(self, name: str, kind: str, properties: Mapping[str, Any]) -> None:
+        if name not in self._said:
+            self._said.add(name)
+            self._file.write(self._before + orjson.dumps({"@id": name, "@type": kind, **properties}))
+            self._before = b",\n"
 
 
-def _content(name: str, sha256: str) -> Iterator[dict[str, Any]]:
-    facet, digest = f"{name}-facet", f"{name}-hash"
-    yield {"@id": name, "@type": "observable:ObservableObject", "core:hasFacet": {"@id": facet}}
-    yield {"@id": facet, "@type": "observable:ContentDataFacet", "observable:hash": {"@id": digest}}
-    yield {
-        "@id": digest,
-        "@type": "types:Hash",
-        "types:hashMethod": "SHA256",
-        "types:hashValue": {"@type": "xsd:hexBinary", "@value": sha256},
-    }
-
-
-@lru_cache(maxsize=4096)
-def _id(kind: str, *parts: str) -> str:
+def _new_id(kind: str, *parts: str) -> str:
     return f"kb:{kind}-{uuid.uuid5(_NAMESPACE, json.dumps([kind, *parts]))}"
+
+
+_id = lru_cache(maxsize=4096)(_new_id)

@@ -66,7 +66,7 @@ def record_receipt(
             date.fromisoformat(item.night),
             "packaged",
             what=f"{volume}, handed over to {receiver}",
-            why=f"matter {matter.number or matter.name}: {matter.title}",
+            why=matter.why,
             how=how,
             where_at=kept[0] if kept else volume,
             sha256_before=found.sha256,

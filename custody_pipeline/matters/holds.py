@@ -3,23 +3,30 @@
 Belongs here: what a matter holds, and asking for it. Does not: which recordings a matter is about (selection.py).
 
 What is asked for is written down before it is asked, and each answer after it: a process that is killed leaves nothing
-held that is not listed. Two matters may hold one thing; it is released when the last of them releases it.
+held that is not listed. Two matters may hold one thing; it is released when the last of them releases it. Each hold and
+each release becomes a custody event; one that was killed before that is recorded by the next `hold` or `release`.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.extract.genesys import GenesysClient, GenesysError
+from custody_pipeline.fleet.overview import record_acts
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.objects import NO_LOCK, error_code
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.matters.register import matter_names, register_of
+from custody_pipeline.operations.explain import analyst_database
+from custody_pipeline.warehouse.ledger import Act
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,17 +45,24 @@ CONVERSATIONS_A_CALL = 100
 """The vendor's limit of PUT /api/v2/recordings/deletionprotection."""
 
 HELD, ASKED, BEFORE = "held", "asked", "held before"
+UNSEEN = "asked; nobody may see whether it was held before"
 Kind = Literal["conversations", "objects"]
+_Done = Literal["held", "released"]
+_NIGHT_OF_CUT = re.compile(r"/cuts/date=(\d{4}-\d\d-\d\d)/")
 
 
 class Holds(msgspec.Struct, forbid_unknown_fields=True):
     """What a matter holds: conversation, or `s3://…?versionId=…` → its state.
 
     A state is `held`, `asked`, `held before` (by no matter: it is not ours to release), or why it could not be held.
+
+    Attributes:
+        unrecorded: what was held or released, and when (UTC): it is in no custody event yet.
     """
 
     conversations: dict[str, str] = {}
     objects: dict[str, str] = {}
+    unrecorded: dict[str, tuple[_Done, datetime]] = {}
 
     @property
     def failed(self) -> dict[str, str]:
@@ -75,13 +89,28 @@ def _keep(register: Register, holds: Holds) -> None:
     write_whole(register.folder / "holds.json", msgspec.json.format(msgspec.json.encode(holds), indent=1) + b"\n")
 
 
-def hold(settings: Settings, register: Register, recordings: Iterable[Recording], actor: Actor) -> Holds:
+def hold(settings: Settings, register: Register, recordings: Iterable[Recording], actor: Actor, why: str) -> Holds:
     """Ask for every hold that is not there yet, also again for those that failed before. Nothing is left unsaid.
+
+    Args:
+        settings: this deployment's.
+        register: the matter's.
+        recordings: to be held.
+        actor: who holds.
+        why: for the custody events: the matter.
 
     Returns:
         What is held, and what could not be, with the reason.
+
+    Raises:
+        MatterStateError: another command acts for the matter.
+        WarehouseError: the custody events cannot be recorded now; the next `hold` or `release` records them.
     """
-    recordings = list(recordings)
+    with register.alone():
+        return _hold(settings, register, list(recordings), actor, why)
+
+
+def _hold(settings: Settings, register: Register, recordings: Sequence[Recording], actor: Actor, why: str) -> Holds:
     holds = read_holds(register)
     conversations = sorted({item.conversation_id for item in recordings if item.conversation_id})
     _each(register, holds, "conversations", conversations, lambda ids: _protect(settings, ids, protect=True))
@@ -91,20 +120,32 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
     others = _others(settings, register)
     fresh = [uri for uri in objects - holds.objects.keys() if not any(uri in other.objects for other in others)]
     holds.objects |= {uri: state for uri in fresh if (state := _before(client, uri)) is not None}
-    _each(
-        register, holds, "objects", sorted(objects), lambda uris: {uri: _legal_hold(client, uri, "ON") for uri in uris}
-    )
+    _keep(register, holds)
+    unseen = {uri for uri, state in holds.objects.items() if state.startswith(UNSEEN)}
+    for uri in unseen:
+        # It counts as one from before: this matter must not lift what others set.
+        state = _legal_hold(client, uri, "ON")
+        holds.objects[uri] = BEFORE if state == HELD else f"{UNSEEN}: {state}"
+    seen = sorted(objects - unseen)
+    _each(register, holds, "objects", seen, lambda uris: {uri: _legal_hold(client, uri, "ON") for uri in uris})
+    _keep(register, holds)
     register.note(actor, "held", **holds.count(), failed=len(holds.failed))
+    _record(settings, register, holds, actor, why)
     return holds
 
 
-def release(settings: Settings, register: Register, actor: Actor) -> tuple[dict[str, str], dict[str, int]]:
-    """Release what this matter holds and no other matter does.
+def release(settings: Settings, register: Register, actor: Actor, why: str) -> tuple[dict[str, str], dict[str, int]]:
+    """Release what this matter holds and no other matter does. Arguments and what it raises as for `hold`.
 
     Returns:
         What could not be released, with the reason: it stays listed as held. And by kind how many things another matter
         still holds.
     """
+    with register.alone():
+        return _release(settings, register, actor, why)
+
+
+def _release(settings: Settings, register: Register, actor: Actor, why: str) -> tuple[dict[str, str], dict[str, int]]:
     holds = read_holds(register)
     others = _others(settings, register)
     client = s3_client(settings)
@@ -125,11 +166,13 @@ def release(settings: Settings, register: Register, actor: Actor) -> tuple[dict[
             for name, answer in ask(part).items():
                 if answer == HELD:  # done as asked
                     del mine[name]
+                    holds.unrecorded[name] = "released", utc_now()
                 else:
                     failed[name] = answer
             _keep(register, holds)
     _keep(register, holds)
     register.note(actor, "released", failed=len(failed), still_held_by_another_matter=kept)
+    _record(settings, register, holds, actor, why)
     return failed, kept
 
 
@@ -141,8 +184,51 @@ def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: A
         report(f"holding {kind}", done * CONVERSATIONS_A_CALL, len(wanted))
         states |= dict.fromkeys(part, ASKED)
         _keep(register, holds)
-        states |= ask(part)
+        answers = ask(part)
+        states |= answers
+        holds.unrecorded |= {name: ("held", utc_now()) for name, answer in answers.items() if answer == HELD}
         _keep(register, holds)
+
+
+def _record(settings: Settings, register: Register, holds: Holds, actor: Actor, why: str) -> None:
+    """Leave a custody event of each recording that was held or released, and of each night whose cuts were."""
+    if holds.unrecorded:
+        record_acts(settings, actor, _acts(settings, holds, why), refreshed="everything")
+        holds.unrecorded = {}
+        _keep(register, holds)
+
+
+def _acts(settings: Settings, holds: Holds, why: str) -> Iterator[Act]:
+    cuts: Counter[tuple[str, _Done, datetime]] = Counter()
+    places: dict[str, list[str]] = {}
+    for name, (done, at) in holds.unrecorded.items():
+        if (cut := _NIGHT_OF_CUT.search(name)) is not None:
+            cuts[cut[1], done, at] += 1
+        else:
+            places.setdefault(name.rpartition("?versionId=")[0] or name, []).append(name)
+    for (of_cut, done, at), number in cuts.items():
+        what = f"{number} versions of the files of the night's cuts"
+        yield Act(date.fromisoformat(of_cut), done, what, why, "S3 legal hold", settings.publish_url, occurred_at=at)
+    with analyst_database(settings) as con:
+        found = con.execute(
+            """
+            SELECT place, partition_date, conversation_id, recording_id
+            FROM custody.chain_of_custody AS c
+            INNER JOIN (SELECT unnest($places::VARCHAR[]) AS place) AS p
+                ON p.place IN (c.conversation_id, c.object_uri, c.sidecar_uri)
+            ORDER BY ALL
+            """,
+            {"places": list(places)},
+        ).fetchall()
+    for place, night, conversation, recording in found:
+        for name in places[place]:
+            done, at = holds.unrecorded[name]
+            at_vendor = name == conversation
+            what = "the vendor's recordings of the conversation" if at_vendor else "version of an exported object"
+            how = f"PUT {PROTECTION}" if at_vendor else "S3 legal hold"
+            yield Act(
+                night, done, what, why, how, name, conversation_id=conversation, recording_id=recording, occurred_at=at
+            )
 
 
 def _others(settings: Settings, register: Register) -> list[Holds]:
@@ -245,10 +331,7 @@ def _legal_hold(client: S3Client, uri: str, status: Literal["ON", "OFF"]) -> str
 
 
 def _before(client: S3Client, uri: str) -> str | None:
-    """The state of a version that had a legal hold before this matter's; None if it had none.
-
-    Where nobody may look, a hold is set and counts as one from before: this matter must not lift what others set.
-    """
+    """The state of a version that had a legal hold before this matter's, or may have had; None if it had none."""
     place, _, version = uri.rpartition("?versionId=")
     at = S3Location.parse(place)
     try:
@@ -256,7 +339,7 @@ def _before(client: S3Client, uri: str) -> str | None:
     except (ClientError, BotoCoreError) as error:
         if isinstance(error, ClientError) and error_code(error) in NO_LOCK:
             return None
-        return BEFORE if (state := _legal_hold(client, uri, "ON")) == HELD else state
+        return UNSEEN
     return BEFORE if answer["LegalHold"].get("Status") == "ON" else None
 
 

@@ -148,6 +148,11 @@ class Matter:
             form=ProductionForm("ID"),
         )
 
+    @property
+    def why(self) -> str:
+        """The reason of what is done for it, in custody events."""
+        return f"matter {self.number or self.name}: {self.title}"
+
     def window(self) -> tuple[datetime | None, datetime | None]:
         """The selection's dates as UTC times without a zone: from, and before."""
 

@@ -103,21 +103,36 @@ def produce(
         The volumes, oldest first.
 
     Raises:
-        MatterStateError: nothing is new, or a volume's place is taken.
+        MatterStateError: nothing is new, a volume's place is taken, or another command acts for the matter.
         RecordNotFoundError: a recording is not sealed.
         ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove_all`.
     """
-    begun = [volume for volume in register.volumes() if not Path(volume.folder).exists()]
-    begun = [volume for volume in begun if volume.sha256 is None or _partial(Path(volume.folder)).exists()]
+    with register.alone():
+        volumes = _begun(register, standing) or _plan(settings, target, matter, register, standing, to)
+        return [_write(settings, target, matter, register, standing, volume, actor) for volume in volumes]
+
+
+def _begun(register: Register, standing: Standing) -> list[Volume]:
+    """Volumes that were registered, and have not got their name. Forgets those that the matter does not want as such.
+
+    Raises:
+        MatterStateError: a folder of that name is there.
+    """
+    begun = [volume for volume in register.volumes() if volume.sha256 is None or _is_unnamed(Path(volume.folder))]
+    unsigned = [volume for volume in begun if volume.sha256 is None]
+    for volume in begun:
+        if Path(volume.folder).exists():
+            raise MatterStateError(
+                f"{volume.folder} is there, but {volume.name} is not finished: move that folder away"
+            )
     wanted = {item.key for item in standing.found.produced}
-    if any(volume.sha256 is None and not wanted.issuperset(item.key for item in volume.recordings) for volume in begun):
-        # The matter was changed since: what it excludes now must not go out. Numbers are given anew.
-        for volume in (volume for volume in begun if volume.sha256 is None):
-            shutil.rmtree(_partial(Path(volume.folder)), ignore_errors=True)
-            register.forget(volume)
-        begun = [volume for volume in begun if volume.sha256 is not None]
-    volumes = begun or _plan(settings, target, matter, register, standing, to)
-    return [_write(settings, target, matter, register, standing, volume, actor) for volume in volumes]
+    if all(wanted.issuperset(item.key for item in volume.recordings) for volume in unsigned):
+        return begun
+    # The matter was changed since: what it excludes now must not go out. Numbers are given anew.
+    for volume in unsigned:
+        shutil.rmtree(_partial(Path(volume.folder)), ignore_errors=True)
+        register.forget(volume)
+    return [volume for volume in begun if volume.sha256 is not None]
 
 
 def _plan(
@@ -214,6 +229,10 @@ def _partial(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.partial")
 
 
+def _is_unnamed(folder: Path) -> bool:
+    return _partial(folder).exists() and not folder.exists()
+
+
 def _write(
     settings: Settings,
     target: str,
@@ -229,7 +248,7 @@ def _write(
         partial.rename(folder)
         return ProducedVolume(volume.name, folder, len(volume.recordings), 0, volume.sha256)
     _keep_audio_alone(partial)
-    reason = f"matter {matter.number or matter.name}: {matter.title}, {volume.name}"
+    reason = f"{matter.why}, {volume.name}"
     with Spool(partial, len(volume.recordings)) as lines:
         lost, made, head = _fill(settings, target, matter, volume, partial, reason, actor, lines)
         derived, left_out = _listening_copies(matter, partial, lines)

@@ -32,11 +32,12 @@ FIELD, QUOTE, LINE_BREAK = "\x14", "\xfe", "\xae"
 
 EXCEPTIONS = ("what", "conversation_id", "recording_id", "night", "why", "explanation", "can_still_be_had", "proof")
 
-CUSTODY_LOG = (
+_LOGGED = (
     "control_number", "occurred_at", "action", "who", "operator", "what", "where_at", "why", "how", "tool_version",
-    "git_revision", "sha256_before", "sha256_after", "conversation_id", "recording_id", "role",
-    "nist_sp_800_86_phase", "iso_27037_process",
+    "git_revision", "sha256_before", "sha256_after", "conversation_id", "recording_id",
 )  # fmt: skip
+_IN_TERMS = ("role", "nist_sp_800_86_phase", "iso_27037_process")
+CUSTODY_LOG = (*_LOGGED, *_IN_TERMS)
 
 _LOAD_FIELDS = {
     "BEGDOC": ("control_number", "Fixed-Length Text", "control number; the document identifier"),
@@ -79,6 +80,7 @@ _PHASES = {
     "exported": ("collection", "acquisition (by the vendor)"),
     "collected": ("collection", "acquisition"),
     "captured": ("collection", "acquisition"),
+    "held": ("collection", "preservation"),
     "changed": ("collection", "acquisition"),
     "hashed": ("examination", "preservation"),
     "verified": ("examination", "preservation"),
@@ -220,12 +222,12 @@ def write_custody_log(folder: Path, events: Iterable[Mapping[str, Any]]) -> None
         (folder / "custody-log.json").open("wb") as listed,
         CaseWriter(folder / "custody-log.jsonld") as case,
     ):
-        writer = csv.DictWriter(table, CUSTODY_LOG)
-        writer.writeheader()
+        writer = csv.writer(table)
+        writer.writerow(CUSTODY_LOG)
         before = b"["
         for event in events:
             row = _log_row(event)
-            writer.writerow(row)
+            writer.writerow(row.values())
             listed.write(before + b"\n" + orjson.dumps(row))
             before = b","
             case.add(row)
@@ -233,16 +235,16 @@ def write_custody_log(folder: Path, events: Iterable[Mapping[str, Any]]) -> None
 
 
 def _log_row(event: Mapping[str, Any]) -> dict[str, str]:
-    phase, process = _PHASES.get(str(event["action"]), ("", ""))
-    role = "vendor" if str(event["who"]).startswith("Genesys") else "operator" if event["operator"] else "system"
-    words = {"role": role, "nist_sp_800_86_phase": phase, "iso_27037_process": process}
-    return {name: words[name] if name in words else _text(event[name]) for name in CUSTODY_LOG}
+    """An event as texts, in the order of `CUSTODY_LOG`."""
+    row = {name: value if isinstance(value := event[name], str) else _text(value) for name in _LOGGED}
+    role = "vendor" if row["who"].startswith("Genesys") else "operator" if row["operator"] else "system"
+    return row | dict(zip(_IN_TERMS, (role, *_PHASES.get(row["action"], ("", ""))), strict=True))
 
 
 def _text(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:%Y-%m-%dT%H:%M:%S.%fZ}" if isinstance(value, datetime) else str(value)
+    return f"{value.isoformat(timespec='microseconds')}Z" if isinstance(value, datetime) else str(value)
 
 
 def _load_line(values: Iterable[str]) -> str:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.whole_file import write_whole
@@ -24,6 +26,8 @@ from custody_pipeline.matters.matter_file import TEMPLATE, load_matter
 from custody_pipeline.settings import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from custody_pipeline.matters.matter import Matter
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.ledger import Actor
@@ -95,6 +99,26 @@ class Register:
     """The folder of one matter."""
 
     folder: Path
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other command act for the matter within the block.
+
+        Raises:
+            MatterStateError: another one does.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise MatterStateError(
+                f"another command produces, holds or releases for {self.folder.name}: wait for its end"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def volumes(self) -> list[Volume]:
         """All volumes, oldest first."""

@@ -302,7 +302,7 @@ def _restore_acts(con: duckdb.DuckDBPyConnection, sources: Sources, newest: Cut)
         SELECT partition_date, conversation_id, recording_id, occurred_at::TIMESTAMP AS occurred_at, action, operator,
             what, where_at, why, how, tool_version, git_revision, sha256_before, sha256_after
         FROM read_parquet(?, hive_partitioning = false)
-        WHERE action IN {(*NO_CONTENT, "packaged")} AND action <> 'published'
+        WHERE action IN {(*NO_CONTENT, "held", "packaged", "released")} AND action <> 'published'
             AND (action <> 'exception' OR what = 'run was killed' OR what SIMILAR TO 'step .* failed')
         """,
         [str(_table_of(sources, newest, "custody_events"))],

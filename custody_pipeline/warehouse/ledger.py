@@ -1,7 +1,7 @@
 """The ledger: who did what to a night, with which code, that no received document shows.
 
 Belongs here: the person and the code that act (`Actor`), and the append-only table `raw.acts`: joined, verified,
-rechecked, packaged, accessed, erased, failed. Does not: how an act reads beside other events
+rechecked, packaged, held, released, accessed, erased, failed. Does not: how an act reads beside other events
 (sql/custody/custody_events.sql), or the service identity that the API knows (extract/genesys.py).
 
 An act is about one recording, or about the whole night (both ids empty). Only a package is a reason to publish a night
@@ -55,7 +55,7 @@ def _login_name() -> str:
         return "unknown"
 
 
-Action = Literal["accessed", "erased", "joined", "verified", "rechecked", "packaged", "exception"]
+Action = Literal["accessed", "erased", "held", "joined", "verified", "rechecked", "packaged", "released", "exception"]
 
 _ACTS_AT_ONCE = 1000
 _COLUMNS = {

@@ -16,6 +16,7 @@ from custody_pipeline.matters.holds import HELD, read_holds
 from custody_pipeline.matters.register import register_of
 from custody_pipeline.matters.selection import select
 from custody_pipeline.operations.explain import analyst_database
+from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Actor
 
 if TYPE_CHECKING:
@@ -138,6 +139,36 @@ def test_a_hold_that_is_killed_says_what_it_asked_for_and_can_be_released(
     assert night.server.world.protected == set()
 
 
+def test_a_hold_and_a_release_are_custody_events_also_when_they_were_killed_before(
+    night: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, *_) = conversations(night)
+    night.matter("recorded", f"  ids: [{first}]")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def events() -> list[tuple[str, str, str]]:
+        with Warehouse(night.settings).open(read_only=True) as con:
+            return con.execute(
+                "SELECT action, recording_id, how FROM custody.custody_events "
+                "WHERE why = 'matter recorded: Smith v. Acme' ORDER BY action, recording_id"
+            ).fetchall()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holds, "record_acts", killed)
+        assert custody("hold", "recorded", "--apply").exit_code != 0
+    assert (night.server.world.protected, events()) == ({first}, [])
+    custody("hold", "recorded", "--apply")
+    recordings = sorted(row["recording_id"] for row in night.rows if row["conversation_id"] == first)
+    held = [("held", recording, f"PUT {holds.PROTECTION}") for recording in recordings]
+    assert events() == held
+    custody("hold", "recorded", "--apply")
+    custody("release", "recorded", "--apply")
+    assert events() == held + [("released", *event[1:]) for event in held]
+    assert night.server.world.protected == set()
+
+
 def test_every_version_is_held_where_the_bucket_has_object_lock_and_an_older_hold_is_left(night: Published) -> None:
     client = s3_client(night.settings)
     client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
@@ -151,13 +182,13 @@ def test_every_version_is_held_where_the_bucket_has_object_lock_and_an_older_hol
 
     settings = night.settings.model_copy(update={"publish_url": None})
     register, actor = register_of(settings, "locked"), Actor.of(settings)
-    held = holds.hold(settings, register, _recordings(night, "s3://locked/a.opus"), actor)
+    held = holds.hold(settings, register, _recordings(night, "s3://locked/a.opus"), actor, "matter 1")
     uris = [f"s3://locked/a.opus?versionId={version}" for version in (first, second)]
     assert held.objects == dict(zip(uris, ("held before", HELD), strict=True))
-    assert (held.failed, is_held(first), is_held(second)) == ({}, True, True)
+    assert (held.failed, held.unrecorded, is_held(first), is_held(second)) == ({}, {}, True, True)
     with pytest.raises(ClientError):
         client.delete_object(Bucket="locked", Key="a.opus", VersionId=second)
-    assert holds.release(settings, register, actor) == ({}, {"conversations": 0, "objects": 0})
+    assert holds.release(settings, register, actor, "matter 1") == ({}, {"conversations": 0, "objects": 0})
     assert (is_held(first), is_held(second)) == (True, False)
     client.put_object_legal_hold(Bucket="locked", Key="a.opus", VersionId=first, LegalHold={"Status": "OFF"})
 

@@ -9,7 +9,7 @@
 -- column recording_id VARCHAR: recording; empty for the whole night
 -- column sequence BIGINT: position in order of time, from 1
 -- column occurred_at TIMESTAMP: when (UTC)
--- column action VARCHAR: exported, deleted, tagged, captured, collected, changed, hashed, joined, published, verified, rechecked, packaged, accessed or exception
+-- column action VARCHAR: exported, deleted, tagged, captured, collected, changed, hashed, joined, published, verified, rechecked, packaged, held, released, accessed, erased or exception
 -- column who VARCHAR: service identity or system that acted; the operator if neither is known
 -- column operator VARCHAR: person or service that started the run; null for acts of the platform
 -- column what VARCHAR: thing that the act changed or read, and the result

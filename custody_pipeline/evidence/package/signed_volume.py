@@ -56,7 +56,7 @@ def list_production(folder: Path) -> str:
     paths = [evidence / TAG_MANIFEST]
     for place in folder.iterdir():
         if place.is_dir():
-            paths += [path for path in place.rglob("*") if path.is_file() and place != evidence]
+            paths += [path for path in place.rglob("*") if path.is_file()] if place != evidence else []
         elif place.name not in (LIST, SIGNATURE):
             paths.append(place)
     lines = []

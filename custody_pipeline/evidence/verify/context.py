@@ -10,6 +10,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from custody_pipeline.evidence.log.checkpoint import Checkpoint
 from custody_pipeline.evidence.log.note import NoteError, OtherLogError, UnknownSignerError, Verifier
 from custody_pipeline.evidence.log.tiles import TileTree
 from custody_pipeline.evidence.reader import NOTE_BYTES, NotAFileError, Reader, TargetError, TooLargeError, read
@@ -29,6 +30,7 @@ class Context:
         keys: trusted public keys: those of the options, and those they were rotated to.
         memory: what an interrupted run established; keys hold sizes and stamps of the files.
         rotated: path of a rotation statement → the keys that take over.
+        trusted: number of keys, and bytes of a checkpoint that one of them signed → the checkpoint.
         tree: the published log, when its tiles lead to its signed root.
         cosigned: size of a head → witness → when it cosigned that head, seconds since 1970.
         bytes_total: bytes of all files of the target, for progress.
@@ -41,6 +43,7 @@ class Context:
     keys: list[Verifier] = field(init=False)
     memory: MutableMapping[str, str] = field(init=False)
     rotated: dict[str, list[Verifier]] = field(default_factory=dict)
+    trusted: dict[tuple[int, bytes], Checkpoint] = field(default_factory=dict)
     tree: TileTree | None = None
     cosigned: dict[int, dict[str, int]] = field(default_factory=dict)
     bytes_total: int = 0
