@@ -88,7 +88,7 @@ class LockReader(Protocol):
 
 
 NOTE_BYTES = 1 << 16
-"""No signed note, proof of consistency or tile is larger."""
+"""No signed note, proof of consistency, tile or timestamp is larger."""
 
 MANIFEST_BYTES = 1 << 26
 """No cut.json, manifest of a package or proof of a record is larger. It is parsed only once a signature covers it."""
@@ -177,3 +177,5 @@ class FolderReader:
             raise
         except OSError as error:
             raise TargetError(f"{path}: {error.strerror}") from error
+        except ValueError as error:  # NUL, or a lone surrogate
+            raise NotAFileError(f"{path}: no name of a file") from error

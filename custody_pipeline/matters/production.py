@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from custody_pipeline.evidence.cut.proof import Prover
-from custody_pipeline.evidence.package.signed_volume import EVIDENCE, LIST, list_production, sign_production
+from custody_pipeline.evidence.package.signed_volume import LIST, list_production, sign_production
+from custody_pipeline.evidence.package.volume_tables import EVIDENCE
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.listening import ListeningError, write_listening_copies

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.evidence.cut.workbook import write_workbook
+from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, load_value
 from custody_pipeline.matters.case_uco import CaseWriter
 from custody_pipeline.matters.matter import DATE_FORMS
 from custody_pipeline.models.reasons import BY_CODE
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from custody_pipeline.matters.matter import Matter
 
 _ROWS = 4_096
-# Concordance's default delimiters.
-FIELD, QUOTE, LINE_BREAK = "\x14", "\xfe", "\xae"
-
 EXCEPTIONS = ("what", "conversation_id", "recording_id", "night", "why", "explanation", "can_still_be_had", "proof")
 
 _LOGGED = (
@@ -248,12 +246,7 @@ def _text(value: object) -> str:
 
 
 def _load_line(values: Iterable[str]) -> str:
-    return FIELD.join(f"{QUOTE}{_load_value(value)}{QUOTE}" for value in values) + "\r\n"
-
-
-def _load_value(value: str) -> str:
-    plain = value.replace(QUOTE, "th").replace(LINE_BREAK, "(R)").replace(FIELD, " ")
-    return plain.replace("\r\n", LINE_BREAK).replace("\n", LINE_BREAK).replace("\r", LINE_BREAK)
+    return FIELD.join(f"{QUOTE}{load_value(value)}{QUOTE}" for value in values) + "\r\n"
 
 
 @cache

@@ -30,7 +30,8 @@ from custody_pipeline.evidence.reader import FolderReader, TargetError, read
 from custody_pipeline.io.objects import UploadError
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.verification import default_target, open_target, public_keys
-from custody_pipeline.publish.sealer import Sealer, SealingError
+from custody_pipeline.publish.claims import SealingError
+from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.settings import Settings, SettingsError
 

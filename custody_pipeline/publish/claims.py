@@ -14,10 +14,15 @@ swaps, each on the condition that the object is still the one that was read (`If
 
 The winner of the commit, or the next home that comes, does 2 and 3. No time limit takes part: a claim ends only when
 it was carried out.
+
+Whoever can write to the bucket can write a claim. So a home carries out only what a home with the log's keys signed:
+the bundle together with the head that it is to extend, and what was agreed together with its bundle. These notes begin
+with `custody-claim/v1`; they say nothing of the log, and no verifier of a set reads them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,13 +35,19 @@ from botocore.exceptions import ClientError
 from custody_pipeline.evidence.cut.manifest import Clock
 from custody_pipeline.evidence.cut.seal import CLAIM, SEALING, Agreed, Bundle, Claimed
 from custody_pipeline.evidence.log.checkpoint import Head
+from custody_pipeline.evidence.log.note import NoteError, parse, sign
+from custody_pipeline.evidence.reader import CLAIM_BYTES
 from custody_pipeline.io.objects import ABSENT, REFUSED, error_code, put_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mypy_boto3_s3 import S3Client
 
+    from custody_pipeline.evidence.log.note import Signer
     from custody_pipeline.io.s3 import S3Location
 
+_NOTE = "custody-claim/v1"
 _JSON = "application/json"
 _SECOND = timedelta(seconds=1)
 # What one DeleteObjects takes.
@@ -92,6 +103,34 @@ def clock_compared(asked: datetime, date: str, answered: datetime | None = None)
     )
 
 
+class SealingError(Exception):
+    """The bucket is not as it was left. The message says what was found; nothing was overwritten."""
+
+
+def sign_bundle(bundle: Bundle, head: Head, signers: Sequence[Signer]) -> Bundle:
+    """The bundle with the signature of the home that commits it, for the next place after `head` and no other."""
+    return msgspec.structs.replace(bundle, signature=sign(_bundle_text(bundle, head), signers).data.decode())
+
+
+def sign_agreed(agreed: Agreed, bundle: Bundle, signers: Sequence[Signer]) -> Agreed:
+    """What was agreed on, with the signature of the home that made it, for `bundle` and no other."""
+    return msgspec.structs.replace(agreed, signature=sign(_agreed_text(agreed, bundle), signers).data.decode())
+
+
+def _bundle_text(bundle: Bundle, head: Head) -> bytes:
+    data = msgspec.json.encode(msgspec.structs.replace(bundle, signature=""))
+    return f"{_NOTE}\n{head.origin}\n{head.size} {head.root.hex()}\n{_sha256(data)}  pending\n".encode()
+
+
+def _agreed_text(agreed: Agreed, bundle: Bundle) -> bytes:
+    data = msgspec.json.encode(msgspec.structs.replace(agreed, signature=""))
+    return f"{_NOTE}\n{_sha256(bundle.signature.encode())}  pending\n{_sha256(data)}  agreed\n".encode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 @dataclass(frozen=True)
 class Claims:
     """The claims of one published prefix."""
@@ -101,7 +140,11 @@ class Claims:
     origin: str
 
     def read(self) -> State | None:
-        """The state; None where no home has used claims yet."""
+        """The state; None where no home has used claims yet.
+
+        Raises:
+            SealingError: the object is no claim.
+        """
         at, asked = self.place / CLAIM, datetime.now(UTC)
         try:
             answer = self.client.get_object(Bucket=at.bucket, Key=at.key)
@@ -109,10 +152,39 @@ class Claims:
             if error_code(error) in ABSENT:
                 return None
             raise
-        stored = msgspec.json.decode(answer["Body"].read(), type=Claimed)
-        head = Head(self.origin, stored.size, bytes.fromhex(stored.root))
+        data = answer["Body"].read(CLAIM_BYTES + 1)
+        try:
+            if len(data) > CLAIM_BYTES:
+                raise ValueError(f"more than {CLAIM_BYTES:,} bytes")
+            stored = msgspec.json.decode(data, type=Claimed)
+            head = Head(self.origin, stored.size, bytes.fromhex(stored.root))
+        except (ValueError, RecursionError) as error:
+            raise self._foreign(f"this is no claim ({error})") from error
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
         return State(head, stored.pending, stored.agreed, answer["ETag"], clock_compared(asked, date))
+
+    def check_bundle(self, bundle: Bundle, head: Head, signers: Sequence[Signer]) -> None:
+        """Raise SealingError unless one of the signers' keys signed the bundle for the place after `head`."""
+        self._check(bundle.signature, _bundle_text(bundle, head), signers)
+
+    def check_agreed(self, agreed: Agreed, bundle: Bundle, signers: Sequence[Signer]) -> None:
+        """Raise SealingError unless one of the signers' keys signed this for `bundle`."""
+        self._check(agreed.signature, _agreed_text(agreed, bundle), signers)
+
+    def _check(self, signature: str, text: bytes, signers: Sequence[Signer]) -> None:
+        try:
+            note = parse(signature.encode())
+            note.verified_by([signer.verifier for signer in signers])
+        except NoteError as error:
+            raise self._foreign(f"no key of this log signed it ({error})") from error
+        if note.text != text:
+            raise self._foreign("it was signed for something else")
+
+    def _foreign(self, what: str) -> SealingError:
+        return SealingError(
+            f"{self.place / CLAIM}: {what}; nothing was sealed. Somebody who can write to the bucket may have written "
+            "it, or an earlier version of this program: find out, remove the object, then run the night again"
+        )
 
     def begin(self, head: Head) -> None:
         """Create the state for a log that has `head`; another home may have created it meanwhile."""

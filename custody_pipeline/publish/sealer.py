@@ -67,7 +67,7 @@ from custody_pipeline.io.objects import (
     put_bytes,
 )
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.claims import Claims, State
+from custody_pipeline.publish.claims import Claims, SealingError, State, sign_agreed, sign_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -83,10 +83,6 @@ if TYPE_CHECKING:
 SEAL_FILES = (SIGNATURE, TIMESTAMP, CHECKPOINT, CONSISTENCY)
 
 _NOTE = "text/plain; charset=utf-8"
-
-
-class SealingError(Exception):
-    """The bucket is not as it was left. The message says what was found; nothing was overwritten."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ class Sealer:
 
         Raises:
             InconsistentHeadError: the bucket's log is not the one that was signed last.
-            SealingError: a seal is under way that only other keys can finish.
+            SealingError: a seal is under way that only other keys can finish, or that nobody with the keys began.
         """
         while True:
             state = self.claims.read()
@@ -158,7 +154,7 @@ class Sealer:
         keys = [signer.verifier.vkey for signer in self.sealing.signers]
         promised = self.sealing.newer_within_days
         draft = replace(draft, lock=self._lock(now), clock=state.clock, newer_within_days=promised)
-        bundle = Bundle(bundle_id, draft, dict(staged), keys)
+        bundle = sign_bundle(Bundle(bundle_id, draft, dict(staged), keys), state.head, self.sealing.signers)
         claimed = self.claims.commit(state, bundle)
         if claimed is None:
             # A refused claim may still be ours: S3 took it, the answer was lost, and the retry was refused.
@@ -181,16 +177,19 @@ class Sealer:
 
     def _carry_out(self, state: State, bundle: Bundle, records: bytes | None) -> Sealed:
         signers, draft = self._signers(bundle), bundle.draft
+        self.claims.check_bundle(bundle, state.head, signers)
         stored = self._copy_into_cut(bundle, self._left_overs(draft))
         self._lock_all(stored.values(), draft.lock)
         files = [msgspec.structs.replace(file, version_id=stored[file.path].version_id) for file in draft.files]
         if records is None:
             records = read(self.reader, f"{SEALING}{bundle.id}/{RECORDS}")
+        if hashlib.sha256(records).hexdigest() != next(file.sha256 for file in draft.files if file.path == RECORDS):
+            raise SealingError(f"{self.place / SEALING}{bundle.id}/{RECORDS} is not what was claimed")
         current = state
 
         def agreed(ours: bytes) -> Agreed:
             nonlocal current
-            current, used = self._agree(current, bundle, ours)
+            current, used = self._agree(current, bundle, ours, signers)
             return used
 
         sealed = seal(
@@ -257,19 +256,21 @@ class Sealer:
             copies = {file.path: uploads.submit(copy, file) for file in bundle.draft.files}
         return {path: future.result() for path, future in copies.items()}
 
-    def _agree(self, state: State, bundle: Bundle, ours: bytes) -> tuple[State, Agreed]:
+    def _agree(self, state: State, bundle: Bundle, ours: bytes, signers: Sequence[Signer]) -> tuple[State, Agreed]:
         """The `cut.json` of the claim: ours, unless another home that carries it out was first.
 
         Raises:
             FileNotFoundError: another home has finished the claim; nothing may be signed.
+            SealingError: nobody with the keys made what is there.
         """
         now: State | None = state
         if state.agreed is None:
             timestamp = self.sealing.timestamp
-            made = Agreed(ours, timestamp(ours) if timestamp else None)
+            made = sign_agreed(Agreed(ours, timestamp(ours) if timestamp else None), bundle, signers)
             now = self.claims.agree(state, made) or self.claims.read()
         if now is None or not now.is_of(bundle) or now.agreed is None:
             raise FileNotFoundError(f"{self.place / CLAIM}: the claim was finished meanwhile")
+        self.claims.check_agreed(now.agreed, bundle, signers)
         return now, now.agreed
 
     def _sealed(self, night: str, revision: int) -> Sealed:

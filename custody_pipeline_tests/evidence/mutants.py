@@ -9,6 +9,7 @@ Belongs here: which mutants there are, and running them. Does not: the single ch
 
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 import sys
@@ -22,10 +23,12 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.proof import prove
 from custody_pipeline.evidence.cut.seal import CLAIM, Claimed
+from custody_pipeline.evidence.cut.workbook import write_workbook
 from custody_pipeline.evidence.package.check import verify_package
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production, verify_production
 from custody_pipeline.evidence.reader import FolderReader
@@ -119,8 +122,7 @@ def produced(folder: Path) -> Report:
 def production(root: Path, package: Path) -> Path:
     """A production around a package: tables and a page beside it."""
     shutil.copytree(package, root / "evidence")
-    for name in ("index.xlsx", "report.html"):
-        (root / name).write_text(f"{name} of the volume\n")
+    (root / "report.html").write_text("report of the volume\n")
     index, load_file = (
         "control_number,conversation_id,recording_id,sha256\r\n",
         "BEGDOC CONVERSATIONID RECORDINGID SHA256HASH",
@@ -133,11 +135,20 @@ def production(root: Path, package: Path) -> Path:
         tables.append([path.stem, row["conversation_id"], row["recording_id"], row["media_sha256"] or ""])
         index += ",".join(tables[-1]) + "\r\n"
     (root / "index.csv").write_text(index, newline="")
+    write_index_workbook(root)
     lines = ["\xfe" + "\xfe\x14\xfe".join(line) + "\xfe\r\n" for line in tables]
     (root / "loadfile.dat").write_text("\ufeff" + "".join(lines), "utf-8", newline="")
     list_production(root)
     sign_production(root, [SIGNER])
     return root
+
+
+def write_index_workbook(root: Path) -> None:
+    """The spreadsheet of what `index.csv` says."""
+    names, *lines = list(csv.reader((root / "index.csv").read_text("utf-8-sig").splitlines()))
+    columns = [[line[number] for line in lines] for number in range(len(names))]
+    table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)})
+    write_workbook(root / "index.xlsx", "index", table.to_reader())
 
 
 def single_files(root: Path, published: Path) -> tuple[Path, Check]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
 import multiprocessing
 import os
 import shutil
 import signal
 import socket
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,11 +22,13 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import decode_cut
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
+from custody_pipeline.evidence.log.merkle import EMPTY_ROOT
+from custody_pipeline.evidence.reader import CLAIM_BYTES
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.operations.verification import public_keys
-from custody_pipeline.publish.sealer import SealingError
+from custody_pipeline.publish.claims import SealingError
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.publish.homes import BUCKET, Home, write_keys
 from custody_pipeline_tests.publish.killing import Killed
@@ -31,8 +36,6 @@ from custody_pipeline_tests.publish.nights import NIGHT, change_recording
 from custody_pipeline_tests.publish.rounds import HOMES, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.simulator.local_s3 import S3Endpoint
@@ -255,6 +258,94 @@ def test_a_claim_that_only_other_keys_can_finish_is_named(
     stranger = Home(tmp_path / "stranger", write_keys(tmp_path / "others"), empty_warehouse)
     with pytest.raises(SealingError, match=r"keys that this home does not have: DEMO-custody\.local\+"):
         stranger.publish(memory_s3)
+
+
+FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "another night": lambda claim: claim["pending"]["draft"].update(night="2026-11-01"),
+    "another operator": lambda claim: claim["pending"]["draft"].update(operator="somebody"),
+    "a file more": lambda claim: claim["pending"]["content_types"].update({"data/x.csv": "text/csv"}),
+    "no signature": lambda claim: claim["pending"].update(signature=""),
+    "no keys": lambda claim: claim["pending"].update(keys=[]),
+    "another place in the log": lambda claim: claim.update(size=0, root=EMPTY_ROOT.hex()),
+    "an agreement of somebody's own": lambda claim: claim.update(
+        agreed={"cut": base64.b64encode(b"{}").decode(), "timestamp": None, "signature": ""}
+    ),
+    "an agreement with the bundle's signature": lambda claim: claim.update(
+        agreed={
+            "cut": base64.b64encode(b"{}").decode(),
+            "timestamp": None,
+            "signature": claim["pending"]["signature"],
+        }
+    ),
+    "no claim at all": lambda claim: claim.update(size="many"),
+    "a root that is none": lambda claim: claim.update(root="xx", pending=None),
+    "a member more": lambda claim: claim.update(note="x" * CLAIM_BYTES),
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
+def test_who_can_only_write_to_the_bucket_has_nothing_sealed(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    """Not even by changing what a home with the keys claimed. A home without a memory of the log finds it."""
+    home = Home(tmp_path / "home", keys, empty_warehouse)
+    home.publish(memory_s3)
+    first = Home(tmp_path / "first", keys, empty_warehouse)
+    first.move_to(NIGHT + timedelta(days=1))
+    with pytest.raises(Killed):
+        first.publish(DiesAfter(memory_s3, b'"pending":{'), NIGHT + timedelta(days=1))
+    claim = json.loads(objects(memory_s3, BUCKET)["sealing/head"])
+    before = json.dumps(claim)
+    change(claim)
+    assert json.dumps(claim) != before
+    memory_s3.put_object(Bucket=BUCKET, Key="prod/sealing/head", Body=json.dumps(claim).encode())
+    fresh = Home(tmp_path / "fresh", keys, empty_warehouse)
+    fresh.move_to(NIGHT + timedelta(days=2))
+    signed = {path: data for path, data in objects(memory_s3, BUCKET).items() if path.startswith(("log/", "cuts/"))}
+
+    with pytest.raises(SealingError, match=r"sealing/head: .*remove the object"):
+        fresh.publish(memory_s3, NIGHT + timedelta(days=2))
+
+    found = objects(memory_s3, BUCKET)
+    assert not [path for path in found.keys() - signed.keys() if path.endswith((".sig", "/checkpoint", "cut.json"))]
+    assert all(found[path] == data for path, data in signed.items())
+
+
+def test_a_claim_that_was_carried_out_cannot_be_played_again(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
+    homes = [Home(tmp_path / f"home-{number}", keys, empty_warehouse) for number in range(3)]
+    for number, home in enumerate(homes):
+        home.move_to(NIGHT + timedelta(days=number))
+    with pytest.raises(Killed):
+        homes[0].publish(DiesAfter(memory_s3, b'"pending":{'))
+    old = json.loads(objects(memory_s3, BUCKET)["sealing/head"])
+    homes[1].publish(memory_s3, NIGHT + timedelta(days=1))
+    now = json.loads(objects(memory_s3, BUCKET)["sealing/head"])
+    memory_s3.put_object(
+        Bucket=BUCKET, Key="prod/sealing/head", Body=json.dumps(now | {"pending": old["pending"]}).encode()
+    )
+
+    with pytest.raises(SealingError, match="signed for something else"):
+        homes[2].publish(memory_s3, NIGHT + timedelta(days=2))
+
+
+def test_staged_records_that_were_exchanged_are_not_sealed(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+) -> None:
+    """The copy in the cut was compared; what the leaves are made of is read again."""
+    pending(keys, empty_warehouse, tmp_path / "first", memory_s3)
+    claim = json.loads(objects(memory_s3, BUCKET)["sealing/head"])
+    staged = f"sealing/{claim['pending']['id']}/data/records.ndjson"
+    cut = f"prod/cuts/date={NIGHT}/r0001/data/records.ndjson"
+    true = objects(memory_s3, BUCKET)[staged]
+    memory_s3.put_object(Bucket=BUCKET, Key=cut, Body=true)
+    memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{staged}", Body=true.replace(b"r", b"s"))
+    home = Home(tmp_path / "home", keys, empty_warehouse)
+    home.move_to(NIGHT + timedelta(days=1))
+
+    with pytest.raises(SealingError, match="is not what was claimed"):
+        home.publish(memory_s3, NIGHT + timedelta(days=1))
 
 
 class LostAnswer:

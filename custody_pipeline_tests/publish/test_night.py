@@ -22,9 +22,9 @@ from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.io.objects import UploadError
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.operations.witnesses import add
+from custody_pipeline.publish.claims import SealingError
 from custody_pipeline.publish.publication import PublishError, publish_night
 from custody_pipeline.publish.readback import read_back
-from custody_pipeline.publish.sealer import SealingError
 from custody_pipeline.settings import SettingsError
 from custody_pipeline_tests.evidence.authority import make_authority, reply_to
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader

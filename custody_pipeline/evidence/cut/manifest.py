@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Literal
@@ -237,7 +238,7 @@ class Cut(_Strict, frozen=True):
         operator: person or service that ran the pipeline.
         tool_version: of custody_pipeline.
         git_revision: of custody_pipeline.
-        files: every file of the cut's folder but `SEAL_FILES`, ordered by path.
+        files: every file of the cut's folder but `SEAL_FILES`, ordered by path; `file` relies on the order.
         counts: table → rows.
         statuses: custody_status → rows of chain_of_custody.
         receipts: one a source.
@@ -281,7 +282,8 @@ class Cut(_Strict, frozen=True):
 
     def file(self, path: str) -> CutFile | None:
         """The file at `path` of the cut."""
-        return next((file for file in self.files if file.path == path), None)
+        at = bisect_left(self.files, path, key=lambda file: file.path)
+        return self.files[at] if at < len(self.files) and self.files[at].path == path else None
 
 
 def cut_prefix(night: str, revision: int) -> str:
@@ -341,9 +343,10 @@ def _check(cut: Cut) -> None:
             lasts = False
         if not lasts or (cut.lock.mode is None) != (cut.lock.until is None):
             raise CutError("cut.json: the lock has no time at which it ends")
+    listed = set(paths)
     for receipt in cut.receipts:
         for path in receipt.landing:
-            if path not in paths:
+            if path not in listed:
                 raise CutError(f"cut.json: the receipt of {receipt.resource} names {path!r}, which is not in the cut")
 
 

@@ -31,6 +31,8 @@ from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Reader,
 PROOF_SUFFIX = ".tlog-proof"
 COMMITMENT_SUFFIX = ".tlog-commitment"
 _CHUNK = 1 << 20
+_LONGEST_PATH = 64
+"""Hashes of a path: no log has 2^64 leaves. What nobody signed may have as many lines as there are bytes."""
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
 _COMMITMENT = b"custody-commitment/v1 "
 _VALUES = {str, type(None)}
@@ -179,7 +181,9 @@ def _read(data: bytes) -> tuple[bytes, int, tuple[bytes, ...], Checkpoint]:
     """What a file holds: extra, index, path and checkpoint."""
     first, separator, rest = data.partition(b"\n\n")
     try:
-        lines = first.decode("ascii").split("\n")
+        lines = first.decode("ascii").split("\n", 3 + _LONGEST_PATH)
+        if len(lines) > 3 + _LONGEST_PATH or len(rest) > NOTE_BYTES:
+            raise ProofFileError("the path or the checkpoint is longer than any")
         if len(lines) < 3 or lines[0] != _FIRST_LINE or not separator or not lines[1].startswith("extra "):
             raise ProofFileError(f"the file does not begin with {_FIRST_LINE}, an extra and an index line")
         index = re.fullmatch(r"index (0|[1-9][0-9]{0,18})", lines[2])

@@ -10,7 +10,7 @@ names it. What the removed file held of others stays, in a file of the same cut 
 
 from __future__ import annotations
 
-import hashlib
+import re
 from datetime import datetime
 from typing import Literal
 
@@ -29,6 +29,7 @@ REASON = "ERASED"
 """Gap reason of the row that stands for an erased recording."""
 
 _PLACEHOLDER = b'{"_erased":"'
+_ERASED = re.compile(rb'\{"_erased":"([0-9a-f]{64})"\}')
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -178,7 +179,7 @@ def remaining_leaf(line: bytes) -> tuple[bytes, bool]:
     """
     if not line.startswith(_PLACEHOLDER):
         return leaf_hash(line), False
-    leaf = bytes.fromhex(line.removeprefix(_PLACEHOLDER).removesuffix(b'"}').decode("ascii"))
-    if len(leaf) != hashlib.sha256().digest_size:
+    found = _ERASED.fullmatch(line)
+    if found is None:
         raise ValueError("no leaf")
-    return leaf, True
+    return bytes.fromhex(found[1].decode()), True

@@ -85,26 +85,32 @@ class Draft:
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A night that is ready to be sealed, before it has a place in the log. Nothing of it is signed.
+    """A night that is ready to be sealed, before it has a place in the log.
 
     Attributes:
         id: 32 hex digits; its files are staged below `sealing/<id>/`.
         draft: what will be in `cut.json`; the files have no object versions yet.
         content_types: path within the cut → content type.
         keys: verifier keys that must sign, the current one first. Another home's keys would give another cut.
+        signature: signed note of the home that committed it: who can only write to the bucket has nothing sealed.
     """
 
     id: str
     draft: Draft
     content_types: dict[str, str]
     keys: list[str]
+    signature: str = ""
 
 
 class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`cut.json` and its RFC 3161 response, as every process that seals a night uses them."""
+    """`cut.json` and its RFC 3161 response, as every process that seals a night uses them.
+
+    `signature`: signed note of the home that made them.
+    """
 
     cut: bytes
     timestamp: bytes | None
+    signature: str = ""
 
 
 class Claimed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,7 +54,7 @@ from custody_pipeline.evidence.verify.rotations import follow_rotations
 from custody_pipeline.evidence.verify.single_files import verify_commitment_file, verify_proof_file
 from custody_pipeline.evidence.verify.target import regular_files
 
-_LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n]+)")
+_LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n]+)\n")
 _T = TypeVar("_T")
 _Attached = Mapping[str, Mapping[str, str]]
 """Audio and documents: path without its suffix → path → SHA-256."""
@@ -141,11 +143,21 @@ def signed_list(
 
 def _listed(context: Context, manifest: str) -> dict[str, str]:
     """Path → SHA-256 of the files in a manifest."""
-    data = context.read(manifest, "FILE_MISSING", MANIFEST_BYTES) or b""
-    matches = [_LINE.fullmatch(line) for line in data.decode(errors="replace").split("\n")[:-1]]
-    listed = {match[2]: match[1] for match in matches if match}
-    if len(listed) != len(matches) or not listed:
-        context.report.add("PACKAGE_INCONSISTENT", manifest, "a line is malformed, or a file is listed twice")
+    return listed_in(context, manifest, context.read(manifest, "FILE_MISSING", MANIFEST_BYTES) or b"")
+
+
+def listed_in(context: Context, path: str, data: bytes) -> dict[str, str]:
+    """Path → SHA-256 of the lines of a list for `sha256sum --check`, up to the first that is none, with a finding."""
+    listed: dict[str, str] = {}
+    for line in BytesIO(data):
+        match = _LINE.fullmatch(line.decode(errors="replace"))
+        if match is None or match[2] in listed:
+            break
+        listed[match[2]] = match[1]
+    else:
+        if listed:
+            return listed
+    context.report.add("PACKAGE_INCONSISTENT", path, "a line is malformed, or a file is listed twice")
     return listed
 
 
@@ -205,11 +217,14 @@ def _check_content(context: Context, note: Note, payload: Mapping[str, Entry], d
     missing = {(item.kind, item.name): item for item in absent}
     attached = _attached(digests)
     asked = set(statement.asked)
+    if not statement.night and (absent_ids := asked - {item.recording_id for item in statement.records}):
+        report.add("PACKAGE_INCONSISTENT", STATEMENT, f"{min(absent_ids)} was asked for, and no record is here")
+    told = _Told(report)
     for item in statement.records:
         if item.night != statement.night and (statement.night or item.recording_id not in asked):
             report.add("PACKAGE_INCONSISTENT", STATEMENT, f"nobody asked for {item.name}")
         if item.masked:
-            _check_masked(context, statement, item, pins, checkpoint, attached, missing)
+            _check_masked(context, statement, item, pins, checkpoint, attached, missing, told)
             continue
         proof = verify_proof_file(context, f"{RECORDS}{item.name}{PROOF_SUFFIX}", pins)
         if proof is None:
@@ -221,6 +236,7 @@ def _check_content(context: Context, note: Note, payload: Mapping[str, Entry], d
             report.add("PACKAGE_INCONSISTENT", CHECKPOINT, f"the proof of {item.name} leads to another head")
         _check_statement(context, statement, item, proof.checkpoint.head, proof.row)
         _check_attached(context, item.name, proof.row, attached, missing)
+        told.add(item, proof.index, proof.row)
     if not statement.records:
         report.add("NOTHING_FOUND", RECORDS, "the package has no proof")
     if (statement.left_out, len(missing)) != (len(absent), len(absent)):
@@ -228,6 +244,25 @@ def _check_content(context: Context, note: Note, payload: Mapping[str, Entry], d
     for kind, name in sorted(missing.keys() - {(kind, item.name) for kind in ATTACHED for item in statement.records}):
         report.add("PACKAGE_INCONSISTENT", MISSING, f"{kind} of {name}: no record of the package is about it")
     report.facts["scope"] = f"{statement.night or 'chosen recordings'}, {len(statement.records)} recordings"
+
+
+@dataclass
+class _Told:
+    """What the records of a package are, so that none contradicts another."""
+
+    report: Report
+    places: dict[int, str] = field(default_factory=dict)
+    columns: dict[tuple[str, int], set[str]] = field(default_factory=dict)
+
+    def add(self, item: Included, index: int, row: Iterable[str]) -> None:
+        """A record at a place of the log, with the columns that are shown of it."""
+        other = self.places.setdefault(index, item.name)
+        if other != item.name:
+            self.report.add("PACKAGE_INCONSISTENT", STATEMENT, f"{other} and {item.name} are one record of the log")
+        all_columns = {*row, *item.masked}
+        if self.columns.setdefault((item.night, item.revision), all_columns) != all_columns:
+            path = f"{RECORDS}{item.name}.json"
+            self.report.add("PACKAGE_INCONSISTENT", path, "it lacks columns that other records of its night have")
 
 
 def _check_masked(
@@ -238,6 +273,7 @@ def _check_masked(
     checkpoint: bytes | None,
     attached: _Attached,
     missing: Mapping[tuple[str, str], Absent],
+    told: _Told,
 ) -> None:
     """A record of which fields are withheld: the commitment is in the log, and what is shown contradicts nothing."""
     report, path = context.report, f"{RECORDS}{item.name}.json"
@@ -251,6 +287,7 @@ def _check_masked(
         report.add("PACKAGE_INCONSISTENT", path, "it shows what the package says is withheld, or the salt")
     _check_statement(context, statement, item, commitment.checkpoint.head, row)
     _check_attached(context, item.name, row, attached, missing)
+    told.add(item, commitment.index, row)
     report.add("RECORD_MASKED", path, ", ".join(item.masked))
 
 

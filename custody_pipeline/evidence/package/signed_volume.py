@@ -1,7 +1,7 @@
 """A production: a volume's tables and pages around a package, under a signature of its own.
 
-Belongs here: its layout, its manifest, its check, and whether index and load file name the records of the package. Does
-not: the package inside (check.py), what else the tables say (matters).
+Belongs here: its layout, its manifest, its check. Does not: the package inside (check.py), what the tables say
+(volume_tables.py).
 
     production-sha256.txt        every file outside evidence/ and the package's tag manifest, for `sha256sum --check`
     production-sha256.txt.sig    signed note over the SHA-256 of that list, and the bytes of all files in it
@@ -12,18 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from io import BytesIO
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-import pyarrow as pa
-import pyarrow.csv as pacsv
-
 from custody_pipeline.evidence.log.note import sign
-from custody_pipeline.evidence.package.check import is_package, signed_list, verify_package
-from custody_pipeline.evidence.package.layout import RECORDS, ROTATIONS, TAG_MANIFEST
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry, FolderReader
+from custody_pipeline.evidence.package.check import is_package, listed_in, signed_list, verify_package
+from custody_pipeline.evidence.package.layout import ROTATIONS, TAG_MANIFEST
+from custody_pipeline.evidence.package.volume_tables import EVIDENCE, check_tables
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, FolderReader
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_files import digest
@@ -39,11 +35,8 @@ if TYPE_CHECKING:
 
 LIST = "production-sha256.txt"
 SIGNATURE = LIST + ".sig"
-EVIDENCE = "evidence/"
 SCHEMA = "custody-production/v1"
-_AUDIO = EVIDENCE + "data/audio/"
 _SIZE = r"([0-9]{1,18}) bytes\n"
-_LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n]+)")
 
 
 def list_production(folder: Path) -> str:
@@ -117,76 +110,8 @@ def verify_production(folder: Path, options: Options) -> Report:
         report.add("PACKAGE_INCONSISTENT", LIST, "it does not list the package's tag manifest")
     report.facts["production"] = folder.name
     if not report.of(Severity.ERROR):
-        _check_tables(context, entries, sorted(_TABLES.keys() & as_signed))
+        check_tables(context, entries, as_signed)
     return report
-
-
-def _check_tables(context: Context, entries: Mapping[str, Entry], paths: Sequence[str]) -> None:
-    """Each line names a record of the package, with its ids and digest; each record with audio here has one line."""
-    proven = dict(_proven(context, entries)) if paths else {}
-    for path in paths:
-        read_rows, columns = _TABLES[path]
-        try:
-            told = read_rows(context.read(path, "FILE_MISSING", entries[path].size) or b"", columns)
-        except (ValueError, pa.ArrowException) as error:
-            context.report.add("PACKAGE_INCONSISTENT", path, f"it cannot be read: {type(error).__name__}")
-        else:
-            _check_lines(context, path, told, proven)
-
-
-def _check_lines(
-    context: Context, path: str, told: Sequence[Sequence[str]], proven: Mapping[str, tuple[str, ...]]
-) -> None:
-    lines = {number: tuple(rest) for number, *rest in told}
-    wrong = sorted(lines.items() ^ proven.items())
-    if wrong:
-        context.report.add("PACKAGE_INCONSISTENT", path, f"what it says of {wrong[0][0]} is not what the record says")
-    if len(lines) != len(told):
-        context.report.add("PACKAGE_INCONSISTENT", path, "a control number has two lines")
-
-
-def _proven(context: Context, entries: Mapping[str, Entry]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Control number → ids and digest, of the records with audio in a package that was found in order."""
-    audio = {path.rpartition(".")[0].rpartition("/")[2] for path in entries if path.startswith(_AUDIO)}
-    for path, entry in entries.items():
-        if path.startswith(EVIDENCE + RECORDS) and path.endswith(".json"):
-            row = msgspec.json.decode(
-                context.read(path, "FILE_MISSING", entry.size) or b"{}", type=dict[str, str | None]
-            )
-            name = path.removeprefix(EVIDENCE + RECORDS).removesuffix(".json")
-            if name in audio:
-                yield (
-                    name,
-                    tuple(row.get(column) or "" for column in ("conversation_id", "recording_id", "media_sha256")),
-                )
-
-
-def _rows_of_csv(data: bytes, columns: Sequence[str]) -> list[list[str]]:
-    table = pacsv.read_csv(
-        BytesIO(data),
-        pacsv.ReadOptions(use_threads=False, block_size=max(len(data), 1)),
-        pacsv.ParseOptions(newlines_in_values=True),
-        pacsv.ConvertOptions(
-            include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
-        ),
-    )
-    return [list(row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
-
-
-def _rows_of_load_file(data: bytes, columns: Sequence[str]) -> list[list[str]]:
-    """A line break ends a line: within a value it is another character."""
-    lines = [line[1:-1].split("\xfe\x14\xfe") for line in data.decode("utf-8-sig").split("\r\n")[:-1]]
-    places = [lines[0].index(column) for column in columns] if lines else []
-    if any(len(line) != len(lines[0]) for line in lines):
-        raise ValueError("a line has another number of fields")
-    return [[line[place] for place in places] for line in lines[1:]]
-
-
-_TABLES: dict[str, tuple[Callable[[bytes, Sequence[str]], list[list[str]]], Sequence[str]]] = {
-    "index.csv": (_rows_of_csv, ("control_number", "conversation_id", "recording_id", "sha256")),
-    "loadfile.dat": (_rows_of_load_file, ("BEGDOC", "CONVERSATIONID", "RECORDINGID", "SHA256HASH")),
-}
-"""Tables of a production: how they are read, and their columns for control number, ids and digest."""
 
 
 def _listed(context: Context) -> tuple[dict[str, str], int] | None:
@@ -194,9 +119,6 @@ def _listed(context: Context) -> tuple[dict[str, str], int] | None:
     signed = signed_list(context, SCHEMA, SIGNATURE, LIST, MANIFEST_BYTES, _SIZE)
     if signed is None:
         return None
-    matches = [_LINE.fullmatch(line) for line in signed[0].decode(errors="replace").split("\n")[:-1]]
-    listed = {match[2]: match[1] for match in matches if match}
-    if len(listed) != len(matches) or not listed:
-        context.report.add("PACKAGE_INCONSISTENT", LIST, "a line is malformed, or a file is listed twice")
+    listed = listed_in(context, LIST, signed[0])
     size = re.search(_SIZE, signed[1].text.decode())
     return listed, int(size[1]) if size else 0

@@ -91,6 +91,11 @@ CODES: dict[str, Code] = {
         "Files are still there that a signed statement says were removed.",
         "Whoever runs the log ends it with custody erase --resume; in a copy, get a newer one.",
     ),
+    "ERASURE_UNSTATED": Code(
+        _U,
+        "A cut says of recordings that they were erased, and no removal statement of their night names them.",
+        "If an erasure is under way, verify again when it is done. Otherwise ask the owner what these rows held.",
+    ),
     "ERASED": Code(
         _N,
         "Recordings were erased, and a signed statement says which, why and on whose authority.",

@@ -102,8 +102,10 @@ def _check_pointer(context: Context, path: str, newest: CheckedCut) -> str | Non
         pointer["files"].sort(key=lambda file: file["uri"])
         # A cut of an earlier version says true or false; a pointer that was put anew since says nothing.
         complete = None if isinstance(cut.complete, bool) and pointer["complete"] is None else cut.complete
+        # As text: Python takes true for 1, and 2.0 for 2.
+        found = json.dumps(pointer, sort_keys=True)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        pointer, root, complete = None, "", cut.complete
+        found, root, complete = "", "", cut.complete
     expected = {
         "night": cut.night,
         "revision": cut.revision,
@@ -112,9 +114,7 @@ def _check_pointer(context: Context, path: str, newest: CheckedCut) -> str | Non
         "cut_sha256": newest.sha256,
         "files": [_named(root + name, file) for name, file in sorted(copies_of_tables(cut).items())],
     }
-    # As text: Python takes true for 1, and 2.0 for 2.
-    same = json.dumps(pointer, sort_keys=True) == json.dumps(expected, sort_keys=True)
-    if not same or not _PLACE.fullmatch(root):
+    if found != json.dumps(expected, sort_keys=True) or not _PLACE.fullmatch(root):
         context.report.add("COPY_DIFFERS", path, f"it does not name revision {cut.revision}, its cut and its files")
         return None
     return root

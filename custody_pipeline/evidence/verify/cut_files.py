@@ -24,7 +24,7 @@ WORKERS = 4
 KEPT_BYTES = 128 << 20
 """So many bytes of a cut's CSV files and workbooks are kept for their comparison; the others are read again for it."""
 
-UNREADABLE = (pa.ArrowException, OSError, ValueError)
+UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError)
 
 
 def check_files(
@@ -85,14 +85,16 @@ def check_files(
             report.add("TABLE_UNREADABLE", prefix + path, content)
         elif isinstance(content, pq.ParquetFile):
             tables[path] = content
+    strays: dict[int, str] = {entries[path].size: path for path in sorted(extra, reverse=True)}
     for path in sorted(missing):
         # Only a file of the sealed size is read: at most as many bytes as were sealed.
-        stray = next((other for other in sorted(extra) if entries[other].size == listed[path].bytes), None)
+        stray = strays.get(listed[path].bytes)
         if stray is None or digest(context, prefix, entries[stray]) != listed[path].sha256:
             report.add("FILE_MISSING", prefix + path)
         else:
             report.add("FILE_MOVED", prefix + path, f"found at {stray}")
             extra.discard(stray)
+            del strays[listed[path].bytes]
     for path in sorted(extra):
         report.add("FILE_EXTRA", prefix + path)
     return tables, as_sealed

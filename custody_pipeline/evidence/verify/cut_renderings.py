@@ -9,15 +9,16 @@ earlier versions have `.spreadsheet.csv` in place of the workbook: an apostrophe
 
 from __future__ import annotations
 
+import csv
 import gzip
 import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from io import SEEK_END, BytesIO
+from io import SEEK_END, BytesIO, StringIO
 from itertools import chain
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
@@ -32,7 +33,7 @@ from custody_pipeline.evidence.cut.records import CanonicalError, concatenated, 
 from custody_pipeline.evidence.cut.workbook import WORKBOOK, Workbook
 from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.cut_files import CHUNK, WORKERS, is_rendering
+from custody_pipeline.evidence.verify.cut_files import CHUNK, UNREADABLE, WORKERS, is_rendering
 from custody_pipeline.evidence.verify.cut_rows import Rows
 
 _CODES = ("CSV_DIFFERS", "SPREADSHEET_DIFFERS")
@@ -47,6 +48,9 @@ _DESCRIPTION, _LISTED, _LAST = (
     46,
     22,
 )  # bytes: of that (4.3.9), of an entry of the list (4.3.12), of its end (4.3.16)
+_END = struct.Struct("<4s8xI6x")  # of the list: signature, its bytes (4.3.16)
+_LOCATOR = 20  # bytes: of what leads to another end of the list (4.3.15)
+_MOST_LISTED = 1 << 20
 _BLOCK_BYTES = 1 << 26
 """Twice the longest document that is loaded: no row of a table is larger."""
 
@@ -127,8 +131,11 @@ def _of_csv(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
     twin = ".spreadsheet." in path
     try:
         plain = cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if path.endswith(".gz") else stream
+        head = plain.read(sum(2 * len(name.encode()) + 3 for name in names) + 2)
+        if next(csv.reader(StringIO(head.decode(errors="replace"), newline="")), None) != names:
+            return "its columns are not those of the Parquet"
         reader = pacsv.open_csv(
-            plain,
+            _Begun(head, plain),
             pacsv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
             pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
             pacsv.ConvertOptions(
@@ -138,8 +145,6 @@ def _of_csv(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
                 null_values=[""],
             ),
         )
-        if reader.schema.names != names:
-            return "its columns are not those of the Parquet"
         rows, number = Rows(table), 0
         for batch in reader:
             expected = rows.take(batch.num_rows)
@@ -150,32 +155,72 @@ def _of_csv(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
                     return f"{name} differs in the rows {number + 1} to {number + batch.num_rows}"
             number += batch.num_rows
         return "it has fewer rows than the Parquet" if rows.take(1).num_rows else None
-    except (pa.ArrowException, CanonicalError, OSError, EOFError, ValueError) as error:
+    except (*UNREADABLE, csv.Error, CanonicalError, EOFError, zlib.error) as error:
         return f"it cannot be read: {type(error).__name__}"
+
+
+class _Begun:
+    """A stream of which the begin was read already. A header of a million columns is not given to Arrow."""
+
+    closed = False
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head, self._rest = head, rest
+
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes; fewer than `count` do not mean the end."""
+        head, self._head = self._head, b""
+        return head or self._rest.read(count)
 
 
 def _of_workbook(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
     title = path.removeprefix("data/").removesuffix(WORKBOOK)
+    return not_the_workbook(title, stream, table.schema_arrow.names, table.iter_batches(_ROWS))
+
+
+def not_the_workbook(
+    title: str, stream: BinaryIO, names: Sequence[str], batches: Iterable[pa.RecordBatch]
+) -> str | None:
+    """What of a workbook is not what rows make of it; None if all is.
+
+    Args:
+        title: of its sheet.
+        stream: its bytes, which a trusted key signed.
+        names: of the columns.
+        batches: the rows.
+    """
     try:
         with ExitStack() as until_read:
             if not stream.seekable():
                 copy = until_read.enter_context(TemporaryFile())
                 shutil.copyfileobj(stream, copy)
                 stream = cast("BinaryIO", copy)
+            _check_list(stream)
             found = _SameParts(until_read.enter_context(zipfile.ZipFile(stream)), stream)
-            with Workbook(found, title, table.schema_arrow.names) as book:
-                for batch in table.iter_batches(_ROWS):
+            with Workbook(found, title, names) as book:
+                for batch in batches:
                     book.add(batch)
             found.end()
     except _DiffersError as error:
         return str(error)
-    except (pa.ArrowException, CanonicalError, OSError, EOFError, ValueError, *_NO_ZIP) as error:
+    except (*UNREADABLE, CanonicalError, EOFError, *_NO_ZIP) as error:
         return f"it cannot be read: {type(error).__name__}"
     return None
 
 
 class _DiffersError(Exception):
     """A part of a workbook is not what the table makes of it."""
+
+
+def _check_list(stream: BinaryIO) -> None:
+    """The list of parts is as long as a workbook's, and there is one: `zipfile` reads it whole."""
+    size = stream.seek(0, SEEK_END)
+    stream.seek(max(0, size - _LAST - _LOCATOR))
+    end = stream.read()
+    if len(end) < _LAST or _END.unpack(end[-_LAST:])[0] != b"PK\5\6" or end.startswith(b"PK\6\7"):
+        raise _DiffersError("it does not end as a workbook does")
+    if _END.unpack(end[-_LAST:])[1] > _MOST_LISTED:
+        raise _DiffersError("it has more parts than the table makes")
 
 
 class _SameParts:

@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut, CutFile
-from custody_pipeline.evidence.cut.records import CanonicalError, Records, leaf_hash, lines_of, record_blocks
+from custody_pipeline.evidence.cut.records import CanonicalError, Records, leaf_hash, lines_of, record_blocks, strings
+from custody_pipeline.evidence.cut.removal import REASON, STATEMENT
 from custody_pipeline.evidence.log.tiles import TileError
 from custody_pipeline.evidence.reader import Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
@@ -232,13 +234,58 @@ def check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, p
         context.report.add("COUNT_WRONG", prefix + cuts.CUT_JSON, detail)
     for path, table in tables.items():
         name, file, rows = path.removeprefix("data/").removesuffix(".parquet"), cut.file(path), table.metadata.num_rows
+        if file is None or not rows == file.rows == cut.counts.get(name):
+            detail = f"{rows} rows, {file and file.rows} in the list of files, {cut.counts.get(name)} in the counts"
+            context.report.add("COUNT_WRONG", prefix + path, detail)
+            continue  # no more rows are read than were signed
+        if path == cuts.TABLE and rows != cut.log.records:
+            continue  # RECORD_COUNT says so
         try:
             _check_rows(context, prefix + path, cut, table, of_recordings=path == cuts.TABLE)
         except UNREADABLE as error:
             context.report.add("TABLE_UNREADABLE", prefix + path, type(error).__name__)
-        if file is None or not rows == file.rows == cut.counts.get(name):
-            detail = f"{rows} rows, {file and file.rows} in the list of files, {cut.counts.get(name)} in the counts"
-            context.report.add("COUNT_WRONG", prefix + path, detail)
+
+
+def check_tombstones(context: Context, prefix: str, cut: Cut, table: pq.ParquetFile | None, *, alone: bool) -> None:
+    """Each recording that this cut's statement names has a row that says so, and no other row says so.
+
+    Args:
+        context: the verification.
+        prefix: of the cut.
+        cut: what it says.
+        table: its chain of custody, if it is as sealed.
+        alone: the cut is checked without those that may hold earlier statements.
+    """
+    if table is None:
+        return
+    report, path = context.report, prefix + cuts.TABLE
+    try:
+        there = set(_erased_rows(table))
+    except UNREADABLE as error:
+        report.add("TABLE_UNREADABLE", path, type(error).__name__)
+        return
+    removals = context.removals
+    if stated := next((item.statement for item in removals.found if item.prefix == prefix), None):
+        missing = {(item.conversation_id, item.recording_id) for item in stated.recordings} - there
+        if missing:
+            detail = f"{len(missing)} recordings have no row with the reason {REASON}"
+            report.add("ERASURE_WRONG", prefix + STATEMENT, detail)
+    if not alone and (unstated := there - removals.names(cut.night)):
+        report.add("ERASURE_UNSTATED", path, f"{len(unstated)} rows")
+
+
+def _erased_rows(table: pq.ParquetFile) -> Iterator[tuple[str | None, str | None]]:
+    """Conversation and recording of the rows whose reasons name an erasure."""
+    names = [*_RECORDING, "gap_reasons"]
+    if not set(names) <= set(table.schema_arrow.names):
+        return
+    for batch in table.iter_batches(_ROWS_AT_ONCE, columns=names):
+        reasons = batch.column("gap_reasons")
+        is_erasure = pc.equal(pc.list_flatten(reasons).cast(pa.large_string()), strings([REASON])[0])
+        rows = pc.unique(pc.filter(pc.list_parent_indices(reasons), is_erasure))
+        yield from zip(
+            *(batch.column(name).take(rows).cast(pa.string()).to_pylist() for name in _RECORDING), strict=True
+        )
 
 
 def _path(file: CutFile) -> str:
@@ -246,27 +293,35 @@ def _path(file: CutFile) -> str:
 
 
 def _check_rows(context: Context, path: str, cut: Cut, table: pq.ParquetFile, *, of_recordings: bool) -> None:
-    """Every row is of the cut's night; a recording has one row, and the statuses are those that cut.json counts."""
-    columns = set(table.schema_arrow.names)
-    if "partition_date" in columns:
-        nights = dict.fromkeys(map(str, _texts(table, ["partition_date"])[0]))
-        if set(nights) - {cut.night}:
-            detail = f"{', '.join(list(nights)[:3])} in the night of {cut.night}"
-            context.report.add("ROW_MISPLACED", path, detail)
-    if not of_recordings:
+    """Every row is of the cut's night; a recording has one row, and the statuses are those that cut.json counts.
+
+    The columns are read a batch at a time: the key's owner may have signed few bytes that make many rows.
+    """
+    wanted = ("partition_date", "custody_status", *_RECORDING) if of_recordings else ("partition_date",)
+    names = [name for name in wanted if name in table.schema_arrow.names]
+    nights: dict[str, None] = {}
+    statuses: Counter[str] = Counter()
+    keys: set[tuple[str | None, ...]] = set()
+    rows = 0
+    for batch in table.iter_batches(_ROWS_AT_ONCE, columns=names) if names else ():
+        texts = {
+            name: (pc.unique(batch.column(name)) if name == "partition_date" else batch.column(name)).cast(pa.string())
+            for name in names
+        }
+        nights |= dict.fromkeys(map(str, texts["partition_date"].to_pylist()) if "partition_date" in texts else ())
+        if len(nights) > 1 or len(statuses) > len(cut.statuses):
+            break  # the verdict is certain
+        rows += batch.num_rows
+        statuses.update(map(str, texts["custody_status"].to_pylist()) if "custody_status" in texts else ())
+        if texts.keys() >= set(_RECORDING):
+            keys.update(zip(*(texts[name].to_pylist() for name in _RECORDING), strict=True))
+    if set(nights) - {cut.night}:
+        context.report.add("ROW_MISPLACED", path, f"{', '.join(list(nights)[:3])} in the night of {cut.night}")
         return
-    if _statuses(table) != cut.statuses:
+    if of_recordings and statuses != cut.statuses:
         context.report.add("COUNT_WRONG", path, "the custody_status of the rows and cut.json differ")
-    if columns >= set(_RECORDING):
-        keys = list(zip(*_texts(table, _RECORDING), strict=True))
-        if len(set(keys)) != len(keys):
-            context.report.add("RECORDING_TWICE", path)
-
-
-def _statuses(table: pq.ParquetFile) -> dict[str, int]:
-    if "custody_status" not in table.schema_arrow.names:
-        return {}
-    return Counter(map(str, _texts(table, ["custody_status"])[0]))
+    if set(_RECORDING) <= set(names) and len(keys) != rows:
+        context.report.add("RECORDING_TWICE", path)
 
 
 def _texts(table: pq.ParquetFile, names: Sequence[str]) -> list[list[str | None]]:

@@ -12,6 +12,9 @@ from custody_pipeline.evidence.cut.manifest import Cut
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.times import sealed_time
 
+_AHEAD = timedelta(days=1)
+"""No clock that is right is further ahead of another one: who dates a head ahead makes it look new for ever."""
+
 
 def check_freshness(context: Context, size: int, cut: Cut | None = None, timestamp: datetime | None = None) -> None:
     """Compare the newest time at which a head was the log's newest with what the caller or the cut asks for.
@@ -36,8 +39,10 @@ def check_freshness(context: Context, size: int, cut: Cut | None = None, timesta
     seen = max(times)
     report.facts["newest as of"] = f"{seen:%Y-%m-%d %H:%M:%S} UTC"
     promised = cut.newer_within_days if cut is not None else None
-    if since is not None:
+    if (since is not None or isinstance(promised, int)) and seen - datetime.now(UTC) > _AHEAD:
+        report.add("TIME_WRONG", "", f"newest as of {seen:%F %T} UTC, which is ahead of this machine's clock")
+    elif since is not None:
         if seen < since:
             report.add("HEAD_OLDER", "", f"newest as of {seen:%F %T} UTC, asked for {since:%F %T} UTC")
-    elif isinstance(promised, int) and seen + timedelta(days=promised) < datetime.now(UTC):
+    elif isinstance(promised, int) and datetime.now(UTC) - seen > timedelta(days=promised):
         report.add("HEAD_STALE", "", f"newest as of {seen:%F %T} UTC; a newer one was promised within {promised} days")

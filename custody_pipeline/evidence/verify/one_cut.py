@@ -25,8 +25,7 @@ from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_files import check_files, check_locks, compare_file, is_rendering, is_table
 from custody_pipeline.evidence.verify.cut_place import check_place
 from custody_pipeline.evidence.verify.cut_renderings import check_renderings
-from custody_pipeline.evidence.verify.cut_rows import RecordCheck, check_counts
-from custody_pipeline.evidence.verify.removals import check_tombstones
+from custody_pipeline.evidence.verify.cut_rows import RecordCheck, check_counts, check_tombstones
 
 _PAGE = re.compile(rf"{cuts.REPORT}(?:report\.html|rows/[^/]+\.csv)")
 
@@ -90,7 +89,7 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
     checkpoint = check_place(context, prefix, cut, leaves)
     check_locks(context, prefix, cut, entries)
     check_counts(context, prefix, cut, tables)
-    check_tombstones(context, prefix, tables.get(cuts.TABLE))
+    check_tombstones(context, prefix, cut, tables.get(cuts.TABLE), alone=place is None)
     check_renderings(context, prefix, cut, as_sealed, tables)
     _check_purposes(context, prefix, cut)
     if cuts.ROTATION in as_sealed:
@@ -156,7 +155,7 @@ def _check_timestamp(
             context.report.add("FILE_EXTRA", path, "cut.json says that no timestamp was made")
         context.report.add("NOT_TIMESTAMPED")
         return None
-    response = context.read(path, "TIMESTAMP_MISSING", MANIFEST_BYTES)
+    response = context.read(path, "TIMESTAMP_MISSING")
     if response is None:
         return None
     if not context.options.timestamp_roots:

@@ -12,18 +12,17 @@ one must fit between its neighbours. And each named recording has a row with the
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
-import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut, CutError
 from custody_pipeline.evidence.cut.removal import (
-    REASON,
     REMAINS,
     STATEMENT,
     RemovedFile,
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
 
 _OFF = timedelta(hours=1)
 _FINDINGS = 5
+_CHUNK = 1 << 20
+_RECORDS_AGAIN = re.compile(rf"{REMAINS}r([0-9]{{4}})/{re.escape(cuts.RECORDS)}", re.ASCII)
+"""What an earlier statement kept of a revision's records; a later one may remove it."""
 _Key = tuple[str, str]
 
 
@@ -80,6 +82,11 @@ class Removals:
         for file in statement.files:
             self._files[cuts.cut_prefix(statement.night, file.revision), file.path] = file
         self.leaves |= {leaf.index: (leaf.conversation_id, leaf.recording_id) for leaf in statement.leaves}
+
+    def names(self, night: str) -> set[_Key]:
+        """The recordings of a night that statements name."""
+        stated = (found.statement for found in self.found if found.statement.night == night)
+        return {(item.conversation_id, item.recording_id) for one in stated for item in one.recordings}
 
     def removed(self, prefix: str, path: str, sha256: str) -> bool:
         """Whether a statement says that this file of a cut was removed."""
@@ -167,7 +174,7 @@ def _problems(statement: Statement, cut: Cut, opened: Mapping[str, Cut]) -> Iter
         return
     if statement.stated_at != cut.sealed_at:
         yield "ERASURE_BACKDATED", f"stated at {statement.stated_at}, sealed at {cut.sealed_at}"
-    elif datetime.fromisoformat(statement.asked_at) > datetime.fromisoformat(statement.stated_at) + _OFF:
+    elif datetime.fromisoformat(statement.asked_at) - datetime.fromisoformat(statement.stated_at) > _OFF:
         yield "ERASURE_BACKDATED", f"asked for at {statement.asked_at}, stated at {statement.stated_at}"
     if not (statement.reason.strip() and statement.authority.strip()):
         yield "ERASURE_WRONG", "it lacks the reason or the authority"
@@ -178,17 +185,17 @@ def _problems(statement: Statement, cut: Cut, opened: Mapping[str, Cut]) -> Iter
         yield "ERASURE_TOO_WIDE", "a recording is of no conversation that was asked for"
     if {(leaf.conversation_id, leaf.recording_id) for leaf in statement.leaves} - keys:
         yield "ERASURE_TOO_WIDE", "a leaf is of no recording that was asked for"
-    spans = []
+    spans: set[range] = set()
     for file in statement.files:
         earlier = opened.get(cuts.cut_prefix(statement.night, file.revision))
         problem = _problem_of_file(file, cut, earlier)
         if problem is not None:
             yield problem
         elif earlier is not None and file.path == cuts.RECORDS:
-            spans.append(range(earlier.log.first, earlier.log.cut_index))
-        elif file.path.startswith(REMAINS) and file.path.endswith(cuts.RECORDS):
-            of = opened.get(cuts.cut_prefix(statement.night, int(file.path[len(REMAINS) + 1 :][:4])))
-            spans += [range(of.log.first, of.log.cut_index)] if of else []
+            spans.add(range(earlier.log.first, earlier.log.cut_index))
+        elif again := _RECORDS_AGAIN.fullmatch(file.path):
+            of = opened.get(cuts.cut_prefix(statement.night, int(again[1])))
+            spans |= {range(of.log.first, of.log.cut_index)} if of else set()
     outside = [leaf.index for leaf in statement.leaves if not any(leaf.index in span for span in spans)]
     if outside:
         yield "ERASURE_TOO_WIDE", f"leaf {outside[0]} is in no records file that was removed"
@@ -214,20 +221,6 @@ def _problem_of_file(file: RemovedFile, cut: Cut, earlier: Cut | None) -> tuple[
     return None
 
 
-def check_tombstones(context: Context, prefix: str, table: pq.ParquetFile | None) -> None:
-    """Each recording that this cut's statement names has a row that says so, and no other row says it newly."""
-    found = next((item for item in context.removals.found if item.prefix == prefix), None)
-    if found is None or table is None:
-        return
-    rows = table.read(["conversation_id", "recording_id", "gap_reasons"]).to_pylist()
-    there = {(row["conversation_id"], row["recording_id"]) for row in rows if REASON in (row["gap_reasons"] or ())}
-    missing = {(item.conversation_id, item.recording_id) for item in found.statement.recordings} - there
-    if missing:
-        context.report.add(
-            "ERASURE_WRONG", prefix + STATEMENT, f"{len(missing)} recordings have no row with the reason {REASON}"
-        )
-
-
 def remaining_leaves(context: Context, prefix: str, cut: Cut) -> list[bytes] | None:
     """The leaves of a cut whose records were removed as stated, from what remains of them.
 
@@ -239,17 +232,21 @@ def remaining_leaves(context: Context, prefix: str, cut: Cut) -> list[bytes] | N
         report.add("FILE_MISSING", prefix + cuts.RECORDS)
         return None
     path, size = place
-    data = context.read(path, "FILE_MISSING", size)
-    if data is None:
-        return None
     leaves: list[bytes] = []
     names: list[_Key | None] = []
     try:
-        for line in data.split(b"\n")[:-1]:
-            leaf, erased = remaining_leaf(line)
-            leaves.append(leaf)
-            names.append(None if erased else _key(line))
-    except (ValueError, msgspec.DecodeError) as error:
+        with context.reader.open(path) as stream:
+            for line in _lines(stream, size):
+                leaf, erased = remaining_leaf(line)
+                leaves.append(leaf)
+                names.append(None if erased else _key(line))
+    except FileNotFoundError:
+        report.add("FILE_MISSING", path)
+        return None
+    except (TargetError, OSError) as error:
+        report.add("FILE_UNREADABLE", path, str(error))
+        return None
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
         report.add("ERASURE_WRONG", path, f"line {len(leaves) + 1}: {type(error).__name__}")
         return None
     stated = context.removals.leaves
@@ -267,6 +264,20 @@ def remaining_leaves(context: Context, prefix: str, cut: Cut) -> list[bytes] | N
     report.total["records erased"] += len(erased_at)
     report.valid["records erased"] += len(erased_at)
     return leaves
+
+
+def _lines(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    """The lines that end within the first `size` bytes: so many were signed."""
+    rest, parts = size, [b""]
+    while chunk := stream.read(min(_CHUNK, rest)):
+        rest -= len(chunk)
+        first, *lines = chunk.split(b"\n")
+        parts.append(first)
+        if lines:
+            yield b"".join(parts)
+            *whole, last = lines
+            yield from whole
+            parts = [last]
 
 
 def _key(line: bytes) -> _Key:

@@ -23,17 +23,17 @@ def follow_rotations(context: Context, paths: Iterable[str]) -> None:
 
     A later key may lie before an earlier one: nights are not sealed in the order of their dates.
     """
-    statements: dict[str, bytes] = {}
-    for path in sorted(path for path in paths if path.rpartition("/")[2] == cuts.ROTATION):
-        with suppress(TargetError, OSError):  # the cut lists the file, and its check reports it
-            statements[path] = read(context.reader, path, NOTE_BYTES)
+    statements = sorted(path for path in paths if path.rpartition("/")[2] == cuts.ROTATION)
     known = 0
     while known < len(context.keys):
         known = len(context.keys)
-        for path, data in statements.items():
-            for origin in {key.name for key in context.keys}:
-                with suppress(NoteError):
-                    context.rotated[path] = rotated_keys(data, origin, context.keys)
+        # Anybody may have added any number of them: they are read again rather than kept.
+        for path in (path for path in statements if path not in context.rotated):
+            with suppress(TargetError, OSError):  # the cut lists the file, and its check reports it
+                data = read(context.reader, path, NOTE_BYTES)
+                for origin in {key.name for key in context.keys}:
+                    with suppress(NoteError):
+                        context.rotated[path] = rotated_keys(data, origin, context.keys)
             for key in context.rotated.get(path, ()):
                 if key not in context.keys:
                     context.keys.append(key)

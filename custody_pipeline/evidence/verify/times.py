@@ -9,6 +9,7 @@ half an hour off even in cuts that do not say it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -20,6 +21,7 @@ from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.one_cut import CheckedCut
 
 _OFF = timedelta(hours=1)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00:00)", re.ASCII)
 _CLOCK_OFF_SECONDS = 60
 _LONGEST_SEALING = timedelta(days=1)
 """Between `sealed_at`, which is taken first, and the timestamp: another home may finish what one began."""
@@ -43,12 +45,12 @@ def check_times(context: Context, known: Sequence[CheckedCut]) -> None:
         night = datetime.combine(date.fromisoformat(cut.night), time(tzinfo=UTC))
         if sealed < night and not cut.log.origin.startswith(DEMO_PREFIX):
             report.add("TIME_WRONG", path, f"sealed_at {cut.sealed_at} is before the night of {cut.night}")
-        if before is not None and sealed < before - _OFF:
+        if before is not None and before - sealed > _OFF:
             report.add("TIME_WRONG", path, f"sealed_at {cut.sealed_at} is before that of the cut before, {before}")
         if item.timestamp is not None and not -_OFF <= item.timestamp - sealed <= _LONGEST_SEALING:
             report.add("TIME_WRONG", path, f"sealed_at {cut.sealed_at}, timestamped {item.timestamp}")
         for witness, seen in context.cosigned.get(cut.log.size, {}).items():
-            if seen < (sealed - _OFF).timestamp():
+            if sealed.timestamp() - seen > _OFF.total_seconds():
                 report.add("TIME_WRONG", path, f"sealed_at {cut.sealed_at}, but {witness} saw it at {seen_at(seen)}")
         before = max(sealed, before or sealed)
 
@@ -57,7 +59,7 @@ def sealed_time(cut: Cut) -> datetime | None:
     """When a cut says that it was sealed, by the clock that its own was compared with; None if that is no time."""
     ahead = cut.clock.ahead_seconds if isinstance(cut.clock, Clock) else 0
     try:
-        found = datetime.fromisoformat(cut.sealed_at)
-        return found - timedelta(seconds=ahead) if found.utcoffset() == timedelta() else None
+        found = datetime.fromisoformat(cut.sealed_at) if _TIME.fullmatch(cut.sealed_at) else None
+        return found and found - timedelta(seconds=ahead)
     except (ValueError, OverflowError):
         return None

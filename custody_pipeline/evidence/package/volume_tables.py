@@ -1,0 +1,214 @@
+"""The tables of a production against the proven records: index.csv, index.xlsx and loadfile.dat.
+
+Belongs here: which of their columns repeat a record, and the comparison. Does not: who signed them (signed_volume.py),
+writing them (matters/production_tables.py).
+
+Compared is what a record says itself, as far as it is shown, and what the package's own files are. Not compared are
+names of agents, the custodian, the reasons in words, the volume and what a line supersedes: the producer says these.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import BytesIO, StringIO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX
+from custody_pipeline.evidence.package.layout import RECORDS
+from custody_pipeline.evidence.reader import Entry
+from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.cut_files import UNREADABLE
+from custody_pipeline.evidence.verify.cut_renderings import not_the_workbook
+
+EVIDENCE = "evidence/"
+INDEX, WORKBOOK, LOAD_FILE = "index.csv", "index.xlsx", "loadfile.dat"
+# Concordance's default delimiters.
+FIELD, QUOTE, LINE_BREAK = "\x14", "\xfe", "\xae"
+LOAD_COLUMNS = {
+    "BEGDOC": "control_number", "ENDDOC": "control_number", "VOLUME": "volume", "CUSTODIAN": "custodian",
+    "FILENAME": "file_name", "NATIVEPATH": "native_path", "FILESIZE": "bytes", "MD5HASH": "md5",
+    "SHA256HASH": "sha256", "DATESENT": "date", "TIMESENT": "time", "TIMEZONE": "time_zone", "DURATION": "duration",
+    "DIRECTION": "direction", "CALLER": "caller_number", "CALLED": "called_number", "AGENT": "agent_names",
+    "AGENTEMAIL": "agent_emails", "AGENTID": "agent_ids", "QUEUE": "queues", "MEDIATYPE": "media",
+    "CONVERSATIONID": "conversation_id", "RECORDINGID": "recording_id", "GAPS": "gaps", "SUPERSEDES": "supersedes",
+}  # fmt: skip
+"""Field of the load file → column of the index."""
+
+TAG = "custom_data_"
+_NO_TAGS = ("custom_data_state", "custom_data_source", "custom_data_captured_at")
+_KEYS = ("control_number", "conversation_id", "recording_id", "sha256")
+_AUDIO = EVIDENCE + "data/audio/"
+# Column of the index → column of the record that it repeats.
+_REPEATED = {
+    "conversation_id": "conversation_id", "recording_id": "recording_id", "sha256": "media_sha256",
+    "md5": "media_md5", "direction": "direction", "caller_number": "ani", "called_number": "dnis",
+    "media": "media_type", "status": "custody_status", "row_sha256": "row_sha256",
+}  # fmt: skip
+_DATES = ("%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%d")
+_ZONE = re.compile(r".*\(([+-])(\d\d)(\d\d)\)", re.ASCII)
+_HEADER_BYTES = 1 << 16
+
+_Line = Mapping[str, str]
+
+
+def load_value(value: str) -> str:
+    """A value as a load file has it: the format has no escape, so that its own characters are exchanged."""
+    plain = value.replace(QUOTE, "th").replace(LINE_BREAK, "(R)").replace(FIELD, " ")
+    return plain.replace("\r\n", LINE_BREAK).replace("\n", LINE_BREAK).replace("\r", LINE_BREAK)
+
+
+def check_tables(context: Context, entries: Mapping[str, Entry], as_signed: set[str]) -> None:
+    """Compare the tables that are as they were signed, with a finding for each that contradicts a record or another.
+
+    Args:
+        context: of the check.
+        entries: files of the production, whose package was found in order.
+        as_signed: its files that are.
+    """
+    index: pa.Table = None
+    for path in (INDEX, WORKBOOK, LOAD_FILE):
+        if path not in as_signed or (path == WORKBOOK and index is None):
+            continue
+        data = context.read(path, "FILE_MISSING", entries[path].size)
+        try:
+            if data is None:
+                problem = None
+            elif path == WORKBOOK:
+                problem = not_the_workbook("index", BytesIO(data), index.column_names, index.to_batches())
+            elif path == INDEX:
+                index = _index(data)
+                problem = _problem(context, _lines_of(index), entries)
+            elif index is None:
+                problem = _problem(context, _load_lines(data), entries, as_loaded=True)
+            else:
+                problem = next(_other_lines(_lines_of(index), _load_lines(data)), None)
+        except (*UNREADABLE, csv.Error, TypeError, OverflowError, RecursionError) as error:
+            problem = f"it cannot be read: {type(error).__name__}"
+        if problem is not None:
+            context.report.add("PACKAGE_INCONSISTENT", path, problem)
+
+
+def _index(data: bytes) -> pa.Table:
+    """The index as texts. Arrow is told the columns: it makes as many as a header asks for."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    names = next(csv.reader(StringIO(data[:_HEADER_BYTES].decode(errors="replace"), newline="")), [])
+    if len(set(names)) != len(names) or not set(_KEYS) <= set(names):
+        raise ValueError("columns")
+    table = pacsv.read_csv(
+        BytesIO(data),
+        pacsv.ReadOptions(use_threads=False, block_size=len(data), column_names=names),
+        pacsv.ParseOptions(newlines_in_values=True),
+        pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False),
+    )
+    if [column[0].as_py() for column in table.columns] != names:
+        raise ValueError("header")
+    return table.slice(1)
+
+
+def _lines_of(table: pa.Table) -> list[_Line]:
+    names = table.column_names
+    values = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return [dict(zip(names, line, strict=True)) for line in values]
+
+
+def _load_lines(data: bytes) -> list[_Line]:
+    """A line break ends a line: within a value it is another character."""
+    lines = [line[1:-1].split(f"{QUOTE}{FIELD}{QUOTE}") for line in data.decode("utf-8-sig").split("\r\n")[:-1]]
+    names = [LOAD_COLUMNS.get(name, TAG + name.lower()) for name in lines[0]] if lines else []
+    if not set(_KEYS) <= set(names) or any(len(line) != len(names) for line in lines):
+        raise ValueError("fields")
+    return [dict(zip(names, line, strict=True)) for line in lines[1:]]
+
+
+def _other_lines(lines: Sequence[_Line], loaded: Sequence[_Line]) -> Iterator[str]:
+    """Where index and load file say different things, or only one says something."""
+    names = {name for line in lines[:1] for name in line} & {name for line in loaded[:1] for name in line}
+    ours = {line["control_number"]: {name: load_value(line[name]) for name in names} for line in lines}
+    theirs = {line["control_number"]: {name: line[name] for name in names} for line in loaded}
+    if len(theirs) != len(loaded):
+        yield "a control number has two lines"
+    for number in sorted(ours.keys() | theirs.keys()):
+        if ours.get(number) != theirs.get(number):
+            yield f"what it says of {number} is not what {INDEX} says"
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a line must say. `whole`: no field of the record is withheld; `moment`: when the recording began."""
+
+    columns: Mapping[str, str]
+    whole: bool
+    moment: str | None
+
+
+def _problem(
+    context: Context, lines: Sequence[_Line], entries: Mapping[str, Entry], *, as_loaded: bool = False
+) -> str | None:
+    """Each line repeats its record; each record with audio here has one line."""
+    expected = dict(_expected(context, entries))
+    by_number = {line["control_number"]: line for line in lines}
+    if len(by_number) != len(lines):
+        return "a control number has two lines"
+    form = load_value if as_loaded else str
+    for number in sorted(by_number.keys() | expected.keys()):
+        line, said = by_number.get(number), expected.get(number)
+        if line is None or said is None or not _says(line, said, form):
+            return f"what it says of {number} is not what the record says"
+    return None
+
+
+def _says(line: _Line, said: _Said, form: Callable[[str], str]) -> bool:
+    known = {name: "" for name in line if said.whole and name.startswith(TAG) and name not in _NO_TAGS}
+    known.update(said.columns)
+    return all(line[name] == form(value) for name, value in known.items() if name in line) and _is_then(line, said)
+
+
+def _expected(context: Context, entries: Mapping[str, Entry]) -> Iterator[tuple[str, _Said]]:
+    """Control number → what a line must say, of the records with audio."""
+    audio = {path.rpartition(".")[0].rpartition("/")[2]: path for path in entries if path.startswith(_AUDIO)}
+    for name, native in audio.items():
+        path = f"{EVIDENCE}{RECORDS}{name}.json"
+        data = context.read(path, "FILE_MISSING", entries[path].size) if path in entries else None
+        row = msgspec.json.decode(data or b"{}", type=dict[str, str | None])
+        said = {column: row[source] or "" for column, source in _REPEATED.items() if source in row}
+        said |= {column: value or "" for column, value in row.items() if column.startswith(TAG)}
+        said |= {"agent_ids": "; ".join(_list(row["user_ids"]))} if "user_ids" in row else {}
+        if {"queue_names", "queue_ids"} <= row.keys():
+            said["queues"] = "; ".join(_list(row["queue_names"]) or _list(row["queue_ids"]))
+        said |= {"duration": _duration(row["duration_ms"])} if "duration_ms" in row else {}
+        said |= {"bytes": str(entries[native].size), "file_name": native.rpartition("/")[2]}
+        said["native_path"] = native.replace("/", "\\")
+        columns = {column: value for column, value in said.items() if column not in _NO_TAGS}
+        whole = f"{EVIDENCE}{RECORDS}{name}{PROOF_SUFFIX}" in entries
+        yield name, _Said(columns, whole, row.get("recording_start") or row.get("conversation_start"))
+
+
+def _is_then(line: _Line, said: _Said) -> bool:
+    """Whether date and time are the record's, at the offset from UTC that the line names."""
+    if said.moment is None or not {"date", "time", "time_zone"} <= line.keys():
+        return True
+    moment, zone = datetime.fromisoformat(said.moment), _ZONE.fullmatch(line["time_zone"])
+    if zone is None:
+        return False
+    offset = timedelta(hours=int(zone[2]), minutes=int(zone[3])) * (-1 if zone[1] == "-" else 1)
+    local = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) + offset
+    return line["time"] == f"{local:%H:%M:%S}" and line["date"] in {local.strftime(form) for form in _DATES}
+
+
+def _list(text: str | None) -> list[str]:
+    return [str(item) for item in json.loads(text)] if text else []
+
+
+def _duration(milliseconds: str | None) -> str:
+    if not milliseconds:
+        return ""
+    seconds = round(int(milliseconds) / 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
