@@ -57,6 +57,11 @@ def sign_again(folder: Path, signers: Sequence[Signer]) -> None:
         f"External-Description: {INFO['External-Description']}\nPayload-Oxum: {size}.{len(payload)}\n"
     )
     (folder / MANIFEST).write_bytes(_manifest(folder, payload))
+    sign_tags(folder, signers)
+
+
+def sign_tags(folder: Path, signers: Sequence[Signer]) -> None:
+    """Sign the tag files of a package as they are."""
     data = _manifest(folder, (folder / name for name in TAG_FILES))
     (folder / TAG_MANIFEST).write_bytes(data)
     text = f"{SCHEMA}\n{signers[0].verifier.name}\n{hashlib.sha256(data).hexdigest()}  {TAG_MANIFEST}\n"

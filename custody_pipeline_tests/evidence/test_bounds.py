@@ -1,38 +1,82 @@
-"""What nobody trusted signed costs neither memory nor time: the limits of docs/threat-model.md."""
+"""What nobody trusted signed costs neither memory nor time, nor does most of what a dishonest owner can sign.
+
+The limits are those of docs/threat-model.md. One process with a limit of its own memory checks all of it.
+"""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from custody_pipeline.evidence.cut.seal import HEAD
+from custody_pipeline.evidence.cut.seal import CLAIM, HEAD
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.note import sign
-from custody_pipeline_tests.evidence.published import ORIGIN, OTHER, SIGNER, Publisher
-from custody_pipeline_tests.evidence.test_tampering import FIRST, NEWEST, RECORDS, TABLE, edit_cut, relist
+from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
+from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS
+from custody_pipeline.evidence.reader import CLAIM_BYTES, MANIFEST_BYTES, NOTE_BYTES
+from custody_pipeline_tests.evidence.mutants import production
+from custody_pipeline_tests.evidence.packages import sign_again, sign_tags
+from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher
+from custody_pipeline_tests.evidence.test_package_contents import CHOSEN, make_package, publish_with_audio
+from custody_pipeline_tests.evidence.test_tampering import (
+    FIRST,
+    NEWEST,
+    POINTER,
+    RECORDS,
+    TABLE,
+    edit_cut,
+    one_more,
+    relist,
+)
+
+MEMORY = 768 << 20
+"""More than that, in bytes, no check may take beyond what an honest set took before it."""
 
 MEASURED = """
-import resource, sys, time
+import json, resource, sys, time
 from pathlib import Path
 from custody_pipeline.evidence.log.note import Verifier
+from custody_pipeline.evidence.package.check import is_package, verify_package
+from custody_pipeline.evidence.package.signed_volume import is_production, verify_production
+from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify_path
 
-def check(path):
-    return verify_path(Path(path), Options([Verifier.parse(sys.argv[1])])).status
+def check(name):
+    path, options = Path(name), Options([Verifier.parse(sys.argv[1])], timestamp_roots=[b""])
+    kinds = (is_production, verify_production), (is_package, verify_package)
+    verified = next((verify for is_one, verify in kinds if is_one(path)), verify_path)
+    return verified(path, options)
 
-check(sys.argv[2])
-before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-statuses = [check(path) for path in sys.argv[3:]]
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(*statuses, grown, time.process_time() - started)
+for name in sys.argv[3:6]:
+    assert check(name).status == 0, check(name).summary()
+size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[2]),) * 2)
+def told(name):
+    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if name in line).split()[1])
+
+for name in sys.argv[6:]:
+    Path("/proc/self/clear_refs").write_text("5")  # the most that was in memory begins anew; the kernel's own counter
+    before, started = told("VmRSS"), time.process_time()  # of a process begins with that of its parent
+    report = check(name)
+    grown = told("VmHWM") - before
+    found = sorted({finding.code for finding in report.findings if finding.kind.severity is not Severity.NOTE})
+    print(json.dumps([name, report.status, found, grown, time.process_time() - started]))
 """
 
 
@@ -45,22 +89,287 @@ def bomb(file: Path) -> None:
     assert file.stat().st_size < 1_000_000
 
 
-def test_what_others_signed_is_not_opened_and_nothing_is_read_beyond_its_signed_size(
+def sparse(path: str, size: int = 1 << 40) -> Callable[[Path], None]:
+    """A file of any size that takes no room on the disk."""
+
+    def change(root: Path) -> None:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+        os.truncate(root / path, size)
+
+    return change
+
+
+def others_head(root: Path) -> None:
+    (root / HEAD).write_bytes(sign(Head(ORIGIN, 10**15, bytes(32)).text, [OTHER]).data)
+
+
+def others_cut(root: Path) -> None:
+    bomb(root / NEWEST / TABLE)
+    edit_cut(root, NEWEST, relist(root, NEWEST, TABLE), OTHER)
+
+
+def in_claim(data: bytes) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        (root / CLAIM).parent.mkdir(exist_ok=True)
+        (root / CLAIM).write_bytes(data)
+
+    return change
+
+
+def many(name: str, count: int) -> Callable[[Path], None]:
+    """Many files of the largest size that a note may have; `name` says where its number is."""
+
+    def change(root: Path) -> None:
+        for number in range(count):
+            sparse(name.format(number), NOTE_BYTES)(root)
+
+    return change
+
+
+def in_proof(extra: bytes, path: bytes) -> Callable[[Path], None]:
+    """A proof by itself, with a checkpoint that is true: anybody may have that one."""
+
+    def change(root: Path) -> None:
+        note = (root / HEAD).read_bytes()
+        shutil.rmtree(root)
+        root.mkdir()
+        first = b"c2sp.org/tlog-proof@v1\nextra " + base64.b64encode(extra) + b"\nindex 0\n"
+        (root / "x.tlog-proof").write_bytes(first + path + b"\n" + note)
+
+    return change
+
+
+UNSIGNED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "a head of others": (others_head, "LOG_SIGNED_BY_OTHERS"),
+    "a cut of others": (others_cut, "CUT_SIGNED_BY_OTHERS"),
+    "a terabyte of records": (sparse(FIRST + RECORDS), "FILE_SIZE"),
+    "a terabyte for a note": (sparse(FIRST + "cut.json.sig"), "FILE_TOO_LARGE"),
+    "a terabyte for a consistency proof": (sparse(FIRST + "checkpoint.consistency"), "FILE_TOO_LARGE"),
+    "a terabyte for a cut.json": (sparse(FIRST + "cut.json"), "FILE_TOO_LARGE"),
+    "a terabyte for a tile": (sparse("log/tile/0/000"), "TILE_WRONG"),
+    "a terabyte for a tile of an earlier head": (sparse("log/tile/0/000.p/41"), "TILE_WRONG"),
+    "a terabyte for a timestamp": (sparse(FIRST + "cut.json.tsr"), "FILE_EXTRA"),
+    "a terabyte for a pointer": (sparse(POINTER), "FILE_TOO_LARGE"),
+    "a terabyte for a copy": (sparse(f"csv/chain_of_custody/date={NIGHTS[0]}/chain_of_custody.csv"), "COPY_DIFFERS"),
+    "a terabyte for a claim": (sparse(CLAIM), "FILE_TOO_LARGE"),
+    "a terabyte for a cosigned head": (sparse("log/cosigned/41"), "FILE_TOO_LARGE"),
+    "a terabyte for a removal statement": (sparse(FIRST + "erasure.json"), "FILE_EXTRA"),
+    "a claim of many lists": (
+        in_claim(b'{"size":0,"root":"","pending":[' + b"[]," * ((CLAIM_BYTES - 40) // 3) + b"0]}"), "CLAIM_WRONG"
+    ),
+    "a claim of many members": (
+        in_claim(b'{"size":1,"root":"' + b'","root":"' * ((CLAIM_BYTES - 40) // 11) + b'"}'), "CLAIM_WRONG"
+    ),
+    "a pointer that is deep": (
+        lambda root: (root / POINTER).write_bytes(b'{"files":' + b"[" * 20_000 + b"]" * 20_000 + b"}"), "COPY_DIFFERS"
+    ),
+    "statements of a rotation without number": (many("cuts/{}/rotation.note", 4_000), "FILE_EXTRA"),
+    "cosigned heads without number": (many("log/cosigned/{}", 500), "COSIGNATURE_WRONG"),
+    "a proof with a path without end": (in_proof(b"{}", b"AAAA\n" * (MANIFEST_BYTES // 5 - 200)), "PROOF_MALFORMED"),
+    "a proof of the longest record": (in_proof(b'"' * (MANIFEST_BYTES // 4 * 3 - 4_000), b""), "PROOF_WRONG"),
+}  # fmt: skip
+
+
+def test_what_nobody_signed_is_not_opened_and_nothing_is_read_beyond_its_signed_size(
     original: Publisher, tmp_path: Path
 ) -> None:
-    names = ("a head of others", "a cut of others", "a terabyte of records", "a terabyte for a note")
-    head, cut, records, note = (Path(shutil.copytree(original.root, tmp_path / name)) for name in names)
-    (head / HEAD).write_bytes(sign(Head(ORIGIN, 10**15, bytes(32)).text, [OTHER]).data)
-    bomb(cut / NEWEST / TABLE)
-    edit_cut(cut, NEWEST, relist(cut, NEWEST, TABLE), OTHER)
-    os.truncate(records / FIRST / RECORDS, 1 << 40)
-    os.truncate(note / FIRST / "cut.json.sig", 1 << 40)
+    found = measured(tmp_path, original, UNSIGNED)
 
-    folders = [str(path) for path in (original.root, head, cut, records, note)]
-    command = [sys.executable, "-c", MEASURED, SIGNER.verifier.vkey, *folders]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(UNSIGNED, 1)
+    assert {name: codes for name, (_, codes, _) in found.items() if UNSIGNED[name][1] not in codes} == {}
+    grown = {name: kilobytes for name, (_, _, kilobytes) in found.items()}
+    # The longest proof and the largest claim are parsed before anything of them is believed.
+    parsed = ("a claim of many lists", "a claim of many members", "a proof of the longest record")
+    assert max(size for name, size in grown.items() if name not in parsed) < 160 * 1024, grown
+    assert max(grown.values()) < MEMORY // 1024, grown
 
-    assert told[:4] == ["1"] * 4
-    kilobytes, seconds = int(told[4]), float(told[5])
-    assert kilobytes < 64 * 1024
-    assert seconds < 20
+
+def of_owner(path: str, data: bytes, rows: int | None = None) -> Callable[[Path], None]:
+    """The owner of the key seals a file of his own making in the newest cut."""
+
+    def change(root: Path) -> None:
+        if not (root / NEWEST / path).exists():
+            one_more(path)(root)
+        (root / NEWEST / path).write_bytes(data)
+        name = path.removeprefix("data/").removesuffix(".parquet")
+
+        def relisted(document: dict[str, Any]) -> None:
+            relist(root, NEWEST, path)(document)
+            if rows is not None:
+                document["counts"][name] = rows
+                next(file for file in document["files"] if file["path"] == path)["rows"] = rows
+
+        edit_cut(root, NEWEST, relisted, SIGNER)
+
+    return change
+
+
+def rows_of_a_night(count: int) -> bytes:
+    """Rows that say the night and no more: a few bytes a million."""
+    days = (date.fromisoformat(NIGHTS[2]) - date(1970, 1, 1)).days
+    target = pa.BufferOutputStream()
+    column = pa.array(np.full(1_000_000, days, np.int32)).cast(pa.date32())
+    with pq.ParquetWriter(target, pa.schema([("partition_date", pa.date32())]), compression="zstd") as writer:
+        for _ in range(count // 1_000_000):
+            writer.write_table(pa.table({"partition_date": column}))
+    return bytes(target.getvalue())
+
+
+def long_texts() -> bytes:
+    """Five thousand times one text of a megabyte, in a few kilobytes."""
+    target = pa.BufferOutputStream()
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(5_000, np.int32)), pa.array(["x" * (1 << 20)]))
+    pq.write_table(pa.table({"partition_date": texts}), target, compression="zstd", store_schema=False,
+                   dictionary_pagesize_limit=1 << 24)  # fmt: skip
+    return bytes(target.getvalue())
+
+
+def listed_parts(count: int) -> bytes:
+    """A ZIP file of a list alone, of as many parts as are asked for."""
+    one = struct.pack("<4s4xHHHHIIIHHHHHII", b"PK\1\2", 0, 8, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+    return one * count + struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 65_535, 65_535, len(one) * count, 0, 0)
+
+
+def inflated_part(root: Path) -> None:
+    """A sheet that would be a gigabyte."""
+    file = root.parent / "bomb.xlsx"
+    with zipfile.ZipFile(file, "w") as book, book.open(zip_entry(), "w") as part:
+        for _ in range(1_024):
+            part.write(bytes(1 << 20))
+    of_owner("data/chain_of_custody.xlsx", file.read_bytes())(root)
+
+
+def zip_entry() -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo("xl/worksheets/sheet1.xml")
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    return entry
+
+
+def gzipped(first: bytes, more: bytes, times: int) -> bytes:
+    return gzip.compress(first, 1, mtime=0) + gzip.compress(more * 1_024, 1, mtime=0) * times
+
+
+def with_csv(data: bytes) -> Callable[[Path], None]:
+    return of_owner("data/chain_of_custody.csv.gz", data)
+
+
+GAPS = "data/gaps.parquet"
+OWNED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "sixty million rows": (of_owner(GAPS, rows_of_a_night(60_000_000), 60_000_000), ""),
+    "rows that nobody counted": (of_owner(GAPS, rows_of_a_night(60_000_000), 2), "COUNT_WRONG"),
+    "long texts without number": (of_owner(GAPS, long_texts(), 5_000), "TABLE_UNREADABLE"),
+    "a CSV of a gigabyte in one line": (with_csv(gzipped(b"", b"x" * 1_024, 1_024)), "CSV_DIFFERS"),
+    "a CSV of five million columns": (with_csv(gzip.compress(b"a," * 5_000_000 + b"a\n", 1)), "CSV_DIFFERS"),
+    "a CSV whose header is quoted without end": (
+        with_csv(gzip.compress(b'"\n' + b"a" * 100 + b'",' + b"a," * 5_000_000 + b"a\n", 1)), "CSV_DIFFERS"
+    ),
+    "a workbook of a million parts": (
+        of_owner("data/chain_of_custody.xlsx", listed_parts(1_000_000)), "SPREADSHEET_DIFFERS"
+    ),
+    "a workbook of a gigabyte": (inflated_part, "SPREADSHEET_DIFFERS"),
+    "a removal statement of many lists": (
+        of_owner("erasure.json", b'{"files":[' + b"[]," * 5_000_000 + b"0]}"), "ERASURE_WRONG"
+    ),
+}  # fmt: skip
+
+
+def test_what_a_dishonest_owner_signed_is_bounded_by_what_he_signed(original: Publisher, tmp_path: Path) -> None:
+    found = measured(tmp_path, original, OWNED)
+
+    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(OWNED, 1)
+    assert {
+        name: codes for name, (_, codes, _) in found.items() if OWNED[name][1] and OWNED[name][1] not in codes
+    } == {}
+
+
+def signed_package(path: str, data: bytes) -> Callable[[Path], None]:
+    """The owner signs a package with a file of his own making."""
+
+    def change(folder: Path) -> None:
+        (folder / path).write_bytes(data)
+        (sign_again if path.startswith("data/") else sign_tags)(folder, [SIGNER])
+
+    return change
+
+
+PACKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "a terabyte for a tag manifest": (sparse("tagmanifest-sha256.txt"), "FILE_TOO_LARGE"),
+    "a terabyte for a signature": (sparse("tagmanifest-sha256.txt.sig"), "FILE_TOO_LARGE"),
+    "a terabyte for a manifest": (sparse("manifest-sha256.txt"), "FILE_TOO_LARGE"),
+    "a terabyte for a statement": (sparse("data/package.json"), "FILE_SIZE"),
+    "a terabyte for audio": (sparse(f"data/audio/{CHOSEN[0]}.opus"), "FILE_SIZE"),
+    "a terabyte that is not listed": (sparse("data/audio/other.opus"), "FILE_EXTRA"),
+    "a terabyte for a rotation": (sparse("data/rotations/1/rotation.note"), "FILE_EXTRA"),
+    "a manifest of empty lines": (
+        signed_package("manifest-sha256.txt", b"\n" * (MANIFEST_BYTES - 1)), "PACKAGE_INCONSISTENT"
+    ),
+    "a statement of many lists": (
+        signed_package("data/package.json", b'{"records":[' + b"[]," * 5_000_000 + b"0]}"), "PACKAGE_INCONSISTENT"
+    ),
+    "what is missing, many times": (
+        signed_package("data/missing.json", b"[" + b"null," * 5_000_000 + b"0]"), "PACKAGE_INCONSISTENT"
+    ),
+}  # fmt: skip
+
+
+def test_a_package_is_read_as_far_as_it_is_signed(original: Publisher, tmp_path: Path) -> None:
+    found = measured(tmp_path, original, PACKAGES, "package")
+
+    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(PACKAGES, 1)
+    assert {name: codes for name, (_, codes, _) in found.items() if PACKAGES[name][1] not in codes} == {}
+
+
+def signed_volume(path: str, data: bytes) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / path).write_bytes(data)
+        list_production(folder)
+        sign_production(folder, [SIGNER])
+
+    return change
+
+
+VOLUMES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "a terabyte for a list": (sparse("production-sha256.txt"), "FILE_TOO_LARGE"),
+    "a terabyte for an index": (sparse("index.csv"), "FILE_SIZE"),
+    "a terabyte that is not listed": (sparse("listening/x.mp3"), "FILE_EXTRA"),
+    "an index of five million columns": (
+        signed_volume("index.csv", b"a," * 5_000_000 + b"a\n"), "PACKAGE_INCONSISTENT"
+    ),
+    "an index whose first line is short": (
+        signed_volume("index.csv", ",".join(LOAD_COLUMNS.values()).encode() + b"\n" + b"a," * 5_000_000 + b"a\n"),
+        "PACKAGE_INCONSISTENT",
+    ),
+    "a load file of five million fields": (
+        signed_volume("loadfile.dat", "\xfe\x14\xfe".join(["\ufeff", *["a"] * 5_000_000, "\r\n"]).encode()),
+        "PACKAGE_INCONSISTENT",
+    ),
+    "a workbook of a million parts": (signed_volume("index.xlsx", listed_parts(1_000_000)), "PACKAGE_INCONSISTENT"),
+}  # fmt: skip
+
+
+def test_a_production_is_read_as_far_as_it_is_signed(original: Publisher, tmp_path: Path) -> None:
+    found = measured(tmp_path, original, VOLUMES, "volume")
+
+    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(VOLUMES, 1)
+    assert {name: codes for name, (_, codes, _) in found.items() if VOLUMES[name][1] not in codes} == {}
+
+
+def measured(
+    tmp_path: Path, original: Publisher, cases: dict[str, tuple[Callable[[Path], Any], str]], kind: str = "set"
+) -> dict[str, tuple[int, set[str], int]]:
+    """Each case → status, codes, and by how many kilobytes the process grew; all of them within a time."""
+    package = make_package(publish_with_audio(tmp_path / "other"), tmp_path / "package")
+    volume = production(tmp_path / "volume", package)
+    honest = {"set": original.root, "package": package, "volume": volume}
+    folders = {}
+    for number, name in enumerate(cases):
+        folders[str(shutil.copytree(honest[kind], tmp_path / f"{number}"))] = name
+    for folder, name in folders.items():
+        cases[name][0](Path(folder))
+    command = [sys.executable, "-c", MEASURED, SIGNER.verifier.vkey, str(MEMORY), *map(str, honest.values()), *folders]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2_000:]
+    told = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert sum(seconds for *_, seconds in told) < 60, told
+    return {folders[folder]: (status, set(codes), grown) for folder, status, codes, grown, _ in told}

@@ -67,6 +67,16 @@ def test_a_log_of_five_days_ago_keeps_to_its_promise_and_to_the_time_that_is_ask
     assert check(tmp_path, since) == expected
 
 
+@pytest.mark.parametrize(("promise", "since"), [(9, None), (None, ago(4))])
+def test_a_head_that_is_dated_ahead_is_not_new_for_ever(
+    tmp_path: Path, promise: int | None, since: datetime | None
+) -> None:
+    """The owner says of the newest cut that it was sealed in a year that nobody here will see."""
+    publish(tmp_path, ago(6), datetime(9999, 12, 31, 23, 59, tzinfo=UTC), newer_within_days=promise)
+
+    assert check(tmp_path, since) == (1, {"TIME_WRONG"})
+
+
 def test_an_older_head_that_a_witness_cosigned_is_not_the_newest(tmp_path: Path) -> None:
     """Witnesses prove that the log only grew. The newest night was dropped, and the head before it put back."""
     publish(tmp_path, ago(9), ago(1))

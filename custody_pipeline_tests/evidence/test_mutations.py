@@ -6,6 +6,8 @@ test_package_contents.py.
 
 from __future__ import annotations
 
+import csv
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
+from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS, load_value
 from custody_pipeline.evidence.verify.codes import Severity
+from custody_pipeline.matters import production_tables
 from custody_pipeline_tests.evidence.mutants import (
     Check,
     Mutant,
@@ -29,7 +33,7 @@ from custody_pipeline_tests.evidence.mutants import (
     tried,
 )
 from custody_pipeline_tests.evidence.published import SIGNER
-from custody_pipeline_tests.evidence.test_package_contents import make_package, publish_with_audio
+from custody_pipeline_tests.evidence.test_package_contents import CHOSEN, make_package, publish_with_audio
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +107,60 @@ def test_index_and_load_file_cannot_contradict_the_records(tmp_path: Path) -> No
             codes = {finding.code for finding in produced(volume).of(Severity.ERROR)}
             assert codes == {"PACKAGE_INCONSISTENT"}, (name, number)
         (volume / name).write_bytes(before)
+
+
+def test_tables_of_a_production_repeat_the_records_and_each_other(tmp_path: Path) -> None:
+    """Whatever the producer signs: every column that repeats a record, and the spreadsheet cell by cell."""
+    package = make_package(publish_with_audio(tmp_path / "published"), tmp_path / "package")
+    volume = production(tmp_path / "volume", package)
+    rows = list(csv.DictReader((volume / "index.csv").read_text().splitlines()))
+    evidence = volume / "evidence/data/records"
+    for row in rows:
+        record = json.loads((evidence / f"{row['control_number']}.json").read_bytes())
+        audio = f"evidence/data/audio/{row['control_number']}.opus"
+        row |= {
+            "date": "11/02/2026", "time": "05:00:00", "time_zone": "America/New_York (-0500)", "agent_ids": "",
+            "duration": f"00:00:0{int(record['duration_ms']) // 1000}", "custom_data_legal_hold":
+            record["custom_data_legal_hold"] or "", "status": record["custody_status"], "agent_names": "Jane Roe",
+            "file_name": audio.rpartition("/")[2], "native_path": audio.replace("/", "\\"),
+            "bytes": str((volume / audio).stat().st_size),
+        }  # fmt: skip
+        row["agent_ids"] = "; ".join(str(item) for item in json.loads(record["user_ids"] or "[]"))
+
+    def verdict(change: dict[str, str], *, loaded: bool = False, in_workbook: bool = False) -> set[str]:
+        told = [{**row, **(change if number == 1 else {})} for number, row in enumerate(rows)]
+        production_tables.write_csv(volume / "index.csv", rows if loaded or in_workbook else told, list(told[0]))
+        production_tables.write_xlsx(volume / "index.xlsx", rows if loaded else told, list(told[0]))
+        text = "\r\n".join("\xfe" + "\xfe\x14\xfe".join(line) + "\xfe" for line in load_lines(told if loaded else rows))
+        (volume / "loadfile.dat").write_text("\ufeff" + text + "\r\n", "utf-8", newline="")
+        list_production(volume)
+        sign_production(volume, [SIGNER])
+        return {f"{found.code} {found.path}" for found in produced(volume).of(Severity.ERROR)}
+
+    assert verdict({}) == set()
+    changes = {name: "x" for name in rows[0] if name not in {"control_number", "agent_names", "md5"}}
+    changes |= {"date": "11/03/2026", "time": "05:00:01", "time_zone": "America/New_York (-0400)", "bytes": "1"}
+    for name, value in changes.items():
+        assert "PACKAGE_INCONSISTENT index.csv" in verdict({name: value}), name
+        assert verdict({name: value}, in_workbook=True) == {"PACKAGE_INCONSISTENT index.xlsx"}, name
+        if name in LOAD_COLUMNS.values():
+            assert verdict({name: value}, loaded=True) == {"PACKAGE_INCONSISTENT loadfile.dat"}, name
+    load_file = (volume / "loadfile.dat").read_bytes()
+    (volume / "loadfile.dat").write_bytes(load_file.replace(CHOSEN[0].encode(), b"other", 1))
+    list_production(volume)
+    sign_production(volume, [SIGNER])
+    assert "PACKAGE_INCONSISTENT" in {found.code for found in produced(volume).of(Severity.ERROR)}
+    assert verdict({"agent_names": "=1+1"}, in_workbook=True) == {"PACKAGE_INCONSISTENT index.xlsx"}
+    assert verdict({"agent_names": "somebody"}, loaded=True) == {"PACKAGE_INCONSISTENT loadfile.dat"}
+
+
+def load_lines(rows: list[dict[str, str]]) -> list[list[str]]:
+    fields = {field: column for field, column in LOAD_COLUMNS.items() if column in rows[0]}
+    return [list(fields), *([load_value(row[column]) for column in fields.values()] for row in rows)]
+
+
+def test_the_fields_of_a_load_file_are_those_that_are_compared() -> None:
+    assert {name: source for name, (source, _, _) in production_tables._LOAD_FIELDS.items()} == LOAD_COLUMNS
 
 
 def test_no_change_of_a_proof_or_a_checkpoint_survives(published: tuple[Path, Check], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from custody_pipeline.evidence.cut.proof import prove_all
+from custody_pipeline.evidence.cut.proof import prove_all, read_proof
 from custody_pipeline.evidence.log.keys import Ed25519Signer, rotation
 from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.package.check import verify_package
@@ -147,6 +148,59 @@ def twice(path: str, member: bytes) -> Callable[[Path], object]:
     return change
 
 
+def under_two_names(folder: Path) -> None:
+    """One record's files once more under another name, stated as another record."""
+    for suffix in (".json", ".tlog-proof"):
+        shutil.copyfile(folder / f"data/records/{CHOSEN[0]}{suffix}", folder / f"data/records/again{suffix}")
+    shutil.copyfile(folder / f"data/audio/{CHOSEN[0]}.opus", folder / "data/audio/again.opus")
+    file = folder / "data/package.json"
+    document = json.loads(file.read_bytes())
+    document["records"].append(document["records"][0] | {"name": "again"})
+    document["left_out"] += 1
+    file.write_text(json.dumps(document))
+    missing = json.loads((folder / "data/missing.json").read_bytes())
+    (folder / "data/missing.json").write_text(json.dumps([*missing, missing[0] | {"name": "again"}]))
+
+
+def masked(
+    column: str, gone: tuple[str, ...] = (), *, of: str = CHOSEN[0], leaf: bytes = b"", salted: bool = False
+) -> Callable[[Path], object]:
+    """Withhold a column of the first record, in a way that its producer might wish for.
+
+    Args:
+        column: that is said to be withheld.
+        gone: columns that are not shown.
+        of: the record whose commitment is given.
+        leaf: given instead of its leaf.
+        salted: the salt is shown.
+    """
+
+    def change(folder: Path) -> None:
+        name = CHOSEN[0]
+        proof = read_proof((folder / f"data/records/{of}.tlog-proof").read_bytes())
+        data = proof.commitment.data
+        if leaf:
+            extra = base64.b64encode(b"custody-commitment/v1 " + leaf)
+            data = re.sub(rb"(?m)^extra .*$", b"extra " + extra, data)
+        row = json.loads((folder / f"data/records/{name}.json").read_bytes())
+        left = {key: value for key, value in row.items() if key not in gone and (salted or key != "_salt")}
+        (folder / f"data/records/{name}.json").write_text(json.dumps(left))
+        (folder / f"data/records/{name}.tlog-proof").unlink()
+        (folder / f"data/records/{name}.tlog-commitment").write_bytes(data)
+        stated(masked=[column])(folder)
+
+    return change
+
+
+def test_a_record_of_which_a_column_is_withheld_is_not_called_proven(package: Path) -> None:
+    masked("custom_data", gone=("custom_data",))(package)
+    sign_again(package, [SIGNER])
+
+    report = check(package)
+
+    assert (report.status, {found.code for found in report.findings}) == (2, {"RECORD_MASKED"})
+
+
 CHANGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "the readable record is another one": (
         "PACKAGE_INCONSISTENT",
@@ -178,6 +232,31 @@ CHANGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "what is missing is said to be another call's": ("PACKAGE_INCONSISTENT", lacking(0, conversation_id="other")),
     "something is missing of no record": ("PACKAGE_INCONSISTENT", lacking(0, name="other")),
     "what is missing is not told": ("PACKAGE_INCONSISTENT", lacking(0)),
+    "three were asked for, and nothing is said of one": (
+        "PACKAGE_INCONSISTENT",
+        edited("data/package.json", asked=[*CHOSEN, f"{NIGHT}-r0004"]),
+    ),
+    "a record is here under two names": ("PACKAGE_INCONSISTENT", lambda folder: under_two_names(folder)),
+    "a record's files have a name that no file has": ("PACKAGE_INCONSISTENT", stated(name="a\x00b")),
+    "a record's files have a name that leads out": ("PACKAGE_INCONSISTENT", stated(name="../../../etc/passwd")),
+    "a record's files have a name of half a character": ("PACKAGE_INCONSISTENT", stated(name="\ud800")),
+    "a record's files have no name": ("PACKAGE_INCONSISTENT", stated(name="")),
+    "a column is withheld that is shown": ("PACKAGE_INCONSISTENT", masked("custody_status")),
+    "a column is neither shown nor said to be withheld": (
+        "PACKAGE_INCONSISTENT",
+        masked("custom_data", gone=("custom_data", "custody_status")),
+    ),
+    "a withheld record has its salt": (
+        "PACKAGE_INCONSISTENT",
+        masked("custom_data", gone=("custom_data",), salted=True),
+    ),
+    "a commitment is of another record that is shown": (
+        "PACKAGE_INCONSISTENT",
+        masked("custom_data", gone=("custom_data",), of=CHOSEN[1]),
+    ),
+    "a commitment is of no leaf": ("PROOF_WRONG", masked("custom_data", gone=("custom_data",), leaf=b"0" * 64)),
+    "a commitment is a proof": ("PROOF_MALFORMED", masked("custom_data", gone=("custom_data",), leaf=b"x" * 64)),
+    "a revision below the first": ("PACKAGE_INCONSISTENT", stated(revision=2**70)),
     "the statement is no JSON": ("PACKAGE_INCONSISTENT", put("data/package.json", b"[" * 100_000)),
 }
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.proof import ProofFileError, prove, read_proof
+from custody_pipeline.evidence.cut.proof import ProofFileError, prove, read_commitment, read_proof
+from custody_pipeline.evidence.cut.removal import decode_statement, encode_statement, remaining_leaf
+from custody_pipeline.evidence.cut.seal import Claimed
 from custody_pipeline.evidence.log.checkpoint import read_checkpoint, read_witness_request, witness_request
 from custody_pipeline.evidence.log.keys import parse_public_keys, rotated_keys, rotation
 from custody_pipeline.evidence.log.note import NoteError, parse
 from custody_pipeline.evidence.log.tiles import TileError, TileTree
-from custody_pipeline.evidence.package.check import verify_package
+from custody_pipeline.evidence.package.check import read_list, verify_package
+from custody_pipeline.evidence.package.layout import Statement as PackageStatement
+from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS, _index, _lines_of, _load_lines
 from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.copies import without_duplicates
+from custody_pipeline.evidence.verify.cut_files import UNREADABLE
 from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline_tests.evidence.erasing import erase
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.packages import sign_again
-from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher
+from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 from custody_pipeline_tests.evidence.test_package_contents import make_package, publish_with_audio
 
 FIRST = f"cuts/date={NIGHTS[0]}/r0001/"
@@ -70,6 +80,23 @@ def valid_documents(published: Publisher) -> dict[str, bytes]:
     found["request"] = (published.root / FIRST / "checkpoint.consistency").read_bytes()
     found["proof"] = prove(FolderReader(published.root), f"{NIGHTS[0]}-r0002", KEYS)[0].data
     found["rotation"] = rotation(ORIGIN, [SIGNER], [OTHER]).data
+    found["commitment"] = read_proof(found["proof"]).commitment.data
+    with tempfile.TemporaryDirectory() as name:
+        erased = Publisher(Path(name))
+        erased.night(NIGHTS[1], rows(NIGHTS[1], 5))
+        erase(erased)
+        prefix = Path(name, f"cuts/date={NIGHTS[1]}/r0002")
+        found["erasure.json"] = (prefix / "erasure.json").read_bytes()
+        found["line of remains"] = (prefix / "remains/r0001/data/records.ndjson").read_bytes().split(b"\n")[3]
+        found["tile"] = Path(name, "log/tile/0/000.p/12").read_bytes()
+        found["pointer"] = Path(name, f"current/date={NIGHTS[1]}.json").read_bytes()
+    found["list of files"] = b"".join(b"%064x  data/%d\n" % (number, number) for number in range(3))
+    columns = list(LOAD_COLUMNS.values())
+    found["index.csv"] = f"{','.join(dict.fromkeys(columns))}\r\n".encode() * 2
+    names, values = "\xfe\x14\xfe".join(LOAD_COLUMNS), "\xfe\x14\xfe".join(["1"] * len(LOAD_COLUMNS))
+    found["loadfile.dat"] = f"\xfe{names}\xfe\r\n\xfe{values}\xfe\r\n".encode()
+    found["package.json"] = b'{"origin":"x","size":1,"root":"","night":null,"asked":["a"],"records":[],"left_out":0}'
+    found["sealing/head"] = msgspec.json.encode(Claimed(1, "00" * 32))
     found["keys"] = f"# two\n{SIGNER.verifier.vkey}\n{OTHER.verifier.vkey}\n".encode()
     return found
 
@@ -95,7 +122,48 @@ def read_whole_proof(data: bytes) -> bytes:
     return proof.data
 
 
-PARSERS: dict[str, tuple[Callable[[bytes], bytes | None], type[Exception]]] = {
+def read_tiles(data: bytes) -> None:
+    """One tile of a log of as many leaves as its bytes ask for, and as many more as fit the next."""
+    tree = TileTree(
+        MemoryReader({"tile/0/000": data, f"tile/0/000.p/{len(data) // 32 % 256}": data}), len(data) // 32, ""
+    )
+    assert len(tree.root()) == 32
+
+
+def read_whole_list(data: bytes) -> bytes:
+    listed, is_whole = read_list(data)
+    if not is_whole:
+        raise ValueError
+    return "".join(f"{sha256}  {path}\n" for path, sha256 in listed.items()).encode()
+
+
+def read_remains(data: bytes) -> bytes:
+    """What stands for an erased record gives back its line; any other line is a record."""
+    leaf, erased = remaining_leaf(data)
+    return b'{"_erased":"%s"}' % leaf.hex().encode() if erased else data
+
+
+def read_index(data: bytes) -> None:
+    _lines_of(_index(data))
+
+
+def read_load_file(data: bytes) -> None:
+    _load_lines(data)
+
+
+def read_statement(data: bytes) -> None:
+    msgspec.json.decode(data, type=PackageStatement)
+
+
+def read_claim(data: bytes) -> None:
+    msgspec.json.decode(data, type=Claimed)
+
+
+def read_pointer(data: bytes) -> None:
+    json.loads(data, object_pairs_hook=without_duplicates)
+
+
+PARSERS: dict[str, tuple[Callable[[bytes], bytes | None], type[Exception] | tuple[type[Exception], ...]]] = {
     "cut.json": (lambda data: cuts.encode_cut(cuts.decode_cut(data)), cuts.CutError),
     "cut.json.sig": (lambda data: parse(data).data, NoteError),
     "checkpoint": (lambda data: read_checkpoint(data).note.data, NoteError),
@@ -103,6 +171,16 @@ PARSERS: dict[str, tuple[Callable[[bytes], bytes | None], type[Exception]]] = {
     "proof": (read_whole_proof, ProofFileError),
     "rotation": (follow, NoteError),
     "keys": (read_keys, NoteError),
+    "commitment": (lambda data: read_commitment(data).data, ProofFileError),
+    "erasure.json": (lambda data: encode_statement(decode_statement(data)), cuts.CutError),
+    "line of remains": (read_remains, ValueError),
+    "tile": (read_tiles, TileError),
+    "list of files": (read_whole_list, ValueError),
+    "index.csv": (read_index, (*UNREADABLE, csv.Error)),
+    "loadfile.dat": (read_load_file, ValueError),
+    "package.json": (read_statement, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)),
+    "sealing/head": (read_claim, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)),
+    "pointer": (read_pointer, (ValueError, RecursionError)),
 }
 
 
@@ -127,6 +205,8 @@ def test_a_parser_reads_back_to_the_byte_or_refuses(
 def test_a_parser_refuses_what_is_no_document(kind: str) -> None:
     read, refusal = PARSERS[kind]
     for data in HOSTILE:
+        if kind in {"line of remains", "pointer", "tile"}:
+            continue  # any record, any JSON, the tiles of a log without leaves
         if kind == "keys" and not data.decode(errors="replace").strip():
             continue  # a file without a key
         with pytest.raises(refusal):

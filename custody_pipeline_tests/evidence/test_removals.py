@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy as copies
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from custody_pipeline.evidence.cut.proof import prove
@@ -16,8 +19,9 @@ from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
-from custody_pipeline_tests.evidence.erasing import CONVERSATION, FOLDER, RECORDING, RECORDS, erase
-from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher
+from custody_pipeline_tests.evidence.erasing import CONVERSATION, FOLDER, RECORDING, RECORDS, erase, tombstones
+from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, parquet, rows
+from custody_pipeline_tests.evidence.test_tampering import edit_cut, relist
 
 KEYS = [SIGNER.verifier]
 Change = Callable[[dict[str, Any]], None]
@@ -110,6 +114,19 @@ WRONG: list[tuple[str, str, Change]] = [
     ("nobody to erase", "ERASURE_TOO_WIDE", _nobody),
     ("a field too many", "ERASURE_WRONG", _set("note", "x")),
     ("conversations twice", "ERASURE_WRONG", _set("conversations", [CONVERSATION, CONVERSATION])),
+    ("asked for at a time without a zone", "ERASURE_WRONG", _set("asked_at", "2026-11-04T12:00:00")),
+    ("asked for in a year that no calendar has", "ERASURE_WRONG", _set("asked_at", "10000-01-01T00:00:00Z")),
+    ("asked for a day before the first of all", "ERASURE_WRONG", _set("asked_at", "0001-01-01T00:00:00+99:00")),
+    ("a text that no UTF-8 has", "ERASURE_WRONG", _set("reason", "\ud800")),
+    ("a count below nothing", "ERASURE_WRONG", _set("counts", {"files": -1})),
+    ("a path that leads out of the cut", "ERASURE_WRONG", _in_file(0, "path", "../r0002/data/gaps.parquet")),
+    ("a signature that was removed", "ERASURE_WRONG", _in_file(0, "path", "cut.json.sig")),
+    ("a file that was sealed with another size", "ERASURE_WRONG", _in_file(0, "bytes", 1)),
+    (
+        "a leaf beyond the end of the log",
+        "ERASURE_TOO_WIDE",
+        lambda statement: statement["leaves"][1].update(index=2**50),
+    ),
 ]
 
 
@@ -130,6 +147,72 @@ def test_a_recording_without_a_row_that_stands_for_it_is_a_finding(publisher: Pu
     erase(publisher, lambda statement: statement["recordings"].append(other))
 
     assert errors(checked(publisher.root)) == {"ERASURE_WRONG"}
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [pa.array(["NOT_ERASED"] * 40), pa.array([7] * 40), pa.array([{"ERASED": 1}] * 40), None],
+    ids=["a text", "numbers", "structures", "none"],
+)
+def test_reasons_of_another_type_are_no_reasons(publisher: Publisher, reasons: pa.Array | None) -> None:
+    """The owner seals a table of which the rows that stand for erased ones cannot be read."""
+    erase(publisher)
+    prefix = f"{FOLDER}/r0003/"
+    file = publisher.root / prefix / "data/chain_of_custody.parquet"
+    table = pq.read_table(io.BytesIO(file.read_bytes()))
+    place = table.column_names.index("gap_reasons")
+    table = table.remove_column(place) if reasons is None else table.set_column(place, "gap_reasons", reasons)
+    file.write_bytes(parquet(table))
+    edit_cut(publisher.root, prefix, relist(publisher.root, prefix, "data/chain_of_custody.parquet"), SIGNER)
+
+    assert errors(checked(publisher.root)) & {"ERASURE_WRONG", "TABLE_UNREADABLE"}
+
+
+def test_rows_that_stand_for_erased_ones_are_named_by_a_statement(original: Publisher, tmp_path: Path) -> None:
+    """The owner empties a row in a new revision and calls it erased, without saying why and on whose authority."""
+    publisher = Publisher(tmp_path)
+    publisher.night(NIGHTS[1], rows(NIGHTS[1]))
+    publisher.night(NIGHTS[1], tombstones(NIGHTS[1], 2), 2)
+
+    report = checked(publisher.root)
+
+    assert (report.status, {found.code for found in report.of(Severity.UNCHECKED)}) == (2, {"ERASURE_UNSTATED"})
+    assert checked(publisher.root / FOLDER / "r0002").status == 0
+
+
+def test_a_removed_file_of_remains_with_another_name_is_no_records_file(tmp_path: Path) -> None:
+    path = "remains/abcd/data/records.ndjson"
+    publisher = Publisher(tmp_path)
+    cut = publisher.night(NIGHTS[1], rows(NIGHTS[1]), more={path: b"x\n"}).cut
+    listed = cut.file(path)
+    assert listed is not None
+    removed = {"revision": 1, "path": path, "bytes": 2, "sha256": listed.sha256, "remains": f"remains/r0001/{RECORDS}"}
+    erase(publisher, lambda statement: statement["files"].append(removed))
+
+    assert checked(tmp_path).status in {1, 2}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.replace(b'":"', b'":" ', 1),
+        lambda line: line[:-2],
+        lambda line: line[:12] + line[12:76].upper() + line[76:],
+        lambda line: line[:12] + line[13:],
+        lambda line: line[:-1] + b',"x":1}',
+    ],
+)
+def test_a_placeholder_has_one_form(publisher: Publisher, change: Callable[[bytes], bytes]) -> None:
+    """Other programs read remains as well: what is no placeholder to them is none."""
+    erase(publisher)
+    prefix, path = f"{FOLDER}/r0003/", f"remains/r0001/{RECORDS}"
+    file = publisher.root / prefix / path
+    lines = file.read_bytes().split(b"\n")
+    lines[3] = change(lines[3])
+    file.write_bytes(b"\n".join(lines))
+    edit_cut(publisher.root, prefix, relist(publisher.root, prefix, path), SIGNER)
+
+    assert "ERASURE_WRONG" in errors(checked(publisher.root))
 
 
 def test_another_placeholder_than_stated_is_a_finding(publisher: Publisher) -> None:

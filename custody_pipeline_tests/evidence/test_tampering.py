@@ -543,6 +543,10 @@ for sealed_at in (
     "2026-11-05T02:30:00+01:00",
     "2026-11-01T00:00:00Z",
     "2026-11-04T00:00:00Z",
+    "20261105T000000Z",
+    "2026-11-05 00:00:00Z",
+    "2026-W45-4T00:00:00Z",
+    "0001-01-01T00:00:00Z",
 ):
     scenario(f"the owner says that a night was sealed at {sealed_at}", "TIME_WRONG")(
         by_owner(partial(dict.update, sealed_at=sealed_at))
@@ -887,6 +891,14 @@ scenario("the pointer to the current revision has a member twice", "COPY_DIFFERS
 scenario("the pointer to the current revision sends readers elsewhere", "COPY_DIFFERS")(
     lambda root: rewrite(root / POINTER, (root / POINTER).read_bytes().replace(b"/prod/parquet/", b"/evil/parquet/"))
 )
+members: dict[str, dict[str, object]] = {
+    "a text of half a character": {"note": "\ud800"},
+    "a place of half a character": {"cut": "s3://\ud800/prod/cut.json"},
+    "files of which no two can be compared": {"files": [{"uri": 1}, {"uri": None}]},
+    "a revision that is true": {"revision": True},
+}
+for what, member in members.items():
+    scenario(f"the pointer to the current revision has {what}", "COPY_DIFFERS")(partial(edit_pointer, member))
 scenario("the pointer to the current revision is removed", "COPY_MISSING")(remove(POINTER))
 scenario("the pointer to the current revision is no JSON", "COPY_DIFFERS")(
     add(f"current/date={NIGHTS[0]}.json", b"[" * 100_000)
@@ -939,6 +951,36 @@ def test_a_sealed_file_without_a_purpose_is_named(original: Publisher, copy: Pat
     found = [finding for finding in check(original, copy).findings if finding.code == "FILE_UNKNOWN"]
 
     assert sorted(finding.path for finding in found) == sorted(NEWEST + path for path in paths)
+
+
+def test_a_cut_of_many_files_is_compared_with_many_strays_in_seconds(tmp_path: Path) -> None:
+    """Each file that is missing may have been moved to each that is too many."""
+    publisher = Publisher(tmp_path)
+    publisher.night(NIGHTS[0], rows(NIGHTS[0], 2), more={f"report/rows/{n}.csv": b"%d" % n for n in range(3_000)})
+    folder = tmp_path / FIRST / "report/rows"
+    for path in sorted(folder.iterdir()):
+        path.rename(path.with_suffix(".txt"))
+    for number in range(3_000):
+        (folder / f"{number}.html").touch()
+    started = time.process_time()
+
+    report = verify(FolderReader(tmp_path), Options(public_keys=[SIGNER.verifier]))
+
+    assert report.status == 1
+    assert time.process_time() - started < 15
+
+
+def test_pointers_that_name_half_a_character_are_told_and_printed(original: Publisher, copy: Path) -> None:
+    """All of them name one place; nobody who prints it may fail."""
+    for night in NIGHTS:
+        path = copy / f"current/date={night}.json"
+        path.write_bytes(path.read_bytes().replace(b"s3://published/", b"s3://\\ud800/"))
+
+    report = check(original, copy)
+
+    json.dumps(report.as_dict(), ensure_ascii=False).encode()
+    assert all(line.isprintable() for line in report.summary())
+    "".join(report.summary()).encode()
 
 
 def test_twenty_thousand_files_more_take_seconds(original: Publisher, copy: Path) -> None:

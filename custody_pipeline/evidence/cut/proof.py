@@ -31,8 +31,8 @@ from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Reader,
 PROOF_SUFFIX = ".tlog-proof"
 COMMITMENT_SUFFIX = ".tlog-commitment"
 _CHUNK = 1 << 20
-_LONGEST_PATH = 64
-"""Hashes of a path: no log has 2^64 leaves. What nobody signed may have as many lines as there are bytes."""
+_LONGEST_PATH = 64 * 45 + 32
+"""Bytes of an index and a path, whose hashes have 44 characters each: no log has 2^64 leaves."""
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
 _COMMITMENT = b"custody-commitment/v1 "
 _VALUES = {str, type(None)}
@@ -179,11 +179,12 @@ def read_commitment(data: bytes) -> Commitment:
 
 def _read(data: bytes) -> tuple[bytes, int, tuple[bytes, ...], Checkpoint]:
     """What a file holds: extra, index, path and checkpoint."""
+    end, path_at = data.find(b"\n\n"), data.find(b"\n", len(_FIRST_LINE) + 1)
+    if end - path_at > _LONGEST_PATH or len(data) - end > NOTE_BYTES:
+        raise ProofFileError("the path or the checkpoint is longer than any")
     first, separator, rest = data.partition(b"\n\n")
     try:
-        lines = first.decode("ascii").split("\n", 3 + _LONGEST_PATH)
-        if len(lines) > 3 + _LONGEST_PATH or len(rest) > NOTE_BYTES:
-            raise ProofFileError("the path or the checkpoint is longer than any")
+        lines = first.decode("ascii").split("\n")
         if len(lines) < 3 or lines[0] != _FIRST_LINE or not separator or not lines[1].startswith("extra "):
             raise ProofFileError(f"the file does not begin with {_FIRST_LINE}, an extra and an index line")
         index = re.fullmatch(r"index (0|[1-9][0-9]{0,18})", lines[2])

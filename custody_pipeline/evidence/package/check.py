@@ -54,7 +54,7 @@ from custody_pipeline.evidence.verify.rotations import follow_rotations
 from custody_pipeline.evidence.verify.single_files import verify_commitment_file, verify_proof_file
 from custody_pipeline.evidence.verify.target import regular_files
 
-_LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n]+)\n")
+_LINE = re.compile(rb"([0-9a-f]{64})  ([^\r\n]+)\n")
 _T = TypeVar("_T")
 _Attached = Mapping[str, Mapping[str, str]]
 """Audio and documents: path without its suffix → path → SHA-256."""
@@ -148,17 +148,25 @@ def _listed(context: Context, manifest: str) -> dict[str, str]:
 
 def listed_in(context: Context, path: str, data: bytes) -> dict[str, str]:
     """Path → SHA-256 of the lines of a list for `sha256sum --check`, up to the first that is none, with a finding."""
+    listed, is_whole = read_list(data)
+    if not is_whole:
+        context.report.add("PACKAGE_INCONSISTENT", path, "a line is malformed, or a file is listed twice")
+    return listed
+
+
+def read_list(data: bytes) -> tuple[dict[str, str], bool]:
+    """Path → SHA-256 of the lines up to the first that is none; and whether all are, and there is one."""
     listed: dict[str, str] = {}
     for line in BytesIO(data):
-        match = _LINE.fullmatch(line.decode(errors="replace"))
-        if match is None or match[2] in listed:
-            break
-        listed[match[2]] = match[1]
-    else:
-        if listed:
-            return listed
-    context.report.add("PACKAGE_INCONSISTENT", path, "a line is malformed, or a file is listed twice")
-    return listed
+        match = _LINE.fullmatch(line)
+        try:
+            path = match[2].decode() if match else None
+        except UnicodeDecodeError:
+            path = None
+        if match is None or path is None or path in listed:
+            return listed, False
+        listed[path] = match[1].decode()
+    return listed, bool(listed)
 
 
 def _check_manifest(context: Context, listed: Mapping[str, str], files: Mapping[str, Entry]) -> dict[str, str]:

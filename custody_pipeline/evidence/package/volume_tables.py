@@ -125,7 +125,11 @@ def _load_lines(data: bytes) -> list[_Line]:
     names = [LOAD_COLUMNS.get(name, TAG + name.lower()) for name in lines[0]] if lines else []
     if not set(_KEYS) <= set(names) or any(len(line) != len(names) for line in lines):
         raise ValueError("fields")
-    return [dict(zip(names, line, strict=True)) for line in lines[1:]]
+    told: list[_Line] = [dict(zip(names, line, strict=True)) for line in lines[1:]]
+    # BEGDOC and ENDDOC are one column.
+    if any([line[name] for name in names] != values for line, values in zip(told, lines[1:], strict=True)):
+        raise ValueError("a field that is there twice")
+    return told
 
 
 def _other_lines(lines: Sequence[_Line], loaded: Sequence[_Line]) -> Iterator[str]:
