@@ -89,7 +89,7 @@ def examine(*, probe: bool = False) -> Iterator[Line]:
     yield from _export_bucket(settings)
     yield from _sealing(settings)
     yield from _publish_bucket(settings, probe=probe)
-    yield from _nights_bucket(settings)
+    yield from _shared_buckets(settings)
 
 
 def _home(settings: Settings) -> Iterator[Line]:
@@ -272,11 +272,16 @@ def _publish_bucket(settings: Settings, *, probe: bool) -> Iterator[Line]:
             yield from _probe(client, place, settings)
 
 
-def _nights_bucket(settings: Settings) -> Iterator[Line]:
-    """Where several workers keep nights."""
+def _shared_buckets(settings: Settings) -> Iterator[Line]:
+    """Where several workers keep nights, and find what another one received."""
     if settings.nights_url is not None:
-        place, client = S3Location.parse(settings.nights_url), s3_client(settings)
-        yield _conditional_writes(client, place, "nights bucket claims", "CUSTODY_NIGHTS_URL")
+        nights, landing, client = (
+            S3Location.parse(settings.nights_url),
+            S3Location.parse(settings.landing),
+            s3_client(settings),
+        )
+        yield _conditional_writes(client, nights, "nights bucket claims", "CUSTODY_NIGHTS_URL")
+        yield _try("landing bucket", "CUSTODY_LANDING_URL", lambda: _listed(client, landing), _READING)
 
 
 def _conditional_writes(client: S3Client, place: S3Location, check: str, setting: str) -> Line:

