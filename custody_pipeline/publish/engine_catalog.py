@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from custody_pipeline.evidence.cut.manifest import cut_prefix
-from custody_pipeline.evidence.reader import read
+from custody_pipeline.evidence.cut.manifest import Revision, cut_prefix
+from custody_pipeline.evidence.reader import POINTER_BYTES, TooLargeError, read
 from custody_pipeline.io.s3 import S3Location, new_session, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import current_key
@@ -191,13 +191,36 @@ def _bring_up_to_date(table: Any, files: dict[str, str]) -> list[str]:
     return sorted(new)
 
 
+class _NamedFile(msgspec.Struct):
+    table_name: str
+    format: str
+
+
+class _Pointer(msgspec.Struct):
+    """What `current/date=….json` says. Nobody signs it, so that its night must be the one that its name has."""
+
+    night: date
+    revision: Revision
+    files: tuple[_NamedFile, ...]
+
+
 def _pointers(settings: Settings, place: S3Location) -> Iterator[tuple[str, int, set[str]]]:
-    """(night, revision, tables) of each night that is published."""
+    """(night, revision, tables) of each night that is published.
+
+    Raises:
+        CatalogError: a pointer is none.
+    """
     reader = S3Reader(s3_client(settings), place)
     for entry in reader.list("current/"):
-        told: dict[str, Any] = msgspec.json.decode(read(reader, entry.path))
-        tables = {file["table_name"] for file in told["files"] if file["format"] == "parquet"}
-        yield told["night"], int(told["revision"]), tables
+        try:
+            told = msgspec.json.decode(read(reader, entry.path, POINTER_BYTES), type=_Pointer)
+            if entry.path != f"current/date={told.night}.json":
+                raise ValueError(f"it is of {told.night}")
+        except (ValueError, RecursionError, TooLargeError) as error:
+            raise CatalogError(
+                f"{place / entry.path} is no pointer to a night ({error}); run the night again"
+            ) from error
+        yield str(told.night), told.revision, {file.table_name for file in told.files if file.format == "parquet"}
 
 
 def _file_access(settings: Settings) -> dict[str, str]:

@@ -14,8 +14,9 @@ import pytest
 
 from custody_pipeline.evidence.cut.proof import prove
 from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline_tests.evidence.erasing import erase
+from custody_pipeline_tests.evidence.erasing import RECORDS, erase, placeholders
 from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, publish
+from custody_pipeline_tests.evidence.test_tampering import edit_cut, rebuild_log, relist
 from custody_pipeline_tests.evidence.witness import Witness
 
 TEMPORARY = "/tmp/"  # noqa: S108 - what the document writes to
@@ -216,6 +217,21 @@ def test_the_commands_accept_a_set_from_which_somebody_was_erased(
 
     (copy / f"cuts/date={NIGHTS[1]}/r0001/data/gaps.parquet").unlink()
     assert run(copy, tmp_path / "work", original).returncode != 0
+
+
+def test_the_commands_refuse_a_record_that_is_hidden_in_its_own_cut(
+    original: Publisher, copy: Path, tmp_path: Path
+) -> None:
+    """The owner keeps a record's leaf and hides the record, without a statement: only remains may have such lines."""
+    file = copy / FIRST / RECORDS
+    file.write_bytes(placeholders(file.read_bytes(), 3))
+    edit_cut(copy, FIRST, relist(copy, FIRST, RECORDS), SIGNER)
+    rebuild_log(copy, SIGNER)
+
+    done = run(copy, tmp_path / "work", original)
+
+    assert done.returncode != 0
+    assert "does not lead to its signed checkpoint" in done.stderr
 
 
 def test_each_script_is_plain_python_of_forty_lines() -> None:

@@ -554,6 +554,26 @@ for sealed_at in (
 scenario("the owner counts the rows of a table that does not exist", "COUNT_WRONG")(
     by_owner(lambda document: document["counts"].update(queues=3))
 )
+COVERED = {
+    "source": "export_jobs",
+    "state": "whole",
+    "needed": True,
+    "sees": "",
+    "complete_until": None,
+    "detail": None,
+}
+for what, coverage in {
+    "no source": [],
+    "a source that failed": [COVERED | {"state": "failed"}],
+    "a source that was needed and not asked": [COVERED, COVERED | {"source": "x", "state": "not_asked"}],
+    "a source that was cut short and not needed": [COVERED | {"state": "partial", "needed": False}],
+}.items():
+    scenario(f"the owner calls a night complete on {what}", "COMPLETENESS_WRONG")(
+        by_owner(partial(dict.update, complete="established", coverage=coverage))
+    )
+scenario("the owner says that fewer rows changed than did", "COUNT_WRONG")(
+    lambda root: edit_cut(root, REVISED, lambda document: document["supersedes"].update(changed=2), SIGNER)
+)
 scenario("a cut names a key that did not sign it", "CUT_SIGNATURE_WRONG")(
     by_owner(lambda document: document["keys"].append(OTHER.verifier.vkey))
 )

@@ -14,7 +14,10 @@ import pytest
 from pyiceberg.catalog import load_catalog
 from pyiceberg.utils.config import Config
 
+from custody_pipeline.evidence.reader import POINTER_BYTES
+from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.publish import engine_catalog
 from custody_pipeline.publish.engine_catalog import CatalogError, athena_ddl, register_iceberg
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
@@ -93,3 +96,27 @@ def test_iceberg_reads_the_newest_revision_of_each_night_and_an_older_snapshot_w
     # No file was copied, and none is gone.
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == before
     assert table.properties["gc.enabled"] == "false"
+
+
+@pytest.mark.parametrize(
+    "pointer",
+    [
+        {"night": "2026-11-02' OR true OR partition_date == '", "revision": 1, "files": []},
+        {"night": "2026-11-03", "revision": 1, "files": []},
+        {"night": "2026-11-02", "revision": 0, "files": []},
+        {"night": "2026-11-02", "revision": "1/../../../evil", "files": []},
+        {"night": "2026-11-02", "revision": 1, "files": "x" * POINTER_BYTES},
+        [],
+    ],
+    ids=["an expression", "another night", "no revision", "a path", "no end", "no pointer"],
+)
+def test_a_pointer_that_somebody_else_wrote_into_the_bucket_names_no_file(
+    memory_s3: Any, monkeypatch: pytest.MonkeyPatch, pointer: Any
+) -> None:
+    """Nobody signs it, and what it says becomes a path, and an expression that removes rows."""
+    monkeypatch.setattr(engine_catalog, "s3_client", lambda _: memory_s3)
+    memory_s3.put_object(Bucket="custody-published", Key="prod/current/date=2026-11-02.json", Body=json.dumps(pointer))
+    place = S3Location("custody-published", "prod")
+
+    with pytest.raises(CatalogError, match="is no pointer to a night"):
+        list(engine_catalog._pointers(Settings(), place))

@@ -69,6 +69,9 @@ CODES: dict[str, Code] = {
         _E, "A cut's checkpoint is malformed, of other signers or not this cut's.", _ASK_OWNER
     ),
     "CUT_INCONSISTENT": Code(_E, "A cut does not extend the log that it says it extends.", _ASK_OWNER),
+    "COMPLETENESS_WRONG": Code(
+        _E, "A cut claims that its night is complete, and says of a source that it is not whole.", _ASK_OWNER
+    ),
     "CONSISTENCY_WRONG": Code(_E, "A cut's consistency proof is missing or does not prove it.", _FROM_COPY),
     "TIMESTAMP_MISSING": Code(_E, "A cut was timestamped, but cut.json.tsr is not there.", _FROM_COPY),
     "TIMESTAMP_WRONG": Code(_E, "cut.json.tsr is no valid timestamp of this cut.json.", _FROM_COPY),

@@ -297,12 +297,13 @@ def _check_rows(context: Context, path: str, cut: Cut, table: pq.ParquetFile, *,
 
     The columns are read a batch at a time: the key's owner may have signed few bytes that make many rows.
     """
-    wanted = ("partition_date", "custody_status", *_RECORDING) if of_recordings else ("partition_date",)
+    wanted = ("partition_date", "custody_status", "revision", *_RECORDING) if of_recordings else ("partition_date",)
     names = [name for name in wanted if name in table.schema_arrow.names]
     nights: dict[str, None] = {}
     statuses: Counter[str] = Counter()
     keys: set[tuple[str | None, ...]] = set()
-    rows = 0
+    rows = changed = 0
+    newest = str(cut.revision)
     for batch in table.iter_batches(_ROWS_AT_ONCE, columns=names) if names else ():
         texts = {
             name: (pc.unique(batch.column(name)) if name == "partition_date" else batch.column(name)).cast(pa.string())
@@ -312,6 +313,7 @@ def _check_rows(context: Context, path: str, cut: Cut, table: pq.ParquetFile, *,
         if nights.keys() - {cut.night} or len(statuses) > len(cut.statuses):
             break  # the verdict is certain
         rows += batch.num_rows
+        changed += texts["revision"].to_pylist().count(newest) if "revision" in texts else 0
         statuses.update(map(str, texts["custody_status"].to_pylist()) if "custody_status" in texts else ())
         if texts.keys() >= set(_RECORDING):
             keys.update(zip(*(texts[name].to_pylist() for name in _RECORDING), strict=True))
@@ -320,6 +322,9 @@ def _check_rows(context: Context, path: str, cut: Cut, table: pq.ParquetFile, *,
         return
     if of_recordings and statuses != cut.statuses:
         context.report.add("COUNT_WRONG", path, "the custody_status of the rows and cut.json differ")
+    stated = cut.supersedes.changed if cut.supersedes else 0  # 0: a cut of an earlier version does not say it
+    if of_recordings and stated and stated != changed:
+        context.report.add("COUNT_WRONG", path, f"{stated} rows stated as new or changed, {changed} bear this revision")
     if set(_RECORDING) <= set(names) and len(keys) != rows:
         context.report.add("RECORDING_TWICE", path)
 

@@ -89,6 +89,7 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
     checkpoint = check_place(context, prefix, cut, leaves)
     check_locks(context, prefix, cut, entries)
     check_counts(context, prefix, cut, tables)
+    _check_completeness(context, prefix, cut)
     check_tombstones(context, prefix, cut, tables.get(cuts.TABLE), alone=place is None)
     check_renderings(context, prefix, cut, as_sealed, tables)
     _check_purposes(context, prefix, cut)
@@ -120,6 +121,15 @@ def open_cut(context: Context, prefix: str) -> tuple[Cut, bytes, list[Verifier]]
     except CutError as error:
         report.add("CUT_MALFORMED", path, str(error))
     return None
+
+
+def _check_completeness(context: Context, prefix: str, cut: Cut) -> None:
+    """Nothing is established while a source that could contradict it is not whole."""
+    coverage = cut.coverage or ()
+    lacking = [item.source for item in coverage if item.state != "whole" and (item.needed or item.state != "not_asked")]
+    if cut.complete == "established" and (lacking or not coverage):
+        detail = f"established, but {', '.join(lacking) or 'no source'} is {'not whole' if lacking else 'named'}"
+        context.report.add("COMPLETENESS_WRONG", prefix + cuts.CUT_JSON, detail)
 
 
 def _check_purposes(context: Context, prefix: str, cut: Cut) -> None:
