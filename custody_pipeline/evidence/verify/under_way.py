@@ -1,4 +1,4 @@
-"""What lies below `sealing/`: seals under way. Nothing there is signed, and nothing there steers a check.
+"""What lies below `sealing/`: seals under way. Nothing there is evidence, and nothing there steers a check.
 
 Belongs here: the names and the claim. Does not: staged files' bytes, which nobody has sealed.
 """
