@@ -25,7 +25,7 @@ from custody_pipeline.operations.rebuild import (
     unknown_nights,
 )
 from custody_pipeline.operations.status import nights
-from custody_pipeline.operations.verification import verify_target
+from custody_pipeline.operations.verification import public_keys, verify_target
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import Publication
 from custody_pipeline.publish.landed import cuts_by_night
@@ -134,7 +134,8 @@ def test_a_lost_warehouse_is_rebuilt_and_gives_the_same_published_bytes(ran: Ran
 
 
 def test_a_rebuild_says_which_tables_differ_from_what_is_published(ran: Ran) -> None:
-    (cut,) = cuts_by_night(S3Reader(s3_client(ran.settings), S3Location.parse("s3://dataset/prod")))[DAY]
+    reader = S3Reader(s3_client(ran.settings), S3Location.parse("s3://dataset/prod"))
+    (cut,) = cuts_by_night(reader, public_keys(ran.settings, []))[DAY]
     with ran.night.warehouse.open() as con:
         assert differing_tables(con, DAY, cut.cut) == ()
         con.execute("BEGIN; UPDATE custody.custom_data SET tag_value = 'altered'")

@@ -39,6 +39,7 @@ from custody_pipeline.models.run import prepare
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.landed import GoneError, Sources, cuts_by_night, landed_receipts, landing_at
 from custody_pipeline.publish.sealed_landing import on_this_machine
+from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, Warehouse, WarehouseError
 from custody_pipeline.warehouse.ledger import Actor, append_acts, create_acts
 from custody_pipeline.warehouse.sql_text import literal, table_columns
@@ -169,7 +170,9 @@ class NightWarehouse(Warehouse):
             left = [uri for uri in uris if uri.rsplit("/", 1)[1].removesuffix(".ndjson.gz") not in known]
             if not left:
                 return
-            sources.cuts = cuts_by_night(S3Reader(self.place.client, place), self.night)
+            sources.cuts = cuts_by_night(
+                S3Reader(self.place.client, place), signing_verifiers(self.settings), self.night
+            )
             loads = []
             for uri in left:
                 try:

@@ -29,6 +29,7 @@ from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.run import prepare, run_models
+from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import publication_of
 from custody_pipeline.publish.landed import (
@@ -134,7 +135,7 @@ def rebuild(settings: Settings, mapping: TagMapping, say: Callable[[str], None])
         with tempfile.TemporaryDirectory(prefix="custody-rebuild-") as scratch, Warehouse(beside).open() as con:
             place = S3Location.parse(settings.require("publish_url"))
             sources = Sources(settings, s3_client(settings), place, Path(scratch))
-            sources.cuts = cuts_by_night(S3Reader(sources.client, place))
+            sources.cuts = cuts_by_night(S3Reader(sources.client, place), public_keys(settings, []))
             for one in (one for cuts in sources.cuts.values() for one in cuts):
                 _restore_request(sources, one.cut)
             receipts = landed_receipts(sources)

@@ -17,8 +17,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, decode_cut
-from custody_pipeline.evidence.reader import read
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, CutError, decode_cut, open_cut
+from custody_pipeline.evidence.cut.records import leaf_hash
+from custody_pipeline.evidence.cut.seal import HEAD, LOG
+from custody_pipeline.evidence.log.checkpoint import verify_checkpoint
+from custody_pipeline.evidence.log.merkle import ProofError, inclusion_proof, verify_inclusion
+from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.log.tiles import TileError, TileTree
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
 from custody_pipeline.extract.landing_files import Folder, LandedFile, content_of, read_lines
 from custody_pipeline.extract.receipts import Collectors, Landing
 from custody_pipeline.io.objects import listed
@@ -26,10 +32,14 @@ from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.evidence.cut.manifest import Cut
-    from custody_pipeline.publish.bucket_reader import S3Reader
+    from custody_pipeline.evidence.log.checkpoint import Head
+    from custody_pipeline.evidence.log.note import Verifier
+    from custody_pipeline.evidence.reader import Reader
     from custody_pipeline.settings import Settings
 
 CUTS = "cuts/"
@@ -89,15 +99,49 @@ class _Origin(Folder):
         return f"{self._url}/{relative}"
 
 
-def cuts_by_night(reader: S3Reader, night: date | None = None) -> dict[date, list[SealedCut]]:
-    """Every cut by its night, in the order of the revisions; `night`: of that one alone."""
+def cuts_by_night(reader: Reader, keys: Sequence[Verifier], night: date | None = None) -> dict[date, list[SealedCut]]:
+    """Every cut by its night, in the order of the revisions.
+
+    Args:
+        reader: the published place. Anybody who can write to it may have put a folder there that looks like a cut.
+        keys: of the log; its head, or the cut itself, must be signed by one.
+        night: of that one alone.
+
+    Raises:
+        TargetError: a cut is no leaf of the log, or the log is not sound.
+    """
     found: dict[date, list[SealedCut]] = {}
     prefix = f"{CUTS}date={night}/" if night else CUTS
-    for path in sorted(entry.path for entry in reader.list(prefix) if entry.path.endswith(f"/{CUT_JSON}")):
-        data = read(reader, path)
-        cut = decode_cut(data)
+    paths = sorted(entry.path for entry in reader.list(prefix) if entry.path.endswith(f"/{CUT_JSON}"))
+    if not paths:
+        return found
+    try:
+        head = verify_checkpoint(read(reader, HEAD, NOTE_BYTES), keys).head
+    except (NoteError, FileNotFoundError) as error:
+        raise TargetError(f"{reader.name}/{HEAD}: {error}; name the key that seals, and see custody verify") from error
+    tree = TileTree(reader, head.size, LOG)
+    for path in paths:
+        data = read(reader, path, MANIFEST_BYTES)
+        try:
+            cut = _sealed(reader, path, data, tree, head, keys)
+        except (NoteError, CutError, ProofError, TileError, FileNotFoundError) as error:
+            raise TargetError(f"{reader.name}/{path} is not of the signed log ({error}); see custody verify") from error
         found.setdefault(date.fromisoformat(cut.night), []).append(SealedCut(cut, hashlib.sha256(data).hexdigest()))
     return found
+
+
+def _sealed(reader: Reader, path: str, data: bytes, tree: TileTree, head: Head, keys: Sequence[Verifier]) -> Cut:
+    """A cut that is a leaf of the log, whoever of its keys signed it; after the head, one that a given key signed."""
+    leaf = leaf_hash(data)
+    cut = decode_cut(data)
+    place = cut.log.cut_index
+    if place < head.size:
+        verify_inclusion(leaf, place, head.size, inclusion_proof(tree.node, place, head.size), head.root)
+    else:
+        cut, _ = open_cut(data, read(reader, path.removesuffix(CUT_JSON) + SIGNATURE, NOTE_BYTES), keys)
+    if path != cut.prefix + CUT_JSON:
+        raise CutError(f"it is {cut.prefix}")
+    return cut
 
 
 def landed_receipts(sources: Sources, night: date | None = None) -> dict[date, list[str]]:
