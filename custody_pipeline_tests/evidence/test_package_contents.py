@@ -269,6 +269,15 @@ def test_a_package_is_valid_and_says_what_it_is(package: Path) -> None:
     assert report.facts["External-Description"] == INFO["External-Description"]
 
 
+def test_nobody_is_told_to_take_the_key_from_the_package(package: Path) -> None:
+    words = " ".join((package / "data/VERIFY.md").read_text().split())
+
+    assert (
+        "Ask the owner for the public key over another channel. A key that lies in this folder proves nothing" in words
+    )
+    assert "--key KEY`, with the key that the owner gave you" in words
+
+
 @pytest.mark.parametrize(("code", "change"), CHANGES.values(), ids=CHANGES)
 def test_a_contradiction_that_the_owner_signed_is_found(
     package: Path, code: str, change: Callable[[Path], object]

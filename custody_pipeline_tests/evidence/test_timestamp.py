@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -65,6 +67,22 @@ def test_a_changed_byte_of_a_response_is_refused(authority: Authority, response:
         changed = response[:offset] + bytes([response[offset] ^ 1]) + response[offset + 1 :]
         with pytest.raises(TimestampError):
             verify_timestamp(changed, b"cut.json", [authority[1]])
+
+
+def test_whatever_bytes_a_response_has_it_is_refused_or_vouches_for_the_same_time(
+    authority: Authority, response: bytes
+) -> None:
+    """Nobody signs the file itself: what the authority did not sign in it may differ, and the time may not."""
+    true, chosen = verify_timestamp(response, b"cut.json", [authority[1]]), random.Random(1)
+    for _ in range(1_500):
+        at, other = chosen.randrange(len(response)), chosen.randrange(len(response))
+        count = chosen.randrange(1, 40)
+        data = response[:at] + response[other : other + count] + response[at + chosen.choice((0, count)) :]
+        with suppress(TimestampError):
+            assert verify_timestamp(data, b"cut.json", [authority[1]]) == true
+    for deep in (b"\x30\x80" * 30_000, b"\x30\x84\xff\xff\xff\xff" * 9_000, b"\xa0\x82\xff\xff" * 15_000):
+        with pytest.raises(TimestampError):
+            verify_timestamp(deep, b"cut.json", [authority[1]])
 
 
 def test_a_stamped_cut_is_verified_with_the_root_and_unchecked_without(authority: Authority, stamped: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -164,6 +165,38 @@ def test_a_cut_is_verified_by_itself_wherever_it_lies(original: Publisher, copy:
 
     assert report.status == 0
     assert "LOG_NOT_HERE" in codes(report)
+
+
+@pytest.mark.parametrize("path", ["", "data/gaps.parquet", "checkpoint"], ids=["cut", "file", "head"])
+def test_a_pin_is_compared_with_whatever_is_verified_or_said_to_be_unchecked(
+    original: Publisher, tmp_path: Path, path: str
+) -> None:
+    """Pins: the head of this cut, the one before it, a later one, and another log's of the same size and key."""
+    fork = Publisher(tmp_path / "fork")
+    data = rows(NIGHTS[0])
+    data[0]["custom_data_legal_hold"] = "rewritten"
+    fork.night(NIGHTS[0], data)
+    fork.night(NIGHTS[1], rows(NIGHTS[1]))
+    target = original.root / f"cuts/date={NIGHTS[1]}/r0001"
+    if path == "checkpoint":
+        (tmp_path / "head").mkdir()
+        target = Path(shutil.copy(target / path, tmp_path / "head"))
+    elif path:
+        target = target / path
+    verdicts = []
+    for pinned in (original.sealed[1], original.sealed[0], original.sealed[3], fork.sealed[1], fork.sealed[0]):
+        report = verify_path(target, Options(public_keys=KEYS, pinned=[pinned.checkpoint.note.data]))
+        verdicts.append((report.status, codes(report) & {"PINNED_FORKED", "PIN_NOT_COMPARED"}))
+
+    same, unknown, forked = (0, set[str]()), (2, {"PIN_NOT_COMPARED"}), (1, {"PINNED_FORKED"})
+    assert (
+        verdicts
+        == {
+            "": [same, same, unknown, forked, forked],
+            "data/gaps.parquet": [unknown, same, unknown, unknown, forked],  # the head that follows is not looked at
+            "checkpoint": [same, unknown, unknown, forked, unknown],
+        }[path]
+    )
 
 
 def test_a_changed_cut_by_itself_is_found(copy: Path) -> None:
