@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from custody_pipeline.evidence.reader import FolderReader, read
+from custody_pipeline.evidence.verify.copies import LIVE
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.settings import load_settings
-from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
 from custody_pipeline.warehouse.sql_text import quoted
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def table(
     """One published table, the rows of the nights from `first` to `last`.
 
     Args:
-        name: one of `PUBLISHED_TABLES`, as `chain_of_custody`.
+        name: one of `PUBLISHED_TABLES`, as `chain_of_custody`, or of `LIVE_TABLES`, which are not sealed.
         source: `s3://bucket/prefix` or a copy of it in a folder, as it was published; or a file `analyst.duckdb`.
             None: this deployment's `analyst.duckdb`.
         first: the first night (UTC).
@@ -62,8 +63,8 @@ def table(
         FileNotFoundError: the source is not there, or holds no night of this table.
         TargetError: S3 cannot be reached.
     """
-    if name not in PUBLISHED_TABLES:
-        raise ValueError(f"no table {name!r} is published; there are {', '.join(PUBLISHED_TABLES)}")
+    if name not in (tables := (*PUBLISHED_TABLES, *LIVE_TABLES)):
+        raise ValueError(f"no table {name!r} is published; there are {', '.join(tables)}")
     if isinstance(source, str) and source.startswith("s3://"):
         return _from_files(S3Reader(s3_client(load_settings()), S3Location.parse(source)), name, first, last, columns)
     path = Path(source) if source is not None else load_settings().analyst_path
@@ -122,14 +123,18 @@ def _from_snapshot(
 
 def _from_files(reader: Reader, name: str, first: date, last: date, columns: Sequence[str] | None) -> pd.DataFrame:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     files = _files_by_night(reader, name)
     if not files:
         raise FileNotFoundError(f"{reader.name} holds no parquet/{name}/date=…")
-    nights = [night for night in files if first <= night <= last]
+    nights = [night for night in files if night is None or first <= night <= last]
     # A night outside gives the columns where none is inside.
-    parts = [_part(read(reader, files[night])) for night in nights or [max(files)]]
+    parts = [_part(read(reader, files[night])) for night in nights or list(files)[-1:]]
     whole = pa.concat_tables(parts, promote_options="default")
+    if None in files:
+        day = pc.field("partition_date")
+        whole = whole.filter((day >= first) & (day <= last))
     if columns:
         if unknown := [column for column in columns if column not in whole.column_names]:
             raise ValueError(f"{name} has no column {', '.join(unknown)}")
@@ -137,12 +142,12 @@ def _from_files(reader: Reader, name: str, first: date, last: date, columns: Seq
     return _frame(whole if nights else whole.slice(0, 0))
 
 
-def _files_by_night(reader: Reader, name: str) -> Mapping[date, str]:
-    found = {}
-    for entry in reader.list(f"parquet/{name}/"):
-        if entry.path.endswith(".parquet") and (night := _NIGHT.search(entry.path)):
-            found[date.fromisoformat(night[1])] = entry.path
-    return dict(sorted(found.items()))
+def _files_by_night(reader: Reader, name: str) -> Mapping[date | None, str]:
+    """Oldest night first; None: the one file of all nights."""
+    folder = f"{LIVE if name in LIVE_TABLES else ''}parquet/{name}/"
+    paths = sorted(entry.path for entry in reader.list(folder) if entry.path.endswith(".parquet"))
+    found: dict[date | None, str] = {date.fromisoformat(at[1]): path for path in paths if (at := _NIGHT.search(path))}
+    return found or ({None: f"{folder}{name}.parquet"} if f"{folder}{name}.parquet" in paths else {})
 
 
 def _part(content: bytes) -> pa.Table:

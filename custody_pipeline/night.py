@@ -36,6 +36,7 @@ from custody_pipeline.models.pending_reads import (
 from custody_pipeline.models.run import refresh_events, run_check, run_models
 from custody_pipeline.operations.night_report import report_of_night, scope_of_night, write_report
 from custody_pipeline.publish.current_copies import Publication
+from custody_pipeline.publish.live import publish_live
 from custody_pipeline.publish.place import require_place
 from custody_pipeline.publish.publication import More, publish_night
 from custody_pipeline.warehouse.erasures import erased_names
@@ -228,6 +229,7 @@ def publish(
     )
     refresh_events(con, night.day, about_night_alone=not publication.changed)
     mark_nights(con, night.settings)
+    publish_live(con, night.settings, night.day)
     night.warehouse.check_in(con)
     one = night.settings.nights_url is None
     snapshot = snapshot_for_analysts(con, night.settings, night.day) if one else refresh(night.settings)

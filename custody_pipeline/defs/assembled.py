@@ -24,7 +24,7 @@ defs = dg.Definitions(
         lambda spec: spec.replace_attributes(owners=_owners),
         cast("list[dg.AssetsDefinition | dg.AssetSpec]", _assets),
     ),
-    asset_checks=[checks.custody_checks],
+    asset_checks=[checks.custody_checks, published.published_checks],
     jobs=[
         nightly.nightly_custody,
         nightly.recheck_custody,

@@ -16,11 +16,13 @@ import dagster as dg
 from custody_pipeline.analysis import statuses_by_night
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
     from pathlib import Path
 
     import duckdb
 
+    from custody_pipeline.publish.read_sealed import Sealed
     from custody_pipeline.warehouse.sql_files import SqlModel
 
 PREVIEW_ROWS = 10
@@ -30,6 +32,7 @@ MASK = "•••"
 # The page shows counts by value of these columns.
 STATE_COLUMNS = (
     "custody_status",
+    "media_state",
     "custom_data_state",
     "reason",
     "source",
@@ -130,6 +133,44 @@ def night_numbers(con: duckdb.DuckDBPyConnection, table: str, night: date) -> di
     return {name: value for name, value in zip(names, row, strict=True) if value is not None}
 
 
+def counts_by_source(con: duckdb.DuckDBPyConnection, night: date) -> dict[str, Any]:
+    """The night's reconciliation as a table, and for each source that names something the share of it that is there."""
+    names = ["source", "expected", "present", "explained", "unexplained"]
+    rows = con.execute(
+        f"SELECT {', '.join(names)} FROM custody.reconciliation WHERE partition_date = $night "
+        "ORDER BY expected = 0, source",
+        {"night": night},
+    ).fetchall()
+    shares = {f"{source}: present %": round(100 * there / all_, 2) for source, all_, there, *_ in rows if all_}
+    return {"by source": _table([dict(zip(names, row, strict=True)) for row in rows], names, names[1:]), **shares}
+
+
+def seal_metadata(sealed: Sealed) -> dict[str, Any]:
+    """What people compare of a seal: keys, place in the log, head, times, lock, counts."""
+    cut, log = sealed.cut, sealed.cut.log
+    lock = "none"
+    if cut.lock:
+        kept = f"{cut.lock.mode} until {cut.lock.until}" if cut.lock.mode else "no retention"
+        lock = kept + (", legal hold" if cut.lock.legal_hold else "")
+    return {
+        "signed by": ", ".join(f"{key.name}+{key.key_id.hex()}" for key in sealed.keys),
+        "key fingerprint": ", ".join(f"sha256:{key.fingerprint}" for key in sealed.keys),
+        "sealed at": cut.sealed_at,
+        "timestamp": f"{sealed.timestamp:%Y-%m-%dT%H:%M:%SZ}" if sealed.timestamp else "none: no authority was asked",
+        "lock": lock,
+        "log": log.origin,
+        "log size": sealed.checkpoint.head.size,
+        "log index of the first record": log.first,
+        "log index of cut.json": log.cut_index,
+        "checkpoint": dg.MetadataValue.md(f"```text\n{sealed.note_text}```"),
+        "files": len(cut.files),
+        "bytes sealed": sum(file.bytes for file in cut.files),
+        "recordings sealed": cut.log.records,
+        "rows by table": _table([{"table": name, "rows": number} for name, number in cut.counts.items()]),
+        "recordings by status": _table([{"custody_status": name, "rows": n} for name, n in cut.statuses.items()]),
+    }
+
+
 def code_reference(path: Path) -> dict[str, Any]:
     """The file that makes an asset, as Dagster links it."""
     with warnings.catch_warnings():
@@ -161,9 +202,11 @@ def preview(
     return _table(records, list(types))
 
 
-def _table(records: list[dict[str, Any]], names: list[str] | None = None) -> dg.TableMetadataValue:
+def _table(
+    records: list[dict[str, Any]], names: list[str] | None = None, numbers: Sequence[str] = ("rows",)
+) -> dg.TableMetadataValue:
     columns = names or list(records[0] if records else {"rows": 0})
-    schema = dg.TableSchema([dg.TableColumn(name, "int" if name == "rows" else "string") for name in columns])
+    schema = dg.TableSchema([dg.TableColumn(name, "int" if name in numbers else "string") for name in columns])
     return dg.TableMetadataValue([dg.TableRecord({name: row[name] for name in columns}) for row in records], schema)
 
 

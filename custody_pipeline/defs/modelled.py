@@ -12,6 +12,7 @@ from custody_pipeline.defs.metadata import (
     code_reference,
     column_schema,
     completeness_plot,
+    counts_by_source,
     night_numbers,
     nights_by_state,
     table_metadata,
@@ -73,6 +74,8 @@ def _step(schema: str) -> dg.AssetsDefinition:
                 metadata = table_metadata(con, model, night) | night_numbers(con, model.key, night)
                 if model.key == "custody.chain_of_custody":
                     metadata["completeness by night"] = completeness_plot(con)
+                elif model.key == "custody.reconciliation":
+                    metadata |= counts_by_source(con, night)
                 elif model.key == "custody.nights":
                     metadata |= nights_by_state(con)
                 yield dg.MaterializeResult(asset_key=asset_key(model.key), metadata=metadata)

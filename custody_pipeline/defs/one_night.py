@@ -110,7 +110,7 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
     for step, message in result.failed_steps.items():
         steps.setdefault(message, []).append(step)
     problems = [f"{', '.join(names)}: {message}" for message, names in steps.items()]
-    problems += [f"check failed: {check}; the night was not published" for check in result.failed_checks]
+    problems += [f"check failed: {check}; {_because(check)}" for check in result.failed_checks]
     problems += ending.problems
     if result.failed_checks:
         status = FINDINGS
@@ -119,6 +119,12 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
     else:
         status = ending.status
     return Outcome(night, result.run_id, status, problems, ending.summary)
+
+
+def _because(check: str) -> str:
+    if check.startswith("published/"):
+        return "what is published is not what was sealed; run the night again, and custody verify"
+    return "the night was not published"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Belongs here: assets that no step of ours materializes. Does not: reading or wri
 
 import dagster as dg
 
-from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
 
 EXPORT_BUCKET = dg.AssetKey(["genesys", "export_bucket"])
 PLATFORM_API = dg.AssetKey(["genesys", "platform_api"])
@@ -41,7 +41,7 @@ readers = [
     ),
     dg.AssetSpec(
         ["analysts", "published_copies"],
-        deps=[dg.AssetKey(["published", table]) for table in PUBLISHED_TABLES],
+        deps=[dg.AssetKey(["published", table]) for table in (*PUBLISHED_TABLES, *LIVE_TABLES)],
         group_name="analysts",
         kinds={"s3", "parquet", "csv"},
         description="Parquet and CSV below CUSTODY_PUBLISH_URL: what Athena, Trino, DuckDB and pandas read.",

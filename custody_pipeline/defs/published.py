@@ -1,8 +1,10 @@
 """Assets on S3: the night's sealed cut and its current copies.
 
-Belongs here: one step that publishes a night that passed its checks. Does not: writing files (publish).
+Belongs here: one step that publishes a night that passed its checks, and one that reads it back. Does not: writing
+files (publish).
 """
 
+import warnings
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -11,19 +13,26 @@ import dagster as dg
 
 from custody_pipeline.alerts.dispatch import AlertRun, channels_of, send_alerts
 from custody_pipeline.defs.failures import told
+from custody_pipeline.defs.metadata import offending_rows, seal_metadata
 from custody_pipeline.defs.modelled import MODELS, asset_key
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.evidence.cut.manifest import REPORT as SEALED_REPORT
+from custody_pipeline.evidence.cut.manifest import CutError
+from custody_pipeline.evidence.cut.timestamp import TimestampError
 from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.verify.copies import TOPS
 from custody_pipeline.fleet.shards import NightTakenError
 from custody_pipeline.forgetting.coming import removals_near
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.night import publish as publish_night
 from custody_pipeline.operations.night_report import REPORT
 from custody_pipeline.operations.witnesses import ask_all
+from custody_pipeline.publish.live import live_key
 from custody_pipeline.publish.publication import PublishError
-from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.publish.read_sealed import differing_copies, differing_files, read_sealed
+from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
 
 # Dagster's freshness ignores partitions: this policy fails when no night was published for a day and a half.
 LATE = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))
@@ -32,6 +41,8 @@ LATE = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_wind
 WHY_TAG = "custody/why"
 
 CUT = dg.AssetKey(["published", "cut"])
+
+COPIES, FILES = "copies_as_sealed", "files_as_sealed"
 
 
 def _key(table: str) -> dg.AssetKey:
@@ -49,6 +60,16 @@ def _specs() -> list[dg.AssetSpec]:
             freshness_policy=LATE,
         )
         for table in PUBLISHED_TABLES
+    ]
+    specs += [
+        dg.AssetSpec(
+            _key(table),
+            deps=[asset_key(f"custody.{table}")],
+            group_name="publish",
+            description=f"{MODELS[f'custody.{table}'].description} Below live/ on S3: as known now, and not sealed.",
+            kinds={"s3", "parquet", "csv"},
+        )
+        for table in LIVE_TABLES
     ]
     cut = dg.AssetSpec(
         CUT,
@@ -89,21 +110,83 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
             asset_key=_key(table),
             metadata={**common, **metadata, "dagster/row_count": rows, "dagster/partition_row_count": rows},
         )
+    for table in LIVE_TABLES:
+        place = S3Location.parse(deployment.settings.require("publish_url"))
+        yield dg.MaterializeResult(
+            asset_key=_key(table),
+            metadata={
+                f"{top} uri": str(place / live_key(table, f"{table}.{suffix}", night.day))
+                for suffix, top in TOPS.items()
+            },
+        )
+    with told(CutError, NoteError, TimestampError):
+        sealed = read_sealed(deployment.settings, night.day)
     yield dg.MaterializeResult(
         asset_key=CUT,
         metadata={
             **common,
             "dagster/uri": publication.cut,
             "cut_sha256": publication.cut_sha256,
+            **seal_metadata(sealed),
             "alerts": dg.MetadataValue.json(alerts),
             "report": dg.MetadataValue.path(str(report)),
             "report uri": f"{deployment.settings.publish_url}/{SEALED_REPORT}date={night.day}/{REPORT}",
-            "verify with": dg.MetadataValue.md("`custody verify`; one recording: `custody prove RECORDING_ID`"),
+            "verify with": dg.MetadataValue.md(
+                f"`custody verify --home {deployment.settings.home.absolute()}`; one recording: "
+                "`custody prove RECORDING_ID`"
+            ),
             "cosigned by": list(asked.cosigned),
             "repaired copies": list(publication.repaired),
             "analyst snapshot": dg.MetadataValue.path(str(snapshot)),
         },
     )
+
+
+def _check_specs() -> list[dg.AssetCheckSpec]:
+    with warnings.catch_warnings():
+        # Dagster marks partitioned checks as a preview. A check without its night would mean nothing.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        copies = [
+            dg.AssetCheckSpec(
+                COPIES,
+                asset=_key(table),
+                description="Every current copy has the size, SHA-256 and rows that the newest signed cut states.",
+                partitions_def=nights,
+            )
+            for table in PUBLISHED_TABLES
+        ]
+        files = dg.AssetCheckSpec(
+            FILES,
+            asset=CUT,
+            description="The cut's own keys signed it, and each of its files lies on S3 in its sealed size.",
+            partitions_def=nights,
+        )
+        return [*copies, files]
+
+
+@dg.multi_asset_check(specs=_check_specs(), can_subset=True)
+def published_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
+    """What is published, read back from S3 and compared with the signed cut, as the store states it."""
+    night, settings = night_of(context), deployment.settings
+    with told(CutError, NoteError, TimestampError):
+        cut = read_sealed(settings, night).cut
+    differing = differing_copies(settings, cut)
+    command = f"Everything that differs: `custody verify --home {settings.home.absolute()}`"
+    for key in sorted(context.selected_asset_check_keys, key=lambda key: key.asset_key):
+        wrong = (
+            list(differing_files(settings, cut)) if key.asset_key == CUT else differing.get(key.asset_key.path[-1], [])
+        )
+        yield dg.AssetCheckResult(
+            check_name=key.name,
+            asset_key=key.asset_key,
+            passed=not wrong,
+            metadata={
+                "compared with": f"{settings.publish_url}/{cut.prefix}cut.json",
+                "offending_rows": len(wrong),
+                **offending_rows(wrong),
+                **({"query": dg.MetadataValue.md(command)} if wrong else {}),
+            },
+        )
 
 
 def _alert(deployment: Deployment, night: date) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import cut_prefix
 from custody_pipeline.fleet.shards import Nights
-from custody_pipeline.fleet.told import take_over
+from custody_pipeline.fleet.told import SHARED, take_over
 from custody_pipeline.io.s3 import S3Location, s3_store
 from custody_pipeline.models.run import prepare, refresh_events
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, Warehouse
@@ -103,7 +103,7 @@ def _write(settings: Settings, told: list[Path], made_from: str, to: Path) -> No
             mark_nights(con, settings)
         con.execute("CREATE TABLE raw.made_from AS SELECT ? AS told", [made_from])
         reach_s3(con, settings)
-        for table in PUBLISHED_TABLES:
+        for table in (table for table in PUBLISHED_TABLES if f"custody.{table}" not in SHARED):
             _create_view(con, S3Location.parse(settings.require("publish_url")), table)
         for (table,) in con.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'custody'").fetchall():
             _comment(con, "TABLE", table)

@@ -253,7 +253,7 @@ def copy_versions(settings: Settings, client: S3Client, night: str) -> Iterator[
         return
     place = S3Location.parse(settings.publish_url)
     by_key: dict[str, list[Version]] = {}
-    for folder in ("parquet", "csv", "spreadsheet", "report", "sealing"):
+    for folder in ("parquet", "csv", "spreadsheet", "report", "live", "sealing"):
         for version in versions_of(client, place / folder, below=True):
             if folder == "sealing" or f"/date={night}/" in version.key:
                 by_key.setdefault(version.key, []).append(version)

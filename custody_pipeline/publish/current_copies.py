@@ -137,7 +137,7 @@ def switch(client: S3Client, place: S3Location, publication: Publication, *, onl
         to = S3Location.parse(file.uri)
         copied = copy(f"data/{Path(to.key).name}", file, to)
         if copied is not None:
-            _remove_others(client, to)
+            remove_others(client, to)
         return copied
 
     folder = place / f"{REPORT}date={publication.night}"
@@ -163,7 +163,7 @@ def switch(client: S3Client, place: S3Location, publication: Publication, *, onl
     return put
 
 
-def _remove_others(client: S3Client, copy: S3Location) -> None:
+def remove_others(client: S3Client, copy: S3Location) -> None:
     """Remove what earlier settings and versions left beside a CSV: engines take its folder as a whole."""
     if copy.key.endswith((COMPRESSED, ".csv")):
         folder = f"{copy.key.rpartition('/')[0]}/"

@@ -16,8 +16,9 @@ from custody_pipeline.evidence.reader import POINTER_BYTES, TooLargeError, read
 from custody_pipeline.io.s3 import S3Location, new_session, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import current_key
+from custody_pipeline.publish.live import live_key
 from custody_pipeline.settings import SettingsError
-from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class CatalogError(Exception):
 
 
 def athena_ddl(settings: Settings, mapping: TagMapping, *, database: str, first: date) -> str:
-    """`CREATE EXTERNAL TABLE` for each published table, over the current copies, with partition projection.
+    """`CREATE EXTERNAL TABLE` for each published table, over the current copies and `live/`, with partition projection.
 
     Projection computes the nights from the dates: no crawler runs, and a new night is there at once.
 
@@ -57,7 +58,7 @@ def athena_ddl(settings: Settings, mapping: TagMapping, *, database: str, first:
         first: the first night that a query may name.
     """
     place = S3Location.parse(settings.require("publish_url"))
-    tables = [_athena_table(place, name, mapping, database, first) for name in PUBLISHED_TABLES]
+    tables = [_athena_table(place, name, mapping, database, first) for name in (*PUBLISHED_TABLES, *LIVE_TABLES)]
     return "\n".join([f"CREATE DATABASE IF NOT EXISTS {database};\n", *tables])
 
 
@@ -73,7 +74,9 @@ def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: s
         f"  `{column}`{' ' * (width - len(column))} {_ATHENA[kind]} COMMENT {_quoted(text)}"
         for column, kind, text in columns
     ]
-    folder = f"{place / current_key(name, f'{name}.parquet', first).partition('/date=')[0]}/"
+    key = live_key if name in LIVE_TABLES else current_key
+    folder, _, by_night = str(place / key(name, f"{name}.parquet", first)).rpartition("/")[0].partition("/date=")
+    folder += "/"
     properties = {
         "projection.enabled": "true",
         "projection.date.type": "date",
@@ -84,10 +87,11 @@ def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: s
         "storage.location.template": f"{folder}date=${{date}}/",
     }
     told = ",\n".join(f"  {_quoted(key)} = {_quoted(value)}" for key, value in properties.items())
+    partitions = "PARTITIONED BY (`date` date)\n" if by_night else ""
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS {database}.{name} (\n" + ",\n".join(lines) + "\n)\n"
-        f"COMMENT {_quoted(model.description)}\nPARTITIONED BY (`date` date)\nSTORED AS PARQUET\n"
-        f"LOCATION {_quoted(folder)}\nTBLPROPERTIES (\n{told}\n);\n"
+        f"COMMENT {_quoted(model.description)}\n{partitions}STORED AS PARQUET\n"
+        f"LOCATION {_quoted(folder)}" + (f"\nTBLPROPERTIES (\n{told}\n)" if by_night else "") + ";\n"
     )
 
 

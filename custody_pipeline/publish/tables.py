@@ -34,7 +34,7 @@ from custody_pipeline.evidence.cut.workbook import Workbook, ZipParts, zipped
 from custody_pipeline.io.gzipped import gzipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -182,11 +182,25 @@ def export_table(
         CanonicalError: a column has a type without a canonical text (floating point, binary).
         duckdb.Error: the rows cannot be read.
     """
+    batches = _ordered_rows(con, table, night, renumber)
+    about = {"night": night.isoformat(), "revision": str(revision)}
+    return write_table(batches, table, folder, about, compressed=compressed, salt_secret=salt_secret)
+
+
+def write_table(
+    batches: pa.RecordBatchReader,
+    table: PublishedTable,
+    folder: Path,
+    about: Mapping[str, str],
+    *,
+    compressed: bool = False,
+    salt_secret: bytes | None = None,
+) -> list[ExportedFile]:
+    """Write rows of a table into `folder`; `about` goes into the Parquet's metadata. Otherwise as `export_table`."""
     names = {kind: folder / file_name(table.name, kind, compressed=compressed) for kind in SUFFIXES}
     if salt_secret is not None:
         names["records"] = folder / RECORDS_NAME
-    batches = _ordered_rows(con, table, night, renumber)
-    schema = _described(batches.schema, table, night, revision)
+    schema = _described(batches.schema, table, about)
     rows = 0
     with ExitStack() as stack:
         outs = {kind: stack.enter_context(_HashedFile(path)) for kind, path in names.items()}
@@ -233,15 +247,14 @@ def _ordered_rows(
     return con.execute(sql, bound).to_arrow_reader(_BATCH_ROWS)
 
 
-def _described(schema: pa.Schema, table: PublishedTable, night: date, revision: int) -> pa.Schema:
+def _described(schema: pa.Schema, table: PublishedTable, about: Mapping[str, str]) -> pa.Schema:
     """The schema with descriptions: of the columns in their fields, of the table among the file's key-value pairs."""
     described = {column.name: column.description for column in table.columns}
     fields = [field.with_metadata({"description": described[field.name]}) for field in schema]
     metadata = {
         "title": f"custody.{table.name}",
         "description": table.description,
-        "night": night.isoformat(),
-        "revision": str(revision),
+        **about,
         "columns": "\n".join(f"{name}: {text}" for name, text in described.items()),
     }
     return pa.schema(fields, metadata)

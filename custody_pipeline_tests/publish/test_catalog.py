@@ -20,7 +20,7 @@ from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.publish import engine_catalog
 from custody_pipeline.publish.engine_catalog import CatalogError, athena_ddl, register_iceberg
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
+from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,12 +35,18 @@ def test_the_ddl_declares_every_column_and_projects_the_nights() -> None:
     mapping = load_mapping(settings.mapping_path)
     ddl = athena_ddl(settings, mapping, database="evidence", first=MONDAY)
     tables = ddl.split("CREATE EXTERNAL TABLE IF NOT EXISTS ")[1:]
-    assert [table.partition(" ")[0] for table in tables] == [f"evidence.{name}" for name in PUBLISHED_TABLES]
+    assert [table.partition(" ")[0] for table in tables] == [
+        f"evidence.{name}" for name in (*PUBLISHED_TABLES, *LIVE_TABLES)
+    ]
     chain = tables[0]
     assert "`user_ids`" in chain
     assert all(f"`{tag.output_column}`" in chain for tag in mapping.columns)
     assert "'projection.date.range' = '2026-11-02,NOW'" in chain
     assert "'storage.location.template' = 's3://acme-custody/prod/parquet/chain_of_custody/date=${date}/'" in chain
+    nights, agents = tables[-2:]
+    assert "LOCATION 's3://acme-custody/prod/live/parquet/nights/';" in nights
+    assert "PARTITIONED BY" not in nights
+    assert "'s3://acme-custody/prod/live/parquet/agents/date=${date}/'" in agents
     # The statement but for its properties is DuckDB's as well: each column is named once, no comment breaks a quote.
     body = chain.partition("(\n")[2].partition("\n)\nCOMMENT")[0]
     columns = [line.split("`")[1] for line in body.splitlines()]

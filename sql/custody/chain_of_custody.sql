@@ -24,7 +24,8 @@
 -- column export_job_id VARCHAR: newest export job that covers the conversation
 -- column export_requested_at TIMESTAMP: when that job was created (UTC)
 -- column exported_at TIMESTAMP: when the vendor stamped the recording as exported (UTC)
--- column file_state VARCHAR: state of the recording at the vendor
+-- column file_state VARCHAR: state of the recording at the vendor, in capitals as the recording interface writes it. Otherwise why there is none: listed (the list of all recordings has it; the interface was not asked for it), not_asked, not_found, unreadable (refused or failed), not_stated or erased
+-- column media_state VARCHAR: whether the audio, or other media, is in the export bucket: present, empty (no bytes), removed (it was there), not_exported (it never was, though a source names the recording), expected (nothing but a session, a participant or live capture says that there should be one), unknown (the bucket was not listed as a whole) or erased
 -- column object_uri VARCHAR: exported media
 -- column object_version_id VARCHAR: version of the media in the bucket
 -- column object_bytes BIGINT: size of the media in bytes
@@ -89,6 +90,12 @@ found_gaps AS (
     GROUP BY partition_date, conversation_id, recording_id
 ),
 
+bucket AS (
+    SELECT partition_date, receipt_state
+    FROM staging.receipts
+    WHERE resource = 'export_objects' AND is_newest
+),
+
 content AS (
     SELECT
         r.organization_id,
@@ -112,7 +119,21 @@ content AS (
         r.export_job_id,
         r.export_requested_at,
         r.exported_at,
-        r.file_state,
+        coalesce(r.file_state, CASE
+            WHEN r.in_metadata THEN 'not_stated'
+            WHEN r.in_listed THEN 'listed'
+            WHEN c.metadata_read IN ('ok', 'not_found') THEN 'not_found'
+            WHEN c.metadata_read IN ('forbidden', 'failed') THEN 'unreadable'
+            ELSE 'not_asked'
+        END) AS file_state,
+        CASE
+            WHEN r.has_content THEN 'present'
+            WHEN r.has_object THEN 'empty'
+            WHEN r.in_objects THEN 'removed'
+            WHEN coalesce(b.receipt_state <> 'complete', true) THEN 'unknown'
+            WHEN r.in_sessions OR r.in_captures THEN 'expected'
+            ELSE 'not_exported'
+        END AS media_state,
         r.object_uri,
         r.object_version_id,
         r.object_bytes,
@@ -151,6 +172,7 @@ content AS (
         coalesce(g.reasons, []) AS gap_reasons
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
+    LEFT JOIN bucket AS b USING (partition_date)
     LEFT JOIN staging.recording_scripts AS s USING (partition_date, conversation_id, recording_id)
     LEFT JOIN tags AS t USING (partition_date, conversation_id, recording_id)
     LEFT JOIN mapped AS m USING (partition_date, conversation_id, recording_id)
@@ -158,7 +180,8 @@ content AS (
     ANTI JOIN raw.erasures AS e USING (partition_date, conversation_id, recording_id)
     UNION ALL BY NAME
     -- The row of an erased recording has its ids, its night and the reason, and nothing else.
-    SELECT partition_date, conversation_id, recording_id, 'unavailable' AS custom_data_state,
+    SELECT partition_date, conversation_id, recording_id, 'erased' AS file_state, 'erased' AS media_state,
+        'unavailable' AS custom_data_state,
         'excluded' AS custody_status, ['ERASED'] AS gap_reasons
     FROM raw.erasures
 ),

@@ -1,5 +1,6 @@
 -- State of each night. A night is open while the vendor's data may still grow, provisional while a gap may still close,
--- a source that failed or was cut short may still answer, or the lag has not passed, and final otherwise.
+-- a source that failed or was cut short may still answer, or the lag has not passed, and final otherwise. Published below
+-- live/, one file over all nights, and not sealed: what was sealed of it is in each night's cut.json.
 --
 -- grain: partition_date
 -- column partition_date DATE: UTC day of the conversation's start

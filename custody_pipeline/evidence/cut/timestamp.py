@@ -56,3 +56,15 @@ def verify_timestamp(response: bytes, data: bytes, roots: Sequence[bytes]) -> da
     except (VerificationError, ValueError) as error:
         raise TimestampError(str(error)) from error
     return parsed.tst_info.gen_time
+
+
+def stated_time(response: bytes) -> datetime:
+    """The time that a response states (UTC), whoever made it.
+
+    Raises:
+        TimestampError: the response is malformed.
+    """
+    try:
+        return decode_timestamp_response(response).tst_info.gen_time
+    except ValueError as error:
+        raise TimestampError(str(error)) from error

@@ -157,6 +157,11 @@ CODES: dict[str, Code] = {
         "A convenience copy under parquet/, csv/, spreadsheet/ or report/ is missing.",
         "Copy it again from the cut.",
     ),
+    "NOT_SEALED": Code(
+        _N,
+        "The tables below live/ are not sealed: they say what was known when they were written.",
+        "Nothing; they are no part of the evidence. What was sealed is in the cuts.",
+    ),
     "COPY_DIFFERS": Code(_E, "A convenience copy is not the newest cut's file.", "Copy it again from the cut."),
     # proofs
     "PROOF_MALFORMED": Code(_E, "The file is no tlog-proof with a record.", "Ask for it again."),

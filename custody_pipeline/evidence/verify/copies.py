@@ -1,6 +1,6 @@
 """The convenience copies: each is a file of the newest revision of its night.
 
-Belongs here: parquet/, csv/, spreadsheet/, report/ and current/. Does not: the cuts they were copied from.
+Belongs here: parquet/, csv/, spreadsheet/, report/, current/ and live/. Does not: the cuts they were copied from.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ from custody_pipeline.evidence.verify.one_cut import CheckedCut
 TOPS = {"parquet": "parquet", "csv": "csv", "xlsx": "spreadsheet"}
 """How a table's file ends → the top folder of its copies. Engines read a folder as a whole: it has one file a night."""
 
+LIVE = "live/"
+"""Tables that are not sealed: as they were known when they were written. Nothing is read from them here."""
+
+_TABLE = r"(?:nights/nights|agents/date=(\d{4}-\d\d-\d\d)/agents)"
+_LIVE = re.compile(
+    rf"{LIVE}(?:parquet/{_TABLE}\.parquet|csv/{_TABLE}\.csv(?:\.gz)?|spreadsheet/{_TABLE}\.xlsx)", re.ASCII
+)
 _WORKERS = 8
 _PLACE = re.compile(r"s3://[^/\s]+/([^\s]+/)?")
 
@@ -52,6 +59,10 @@ def check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[C
     expected = {path: file for item in newest.values() for path, file in copies(item.cut).items()}
     pointers = {f"current/date={night}.json": item for night, item in newest.items()}
     present = {path: entry for path, entry in other.items() if not path.startswith((LOG, "cuts/", SEALING))}
+    live = {path for path in present if (at := _LIVE.fullmatch(path)) and set(at.groups()) <= {None, *newest}}
+    if live:
+        report.add("NOT_SEALED", LIVE, f"{len(live)} files")
+        present = {path: entry for path, entry in present.items() if path not in live}
     for path in sorted(set(present) - set(expected) - set(pointers)):
         report.add("FILE_EXTRA", path)
     if not set(present) & (set(expected) | set(pointers)):

@@ -30,7 +30,7 @@ from custody_pipeline.evidence.verify.single_files import verify_file_of_cut, ve
 from custody_pipeline.evidence.verify.times import check_times
 
 _DESKTOP_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
-_ROWS = ("parquet/", "csv/", "spreadsheet/")
+_ROWS = ("parquet/", "csv/", "spreadsheet/", "live/")
 """Engines read whole folders below these. All of them skip `.DS_Store`; DuckDB does not skip `._x.parquet`."""
 
 

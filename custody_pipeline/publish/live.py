@@ -1,0 +1,168 @@
+"""`custody.nights` and `custody.agents` below `live/`: as they are known now, written with each night, and not sealed.
+
+`nights` is one file over all nights, which tells the missing ones too; `agents` is a file a night. Several homes may
+publish to one prefix: `nights` is changed by compare-and-swap, and keeps the nights that other homes collected.
+
+Belongs here: what these files hold, and putting them. Does not: anything that is sealed (publication.py). Nothing reads
+these files to decide something.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
+
+from custody_pipeline.evidence.verify.copies import LIVE
+from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.objects import ABSENT, REFUSED, Uploads, digest, error_code, head, put_file
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.publish.current_copies import CONTENT_TYPES, current_key, remove_others
+from custody_pipeline.publish.tables import describe_table, write_table
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    import duckdb
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.publish.tables import ExportedFile
+    from custody_pipeline.settings import Settings
+
+_NOT_SEALED = {"sealed": "no: as it was known when this file was written"}
+_UNREADABLE = (pa.ArrowException, OSError, ValueError)
+_MOST_BYTES = 64 << 20
+
+
+def live_key(table: str, name: str, night: date) -> str:
+    """Key of the file `name` of a table that is not sealed, below the published prefix; of `nights` for all nights."""
+    key = current_key(table, name, night)
+    return LIVE + (key.replace(f"/date={night}", "") if table == "nights" else key)
+
+
+def publish_live(con: duckdb.DuckDBPyConnection, settings: Settings, night: date) -> None:
+    """Write what changed of `custody.nights`, and of the night's `custody.agents`, to S3.
+
+    Args:
+        con: the warehouse.
+        settings: where to; `CUSTODY_PUBLISH_URL` must be set.
+        night: which one was published.
+
+    Raises:
+        UploadError, botocore.exceptions.BotoCoreError, ClientError: as `io.objects.put_file`.
+    """
+    place = S3Location.parse(settings.require("publish_url"))
+    with tempfile.TemporaryDirectory(prefix="custody-live-") as folder:
+        compressed = settings.csv_compression == "gzip"
+        live = _Live(con, s3_client(settings), place, night, Path(folder), compressed)
+        live.put(live.write("agents", "(FROM custody.agents WHERE partition_date = $night)", {"night": night}))
+        live.put_nights()
+
+
+@dataclass
+class _Live:
+    con: duckdb.DuckDBPyConnection
+    client: S3Client
+    place: S3Location
+    night: date
+    folder: Path
+    compressed: bool
+
+    def write(self, name: str, source: str, bound: dict[str, object]) -> list[ExportedFile]:
+        """Write the rows of `source`, which has the columns of the table, to local files."""
+        table = describe_table(self.con, name, read_model(SQL_DIR / "custody" / f"{name}.sql").grain)
+        columns, order = _listed([column.name for column in table.columns]), _listed(table.order)
+        rows = self.con.execute(f"SELECT {columns} FROM {source} ORDER BY {order}", bound).to_arrow_reader()
+        return write_table(rows, table, self.folder, _NOT_SEALED, compressed=self.compressed)
+
+    def put(self, files: Sequence[ExportedFile]) -> None:
+        """Put those that differ from what is there."""
+        with Uploads(self.client) as uploads:
+            for file in files:
+                uploads.submit(self._put_one, file)
+
+    def _put_one(self, file: ExportedFile) -> None:
+        to = self.place / live_key(file.table, file.path.name, self.night)
+        there = head(self.client, to)
+        if there is None or there.sha256 != file.sha256:
+            put_file(self.client, file.path, file.sha256, to, ContentType=CONTENT_TYPES[file.path.suffix])
+            remove_others(self.client, to)
+
+    def put_nights(self) -> None:
+        """Put `nights`: the Parquet by compare-and-swap, then the others, until no other home was faster."""
+        at = self.place / live_key("nights", "nights.parquet", self.night)
+        while True:
+            found = _get(self.client, at)
+            parquet, *others = self._nights(found[0] if found else b"")
+            if found is None or hashlib.sha256(found[0]).hexdigest() != parquet.sha256:
+                condition: dict[str, Any] = {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}
+                kind = CONTENT_TYPES[parquet.path.suffix]
+                try:
+                    put_file(self.client, parquet.path, parquet.sha256, at, ContentType=kind, **condition)
+                except ClientError as error:
+                    if error_code(error) not in REFUSED | ABSENT:
+                        raise
+                    continue
+            self.put(others)
+            now = head(self.client, at)
+            if now is not None and digest(self.client, now) == parquet.sha256:
+                return
+
+    def _nights(self, published: bytes) -> list[ExportedFile]:
+        """Our nights and those of other homes; of a night that two have, the row that was collected last."""
+        others = _rows(published)
+        if others is None:
+            return self.write("nights", "custody.nights", {})
+        known = [column for column in describe_table(self.con, "nights").columns if column.name in others.column_names]
+        theirs = ", ".join(f"TRY_CAST({quoted(one.name)} AS {one.type}) AS {quoted(one.name)}" for one in known)
+        self.con.register("nights_of_others", others)
+        merged = f"""(
+            SELECT *
+            FROM (
+                SELECT *, true AS is_ours FROM custody.nights
+                UNION ALL BY NAME
+                SELECT *, false AS is_ours FROM (SELECT {theirs} FROM nights_of_others) WHERE collected_at <= $now
+            )
+            QUALIFY row_number() OVER (
+                PARTITION BY partition_date ORDER BY collected_at DESC NULLS LAST, is_ours DESC
+            ) = 1
+        )"""
+        try:
+            return self.write("nights", merged, {"now": utc_now()})
+        finally:
+            self.con.unregister("nights_of_others")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(quoted, names))
+
+
+def _get(client: S3Client, at: S3Location) -> tuple[bytes, str] | None:
+    """An object and its ETag; of one that is too large for what it should be, no bytes."""
+    try:
+        answer = client.get_object(Bucket=at.bucket, Key=at.key)
+    except ClientError as error:
+        if error_code(error) not in ABSENT:
+            raise
+        return None
+    data = answer["Body"].read() if answer["ContentLength"] <= _MOST_BYTES else b""
+    return data, answer["ETag"]
+
+
+def _rows(parquet: bytes) -> pa.Table | None:
+    """The rows that were published; None if that is no such table: it is then written anew."""
+    try:
+        rows = pq.read_table(BytesIO(parquet))
+    except _UNREADABLE:
+        return None
+    return rows if {"partition_date", "collected_at"} <= set(rows.column_names) else None
