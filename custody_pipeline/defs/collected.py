@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from custody_pipeline.defs.failures import told
-from custody_pipeline.defs.metadata import code_reference, column_schema, table_metadata
+from custody_pipeline.defs.metadata import code_reference, column_schema, cost, table_metadata
 from custody_pipeline.defs.outside import EVENTS, EXPORT_BUCKET, PLATFORM_API
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
@@ -103,12 +103,15 @@ def _step(group: str, description: str, after: tuple[str, ...] = (), pool: str |
         with _collected(context, night, group) as loaded:
             for key in sorted(context.selected_asset_keys):
                 table = key.path[-1]
-                landing = loaded.landings[table]
+                landing, rows = loaded.landings[table], loaded.summary.rows.get(table, 0)
                 yield dg.MaterializeResult(
                     asset_key=key,
                     metadata={
                         **table_metadata(loaded.con, MODELS[f"raw.{table}"], night.day),
-                        "rows loaded": loaded.summary.rows.get(table, 0),
+                        **cost(
+                            ((landing.finished_at or landing.started_at) - landing.started_at).total_seconds(), rows
+                        ),
+                        "rows loaded": rows,
                         "receipt": landing.state,
                         "documents": landing.documents,
                         "failures": len(landing.failures),

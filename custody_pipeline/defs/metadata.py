@@ -89,6 +89,11 @@ def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date)
     return metadata
 
 
+def cost(seconds: float, rows: int) -> dict[str, int | float]:
+    """What rows took. Views are made of nothing, and have no rows."""
+    return {"seconds": round(seconds, 3)} | ({"ms per 1,000 rows": round(1e6 * seconds / rows, 1)} if rows else {})
+
+
 # Numbers of a night that Dagster plots over its partitions, by table.
 _NUMBERS = {
     "custody.nights": """

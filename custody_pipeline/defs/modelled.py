@@ -3,6 +3,7 @@
 Belongs here: specs from the headers of the files, and one step per schema. Does not: SQL.
 """
 
+import time
 from collections.abc import Iterator
 
 import dagster as dg
@@ -12,6 +13,7 @@ from custody_pipeline.defs.metadata import (
     code_reference,
     column_schema,
     completeness_plot,
+    cost,
     counts_by_source,
     night_numbers,
     nights_by_state,
@@ -70,8 +72,10 @@ def _step(schema: str) -> dg.AssetsDefinition:
         with told(), deployment.night(night).warehouse.open() as con:
             prepare(con)
             selected = [model for model in models if asset_key(model.key) in context.selected_asset_keys]
-            for model, _ in materialize(con, selected, night, deployment.mapping, deployment.settings):
-                metadata = table_metadata(con, model, night) | night_numbers(con, model.key, night)
+            begun = time.monotonic()
+            for model, rows in materialize(con, selected, night, deployment.mapping, deployment.settings):
+                metadata = cost(time.monotonic() - begun, rows)
+                metadata |= table_metadata(con, model, night) | night_numbers(con, model.key, night)
                 if model.key == "custody.chain_of_custody":
                     metadata["completeness by night"] = completeness_plot(con)
                 elif model.key == "custody.reconciliation":
@@ -79,6 +83,7 @@ def _step(schema: str) -> dg.AssetsDefinition:
                 elif model.key == "custody.nights":
                     metadata |= nights_by_state(con)
                 yield dg.MaterializeResult(asset_key=asset_key(model.key), metadata=metadata)
+                begun = time.monotonic()
 
     return build
 

@@ -4,6 +4,7 @@ Belongs here: one step that publishes a night that passed its checks, and one th
 files (publish).
 """
 
+import time
 import warnings
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -13,7 +14,7 @@ import dagster as dg
 
 from custody_pipeline.alerts.dispatch import AlertRun, channels_of, send_alerts
 from custody_pipeline.defs.failures import told
-from custody_pipeline.defs.metadata import offending_rows, seal_metadata
+from custody_pipeline.defs.metadata import cost, offending_rows, seal_metadata
 from custody_pipeline.defs.modelled import MODELS, asset_key
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
@@ -84,7 +85,7 @@ def _specs() -> list[dg.AssetSpec]:
 @dg.multi_asset(specs=_specs(), partitions_def=nights, pool="seal", retry_policy=dg.RetryPolicy(max_retries=1, delay=5))
 def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Seal and publish the night if its content changed. Refresh the analysts' snapshot in any case."""
-    night = deployment.night(night_of(context))
+    night, begun = deployment.night(night_of(context)), time.monotonic()
     with told(PublishError, NoteError, NightTakenError), night.warehouse.open() as con:
         publication, snapshot = publish_night(con, night, context.run.tags.get(WHY_TAG, "run again"))
     report = deployment.settings.home.absolute() / "reports" / str(night.day) / REPORT
@@ -125,6 +126,7 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
         asset_key=CUT,
         metadata={
             **common,
+            **cost(time.monotonic() - begun, sealed.cut.log.records),
             "dagster/uri": publication.cut,
             "cut_sha256": publication.cut_sha256,
             **seal_metadata(sealed),

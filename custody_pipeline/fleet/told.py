@@ -61,7 +61,7 @@ SHARED = {
         "raw.published_scripts", "script_id", "version_id", "script_name", "published_date", any_version=True
     ),
     "raw.queues": _catalog("raw.queues", "queue_id", "queue_name"),
-    "raw.users": _catalog("raw.users", "user_id", "user_name", "email"),
+    "raw.users": _catalog("raw.users", "user_id", "user_name", "email", "division_name"),
     "custody.nights": _OF_NIGHT,
     "custody.coverage": _OF_NIGHT,
     "custody.tag_quality": _OF_NIGHT,

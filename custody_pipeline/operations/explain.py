@@ -99,7 +99,7 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
     of_recording = """
         WHERE partition_date = $partition_date AND conversation_id = $conversation_id AND recording_id = $recording_id
     """
-    gaps = rows_of(con, f"SELECT * FROM custody.gaps {of_recording} ORDER BY severity, reason", key)
+    gaps = rows_of(con, f"SELECT {_GAP} FROM custody.gaps {of_recording} ORDER BY severity, reason", key)
     for gap in gaps:
         gap["evidence"] = orjson.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
     timeline = rows_of(
@@ -182,6 +182,10 @@ def _sources(
     return found
 
 
+_GAP = "COLUMNS(lambda name: name <> 'proofs')"
+"""`evidence` says the same in JSON."""
+
+
 @dataclass(frozen=True)
 class GapFilter:
     """Which gaps to list; None is any.
@@ -214,8 +218,8 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
         if night is not None and con.execute(modelled, {"night": night}).fetchone() is None:
             raise NoSuchNightError(f"the night of {night} was never collected: custody status tells its state")
         answer = con.execute(
-            """
-            SELECT * FROM custody.gaps
+            f"""
+            SELECT {_GAP} FROM custody.gaps
             WHERE ($first::DATE IS NULL OR partition_date >= $first)
                 AND ($last::DATE IS NULL OR partition_date <= $last)
                 AND ($reason::VARCHAR IS NULL OR reason = $reason)

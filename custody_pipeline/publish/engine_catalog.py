@@ -36,6 +36,9 @@ _ATHENA = {
     "TIMESTAMP": "timestamp",
     "VARCHAR": "string",
     "VARCHAR[]": "array<string>",
+    "STRUCT(uri VARCHAR, sha256 VARCHAR, what VARCHAR, observed_at TIMESTAMP)[]": (
+        "array<struct<uri:string,sha256:string,what:string,observed_at:timestamp>>"
+    ),
 }
 
 CUT_TABLE = "custody.cut"

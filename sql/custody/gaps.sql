@@ -10,6 +10,7 @@
 -- column sentence VARCHAR: what happened, in one sentence
 -- column detail VARCHAR: particulars, without tag values
 -- column evidence VARCHAR: JSON list of {uri, sha256, what, observed_at}: documents and objects that prove the reason
+-- column proofs STRUCT(uri VARCHAR, sha256 VARCHAR, what VARCHAR, observed_at TIMESTAMP)[]: the same as a list; JSON in the CSV
 -- column recoverable VARCHAR: yes, no, or until (see recoverable_until)
 -- column recoverable_until TIMESTAMP: time until which the gap can be closed (UTC); null if unknown
 -- column next_action VARCHAR: what a person or the pipeline does next
@@ -75,6 +76,7 @@ SELECT
     r.sentence,
     f.detail,
     to_json(f.evidence)::VARCHAR AS evidence,
+    f.evidence AS proofs,
     -- Without a known end of the retention there is no time limit to name.
     CASE WHEN r.recoverable = 'until' AND f.recoverable_until IS NULL THEN 'yes' ELSE r.recoverable END AS recoverable,
     CASE WHEN r.recoverable = 'until' THEN f.recoverable_until END AS recoverable_until,

@@ -12,13 +12,15 @@
 -- column user_id [pii]: user
 -- column user_name [pii]: name of the user
 -- column email [pii]: e-mail address of the user
+-- column division_name: name of the user's division
 SELECT
     landed.* EXCLUDE (k, document),
     coalesce(document.id, k.id) AS user_id,
     document."name" AS user_name,
-    document.email
+    document.email,
+    document.division."name" AS division_name
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,
     key_types := 'STRUCT(id VARCHAR)',
-    document_types := 'STRUCT(id VARCHAR, "name" VARCHAR, email VARCHAR)'
+    document_types := 'STRUCT(id VARCHAR, "name" VARCHAR, email VARCHAR, division STRUCT("name" VARCHAR))'
 ) AS landed

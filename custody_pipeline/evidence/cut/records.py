@@ -237,7 +237,7 @@ def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def _list_column(name: str, array: pa.Array) -> pa.Array:
-    items = _json_column(text_column(name, array.flatten()))
+    items = _json_items(name, array.flatten())
     zero = strings(["0"]).cast(pa.int64())
     # A null list has no items among them, whatever its offsets say.
     lengths = pc.if_else(array.is_valid(), pc.list_value_length(array).cast(pa.int64()), zero[0])
@@ -245,6 +245,17 @@ def _list_column(name: str, array: pa.Array) -> pa.Array:
     together = pc.binary_join(pa.LargeListArray.from_arrays(offsets, items), _scalar(","))
     wrapped = concatenated("[", together, "]")
     return pc.if_else(array.is_valid(), wrapped, strings([None])[0])
+
+
+def _json_items(name: str, items: pa.Array) -> pa.Array:
+    """Items of a list as JSON: structs as objects, everything else as strings; a null as `null`."""
+    if not pa.types.is_struct(items.type):
+        return _json_column(text_column(name, items))
+    fields = dict(zip((field.name for field in items.type), items.flatten(), strict=True))
+    parts: list[Any] = []
+    for place, field in enumerate(sorted(fields)):
+        parts += [f"{',' if place else '{'}{_json(field).decode()}:", _json_items(name, fields[field])]
+    return pc.if_else(items.is_valid(), concatenated(*parts, "}"), _scalar("null"))
 
 
 def _plain(value: Any, kind: pa.DataType) -> Any:
