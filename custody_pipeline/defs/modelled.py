@@ -74,8 +74,8 @@ def _step(schema: str) -> dg.AssetsDefinition:
             selected = [model for model in models if asset_key(model.key) in context.selected_asset_keys]
             begun = time.monotonic()
             for model, rows in materialize(con, selected, night, deployment.mapping, deployment.settings):
-                metadata = cost(time.monotonic() - begun, rows)
-                metadata |= table_metadata(con, model, night) | night_numbers(con, model.key, night)
+                took = cost(time.monotonic() - begun, rows)
+                metadata = took | table_metadata(con, model, night) | night_numbers(con, model.key, night)
                 if model.key == "custody.chain_of_custody":
                     metadata["completeness by night"] = completeness_plot(con)
                 elif model.key == "custody.reconciliation":

@@ -59,7 +59,9 @@ WRITTEN_BY_PYTHON = frozenset(
 )
 
 Materialization = Literal["view", "window", "query"]
-_COLUMN = re.compile(r"column (?P<name>[a-z_][a-z0-9_]*)( (?P<type>[A-Z]+(\([^)]+\))?(\[\])?))?(?P<pii> \[pii\])?: (?P<text>\S.*)$")
+_COLUMN = re.compile(
+    r"column (?P<name>[a-z_][a-z0-9_]*)( (?P<type>[A-Z]+(\([^)]+\))?(\[\])?))?(?P<pii> \[pii\])?: (?P<text>\S.*)$"
+)
 _FIELD = re.compile(r"(?P<name>asset|grain|materialized|blocking|separable): (?P<value>\S.*)$")
 _NAME = re.compile(r"[a-z][a-z0-9_]*$")
 

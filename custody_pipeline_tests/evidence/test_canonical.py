@@ -20,6 +20,7 @@ from custody_pipeline.evidence.cut.records import (
     record_blocks,
     salted_records,
     text,
+    text_column,
 )
 from custody_pipeline_tests.evidence.canonical_sql import canonical_sql
 
@@ -119,6 +120,15 @@ def test_a_zoned_timestamp_column_is_written_in_utc() -> None:
     table = pa.table({"t": pa.array([moment], pa.timestamp("us", "Europe/Berlin"))})
 
     assert json.loads(record_lines(table, [SALT])[0])["t"] == "2026-11-02T01:02:03.000000Z"
+
+
+def test_structs_in_a_list_become_objects_as_structs_alone_do() -> None:
+    proof = {"uri": 's3://a/"b"\n', "sha256": None, "seen": datetime(2026, 11, 2, 9)}
+    kind = pa.struct([("uri", pa.string()), ("sha256", pa.string()), ("seen", pa.timestamp("us"))])
+    alone = text_column("p", pa.array([proof], kind))[0].as_py()
+    lists = pa.array([[proof, None], None, [], [proof]], pa.list_(kind))
+    assert text_column("p", lists).to_pylist() == [f"[{alone},null]", None, "[]", f"[{alone}]"]
+    assert text_column("p", lists[1:]).to_pylist() == [None, "[]", f"[{alone}]"]
 
 
 def test_maps_and_structs_become_objects_with_ordered_members() -> None:
