@@ -22,7 +22,7 @@ from custody_pipeline.extract.exports import collect_exports
 from custody_pipeline.extract.media import collect_media
 from custody_pipeline.extract.recordings import collect_listed, collect_recordings
 from custody_pipeline.fleet.overview import refresh
-from custody_pipeline.fleet.shards import warehouse_of
+from custody_pipeline.fleet.warehouse_of import warehouse_of
 from custody_pipeline.io import progress
 from custody_pipeline.io.resume_cache import journal_of
 from custody_pipeline.load.pipeline import LoadSummary, load

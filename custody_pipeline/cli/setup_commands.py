@@ -36,7 +36,7 @@ def mapping_check(night: Night, as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from custody_pipeline.cli.mapping_page import print_report
-    from custody_pipeline.fleet.shards import warehouse_of
+    from custody_pipeline.fleet.warehouse_of import warehouse_of
     from custody_pipeline.models.mapping_file import load_mapping
     from custody_pipeline.models.mapping_report import mapping_report
 

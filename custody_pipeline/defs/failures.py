@@ -12,7 +12,7 @@ import dagster as dg
 
 from custody_pipeline.alerts.dispatch import send_alerts
 from custody_pipeline.defs.resources import Deployment
-from custody_pipeline.fleet.shards import warehouse_of
+from custody_pipeline.fleet.warehouse_of import warehouse_of
 from custody_pipeline.models.run import refresh_events
 from custody_pipeline.operations.endings import USAGE, ending_of, is_lasting
 from custody_pipeline.settings import Settings

@@ -20,7 +20,6 @@ import duckdb
 from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import cut_prefix
-from custody_pipeline.fleet.shards import Nights
 from custody_pipeline.fleet.told import SHARED, take_over
 from custody_pipeline.io.s3 import S3Location, s3_store
 from custody_pipeline.models.run import prepare, refresh_events
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import date
 
+    from custody_pipeline.fleet.shards import Nights
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.ledger import Act, Actor
 
@@ -70,7 +70,7 @@ def refresh(settings: Settings) -> Path:
     target = settings.analyst_path.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
-        told = Nights.of(settings).told()
+        told = _nights(settings).told()
         names = " ".join([str(settings.publish_url), *(path.name for path in told)])
         made_from = hashlib.sha256(names.encode()).hexdigest()
         if target.exists() and _made_from(target) == made_from:
@@ -188,7 +188,7 @@ def record_acts(
         WarehouseError: the warehouse is in use, or S3 cannot be written: nothing was recorded.
     """
     if settings.nights_url is not None:
-        Nights.of(settings).put_acts(actor, acts)
+        _nights(settings).put_acts(actor, acts)
         return
     nights: set[date] = set()
 
@@ -202,3 +202,10 @@ def record_acts(
             append_acts(con, actor, seen())
         for night in sorted(nights) if refreshed else ():
             refresh_events(con, night, about_night_alone=refreshed == "nights")
+
+
+def _nights(settings: Settings) -> Nights:
+    # The loader comes with it, which a command of one warehouse starts without.
+    from custody_pipeline.fleet.shards import Nights
+
+    return Nights.of(settings)

@@ -68,16 +68,6 @@ class NightTakenError(ShardError):
     """Another worker checked the night in since this one checked it out."""
 
 
-def warehouse_of(settings: Settings, night: date, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS) -> Warehouse:
-    """The warehouse that holds a night: this home's, or the night's own, checked out."""
-    kind = NightWarehouse if settings.nights_url else _of_home
-    return kind(settings, night, lock_timeout)
-
-
-def _of_home(settings: Settings, _: date, lock_timeout: float) -> Warehouse:
-    return Warehouse(settings, lock_timeout=lock_timeout)
-
-
 class _Base(msgspec.Struct):
     """What this worker's file is made from.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from custody_pipeline.extract.export_objects import Digests, ObjectReader
 from custody_pipeline.extract.media import HASHES_IN_FLIGHT
 from custody_pipeline.fleet.overview import overview
-from custody_pipeline.fleet.shards import warehouse_of
+from custody_pipeline.fleet.warehouse_of import warehouse_of
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.progress import report

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from custody_pipeline.fleet.shards import warehouse_of
+from custody_pipeline.fleet.warehouse_of import warehouse_of
 from custody_pipeline.publish.completeness import completeness_of
 from custody_pipeline.warehouse.sql_text import table_columns
 

@@ -1,0 +1,25 @@
+"""Which warehouse holds a night: this home's, or the night's own on S3.
+
+Belongs here: the choice. Does not: a night's own warehouse (shards.py), which brings the loader with it: a command that
+only reads this home's warehouse starts without.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, Warehouse
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from custody_pipeline.settings import Settings
+
+
+def warehouse_of(settings: Settings, night: date, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS) -> Warehouse:
+    """The warehouse that holds a night: this home's, or the night's own, checked out."""
+    if settings.nights_url is None:
+        return Warehouse(settings, lock_timeout=lock_timeout)
+    from custody_pipeline.fleet.shards import NightWarehouse
+
+    return NightWarehouse(settings, night, lock_timeout)
