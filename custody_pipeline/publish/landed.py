@@ -11,6 +11,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.cut.seal import HEAD, LOG
 from custody_pipeline.evidence.log.checkpoint import verify_checkpoint
 from custody_pipeline.evidence.log.merkle import ProofError, inclusion_proof, verify_inclusion
-from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.log.note import NoteError, UnknownSignerError
 from custody_pipeline.evidence.log.tiles import TileError, TileTree
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
 from custody_pipeline.extract.landing_files import Folder, LandedFile, content_of, read_lines
@@ -112,36 +113,60 @@ def cuts_by_night(reader: Reader, keys: Sequence[Verifier], night: date | None =
     """
     found: dict[date, list[SealedCut]] = {}
     prefix = f"{CUTS}date={night}/" if night else CUTS
-    paths = sorted(entry.path for entry in reader.list(prefix) if entry.path.endswith(f"/{CUT_JSON}"))
-    if not paths:
-        return found
-    try:
-        head = verify_checkpoint(read(reader, HEAD, NOTE_BYTES), keys).head
-    except (NoteError, FileNotFoundError) as error:
-        raise TargetError(f"{reader.name}/{HEAD}: {error}; name the key that seals, and see custody verify") from error
-    tree = TileTree(reader, head.size, LOG)
-    for path in paths:
-        data = read(reader, path, MANIFEST_BYTES)
-        try:
-            cut = _sealed(reader, path, data, tree, head, keys)
-        except (NoteError, CutError, ProofError, TileError, FileNotFoundError) as error:
-            raise TargetError(f"{reader.name}/{path} is not of the signed log ({error}); see custody verify") from error
-        found.setdefault(date.fromisoformat(cut.night), []).append(SealedCut(cut, hashlib.sha256(data).hexdigest()))
+    sealed = SealedCuts(reader, keys)
+    for path in sorted(entry.path for entry in reader.list(prefix) if entry.path.endswith(f"/{CUT_JSON}")):
+        one = sealed.read(path)
+        found.setdefault(date.fromisoformat(one.cut.night), []).append(one)
     return found
 
 
-def _sealed(reader: Reader, path: str, data: bytes, tree: TileTree, head: Head, keys: Sequence[Verifier]) -> Cut:
-    """A cut that is a leaf of the log, whoever of its keys signed it; after the head, one that a given key signed."""
-    leaf = leaf_hash(data)
-    cut = decode_cut(data)
-    place = cut.log.cut_index
-    if place < head.size:
-        verify_inclusion(leaf, place, head.size, inclusion_proof(tree.node, place, head.size), head.root)
-    else:
-        cut, _ = open_cut(data, read(reader, path.removesuffix(CUT_JSON) + SIGNATURE, NOTE_BYTES), keys)
-    if path != cut.prefix + CUT_JSON:
-        raise CutError(f"it is {cut.prefix}")
-    return cut
+@dataclass
+class SealedCuts:
+    """Tells the cuts of a log from what somebody else put into the bucket.
+
+    Attributes:
+        reader: the published place.
+        keys: of the log, as they are now.
+    """
+
+    reader: Reader
+    keys: Sequence[Verifier]
+
+    def read(self, path: str) -> SealedCut:
+        """The cut whose `cut.json` is at `path`: signed by one of the keys, or a leaf of the log that one signed.
+
+        Raises:
+            TargetError: it is neither.
+        """
+        data = read(self.reader, path, MANIFEST_BYTES)
+        try:
+            cut = self._signed(path, data) or self._in_log(data)
+            if path != cut.prefix + CUT_JSON:
+                raise CutError(f"it is {cut.prefix}")
+        except (NoteError, CutError, ProofError, TileError, FileNotFoundError) as error:
+            raise TargetError(
+                f"{self.reader.name}/{path}: no key of this log sealed it ({error}). Somebody who can write to the "
+                "bucket may have put it there: see custody verify, and move it away"
+            ) from error
+        return SealedCut(cut, hashlib.sha256(data).hexdigest())
+
+    def _signed(self, path: str, data: bytes) -> Cut | None:
+        """None if another key than those of now signed it."""
+        with suppress(UnknownSignerError):
+            return open_cut(data, read(self.reader, path.removesuffix(CUT_JSON) + SIGNATURE, NOTE_BYTES), self.keys)[0]
+        return None
+
+    def _in_log(self, data: bytes) -> Cut:
+        """Whichever key signed it then."""
+        cut, (head, tree) = decode_cut(data), self._log
+        place = cut.log.cut_index
+        verify_inclusion(leaf_hash(data), place, head.size, inclusion_proof(tree.node, place, head.size), head.root)
+        return cut
+
+    @cached_property
+    def _log(self) -> tuple[Head, TileTree]:
+        head = verify_checkpoint(read(self.reader, HEAD, NOTE_BYTES), self.keys).head
+        return head, TileTree(self.reader, head.size, LOG)
 
 
 def landed_receipts(sources: Sources, night: date | None = None) -> dict[date, list[str]]:

@@ -42,15 +42,14 @@ from custody_pipeline.evidence.cut.manifest import (
     CutFile,
     Superseded,
     cut_prefix,
-    decode_cut,
 )
 from custody_pipeline.evidence.cut.seal import Draft
-from custody_pipeline.evidence.reader import read
-from custody_pipeline.io.objects import Uploads, digest, head, put_bytes
+from custody_pipeline.io.objects import Uploads, head, put_bytes
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.completeness import Stated, completeness_of
 from custody_pipeline.publish.current_copies import CONTENT_TYPES, Publication, PublishedFile, publication_of, switch
+from custody_pipeline.publish.landed import SealedCuts
 from custody_pipeline.publish.sealed_landing import NightReceipts, landing_of, put_landing
 from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
@@ -217,12 +216,17 @@ class _Run:
         return Publication(self.night, row[0], row[1], row[2], files, str(at), "", changed=False)
 
     def _sealed_already(self, revision: int) -> tuple[Cut, str] | None:
-        at = self.place / (cut_prefix(self.night.isoformat(), revision) + CUT_JSON)
-        found = head(self.client, at)
-        if found is None:
+        """The cut of a revision, and its SHA-256.
+
+        Raises:
+            TargetError: something is there that no key of this log sealed. Its place is taken, and nothing is sealed.
+        """
+        path = cut_prefix(self.night.isoformat(), revision) + CUT_JSON
+        if head(self.client, self.place / path) is None:
             return None
-        data = read(self.sealer.reader, at.key.removeprefix(f"{self.place.key}/" if self.place.key else ""))
-        return decode_cut(data), digest(self.client, found)
+        keys = [signer.verifier for signer in self.sealer.sealing.signers]
+        sealed = SealedCuts(self.sealer.reader, keys).read(path)
+        return sealed.cut, sealed.sha256
 
     def _verified(self, published: Publication) -> Publication:
         """The publication, after what is missing in S3 has been put again."""

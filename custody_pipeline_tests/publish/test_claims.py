@@ -311,6 +311,28 @@ def test_who_can_only_write_to_the_bucket_has_nothing_sealed(
     assert all(found[path] == data for path, data in signed.items())
 
 
+@pytest.mark.parametrize("revision", [1, 2])
+def test_a_cut_that_nobody_sealed_takes_no_night_and_is_named(
+    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path, revision: int
+) -> None:
+    """Who can only write to the bucket puts a cut before ours, or behind it: neither is taken for another home's."""
+    other = Home(tmp_path / "other", write_keys(tmp_path / "others"), empty_warehouse)
+    other.publish(memory_s3)
+    planted = {path: data for path, data in objects(memory_s3, BUCKET).items() if path.startswith("cuts/")}
+    for path in objects(memory_s3, BUCKET):
+        memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{path}")
+    for path, data in planted.items():
+        memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{path.replace('r0001', f'r{revision:04d}')}", Body=data)
+    home = Home(tmp_path / "home", keys, empty_warehouse)
+
+    with pytest.raises(Exception, match=r"no key of this log sealed it|not signed by|none of the given"):
+        home.publish(memory_s3)
+
+    found = objects(memory_s3, BUCKET)
+    assert "log/checkpoint" not in found or revision == 2
+    assert not [path for path in found if path.startswith(("parquet/", "current/"))] or revision == 2
+
+
 def test_a_claim_that_was_carried_out_cannot_be_played_again(
     memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
 ) -> None:
