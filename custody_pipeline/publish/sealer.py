@@ -35,7 +35,6 @@ from custody_pipeline.evidence.cut.manifest import (
     CutFile,
     Lock,
     cut_prefix,
-    decode_cut,
 )
 from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.cut.seal import (
@@ -68,6 +67,7 @@ from custody_pipeline.io.objects import (
 )
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.claims import Claims, SealingError, State, sign_agreed, sign_bundle
+from custody_pipeline.publish.landed import SealedCuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -275,10 +275,9 @@ class Sealer:
 
     def _sealed(self, night: str, revision: int) -> Sealed:
         """A night that is sealed, as it is published."""
-        prefix = cut_prefix(night, revision)
-        data = read(self.reader, prefix + CUT_JSON)
-        checkpoint = read_checkpoint(read(self.reader, prefix + CHECKPOINT))
-        return Sealed(decode_cut(data), hashlib.sha256(data).hexdigest(), checkpoint, [])
+        prefix, keys = cut_prefix(night, revision), [signer.verifier for signer in self.sealing.signers]
+        found = SealedCuts(self.reader, keys).read(prefix + CUT_JSON)
+        return Sealed(found.cut, found.sha256, verify_checkpoint(read(self.reader, prefix + CHECKPOINT), keys), [])
 
     def _head_before_claims(self) -> Head:
         """The head of a log that was written without claims, after what a killed run left undone is written."""

@@ -41,7 +41,7 @@ def main() -> None:
     chosen = parser.parse_args()
     corpus = Path(tempfile.mkdtemp(prefix="custody-corpus-"))
     for kind, document in valid_documents(publish_with_audio(corpus / "set")).items():
-        (corpus / kind).write_bytes(bytes([KINDS.index(kind)]) + document)
+        (corpus / kind.replace("/", "-")).write_bytes(bytes([KINDS.index(kind)]) + document)
     limits = [f"-max_total_time={chosen.seconds}", f"-seed={chosen.seed}", f"-max_len={LARGEST}", "-timeout=10"]
     atheris.Setup([sys.argv[0], *limits, "-rss_limit_mb=2048", str(corpus)], one_input)
     atheris.Fuzz()
