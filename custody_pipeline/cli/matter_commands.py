@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 matter_commands = typer.Typer(no_args_is_help=True, help="A discovery request: what it selects, and what is produced.")
 app.add_typer(matter_commands, name="matter")
 
-_SHOWN = 20
+_OF_A_REASON = 3
 
 Name = Annotated[str, typer.Argument(help="The matter's name: small letters, digits, - and _.")]
 
@@ -52,16 +52,25 @@ def matter_new(
     first: Annotated[str | None, typer.Option("--from", help="First day of the conversations (YYYY-MM-DD).")] = None,
     last: Annotated[str | None, typer.Option("--to", help="Last day of the conversations.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="For example 'Matter-Number = 4711'; can be repeated.")] = None,
+    agent: Annotated[list[str] | None, typer.Option(help="User id, name or e-mail address; can be repeated.")] = None,
+    queue: Annotated[list[str] | None, typer.Option(help="Id or name; can be repeated.")] = None,
+    phone: Annotated[list[str] | None, typer.Option(help="Caller's or called number; can be repeated.")] = None,
+    media: Annotated[list[str] | None, typer.Option(help="call, screen, chat …; can be repeated.")] = None,
     where: Annotated[str | None, typer.Option(help="A SQL condition over custody.chain_of_custody.")] = None,
+    custodian: Annotated[str, typer.Option(help="Whose recordings these are.")] = "",
+    requesting_party: Annotated[str, typer.Option(help="Who asks.")] = "",
+    producing_party: Annotated[str, typer.Option(help="Who produces.")] = "",
     as_json: Json = False,
 ) -> None:
     """Write a matter file, to be edited: its comments show every condition."""
     from custody_pipeline.matters.register import new_matter
 
     listed = {"file": str(ids.absolute()), **({"column": column} if column else {})} if ids else None
-    given: dict[str, Any] = {"ids": listed, "from": first, "to": last, "tags": tag, "where": where}
+    given: dict[str, Any] = {"ids": listed, "from": first, "to": last, "tags": tag, "agents": agent, "queues": queue}
+    given |= {"numbers": phone, "media": media, "where": where}
     select = {key: value for key, value in given.items() if value}
-    path = new_matter(settings_of_environment(), name, title, number, select)
+    parties = {"requesting_party": requesting_party, "producing_party": producing_party}
+    path = new_matter(settings_of_environment(), name, title, number, select, custodian=custodian, **parties)
     _print_file(path, as_json=as_json)
     say(f"edit it, then: custody matter show {name}")
 
@@ -297,12 +306,13 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
         print_json({**holds.count(), "failed": holds.failed})
     else:
         tell(", ".join(f"{number} {kind} held" for kind, number in holds.count().items()))
-        reasons = Counter(holds.failed.values())
-        for item, why in list(holds.failed.items())[:_SHOWN]:
-            tell(f"not held: {item}: {why}")
-        if len(holds.failed) > _SHOWN:
-            for why, number in reasons.most_common():
-                tell(f"not held in all: {number}: {why}")
+        for why, number in Counter(holds.failed.values()).most_common():
+            tell(f"not held, {number}: {why}")
+            items = [item for item, reason in holds.failed.items() if reason == why]
+            for item in items[:_OF_A_REASON]:
+                tell(f"  {item}")
+            if number > _OF_A_REASON:
+                tell(f"  … and {number - _OF_A_REASON} more; --json lists all")
     raise typer.Exit(FINDINGS if holds.failed else OK)
 
 
@@ -310,6 +320,8 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
 @with_servers_of_demo
 def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> None:
     """Release what this matter holds and no other matter does. A dry run without --apply."""
+    from dataclasses import asdict
+
     from custody_pipeline.matters.holds import read_holds, release
     from custody_pipeline.matters.register import open_matter, register_of
     from custody_pipeline.warehouse.ledger import Actor
@@ -325,16 +337,17 @@ def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> N
             tell(f"would release {told}, but for what another matter holds; --apply does it")
         raise typer.Exit(OK)
     with progress_bars():
-        failed, kept = release(settings, register, Actor.of(settings), matter.why)
+        outcome = release(settings, register, Actor.of(settings), matter.why)
     if as_json:
-        print_json({"kept": kept, "failed": failed})
+        print_json(asdict(outcome))
     else:
-        for kind, number in kept.items():
+        tell(", ".join(f"{number} {kind} released" for kind, number in outcome.released.items()))
+        for kind, number in outcome.kept.items():
             if number:
                 tell(f"{number} {kind} stay held by another matter")
-        for item, why in failed.items():
+        for item, why in outcome.failed.items():
             tell(f"not released: {item}: {why}")
-    raise typer.Exit(FINDINGS if failed else OK)
+    raise typer.Exit(FINDINGS if outcome.failed else OK)
 
 
 def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:

@@ -68,8 +68,11 @@ def print_standing(console: Console, matter: Matter, standing: Standing) -> None
         if gap.recoverable:
             lines(f"→ {gap.next_action}", "    ", "      ")
     line(f"Produced {standing.produced}, not yet produced {standing.remaining}")
-    if standing.saturated:
-        line("saturated: nothing is missing that could be had")
+    if not found.recordings:
+        line("the selection finds no recording")
+    elif standing.saturated:
+        unknown = f", but for {len(found.unmatched)} ids that no collected night has" if found.unmatched else ""
+        line(f"saturated: nothing is missing that could be had{unknown}")
     else:
         line("not saturated: something can still be had, or a night may still grow")
 

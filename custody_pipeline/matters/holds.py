@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -134,23 +135,32 @@ def _hold(settings: Settings, register: Register, recordings: Sequence[Recording
     return holds
 
 
-def release(settings: Settings, register: Register, actor: Actor, why: str) -> tuple[dict[str, str], dict[str, int]]:
-    """Release what this matter holds and no other matter does. Arguments and what it raises as for `hold`.
+@dataclass
+class Released:
+    """What became of a matter's holds.
 
-    Returns:
-        What could not be released, with the reason: it stays listed as held. And by kind how many things another matter
-        still holds.
+    Attributes:
+        released: by kind, how many.
+        kept: by kind, how many another matter still holds.
+        failed: what could not be released, with the reason: it stays listed as held.
     """
+
+    released: dict[Kind, int]
+    kept: dict[Kind, int]
+    failed: dict[str, str]
+
+
+def release(settings: Settings, register: Register, actor: Actor, why: str) -> Released:
+    """Release what this matter holds and no other matter does. Arguments and what it raises as for `hold`."""
     with register.alone():
         return _release(settings, register, actor, why)
 
 
-def _release(settings: Settings, register: Register, actor: Actor, why: str) -> tuple[dict[str, str], dict[str, int]]:
+def _release(settings: Settings, register: Register, actor: Actor, why: str) -> Released:
     holds = read_holds(register)
     others = _others(settings, register)
     client = s3_client(settings)
-    failed: dict[str, str] = {}
-    kept: dict[str, int] = {}
+    outcome = Released({"conversations": 0, "objects": 0}, {}, {})
     kinds: tuple[tuple[Kind, Callable[[list[str]], dict[str, str]]], ...] = (
         ("conversations", lambda ids: _protect(settings, ids, protect=False)),
         ("objects", lambda uris: {uri: _legal_hold(client, uri, "OFF") for uri in uris}),
@@ -158,22 +168,24 @@ def _release(settings: Settings, register: Register, actor: Actor, why: str) -> 
     for kind, ask in kinds:
         mine: dict[str, str] = getattr(holds, kind)
         shared = {name for other in others for name, state in getattr(other, kind).items() if state in (HELD, ASKED)}
-        kept[kind] = len(mine.keys() & shared)
+        outcome.kept[kind] = len(mine.keys() & shared)
         # What could never be held, and what another matter holds, need not be asked for.
         for name in [name for name, state in mine.items() if name in shared or state not in (HELD, ASKED)]:
             del mine[name]
         for part in _parts(list(mine)):
-            for name, answer in ask(part).items():
+            answers, at = ask(part), utc_now()
+            for name, answer in answers.items():
                 if answer == HELD:  # done as asked
                     del mine[name]
-                    holds.unrecorded[name] = "released", utc_now()
+                    holds.unrecorded[name] = "released", at
+                    outcome.released[kind] += 1
                 else:
-                    failed[name] = answer
+                    outcome.failed[name] = answer
             _keep(register, holds)
     _keep(register, holds)
-    register.note(actor, "released", failed=len(failed), still_held_by_another_matter=kept)
+    register.note(actor, "released", failed=len(outcome.failed), still_held_by_another_matter=outcome.kept)
     _record(settings, register, holds, actor, why)
-    return failed, kept
+    return outcome
 
 
 def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: Any) -> None:
@@ -186,7 +198,8 @@ def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: A
         _keep(register, holds)
         answers = ask(part)
         states |= answers
-        holds.unrecorded |= {name: ("held", utc_now()) for name, answer in answers.items() if answer == HELD}
+        at = utc_now()
+        holds.unrecorded |= {name: ("held", at) for name, answer in answers.items() if answer == HELD}
         _keep(register, holds)
 
 
@@ -207,7 +220,7 @@ def _acts(settings: Settings, holds: Holds, why: str) -> Iterator[Act]:
         else:
             places.setdefault(name.rpartition("?versionId=")[0] or name, []).append(name)
     for (of_cut, done, at), number in cuts.items():
-        what = f"{number} versions of the files of the night's cuts"
+        what = f"files of the night's cuts: {number} versions"
         yield Act(date.fromisoformat(of_cut), done, what, why, "S3 legal hold", settings.publish_url, occurred_at=at)
     with analyst_database(settings) as con:
         found = con.execute(

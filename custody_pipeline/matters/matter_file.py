@@ -232,9 +232,9 @@ TEMPLATE = """\
 version: 1
 title: {title}
 number: {number}
-custodian: ""            # whose recordings these are
-requesting_party: ""
-producing_party: ""
+custodian: {custodian}            # whose recordings these are
+requesting_party: {requesting_party}
+producing_party: {producing_party}
 request: ""              # the request's own words
 authorised: []           # who may act for this matter: ["Jane Roe, counsel"]
 timezone: UTC            # of the dates below and of the index, for example America/New_York

@@ -4,12 +4,13 @@ Belongs here: which recordings go into which volume, and the order of the steps.
 (production_tables.py), the pages (pages.py), the package inside (operations/packaging.py), the signature
 (evidence/package/signed_volume.py).
 
-A volume is written beside its place, in `.VOL001.partial`, recorded, signed last, and only then gets its name. A
+A volume is written beside its place, in `.VOL001.partial`, recorded, registered, then signed, and gets its name last. A
 production that was killed goes on with the same recordings under the same numbers.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -109,31 +110,44 @@ def produce(
         ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove_all`.
     """
     with register.alone():
-        volumes = _begun(register, standing) or _plan(settings, target, matter, register, standing, to)
+        volumes = _begun(register, matter, standing) or _plan(settings, target, matter, register, standing, to)
         return [_write(settings, target, matter, register, standing, volume, actor) for volume in volumes]
 
 
-def _begun(register: Register, standing: Standing) -> list[Volume]:
-    """Volumes that were registered, and have not got their name. Forgets those that the matter does not want as such.
+def _begun(register: Register, matter: Matter, standing: Standing) -> list[Volume]:
+    """Volumes that were registered, and have not got their name. Forgets them if the matter does not want them as such.
 
     Raises:
         MatterStateError: a folder of that name is there.
     """
     begun = [volume for volume in register.volumes() if volume.sha256 is None or _is_unnamed(Path(volume.folder))]
-    unsigned = [volume for volume in begun if volume.sha256 is None]
     for volume in begun:
         if Path(volume.folder).exists():
             raise MatterStateError(
                 f"{volume.folder} is there, but {volume.name} is not finished: move that folder away"
             )
+    begun = [volume if _is_made(volume, matter) else _to_be_made(volume) for volume in begun]
     wanted = {item.key for item in standing.found.produced}
-    if all(wanted.issuperset(item.key for item in volume.recordings) for volume in unsigned):
+    if all(wanted.issuperset(item.key for item in volume.recordings) for volume in begun):
         return begun
     # The matter was changed since: what it excludes now must not go out. Numbers are given anew.
-    for volume in unsigned:
+    for volume in begun:
         shutil.rmtree(_partial(Path(volume.folder)), ignore_errors=True)
         register.forget(volume)
-    return [volume for volume in begun if volume.sha256 is not None]
+    return []
+
+
+def _is_made(volume: Volume, matter: Matter) -> bool:
+    """Whether a volume is recorded, as the matter is now: its signature, or its name, is all that is missing."""
+    listed = _partial(Path(volume.folder)) / LIST
+    if volume.sha256 is None or volume.matter_sha256 != matter.sha256 or not listed.exists():
+        return False
+    return hashlib.sha256(listed.read_bytes()).hexdigest() == volume.sha256
+
+
+def _to_be_made(volume: Volume) -> Volume:
+    recordings = sorted((*volume.recordings, *volume.lost), key=lambda item: item.number)
+    return msgspec.structs.replace(volume, recordings=tuple(recordings), lost=(), sha256=None)
 
 
 def _plan(
@@ -151,7 +165,8 @@ def _plan(
     ]
     if not fresh:
         raise MatterStateError(f"nothing is new: every recording of {matter.name} was produced as it is sealed now")
-    first = 1 + max((item.number for volume in register.volumes() for item in volume.recordings), default=0)
+    used = (item.number for volume in register.volumes() for item in (*volume.recordings, *volume.lost))
+    first = 1 + max(used, default=0)
     recordings = [
         Produced(
             control=f"{matter.form.prefix}{number:0{matter.form.digits}}",
@@ -245,9 +260,9 @@ def _write(
 ) -> ProducedVolume:
     folder = Path(volume.folder)
     partial = _partial(folder)
-    if volume.sha256 is not None:  # it was signed and recorded; its name is all that is missing
-        partial.rename(folder)
-        return ProducedVolume(volume.name, folder, len(volume.recordings), 0, volume.sha256)
+    if volume.sha256 is not None:
+        _finish(settings, partial, folder)
+        return ProducedVolume(volume.name, folder, len(volume.recordings), len(volume.lost), volume.sha256)
     _keep_audio_alone(partial)
     reason = f"{matter.why}, {volume.name}"
     with Spool(partial, len(volume.recordings)) as lines:
@@ -267,13 +282,19 @@ def _write(
         sha256 = list_production(partial)
         here = (packaged(line.key, reason, volume.name, sha256, "production with a signed package") for line in lines)
         record_packaged(settings, actor, chain(here, _derived(derived, volume, reason)))
-        sign_production(partial, load_sealing(settings).signers)
-        make_private(partial)
         recordings = tuple(_as_it_went_out(volume, lines))
-        register.keep(msgspec.structs.replace(volume, recordings=recordings, sha256=sha256))
+        without = tuple(item for item in volume.recordings if item.control in lost)
+        register.keep(Volume(volume.number, volume.folder, matter.sha256, recordings, sha256, without))
         register.note(actor, f"produced {volume.name}", recordings=len(lines), sha256=sha256, folder=folder.name)
-    partial.rename(folder)
+    _finish(settings, partial, folder)
     return ProducedVolume(volume.name, folder, len(recordings), len(lost), sha256, tuple(left_out))
+
+
+def _finish(settings: Settings, partial: Path, folder: Path) -> None:
+    """Sign a volume that is recorded, and give it its name: whatever verifies is in the register and in the events."""
+    sign_production(partial, load_sealing(settings).signers)
+    make_private(partial)
+    partial.rename(folder)
 
 
 def _as_it_went_out(volume: Volume, lines: Spool) -> Iterator[Produced]:
@@ -444,7 +465,9 @@ def _exceptions(
             "night": str(recording.night),
             "why": f"excluded: {excluded}" if excluded else ", ".join(recording.reasons) or "no_audio",
             "explanation": recording.note if excluded else words,
-            "can_still_be_had": "" if excluded else production_tables.can_be_had(reasons),
+            "can_still_be_had": ""
+            if excluded
+            else production_tables.can_be_had(reasons, standing.until.get(recording.key)),
             "proof": proof + (f"; row {recording.row_sha256}" if with_hashes else ""),
         }
     for gone in volume.recordings if lost else ():

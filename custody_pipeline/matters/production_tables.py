@@ -158,10 +158,12 @@ def sentence(code: str) -> str:
     return BY_CODE[code].sentence if code in BY_CODE else code
 
 
-def can_be_had(codes: Iterable[str]) -> str:
-    """Whether what the reasons name can still be had: yes, no, or until a time that `custody gaps` names."""
+def can_be_had(codes: Iterable[str], until: datetime | None) -> str:
+    """Whether what the reasons name can still be had: yes, no, or until a time that is known."""
     answers = {BY_CODE[code].recoverable for code in codes if code in BY_CODE}
-    return next((answer for answer in ("no", "until", "yes") if answer in answers), "")
+    if "no" in answers or not answers:
+        return "no" if answers else ""
+    return f"until {until:%Y-%m-%d %H:%M} UTC" if until else "yes"
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> int:

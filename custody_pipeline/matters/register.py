@@ -79,6 +79,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         folder: where it is written.
         matter_sha256: of the matter file that selected it.
         recordings: in the order of their control numbers.
+        lost: recordings whose audio could not be had as it was sealed: no other recording gets their numbers.
         sha256: of the production's manifest, hex; None until it is produced.
     """
 
@@ -87,6 +88,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     matter_sha256: str
     recordings: tuple[Produced, ...]
     sha256: str | None = None
+    lost: tuple[Produced, ...] = ()
 
     @property
     def name(self) -> str:
@@ -194,7 +196,17 @@ def matter_names(settings: Settings) -> list[str]:
     return sorted(path.stem for path in matters_folder(settings).glob("*.yaml"))
 
 
-def new_matter(settings: Settings, name: str, title: str, number: str, select: dict[str, Any]) -> Path:
+def new_matter(
+    settings: Settings,
+    name: str,
+    title: str,
+    number: str,
+    select: dict[str, Any],
+    *,
+    custodian: str = "",
+    requesting_party: str = "",
+    producing_party: str = "",
+) -> Path:
     """Write a matter file, and read it back.
 
     Args:
@@ -203,6 +215,9 @@ def new_matter(settings: Settings, name: str, title: str, number: str, select: d
         title: of the matter.
         number: of the case or request.
         select: conditions as in the file; empty for an example that must be changed.
+        custodian: as in the file.
+        requesting_party: as in the file.
+        producing_party: as in the file.
 
     Raises:
         SettingsError: the name is no plain name, or there is a matter of this name.
@@ -212,9 +227,15 @@ def new_matter(settings: Settings, name: str, title: str, number: str, select: d
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in select.items()]
     prefix = re.sub(r"[^A-Z0-9]", "", name.upper())[:16].lstrip("0123456789") or "PROD"
-    quoted = (json.dumps(text, ensure_ascii=False) for text in (title or name, number))
+    words = {
+        "title": title or name,
+        "number": number,
+        "custodian": custodian,
+        "requesting_party": requesting_party,
+        "producing_party": producing_party,
+    }
     text = TEMPLATE.format_map(
-        dict(zip(("title", "number"), quoted, strict=True))
+        {key: json.dumps(value, ensure_ascii=False) for key, value in words.items()}
         | {"name": name, "prefix": prefix, "select": "\n".join(lines or _EXAMPLE)}
     )
     try:

@@ -98,6 +98,7 @@ class Standing:
             by the vendor's audits and without our own collection.
         listened_until: nights whose audits were read → until when; nights that are not in it were not asked.
         remaining: recordings with audio that no production has as they are now.
+        until: conversation and recording → the last time at which what it lacks can still be had, where that is known.
     """
 
     found: Found
@@ -108,10 +109,13 @@ class Standing:
     remaining: int
     accesses: tuple[Access, ...] = ()
     listened_until: Mapping[date, datetime] = field(default_factory=dict)
+    until: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
 
     @property
     def saturated(self) -> bool:
-        """Whether nothing is missing that could still be had."""
+        """Whether nothing is missing that could still be had. A selection that finds nothing is not."""
+        if not self.found.recordings:
+            return False
         return not any(night.command for night in self.nights) and not any(gap.recoverable for gap in self.gaps)
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,7 +171,8 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         found = select(con, matter)
         nights = _nights(con, matter, found)
         gaps = _gaps(con, found)
-        accesses, until = _accesses(con, found)
+        accesses, listened_until = _accesses(con, found)
+        until = _until(con, found)
     looked = next((event for event in reversed(register.events()) if event["what"] == "looked"), None)
     before = looked["revisions"] if looked else {}
     produced = {item.key: item.row_sha256 for volume in register.volumes() for item in volume.recordings}
@@ -179,6 +184,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         len(produced),
         sum(item.media_sha256 is not None and produced.get(item.key) != item.row_sha256 for item in found.produced),
         accesses,
+        listened_until,
         until,
     )
 
@@ -300,3 +306,20 @@ def _gaps(con: duckdb.DuckDBPyConnection, found: Found) -> list[Gap]:
         {"keys": keys, "now": utc_now()},
     ).fetchall()
     return [Gap(*row) for row in rows]
+
+
+def _until(con: duckdb.DuckDBPyConnection, found: Found) -> dict[tuple[str, str], datetime]:
+    """The earliest deadline of each recording without audio."""
+    keys = [{"c": item.conversation_id, "r": item.recording_id} for item in found.recordings if not item.media_sha256]
+    rows = con.execute(
+        """
+        SELECT conversation_id, recording_id, min(recoverable_until)
+        FROM custody.gaps
+        SEMI JOIN (SELECT unnest($keys::STRUCT(c VARCHAR, r VARCHAR)[], recursive := true)) AS k
+            ON k.c = conversation_id AND k.r = recording_id
+        WHERE recoverable = 'until' AND recoverable_until IS NOT NULL
+        GROUP BY ALL
+        """,
+        {"keys": keys},
+    ).fetchall()
+    return {(conversation, recording): until for conversation, recording, until in rows}

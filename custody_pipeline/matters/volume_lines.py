@@ -2,12 +2,13 @@
 
 Belongs here: keeping them, and giving them back in order. Does not: what is in a line (production_tables.py).
 
-Records come in the order of the cuts that have them, tables are in the order of control numbers. Memory holds eight
+Records come in the order of the cuts that have them, tables are in the order of control numbers. Memory holds twelve
 bytes a line.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from array import array
 from typing import TYPE_CHECKING
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
-
-_NONE = 2**64 - 1
 
 
 class SpooledLine(msgspec.Struct, frozen=True):
@@ -58,8 +57,8 @@ class Spool:
 
     def __init__(self, folder: Path, size: int) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed in __exit__
-        self._places = array("Q", [_NONE]) * size
-        self._number = 0
+        self._places, self._sizes = array("Q", [0]) * size, array("I", [0]) * size
+        self._number = self._end = 0
         self.names: list[str] = []
         """Columns of all rows. Nights that were sealed with differing mappings have differing tags."""
 
@@ -76,9 +75,10 @@ class Spool:
 
     def put(self, number: int, line: SpooledLine) -> None:
         """Keep a line, once."""
-        self._places[number] = self._file.seek(0, 2)
         data = msgspec.msgpack.encode(line)
-        self._file.write(len(data).to_bytes(4) + data)
+        self._file.write(data)
+        self._places[number], self._sizes[number] = self._end, len(data)
+        self._end += len(data)
         self._number += 1
         known = set(self.names)
         for name in line.row:
@@ -86,11 +86,11 @@ class Spool:
                 self.names.insert(self.names.index("sha256") if "sha256" in known else len(self.names), name)
 
     def __iter__(self) -> Iterator[SpooledLine]:
-        decoder = msgspec.msgpack.Decoder(SpooledLine)
-        for place in self._places:
-            if place != _NONE:
-                self._file.seek(place)
-                yield decoder.decode(self._file.read(int.from_bytes(self._file.read(4))))
+        self._file.flush()
+        decoder, file = msgspec.msgpack.Decoder(SpooledLine), self._file.fileno()
+        for place, size in zip(self._places, self._sizes, strict=True):
+            if size:
+                yield decoder.decode(os.pread(file, size, place))
 
     def rows(self) -> Iterator[dict[str, str]]:
         """The lines of the index, each with every column."""

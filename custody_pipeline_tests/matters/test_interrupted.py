@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from custody_pipeline.cli.main import app
 from custody_pipeline.matters import production
 from custody_pipeline.matters.holds import read_holds
-from custody_pipeline.matters.register import register_of
+from custody_pipeline.matters.register import Volume, register_of
 from custody_pipeline.operations.endings import ending_of
 from custody_pipeline_tests.matters.test_production import index, verify
 
@@ -136,3 +136,17 @@ def test_a_hold_that_is_killed_anywhere_leaves_nothing_held_unsaid(night: Publis
     assert night.server.world.protected <= listed.keys()
     CliRunner().invoke(app, ["matter", "release", name, "--apply"])
     assert night.server.world.protected == set()
+
+
+def test_two_commands_never_act_for_one_matter_at_once(night: Published, tmp_path: Path) -> None:
+    night.matter("twice", f"  ids: [{night.whole()[0]['recording_id']}]")
+    with register_of(night.settings, "twice").alone():
+        status, line = produce("twice", tmp_path)
+        held = CliRunner().invoke(app, ["matter", "hold", "twice", "--apply"])
+    assert (status, "another command" in line, "another command" in str(held.exception)) == (2, True, True)
+    assert (list(tmp_path.iterdir()), night.server.world.protected) == ([], set())
+    (tmp_path / "VOL001").mkdir()
+    register = register_of(night.settings, "twice")
+    register.keep(Volume(1, str(tmp_path / "VOL001"), "", ()))
+    status, line = produce("twice", tmp_path)
+    assert (status, line.endswith("move that folder away")) == (2, True)

@@ -184,6 +184,9 @@ def test_what_was_asked_is_produced_or_explained(night: Published, volume: Produ
     named = {row["recording_id"] for row in exceptions} | {line["recording_id"] for line in index(volume.folder)}
     assert named == {row["recording_id"] for row in night.rows}
     assert all((row["why"] and row["explanation"]) or row["why"] == "excluded: privilege" for row in exceptions)
+    missing = {row["can_still_be_had"] for row in exceptions if row["why"] == "OBJECT_MISSING"}
+    assert missing
+    assert all(re.fullmatch(r"yes|until 20\d\d-\d\d-\d\d \d\d:\d\d UTC", answer) for answer in missing)
     account = json.loads((volume.folder / "production.json").read_text())["account"]
     assert sum(account.values()) == len(night.rows)
     assert (account["In this volume"], account["Excluded, with a reason"]) == (volume.recordings, 1)
@@ -384,7 +387,7 @@ def test_what_is_excluded_or_withheld_after_a_production_was_stopped_does_not_go
     assert second["ani"].encode() in stopped_at("list_production")
     exclude = f"exclude:\n  - {{ids: [{first['recording_id']}], reason: privilege}}"
     night.matter("late", chosen, exclude)
-    stopped_at("list_production")
+    stopped_at("sign_production")
     night.matter("late", chosen, f"{exclude}\nmask: {{numbers: withheld}}")
     assert CliRunner().invoke(app, command).exit_code == 0
     (line,) = index(tmp_path / "VOL001")
@@ -411,9 +414,14 @@ def test_audio_that_is_gone_since_it_was_sealed_is_an_exception(
             raise FileNotFoundError(uri)
         return really_save(media, uri, version_id, path)
 
-    monkeypatch.setattr(BucketMedia, "save", without_it)
-    told = CliRunner().invoke(app, ["matter", "produce", "changed", "--to", str(tmp_path)])
+    with monkeypatch.context() as patched:
+        patched.setattr(BucketMedia, "save", without_it)
+        told = CliRunner().invoke(app, ["matter", "produce", "changed", "--to", str(tmp_path)])
     assert told.exit_code == 1
     assert "cannot_be_had_as_sealed" in (tmp_path / "VOL001/exceptions.csv").read_text()
     assert len(index(tmp_path / "VOL001")) == 1
     assert verify(night, tmp_path / "VOL001").status == 2
+    # It is there again: it goes out then, under a number that nothing else had.
+    assert CliRunner().invoke(app, ["matter", "produce", "changed", "--to", str(tmp_path)]).exit_code == 0
+    (line,) = index(tmp_path / "VOL002")
+    assert (line["recording_id"], line["control_number"]) == (gone["recording_id"], "CHANGED000003")

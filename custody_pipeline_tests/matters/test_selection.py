@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.matters.register import register_of
 from custody_pipeline.matters.selection import agent_names, select
 from custody_pipeline.matters.standing import revisions, standing
@@ -119,8 +120,13 @@ def test_how_a_matter_stands(night: Published) -> None:
 
 def test_the_commands_say_it(night: Published) -> None:
     run = CliRunner().invoke
-    made = run(app, ["matter", "new", "told", "--tag", "Matter-Number is missing", "--from", str(NIGHT)])
+    given = ["--tag", "Matter-Number is missing", "--from", str(NIGHT), "--media", "call", "--media", "screen"]
+    made = run(app, ["matter", "new", "told", *given, "--custodian", 'Jane "J" Roe', "--requesting-party", "Roe LLP"])
     assert (made.exit_code, made.stdout.strip().endswith("matters/told.yaml")) == (0, True)
+    matter = load_matter(night.settings.home / "matters/told.yaml")
+    assert (matter.custodian, matter.requesting_party, matter.selection.media) == (
+        'Jane "J" Roe', "Roe LLP", ("call", "screen")
+    )  # fmt: skip
     shown = run(app, ["matter", "show", "told"])
     assert (shown.exit_code, "TAG_NEVER_SET" in shown.stdout, f"→ custody run --date {NIGHT}" in shown.stdout) == (
         1,

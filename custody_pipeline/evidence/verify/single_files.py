@@ -62,6 +62,9 @@ def verify_proofs(context: Context, paths: Iterable[str], pins: Sequence[Head]) 
         if proof is None:
             continue
         context.report.add("PROOF_ALONE", path)
+        context.report.facts["leaf"] = f"{proof.index}, {proof.leaf.hex()}"
+        for name in (*_KEY, "media_sha256", "custody_status"):
+            context.report.facts[name] = proof.row.get(name) or "-"
         key = (proof.checkpoint.head.origin, *(proof.row.get(name) for name in _KEY))
         older, newer = sorted([(proof.index, path), newest.get(key, (proof.index, path))])
         newest[key] = newer
@@ -71,11 +74,7 @@ def verify_proofs(context: Context, paths: Iterable[str], pins: Sequence[Head]) 
 
 def verify_proof_file(context: Context, path: str, pins: Iterable[Head]) -> RecordProof | None:
     """Check a record's proof; None with a finding unless the record is in a log that a trusted key signed."""
-    proof = _checked(context, path, pins, read_proof)
-    if proof is not None:
-        for name in ("partition_date", "conversation_id", "recording_id", "media_sha256", "custody_status"):
-            context.report.facts[name] = proof.row.get(name) or "-"
-    return proof
+    return _checked(context, path, pins, read_proof)
 
 
 def verify_commitment_file(context: Context, path: str, pins: Iterable[Head]) -> Commitment | None:
@@ -108,6 +107,5 @@ def _checked(context: Context, path: str, pins: Iterable[Head], read_file: Calla
     check_freshness(context, head.size)
     check_pins(context, pins, head.origin, head.size, {head.size: head.root})
     report.facts["log"] = f"{head.origin}, {head.size} leaves, root {head.root.hex()}"
-    report.facts["leaf"] = f"{proof.index}, {proof.leaf.hex()}"
     report.valid["proofs"] += 1
     return proof
