@@ -19,6 +19,7 @@ from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import collect_conversations, collect_details
 from custody_pipeline.extract.erased import erase_landed
 from custody_pipeline.extract.exports import collect_exports
+from custody_pipeline.extract.gdpr_requests import collect_gdpr_requests
 from custody_pipeline.extract.media import collect_media
 from custody_pipeline.extract.recordings import collect_listed, collect_recordings
 from custody_pipeline.fleet.overview import refresh
@@ -28,6 +29,7 @@ from custody_pipeline.io.resume_cache import journal_of
 from custody_pipeline.load.pipeline import LoadSummary, load
 from custody_pipeline.models.pending_reads import (
     captured_audio,
+    known_addresses,
     known_conversations,
     known_digests,
     media_objects,
@@ -160,7 +162,14 @@ def _known_of(night: Night) -> Callable[[set[str]], set[str]]:
 def _conversations(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
     with night.warehouse.open() as con:
         wanted = read_worklists(con, night.settings, night.day, night.mapping.columns).conversations
-    return collect_conversations(collector, wanted)
+    landings = collect_conversations(collector, wanted)
+    gone = {failure.subject_id for failure in landings[0].failures if failure.http_status in {404, 410}}
+
+    def addresses(conversation_ids: set[str]) -> dict[str, set[str]]:
+        with night.warehouse.open() as con:
+            return known_addresses(con, night.day, conversation_ids)
+
+    return [*landings, collect_gdpr_requests(collector, gone, addresses)]
 
 
 def _media(night: Night, collector: Collector, until_loaded: ExitStack) -> list[Landing]:

@@ -23,7 +23,7 @@ RAW_TABLES: dict[str, tuple[str, ...]] = {
     "details": ("conversation_details",),
     "catalog": ("published_scripts", "queues", "divisions", "users", "listed_recordings"),
     "recordings": ("recording_metadata", "orphan_recordings", "recording_audits"),
-    "conversations": ("conversations", "conversation_attributes"),
+    "conversations": ("conversations", "conversation_attributes", "gdpr_requests"),
     "media": ("media_digests",),
     "captures": ("captures", "conversation_events"),
 }

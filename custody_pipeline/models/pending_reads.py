@@ -146,6 +146,33 @@ def known_conversations(con: duckdb.DuckDBPyConnection, night: date, conversatio
     return {str(row[0]) for row in rows.fetchall()}
 
 
+def known_addresses(con: duckdb.DuckDBPyConnection, night: date, conversation_ids: set[str]) -> dict[str, set[str]]:
+    """Numbers and addresses of callers and called, as written, that any load of the night brought of conversations."""
+    create_raw_tables(con, ("conversation_details", "conversations"))
+    rows = con.cursor().execute(
+        """
+        SELECT conversation_id, address
+        FROM (
+            SELECT conversation_id, unnest(flatten(flatten(list_transform(
+                participants, lambda p: list_transform(p.sessions, lambda s: [s.ani, s.dnis])
+            )))) AS address
+            FROM raw.conversation_details
+            WHERE partition_date = $night AND list_contains($ids, conversation_id)
+            UNION
+            SELECT key_conversation_id, unnest(flatten(list_transform(participants, lambda p: [p.ani, p.dnis])))
+            FROM raw.conversations
+            WHERE partition_date = $night AND list_contains($ids, key_conversation_id)
+        )
+        WHERE address IS NOT NULL
+        """,
+        {"ids": list(conversation_ids), "night": night},
+    )
+    found: dict[str, set[str]] = {}
+    for conversation_id, address in rows.fetchall():
+        found.setdefault(conversation_id, set()).add(address)
+    return found
+
+
 def known_digests(con: duckdb.DuckDBPyConnection, night: date) -> dict[ObjectVersion, KnownDigest]:
     """Digests that earlier loads of the night took, killed ones included: a digest is of bytes, whoever needed it."""
     create_raw_tables(con, ("media_digests",))

@@ -166,6 +166,13 @@ REASONS: tuple[Reason, ...] = (
         explains=("tags",),
     ),
     Reason(
+        "ERASED_AT_VENDOR", _COUNSEL,
+        "The vendor erased the conversation: a request for deletion there names somebody of it.",
+        "warning", "no",
+        "Decide whether the request binds this archive as well: custody erase, with the request as the authority.",
+        explains=("media", "tags"),
+    ),
+    Reason(
         "CONVERSATION_FORBIDDEN", _VENDOR,
         "We may not see the conversation: permission or division.", "error", "yes",
         "Give the OAuth client's role access to the conversation's division, then run the night again.", "retention",

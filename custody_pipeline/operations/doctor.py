@@ -19,6 +19,7 @@ from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.exports import folders_above_years, oldest_night
+from custody_pipeline.extract.gdpr_requests import REQUESTS
 from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError, entities_of
 from custody_pipeline.extract.recordings import RETENTION, retention_pages
 from custody_pipeline.io.objects import error_code
@@ -137,6 +138,9 @@ def _organization(settings: Settings) -> Iterator[Line]:
         yield Line("login", "ok", f"{identity} in {identity.organization_name or identity.organization_id}")
         for path, permission in PERMISSIONS.items():
             yield _permission(client, path, permission)
+        # Without it the night is whole; what the vendor erased has no reason of its own.
+        erasures = _permission(client, REQUESTS, "gdpr:request:view")
+        yield erasures if erasures.state == "ok" else replace(erasures, state="warning")
         yield _list_of_recordings(client, settings.retention_pages)
         yield _divisions(client)
 

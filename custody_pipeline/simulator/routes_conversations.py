@@ -162,6 +162,8 @@ class ConversationRoutes:
             if night.start_of(index) >= night.watermark:
                 return
             conversation = night.conversation(index)
+            if conversation.id in self.world.deleted:
+                continue
             earliest = conversation.start if job.by_start_day else conversation.end
             if earliest >= job.start and not conversation.faults.keys() & NOT_IN_DETAILS:
                 yield conversation

@@ -30,6 +30,7 @@ from custody_pipeline.simulator.answers import body_of, error_response, json_res
 from custody_pipeline.simulator.http_faults import STATUS_CODES, HttpFault
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.routes_conversations import ConversationRoutes
+from custody_pipeline.simulator.routes_gdpr import GdprRoutes
 from custody_pipeline.simulator.routes_platform import PlatformRoutes
 from custody_pipeline.simulator.routes_recording import RecordingRoutes
 from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET, ApiError, OnFulfilled, World
@@ -241,6 +242,7 @@ def create_app(world: World) -> ASGIApp:
         Route("/oauth/token", Login(world).answer, methods=["POST"]),
         *Controls(world).routes(),
         *PlatformRoutes(world).routes(),
+        *GdprRoutes(world).routes(),
         *RecordingRoutes(world).routes(),
         *ConversationRoutes(world).routes(),
     ]

@@ -135,6 +135,9 @@ class World:
         # Days; whether the vendor's list of all recordings takes 0 is not documented.
         self.lowest_threshold = 0
         self.triggers: dict[str, dict[str, Any]] = {}
+        self.gdpr_requests: dict[str, dict[str, Any]] = {}
+        # Conversations that are gone because a person asked for it.
+        self.deleted: set[str] = set()
 
     def new_id(self, what: str) -> str:
         """A fresh id; the same in every run that asks for the same things in the same order."""
@@ -175,6 +178,8 @@ class World:
         Raises:
             ApiError: 404.
         """
+        if conversation_id in self.deleted:
+            raise not_found("conversation", conversation_id)
         cached = self._cache.get(conversation_id)
         if cached is not None:
             return cached

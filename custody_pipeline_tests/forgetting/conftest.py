@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from custody_pipeline.settings import Settings
     from custody_pipeline.simulator.calls import Conversation
+    from custody_pipeline.simulator.server import SimulatorServer
 
 NIGHT = date(2026, 11, 2)
 MARKED = 3
@@ -56,12 +57,22 @@ class Marked(Organization):
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment whose night is published twice. `conversation`: the marked one's id; `other`: another one's."""
+    """A deployment whose night is published twice."""
 
     settings: Settings
     client: S3Client
-    conversation: str
-    other: str
+    server: SimulatorServer
+    organization: Organization
+
+    @property
+    def conversation(self) -> str:
+        """The marked one."""
+        return self.organization.conversation(MARKED).id
+
+    @property
+    def other(self) -> str:
+        """Another one."""
+        return self.organization.conversation(MARKED + 1).id
 
     @property
     def night(self) -> Night:
@@ -84,7 +95,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             settings = found.settings
             client = s3_client(settings)
             ensure_bucket(client, "dataset", lock=True)
-            one = Deployment(settings, client, marked.id, organization.conversation(MARKED + 1).id)
+            assert found.server is not None
+            one = Deployment(settings, client, found.server, organization)
             capture(settings, marked, 1)
             run(one.night)
             # A second revision, in which the conversation has one more tag.

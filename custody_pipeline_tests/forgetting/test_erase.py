@@ -16,6 +16,8 @@ from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline.extract.gdpr_requests import REQUESTS
+from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.forgetting import erase as steps
 from custody_pipeline.forgetting import warehouse_rows
 from custody_pipeline.forgetting.due import apply, plan
@@ -34,7 +36,7 @@ from custody_pipeline.operations.rebuild import rebuild
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.warehouse.erasures import requests_of
-from custody_pipeline_tests.forgetting.conftest import NIGHT
+from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT
 from custody_pipeline_tests.forgetting.traces import in_bucket, in_home, versions
 
 if TYPE_CHECKING:
@@ -136,10 +138,28 @@ def test_an_erased_conversation_is_nowhere_and_what_stays_verifies(deployment: D
     )
 
 
+def erase_at_vendor(deployment: Deployment, number: str) -> None:
+    """Somebody asks the vendor for it, and looks at the request until it is carried out."""
+    with GenesysClient(deployment.settings) as client:
+        made = client.post(f"{REQUESTS}?deleteConfirmed=true", deletion_of(number)).object()
+        while client.get(f"{REQUESTS}/{made['id']}").object()["status"] != "COMPLETED":
+            pass
+
+
+def deletion_of(number: str) -> dict[str, object]:
+    return {"requestType": "GDPR_DELETE", "subject": {"name": "Jane Roe", "phoneNumbers": [number]}}
+
+
 def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_warehouse(deployment: Deployment) -> None:
     settings = deployment.settings
+    gone = deployment.organization.conversation(MARKED + 3)
+    erase_at_vendor(deployment, gone.ani)
     run(deployment.night)
 
+    vanished = rows(deployment, f"SELECT reason, detail, evidence FROM custody.gaps WHERE conversation_id = '{gone.id}'")
+    assert {str(reason) for reason, *_ in vanished} == {"ERASED_AT_VENDOR"}
+    assert all("(COMPLETED) names somebody of it: phoneNumbers" in str(detail) for _, detail, _ in vanished)
+    assert all("gdpr_requests document: request" in str(proof) for *_, proof in vanished)
     assert in_home(settings.home) == set()
     assert in_bucket(deployment.client, "dataset") == set()
     with deployment.night.warehouse.open(read_only=True) as con:

@@ -31,7 +31,7 @@ Tags = dict[str, str | None]
 API = (
     "export_jobs", "export_failures", "conversation_details", "conversations", "conversation_attributes",
     "recording_metadata", "orphan_recordings", "listed_recordings", "published_scripts", "queues", "recording_audits",
-    "users",
+    "users", "gdpr_requests",
 )  # fmt: skip
 BUCKET = ("export_objects", "export_sidecars", "media_digests", "export_manifests", "captures", "conversation_events")
 HEALTHY_AGENT: Tags = {"Legal-Hold": "false", "Disposition": "Resolved"}
@@ -225,6 +225,16 @@ class Night:
                 "entity_id": recording, "entity_type": "Recording", "service_name": "RecordingPlaybackService",
                 "action_written": action, "audit_level": "User", "audit_status": "Success", "user_id": "reviewer",
                 "client_id": "browser", "remote_ips": ["192.0.2.10"], "event_date": "2026-11-02 12:00:00", **fields,
+            }
+        )  # fmt: skip
+
+    def erase_at_vendor(self, conversation: str = "c1", **fields: Any) -> None:
+        """A request for deletion at the vendor names a number of a conversation that is gone there."""
+        self.rows["gdpr_requests"].append(
+            {
+                "conversation_id": conversation, "request_id": "g1", "request_type": "GDPR_DELETE",
+                "request_status": "COMPLETED", "created_date": "2026-11-02 09:00:00",
+                "matched_by": ["phoneNumbers"], **fields,
             }
         )  # fmt: skip
 

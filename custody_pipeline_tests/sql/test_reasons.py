@@ -304,6 +304,26 @@ def not_found(night: Night) -> None:
     unknown_conversation(night, 404)
 
 
+def erased_at_vendor(night: Night) -> None:
+    unknown_conversation(night, 404)
+    night.erase_at_vendor()
+
+
+def erasure_that_failed(night: Night) -> None:
+    unknown_conversation(night, 404)
+    night.erase_at_vendor(request_status="ERROR")
+
+
+def erasure_before_the_call(night: Night) -> None:
+    unknown_conversation(night, 404)
+    night.erase_at_vendor(created_date="2026-11-01 23:00:00")
+
+
+def erasure_of_what_is_refused(night: Night) -> None:
+    unknown_conversation(night, 403)
+    night.erase_at_vendor()
+
+
 def before_watermark(night: Night) -> None:
     unknown_conversation(night, 404)
     night.watermark = "2026-11-02 09:00:00"
@@ -799,6 +819,10 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (deleted_in_future, {"EXPORT_PENDING"}),
     (recorded_but_unknown, {"RECORDING_NOT_FOUND"}),
     (not_found, {"CONVERSATION_NOT_FOUND"}),
+    (erased_at_vendor, {"ERASED_AT_VENDOR"}),
+    (erasure_that_failed, {"CONVERSATION_NOT_FOUND"}),
+    (erasure_before_the_call, {"CONVERSATION_NOT_FOUND"}),
+    (erasure_of_what_is_refused, {"CONVERSATION_FORBIDDEN"}),
     (before_watermark, {"NOT_YET_AVAILABLE"}),
     (within_the_second_of_the_watermark, {"NOT_YET_AVAILABLE"}),
     (within_the_hour_of_the_watermark, {"NOT_YET_AVAILABLE", "SIDECAR_MISSING"}),

@@ -1,5 +1,5 @@
 -- Reason why a recording's conversation is unknown, or not known well enough: CONVERSATION_FETCH_FAILED,
--- CONVERSATION_FORBIDDEN, CONVERSATION_NOT_FOUND, NOT_YET_AVAILABLE, SOURCE_NOT_CONFIGURED.
+-- CONVERSATION_FORBIDDEN, CONVERSATION_NOT_FOUND, ERASED_AT_VENDOR, NOT_YET_AVAILABLE, SOURCE_NOT_CONFIGURED.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, reason
@@ -25,16 +25,26 @@ WITH unknown AS (
         AND NOT (r.in_orphans AND NOT r.in_objects AND NOT r.in_metadata AND NOT c.in_details AND c.single_read = 'not_read')
 ),
 
+erased AS (
+    -- A request that was made before the night cannot be why the conversation is gone.
+    SELECT partition_date, conversation_id, request_id, request_status, created_date, matched_by, evidence
+    FROM staging.gdpr_requests
+    WHERE request_status IN ('DELETING', 'FINALIZING', 'COMPLETED') AND created_date >= partition_date
+    QUALIFY row_number() OVER (PARTITION BY partition_date, conversation_id ORDER BY created_date, request_id) = 1
+),
+
 judged AS (
-    SELECT *,
+    SELECT u.*, e.request_id, e.request_status, e.created_date, e.matched_by, e.evidence AS request_evidence,
         CASE
             WHEN NOT details_configured THEN 'SOURCE_NOT_CONFIGURED'
             WHEN single_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'
             WHEN single_read = 'not_found' AND NOT in_details AND starts_before > watermark THEN 'NOT_YET_AVAILABLE'
+            WHEN single_read = 'not_found' AND e.request_id IS NOT NULL THEN 'ERASED_AT_VENDOR'
             WHEN single_read = 'not_found' THEN 'CONVERSATION_NOT_FOUND'
             ELSE 'CONVERSATION_FETCH_FAILED'
         END AS reason
-    FROM unknown
+    FROM unknown AS u
+    LEFT JOIN erased AS e USING (partition_date, conversation_id)
 )
 
 SELECT
@@ -47,6 +57,8 @@ SELECT
         WHEN 'SOURCE_NOT_CONFIGURED' THEN 'no API credentials: its tags, its recording metadata and its jobs are unknown'
         WHEN 'NOT_YET_AVAILABLE' THEN 'began about ' || starts_about::VARCHAR || ' UTC; data are complete until '
             || watermark::VARCHAR || ' UTC'
+        WHEN 'ERASED_AT_VENDOR' THEN 'request ' || request_id || ' of ' || created_date::VARCHAR || ' UTC ('
+            || request_status || ') names somebody of it: ' || array_to_string(matched_by, ', ')
         WHEN 'CONVERSATION_FETCH_FAILED' THEN CASE
             WHEN NOT details_collected THEN 'the bulk job brought nothing for this night'
             WHEN single_read = 'not_read' THEN 'the bulk job does not have it, and it was not read by itself'
@@ -54,6 +66,12 @@ SELECT
         END
         ELSE coalesce(single_evidence.what, '') || CASE WHEN in_details THEN '; the bulk job has it, without tags' ELSE '' END
     END AS detail,
-    list_filter([receipt_evidence, details_evidence, single_evidence], lambda x: x IS NOT NULL) AS evidence,
+    list_filter(
+        [
+            receipt_evidence, details_evidence, single_evidence,
+            CASE WHEN reason = 'ERASED_AT_VENDOR' THEN request_evidence END
+        ],
+        lambda x: x IS NOT NULL
+    ) AS evidence,
     NULL::TIMESTAMP AS recoverable_until
 FROM judged
