@@ -61,11 +61,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Night:
-    """One night of one deployment. `day`: the UTC day of the conversations' start."""
+    """One night of one deployment.
+
+    Attributes:
+        settings: the deployment.
+        mapping: of its tags.
+        day: the UTC day of the conversations' start.
+        deadlines: until when the day's conversations are kept, a sentence each; asked of the warehouse for the page.
+    """
 
     settings: Settings
     mapping: TagMapping
     day: date
+    deadlines: Callable[[Settings, duckdb.DuckDBPyConnection, date], list[str]] = lambda *_: []
 
     @property
     def warehouse(self) -> Warehouse:
@@ -228,13 +236,14 @@ def publish(
     """
     # Of two workers with one night, the second stops here: before it seals anything.
     night.warehouse.check_in(con)
+    kept = night.deadlines(night.settings, con, night.day)
     publication = publish_night(
         con,
         night.settings,
         night.day,
         why=why,
         more=more,
-        write_report=lambda folder: write_report(con, scope_of_night(night.day), folder),
+        write_report=lambda folder: write_report(con, scope_of_night(night.day), folder, kept),
     )
     refresh_events(con, night.day, about_night_alone=not publication.changed)
     mark_nights(con, night.settings)
@@ -242,5 +251,5 @@ def publish(
     night.warehouse.check_in(con)
     one = night.settings.nights_url is None
     snapshot = snapshot_for_analysts(con, night.settings, night.day) if one else refresh(night.settings)
-    report_of_night(con, night.settings, night.day, changed=publication.changed)
+    report_of_night(con, night.settings, night.day, kept, changed=publication.changed)
     return publication, snapshot

@@ -29,7 +29,8 @@ NIGHT = date(2026, 11, 2)
 EVERY_MIXED = FaultPlan(FaultPlan.every().shares, mixed=0.6)
 
 # Not faults of the organisation: they need a bucket alone, an object that nobody may read, live capture, or a tag set
-# to nothing or behind a prefix, a request for deletion; they are planted below, in sql/test_reasons.py and by the oracle.
+# to nothing or behind a prefix, or a request for deletion, and are planted below, in sql/test_reasons.py and by the
+# oracle.
 ELSEWHERE = {
     "SOURCE_NOT_CONFIGURED", "OBJECT_UNREADABLE", "CAPTURE_MISSING", "CAPTURE_WITHOUT_RECORDING", "TAG_VANISHED",
     "TAG_EMPTY", "TAG_KEY_PREFIXED", "UNRECOGNISED_OBJECT", "FOREIGN_ORGANISATION", "ERASED", "ERASED_AT_VENDOR",

@@ -11,6 +11,7 @@ from functools import cached_property
 import dagster as dg
 
 from custody_pipeline.alerts import alerted_reasons
+from custody_pipeline.forgetting.coming import deadlines
 from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import Night
@@ -53,4 +54,4 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
 
     def night(self, day: date) -> Night:
         """One night of this deployment."""
-        return Night(self.settings, self.mapping, day)
+        return Night(self.settings, self.mapping, day, deadlines)

@@ -10,11 +10,11 @@ from typing import Any
 import dagster as dg
 
 from custody_pipeline.defs.resources import Deployment
-from custody_pipeline.forgetting.due import apply, plan
+from custody_pipeline.forgetting.due import Plan, apply, plan
 from custody_pipeline.forgetting.policy import by_day, load_policy
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.settings import SettingsError
-from custody_pipeline.warehouse.erasures import ERASURE_COLUMNS
+from custody_pipeline.warehouse.erasures import ERASURE_COLUMNS, requests_of
 
 KEY = dg.AssetKey(["raw", "erasures"])
 NOTHING_DUE = "nothing_due_soon"
@@ -32,17 +32,16 @@ _SHOWN = 100
     check_specs=[dg.AssetCheckSpec(NOTHING_DUE, asset=KEY, description="No conversation is due or becomes due soon.")],
 )
 def erasures(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
-    """Conversations that the retention policy no longer keeps, erased with a signed statement a night."""
+    """Conversations that the retention policy no longer keeps, or whose hold ended, erased with a statement a night."""
     settings, today = deployment.settings, datetime.now(UTC).date()
-    if settings.retention_path is None:
-        raise dg.Failure("CUSTODY_RETENTION_PATH is not set: nothing is due without a policy", allow_retries=False)
     try:
-        policy = load_policy(settings.retention_path)
+        policy = load_policy(settings.retention_path) if settings.retention_path is not None else None
         applied = apply(settings, policy, today, context.log.info)
-        left = plan(settings, policy, today)
+        left = plan(settings, policy, today) if policy is not None else Plan((), (), ())
     except (SettingsError, RefusedFileError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    soon = [item for item in left.coming if item.day <= today + timedelta(days=policy.warn_days)]
+    warn_days = policy.warn_days if policy is not None else 0
+    soon = [item for item in left.coming if item.day <= today + timedelta(days=warn_days)]
     columns = [dg.TableColumn("day"), dg.TableColumn("rule"), dg.TableColumn("conversations", "int")]
     records = [
         dg.TableRecord({"day": str(day), "rule": rule, "conversations": number})
@@ -53,8 +52,9 @@ def erasures(context: dg.AssetExecutionContext, deployment: Deployment) -> Itera
         "held": len(applied.held),
         "due soon": len(soon),
         "becoming due": dg.MetadataValue.table(records, dg.TableSchema(columns)),
-        "policy sha256": policy.sha256,
     }
+    if policy is not None:
+        metadata["policy sha256"] = policy.sha256
     check = dg.AssetCheckResult(
         passed=not soon and not applied.held,
         asset_key=KEY,
@@ -68,7 +68,7 @@ def erasures(context: dg.AssetExecutionContext, deployment: Deployment) -> Itera
 retention = dg.define_asset_job(
     "retention",
     selection=dg.AssetSelection.assets(KEY),
-    description="Erase the conversations that the retention policy no longer keeps.",
+    description="Erase what the retention policy no longer keeps, and what waited for a hold that ended.",
     executor_def=dg.in_process_executor,
 )
 
@@ -77,10 +77,11 @@ retention = dg.define_asset_job(
     job=retention,
     cron_schedule="0 9 * * *",
     execution_timezone="UTC",
-    description="Every day at 09:00 UTC: erase what the retention policy no longer keeps.",
+    description="Every day at 09:00 UTC: erase what the retention policy no longer keeps or a hold kept waiting.",
 )
 def every_retention(_context: dg.ScheduleEvaluationContext, deployment: Deployment) -> dg.RunRequest | dg.SkipReason:
-    """Once a day, after the night and the rechecks. Off until it is turned on; without a policy it does nothing."""
-    if deployment.settings.retention_path is None:
-        return dg.SkipReason("CUSTODY_RETENTION_PATH is not set.")
+    """Once a day, after the night and the rechecks. Off until it is turned on; skipped where nothing can be to do."""
+    waits = any(request.state != "done" for request in requests_of(deployment.settings))
+    if deployment.settings.retention_path is None and not waits:
+        return dg.SkipReason("CUSTODY_RETENTION_PATH is not set, and no request for erasure waits.")
     return dg.RunRequest(run_key=None)

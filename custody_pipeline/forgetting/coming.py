@@ -1,6 +1,6 @@
-"""Alerts that a retention policy removes something soon.
+"""What a retention policy removes soon: alerts, and the lines of a night's page.
 
-Belongs here: wording it for each night. Does not: what is due (policy.py), and telling it (alerts).
+Belongs here: wording it for each night. Does not: what is due (policy.py), and telling it (alerts, night_report.py).
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from custody_pipeline.alerts.alert import RETENTION, Alert
-from custody_pipeline.forgetting.policy import due, load_policy
+from custody_pipeline.forgetting.policy import deadlines_of_night, due, load_policy
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.operations.explain import SnapshotError
 from custody_pipeline.settings import SettingsError
 
 if TYPE_CHECKING:
     from datetime import date
+
+    import duckdb
 
     from custody_pipeline.forgetting.policy import Policy
     from custody_pipeline.settings import Settings
@@ -41,6 +43,17 @@ def removals_near(settings: Settings, today: date) -> list[Alert] | None:
     except (RefusedFileError, SettingsError, SnapshotError) as error:
         logger.warning("No alert of what the retention policy removes. %s", error)
         return None
+
+
+def deadlines(settings: Settings, con: duckdb.DuckDBPyConnection, night: date) -> list[str]:
+    """Until when the night's conversations are kept, a sentence each; none without a policy, or with a refused one."""
+    if settings.retention_path is None:
+        return []
+    try:
+        return deadlines_of_night(con, load_policy(Path(settings.retention_path)), night)
+    except (RefusedFileError, SettingsError) as error:
+        logger.warning("The night's page does not say how long the night is kept. %s", error)
+        return []
 
 
 def _alerts(settings: Settings, policy: Policy, today: date) -> list[Alert]:

@@ -1,4 +1,4 @@
-"""Erasing what the retention policy says is due.
+"""Erasing what the retention policy says is due, and what waited for a hold to end.
 
 Belongs here: what is due today, what holds it, one request a night. Does not: the policy (policy.py), the erasure
 (erase.py).
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from custody_pipeline.forgetting.erase import HeldError, erase
+from custody_pipeline.forgetting.erase import HeldError, erase, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holders
 from custody_pipeline.forgetting.policy import Due, due
 from custody_pipeline.matters.id_list import IdList
@@ -61,10 +61,21 @@ def plan(settings: Settings, policy: Policy, today: date) -> Plan:
     )
 
 
-def apply(settings: Settings, policy: Policy, today: date, say: Callable[[str], None]) -> Applied:
-    """Erase what is due, a request for each night. What is held stays; the next run tries it again."""
+def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[[str], None]) -> Applied:
+    """Try what waits for a hold to end, end what was begun, and erase what is due, a request for each night.
+
+    What is held stays; the next run tries it again. Without a policy nothing is due.
+    """
+    applied = Applied()
+    for outcome in resume(settings, say):
+        if outcome.request.state == "waiting":
+            applied.held.append(f"request {outcome.request.id}: {'; '.join(outcome.request.held)}")
+        else:
+            applied.outcomes.append(outcome)
+    if policy is None:
+        return applied
     planned = plan(settings, policy, today)
-    applied = Applied(held=[why for _, why in planned.held])
+    applied.held += [why for _, why in planned.held]
     waiting = {
         name for request in requests_of(settings) if request.state == "waiting" for name in request.conversations
     }

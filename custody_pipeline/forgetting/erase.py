@@ -36,6 +36,7 @@ from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.erased import RECEIPTS, erase_landing
 from custody_pipeline.extract.landing_files import content_of, line_of, read_lines
 from custody_pipeline.forgetting import places, warehouse_rows
+from custody_pipeline.forgetting.coming import deadlines
 from custody_pipeline.forgetting.finder import (
     Asked,
     Found,
@@ -342,7 +343,7 @@ def _remake(
     """Model a night again, and publish it with the statement unless that is sealed already."""
     if name in request.sealed:
         return request
-    night = Night(settings, load_mapping(settings.mapping_path), date.fromisoformat(name))
+    night = Night(settings, load_mapping(settings.mapping_path), date.fromisoformat(name), deadlines)
     say(f"making the night of {name} again")
     model(con, night)
     published = con.execute("SELECT 1 FROM raw.publications WHERE partition_date = ? LIMIT 1", [night.day]).fetchone()

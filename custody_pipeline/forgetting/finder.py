@@ -6,6 +6,7 @@ Belongs here: looking. Does not: removing anything (erase.py).
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.forgetting import places, warehouse_rows
 from custody_pipeline.forgetting.object_versions import Hold, Version, holds_on, versions_of
 from custody_pipeline.forgetting.places import Place
+from custody_pipeline.forgetting.readable import readable
 from custody_pipeline.forgetting.sealed import SealedNight, in_scratch
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.objects import listed
@@ -38,14 +40,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.settings import Settings
-
-
-_SELECTED = (
-    "partition_date", "conversation_id", "recording_id", "media_type", "media_subtype", "media_sha256", "object_uri",
-    "sidecar_uri", "row_sha256", "custody_status", "gap_reasons", "ani", "dnis", "user_ids", "queue_ids", "queue_names",
-    "custom_data", "conversation_start", "recording_start",
-)  # fmt: skip
-"""The columns that the conditions of an erasure read, and those that a found recording has."""
 
 
 class NothingToEraseError(Exception):
@@ -137,8 +131,8 @@ def _kinds(selection: Selection) -> tuple[str, ...]:
 def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tuple[set[str], tuple[str, ...]]:
     """Ids as they are written, and ids of the list that nothing is held of."""
     matter = replace(Matter.of_ids(IdList(())), name="erase", selection=selection)
-    # A cursor of its own: the selection's conditions close it against the outside.
-    found = select(_readable(con), matter)
+    with closing(readable(con)) as memory:
+        found = select(memory, matter)
     conversations = {item.conversation_id for item in found.recordings if item.conversation_id}
     unmatched = found.unmatched
     alone = selection.ids is not None and not (selection.numbers or selection.tags)
@@ -148,20 +142,6 @@ def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tupl
         conversations |= held
         unmatched = tuple(name for name in unmatched if name not in held)
     return conversations, unmatched
-
-
-def _readable(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """A connection in memory with the columns that a selection reads."""
-    import duckdb
-
-    memory = duckdb.connect()
-    memory.execute("SET enable_progress_bar = false")
-    memory.execute("CREATE SCHEMA custody")
-    rows = con.execute(f"SELECT {', '.join(_SELECTED)} FROM custody.chain_of_custody").to_arrow_table()
-    memory.register("rows_of_chain", rows)
-    memory.execute("CREATE TABLE custody.chain_of_custody AS SELECT * FROM rows_of_chain")
-    memory.unregister("rows_of_chain")
-    return memory
 
 
 # --- places -----------------------------------------------------------------------------------------------------------

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import calendar
 import re
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from yaml.nodes import Node, SequenceNode
 
+from custody_pipeline.forgetting.readable import readable
 from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Matter, Selection
 from custody_pipeline.matters.matter_file import MatterError, MatterReader
@@ -24,8 +27,11 @@ from custody_pipeline.matters.selection import select
 from custody_pipeline.operations.explain import analyst_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    import duckdb
 
     from custody_pipeline.settings import Settings
 
@@ -167,11 +173,24 @@ def due(settings: Settings, policy: Policy) -> list[Due]:
     Raises:
         SettingsError: there is no snapshot yet, or a rule's `where` is refused.
     """
+    return _due(policy, partial(analyst_database, settings))
+
+
+def deadlines_of_night(con: duckdb.DuckDBPyConnection, policy: Policy, night: date) -> list[str]:
+    """When which conversations of a night are no longer kept, a sentence each, soonest first. `con`: the warehouse."""
+    return [
+        f"{number} conversation{'s' * (number != 1)} of {night} until {day} ({rule})"
+        for day, rule, number in by_day(_due(policy, lambda: closing(readable(con, night))))
+    ]
+
+
+def _due(policy: Policy, opened: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]) -> list[Due]:
+    """`opened` gives a new connection: a selection closes its own against the outside."""
     latest: dict[str, Due] = {}
-    with analyst_database(settings) as con:
+    with opened() as con:
         unread: dict[str, date] = dict(con.execute(_UNREAD).fetchall())
     for rule in policy.rules:
-        with analyst_database(settings) as con:
+        with opened() as con:
             matter = replace(Matter.of_ids(IdList(())), name=rule.name, path=policy.path, selection=rule.selection)
             for found in select(con, matter).recordings:
                 name = found.conversation_id

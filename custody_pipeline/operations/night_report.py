@@ -109,7 +109,7 @@ def write_report(
         con: the analysts' snapshot, or the warehouse.
         scope: what the report is about.
         folder: where to.
-        retention: what the retention policy no longer keeps, and when; a sentence each.
+        retention: what the retention policy keeps until when; a sentence each.
 
     Returns:
         The page's path, and its facts.
@@ -134,11 +134,13 @@ def write_report(
     return path, report
 
 
-def report_of_night(con: duckdb.DuckDBPyConnection, settings: Settings, night: date, *, changed: bool) -> Path:
+def report_of_night(
+    con: duckdb.DuckDBPyConnection, settings: Settings, night: date, retention: Sequence[str], *, changed: bool
+) -> Path:
     """Write the night's page below `reports/` of the home, if the night changed or the page is not there."""
     path = settings.home / "reports" / str(night) / REPORT
     if changed or not path.exists():
-        write_report(con, scope_of_night(night), path.parent)
+        write_report(con, scope_of_night(night), path.parent, retention)
     return path
 
 

@@ -17,6 +17,7 @@ from custody_pipeline.defs.rolling_fixity import every_fixity, fixity_checks
 from custody_pipeline.load.raw_tables import BOOKKEEPING, RAW_TABLES
 from custody_pipeline.operations.fixity import FixityReport
 from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
+from custody_pipeline.warehouse.erasures import Request, keep_request
 from custody_pipeline.warehouse.sql_files import load_models
 
 
@@ -135,15 +136,22 @@ def test_the_fixity_job_has_a_schedule_of_its_own_and_no_part_in_the_night(
     assert isinstance(every_fixity(dg.build_schedule_context(), deployment=Deployment()), dg.SkipReason)
 
 
-def test_erasing_what_is_due_is_no_part_of_the_night_and_needs_a_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_erasing_is_no_part_of_the_night_and_needs_a_policy_or_a_request_that_waits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
     key = dg.AssetKey(["raw", "erasures"])
     for job in ("nightly_custody", "recheck_custody"):
         assert key not in defs.resolve_job_def(job).asset_layer.selected_asset_keys
     assert defs.resolve_job_def("retention").asset_layer.selected_asset_keys == {key}
     assert every_retention.default_status is dg.DefaultScheduleStatus.STOPPED
     assert isinstance(every_retention(dg.build_schedule_context(), deployment=Deployment()), dg.SkipReason)
-    ran = dg.materialize([erasures], resources={"deployment": Deployment()}, raise_on_error=False)
-    assert not ran.success
+    (ran,) = dg.materialize([erasures], resources={"deployment": Deployment()}).get_asset_materialization_events()
+    assert ran.materialization.metadata["conversations erased"].value == 0
+    keep_request(
+        Deployment().settings, Request("1" * 32, "2026-11-20T09:00:00Z", "me", "", "", (), (), (), (), state="waiting")
+    )
+    assert isinstance(every_retention(dg.build_schedule_context(), deployment=Deployment()), dg.RunRequest)
     monkeypatch.setenv("CUSTODY_RETENTION_PATH", "retention.yaml")
     assert isinstance(every_retention(dg.build_schedule_context(), deployment=Deployment()), dg.RunRequest)
 

@@ -41,6 +41,7 @@ from custody_pipeline_tests.forgetting.traces import in_bucket, in_home, version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from custody_pipeline_tests.forgetting.conftest import Deployment
 
@@ -156,7 +157,9 @@ def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_wareh
     erase_at_vendor(deployment, gone.ani)
     run(deployment.night)
 
-    vanished = rows(deployment, f"SELECT reason, detail, evidence FROM custody.gaps WHERE conversation_id = '{gone.id}'")
+    vanished = rows(
+        deployment, f"SELECT reason, detail, evidence FROM custody.gaps WHERE conversation_id = '{gone.id}'"
+    )
     assert {str(reason) for reason, *_ in vanished} == {"ERASED_AT_VENDOR"}
     assert all("(COMPLETED) names somebody of it: phoneNumbers" in str(detail) for _, detail, _ in vanished)
     assert all("gdpr_requests document: request" in str(proof) for *_, proof in vanished)
@@ -203,8 +206,12 @@ def killed_after(place: object, name: str, *, before: bool = False) -> Iterator[
         yield
 
 
-def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_whole(deployment: Deployment) -> None:
-    settings, client = deployment.settings, deployment.client
+def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_whole(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    policy, client = tmp_path / "retention.yaml", deployment.client
+    policy.write_text("version: 1\nauthority: schedule\nrules: [{name: all calls, keep: 7 years}]")
+    settings = deployment.settings.model_copy(update={"retention_path": policy})
     table = f"prod/cuts/date=2026-11-02/r{newest(deployment):04d}/data/chain_of_custody.parquet"
     until = datetime.now(UTC) + timedelta(days=1)
     client.put_object_retention(Bucket="dataset", Key=table, Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until})
@@ -236,9 +243,11 @@ def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_
         if name == "publish":
             assert report.status == 2
     salt = (settings.home / "keys/salt").read_text()
-    (outcome,) = resume(settings, say)
+    (outcome,) = apply(settings, None, NIGHT, say).outcomes
 
     assert outcome.request.state == "done"
+    page = (settings.home / f"reports/{NIGHT}/report.html").read_text()
+    assert f"conversations of {NIGHT} until 2033-11-02 (all calls)" in page
     assert (settings.home / "keys/salt").read_text() != salt
     assert checked(deployment).status == 0
     ids = f"('{deployment.conversation}', '{deployment.other}')"
@@ -280,9 +289,13 @@ def test_holds_win_and_the_request_waits(deployment: Deployment) -> None:
         assert f"until {until:%Y-%m-%d}" in str(held.value)
         assert "nobody can break it" in str(held.value)
         (register.folder / "holds.json").unlink(missing_ok=True)
-    outcomes = resume(settings, say)
+    # Also without a policy the job tries again what waits: of the first request, the matter's hold has ended.
+    applied = apply(settings, None, later, say)
 
-    assert {outcome.request.state for outcome in outcomes} == {"waiting"}
+    assert (applied.outcomes, len(applied.held)) == ([], 2)
+    assert not any("smith" in held for held in applied.held)
+    assert all("COMPLIANCE" in held for held in applied.held)
+    assert {request.state for request in requests_of(settings) if request.conversations == (third,)} == {"waiting"}
     assert {key for key, _ in versions(client, "dataset")} == before
     assert rows(deployment, f"SELECT count(*) > 0 FROM custody.custom_data WHERE conversation_id = '{third}'") == [
         (True,)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from custody_pipeline.forgetting.coming import removals_near
+from custody_pipeline.forgetting.coming import deadlines, removals_near
 from custody_pipeline.forgetting.policy import Keep, PolicyError, by_day, due, load_policy
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.publish.nights import insert, write_empty_warehouse
@@ -127,6 +127,16 @@ def test_the_longest_rule_counts_and_what_no_rule_selects_is_kept(tmp_path: Path
         (date(2033, 11, 2), "held calls", 1),
         (date(2033, 11, 2), "held calls (not known)", 1),
     ]
+
+    # A night's page says it of the night.
+    with duckdb.connect(str(settings.analyst_path), read_only=True) as con:
+        assert deadlines(Settings(home=tmp_path, retention_path=path), con, date(2026, 11, 2)) == [
+            "1 conversation of 2026-11-02 until 2027-01-31 (screens)",
+            "1 conversation of 2026-11-02 until 2033-11-02 (held calls)",
+            "1 conversation of 2026-11-02 until 2033-11-02 (held calls (not known))",
+        ]
+        assert deadlines(Settings(home=tmp_path, retention_path=path), con, date(2026, 11, 3)) == []
+        assert deadlines(settings, con, date(2026, 11, 2)) == []
 
     # What becomes due within 30 days is an alert of its night.
     settings = Settings(home=tmp_path, retention_path=path)
