@@ -13,6 +13,7 @@ from custody_pipeline.io.concurrency import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
 
     from custody_pipeline.capture.store import DocumentStore
     from custody_pipeline.extract.collector import Collector
@@ -21,10 +22,21 @@ if TYPE_CHECKING:
 READS_IN_FLIGHT = 16
 
 
+def removed_key(night: date) -> str:
+    """Key of the document which says that the night's captures were removed by the retention policy."""
+    return f"removed/date={night}.json"
+
+
 def collect_captures(collector: Collector) -> list[Landing]:
-    """Land the night's `captures` and `conversation_events`; no capture place yet is a day without either."""
+    """Land the night's `captures` and `conversation_events`; no capture place yet is a day without either.
+
+    Where the retention policy has removed them, the source is not asked: what an earlier load brought stays current.
+    """
     url = collector.settings.captures
     store = open_store(url, collector.s3 if url.startswith("s3://") else None)
+    if store.read(removed_key(collector.night)) is not None:
+        why = "removed from the capture place by the retention policy; what was collected before stays"
+        return [collector.not_configured(name, why) for name in ("captures", "conversation_events")]
     return [
         _collect(collector, store, "captures", captures_of(store, collector.night)),
         _collect(collector, store, "conversation_events", events_of(store, collector.night)),

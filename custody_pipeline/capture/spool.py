@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -136,6 +136,24 @@ class Spool:
                 "SELECT seq, body, received_at, attempts, reason FROM events WHERE state = 'dead' ORDER BY seq"
             ).fetchall()
         return [Delivery(f"{row[0]}.", row[1], datetime.fromtimestamp(row[2], UTC), row[3], row[4]) for row in rows]
+
+    def dead(self) -> list[tuple[str, str, date]]:
+        """Event, conversation and day of receipt (UTC) of what was set aside, oldest first."""
+        with self._transaction("DEFERRED") as database:
+            rows = database.execute(
+                "SELECT event_id, conversation_id, received_at FROM events WHERE state = 'dead' ORDER BY seq"
+            ).fetchall()
+        return [(event, name, datetime.fromtimestamp(received_at, UTC).date()) for event, name, received_at in rows]
+
+    def forget_dead(self, event_ids: Sequence[str]) -> int:
+        """Forget the bodies of dead letters and remember their ids; returns how many."""
+        now = self._clock()
+        with self._transaction() as database:
+            return database.executemany(
+                "UPDATE events SET state = 'done', body = x'', reason = NULL, done_at = ? "
+                "WHERE state = 'dead' AND event_id = ?",
+                [(now, event_id) for event_id in event_ids],
+            ).rowcount
 
     def metrics(self) -> QueueMetrics:
         """Counts of this moment."""

@@ -22,10 +22,11 @@ from custody_pipeline.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import date
 
-    from custody_pipeline.forgetting.policy import Due, Policy
+    from custody_pipeline.forgetting.keeping import PlaceDue
+    from custody_pipeline.forgetting.policy import Due, Policy, Rule
     from custody_pipeline.settings import Settings
 
 _SHOWN = 12
@@ -64,14 +65,23 @@ def show(on: Day = None, as_json: Json = False) -> None:
                 "due": [_as_dict(item) for item in found.due],
                 "held": [{**_as_dict(item), "by": why} for item, why in found.held],
                 "coming": [_as_dict(item) for item in found.coming],
+                "places": {
+                    "due": [_of_place(item) for item in found.places.due],
+                    "held": [{**_of_place(item), "by": why} for item, why in found.places.held],
+                    "coming": [_of_place(item) for item in found.places.coming],
+                },
             }
         )
         return
     lines = [f"policy {policy.path}: {policy.authority}"]
-    lines += [f"  {rule.name}: kept {rule.keep}" for rule in policy.rules]
+    lines += [f"  {rule.name}: {_times(rule)}" for rule in policy.rules]
     lines += ["due now, conversations by day:", *_table(found.due)]
     lines += [f"  held: {why}" for _, why in found.held[:_SHOWN]]
     lines += ["to come, conversations by day:", *_table(found.coming)]
+    if any(rule.places for rule in policy.rules):
+        lines += ["due now, other places:", *_places(found.places.due)]
+        lines += [f"  held: {item.place} {item.what}: {why}" for item, why in found.places.held[:_SHOWN]]
+        lines += ["to come, other places:", *_places(found.places.coming)]
     lines.append("Nothing was removed: custody retention apply --yes does what is due.")
     _print(lines)
 
@@ -90,10 +100,11 @@ def apply(
     applied = carry_out(settings, _policy(settings), _day(None), say)
     if as_json:
         outcomes = [outcome_as_dict(outcome) for outcome in applied.outcomes]
-        print_json({"outcomes": outcomes, "held": applied.held})
+        print_json({"outcomes": outcomes, "held": applied.held, "places": applied.places})
     else:
         for outcome in applied.outcomes:
             print_outcome(outcome)
+        _print([f"{place}: {number} removed" for place, number in applied.places.items()])
         _print([f"held: {why}" for why in applied.held] or ["everything that is due is erased"])
     raise typer.Exit(INCOMPLETE if applied.held else OK)
 
@@ -121,6 +132,20 @@ def _as_dict(item: Due) -> dict[str, str]:
         "conversation_id": item.conversation_id,
         "rule": item.rule,
     }
+
+
+def _of_place(item: PlaceDue) -> dict[str, str]:
+    return {"day": str(item.day), "place": item.place, "what": item.what, "rule": item.rule}
+
+
+def _times(rule: Rule) -> str:
+    kept = [f"kept {rule.keep}"] if rule.keep else []
+    return ", ".join(kept + [f"{place} {keep}" for place, keep in rule.places.items()])
+
+
+def _places(items: Sequence[PlaceDue]) -> list[str]:
+    lines = [f"  {item.day}  {item.place} {item.what}  {item.rule}" for item in items[:_SHOWN]] or ["  none"]
+    return lines + ([f"  and {len(items) - _SHOWN} more; --json names all"] if len(items) > _SHOWN else [])
 
 
 def _table(items: Iterable[Due]) -> list[str]:

@@ -37,7 +37,7 @@ def erasures(context: dg.AssetExecutionContext, deployment: Deployment) -> Itera
     try:
         policy = load_policy(settings.retention_path) if settings.retention_path is not None else None
         applied = apply(settings, policy, today, context.log.info)
-        left = plan(settings, policy, today) if policy is not None else Plan((), (), ())
+        left = plan(settings, policy, today) if policy is not None else Plan()
     except (SettingsError, RefusedFileError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     warn_days = policy.warn_days if policy is not None else 0
@@ -51,6 +51,7 @@ def erasures(context: dg.AssetExecutionContext, deployment: Deployment) -> Itera
         "conversations erased": sum(len(outcome.request.conversations) for outcome in applied.outcomes),
         "held": len(applied.held),
         "due soon": len(soon),
+        **{f"{place} removed": number for place, number in applied.places.items()},
         "becoming due": dg.MetadataValue.table(records, dg.TableSchema(columns)),
     }
     if policy is not None:

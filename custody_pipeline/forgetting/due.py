@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from custody_pipeline.forgetting.erase import HeldError, erase, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holders
+from custody_pipeline.forgetting.keeping import PlacePlan, plan_places, remove_places
 from custody_pipeline.forgetting.policy import Due, due
 from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Selection
@@ -34,19 +35,28 @@ class Plan:
         due: conversations that are not kept any more and that nothing holds, soonest first.
         held: those that a matter or the vendor holds, with the reason.
         coming: those that become due later, soonest first.
+        places: the same of landing files, captures, snapshot, spool and packages.
     """
 
-    due: tuple[Due, ...]
-    held: tuple[tuple[Due, str], ...]
-    coming: tuple[Due, ...]
+    due: tuple[Due, ...] = ()
+    held: tuple[tuple[Due, str], ...] = ()
+    coming: tuple[Due, ...] = ()
+    places: PlacePlan = field(default_factory=PlacePlan)
 
 
 @dataclass
 class Applied:
-    """What became of what was due: outcomes of erased nights, and what holds the others."""
+    """What became of what was due.
+
+    Attributes:
+        outcomes: of erased nights.
+        held: what holds the others, a sentence each.
+        places: place → nights, packages or events that were removed there.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
 
 
 def plan(settings: Settings, policy: Policy, today: date) -> Plan:
@@ -58,13 +68,15 @@ def plan(settings: Settings, policy: Policy, today: date) -> Plan:
         due=tuple(item for item in now if item.conversation_id.lower() not in holding),
         held=tuple((item, holding[key]) for item in now if (key := item.conversation_id.lower()) in holding),
         coming=tuple(item for item in found if item.day > today),
+        places=plan_places(settings, policy, today),
     )
 
 
 def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[[str], None]) -> Applied:
     """Try what waits for a hold to end, end what was begun, and erase what is due, a request for each night.
 
-    What is held stays; the next run tries it again. Without a policy nothing is due.
+    Then what is due of places with times of their own is removed. What is held stays; the next run tries it again.
+    Without a policy nothing is due.
     """
     applied = Applied()
     for outcome in resume(settings, say):
@@ -94,4 +106,7 @@ def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[
             applied.held.append(f"{night}: {error}")
         except NothingToEraseError:
             continue
+    left = plan_places(settings, policy, today)
+    applied.held += [f"{item.place} {item.what}: {why}" for item, why in left.held]
+    applied.places = remove_places(settings, left, say)
     return applied

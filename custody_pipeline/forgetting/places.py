@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from custody_pipeline.settings import Settings
 
-_CAPTURE_KINDS = ("captures", "events", "links", "claims")
+CAPTURE_KINDS = ("captures", "events", "links", "claims")
 _SCRATCH = ("interrupted", "publish", "reports", "dlt", "spill", "rebuild", "sheets")
 """Folders of the home whose files are made again when they are needed."""
 
@@ -83,18 +83,31 @@ def capture_keys(settings: Settings, client: S3Client, ids: Set[str], nights: Se
     """Keys of capture documents of these conversations."""
     if settings.captures.startswith("s3://"):
         root = S3Location.parse(settings.captures)
-        for kind in _CAPTURE_KINDS:
+        for kind in CAPTURE_KINDS:
             for night in sorted(nights):
                 for key, _ in listed(client, root, f"{kind}/date={night}/"):
                     if _conversation_of(key) in ids:
                         yield key
         return
     root_folder = Path(settings.captures)
-    for kind in _CAPTURE_KINDS:
+    for kind in CAPTURE_KINDS:
         for path in sorted(root_folder.glob(f"{kind}/date=*/conversation_id=*/*")):
             key = path.relative_to(root_folder).as_posix()
             if _conversation_of(key) in ids:
                 yield key
+
+
+def captured_keys(settings: Settings, client: S3Client, nights: Set[str]) -> Iterator[str]:
+    """Keys of all capture documents of these nights."""
+    if settings.captures.startswith("s3://"):
+        root = S3Location.parse(settings.captures)
+        folders = (f"{kind}/date={night}/" for kind in CAPTURE_KINDS for night in sorted(nights))
+        yield from (key for folder in folders for key, _ in listed(client, root, folder))
+        return
+    folder = Path(settings.captures)
+    for kind in CAPTURE_KINDS:
+        for night in sorted(nights):
+            yield from (path.relative_to(folder).as_posix() for path in sorted(folder.glob(f"{kind}/date={night}/*/*")))
 
 
 def _conversation_of(key: str) -> str:

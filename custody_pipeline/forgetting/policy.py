@@ -1,6 +1,7 @@
 """The retention policy (YAML): how long conversations are kept. Each refusal names file, line and accepted form.
 
-Belongs here: the form of the file, and which conversations are due. Does not: erasing them (erase.py).
+Belongs here: the form of the file, whom its rules select, and which conversations are due. Does not: erasing them
+(erase.py), places with times of their own (keeping.py).
 
 The rule that keeps a conversation longest counts for it. A conversation that no rule selects is kept. Where none of its
 documents could be read, nobody knows its tags, numbers, queues and agents: a rule that asks for them may select it, and
@@ -14,7 +15,7 @@ import re
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from yaml.nodes import Node, SequenceNode
@@ -25,9 +26,12 @@ from custody_pipeline.matters.matter import Matter, Selection
 from custody_pipeline.matters.matter_file import MatterError, MatterReader
 from custody_pipeline.matters.selection import select
 from custody_pipeline.operations.explain import analyst_database
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.left_out import nights_left_out
+from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -35,10 +39,20 @@ if TYPE_CHECKING:
 
     from custody_pipeline.settings import Settings
 
+    _Opened = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+
 _KEEP = re.compile(r"([1-9][0-9]{0,4}) (day|month|year)s?")
+PLACES = ("landing", "captures", "snapshot", "spool", "packages")
+"""What may have a time of its own, beside the conversations: the names of a rule's fields."""
 _KEEP_FORM = "expected a number and days, months or years, for example '7 years' or '90 days'"
-_CONDITIONS = {"agents", "queues", "numbers", "tags", "media", "where"}
+_CONDITIONS = {"agents", "queues", "divisions", "numbers", "tags", "media", "where"}
 _LONGEST_WARNING = 3_650
+_CONVERSATIONS = """
+SELECT DISTINCT conversation_id, partition_date
+FROM custody.chain_of_custody
+WHERE conversation_id <> '' AND NOT list_contains(coalesce(gap_reasons, []), 'ERASED')
+"""
+_DIVIDED = "SELECT DISTINCT conversation_id FROM custody.divisions"
 _UNREAD = """
 SELECT conversation_id, max(partition_date)
 FROM custody.chain_of_custody
@@ -74,11 +88,19 @@ class Keep:
 
 @dataclass(frozen=True)
 class Rule:
-    """Which conversations are kept for how long; all of them with an empty selection."""
+    """Which conversations are kept for how long; all of them with an empty selection.
+
+    Attributes:
+        name: for people.
+        keep: the conversation; None for a rule about places alone.
+        selection: which conversations.
+        places: of `PLACES`, how long they keep something of the conversation.
+    """
 
     name: str
-    keep: Keep
+    keep: Keep | None
     selection: Selection
+    places: Mapping[str, Keep]
 
 
 @dataclass(frozen=True)
@@ -146,19 +168,24 @@ class _Reader(MatterReader):
         )
 
     def _rule(self, node: Node) -> Rule:
-        fields = self.fields(node, "a rule", {"name", "keep", "select"})
-        for name in ("name", "keep"):
-            if name not in fields:
-                self.refuse(node, f"a rule: expected '{name}:'")
-        text = self.text(fields["keep"], "keep")
-        found = _KEEP.fullmatch(text)
-        if found is None:
-            self.refuse(fields["keep"], f"keep: {text!r}; {_KEEP_FORM}")
+        fields = self.fields(node, "a rule", {"name", "keep", "select", *PLACES})
+        if "name" not in fields:
+            self.refuse(node, "a rule: expected 'name:'")
+        times = {name: self._time(fields[name], name) for name in ("keep", *PLACES) if name in fields}
+        if not times:
+            self.refuse(node, f"a rule: expected 'keep:', or one of {', '.join(PLACES)}")
         selection = Selection()
         if "select" in fields:
             self.fields(fields["select"], "select", _CONDITIONS)
             selection = self.selection(fields["select"])
-        return Rule(self.text(fields["name"], "name"), Keep(int(found[1]), found[2]), selection)
+        return Rule(self.text(fields["name"], "name"), times.pop("keep", None), selection, times)
+
+    def _time(self, node: Node, what: str) -> Keep:
+        text = self.text(node, what)
+        found = _KEEP.fullmatch(text)
+        if found is None:
+            self.refuse(node, f"{what}: {text!r}; {_KEEP_FORM}")
+        return Keep(int(found[1]), found[2])
 
     def _days(self, node: Node) -> int:
         text = self.text(node, "warn_days")
@@ -167,48 +194,151 @@ class _Reader(MatterReader):
         return int(text)
 
 
+@dataclass(frozen=True)
+class Choices:
+    """Whom the rules select.
+
+    Attributes:
+        policy: whose rules.
+        nights: conversation → its nights; those that are erased are in no mapping.
+        chosen: conversation → position of each rule that selects it → the latest night of a recording that does.
+        unread: conversation → the latest night in which none of its documents could be read.
+        undivided: the same of conversations whose division no document tells.
+    """
+
+    policy: Policy
+    nights: dict[str, set[date]]
+    chosen: dict[str, dict[int, date]]
+    unread: dict[str, date]
+    undivided: dict[str, date]
+
+    def due(self) -> list[Due]:
+        """Every conversation that some rule keeps for a time, with the day on which that ends, soonest first."""
+        return sorted(found for name in self.chosen if (found := self._due(name)))
+
+    def _due(self, conversation_id: str) -> Due | None:
+        ends = [
+            (rule.keep.after(night), night, rule.name)
+            for number, night in self.chosen[conversation_id].items()
+            if (rule := self.policy.rules[number]).keep
+        ]
+        if not ends:
+            return None
+        day, night, name = max(ends, key=lambda end: end[0])
+        for rule, latest in self._perhaps(conversation_id):
+            if rule.keep and day < (until := rule.keep.after(latest)):
+                day, name = until, f"{rule.name} (not known)"
+        return Due(day, night, conversation_id, name)
+
+    def _perhaps(self, conversation_id: str) -> Iterator[tuple[Rule, date]]:
+        """Rules that may select the conversation, since they ask for what nobody could read; and its latest night."""
+        for rule in self.policy.rules:
+            latest = self.unread.get(conversation_id) if _asks_for_documents(rule.selection) else None
+            if rule.selection.divisions:
+                latest = latest or self.undivided.get(conversation_id)
+            if latest is not None:
+                yield rule, latest
+
+    def by_night(self) -> dict[date, frozenset[str]]:
+        """The conversations of each night, in lower case."""
+        found: dict[date, set[str]] = {}
+        for name, nights in self.nights.items():
+            for night in nights:
+                found.setdefault(night, set()).add(name.lower())
+        return {night: frozenset(names) for night, names in found.items()}
+
+    def end(self, place: str, conversations: Iterable[str], start: date) -> tuple[date, str] | None:
+        """When a place no longer keeps something that began on `start`, and by which rule.
+
+        Args:
+            place: of `PLACES`.
+            conversations: whose something it is, in lower case; without any, rules without a selection count.
+            start: the night, or the day on which it was made.
+
+        Returns:
+            None if it has no time of its own: for one of the conversations no rule names the place.
+        """
+        ends = [self._end(place, name, start) for name in conversations] or [self._end(place, None, start)]
+        return max(known) if (known := [end for end in ends if end]) and len(known) == len(ends) else None
+
+    def _end(self, place: str, conversation_id: str | None, start: date) -> tuple[date, str] | None:
+        original = self._as_written.get(conversation_id) if conversation_id else None
+        if original is None:
+            rules = [rule for rule in self.policy.rules if rule.selection == Selection()]
+        else:
+            numbers = self.chosen.get(original, {})
+            rules = [self.policy.rules[number] for number in numbers]
+            rules += [rule for rule, _ in self._perhaps(original)]
+        return max(
+            ((rule.places[place].after(start), rule.name) for rule in rules if place in rule.places), default=None
+        )
+
+    @cached_property
+    def _as_written(self) -> dict[str, str]:
+        return {name.lower(): name for name in self.nights}
+
+
 def due(settings: Settings, policy: Policy) -> list[Due]:
     """Every conversation that some rule selects and that is not erased yet, with its day, soonest first.
 
     Raises:
         SettingsError: there is no snapshot yet, or a rule's `where` is refused.
     """
-    return _due(policy, partial(analyst_database, settings))
+    return choices_of(settings, policy).due()
+
+
+def choices_of(settings: Settings, policy: Policy) -> Choices:
+    """Whom the rules select, of every night. Raises as `due`."""
+    opened: list[_Opened] = [partial(analyst_database, settings)]
+    if left_out := nights_left_out(settings):
+        with Warehouse(settings).open(read_only=True) as con:
+            return _choices(policy, [*opened, *(partial(_of_night, con, night) for night in sorted(left_out))])
+    return _choices(policy, opened)
+
+
+def _of_night(con: duckdb.DuckDBPyConnection, night: date) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    return closing(readable(con, night))
 
 
 def deadlines_of_night(con: duckdb.DuckDBPyConnection, policy: Policy, night: date) -> list[str]:
     """When which conversations of a night are no longer kept, a sentence each, soonest first. `con`: the warehouse."""
+    found = _choices(policy, [partial(_of_night, con, night)]).due()
     return [
         f"{number} conversation{'s' * (number != 1)} of {night} until {day} ({rule})"
-        for day, rule, number in by_day(_due(policy, lambda: closing(readable(con, night))))
+        for day, rule, number in by_day(found)
     ]
 
 
-def _due(policy: Policy, opened: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]) -> list[Due]:
-    """`opened` gives a new connection: a selection closes its own against the outside."""
-    latest: dict[str, Due] = {}
-    with opened() as con:
-        unread: dict[str, date] = dict(con.execute(_UNREAD).fetchall())
-    for rule in policy.rules:
+def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
+    """`sources` give a new connection each time: a selection closes its own against the outside."""
+    found = Choices(policy, {}, {}, {}, {})
+    for opened in sources:
         with opened() as con:
+            for name, night in con.execute(_CONVERSATIONS).fetchall():
+                found.nights.setdefault(name, set()).add(night)
+            found.unread.update(con.execute(_UNREAD).fetchall())
+            told = set(con.execute(_DIVIDED).fetchall()) if table_columns(con, "custody.divisions") else set()
+            found.undivided.update({name: max(nights) for name, nights in found.nights.items() if (name,) not in told})
+        for number, rule in enumerate(policy.rules):
             matter = replace(Matter.of_ids(IdList(())), name=rule.name, path=policy.path, selection=rule.selection)
-            for found in select(con, matter).recordings:
-                name = found.conversation_id
-                if not name or "ERASED" in found.reasons:
-                    continue
-                item = Due(rule.keep.after(found.night), found.night, name, rule.name)
-                if name not in latest or latest[name].day < item.day:
-                    latest[name] = item
-    for item in list(latest.values()):
-        for rule in policy.rules if item.conversation_id in unread else ():
-            day = rule.keep.after(unread[item.conversation_id])
-            if _asks_for_documents(rule.selection) and latest[item.conversation_id].day < day:
-                latest[item.conversation_id] = replace(item, day=day, rule=f"{rule.name} (not known)")
-    return sorted(latest.values())
+            with opened() as con:
+                for item in select(con, matter).recordings:
+                    if item.conversation_id in found.nights:
+                        latest = found.chosen.setdefault(item.conversation_id, {})
+                        latest[number] = max(item.night, latest.get(number, item.night))
+    return found
 
 
 def _asks_for_documents(selection: Selection) -> bool:
-    return bool(selection.agents or selection.queues or selection.numbers or selection.tags or selection.where)
+    asked = (
+        selection.agents,
+        selection.queues,
+        selection.divisions,
+        selection.numbers,
+        selection.tags,
+        selection.where,
+    )
+    return any(asked)
 
 
 def by_day(items: Iterable[Due]) -> list[tuple[date, str, int]]:

@@ -30,7 +30,7 @@ def readable(con: duckdb.DuckDBPyConnection, night: date | None = None) -> duckd
     memory = duckdb.connect()
     memory.execute("SET enable_progress_bar = false")
     memory.execute("CREATE SCHEMA custody")
-    for table, columns in (("chain_of_custody", ", ".join(_CHAIN)), ("agents", "*")):
+    for table, columns in (("chain_of_custody", ", ".join(_CHAIN)), ("agents", "*"), ("divisions", "*")):
         if not table_columns(con, f"custody.{table}"):
             continue
         rows = con.execute(

@@ -42,6 +42,7 @@ class Selection:
         last: last local day.
         agents: user ids, names or e-mail addresses.
         queues: ids or names.
+        divisions: ids or names.
         numbers: of the caller or the called, as written.
         tags: all of them must hold.
         media: of `MEDIA_KINDS`.
@@ -53,6 +54,7 @@ class Selection:
     last: date | None = None
     agents: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
+    divisions: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     tags: tuple[TagCondition, ...] = ()
     media: tuple[str, ...] = ()

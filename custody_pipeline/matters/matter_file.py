@@ -38,7 +38,7 @@ MAX_REQUEST = 65_536
 _TAG = re.compile(r"\s*(?P<key>.+?)\s*(?:(?P<how>!=|=)\s*(?P<value>.+?)|\s(?P<state>is set|is missing))\s*")
 _PREFIX = re.compile(r"[A-Z][A-Z0-9_-]{0,15}")
 _TAG_FORMS = "expected 'Key = value', 'Key != value', 'Key is set' or 'Key is missing'"
-_SELECT = {"ids", "from", "to", "agents", "queues", "numbers", "tags", "media", "where"}
+_SELECT = {"ids", "from", "to", "agents", "queues", "divisions", "numbers", "tags", "media", "where"}
 
 
 class MatterError(RefusedFileError):
@@ -110,6 +110,7 @@ class MatterReader(YamlReader):
             "to": partial(self._date, what="to"),
             "agents": lambda node: self.texts(node, "agents"),
             "queues": partial(self.texts, what="queues"),
+            "divisions": partial(self.texts, what="divisions"),
             "numbers": self._numbers,
             "tags": self._tags,
             "media": self._media,

@@ -258,6 +258,7 @@ _EXAMPLE = (
     "  # to: 2026-11-30",
     "  # agents: [Jane Roe, john.doe@example.com]",
     "  # queues: [Claims]",
+    "  # divisions: [Home]",
     '  # numbers: ["+1 555 010 0123"]',
     "  # media: [call]",
     "  # where: duration_ms > 60000",

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from custody_pipeline.matters.matter import Matter
 
+_DIVISIONS = """lower(conversation_id) IN (
+        SELECT lower(conversation_id) FROM custody.divisions
+        WHERE list_has_any([lower(division_id), lower(division_name)], $divisions)
+    )"""
 _SUFFIX_DIGITS = 7
 """A number without a country may be the end of another; fewer digits than these must be the whole number."""
 
@@ -53,6 +57,7 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
     AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
         list_transform(coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(queue)), $queues
     ))
+    AND ({divisions})
     AND (len($media::VARCHAR[]) = 0 OR list_contains(
         $media, CASE WHEN lower(media_subtype) = 'screen' THEN 'screen' ELSE lower(media_type) END
     ))
@@ -166,7 +171,13 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
         "ends": ends,
         "tags": [{"pointer": _pointer(tag.key), "how": tag.how, "wanted": tag.value} for tag in selection.tags],
     }
-    rows = _run(con, _FOUND.replace("{where}", _condition(con, matter)), bound, matter)
+    divisions = "true"
+    if selection.divisions:
+        if not table_columns(con, "custody.divisions"):
+            raise SettingsError(f"{matter.path}: divisions: no collected night tells them; run a night first")
+        divisions, bound["divisions"] = _DIVISIONS, [division.lower() for division in selection.divisions]
+    sql = _FOUND.replace("{divisions}", divisions).replace("{where}", _condition(con, matter))
+    rows = _run(con, sql, bound, matter)
     excluded = {
         item: exclusion for exclusion in reversed(matter.exclusions) for item in exclusion.ids.ids
     }  # the first exclusion of an id counts

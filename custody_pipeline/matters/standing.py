@@ -203,6 +203,7 @@ def criteria(matter: Matter) -> list[tuple[str, str]]:
         ("to", selection.last),
         ("agents", selection.agents),
         ("queues", selection.queues),
+        ("divisions", selection.divisions),
         ("numbers", selection.numbers),
         ("tags", selection.tags),
         ("media", selection.media),

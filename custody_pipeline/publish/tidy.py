@@ -28,7 +28,7 @@ from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealed_landing import landing_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import date
 
     import duckdb
@@ -61,8 +61,9 @@ def tidy_landing(
     now: datetime | None = None,
     client: S3Client | None = None,
     dry_run: bool = False,
+    nights: Collection[date] | None = None,
 ) -> Tidied:
-    """Remove landing files of nights whose newest cut was sealed more than `landing_days` days ago.
+    """Remove landing files of nights whose newest cut was sealed more than `landing_days` days ago, or of `nights`.
 
     A file goes only if a cut that one of `keys` signed lists its SHA-256, and the bucket holds those bytes: the
     server's digest of the object is compared, or ours of what it sends.
@@ -74,6 +75,7 @@ def tidy_landing(
         now: UTC; the clock's if None.
         client: boto3's; made from the settings if None.
         dry_run: remove nothing.
+        nights: of these alone, whenever they were sealed.
 
     Raises:
         SettingsError: no published place.
@@ -88,8 +90,10 @@ def tidy_landing(
     # A night that is being published reads these files.
     with FileLock(folder / "lock"):
         for night, revisions, published_at in _nights(con):
+            if nights is not None and night not in nights:
+                continue
             files = [(uri, sha256) for uri, sha256 in _landing_files(con, night) if _size(client, uri) is not None]
-            if published_at > before:
+            if nights is None and published_at > before:
                 result.kept["sealed too recently"] += len(files)
                 continue
             held = _held(client, place, night, revisions, keys) if files else {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from custody_pipeline.warehouse.left_out import nights_left_out
 from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # With a thousand small nights before, the snapshot takes 0.2 s instead of 0.6 s. A multiple of 2,048.
 SNAPSHOT_ROW_GROUP = 30_720
 SNAPSHOT_STORAGE_VERSION = "v1.0.0"
+_COUNTS = {"coverage", "nights", "reconciliation", "tag_quality"}
+"""Tables about nights: they name no recording, and nothing personal."""
 
 
 def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, night: date | None = None) -> Path:
@@ -34,14 +37,15 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
 
     With a night, only what changed is written, into a copy of the last snapshot: that night, and each one that has more
     or fewer rows in some table, or another row in `custody.nights`. Everything is written where there is no snapshot,
-    where somebody else changed it, or where a table, a column or a comment is another one.
+    where somebody else changed it, or where a table, a column or a comment is another one. Of nights that the retention
+    policy leaves out, the snapshot has the counts alone.
 
     Args:
         con: the warehouse, open for writing.
         settings: where to.
         night: the night that was modelled last; everything is written if None.
     """
-    target = settings.analyst_path
+    target, left_out = settings.analyst_path, nights_left_out(settings)
     folder = Path(tempfile.mkdtemp(prefix="analyst-", dir=target.parent))
     try:
         fresh = folder / target.name
@@ -53,10 +57,10 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
         con.execute(f"ATTACH {literal(str(fresh))} AS analyst ({how})")
         try:
             if keep and night is not None and _shape(con, "analyst") == _shape(con):
-                _replace_nights(con, night)
+                _replace_nights(con, night, left_out)
             else:
                 con.execute("DROP SCHEMA IF EXISTS analyst.custody CASCADE")
-                _copy_custody(con)
+                _copy_custody(con, left_out)
         finally:
             con.execute("DETACH analyst")
         with fresh.open("rb") as file:
@@ -99,32 +103,44 @@ def _shape(con: duckdb.DuckDBPyConnection, database: str | None = None) -> list[
     ).fetchall()
 
 
-def _replace_nights(con: duckdb.DuckDBPyConnection, night: date) -> None:
+def _kept(table: str, left_out: frozenset[date]) -> str:
+    """The condition of a table's rows that the snapshot has."""
+    if not left_out or table in _COUNTS:
+        return "true"
+    return f"partition_date NOT IN ({', '.join(f'DATE {literal(str(night))}' for night in sorted(left_out))})"
+
+
+def _replace_nights(con: duckdb.DuckDBPyConnection, night: date, left_out: frozenset[date]) -> None:
     """Bring the attached snapshot up to date for `night` and whatever else changed since it was written."""
-    tables = [quoted(name) for name in dict.fromkeys(row[0] for row in _shape(con))]
+    tables = {quoted(name): _kept(name, left_out) for name in dict.fromkeys(row[0] for row in _shape(con))}
     changed = {night}
-    for table in tables:
-        rows = "FROM {}" if table == '"nights"' else "SELECT partition_date, count(*) FROM {} GROUP BY ALL"
+    for table, kept in tables.items():
+        rows = f"FROM {{}} WHERE {kept}"
+        if table != '"nights"':
+            rows = f"SELECT partition_date, count(*) {rows} GROUP BY ALL"
         both = [rows.format(f"{schema}.{table}") for schema in ("custody", "analyst.custody")]
         for one, other in (both, both[::-1]):
             changed |= {row[0] for row in con.execute(f"({one}) EXCEPT ({other})").fetchall()}
     with transaction(con):
-        for table in tables:
+        for table, kept in tables.items():
             for day in sorted(changed):
                 con.execute(f"DELETE FROM analyst.custody.{table} WHERE partition_date = ?", [day])
                 con.execute(
-                    f"INSERT INTO analyst.custody.{table} BY NAME FROM custody.{table} WHERE partition_date = ?", [day]
+                    f"INSERT INTO analyst.custody.{table} BY NAME FROM custody.{table} "
+                    f"WHERE partition_date = ? AND {kept}",
+                    [day],
                 )
 
 
-def _copy_custody(con: duckdb.DuckDBPyConnection) -> None:
+def _copy_custody(con: duckdb.DuckDBPyConnection, left_out: frozenset[date]) -> None:
     con.execute("CREATE SCHEMA analyst.custody")
     tables = con.execute(
         "SELECT table_name, comment FROM duckdb_tables() "
         "WHERE database_name = current_database() AND schema_name = 'custody' ORDER BY table_name"
     ).fetchall()
     for table, comment in tables:
-        con.execute(f"CREATE TABLE analyst.custody.{quoted(table)} AS FROM custody.{quoted(table)}")
+        name = quoted(table)
+        con.execute(f"CREATE TABLE analyst.custody.{name} AS FROM custody.{name} WHERE {_kept(table, left_out)}")
         if comment:
             con.execute(f"COMMENT ON TABLE analyst.custody.{quoted(table)} IS {literal(comment)}")
         columns = con.execute(

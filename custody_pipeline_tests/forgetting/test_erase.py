@@ -302,6 +302,18 @@ def test_holds_win_and_the_request_waits(deployment: Deployment) -> None:
     ]
 
 
+def test_landing_files_go_in_their_own_time_where_a_signed_cut_has_them(deployment: Deployment, tmp_path: Path) -> None:
+    settings, path = deployment.settings, tmp_path / "retention.yaml"
+    path.write_text("version: 1\nauthority: schedule\nrules: [{name: all, landing: 20 days}]")
+    landed = {file.parent.parent.name for file in settings.home.glob(f"landing/*/date={NIGHT}/*")}
+    assert plan(settings, load_policy(path), date(2026, 11, 21)).places.due == ()
+    applied = apply(settings, load_policy(path), date(2026, 11, 22), say)
+    left = {file.parent.parent.name for file in settings.home.glob(f"landing/*/date={NIGHT}/*")}
+    assert applied.places["landing"] > 10
+    assert "extraction_receipts" in left < landed
+    assert checked(deployment).status == 0
+
+
 def newest(deployment: Deployment) -> int:
     with deployment.night.warehouse.open(read_only=True) as con:
         (revision,) = con.execute("SELECT max(revision) FROM raw.publications").fetchone() or (0,)

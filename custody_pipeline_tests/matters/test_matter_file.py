@@ -62,7 +62,7 @@ def test_a_matter_says_what_it_selects(tmp_path: Path) -> None:
         ("America/New_York", "../etc/passwd", 3, "no zone"),
         ("from: 2026-11-01", "from: 01.11.2026", 6, "expected YYYY-MM-DD"),
         ("to: 2026-11-02", "to: 2026-10-01", 7, "is before from"),
-        ("numbers:", "callers:", 8, "unknown field 'callers'; accepted: agents, from"),
+        ("numbers:", "callers:", 8, "unknown field 'callers'; accepted: agents, divisions, from"),
         ('"+1 (555) 010-0123"', "abc", 8, "is no number"),
         ("Legal Hold is set", "Legal Hold", 9, "expected 'Key = value'"),
         ("[call]", "[fax]", 10, "accepted: call, callback"),

@@ -1,0 +1,229 @@
+"""Times of their own for what is kept beside conversations: landing files, captures, snapshot, spool and packages.
+
+Belongs here: what of them is due when, and removing it. Does not: the form of the policy and whom its rules select
+(policy.py), erasing conversations (erase.py).
+
+Landing files, captures and the snapshot go by night, a package with all its recordings, a dead letter of the spool with
+its conversation. Of the conversations concerned, the one that is kept longest counts. One for which no rule names the
+place keeps it: it then goes with the conversation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from custody_pipeline.capture.night_captures import removed_key
+from custody_pipeline.capture.spool import Spool
+from custody_pipeline.capture.store import open_store
+from custody_pipeline.forgetting import places
+from custody_pipeline.forgetting.finder import holders
+from custody_pipeline.forgetting.object_versions import holds_on, versions_of
+from custody_pipeline.forgetting.policy import PLACES, choices_of
+from custody_pipeline.io.objects import listed
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.operations.package_register import packages_of, remove_package
+from custody_pipeline.publish.sealing import signing_verifiers
+from custody_pipeline.publish.tidy import tidy_landing
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.left_out import leave_out, nights_left_out
+from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.forgetting.policy import Choices, Policy
+    from custody_pipeline.settings import Settings
+
+_RECEIPTS = "extraction_receipts"
+
+
+@dataclass(frozen=True, order=True)
+class PlaceDue:
+    """Something that is not kept from a day on.
+
+    Attributes:
+        day: the day.
+        place: of `PLACES`.
+        what: a night, the id of a package or of an event.
+        rule: that keeps it until then.
+        conversations: whose holds keep it, in lower case.
+    """
+
+    day: date
+    place: str
+    what: str
+    rule: str
+    conversations: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class PlacePlan:
+    """What is due and held by nothing, what is held and why, and what comes; soonest first."""
+
+    due: tuple[PlaceDue, ...] = ()
+    held: tuple[tuple[PlaceDue, str], ...] = ()
+    coming: tuple[PlaceDue, ...] = ()
+
+
+def plan_places(settings: Settings, policy: Policy, today: date) -> PlacePlan:
+    """What of the places is due. Raises as `policy.due`; GenesysError if the vendor cannot be asked what it holds."""
+    if not any(rule.places for rule in policy.rules):
+        return PlacePlan()
+    client = s3_client(settings)
+    found = sorted(_found(settings, client, choices_of(settings, policy)))
+    now = [item for item in found if item.day <= today]
+    ids = sorted({name for item in now if item.place in _HOLDABLE for name in item.conversations})
+    holding = holders(settings, ids) if ids else {}
+    held = {item: why for item in now if (why := _held(settings, client, item, holding))}
+    return PlacePlan(
+        due=tuple(item for item in now if item not in held),
+        held=tuple(held.items()),
+        coming=tuple(item for item in found if item.day > today),
+    )
+
+
+_HOLDABLE = {"captures", "packages", "spool"}
+"""Landing files and the snapshot go only where the same is kept elsewhere: in the cut, in the warehouse."""
+
+
+def _held(settings: Settings, client: S3Client, item: PlaceDue, holding: dict[str, str]) -> str | None:
+    if item.place not in _HOLDABLE:
+        return None
+    for name in sorted(item.conversations & holding.keys()):
+        return holding[name]
+    if item.place == "captures" and settings.captures.startswith("s3://"):
+        root = S3Location.parse(settings.captures)
+        keys = places.captured_keys(settings, client, {item.what})
+        versions = [version for key in keys for version in versions_of(client, root / key)]
+        for hold in holds_on(client, versions, datetime.now(UTC)):
+            return str(hold)
+    return None
+
+
+# --- what is there ----------------------------------------------------------------------------------------------------
+
+
+def _found(settings: Settings, client: S3Client, choices: Choices) -> Iterator[PlaceDue]:
+    by_night = choices.by_night()
+    for place, nights in (
+        ("landing", _landed(settings, client)),
+        ("captures", _captured(settings, client)),
+        ("snapshot", set(by_night) - nights_left_out(settings)),
+    ):
+        for night in nights:
+            ids = by_night.get(night, frozenset())
+            if end := choices.end(place, ids, night):
+                yield PlaceDue(end[0], place, night.isoformat(), end[1], ids)
+    for package in packages_of(settings):
+        ids = frozenset(item.conversation_id.lower() for item in package.recordings)
+        end = choices.end("packages", ids, date.fromisoformat(package.made_at[:10]))
+        if end and package.state() == "here":
+            yield PlaceDue(end[0], "packages", package.id, end[1], ids)
+    for event_id, conversation, received in _dead_letters(settings):
+        ids = frozenset({conversation.lower()})
+        if end := choices.end("spool", ids, received):
+            yield PlaceDue(end[0], "spool", event_id, end[1], ids)
+
+
+def _landed(settings: Settings, client: S3Client) -> set[date]:
+    if settings.landing.startswith("s3://"):
+        names = [path for path, _ in listed(client, S3Location.parse(settings.landing))]
+    else:
+        root = Path(settings.landing)
+        names = [f"{path.relative_to(root).as_posix()}/" for path in root.glob("*/date=*") if any(path.iterdir())]
+    return {night for name in names if not name.startswith(_RECEIPTS) for night in _night_in(name)}
+
+
+def _captured(settings: Settings, client: S3Client) -> set[date]:
+    if settings.captures.startswith("s3://"):
+        root = S3Location.parse(settings.captures)
+        names = [path for kind in places.CAPTURE_KINDS for path, _ in listed(client, root, f"{kind}/")]
+    else:
+        folder = Path(settings.captures)
+        found = (path for kind in places.CAPTURE_KINDS for path in folder.glob(f"{kind}/date=*"))
+        names = [f"{path.relative_to(folder).as_posix()}/" for path in found if any(path.rglob("*.json"))]
+    return {night for name in names for night in _night_in(name)}
+
+
+def _night_in(name: str) -> Iterator[date]:
+    """The day of `…/date=YYYY-MM-DD/…`."""
+    text = name.partition("date=")[2].partition("/")[0]
+    try:
+        yield date.fromisoformat(text)
+    except ValueError:
+        return
+
+
+def _dead_letters(settings: Settings) -> list[tuple[str, str, date]]:
+    if not settings.spool_path.exists():
+        return []
+    with closing(Spool(settings.spool_path)) as spool:
+        return spool.dead()
+
+
+# --- removing ---------------------------------------------------------------------------------------------------------
+
+
+def remove_places(settings: Settings, planned: PlacePlan, say: Callable[[str], None]) -> dict[str, int]:
+    """Remove what is due. Returns place → nights, packages or events; each step can be repeated."""
+    removed: Counter[str] = Counter()
+    client = s3_client(settings)
+    for place in PLACES:
+        items = [item for item in planned.due if item.place == place]
+        if not items:
+            continue
+        say(f"{place}: {len(items)} are no longer kept")
+        removed[place] = _REMOVE[place](settings, client, items)
+    return {place: number for place, number in removed.items() if number}
+
+
+def _remove_landing(settings: Settings, client: S3Client, items: list[PlaceDue]) -> int:
+    """Only what a signed cut holds goes: see publish/tidy.py."""
+    nights = {date.fromisoformat(item.what) for item in items}
+    with Warehouse(settings).open(read_only=True) as con:
+        tidied = tidy_landing(con, settings, signing_verifiers(settings), client=client, nights=nights)
+    return len(tidied.removed)
+
+
+def _remove_captures(settings: Settings, client: S3Client, items: list[PlaceDue]) -> int:
+    """Say so in the capture place first: a night whose captures are gone keeps those that it collected before."""
+    store = open_store(settings.captures, client if settings.captures.startswith("s3://") else None)
+    for item in items:
+        store.create(removed_key(date.fromisoformat(item.what)), b"{}")
+        places.remove_captures(settings, client, list(places.captured_keys(settings, client, {item.what})))
+    return len(items)
+
+
+def _leave_out_of_snapshot(settings: Settings, _: S3Client, items: list[PlaceDue]) -> int:
+    leave_out(settings, (date.fromisoformat(item.what) for item in items))
+    with Warehouse(settings).open() as con:
+        snapshot_for_analysts(con, settings)
+    return len(items)
+
+
+def _forget_dead_letters(settings: Settings, _: S3Client, items: list[PlaceDue]) -> int:
+    with closing(Spool(settings.spool_path)) as spool:
+        forgotten = spool.forget_dead([item.what for item in items])
+        spool.write_anew()
+    return forgotten
+
+
+def _remove_packages(settings: Settings, _: S3Client, items: list[PlaceDue]) -> int:
+    wanted = {item.what for item in items}
+    return sum(remove_package(settings, package) for package in packages_of(settings) if package.id in wanted)
+
+
+_REMOVE: dict[str, Callable[[Settings, S3Client, list[PlaceDue]], int]] = {
+    "landing": _remove_landing,
+    "captures": _remove_captures,
+    "snapshot": _leave_out_of_snapshot,
+    "spool": _forget_dead_letters,
+    "packages": _remove_packages,
+}

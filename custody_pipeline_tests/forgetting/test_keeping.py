@@ -1,0 +1,202 @@
+"""Times of their own for captures, snapshot, spool and packages: what is due, what holds it, and what is then gone."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import duckdb
+import msgspec
+import pytest
+
+from custody_pipeline.capture.captured import captures_of
+from custody_pipeline.capture.messages import Message
+from custody_pipeline.capture.night_captures import collect_captures
+from custody_pipeline.capture.spool import Spool
+from custody_pipeline.capture.store import FolderStore
+from custody_pipeline.extract.collector import Collector
+from custody_pipeline.forgetting.keeping import plan_places, remove_places
+from custody_pipeline.forgetting.policy import PolicyError, due, load_policy
+from custody_pipeline.matters.holds import HELD, Holds
+from custody_pipeline.matters.register import new_matter, register_of
+from custody_pipeline.operations.package_register import Package, Packed, keep_package, packages_of
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline_tests import ready_warehouse
+from custody_pipeline_tests.publish.nights import insert
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD, NEW = date(2026, 11, 2), date(2026, 12, 2)
+POLICY = """
+version: 1
+authority: records schedule 2026-03
+rules:
+  - name: claims
+    keep: 7 years
+    captures: 60 days
+    select: {queues: [Claims]}
+  - name: everything
+    captures: 10 days
+    snapshot: 20 days
+    spool: 5 days
+    packages: 1 month
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Settings:
+    """Two nights with a call each, captures of both, a dead letter, a waiting event and a package."""
+    path = tmp_path / "retention.yaml"
+    path.write_text(POLICY)
+    settings = Settings.model_validate({"home": tmp_path / "home", "retention_path": path})
+    ready_warehouse.lay(settings.home)
+    with Warehouse(settings).open() as con:
+        for night, name, queue in ((OLD, "old", "Sales"), (NEW, "new", "Claims")):
+            insert(
+                con,
+                "custody.chain_of_custody",
+                partition_date=night,
+                conversation_id=name,
+                recording_id=f"{name}-1",
+                queue_names=[queue],
+                custom_data_state="present",
+                gap_reasons=[],
+            )
+            insert(con, "custody.nights", partition_date=night)
+        snapshot_for_analysts(con, settings)
+    store = FolderStore(settings.home / "captures")
+    for night, name in ((OLD, "old"), (NEW, "new")):
+        for kind in ("captures", "events"):
+            store.create(f"{kind}/date={night}/conversation_id={name}/1.json", b"{}")
+    spool = Spool(settings.spool_path)
+    received = datetime(2026, 11, 2, tzinfo=UTC)
+    spool.put([Message(event, event, b"body of " + event.encode(), received) for event in ("dead", "waits")])
+    spool.set_aside([item for item in spool.receive(9, 60) if item.body == b"body of dead"], "nobody knows it")
+    spool.close()
+    folder = tmp_path / "case-4"
+    folder.mkdir()
+    (folder / "tagmanifest-sha256.txt").write_bytes(b"")
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    made = Package("a" * 32, "2026-11-05T00:00:00Z", "me", "Roe", "request 4", str(folder))
+    keep_package(settings, msgspec.structs.replace(made, recordings=(Packed(str(OLD), "old", "old-1"),), sha256=empty))
+    return settings
+
+
+def say(_: str) -> None:
+    """Nobody listens."""
+
+
+def planned(settings: Settings, today: date) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    found = plan_places(settings, load_policy(settings.retention_path), today)  # type: ignore[arg-type]
+    return [(item.place, item.what) for item in found.due], [(item.place, item.what) for item, _ in found.held]
+
+
+def in_snapshot(settings: Settings, table: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(settings.analyst_path), read_only=True) as con:
+        return con.execute(f"SELECT partition_date FROM custody.{table} ORDER BY ALL").fetchall()
+
+
+def test_each_place_has_its_time_and_the_longest_rule_counts(home: Settings) -> None:
+    found = plan_places(home, load_policy(home.retention_path), OLD)  # type: ignore[arg-type]
+    assert [(str(item.day), item.place, item.what, item.rule) for item in found.coming] == [
+        ("2026-11-07", "spool", "dead", "everything"),
+        ("2026-11-12", "captures", "2026-11-02", "everything"),
+        ("2026-11-22", "snapshot", "2026-11-02", "everything"),
+        ("2026-12-05", "packages", "a" * 32, "everything"),
+        ("2026-12-22", "snapshot", "2026-12-02", "everything"),
+        ("2027-01-31", "captures", "2026-12-02", "claims"),
+    ]
+    assert (found.due, found.held) == ((), ())
+
+
+def test_a_hold_of_a_matter_keeps_captures_and_packages(home: Settings) -> None:
+    new_matter(home, "smith", "Smith", "1", {"ids": ["old"]})
+    register = register_of(home, "smith")
+    register.folder.mkdir(parents=True, exist_ok=True)
+    (register.folder / "holds.json").write_bytes(msgspec.json.encode(Holds({"old": HELD})))
+    assert planned(home, date(2026, 12, 10)) == (
+        [("spool", "dead"), ("snapshot", "2026-11-02")],
+        [("captures", "2026-11-02"), ("packages", "a" * 32)],
+    )
+
+
+def test_what_is_due_is_removed_and_the_rest_stays(home: Settings) -> None:
+    policy = load_policy(home.retention_path)  # type: ignore[arg-type]
+    before = due(home, policy)
+    found = plan_places(home, policy, date(2026, 12, 10))
+    assert remove_places(home, found, say) == {"captures": 1, "snapshot": 1, "spool": 1, "packages": 1}
+    assert plan_places(home, policy, date(2026, 12, 10)).due == ()
+    store = FolderStore(home.home / "captures")
+    assert [len(list(captures_of(store, night))) for night in (OLD, NEW)] == [0, 1]
+    assert [package.state() for package in packages_of(home)] == ["removed"]
+    assert b"body of dead" not in home.spool_path.read_bytes()
+    assert b"body of waits" in home.spool_path.read_bytes()
+    # Analysts see the night among the nights, and its recordings in the published files alone.
+    assert in_snapshot(home, "chain_of_custody") == [(NEW,)]
+    assert in_snapshot(home, "nights") == [(OLD,), (NEW,)]
+    with Warehouse(home).open() as con:
+        snapshot_for_analysts(con, home, NEW)
+    assert in_snapshot(home, "chain_of_custody") == [(NEW,)]
+    # It is erased in its time all the same.
+    assert due(home, policy) == before
+
+
+def test_a_night_whose_captures_are_gone_keeps_what_it_collected_before(home: Settings) -> None:
+    policy = load_policy(home.retention_path)  # type: ignore[arg-type]
+    remove_places(home, plan_places(home, policy, date(2026, 12, 10)), say)
+    for night, state in ((OLD, "not_configured"), (NEW, "complete")):
+        with Collector(home, night) as collector:
+            landings = collect_captures(collector)
+        assert [landing.state for landing in landings] == [state, state]
+        assert ("retention policy" in (landings[0].detail or "")) is (night == OLD)
+
+
+def test_a_rule_may_ask_for_divisions_and_keeps_what_no_document_tells(home: Settings) -> None:
+    with Warehouse(home).open() as con:
+        for number, (name, division) in enumerate({"old": "Claims EU", "new": "Sales"}.items()):
+            insert(
+                con,
+                "custody.divisions",
+                partition_date=(OLD, NEW)[number],
+                conversation_id=name,
+                division_id=f"d{number}",
+                division_name=division,
+            )
+        insert(con, "custody.chain_of_custody", partition_date=NEW, conversation_id="x", recording_id="x-1")
+        snapshot_for_analysts(con, home)
+    path = home.retention_path
+    assert path is not None
+    path.write_text(
+        "version: 1\nauthority: schedule\nrules:\n  - {name: all, keep: 1 month}\n"
+        "  - {name: claims, keep: 2 years, select: {divisions: [claims eu]}}\n"
+        "  - {name: d1, keep: 3 years, select: {divisions: [D1]}}\n"
+    )
+    assert [(item.conversation_id, str(item.day), item.rule) for item in due(home, load_policy(path))] == [
+        ("old", "2028-11-02", "claims"),
+        ("new", "2029-12-02", "d1"),
+        ("x", "2029-12-02", "d1 (not known)"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("captures: 10 days", "captures: soon", "captures: 'soon'; expected a number and days"),
+        ("captures: 10 days", "recordings: 10 days", "unknown field 'recordings'; accepted: captures, keep, landing"),
+        (
+            "    packages: 1 month\n",
+            "    packages: 1 month\n  - name: nothing\n",
+            "expected 'keep:', or one of landing",
+        ),
+    ],
+)
+def test_a_wrong_time_is_refused_with_the_accepted_form(home: Settings, old: str, new: str, says: str) -> None:
+    path = home.retention_path
+    assert path is not None
+    path.write_text(POLICY.replace(old, new, 1))
+    with pytest.raises(PolicyError, match=r"retention.yaml:\d+: ") as refused:
+        load_policy(path)
+    assert says in str(refused.value)

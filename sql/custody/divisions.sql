@@ -1,0 +1,30 @@
+-- Divisions of the night's conversations, as the analytics job or the single read has them, with their names. A
+-- conversation that no document tells of has no row. Not published: a name may change, and is not what was sealed.
+--
+-- grain: partition_date, conversation_id, division_id
+-- column partition_date DATE: UTC day of the conversation's start
+-- column conversation_id VARCHAR: conversation
+-- column division_id VARCHAR: division that it belongs to
+-- column division_name VARCHAR: name of the division; null if the client may not see it
+WITH named AS (
+    SELECT partition_date, conversation_id, unnest(division_ids) AS division_id
+    FROM staging.conversation_details
+    WHERE is_current AND document_state = 'ok'
+    UNION
+    SELECT partition_date, key_conversation_id, unnest(division_ids)
+    FROM staging.conversations
+    WHERE is_current AND document_state = 'ok'
+),
+
+recorded AS (
+    SELECT DISTINCT partition_date, conversation_id
+    FROM custody.chain_of_custody
+    WHERE NOT list_contains(gap_reasons, 'ERASED')
+)
+
+SELECT n.partition_date, n.conversation_id, n.division_id, d.division_name
+FROM named AS n
+INNER JOIN recorded AS r USING (partition_date, conversation_id)
+LEFT JOIN staging.divisions AS d USING (division_id)
+WHERE n.division_id IS NOT NULL
+ORDER BY n.partition_date, n.conversation_id, n.division_id
