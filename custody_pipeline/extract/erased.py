@@ -12,7 +12,6 @@ import hashlib
 import re
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -39,6 +38,7 @@ _NAMED_INSIDE = frozenset({"export_sidecars"})
 
 _UUID = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _WORD = re.compile(rb"[0-9a-z][0-9a-z-]{6,}[0-9a-z]")
+_REMEMBERED = 16
 _FEW = 4
 """So many ids are found faster one by one than by looking at every word."""
 
@@ -49,7 +49,7 @@ def names_any(ids: Set[str], *texts: bytes) -> bool:
     """Whether one of `ids` (in lower case) stands in a text, in any case, as a word of its own."""
     if not ids:
         return False
-    searched, words = _prepared(frozenset(ids))
+    searched, words = _prepared(ids if isinstance(ids, frozenset) else frozenset(ids))
     lowered = [text.lower() for text in texts]
     if any(name in text for name in searched for text in lowered):
         return True
@@ -58,9 +58,23 @@ def names_any(ids: Set[str], *texts: bytes) -> bool:
     )
 
 
-@lru_cache(maxsize=16)
-def _prepared(ids: frozenset[str]) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+_Prepared = tuple[tuple[bytes, ...], frozenset[bytes]]
+_PREPARED: dict[int, tuple[frozenset[str], _Prepared]] = {}
+"""By identity: to compare two equal sets of 100,000 ids for each line of a landing file takes longer than the rest."""
+
+
+def _prepared(ids: frozenset[str]) -> _Prepared:
     """Ids that are searched for one by one, and those that are compared with the words of a text."""
+    known = _PREPARED.get(id(ids))
+    if known is None:
+        if len(_PREPARED) >= _REMEMBERED:
+            _PREPARED.clear()
+        # The set is kept, so that its identity is nobody else's.
+        known = _PREPARED[id(ids)] = ids, _prepare(ids)
+    return known[1]
+
+
+def _prepare(ids: frozenset[str]) -> _Prepared:
     plain = {name for name in ids if _PLAIN.fullmatch(name)}
     if len(plain) <= _FEW:
         plain = set()

@@ -50,7 +50,7 @@ from custody_pipeline.forgetting.finder import (
     sealed_night,
 )
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
-from custody_pipeline.forgetting.sealed import Removing, in_scratch, removed_paths
+from custody_pipeline.forgetting.sealed import Removing, in_scratch, removed_paths, scratch
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.objects import ABSENT, error_code, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
@@ -102,14 +102,15 @@ def _alone(settings: Settings) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / "lock", timeout=0):
+            shutil.rmtree(scratch(settings), ignore_errors=True)
             yield
     except Timeout as error:
         raise ErasureBusyError("another erasure is under way in this home; try again when it has ended") from error
 
 
 def look(settings: Settings, asked: Asked) -> Found:
-    """The dry run: everything that is held, and what holds it. Raises as `find` does."""
-    with Warehouse(settings).open() as con:
+    """The dry run: everything that is held, and what holds it. Raises as `find` does; ErasureBusyError."""
+    with _alone(settings), Warehouse(settings).open() as con:
         return find(con, settings, s3_client(settings), asked)
 
 
@@ -252,7 +253,7 @@ def _rewrite_landing(
     known = dict(warehouse_rows.landing_files(con, date.fromisoformat(night)))
     there = list(landing_uris(settings, client, night))
     for uri in dict.fromkeys([*there, *known]):
-        with in_scratch() as folder:
+        with in_scratch(settings) as folder:
             try:
                 source = on_this_machine(client, uri, Path(folder)) if uri in there else Path(folder, "none")
                 if not source.exists():
@@ -276,7 +277,7 @@ def _rewrite_landing(
             _put_landing(client, uri, target, renewed[uri][0])
     for uri in there:
         if uri.rsplit("/", 3)[1] == RECEIPTS:
-            _rewrite_receipt(client, uri, renewed)
+            _rewrite_receipt(settings, client, uri, renewed)
     return renewed
 
 
@@ -307,9 +308,9 @@ def _put_landing(client: S3Client, uri: str, local: Path, sha256: str) -> None:
     draft.replace(path)
 
 
-def _rewrite_receipt(client: S3Client, uri: str, renewed: dict[str, tuple[str, int]]) -> None:
+def _rewrite_receipt(settings: Settings, client: S3Client, uri: str, renewed: dict[str, tuple[str, int]]) -> None:
     """Let the landed receipt name rewritten files: a lost warehouse is made anew from it."""
-    with in_scratch() as folder:
+    with in_scratch(settings) as folder:
         source = on_this_machine(client, uri, Path(folder))
         (line,) = read_lines(source)
         told = orjson.loads(content_of(line))

@@ -182,7 +182,7 @@ def sealed_files(settings: Settings, client: S3Client, request: Request) -> list
         return []
     ids = names_of(request)
     found = []
-    with in_scratch() as scratch:
+    with in_scratch(settings) as scratch:
         for night in request.nights:
             for holding in sealed_night(settings, client, night).holding(ids, Path(scratch)):
                 items = len(holding.gone) or holding.documents or 1
@@ -214,7 +214,7 @@ def _landed(settings: Settings, client: S3Client, request: Request, ids: frozens
     for night in request.nights:
         for uri in landing_uris(settings, client, night):
             resource = uri.rsplit("/", 3)[1]
-            with in_scratch() as scratch:
+            with in_scratch(settings) as scratch:
                 local = on_this_machine(client, uri, Path(scratch))
                 if number := erase_landing(ids, resource, local, Path(scratch) / "without"):
                     yield Place("landing", uri, number)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from custody_pipeline.evidence.cut.manifest import Cut, CutFile
     from custody_pipeline.evidence.log.note import Verifier
     from custody_pipeline.publish.bucket_reader import S3Reader
+    from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.erasures import Request
 
 
@@ -210,9 +211,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def in_scratch() -> tempfile.TemporaryDirectory[str]:
+def scratch(settings: Settings) -> Path:
+    """Where an erasure looks at copies: what one leaves behind that was killed is removed by the next."""
+    return settings.home / "erasures/scratch"
+
+
+def in_scratch(settings: Settings) -> tempfile.TemporaryDirectory[str]:
     """A folder for what is only looked at."""
-    return tempfile.TemporaryDirectory(prefix="custody-erase-")
+    scratch(settings).mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=scratch(settings))
 
 
 def removed_paths(statement: Statement) -> list[str]:

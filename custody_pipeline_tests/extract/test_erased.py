@@ -110,3 +110,20 @@ def test_a_load_of_which_everything_was_erased_has_no_row(tmp_path: Path) -> Non
     with duckdb.connect() as con:
         assert load(con, [landing]).rows == {"recording_audits": 0}
         assert con.execute("SELECT count(*) FROM raw.recording_audits").fetchone() == (0,)
+
+
+class Once(frozenset[str]):
+    """A set that must not be compared with another one: for each line of a landing file that takes minutes."""
+
+    __hash__ = frozenset.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("compared")
+
+
+def test_a_large_set_of_ids_is_prepared_once_and_never_compared() -> None:
+    names = [f"{number:08d}-0000-4000-8000-000000000000" for number in range(1_000)]
+    for ids in (Once(names), Once(names)):
+        for _ in range(3):
+            assert names_any(ids, f"about {names[7].upper()}".encode())
+            assert not names_any(ids, b"about nobody")

@@ -26,7 +26,7 @@ from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline_tests.capture.conftest import attribute_event
-from custody_pipeline_tests.forgetting.traces import MARK
+from custody_pipeline_tests.forgetting.traces import MARK, SECOND, THIRD
 from custody_pipeline_tests.simulated import vendor
 
 if TYPE_CHECKING:
@@ -40,18 +40,19 @@ if TYPE_CHECKING:
 
 NIGHT = date(2026, 11, 2)
 MARKED = 3
+MARKS = {MARKED: MARK, MARKED + 1: SECOND, MARKED + 2: THIRD}
 
 
 @dataclass(frozen=True)
 class Marked(Organization):
-    """An organisation in which one conversation has the mark as a tag, wherever the vendor shows tags."""
+    """An organisation in which three conversations have a mark as a tag, wherever the vendor shows tags."""
 
     def conversation(self, index: int) -> Conversation:
         """The conversation of this index."""
         found = super().conversation(index)
-        if index == MARKED:
+        if index in MARKS:
             for person in found.participants:
-                person.attributes["Note"] = MARK
+                person.attributes["Note"] = MARKS[index]
         return found
 
 
@@ -71,8 +72,13 @@ class Deployment:
 
     @property
     def other(self) -> str:
-        """Another one."""
+        """The one with the second mark."""
         return self.organization.conversation(MARKED + 1).id
+
+    @property
+    def third(self) -> str:
+        """The one with the third mark."""
+        return self.organization.conversation(MARKED + 2).id
 
     @property
     def night(self) -> Night:

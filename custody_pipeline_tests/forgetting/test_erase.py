@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+import signal
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from importlib import import_module
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import msgspec
 import pytest
 from filelock import FileLock
 
+from custody_pipeline import night as nights
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.extract.gdpr_requests import REQUESTS
 from custody_pipeline.extract.genesys import GenesysClient
-from custody_pipeline.forgetting import erase as steps
-from custody_pipeline.forgetting import warehouse_rows
 from custody_pipeline.forgetting.due import apply, plan
 from custody_pipeline.forgetting.erase import ErasureBusyError, HeldError, erase, look, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError
@@ -37,12 +39,12 @@ from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.warehouse.erasures import requests_of
 from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT
-from custody_pipeline_tests.forgetting.traces import in_bucket, in_home, versions
+from custody_pipeline_tests.forgetting.traces import SECOND, THIRD, in_bucket, in_home, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from custody_pipeline.settings import Settings
     from custody_pipeline_tests.forgetting.conftest import Deployment
 
 pytestmark = pytest.mark.server
@@ -187,23 +189,27 @@ def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_wareh
     assert resume(settings, say) == []
 
 
-class Killed(BaseException):
-    """The process ended here."""
+def killed_at(settings: Settings, wanted: Asked | None, step: tuple[str, str]) -> None:
+    """Erase, or go on, in a process of its own that is killed when a function has ended: module and name."""
+    process = get_context("spawn").Process(target=die_at, args=(settings, wanted, step))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, step
 
 
-@contextmanager
-def killed_after(place: object, name: str, *, before: bool = False) -> Iterator[None]:
-    """A process that ends when a function of the erasure has ended, or when it should begin."""
+def die_at(settings: Settings, wanted: Asked | None, step: tuple[str, str]) -> None:
+    place, name = import_module(f"custody_pipeline.forgetting.{step[0]}"), step[1]
     real = getattr(place, name)
 
-    def killing(*arguments: object, **named: object) -> object:
-        if not before:
-            real(*arguments, **named)
-        raise Killed
+    def killing(*arguments: object, **named: object) -> None:
+        real(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(place, name, killing)
-        yield
+    setattr(place, name, killing)
+    if wanted is not None:
+        erase(settings, wanted, say)
+    else:
+        resume(settings, say)
 
 
 def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_whole(
@@ -224,24 +230,25 @@ def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_
         resume(settings, say)
 
     wanted = replace(wanted, bypass_governance=True)
-    with killed_after(warehouse_rows, "delete_rows", before=True), pytest.raises(Killed):
-        erase(settings, wanted, say)
-    for place, name in (
-        (steps, "_clear"),
-        (steps, "publish"),
-        (steps, "_remove_sealed"),
-        (warehouse_rows, "compact"),
-        (steps, "_forget_salts"),
+    assert in_home(settings.home, SECOND)
+    assert in_bucket(client, "dataset", SECOND)
+    killed_at(settings, wanted, ("erase", "_put_landing"))
+    for step in (
+        ("warehouse_rows", "delete_rows"),
+        ("erase", "publish"),
+        ("erase", "remove_versions"),
+        ("erase", "snapshot_for_analysts"),
+        ("warehouse_rows", "compact"),
+        ("erase", "_forget_salts"),
     ):
-        with killed_after(place, name), pytest.raises(Killed):
-            resume(settings, say)
-        if place is warehouse_rows or name == "_forget_salts":  # nothing that is published changes any more
+        killed_at(settings, None, step)
+        if step[1] in {"compact", "_forget_salts"}:  # nothing that is published changes any more
             continue
         report = checked(deployment)
-        assert not report.of(Severity.ERROR), (name, report.summary())
+        assert not report.of(Severity.ERROR), (step, report.summary())
         assert {finding.code for finding in report.of(Severity.UNCHECKED)} <= {"ERASURE_UNFINISHED"}
-        if name == "publish":
-            assert report.status == 2
+        # It claims to be whole before the statement is sealed, and after everything that it names is gone.
+        assert (report.status == 2) is (step[1] in {"publish", "remove_versions"}), (step, report.summary())
     salt = (settings.home / "keys/salt").read_text()
     (outcome,) = apply(settings, None, NIGHT, say).outcomes
 
@@ -257,6 +264,35 @@ def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_
     assert found == [(["ERASED"],)]
     told = rows(deployment, f"SELECT count(*) FROM custody.custom_data WHERE conversation_id IN {ids}")
     assert told == [(0,)]
+    assert in_home(settings.home, SECOND) == set()
+    assert in_bucket(client, "dataset", SECOND) == set()
+
+
+def test_an_erasure_while_a_night_is_collected_again_leaves_nothing_in_it(deployment: Deployment) -> None:
+    """A nightly run, a recheck and a backfill collect a night by the same steps."""
+    settings, client = deployment.settings, deployment.client
+    assert in_home(settings.home, THIRD)
+    collect = nights.COLLECT["conversations"]
+    ended = []
+
+    def collect_and_erase(*arguments: Any) -> Any:
+        landings = collect(*arguments)
+        ended.append(erase(settings, asked(deployment.third), say).request.state)
+        return landings
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(nights.COLLECT, "conversations", collect_and_erase)
+        run(deployment.night)
+
+    assert ended == ["done"]
+    assert in_home(settings.home, THIRD) == set()
+    assert in_bucket(client, "dataset", THIRD) == set()
+    assert checked(deployment).status == 0
+    (found,) = rows(
+        deployment,
+        f"SELECT DISTINCT gap_reasons FROM custody.chain_of_custody WHERE conversation_id = '{deployment.third}'",
+    )
+    assert found == (["ERASED"],)
 
 
 def test_holds_win_and_the_request_waits(deployment: Deployment) -> None:

@@ -23,41 +23,46 @@ CORE = "Qx7marker4711zV"
 MARK = f'Müller "{CORE}" \U0001f600\\'
 """In it is what every form escapes in its own way; `CORE` stands in all of them as it is."""
 
-FORMS = [CORE.encode(), CORE.encode("utf-16-le"), CORE.encode("utf-16-be")]
-FORMS += [base64.b64encode(b"x" * shift + CORE.encode())[4 if shift else 0 : -4] for shift in range(3)]
+SECOND, THIRD = "Qx8marker4712zW", "Qx9marker4713zX"
+"""Marks of other conversations."""
 
 
-def in_bytes(data: bytes) -> bool:
+def _forms(core: str) -> list[bytes]:
+    forms = [core.encode(), core.encode("utf-16-le"), core.encode("utf-16-be")]
+    return forms + [base64.b64encode(b"x" * shift + core.encode())[4 if shift else 0 : -4] for shift in range(3)]
+
+
+def in_bytes(data: bytes, core: str = CORE) -> bool:
     """Whether the mark is in the bytes, or in what they unpack to."""
-    if any(form in data for form in FORMS):
+    if any(form in data for form in _forms(core)):
         return True
     if data.startswith(b"\x1f\x8b"):
-        return in_bytes(gzip.decompress(data))
+        return in_bytes(gzip.decompress(data), core)
     if data.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return any(in_bytes(archive.read(member)) for member in archive.infolist())
+            return any(in_bytes(archive.read(member), core) for member in archive.infolist())
     if data.startswith(b"PAR1"):
         table = pq.read_table(io.BytesIO(data))
-        return any(CORE in str(column.to_pylist()) for column in table.columns)
+        return any(core in str(column.to_pylist()) for column in table.columns)
     return False
 
 
-def in_database(path: Path) -> bool:
+def in_database(path: Path, core: str = CORE) -> bool:
     """Whether some table of a DuckDB or SQLite file shows the mark; values that DuckDB packs are in no raw byte."""
     if path.suffix == ".duckdb":
         with duckdb.connect(str(path), read_only=True) as con:
             tables = con.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
             return any(
                 con.execute(
-                    f'SELECT 1 FROM "{schema}"."{table}" AS t WHERE contains(t::VARCHAR, ?) LIMIT 1', [CORE]
+                    f'SELECT 1 FROM "{schema}"."{table}" AS t WHERE contains(t::VARCHAR, ?) LIMIT 1', [core]
                 ).fetchone()
                 for schema, table in tables
             )
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        return any(CORE in line or CORE.encode().hex() in line.lower() for line in database.iterdump())
+        return any(core in line or core.encode().hex() in line.lower() for line in database.iterdump())
 
 
-def in_home(home: Path) -> set[str]:
+def in_home(home: Path, core: str = CORE) -> set[str]:
     """Files below the home that hold the mark; the local S3 server's own are asked as a bucket."""
     found = set()
     for path in home.rglob("*"):
@@ -66,14 +71,14 @@ def in_home(home: Path) -> set[str]:
             continue
         data = path.read_bytes()
         database = path.suffix in {".duckdb", ".db", ".sqlite"} and bool(data)
-        if in_bytes(data) or (database and in_database(path)):
+        if in_bytes(data, core) or (database and in_database(path, core)):
             found.add(name)
     return found
 
 
-def in_bucket(client: S3Client, bucket: str) -> set[str]:
+def in_bucket(client: S3Client, bucket: str, core: str = CORE) -> set[str]:
     """Keys of objects of which some version holds the mark."""
-    return {key for key, data in versions(client, bucket) if in_bytes(data)}
+    return {key for key, data in versions(client, bucket) if in_bytes(data, core)}
 
 
 def versions(client: S3Client, bucket: str) -> Iterator[tuple[str, bytes]]:
