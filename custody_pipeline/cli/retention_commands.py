@@ -113,16 +113,19 @@ def deadlines(settings: Settings) -> list[str]:
     """What `custody status` says of the policy: nothing without one, or before the first night."""
     if settings.retention_path is None or not settings.analyst_path.exists():
         return []
+    from custody_pipeline.forgetting.keeping import by_day_and_place, places_ending
     from custody_pipeline.forgetting.policy import by_day, due
 
     policy, today = _policy(settings), _day(None)
-    found = due(settings, policy)
+    found, near = due(settings, policy), today + timedelta(days=policy.warn_days)
+    places = [item for item in places_ending(settings, policy) if item.day <= near]
     late = [item for item in found if item.day <= today]
-    soon = [item for item in found if today < item.day <= today + timedelta(days=policy.warn_days)]
+    soon = [item for item in found if today < item.day <= near]
     lines = [f"retention: {len(late)} conversations are due, custody retention show"] if late else []
-    return lines + [
+    lines += [
         f"retention: {number} conversations become due on {day} ({rule})" for day, rule, number in by_day(soon)[:3]
     ]
+    return lines + [f"retention: {what} go on {day} ({rule})" for day, what, rule in by_day_and_place(places)[:3]]
 
 
 def _as_dict(item: Due) -> dict[str, str]:

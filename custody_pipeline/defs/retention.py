@@ -11,6 +11,7 @@ import dagster as dg
 
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.forgetting.due import Plan, apply, plan
+from custody_pipeline.forgetting.keeping import by_day_and_place
 from custody_pipeline.forgetting.policy import by_day, load_policy
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.settings import SettingsError
@@ -47,12 +48,20 @@ def erasures(context: dg.AssetExecutionContext, deployment: Deployment) -> Itera
         dg.TableRecord({"day": str(day), "rule": rule, "conversations": number})
         for day, rule, number in by_day(soon)[:_SHOWN]
     ]
+    until = today + timedelta(days=warn_days)
+    places = [
+        dg.TableRecord({"day": str(day), "what": what, "rule": rule})
+        for day, what, rule in by_day_and_place(item for item in left.places.coming if item.day <= until)[:_SHOWN]
+    ]
     metadata: dict[str, Any] = {
         "conversations erased": sum(len(outcome.request.conversations) for outcome in applied.outcomes),
         "held": len(applied.held),
         "due soon": len(soon),
         **{f"{place} removed": number for place, number in applied.places.items()},
         "becoming due": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        "places becoming due": dg.MetadataValue.table(
+            places, dg.TableSchema([dg.TableColumn(name) for name in ("day", "what", "rule")])
+        ),
     }
     if policy is not None:
         metadata["policy sha256"] = policy.sha256

@@ -34,7 +34,7 @@ from custody_pipeline.warehouse.left_out import leave_out, nights_left_out
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mypy_boto3_s3 import S3Client
 
@@ -74,10 +74,7 @@ class PlacePlan:
 
 def plan_places(settings: Settings, policy: Policy, today: date) -> PlacePlan:
     """What of the places is due. Raises as `policy.due`; GenesysError if the vendor cannot be asked what it holds."""
-    if not any(rule.places for rule in policy.rules):
-        return PlacePlan()
-    client = s3_client(settings)
-    found = sorted(_found(settings, client, choices_of(settings, policy)))
+    found, client = places_ending(settings, policy), s3_client(settings)
     now = [item for item in found if item.day <= today]
     ids = sorted({name for item in now if item.place in _HOLDABLE for name in item.conversations})
     holding = holders(settings, ids) if ids else {}
@@ -87,6 +84,31 @@ def plan_places(settings: Settings, policy: Policy, today: date) -> PlacePlan:
         held=tuple(held.items()),
         coming=tuple(item for item in found if item.day > today),
     )
+
+
+def places_ending(settings: Settings, policy: Policy) -> list[PlaceDue]:
+    """Everything in places that has a time of its own, soonest first, whatever holds it. Raises as `policy.due`."""
+    if not any(rule.places for rule in policy.rules):
+        return []
+    return sorted(_found(settings, s3_client(settings), choices_of(settings, policy)))
+
+
+_WORDS = {
+    "landing": "landing files of {} night{s}",
+    "captures": "captures of {} night{s}",
+    "snapshot": "{} night{s} in the snapshot",
+    "spool": "{} dead letter{s}",
+    "packages": "{} package{s}",
+}
+
+
+def by_day_and_place(items: Iterable[PlaceDue]) -> list[tuple[date, str, str]]:
+    """Day, what goes on it in words, and the rule, soonest first."""
+    counts = Counter((item.day, item.place, item.rule) for item in items)
+    return [
+        (day, _WORDS[place].format(number, s="s" * (number != 1)), rule)
+        for (day, place, rule), number in sorted(counts.items())
+    ]
 
 
 _HOLDABLE = {"captures", "packages", "spool"}

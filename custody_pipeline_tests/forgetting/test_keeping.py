@@ -15,7 +15,7 @@ from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.extract.collector import Collector
-from custody_pipeline.forgetting.keeping import plan_places, remove_places
+from custody_pipeline.forgetting.keeping import by_day_and_place, plan_places, remove_places
 from custody_pipeline.forgetting.policy import PolicyError, due, load_policy
 from custody_pipeline.matters.holds import HELD, Holds
 from custody_pipeline.matters.register import new_matter, register_of
@@ -110,6 +110,7 @@ def test_each_place_has_its_time_and_the_longest_rule_counts(home: Settings) -> 
         ("2027-01-31", "captures", "2026-12-02", "claims"),
     ]
     assert (found.due, found.held) == ((), ())
+    assert by_day_and_place(found.coming)[1] == (date(2026, 11, 12), "captures of 1 night", "everything")
 
 
 def test_a_hold_of_a_matter_keeps_captures_and_packages(home: Settings) -> None:
