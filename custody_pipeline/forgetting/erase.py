@@ -148,8 +148,8 @@ def resume(settings: Settings, say: Say) -> list[Outcome]:
                 with Warehouse(settings).open() as con:
                     request = _renewed(con, request)
                     sealed = sealed_files(settings, client, request)
-                    held = tuple(holds_of(con, settings, client, request, sealed))
                     found = list(places_of(con, settings, client, request, sealed))
+                    held = tuple(holds_of(con, settings, client, request, found))
                 if held:
                     waiting = msgspec.structs.replace(request, state="waiting", held=held)
                     keep_request(settings, waiting)
@@ -218,14 +218,13 @@ def _clear(
         for uri in exported(con, ids):
             at = versions_of(client, S3Location.parse(uri))
             remove_versions(client, at, bypass_governance=request.bypass_governance)
-    places.remove_captures(settings, client, keys)
+    places.remove_captures(settings, client, keys, bypass_governance=request.bypass_governance)
     places.remove_spooled(settings, ids)
-    for place in places.productions(settings, ids):
-        places.remove_production(place)
+    places.remove_productions(settings, ids)
     places.remove_packages(settings, ids)
     places.remove_files(places.files_naming(settings, ids))
     for name in request.nights:
-        renewed = _rewrite_landing(con, settings, client, name, ids)
+        renewed = _rewrite_landing(con, settings, client, request, name)
         warehouse_rows.rename_digests(con, date.fromisoformat(name), renewed)
     warehouse_rows.delete_rows(con, ids)
     actor = Actor.of(settings)
@@ -246,10 +245,11 @@ def _clear(
 
 
 def _rewrite_landing(
-    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, night: str, ids: frozenset[str]
+    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, night: str
 ) -> dict[str, tuple[str, int]]:
     """Rewrite every landing file of a night that holds these conversations; URI → new digest and size."""
     renewed: dict[str, tuple[str, int]] = {}
+    ids, bypass = names_of(request), request.bypass_governance
     known = dict(warehouse_rows.landing_files(con, date.fromisoformat(night)))
     there = list(landing_uris(settings, client, night))
     for uri in dict.fromkeys([*there, *known]):
@@ -274,10 +274,10 @@ def _rewrite_landing(
                     renewed[uri] = now, source.stat().st_size  # rewritten by a run that was killed
                 continue
             renewed[uri] = _sha256(target), target.stat().st_size
-            _put_landing(client, uri, target, renewed[uri][0])
+            _put_landing(client, uri, target, renewed[uri][0], bypass_governance=bypass)
     for uri in there:
         if uri.rsplit("/", 3)[1] == RECEIPTS:
-            _rewrite_receipt(settings, client, uri, renewed)
+            _rewrite_receipt(settings, client, uri, renewed, bypass_governance=bypass)
     return renewed
 
 
@@ -292,12 +292,13 @@ def _from_cut(settings: Settings, client: S3Client, night: str, uri: str, folder
     raise FileNotFoundError(uri)
 
 
-def _put_landing(client: S3Client, uri: str, local: Path, sha256: str) -> None:
+def _put_landing(client: S3Client, uri: str, local: Path, sha256: str, *, bypass_governance: bool) -> None:
     """Put a rewritten landing file in its place; of the old one no version stays."""
     if uri.startswith("s3://"):
         at = S3Location.parse(uri)
         put_file(client, local, sha256, at)
-        remove_versions(client, [version for version in versions_of(client, at) if not version.latest])
+        old = [version for version in versions_of(client, at) if not version.latest]
+        remove_versions(client, old, bypass_governance=bypass_governance)
         return
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -308,7 +309,14 @@ def _put_landing(client: S3Client, uri: str, local: Path, sha256: str) -> None:
     draft.replace(path)
 
 
-def _rewrite_receipt(settings: Settings, client: S3Client, uri: str, renewed: dict[str, tuple[str, int]]) -> None:
+def _rewrite_receipt(
+    settings: Settings,
+    client: S3Client,
+    uri: str,
+    renewed: dict[str, tuple[str, int]],
+    *,
+    bypass_governance: bool,
+) -> None:
     """Let the landed receipt name rewritten files: a lost warehouse is made anew from it."""
     with in_scratch(settings) as folder:
         source = on_this_machine(client, uri, Path(folder))
@@ -327,7 +335,7 @@ def _rewrite_receipt(settings: Settings, client: S3Client, uri: str, renewed: di
         made = line_of(head["row"], head["k"], head["source_uri"], fetched_at, document(orjson.dumps(told)))
         with target.open("wb") as raw, gzipped(raw) as out:
             out.write(made)
-        _put_landing(client, uri, target, _sha256(target))
+        _put_landing(client, uri, target, _sha256(target), bypass_governance=bypass_governance)
 
 
 def _sha256(path: Path) -> str:

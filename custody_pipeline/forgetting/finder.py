@@ -120,7 +120,7 @@ def find(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, a
     )
     sealed = sealed_files(settings, client, request)
     found = tuple(places_of(con, settings, client, request, sealed))
-    return Found(request, found, tuple(holds_of(con, settings, client, request, sealed)), tuple(unmatched))
+    return Found(request, found, tuple(holds_of(con, settings, client, request, found)), tuple(unmatched))
 
 
 def _kinds(selection: Selection) -> tuple[str, ...]:
@@ -258,11 +258,11 @@ def holds_of(
     settings: Settings,
     client: S3Client,
     request: Request,
-    sealed: Sequence[Place],
+    found: Sequence[Place],
 ) -> Iterator[str]:
-    """What keeps the request's conversations from being removed, a sentence each."""
+    """What keeps the request's conversations from being removed, a sentence each. `found`: all its places."""
     yield from dict.fromkeys(holders(settings, request.conversations).values())
-    yield from _locks(con, settings, client, request, sealed)
+    yield from _locks(con, settings, client, request, found)
 
 
 def holders(settings: Settings, conversations: Sequence[str]) -> dict[str, str]:
@@ -291,12 +291,12 @@ def _locks(
     settings: Settings,
     client: S3Client,
     request: Request,
-    sealed: Sequence[Place],
+    found: Sequence[Place],
 ) -> Iterator[str]:
     now = datetime.now(UTC)
-    asked: list[Version] = []
+    asked = [version for at in _objects(settings, found) for version in versions_of(client, at)]
     if settings.publish_url is not None:
-        place, held = S3Location.parse(settings.publish_url), {file.where for file in sealed}
+        place, held = S3Location.parse(settings.publish_url), {file.where for file in found if file.kind == "cut"}
         root = f"{place.key}/" if place.key else ""
         for night in request.nights:
             every = versions_of(client, place / f"cuts/date={night}", below=True)
@@ -306,9 +306,9 @@ def _locks(
         for uri in exported(con, {name.lower() for name in request.conversations}):
             asked += versions_of(client, S3Location.parse(uri))
     kept = holds_on(client, asked, now)
-    found = [hold for hold in kept if not (request.bypass_governance and hold.mode == "GOVERNANCE")]
+    holding = [hold for hold in kept if not (request.bypass_governance and hold.mode == "GOVERNANCE")]
     by_kind: dict[str | None, list[Hold]] = {}
-    for hold in found:
+    for hold in holding:
         by_kind.setdefault(hold.mode, []).append(hold)
     for mode, holds in by_kind.items():
         last = max(holds, key=lambda hold: hold.until or now)
@@ -318,3 +318,12 @@ def _locks(
             "GOVERNANCE": "; --bypass-governance with s3:BypassGovernanceRetention breaks it",
         }.get(mode or "", "")
         yield f"{last}{more}{hint}"
+
+
+def _objects(settings: Settings, found: Sequence[Place]) -> Iterator[S3Location]:
+    """Landing files, captures and sidecars in S3, which are removed in all versions as well."""
+    for item in found:
+        if item.kind == "capture" and settings.captures.startswith("s3://"):
+            yield S3Location.parse(settings.captures) / item.where
+        elif item.kind in {"landing", "sidecar"} and item.where.startswith("s3://"):
+            yield S3Location.parse(item.where)

@@ -51,7 +51,7 @@ _OVERLAP = 512
 
 
 _STATES = {
-    "here": "the folder is here and goes; nobody can call back what was handed over",
+    "here": "the folder is here and goes",
     "removed": "the folder was removed from here before",
     "gone": "not there any more: look where it was moved to",
     "altered": "what is there is not what was made: look at it; it stays",
@@ -133,11 +133,12 @@ def _read_capture(settings: Settings, client: S3Client, key: str) -> bytes:
     return Path(settings.captures, key).read_bytes()
 
 
-def remove_captures(settings: Settings, client: S3Client, keys: list[str]) -> None:
+def remove_captures(settings: Settings, client: S3Client, keys: list[str], *, bypass_governance: bool = False) -> None:
     """Remove capture documents, in all versions."""
     for key in keys:
         if settings.captures.startswith("s3://"):
-            remove_versions(client, versions_of(client, S3Location.parse(settings.captures) / key))
+            found = versions_of(client, S3Location.parse(settings.captures) / key)
+            remove_versions(client, found, bypass_governance=bypass_governance)
         else:
             path = Path(settings.captures, key)
             path.unlink(missing_ok=True)
@@ -183,19 +184,24 @@ def productions(settings: Settings, ids: Set[str]) -> Iterator[Place]:
     """Volumes that hold these conversations, and to whom they went."""
     for name in matter_names(settings):
         register = register_of(settings, name)
-        told = [str(event.get("what")) for event in register.events()]
+        events = [str(event.get("what")) for event in register.events()]
         for volume in register.volumes():
             number = sum(item.conversation_id.lower() in ids for item in volume.recordings)
             if number:
-                given = [what for what in told if what.startswith(f"handed {volume.name} ")]
+                given = [what for what in events if what.startswith(f"handed {volume.name} ")]
                 note = f"{'; '.join(given)}: nobody can call that back from here" if given else "not handed over"
-                yield Place("production", volume.folder, number, f"{volume.name} of matter {name}; {note}")
+                told = f"{volume.name} of matter {name}; {note}; {_STATES[volume.state()]}"
+                yield Place("production", volume.folder, number, told)
 
 
-def remove_production(place: Place) -> None:
-    """Remove the folder of a volume that lies on this machine; its register stays."""
-    if Path(place.where).exists():
-        shutil.rmtree(place.where)
+def remove_productions(settings: Settings, ids: Set[str]) -> None:
+    """Remove the folders of volumes that hold these conversations and are what was made; the register stays."""
+    for name in matter_names(settings):
+        for volume in register_of(settings, name).volumes():
+            if any(item.conversation_id.lower() in ids for item in volume.recordings):
+                shutil.rmtree(volume.partial, ignore_errors=True)
+                if volume.state() == "here":
+                    shutil.rmtree(volume.folder)
 
 
 def packages(settings: Settings, con: duckdb.DuckDBPyConnection, ids: frozenset[str]) -> Iterator[Place]:

@@ -120,7 +120,7 @@ def _begun(register: Register, matter: Matter, standing: Standing) -> list[Volum
     Raises:
         MatterStateError: a folder of that name is there.
     """
-    begun = [volume for volume in register.volumes() if volume.sha256 is None or _is_unnamed(Path(volume.folder))]
+    begun = [volume for volume in register.volumes() if volume.sha256 is None or _is_unnamed(volume)]
     for volume in begun:
         if Path(volume.folder).exists():
             raise MatterStateError(
@@ -132,14 +132,14 @@ def _begun(register: Register, matter: Matter, standing: Standing) -> list[Volum
         return begun
     # The matter was changed since: what it excludes now must not go out. Numbers are given anew.
     for volume in begun:
-        shutil.rmtree(_partial(Path(volume.folder)), ignore_errors=True)
+        shutil.rmtree(volume.partial, ignore_errors=True)
         register.forget(volume)
     return []
 
 
 def _is_made(volume: Volume, matter: Matter) -> bool:
     """Whether a volume is recorded, as the matter is now: its signature, or its name, is all that is missing."""
-    listed = _partial(Path(volume.folder)) / LIST
+    listed = volume.partial / LIST
     if volume.sha256 is None or volume.matter_sha256 != matter.sha256 or not listed.exists():
         return False
     return hashlib.sha256(listed.read_bytes()).hexdigest() == volume.sha256
@@ -241,12 +241,8 @@ def _newest(prover: Prover, wanted: Iterable[tuple[str, _Key]]) -> Iterator[Seal
             )
 
 
-def _partial(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.partial")
-
-
-def _is_unnamed(folder: Path) -> bool:
-    return _partial(folder).exists() and not folder.exists()
+def _is_unnamed(volume: Volume) -> bool:
+    return volume.partial.exists() and not Path(volume.folder).exists()
 
 
 def _write(
@@ -259,7 +255,7 @@ def _write(
     actor: Actor,
 ) -> ProducedVolume:
     folder = Path(volume.folder)
-    partial = _partial(folder)
+    partial = volume.partial
     if volume.sha256 is not None:
         _finish(settings, partial, folder)
         return ProducedVolume(volume.name, folder, len(volume.recordings), len(volume.lost), volume.sha256)

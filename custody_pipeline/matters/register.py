@@ -9,6 +9,7 @@ recordings under the same control numbers.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from filelock import FileLock, Timeout
 
+from custody_pipeline.evidence.package.signed_volume import LIST
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.matters.matter_file import TEMPLATE, load_matter
@@ -94,6 +96,23 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def name(self) -> str:
         """`VOL001`."""
         return f"VOL{self.number:03}"
+
+    @property
+    def partial(self) -> Path:
+        """The folder in which it is written."""
+        folder = Path(self.folder)
+        return folder.with_name(f".{folder.name}.partial")
+
+    def state(self) -> str:
+        """`here`, `gone` (moved or removed), or `altered`: nobody knows what lies there."""
+        folder = Path(self.folder)
+        if not folder.exists():
+            return "here" if self.partial.exists() else "gone"
+        try:
+            is_what_was_made = hashlib.sha256((folder / LIST).read_bytes()).hexdigest() == self.sha256
+        except OSError:
+            return "altered"
+        return "here" if is_what_was_made else "altered"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from custody_pipeline.extract.gdpr_requests import REQUESTS
 from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.forgetting.due import apply, plan
 from custody_pipeline.forgetting.erase import ErasureBusyError, HeldError, erase, look, resume
-from custody_pipeline.forgetting.finder import Asked, NothingToEraseError
+from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holds_of
+from custody_pipeline.forgetting.places import Place
 from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.matters.holds import HELD, Holds
@@ -37,6 +38,7 @@ from custody_pipeline.operations.packaging import package
 from custody_pipeline.operations.rebuild import rebuild
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import requests_of
 from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT
 from custody_pipeline_tests.forgetting.traces import SECOND, THIRD, in_bucket, in_home, versions
@@ -44,7 +46,6 @@ from custody_pipeline_tests.forgetting.traces import SECOND, THIRD, in_bucket, i
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from custody_pipeline.settings import Settings
     from custody_pipeline_tests.forgetting.conftest import Deployment
 
 pytestmark = pytest.mark.server
@@ -348,6 +349,26 @@ def test_landing_files_go_in_their_own_time_where_a_signed_cut_has_them(deployme
     assert applied.places["landing"] > 10
     assert "extraction_receipts" in left < landed
     assert checked(deployment).status == 0
+
+
+def test_locks_of_landing_files_and_captures_hold_as_well(deployment: Deployment) -> None:
+    client, until = deployment.client, datetime.now(UTC) + timedelta(days=1)
+    capture, landed = "captures/date=2026-11-02/conversation_id=c1/1.json", "s3://dataset/kept/landing/x.ndjson.gz"
+    for key, mode in ((f"kept/captures/{capture}", "COMPLIANCE"), ("kept/landing/x.ndjson.gz", "GOVERNANCE")):
+        lock: Any = {"Mode": mode, "RetainUntilDate": until}
+        client.put_object(Bucket="dataset", Key=key, Body=b"x")
+        client.put_object_retention(Bucket="dataset", Key=key, Retention=lock)
+    settings = Settings(
+        home=deployment.settings.home,
+        capture_url="s3://dataset/kept/captures",
+        s3_endpoint_url=deployment.settings.s3_endpoint_url,
+    )
+    request = requests_of(deployment.settings)[0]
+    found = [Place("capture", capture), Place("landing", landed)]
+    with deployment.night.warehouse.open(read_only=True) as con:
+        held = list(holds_of(con, settings, client, request, found))
+    assert [("COMPLIANCE" in hold, "GOVERNANCE" in hold) for hold in held] == [(True, False), (False, True)]
+    assert all(until.strftime("%Y-%m-%d") in hold for hold in held)
 
 
 def newest(deployment: Deployment) -> int:

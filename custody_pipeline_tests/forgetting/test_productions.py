@@ -1,0 +1,50 @@
+"""Volumes of a matter that hold what is erased: to whom they went is told, and what was made here goes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from custody_pipeline.evidence.package.signed_volume import LIST
+from custody_pipeline.forgetting import places
+from custody_pipeline.matters.register import Produced, Volume, new_matter, register_of
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.ledger import Actor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GONE = frozenset({"c1"})
+
+
+def test_a_volume_that_was_handed_over_is_told_with_its_receiver_and_goes_if_it_is_what_was_made(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(home=tmp_path / "home")
+    new_matter(settings, "smith", "Smith", "1", {"ids": ["c1"]})
+    register = register_of(settings, "smith")
+    made = hashlib.sha256(b"the list").hexdigest()
+    for number, (conversation, content) in enumerate(
+        [("C1", b"the list"), ("c1", b"of somebody else"), ("c2", b"the list"), ("c1", None), ("c1", None)], 1
+    ):
+        recording = Produced(f"A{number}", conversation, f"r{number}", "2026-11-02", "0" * 64, "0" * 64)
+        volume = Volume(number, str(tmp_path / f"VOL00{number}"), "0" * 64, (recording,), made)
+        register.keep(volume)
+        if content is not None:
+            (tmp_path / volume.name).mkdir()
+            (tmp_path / volume.name / LIST).write_bytes(content)
+        elif number == 5:  # a production that was killed
+            volume.partial.mkdir()
+    register.note(Actor("me", "0.1.0", None), "handed VOL001 to Jane Roe, Roe LLP, courier")
+
+    found = list(places.productions(settings, GONE))
+
+    told = {place.where.rsplit("/", 1)[1]: place.note for place in found}
+    assert list(told) == ["VOL001", "VOL002", "VOL004", "VOL005"]
+    assert "handed VOL001 to Jane Roe, Roe LLP, courier: nobody can call that back" in told["VOL001"]
+    assert "it stays" in told["VOL002"]
+    assert "look where it was moved to" in told["VOL004"]
+    places.remove_productions(settings, GONE)
+    left = sorted(path.name for path in tmp_path.iterdir() if path.name != "home")
+    assert left == ["VOL002", "VOL003"]
+    assert [volume.name for volume in register.volumes()] == [f"VOL00{number}" for number in range(1, 6)]
