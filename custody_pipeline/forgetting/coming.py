@@ -6,23 +6,21 @@ Belongs here: wording it for each night. Does not: what is due (policy.py), and 
 from __future__ import annotations
 
 import logging
-from datetime import datetime, time, timedelta
-from itertools import groupby
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from custody_pipeline.alerts.alert import RETENTION, Alert
+from custody_pipeline.forgetting.keeping import places_ending
 from custody_pipeline.forgetting.policy import deadlines_of_night, due, load_policy
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.operations.explain import SnapshotError
 from custody_pipeline.settings import SettingsError
 
 if TYPE_CHECKING:
-    from datetime import date
-
     import duckdb
 
-    from custody_pipeline.forgetting.policy import Policy
+    from custody_pipeline.forgetting.policy import Due, Policy
     from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -57,15 +55,24 @@ def deadlines(settings: Settings, con: duckdb.DuckDBPyConnection, night: date) -
 
 
 def _alerts(settings: Settings, policy: Policy, today: date) -> list[Alert]:
-    soon = [item for item in due(settings, policy) if item.day <= today + timedelta(days=policy.warn_days)]
-    soon.sort(key=lambda item: (item.night, item.day))
+    near = today + timedelta(days=policy.warn_days)
+    soon: dict[date, list[Due]] = {}
+    for item in due(settings, policy):
+        if item.day <= near:
+            soon.setdefault(item.night, []).append(item)
+    captures = {
+        date.fromisoformat(item.what): item
+        for item in places_ending(settings, policy)
+        if item.place == "captures" and item.day <= near
+    }
     alerts = []
-    for night, found in groupby(soon, key=lambda item: item.night):
-        items = list(found)
-        rules = ", ".join(sorted({item.rule for item in items}))
-        calls = "1 conversation of this night reaches"
-        if len(items) > 1:
-            calls = f"{len(items)} conversations of this night reach"
+    for night in sorted(soon.keys() | captures.keys()):
+        items, gone = soon.get(night, []), captures.get(night)
+        told = [_of_conversations(items)] if items else []
+        days = [item.day for item in items]
+        if gone:
+            told.append(f"The captures of this night reach the end of retention ({gone.rule}) on {gone.day}.")
+            days.append(gone.day)
         alerts.append(
             Alert(
                 night=night,
@@ -74,10 +81,19 @@ def _alerts(settings: Settings, policy: Policy, today: date) -> list[Alert]:
                 resource=RETENTION,
                 reason="REMOVAL_NEAR",
                 severity="warning",
-                sentence=f"{calls} the end of retention ({rules}), the first on {items[0].day}.",
+                sentence=" ".join(told),
                 next_action="See custody retention show; put on hold what is still needed: custody matter hold.",
                 recoverable="until",
-                recoverable_until=datetime.combine(items[0].day, time()),
+                recoverable_until=datetime.combine(min(days), time()),
             )
         )
     return alerts
+
+
+def _of_conversations(items: list[Due]) -> str:
+    """`items`: of one night, soonest first."""
+    rules = ", ".join(sorted({item.rule for item in items}))
+    calls = (
+        f"{len(items)} conversations of this night reach" if len(items) > 1 else "1 conversation of this night reaches"
+    )
+    return f"{calls} the end of retention ({rules}), the first on {items[0].day}."

@@ -15,6 +15,7 @@ from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.extract.collector import Collector
+from custody_pipeline.forgetting.coming import removals_near
 from custody_pipeline.forgetting.keeping import by_day_and_place, plan_places, remove_places
 from custody_pipeline.forgetting.policy import PolicyError, due, load_policy
 from custody_pipeline.matters.holds import HELD, Holds
@@ -111,6 +112,17 @@ def test_each_place_has_its_time_and_the_longest_rule_counts(home: Settings) -> 
     ]
     assert (found.due, found.held) == ((), ())
     assert by_day_and_place(found.coming)[1] == (date(2026, 11, 12), "captures of 1 night", "everything")
+
+
+def test_captures_that_are_removed_soon_are_told_in_the_alert_of_their_night(home: Settings) -> None:
+    alerts = removals_near(home, date(2026, 10, 20)) or []
+    assert [(alert.night, alert.sentence, alert.recoverable_until) for alert in alerts] == [
+        (
+            OLD,
+            "The captures of this night reach the end of retention (everything) on 2026-11-12.",
+            datetime(2026, 11, 12),
+        )
+    ]
 
 
 def test_a_hold_of_a_matter_keeps_captures_and_packages(home: Settings) -> None:
