@@ -155,6 +155,8 @@ def _found(settings: Settings, client: S3Client, choices: Choices) -> Iterator[P
 
 
 def _landed(settings: Settings, client: S3Client) -> set[date]:
+    if settings.publish_url is None:  # only a cut's copy lets a landing file go
+        return set()
     if settings.landing.startswith("s3://"):
         names = [path for path, _ in listed(client, S3Location.parse(settings.landing))]
     else:
