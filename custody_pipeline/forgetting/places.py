@@ -186,7 +186,7 @@ def productions(settings: Settings, ids: Set[str]) -> Iterator[Place]:
         register = register_of(settings, name)
         events = [str(event.get("what")) for event in register.events()]
         for volume in register.volumes():
-            number = sum(item.conversation_id.lower() in ids for item in volume.recordings)
+            number = sum(item.conversation_id.lower() in ids for item in (*volume.recordings, *volume.lost))
             if number:
                 given = [what for what in events if what.startswith(f"handed {volume.name} ")]
                 note = f"{'; '.join(given)}: nobody can call that back from here" if given else "not handed over"
@@ -198,7 +198,7 @@ def remove_productions(settings: Settings, ids: Set[str]) -> None:
     """Remove the folders of volumes that hold these conversations and are what was made; the register stays."""
     for name in matter_names(settings):
         for volume in register_of(settings, name).volumes():
-            if any(item.conversation_id.lower() in ids for item in volume.recordings):
+            if any(item.conversation_id.lower() in ids for item in (*volume.recordings, *volume.lost)):
                 shutil.rmtree(volume.partial, ignore_errors=True)
                 if volume.state() == "here":
                     shutil.rmtree(volume.folder)
