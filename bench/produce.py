@@ -12,7 +12,7 @@ import hashlib
 import os
 import random
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -164,39 +164,39 @@ def _checking(size: int, folder: Path) -> Iterator[Prepared]:
         files = sorted(path for path in volume.rglob("*") if path.is_file())
         key = folder / "key.pub"
         key.write_text(public_keys(settings, [])[0].vkey + "\n")
-
-        def verified(_: Path) -> Callable[[], object]:
-            def work() -> None:
-                report = verify_target(
-                    settings, str(volume), keys=[key], pinned=[], timestamp_roots=[], media="none", progress=None
-                )
-                assert report.status == 0, report.summary()
-
-            return work
-
-        def hashed(_: Path) -> Callable[[], object]:
-            def work() -> None:
-                for path in files:
-                    with path.open("rb") as file:
-                        hashlib.file_digest(file, "sha256").hexdigest()
-
-            return work
-
-        def sha256sum(_: Path) -> Callable[[], object]:
-            # As many names as a command line takes.
-            parts = [files[start : start + 2_000] for start in range(0, len(files), 2_000)]
-            return lambda: [
-                subprocess.run(["sha256sum", *part], check=True, stdout=subprocess.DEVNULL) for part in parts
-            ]
-
         yield Prepared(
-            verified,
-            sha256sum,
+            partial(_verified, settings, volume, key),
+            partial(_sha256sum, files),
             lambda *_: None,
             rows=len(files),
             bytes=sum(path.stat().st_size for path in files),
-            peers={"hashlib": hashed},
+            peers={"hashlib": partial(_hashed, files)},
         )
+
+
+def _verified(settings: Settings, volume: Path, key: Path, _: Path) -> Callable[[], object]:
+    def work() -> None:
+        report = verify_target(
+            settings, str(volume), keys=[key], pinned=[], timestamp_roots=[], media="none", progress=None
+        )
+        assert report.status == 0, report.summary()
+
+    return work
+
+
+def _sha256sum(files: Sequence[Path], _: Path) -> Callable[[], object]:
+    # As many names as a command line takes.
+    parts = [files[start : start + 2_000] for start in range(0, len(files), 2_000)]
+    return lambda: [subprocess.run(["sha256sum", *part], check=True, stdout=subprocess.DEVNULL) for part in parts]
+
+
+def _hashed(files: Sequence[Path], _: Path) -> Callable[[], object]:
+    def work() -> None:
+        for path in files:
+            with path.open("rb") as file:
+                hashlib.file_digest(file, "sha256").hexdigest()
+
+    return work
 
 
 STAGES = (
