@@ -304,14 +304,13 @@ def _fit_table(con: duckdb.DuckDBPyConnection, model: SqlModel, params: Mapping[
                 f"{model.key}.{name} is {there[name]} in the warehouse, and {output[name]} in {model.path.name}: "
                 f"drop the table and run the nights again (raw has everything), or restore the type"
             )
-    if there.keys() == output.keys():
-        return
     with transaction(con):
         if not there:
             columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in output.items())
             con.execute(f"CREATE TABLE {table} ({columns})")
-        for name in output if there else ():
+        for name in output if there and there.keys() != output.keys() else ():
             con.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quoted(name)} {output[name]}")
+        # A table that was taken over from other nights has the columns, and says nothing of them.
         _comment(con, "TABLE", model, list(output), table)
 
 
