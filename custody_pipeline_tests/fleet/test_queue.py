@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import psutil
 import pytest
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -45,7 +46,13 @@ def workspace(instance: dg.DagsterInstance) -> Iterator[WorkspaceProcessContext]
     """The definitions, served by a process of Dagster's that starts a process for each run."""
     target = ModuleTarget("custody_pipeline.definitions", None, None, "custody_pipeline")
     with WorkspaceProcessContext(instance, target) as context:
+        servers = [child for child in psutil.Process().children() if "grpc" in child.cmdline()]
         yield context
+    # Dagster's server does not end by itself once it has started runs.
+    for server in servers:
+        with suppress(psutil.NoSuchProcess):
+            for process in (*server.children(recursive=True), server):
+                process.kill()
 
 
 def queue(context: WorkspaceProcessContext, night: date) -> str:
