@@ -109,6 +109,7 @@ def unobserved(found: list[dict[str, object]]) -> list[dict[str, object]]:
             row["detail"] = CORRELATION.sub("", str(row["detail"]))
         if "evidence" in row:
             row["evidence"] = [CORRELATION.sub("", item["what"]) for item in json.loads(str(row["evidence"]))]
+            del row["proofs"]  # the same as a list
     return sorted(kept, key=repr)
 
 
