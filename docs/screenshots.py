@@ -101,15 +101,15 @@ def _dagster_views(browser: Browser, address: str) -> None:
         page.get_by_text("Hide navigation").click()
         page.wait_for_timeout(DRAWN_WITHIN)
         _keep(page, "asset-graph.png")
-    with _page(browser, (1280, 900)) as page:
-        page.goto(f"{address}/assets/custody/chain_of_custody?partition={NIGHT}&view=partitions", timeout=PATIENCE)
-        numbers = page.get_by_text("by custom_data_state")
-        numbers.wait_for(timeout=PATIENCE)
-        numbers.scroll_into_view_if_needed()
-        page.mouse.move(900, 600)
-        page.mouse.wheel(0, 330)
-        page.wait_for_timeout(DRAWN_WITHIN)
-        _keep(page, "materialization.png")
+    for asset, waited, name in (
+        ("custody/chain_of_custody", "by custody_status", "materialization.png"),
+        ("published/cut", "key fingerprint", "seal.png"),
+    ):
+        with _page(browser, (1280, 1200)) as page:
+            page.goto(f"{address}/assets/{asset}?partition={NIGHT}&view=partitions", timeout=PATIENCE)
+            page.get_by_text(waited).wait_for(timeout=PATIENCE)
+            page.wait_for_timeout(DRAWN_WITHIN)
+            _keep(page, name)
 
 
 @contextmanager

@@ -19,11 +19,17 @@ _assets = [
 ]
 _owners = settings_at_import().owners
 
+
+def _shared(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """Owners, and the tags by which the catalogue is searched: where in the journey it is, and personal data."""
+    schema = spec.metadata.get("dagster/column_schema")
+    has_pii = isinstance(schema, dg.TableSchema) and any("pii" in column.tags for column in schema.columns)
+    tags = {"custody/layer": spec.key.path[0], **({"custody/pii": "columns"} if has_pii else {})}
+    return spec.replace_attributes(owners=_owners).merge_attributes(tags=tags)
+
+
 defs = dg.Definitions(
-    assets=dg.map_asset_specs(
-        lambda spec: spec.replace_attributes(owners=_owners),
-        cast("list[dg.AssetsDefinition | dg.AssetSpec]", _assets),
-    ),
+    assets=dg.map_asset_specs(_shared, cast("list[dg.AssetsDefinition | dg.AssetSpec]", _assets)),
     asset_checks=[checks.custody_checks, published.published_checks],
     jobs=[
         nightly.nightly_custody,

@@ -75,11 +75,11 @@ def _step(schema: str) -> dg.AssetsDefinition:
             begun = time.monotonic()
             for model, rows in materialize(con, selected, night, deployment.mapping, deployment.settings):
                 took = cost(time.monotonic() - begun, rows)
-                metadata = took | table_metadata(con, model, night) | night_numbers(con, model.key, night)
+                metadata = night_numbers(con, model.key, night) | took | table_metadata(con, model, night)
                 if model.key == "custody.chain_of_custody":
                     metadata["completeness by night"] = completeness_plot(con)
                 elif model.key == "custody.reconciliation":
-                    metadata |= counts_by_source(con, night)
+                    metadata = counts_by_source(con, night) | metadata
                 elif model.key == "custody.nights":
                     metadata |= nights_by_state(con)
                 yield dg.MaterializeResult(asset_key=asset_key(model.key), metadata=metadata)

@@ -11,6 +11,7 @@ import dagster as dg
 from custody_pipeline.capture import metrics
 from custody_pipeline.capture.assembly import drain_queue, points_of, queue_of
 from custody_pipeline.defs.metadata import markdown_image
+from custody_pipeline.defs.outside import EVENTS
 from custody_pipeline.defs.resources import Deployment
 
 # Shorter than the sensor's own interval, so that turns do not overlap.
@@ -24,7 +25,7 @@ UNFINISHED = [
 ]
 
 
-@dg.asset(key=["raw", "live_captures"], group_name="capture", kinds={"sqs"}, pool="capture")
+@dg.asset(key=["raw", "live_captures"], deps=[EVENTS], group_name="capture", kinds={"sqs"}, pool="capture")
 def live_captures(deployment: Deployment) -> dg.MaterializeResult[None]:
     """Conversations that an event named, read before their tags vanish. Shows queue depth, age, captures and lag."""
     settings = deployment.settings

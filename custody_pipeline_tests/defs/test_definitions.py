@@ -51,8 +51,13 @@ def test_lineage_begins_and_ends_outside() -> None:
     found = specs()
     begins = {key for key, spec in found.items() if not list(spec.deps)}
     needed = {dep.asset_key.to_user_string() for spec in found.values() for dep in spec.deps}
-    assert begins <= {"genesys/export_bucket", "genesys/platform_api", "genesys/events", "raw/live_captures",
-                      "raw/fixity_checks", "raw/erasures"}  # fmt: skip
+    assert begins <= {
+        "genesys/export_bucket",
+        "genesys/platform_api",
+        "genesys/events",
+        "raw/fixity_checks",
+        "raw/erasures",
+    }
     assert {"custody/nights", "published/cut", "published/gaps"} <= needed
 
 
@@ -106,6 +111,15 @@ def test_every_asset_has_the_owners_of_the_settings(monkeypatch: pytest.MonkeyPa
     found = {tuple(spec.owners) for spec in owned.resolve_all_asset_specs()}
     assert found == {("team:legal", "ann.o-dowd+x@discovery.example.com")}
     assert len(list(owned.resolve_all_asset_specs())) == len(specs())
+
+
+def test_assets_are_found_by_where_they_are_in_the_journey_and_by_personal_data() -> None:
+    found = {key: spec.tags for key, spec in specs().items()}
+    assert found["custody/agents"] == {"custody/layer": "custody", "custody/pii": "columns"} | {
+        f"dagster/kind/{kind}": "" for kind in ("duckdb", "sql")
+    }
+    assert found["published/cut"]["custody/layer"] == "published"
+    assert "custody/pii" not in found["custody/reconciliation"]
 
 
 def test_the_nightly_job_has_daily_utc_partitions_and_runs_at_half_past_two() -> None:
