@@ -73,7 +73,7 @@ def seal_night(con: duckdb.DuckDBPyConnection, root: Path, rows: dict[str, int])
         Draft(
             night=NIGHT.isoformat(),
             revision=1,
-            complete="established",
+            complete="not_established",
             sealed_at=f"{NIGHT}T23:59:59Z",
             operator="bench",
             tool_version="bench",

@@ -278,7 +278,7 @@ def rows_of_neighbours(night: Night) -> dict[str, list[Any]]:
     queries = {
         "chain_of_custody": OF_ALL_JOBS,
         "custom_data": "SELECT *",
-        "gaps": "SELECT * EXCLUDE (evidence)",
+        "gaps": "SELECT * EXCLUDE (evidence, proofs)",
     }
     ids = [_id("c", number) for number in range(NEIGHBOURS)]
     mine = "WHERE list_contains($ids, conversation_id) ORDER BY ALL"

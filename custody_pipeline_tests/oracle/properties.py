@@ -46,7 +46,7 @@ LISTS = ("details_create", "details_poll", "details_results", "retention", "orph
 VOLATILE = {
     "custom_data_captured_at", "media_hashed_at", "object_version_id", "object_last_modified", "row_sha256",
     "observed_at", "document_uri", "revision", "recording_metadata_sha256", "conversation_sha256", "document_sha256",
-    "evidence", "occurred_at", "sequence", "source_uri",
+    "evidence", "proofs", "occurred_at", "sequence", "source_uri",
 }  # fmt: skip
 
 

@@ -466,6 +466,8 @@ class Organisation:
                 return "audits_poll", "", _json(found) if key == AUDITS_ID else _error(404, "not.found")
             case ["GET", "quality", "conversations", "audits", "query", key, "results"]:
                 return "audits_results", query.get("cursor", ""), _json({"id": key, "entities": []})
+            case ["GET", "gdpr", "requests"]:
+                return "gdpr_requests", query.get("pageNumber", "1"), self._plain(query, [])
             case ["GET", "authorization", "divisions"]:
                 divisions = [{"id": "d0000000-0000-4000-8000-000000000001", "name": "Home"}]
                 return "divisions", query.get("pageNumber", "1"), self._plain(query, divisions)
