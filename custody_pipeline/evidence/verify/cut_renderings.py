@@ -15,6 +15,7 @@ import shutil
 import struct
 import zipfile
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -131,8 +132,10 @@ def _of_csv(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
     twin = ".spreadsheet." in path
     try:
         plain = cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if path.endswith(".gz") else stream
-        head = plain.read(sum(2 * len(name.encode()) + 3 for name in names) + 2)
-        if next(csv.reader(StringIO(head.decode(errors="replace"), newline="")), None) != names:
+        begin = BOM_UTF8 if twin else b""
+        head = plain.read(len(begin) + sum(2 * len(name.encode()) + 3 for name in names) + 2)
+        header = head.removeprefix(begin).decode(errors="replace")
+        if next(csv.reader(StringIO(header, newline="")), None) != names:
             return "its columns are not those of the Parquet"
         reader = pacsv.open_csv(
             _Begun(head, plain),
