@@ -23,6 +23,8 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.evidence.log.keys import signer_from_file
+from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.matters import production
@@ -274,6 +276,19 @@ def test_it_verifies_and_is_in_the_custody_events(night: Published, volume: Prod
             [volume.sha256],
         ).fetchone()
     assert found == (volume.recordings, "matter 007: Smith v. Acme, VOL001")
+
+
+def test_a_production_of_the_version_that_signed_no_size_is_not_read_and_not_accused(
+    night: Published, volume: ProducedVolume, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(volume.folder, tmp_path / "VOL001"))
+    (key,) = (night.settings.home / "keys").glob("*.key")
+    note = folder / "production-sha256.txt.sig"
+    text = re.sub(rb"[0-9]+ bytes\n\n.*", b"", note.read_bytes(), flags=re.DOTALL)
+    note.write_bytes(sign(text, [signer_from_file(key)]).data)
+    report = verify(night, folder)
+    assert report.status == 2, report.summary()
+    assert "SIZE_NOT_SIGNED" in {finding.code for finding in report.findings}
 
 
 def take_the_list_away(folder: Path) -> None:

@@ -89,6 +89,9 @@ def verify_production(folder: Path, options: Options) -> Report:
     if signed is None:
         return report
     listed, size = signed
+    if size is None:
+        report.add("SIZE_NOT_SIGNED", SIGNATURE)
+        return report
     found = sum(entry.size for path, entry in entries.items() if path in listed)
     if found > size:
         report.add("FILE_SIZE", "", f"{size} bytes signed, {found} found")
@@ -114,11 +117,14 @@ def verify_production(folder: Path, options: Options) -> Report:
     return report
 
 
-def _listed(context: Context) -> tuple[dict[str, str], int] | None:
-    """Path → SHA-256 of the files that the signed list names, and their bytes; None if no trusted key signed it."""
-    signed = signed_list(context, SCHEMA, SIGNATURE, LIST, MANIFEST_BYTES, _SIZE)
+def _listed(context: Context) -> tuple[dict[str, str], int | None] | None:
+    """Path → SHA-256 of the files that the signed list names, and their bytes; None if no trusted key signed it.
+
+    The first version that made productions did not state the bytes.
+    """
+    signed = signed_list(context, SCHEMA, SIGNATURE, LIST, MANIFEST_BYTES, f"(?:{_SIZE})?")
     if signed is None:
         return None
     listed = listed_in(context, LIST, signed[0])
     size = re.search(_SIZE, signed[1].text.decode())
-    return listed, int(size[1]) if size else 0
+    return listed, int(size[1]) if size else None

@@ -173,6 +173,11 @@ CODES: dict[str, Code] = {
         "A package lacks what was sealed with a record; data/missing.json says why.",
         "Ask whoever produced it for the object's earlier version or a replica.",
     ),
+    "SIZE_NOT_SIGNED": Code(
+        _U,
+        "An early version signed this production without its size; its files were not read.",
+        "Verify it with the version that made it (report.html names it), or ask for a new production.",
+    ),
     "PACKAGE_INCONSISTENT": Code(_E, "A part of a package contradicts another part of it.", "Ask for it again."),
     "REVISION_SUPERSEDED": Code(
         _N, "A record is of a revision that a newer one had replaced.", "Ask for the newest revision, or why this one."
