@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
+import resource
 import time
 from dataclasses import replace
 from datetime import date
@@ -20,44 +19,42 @@ from custody_pipeline.operations.profiling import Part, Profile, Sampler, Stage
 from custody_pipeline.settings import Settings
 
 NIGHT = date(2026, 11, 2)
-MEGABYTES = 1_000_000
 
 
-class WatchedSampler(Sampler):
-    """Tells of each sample."""
+class SteppedSampler(Sampler):
+    """Samples when it is told to, never by itself."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.taken = threading.Semaphore(0)
+    def __init__(self, *used: tuple[int, float]) -> None:
+        super().__init__(iter(used).__next__)
 
-    def _sample(self) -> None:
-        super()._sample()
-        self.taken.release()
+    def _run(self) -> None:
+        pass
 
-    def wait_for(self, samples: int) -> float:
-        """When the last of so many samples was taken, from now on."""
-        while self.taken.acquire(blocking=False):
-            pass
-        for _ in range(samples):
-            assert self.taken.acquire(timeout=60)
+    def step(self) -> float:
+        """The moment of the sample that is taken now."""
+        self._sample()
         return self._times[-1]
 
 
 def test_memory_and_cpu_belong_to_the_span_they_were_used_in() -> None:
-    with WatchedSampler() as sampled:
-        begun, cpu = sampled.wait_for(samples=1), time.process_time()
-        held = bytearray(os.urandom(1)) * (200 * MEGABYTES)
-        while time.process_time() - cpu < 0.9:
-            pass
-        used, busy = time.process_time() - cpu, sampled.wait_for(samples=1)
-        del held
-        freed = sampled.wait_for(samples=2)
-        idle = sampled.wait_for(samples=4)
-    working, resting = sampled.stage("", begun, busy), sampled.stage("", freed, idle)
-    assert working.cpu_seconds >= used
-    assert sampled.stage("", busy, idle).cpu_seconds < working.cpu_seconds
-    assert working.peak_memory > resting.peak_memory + 150 * MEGABYTES
-    assert sampled.stage("", sampled.started, sampled.ended).peak_memory == working.peak_memory
+    used = [(100, 1.0), (100, 1.0), (300, 1.25), (200, 1.75), (100, 1.75), (100, 2.0)]
+    with SteppedSampler(*used) as sampled:
+        before, _, busy, after = (sampled.step() for _ in range(4))
+    working, resting = sampled.stage("", before, busy), sampled.stage("", after, sampled.ended)
+    assert (working.peak_memory, working.cpu_seconds) == (300, 0.75)
+    assert (resting.peak_memory, resting.cpu_seconds) == (100, 0.25)
+    whole = sampled.stage("", sampled.started, sampled.ended)
+    assert (whole.peak_memory, whole.cpu_seconds) == (300, 1.0)
+
+
+def test_a_sampler_reads_what_the_system_counts_of_this_process() -> None:
+    with Sampler() as sampled:
+        pass
+    stage = sampled.stage("", sampled.started, sampled.ended)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Both are counted page by page without a lock, so they differ by a little.
+    assert most / 100 < stage.peak_memory < most * 2
+    assert 0 <= stage.cpu_seconds <= time.process_time()
 
 
 def test_phases_are_what_reported_progress_and_whoever_listened_before_still_hears_it() -> None:

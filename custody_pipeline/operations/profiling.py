@@ -23,7 +23,7 @@ from rich.table import Table
 from custody_pipeline.io.progress import listening
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from datetime import date
     from pathlib import Path
@@ -77,16 +77,24 @@ class Stage:
     parts: tuple[Part, ...] = ()
 
 
+def usage_of_this_process() -> tuple[int, float]:
+    """Bytes in memory, and CPU seconds of all threads since the process began."""
+    return psutil.Process().memory_info().rss, time.process_time()
+
+
 class Sampler:
     """Samples memory and CPU seconds of this process, and hears the progress of its work, until the block ends.
 
     Moments that it takes are seconds since the epoch, as Dagster's events have them.
+
+    Args:
+        usage: tells the bytes in memory and the CPU seconds of all threads up to now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, usage: Callable[[], tuple[int, float]] = usage_of_this_process) -> None:
         self._times, self._memory, self._cpu = array("d"), array("q"), array("d")
         self._phases: dict[str, list[float]] = {}
-        self._process = psutil.Process()
+        self._usage = usage
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="profile", daemon=True)
         self._listening: AbstractContextManager[None] = listening(self._hear)
@@ -111,9 +119,10 @@ class Sampler:
             self._sample()
 
     def _sample(self) -> None:
+        memory, cpu = self._usage()
         self._times.append(time.time())
-        self._memory.append(self._process.memory_info().rss)
-        self._cpu.append(time.process_time())
+        self._memory.append(memory)
+        self._cpu.append(cpu)
 
     def _hear(self, what: str, done: int, total: int | None) -> None:
         del done, total
