@@ -24,7 +24,7 @@ NIGHT = date(2026, 11, 2)
 class SteppedSampler(Sampler):
     """Samples when it is told to, never by itself."""
 
-    def __init__(self, *used: tuple[int, float]) -> None:
+    def __init__(self, *used: tuple[float, int, float]) -> None:
         super().__init__(iter(used).__next__)
 
     def _run(self) -> None:
@@ -37,8 +37,8 @@ class SteppedSampler(Sampler):
 
 
 def test_memory_and_cpu_belong_to_the_span_they_were_used_in() -> None:
-    used = [(100, 1.0), (100, 1.0), (300, 1.25), (200, 1.75), (100, 1.75), (100, 2.0)]
-    with SteppedSampler(*used) as sampled:
+    memory, cpu = (100, 100, 300, 200, 100, 100), (1.0, 1.0, 1.25, 1.75, 1.75, 2.0)
+    with SteppedSampler(*zip(range(6), memory, cpu, strict=True)) as sampled:
         before, _, busy, after = (sampled.step() for _ in range(4))
     working, resting = sampled.stage("", before, busy), sampled.stage("", after, sampled.ended)
     assert (working.peak_memory, working.cpu_seconds) == (300, 0.75)

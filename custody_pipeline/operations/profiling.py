@@ -77,9 +77,9 @@ class Stage:
     parts: tuple[Part, ...] = ()
 
 
-def usage_of_this_process() -> tuple[int, float]:
-    """Bytes in memory, and CPU seconds of all threads since the process began."""
-    return psutil.Process().memory_info().rss, time.process_time()
+def usage_of_this_process() -> tuple[float, int, float]:
+    """Seconds since the epoch, bytes in memory, and CPU seconds of all threads since the process began."""
+    return time.time(), psutil.Process().memory_info().rss, time.process_time()
 
 
 class Sampler:
@@ -88,10 +88,10 @@ class Sampler:
     Moments that it takes are seconds since the epoch, as Dagster's events have them.
 
     Args:
-        usage: tells the bytes in memory and the CPU seconds of all threads up to now.
+        usage: tells the moment, the bytes in memory, and the CPU seconds of all threads up to now.
     """
 
-    def __init__(self, usage: Callable[[], tuple[int, float]] = usage_of_this_process) -> None:
+    def __init__(self, usage: Callable[[], tuple[float, int, float]] = usage_of_this_process) -> None:
         self._times, self._memory, self._cpu = array("d"), array("q"), array("d")
         self._phases: dict[str, list[float]] = {}
         self._usage = usage
@@ -101,8 +101,8 @@ class Sampler:
         self.started = self.ended = 0.0
 
     def __enter__(self) -> Self:
-        self.started = time.time()
         self._sample()
+        self.started = self._times[0]
         self._listening.__enter__()
         self._thread.start()
         return self
@@ -119,8 +119,8 @@ class Sampler:
             self._sample()
 
     def _sample(self) -> None:
-        memory, cpu = self._usage()
-        self._times.append(time.time())
+        moment, memory, cpu = self._usage()
+        self._times.append(moment)
         self._memory.append(memory)
         self._cpu.append(cpu)
 
