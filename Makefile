@@ -102,6 +102,7 @@ docs: $(VENV)/installed-dev
 	@$(BIN)/custody dictionary > docs/data-dictionary.md
 	@$(BIN)/custody env --markdown > docs/settings.md
 	@$(BIN)/python docs/notebook.py
+	@$(BIN)/python -m bench.record
 
 # From a home of `custody demo --nights 7`.
 screenshots: $(VENV)/installed-dev

@@ -75,7 +75,5 @@ STAGE = Stage(
     "one per thousand conversations, one per conversation with a value the bulk job cuts or a sidecar without times",
     _prepared,
     goals={2_000: 1.16, 20_000: 1.014},  # ten requests more than the floor
-    why="16 requests whatever the night's size: login and identity 2, the bulk job 4 and its last, empty page, two "
-    "export jobs and their failed recordings 5, orphans 1, names of scripts, queues and divisions 3.",
     unit="requests",
 )

@@ -10,9 +10,8 @@ import os
 import shutil
 import statistics
 import sys
-import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -65,7 +64,6 @@ class Stage:
         sizes: the sizes at which it makes sense; every size asked for if empty.
         goals: size → the ratio aimed at.
         seconds: of ours, that the goal allows besides; without goals, the most seconds aimed at.
-        why: where a goal is missed, the reason that profiling found.
         unit: of the measurement: `s`, or what the timed call returns and counts.
         rounds: the most rounds, for what takes minutes.
     """
@@ -77,7 +75,6 @@ class Stage:
     sizes: tuple[int, ...] = ()
     goals: Mapping[int, float] = field(default_factory=dict)
     seconds: float | None = None
-    why: str = ""
     unit: str = "s"
     rounds: int | None = None
 
@@ -271,16 +268,14 @@ def table(rows: list[Row]) -> Iterator[str]:
         )
 
 
-def missed(stages: Iterable[Stage], rows: list[Row]) -> Iterator[str]:
-    """What missed its goal, with the reason, as lines of at most 100 characters."""
-    why = {stage.name: stage.why for stage in stages}
+def missed(rows: list[Row]) -> Iterator[str]:
+    """What missed its goal, a line each."""
     for row in rows:
         if (row.goal, row.seconds) == (None, None):
             continue
         if row.ours > (row.goal or 0) * row.floor + (row.seconds or 0):
             took = f"{_short(row.ours)} {row.unit}, {row.ratio:.2f} of the floor"
-            text = f"{row.stage} {row.size:,}: {took}; the goal is {_goal(row)}. {why.get(row.stage, '')}"
-            yield from textwrap.wrap(text, 100, subsequent_indent="    ")
+            yield f"{row.stage} {row.size:,}: {took}; the goal is {_goal(row)}."
 
 
 def _goal(row: Row) -> str:

@@ -86,8 +86,5 @@ STAGE = Stage(
     "raw → every staging and custody table of the night, by run_models in a warehouse that has nights already",
     "one DuckDB script written by hand: the same chain_of_custody, custom_data and events of objects and documents",
     _prepared,
-    goals={20_000: 1.2, 100_000: 1.2},
-    why="24 tables are kept where the script makes 9. Of 2.4 s more at 20,000: recordings with their objects, "
-    "sidecars and keys 0.8, documents and facts of conversations 0.3, tables of gaps without a row 0.4, opening, "
-    "views and closing 0.4, tags 0.2, sessions 0.2, events 0.2. A third of the time is compressing and committing.",
+    goals={20_000: 1.3, 100_000: 1.3},
 )
