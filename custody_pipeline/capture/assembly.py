@@ -15,8 +15,8 @@ from custody_pipeline.capture.messages import EventQueue, QueueMetrics
 from custody_pipeline.capture.metrics import CapturePoint, capture_points
 from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.capture.store import DocumentStore, open_store
 from custody_pipeline.capture.worker import CaptureWorker, DrainReport, capture_client
+from custody_pipeline.io.document_store import DocumentStore, open_store
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import erased_conversations

@@ -49,9 +49,9 @@ from typing import Any
 import orjson
 
 from custody_pipeline.capture.envelopes import CustodyEvent
-from custody_pipeline.capture.store import DocumentStore
 from custody_pipeline.extract.documents import Document, document
 from custody_pipeline.extract.verbatim import with_verbatim_tags
+from custody_pipeline.io.document_store import DocumentStore
 
 
 @dataclass(frozen=True)

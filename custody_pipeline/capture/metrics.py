@@ -17,7 +17,7 @@ import orjson
 
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.capture.messages import QueueMetrics
-from custody_pipeline.capture.store import DocumentStore
+from custody_pipeline.io.document_store import DocumentStore
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from custody_pipeline.capture.captured import captures_of, events_of
-from custody_pipeline.capture.store import open_store
 from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.document_store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
-    from custody_pipeline.capture.store import DocumentStore
     from custody_pipeline.extract.collector import Collector
     from custody_pipeline.extract.receipts import Landing
+    from custody_pipeline.io.document_store import DocumentStore
 
 READS_IN_FLIGHT = 16
 

@@ -25,7 +25,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.capture.captured import Reading, conversation_facts, write_capture, write_event
 from custody_pipeline.capture.envelopes import CustodyEvent, EnvelopeError, parse_event
 from custody_pipeline.capture.messages import Delivery, EventQueue
-from custody_pipeline.capture.store import DocumentStore
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.genesys import (
     Answer,
@@ -37,6 +36,7 @@ from custody_pipeline.extract.genesys import (
     NotOffered,
     PassingError,
 )
+from custody_pipeline.io.document_store import DocumentStore
 from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 from custody_pipeline.capture.night_captures import removed_key
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.capture.store import open_store
 from custody_pipeline.forgetting import places
 from custody_pipeline.forgetting.finder import holders
 from custody_pipeline.forgetting.object_versions import holds_on, versions_of
 from custody_pipeline.forgetting.policy import PLACES, choices_of
+from custody_pipeline.io.document_store import open_store
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.package_register import packages_of, remove_package

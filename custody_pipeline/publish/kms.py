@@ -1,50 +1,25 @@
-"""A signing key in AWS KMS: two calls, with time limits, and errors that say what to do.
+"""A signing key in AWS KMS: two calls.
 
-Belongs here: signing with KMS, and what its errors mean. Does not: what is signed (evidence/log/note.py).
+Belongs here: signing with KMS. Does not: what is signed (evidence/log/note.py), reaching KMS (io/key_service.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.evidence.log.note import ED25519, NoteError, Verifier, check_name
-from custody_pipeline.io.objects import error_code
-from custody_pipeline.io.s3 import new_session
+from custody_pipeline.io import key_service
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from mypy_boto3_kms import KMSClient
 
-# KMS answers within milliseconds; botocore waits longer each time it was told to slow down.
-_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=5, read_timeout=10, max_pool_connections=2
-)
-
-_NO_SUCH_KEY = "There is no such key: check its ARN, and that the credentials are those of its account."
-_NOT_USABLE = "The key is disabled, or will be deleted: enable it, or cancel its deletion."
-_WRONG_KIND = "Make a key of spec ECC_NIST_EDWARDS25519 and usage SIGN_VERIFY."
-_BUSY = "KMS refuses so many requests, or fails. Run the night again."
-_ADVICE = {
-    "AccessDeniedException": "Allow {action} on this key to these credentials, in IAM and in the key's policy.",
-    "NotFoundException": _NO_SUCH_KEY,
-    "InvalidArnException": _NO_SUCH_KEY,
-    "DisabledException": _NOT_USABLE,
-    "KMSInvalidStateException": _NOT_USABLE,
-    "KeyUnavailableException": _NOT_USABLE,
-    "InvalidKeyUsageException": _WRONG_KIND,
-    "UnsupportedOperationException": _WRONG_KIND,
-    "ValidationException": _WRONG_KIND,
-    "ThrottlingException": _BUSY,
-    "KMSInternalException": _BUSY,
-    "DependencyTimeoutException": _BUSY,
-}
+_KIND = "spec ECC_NIST_EDWARDS25519 and usage SIGN_VERIFY"
 
 
 def kms_client(key: str, endpoint_url: str | None = None) -> KMSClient:
@@ -53,12 +28,7 @@ def kms_client(key: str, endpoint_url: str | None = None) -> KMSClient:
     Raises:
         SigningKeyError: there is no region: neither in the key's name nor in the AWS chain.
     """
-    parts = key.split(":")
-    region = parts[3] if parts[0] == "arn" and len(parts) > 3 else None
-    try:
-        return new_session().client("kms", region_name=region, endpoint_url=endpoint_url, config=_CONFIG)
-    except BotoCoreError as error:
-        raise SigningKeyError(f"KMS key {key}: {error} Name the key by its ARN.") from error
+    return key_service.kms_client(key, SigningKeyError, endpoint_url)
 
 
 class KmsSigner:
@@ -108,17 +78,6 @@ class KmsSigner:
         return signature
 
 
-@contextmanager
-def _explained(key: str, action: str) -> Iterator[None]:
+def _explained(key: str, action: str) -> AbstractContextManager[None]:
     """What AWS raises, as a `SigningKeyError` that says what to do."""
-    try:
-        yield
-    except ClientError as error:
-        code = error_code(error)
-        advice = _ADVICE.get(code, "See the error's name in AWS's documentation of KMS.").format(action=action)
-        raise SigningKeyError(f"KMS key {key}: {action} was refused ({code}). {advice}") from error
-    except BotoCoreError as error:
-        raise SigningKeyError(
-            f"KMS key {key}: {action} got no answer ({type(error).__name__}). Check the network, the AWS "
-            "credentials and AWS_ENDPOINT_URL_KMS."
-        ) from error
+    return key_service.explained(key, action, SigningKeyError, _KIND)

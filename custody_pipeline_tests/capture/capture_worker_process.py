@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.capture.worker import CaptureWorker
 from custody_pipeline.extract.genesys import Answer
+from custody_pipeline.io.document_store import FolderStore
 
 LEASE_SECONDS = 0.5
 

@@ -18,8 +18,8 @@ from custody_pipeline.capture.captured import Reading, conversation_facts, write
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.links import Audio, AudioLinker
 from custody_pipeline.capture.sidecar import SIGNATURE, SidecarError, presign_put, put_presigned
-from custody_pipeline.capture.store import BucketStore, DocumentStore, FolderStore, open_store
 from custody_pipeline.extract.documents import document
+from custody_pipeline.io.document_store import BucketStore, DocumentStore, FolderStore, open_store
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint

@@ -9,8 +9,8 @@ from custody_pipeline.capture.captured import Reading, conversation_facts, write
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import QueueMetrics
 from custody_pipeline.capture.metrics import CapturePoint, capture_points, per_hour, plot, summary
-from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.extract.documents import document
+from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline_tests.capture.conftest import CONVERSATION, attribute_event, conversation
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)

@@ -21,11 +21,11 @@ from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, parse_event
 from custody_pipeline.capture.messages import Message, QueueError
 from custody_pipeline.capture.queues import SqsQueue, open_queue
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.capture.worker import CaptureWorker
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.sensors import live_captures, waiting_events
 from custody_pipeline.extract.genesys import Forbidden
+from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.events import events_of
 from custody_pipeline.simulator.faults import FaultPlan

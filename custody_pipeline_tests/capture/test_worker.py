@@ -17,9 +17,9 @@ from custody_pipeline.capture.captured import captures_of, events_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.capture.worker import NOT_FOUND_ATTEMPTS, CaptureWorker, DrainReport, capture_client
 from custody_pipeline.extract.genesys import Forbidden, GenesysError, LoginError, NoAnswer, NotFound, ServerTrouble
+from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.capture.conftest import (
     CONVERSATION,

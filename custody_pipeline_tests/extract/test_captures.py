@@ -11,9 +11,9 @@ import pytest
 from custody_pipeline.capture.captured import Reading, conversation_facts, write_capture, write_event
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.night_captures import collect_captures
-from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.documents import document
+from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.settings import Settings

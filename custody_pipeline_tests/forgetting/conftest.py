@@ -14,8 +14,8 @@ from custody_pipeline.capture.captured import Reading, conversation_facts, write
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.capture.store import FolderStore
 from custody_pipeline.extract.documents import document
+from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.resume_cache import journal_of
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.models.mapping_file import load_mapping

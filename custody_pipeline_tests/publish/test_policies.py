@@ -16,11 +16,11 @@ import duckdb
 import pytest
 
 from custody_pipeline.capture.night_captures import collect_captures
-from custody_pipeline.capture.store import open_store
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.exports import collect_exports
 from custody_pipeline.extract.media import collect_media
 from custody_pipeline.fleet.overview import record_acts
+from custody_pipeline.io.document_store import open_store
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping_file import load_mapping

@@ -1,6 +1,6 @@
-"""Where capture documents are kept: a folder or a bucket, written once, never replaced.
+"""Small documents in a folder or a bucket: written once, never replaced.
 
-Belongs here: create-if-absent, read, list. Does not: keys and formats (`documents`).
+Belongs here: create-if-absent, read, list. Does not: what the documents are (capture, `night_keys`).
 """
 
 from __future__ import annotations

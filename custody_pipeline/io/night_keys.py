@@ -1,0 +1,328 @@
+"""A key for each night, kept wrapped: under a local key, or under a key in AWS KMS.
+
+    date=YYYY-MM-DD/key.json         the night's key, wrapped; made when something of the night is first kept
+    date=YYYY-MM-DD/forgotten.json   since then the night has no key, and gets none any more
+
+The place of these documents is small, and apart from what the keys encrypt: whoever forgets a key must find every copy
+of it. Each document is created only if there is none, so that several workers agree on one key.
+
+Belongs here: making, wrapping, keeping and removing keys. Does not: what is encrypted (sealed_files.py), who may forget
+(forgetting).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from datetime import date
+from threading import Lock
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from custody_pipeline.io.key_service import explained, kms_client
+from custody_pipeline.io.sealed_files import ID_BYTES, NightKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mypy_boto3_kms import KMSClient
+
+    from custody_pipeline.io.document_store import DocumentStore
+
+_SECRET_BYTES = 32
+_NONCE_BYTES = 12
+_LINE = re.compile(r"[0-9a-f]{64}")
+_KIND = "spec SYMMETRIC_DEFAULT and usage ENCRYPT_DECRYPT"
+
+
+class NightKeyError(Exception):
+    """The key of a night cannot be had. The message says which, why, and what to do; never a key."""
+
+
+class NightForgottenError(NightKeyError):
+    """The key of the night was forgotten: what it encrypted can be read by nobody, and nothing more is kept."""
+
+
+class WrappedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A night's key as it is kept.
+
+    Attributes:
+        night: `YYYY-MM-DD`.
+        id: 32 hex digits; in the header of each file.
+        under: `file`, or the ARN of a KMS key.
+        wrapped: the encrypted key, base64.
+    """
+
+    night: str
+    id: str
+    under: str
+    wrapped: str
+
+
+class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That a night's key was forgotten.
+
+    Attributes:
+        night: `YYYY-MM-DD`.
+        id: of the key, 32 hex digits.
+        wrapped_sha256: of the document `key.json` that is removed, hex.
+        request: by which it was asked for, 32 hex digits.
+        asked_at: UTC, RFC 3339.
+    """
+
+    night: str
+    id: str
+    wrapped_sha256: str
+    request: str
+    asked_at: str
+    schema: Literal["custody-forgotten-key/v1"] = "custody-forgotten-key/v1"
+
+
+class Wrapping(Protocol):
+    """What night keys are wrapped with."""
+
+    under: str
+
+    def wrap(self, key: NightKey) -> bytes:
+        """Encrypt a key, bound to its night and id. Raises NightKeyError."""
+
+    def unwrap(self, kept: WrappedKey) -> bytes:
+        """Decrypt it. Raises NightKeyError."""
+
+
+class LocalWrapping:
+    """AES-256-GCM with keys of a local file: the first wraps, each of them unwraps."""
+
+    under = "file"
+
+    def __init__(self, secret: Sequence[bytes]) -> None:
+        self._ciphers = [AESGCM(one) for one in secret]
+
+    @classmethod
+    def from_file(cls, path: Path) -> LocalWrapping:
+        """The keys of a file: 64 hex digits a line; the first is the current one.
+
+        Raises:
+            NightKeyError: there is no such file, or it holds something else.
+        """
+        accepted = "expected 64 hex digits a line, for example of: openssl rand -hex 32"
+        try:
+            lines = path.read_text(encoding="ascii").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise NightKeyError(f"CUSTODY_NIGHT_KEY_FILE {path}: {type(error).__name__}; {accepted}") from error
+        if not lines or not all(map(_LINE.fullmatch, lines)):
+            raise NightKeyError(f"CUSTODY_NIGHT_KEY_FILE {path}: {accepted}")
+        return cls([bytes.fromhex(line) for line in lines])
+
+    def wrap(self, key: NightKey) -> bytes:
+        """A nonce and the encrypted key."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        bound = _bound(key.night.isoformat(), key.id.hex())
+        return nonce + self._ciphers[0].encrypt(nonce, key.secret, bound)
+
+    def unwrap(self, kept: WrappedKey) -> bytes:
+        """With whichever key wrapped it."""
+        wrapped, bound = b64decode(kept.wrapped), _bound(kept.night, kept.id)
+        for cipher in self._ciphers:
+            try:
+                return cipher.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], bound)
+            except (InvalidTag, ValueError):
+                continue
+        raise NightKeyError(
+            f"the key of {kept.night} was altered, or wrapped with a key that is not in CUSTODY_NIGHT_KEY_FILE"
+        )
+
+
+def _bound(night: str, key_id: str) -> bytes:
+    return f"custody_pipeline night key {night} {key_id}".encode()
+
+
+class KmsWrapping:
+    """A symmetric key in AWS KMS, which never leaves it. Permissions: kms:Encrypt and kms:Decrypt."""
+
+    def __init__(self, key: str, client: KMSClient | None = None) -> None:
+        self.under = key
+        self._client = client or kms_client(key, NightKeyError)
+
+    def wrap(self, key: NightKey) -> bytes:
+        """Encrypted by KMS, with night and id as the encryption context."""
+        context = {"night": key.night.isoformat(), "key_id": key.id.hex()}
+        with explained(self.under, "kms:Encrypt", NightKeyError, _KIND):
+            answer = self._client.encrypt(KeyId=self.under, Plaintext=key.secret, EncryptionContext=context)
+        return answer["CiphertextBlob"]
+
+    def unwrap(self, kept: WrappedKey) -> bytes:
+        """Decrypted by the KMS key that wrapped it, which may be an earlier one."""
+        context = {"night": kept.night, "key_id": kept.id}
+        with explained(kept.under, "kms:Decrypt", NightKeyError, _KIND):
+            answer = self._client.decrypt(
+                KeyId=kept.under, CiphertextBlob=b64decode(kept.wrapped), EncryptionContext=context
+            )
+        return answer["Plaintext"]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    document: bytes
+    key: WrappedKey
+
+
+class NightKeys:
+    """The keys of all nights. Safe for several threads; a key that was unwrapped is remembered.
+
+    Args:
+        wrapping: what keys are wrapped with; None encrypts nothing.
+        store: where they are kept; None has none.
+    """
+
+    def __init__(self, wrapping: Wrapping | None = None, store: DocumentStore | None = None) -> None:
+        self._wrapping, self._store = wrapping, store
+        self._known: dict[date, NightKey] = {}
+        self._lock = Lock()
+
+    @property
+    def on(self) -> bool:
+        """Whether what is kept is encrypted."""
+        return self._wrapping is not None
+
+    def of(self, night: date) -> NightKey | None:
+        """The key for what is written of a night, made if there is none; None if nothing is encrypted.
+
+        Raises:
+            NightForgottenError: it was forgotten.
+            NightKeyError: it cannot be made or unwrapped.
+        """
+        if self._wrapping is None or self._store is None:
+            return None
+        with self._lock:
+            if night not in self._known:
+                self._known[night] = self._unwrapped(night, self._kept(night) or self._made(night))
+            return self._known[night]
+
+    def named(self, night: date, key_id: bytes) -> NightKey:
+        """The key that a file names.
+
+        Raises:
+            NightForgottenError: it was forgotten.
+            NightKeyError: there is none of that id, or it cannot be unwrapped.
+        """
+        with self._lock:
+            key = self._known.get(night)
+            if key is None:
+                kept = self._kept(night)
+                if kept is None:
+                    where = self._store.uri(key_path(night)) if self._store is not None else "no place"
+                    raise NightKeyError(
+                        f"a file of {night} is encrypted, and {where} has no key of that night: set "
+                        "CUSTODY_NIGHT_KEYS_URL and CUSTODY_NIGHT_KEY_FILE or CUSTODY_NIGHT_KEY_KMS as they were then"
+                    )
+                key = self._known[night] = self._unwrapped(night, kept)
+        if key.id != key_id:
+            raise NightKeyError(f"a file of {night} names key {key_id.hex()}, and the night's key is {key.id.hex()}")
+        return key
+
+    def forgotten(self, night: date) -> Forgotten | None:
+        """That the key of a night was forgotten, or is about to be."""
+        data = self._store.read(_forgotten_path(night)) if self._store is not None else None
+        return None if data is None else msgspec.json.decode(data, type=Forgotten)
+
+    def forget(self, night: date, request: str, asked_at: str) -> Forgotten | None:
+        """Say that a night has no key from now on; None if it never had one. Its document is still to be removed.
+
+        Args:
+            night: whose key.
+            request: by which it was asked for, 32 hex digits.
+            asked_at: UTC, RFC 3339.
+        """
+        assert self._store is not None  # noqa: S101 - a night has a key
+        if self.forgotten(night) is None:
+            kept = self._kept(night)
+            if kept is None:
+                return None
+            sha256 = hashlib.sha256(kept.document).hexdigest()
+            told = Forgotten(night.isoformat(), kept.key.id, sha256, request, asked_at)
+            self._store.create(_forgotten_path(night), msgspec.json.encode(told))
+        with self._lock:
+            self._known.pop(night, None)
+        return self.forgotten(night)
+
+    def key_uri(self, night: date) -> str:
+        """Where the document of a night's key is, or was."""
+        assert self._store is not None  # noqa: S101 - a night has a key
+        return self._store.uri(key_path(night))
+
+    def nights(self) -> list[date]:
+        """Nights that have a key, in order."""
+        if self._store is None:
+            return []
+        keys = list(self._store.keys("date="))
+        gone = {key.partition("/")[0] for key in keys if key.endswith("/forgotten.json")}
+        found = {key.partition("/")[0] for key in keys if key.endswith("/key.json")}
+        return sorted(date.fromisoformat(name.removeprefix("date=")) for name in found - gone)
+
+    def probe(self) -> None:
+        """Wrap and unwrap a key that is kept nowhere.
+
+        Raises:
+            NightKeyError: it cannot be done, or gives another key.
+        """
+        if self._wrapping is None:
+            return
+        key = _new(date(1970, 1, 1))
+        if self._wrapping.unwrap(self._wrap(key)) != key.secret:
+            raise NightKeyError("a key that was wrapped and unwrapped is another one")
+
+    def _kept(self, night: date) -> _Kept | None:
+        if self._store is None:
+            return None
+        if (gone := self.forgotten(night)) is not None:
+            raise NightForgottenError(
+                f"the key of {night} was forgotten by request {gone.request} of {gone.asked_at}: nobody can read what "
+                "it encrypted, and nothing more is kept of that night"
+            )
+        data = self._store.read(key_path(night))
+        return None if data is None else _Kept(data, msgspec.json.decode(data, type=WrappedKey))
+
+    def _made(self, night: date) -> _Kept:
+        assert self._store is not None  # noqa: S101 - see `of`
+        document = msgspec.json.encode(self._wrap(_new(night)))
+        self._store.create(key_path(night), document)
+        # Another worker's, if it was faster. Forgotten meanwhile: `_kept` raises.
+        kept = self._kept(night)
+        if kept is None:
+            raise NightKeyError(f"{self._store.uri(key_path(night))} was written, and is gone")
+        return kept
+
+    def _wrap(self, key: NightKey) -> WrappedKey:
+        assert self._wrapping is not None  # noqa: S101 - see `of`
+        wrapped = b64encode(self._wrapping.wrap(key)).decode()
+        return WrappedKey(key.night.isoformat(), key.id.hex(), self._wrapping.under, wrapped)
+
+    def _unwrapped(self, night: date, kept: _Kept) -> NightKey:
+        if kept.key.night != night.isoformat():
+            raise NightKeyError(f"the document of the key of {night} names {kept.key.night}: find out who wrote to it")
+        is_local = kept.key.under == LocalWrapping.under
+        if self._wrapping is None or is_local != (self._wrapping.under == LocalWrapping.under):
+            wanted = "CUSTODY_NIGHT_KEY_FILE" if is_local else f"CUSTODY_NIGHT_KEY_KMS={kept.key.under}"
+            raise NightKeyError(f"the key of {night} is wrapped under another one: set {wanted}")
+        return NightKey(night, bytes.fromhex(kept.key.id), self._wrapping.unwrap(kept.key))
+
+
+def _new(night: date) -> NightKey:
+    return NightKey(night, secrets.token_bytes(ID_BYTES), secrets.token_bytes(_SECRET_BYTES))
+
+
+def key_path(night: date) -> str:
+    """Where the document of a night's key is, within the place."""
+    return f"date={night}/key.json"
+
+
+def _forgotten_path(night: date) -> str:
+    return f"date={night}/forgotten.json"

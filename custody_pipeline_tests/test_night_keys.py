@@ -1,0 +1,143 @@
+"""A key for each night: made once, wrapped under a file or KMS, bound to its night, and forgotten for good."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from custody_pipeline.io.document_store import FolderStore
+from custody_pipeline.io.night_keys import KmsWrapping, LocalWrapping, NightForgottenError, NightKeyError, NightKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from custody_pipeline.io.sealed_files import NightKey
+
+NIGHT, OTHER = date(2026, 11, 2), date(2026, 11, 3)
+CURRENT, EARLIER = bytes(range(32)), bytes(32)
+
+
+@pytest.fixture
+def kms(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        yield boto3.client("kms", region_name="eu-central-1")
+
+
+def local(folder: Path, *secrets: bytes) -> NightKeys:
+    return NightKeys(LocalWrapping(secrets or (CURRENT,)), FolderStore(folder))
+
+
+def made(keys: NightKeys, night: date = NIGHT) -> NightKey:
+    key = keys.of(night)
+    assert key is not None
+    return key
+
+
+def kept(folder: Path, night: date = NIGHT) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / f"date={night}/key.json").read_bytes())
+    return found
+
+
+def test_a_night_has_one_key_which_every_process_finds_again(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: made(local(tmp_path)), range(32)))
+    (key,) = found
+    assert local(tmp_path).named(NIGHT, key.id) == key
+    assert made(local(tmp_path), OTHER).secret != key.secret
+    assert local(tmp_path).nights() == [NIGHT, OTHER]
+    assert key.secret.hex() not in str(kept(tmp_path))
+
+
+def test_without_a_key_to_wrap_with_nothing_is_encrypted(tmp_path: Path) -> None:
+    keys = NightKeys()
+    assert (keys.on, keys.of(NIGHT), keys.nights(), keys.forgotten(NIGHT)) == (False, None, [], None)
+    keys.probe()
+    with pytest.raises(NightKeyError, match="CUSTODY_NIGHT_KEY_FILE or CUSTODY_NIGHT_KEY_KMS"):
+        keys.named(NIGHT, bytes(16))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrapped_key_is_of_its_night_and_id_alone(tmp_path: Path) -> None:
+    key = made(local(tmp_path))
+    told = kept(tmp_path)
+    for change in ({"night": str(OTHER)}, {"id": "00" * 16}, {"wrapped": told["wrapped"][:-8] + "AAAAAAA="}):
+        (tmp_path / f"date={NIGHT}/key.json").write_text(json.dumps(told | change))
+        with pytest.raises(NightKeyError):
+            local(tmp_path).of(NIGHT)
+    (tmp_path / f"date={NIGHT}/key.json").write_text(json.dumps(told))
+    with pytest.raises(NightKeyError, match="the night's key is"):
+        local(tmp_path).named(NIGHT, bytes(16))
+    assert made(local(tmp_path)) == key
+
+
+def test_a_local_key_can_be_replaced_while_the_old_one_still_opens(tmp_path: Path) -> None:
+    key = made(local(tmp_path, EARLIER))
+    with pytest.raises(NightKeyError, match="not in CUSTODY_NIGHT_KEY_FILE"):
+        local(tmp_path, CURRENT).of(NIGHT)
+    both = local(tmp_path, CURRENT, EARLIER)
+    assert made(both) == key
+    made(both, OTHER)
+    assert local(tmp_path, CURRENT).of(OTHER) is not None
+
+
+@pytest.mark.parametrize("text", ["", "not hex", CURRENT.hex()[:-2], CURRENT.hex().upper() + "Z", "ä"])
+def test_a_key_file_of_another_form_is_refused_with_the_form_and_without_its_content(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "night.key"
+    with pytest.raises(NightKeyError, match="FileNotFoundError"):
+        LocalWrapping.from_file(path)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(NightKeyError, match="64 hex digits a line") as refused:
+        LocalWrapping.from_file(path)
+    assert not text or text not in str(refused.value)
+    path.write_text(f"{CURRENT.hex()}\n{EARLIER.hex()}\n")
+    NightKeys(LocalWrapping.from_file(path), FolderStore(tmp_path)).probe()
+
+
+def test_kms_wraps_and_each_kms_key_opens_what_it_wrapped(kms: Any, tmp_path: Path) -> None:
+    first, second = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    store = FolderStore(tmp_path)
+    key = made(NightKeys(KmsWrapping(first), store))
+    assert kept(tmp_path)["under"] == first
+    later = NightKeys(KmsWrapping(second), store)
+    later.probe()
+    assert made(later) == key
+    told = kept(tmp_path)
+    (tmp_path / f"date={NIGHT}/key.json").write_text(json.dumps(told | {"id": "00" * 16}))
+    with pytest.raises(NightKeyError, match="kms:Decrypt was refused"):
+        NightKeys(KmsWrapping(first), store).of(NIGHT)
+    with pytest.raises(NightKeyError, match=f"CUSTODY_NIGHT_KEY_KMS={first}"):
+        local(tmp_path).of(NIGHT)
+    with pytest.raises(NightKeyError, match="no such key"):
+        NightKeys(KmsWrapping(f"{second[:-4]}0000"), store).of(OTHER)
+    made(local(tmp_path), OTHER)
+    with pytest.raises(NightKeyError, match="set CUSTODY_NIGHT_KEY_FILE"):
+        NightKeys(KmsWrapping(first), store).of(OTHER)
+
+
+def test_a_forgotten_night_has_no_key_and_gets_none_any_more(tmp_path: Path) -> None:
+    keys = local(tmp_path)
+    key = made(keys)
+    assert keys.forget(OTHER, "ab" * 16, "2026-12-01T00:00:00Z") is None
+    told = keys.forget(NIGHT, "ab" * 16, "2026-12-01T00:00:00Z")
+    assert told is not None
+    assert told.id == key.id.hex()
+    for after in (keys, local(tmp_path)):
+        with pytest.raises(NightForgottenError, match="abababab"):
+            after.of(NIGHT)
+        with pytest.raises(NightForgottenError, match="abababab"):
+            after.named(NIGHT, key.id)
+    (tmp_path / f"date={NIGHT}/key.json").unlink()
+    with pytest.raises(NightForgottenError):
+        local(tmp_path).of(NIGHT)
+    assert local(tmp_path).nights() == []
+    assert local(tmp_path).forget(NIGHT, "cd" * 16, "2026-12-02T00:00:00Z") == told
+    assert not (tmp_path / f"date={NIGHT}/key.json").exists()
