@@ -277,12 +277,12 @@ def _read_header(path: Path, header: list[str]) -> tuple[str, dict[str, str], li
 @cache
 def _reads(path: Path, sql: str, first_line: int) -> tuple[frozenset[str], frozenset[str]]:
     """Tables and parameters that a SELECT reads. Each text is parsed once a process."""
-    nodes = list(_nodes(_parse(path, sql, first_line)))
+    nodes = _parse(path, sql, first_line)
     return _tables(path, nodes, first_line), frozenset(n["identifier"] for n in nodes if n.get("class") == "PARAMETER")
 
 
-def _parse(path: Path, sql: str, first_line: int) -> dict[str, Any]:
-    """What DuckDB's own parser makes of the SELECT, unbound: objects and lists, as `json_serialize_sql` gives them."""
+def _parse(path: Path, sql: str, first_line: int) -> list[dict[str, Any]]:
+    """What DuckDB's own parser makes of the SELECT, unbound: every object that `json_serialize_sql` gives."""
     (answer,) = _parser().cursor().execute("SELECT json_serialize_sql(?)", [sql]).fetchone() or ("{}",)
     parsed: dict[str, Any] = orjson.loads(answer)
     if parsed.get("error_type") == "parser":
@@ -293,11 +293,12 @@ def _parse(path: Path, sql: str, first_line: int) -> dict[str, Any]:
         raise SqlModelError(path, first_line, f"expected one SELECT, found {len(found)} statements")
     if parsed["error"]:
         raise SqlModelError(path, first_line, f"expected a bare SELECT, found {found[0].type.name}")
-    if any(node.get("type") == "SHOW_REF" for node in _nodes(parsed)):
+    nodes = list(_nodes(parsed))
+    if any(node.get("type") == "SHOW_REF" for node in nodes):
         raise SqlModelError(path, first_line, "expected a bare SELECT, found DESCRIBE, SHOW or SUMMARIZE")
     if sql.rstrip().endswith(";"):
         raise SqlModelError(path, first_line, "expected a bare SELECT without a closing semicolon")
-    return parsed
+    return nodes
 
 
 @cache
