@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import duckdb
 import pytest
 
-from custody_pipeline.warehouse.sql_files import SqlModelError, load_models, read_model
+from custody_pipeline.distribution import PACKAGE_DIR
+from custody_pipeline.warehouse.sql_files import SQL_DIR, SqlModelError, load_models, query, read_model
 
 GOOD = """\
 -- What a row is,
@@ -130,3 +133,13 @@ def test_a_check_and_nothing_else_names_the_table_that_it_judges(
     write(tmp_path, GOOD.replace("-- grain:", f"{asset}-- grain:"), file)
     with pytest.raises(SqlModelError, match=refusal):
         load_models(tmp_path)
+
+
+def test_each_query_is_one_select_that_python_sends() -> None:
+    code = "".join(path.read_text() for path in PACKAGE_DIR.rglob("*.py"))
+    sent = set(re.findall(r"\bquery\([\"']([a-z_/]+)[\"']\)", code))
+    folder = SQL_DIR / "queries"
+    assert sent == {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql")}
+    for name in sorted(sent):
+        statements = duckdb.extract_statements(query(name))
+        assert [one.type for one in statements] == [duckdb.StatementType.SELECT], name

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.alerts.alert import Alert, Delivery, Notice
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.warehouse.sql_files import query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,16 +25,6 @@ CREATE TABLE IF NOT EXISTS raw.alerts_sent (
     sentence VARCHAR, next_action VARCHAR, recoverable VARCHAR, recoverable_until TIMESTAMP, link VARCHAR,
     reference VARCHAR, refused VARCHAR
 )
-"""
-
-# The table is only appended to, so rowid is the order of telling within a home; several workers' rows come by time.
-_LAST_TOLD = """
-SELECT action, alert_key, alert_sha256, reference, partition_date, conversation_id, recording_id, resource, reason,
-    severity, sentence, next_action, recoverable, recoverable_until, link
-FROM raw.alerts_sent
-WHERE partition_date = $night AND channel = $channel AND refused = ''
-QUALIFY row_number() OVER (PARTITION BY alert_key ORDER BY sent_at DESC, rowid DESC) = 1
-ORDER BY alert_key
 """
 
 
@@ -72,7 +63,7 @@ class Ledger:
             self._con.executemany(f"INSERT INTO raw.alerts_sent VALUES ({places})", rows)
 
     def _last_told(self, channel: str, night: date) -> list[tuple[Any, ...]]:
-        return self._con.execute(_LAST_TOLD, {"night": night, "channel": channel}).fetchall()
+        return self._con.execute(query("alerts/last_told"), {"night": night, "channel": channel}).fetchall()
 
     def _row(self, channel: str, delivery: Delivery) -> list[object]:
         notice, alert = delivery.notice, delivery.notice.alert

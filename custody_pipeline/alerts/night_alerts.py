@@ -13,6 +13,7 @@ from custody_pipeline.alerts.alert import Alert
 from custody_pipeline.models.reasons import BY_CODE
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.night_states import NOT_PUBLISHED
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
@@ -36,34 +37,6 @@ FAILURE_REASONS = (
     "SIDECAR_UNREADABLE",
     "TAG_TRUNCATED",
 )
-
-_GAPS = """
-SELECT conversation_id, recording_id, reason, severity, sentence, next_action, recoverable, recoverable_until
-FROM custody.gaps
-WHERE partition_date = $night
-    AND severity IN ('error', 'warning')
-    AND (
-        list_contains($reasons, reason)
-        OR recoverable = 'no'
-        OR (recoverable = 'until' AND recoverable_until <= $near)
-    )
-ORDER BY severity, reason, conversation_id, recording_id
-"""
-
-# Nights with a gap whose deadline is near, or has passed since such a warning.
-_NEAR = """
-SELECT DISTINCT partition_date
-FROM custody.gaps
-WHERE severity IN ('error', 'warning') AND recoverable = 'until' AND recoverable_until BETWEEN $since AND $near
-ORDER BY partition_date
-"""
-
-_COLLECTIONS = """
-SELECT resource, receipt_state
-FROM staging.receipts
-WHERE partition_date = $night AND is_newest AND receipt_state IN ('failed', 'partial')
-ORDER BY resource
-"""
 
 
 def alerted_reasons(settings: Settings) -> tuple[str, ...]:
@@ -108,10 +81,12 @@ def night_alerts(
         return alerts  # no night was modelled yet
     alerts += [
         _collection(night, resource, receipt, link_template)
-        for resource, receipt in con.execute(_COLLECTIONS, {"night": night}).fetchall()
+        for resource, receipt in con.execute(query("alerts/unfinished_collections"), {"night": night}).fetchall()
     ]
     near = now + timedelta(days=warn_days)
-    rows = con.execute(_GAPS, {"night": night, "reasons": sorted(reasons), "near": near}).fetchall()
+    rows = con.execute(
+        query("alerts/gaps_to_tell"), {"night": night, "reasons": sorted(reasons), "near": near}
+    ).fetchall()
     for conversation, recording, reason, severity, said, next_action, recoverable, until in rows:
         link = link_of(link_template, night, conversation, recording, reason)
         # The text changes with time, so that what was told long before is told again.
@@ -132,7 +107,8 @@ def nights_with_deadlines(con: duckdb.DuckDBPyConnection, now: datetime, warn_da
     if not table_columns(con, "custody.gaps"):
         return []
     span = timedelta(days=warn_days)
-    return [night for (night,) in con.execute(_NEAR, {"since": now - span, "near": now + span}).fetchall()]
+    rows = con.execute(query("alerts/nights_with_deadlines"), {"since": now - span, "near": now + span}).fetchall()
+    return [night for (night,) in rows]
 
 
 def _unpublished(night: date, state: str, link_template: str | None) -> Alert:

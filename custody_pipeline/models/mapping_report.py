@@ -14,6 +14,7 @@ import yaml
 from custody_pipeline.io.yaml_file import MAX_TEXT
 from custody_pipeline.models.mapping import DEFAULT_PURPOSES, PURPOSES
 from custody_pipeline.models.mapping_file import MAX_COLUMNS, RESERVED_COLUMNS
+from custody_pipeline.warehouse.sql_files import query
 
 if TYPE_CHECKING:
     from datetime import date
@@ -58,34 +59,11 @@ class MappingReport:
 def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport:
     """Compare the night's mapping with the night's data. Values never appear in it."""
     columns = con.execute(
-        """
-        WITH places AS (
-            SELECT column_name, map_from_entries(list((place, recordings) ORDER BY recordings DESC, place)) AS places
-            FROM (
-                SELECT column_name, concat_ws('/', source, purpose) AS place, count(*) AS recordings
-                FROM staging.mapped_tags WHERE partition_date = $night AND status = 'found' GROUP BY ALL
-            ) GROUP BY column_name
-        )
-        SELECT m.column_name, m.names[1], m.required,
-            count(*) FILTER (t.applies), count(*) FILTER (t.status = 'found'),
-            count(*) FILTER (t.applies AND t.status IN ('missing', 'no_value', 'blank')),
-            count(*) FILTER (t.status = 'elsewhere'), count(*) FILTER (t.status IN ('prefixed', 'variant')),
-            coalesce(any_value(p.places), MAP {})
-        FROM staging.tag_mapping AS m
-        LEFT JOIN staging.mapped_tags AS t USING (partition_date, column_name)
-        LEFT JOIN places AS p USING (column_name)
-        WHERE m.partition_date = $night AND m.column_name IS NOT NULL
-        GROUP BY m.column_name, m.names[1], m.required, m.position
-        ORDER BY m.position
-        """,
+        query("mapping/columns_of_night"),
         {"night": night},
     ).fetchall()
     unmapped = con.execute(
-        """
-        SELECT r.tag_key, count(*), list_sort(list_distinct(list(r.purpose))) FROM staging.resolved_tags AS r
-        WHERE r.partition_date = $night AND NOT r.is_mapped
-        GROUP BY r.tag_key ORDER BY count(*) DESC, r.tag_key
-        """,
+        query("mapping/unmapped_tags"),
         {"night": night},
     ).fetchall()
     return MappingReport(
@@ -98,15 +76,8 @@ def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport
 def suggest_mapping(con: duckdb.DuckDBPyConnection) -> str:
     """Draft a mapping (YAML text) from every tag that the warehouse has seen, most frequent first."""
     rows = con.execute(
-        """
-        WITH counted AS (
-            SELECT tag_key, purpose, count(*) AS recordings FROM staging.resolved_tags
-            WHERE tag_key <> '' AND length(tag_key) <= $limit GROUP BY ALL
-        )
-        SELECT tag_key, list(purpose ORDER BY recordings DESC, purpose) FILTER (purpose <> '')
-        FROM counted GROUP BY tag_key ORDER BY sum(recordings) DESC, tag_key LIMIT $columns
-        """,
-        {"limit": MAX_TEXT, "columns": MAX_COLUMNS},
+        query("mapping/tags_seen"),
+        {"longest": MAX_TEXT, "most": MAX_COLUMNS},
     ).fetchall()
     columns: dict[str, dict[str, Any]] = {}
     for key, purposes in rows:

@@ -14,7 +14,7 @@ import orjson
 from custody_pipeline.extract.media import KnownDigest, MediaObject, ObjectVersion
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.models.night_views import reading, show
-from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, query, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,28 +68,14 @@ def _ids(con: duckdb.DuckDBPyConnection, night: date, name: str, arguments: dict
             return dict(cursor.execute(model.sql, arguments).fetchall())
 
 
-_CURRENT = """
-    SELECT landing_id FROM raw.extraction_receipts
-    WHERE partition_date = $night AND resource = $resource AND receipt_state IN ('complete', 'partial')
-    ORDER BY sequence DESC NULLS LAST, landing_id DESC LIMIT 1
-"""
-
-
 def media_objects(con: duckdb.DuckDBPyConnection, night: date) -> list[MediaObject]:
     """Every version of every media object of the night's newest listing, delete markers apart."""
     create_raw_tables(con, ("export_objects", "extraction_receipts"))
     rows = (
         con.cursor()
         .execute(
-            f"""
-            SELECT bucket, object_key, version_id, etag, last_modified, object_bytes,
-                checksum_algorithm LIKE '%SHA256%' AND checksum_type = 'FULL_OBJECT'
-            FROM raw.export_objects
-            WHERE partition_date = $night AND landing_id = ({_CURRENT})
-                AND object_role = 'media' AND NOT is_delete_marker
-            ORDER BY bucket, object_key, last_modified, version_id
-            """,
-            {"night": night, "resource": "export_objects"},
+            query("collect/media_objects"),
+            {"night": night},
         )
         .fetchall()
     )
@@ -108,22 +94,8 @@ def captured_audio(
     return (
         con.cursor()
         .execute(
-            f"""
-            SELECT o.conversation_id, o.recording_id, o.bucket, o.object_key, o.version_id, o.object_bytes, d.sha256
-            FROM raw.export_objects AS o
-            INNER JOIN raw.media_digests AS d
-                ON d.partition_date = o.partition_date AND d.bucket = o.bucket AND d.object_key = o.object_key
-                AND d.version_id IS NOT DISTINCT FROM o.version_id AND d.etag IS NOT DISTINCT FROM o.etag
-            WHERE o.partition_date = $night AND o.landing_id = ({_CURRENT}) AND o.object_role = 'media'
-                AND o.is_latest AND NOT o.is_delete_marker AND o.object_bytes > 0
-                AND o.recording_id IS NOT NULL AND d.sha256 IS NOT NULL
-                AND o.conversation_id IN (SELECT conversation_id FROM raw.captures WHERE partition_date = $night)
-            QUALIFY row_number() OVER (
-                PARTITION BY o.conversation_id, o.recording_id ORDER BY o.last_modified DESC, o.object_key, d.hashed_at
-            ) = 1
-            ORDER BY o.conversation_id, o.recording_id
-            """,
-            {"night": night, "resource": "export_objects"},
+            query("collect/captured_audio"),
+            {"night": night},
         )
         .fetchall()
     )
@@ -133,14 +105,7 @@ def known_conversations(con: duckdb.DuckDBPyConnection, night: date, conversatio
     """Which of the ids are conversations of the night, by what is loaded so far, for whichever night it was read."""
     create_raw_tables(con, ("export_objects", "conversation_details", "recording_metadata", "conversations"))
     rows = con.cursor().execute(
-        """
-        SELECT id
-        FROM (SELECT unnest($ids::VARCHAR[]) AS id)
-        WHERE id IN (SELECT conversation_id FROM raw.conversation_details WHERE partition_date = $night)
-            OR id IN (SELECT conversation_id FROM raw.export_objects WHERE partition_date = $night)
-            OR id IN (SELECT conversation_id FROM raw.recording_metadata WHERE partition_date = $night)
-            OR id IN (SELECT conversation_id FROM raw.conversations WHERE start_time::DATE = $night)
-        """,
+        query("collect/conversations_of_night"),
         {"ids": list(conversation_ids), "night": night},
     )
     return {str(row[0]) for row in rows.fetchall()}
@@ -150,21 +115,7 @@ def known_addresses(con: duckdb.DuckDBPyConnection, night: date, conversation_id
     """Numbers and addresses of callers and called, as written, that any load of the night brought of conversations."""
     create_raw_tables(con, ("conversation_details", "conversations"))
     rows = con.cursor().execute(
-        """
-        SELECT conversation_id, address
-        FROM (
-            SELECT conversation_id, unnest(flatten(flatten(list_transform(
-                participants, lambda p: list_transform(p.sessions, lambda s: [s.ani, s.dnis])
-            )))) AS address
-            FROM raw.conversation_details
-            WHERE partition_date = $night AND list_contains($ids, conversation_id)
-            UNION
-            SELECT key_conversation_id, unnest(flatten(list_transform(participants, lambda p: [p.ani, p.dnis])))
-            FROM raw.conversations
-            WHERE partition_date = $night AND list_contains($ids, key_conversation_id)
-        )
-        WHERE address IS NOT NULL
-        """,
+        query("collect/addresses"),
         {"ids": list(conversation_ids), "night": night},
     )
     found: dict[str, set[str]] = {}
@@ -179,12 +130,7 @@ def known_digests(con: duckdb.DuckDBPyConnection, night: date) -> dict[ObjectVer
     rows = (
         con.cursor()
         .execute(
-            """
-            SELECT bucket, object_key, version_id, etag, last_modified, object_bytes, sha256, md5, method, hashed_at
-            FROM raw.media_digests
-            WHERE partition_date = $night AND sha256 IS NOT NULL
-            ORDER BY hashed_at DESC, landing_id DESC
-            """,
+            query("collect/known_digests"),
             {"night": night},
         )
         .fetchall()

@@ -24,7 +24,7 @@ from custody_pipeline.warehouse.connection import WarehouseError
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.erasures import write_erasures
 from custody_pipeline.warehouse.ledger import Actor, append_joins
-from custody_pipeline.warehouse.sql_files import SQL_DIR, SqlModel, declared_columns, models_sha256, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, SqlModel, declared_columns, models_sha256, query, read_model
 from custody_pipeline.warehouse.sql_text import literal, quoted, rows_of, table_columns, transaction
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ def materialize(
     if made:
         con.execute("DELETE FROM raw.made_by WHERE list_contains(?, model)", [made])
         con.execute(
-            f"INSERT INTO raw.made_by SELECT model, ? || ' ' || shape FROM ({_SHAPES}) WHERE list_contains(?, model)",
+            f"INSERT INTO raw.made_by SELECT model, ? || ' ' || shape FROM ({query('models/shapes')}) "
+            "WHERE list_contains(?, model)",
             [_made_by(mapping), made],
         )
 
@@ -121,24 +122,11 @@ def _made_by(mapping: TagMapping) -> str:
     return hashlib.sha256(decisive.encode()).hexdigest()
 
 
-# A digest of the columns of each table and view, and of a view's definition: somebody may have altered it.
-_SHAPES = """
-    SELECT
-        schema_name || '.' || table_name AS model,
-        sha256(string_agg(column_name || ' ' || data_type, ', ' ORDER BY column_index) || coalesce(sql, '')) AS shape
-    FROM duckdb_columns()
-    LEFT JOIN (
-        SELECT schema_name, view_name AS table_name, sql FROM duckdb_views() WHERE database_name = current_database()
-    ) USING (schema_name, table_name)
-    WHERE database_name = current_database()
-    GROUP BY schema_name, table_name, sql
-"""
-
-
 def _fitting(con: duckdb.DuckDBPyConnection, mapping: TagMapping) -> frozenset[str]:
     """Models whose table or view was last brought into shape by the same SQL and mapping, and has that shape still."""
     fitting = con.execute(
-        f"SELECT model FROM raw.made_by JOIN ({_SHAPES}) USING (model) WHERE made_by = ? || ' ' || shape",
+        f"SELECT model FROM raw.made_by JOIN ({query('models/shapes')}) USING (model) "
+        "WHERE made_by = ? || ' ' || shape",
         [_made_by(mapping)],
     ).fetchall()
     return frozenset(model for (model,) in fitting)

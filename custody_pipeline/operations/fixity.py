@@ -22,6 +22,7 @@ from custody_pipeline.models.run import refresh_events
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.fixity_table import FIXITY_COLUMNS
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+from custody_pipeline.warehouse.sql_files import query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,45 +101,11 @@ class FixityReport:
         return {**vars(self), "counts": dict(self.counts)}
 
 
-_KNOWN = """
-    WITH known AS (
-        -- Later loads repeat a digest with the time it was taken.
-        SELECT bucket, object_key, coalesce(version_id, '') AS version, max_by(partition_date, hashed_at) AS night,
-            max_by(sha256, hashed_at) AS sha256, max_by(object_bytes, hashed_at) AS object_bytes,
-            max(hashed_at) AS hashed_at
-        FROM raw.media_digests
-        WHERE sha256 IS NOT NULL
-        GROUP BY ALL
-    ),
-
-    checked AS (
-        SELECT bucket, object_key, coalesce(version_id, '') AS version,
-            max(checked_at) FILTER (result <> 'unreadable') AS checked_at, max_by(result, checked_at) AS result
-        FROM raw.fixity_checks
-        GROUP BY ALL
-    ),
-
-    waiting AS (
-        SELECT k.night, k.bucket, k.object_key, nullif(k.version, '') AS version_id,
-            coalesce(k.object_bytes, 0) AS object_bytes, k.sha256, greatest(k.hashed_at, c.checked_at) AS last_checked
-        FROM known AS k
-        LEFT JOIN checked AS c ON c.bucket = k.bucket AND c.object_key = k.object_key AND c.version = k.version
-        WHERE c.result IS DISTINCT FROM 'gone'
-    ),
-
-    ordered AS (
-        SELECT *,
-            sum(object_bytes) OVER (ORDER BY last_checked, bucket, object_key, version_id) - object_bytes
-                AS bytes_before
-        FROM waiting
-    )
-"""
-
-
 def due_objects(con: duckdb.DuckDBPyConnection, budget: int) -> list[DueObject]:
     """The objects whose last check is the longest ago, until their bytes reach `budget`; the last may pass it."""
     rows = con.execute(
-        _KNOWN + "SELECT * EXCLUDE (bytes_before) FROM ordered WHERE bytes_before < $budget ORDER BY bytes_before",
+        f"SELECT * EXCLUDE (bytes_before) FROM ({query('fixity/objects_by_last_check')}) "
+        "WHERE bytes_before < $budget ORDER BY bytes_before",
         {"budget": budget},
     ).fetchall()
     return [DueObject(*row) for row in rows]
@@ -146,20 +113,7 @@ def due_objects(con: duckdb.DuckDBPyConnection, budget: int) -> list[DueObject]:
 
 def altered_since_recheck(con: duckdb.DuckDBPyConnection) -> dict[date, int]:
     """Nights of which a recording was found changed or gone, and that did not run again since; with how many."""
-    rows = con.execute(
-        """
-        WITH run_again AS (
-            SELECT partition_date, max(published_at) AS at FROM raw.publications GROUP BY partition_date
-            UNION ALL
-            SELECT partition_date, max(occurred_at) FROM raw.acts WHERE action = 'rechecked' GROUP BY partition_date
-        )
-        SELECT f.partition_date, count(*)
-        FROM raw.fixity_checks AS f
-        ANTI JOIN run_again AS r ON r.partition_date = f.partition_date AND r.at > f.checked_at
-        WHERE f.result IN ('changed', 'gone')
-        GROUP BY f.partition_date
-        """
-    ).fetchall()
+    rows = con.execute(query("fixity/nights_to_run_again")).fetchall()
     return dict(rows)
 
 
@@ -214,7 +168,9 @@ def record_checks(
     append_acts(con, actor, _acts(con, checked, budget))
     begun = min((outcome.checked_at for outcome in checked), default=utc_now())
     waiting = con.execute(
-        _KNOWN + "SELECT count(*), min(last_checked) FROM waiting WHERE last_checked < $begun", {"begun": begun}
+        f"SELECT count(*), min(last_checked) FROM ({query('fixity/objects_by_last_check')}) "
+        "WHERE last_checked < $begun",
+        {"begun": begun},
     ).fetchone()
     found.waiting, found.oldest = waiting or (0, None)
     return found
@@ -294,9 +250,5 @@ def _nights_by_check(settings: Settings) -> list[date]:
     with overview(settings) as con:
         if con is None:
             return []
-        rows = con.execute(
-            "SELECT p.partition_date FROM raw.publications AS p LEFT JOIN raw.acts AS a "
-            "ON a.partition_date = p.partition_date AND a.action = 'verified' AND a.why = 'fixity' "
-            "GROUP BY p.partition_date ORDER BY max(a.occurred_at) NULLS FIRST, p.partition_date"
-        ).fetchall()
+        rows = con.execute(query("fixity/nights_by_last_check")).fetchall()
     return [night for (night,) in rows]

@@ -21,6 +21,7 @@ from custody_pipeline.models.reasons import BY_CODE, REASONS
 from custody_pipeline.models.verdict import verdict
 from custody_pipeline.pages import render
 from custody_pipeline.publish.tables import harmless_csv
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of
 
 if TYPE_CHECKING:
@@ -218,26 +219,7 @@ def _report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
 def _nights(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
     rows = rows_of(
         con,
-        """
-        WITH days AS (
-            SELECT unnest(range($first::DATE, $last::DATE + INTERVAL 1 DAY, INTERVAL 1 DAY))::DATE AS night
-        ),
-        statuses AS (
-            SELECT partition_date AS night, count(*) AS recordings,
-                count(*) FILTER (custody_status = 'complete') AS complete,
-                count(*) FILTER (custody_status = 'gap') AS gaps,
-                count(*) FILTER (custody_status = 'excluded') AS excluded,
-                count(*) FILTER (account = 'present') AS present, count(*) FILTER (account = 'explained') AS explained,
-                count(*) FILTER (account = 'unexplained') AS unexplained
-            FROM report_recordings GROUP BY ALL
-        )
-        SELECT d.night, n.completeness, n.state, coalesce(n.collected_at IS NOT NULL, false) AS collected,
-            s.* EXCLUDE (night)
-        FROM days AS d
-        LEFT JOIN custody.nights AS n ON n.partition_date = d.night
-        LEFT JOIN statuses AS s USING (night)
-        ORDER BY d.night
-        """,
+        query("report/nights"),
         {"first": scope.first, "last": scope.last},
     )
     for row in rows:
@@ -255,12 +237,7 @@ def _nights(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]
 def _sources(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
     return rows_of(
         con,
-        """
-        SELECT source, state, any_value(sees) AS sees, count(*) AS nights, coalesce(max(detail), '') AS detail
-        FROM custody.coverage
-        WHERE is_needed AND state <> 'whole' AND partition_date BETWEEN $first AND $last
-        GROUP BY source, state ORDER BY source, state
-        """,
+        query("report/sources"),
         {"first": scope.first, "last": scope.last},
     )
 
@@ -268,15 +245,7 @@ def _sources(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any
 def _reasons(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     rows = rows_of(
         con,
-        """
-        SELECT reason, severity, sentence, count(*) AS recordings,
-            list_sort(list_distinct(flatten(list(tag_keys) FILTER (tag_keys IS NOT NULL)))) AS tags,
-            count(*) FILTER (recoverable <> 'no' AND coalesce(recoverable_until > $now, true)) AS recoverable,
-            min(recoverable_until) FILTER (recoverable_until > $now) AS first
-        FROM report_gaps
-        GROUP BY reason, severity, sentence
-        ORDER BY list_position(['error', 'warning', 'info'], severity), recordings DESC, reason
-        """,
+        query("report/reasons"),
         {"now": utc_now()},
     )
     for row in rows:
@@ -294,20 +263,7 @@ def _actions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """By deadline; then what can still be had; then what only concerns other calls."""
     rows = rows_of(
         con,
-        """
-        WITH dated AS (
-            SELECT *, CASE
-                WHEN recoverable_until > $now THEN recoverable_until
-                WHEN recoverable_until IS NULL AND recheck_until > $now THEN recheck_until
-            END AS deadline
-            FROM report_gaps WHERE severity <> 'info'
-        )
-        SELECT reason, next_action, count(*) AS recordings, min(deadline) AS first, max(deadline) AS last,
-            count(*) FILTER (recoverable_until <= $now) AS late, bool_or(recoverable <> 'no') AS can_be_had
-        FROM dated
-        GROUP BY reason, next_action
-        ORDER BY first NULLS LAST, can_be_had DESC, recordings DESC, reason
-        """,
+        query("report/actions"),
         {"now": utc_now()},
     )
     for row in rows:
@@ -320,40 +276,7 @@ def _tags(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
     """The tags of the mapping, required ones first, the worst first."""
     rows = rows_of(
         con,
-        """
-        WITH nights AS (
-            SELECT column_name, partition_date, sum(expected) > sum(present) AS is_below,
-                row_number() OVER (PARTITION BY column_name ORDER BY partition_date)
-                    - row_number() OVER (PARTITION BY column_name, is_below ORDER BY partition_date) AS stretch
-            FROM custody.tag_quality WHERE partition_date <= $last GROUP BY column_name, partition_date
-        ),
-        since AS (
-            SELECT column_name, min(partition_date) AS since
-            FROM nights WHERE is_below
-            GROUP BY column_name, stretch
-            QUALIFY row_number() OVER (PARTITION BY column_name ORDER BY max(partition_date) DESC) = 1
-        ),
-        places AS (
-            SELECT column_name, queue_names, script_version, sum(expected - present) AS lost, sum(expected) AS of
-            FROM custody.tag_quality WHERE partition_date BETWEEN $first AND $last
-            GROUP BY column_name, queue_names, script_version
-            HAVING sum(expected) > sum(present)
-            QUALIFY row_number() OVER (PARTITION BY column_name ORDER BY lost DESC, queue_names, script_version) = 1
-        )
-        SELECT q.tag_key, bool_or(q.required) AS required, sum(q.expected)::BIGINT AS expected,
-            sum(q.present)::BIGINT AS present, sum(q.empty)::BIGINT AS empty, sum(q.elsewhere)::BIGINT AS elsewhere,
-            sum(q.variant)::BIGINT AS variant, sum(q.no_value)::BIGINT AS no_value,
-            sum(q.unavailable)::BIGINT AS unavailable, sum(q.missing)::BIGINT AS missing,
-            any_value(s.since) AS since, any_value(p.queue_names) AS queue, any_value(p.script_version) AS script,
-            any_value(p.lost)::BIGINT AS at_worst, any_value(p.of)::BIGINT AS of_worst,
-            q.column_name
-        FROM custody.tag_quality AS q
-        LEFT JOIN since AS s USING (column_name)
-        LEFT JOIN places AS p USING (column_name)
-        WHERE q.partition_date BETWEEN $first AND $last
-        GROUP BY q.tag_key, q.column_name
-        ORDER BY bool_or(q.required) DESC, sum(q.present) / sum(q.expected), q.tag_key, q.column_name
-        """,
+        query("report/tags"),
         {"first": scope.first, "last": scope.last},
     )
     for row in rows:

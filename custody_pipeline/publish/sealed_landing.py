@@ -19,6 +19,7 @@ from custody_pipeline.evidence.cut.manifest import Receipt
 from custody_pipeline.io.objects import Stored, UploadError, Uploads, copy_object, digest, head, put_file
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of
 
 if TYPE_CHECKING:
@@ -59,16 +60,7 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     """
     rows = rows_of(
         con,
-        """
-        SELECT e.resource, e.receipt_state, e.asked, e.documents, e."rows", e.failures, e.requests, e.retries,
-            e.started_at, e.finished_at, e.data_available_until, e.detail, e.landing_files, e.organization_id,
-            e.collector, e.git_revision
-        FROM raw.extraction_receipts AS e
-        INNER JOIN staging.receipts AS r
-            ON r.partition_date = e.partition_date AND r.resource = e.resource AND r.landing_id = e.landing_id
-        WHERE e.partition_date = $night AND (r.is_current OR r.is_newest)
-        ORDER BY e.resource, e.landing_id
-        """,
+        query("publish/receipts_of_night"),
         {"night": night},
     )
     files: list[LandingFile] = []

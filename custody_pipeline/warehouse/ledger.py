@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from custody_pipeline.distribution import git_revision, version
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.warehouse.sql_files import query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -132,21 +133,6 @@ def append_acts(con: duckdb.DuckDBPyConnection, actor: Actor, acts: Iterable[Act
 def append_joins(con: duckdb.DuckDBPyConnection, actor: Actor, night: date, how: str) -> None:
     """Note which rows of `custody.chain_of_custody` were joined anew: those that are not what was joined last."""
     con.execute(
-        """
-        WITH last AS (
-            SELECT conversation_id, recording_id, arg_max(sha256_after, occurred_at) AS row_sha256
-            FROM raw.acts
-            WHERE partition_date = $night AND action = 'joined'
-            GROUP BY conversation_id, recording_id
-        )
-        INSERT INTO raw.acts BY NAME
-        SELECT c.partition_date, c.conversation_id, c.recording_id, $now::TIMESTAMP AS occurred_at, 'joined' AS action,
-            $operator AS operator, 'row of chain_of_custody' AS what, 'custody.chain_of_custody' AS where_at,
-            'nightly join' AS why, $how AS how, $tool_version AS tool_version, $git_revision AS git_revision,
-            l.row_sha256 AS sha256_before, c.row_sha256 AS sha256_after
-        FROM custody.chain_of_custody AS c
-        LEFT JOIN last AS l ON l.conversation_id = c.conversation_id AND l.recording_id = c.recording_id
-        WHERE c.partition_date = $night AND l.row_sha256 IS DISTINCT FROM c.row_sha256
-        """,
+        f"INSERT INTO raw.acts BY NAME {query('ledger/rows_joined_anew')}",
         {"night": night, "now": utc_now(), "how": how, **asdict(actor)},
     )

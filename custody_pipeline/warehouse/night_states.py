@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns, transaction
 
 if TYPE_CHECKING:
@@ -28,44 +29,7 @@ ASKED_AT_ONCE = 30
 
 NOT_PUBLISHED = ("failed", "missing")
 
-# A failure counts until the night is published or rechecked after it.
-_KNOWN = """
-WITH failures AS (
-    SELECT partition_date, max(occurred_at) AS failed_at, arg_max(what || ': ' || why, occurred_at) AS detail
-    FROM raw.acts
-    WHERE action = 'exception'
-    GROUP BY partition_date
-),
-
-successes AS (
-    SELECT partition_date, max(succeeded_at) AS succeeded_at
-    FROM (
-        SELECT partition_date, published_at AS succeeded_at
-        FROM raw.publications
-        UNION ALL
-        SELECT partition_date, occurred_at
-        FROM raw.acts
-        WHERE action = 'rechecked'
-    )
-    GROUP BY partition_date
-)
-
-SELECT
-    partition_date,
-    CASE WHEN f.detail IS NOT NULL THEN 'failed' ELSE coalesce(n.state, 'open') END AS state,
-    coalesce(f.detail, '') AS detail,
-    coalesce(n.recoverable, 0) AS recoverable
-FROM successes AS s
-FULL JOIN (
-    SELECT f.partition_date, f.detail
-    FROM failures AS f
-    LEFT JOIN successes AS s USING (partition_date)
-    WHERE f.failed_at > coalesce(s.succeeded_at, '-infinity'::TIMESTAMP)
-) AS f USING (partition_date)
-FULL JOIN ({nights}) AS n USING (partition_date)
-"""
-_NIGHTS = "SELECT partition_date, state, recoverable FROM custody.nights WHERE state <> 'missing'"
-_NO_NIGHTS = "SELECT NULL::DATE AS partition_date, NULL::VARCHAR AS state, NULL::BIGINT AS recoverable WHERE false"
+_MODELLED = "SELECT partition_date, state, coalesce(recoverable, 0) FROM custody.nights WHERE state <> 'missing'"
 
 
 @dataclass(frozen=True)
@@ -93,8 +57,12 @@ def night_states(con: duckdb.DuckDBPyConnection | None, settings: Settings) -> d
     """
     known: dict[date, NightState] = {}
     if con is not None:
-        nights = _NIGHTS if table_columns(con, "custody.nights") else _NO_NIGHTS
-        known = {night: NightState(*found) for night, *found in con.execute(_KNOWN.format(nights=nights)).fetchall()}
+        failures = dict(con.execute(query("nights/failures")).fetchall())
+        known = {night: NightState("failed" if why else "open", why or "") for night, why in failures.items()}
+        if table_columns(con, "custody.nights"):
+            for night, state, recoverable in con.execute(_MODELLED).fetchall():
+                why = failures.get(night)
+                known[night] = NightState("failed" if why else state, why or "", recoverable)
     first = settings.first_night or min(known, default=date.max)
     end = (utc_now() - DUE_AFTER).date() if settings.first_night else max(known, default=date.min)
     missing = {first + timedelta(days=number) for number in range((end - first).days)} - known.keys()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from custody_pipeline.warehouse.left_out import nights_left_out
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
 
 if TYPE_CHECKING:
@@ -92,13 +93,7 @@ def _is_as_we_left_it(con: duckdb.DuckDBPyConnection, path: Path) -> bool:
 def _shape(con: duckdb.DuckDBPyConnection, database: str | None = None) -> list[tuple[Any, ...]]:
     """Tables and columns of a database's schema `custody`, with types and comments."""
     return con.execute(
-        """
-        SELECT t.table_name, t.comment, c.column_name, c.data_type, c.comment
-        FROM duckdb_tables() AS t
-        INNER JOIN duckdb_columns() AS c USING (database_name, schema_name, table_name)
-        WHERE database_name = coalesce($database, current_database()) AND schema_name = 'custody'
-        ORDER BY t.table_name, c.column_index
-        """,
+        query("snapshot/shape"),
         {"database": database},
     ).fetchall()
 

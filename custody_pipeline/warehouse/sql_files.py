@@ -19,7 +19,8 @@ are kept as tables of night windows add `-- materialized: window`. `-- separable
 depends only on input rows with its `conversation_id`, plus rows without one. Of a night that does not fit into memory,
 such a model then reads one range of ids at a time.
 
-SQL in `macros` is for several models: each file creates one macro.
+A file in `macros` creates one macro that several models call. A file in `queries` is a query that a function of Python
+sends, in a folder by subject; its header says what the rows are, and declares no columns.
 """
 
 from __future__ import annotations
@@ -221,6 +222,12 @@ def read_select(path: Path) -> str:
         SqlModelError: the file has no header.
     """
     return _split(path)[1]
+
+
+@cache
+def query(name: str) -> str:
+    """The SELECT of `sql/queries/<name>.sql`: a query that is no model. Python binds its `$parameters`."""
+    return read_select(SQL_DIR / "queries" / f"{name}.sql")
 
 
 @cache
