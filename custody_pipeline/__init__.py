@@ -1,6 +1,5 @@
 """Call recordings for legal discovery: one row per recording, every gap explained, every night sealed.
 
-The rooms follow the data, and a room imports only from those after it in this list: `cli` and `definitions`,
-`simulator`, `defs`, `night`, `operations`, `alerts` · `publish` · `capture` · `flows`, `models`, `load`, `extract`,
-`warehouse`, `evidence`, `io`, `settings`. `night.py` is the whole pipeline in one screen.
+`night.py` is the whole pipeline in one screen. docs/architecture.md has the packages in their order: a package imports
+only from those below it, and `make check` refuses any other import.
 """
