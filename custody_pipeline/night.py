@@ -25,7 +25,7 @@ from custody_pipeline.extract.recordings import collect_listed, collect_recordin
 from custody_pipeline.fleet.overview import refresh
 from custody_pipeline.fleet.warehouse_of import warehouse_of
 from custody_pipeline.io import progress
-from custody_pipeline.io.resume_cache import journal_of
+from custody_pipeline.io.resume_cache import resume_cache_of
 from custody_pipeline.load.pipeline import LoadSummary, load
 from custody_pipeline.models.pending_reads import (
     captured_audio,
@@ -33,7 +33,7 @@ from custody_pipeline.models.pending_reads import (
     known_conversations,
     known_digests,
     media_objects,
-    read_worklists,
+    pending_reads,
 )
 from custody_pipeline.models.run import refresh_events, run_check, run_models
 from custody_pipeline.operations.night_report import report_of_night, scope_of_night, write_report
@@ -94,7 +94,7 @@ def run(night: Night) -> Publication:
 
     Raises:
         ChecksFailedError: a blocking check found rows; nothing was published.
-        LoginError, PassingError, BucketUnreachableError: a source that a night cannot do without does not answer.
+        LoginError, TransientError, BucketUnreachableError: a source that a night cannot do without does not answer.
         PublishPlaceError: the publish bucket is not there, or may not be written; nothing was collected.
         PublishError, SealingError: see publish/.
     """
@@ -132,7 +132,7 @@ def collected(night: Night, group: str) -> Iterator[Loaded]:
     """Collect one group of `COLLECT` and load it.
 
     Raises:
-        LoginError, PassingError: the API refuses the client, or does not answer.
+        LoginError, TransientError: the API refuses the client, or does not answer.
         BucketUnreachableError: the export bucket cannot be listed.
     """
     erased = erased_names(night.settings)
@@ -150,7 +150,7 @@ def collected(night: Night, group: str) -> Iterator[Loaded]:
 
 def _recordings(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
     with night.warehouse.open() as con:
-        wanted = read_worklists(con, night.settings, night.day, night.mapping.columns).recordings
+        wanted = pending_reads(con, night.settings, night.day, night.mapping.columns).recordings
 
     return [*collect_recordings(collector, list(wanted)), collect_audits(collector, _known_of(night))]
 
@@ -169,7 +169,7 @@ def _known_of(night: Night) -> Callable[[set[str]], set[str]]:
 
 def _conversations(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
     with night.warehouse.open() as con:
-        wanted = read_worklists(con, night.settings, night.day, night.mapping.columns).conversations
+        wanted = pending_reads(con, night.settings, night.day, night.mapping.columns).conversations
     landings = collect_conversations(collector, wanted)
     gone = {failure.subject_id for failure in landings[0].failures if failure.http_status in {404, 410}}
 
@@ -184,7 +184,7 @@ def _media(night: Night, collector: Collector, until_loaded: ExitStack) -> list[
     with night.warehouse.open() as con:
         known, objects = known_digests(con, night.day), media_objects(con, night.day)
     # Digests of a killed run are kept until they are loaded.
-    cache = until_loaded.enter_context(journal_of(night.settings.home, f"media-{night.day}"))
+    cache = until_loaded.enter_context(resume_cache_of(night.settings.home, f"media-{night.day}"))
     return collect_media(collector, known, objects, cache)
 
 

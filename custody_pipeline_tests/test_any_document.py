@@ -29,7 +29,7 @@ from custody_pipeline.extract.recordings import collect_recordings
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.models.pending_reads import read_worklists
+from custody_pipeline.models.pending_reads import pending_reads
 from custody_pipeline.night import Night, check, is_blocking, model
 from custody_pipeline.publish.tables import describe_table, export_table
 from custody_pipeline.settings import Settings
@@ -207,9 +207,9 @@ def run_night(home: Path, numbers: Sequence[int], mutants: Mutants) -> Night:
     with Collector(settings, NIGHT, client=Vendor(settings, view)) as collector, night.warehouse.open() as con:
         exports = [landing for landing in collect_exports(collector) if landing.state != "not_configured"]
         load(con, [*exports, *bucket(collector, view), *collect_details(collector)])
-        worklists = read_worklists(con, settings, NIGHT, night.mapping.columns)
-        load(con, collect_recordings(collector, list(worklists.recordings)))
-        load(con, collect_conversations(collector, worklists.conversations))
+        pending = pending_reads(con, settings, NIGHT, night.mapping.columns)
+        load(con, collect_recordings(collector, list(pending.recordings)))
+        load(con, collect_conversations(collector, pending.conversations))
         model(con, night)
         assert [name for name, rows in check(con, night).items() if rows and is_blocking(name)] == []
         folder = home / "files"

@@ -4,7 +4,7 @@ Belongs here: its form, the pre-signed PUT and its use. Does not: finding audio 
 
 The PUT is pre-signed (Signature Version 4): the signature covers Content-Type, Content-Length, the body's SHA-256
 (`x-amz-checksum-sha256`) and `If-None-Match: *`, so the URL can write exactly these bytes, once, and for a short time.
-Whoever holds the URL needs no credentials; it is therefore kept out of logs, exceptions and representations.
+The URL works without credentials. It is therefore kept out of logs, exceptions and representations.
 """
 
 from __future__ import annotations

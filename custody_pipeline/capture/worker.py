@@ -3,10 +3,10 @@
 Belongs here: what is done with each event, and when it is tried again or set aside. Does not: HTTP in either direction,
 document formats, schedules (Dagster's sensor calls `CaptureWorker.drain`).
 
-A killed worker loses nothing: its messages come back, and documents are written once whoever writes them. What cannot
-be read now (vendor down, too many requests, no login) is tried again with growing delays; what cannot be read at all
-becomes a dead letter with its reason. A drain stops early when the vendor is down, so that an outage does not use up
-the attempts of every waiting event.
+A killed worker loses nothing: its messages return to the queue, and each document is written once, by any worker. A
+conversation that cannot be read now (vendor down, too many requests, no login) is tried again with growing delays. One
+that can never be read becomes a dead letter with its reason. A drain stops early when the vendor is down, so that an
+outage does not use up the attempts of every waiting event.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from custody_pipeline.extract.genesys import (
     LoginError,
     NotFound,
     NotOffered,
-    PassingError,
+    TransientError,
 )
 from custody_pipeline.io.document_store import DocumentStore
 from custody_pipeline.settings import Settings
@@ -210,7 +210,7 @@ class CaptureWorker:
             report.stopped = "login_refused"
             logger.error("Capture stopped: %s", error)
             self._release(items, FIRST_DELAY_SECONDS, report)
-        except PassingError as error:
+        except TransientError as error:
             logger.warning("Conversation %s is read later: %s", conversation_id, error)
             self._failures += 1
             self._answering = False

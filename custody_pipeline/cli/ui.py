@@ -35,7 +35,7 @@ def refuse_taken(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise SettingsError(
-                f"port {port} of 127.0.0.1 cannot be had ({error.strerror}): stop what listens there, "
+                f"port {port} of 127.0.0.1 is not free ({error.strerror}): stop the program that listens there, "
                 f"or take another: custody ui --port {port + 1}"
             ) from error
 

@@ -172,7 +172,7 @@ class Collector:
 
         Raises:
             LoginError: the credentials are refused: nothing of the night can be collected.
-            PassingError: the API does not answer.
+            TransientError: the API does not answer.
         """
         if self.client is None:
             return None
@@ -211,7 +211,7 @@ class Collector:
     def load(self, resource: str, *, asked: int | None = None) -> Iterator[Load]:
         """Collect one resource: whatever is added lands, and the receipt says how much that was.
 
-        The state becomes `partial` when running again could bring more: a passing failure, or `incomplete` set.
+        The state becomes `partial` when running again could bring more: a transient error, or `incomplete` set.
         """
         now = utc_now()
         landing = Landing(resource, self.night, new_landing_id(now), self.who, self.place, asked=asked, started_at=now)

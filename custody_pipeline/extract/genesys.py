@@ -13,7 +13,7 @@ a document holds.
     │   ├── NotOffered        501
     │   ├── UnexpectedAnswer  a redirect, a body that is not JSON, or JSON of another shape
     │   └── JobFailed         an asynchronous job ended FAILED, CANCELLED or EXPIRED, or never ended
-    └── PassingError          asking later may work; raised when patience is at its end
+    └── TransientError          asking later may work; raised when patience is at its end
         ├── RateLimited       429
         ├── ServerTrouble     408 and 5xx except 501
         ├── NoAnswer          connection refused or lost, timeout
@@ -158,28 +158,28 @@ class JobFailed(PermanentError):
     advice = "Run the night again; the job is submitted anew."
 
 
-class PassingError(GenesysError):
+class TransientError(GenesysError):
     """Asking later may work."""
 
     permanent = False
     advice = "Run the night again later."
 
 
-class RateLimited(PassingError):
+class RateLimited(TransientError):
     """429: too many requests."""
 
 
-class ServerTrouble(PassingError):
+class ServerTrouble(TransientError):
     """408, or a 5xx other than 501."""
 
 
-class NoAnswer(PassingError):
+class NoAnswer(TransientError):
     """No connection, a lost connection, or a timeout."""
 
     advice = "Check the network and CUSTODY_GENESYS_DOMAIN, then run the night again."
 
 
-class ShortBody(PassingError):
+class ShortBody(TransientError):
     """The body ended before the length that was announced."""
 
 
@@ -594,7 +594,7 @@ class GenesysClient:
                 self._limiter.pause(wait)
 
         retrying = Retrying(
-            retry=retry_if_exception_type(PassingError),
+            retry=retry_if_exception_type(TransientError),
             wait=Pause(FIRST_WAIT, LONGEST_WAIT, self._jitter),
             stop=gives_up,
             sleep=self.sleep,
@@ -652,9 +652,9 @@ def _body_of(request: str, response: requests.Response) -> bytes:
     return b"".join(parts)
 
 
-def _failed(state: RetryCallState) -> PassingError:
+def _failed(state: RetryCallState) -> TransientError:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, PassingError)  # noqa: S101 - nothing else is asked again
+    assert isinstance(error, TransientError)  # noqa: S101 - nothing else is asked again
     return error
 
 

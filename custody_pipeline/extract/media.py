@@ -64,7 +64,7 @@ def collect_media(
     collector: Collector,
     known: Mapping[ObjectVersion, KnownDigest],
     objects: Sequence[MediaObject],
-    journal: MutableMapping[str, str] | None = None,
+    cache: MutableMapping[str, str] | None = None,
 ) -> list[Landing]:
     """Land `media_digests`: one row per object version, hashed now or in an earlier load.
 
@@ -75,10 +75,10 @@ def collect_media(
         collector: this night's.
         known: digests of earlier loads.
         objects: what is to be hashed now.
-        journal: where digests are kept as they are taken, so that a run that is killed is resumed; the caller ends it
-            when they are loaded.
+        cache: keeps each digest as soon as it is computed, so that a killed run is resumed; the caller ends it when the
+            digests are loaded.
     """
-    kept = journal if journal is not None else {}
+    kept = cache if cache is not None else {}
     if collector.settings.export_url is None:
         return [collector.not_configured("media_digests", "set CUSTODY_EXPORT_URL")]
     with collector.load("media_digests", asked=len(objects)) as load:

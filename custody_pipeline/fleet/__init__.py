@@ -9,5 +9,5 @@ Below `CUSTODY_NIGHTS_URL`:
     shared/date=….parquet         what other nights and readers need of the night
     ids/date=….parquet            the recordings and conversations that the night has, for its neighbours
     acts/date=…/<id>.parquet      acts that happened while nobody ran the night; its next run takes them in
-    sealing/date=….rNNNN.json     the content that a worker was sealing, for whoever finishes it
+    sealing/date=….rNNNN.json     the content that a worker was sealing, for the worker that finishes it
 """

@@ -1,8 +1,8 @@
 """One database over all nights: what `status`, `gaps`, `explain` and rechecks read.
 
-With one warehouse that is the warehouse, or the snapshot for analysts. With several workers it is `analyst.duckdb` made
-of views over the published Parquet, and of the small tables that nights tell each other. It is made again when a night
-told something new, by whoever reads it.
+With one warehouse, this is the warehouse or the analysts' snapshot. With several workers, it is an `analyst.duckdb` of
+views over the published Parquet, with the small tables that nights share. The next reader makes the file again after a
+night shared something new.
 
 Belongs here: that file, and the way to S3 for its views. Does not: questions (operations).
 """

@@ -1,14 +1,13 @@
 """A night's warehouse between two runs: an object on S3, which one worker after the other checks out and in.
 
-A worker takes the object's ETag with it. It puts the object back on the condition (`If-Match`) that nobody else did so
-meanwhile. Only the raw part travels: the models make everything else from it. What a killed worker had collected is not
-in the object, but its landing files and receipts are on S3: whoever checks the night out next loads them.
+A worker remembers the object's ETag. It puts the object back on the condition (`If-Match`) that no other worker did so
+meanwhile. Only the raw part is moved: the models compute everything else from it. The documents that a killed worker
+collected are not in the object, but their landing files and receipts are on S3: the next worker loads them.
 
-While a night runs, its file stays on this worker, and nothing asks S3 (`dirty`). A run checks in before it publishes,
-so that of two workers with one night the second stops before it seals anything, and again after it.
+While a night runs, its file stays on this worker, without requests to S3 (`dirty`). A run checks in before it
+publishes, so that the second of two workers with one night stops before it seals anything, and again afterwards.
 
-Belongs here: checking out, in, and taking in what happened meanwhile. Does not: what nights tell each other
-(told.py).
+Belongs here: checking out, checking in, and adding what happened meanwhile. Does not: what nights share (told.py).
 """
 
 from __future__ import annotations

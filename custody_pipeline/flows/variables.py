@@ -28,7 +28,7 @@ def unsaved_variables(document: FlowDocument) -> list[UnsavedVariable]:
     """The variables, in the file's order; each with the line where it is first set. Case does not count."""
     first: dict[str, UnsavedVariable] = {}
     feeds: dict[str, set[str]] = {}
-    # An output goes to whoever called the flow, the module or the task.
+    # An output goes to the caller of the flow, the module or the task.
     saved = set(_outputs(document.body))
     for kind, content in _actions(document.body):
         if kind == "updateData":

@@ -4,7 +4,7 @@ Belongs here: the order of the steps. Does not: how a step is done (warehouse_ro
 redacted.py, sealed.py).
 
 1. The request is written down: from here on nothing of its conversations is kept when it is collected.
-2. Captures, sidecars, spooled events, journals and pages go; landing files are rewritten; rows are deleted.
+2. Captures, sidecars, spooled events, resume caches and pages go; landing files are rewritten; rows are deleted.
 3. Each night is modelled again, with rows that stand for the erased recordings, and published: the next cut holds the
    statement and what remains of others. From here on the log says what is removed.
 4. Files that the statement names go, in all their versions, and older versions of the current copies.

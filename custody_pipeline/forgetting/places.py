@@ -228,7 +228,7 @@ def remove_packages(settings: Settings, ids: frozenset[str]) -> None:
 
 
 def files_naming(settings: Settings, ids: Set[str]) -> Iterator[Place]:
-    """Files of the home, known to no other step, that name one of these conversations: journals, pages, copies."""
+    """Files of the home, known to no other step, that name one of these conversations: resume caches, pages, copies."""
     home = settings.home
     known = {settings.warehouse_path, settings.analyst_path, settings.spool_path}
     places = [Path(settings.landing), Path(settings.captures), *(Path(item.folder) for item in packages_of(settings))]

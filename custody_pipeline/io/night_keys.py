@@ -3,8 +3,8 @@
     date=YYYY-MM-DD/key.json         the night's key, wrapped; made when something of the night is first kept
     date=YYYY-MM-DD/forgotten.json   since then the night has no key, and gets none any more
 
-The place of these documents is small, and apart from what the keys encrypt: whoever forgets a key must find every copy
-of it. Each document is created only if there is none, so that several workers agree on one key.
+These documents are small, and are kept away from the files that the keys encrypt, because forgetting a key means to
+remove every copy of it. Each document is created only if there is none, so that several workers agree on one key.
 
 Belongs here: making, wrapping, keeping and removing keys. Does not: what is encrypted (sealed_files.py), who may forget
 (forgetting).
@@ -43,7 +43,7 @@ _KIND = "spec SYMMETRIC_DEFAULT and usage ENCRYPT_DECRYPT"
 
 
 class NightKeyError(Exception):
-    """The key of a night cannot be had. The message says which, why, and what to do; never a key."""
+    """The key of a night cannot be read or made. The message names the night, the cause and what to do; never a key."""
 
 
 class NightForgottenError(NightKeyError):

@@ -26,7 +26,7 @@ def report(what: str, done: int, total: int | None) -> None:
 
 @contextmanager
 def listening(listener: Progress) -> Iterator[None]:
-    """Send what is reported within the block to `listener`, and on to whoever listened before."""
+    """Send the reports of the block to `listener`, and to the listener before it as well."""
     before = _listener.get()
 
     def both(what: str, done: int, total: int | None) -> None:

@@ -1,7 +1,7 @@
-"""What a run that was interrupted had established, so that the next one need not do it again.
+"""The results of an interrupted run, so that the next run does not repeat the work.
 
-Belongs here: keeping answers by their question, one line of JSON each. Does not: what a question is; it must name
-everything that its answer depends on.
+Belongs here: keeping answers by their question, one line of JSON each. Does not: what a question is; a question must
+name everything that its answer depends on.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 import orjson
 
 KEPT = timedelta(days=1)
-"""An older journal is begun anew: a verdict speaks of bytes read lately."""
+"""A file that is older is discarded: a verdict must rest on bytes that were read recently."""
 
 
-class Journal(MutableMapping[str, str]):
-    """Questions and answers, each on the disk as soon as it is set; safe to use from several threads.
+class ResumeCache(MutableMapping[str, str]):
+    """Questions and answers. Each answer is on disk as soon as it is set. Several threads may share a cache.
 
-    A process that is killed loses at most the line it was writing. The end of a `with` block without an exception ends
-    the work, and its journal.
+    A killed process loses at most the line that it was writing. A `with` block that ends without an exception ends the
+    work, and removes the file.
 
     Args:
         path: the file; its folder is made. A link in its place is refused.
@@ -41,7 +41,7 @@ class Journal(MutableMapping[str, str]):
         self.taken_over = len(self._answers)
 
     def _read(self) -> dict[str, str]:
-        """The answers of a run that never finished; none of one that began too long ago."""
+        """The answers of a run that did not finish; none if that run began too long ago."""
         try:
             with open(self._file, "rb", closefd=False) as stream:
                 first, *lines = stream.read().split(b"\n")
@@ -66,14 +66,14 @@ class Journal(MutableMapping[str, str]):
         return self._answers[question]
 
     def __setitem__(self, question: str, answer: str) -> None:
-        # Begun with a line feed: whatever a killed run left half written before it stays a line of its own.
+        # The line feed comes first, so that a line that a killed run left half written stays separate.
         line = b"\n" + orjson.dumps([question, answer]) + b"\n"
         with self._lock:
             self._answers[question] = answer
             os.write(self._file, line)
 
     def __delitem__(self, question: str) -> None:
-        raise TypeError("a journal forgets nothing until it is finished")
+        raise TypeError("a resume cache keeps its answers until the work is done")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._answers)
@@ -89,33 +89,33 @@ class Journal(MutableMapping[str, str]):
         """Forget everything: the work is done."""
         self.close()
         self._path.unlink(missing_ok=True)
-        # Whoever only verifies a copy finds nothing left behind.
+        # The verification of a copy leaves no folder behind.
         with suppress(OSError):
             for folder in self._made:
                 folder.rmdir()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> ResumeCache:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Work that came to its end is done; work that failed is to be resumed."""
+        """Remove the file after success; keep it after a failure, to resume the work."""
         if kind is None:
             self.finish()
         else:
             self.close()
 
 
-def journal_of(home: Path, name: str) -> Journal:
-    """The journal of a work called `name` (a file's name) in a home.
+def resume_cache_of(home: Path, name: str) -> ResumeCache:
+    """The resume cache of the work `name` (also the file's name) in a home.
 
     Raises:
         OSError: nothing can be written there.
     """
-    return Journal(home / "interrupted" / f"{name}.ndjson")
+    return ResumeCache(home / "interrupted" / f"{name}.ndjson")
 
 
-def journal_of_user(name: str) -> Journal:
-    """The journal of a work that belongs to no home: in `$XDG_STATE_HOME/custody`, which only the user may write.
+def resume_cache_of_user(name: str) -> ResumeCache:
+    """The resume cache of work outside any home: in `$XDG_STATE_HOME/custody`, which only the user may write.
 
     Raises:
         OSError: nothing can be written there, or somebody else can.
@@ -129,4 +129,4 @@ def journal_of_user(name: str) -> Journal:
         os.name == "posix" and (found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022)
     ):
         raise PermissionError(f"{folder}: not a folder that only its owner may write")
-    return Journal(folder / f"{name}.ndjson")
+    return ResumeCache(folder / f"{name}.ndjson")

@@ -1,6 +1,6 @@
-"""What the night still has to read, asked of the warehouse: single reads, objects to hash, digests already taken.
+"""Pending reads, by queries of the warehouse: single reads, objects to hash, digests that are already known.
 
-Belongs here: running `sql/pending_reads` and handing over its answers. Does not: the reading.
+Belongs here: running the queries and returning their rows. Does not: reading from the API or S3 (extract).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Worklists:
+class PendingReads:
     """Conversation ids to read one by one, with the reasons: recording metadata, and the conversations themselves."""
 
     recordings: dict[str, list[str]]
     conversations: dict[str, list[str]]
 
 
-def read_worklists(
+def pending_reads(
     con: duckdb.DuckDBPyConnection, settings: Settings, night: date, tags: Iterable[MappedTag] = ()
-) -> Worklists:
+) -> PendingReads:
     """The night's single reads, from what is loaded so far.
 
     Args:
@@ -54,7 +54,7 @@ def read_worklists(
     ]
     recordings = {"read_all": everything or settings.manifest_source == "recording_jobs"}
     conversations = {"read_all": everything, "required_tags": orjson.dumps(required).decode()}
-    return Worklists(
+    return PendingReads(
         recordings=_ids(con, night, "recordings_to_read", recordings),
         conversations=_ids(con, night, "conversations_to_read", conversations),
     )
@@ -125,7 +125,7 @@ def known_addresses(con: duckdb.DuckDBPyConnection, night: date, conversation_id
 
 
 def known_digests(con: duckdb.DuckDBPyConnection, night: date) -> dict[ObjectVersion, KnownDigest]:
-    """Digests that earlier loads of the night took, killed ones included: a digest is of bytes, whoever needed it."""
+    """Digests that earlier loads of the night computed, also killed loads: a digest of the same bytes stays true."""
     create_raw_tables(con, ("media_digests",))
     rows = (
         con.cursor()

@@ -109,7 +109,7 @@ def _refused(name: str, attempt: Callable[[], object], advice: str) -> Attempt:
 
 
 def _clean_up(client: S3Client, where: dict[str, Any], version: str | None) -> None:
-    """Hide the probe; remove it where nothing locks it. Whoever may not delete leaves it, which harms nothing."""
+    """Hide the probe; remove it if nothing locks it. Without the permission to delete, it stays, and does no harm."""
     with suppress(ClientError):
         if version is not None:
             client.delete_object(**where, VersionId=version)

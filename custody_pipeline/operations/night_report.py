@@ -260,7 +260,7 @@ def _reasons(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def _actions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """By deadline; then what can still be had; then what only concerns other calls."""
+    """By deadline; then gaps that may still close; then actions that only help other calls."""
     rows = rows_of(
         con,
         query("report/actions"),

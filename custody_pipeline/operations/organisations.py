@@ -1,7 +1,7 @@
 """One page over several organisations: which nights each has published, and whether they claim to be complete.
 
-It reads the pointers below `current/` of each published prefix and nothing else, so that it needs neither a home nor a
-database of an organisation, and whoever sees it sees no recording.
+Only the pointers below `current/` of each published prefix are read. The page therefore needs neither a home nor a
+database of an organisation, and shows no recording.
 
 Belongs here: reading the list and the pointers, and the page. Does not: an organisation's own nights (status.py).
 """

@@ -86,8 +86,8 @@ def package(
 
     Returns:
         `{"folder", "recordings", "files", "bytes", "sha256", "without", "lost"}`: `sha256` is the manifest's, `without`
-        counts by kind what is not in the package, and `lost` how much of that was sealed and could not be had. Each is
-        in `data/missing.json` with its reason.
+        counts by kind what is not in the package, and `lost` counts what of that was sealed and could not be read as
+        it was sealed. Each is in `data/missing.json` with its reason.
 
     Raises:
         PackageError: the folder exists, or a recording of it was erased meanwhile.
@@ -162,7 +162,7 @@ class Made:
     Attributes:
         sha256: of its tag manifest, hex.
         without: by kind, how much is not in it.
-        lost: how much of that was sealed, and cannot be had.
+        lost: how much of that was sealed, and could not be read as it was sealed.
     """
 
     sha256: str
@@ -299,7 +299,7 @@ class Attached:
         sha256: as sealed, hex; None if the record was sealed without it.
         uri: where it was.
         version_id: of the object.
-        why: it could not be had; None if it is here, or if there was nothing to fetch.
+        why: the reason that it is not here; None if it is here, or if there was nothing to fetch.
         size: bytes that are here.
     """
 
@@ -324,7 +324,7 @@ class Attached:
 
     @property
     def is_here(self) -> bool:
-        """Whether it was sealed, and could be had as it was sealed."""
+        """Whether it was sealed, and was read as it was sealed."""
         return bool(self.sha256 and self.uri) and self.why is None
 
 
@@ -352,7 +352,7 @@ def _rotations(reader: Reader, keys: Sequence[Verifier]) -> list[bytes]:
 
 
 def _fetch_all(media: BucketMedia, draft: Path, left: frozenset[str], item: Item) -> list[Attached]:
-    """Fetch what belongs to a record; each file says why it could not be had as it was sealed.
+    """Fetch the files of a record; each file states why it could not be read as it was sealed.
 
     `left`: names of recordings that an attempt before left.
     """
@@ -367,7 +367,7 @@ def _fetch_all(media: BucketMedia, draft: Path, left: frozenset[str], item: Item
 
 
 def _fetch(media: BucketMedia, file: Attached) -> str | None:
-    """Copy an object; its bytes must still be those that were sealed. Returns why it could not be had."""
+    """Copy an object; its bytes must still be those that were sealed. Returns the reason if it could not be read."""
     found = None
     try:
         digests = media.save(file.uri, file.version_id, file.path)

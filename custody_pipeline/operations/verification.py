@@ -24,7 +24,7 @@ from custody_pipeline.evidence.verify.options import Media, Options
 from custody_pipeline.evidence.verify.target import verify, verify_path
 from custody_pipeline.extract.export_objects import Digests, ObjectReader
 from custody_pipeline.fleet.overview import overview, record_acts
-from custody_pipeline.io.resume_cache import journal_of_user
+from custody_pipeline.io.resume_cache import resume_cache_of_user
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
@@ -198,20 +198,20 @@ def verify_target(
     question = "\n".join([place, media, *(key.vkey for key in options.public_keys)])
     name = f"verify-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
     try:
-        journal = journal_of_user(name)
+        cache = resume_cache_of_user(name)
     except (OSError, RuntimeError):  # no folder of the user's own: the check cannot be resumed
         return verify(open_target(settings, target), options)
-    with journal:
-        report = verify(open_target(settings, target), replace(options, memory=journal))
-    if journal.taken_over:
-        report.facts["resumed"] = f"{journal.taken_over} results of the check that began {journal.begun:%F %T} UTC"
+    with cache:
+        report = verify(open_target(settings, target), replace(options, memory=cache))
+    if cache.taken_over:
+        report.facts["resumed"] = f"{cache.taken_over} results of the check that began {cache.begun:%F %T} UTC"
     return report
 
 
 def record_verification(settings: Settings, target: str, media: str, report: Report) -> bool:
     """Leave a custody event for every night that this deployment published, if `target` is what it publishes.
 
-    Whoever verifies a copy has no part in its custody, and leaves none.
+    The verification of a copy is no part of the custody, and leaves no event.
 
     Returns:
         Whether events were left.

@@ -58,8 +58,8 @@ class S3Reader:
     def lock(self, path: str) -> ObjectLock:
         """The lock of an object's newest version.
 
-        Reading the object told it already, if there is one. Else it is asked for: whoever may not read locks is told
-        nothing, as if there were none.
+        A lock is known from reading the object, if there is one. Otherwise S3 is asked. Without the permission to read
+        locks, the answer is the same as without a lock.
         """
         seen = self._locks.get(path, {})
         mode, until, hold = (seen.get(name) for name in _LOCK_HEADERS)

@@ -1,4 +1,4 @@
-"""Who seals next: one object below `sealing/` that is changed by compare-and-swap alone.
+"""Who seals next: one object below `sealing/` that only compare-and-swap changes.
 
 Belongs here: the claim and the unsigned bundle in it. Does not: signing and writing what was claimed (sealer.py).
 
@@ -8,16 +8,16 @@ swaps, each on the condition that the object is still the one that was read (`If
 
 1. commit: `pending` becomes the unsigned bundle, which lists the staged files with their digests. The night has its
    place in the log. Nothing is signed before.
-2. agree: `agreed` becomes the `cut.json` with its timestamp. Homes that carry out one bundle would make different ones,
-   and only one may be signed.
+2. agree: `agreed` becomes the `cut.json` with its timestamp. Two homes that complete the same bundle would make
+   different ones, and only one may be signed.
 3. release: `pending` and `agreed` become null, with the log's new size and root.
 
-The winner of the commit, or the next home that comes, does 2 and 3. No time limit takes part: a claim ends only when
-it was carried out.
+The winner of the commit, or the next home, does 2 and 3. There is no time limit: a claim ends only when it is
+completed.
 
-Whoever can write to the bucket can write a claim. So a home carries out only what a home with the log's keys signed:
-the bundle together with the head that it is to extend, and what was agreed together with its bundle. These notes begin
-with `custody-claim/v1`; they say nothing of the log, and no verifier of a set reads them.
+Anybody who can write to the bucket can write a claim. A home therefore completes only what a home with the log's keys
+signed: the bundle together with the head that it extends, and the agreed `cut.json` together with its bundle. These
+signed notes begin with `custody-claim/v1`. They state nothing about the log, and no verifier of a set reads them.
 """
 
 from __future__ import annotations

@@ -6,17 +6,17 @@ file (tables.py), the seal (sealer.py), the current copies (current_copies.py), 
 The order, each step finished before the next:
 
 1. every file of the night is written locally and staged below `sealing/<id>/`, where nobody else writes,
-2. the night claims the next place in the log (claims.py): from here on it will be sealed, by whoever comes next,
+2. the night claims the next place in the log (claims.py): from here on it will be sealed, by this home or the next,
 3. the staged files are copied into `cuts/date=…/rNNNN/` and the cut is sealed (`cut.json`, then the log's head),
 4. the current copies below `parquet/`, `csv/`, `spreadsheet/` and `report/` are made from the cut, inside S3,
 5. `current/date=….json` names the revision and its files,
 6. `raw.publications`, `raw.published_columns`, `raw.row_versions` and `raw.acts` are appended to, in one transaction.
 
-Killed anywhere, the next run ends with the same bytes: until 2 nothing but staged files is there; after 2 the claim is
-carried out first, by this home or another one. The content that is being sealed is noted in `$CUSTODY_HOME/publish`
-before 2: events that are no content may have come since, and make no further revision. Several homes may publish to
-one prefix: the one whose claim fails looks again at what is there, and takes the next revision if the night was sealed
-with other content.
+If a run is killed at any step, the next run ends with the same bytes. Before 2 there are only staged files; after 2 the
+claim is completed first, by this home or another one. The content that is being sealed is noted in
+`$CUSTODY_HOME/publish` before 2: later events that are no content then make no further revision. Several homes may
+publish to one prefix: a home whose claim fails reads again what is there, and takes the next revision if the night was
+sealed with other content.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A night's staged files → the sealed cut and the log's new head in S3.
 
-Belongs here: carrying out what a claim committed and `evidence.cut.seal` decided, so that a crash at any step does no
-harm and several homes may do it at once. Does not: deciding it, or who may seal next (claims.py).
+Belongs here: writing what a claim committed and `evidence.cut.seal` decided, so that a crash at any step does no harm
+and several homes may write at once. Does not: deciding it (evidence/cut/seal.py), or who seals next (claims.py).
 
 Every step may be repeated by any home that holds the log's keys:
 

@@ -46,7 +46,7 @@ _UNTIL_STDIN_CLOSES = 'out=$1; shift; "$@" >"$out" 2>&1 </dev/null & echo $!; ca
 
 
 class LocalS3Error(Exception):
-    """The local server cannot be had. The message says why and what to set instead."""
+    """The local server does not start. The message says why and what to set instead."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Warehouse:
 
     @contextlib.contextmanager
     def open(self, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection, closed whatever happens. Whoever comes second waits.
+        """A connection, closed at the end of the block. A second process waits.
 
         Raises:
             WarehouseBusyError: another process held the warehouse for longer than `lock_timeout` seconds.

@@ -76,7 +76,7 @@ def unpublished(states: Mapping[date, NightState]) -> dict[date, NightState]:
 
 
 def mark_nights(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Write the states that no model knows to `custody.nights`, for whoever reads that table."""
+    """Write the states that no model knows to `custody.nights`, so that its readers see them."""
     states = night_states(con, settings)
     failed = [night for night, found in states.items() if found.state == "failed"]
     missing = [night for night, found in states.items() if found.state == "missing"]

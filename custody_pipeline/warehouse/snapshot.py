@@ -33,13 +33,13 @@ _COUNTS = {"coverage", "nights", "reconciliation", "tag_quality"}
 def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, night: date | None = None) -> Path:
     """Write `analyst.duckdb` (schema `custody`, with comments) beside the old one, then put it in its place.
 
-    Whoever has the old file open goes on reading it; whoever opens it next reads the new one. The file may only be
-    read. A `.wal` beside it, left by a session that had it open for writing all the same, goes with the old file.
+    A session that has the old file open continues to read it; the next one reads the new file. The file is read-only.
+    A `.wal` beside it, from a session that opened it for writing nevertheless, is removed with the old file.
 
-    With a night, only what changed is written, into a copy of the last snapshot: that night, and each one that has more
-    or fewer rows in some table, or another row in `custody.nights`. Everything is written where there is no snapshot,
-    where somebody else changed it, or where a table, a column or a comment is another one. Of nights that the retention
-    policy leaves out, the snapshot has the counts alone.
+    With a night, only changes are written, into a copy of the last snapshot: that night, and each night with more or
+    fewer rows in some table or another row in `custody.nights`. Everything is written if there is no snapshot, if
+    somebody else changed it, or if a table, a column or a comment differs. For nights that the retention policy leaves
+    out, the snapshot has only the counts.
 
     Args:
         con: the warehouse, open for writing.

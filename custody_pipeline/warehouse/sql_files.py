@@ -216,7 +216,7 @@ def read_model(path: Path) -> SqlModel:
 
 
 def read_select(path: Path) -> str:
-    """The bare SELECT of one file, unread: for whoever only runs it.
+    """The bare SELECT of one file, not validated, to run it.
 
     Raises:
         SqlModelError: the file has no header.

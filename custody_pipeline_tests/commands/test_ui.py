@@ -102,7 +102,7 @@ def test_a_taken_port_is_told_before_anything_is_started(tmp_path: Path) -> None
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(SettingsError, match=f"port {port} of 127.0.0.1 cannot be had"):
+        with pytest.raises(SettingsError, match=f"port {port} of 127.0.0.1 is not free"):
             serve_ui(tmp_path / "home", port, lambda _: None)
     assert not (tmp_path / "home").exists()
 

@@ -1,4 +1,4 @@
-"""Details in bulk, single reads by worklist, recordings and listings: what lands and what each failure leaves."""
+"""Details in bulk, single reads that are pending, recordings and listings: what lands and what each failure leaves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from custody_pipeline.extract.genesys import MAX_IN_FLIGHT, GenesysClient
 from custody_pipeline.extract.recordings import collect_recordings
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping import MappedTag
-from custody_pipeline.models.pending_reads import read_worklists
+from custody_pipeline.models.pending_reads import pending_reads
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.extract.conftest import Api, Asked, Reply, reply
 
@@ -228,7 +228,7 @@ def test_progress_is_told_with_what_is_expected(api: Api, api_settings: Callable
     assert told == [("recording_metadata", 1, 2), ("recording_metadata", 2, 2)]
 
 
-# --- worklists -------------------------------------------------------------------------------------------------------
+# --- pending reads ---------------------------------------------------------------------------------------------------
 
 REQUIRED = (
     MappedTag("legal_hold", "Legal-Hold", aliases=("LegalHold",), required=True),
@@ -316,7 +316,7 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
                 load_.add_made({}, "u", {"conversationId": cid(number), "recordingId": recording})
         landings.append(load_.landing)
     load(con, landings)
-    found = read_worklists(con, settings(), NIGHT, REQUIRED)
+    found = pending_reads(con, settings(), NIGHT, REQUIRED)
     assert found.conversations == {
         cid(2): ["long_value"],
         cid(3): ["long_value"],
@@ -339,7 +339,7 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         cid(97): ["not_in_details"],
         cid(98): ["not_in_details", "listed"],
     }
-    everything = read_worklists(con, settings(single_reads="all"), NIGHT, REQUIRED)
+    everything = pending_reads(con, settings(single_reads="all"), NIGHT, REQUIRED)
     assert len(everything.recordings) == 18
     assert cid(8) not in everything.conversations
 
@@ -349,10 +349,10 @@ def reordered(made: tuple[dict[str, Any], dict[str, Any]]) -> tuple[dict[str, An
     return keys, "u", document
 
 
-def test_worklists_of_an_empty_warehouse_are_empty(
+def test_pending_reads_of_an_empty_warehouse_are_empty(
     con: duckdb.DuckDBPyConnection, settings: Callable[..., Settings]
 ) -> None:
-    found = read_worklists(con, settings(), NIGHT, REQUIRED)
+    found = pending_reads(con, settings(), NIGHT, REQUIRED)
     assert (found.recordings, found.conversations) == ({}, {})
 
 

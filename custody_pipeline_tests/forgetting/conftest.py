@@ -16,7 +16,7 @@ from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.documents import document
 from custody_pipeline.io.document_store import FolderStore
-from custody_pipeline.io.resume_cache import journal_of
+from custody_pipeline.io.resume_cache import resume_cache_of
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import Night, collected, model, publish, run
@@ -111,8 +111,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
                 model(loaded.con, one.night)
                 publish(loaded.con, one.night)
             spool(settings, marked.id)
-            with journal_of(settings.home, "half-done") as journal:
-                journal[f"conversation {marked.id}"] = MARK
+            with resume_cache_of(settings.home, "half-done") as cache:
+                cache[f"conversation {marked.id}"] = MARK
                 (settings.home / "interrupted/left.ndjson").write_text(
                     json.dumps([marked.id, MARK], ensure_ascii=False)
                 )

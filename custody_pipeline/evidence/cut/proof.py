@@ -102,9 +102,9 @@ class RecordProof:
 
 @dataclass(frozen=True)
 class Commitment:
-    """The place of a record in a log, without the record: its salted hash, which tells nothing of it.
+    """The place of a record in a log, without the record: the salted hash does not reveal the record.
 
-    Whoever is given the record later, as a `RecordProof`, can compare its leaf. Attributes as of `RecordProof`.
+    If the record is shown later, as a `RecordProof`, its leaf can be compared. Attributes as of `RecordProof`.
     """
 
     leaf: bytes

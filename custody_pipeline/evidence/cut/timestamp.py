@@ -59,7 +59,7 @@ def verify_timestamp(response: bytes, data: bytes, roots: Sequence[bytes]) -> da
 
 
 def stated_time(response: bytes) -> datetime:
-    """The time that a response states (UTC), whoever made it.
+    """The time that a response states (UTC). The signature is not checked.
 
     Raises:
         TimestampError: the response is malformed.

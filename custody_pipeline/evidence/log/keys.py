@@ -2,8 +2,8 @@
 
 Belongs here: turning key material into a `Signer`. Does not: what is signed, keys in AWS KMS (publish/kms.py).
 
-A private key is one line, as Go's sumdb/note writes it: `PRIVATE+KEY+<name>+<key id>+<base64(0x01 || seed)>`. Whoever
-reads it knows the key's name; nothing else is needed.
+A private key is one line, in the form of Go's sumdb/note: `PRIVATE+KEY+<name>+<key id>+<base64(0x01 || seed)>`. The
+line includes the key's name, so nothing else is needed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The log's hashes as C2SP tlog-tiles (https://c2sp.org/tlog-tiles): reading a tree, appending to it.
 
-One deviation, on purpose: there are no entry bundles (`tile/entries/…`). An entry is a salted record, that is, a call's
-data in clear; publishing bundles would disclose every call to whoever may check one. The entries lie in the cuts
-(`data/records.ndjson` and `cut.json`), and a single one is handed over as a tlog-proof.
+One deviation, on purpose: there are no entry bundles (`tile/entries/…`). An entry is a salted record, which holds a
+call's data in clear. Bundles would disclose every call to anybody who may check one. The entries are in the cuts
+(`data/records.ndjson` and `cut.json`); a single entry is handed over as a tlog-proof.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ WIDTH = 256
 
 HEIGHT = 8
 CACHED_TILES = 512
-"""That many tiles a tree keeps, 8 KiB each."""
+"""Number of tiles that a tree keeps in memory, 8 KiB each."""
 
 CACHED_NODES = 4096
-"""That many hashes of subtrees a tree keeps: proofs of neighbours share nearly all of theirs."""
+"""Number of subtree hashes that a tree keeps in memory: the proofs of neighbouring leaves share nearly all hashes."""
 
 TILE_PREFIX = "tile/"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from custody_pipeline.io.resume_cache import KEPT, Journal, journal_of
+from custody_pipeline.io.resume_cache import KEPT, ResumeCache, resume_cache_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def killed(path: Path, **answers: str) -> None:
     """A run that set answers and was never heard of again."""
-    journal = Journal(path)
-    journal.update(answers)
+    cache = ResumeCache(path)
+    cache.update(answers)
 
 
 def test_what_a_killed_run_knew_is_known_to_the_next(tmp_path: Path) -> None:
@@ -23,16 +23,16 @@ def test_what_a_killed_run_knew_is_known_to_the_next(tmp_path: Path) -> None:
     killed(path, a="1", b="2")
     killed(path, c="3")
 
-    with journal_of(tmp_path / "home", "work") as journal:
-        assert dict(journal) == {"a": "1", "b": "2", "c": "3"}
-        assert journal.taken_over == 3
+    with resume_cache_of(tmp_path / "home", "work") as cache:
+        assert dict(cache) == {"a": "1", "b": "2", "c": "3"}
+        assert cache.taken_over == 3
     assert not path.exists()
-    assert dict(Journal(path)) == {}
+    assert dict(ResumeCache(path)) == {}
 
 
 def test_nothing_is_left_of_work_that_was_done_at_once(tmp_path: Path) -> None:
-    with journal_of(tmp_path / "home", "work") as journal:
-        journal["a"] = "1"
+    with resume_cache_of(tmp_path / "home", "work") as cache:
+        cache["a"] = "1"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -42,32 +42,32 @@ def test_a_line_torn_by_the_kill_is_lost_alone(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
     killed(path, c="3")
 
-    assert dict(Journal(path)) == {"a": "1", "c": "3"}
+    assert dict(ResumeCache(path)) == {"a": "1", "c": "3"}
 
 
 @pytest.mark.parametrize("head", [b"", b"{", b"7", b'"yesterday"', b'"2026-11-02T00:00:00"', b"\xff"])
-def test_a_file_that_is_no_journal_is_begun_anew(tmp_path: Path, head: bytes) -> None:
+def test_a_file_that_is_no_cache_is_begun_anew(tmp_path: Path, head: bytes) -> None:
     path = tmp_path / "work.ndjson"
     path.write_bytes(head + b'\n["a", "1"]\n')
 
-    assert dict(Journal(path)) == {}
+    assert dict(ResumeCache(path)) == {}
 
 
 @pytest.mark.parametrize(("age", "known"), [(KEPT - timedelta(hours=1), 1), (KEPT * 2, 0), (timedelta(hours=-1), 0)])
-def test_an_old_journal_or_one_from_the_future_is_begun_anew(tmp_path: Path, age: timedelta, known: int) -> None:
+def test_an_old_cache_or_one_from_the_future_is_begun_anew(tmp_path: Path, age: timedelta, known: int) -> None:
     path = tmp_path / "work.ndjson"
     path.write_text(json.dumps((datetime.now(UTC) - age).isoformat()) + '\n["a", "1"]\n')
 
-    assert len(Journal(path)) == known
+    assert len(ResumeCache(path)) == known
 
 
-def fail_after(journal: Journal) -> None:
-    journal["a"] = "1"
-    del journal["a"]
+def fail_after(cache: ResumeCache) -> None:
+    cache["a"] = "1"
+    del cache["a"]
 
 
 def test_work_that_fails_is_to_be_resumed(tmp_path: Path) -> None:
     path = tmp_path / "work.ndjson"
-    with pytest.raises(TypeError), Journal(path) as journal:
-        fail_after(journal)
-    assert dict(Journal(path)) == {"a": "1"}
+    with pytest.raises(TypeError), ResumeCache(path) as cache:
+        fail_after(cache)
+    assert dict(ResumeCache(path)) == {"a": "1"}
