@@ -1,6 +1,6 @@
-"""`custody`, and `python -m custody_pipeline`: Ctrl-C before the command line is loaded ends as it does later.
+"""`custody` and `python -m custody_pipeline`. Ctrl-C while the command line is still loading ends like a later Ctrl-C.
 
-Belongs here: what has to come before every other import. Does not: the command line (cli/main.py).
+Belongs here: what must precede every other import. Does not: the command line (cli/main.py).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
-TYPE_CHECKING = False  # typing itself takes longer to load than a hasty Ctrl-C
+TYPE_CHECKING = False  # loading typing takes longer than an early Ctrl-C
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Run the command line."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell lets a command in the background ignore Ctrl-C
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell makes a command in the background ignore Ctrl-C
             signal.signal(number, _leave)
     from custody_pipeline.cli.main import main as command_line
 

@@ -3,7 +3,7 @@
     from custody_pipeline import analysis
     recordings = analysis.table("chain_of_custody", "s3://acme-custody/prod", first=date(2026, 11, 1))
 
-Belongs here: reading what was published, with the dtypes that an analyst expects. Does not: writing, or reading `raw`.
+Belongs here: reading published tables with the dtypes that an analyst expects. Does not: writing, or reading `raw`.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def table(
     """One published table, the rows of the nights from `first` to `last`.
 
     Args:
-        name: one of `PUBLISHED_TABLES`, as `chain_of_custody`, or of `LIVE_TABLES`, which are not sealed.
-        source: `s3://bucket/prefix` or a copy of it in a folder, as it was published; or a file `analyst.duckdb`.
+        name: one of `PUBLISHED_TABLES`, such as `chain_of_custody`, or of `LIVE_TABLES`, which are not sealed.
+        source: `s3://bucket/prefix`, or a folder with a copy of it; or a file `analyst.duckdb`.
             None: this deployment's `analyst.duckdb`.
         first: the first night (UTC).
         last: the last night, itself included.
-        columns: which ones, in this order; None: all. One that a night was published without is empty there.
+        columns: the wanted columns, in this order; None: all. A column that a night was published without is empty.
 
     Returns:
-        Whole numbers are `Int64`, truth values `boolean`, times (UTC) and dates `datetime64`, texts `str`; each can be
-        empty. Rows are in the order of their files.
+        A DataFrame: whole numbers are `Int64`, truth values `boolean`, times (UTC) and dates `datetime64`, texts `str`;
+        each can be empty. Rows are in the order of their files.
 
     Raises:
         ValueError: there is no such table, or it has no such column.
@@ -95,7 +95,7 @@ def query(sql: str, source: str | Path | None = None) -> pd.DataFrame:
 
 
 def statuses_by_night(con: duckdb.DuckDBPyConnection, nights: int) -> pd.DataFrame:
-    """Numbers of recordings in the latest nights of a warehouse: a row a night, a column a custody status."""
+    """Numbers of recordings in the latest nights of a warehouse: one row per night, one column per custody status."""
     counts = _frame(
         con.execute(
             """
@@ -129,7 +129,7 @@ def _from_files(reader: Reader, name: str, first: date, last: date, columns: Seq
     if not files:
         raise FileNotFoundError(f"{reader.name} holds no parquet/{name}/date=…")
     nights = [night for night in files if night is None or first <= night <= last]
-    # A night outside gives the columns where none is inside.
+    # Without a night in the range, a night outside it gives the columns.
     parts = [_part(read(reader, files[night])) for night in nights or list(files)[-1:]]
     whole = pa.concat_tables(parts, promote_options="default")
     if None in files:
@@ -143,7 +143,7 @@ def _from_files(reader: Reader, name: str, first: date, last: date, columns: Seq
 
 
 def _files_by_night(reader: Reader, name: str) -> Mapping[date | None, str]:
-    """Oldest night first; None: the one file of all nights."""
+    """Files by night, oldest first; None for the one file of all nights."""
     folder = f"{LIVE if name in LIVE_TABLES else ''}parquet/{name}/"
     paths = sorted(entry.path for entry in reader.list(folder) if entry.path.endswith(".parquet"))
     found: dict[date | None, str] = {date.fromisoformat(at[1]): path for path in paths if (at := _NIGHT.search(path))}
@@ -153,7 +153,7 @@ def _files_by_night(reader: Reader, name: str) -> Mapping[date | None, str]:
 def _part(content: bytes) -> pa.Table:
     import pyarrow.parquet as pq
 
-    # The folder's name says the night once more; the rows say it themselves.
+    # The rows have the night already; the folder's name would add it again.
     return pq.read_table(BytesIO(content), partitioning=None)
 
 

@@ -1,7 +1,7 @@
-"""What `workspace.yaml` loads: the code location that `defs/assembled.py` puts together.
+"""The code location that `workspace.yaml` loads; `defs/assembled.py` puts it together.
 
-A missing or wrong setting is one line in the log of whatever loads the definitions (`dg check defs`, `dagster dev`).
-The definitions load all the same, so that earlier runs can be seen.
+A missing or wrong setting is one line in the log of the program that loads the definitions (`dg check defs`,
+`dagster dev`). The definitions load nevertheless, so that earlier runs can be seen.
 """
 
 import logging
@@ -10,7 +10,7 @@ from custody_pipeline.defs.assembled import defs
 from custody_pipeline.io.private import keep_private
 from custody_pipeline.settings import SettingsError, load_settings
 
-# The processes that Dagster starts for a run begin here, not in the command line.
+# Processes that Dagster starts for a run begin here, not in the command line.
 keep_private()
 
 try:

@@ -1,6 +1,6 @@
-"""What is installed: the version, the commit, and the files that stand beside the package in a checkout.
+"""The installed version and commit, and the files that are beside the package in a checkout.
 
-Belongs here: where the shipped files are, in a wheel as in an editable install. Does not: what is in them.
+Belongs here: where the shipped files are, in a wheel or an editable install. Does not: their content.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ PACKAGE_DIR = Path(str(resources.files("custody_pipeline")))
 
 
 def _shipped(name: str) -> Path:
-    """A top-level file or folder of the repository: a wheel holds it inside the package."""
+    """A top-level file or folder of the repository; a wheel has it inside the package."""
     inside = PACKAGE_DIR / name
     return inside if inside.exists() else PACKAGE_DIR.parent / name
 
@@ -25,13 +25,13 @@ WORKSPACE_YAML = _shipped("workspace.yaml")
 
 @cache
 def version() -> str:
-    """The installed version; its local part names the commit, and the day when the work tree had changes."""
+    """The installed version. Its local part names the commit, and the day if the work tree had changes."""
     return metadata.version("custody-pipeline")
 
 
 @cache
 def git_revision() -> str | None:
-    """The commit that was built or installed; None when it was built from neither a clone nor its sdist."""
+    """The commit that was built or installed; None if it was built from neither a clone nor an sdist of a clone."""
     try:
         return (PACKAGE_DIR / "commit.txt").read_text(encoding="ascii").strip() or None
     except FileNotFoundError:

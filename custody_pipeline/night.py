@@ -1,7 +1,7 @@
 """A night in one screen: collect → load → model → check → publish.
 
-Belongs here: the steps of a night and their order. Does not: how a step is done (extract, load, models, publish), and
-who starts it (Dagster in defs, tests, the benchmark).
+Belongs here: the steps of a night and their order. Does not: the work of a step (extract, load, models, publish), or
+who starts a night (Dagster in defs, the tests, the benchmark).
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class Night:
 
     Attributes:
         settings: the deployment.
-        mapping: of its tags.
+        mapping: the tag mapping.
         day: the UTC day of the conversations' start.
-        deadlines: until when the day's conversations are kept, a sentence each; asked of the warehouse for the page.
+        deadlines: until when the day's conversations are kept, a sentence each; for the night's page.
     """
 
     settings: Settings
@@ -77,7 +77,7 @@ class Night:
 
     @property
     def warehouse(self) -> Warehouse:
-        """The warehouse; open it for as short as possible."""
+        """The warehouse. Keep it open for as short a time as possible."""
         return warehouse_of(self.settings, self.day)
 
 
@@ -90,11 +90,11 @@ class ChecksFailedError(Exception):
 
 
 def run(night: Night) -> Publication:
-    """The whole night, in order.
+    """Run all steps of the night, in order.
 
     Raises:
         ChecksFailedError: a blocking check found rows; nothing was published.
-        LoginError, TransientError, BucketUnreachableError: a source that a night cannot do without does not answer.
+        LoginError, TransientError, BucketUnreachableError: an indispensable source does not answer.
         PublishPlaceError: the publish bucket is not there, or may not be written; nothing was collected.
         PublishError, SealingError: see publish/.
     """
@@ -139,7 +139,7 @@ def collected(night: Night, group: str) -> Iterator[Loaded]:
     with Collector(night.settings, night.day, progress.report) as collector, ExitStack() as until_loaded:
         landings = COLLECT[group](night, collector, until_loaded)
         with night.warehouse.open() as con:
-            # An erasure holds the warehouse as well: whatever it erased meanwhile is known here.
+            # An erasure holds the warehouse too, so everything that was erased meanwhile is known here.
             if since := erased_names(night.settings) - erased:
                 for landing in landings:
                     erase_landed(landing, since)
@@ -183,7 +183,7 @@ def _conversations(night: Night, collector: Collector, _: ExitStack) -> list[Lan
 def _media(night: Night, collector: Collector, until_loaded: ExitStack) -> list[Landing]:
     with night.warehouse.open() as con:
         known, objects = known_digests(con, night.day), media_objects(con, night.day)
-    # Digests of a killed run are kept until they are loaded.
+    # Keep the digests of a killed run until they are loaded.
     cache = until_loaded.enter_context(resume_cache_of(night.settings.home, f"media-{night.day}"))
     return collect_media(collector, known, objects, cache)
 
@@ -204,25 +204,25 @@ COLLECT: dict[str, Callable[[Night, Collector, ExitStack], list[Landing]]] = {
     "conversations": _conversations,
     "media": _media,
 }
-"""Groups of sources in their order: single reads ask what the groups before them left open."""
+"""Groups of sources in their order: each group may need what the groups before it loaded."""
 
 
 # --- model, check, publish --------------------------------------------------------------------------------------------
 
 
 def model(con: duckdb.DuckDBPyConnection, night: Night) -> dict[str, int]:
-    """Bring every staging and custody model up to date. Returns the night's rows by `schema.name`."""
+    """Bring every staging and custody model up to date. Returns the number of the night's rows by `schema.name`."""
     return run_models(con, load_models(), night.day, night.mapping, night.settings)
 
 
 def check(con: duckdb.DuckDBPyConnection, night: Night) -> dict[str, list[dict[str, Any]]]:
-    """Every check of `sql/checks` with its offending rows; a check that passed has none."""
+    """Run every check of `sql/checks`. Returns check → offending rows; a check that passed has none."""
     checks = [model for model in load_models().values() if model.schema == "checks"]
     return {model.name: run_check(con, model, night.day, night.mapping) for model in checks}
 
 
 def is_blocking(check: str) -> bool:
-    """Whether a row of the check keeps a night from being published; others are published as findings."""
+    """Whether an offending row of the check keeps the night from being published, or is published as a finding."""
     return load_models()[f"checks.{check}"].blocking
 
 
@@ -234,7 +234,7 @@ def publish(
     Returns:
         The revision that is published now, and the snapshot's path.
     """
-    # Of two workers with one night, the second stops here: before it seals anything.
+    # If two workers have the same night, the second stops here, before it seals anything.
     night.warehouse.check_in(con)
     kept = night.deadlines(night.settings, con, night.day)
     publication = publish_night(

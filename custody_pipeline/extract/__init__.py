@@ -1,5 +1,5 @@
-"""The outside world → landing files → `raw` tables.
+"""HTTP and S3 → landing files, with a receipt for each source.
 
-Belongs here: HTTP and S3 reading, bytes kept as received, receipts, dlt resources. Does not: Dagster, joins,
-judgements about what a missing thing means (that is SQL's work).
+Belongs here: reading from the API and from S3, keeping bytes as received, receipts. Does not: raw tables (load), or
+what a missing document means (sql/staging).
 """

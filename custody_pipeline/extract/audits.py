@@ -2,9 +2,9 @@
 
 Belongs here: `recording_audits`. Does not: what an entry means (sql/staging/sources/recording_audits.sql).
 
-Two interfaces have such entries, and both answer by jobs: the interaction audits of quality management, and the
+Two interfaces have audit entries, and both answer through jobs: the interaction audits of quality management, and the
 platform's audits, whose services and entities are read at run time. Entries about a conversation of another night are
-not kept: they belong there, and are personal data.
+not kept: they are personal data of that night.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 QUALITY = "/api/v2/quality/conversations/audits/query"
 PLATFORM = "/api/v2/audits/query"
-# The platform takes 31 days at most; what quality management takes is not documented.
+# The platform accepts at most 31 days; the limit of quality management is not documented.
 LONGEST = timedelta(days=31)
 PAGE_SIZE = 100
 
@@ -36,7 +36,7 @@ PAGE_SIZE = 100
 def collect_audits(collector: Collector, known: Known) -> Landing:
     """Land `recording_audits` from the night's start until now, or for `audit_days`.
 
-    Without the API, with `audit_days` 0, or where the client may not read audits, the source is not asked.
+    The source is not asked without the API, with `audit_days` 0, or if the client may not read audits.
 
     Args:
         collector: this night's.
@@ -109,7 +109,7 @@ def _read(collector: Collector, load: Load, path: str, query: dict[str, Any], kn
 
 
 def _entries(client: GenesysClient, path: str) -> Iterator[tuple[dict[str, Any], str | None, bytes]]:
-    """Entries about recordings: keys, conversation and bytes. One that cannot be read may be one."""
+    """Entries about recordings: keys, conversation and bytes. An unreadable entry is kept: it may be about one."""
     for page in result_pages(client, path, PAGE_SIZE):
         items = items_of(page.body, "entities")
         if items is None:

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 LISTINGS = {
     "published_scripts": "/api/v2/scripts/published",
     "queues": "/api/v2/routing/queues",
-    # Divisions the client's roles reach are listed; the others are silently missing, as everywhere.
+    # The API lists only divisions that the client's roles cover; others are silently missing.
     "divisions": "/api/v2/authorization/divisions",
     "users": "/api/v2/users",
 }
 
-# Without it the vendor lists active users alone; an agent of an old call may have left.
+# Without this parameter the vendor lists only active users; an agent of an old call may have left.
 _MORE = {"users": {"state": "any"}}
 
 
 def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
     """Land every entity of a paged listing once, each as its own document. A refusal is a failure row.
 
-    A client that may not list the users was not asked for them: their names are a help, and no night waits for them.
+    If the client may not list users, the source counts as not asked: names are a help, and no night waits for them.
 
     Raises:
         LoginError: the API refuses the client.

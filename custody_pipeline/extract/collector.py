@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     # Called with (resource, done so far, expected in all or None).
     Progress = Callable[[str, int, int | None], None]
-    # Which of some conversation ids are of the night.
+    # Conversation ids → those that are of the night.
     Known = Callable[[set[str]], set[str]]
 
 # Asking which conversations are of the night opens the warehouse.
@@ -55,9 +55,9 @@ class Load:
         self._writer, self._progress, self._erased = writer, progress, erased
 
     def add(self, keys: dict[str, Any], source_uri: str, content: bytes, fetched_at: datetime | None = None) -> None:
-        """Keep one document as received. `fetched_at` is UTC without a zone; now, if not given.
+        """Write one document to the landing file, as received. `fetched_at` is UTC without a zone; default: now.
 
-        Nothing is kept of conversations that were erased.
+        Documents of erased conversations are not kept.
         """
         if self._erased:
             kept = without_erased(self._erased, self.landing.resource, keys, source_uri, content)
@@ -70,12 +70,12 @@ class Load:
         self.report()
 
     def add_own(self, source_uri: str, found: Iterable[tuple[dict[str, Any], str | None, bytes]], known: Known) -> None:
-        """Keep of `found` what is of the night's conversations, and what names none. What came before an error is kept.
+        """Write the documents that are of the night's conversations or name none. Documents before an error are kept.
 
         Args:
             source_uri: of each document.
             found: keys, conversation and bytes of each document.
-            known: asked for many conversations at once.
+            known: gives the night's ids; asked for many conversations at once.
         """
         part: list[tuple[dict[str, Any], str | None, bytes]] = []
 
@@ -102,18 +102,18 @@ class Load:
         self.add(keys, source_uri, orjson.dumps(made))
 
     def fail(self, subject_id: str, error: GenesysError) -> None:
-        """Keep what could not be read as a row."""
+        """Note that `subject_id` could not be read: a row of `fetch_failures`."""
         self.add_failure(FetchFailure.of(self.landing.resource, subject_id, error))
 
     def add_failure(self, failure: FetchFailure) -> None:
-        """Keep what could not be read as a row."""
+        """Keep a row of `fetch_failures`, unless it names an erased conversation."""
         if names_any(self._erased, failure.subject_id.encode()):
             return
         self.landing.failures.append(failure)
         self.report()
 
     def report(self) -> None:
-        """Tell the progress callable how far this is."""
+        """Report the progress of this resource."""
         if self._progress:
             done = self.landing.documents + len(self.landing.failures)
             self._progress(self.landing.resource, done, self.landing.asked)
@@ -148,7 +148,7 @@ class Collector:
         self.close()
 
     def close(self) -> None:
-        """Close connections; with an `s3://` landing place, remove the local copies too: load before."""
+        """Close connections. With an `s3://` landing place, also remove the local copies: load them before."""
         if self.client:
             self.client.close()
         if isinstance(place := self.__dict__.get("place"), Bucket):
@@ -183,7 +183,7 @@ class Collector:
 
     @cached_property
     def who(self) -> Collectors:
-        """What every receipt says about this run."""
+        """The collector of this run, as every receipt names it."""
         return Collectors.of(self.settings, self.identity)
 
     @cached_property
@@ -198,7 +198,7 @@ class Collector:
         return Bucket(landing, self.s3) if landing.startswith("s3://") else Folder(landing)
 
     def api_uri(self, path: str) -> str:
-        """`source_uri` of what was read from the API."""
+        """The `source_uri` of a document from the API."""
         return self.settings.api_url + path
 
     def require_client(self) -> GenesysClient:
@@ -209,9 +209,9 @@ class Collector:
 
     @contextmanager
     def load(self, resource: str, *, asked: int | None = None) -> Iterator[Load]:
-        """Collect one resource: whatever is added lands, and the receipt says how much that was.
+        """Collect one resource: added documents go to its landing files, and the receipt counts them.
 
-        The state becomes `partial` when running again could bring more: a transient error, or `incomplete` set.
+        The state becomes `partial` if another run could bring more: after a transient error, or if `incomplete` is set.
         """
         now = utc_now()
         landing = Landing(resource, self.night, new_landing_id(now), self.who, self.place, asked=asked, started_at=now)
@@ -237,7 +237,7 @@ class Collector:
         landing.finished_at = utc_now()
 
     def not_configured(self, resource: str, detail: str) -> Landing:
-        """The load of a resource that the settings leave out: no rows, and a receipt that says so."""
+        """The load of a resource that the settings leave out: no rows, and a receipt with the reason."""
         now = utc_now()
         return Landing(
             resource,
@@ -253,7 +253,7 @@ class Collector:
         )
 
     def api_not_configured(self, resource: str) -> Landing:
-        """`not_configured`, for want of the API's three settings."""
+        """`not_configured`, because the API's three settings are missing."""
         return self.not_configured(
             resource, "set CUSTODY_GENESYS_DOMAIN, CUSTODY_GENESYS_CLIENT_ID and CUSTODY_GENESYS_CLIENT_SECRET"
         )

@@ -1,4 +1,4 @@
-"""Conversations: the night's details by the bulk job, and single reads of what the bulk job cannot give.
+"""Conversations: the night's details from the bulk job, and single reads for what the bulk job lacks.
 
 Belongs here: `conversation_details`, `conversations`, `conversation_attributes`. Does not: deciding which conversations
 need a single read (sql/pending_reads).
@@ -39,16 +39,16 @@ FIRST_POLL = 0.25
 LONGEST_POLL = 15.0
 JOB_PATIENCE = 3_600.0
 NOT_FOUND_PATIENCE = 60.0
-# Most of these threads wait to ask again, or for their turn; the client lets few requests out at a time. One that is
-# asked again for seconds must not hold up the others, and the answers behind it wait in memory: 15 MB of usual ones.
+# Most of these threads wait for a retry or for their turn, as the client sends few requests at a time. A request that
+# is retried for seconds must not hold up the others. Later answers wait in memory: usually 15 MB.
 ASKING = 64
 ASKED_AHEAD = 1_000
-# So many in a row without any answer: the API is gone, and the rest of the night would only wait.
+# After this many requests in a row without any answer the API is down, and the rest of the night would only wait.
 UNANSWERED_IN_A_ROW = 20
 
 
 def utc(text: object) -> datetime | None:
-    """An ISO 8601 moment with a zone as UTC without one; None for anything else."""
+    """An ISO 8601 time as UTC without a zone; None for any other text."""
     try:
         moment = datetime.fromisoformat(str(text))
         return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
@@ -59,7 +59,8 @@ def utc(text: object) -> datetime | None:
 def collect_details(collector: Collector) -> list[Landing]:
     """Land the night's conversations with their attributes: `conversation_details`, by the bulk analytics job.
 
-    A job that fails twice is a failure row and the receipt's state `failed`: the night goes on with single reads.
+    If the job fails twice, there is a failure row and the receipt's state is `failed`. The night continues with single
+    reads.
 
     Raises:
         LoginError: the API refuses the client.
@@ -86,7 +87,7 @@ def _watermark(client: GenesysClient) -> datetime | None:
     except (LoginError, NoAnswer):
         raise
     except GenesysError:
-        return None  # the result pages say it too
+        return None  # the result pages state it too
 
 
 def _read_details(collector: Collector, load: Load) -> None:
@@ -105,7 +106,7 @@ def _read_details(collector: Collector, load: Load) -> None:
         for content in items:
             digest = hashlib.sha256(content).digest()
             if digest in seen:
-                continue  # pages drift: the same conversation, the same bytes
+                continue  # items move between pages: the same conversation, the same bytes
             seen.add(digest)
             keys = {
                 "page_sha256": page_sha256,
@@ -116,7 +117,7 @@ def _read_details(collector: Collector, load: Load) -> None:
 
 
 def _is_page_of_results(page: bytes) -> bool:
-    """False for an object that has no field of `AnalyticsConversationAsyncQueryResponse`: it is no empty page."""
+    """False for an object without any field of `AnalyticsConversationAsyncQueryResponse`: that is not an empty page."""
     return not {"conversations", "cursor", "dataAvailabilityDate"}.isdisjoint(fields_of(page) or ())
 
 
@@ -157,7 +158,7 @@ def finished_job(client: GenesysClient, path: str, finished: str, failed: Set[st
             if not isinstance(state, str):
                 raise answer.unexpected("unexpected shape: no state")
         except NotFound as error:
-            # A job that was just made may not be known everywhere yet.
+            # A new job may not be known everywhere at once.
             if known or waited > NOT_FOUND_PATIENCE:
                 raise JobFailed(f"GET {path}", "the job is not found") from error
             state = None
@@ -171,7 +172,7 @@ def finished_job(client: GenesysClient, path: str, finished: str, failed: Set[st
 
 
 def result_pages(client: GenesysClient, path: str, page_size: int) -> Iterator[Answer]:
-    """Pages of a job's results, up to the one without a cursor. An empty page with a cursor is not the end."""
+    """Pages of a job's results, until a page has no cursor. An empty page with a cursor is not the end."""
     cursors: collections.Counter[str] = collections.Counter()
     query: dict[str, Any] = {"pageSize": page_size}
     while True:

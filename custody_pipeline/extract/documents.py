@@ -1,6 +1,6 @@
-"""Bytes as received → what they are: hash first, then the reason why they cannot be read, if they cannot.
+"""Bytes as received → a document: its hash first, then its state, that is, whether it can be read.
 
-Belongs here: the state of one document. Does not: what its fields mean, or where it is kept.
+Belongs here: the state of one document. Does not: the meaning of its fields, or where it is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import orjson
 
-# Half of what the loader lets DuckDB read as one line, so that the line fits with its keys, base64-coded or not.
+# Half of the longest line that the loader lets DuckDB read: the document fits with its keys, base64-coded or not.
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 
 # A whole string, or a mark outside strings. A lone quotation mark is a string without an end.
@@ -30,7 +30,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class DocumentState(StrEnum):
-    """Whether a document can be read, and if not, why not."""
+    """Whether a document can be read, or why it cannot."""
 
     OK = "ok"
     EMPTY = "empty"
@@ -94,10 +94,10 @@ def _state(content: bytes) -> DocumentState:
 
 
 def without_halves(content: bytes) -> bytes:
-    """A JSON text in which half of a surrogate pair is a text of its own escape; `content` itself if it has none.
+    """A JSON text in which the escape of half a surrogate pair is escaped itself; `content` itself if there is none.
 
-    The vendor cuts texts at 1,024 UTF-16 units, and may cut an emoji in two. No parser here takes the half: the text
-    ends with the six characters that the vendor wrote, such as `\\ud83d`, and the document is not lost for it.
+    The vendor cuts texts at 1,024 UTF-16 units, which may cut an emoji in two. No parser here accepts the half. The
+    text then ends with the six characters that the vendor wrote, such as `\\ud83d`, and the document stays readable.
     """
     if b"\\ud" not in content and b"\\uD" not in content:
         return content
@@ -120,9 +120,9 @@ def _reason(content: bytes, error: orjson.JSONDecodeError) -> DocumentState:
 
 
 def items_of(page: bytes, field: str) -> list[bytes] | None:
-    """The elements of the array `field` of a page (a JSON object), each the page's own bytes; None if it is no page.
+    """The elements of the array `field` of a page (a JSON object), as bytes of the page; None if it is no page.
 
-    A missing or null field is an empty page. An element need not be readable: its own document says what it is.
+    A missing or null field is an empty page. An element need not be readable: its own document has a state.
     """
     fields = fields_of(page)
     if fields is None:
@@ -163,7 +163,7 @@ def text_of(page: bytes, field: str) -> str | None:
 def fields_of(page: bytes) -> dict[str, msgspec.Raw] | None:
     """The fields of a JSON object as their own bytes; None if `page` is no object.
 
-    msgspec is fast, and refuses the whole page for one lone surrogate, NaN or deep nesting. Such a page is cut.
+    msgspec is fast, but refuses the whole page for one lone surrogate, NaN or deep nesting. Such a page is cut by hand.
     """
     try:
         return msgspec.json.decode(page, type=dict[str, msgspec.Raw])
@@ -174,7 +174,7 @@ def fields_of(page: bytes) -> dict[str, msgspec.Raw] | None:
         named = NAMED.match(member)
         if named is None:
             return None
-        # The name alone goes to the tolerant parser, so that an escape in it does not hide the field.
+        # Only the name goes to the tolerant parser, so that an escape in it does not hide the field.
         fields[json.loads(named[1].decode(errors="replace"), strict=False)] = msgspec.Raw(member[named.end() :])
     return None if members is None else fields
 
@@ -189,9 +189,9 @@ def _members(value: bytes, opening: bytes, closing: bytes) -> list[bytes] | None
 
 
 def members_of(content: bytes, start: int) -> tuple[list[bytes], int] | None:
-    """The members of the array or object that begins at `start`, and the place behind it; None if it has no end.
+    """The members of the array or object that begins at `start`, and the index after it; None if it has no end.
 
-    Only brackets and strings are looked at. A stack of brackets is not kept, so that any depth can be cut.
+    Only brackets and strings are examined. There is no stack of brackets, so any depth can be cut.
     """
     members: list[bytes] = []
     depth, begin = 0, start + 1

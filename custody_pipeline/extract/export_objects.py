@@ -1,10 +1,10 @@
 """Objects of the export bucket, many at a time, through obstore.
 
-boto3 reads about 260 small objects a second whatever the threads; obstore, with 8 to 32 in flight, five times that at a
-quarter of the CPU.
+boto3 reads about 260 small objects a second, with any number of threads. obstore with 8 to 32 requests in flight reads
+five times as many, with a quarter of the CPU time.
 
-Belongs here: reading and hashing objects, and what each failure of that means. Does not: which objects, or what is in
-them.
+Belongs here: reading and hashing objects, and what each failure means. Does not: which objects are read, or their
+content.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ARCHIVED = "InvalidObjectState"
 """S3's code for an object in Glacier that is not restored."""
 
 CHUNK_BYTES = 1024 * 1024
-WHOLE_BYTES = 4 * CHUNK_BYTES  # one step instead of several, for what is hashed in many threads at once
+WHOLE_BYTES = 4 * CHUNK_BYTES  # one call instead of several, because many threads hash at once
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ObjectReader:
         self._settings, self._bucket = settings, bucket
 
     def read(self, resource: str, key: str, version_id: str | None, *, most: int) -> bytes | FetchFailure:
-        """The whole object, or why not. An object of more than `most` bytes is a failure, read no further."""
+        """The whole object, or the failure. An object of more than `most` bytes is a failure; reading stops there."""
         try:
             result = self._get(key, version_id)
             if result.meta["size"] > most:
@@ -66,9 +66,9 @@ class ObjectReader:
     def digest(
         self, resource: str, key: str, version_id: str | None, *, md5: bool = True, out: BinaryIO | None = None
     ) -> Digests | FetchFailure:
-        """Hash the object while it streams, or say why not. Never more than a few chunks are in memory.
+        """Hash the object while it streams, or return the failure. Only a few chunks are in memory at a time.
 
-        MD5 serves comparison with other people's lists, not security, and costs more than SHA-256.
+        MD5 is for comparison with lists made by others, not for security; it costs more than SHA-256.
 
         Args:
             resource: for the failure.
@@ -94,7 +94,7 @@ class ObjectReader:
         return Digests(sha256.hexdigest(), other.hexdigest() if other else None, size)
 
     def _chunks(self, resource: str, key: str, version_id: str | None) -> Iterator[memoryview | FetchFailure]:
-        """The object's bytes as they come, and last of all why they end too early, if they do."""
+        """The object's bytes as they arrive; if they end too early, the failure comes last."""
         size = 0
         try:
             result = self._get(key, version_id)
@@ -110,7 +110,7 @@ class ObjectReader:
             yield FetchFailure(resource, key, f"{size} of {result.meta['size']} bytes came; run again", permanent=False)
 
     def probe(self, key: str) -> FetchFailure | None:
-        """Read the first byte of an object that has one; why not, if that fails."""
+        """Read the first byte of an object that is not empty; returns the failure, if any."""
         try:
             obstore.get_range(self._store, key, start=0, length=1)
         except (BaseError, OSError) as error:
@@ -118,7 +118,7 @@ class ObjectReader:
         return None
 
     def _get(self, key: str, version_id: str | None) -> GetResult:
-        # An unversioned bucket lists the version "null", which not every server takes back.
+        # An unversioned bucket lists the version "null", which not every server accepts in a request.
         options: GetOptions = {"version": version_id} if version_id not in {None, "null"} else {}
         return obstore.get(self._store, key, options=options)
 
@@ -140,7 +140,7 @@ class ObjectReader:
         return FetchFailure(resource, key, f"{uri}: {type(error).__name__}; run again", permanent=False)
 
     def _refusal(self, key: str, version_id: str | None) -> tuple[int | None, str | None]:
-        """S3's own status and code for a read that it refuses for good: obstore tells neither of them."""
+        """S3's status and code for a read that it refuses permanently: obstore reports neither."""
         version: Any = {"VersionId": version_id} if version_id not in {None, "null"} else {}
         try:
             self._client.get_object(Bucket=self._bucket, Key=key, Range="bytes=0-0", **version)

@@ -1,6 +1,6 @@
 """What was exported: the export bucket's objects and sidecars, the recording jobs, the gateway's manifests.
 
-Belongs here: reading them, and telling from a key what an object is. Does not: digests of media (media.py).
+Belongs here: reading them, and deriving from a key what an object is. Does not: digests of media (media.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 JOBS = "/api/v2/recording/jobs"
 READS_IN_FLIGHT = 16
 _DAY_FOLDERS = ("year", "month", "day")
-# How far an arbitrary prefix may lie above `year=`, and how many folders are looked into: a bucket may hold anything.
+# How many folders may be above `year=`, and how many folders are searched: a bucket may hold anything.
 MAX_DEPTH = 4
 MAX_FOLDERS = 1_000
 
@@ -50,7 +50,7 @@ _NIGHT_KEY = re.compile(
 )
 _SIDECAR_NAME = re.compile(r"(?P<recording>[^.]+?)(?:\.[A-Za-z0-9]{1,8})?(?:_metadata)?\.json", re.DOTALL)
 
-# Documents that lie beside recordings and describe none.
+# Documents beside recordings that describe no recording.
 _HELPERS = frozenset({"conversation.json", "manifest.json", "transcript.json"})
 
 Role = Literal["media", "sidecar", "other"]
@@ -63,9 +63,9 @@ class BucketUnreachableError(Exception):
 
 @dataclass(frozen=True)
 class ExportKey:
-    """What a key says about its object. Identifiers are None unless they are safe to use in a path, URL or query.
+    """The object that a key names. Identifiers are None unless they are safe in a path, a URL or a query.
 
-    An object without a finding is a recording's media or sidecar, or is known to be neither (role `other`).
+    An object without a finding is a recording's media, a recording's sidecar, or neither of them (role `other`).
     """
 
     role: Role
@@ -84,7 +84,7 @@ def is_conversation_id(text: str) -> bool:
 
 
 def parse_key(key: str) -> ExportKey:
-    """Tell from an object's key (within the bucket) what it is.
+    """Derive from an object's key (within the bucket) what the object is.
 
     The layout is `{organizationId}/year=Y/month=M/day=D/hour=H/conversation_id={id}/{recordingId}.opus` with its
     sidecar `….opus_metadata.json`, `…_metadata.json` or `….json`; month, day and hour with or without a zero. The
@@ -148,14 +148,14 @@ def _parse_name(name: str) -> tuple[Role, str | None, str | None]:
 
 @dataclass(frozen=True)
 class Prefixes:
-    """Where a night's objects can lie, and what keeps that from being all; `problem` is empty if it is."""
+    """Prefixes that can hold a night's objects. `problem` says why there may be others; empty if there are none."""
 
     found: list[str]
     problem: str
 
 
 def night_prefixes(s3: S3Client, place: S3Location, night: date) -> Prefixes:
-    """Prefixes under which the night's objects can lie: for each organization folder, padded and unpadded.
+    """Prefixes that can hold the night's objects: for each organisation's folder, padded and unpadded.
 
     Only folders are listed (with a delimiter), down to the one that holds `year=…`: never the bucket's history.
     """
@@ -169,7 +169,7 @@ def night_prefixes(s3: S3Client, place: S3Location, night: date) -> Prefixes:
 
 
 def folders_above_years(s3: S3Client, place: S3Location) -> tuple[list[str], str]:
-    """The folders that hold `year=…` folders, and what keeps them from being all or any; empty if nothing does."""
+    """The folders that hold `year=…` folders, and why some or all may be missing; empty if none is."""
     found: list[str] = []
     looked_into, level = 0, [f"{place.key}/" if place.key else ""]
     for _ in range(MAX_DEPTH):
@@ -267,7 +267,7 @@ def _region(s3: S3Client, bucket: str) -> str | None:
 
 
 def _collect_bucket(collector: Collector) -> list[Landing]:
-    """List the night's objects and read their sidecars meanwhile: however many there are, a few are in memory."""
+    """List the night's objects, and read their sidecars meanwhile. Only a few sidecars are in memory at a time."""
     place = S3Location.parse(collector.settings.require("export_url"))
     region = _region(collector.s3, place.bucket)
     reader = ObjectReader(collector.settings, place.bucket)
@@ -327,7 +327,7 @@ def _add_sidecar(load: Load, row: dict[str, Any], content: bytes | FetchFailure)
 
 
 def _inside(document: object, *names: str) -> object:
-    """The value at a path of field names; None where any of them leads nowhere."""
+    """The value at a path of field names; None if one of the fields is missing."""
     for name in names:
         document = document.get(name) if isinstance(document, dict) else None
     return document
@@ -394,7 +394,7 @@ def _jobs_of_the_night(collector: Collector, load: Load) -> Iterator[str]:
         try:
             job: object = orjson.loads(content)
         except orjson.JSONDecodeError:
-            job = None  # read on its own, it says what is wrong with it
+            job = None  # the single read has the error
         if touches(job, start, end) and _is_ours(job, collector.settings.integration_id):
             yield job_id
 

@@ -1,12 +1,12 @@
 """Requests for deletion that the vendor's data-protection interface knows: `gdpr_requests`.
 
-Belongs here: which of them name somebody of a conversation that the vendor no longer has. Does not: what that means for
-a recording (sql/staging/gaps/gap_conversations.sql).
+Belongs here: finding the requests that name a person of a conversation that the vendor no longer has. Does not: what
+that means for a recording (sql/staging/gaps/gap_conversations.sql).
 
-A request names a person (`GDPRRequest.subject`) and no conversation, and other people's requests are no business of the
-night. So a request is kept only where it names a number or an address that was received of the conversation before, and
-of the request only what follows: its id, type, status and date, the SHA-256 of its bytes as received, and which fields
-of the subject matched. Nothing of the subject is kept.
+A request names a person (`GDPRRequest.subject`) and no conversation. Requests of other people do not concern the night.
+A request is therefore kept only if it names a number or an address that an earlier document of the conversation had.
+Only these fields are kept: id, type, status and date, the SHA-256 of the request as received, and which fields of the
+subject matched. Nothing of the subject is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from custody_pipeline.extract.collector import Collector
     from custody_pipeline.extract.receipts import Landing
 
-    # Conversation → numbers and addresses that were received of it, as written.
+    # Conversation → numbers and addresses in its documents, as written.
     Addresses = Callable[[set[str]], dict[str, set[str]]]
 
 REQUESTS = "/api/v2/gdpr/requests"
@@ -35,18 +35,18 @@ RESOURCE = "gdpr_requests"
 _DELETION = "GDPR_DELETE"
 _FIELDS = ("phoneNumbers", "emailAddresses", "addresses")
 _FEWEST_DIGITS = 6
-"""A shorter number is an extension, and many people have it."""
+"""A shorter number is an extension, which many people share."""
 
 
 def collect_gdpr_requests(collector: Collector, gone: set[str], addresses: Addresses) -> Landing:
     """Land `gdpr_requests`: one document for each of these conversations and request that names somebody of it.
 
-    A client that may not read requests was not asked for them: no night waits for them.
+    If the client may not read requests, the source counts as not asked: no night waits for it.
 
     Args:
         collector: this night's.
-        gone: conversations that the vendor answers 404 for.
-        addresses: what was received of conversations before.
+        gone: conversations for which the vendor answers 404.
+        addresses: gives the numbers and addresses in earlier documents of conversations.
 
     Raises:
         LoginError: the API refuses the client.
@@ -82,7 +82,7 @@ def collect_gdpr_requests(collector: Collector, gone: set[str], addresses: Addre
             load.landing.state = "not_configured"
             load.landing.detail = f"the client may not read requests for deletion: {error}"
         except GenesysError as error:
-            # The answer would name people: it is not kept.
+            # The answer would name people, so it is not kept.
             load.add_failure(replace(FetchFailure.of(RESOURCE, REQUESTS, error), answer=None))
             load.landing.state = "partial" if read else "failed"
         if unreadable:

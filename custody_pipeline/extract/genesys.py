@@ -5,7 +5,7 @@ a document holds.
 
     GenesysError
     ├── LoginError            the login service refused the client, or the API refuses a fresh token
-    ├── PermanentError        asking again gives the same answer
+    ├── PermanentError        the same request gets the same answer
     │   ├── BadRequest        400 and other client errors
     │   ├── Forbidden         403: a permission or a division, never a size or a load
     │   ├── NotFound          404, 410
@@ -13,7 +13,7 @@ a document holds.
     │   ├── NotOffered        501
     │   ├── UnexpectedAnswer  a redirect, a body that is not JSON, or JSON of another shape
     │   └── JobFailed         an asynchronous job ended FAILED, CANCELLED or EXPIRED, or never ended
-    └── TransientError          asking later may work; raised when patience is at its end
+    └── TransientError        a later request may succeed; raised after the last attempt
         ├── RateLimited       429
         ├── ServerTrouble     408 and 5xx except 501
         ├── NoAnswer          connection refused or lost, timeout
@@ -57,18 +57,18 @@ TIMEOUT = (10, 60)
 MAX_IN_FLIGHT = 8
 MAX_ATTEMPTS = 5
 MAX_THROTTLED = 20
-# The vendor's own command line gives up beyond this.
+# The vendor's own command line stops beyond this.
 MAX_RETRY_AFTER = 180.0
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
-# People are told of such a wait.
+# A wait of this length is logged.
 LONG_WAIT = 10.0
 MAX_PAGES = 100_000
 MAX_REPEATED_CURSORS = 3
-# Far above any page of the API: a body without end must not take the machine's memory.
+# Far above any page of the API: an endless body must not fill the machine's memory.
 MAX_BODY_BYTES = 256 * 1024 * 1024
 _CHUNK = 1 << 16
-# Seconds; for a token whose answer does not say how long it lives.
+# Seconds; used if the login's answer does not state the token's lifetime.
 _SHORT_LIFETIME = 300.0
 
 _LISTING_FIELDS = {"entities", "pageSize", "pageNumber", "pageCount", "total"}
@@ -77,8 +77,8 @@ _LISTING_FIELDS = {"entities", "pageSize", "pageNumber", "pageCount", "total"}
 class GenesysError(Exception):
     """A request that did not succeed: what was asked, what came back, what to do.
 
-    The text holds no token, no query string and nothing of the answer's body but its error code. `body`: the answer as
-    received, where its shape is what is wrong.
+    The text holds no token and no query string, and only the error code of the answer's body. `body`: the answer as
+    received, if its shape is wrong.
     """
 
     advice: ClassVar[str] = ""
@@ -121,7 +121,7 @@ class LoginError(GenesysError):
 
 
 class PermanentError(GenesysError):
-    """Asking again gives the same answer."""
+    """The same request gets the same answer."""
 
 
 class BadRequest(PermanentError):
@@ -159,7 +159,7 @@ class JobFailed(PermanentError):
 
 
 class TransientError(GenesysError):
-    """Asking later may work."""
+    """A later request may succeed."""
 
     permanent = False
     advice = "Run the night again later."
@@ -217,7 +217,7 @@ class Answer:
         return found
 
     def unexpected(self, outcome: str) -> UnexpectedAnswer:
-        """The error that says what is wrong with this answer, and keeps its bytes."""
+        """An error that describes this answer and keeps its bytes."""
         return UnexpectedAnswer(
             self.request, outcome, status=self.status, correlation_id=self.correlation_id, body=self.body
         )
@@ -227,7 +227,7 @@ def entities_of(page: Answer) -> list[bytes]:
     """The elements of `entities` of one page of a listing, each as its own bytes.
 
     Raises:
-        UnexpectedAnswer: the page holds no list of entities. `{}` is no empty page: a real one says its size.
+        UnexpectedAnswer: the page holds no list of entities. `{}` is not an empty page: a real one states its size.
     """
     items = items_of(page.body, "entities")
     if items is None or not (fields_of(page.body) or {}).keys() & _LISTING_FIELDS:
@@ -257,7 +257,7 @@ class Counters:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def count(self, *, retry: bool) -> None:
-        """One more request went out; `retry` when it repeats an earlier one."""
+        """Count a request; `retry` if it repeats an earlier one."""
         with self._lock:
             self.requests += 1
             self.retries += retry
@@ -281,7 +281,7 @@ class RateLimiter:
         self._paused_until = 0.0
 
     def acquire(self) -> None:
-        """Wait until one more request may go out."""
+        """Wait until one more request may be sent."""
         while (wait := self._try_acquire()) > 0:
             self._sleep(wait)
 
@@ -313,13 +313,13 @@ class RateLimiter:
         with self._lock:
             now = self._clock()
             left = allowed - count
-            # Requests in flight are not in the server's count yet, but were taken from our budget: the lower one holds.
+            # The server has not counted requests in flight, but our budget has: use the lower number.
             fresh = self._budget is None or now >= self._budget_ends
             self._budget = left if fresh or self._budget is None else min(self._budget, left)
             self._budget_ends = now + max(0.0, reset)
 
     def pause(self, seconds: float) -> None:
-        """Let nothing out for `seconds`: the server said Retry-After."""
+        """Send nothing for `seconds`, as the server's Retry-After asks."""
         with self._lock:
             self._paused_until = max(self._paused_until, self._clock() + seconds)
 
@@ -354,7 +354,7 @@ _BY_STATUS: dict[int, type[GenesysError]] = {
 
 
 def _failure(request: str, response: requests.Response, body: bytes) -> GenesysError | None:
-    """What a status means; None when it is a success. The status decides, codes are only reported."""
+    """The error of a status; None for a success. The status decides; codes are only reported."""
     status = response.status_code
     if 200 <= status < 300:
         return None
@@ -372,7 +372,7 @@ def _failure(request: str, response: requests.Response, body: bytes) -> GenesysE
 
 
 def _cursor_in(next_uri: object) -> str | None:
-    """The cursor of the next page, where only its address tells it; the address itself is not followed."""
+    """The cursor in the address of the next page. The address itself is not followed."""
     try:
         return next(iter(parse_qs(urlsplit(str(next_uri)).query).get("cursor", ())), None)
     except ValueError:
@@ -387,7 +387,7 @@ def _correlation_id(response: requests.Response) -> str | None:
 class GenesysClient:
     """Requests to one organisation. Safe to use from several threads; at most `MAX_IN_FLIGHT` are in flight.
 
-    A request that waits to be asked again is not in flight: any number of threads may do that. Connections are kept.
+    A request that waits for its next attempt is not in flight: any number of threads may wait. Connections are kept.
     Only the hosts of the settings are called: paths are joined to them, redirects and `nextUri` are not followed.
     `sleep`, `clock` (monotonic seconds) and `jitter` (0 ≤ x < 1) are seams for tests.
     """
@@ -405,7 +405,7 @@ class GenesysClient:
         self._limiter = RateLimiter(settings.genesys_requests_per_minute, sleep=sleep, clock=clock)
         self._token: _Token | None = None
         self._login_lock = threading.Lock()
-        # As many places as requests may be in flight; the one used last comes first, so that few connections stay.
+        # One place per request in flight. The place used last is taken first, so that few connections stay open.
         self._sessions: queue.LifoQueue[requests.Session | None] = queue.LifoQueue()
         for _ in range(MAX_IN_FLIGHT):
             self._sessions.put(None)
@@ -433,7 +433,7 @@ class GenesysClient:
         return self._api("GET", path, params=query)
 
     def post(self, path: str, body: object) -> Answer:
-        """POST `body` as JSON. Retried like a GET: what this product posts are queries, and asking twice does no harm.
+        """POST `body` as JSON. Retried like a GET: this product posts only queries, and a repeated query does no harm.
 
         Raises:
             GenesysError: see the module's tree.
@@ -441,7 +441,7 @@ class GenesysClient:
         return self._api("POST", path, data=orjson.dumps(body))
 
     def put(self, path: str, body: object) -> Answer:
-        """PUT `body` as JSON: the whole of what is to be there, so asking twice does no harm.
+        """PUT `body` as JSON: the whole resource, so a repeated request does no harm.
 
         Raises:
             GenesysError: see the module's tree.
@@ -459,9 +459,9 @@ class GenesysClient:
     def pages(self, path: str, **params: str | int | bool) -> Iterator[Answer]:
         """All pages of a listing with `pageNumber`, `nextUri` and `pageCount`, or with a cursor.
 
-        The cursor is the field `cursor` of a page, or stands in its `nextUri` alone (the SDK's
+        The cursor is the field `cursor` of a page, or only a part of `nextUri` (the SDK's
         `RecordingRetentionCursorEntityListing`). An empty page is not the end while more is announced. The caller
-        removes repeated items: pages drift.
+        removes repeated items, because items move between pages during a listing.
 
         Raises:
             UnexpectedAnswer: a page is no JSON object, or the listing never ends.
@@ -532,7 +532,7 @@ class GenesysClient:
         try:
             return self._persist(method, url, path, auth=Bearer(token.value), **arguments)
         except LoginError:
-            # Expired or revoked before its time: once per request a new one, shared by all threads that wait for it.
+            # The token expired early or was revoked. Each request gets one new token, which all waiting threads share.
             token = self._current_token(not_older_than=token.generation + 1)
             return self._persist(method, url, path, auth=Bearer(token.value), **arguments)
 
@@ -566,7 +566,7 @@ class GenesysClient:
         logger.debug("Logged in; the token lives %.0f s.", lifetime)
         return _Token(granted["access_token"], self._clock() + lifetime - min(60.0, lifetime / 10), generation)
 
-    # Not urllib3's Retry: it neither waits for our shared rate limiter nor lets a 429 pause the other threads, counts
+    # Not urllib3's Retry: it does not wait for our shared rate limiter, does not pause other threads on a 429, counts
     # nothing, cannot be given a clock, and does not see a body that breaks off after the headers.
     def _persist(self, method: str, url: str, path: str, **arguments: Any) -> Answer:
         throttled = 0
@@ -618,7 +618,7 @@ class GenesysClient:
         self._limiter.heed(response.headers)
         announced = response.headers.get("Content-Length", "")
         encoded = response.headers.get("Content-Encoding")
-        # urllib3 2 compares lengths by itself, requests promises nothing of the kind.
+        # urllib3 2 compares lengths itself; requests does not promise it.
         if announced.isdigit() and not encoded and int(announced) != len(body):
             raise ShortBody(request, f"{len(body)} of {announced} bytes", correlation_id=_correlation_id(response))
         if failure := _failure(request, response, body):

@@ -68,8 +68,8 @@ def collect_media(
 ) -> list[Landing]:
     """Land `media_digests`: one row per object version, hashed now or in an earlier load.
 
-    A version hashed before and listed again with the same etag, size and time is not read again: its row repeats the
-    earlier digest and says when it was taken. A failure is a row with `error`, and a row of `fetch_failures`.
+    A version that was hashed before, and is listed again with the same etag, size and time, is not read again: its row
+    repeats the earlier digest with its time. A failure is a row with `error`, and a row of `fetch_failures`.
 
     Args:
         collector: this night's.
@@ -133,7 +133,7 @@ def _server_sha256(collector: Collector, version: ObjectVersion) -> str | None:
             **arguments,  # type: ignore[arg-type]
         )
         checksum = head.get("ChecksumSHA256", "")
-        # A server that does not say which kind it is may well mean the checksum of the parts' checksums.
+        # A server that does not state the kind may mean the checksum of the parts' checksums.
         if head.get("ChecksumType") != "FULL_OBJECT" or "-" in checksum:
             return None
         digest = base64.b64decode(checksum, validate=True)

@@ -1,6 +1,6 @@
-"""What was asked, what came, and from which load.
+"""Receipts: what one load of one resource asked for, received and could not read.
 
-Belongs here: the record of one resource's collection, and of what could not be read. Does not: the reading itself.
+Belongs here: the receipt, and the rows of `fetch_failures`. Does not: the reading itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FetchFailure:
     """One thing that could not be read: a row of `raw.fetch_failures`.
 
     `message` is safe to show: it holds identifiers and codes, no secret and no tag. `answer`: the bytes of an answer of
-    another shape; they are kept in the landing file, base64-coded, and are in no table.
+    an unexpected shape; they are in the landing file, base64-coded, and in no table.
     """
 
     resource: str
@@ -46,7 +46,7 @@ class FetchFailure:
 
     @classmethod
     def of(cls, resource: str, subject_id: str, error: GenesysError) -> FetchFailure:
-        """The row that says what `error` says."""
+        """The row of an error."""
         return cls(
             resource,
             subject_id,
@@ -77,7 +77,7 @@ class FetchFailure:
 
 @dataclass(frozen=True)
 class Collectors:
-    """Who collected, and with what: the same for every receipt of a run."""
+    """Who collected, with which version: the same for every receipt of a run."""
 
     collector: str | None
     organization_id: str | None
@@ -87,7 +87,7 @@ class Collectors:
 
     @classmethod
     def of(cls, settings: Settings, identity: Identity | None) -> Collectors:
-        """From the settings, the token's identity and the code at hand."""
+        """From the settings, the token's identity and the installed version."""
         return cls(
             collector=str(identity) if identity else None,
             organization_id=identity.organization_id if identity else None,
@@ -97,7 +97,7 @@ class Collectors:
 
 @dataclass
 class Landing:
-    """One load of one resource of one night: its files, and what the receipt will say.
+    """One load of one resource of one night: its files, and the content of its receipt.
 
     Attributes:
         resource: the raw table's name.
@@ -130,7 +130,7 @@ class Landing:
     sequence: int | None = None
 
     def fail_if_nothing_was_read(self, asked: int) -> None:
-        """Call the source failed, not each of its objects, where none of several could be read."""
+        """If none of several objects could be read, one failure of the source replaces a failure of each object."""
         if len(self.failures) == asked > 1:
             self.state, self.detail = "failed", f"none of {asked} objects could be read: {self.failures[0].message}"
 

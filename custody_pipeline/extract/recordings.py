@@ -1,4 +1,4 @@
-"""Recordings as the platform knows them: metadata by conversation, recordings without one, and the list of all.
+"""Recordings in the platform's words: metadata by conversation, orphans without a conversation, the list of all.
 
 Belongs here: `recording_metadata`, `orphan_recordings`, `listed_recordings`. Does not: deciding which conversations are
 asked for (sql/pending_reads).
@@ -31,7 +31,7 @@ RETENTION_THRESHOLDS = (0, 1)
 def collect_recordings(collector: Collector, wanted: Sequence[str]) -> list[Landing]:
     """Land `recording_metadata` of the conversations in `wanted`, and the organisation's `orphan_recordings`.
 
-    `recordingmetadata` is read and not `recordings`: it triggers no transcoding and is never empty for that reason.
+    The request is `recordingmetadata`, not `recordings`: it starts no transcoding, and is never empty because of one.
 
     Raises:
         LoginError: the API refuses the client.
@@ -47,9 +47,9 @@ def collect_recordings(collector: Collector, wanted: Sequence[str]) -> list[Land
 def collect_listed(collector: Collector, known: Known) -> Landing:
     """Land `listed_recordings`: the night's part of the vendor's list of all recordings.
 
-    The list holds the recordings of every night, with the time at which each was created. Kept are those that were
-    created within the night, those of the night's conversations that were created later, and those that do not say.
-    A list of more than `retention_pages` pages is read in part.
+    The list holds the recordings of every night, with the time of their creation. A recording is kept if it was created
+    within the night, if it is of one of the night's conversations and was created later, or if it has no time. A list
+    of more than `retention_pages` pages is read in part.
 
     Args:
         collector: this night's.
@@ -77,9 +77,9 @@ def collect_listed(collector: Collector, known: Known) -> Landing:
 
 
 def _listed(collector: Collector, load: Load, most: int) -> Iterator[tuple[dict[str, Any], str | None, bytes]]:
-    """Every entry once that was not created before the night; its conversation only if its time does not decide.
+    """Every entry once, unless it was created before the night. The conversation is given if the time cannot decide.
 
-    Sets the load's watermark where the list was read to its end.
+    Sets the load's watermark if the list was read to its end.
     """
     start, end = collector.window
     threshold, pages = retention_pages(collector.require_client())

@@ -1,8 +1,8 @@
-"""Tags' values as they are written, for parsers that would rewrite them.
+"""The values of tags, character by character, for parsers that would rewrite them.
 
-A JSON parser gives a number's value, not its characters: 1.10 comes out as 1.1, 1E2 as 100.0, and a long integer as a
-rounded one. A list or an object loses its spaces. So a tag's value that is no text becomes a text of its own characters
-before any parser reads the document. The document itself is kept and hashed as it was received.
+A JSON parser gives a number's value, not its characters: 1.10 becomes 1.1, 1E2 becomes 100.0, and a long integer is
+rounded. A list or an object loses its spaces. Therefore a value that is not a text is turned into a text of its
+characters before any parser reads the document. The document itself is kept and hashed as received.
 
 Belongs here: this change of a document's copy. Does not: reading tags (sql/raw, capture/).
 """
@@ -16,10 +16,10 @@ import orjson
 
 from custody_pipeline.extract.documents import NAMED, members_of, without_halves
 
-# Before the text of a typed attribute that was no text, so that its type is not lost: see sql/macros/as_written.sql.
+# Precedes the text of a typed attribute that was no text, to keep its type: see sql/macros/as_written.sql.
 MARK = "\u0001#"
 
-# Objects that hold tags, by the vendor's names and by those that exports are said to use. Typed attributes are marked.
+# Objects that hold tags, by the vendor's names and by those reported from exports. Typed attributes are marked.
 _TAGS = {b'"attributes"': "", b'"custom_data"': "", b'"customData"': "", b'"customAttributes"': MARK}
 _OPENS = re.compile(rb"\s*+:\s*+(?=\{)")
 _ONLY_TEXTS = re.compile(rb'\{(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\s:,]++)*+\}', re.DOTALL)
@@ -31,7 +31,7 @@ _ENCODED = re.compile(rb'"custom_attributes_base64":"([A-Za-z0-9+/=]++)"')
 
 
 def with_verbatim_tags(content: bytes) -> bytes:
-    """A JSON text whose tags' values stand as texts of their own characters; `content` itself if none would change."""
+    """A JSON text in which every tag's value is a text of its characters; `content` itself if nothing would change."""
     return _with_verbatim_typed(_with_verbatim_texts(without_halves(content)))
 
 
@@ -43,7 +43,7 @@ def _with_verbatim_texts(content: bytes) -> bytes:
             continue
         cut = members_of(content, start)
         if cut is None:
-            return content  # no JSON: the parser will say so, and looking on would take a time of the square
+            return content  # not JSON: the parser will report it, and a further search would take quadratic time
         members, end = cut
         texts = [_as_text(member, mark) for member in members]
         if texts != members:
@@ -53,7 +53,7 @@ def _with_verbatim_texts(content: bytes) -> bytes:
 
 
 def _objects(content: bytes) -> list[tuple[int, str]]:
-    """Where the objects begin that hold tags other than texts, and their marks, in order."""
+    """The indexes of objects that hold tags other than texts, with their marks, in order."""
     found: list[tuple[int, str]] = []
     for name, mark in _TAGS.items():
         place = content.find(name)
@@ -95,7 +95,7 @@ def _as_text(member: bytes, mark: str) -> bytes:
 
 
 def _with_verbatim_typed(content: bytes) -> bytes:
-    """The same for the answer that live capture keeps encoded."""
+    """The same, for the answer that live capture keeps base64-coded."""
     found = _ENCODED.search(content)
     if found is None:
         return content

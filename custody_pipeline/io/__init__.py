@@ -1,4 +1,4 @@
-"""The outside of the process: HTTP, S3, the clock, compressed files, work done many at a time.
+"""Input and output: HTTP, S3, KMS, the clock, files, concurrent calls.
 
-Belongs here: the one way to do each. Does not: anything that knows what a recording is.
+Belongs here: one way to do each. Does not: anything that knows what a recording is.
 """

@@ -1,6 +1,6 @@
-"""The clock: one way to ask what time it is.
+"""The clock: one way to read the present time.
 
-Belongs here: the present moment, UTC. Does not: times that documents give.
+Belongs here: the present time, UTC. Does not: times in documents.
 """
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """The time, UTC, without a zone: as DuckDB's TIMESTAMP holds it."""
+    """The present time, UTC, without a zone, as a DuckDB TIMESTAMP."""
     return datetime.now(UTC).replace(tzinfo=None)

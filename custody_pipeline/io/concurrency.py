@@ -1,4 +1,4 @@
-"""A bounded number of calls at a time, answers in the order of the questions.
+"""A bounded number of calls at a time, with answers in the order of the questions.
 
 Belongs here: concurrency of reads. Does not: what is read.
 """
@@ -17,11 +17,11 @@ Reply = TypeVar("Reply")
 def in_order(
     call: Callable[[Question], Reply], questions: Iterable[Question], *, workers: int, ahead: int | None = None
 ) -> Iterator[tuple[Question, Reply]]:
-    """Call `call` for each question, at most `workers` at a time; yields in order, so that landing files are.
+    """Call `call` for each question, at most `workers` at a time. Yields in order, so that landing files are in order.
 
-    At most `ahead` answers wait in memory for their turn, `4 * workers` if not given. An exception of a call is raised
-    here, when its turn comes; calls not begun by then are dropped. Ctrl-C waits for no call: one may wait for minutes
-    until it asks again.
+    At most `ahead` answers wait in memory for their turn; default: `4 * workers`. An exception of a call is raised here
+    when its turn comes; calls that have not begun are dropped. Ctrl-C does not wait for calls: one may wait minutes for
+    its retry.
     """
     waiting: collections.deque[tuple[Question, Future[Reply]]] = collections.deque()
     executor = ThreadPoolExecutor(workers, thread_name_prefix="custody-read")

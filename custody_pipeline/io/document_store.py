@@ -35,7 +35,7 @@ class DocumentStore(Protocol):
         """Keys that begin with `prefix`, in order."""
 
     def uri(self, key: str) -> str:
-        """How others find the object."""
+        """The object's address for other readers."""
 
 
 def open_store(url: str, s3: S3Client | None = None) -> DocumentStore:
@@ -52,7 +52,7 @@ def open_store(url: str, s3: S3Client | None = None) -> DocumentStore:
 
 
 class FolderStore:
-    """Files below a folder. A file appears whole or not at all, and survives loss of power once `create` returned."""
+    """Files below a folder. A file appears whole or not at all. After `create` returns, it survives a power failure."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -89,7 +89,7 @@ class FolderStore:
         return iter(sorted(key for key in found if key.startswith(prefix)))
 
     def uri(self, key: str) -> str:
-        """The key: a path of this machine is published nowhere."""
+        """The key: paths of this machine are not published."""
         return key
 
     def _path(self, key: str) -> Path:
@@ -134,7 +134,7 @@ class BucketStore:
 
 
 def _make_folder(folder: Path) -> None:
-    """`mkdir -p` whose new entries survive loss of power too."""
+    """`mkdir -p` whose new folders survive a power failure."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)

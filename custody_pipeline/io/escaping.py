@@ -1,4 +1,4 @@
-"""Text of others on a terminal: no character moves the cursor, ends a line or hides.
+"""Foreign text on a terminal: no character moves the cursor, ends a line or is invisible.
 
 Belongs here: escaping for people. Does not: escaping for a format (JSON, CSV, HTML).
 """
@@ -16,13 +16,13 @@ def escaped(text: str) -> str:
 
 
 def folded(text: str, width: int, indent: str = "", further: str | None = None) -> str:
-    """The text, escaped, on lines of at most `width` columns. A longer word, such as a path, stays whole: it is copied.
+    """The escaped text on lines of at most `width` columns. A longer word, such as a path, stays whole, to be copied.
 
     Args:
-        text: of others.
+        text: foreign text.
         width: of the terminal.
         indent: before the first line.
-        further: before the others, if not `indent`.
+        further: before the other lines; default: `indent`.
     """
     more = indent if further is None else further
     lines = wrap(

@@ -12,24 +12,24 @@ from isal import igzip
 if TYPE_CHECKING:
     from gzip import GzipFile
 
-# Of isal's 0 to 3. A night's details take a fifth of the time of zlib's level 3, and somewhat fewer bytes.
+# isal's levels are 0 to 3. A night's details take a fifth of the time of zlib's level 3, and slightly fewer bytes.
 _LEVEL = 2
 
 
 class Target(Protocol):
-    """What can be written to."""
+    """A file to write to."""
 
     def write(self, data: Any, /) -> int:
-        """Take bytes; returns how many."""
+        """Write bytes; returns how many."""
 
     def flush(self) -> None:
-        """Pass on what was taken."""
+        """Pass on buffered bytes."""
 
 
 def gzipped(target: Target) -> GzipFile:
-    """A file to write to, whose compressed bytes go to `target`; closing it leaves `target` open.
+    """A file whose compressed bytes are written to `target`; closing it leaves `target` open.
 
-    The header has neither a name nor a time (RFC 1952, 2.3), so that equal content gives equal bytes.
+    The header has no name and no time (RFC 1952, 2.3), so that equal content gives equal bytes.
     """
     return igzip.IGzipFile(  # type: ignore[no-untyped-call]
         filename="", mode="wb", compresslevel=_LEVEL, fileobj=target, mtime=0

@@ -1,6 +1,6 @@
-"""What every HTTP client here does alike: pauses before asking again, Retry-After, bearer tokens.
+"""What all HTTP clients share: pauses before a retry, Retry-After, bearer tokens.
 
-Belongs here: how long to wait. Does not: which answers are worth asking again, and when to give up (extract/genesys.py,
+Belongs here: how long to wait. Does not: which answers are retried, and when to stop (extract/genesys.py,
 alerts/delivery.py).
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Pause(wait_base):
-    """Seconds before the next attempt: the failure's `retry_after`, else twice as long each time; both with jitter.
+    """Seconds before the next attempt: the failure's `retry_after`, otherwise doubled each time; both with jitter.
 
     Args:
         first, longest: seconds.
@@ -32,7 +32,7 @@ class Pause(wait_base):
         self._first, self._longest, self._jitter = first, longest, jitter
 
     def __call__(self, retry_state: RetryCallState) -> float:
-        """The pause after the attempt that `retry_state` tells of."""
+        """The pause after the attempt in `retry_state`."""
         failure = retry_state.outcome.exception() if retry_state.outcome else None
         asked: float | None = getattr(failure, "retry_after", None)
         if asked is not None:
@@ -53,12 +53,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 class Bearer(AuthBase):
-    """A bearer token, as an auth object: requests replaces a bare Authorization header by what ~/.netrc says."""
+    """A bearer token as an auth object: requests would replace a plain Authorization header by an entry of ~/.netrc."""
 
     def __init__(self, token: str):
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Sign a request."""
+        """Add the token to a request."""
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request

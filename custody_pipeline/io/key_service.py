@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_kms import KMSClient
 
-# KMS answers within milliseconds; botocore waits longer each time it was told to slow down.
+# KMS answers within milliseconds; botocore waits longer after each answer that asks for fewer requests.
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=5, read_timeout=10, max_pool_connections=2
 )
@@ -51,7 +51,7 @@ def kms_client(key: str, raising: Callable[[str], Exception], endpoint_url: str 
     """A client in the region that the key's ARN names.
 
     Raises:
-        what `raising` makes: there is no region, neither in the key's name nor in the AWS chain.
+        what `raising` makes: neither the key's name nor the AWS chain has a region.
     """
     parts = key.split(":")
     region = parts[3] if parts[0] == "arn" and len(parts) > 3 else None
@@ -63,7 +63,7 @@ def kms_client(key: str, raising: Callable[[str], Exception], endpoint_url: str 
 
 @contextmanager
 def explained(key: str, action: str, raising: Callable[[str], Exception], kind: str) -> Iterator[None]:
-    """What AWS raises, as an exception made by `raising` that says what to do.
+    """Replace what AWS raises by an exception of `raising` that says what to do.
 
     Args:
         key: ARN, or another name of the key.

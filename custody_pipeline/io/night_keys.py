@@ -1,7 +1,7 @@
 """A key for each night, kept wrapped: under a local key, or under a key in AWS KMS.
 
-    date=YYYY-MM-DD/key.json         the night's key, wrapped; made when something of the night is first kept
-    date=YYYY-MM-DD/forgotten.json   since then the night has no key, and gets none any more
+    date=YYYY-MM-DD/key.json         the night's key, wrapped; made with the night's first encrypted file
+    date=YYYY-MM-DD/forgotten.json   the night has no key any more, and gets no other
 
 These documents are small, and are kept away from the files that the keys encrypt, because forgetting a key means to
 remove every copy of it. Each document is created only if there is none, so that several workers agree on one key.
@@ -47,11 +47,11 @@ class NightKeyError(Exception):
 
 
 class NightForgottenError(NightKeyError):
-    """The key of the night was forgotten: what it encrypted can be read by nobody, and nothing more is kept."""
+    """The key of the night was forgotten: nobody can read what it encrypted, and nothing more is kept of the night."""
 
 
 class WrappedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A night's key as it is kept.
+    """The document of a night's key.
 
     Attributes:
         night: `YYYY-MM-DD`.
@@ -67,13 +67,13 @@ class WrappedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """That a night's key was forgotten.
+    """The document that says that a night's key was forgotten.
 
     Attributes:
         night: `YYYY-MM-DD`.
         id: of the key, 32 hex digits.
         wrapped_sha256: of the document `key.json` that is removed, hex.
-        request: by which it was asked for, 32 hex digits.
+        request: id of the request, 32 hex digits.
         asked_at: UTC, RFC 3339.
     """
 
@@ -86,7 +86,7 @@ class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Wrapping(Protocol):
-    """What night keys are wrapped with."""
+    """The method that wraps night keys."""
 
     under: str
 
@@ -128,7 +128,7 @@ class LocalWrapping:
         return nonce + self._ciphers[0].encrypt(nonce, key.secret, bound)
 
     def unwrap(self, kept: WrappedKey) -> bytes:
-        """With whichever key wrapped it."""
+        """Decrypt with the key of the file that wrapped it."""
         wrapped, bound = b64decode(kept.wrapped), _bound(kept.night, kept.id)
         for cipher in self._ciphers:
             try:
@@ -178,8 +178,8 @@ class NightKeys:
     """The keys of all nights. Safe for several threads; a key that was unwrapped is remembered.
 
     Args:
-        wrapping: what keys are wrapped with; None encrypts nothing.
-        store: where they are kept; None has none.
+        wrapping: wraps the keys; None: nothing is encrypted.
+        store: where the keys are kept; None: there are none.
     """
 
     def __init__(self, wrapping: Wrapping | None = None, store: DocumentStore | None = None) -> None:
@@ -189,11 +189,11 @@ class NightKeys:
 
     @property
     def on(self) -> bool:
-        """Whether what is kept is encrypted."""
+        """Whether new files are encrypted."""
         return self._wrapping is not None
 
     def of(self, night: date) -> NightKey | None:
-        """The key for what is written of a night, made if there is none; None if nothing is encrypted.
+        """The key for new files of a night, made if there is none; None if nothing is encrypted.
 
         Raises:
             NightForgottenError: it was forgotten.
@@ -229,12 +229,12 @@ class NightKeys:
         return key
 
     def forgotten(self, night: date) -> Forgotten | None:
-        """That the key of a night was forgotten, or is about to be."""
+        """The document of a forgotten key; None if the night's key was not forgotten."""
         data = self._store.read(_forgotten_path(night)) if self._store is not None else None
         return None if data is None else msgspec.json.decode(data, type=Forgotten)
 
     def forget(self, night: date, request: str, asked_at: str) -> Forgotten | None:
-        """Say that a night has no key from now on; None if it never had one. Its document is still to be removed.
+        """Record that a night has no key from now on; None if it never had one. The caller removes the key's document.
 
         Args:
             night: whose key.
@@ -268,10 +268,10 @@ class NightKeys:
         return sorted(date.fromisoformat(name.removeprefix("date=")) for name in found - gone)
 
     def probe(self) -> None:
-        """Wrap and unwrap a key that is kept nowhere.
+        """Wrap and unwrap a key that is not kept.
 
         Raises:
-            NightKeyError: it cannot be done, or gives another key.
+            NightKeyError: that fails, or gives another key.
         """
         if self._wrapping is None:
             return
@@ -294,7 +294,7 @@ class NightKeys:
         assert self._store is not None  # noqa: S101 - see `of`
         document = msgspec.json.encode(self._wrap(_new(night)))
         self._store.create(key_path(night), document)
-        # Another worker's, if it was faster. Forgotten meanwhile: `_kept` raises.
+        # The key of another worker, if that was faster. If the key was forgotten meanwhile, `_kept` raises.
         kept = self._kept(night)
         if kept is None:
             raise NightKeyError(f"{self._store.uri(key_path(night))} was written, and is gone")

@@ -1,12 +1,12 @@
-"""Objects in S3: put with a SHA-256 that the server checks and we compare, copied, listed, looked at.
+"""Objects in S3: put with a SHA-256 that the server checks and we compare; copied, listed, examined.
 
-Belongs here: single objects, several at a time. Does not: what objects mean, credentials and retries (s3.py; botocore
-does them), reading thousands at once (extract/export_objects.py).
+Belongs here: single objects, several at a time. Does not: what objects mean, credentials and retries (s3.py, botocore),
+reading thousands at once (extract/export_objects.py).
 
-Up to `SINGLE_PUT_BYTES` a file is one PUT: the object then carries the SHA-256 of the whole file, which anyone can
-compare with `sha256sum`. A larger file goes in parts, each with its own SHA-256; the object's checksum is then the one
-of the parts' checksums (S3 has no full-object SHA-256 for multipart uploads), which we compute and compare as well.
-Either way the file's SHA-256 is in the object's metadata.
+A file of up to `SINGLE_PUT_BYTES` is one PUT: the object then has the SHA-256 of the whole file, which anyone can
+compare with `sha256sum`. A larger file is uploaded in parts, each with its own SHA-256. The object's checksum is then
+the checksum of the parts' checksums (S3 has no full-object SHA-256 for multipart uploads); we compute and compare it
+as well. In both cases the file's SHA-256 is in the object's metadata.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ NO_LOCK = {
     "NoSuchObjectLockConfiguration",
     "ObjectLockConfigurationNotFoundError",
 }
-"""S3's codes for an object or bucket without a lock. Any other error says nothing about locks."""
+"""S3's codes for an object or bucket without a lock. Other errors do not tell whether there is a lock."""
 REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
-"""S3's codes for a condition that does not hold."""
+"""S3's codes for a request whose condition (`If-Match`, `If-None-Match`) is false."""
 _CHUNK = 1 << 20
 
 T = TypeVar("T")
 
 
 class UploadError(Exception):
-    """An object is not in S3 as it should be. The message names the object, what was expected and what came back."""
+    """S3 does not hold the expected object. The message names the object, what was expected and what came back."""
 
 
 class OccupiedError(UploadError):
@@ -79,9 +79,9 @@ def put_file(client: S3Client, path: Path, sha256: str, to: S3Location, *, once:
     Args:
         client: boto3's.
         path: the file.
-        sha256: of its bytes, hex, as computed when it was written: what is put must still be that.
+        sha256: of its bytes, hex, computed when it was written; the bytes that are put must still have it.
         to: where to.
-        once: only if there is nothing yet; the same bytes there already count as put.
+        once: only if nothing is there; if the same bytes are there, the file counts as put.
         extra: more arguments of PutObject or CreateMultipartUpload (`ContentType`, lock, …).
 
     Raises:
@@ -97,7 +97,7 @@ def put_file(client: S3Client, path: Path, sha256: str, to: S3Location, *, once:
 
 
 def put_bytes(client: S3Client, data: bytes, to: S3Location, *, once: bool = False, **extra: Any) -> Stored:
-    """Put what is in memory; otherwise as `put_file`."""
+    """Put bytes from memory; otherwise as `put_file`."""
     return _put(client, data, hashlib.sha256(data).hexdigest(), len(data), to, once=once, extra=extra)
 
 
@@ -111,10 +111,10 @@ def _put(
     once: bool,
     extra: dict[str, Any],
 ) -> Stored:
-    """Put a body in one request; a file that is named by its path goes in parts."""
+    """Put a body in one request, or a file, given by its path, in parts."""
     extra = {"Metadata": {"sha256": sha256}, **extra}
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
-    # An upload in parts is put on a condition when it is completed.
+    # The condition of an upload in parts belongs to the request that completes it.
     condition |= {name: extra.pop(name) for name in ("IfMatch", "IfNoneMatch") if name in extra}
     expected = _base64(sha256)
     try:
@@ -125,7 +125,7 @@ def _put(
                 Bucket=to.bucket,
                 Key=to.key,
                 Body=body,
-                ChecksumAlgorithm="SHA256",  # a locked object wants the algorithm named, too
+                ChecksumAlgorithm="SHA256",  # a locked object also needs the name of the algorithm
                 ChecksumSHA256=expected,
                 **condition,
                 **extra,
@@ -139,17 +139,17 @@ def _put(
 
 
 def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool = False, **extra: Any) -> Stored:
-    """Copy within S3, the very version that `source` names, and check that the copy has the same bytes.
+    """Copy the version that `source` names within S3, and check that the copy has the same bytes.
 
     Args:
         client: boto3's.
         source: what to copy.
         to: where to.
-        once: only if there is nothing yet; the same bytes there already count as copied.
+        once: only if nothing is there; if the same bytes are there, the object counts as copied.
         extra: more arguments of CopyObject.
 
     Raises:
-        UploadError: there are other bytes than the source's.
+        UploadError: the copy has other bytes than the source.
     """
     place = {"Bucket": source.location.bucket, "Key": source.location.key}
     if source.version_id is not None:
@@ -166,13 +166,13 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
             **{"Metadata": {"sha256": source.sha256 or ""}, **condition, **extra},
         )
         version, copied = answer.get("VersionId"), answer["CopyObjectResult"]
-        # S3 says what it copied; not every store that speaks its language does.
+        # S3 states the checksum of the copy; not every compatible store does.
         if source.sha256 and copied.get("ChecksumSHA256") == _base64(source.sha256):
             return Stored(to, source.sha256, source.bytes, copied["ETag"], version)
     except ClientError as error:
         if not once or error_code(error) not in REFUSED:
             raise
-    # Of what was copied, and not what another home may have put there since.
+    # Name the copied version: another home may have put another one there since.
     copy = head(client, to, version)
     if copy is None or copy.bytes != source.bytes or (source.sha256 and digest(client, copy) != source.sha256):
         raise UploadError(f"{to} does not hold the same bytes as {source.location}")
@@ -180,12 +180,12 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
 
 
 def error_code(error: ClientError) -> str:
-    """S3's name for what was wrong; empty where it gives none."""
+    """S3's code of an error; empty if there is none."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def listed(client: S3Client, place: S3Location, prefix: str = "") -> Iterator[tuple[str, ObjectTypeDef]]:
-    """Every object whose key continues `place` with `prefix`: its path below `place`, and what S3 lists of it."""
+    """Every object below `place` whose path there begins with `prefix`: the path, and S3's entry in the listing."""
     root = f"{place.key}/" if place.key else ""
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=root + prefix):
         for found in page.get("Contents", []):
@@ -193,7 +193,7 @@ def listed(client: S3Client, place: S3Location, prefix: str = "") -> Iterator[tu
 
 
 def head(client: S3Client, at: S3Location, version_id: str | None = None) -> Stored | None:
-    """What is at a key, in its newest version unless another one is named; None when there is nothing."""
+    """The object at a key, its newest version unless another one is named; None if there is none."""
     version: dict[str, Any] = {"VersionId": version_id} if version_id else {}
     try:
         answer = client.head_object(Bucket=at.bucket, Key=at.key, ChecksumMode="ENABLED", **version)
@@ -207,7 +207,7 @@ def head(client: S3Client, at: S3Location, version_id: str | None = None) -> Sto
 
 
 def digest(client: S3Client, stored: Stored) -> str:
-    """The SHA-256 of an object's bytes, hex: the server's, or ours of what it sends where it has none."""
+    """The SHA-256 of an object's bytes, hex: the server's, or computed from the bytes if the server has none."""
     if stored.sha256 is not None:
         return stored.sha256
     version = {"VersionId": stored.version_id} if stored.version_id else {}
@@ -219,7 +219,7 @@ def digest(client: S3Client, stored: Stored) -> str:
 
 
 class Uploads:
-    """Uploads that go on while the next file is being written; a context manager that waits for all of them."""
+    """Uploads that run while the next file is written; a context manager that waits for all of them."""
 
     def __init__(self, client: S3Client, *, concurrency: int = 8) -> None:
         self._client = client
@@ -227,21 +227,21 @@ class Uploads:
         self._pending: list[Future[Any]] = []
 
     def put(self, path: Path, sha256: str, to: S3Location, *, once: bool = False, **extra: Any) -> Future[Stored]:
-        """`put_file`, soon."""
+        """`put_file`, in the background."""
         return self.submit(put_file, self._client, path, sha256, to, once=once, **extra)
 
     def copy(self, source: Stored, to: S3Location, **extra: Any) -> Future[Stored]:
-        """`copy_object`, soon."""
+        """`copy_object`, in the background."""
         return self.submit(copy_object, self._client, source, to, **extra)
 
     def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
-        """Anything else that belongs to these uploads, soon."""
+        """Any other call that belongs to these uploads, in the background."""
         future = self._pool.submit(function, *args, **kwargs)
         self._pending.append(future)
         return future
 
     def wait(self) -> None:
-        """Return when everything so far is in S3; raises what the first failed one raised."""
+        """Return when all uploads so far are in S3; raises the exception of the first that failed."""
         pending, self._pending = self._pending, []
         for future in pending:
             future.result()

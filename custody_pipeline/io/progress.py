@@ -1,6 +1,6 @@
-"""Where long work says how far it is, without knowing who listens.
+"""Progress of long work, reported without knowing the listener.
 
-Belongs here: the one place that holds the listener. Does not: drawing (the command line does).
+Belongs here: the one place that holds the listener. Does not: drawing (cli).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _listener: ContextVar[Progress] = ContextVar("progress", default=_silent)
 
 
 def report(what: str, done: int, total: int | None) -> None:
-    """`done` of `total` (None: nobody knows yet) of `what`."""
+    """Report that `done` of `total` (None: not known yet) of `what` is done."""
     _listener.get()(what, done, total)
 
 

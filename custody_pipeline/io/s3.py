@@ -53,7 +53,7 @@ def s3_client(settings: Settings, *, max_connections: int = 32, **options: Any) 
 
     Every write asks for the server-side encryption of the settings. `options` go into botocore's `Config`.
     """
-    # It takes longer to import than most commands to answer.
+    # The import takes longer than most commands.
     from botocore.config import Config
 
     config = Config(
@@ -72,7 +72,7 @@ def s3_client(settings: Settings, *, max_connections: int = 32, **options: Any) 
 
     def encrypt(request: Any, **_: Any) -> None:
         for name, value in headers.items():
-            del request.headers[name]  # a request that is signed again would have the header twice
+            del request.headers[name]  # otherwise a request that is signed again has the header twice
             request.headers[name] = value
 
     for operation in ("PutObject", "CopyObject", "CreateMultipartUpload"):
@@ -81,9 +81,9 @@ def s3_client(settings: Settings, *, max_connections: int = 32, **options: Any) 
 
 
 def new_session() -> boto3.Session:
-    """A boto3 session of its own: boto3's default one keeps the first credentials that it ever saw.
+    """A new boto3 session: boto3's default session keeps the first credentials that it read.
 
-    The descriptions of the services are shared. To read them takes most of the time that a first client needs.
+    Sessions share the descriptions of the services. Reading these takes most of the time of a first client.
     """
     import boto3
     import botocore.session
@@ -102,7 +102,7 @@ def _service_descriptions() -> Loader:
 
 
 def encryption_headers(settings: Settings) -> dict[str, str]:
-    """What a write to S3 says about server-side encryption; nothing where the settings leave that to the bucket."""
+    """Arguments of a write about server-side encryption; none if the settings leave the encryption to the bucket."""
     wanted = {
         "x-amz-server-side-encryption": settings.sse,
         "x-amz-server-side-encryption-aws-kms-key-id": settings.sse_kms_key_id,
@@ -111,10 +111,10 @@ def encryption_headers(settings: Settings) -> dict[str, str]:
 
 
 def bucket_region(client: S3Client, bucket: str) -> str | None:
-    """The bucket's region as S3 names it, or None where it does not say. A refusal names it, too.
+    """The bucket's region as S3 states it, or None if it does not. A refusal states the region too.
 
     Raises:
-        botocore.exceptions.BotoCoreError, ClientError: there is no such bucket, or no way to it.
+        botocore.exceptions.BotoCoreError, ClientError: there is no such bucket, or it cannot be reached.
     """
     from botocore.exceptions import ClientError
 
@@ -122,7 +122,7 @@ def bucket_region(client: S3Client, bucket: str) -> str | None:
         headers = client.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
     except ClientError as error:
         headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
-        # Listing may be allowed all the same.
+        # Listing may nevertheless be allowed.
         if error.response.get("Error", {}).get("Code") not in {"403", "AccessDenied"}:
             raise
     return headers.get("x-amz-bucket-region")
@@ -142,12 +142,12 @@ def s3_store(settings: Settings, bucket: str) -> S3Store:
     from obstore.store import S3Store
 
     class Credentials(Boto3CredentialProvider):
-        """Credentials until they expire, as the AWS chain says it; obstore's own provider keeps them half an hour."""
+        """Credentials of the AWS chain until they expire; obstore's own provider keeps them for half an hour."""
 
         def __call__(self) -> S3Credential:
             found = super().__call__()
             if isinstance(self.credentials, RefreshableCredentials):
-                # botocore tells it nowhere else.
+                # botocore has the time of expiry nowhere else.
                 found["expires_at"] = self.credentials._expiry_time  # type: ignore[attr-defined]
             return found
 
@@ -156,7 +156,7 @@ def s3_store(settings: Settings, bucket: str) -> S3Store:
         raise NoCredentialsError
     encryption: Any = {"server_side_encryption": settings.sse, "sse_kms_key_id": settings.sse_kms_key_id}
     region = None
-    with suppress(BotoCoreError, ClientError):  # each read tells what is wrong
+    with suppress(BotoCoreError, ClientError):  # each read reports the error
         region = bucket_region(client, bucket)
     region = region or client.meta.region_name
     if region != client.meta.region_name:

@@ -1,6 +1,6 @@
-"""Small files of the home that are there as a whole, or as they were before.
+"""Small files of the home, replaced in one step: a reader sees the old content or the new one, never a part.
 
-Belongs here: writing them. Does not: what they say.
+Belongs here: writing them. Does not: their content.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make names that were given in a folder durable."""
+    """Make new names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -37,7 +37,7 @@ class YamlReader:
         refusal: what is raised.
         what: the file's name in messages.
         expected: the lines that an empty file lacks.
-        hint: what a file that cannot be read leads to.
+        hint: what to do about a file that cannot be read.
     """
 
     refusal: type[RefusedFileError] = RefusedFileError
@@ -57,8 +57,8 @@ class YamlReader:
         """The file's SHA-256, and its fields beside the version.
 
         Args:
-            what: the file in messages.
-            required: names of fields → what a message says of one that is missing.
+            what: the file's name in messages.
+            required: names of fields → the text about a missing field.
             optional: names of more fields.
         """
         raw, root = self._load()
@@ -93,7 +93,7 @@ class YamlReader:
             mark = error.problem_mark or error.context_mark
             self.refuse(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}")
         except yaml.YAMLError as error:
-            # Characters that YAML does not allow: the reader knows a position, not a line.
+            # A character that YAML does not allow: the reader gives a position, not a line.
             position = getattr(error, "position", 0)
             self.refuse(text[:position].count("\n") + 1, "not YAML: a character that YAML does not allow")
         if root is None:
@@ -101,7 +101,7 @@ class YamlReader:
         return root
 
     def _refuse_bombs(self, text: str) -> None:
-        """Look at the events before nodes are built: anchors multiply, and deep nesting exhausts the stack."""
+        """Examine the events before nodes are built: anchors can multiply, and deep nesting can exhaust the stack."""
         depth = documents = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             line = event.start_mark.line + 1 if event.start_mark else 1
@@ -128,7 +128,7 @@ class YamlReader:
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
                 self.refuse(key, f"{what}: expected a plain name before ':'")
-            # Names differ for DuckDB only if they differ without regard to case.
+            # For DuckDB, names that differ only in case are equal.
             folded = key.value.casefold()
             if folded in seen:
                 self.refuse(key, f"{what}: {key.value!r} is there twice (case does not count); remove one")
@@ -136,7 +136,7 @@ class YamlReader:
             yield key.value, key, value
 
     def fields(self, node: Node, what: str, accepted: set[str]) -> dict[str, Node]:
-        """Name → node of the value; a name that is not accepted is refused."""
+        """Name → node of the value. Unknown names are refused."""
         fields: dict[str, Node] = {}
         for name, key, value in self.items(node, what):
             if name not in accepted:

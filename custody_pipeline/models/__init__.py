@@ -1,4 +1,4 @@
 """`raw.*` → answers: the tag mapping, the gap reasons, and running the SELECTs of `sql/`.
 
-Belongs here: what the SQL models need and what is read from them. Does not: the SQL itself (sql/).
+Belongs here: the inputs of the SQL models, and running them. Does not: the SQL itself (sql/).
 """

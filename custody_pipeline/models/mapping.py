@@ -1,4 +1,4 @@
-"""The tag mapping: which attribute becomes which `custom_data_<column>`, and what may be expected of it.
+"""The tag mapping: which attribute becomes which `custom_data_<column>`, and where it is required.
 
 Belongs here: what a mapping is. Does not: its file (mapping_file.py), its tables in the warehouse (mapping_tables.py),
 deciding which value a recording gets (sql/staging/tags/recording_tags.sql).
@@ -28,10 +28,10 @@ class MappedTag:
         column: name without the `custom_data_` prefix.
         attribute: the key in `participants[].attributes`, as set.
         aliases: other exact keys, tried in order when `attribute` is not there.
-        prefixes: what may stand before each of these keys; such keys are tried last.
-        path: JSONPath within the attribute's text (`$.case.id`); None takes the text as it is.
+        prefixes: may precede each of these keys; keys with a prefix are tried last.
+        path: JSONPath within the attribute's text (`$.case.id`); None: the whole text.
         purposes: participants that may carry it, best first.
-        required: its absence is a gap wherever the tag applies.
+        required: where the tag applies, its absence is a gap.
         pii: personal data, masked in previews.
         flows, queues, scripts: names or ids; the tag applies to calls that touched one of them (all calls if empty).
     """
@@ -72,7 +72,7 @@ class AcceptedScript:
 
 @dataclass(frozen=True)
 class TagMapping:
-    """A validated mapping. `sha256` is of the file's bytes; `purposes` orders participants for tags in no column."""
+    """A validated mapping. `sha256` is of the file's bytes; `purposes` orders the participants of unmapped tags."""
 
     path: Path
     sha256: str
@@ -87,5 +87,5 @@ class TagMapping:
 
     @property
     def structure(self) -> str:
-        """What `json_transform` makes of an object column → value: every mapped column, as text."""
+        """The structure for DuckDB's `json_transform`: every mapped column, as text."""
         return orjson.dumps(dict.fromkeys(self.output_columns, "VARCHAR")).decode()

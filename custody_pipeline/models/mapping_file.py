@@ -1,4 +1,4 @@
-"""The tag mapping's YAML file, and why one is refused: each refusal names the file, the line and the accepted form.
+"""Reading the tag mapping's YAML file. Each refusal names the file, the line and the accepted form.
 
 Belongs here: the YAML contract. Does not: what a mapping means (mapping.py).
 """

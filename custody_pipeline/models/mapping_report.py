@@ -1,4 +1,4 @@
-"""What a night's data says about the tag mapping, and a first draft of one.
+"""The tag mapping compared with a night's data, and a first draft of a mapping.
 
 Belongs here: counting found, missing and unmapped tags. Does not: printing (cli).
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MappedTagReport:
-    """What one night says about a mapped column: in how many recordings it applies, is found, and where."""
+    """A mapped column in one night: in how many recordings it applies and is found, and where."""
 
     column: str
     attribute: str
@@ -40,7 +40,7 @@ class MappedTagReport:
 
 @dataclass(frozen=True)
 class UnmappedTagReport:
-    """A key in no mapping: how many recordings carry it, and on which participants."""
+    """A key that no mapping names: how many recordings have it, and on which participants."""
 
     key: str
     recordings: int

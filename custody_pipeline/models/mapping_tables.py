@@ -1,4 +1,4 @@
-"""The tag mapping in the warehouse, where SQL reads it.
+"""The tag mapping as tables of the warehouse, for SQL.
 
 Belongs here: the two tables, and filling them for a night. Does not: the mapping's file (mapping_file.py).
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def write_mapping(con: duckdb.DuckDBPyConnection, mapping: TagMapping, night: date) -> None:
-    """Put the mapping where SQL reads it, for one night: `staging.tag_mapping` and `staging.accepted_scripts`."""
+    """Write the mapping of one night to `staging.tag_mapping` and `staging.accepted_scripts`."""
     create_mapping_tables(con)
     # The row without a column holds the general order of purposes.
     tags: list[tuple[Any, ...]] = [
@@ -34,7 +34,7 @@ def write_mapping(con: duckdb.DuckDBPyConnection, mapping: TagMapping, night: da
 
 
 def _replace_night(con: duckdb.DuckDBPyConnection, table: str, night: date, rows: list[tuple[Any, ...]]) -> None:
-    """Replace a night's rows, unless they are there already: every model of a night asks for them."""
+    """Replace a night's rows, unless they are there already: this is called once per model."""
     there = con.execute(f"SELECT * FROM {table} WHERE partition_date = ?", [night]).fetchall()
     if sorted(map(repr, there)) == sorted(map(repr, rows)):
         return

@@ -1,12 +1,12 @@
-"""The warehouse as a model sees it: as if it held one night.
+"""Views that show a model only one night of the warehouse.
 
-A model is a bare SELECT that reads `schema.table` and names no night. While a model runs, these names stand for views
-in the catalogue `_NIGHT`, which lives in memory. A view compares `partition_date` with variables of the connection.
-DuckDB takes variables for constants, so the comparison happens in the scan.
+A model is a bare SELECT that reads `schema.table` and names no night. While a model runs, these names mean views in the
+in-memory catalogue `_NIGHT`. Each view compares `partition_date` with variables of the connection. DuckDB treats
+variables as constants, so the comparison happens in the scan.
 
 A table without `partition_date` is shown whole, and so are the tables in `WHOLE`.
 
-Belongs here: what a model sees. Does not: running models.
+Belongs here: the views. Does not: running models (run.py).
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ WHOLE = frozenset(
     }
 )
 
-# A database file of this name could not be opened beside it.
+# A database file of this name could not be attached.
 _NIGHT = "custody_one_night"
 
-# The column that says whose row it is: the conversation that was asked for, else the one that the row names.
+# The column with the row's conversation: the one that was asked for, otherwise the one that the row names.
 _OWNERS = ("key_conversation_id", "conversation_id")
 
 
 @dataclass(frozen=True)
 class IdRange:
-    """Conversation ids from `first`, and before `end`; None is no limit."""
+    """Conversation ids from `first` and before `end`; None: no limit."""
 
     first: str | None = None
     end: str | None = None
 
     @property
     def condition(self) -> str:
-        """SQL that holds for rows of these conversations; a row without one belongs to the first range."""
-        # Comparing with constants is what DuckDB does early, before it groups by conversation.
+        """An SQL condition for rows of these conversations; a row without a conversation belongs to the first range."""
+        # DuckDB compares with constants early, before it groups by conversation.
         if self.first is None:
             return f"coalesce(conversation_id, '') < '{self.end}'"
         return f"conversation_id >= '{self.first}'" + (f" AND conversation_id < '{self.end}'" if self.end else "")
@@ -68,7 +68,7 @@ def catalog(con: duckdb.DuckDBPyConnection) -> str:
 
 
 def show(con: duckdb.DuckDBPyConnection, keys: Iterable[str], *, macros: bool = True) -> None:
-    """Create the views of these tables, or create them again after a table changed, and the macros that models call."""
+    """Create the views of these tables, again if a table changed, and the macros that models call."""
     if macros:
         create_macros(con)
     con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {_NIGHT} (READ_WRITE)")
@@ -94,7 +94,7 @@ def _conditions(key: str, columns: Iterable[str]) -> Iterator[str]:
 
 @contextmanager
 def reading(con: duckdb.DuckDBPyConnection, start: date, end: date) -> Iterator[str]:
-    """While this lasts, `schema.table` is the view of the table: its rows of the nights in [start, end).
+    """Within the block, `schema.table` is the view of the table: its rows of the nights in [start, end).
 
     Yields:
         The warehouse's own catalogue, to qualify a table that is written.
@@ -111,7 +111,7 @@ def reading(con: duckdb.DuckDBPyConnection, start: date, end: date) -> Iterator[
 
 @contextmanager
 def restricted(con: duckdb.DuckDBPyConnection, ids: IdRange) -> Iterator[None]:
-    """While this lasts, views show the rows of these conversations, and rows without a conversation."""
+    """Within the block, views show only the rows of these conversations, and rows without a conversation."""
     con.execute("SET VARIABLE first_id = ?", [ids.first])
     con.execute("SET VARIABLE end_id = ?", [ids.end])
     try:

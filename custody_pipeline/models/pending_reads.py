@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PendingReads:
-    """Conversation ids to read one by one, with the reasons: recording metadata, and the conversations themselves."""
+    """Conversation ids to read one by one, each with its reasons: `recordings` for metadata, and `conversations`."""
 
     recordings: dict[str, list[str]]
     conversations: dict[str, list[str]]
@@ -36,14 +36,14 @@ class PendingReads:
 def pending_reads(
     con: duckdb.DuckDBPyConnection, settings: Settings, night: date, tags: Iterable[MappedTag] = ()
 ) -> PendingReads:
-    """The night's single reads, from what is loaded so far.
+    """The night's pending reads, by everything that is loaded so far.
 
     Args:
         con: the warehouse.
-        settings: `single_reads=all` reads everything; so does `manifest_source=recording_jobs`, for recordings: jobs
-            name no recording that they exported.
+        settings: `single_reads=all` reads everything. `manifest_source=recording_jobs` reads all recordings, because
+            jobs do not name the recordings that they exported.
         night: the UTC day.
-        tags: the mapping's columns; those that are required decide.
+        tags: the mapping's columns; only required ones matter.
     """
     create_raw_tables(con)
     everything = settings.single_reads == "all"
@@ -69,7 +69,7 @@ def _ids(con: duckdb.DuckDBPyConnection, night: date, name: str, arguments: dict
 
 
 def media_objects(con: duckdb.DuckDBPyConnection, night: date) -> list[MediaObject]:
-    """Every version of every media object of the night's newest listing, delete markers apart."""
+    """Every version of every media object in the night's newest listing, without delete markers."""
     create_raw_tables(con, ("export_objects", "extraction_receipts"))
     rows = (
         con.cursor()
@@ -85,7 +85,7 @@ def media_objects(con: duckdb.DuckDBPyConnection, night: date) -> list[MediaObje
 def captured_audio(
     con: duckdb.DuckDBPyConnection, night: date
 ) -> list[tuple[str, str, str, str, str | None, int, str]]:
-    """Audio of captured conversations that is there and hashed.
+    """Audio of captured conversations that is in the bucket and hashed.
 
     Returns:
         (conversation id, recording id, bucket, key, version id, bytes, SHA-256), one for each recording, in order.
@@ -102,7 +102,7 @@ def captured_audio(
 
 
 def known_conversations(con: duckdb.DuckDBPyConnection, night: date, conversation_ids: set[str]) -> set[str]:
-    """Which of the ids are conversations of the night, by what is loaded so far, for whichever night it was read."""
+    """Which of the ids are conversations of the night, by everything that is loaded so far, for any night."""
     create_raw_tables(con, ("export_objects", "conversation_details", "recording_metadata", "conversations"))
     rows = con.cursor().execute(
         query("collect/conversations_of_night"),
@@ -112,7 +112,7 @@ def known_conversations(con: duckdb.DuckDBPyConnection, night: date, conversatio
 
 
 def known_addresses(con: duckdb.DuckDBPyConnection, night: date, conversation_ids: set[str]) -> dict[str, set[str]]:
-    """Numbers and addresses of callers and called, as written, that any load of the night brought of conversations."""
+    """Conversation → numbers and addresses of its callers and called parties, as written in any load of the night."""
     create_raw_tables(con, ("conversation_details", "conversations"))
     rows = con.cursor().execute(
         query("collect/addresses"),

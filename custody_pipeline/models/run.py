@@ -1,7 +1,7 @@
 """Running the SQL models: a night's rows are replaced, one model after the other.
 
-Belongs here: parameters, the order, fitting tables, parts of a night that does not fit into memory. Does not: what a
-model says (sql/).
+Belongs here: parameters, the order, adding columns to tables, splitting a night that does not fit into memory. Does
+not: the models (sql/).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 LAG_HOURS = 72
 
-# Into how many parts a night is taken apart, if it does not fit into memory whole.
+# A night that does not fit into memory is computed in this many parts.
 PARTS_OF_A_NIGHT = (1, 4, 16, 64)
 logger = logging.getLogger(__name__)
 RECHECK_DAYS = 30
@@ -46,7 +46,7 @@ class SchemaChangedError(WarehouseError):
 
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
-    """Create every table that the models read and Python fills, if it is not there. Call it before `materialize`."""
+    """Create the missing tables that the models read and Python fills. Call this before `materialize`."""
     create_bookkeeping(con)
     create_raw_tables(con)
     create_mapping_tables(con)
@@ -60,9 +60,9 @@ def model_params(
     """The values of a model's `$parameters`.
 
     Args:
-        model: the model; only its own parameters are given.
+        model: the model; only its own parameters are returned.
         mapping: needed by models with mapped columns.
-        settings: the organisation's region; unknown without them.
+        settings: have the organisation's region; without settings it is unknown.
     """
     values: dict[str, Any] = {
         "lag_hours": LAG_HOURS,
@@ -85,12 +85,12 @@ def materialize(
     mapping: TagMapping,
     settings: Settings | None = None,
 ) -> Iterator[tuple[SqlModel, int]]:
-    """Bring models up to date for one night, one after the other. Give them in the order of their dependencies.
+    """Bring models up to date for one night, one after the other, in the given order: dependencies come first.
 
-    Views are replaced; tables get the night's rows replaced in one transaction.
+    Views are replaced. The night's rows of a table are replaced in one transaction.
 
     Yields:
-        Each model when it is up to date, and its rows of the night; 0 for views.
+        Each model when it is up to date, and the number of its rows of the night; 0 for views.
     """
     write_mapping(con, mapping, night)
     fitting, shown, made = _fitting(con, mapping), set[str](), list[str]()
@@ -117,13 +117,13 @@ def materialize(
 
 
 def _made_by(mapping: TagMapping) -> str:
-    """What decides the columns of every model: planning a model only to see that its table fits costs a third of it."""
+    """A digest of everything that decides the columns of models. Planning a model to compare them costs a third of it."""
     decisive = f"{models_sha256()} {mapping.structure} DuckDB {duckdb.__version__}"
     return hashlib.sha256(decisive.encode()).hexdigest()
 
 
 def _fitting(con: duckdb.DuckDBPyConnection, mapping: TagMapping) -> frozenset[str]:
-    """Models whose table or view was last brought into shape by the same SQL and mapping, and has that shape still."""
+    """Models whose table or view was made by the same SQL and mapping, and has not changed since."""
     fitting = con.execute(
         f"SELECT model FROM raw.made_by JOIN ({query('models/shapes')}) USING (model) "
         "WHERE made_by = ? || ' ' || shape",
@@ -138,7 +138,7 @@ def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_a
     Args:
         con: the warehouse, open for writing.
         night: which partition.
-        about_night_alone: only events of the night as a whole, which is much less work than those of every recording.
+        about_night_alone: only events of the night as a whole: much less work than events of every recording.
     """
     model = read_model(SQL_DIR / "custody" / "custody_events.sql")
     if not table_columns(con, model.key):
@@ -180,7 +180,7 @@ def run_models(
 def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
     _drop_other_kind(con, model, "TABLE")
     with transaction(con):
-        # Commenting on every column costs more than everything else here: only a view that changed is replaced.
+        # The comments on every column cost more than everything else here, so only a changed view is replaced.
         con.execute(f"CREATE OR REPLACE TEMP VIEW view_probe AS {model.sql}")
         selects = con.execute(
             "SELECT substr(sql, strpos(sql, ' AS ')) FROM duckdb_views() WHERE (database_name, schema_name, view_name) "
@@ -194,7 +194,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
 
 
 def _drop_other_kind(con: duckdb.DuckDBPyConnection, model: SqlModel, kind: Literal["TABLE", "VIEW"]) -> None:
-    """Make room for a staging model that an earlier version made as a view instead of a table, or the reverse."""
+    """Drop a staging model that an earlier version made as a view instead of a table, or the reverse."""
     there = (
         f"SELECT 1 FROM duckdb_{kind.lower()}s() WHERE database_name = current_database() AND schema_name = ? "
         f"AND {kind.lower()}_name = ?"
@@ -215,9 +215,9 @@ def replace_window(
 ) -> int:
     """Replace the rows of `model` whose partition_date lies in [start, end), in one transaction.
 
-    The table is created when it is not there and gets columns that are new; columns that the model no longer gives
-    stay, null from now on. A night that does not fit into memory is inserted a part of its conversations at a time:
-    DuckDB spills rows that it sorts, joins and groups to disk, but not what aggregates such as `arg_min` keep.
+    A missing table is created, and new columns are added. A column that the model no longer gives stays, and is null
+    from now on. A night that does not fit into memory is inserted in ranges of conversation ids: DuckDB spills sorts, joins
+    and groups to disk, but not the states of aggregates such as `arg_min`.
 
     Args:
         con: the warehouse.
@@ -225,15 +225,15 @@ def replace_window(
         start: first day of the window.
         end: day after the window.
         params: values of the model's `$parameters`.
-        shown: tables whose views are up to date; those that the model reads are added. None: no view is.
-        fits: the table is known to have the model's columns.
+        shown: tables whose views are up to date; the model's inputs are added. None: no view is up to date.
+        fits: True if the table is known to have the model's columns.
 
     Returns:
         Rows inserted.
 
     Raises:
         SchemaChangedError: a column's type differs from the table's.
-        duckdb.OutOfMemoryException: a part of the conversations does not fit into memory either.
+        duckdb.OutOfMemoryException: one range of conversation ids does not fit into memory either.
     """
     shown = set() if shown is None else shown
     if not model.depends_on <= shown:
@@ -260,10 +260,10 @@ def replace_window(
 
 
 def _id_ranges(model: SqlModel, parts: int) -> list[IdRange]:
-    """Conversation ids in ranges of about the same size; one range for a model whose rows have no conversation."""
+    """Ranges of conversation ids of about equal size; one range for a model whose rows have no conversation."""
     if "conversation_id" not in model.grain:
         return [EVERY_ID]
-    # Ids are UUIDs, so their first digits divide them evenly.
+    # Ids are UUIDs, so ranges of the first digits have about equal size.
     step = 256 // parts
     edges = [None, *(f"{number:02x}" for number in range(step, 256, step)), None]
     return [IdRange(first, end) for first, end in pairwise(edges)]
@@ -276,7 +276,7 @@ def _insert(
     if ids == EVERY_ID:
         inserted = con.execute(f"{into} {model.sql}", dict(params)).fetchone()
     else:
-        # A separable model also reads these conversations alone: joins and materialized CTEs are then small as well.
+        # Also restrict a separable model's inputs, so that joins and materialized CTEs process one range of ids.
         with restricted(con, ids if model.separable else EVERY_ID):
             inserted = con.execute(f"{into} FROM (\n{model.sql}\n) WHERE {ids.condition}", dict(params)).fetchone()
     return int(inserted[0]) if inserted else 0
@@ -298,7 +298,7 @@ def _fit_table(con: duckdb.DuckDBPyConnection, model: SqlModel, params: Mapping[
             con.execute(f"CREATE TABLE {table} ({columns})")
         for name in output if there and there.keys() != output.keys() else ():
             con.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quoted(name)} {output[name]}")
-        # A table that was taken over from other nights has the columns, and says nothing of them.
+        # A table that came from other nights has the columns, but not their comments.
         _comment(con, "TABLE", model, list(output), table)
 
 

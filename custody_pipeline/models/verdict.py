@@ -1,4 +1,4 @@
-"""Are we complete? One sentence, the same in a night's report and in its alerts.
+"""Whether nights are complete, in one sentence: the same in a report and in alerts.
 
 Belongs here: the sentence. Does not: deciding it (sql/custody/nights.sql, sql/custody/coverage.sql).
 """
@@ -20,9 +20,9 @@ def verdict(states: Sequence[str | None], unexplained: int, sources: Sequence[st
     """A tone (`good`, `bad` or `odd`) and a sentence.
 
     Args:
-        states: what each night claims (`established`, …); None for one that was never collected.
-        unexplained: recordings that lack something without a reason.
-        sources: the needed ones that did not answer whole.
+        states: the claim of each night (`established`, …); None for a night that was never collected.
+        unexplained: number of recordings that lack something without a reason.
+        sources: the needed sources that are not whole.
     """
     if unexplained:
         return "bad", f"No. Of {unexplained} recordings something is missing, and nobody knows why."
@@ -43,7 +43,7 @@ def verdict(states: Sequence[str | None], unexplained: int, sources: Sequence[st
 
 
 def verdict_of(con: duckdb.DuckDBPyConnection, night: date) -> str:
-    """The sentence of one night of a warehouse, with its question; empty before the night was modelled."""
+    """The sentence of one night, with its question; empty before the night was modelled."""
     if "completeness" not in table_columns(con, "custody.nights"):
         return ""
     row = con.execute(

@@ -1,4 +1,4 @@
-"""What the pipeline notes about its own publications and fixity checks: append-only tables of `raw` that Python fills.
+"""The pipeline's records of its own publications and fixity checks: append-only tables of `raw` that Python fills.
 
 Belongs here: those tables and their rows. Does not: who did what (ledger.py).
 """
@@ -46,11 +46,11 @@ def append_row_versions(con: duckdb.DuckDBPyConnection, night: date, *, counted_
     Args:
         con: the warehouse, within the transaction that records the publication.
         night: the partition.
-        counted_as: the revision by which the model marked these rows: what it took for the next one.
-        revision: the one that they were published with.
+        counted_as: the provisional revision that the SQL model gave these rows.
+        revision: the revision that was published.
 
     Returns:
-        How many rows that were.
+        The number of these rows.
     """
     inserted = con.execute(
         """
@@ -73,7 +73,7 @@ def append_published_columns(
     Args:
         con: the warehouse, within the transaction that records the publication.
         night: the partition.
-        revision: the one that was published.
+        revision: the revision that was published.
         published_at: when (UTC, without a zone).
     """
     con.execute(

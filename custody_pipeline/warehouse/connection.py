@@ -1,6 +1,6 @@
 """The warehouse file: one DuckDB database with one writer.
 
-Belongs here: opening, locking and closing. Does not: what is in it.
+Belongs here: opening, locking and closing. Does not: its tables.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 
-# A backfill may hold the warehouse for minutes; an hour means that something hangs.
+# A backfill may hold the warehouse for minutes. After an hour, something hangs.
 LOCK_TIMEOUT_SECONDS = 3600.0
 
-# The oldest DuckDB that can open the warehouse, and the analysts' snapshot. A file keeps the version it was made with.
+# The oldest versions of DuckDB that can open the warehouse and the snapshot. A file keeps the version of its creation.
 STORAGE_VERSION = "v1.5.0"
 
 
@@ -52,7 +52,7 @@ class Warehouse:
         """The file."""
         if self.settings.nights_url:
             raise WarehouseError(
-                "CUSTODY_NIGHTS_URL is set: each night has a warehouse of its own, and this command needs one of all"
+                "CUSTODY_NIGHTS_URL is set: each night has its own warehouse, and this command needs one of all nights"
             )
         return self.settings.warehouse_path
 
@@ -71,7 +71,7 @@ class Warehouse:
             lock.acquire()
         except Timeout as error:
             raise WarehouseBusyError(
-                f"{path} is being written by another run since more than {self.lock_timeout:g} s; "
+                f"another run has held {path} for more than {self.lock_timeout:g} s; "
                 "wait for that run, or end it, then try again"
             ) from error
         try:
@@ -87,21 +87,21 @@ class Warehouse:
             lock.release()
 
     def _prepare(self, read_only: bool) -> None:
-        """Have the file in its place, while the lock is held."""
+        """Put the file in its place, while the lock is held."""
         if read_only and not self.path.exists():
             raise WarehouseError(f"{self.path} does not exist yet; run a night first: custody run --date 2026-11-02")
 
     def check_in(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Give other workers what was written; a home with one warehouse has none."""
+        """Share what was written with other workers; a home with one warehouse has no others."""
 
     def _connect(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.settings.duckdb_memory_limit,
             "temp_directory": str(self.settings.home / "spill"),
-            # Nobody else opens the warehouse. What older versions of DuckDB cannot read is smaller by a fifth, and
-            # written faster.
+            # Only this product opens the warehouse, so the storage format may be one that older versions of DuckDB
+            # cannot read: it is smaller by a fifth, and faster to write.
             "storage_compatibility_version": STORAGE_VERSION,
-            # Rows are ordered where order matters (publishing); keeping it everywhere costs memory.
+            # Queries order rows where it matters (publishing). Keeping the order of insertion everywhere costs memory.
             "preserve_insertion_order": False,
         }
         try:
@@ -111,8 +111,8 @@ class Warehouse:
                 f"{path} cannot be opened ({str(error).splitlines()[0]}); close the program that has it open (analysts "
                 f"read {self.settings.analyst_path.name}); if the file is damaged, move it away and run custody rebuild"
             ) from error
-        # Cursors of this connection take it over, too.
+        # Cursors of this connection inherit it.
         con.execute("SET GLOBAL TimeZone = 'UTC'")
-        # It would be drawn into what `--json` prints.
+        # A progress bar would be part of what `--json` prints.
         con.execute("SET enable_progress_bar = false")
         return con

@@ -1,11 +1,11 @@
-"""The ledger: who did what to a night, with which code, that no received document shows.
+"""The ledger: who did what to a night, with which version. No received document shows this.
 
-Belongs here: the person and the code that act (`Actor`), and the append-only table `raw.acts`: joined, verified,
-rechecked, packaged, held, released, accessed, erased, failed. Does not: how an act reads beside other events
-(sql/custody/custody_events.sql), or the service identity that the API knows (extract/genesys.py).
+Belongs here: the person and the version (`Actor`), and the append-only table `raw.acts`: joined, verified, rechecked,
+packaged, held, released, accessed, erased, failed. Does not: an act among other events
+(sql/custody/custody_events.sql), or the service identity that the API states (extract/genesys.py).
 
-An act is about one recording, or about the whole night (both ids empty). Only a package is a reason to publish a night
-again (`warehouse.content_hash`): checking a night must not change it.
+An act is about one recording, or about the whole night (both ids empty). Of all acts, only a package is a reason to
+publish a night again (`warehouse.content_hash`): checking a night must not change it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Actor:
-    """Who runs this, and the code that runs.
+    """Who runs the pipeline, and which version.
 
     Attributes:
         operator: the setting, or the login name.
@@ -52,7 +52,7 @@ class Actor:
 def _login_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
+    except (KeyError, OSError):  # the user of a container may have no name
         return "unknown"
 
 
@@ -83,13 +83,13 @@ class Act:
 
     Attributes:
         night: UTC day.
-        action: what kind.
-        what: what it was done to, and with which result.
-        why: for what purpose.
-        how: by which means.
-        where_at: URI of what it was done to; of a folder of this machine the name alone, since acts are published.
-        sha256_before: hex, of what was there.
-        sha256_after: hex, of what is there now.
+        action: its kind.
+        what: its object, and the result.
+        why: its purpose.
+        how: its means.
+        where_at: URI of its object; only the name for a folder of this machine, since acts are published.
+        sha256_before: of the object before the act, hex.
+        sha256_after: of the object after the act, hex.
         conversation_id: empty for the whole night.
         recording_id: empty for the whole night.
         occurred_at: UTC without a zone.
@@ -115,7 +115,7 @@ def create_acts(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def append_acts(con: duckdb.DuckDBPyConnection, actor: Actor, acts: Iterable[Act]) -> None:
-    """Append to the ledger; acts without a time happen now."""
+    """Append to the ledger; an act without a time gets the present time."""
     now, waiting = utc_now(), iter(acts)
     kinds = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
     while part := list(islice(waiting, _ACTS_AT_ONCE)):
@@ -123,7 +123,7 @@ def append_acts(con: duckdb.DuckDBPyConnection, actor: Actor, acts: Iterable[Act
             {**vars(act), **vars(actor), "partition_date": act.night, "occurred_at": act.occurred_at or now}
             for act in part
         ]
-        # One statement for many rows: a row at a time takes DuckDB 5 ms each.
+        # One statement for many rows: single rows take DuckDB 5 ms each.
         con.execute(
             f"INSERT INTO raw.acts SELECT unnest($rows::STRUCT({kinds})[], recursive := true)",
             {"rows": [{name: row[name] for name in _COLUMNS} for row in rows]},
@@ -131,7 +131,7 @@ def append_acts(con: duckdb.DuckDBPyConnection, actor: Actor, acts: Iterable[Act
 
 
 def append_joins(con: duckdb.DuckDBPyConnection, actor: Actor, night: date, how: str) -> None:
-    """Note which rows of `custody.chain_of_custody` were joined anew: those that are not what was joined last."""
+    """Append an act for each row of `custody.chain_of_custody` that differs from the row that was joined last."""
     con.execute(
         f"INSERT INTO raw.acts BY NAME {query('ledger/rows_joined_anew')}",
         {"night": night, "now": utc_now(), "how": how, **asdict(actor)},

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def nights_left_out(settings: Settings) -> frozenset[date]:
-    """Nights of which the snapshot has no rows about recordings."""
+    """Nights for which the snapshot has no rows about recordings."""
     path = _path(settings)
     return frozenset(map(date.fromisoformat, orjson.loads(path.read_bytes()))) if path.exists() else frozenset()
 

@@ -1,6 +1,6 @@
-"""Every night that must be there, with its state: also nights that failed, and nights that nobody collected.
+"""Every expected night with its state, including nights that failed and nights that nobody collected.
 
-Belongs here: which nights there must be, and the states that no model knows. Does not: the states of a collected night
+Belongs here: which nights are expected, and the states that no model knows. Does not: the states of a collected night
 (sql/custody/nights.sql).
 """
 
@@ -25,7 +25,7 @@ DUE_AFTER = timedelta(hours=3)
 """The nightly schedule starts two and a half hours after the end of a night."""
 
 ASKED_AT_ONCE = 30
-"""So many missing nights are collected and alerted at a time, the newest ones: the first night may be years ago."""
+"""At most this many missing nights are collected and alerted at a time, the newest: the first may be years ago."""
 
 NOT_PUBLISHED = ("failed", "missing")
 
@@ -49,11 +49,11 @@ class NightState:
 
 
 def night_states(con: duckdb.DuckDBPyConnection | None, settings: Settings) -> dict[date, NightState]:
-    """Every night from the first one on, oldest first; a night is due three hours after its end.
+    """Every night from the first one on, oldest first. A night is due three hours after its end.
 
     Args:
         con: the warehouse; None before there is one.
-        settings: name the first night. Without one, only nights between others that were collected can be missing.
+        settings: name the first night. Without a first night, only nights between collected nights can be missing.
     """
     known: dict[date, NightState] = {}
     if con is not None:

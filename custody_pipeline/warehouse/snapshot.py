@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 
-# Rows of a group in the analysts' snapshot, a quarter of DuckDB's own: a night rewrites the last group of each table.
-# With a thousand small nights before, the snapshot takes 0.2 s instead of 0.6 s. A multiple of 2,048.
+# Rows per row group in the snapshot, a quarter of DuckDB's default: a night rewrites the last group of each table.
+# After a thousand small nights, the snapshot takes 0.2 s instead of 0.6 s. Must be a multiple of 2,048.
 SNAPSHOT_ROW_GROUP = 30_720
 SNAPSHOT_STORAGE_VERSION = "v1.0.0"
 _COUNTS = {"coverage", "nights", "reconciliation", "tag_quality"}
-"""Tables about nights: they name no recording, and nothing personal."""
+"""Tables about nights: they name no recording and hold no personal data."""
 
 
 def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, night: date | None = None) -> Path:
@@ -53,7 +53,7 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
         keep = night is not None and _is_as_we_left_it(con, target)
         if keep:
             shutil.copyfile(target, fresh)
-        # Analysts may have another version of DuckDB than ours.
+        # Analysts may use another version of DuckDB.
         how = f"ROW_GROUP_SIZE {SNAPSHOT_ROW_GROUP}, STORAGE_VERSION '{SNAPSHOT_STORAGE_VERSION}'"
         con.execute(f"ATTACH {literal(str(fresh))} AS analyst ({how})")
         try:
@@ -67,7 +67,7 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         fresh.chmod(0o400)
-        # DuckDB would replay what a session wrote into the old snapshot onto whatever file has its name.
+        # DuckDB would replay a session's writes to the old snapshot on any new file of the same name.
         target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
         fresh.replace(target)
         con.execute(
@@ -99,14 +99,14 @@ def _shape(con: duckdb.DuckDBPyConnection, database: str | None = None) -> list[
 
 
 def _kept(table: str, left_out: frozenset[date]) -> str:
-    """The condition of a table's rows that the snapshot has."""
+    """The condition for a table's rows that are in the snapshot."""
     if not left_out or table in _COUNTS:
         return "true"
     return f"partition_date NOT IN ({', '.join(f'DATE {literal(str(night))}' for night in sorted(left_out))})"
 
 
 def _replace_nights(con: duckdb.DuckDBPyConnection, night: date, left_out: frozenset[date]) -> None:
-    """Bring the attached snapshot up to date for `night` and whatever else changed since it was written."""
+    """Bring the attached snapshot up to date for `night` and for every other night that changed since."""
     tables = {quoted(name): _kept(name, left_out) for name in dict.fromkeys(row[0] for row in _shape(con))}
     changed = {night}
     for table, kept in tables.items():

@@ -4,7 +4,7 @@ Belongs here: reading and validating the SELECTs below `sql/`. Does not: running
 
 A file is a header of `-- ` lines followed by one bare SELECT:
 
-    -- What a row is, for people. May go on for
+    -- What a row is, for people. May have
     -- several lines.
     --
     -- grain: partition_date, conversation_id
@@ -14,13 +14,13 @@ A file is a header of `-- ` lines followed by one bare SELECT:
 
 The schema is the first folder below `sql/`. Types of columns are declared where readers rely on them: in `custody`.
 
-Checks add `-- asset: custody.gaps`, the table that they judge, and `-- blocking: true` or `false`. Staging models that
-are kept as tables of night windows add `-- materialized: window`. `-- separable: true` says that each output row
-depends only on input rows with its `conversation_id`, plus rows without one. Of a night that does not fit into memory,
-such a model then reads one range of ids at a time.
+A check adds `-- asset: custody.gaps`, the table that it judges, and `-- blocking: true` or `false`. A staging model
+that is kept as a table adds `-- materialized: window`: a run replaces the rows of its night. `-- separable: true` says that
+each output row depends only on input rows with its `conversation_id`, plus rows that have none. If a night does not fit
+into memory, a separable model reads one range of ids at a time.
 
-A file in `macros` creates one macro that several models call. A file in `queries` is a query that a function of Python
-sends, in a folder by subject; its header says what the rows are, and declares no columns.
+A file in `macros` creates one macro that several models call. A file in `queries` is a query that Python sends; its
+folder names the subject, and its header describes the rows without declaring columns.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from custody_pipeline.distribution import SQL_DIR as SQL_DIR
 
 SCHEMAS = ("raw", "staging", "custody", "checks")
 
-# Pending reads are queries, too: collecting asks them.
+# Pending reads are queries with the header of a model.
 _FOLDERS = (*SCHEMAS, "pending_reads")
 
 # Tables that Python writes; SQL may read them like any other.
@@ -163,7 +163,7 @@ def load_models(directory: Path = SQL_DIR, schemas: Iterable[str] = SCHEMAS) -> 
 
 @cache
 def models_sha256() -> str:
-    """SHA-256 over every file of `sql/{macros,staging,custody}` with its name: what the night's rows were made by."""
+    """SHA-256 over every file of `sql/{macros,staging,custody}` with its name: the SQL that made the night's rows."""
     files = sorted(path for schema in ("macros", "staging", "custody") for path in (SQL_DIR / schema).rglob("*.sql"))
     lines = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(SQL_DIR)}\n" for path in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -226,7 +226,7 @@ def read_select(path: Path) -> str:
 
 @cache
 def query(name: str) -> str:
-    """The SELECT of `sql/queries/<name>.sql`: a query that is no model. Python binds its `$parameters`."""
+    """The SELECT of `sql/queries/<name>.sql`, a query that is not a model. The caller binds its `$parameters`."""
     return read_select(SQL_DIR / "queries" / f"{name}.sql")
 
 
@@ -359,7 +359,7 @@ def _refuse_unknown_tables(models: Mapping[str, SqlModel], directory: Path) -> N
         named = {model.asset} - {""}
         for name in sorted((model.depends_on | named) - models.keys() - WRITTEN_BY_PYTHON):
             schema, _, table = name.partition(".")
-            # Raw tables are declared by files too, but the layers are also loaded apart.
+            # Raw tables are declared by files too, but a schema may also be loaded without the others.
             if any((directory / schema).rglob(f"{table}.sql")) or (
                 schema == "raw" and not _has_files(directory, "raw")
             ):

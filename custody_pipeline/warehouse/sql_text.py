@@ -33,7 +33,7 @@ def table_columns(con: duckdb.DuckDBPyConnection, key: str) -> dict[str, str]:
 
 
 def rows_of(con: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> list[dict[str, Any]]:
-    """What a statement answers, each row as column → value. `values`: of its parameters."""
+    """The rows of a statement's answer, each as column → value. `values`: of its parameters."""
     answer = con.execute(sql, values)
     names = [column[0] for column in answer.description or []]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
