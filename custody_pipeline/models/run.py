@@ -117,7 +117,7 @@ def materialize(
 
 
 def _made_by(mapping: TagMapping) -> str:
-    """A digest of everything that decides the columns of models. Planning a model to compare them costs a third of it."""
+    """A digest of everything that decides the columns of models. A plan to compare them costs a third of a model."""
     decisive = f"{models_sha256()} {mapping.structure} DuckDB {duckdb.__version__}"
     return hashlib.sha256(decisive.encode()).hexdigest()
 
@@ -216,8 +216,8 @@ def replace_window(
     """Replace the rows of `model` whose partition_date lies in [start, end), in one transaction.
 
     A missing table is created, and new columns are added. A column that the model no longer gives stays, and is null
-    from now on. A night that does not fit into memory is inserted in ranges of conversation ids: DuckDB spills sorts, joins
-    and groups to disk, but not the states of aggregates such as `arg_min`.
+    from now on. A night that does not fit into memory is inserted in ranges of conversation ids: DuckDB spills sorts,
+    joins and groups to disk, but not the states of aggregates such as `arg_min`.
 
     Args:
         con: the warehouse.

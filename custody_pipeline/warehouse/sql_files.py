@@ -15,8 +15,8 @@ A file is a header of `-- ` lines followed by one bare SELECT:
 The schema is the first folder below `sql/`. Types of columns are declared where readers rely on them: in `custody`.
 
 A check adds `-- asset: custody.gaps`, the table that it judges, and `-- blocking: true` or `false`. A staging model
-that is kept as a table adds `-- materialized: window`: a run replaces the rows of its night. `-- separable: true` says that
-each output row depends only on input rows with its `conversation_id`, plus rows that have none. If a night does not fit
+that is kept as a table adds `-- materialized: window`: a run replaces the rows of its night. `-- separable: true` says
+that each output row depends only on input rows with its `conversation_id`, plus rows that have none. If a night does not fit
 into memory, a separable model reads one range of ids at a time.
 
 A file in `macros` creates one macro that several models call. A file in `queries` is a query that Python sends; its
