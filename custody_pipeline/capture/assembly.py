@@ -10,13 +10,14 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
 
+from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.links import AudioLinker
 from custody_pipeline.capture.messages import EventQueue, QueueMetrics
 from custody_pipeline.capture.metrics import CapturePoint, capture_points
 from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.worker import CaptureWorker, DrainReport, capture_client
-from custody_pipeline.io.document_store import DocumentStore, open_store
+from custody_pipeline.io.document_store import DocumentStore
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import erased_conversations
@@ -46,8 +47,7 @@ def queue_of(settings: Settings) -> Iterator[EventQueue]:
 
 def store_of(settings: Settings) -> DocumentStore:
     """Where capture documents are."""
-    url = settings.captures
-    return open_store(url, s3_client(settings) if url.startswith("s3://") else None)
+    return capture_place(settings)
 
 
 def linker_of(settings: Settings) -> AudioLinker:

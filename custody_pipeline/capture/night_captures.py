@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import captures_of, events_of
 from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.io.document_store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +32,8 @@ def collect_captures(collector: Collector) -> list[Landing]:
 
     Where the retention policy has removed them, the source is not asked: what an earlier load brought stays current.
     """
-    url = collector.settings.captures
-    store = open_store(url, collector.s3 if url.startswith("s3://") else None)
+    settings = collector.settings
+    store = capture_place(settings, collector.s3 if settings.captures.startswith("s3://") else None)
     if store.read(removed_key(collector.night)) is not None:
         why = "removed from the capture place by the retention policy; what was collected before stays"
         return [collector.not_configured(name, why) for name in ("captures", "conversation_events")]

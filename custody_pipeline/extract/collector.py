@@ -18,6 +18,7 @@ from custody_pipeline.extract.genesys import GenesysClient, GenesysError, Identi
 from custody_pipeline.extract.landing_files import Bucket, Folder, LandingWriter, new_landing_id
 from custody_pipeline.extract.receipts import Collectors, FetchFailure, Landing
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.warehouse.erasures import erased_names
 
@@ -195,7 +196,8 @@ class Collector:
     def place(self) -> Place:
         """Where landing files go."""
         landing = self.settings.landing
-        return Bucket(landing, self.s3) if landing.startswith("s3://") else Folder(landing)
+        keys = night_keys_of(self.settings)
+        return Bucket(landing, self.s3, keys) if landing.startswith("s3://") else Folder(landing, keys)
 
     def api_uri(self, path: str) -> str:
         """The `source_uri` of a document from the API."""

@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from custody_pipeline.extract.documents import document
-from custody_pipeline.extract.landing_files import content_of, line_of, read_lines, split_line
+from custody_pipeline.extract.landing_files import RECEIPTS, content_of, line_of, read_lines, split_line
 from custody_pipeline.io.gzipped import gzipped
+from custody_pipeline.io.night_keys import NO_KEYS, NightForgottenError, NightKeys
+from custody_pipeline.io.sealed_files import HEADER_BYTES, SealingFile, is_sealed, key_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from custody_pipeline.extract.landing_files import LandedFile
     from custody_pipeline.extract.receipts import Landing
 
-RECEIPTS = "extraction_receipts"
 _ERASED_STATE = "erased"
 
 LISTS = frozenset({"export_manifests"})
@@ -120,28 +121,41 @@ def _others(ids: Set[str], items: Iterable[Any]) -> list[Any]:
 # --- landing files: a line keeps its number, and what was erased is an envelope with the state `erased` ---------------
 
 
-def erase_landing(ids: Set[str], resource: str, source: Path, target: Path) -> int:
-    """Write a landing file without the documents of erased conversations.
+def erase_landing(ids: Set[str], resource: str, source: Path, target: Path, keys: NightKeys = NO_KEYS) -> int:
+    """Write a landing file without the documents of erased conversations, encrypted if it was.
 
     Args:
         ids: of the conversations, in lower case.
         resource: the raw table.
         source: a local landing file.
         target: where the new one goes; it is there only if something was erased.
+        keys: of the nights.
 
     Returns:
-        How many documents were erased, or cut to the rest of a list.
+        How many documents were erased, or cut to the rest of a list. None of a file that nobody can open any more.
     """
-    if resource == RECEIPTS or not any(_is_affected(ids, resource, line) for line in read_lines(source)):
+    try:
+        if resource == RECEIPTS or not any(_is_affected(ids, resource, line) for line in read_lines(source, keys)):
+            return 0
+    except NightForgottenError:
         return 0
     erased = 0
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as raw, gzipped(raw) as lines:
-        for line in read_lines(source):
-            kept = _line_without(ids, resource, line)
-            erased += kept is not line
-            lines.write(kept)
+    with target.open("wb") as raw:
+        sealing = SealingFile(raw, keys.named(*_key_of(source))) if is_sealed(source) else None
+        with gzipped(sealing or raw) as lines:
+            for line in read_lines(source, keys):
+                kept = _line_without(ids, resource, line)
+                erased += kept is not line
+                lines.write(kept)
+        if sealing is not None:
+            sealing.close()
     return erased
+
+
+def _key_of(source: Path) -> tuple[date, bytes]:
+    with source.open("rb") as file:
+        return key_named(file.read(HEADER_BYTES))
 
 
 def _envelope(line: bytes) -> dict[str, Any]:
@@ -182,7 +196,7 @@ def erase_landed(landing: Landing, ids: Set[str]) -> None:
 def _erased_file(landing: Landing, file: LandedFile, resource: str, ids: Set[str]) -> LandedFile:
     relative = f"{resource}/date={landing.night}/{file.uri.rsplit('/', 1)[1]}"
     draft = landing.place.spool(relative)
-    if not erase_landing(ids, resource, file.local, draft):
+    if not erase_landing(ids, resource, file.local, draft, landing.place.keys):
         return file
     with draft.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()

@@ -8,6 +8,9 @@
 The document comes last and verbatim, so whoever holds the file can cut the received bytes out of the line without
 parsing them. What cannot stand in a line (not JSON, or holding line breaks) is `"document_base64"` instead.
 
+With a key for the night the file is encrypted under its name (io/sealed_files.py): its digest and size are those of the
+encrypted bytes. Receipts are not: they hold no documents, and tell what is lost when a key is forgotten.
+
 Belongs here: writing and reading these files, in a folder or in S3. Does not: what documents mean.
 """
 
@@ -31,8 +34,10 @@ import orjson
 from custody_pipeline.extract.documents import BYTE_ORDER_MARK
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline.io.gzipped import gzipped
+from custody_pipeline.io.night_keys import NO_KEYS, NightKeys
 from custody_pipeline.io.objects import put_file
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.sealed_files import SealingFile, opened
 from custody_pipeline.io.whole_file import sync_folder
 
 if TYPE_CHECKING:
@@ -45,6 +50,8 @@ if TYPE_CHECKING:
 
 # Uncompressed bytes of one part: DuckDB reads one gzip file with one thread, several at once.
 PART_BYTES = 128 * 1024 * 1024
+RECEIPTS = "extraction_receipts"
+"""The resource whose documents are receipts."""
 _DOCUMENT = b',"document":'
 _ENCODED = b',"document_base64":"'
 _BYTES = b',"bytes":'
@@ -77,7 +84,9 @@ class LandedFile:
 
 
 class Place(Protocol):
-    """Where landing files are kept."""
+    """Where landing files are kept. `keys`: what they are encrypted with."""
+
+    keys: NightKeys
 
     def put(self, relative: str, local: Path, sha256: str) -> tuple[str, Path]:
         """Keep the finished file `local`, whose SHA-256 is known, under `relative`.
@@ -96,8 +105,8 @@ class Place(Protocol):
 class Folder:
     """A place on a local disk: files appear whole, by a rename."""
 
-    def __init__(self, root: str):
-        self._root = Path(root)
+    def __init__(self, root: str, keys: NightKeys = NO_KEYS):
+        self._root, self.keys = Path(root), keys
 
     def spool(self, relative: str) -> Path:
         """A hidden name beside the final one, so that the rename stays within one file system."""
@@ -121,9 +130,9 @@ class Folder:
 class Bucket:
     """A place in S3. A local copy is kept until the place is closed, for loading without reading back."""
 
-    def __init__(self, url: str, client: S3Client):
+    def __init__(self, url: str, client: S3Client, keys: NightKeys = NO_KEYS):
         self._root = S3Location.parse(url)
-        self._client = client
+        self._client, self.keys = client, keys
         self._spool = Path(tempfile.mkdtemp(prefix="custody-landing-"))
 
     def spool(self, relative: str) -> Path:
@@ -192,7 +201,9 @@ class LandingWriter:
     def __init__(self, place: Place, resource: str, night: date, landing_id: str, *, part_bytes: int = PART_BYTES):
         self._place, self._part_bytes = place, part_bytes
         self._base = f"{resource}/date={night.isoformat()}/{landing_id}"
+        self._key = place.keys.of(night) if resource != RECEIPTS else None
         self._raw: IO[bytes] | None = None
+        self._sealing: SealingFile | None = None
         self._zip: gzip.GzipFile | None = None
         self._row = self._adapted = self._written = 0
         self.files: list[LandedFile] = []
@@ -228,7 +239,8 @@ class LandingWriter:
         self._spooled = self._place.spool(self._relative)
         self._raw = self._spooled.open("wb")
         self._hashing = _Hashing(self._raw)
-        self._zip = gzipped(self._hashing)
+        self._sealing = SealingFile(self._hashing, self._key) if self._key else None
+        self._zip = gzipped(self._sealing or self._hashing)
         self._row = self._adapted = self._written = 0
 
     def close(self) -> None:
@@ -236,6 +248,8 @@ class LandingWriter:
         if self._zip is None or self._raw is None:
             return
         self._zip.close()
+        if self._sealing is not None:
+            self._sealing.close()
         self._raw.flush()
         os.fsync(self._raw.fileno())
         self._raw.close()
@@ -295,7 +309,11 @@ def without_document(line: bytes, state: str) -> bytes:
     return orjson.dumps(envelope | {"state": state}) + b"\n"
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a local landing file, each with its line break."""
-    with gzip.open(path, "rb") as lines:
+def read_lines(path: Path, keys: NightKeys = NO_KEYS) -> Iterator[bytes]:
+    """The lines of a local landing file, each with its line break.
+
+    Raises:
+        NightKeyError, SealedFileError: it is encrypted, and cannot be opened.
+    """
+    with opened(path, keys.named) as file, gzip.open(file) as lines:
         yield from lines

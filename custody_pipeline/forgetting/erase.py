@@ -33,8 +33,8 @@ from botocore.exceptions import ClientError
 from filelock import FileLock, Timeout
 
 from custody_pipeline.extract.documents import document
-from custody_pipeline.extract.erased import RECEIPTS, erase_landing
-from custody_pipeline.extract.landing_files import content_of, line_of, read_lines
+from custody_pipeline.extract.erased import erase_landing
+from custody_pipeline.extract.landing_files import RECEIPTS, content_of, line_of, read_lines
 from custody_pipeline.forgetting import places, warehouse_rows
 from custody_pipeline.forgetting.coming import deadlines
 from custody_pipeline.forgetting.finder import (
@@ -52,6 +52,7 @@ from custody_pipeline.forgetting.finder import (
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.sealed import Removing, in_scratch, removed_paths, scratch
 from custody_pipeline.io.gzipped import gzipped
+from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import ABSENT, error_code, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.models.mapping_file import load_mapping
@@ -251,7 +252,7 @@ def _rewrite_landing(
     renewed: dict[str, tuple[str, int]] = {}
     ids, bypass = names_of(request), request.bypass_governance
     known = dict(warehouse_rows.landing_files(con, date.fromisoformat(night)))
-    there = list(landing_uris(settings, client, night))
+    there, keys = list(landing_uris(settings, client, night)), night_keys_of(settings)
     for uri in dict.fromkeys([*there, *known]):
         with in_scratch(settings) as folder:
             try:
@@ -269,7 +270,7 @@ def _rewrite_landing(
             if not source.name.endswith(".gz") and not uri.endswith(".gz"):
                 source.unlink(missing_ok=True)  # a file that a killed run left half written
                 continue
-            if not erase_landing(ids, resource, source, target):
+            if not erase_landing(ids, resource, source, target, keys):
                 if uri in known and uri in there and (now := _sha256(source)) != known[uri]:
                     renewed[uri] = now, source.stat().st_size  # rewritten by a run that was killed
                 continue

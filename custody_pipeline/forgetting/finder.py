@@ -20,6 +20,7 @@ from custody_pipeline.forgetting.places import Place
 from custody_pipeline.forgetting.readable import readable
 from custody_pipeline.forgetting.sealed import SealedNight, in_scratch
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.matters.holds import protected, read_holds
@@ -193,7 +194,7 @@ def sealed_files(settings: Settings, client: S3Client, request: Request) -> list
 def sealed_night(settings: Settings, client: S3Client, night: str) -> SealedNight:
     """The published cuts of a night."""
     place = S3Location.parse(settings.require("publish_url"))
-    return SealedNight(S3Reader(client, place), night, signing_verifiers(settings))
+    return SealedNight(S3Reader(client, place), night, signing_verifiers(settings), night_keys_of(settings))
 
 
 def landing_uris(settings: Settings, client: S3Client, night: str) -> Iterator[str]:
@@ -211,12 +212,13 @@ def landing_uris(settings: Settings, client: S3Client, night: str) -> Iterator[s
 
 
 def _landed(settings: Settings, client: S3Client, request: Request, ids: frozenset[str]) -> Iterator[Place]:
+    keys = night_keys_of(settings)
     for night in request.nights:
         for uri in landing_uris(settings, client, night):
             resource = uri.rsplit("/", 3)[1]
             with in_scratch(settings) as scratch:
                 local = on_this_machine(client, uri, Path(scratch))
-                if number := erase_landing(ids, resource, local, Path(scratch) / "without"):
+                if number := erase_landing(ids, resource, local, Path(scratch) / "without", keys):
                     yield Place("landing", uri, number)
 
 

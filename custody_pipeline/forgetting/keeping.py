@@ -17,13 +17,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.night_captures import removed_key
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.forgetting import places
 from custody_pipeline.forgetting.finder import holders
 from custody_pipeline.forgetting.object_versions import holds_on, versions_of
 from custody_pipeline.forgetting.policy import PLACES, choices_of
-from custody_pipeline.io.document_store import open_store
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.package_register import packages_of, remove_package
@@ -218,7 +218,7 @@ def _remove_landing(settings: Settings, client: S3Client, items: list[PlaceDue])
 
 def _remove_captures(settings: Settings, client: S3Client, items: list[PlaceDue]) -> int:
     """Say so in the capture place first: a night whose captures are gone keeps those that it collected before."""
-    store = open_store(settings.captures, client if settings.captures.startswith("s3://") else None)
+    store = capture_place(settings, client)
     for item in items:
         store.create(removed_key(date.fromisoformat(item.what)), b"{}")
         places.remove_captures(settings, client, list(places.captured_keys(settings, client, {item.what})))

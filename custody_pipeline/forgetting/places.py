@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING
 import orjson
 import pyarrow as pa
 
+from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.extract.erased import names_any
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.redacted import table_holds
@@ -116,21 +117,14 @@ def _conversation_of(key: str) -> str:
 
 def sidecars_of(settings: Settings, client: S3Client, keys: list[str]) -> list[str]:
     """URIs of the sidecars that links say were written beside audio, or into the evidence place."""
-    found = []
+    found, store = [], capture_place(settings, client)
     for key in keys:
         if not key.startswith("links/"):
             continue
-        sidecar = orjson.loads(_read_capture(settings, client, key)).get("sidecar")
+        sidecar = orjson.loads(store.read(key) or b"{}").get("sidecar")
         if isinstance(sidecar, dict) and sidecar.get("uri"):
             found.append(sidecar["uri"])
     return found
-
-
-def _read_capture(settings: Settings, client: S3Client, key: str) -> bytes:
-    if settings.captures.startswith("s3://"):
-        at = S3Location.parse(settings.captures) / key
-        return client.get_object(Bucket=at.bucket, Key=at.key)["Body"].read()
-    return Path(settings.captures, key).read_bytes()
 
 
 def remove_captures(settings: Settings, client: S3Client, keys: list[str], *, bypass_governance: bool = False) -> None:

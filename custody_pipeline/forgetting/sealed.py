@@ -29,6 +29,7 @@ from custody_pipeline.evidence.cut.removal import (
 from custody_pipeline.evidence.reader import read
 from custody_pipeline.extract.erased import erase_landing
 from custody_pipeline.forgetting.redacted import erase_records, erase_table, table_holds
+from custody_pipeline.io.night_keys import NO_KEYS, NightKeys
 from custody_pipeline.publish.publication import MoreFile
 from custody_pipeline.warehouse.erasures import names_of
 
@@ -50,11 +51,13 @@ class SealedNight:
         reader: the published prefix.
         night: `YYYY-MM-DD`.
         keys: the log's public keys: only what they signed is read.
+        opening: the keys of encrypted landing files.
     """
 
     reader: S3Reader
     night: str
     keys: Sequence[Verifier]
+    opening: NightKeys = NO_KEYS
     _listed: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def cuts(self) -> list[Cut]:
@@ -121,7 +124,7 @@ class SealedNight:
             gone = erase_records(ids, local, rest)
             return Holding(cut, file, rest, gone=tuple(gone)) if gone else None
         if inner.startswith("landing/"):
-            documents = erase_landing(ids, inner.split("/")[1], local, rest)
+            documents = erase_landing(ids, inner.split("/")[1], local, rest, self.opening)
             return Holding(cut, file, rest, documents=documents) if documents else None
         return None
 

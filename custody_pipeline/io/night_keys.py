@@ -25,7 +25,9 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from custody_pipeline.io.document_store import open_store
 from custody_pipeline.io.key_service import explained, kms_client
+from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.io.sealed_files import ID_BYTES, NightKey
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
     from custody_pipeline.io.document_store import DocumentStore
+    from custody_pipeline.settings import Settings
 
 _SECRET_BYTES = 32
 _NONCE_BYTES = 12
@@ -196,10 +199,11 @@ class NightKeys:
         """The key for new files of a night, made if there is none; None if nothing is encrypted.
 
         Raises:
-            NightForgottenError: it was forgotten.
+            NightForgottenError: it was forgotten, also if nothing is encrypted any more.
             NightKeyError: it cannot be made or unwrapped.
         """
         if self._wrapping is None or self._store is None:
+            self._kept(night)
             return None
         with self._lock:
             if night not in self._known:
@@ -313,6 +317,25 @@ class NightKeys:
             wanted = "CUSTODY_NIGHT_KEY_FILE" if is_local else f"CUSTODY_NIGHT_KEY_KMS={kept.key.under}"
             raise NightKeyError(f"the key of {night} is wrapped under another one: set {wanted}")
         return NightKey(night, bytes.fromhex(kept.key.id), self._wrapping.unwrap(kept.key))
+
+
+NO_KEYS = NightKeys()
+"""Encrypts nothing, and opens nothing that is encrypted."""
+
+
+def night_keys_of(settings: Settings) -> NightKeys:
+    """The keys of a deployment; they encrypt nothing where none is set to wrap them with.
+
+    Raises:
+        NightKeyError: the key of the settings cannot be used.
+    """
+    wrapping: Wrapping | None = None
+    if settings.night_key_file is not None:
+        wrapping = LocalWrapping.from_file(settings.night_key_file)
+    elif settings.night_key_kms is not None:
+        wrapping = KmsWrapping(settings.night_key_kms)
+    place = settings.night_keys
+    return NightKeys(wrapping, open_store(place, s3_client(settings) if place.startswith("s3://") else None))
 
 
 def _new(night: date) -> NightKey:

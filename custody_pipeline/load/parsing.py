@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,15 @@ from custody_pipeline.extract.documents import DocumentState
 from custody_pipeline.extract.landing_files import as_readable, read_lines, without_document
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.sealed_files import PIECE_BYTES, is_sealed, opened
 from custody_pipeline.load.raw_tables import raw_select, utc_cursor
+from custody_pipeline.load.working_folder import working_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from custody_pipeline.extract.landing_files import LandedFile
+    from custody_pipeline.io.night_keys import NightKeys
 
 
 # A thousand rows make files twice as large; a hundred thousand wide ones cost memory.
@@ -43,17 +47,17 @@ class RefusedError(Exception):
 
 def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.RecordBatch]:
     """The rows of a landing's files, in the files' order; some files are parsed ahead."""
-    with tempfile.TemporaryDirectory(prefix="custody-load-") as scratch:
+    with working_folder(con) as scratch:
 
         def rows_of(asked: tuple[LandedFile, duckdb.DuckDBPyConnection]) -> list[pa.RecordBatch]:
             file, cursor = asked
-            local = _readable_copy(file.local, Path(scratch)) if file.adapted else file.local
+            local = _readable(file, landing.place.keys, scratch)
             with cursor:
                 try:
                     return list(read_files(cursor, landing, [local]))
                 except RefusedError:
                     # Together again: dlt takes as long for one row as for a thousand.
-                    rows: pa.Table = pa.Table.from_batches(_read_tolerantly(cursor, landing, local, Path(scratch)))
+                    rows: pa.Table = pa.Table.from_batches(_read_tolerantly(cursor, landing, local, scratch))
                     return list(rows.combine_chunks().to_batches(BATCH_ROWS))
 
         (threads,) = con.cursor().execute("SELECT current_setting('threads')").fetchone() or (1,)
@@ -89,9 +93,31 @@ def read_files(
         raise
 
 
-def _readable_copy(file: Path, scratch: Path) -> Path:
-    """A copy whose documents stand as a parser may read them."""
-    return _write(scratch, file.name, (as_readable(line) for line in read_lines(file)))
+@contextmanager
+def plain_files(con: duckdb.DuckDBPyConnection, landing: Landing, files: Iterable[LandedFile]) -> Iterator[list[Path]]:
+    """Local files as DuckDB can read them: of an encrypted one, a copy beside the warehouse while the block lasts."""
+    with ExitStack() as stack:
+        found = []
+        for file in files:
+            local = file.local
+            if is_sealed(local):
+                local = _opened_copy(local, landing.place.keys, stack.enter_context(working_folder(con)))
+            found.append(local)
+        yield found
+
+
+def _readable(file: LandedFile, keys: NightKeys, scratch: Path) -> Path:
+    """The file, or a copy whose documents stand as a parser may read them, in plain."""
+    if file.adapted:
+        return _write(scratch, file.local.name, (as_readable(line) for line in read_lines(file.local, keys)))
+    return _opened_copy(file.local, keys, scratch) if is_sealed(file.local) else file.local
+
+
+def _opened_copy(file: Path, keys: NightKeys, scratch: Path) -> Path:
+    copy = Path(tempfile.mkdtemp(dir=scratch)) / file.name
+    with opened(file, keys.named) as content, copy.open("wb") as target:
+        shutil.copyfileobj(content, target, PIECE_BYTES)
+    return copy
 
 
 def _write(scratch: Path, name: str, lines: Iterable[bytes]) -> Path:

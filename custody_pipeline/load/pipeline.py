@@ -5,9 +5,6 @@ Belongs here: running a load. Does not: collecting, or reading `raw` back (model
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +15,12 @@ import duckdb
 import orjson
 
 from custody_pipeline.extract.documents import document
-from custody_pipeline.extract.landing_files import LandingWriter
+from custody_pipeline.extract.landing_files import RECEIPTS, LandingWriter
 from custody_pipeline.extract.receipts import Landing
-from custody_pipeline.load.parsing import read_files
+from custody_pipeline.load.parsing import plain_files, read_files
 from custody_pipeline.load.raw_tables import BOOKKEEPING, create_raw_tables, utc_cursor
 from custody_pipeline.load.source import raw_source
+from custody_pipeline.load.working_folder import working_folder
 from custody_pipeline.warehouse.sql_text import literal
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ def raw_pipeline(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) ->
 
     from custody_pipeline.load.dlt_context import own_settings
 
-    with own_settings(), _working_folder(con) as folder:
+    with own_settings(), working_folder(con) as folder:
         names = sorted({landing.resource for landing in landings}) or ["nothing"]
         nights = sorted({landing.night.isoformat() for landing in landings})
         pipeline = dlt.pipeline(
@@ -104,36 +102,6 @@ def _destination(con: duckdb.DuckDBPyConnection) -> Any:
     return Destination(credentials, destination_name="duckdb")
 
 
-@contextmanager
-def _working_folder(con: duckdb.DuckDBPyConnection) -> Iterator[Path]:
-    place = _beside_the_warehouse(con)
-    if place is None:
-        with tempfile.TemporaryDirectory(prefix="custody-dlt-") as folder:
-            yield Path(folder)
-        return
-    place.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(place)
-    folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place)
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _beside_the_warehouse(con: duckdb.DuckDBPyConnection) -> Path | None:
-    found = (
-        con.cursor().execute("SELECT path FROM duckdb_databases() WHERE database_name = current_database()").fetchone()
-    )
-    return Path(found[0]).parent / "dlt" if found and found[0] else None
-
-
-def _remove_leftovers(place: Path) -> None:
-    # Only one process can have the warehouse open for writing: folders of others are those of dead ones.
-    for folder in place.iterdir():
-        if folder.name.partition("-")[0] != str(os.getpid()):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def load(
     con: duckdb.DuckDBPyConnection, landings: Sequence[Landing], receipts: Mapping[str, Path] | None = None
 ) -> LoadSummary:
@@ -176,9 +144,10 @@ def write_receipts(
             landing.sequence = sequence
             # A receipt that landed before holds its own sequence.
             receipt = _land_receipt(landing) if receipts is None else [receipts[landing.landing_id]]
-            _insert(cursor, landing, "extraction_receipts", receipt)
+            _insert(cursor, landing, RECEIPTS, receipt)
             if landing.failure_files:
-                _insert(cursor, landing, "fetch_failures", [file.local for file in landing.failure_files])
+                with plain_files(con, landing, landing.failure_files) as files:
+                    _insert(cursor, landing, "fetch_failures", files)
         cursor.commit()
     except BaseException:
         cursor.rollback()
@@ -187,7 +156,7 @@ def write_receipts(
 
 def _land_receipt(landing: Landing) -> list[Path]:
     content = orjson.dumps(landing.as_receipt())
-    with LandingWriter(landing.place, "extraction_receipts", landing.night, landing.landing_id) as writer:
+    with LandingWriter(landing.place, RECEIPTS, landing.night, landing.landing_id) as writer:
         at = landing.finished_at or landing.started_at
         writer.add({}, f"custody:{landing.resource}", at, document(content))
     return [file.local for file in writer.files]

@@ -22,6 +22,7 @@ from custody_pipeline.extract.exports import folders_above_years, oldest_night
 from custody_pipeline.extract.gdpr_requests import REQUESTS
 from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError, entities_of
 from custody_pipeline.extract.recordings import RETENTION, retention_pages
+from custody_pipeline.io.night_keys import NightKeyError, night_keys_of
 from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.models.mapping_file import MappingError, load_mapping
@@ -89,6 +90,8 @@ def examine(*, probe: bool = False) -> Iterator[Line]:
     yield from _organization(settings)
     yield from _export_bucket(settings)
     yield from _sealing(settings)
+    if settings.night_key_file or settings.night_key_kms:
+        yield _night_keys(settings)
     yield from _publish_bucket(settings, probe=probe)
     yield from _shared_buckets(settings)
 
@@ -233,6 +236,23 @@ def _sealing(settings: Settings) -> Iterator[Line]:
         yield Line("sealing lock", "warning", f"no retention{hold}", advice)
     else:
         yield Line("sealing lock", "ok", f"{settings.lock_mode}, {settings.lock_days} days{hold}")
+
+
+def _night_keys(settings: Settings) -> Line:
+    check = "night keys"
+    advice = "Correct the setting, or allow kms:Encrypt and kms:Decrypt: until then, nothing is collected or captured."
+    try:
+        keys = night_keys_of(settings)
+        keys.probe()
+        known = keys.nights()
+    except NightKeyError as error:
+        return Line(check, "not ok", str(error), advice)
+    except (BotoCoreError, ClientError) as error:
+        return _refused(check, "CUSTODY_NIGHT_KEYS_URL", "s3:GetObject, s3:ListBucket and s3:PutObject", error)
+    found = f"a key was wrapped and unwrapped; {len(known)} nights have one in {settings.night_keys}"
+    if settings.night_keys_url is None:
+        return Line(check, "warning", found, "Lost with the home, they are lost for good: set CUSTODY_NIGHT_KEYS_URL.")
+    return Line(check, "ok", found)
 
 
 def _timestamp(url: str) -> Line:

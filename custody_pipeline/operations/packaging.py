@@ -32,7 +32,9 @@ from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetE
 from custody_pipeline.extract.landing_files import LandingError, content_of
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.night_keys import NightKeyError, NightKeys, night_keys_of
 from custody_pipeline.io.progress import report
+from custody_pipeline.io.sealed_files import SealedFileError, opened_bytes
 from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.operations.package_register import Packed, keep_package, new_package, registered
 from custody_pipeline.operations.verification import BucketMedia, open_target, public_keys
@@ -253,7 +255,7 @@ def _fill(
             else:
                 leave_out(absent)
         packed(item, next(file for file in files if file.kind == "audio"))
-    _received(reader, keys, lost)
+    _received(settings, reader, keys, lost)
     for document in lost:
         if document.path.exists():
             place = document.path.relative_to(draft).as_posix()
@@ -391,21 +393,27 @@ def _is_as_sealed(file: Attached) -> bool:
     return found == file.sha256
 
 
-def _received(reader: Reader, keys: Sequence[Verifier], lost: Sequence[_Lost]) -> None:
+def _received(settings: Settings, reader: Reader, keys: Sequence[Verifier], lost: Sequence[_Lost]) -> None:
     """Write documents whose bytes a signed cut of the night has as they were received."""
     by_night: dict[str, dict[str, list[Path]]] = {}
     for item in lost:
         by_night.setdefault(item.night, {}).setdefault(str(item.absent.sha256), []).append(item.path)
+    opening = night_keys_of(settings)
     for night, by_sha256 in by_night.items():
-        _cut_out(reader, keys, night, by_sha256, ("export_sidecars",))
+        _cut_out(reader, keys, opening, night, by_sha256, ("export_sidecars",))
 
 
 def _cut_out(
-    reader: Reader, keys: Sequence[Verifier], night: str, by_sha256: dict[str, list[Path]], resources: Sequence[str]
+    reader: Reader,
+    keys: Sequence[Verifier],
+    opening: NightKeys,
+    night: str,
+    by_sha256: dict[str, list[Path]],
+    resources: Sequence[str],
 ) -> None:
     """Write documents of a night out of its sealed landing files. What was written is taken out of `by_sha256`."""
     for place, landed in _sealed_landing(reader, keys, night, resources):
-        for content in _documents(reader, place, landed) if by_sha256 else ():
+        for content in _documents(reader, opening, place, landed) if by_sha256 else ():
             for path in by_sha256.pop(hashlib.sha256(content).hexdigest(), ()):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
@@ -426,8 +434,9 @@ def write_conversations(settings: Settings, target: str, wanted: Iterable[tuple[
     nights: dict[str, dict[str, list[Path]]] = {}
     for path, night, sha256 in wanted:
         nights.setdefault(night, {}).setdefault(sha256, []).append(path)
+    opening = night_keys_of(settings)
     for night, by_sha256 in nights.items():
-        _cut_out(reader, keys, night, by_sha256, ("conversations", "conversation_details"))
+        _cut_out(reader, keys, opening, night, by_sha256, ("conversations", "conversation_details"))
     return [path for by_sha256 in nights.values() for paths in by_sha256.values() for path in paths]
 
 
@@ -448,15 +457,15 @@ def _sealed_landing(
                     yield folder + file.path, file
 
 
-def _documents(reader: Reader, path: str, file: CutFile) -> Iterator[bytes]:
+def _documents(reader: Reader, opening: NightKeys, path: str, file: CutFile) -> Iterator[bytes]:
     """The documents of a landing file whose bytes are as sealed, until the first that cannot be read.
 
-    `custody verify` is for saying why.
+    `custody verify` is for saying why. A file whose key was forgotten, or cannot be had, is none that can be read.
     """
-    with suppress(LandingError, EOFError, OSError, TargetError, zlib.error):
+    with suppress(LandingError, EOFError, NightKeyError, OSError, SealedFileError, TargetError, zlib.error):
         data = read(reader, path, file.bytes)
         if hashlib.sha256(data).hexdigest() == file.sha256:
-            with gzip.open(BytesIO(data)) as lines:
+            with gzip.open(BytesIO(opened_bytes(data, opening.named))) as lines:
                 for line in lines:
                     yield content_of(line)
 

@@ -24,7 +24,7 @@ from custody_pipeline.evidence.cut.manifest import RECORDS
 from custody_pipeline.evidence.cut.removal import STATEMENT, decode_statement, remains_path
 from custody_pipeline.evidence.reader import read
 from custody_pipeline.extract.documents import document
-from custody_pipeline.extract.landing_files import Folder, LandingWriter
+from custody_pipeline.extract.landing_files import RECEIPTS, Folder, LandingWriter
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.load.pipeline import load
@@ -34,7 +34,6 @@ from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import publication_of
 from custody_pipeline.publish.landed import (
     CUTS,
-    RECEIPTS,
     GoneError,
     SealedCut,
     Sources,

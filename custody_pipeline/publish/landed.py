@@ -26,10 +26,12 @@ from custody_pipeline.evidence.log.merkle import ProofError, inclusion_proof, ve
 from custody_pipeline.evidence.log.note import NoteError, UnknownSignerError
 from custody_pipeline.evidence.log.tiles import TileError, TileTree
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
-from custody_pipeline.extract.landing_files import Folder, LandedFile, content_of, read_lines
+from custody_pipeline.extract.landing_files import RECEIPTS, Folder, LandedFile, content_of, read_lines
 from custody_pipeline.extract.receipts import Collectors, Landing
+from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.sealed_files import is_sealed
 from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
 
 if TYPE_CHECKING:
@@ -41,10 +43,10 @@ if TYPE_CHECKING:
     from custody_pipeline.evidence.log.checkpoint import Head
     from custody_pipeline.evidence.log.note import Verifier
     from custody_pipeline.evidence.reader import Reader
+    from custody_pipeline.io.night_keys import NightKeys
     from custody_pipeline.settings import Settings
 
 CUTS = "cuts/"
-RECEIPTS = "extraction_receipts"
 
 
 class GoneError(Exception):
@@ -73,16 +75,24 @@ class Sources:
         """A landing file by its digest, from the landing place or from a cut of its night.
 
         Raises:
-            GoneError: the file is in neither place, as it was received.
+            GoneError: the file is in neither place, as it was received; or it is encrypted, and its key was forgotten.
         """
         cuts = [self.place / (one.cut.prefix + landing_path(uri)) for one in self.cuts.get(night, ())]
         for candidate in (uri, *map(str, cuts)):
             with suppress(OSError, ClientError):
                 path = on_this_machine(self.client, candidate, self.folder())
                 with path.open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
-                        return under_its_name(path, uri)
+                    if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                        continue
+                if is_sealed(path) and self.keys.forgotten(night) is not None:
+                    break
+                return under_its_name(path, uri)
         raise GoneError(uri)
+
+    @cached_property
+    def keys(self) -> NightKeys:
+        """The keys of the nights."""
+        return night_keys_of(self.settings)
 
     def folder(self) -> Path:
         """A new folder for a copy."""
@@ -92,8 +102,8 @@ class Sources:
 class _Origin(Folder):
     """A place as receipts name it; nothing is written there."""
 
-    def __init__(self, root: str):
-        super().__init__(root)
+    def __init__(self, root: str, keys: NightKeys):
+        super().__init__(root, keys)
         self._url = root
 
     def uri(self, relative: str) -> str:
@@ -192,7 +202,7 @@ def landing_at(sources: Sources, night: date, receipt: Path, uri: str) -> tuple[
         night=night,
         landing_id=uri.rsplit("/", 1)[1].removesuffix(".ndjson.gz"),
         who=Collectors(**{name: told[name] for name in Collectors.__dataclass_fields__}),
-        place=_Origin(uri.rsplit("/", 3)[0]),
+        place=_Origin(uri.rsplit("/", 3)[0], sources.keys),
         state=told["receipt_state"],
     )
     for named in told["landing_files"]:

@@ -170,6 +170,28 @@ class Seal(BaseModel):
         return self
 
 
+class AtRest(BaseModel):
+    """Encryption of landing files and captures, with a key for each night. Off until one of two keys is set."""
+
+    night_key_file: Path | None = setting(
+        None, "file with the key that wraps the nights' keys: 64 hex digits; lines after the first open earlier ones"
+    )
+    night_key_kms: str | None = setting(None, "or the ARN of a symmetric AWS KMS key")
+    night_keys_url: str | None = setting(
+        None,
+        "folder or `s3://` place of the wrapped keys; default: `$CUSTODY_HOME/keys/nights`",
+        example="s3://acme-custody-keys",
+    )
+
+    @model_validator(mode="after")
+    def _one_key_to_wrap_with(self) -> AtRest:
+        if self.night_key_file and self.night_key_kms:
+            raise ValueError("set one of CUSTODY_NIGHT_KEY_FILE, CUSTODY_NIGHT_KEY_KMS, not both")
+        if self.night_keys_url and not (self.night_key_file or self.night_key_kms):
+            raise ValueError("CUSTODY_NIGHT_KEYS_URL needs CUSTODY_NIGHT_KEY_FILE or CUSTODY_NIGHT_KEY_KMS")
+        return self
+
+
 class LiveCapture(BaseModel):
     """The receiver of events, their queue and the worker that reads conversations before their tags vanish."""
 
@@ -246,10 +268,10 @@ class Alerts(BaseModel):
         return self
 
 
-SECTIONS = (Home, GenesysCloud, Buckets, Nights, Seal, LiveCapture, Alerts)
+SECTIONS = (Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, Alerts)
 
 
-class Settings(Home, GenesysCloud, Buckets, Nights, Seal, LiveCapture, Alerts, BaseSettings):
+class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, Alerts, BaseSettings):
     """What one deployment needs to know.
 
     `export_url` and `publish_url` are enough to read somebody else's bucket; the three `genesys_…` settings add the
@@ -272,10 +294,12 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, LiveCapture, Alerts, B
             "signing_key": signs,
             "salt_secret": self.salt_secret,
         }
+        if self.night_key_file or self.night_key_kms:
+            needed["night_keys_url"] = (self.night_keys_url or "").startswith("s3://")
         if missing := [variable(name) for name, found in needed.items() if not found]:
             raise ValueError(
                 f"CUSTODY_NIGHTS_URL is for workers that share everything: set {', '.join(missing)} as well "
-                "(landing files on S3, the same key and salt for all)"
+                "(landing files and wrapped keys on S3, the same key and salt for all)"
             )
         return self
 
@@ -322,6 +346,11 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, LiveCapture, Alerts, B
     def captures(self) -> str:
         """Folder or `s3://…` place of the capture documents, without a trailing slash."""
         return (self.capture_url or str(self.home.absolute() / "captures")).rstrip("/")
+
+    @property
+    def night_keys(self) -> str:
+        """Folder or `s3://…` place of the nights' wrapped keys, without a trailing slash."""
+        return (self.night_keys_url or str(self.home.absolute() / "keys/nights")).rstrip("/")
 
     @property
     def spool_path(self) -> Path:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
+from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import Reading, conversation_facts, write_capture, write_event
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.documents import document
-from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.resume_cache import resume_cache_of
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.models.mapping_file import load_mapping
@@ -121,7 +121,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 def capture(settings: Settings, marked: Conversation, number: int) -> None:
     """Keep the conversation as live capture does, with a tag of its own."""
-    store, seen = FolderStore(settings.home / "captures"), marked.start + timedelta(minutes=number)
+    store, seen = capture_place(settings), marked.start + timedelta(minutes=number)
     told: dict[str, Any] = conversation_document(marked, datetime(2026, 11, 3, tzinfo=UTC))
     told["participants"][0]["attributes"] = {f"Caught-{number}": f"{MARK} {number}"}
     content = orjson.dumps(told)

@@ -1,0 +1,66 @@
+"""The capture place: documents under keys such as `captures/date=2026-11-02/…`, encrypted where nights have keys.
+
+Belongs here: opening it, and encrypting what is kept of a night. Does not: keys and formats of documents (`captured`).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import TYPE_CHECKING
+
+from custody_pipeline.io.document_store import open_store
+from custody_pipeline.io.night_keys import night_keys_of
+from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.io.sealed_files import opened_bytes, sealed_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.io.document_store import DocumentStore
+    from custody_pipeline.io.night_keys import NightKeys
+    from custody_pipeline.settings import Settings
+
+_NIGHT = re.compile(r"[a-z]+/date=(\d{4}-\d\d-\d\d)/")
+
+
+def capture_place(settings: Settings, s3: S3Client | None = None) -> DocumentStore:
+    """Where capture documents are. `s3`: a client to reach it with, where it is in S3; made if None.
+
+    Raises:
+        NightKeyError: the key of the settings cannot be used.
+    """
+    url = settings.captures
+    store = open_store(url, (s3 or s3_client(settings)) if url.startswith("s3://") else None)
+    return EncryptedStore(store, night_keys_of(settings))
+
+
+class EncryptedStore:
+    """A store whose documents of a night are encrypted with the night's key, each bound to the key it is under.
+
+    Documents from before are read as they are. Where nothing is encrypted, it is the store itself.
+    """
+
+    def __init__(self, store: DocumentStore, keys: NightKeys) -> None:
+        self._store, self._keys = store, keys
+
+    def create(self, key: str, content: bytes) -> bool:
+        """As the store. Raises NightForgottenError: nothing more is kept of that night."""
+        named = _NIGHT.match(key)
+        night_key = self._keys.of(date.fromisoformat(named[1])) if named else None
+        return self._store.create(key, sealed_bytes(content, night_key, key.encode()) if night_key else content)
+
+    def read(self, key: str) -> bytes | None:
+        """As the store. Raises NightKeyError, SealedFileError: it cannot be opened."""
+        data = self._store.read(key)
+        return None if data is None else opened_bytes(data, self._keys.named, key.encode())
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """As the store."""
+        return self._store.keys(prefix)
+
+    def uri(self, key: str) -> str:
+        """As the store."""
+        return self._store.uri(key)
