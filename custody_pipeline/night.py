@@ -235,7 +235,8 @@ def publish(
         The revision that is published now, and the snapshot's path.
     """
     # If two workers have the same night, the second stops here, before it seals anything.
-    night.warehouse.check_in(con)
+    warehouse = night.warehouse
+    warehouse.check_in(con)
     kept = night.deadlines(night.settings, con, night.day)
     publication = publish_night(
         con,
@@ -248,7 +249,7 @@ def publish(
     refresh_events(con, night.day, about_night_alone=not publication.changed)
     mark_nights(con, night.settings)
     publish_live(con, night.settings, night.day)
-    night.warehouse.check_in(con)
+    warehouse.check_in(con, again=True)
     one = night.settings.nights_url is None
     snapshot = snapshot_for_analysts(con, night.settings, night.day) if one else refresh(night.settings)
     report_of_night(con, night.settings, night.day, kept, changed=publication.changed)

@@ -34,6 +34,7 @@ from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.objects import REFUSED, UploadError, digest, error_code, head, listed, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.load.pipeline import load
+from custody_pipeline.load.raw_tables import all_raw_tables
 from custody_pipeline.models.run import prepare
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.landed import GoneError, Sources, cuts_by_night, landed_receipts, landing_at
@@ -57,6 +58,8 @@ NEIGHBOURS = timedelta(days=7)
 """Recordings of nights as far away are known: lists of one night name recordings of the nights around it."""
 
 _IN_FLIGHT = 16
+
+_LOADED = frozenset(all_raw_tables())
 
 
 class ShardError(WarehouseError):
@@ -92,6 +95,8 @@ class NightWarehouse(Warehouse):
         super().__init__(settings, lock_timeout=lock_timeout)
         self.night = night
         self.place = Nights.of(settings)
+        # The ETag of the object that `_raw_path` was put as.
+        self._raw_etag: str | None = None
 
     @property
     def path(self) -> Path:
@@ -101,6 +106,11 @@ class NightWarehouse(Warehouse):
     @property
     def _base_path(self) -> Path:
         return self.path.with_name("base.json")
+
+    @property
+    def _raw_path(self) -> Path:
+        """The night's raw part, as it was checked in; kept until the next check-in alone."""
+        return self.path.with_name("raw.duckdb")
 
     def _base(self) -> _Base | None:
         if not self._base_path.exists() or not self.path.exists():
@@ -113,6 +123,7 @@ class NightWarehouse(Warehouse):
         fresh.replace(self._base_path)
 
     def _prepare(self, read_only: bool) -> None:
+        self._raw_path.unlink(missing_ok=True)
         base = self._base()
         if base is None or not base.dirty or self.path not in _OURS:
             with _explained(f"the night of {self.night} cannot be checked out"):
@@ -173,10 +184,10 @@ class NightWarehouse(Warehouse):
             logger.info("%d loads of the night of %s, left by another worker, were loaded.", len(loads), self.night)
 
     def _discard(self) -> None:
-        for path in (self.path, self.path.with_name(f"{self.path.name}.wal"), self._base_path):
+        for path in (self.path, self.path.with_name(f"{self.path.name}.wal"), self._base_path, self._raw_path):
             path.unlink(missing_ok=True)
 
-    def check_in(self, con: duckdb.DuckDBPyConnection) -> None:
+    def check_in(self, con: duckdb.DuckDBPyConnection, *, again: bool = False) -> None:
         """Put the night's raw part where other workers find it, and tell the other nights what they need.
 
         Raises:
@@ -185,12 +196,14 @@ class NightWarehouse(Warehouse):
             ShardError: S3 cannot be written. The file stays, and the next run goes on with it.
         """
         base = self._base() or _Base()
-        client, at = self.place.client, self.place.raw(self.night)
+        client, at, shard = self.place.client, self.place.raw(self.night), self._raw_path
+        if not again or self._raw_etag is None or self._raw_etag != base.etag:
+            shard.unlink(missing_ok=True)
         with (
             tempfile.TemporaryDirectory(prefix="check-in-", dir=self.path.parent) as folder,
             _explained(f"the night of {self.night} cannot be checked in; it stays in {self.path.parent}"),
         ):
-            shard, shared, ids = (Path(folder, name) for name in ("raw.duckdb", "shared.parquet", "ids.parquet"))
+            shared, ids = (Path(folder, name) for name in ("shared.parquet", "ids.parquet"))
             cursor = con.cursor()
             taken_in = _write_raw(cursor, self.night, shard)
             write_shared(cursor, self.night, SHARED, shared)
@@ -212,6 +225,9 @@ class NightWarehouse(Warehouse):
             for key in taken_in:
                 client.delete_object(Bucket=at.bucket, Key=key)
         self._keep(_Base(etag, base.others, dirty=False))
+        self._raw_etag = etag
+        if again:
+            shard.unlink()
 
     def _taken(self) -> NightTakenError:
         # The open connection keeps its file; the next one begins with the other worker's.
@@ -315,22 +331,31 @@ def _concerns(path: str, night: date, own: bool) -> bool:
 
 
 def _write_raw(con: duckdb.DuckDBPyConnection, night: date, to: Path) -> list[str]:
-    """Copy the night's rows of `raw` into a file. Returns the keys of the acts that are among them."""
+    """Copy the night's rows of `raw` into a file; of one that is there, what loads write is as it was.
+
+    Returns:
+        The keys of the acts that are among them.
+    """
+    there = to.exists()
     tables = con.execute(
         "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'raw' "
         "ORDER BY table_name"
     ).fetchall()
     con.execute(f"ATTACH {literal(str(to))} AS shard (STORAGE_VERSION '{STORAGE_VERSION}')")
     try:
-        con.execute("CREATE SCHEMA shard.raw")
+        con.execute("CREATE SCHEMA IF NOT EXISTS shard.raw")
         for (table,) in tables:
+            if there and table in _LOADED:
+                continue
             if table == "alerts_sent" and table_columns(con, "custody_taken_alerts"):
                 rows = "SELECT * FROM raw.alerts_sent EXCEPT ALL SELECT * FROM custody_taken_alerts"
             elif "partition_date" in table_columns(con, f"raw.{table}"):
                 rows = f"FROM raw.{table} WHERE partition_date = $night"
             else:
                 continue  # dlt's own tables, and what says how this file was made
-            con.execute(f"CREATE TABLE shard.raw.{table} AS {rows}", {"night": night} if "$night" in rows else None)
+            con.execute(
+                f"CREATE OR REPLACE TABLE shard.raw.{table} AS {rows}", {"night": night} if "$night" in rows else None
+            )
     finally:
         con.execute("DETACH shard")
     taken = con.execute("SELECT key FROM raw.taken_acts WHERE partition_date = ?", [night]).fetchall()

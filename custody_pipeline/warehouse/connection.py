@@ -91,8 +91,13 @@ class Warehouse:
         if read_only and not self.path.exists():
             raise WarehouseError(f"{self.path} does not exist yet; run a night first: custody run --date 2026-11-02")
 
-    def check_in(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Share what was written with other workers; a home with one warehouse has no others."""
+    def check_in(self, con: duckdb.DuckDBPyConnection, *, again: bool = False) -> None:
+        """Share what was written with other workers; a home with one warehouse has no others.
+
+        Args:
+            con: the warehouse, open for writing.
+            again: this object checked in before, and nothing was loaded or erased since.
+        """
 
     def _connect(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
         config: dict[str, str | bool | int | float | list[str]] = {

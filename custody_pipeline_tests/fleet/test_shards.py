@@ -24,7 +24,7 @@ from custody_pipeline.operations.doctor import Line, examine
 from custody_pipeline.publish.place import PublishPlaceError, require_place
 from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
-from custody_pipeline.warehouse.ledger import Act, Actor
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline_tests.publish.killing import Killed, KilledClient
 
 if TYPE_CHECKING:
@@ -75,6 +75,24 @@ def test_of_two_workers_with_one_night_the_second_is_told_and_loses_nothing(sett
         with pytest.raises(NightTakenError, match="another worker ran the night of 2026-11-02 meanwhile"):
             second.check_in(other)
     assert queues(second) == ["Help", "Sales"]
+
+
+def test_what_was_written_after_a_check_in_is_checked_in_without_the_loads(settings: Settings) -> None:
+    at = worker(settings, "home")
+    with at.open() as con:
+        collect(at, con, "Sales")
+        at.check_in(con)
+        assert at.path.with_name("raw.duckdb").exists()
+        append_acts(con, Actor("me", "1", None), [ACT])
+        at.check_in(con, again=True)
+        assert not at.path.with_name("raw.duckdb").exists()
+        append_acts(con, Actor("me", "1", None), [ACT])
+        collect(at, con, "Help")
+        at.check_in(con, again=True)
+    other = worker(settings, "other")
+    assert queues(other) == ["Help", "Sales"]
+    with other.open(read_only=True) as con:
+        assert con.execute("SELECT count(*) FROM raw.acts").fetchone() == (2,)
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])

@@ -174,12 +174,12 @@ def test_a_tag_that_vanished_between_loads_is_told_once_though_a_worker_is_kille
     ran.fleet.vendors[day] = ran.fleet._vendor(day, FaultPlan.only("REQUIRED_TAG_MISSING"), "exports-later")
     check_in, calls = NightWarehouse.check_in, []
 
-    def killed(at: NightWarehouse, con: duckdb.DuckDBPyConnection) -> None:
+    def killed(at: NightWarehouse, con: duckdb.DuckDBPyConnection, *, again: bool = False) -> None:
         """The second one of a run comes after the seal."""
         calls.append(at)
         if len(calls) == 2:
             raise Killed
-        check_in(at, con)
+        check_in(at, con, again=again)
 
     monkeypatch.setattr(NightWarehouse, "check_in", killed)
     with pytest.raises(Killed):
