@@ -16,8 +16,8 @@ The schema is the first folder below `sql/`. Types of columns are declared where
 
 A check adds `-- asset: custody.gaps`, the table that it judges, and `-- blocking: true` or `false`. A staging model
 that is kept as a table adds `-- materialized: window`: a run replaces the rows of its night. `-- separable: true` says
-that each output row depends only on input rows with its `conversation_id`, plus rows that have none. If a night does not fit
-into memory, a separable model reads one range of ids at a time.
+that each output row depends only on input rows with its `conversation_id`, plus rows that have none. If a night does
+not fit into memory, a separable model reads one range of ids at a time.
 
 A file in `macros` creates one macro that several models call. A file in `queries` is a query that Python sends; its
 folder names the subject, and its header describes the rows without declaring columns.
