@@ -248,5 +248,5 @@ def test_a_worker_whose_clock_is_behind_still_loads_what_is_newest(
 
 
 def test_there_is_no_one_warehouse_of_several_workers(settings: Settings) -> None:
-    with pytest.raises(WarehouseError, match="each night has a warehouse of its own"), Warehouse(settings).open():
+    with pytest.raises(WarehouseError, match="each night has its own warehouse"), Warehouse(settings).open():
         pass
