@@ -19,7 +19,7 @@ or hold a newline), so that anyone can cut the exact bytes out and hash them.
 
 **Capture** (`"kind": "custody.capture/1"`): `conversation_id`, `conversation_start`, `observed_at` (the moment before
 the request, so the content is at least as new), `conversation_sha256`, `conversation_bytes`, `conversation_state`
-(`ok`, `wrong_shape`, or a state of `extract.fidelity`), `event` (`event_id`, `topic`, `participant_id`,
+(`ok`, `wrong_shape`, or a state of `extract.documents`), `event` (`event_id`, `topic`, `participant_id`,
 `recording_id`, `event_time`, `received_at`, `raw_sha256`: the event that led here), `participants` (a list of
 `participant_id`, `purpose`, `attributes`: text to text), `custom_attributes_sha256` and `custom_attributes_base64` (the
 answer of `/customattributes` as received; both null when not asked for or not offered), `conversation`.

@@ -6,7 +6,7 @@ Belongs here: HTTP. Does not: calling the vendor (the worker does, later), and w
 |---|---|
 | 202 `accepted`, `duplicate` | the event is in the queue, now or already |
 | 400 `not_json`, `body_incomplete` | signed, but not JSON; or the sender went away |
-| 401 `signature_…`, `timestamp_…` | see `capture.signature` |
+| 401 `signature_…`, `timestamp_…` | see `io.signature` |
 | 404, 405 | another path, another method; there are no redirects |
 | 408 `too_slow` | the body was not complete in time |
 | 413 `too_large` | more bytes than allowed, announced or not |

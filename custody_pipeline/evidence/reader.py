@@ -1,6 +1,7 @@
-"""What is verified: a folder, a prefix in S3 or anything else that can list, and open by name.
+"""The target of a verification: a folder, a prefix in S3, or anything else that can list and open files.
 
-Belongs here: the protocol and the folder. Does not: S3 (publish/), what the files mean (verify.py).
+Belongs here: the protocol and the folder. Does not: S3 (publish/bucket_reader.py), what the files mean
+(evidence/verify).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class TargetError(Exception):
-    """The target, or something in it, could not be read. Nothing is known about what it would have said."""
+    """The target, or a file in it, could not be read. Its content is unknown."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Reader(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call the target: a folder's path, an `s3://` URL."""
+        """The target's name for people: a folder's path or an `s3://` URL."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
@@ -94,7 +95,7 @@ MANIFEST_BYTES = 1 << 26
 """No cut.json, manifest of a package or proof of a record is larger. It is parsed only once a signature covers it."""
 
 POINTER_BYTES = 1 << 20
-"""No pointer below current/ is larger. Nobody signs it, so that this bounds what parsing it takes."""
+"""No pointer below current/ is larger. It is not signed, so this limit bounds the cost of parsing it."""
 
 CLAIM_BYTES = 1 << 23
 """The same for the claim below sealing/, which lists the files of a night."""

@@ -5,7 +5,7 @@ wrote is kept with the conversation. `check_flow` reads an exported flow and say
 which mapped tags are surely there, perhaps there, or never.
 
 Belongs here: reading Architect's YAML, its control flow, the analysis, the report, fetching an export. Does not: what
-a night's data says about tags (sql/staging), the mapping's rules (`custody_pipeline.mapping`).
+a night's data says about tags (sql/staging), the mapping's rules (models/mapping.py).
 """
 
 from custody_pipeline.flows.document import FlowDocument, FlowError, parse_flow, read_flow

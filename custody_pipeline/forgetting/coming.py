@@ -1,6 +1,7 @@
 """What a retention policy removes soon: alerts, and the lines of a night's page.
 
-Belongs here: wording it for each night. Does not: what is due (policy.py), and telling it (alerts, night_report.py).
+Belongs here: wording it for each night. Does not: what is due (policy.py), telling it (alerts,
+operations/night_report.py).
 """
 
 from __future__ import annotations

@@ -260,7 +260,7 @@ def protected(client: GenesysClient, conversations: Sequence[str]) -> set[str]:
 
     Raises:
         UnexpectedAnswer: the answer is no such list; then nobody knows.
-        GenesysError: see genesys.py.
+        GenesysError: see extract/genesys.py.
     """
     found: set[str] = set()
     for part in _parts(list(conversations)):

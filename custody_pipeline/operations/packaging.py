@@ -1,6 +1,6 @@
-"""`custody package`: chosen recordings for the other side, self-contained, recorded as a custody event.
+"""`custody package`: a self-contained package of chosen recordings for the other side, recorded as a custody event.
 
-Belongs here: fetching what goes in, and recording that it went. Does not: the layout (evidence/package.py).
+Belongs here: fetching the files, and the custody events. Does not: the layout (evidence/package/layout.py).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def package(
 
     Raises:
         PackageError: the folder exists, or a recording of it was erased meanwhile.
-        RecordNotFoundError, ProofError, TileError, NoteError, TargetError: see `evidence.proof.prove_all`.
+        RecordNotFoundError, ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove_all`.
         SettingsError, WarehouseError: see there.
     """
     folder = folder.absolute()

@@ -1,7 +1,7 @@
-"""`custody witness`: cosignatures of the log's head, asked for or taken from a file.
+"""`custody witness`: cosignatures of the log's head, requested from a witness or read from a file.
 
 Belongs here: reaching a witness over HTTP, and where the cosigned checkpoint goes. Does not: the protocol and the
-checks (evidence/witness.py).
+checks (evidence/log/cosignatures.py).
 """
 
 from __future__ import annotations

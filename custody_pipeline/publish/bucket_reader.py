@@ -26,7 +26,7 @@ _LOCK_HEADERS = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegal
 
 
 class S3Reader:
-    """Read access to everything below a prefix (the protocols `evidence.target.Reader` and `LockReader`)."""
+    """Read access to everything below a prefix (the protocols `evidence.reader.Reader` and `LockReader`)."""
 
     def __init__(self, client: S3Client, place: S3Location) -> None:
         self._client = client
@@ -84,7 +84,7 @@ class S3Reader:
 
 @contextmanager
 def _explained(what: str, absent: Collection[str] = ()) -> Iterator[None]:
-    """What S3 raises, as what readers raise; `absent`: codes that mean that there is no such file."""
+    """Turn S3's exceptions into those of a `Reader`; `absent`: codes that mean that there is no such file."""
     try:
         yield
     except ClientError as error:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _NOTE = "custody-claim/v1"
 _JSON = "application/json"
 _SECOND = timedelta(seconds=1)
-# What one DeleteObjects takes.
+# The most keys that one DeleteObjects accepts.
 _MOST_DELETED = 1_000
 
 logger = logging.getLogger(__name__)
@@ -58,15 +58,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class State:
-    """What `sealing/head` says.
+    """The content of `sealing/head`.
 
     Attributes:
         head: of the log, before the pending bundle.
-        pending: a bundle that was committed and is not carried out yet.
+        pending: a bundle that was committed and is not sealed yet.
         agreed: the pending bundle's `cut.json`, once a home has made one.
         etag: of the object.
         clock: of this machine, compared with the store's when the state was read.
-        published_etag: of `log/checkpoint` when it said the same as `head`; None if it was not read.
+        published_etag: of `log/checkpoint`, if it was read and stated the same head.
     """
 
     head: Head
@@ -77,7 +77,7 @@ class State:
     published_etag: str | None = field(default=None, compare=False)
 
     def is_of(self, bundle: Bundle) -> bool:
-        """Whether the claim is still on this bundle: a bundle that was read back is equal in its id."""
+        """Whether the claim is still for this bundle; bundles are compared by id."""
         return self.pending is not None and self.pending.id == bundle.id
 
 
@@ -86,17 +86,17 @@ def clock_compared(asked: datetime, date: str, answered: datetime | None = None)
 
     Args:
         asked: when the server was asked, by this machine's clock.
-        date: the `Date` header of its answer: whole seconds, cut off.
-        answered: when the answer was there; now, if None.
+        date: the `Date` header of its answer: whole seconds, rounded down.
+        answered: when the answer arrived; default: now.
 
     Returns:
-        None when the server told no time.
+        None if the server stated no time.
     """
     try:
         told = parsedate_to_datetime(date).astimezone(UTC)
     except ValueError:
         return None
-    # The answer was made between the two moments: only what lies outside is a difference.
+    # The server answered between the two times: only a date outside of them is a difference.
     ahead, behind = asked - told - timedelta(seconds=1), told - (answered or datetime.now(UTC))
     return Clock(
         "system", "store", round(max(ahead, timedelta()) / _SECOND) - round(max(behind, timedelta()) / _SECOND)
@@ -104,7 +104,7 @@ def clock_compared(asked: datetime, date: str, answered: datetime | None = None)
 
 
 class SealingError(Exception):
-    """The bucket is not as it was left. The message says what was found; nothing was overwritten."""
+    """The bucket changed unexpectedly. The message says what was found; nothing was overwritten."""
 
 
 def sign_bundle(bundle: Bundle, head: Head, signers: Sequence[Signer]) -> Bundle:
@@ -113,7 +113,7 @@ def sign_bundle(bundle: Bundle, head: Head, signers: Sequence[Signer]) -> Bundle
 
 
 def sign_agreed(agreed: Agreed, bundle: Bundle, signers: Sequence[Signer]) -> Agreed:
-    """What was agreed on, with the signature of the home that made it, for `bundle` and no other."""
+    """The agreed `cut.json`, with the signature of the home that made it, for `bundle` and no other."""
     return msgspec.structs.replace(agreed, signature=sign(_agreed_text(agreed, bundle), signers).data.decode())
 
 
@@ -195,11 +195,11 @@ class Claims:
         return self._put(state.head, bundle, None, {"IfMatch": state.etag})
 
     def agree(self, state: State, agreed: Agreed) -> State | None:
-        """Say what the pending bundle's `cut.json` is. None: refused; another home said it, or has finished."""
+        """Propose the pending bundle's `cut.json`. None: refused, as another home did so before or has finished."""
         return self._put(state.head, state.pending, agreed, {"IfMatch": state.etag})
 
     def release(self, state: State, head: Head) -> None:
-        """Say that the claim of `state` was carried out; another home may have said so already."""
+        """End the claim of `state`, which is sealed; another home may have ended it already."""
         self._put(head, None, None, {"IfMatch": state.etag})
 
     def _put(
@@ -219,12 +219,12 @@ class Claims:
         return self.place / f"{SEALING}{bundle_id}"
 
     def remove(self, bundle: Bundle) -> None:
-        """Remove what was staged; it is in the cut by now, or lost its claim."""
+        """Remove the staged files: they are in the cut by now, or lost their claim."""
         folder = self.folder(bundle.id)
         names = [file.path for file in bundle.draft.files]
         for first in range(0, len(names), _MOST_DELETED):
             objects: list[Any] = [{"Key": (folder / name).key} for name in names[first : first + _MOST_DELETED]]
             answer = self.client.delete_objects(Bucket=folder.bucket, Delete={"Objects": objects, "Quiet": True})
-            # S3 answers 200 even where it kept some. The night is sealed all the same.
+            # S3 answers 200 even if it kept some objects. The night is sealed in any case.
             if kept := answer.get("Errors"):
                 logger.warning("%d staged files stay below %s: %s.", len(kept), folder, kept[0].get("Code"))

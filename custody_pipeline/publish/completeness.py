@@ -1,4 +1,4 @@
-"""What a night says of its completeness: the claim that is sealed with it, and what it rests on.
+"""A night's claim of completeness, which is sealed with the night, and the sources that it rests on.
 
 Belongs here: reading it from the warehouse. Does not: deciding it (sql/custody/nights.sql, sql/custody/coverage.sql).
 """
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stated:
-    """What a night says of its completeness, and the sources that this rests on."""
+    """A night's claim of completeness, and the sources that it rests on."""
 
     completeness: Completeness
     coverage: tuple[Coverage, ...]
 
 
 def completeness_of(con: duckdb.DuckDBPyConnection, night: date) -> Stated:
-    """From `custody.nights` and `custody.coverage`; nothing is established before the night was modelled."""
+    """From `custody.nights` and `custody.coverage`; before the night was modelled nothing is established."""
     if "completeness" not in table_columns(con, "custody.nights"):
         return Stated("not_established", ())
     row = con.execute(

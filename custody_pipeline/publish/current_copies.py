@@ -1,10 +1,10 @@
 """The current copies of a night, below `parquet/`, `csv/`, `spreadsheet/` and `report/`, and `current/date=….json`.
 
-Belongs here: what is published of a cut, making and mending its copies inside S3. Does not: when that is done
+Belongs here: which files of a cut have copies, making and repairing the copies inside S3. Does not: when that is done
 (publication.py).
 
-S3 replaces one object at a time, so somebody who reads five current copies meanwhile may see some of each revision.
-Readers that must not read the pointer and the files of the cut that it names: those never change.
+S3 replaces one object at a time, so a reader of five current copies may see files of two revisions. A reader that needs
+one revision reads the pointer, and then the files of the cut that it names: those never change.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONTENT_TYPES: dict[str, str] = {
     WORKBOOK: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     ".ndjson": "application/x-ndjson",
     ".html": "text/html; charset=utf-8",
-    # No Content-Encoding: clients would unpack what they fetch, and its digest would not be the sealed one.
+    # No Content-Encoding: clients would unpack the file, and its digest would differ from the sealed one.
     ".gz": "application/gzip",
 }
 
@@ -72,14 +72,14 @@ class Publication:
     Attributes:
         night: UTC day.
         revision: 1, 2, …
-        content_sha256: tells whether the next run has something new.
-        complete: what the night claims; None for a night that an earlier version published.
+        content_sha256: the next run compares it, to find out whether the content changed.
+        complete: the night's claim; None for a night that an earlier version published.
         files: the current copies.
         cut: `s3://…/cut.json` of the revision.
         cut_sha256: of `cut.json`, hex.
         report: the files of the night's report in the cut.
         changed: False when there was nothing to publish.
-        repaired: current copies that were missing or altered and were put again.
+        repaired: current copies that were missing or altered, and were put again.
     """
 
     night: date
@@ -97,7 +97,7 @@ class Publication:
 def publication_of(
     cut: Cut, cut_sha256: str, content: str, place: S3Location, night: date, tables: Sequence[str]
 ) -> Publication:
-    """A sealed cut as what is published of it below `place`; `content` is the content's hash."""
+    """The publication of a sealed cut below `place`; `content` is the content's hash."""
     files = []
     for table, kind, compressed in itertools.product(tables, SUFFIXES, (False, True)):
         name = file_name(table, kind, compressed=compressed)
@@ -164,7 +164,7 @@ def switch(client: S3Client, place: S3Location, publication: Publication, *, onl
 
 
 def remove_others(client: S3Client, copy: S3Location) -> None:
-    """Remove what earlier settings and versions left beside a CSV: engines take its folder as a whole."""
+    """Remove files that earlier settings and versions left beside a CSV: engines read the whole folder."""
     if copy.key.endswith((COMPRESSED, ".csv")):
         folder = f"{copy.key.rpartition('/')[0]}/"
         for found in client.list_objects_v2(Bucket=copy.bucket, Prefix=folder).get("Contents", []):

@@ -105,7 +105,7 @@ def _quoted(text: str) -> str:
 def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> dict[str, list[str]]:
     """Register every night's newest sealed Parquet files in Iceberg tables; nothing is copied or rewritten.
 
-    The files of a cut never change, so that an older snapshot of a table goes on reading what it named. A revision
+    The files of a cut never change, so an older snapshot of a table still reads the files that it named. A revision
     replaces its night's file in one transaction. Nothing is ever removed: `gc.enabled` is off.
 
     Args:
@@ -114,7 +114,7 @@ def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> d
         namespace: of the tables.
 
     Returns:
-        The nights that were registered anew, by table.
+        The nights whose files were registered or replaced, by table.
 
     Raises:
         CatalogError: pyiceberg is not installed, or does not know the catalogue.
@@ -156,7 +156,7 @@ def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> d
 
 
 _KEPT = {
-    # Engines that honour it refuse to delete files: the cut's are evidence.
+    # Engines that honour it refuse to delete files: the files of a cut are evidence.
     "gc.enabled": "false",
     "history.expire.max-snapshot-age-ms": str(100 * 366 * 24 * 3600 * 1000),
     "write.metadata.delete-after-commit.enabled": "false",
@@ -164,7 +164,7 @@ _KEPT = {
 
 
 def table_io(catalog: Any) -> Any:
-    """The catalogue's way to files."""
+    """How the catalogue reads files."""
     from pyiceberg.io import load_file_io
 
     return load_file_io(catalog.properties)
@@ -188,7 +188,7 @@ def _bring_up_to_date(table: Any, files: dict[str, str]) -> list[str]:
     if not new:
         return []
     with table.update_schema() as update:
-        # A column of a later mapping: readers get it by its name, and nothing in the nights before.
+        # A column of a later mapping is read by its name; it is null in earlier nights.
         update.union_by_name(_schema(table.io, new.values()))
     replaced = [night for night in new if any(f"date={night}/" in path for path in there)]
     with table.transaction() as transaction:
@@ -204,7 +204,7 @@ class _NamedFile(msgspec.Struct):
 
 
 class _Pointer(msgspec.Struct):
-    """What `current/date=….json` says. Nobody signs it, so that its night must be the one that its name has."""
+    """The content of `current/date=….json`. It is not signed, so its night must be the one in its name."""
 
     night: date
     revision: Revision
@@ -231,7 +231,7 @@ def _pointers(settings: Settings, place: S3Location) -> Iterator[tuple[str, int,
 
 
 def _file_access(settings: Settings) -> dict[str, str]:
-    """How pyiceberg reads our files, where its own configuration does not say it."""
+    """How pyiceberg reads our files, if its own configuration does not say so."""
     access = {"s3.endpoint": settings.s3_endpoint_url, "s3.region": settings.s3_region}
     credentials = new_session().get_credentials()
     if credentials is not None:
@@ -248,7 +248,7 @@ def first_day(settings: Settings, given: date | None) -> date:
     """The first night of the tables.
 
     Raises:
-        SettingsError: neither an option nor `CUSTODY_FIRST_NIGHT` says it.
+        SettingsError: neither an option nor `CUSTODY_FIRST_NIGHT` names it.
     """
     found = given or settings.first_night
     if found is None:

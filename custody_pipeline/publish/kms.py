@@ -34,7 +34,7 @@ def kms_client(key: str, endpoint_url: str | None = None) -> KMSClient:
 class KmsSigner:
     """Signs with an AWS KMS key of spec ECC_NIST_EDWARDS25519; the private key never leaves KMS.
 
-    KMS signs messages of at most 4,096 bytes. Everything signed here is a note of a few hundred.
+    KMS signs messages of at most 4,096 bytes. Everything signed here is a note of a few hundred bytes.
 
     Args:
         client: see `kms_client`; permissions kms:Sign and kms:GetPublicKey.
@@ -73,11 +73,11 @@ class KmsSigner:
         try:
             self._verifier.check(message, signature)
         except NoteError as error:
-            # Sealed with it, the night could never be verified.
+            # A night sealed with this signature could never be verified.
             raise SigningKeyError(f"{self._key}: KMS gave a signature that its public key does not verify") from error
         return signature
 
 
 def _explained(key: str, action: str) -> AbstractContextManager[None]:
-    """What AWS raises, as a `SigningKeyError` that says what to do."""
+    """Turn an AWS exception into a `SigningKeyError` that says what to do."""
     return key_service.explained(key, action, SigningKeyError, _KIND)

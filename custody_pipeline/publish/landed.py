@@ -1,4 +1,4 @@
-"""Landing files read again: loads as their receipts describe them, from the landing place or from a cut.
+"""Reading landing files again: loads as their receipts describe them, from the landing place or from a cut.
 
 Belongs here: finding a load's files. Does not: loading them (load), which loads are wanted (operations/rebuild.py,
 fleet/shards.py).
@@ -75,7 +75,7 @@ class Sources:
         """A landing file by its digest, from the landing place or from a cut of its night.
 
         Raises:
-            GoneError: the file is in neither place, as it was received; or it is encrypted, and its key was forgotten.
+            GoneError: neither place has the file as it was received, or its key was forgotten.
         """
         cuts = [self.place / (one.cut.prefix + landing_path(uri)) for one in self.cuts.get(night, ())]
         for candidate in (uri, *map(str, cuts)):
@@ -100,7 +100,7 @@ class Sources:
 
 
 class _Origin(Folder):
-    """A place as receipts name it; nothing is written there."""
+    """A place in the form of the receipts; nothing is written there."""
 
     def __init__(self, root: str, keys: NightKeys):
         super().__init__(root, keys)
@@ -115,8 +115,8 @@ def cuts_by_night(reader: Reader, keys: Sequence[Verifier], night: date | None =
 
     Args:
         reader: the published place. Anybody who can write to it may have put a folder there that looks like a cut.
-        keys: of the log; its head, or the cut itself, must be signed by one.
-        night: of that one alone.
+        keys: of the log; one must have signed its head, or the cut itself.
+        night: only this night.
 
     Raises:
         TargetError: a cut is no leaf of the log, or the log is not sound.
@@ -132,11 +132,11 @@ def cuts_by_night(reader: Reader, keys: Sequence[Verifier], night: date | None =
 
 @dataclass
 class SealedCuts:
-    """Tells the cuts of a log from what somebody else put into the bucket.
+    """Distinguishes the cuts of a log from folders that somebody else put into the bucket.
 
     Attributes:
         reader: the published place.
-        keys: of the log, as they are now.
+        keys: the log's present keys.
     """
 
     reader: Reader
@@ -161,13 +161,13 @@ class SealedCuts:
         return SealedCut(cut, hashlib.sha256(data).hexdigest())
 
     def _signed(self, path: str, data: bytes) -> Cut | None:
-        """None if another key than those of now signed it."""
+        """None if another key than the present ones signed it."""
         with suppress(UnknownSignerError):
             return open_cut(data, read(self.reader, path.removesuffix(CUT_JSON) + SIGNATURE, NOTE_BYTES), self.keys)[0]
         return None
 
     def _in_log(self, data: bytes) -> Cut:
-        """Whichever key signed it then."""
+        """The cut as a leaf of the log, whichever key signed it."""
         cut, (head, tree) = decode_cut(data), self._log
         place = cut.log.cut_index
         verify_inclusion(leaf_hash(data), place, head.size, inclusion_proof(tree.node, place, head.size), head.root)
@@ -180,7 +180,7 @@ class SealedCuts:
 
 
 def landed_receipts(sources: Sources, night: date | None = None) -> dict[date, list[str]]:
-    """The URIs of the receipts' landing files by night, in the order of the loads; `night`: of that one alone."""
+    """The URIs of the receipts' landing files by night, in the order of the loads; `night`: only this night."""
     folder = f"date={night}" if night else "date="
     landing, found = sources.settings.landing, dict[date, list[str]]()
     if landing.startswith("s3://"):
@@ -194,7 +194,7 @@ def landed_receipts(sources: Sources, night: date | None = None) -> dict[date, l
 
 
 def landing_at(sources: Sources, night: date, receipt: Path, uri: str) -> tuple[Landing, Path]:
-    """A load as its receipt's landing file describes it, with its own files at hand, and the local receipt."""
+    """A load as its receipt's landing file describes it, with local copies of its files, and the local receipt."""
     (line,) = read_lines(receipt)
     told: dict[str, Any] = orjson.loads(content_of(line))
     landing = Landing(
@@ -215,6 +215,6 @@ def landing_at(sources: Sources, night: date, receipt: Path, uri: str) -> tuple[
 
 
 def under_its_name(path: Path, uri: str) -> Path:
-    """The file under the name of its URI: a document's URI is made from it."""
+    """The file under the name in its URI, from which the URIs of its documents are made."""
     name = uri.rsplit("/", 1)[1]
     return path if path.name == name else path.rename(path.with_name(name))

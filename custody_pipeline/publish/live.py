@@ -1,10 +1,10 @@
-"""`custody.nights` and `custody.agents` below `live/`: as they are known now, written with each night, and not sealed.
+"""`custody.nights` and `custody.agents` below `live/`: their present state, written with each night, not sealed.
 
-`nights` is one file over all nights, which tells the missing ones too; `agents` is a file a night. Several homes may
-publish to one prefix: `nights` is changed by compare-and-swap, and keeps the nights that other homes collected.
+`nights` is one file over all nights, including missing ones; `agents` is one file per night. Several homes may publish
+to one prefix: compare-and-swap changes `nights`, and keeps the nights that other homes collected.
 
-Belongs here: what these files hold, and putting them. Does not: anything that is sealed (publication.py). Nothing reads
-these files to decide something.
+Belongs here: the content of these files, and putting them. Does not: anything that is sealed (publication.py). No
+decision is based on these files.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def publish_live(con: duckdb.DuckDBPyConnection, settings: Settings, night: date
     Args:
         con: the warehouse.
         settings: where to; `CUSTODY_PUBLISH_URL` must be set.
-        night: which one was published.
+        night: the night that was published.
 
     Raises:
         UploadError, botocore.exceptions.BotoCoreError, ClientError: as `io.objects.put_file`.
@@ -86,7 +86,7 @@ class _Live:
         return write_table(rows, table, self.folder, _NOT_SEALED, compressed=self.compressed)
 
     def put(self, files: Sequence[ExportedFile]) -> None:
-        """Put those that differ from what is there."""
+        """Put the files that differ from those in the bucket."""
         with Uploads(self.client) as uploads:
             for file in files:
                 uploads.submit(self._put_one, file)
@@ -99,7 +99,7 @@ class _Live:
             remove_others(self.client, to)
 
     def put_nights(self) -> None:
-        """Put `nights`: the Parquet by compare-and-swap, then the others, until no other home was faster."""
+        """Put `nights`: the Parquet by compare-and-swap, then the other formats. Repeat if another home was faster."""
         at = self.place / live_key("nights", "nights.parquet", self.night)
         while True:
             found = _get(self.client, at)
@@ -119,7 +119,7 @@ class _Live:
                 return
 
     def _nights(self, published: bytes) -> list[ExportedFile]:
-        """Our nights and those of other homes; of a night that two have, the row that was collected last."""
+        """Our nights and those of other homes. If two homes have a night, the row that was collected last counts."""
         others = _rows(published)
         if others is None:
             return self.write("nights", "custody.nights", {})
@@ -148,7 +148,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _get(client: S3Client, at: S3Location) -> tuple[bytes, str] | None:
-    """An object and its ETag; of one that is too large for what it should be, no bytes."""
+    """An object and its ETag; no bytes if it is larger than such a file can be."""
     try:
         answer = client.get_object(Bucket=at.bucket, Key=at.key)
     except ClientError as error:
@@ -160,7 +160,7 @@ def _get(client: S3Client, at: S3Location) -> tuple[bytes, str] | None:
 
 
 def _rows(parquet: bytes) -> pa.Table | None:
-    """The rows that were published; None if that is no such table: it is then written anew."""
+    """The published rows; None if the file is not such a table: it is then replaced."""
     try:
         rows = pq.read_table(BytesIO(parquet))
     except _UNREADABLE:

@@ -1,7 +1,6 @@
-"""Whether a night could be published, asked before anything is collected for it.
+"""Whether a night can be published, checked before anything is collected.
 
-Belongs here: a question to each bucket that changes nothing. Does not: the whole examination
-(operations/doctor.py).
+Belongs here: a request to each bucket that changes nothing. Does not: the whole examination (operations/doctor.py).
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ logger = logging.getLogger(__name__)
 _ABSENT = {"NoSuchBucket", "404"}
 _UNKNOWN = {"NotImplemented", "501"}
 _DENIED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"}
-# No object has this ETag: S3 looks at the permission first, and then refuses the condition.
+# No object has this ETag: S3 checks the permission first, and then refuses the condition.
 _NO_ETAG = '"00000000000000000000000000000000"'
 
 
 class PublishPlaceError(Exception):
-    """Where a night goes is not there, may not be listed or written, or not enough for workers. The message says it."""
+    """The published place is missing, may not be listed or written, or is not fit for workers."""
 
 
 def require_place(settings: Settings) -> None:
@@ -72,7 +71,7 @@ def _honours_conditions(client: S3Client, place: S3Location, setting: str) -> bo
         elif code in _UNKNOWN:
             advice = "use an S3 that honours If-Match and If-None-Match"
         else:
-            return True  # the condition was refused, as it should be; whatever else it is, publishing will tell
+            return True  # the condition was refused, as it should be; publishing will report any other error
         raise PublishPlaceError(
             f"nothing was collected, because {place} cannot take the night ({asked}: {code}): {advice}"
         ) from error

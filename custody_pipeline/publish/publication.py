@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 ADOPTED = "taken over from its cut"
-"""In place of a content hash: the next run of the night compares with nothing, and publishes again."""
+"""Stands in place of a content hash: no content equals it, so the next run of the night publishes again."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +111,17 @@ def publish_night(
         tables: of schema `custody`; `chain_of_custody` must be among them.
         client: boto3's; made from the settings if None.
         now: UTC; the clock's if None.
-        why: for a night that was published before: why it was run again, for its custody event.
-        write_report: writes the night's report into an empty folder; called when a revision is about to be sealed. All
-            that it writes is sealed with the night, and copied to `report/date=…/`.
-        more: makes further files of the cut; a revision is then published even if the content is the same.
+        why: the reason of the custody event, if the night was published before.
+        write_report: writes the night's report into an empty folder; called before a revision is sealed. All its files
+            are sealed with the night, and copied to `report/date=…/`.
+        more: makes more files of the cut; a revision is then published even if the content is equal.
 
     Returns:
         The revision that is published now.
 
     Raises:
         SettingsError: no place to publish to, or a wrong setting of the seal.
-        PublishError: the published place is not as it was left.
+        PublishError: published files are missing or altered.
         UploadError, SealingError, SealError, InconsistentHeadError: see publish/ and evidence/.
     """
     place = S3Location.parse(settings.require("publish_url"))
@@ -138,7 +138,7 @@ def publish_night(
 
 @dataclass
 class _Run:
-    """One call of `publish_night`: what its steps share."""
+    """One call of `publish_night`: the values that its steps share."""
 
     con: duckdb.DuckDBPyConnection
     actor: Actor
@@ -171,7 +171,7 @@ class _Run:
             return publication
         expected = revision = newest.revision + 1 if newest else 1
         while True:
-            # Read before it is decided which revision this is: whatever is sealed afterwards makes the claim fail.
+            # Read before the revision is decided: any later seal makes the claim fail.
             state = self.sealer.settle()
             sealed = self._sealed_already(revision)
             if sealed is not None and self._is_noted(revision, content, sealed[0]):
@@ -188,7 +188,7 @@ class _Run:
             cut, cut_sha256 = sealed
             if _same_files(cut, exported):
                 break
-            # A killed run or another home sealed this revision, with other content: it stays, the next one is ours.
+            # A killed run or another home sealed this revision with other content. It stays; ours is the next revision.
             self._record(self._publication(cut, cut_sha256, ADOPTED), newest, None)
             revision += 1
         publication = self._publication(cut, cut_sha256, content)
@@ -219,7 +219,7 @@ class _Run:
         """The cut of a revision, and its SHA-256.
 
         Raises:
-            TargetError: something is there that no key of this log sealed. Its place is taken, and nothing is sealed.
+            TargetError: a cut is there that no key of this log sealed. Its place is taken, and nothing is sealed.
         """
         path = cut_prefix(self.night.isoformat(), revision) + CUT_JSON
         if head(self.client, self.place / path) is None:
@@ -229,7 +229,7 @@ class _Run:
         return sealed.cut, sealed.sha256
 
     def _verified(self, published: Publication) -> Publication:
-        """The publication, after what is missing in S3 has been put again."""
+        """The publication, after missing copies in S3 were put again."""
         sealed = self._sealed_already(published.revision)
         if sealed is None:
             raise PublishError(
@@ -266,7 +266,7 @@ class _Run:
             (self._place_of_night / f"r{revision:04d}.content").write_bytes(orjson.dumps(noted))
 
     def _noted(self, nights: S3Location, revision: int) -> S3Location:
-        """Where any worker finds what another one was sealing."""
+        """The object from which any worker learns what another one was sealing."""
         return nights / f"sealing/date={self.night}.r{revision:04d}.json"
 
     def _note_of(self, revision: int) -> bytes | None:
@@ -281,7 +281,7 @@ class _Run:
     def _is_noted(self, revision: int, content: str, cut: Cut) -> bool:
         """True if this home was sealing `content` as this revision, and the sealed cut has the files that it made.
 
-        Of several workers, whichever was.
+        With several workers: if any worker was.
         """
         note = self._note_of(revision)
         if note is None:
@@ -344,7 +344,7 @@ class _Run:
         return None if sealed is None else (sealed.cut, sealed.sha256)
 
     def _put_report(self, revision: int, staged: S3Location) -> list[CutFile]:
-        """Have the night's report written, and stage its files."""
+        """Write the night's report, and stage its files."""
         if self.write_report is None:
             return []
         folder = self._place_of_night / f"r{revision:04d}" / REPORT

@@ -1,6 +1,6 @@
-"""A night as it is sealed and published now, read back from S3: its seal, and whether the copies are what was sealed.
+"""A sealed and published night, read back from S3: its seal, and whether the copies equal the cut.
 
-Belongs here: what Dagster's page shows of a seal, and quick comparisons by what the store states. Does not: the whole
+Belongs here: the seal for Dagster's page, and quick comparisons by what the store states. Does not: the whole
 verification (evidence/verify), which reads every byte.
 """
 
@@ -51,9 +51,9 @@ class Sealed:
     """The newest revision of a night.
 
     Attributes:
-        keys: those that signed the cut, as it names them.
+        keys: those that signed the cut, as the cut names them.
         checkpoint: the log's head after the cut; `note_text` is its signed note.
-        timestamp: what the authority says; None without one. Whose word that is, `custody verify` checks.
+        timestamp: the time in the timestamp; None without one. `custody verify` checks who signed it.
     """
 
     cut: Cut
@@ -68,7 +68,7 @@ def read_sealed(settings: Settings, night: date) -> Sealed:
 
     Raises:
         FileNotFoundError: the night is not published, or a file of its seal is gone.
-        NoteError, CutError: what is there is not what was signed.
+        NoteError, CutError: the files are not those that were signed.
         TargetError: S3 cannot be read.
     """
     reader = S3Reader(s3_client(settings), S3Location.parse(settings.require("publish_url")))

@@ -1,6 +1,6 @@
-"""The published prefix → a folder, read back from S3 and checked on the way.
+"""The published prefix → a local folder, with every checksum compared.
 
-Belongs here: an exact local copy. Does not: judging it (`custody verify` does).
+Belongs here: an exact local copy. Does not: verifying it (evidence/verify).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class CopiedFile:
 
 
 def read_back(settings: Settings, destination: Path, *, client: S3Client | None = None) -> list[CopiedFile]:
-    """Make `destination` a copy of the published prefix: what is new is fetched, what is gone is removed.
+    """Make `destination` a copy of the published prefix: fetch new files, remove files that are gone.
 
     Args:
         settings: `CUSTODY_PUBLISH_URL` must be set.
@@ -62,7 +62,7 @@ def read_back(settings: Settings, destination: Path, *, client: S3Client | None 
     place = S3Location.parse(settings.require("publish_url"))
     client = client or s3_client(settings)
     destination.mkdir(parents=True, exist_ok=True)
-    # Beside the copy, not in it: the copy holds what S3 holds and nothing else.
+    # Beside the copy, not in it: the copy holds nothing but the files in S3.
     stamps_file = destination.with_name(destination.name + ".read-back.json")
     stamps: dict[str, str] = orjson.loads(stamps_file.read_bytes()) if stamps_file.exists() else {}
     entries = sorted(S3Reader(client, place).list(), key=lambda entry: entry.path)

@@ -1,6 +1,6 @@
-"""The night's landing files → its cut, as they are.
+"""The night's landing files → its cut, unchanged.
 
-Belongs here: which files the night's receipts name, and putting them. Does not: what is in them (extract/).
+Belongs here: which files the night's receipts name, and putting them. Does not: their content (extract/).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class NightReceipts:
-    """What the receipts of a night say whose loads its rows were made from."""
+    """The receipts of the loads that a night's rows were made from, and what they agree on."""
 
     for_cut: tuple[Receipt, ...]
     files: tuple[LandingFile, ...]
@@ -56,7 +56,7 @@ class NightReceipts:
 def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     """The receipts of the loads that are read, and of each resource's newest load, with their landing files.
 
-    The newest is another one where it failed: the rows are then still those of the load before.
+    The newest load is another one if it failed: the rows are then still those of the load before.
     """
     rows = rows_of(
         con,
@@ -81,7 +81,7 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
 
 
 def landing_path(uri: str) -> str:
-    """`…/<resource>/date=…/<name>` → its path in the cut. What could not be read has a folder of its own."""
+    """`…/<resource>/date=…/<name>` → its path in the cut. Failures have their own folder."""
     resource, _, name = uri.rsplit("/", 3)[1:]
     return f"landing/{resource}/{name}"
 
@@ -107,7 +107,7 @@ def _one(values: Any) -> str | None:
 
 
 def rfc3339(moment: datetime | None) -> str | None:
-    """A moment of the warehouse (UTC without a zone) as cuts say it, to the microsecond."""
+    """A time of the warehouse (UTC without a zone) in the form of cuts, to the microsecond."""
     return None if moment is None else f"{moment.isoformat(timespec='microseconds')}Z"
 
 
@@ -126,7 +126,7 @@ def put_landing(
         Path within the cut → what is stored.
 
     Raises:
-        UploadError: a file is nowhere any more, or its bytes are not those that were received.
+        UploadError: a file is gone, or its bytes are not those that were received.
     """
     with Uploads(client) as uploads:
         futures = {
@@ -162,7 +162,7 @@ def _put_one(client: S3Client, file: LandingFile, to: S3Location, previous: S3Lo
 
 
 def on_this_machine(client: S3Client, uri: str, folder: Path) -> Path:
-    """The file itself where it lies on a disk; a copy in `folder` of what lies in S3."""
+    """The file itself if it is on a local disk; otherwise a copy in `folder` of the object in S3."""
     if not uri.startswith("s3://"):
         return Path(uri.removeprefix("file://"))
     at, copy = S3Location.parse(uri), folder / "landing"

@@ -92,7 +92,7 @@ class Sealer:
     Args:
         client: boto3's.
         place: the published prefix.
-        folder: `$CUSTODY_HOME/publish`; what must outlive a crash is kept here.
+        folder: `$CUSTODY_HOME/publish`; holds what must survive a crash.
         sealing: keys and locks.
     """
 
@@ -157,7 +157,7 @@ class Sealer:
         bundle = sign_bundle(Bundle(bundle_id, draft, dict(staged), keys), state.head, self.sealing.signers)
         claimed = self.claims.commit(state, bundle)
         if claimed is None:
-            # A refused claim may still be ours: S3 took it, the answer was lost, and the retry was refused.
+            # A refused claim may still be ours: S3 accepted it, the answer was lost, and the retry was refused.
             claimed = self.claims.read()
             if claimed is None or not claimed.is_of(bundle):
                 self.claims.remove(bundle)
@@ -166,7 +166,7 @@ class Sealer:
         return self._finish(claimed, bundle, records) or self._sealed(draft.night, draft.revision)
 
     def _finish(self, state: State, bundle: Bundle, records: bytes | None = None) -> Sealed | None:
-        """Carry out the claim of `state`; None if another home finished it meanwhile."""
+        """Complete the claim of `state`; None if another home completed it meanwhile."""
         try:
             return self._carry_out(state, bundle, records)
         except (ClientError, FileNotFoundError, TargetError, UploadError):
@@ -257,11 +257,11 @@ class Sealer:
         return {path: future.result() for path, future in copies.items()}
 
     def _agree(self, state: State, bundle: Bundle, ours: bytes, signers: Sequence[Signer]) -> tuple[State, Agreed]:
-        """The `cut.json` of the claim: ours, unless another home that carries it out was first.
+        """The `cut.json` of the claim: ours, unless another home was first.
 
         Raises:
             FileNotFoundError: another home has finished the claim; nothing may be signed.
-            SealingError: nobody with the keys made what is there.
+            SealingError: no home with the keys signed the one that is there.
         """
         now: State | None = state
         if state.agreed is None:
@@ -274,13 +274,13 @@ class Sealer:
         return now, now.agreed
 
     def _sealed(self, night: str, revision: int) -> Sealed:
-        """A night that is sealed, as it is published."""
+        """A sealed night, read from the published place."""
         prefix, keys = cut_prefix(night, revision), [signer.verifier for signer in self.sealing.signers]
         found = SealedCuts(self.reader, keys).read(prefix + CUT_JSON)
         return Sealed(found.cut, found.sha256, verify_checkpoint(read(self.reader, prefix + CHECKPOINT), keys), [])
 
     def _head_before_claims(self) -> Head:
-        """The head of a log that was written without claims, after what a killed run left undone is written."""
+        """The head of a log that was written without claims, after the writes of a killed run are completed."""
         published, _ = self._published()
         for write in recover(self.reader, [signer.verifier for signer in self.sealing.signers], published):
             if write.path == HEAD:
@@ -429,7 +429,7 @@ class Sealer:
 
 
 def _lock_arguments(lock: Lock | None) -> dict[str, Any]:
-    """What PutObject is given so that the object is locked from its first moment."""
+    """Arguments of PutObject that lock the object from its creation on."""
     if lock is None:
         return {}
     arguments: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a deployment seals with: signing keys, the salt secret, a timestamp authority, the bucket's lock.
+"""The means of sealing of a deployment: signing keys, the salt secret, a timestamp authority, the bucket's lock.
 
 Belongs here: turning the settings into signers and requests. Does not: what is sealed (evidence/cut/seal.py).
 """
@@ -51,14 +51,14 @@ class TimestampUnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Sealing:
-    """Everything a night is sealed with.
+    """Everything that sealing a night needs.
 
     Attributes:
         signers: current key first; two during a rotation.
         salt_secret: 32 bytes.
         timestamp: `cut.json` → RFC 3161 response; None without an authority.
         lock_mode: of the bucket's Object Lock; None without a lock.
-        newer_within_days: how often a newer cut is sealed at least, as each cut says; None says nothing.
+        newer_within_days: each cut promises a newer one within so many days; None: no promise.
     """
 
     signers: tuple[Signer, ...]
@@ -86,7 +86,7 @@ class Sealing:
 
 
 def load_sealing(settings: Settings) -> Sealing:
-    """Read keys and secrets; make them in `$CUSTODY_HOME/keys` where none are set.
+    """Read keys and secrets; without settings for them, make them in `$CUSTODY_HOME/keys`.
 
     Raises:
         SettingsError: a setting is wrong. Values are not repeated.
@@ -109,7 +109,7 @@ def load_sealing(settings: Settings) -> Sealing:
 
 
 def load_signing_key(settings: Settings) -> Signer | None:
-    """The key that signs now; None where the first night is yet to make one.
+    """The key that signs now; None before the first night makes one.
 
     Raises:
         SigningKeyError: the key cannot be read, or KMS does not hand out its public half.
@@ -120,7 +120,7 @@ def load_signing_key(settings: Settings) -> Signer | None:
 
 
 def signing_verifiers(settings: Settings) -> list[Verifier]:
-    """Public halves of the keys that sign now: two during a rotation, none before the first night made one.
+    """Public halves of the keys that sign now: two during a rotation, none before the first night makes one.
 
     Raises:
         SettingsError, SigningKeyError: as for `load_sealing`.
@@ -158,7 +158,7 @@ def _kms_signer(key: str, name: str) -> Signer:
 
 
 def _successor(settings: Settings, current: Verifier) -> Signer | None:
-    """The key that takes over, if there is one. The log keeps its name, so the key must have it, too."""
+    """The key that takes over, if there is one. The log keeps its name, so the key must have the same name."""
     if settings.next_signing_key_kms is not None:
         variable, signer = "CUSTODY_NEXT_SIGNING_KEY_KMS", _kms_signer(settings.next_signing_key_kms, current.name)
     elif settings.next_signing_key_file is not None:
@@ -228,7 +228,7 @@ def timestamper(url: str) -> Callable[[bytes], bytes]:
 
 
 def _check_granted(response: bytes, data: bytes) -> None:
-    """A refusal comes with HTTP 200 as well; once in a cut it would stay there. Who signed is for the verifier."""
+    """Raise ValueError for a refusal, which also comes with HTTP 200, and would stay in the cut."""
     parsed = decode_timestamp_response(response)
     if parsed.status not in _GRANTED or parsed.tst_info.message_imprint.message != hashlib.sha256(data).digest():
         raise ValueError("not granted, or for other bytes")

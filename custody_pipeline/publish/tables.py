@@ -1,11 +1,10 @@
 """One table and night of the warehouse → Parquet, CSV and workbook, on local disk.
 
-Belongs here: the bytes of the files. Does not: where they go (io/objects.py, publication.py), what a row says
-(sql/custody).
+Belongs here: the bytes of the files. Does not: where they go (io/objects.py, publication.py), the rows (sql/custody).
 
 All files of a table are written in one pass over its ordered rows, a batch at a time, so memory does not grow with the
-night, and equal rows give equal bytes. A cell of the CSV is the text that stands for the value in a sealed record
-(`evidence.canonical`): what an expert reads in the CSV is what was hashed.
+night, and equal rows give equal bytes. A cell of the CSV has the same text as the value in a sealed record
+(`evidence.cut.records`): what an expert reads in the CSV is what was hashed.
 
 The CSV is RFC 4180: UTF-8 without a mark, CRLF after every record, the header always complete. Text, lists, structs
 and maps are always quoted (the latter three as RFC 8785 JSON), numbers, dates, times and booleans never; so null is an
@@ -49,8 +48,8 @@ COMPRESSED = ".gz"
 _BATCH_ROWS = 16_384  # also the rows of a Parquet row group; a multiple of DuckDB's vectors
 _CSV_ROWS = 4_096
 
-# What spreadsheets evaluate, or skip before they do: white space, control and invisible characters, quotes. The
-# full-width forms are taken for the ASCII ones by some of them.
+# Characters that spreadsheets evaluate, or skip before they evaluate: white space, control and invisible characters,
+# quotes. Some spreadsheets treat full-width forms as the ASCII characters.
 _FORMULA = r"""\A(?:[\s\p{C}\p{Z}"']*[=+\-@＝＋－＠]|[\t\r\n])"""
 # The bytes with which such a text can begin: not those of other visible ASCII characters.
 _BEFORE_FORMULA = np.array([not 0x20 < byte < 0x7F or chr(byte) in "\"'=+-@" for byte in range(256)])
@@ -58,7 +57,7 @@ _BEFORE_FORMULA = np.array([not 0x20 < byte < 0x7F or chr(byte) in "\"'=+-@" for
 
 @dataclass(frozen=True)
 class Column:
-    """A column as the warehouse has it: DuckDB type and comment."""
+    """A column of the warehouse: DuckDB type and comment."""
 
     name: str
     type: str
@@ -118,7 +117,7 @@ def describe_table(con: duckdb.DuckDBPyConnection, name: str, grain: Sequence[st
     Args:
         con: the warehouse.
         name: the table's name.
-        grain: columns that identify a row and so order the files; without them all columns do.
+        grain: columns that identify a row and order the files; without them, all columns order them.
 
     Raises:
         TableError: there is no such table, or it lacks a column of the grain.
@@ -171,7 +170,7 @@ def export_table(
         night: which partition.
         folder: an existing folder; files in it are overwritten.
         revision: the night's revision, named in the Parquet.
-        renumber: (from, to) for the rows' column `revision`: what the model took for the next revision, and what it is.
+        renumber: (from, to) for the column `revision`: the model's provisional number, and the real one.
         compressed: gzip the CSV.
         salt_secret: when given, the salted records are written too (`records.ndjson`).
 
@@ -210,7 +209,7 @@ def write_table(
         csv = stack.enter_context(gzipped(outs["csv"])) if compressed else outs["csv"]
         csv.write(_header(schema))
         book = stack.enter_context(_workbook(outs["spreadsheet"], table.name, schema.names))
-        # Making text costs more than everything else together, and Arrow lets go of the interpreter.
+        # Making text costs more than everything else together, and Arrow releases the interpreter lock meanwhile.
         pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="text"))
 
         def texts_of(rows: pa.RecordBatch) -> bytes:
@@ -300,7 +299,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _quoted(cells: pa.Array) -> pa.Array:
-    # Most columns have no quote anywhere, and seeing that costs less than replacing none.
+    # Most columns have no quote anywhere, and a search costs less than a replacement of nothing.
     doubled = pc.replace_substring(cells, '"', '""') if (utf8(cells) == ord('"')).any() else cells
     return pc.fill_null(concatenated('"', doubled, '"'), "")
 
@@ -315,7 +314,7 @@ def _harmless(cells: pa.Array) -> pa.Array:
 
 
 def _joined(columns: Sequence[pa.Array]) -> bytes:
-    """The records' bytes, which lie in the joined column one after the other."""
+    """The records' bytes, which are contiguous in the joined column."""
     *others, last = columns
     records = pc.binary_join_element_wise(*others, concatenated(last, "\r\n"), pa.scalar(",", pa.large_string()))
     return utf8(records).tobytes()
@@ -330,7 +329,7 @@ def _header_cell(name: str) -> str:
 
 
 def _identifier(name: str) -> str:
-    """Quoted as SQL does, and RFC 4180 too."""
+    """Quoted as in SQL, which is also the form of RFC 4180."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -1,6 +1,6 @@
-"""Landing files that sealed cuts hold, removed from the landing place after a while.
+"""Removing landing files from the landing place, some time after they were sealed in cuts.
 
-Belongs here: deciding which, and removing them. Does not: anything that is published, and files that no cut holds.
+Belongs here: deciding which, and removing them. Does not: published files, and files that no cut holds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tidied:
-    """What was removed (or would be), and why the rest stays.
+    """The files that were removed (or would be), and why the others stay.
 
     Attributes:
         removed: URIs.
@@ -65,17 +65,17 @@ def tidy_landing(
 ) -> Tidied:
     """Remove landing files of nights whose newest cut was sealed more than `landing_days` days ago, or of `nights`.
 
-    A file goes only if a cut that one of `keys` signed lists its SHA-256, and the bucket holds those bytes: the
-    server's digest of the object is compared, or ours of what it sends.
+    A file is removed only if a cut that one of `keys` signed lists its SHA-256, and the bucket holds those bytes. The
+    server's digest of the object is compared, or, if there is none, a digest computed from its bytes.
 
     Args:
-        con: the warehouse; reading it is enough.
+        con: the warehouse; it is only read.
         settings: `CUSTODY_PUBLISH_URL` must be set.
         keys: the log's public keys.
         now: UTC; the clock's if None.
         client: boto3's; made from the settings if None.
         dry_run: remove nothing.
-        nights: of these alone, whenever they were sealed.
+        nights: only these, whenever they were sealed.
 
     Raises:
         SettingsError: no published place.
@@ -128,7 +128,7 @@ def _landing_files(con: duckdb.DuckDBPyConnection, night: date) -> list[tuple[st
 def _held(
     client: S3Client, place: S3Location, night: date, revisions: Sequence[int], keys: Sequence[Verifier]
 ) -> dict[str, list[tuple[S3Location, str]]]:
-    """Path in a cut → where signed cuts of the night say that it is, with which digest."""
+    """Path in a cut → its places and digests in signed cuts of the night."""
     reader = S3Reader(client, place)
     held: dict[str, list[tuple[S3Location, str]]] = {}
     for revision in revisions:
@@ -136,14 +136,14 @@ def _held(
         try:
             cut, _ = open_cut(read(reader, prefix + CUT_JSON), read(reader, prefix + SIGNATURE), keys)
         except (FileNotFoundError, TargetError, NoteError, CutError):
-            continue  # its content is proven by nothing; `custody verify` says what is wrong
+            continue  # nothing proves its content; `custody verify` reports the error
         for file in cut.files if cut.prefix == prefix else ():
             held.setdefault(file.path, []).append((place / (prefix + file.path), file.sha256))
     return held
 
 
 def _reason(client: S3Client, held: list[tuple[S3Location, str]] | None, sha256: str) -> str | None:
-    """Why a file has to stay; None if a cut has its bytes."""
+    """The reason why a file stays; None if a cut has its bytes."""
     sealed = [at for at, listed in held or () if listed == sha256]
     if not sealed:
         return "in no sealed cut"
@@ -154,7 +154,7 @@ def _reason(client: S3Client, held: list[tuple[S3Location, str]] | None, sha256:
 
 
 def _size(client: S3Client, uri: str) -> int | None:
-    """None if there is no such file any more."""
+    """The file's size; None if it is gone."""
     if uri.startswith("s3://"):
         found = head(client, S3Location.parse(uri))
         return found.bytes if found else None

@@ -1,7 +1,7 @@
-"""`cut.json`: what one night's revision consists of; and the note that signs it.
+"""`cut.json`, the list of everything in one night's revision, and the note that signs it.
 
-Belongs here: the form of the file, written and read strictly. Does not: making its content true (seal.py), checking it
-(verify.py).
+Belongs here: the form of the file, written and read strictly. Does not: its content (seal.py), checking it against the
+set (evidence/verify).
 
 `cut.json` is RFC 8785 JSON without a line break. `cut.json.sig` is a signed note with four lines of text:
 
@@ -57,7 +57,7 @@ REPORT = "report/"
 """The night for people, with the rows behind its numbers. Its bytes are sealed; verification does not read them."""
 
 ROTATION = "rotation.note"
-"""While two keys sign: the statement, signed by both, that the second takes over (keys.py)."""
+"""While two keys sign: the statement, signed by both, that the second takes over (evidence/log/keys.py)."""
 
 _PATH = re.compile(r"[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*")
 
@@ -97,7 +97,7 @@ class CutFile(_Strict, frozen=True):
 
 
 class Receipt(_Strict, frozen=True):
-    """What was asked of one source, and what came (see `raw.extraction_receipts`).
+    """What was asked of one source and received from it (see `raw.extraction_receipts`).
 
     `landing` are paths of the cut: the documents as received.
     """
@@ -153,7 +153,7 @@ class Clock(_Strict, frozen=True):
     Attributes:
         source: `system`: the clock of the sealing machine.
         compared_with: `store`: the `Date` header of the store's answer (RFC 9110, 6.6.1), in whole seconds.
-        ahead_seconds: by how much the source was ahead of it; negative when it was behind, 0 when they agreed.
+        ahead_seconds: by how much the source was ahead of the store; negative if it was behind, 0 if they agreed.
     """
 
     source: Literal["system"]
@@ -201,19 +201,19 @@ class LogPosition(_Strict, frozen=True):
 
 
 Completeness = Literal["established", "incomplete", "not_established"]
-"""What a night claims: every source that could contradict it agrees · something is unexplained · some source is not
-whole."""
+"""What a night claims: every needed source is whole and nothing is unexplained · something is unexplained · some needed
+source is not whole."""
 
 
 class Coverage(_Strict, frozen=True):
-    """One source of the night, and how far its answer can be relied on.
+    """One source of the night, and whether its answer is whole.
 
     Attributes:
         source: name of the raw table.
         state: `whole`, `partial`, `failed` or `not_asked`.
         needed: while the source is not whole, a recording may be missing without a row.
         sees: what the source shows, and what it cannot show.
-        complete_until: UTC, RFC 3339, where the source says until when it is complete.
+        complete_until: UTC, RFC 3339; absent if the source does not say until when it is complete.
         detail: why it is not whole.
     """
 
@@ -232,7 +232,7 @@ class Cut(_Strict, frozen=True):
         night: UTC day, `YYYY-MM-DD`.
         revision: 1, 2, …
         complete: what the night claims; cuts of earlier versions say `true` for "nothing is unexplained".
-        sealed_at: UTC, RFC 3339; a claim of the sealing machine, see the timestamp for a witness of it.
+        sealed_at: UTC, RFC 3339; a claim of the sealing machine, which the timestamp can confirm.
         organization_id: of the Genesys Cloud organisation, where known.
         collector: identity of the service account that collected.
         operator: person or service that ran the pipeline.
@@ -246,10 +246,10 @@ class Cut(_Strict, frozen=True):
         timestamped: an RFC 3161 timestamp was made: `cut.json.tsr` must be there.
         keys: verifier keys that signed.
         log: place in the log.
-        lock: absent where the bucket was not asked to lock.
-        coverage: what `complete` rests on, a source each; absent in cuts of earlier versions.
-        clock: which clock `sealed_at` is of; absent in cuts of earlier versions, and where the store told no time.
-        newer_within_days: the deployment seals a newer cut at least this often; absent where it promises nothing.
+        lock: absent if no lock was configured.
+        coverage: the sources that `complete` rests on; absent in cuts of earlier versions.
+        clock: the clock of `sealed_at`; absent in cuts of earlier versions, and if the store stated no time.
+        newer_within_days: the deployment seals a newer cut at least this often; absent without such a promise.
     """
 
     night: str

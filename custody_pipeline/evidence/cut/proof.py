@@ -1,9 +1,9 @@
 """One record with its proof: a C2SP tlog-proof (https://c2sp.org/tlog-proof).
 
 Belongs here: finding a record, writing and reading the file, checking inclusion. Does not: who signed the checkpoint
-(verify.py).
+(evidence/verify).
 
-The `extra` line carries the salted record: the file discloses one call, and nothing about any other.
+The `extra` line holds the salted record: the file discloses one call and nothing about other calls.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class RecordNotFoundError(LookupError):
 
 @dataclass(frozen=True)
 class RecordProof:
-    """A record, its place in a log, and the log's checkpoint (not yet believed).
+    """A record, its place in a log, and the log's checkpoint, whose signature is not checked yet.
 
     Attributes:
         record: the salted record, RFC 8785 JSON.
@@ -68,7 +68,7 @@ class RecordProof:
 
     @cached_property
     def row(self) -> dict[str, str | None]:
-        """The record's columns without the salt. Parsed when asked for: a record that nobody sealed need not be.
+        """The record's columns without the salt. Parsed only when needed, so that an unsealed record is never parsed.
 
         Raises:
             ProofFileError: the record is malformed.
@@ -148,15 +148,15 @@ def _row(record: bytes) -> dict[str, str | None]:
 
 
 def _is_plainly_canonical(row: Mapping[str, str | None], record: bytes) -> bool:
-    """Whether a record is in the form of RFC 8785, by a way that takes a hundredth of the time; if not, ask further.
+    """A quick check that a record is in the form of RFC 8785, in a hundredth of the time; False means: not known.
 
-    orjson writes texts and nulls as RFC 8785 asks; ASCII names are in one order, by bytes and by UTF-16 alike.
+    orjson writes texts and nulls in the form of RFC 8785. ASCII names have the same order by bytes and by UTF-16.
     """
     return "".join(row).isascii() and orjson.dumps(row, option=orjson.OPT_SORT_KEYS) == record
 
 
 def read_proof(data: bytes) -> RecordProof:
-    """Read a proof file without believing it, and without parsing its record.
+    """Read a proof file, without checking the proof and without parsing the record.
 
     Raises:
         ProofFileError: malformed.
@@ -166,7 +166,7 @@ def read_proof(data: bytes) -> RecordProof:
 
 
 def read_commitment(data: bytes) -> Commitment:
-    """Read a commitment file without believing it.
+    """Read a commitment file, without checking it.
 
     Raises:
         ProofFileError: malformed.
@@ -178,7 +178,7 @@ def read_commitment(data: bytes) -> Commitment:
 
 
 def _read(data: bytes) -> tuple[bytes, int, tuple[bytes, ...], Checkpoint]:
-    """What a file holds: extra, index, path and checkpoint."""
+    """The content of a file: extra, index, path and checkpoint."""
     end, path_at = data.find(b"\n\n"), data.find(b"\n", len(_FIRST_LINE) + 1)
     if end - path_at > _LONGEST_PATH or len(data) - end > NOTE_BYTES:
         raise ProofFileError("the path or the checkpoint is longer than any")
@@ -241,7 +241,7 @@ def prove_all(
 
 @dataclass(frozen=True)
 class SealedRecord:
-    """A record of a signed cut; that it is in the log is not proven yet.
+    """A record of a signed cut, before the proof that it is in the log.
 
     Attributes:
         record: the salted record.
@@ -259,7 +259,7 @@ class SealedRecord:
 
 
 class Prover:
-    """Proofs of many records, all of the log's head as it was when this was made, one after the other.
+    """Proofs of many records, one after the other, all for the head that the log had when this object was made.
 
     Args:
         reader: the published prefix.
@@ -275,11 +275,11 @@ class Prover:
         self._tree = TileTree(reader, self.checkpoint.head.size, LOG)
 
     def each(self, recording_ids: Iterable[str] | None, night: str | None = None) -> Iterator[RecordProof]:
-        """As `prove_all`; at the end a recording that is in no sealed night is told."""
+        """As `prove_all`; raises RecordNotFoundError at the end if a recording is in no sealed night."""
         return map(self.prove, self.sealed(recording_ids, night))
 
     def sealed(self, recording_ids: Iterable[str] | None, night: str | None = None) -> Iterator[SealedRecord]:
-        """As `each`, without the proofs: what is sealed can be asked first, and proven when it is used."""
+        """As `each`, without the proofs, which `prove` gives when a record is used."""
         missing = None if recording_ids is None else set(recording_ids)
         newest: dict[str, int] = {}
         number = 0
@@ -335,9 +335,9 @@ def _newest_first(reader: Reader, night: str | None) -> list[str]:
 def _records_of(
     reader: Reader, folder: str, cut: cuts.Cut, wanted: Set[str] | None
 ) -> Iterator[tuple[int, bytes, dict[str, str | None]]]:
-    """A cut's records: number, line and what it says; those of `wanted` recordings only, unless it is None.
+    """A cut's records: number, line and parsed columns; only `wanted` recordings, unless that is None.
 
-    None of a revision whose records were removed: the newest one has a row of every recording.
+    A revision whose records were removed gives none: the newest revision has a row for every recording.
     """
     path, file = folder + cuts.RECORDS, cut.file(cuts.RECORDS)
     try:
@@ -356,7 +356,7 @@ def _records_of(
 
 
 def _lines(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """The lines in the first `size` bytes: so many were signed. What S3 answers with has no lines of its own."""
+    """The lines in the first `size` bytes, which are the signed ones. A stream from S3 has no method for lines."""
     rest, tail = size, b""
     while chunk := stream.read(min(_CHUNK, rest)):
         rest -= len(chunk)

@@ -16,8 +16,8 @@ A *record* is the RFC 8785 JSON object of one published row in which every value
 
 Floating point, decimals and binary are refused: two programs may write them differently.
 
-`record` is the reference, one row at a time; `salted_records` computes the same bytes column by column. The tests hold
-both against each other, and against DuckDB.
+`record` is the reference, one row at a time; `salted_records` computes the same bytes column by column. The tests
+compare both with each other and with DuckDB.
 
 The leaf of a record is RFC 6962's: SHA-256(0x00 || record bytes).
 """
@@ -43,7 +43,7 @@ SALT_MEMBER = "_salt"
 """Name of the member that holds the salt (64 lower-case hex digits). No column may have this name."""
 
 GRAIN = ("partition_date", "conversation_id", "recording_id", "revision")
-"""What the salt is made of: the row's key and the revision in which its content first appeared."""
+"""The columns that the salt is computed from: the row's key, and the revision in which its content first appeared."""
 
 _SALT_CONTEXT = "custody-record-salt/v1"
 _ROWS_AT_ONCE = 8192
@@ -51,7 +51,7 @@ _CONTROL = r"[\x00-\x1f]"
 
 
 class CanonicalError(ValueError):
-    """A row or a table has no canonical record. The message names the column and what was found there."""
+    """A row or a table has no canonical record. The message names the column and the value or type."""
 
 
 def text(value: object) -> str | None:
@@ -99,7 +99,7 @@ def record(row: Mapping[str, object], salt: bytes) -> bytes:
 
     Args:
         row: column name → Python value (see `text`).
-        salt: 32 bytes; `salted_records` says of what.
+        salt: 32 bytes; `salted_records` says how it is computed.
 
     Returns:
         RFC 8785 JSON, UTF-8, no line break anywhere.
@@ -141,7 +141,7 @@ class Records:
 
 
 def lines_of(block: bytes) -> list[bytes]:
-    """Lines without their line feeds; bytes after the last one are a line, too."""
+    """Lines without their line feeds. Bytes after the last line feed are a line too."""
     lines = block.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -208,7 +208,7 @@ def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """A column's values as canonical strings (`large_string`, null where the value is null).
 
     Raises:
-        CanonicalError: the type is refused, or a value is outside what its text can say.
+        CanonicalError: the type is refused, or a value is outside the range of its text form.
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = array.type
@@ -239,7 +239,7 @@ def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
 def _list_column(name: str, array: pa.Array) -> pa.Array:
     items = _json_items(name, array.flatten())
     zero = strings(["0"]).cast(pa.int64())
-    # A null list has no items among them, whatever its offsets say.
+    # A null list has no items, even if its offsets enclose some.
     lengths = pc.if_else(array.is_valid(), pc.list_value_length(array).cast(pa.int64()), zero[0])
     offsets = pa.concat_arrays([zero, pc.cumulative_sum(lengths)])
     together = pc.binary_join(pa.LargeListArray.from_arrays(offsets, items), _scalar(","))
@@ -283,7 +283,7 @@ def _json_column(texts: pa.Array) -> pa.Array:
 
 
 def _json_parts(texts: pa.Array) -> list[Any]:
-    """What `joined` makes the strings' JSON literals of; a column without nulls is not copied for its quotes."""
+    """The parts from which `joined` makes JSON literals; a column without nulls is not copied to add its quotes."""
     if texts.null_count and texts.null_count == len(texts):
         return ["null"]
     texts = _escaped(texts)
@@ -322,8 +322,8 @@ def concatenated(*parts: Any, **nulls: str) -> pa.Array:
 
 def strings(values: Sequence[str | None]) -> pa.Array:
     """A `large_string` array."""
-    # pa.array and pa.scalar import pandas, where it is installed, to ask whether what they are given is one of its:
-    # half a second of a short check. The builder does not.
+    # pa.array and pa.scalar import pandas, if it is installed, to test whether their argument is a pandas object: half
+    # a second of a short check. The builder does not.
     builder = StringBuilder()
     builder.append_values(values)
     return builder.finish().cast(pa.large_string())

@@ -1,11 +1,11 @@
 """`erasure.json`: what was removed from earlier revisions of a night, why, and on whose authority.
 
-Belongs here: the form of the statement, written and read strictly, and what stays of a records file. Does not: deciding
-what is removed (forgetting/), checking a statement against a set (verify/removals.py).
+Belongs here: the form of the statement, written and read strictly, and the remaining lines of a records file. Does not:
+deciding what is removed (forgetting/), checking a statement against a set (evidence/verify/removals.py).
 
-The statement is a file of the cut that holds the night without what was erased. `cut.json` lists its digest, so the
-cut's signature and its leaf in the log cover it. A file of an earlier revision may be gone only if such a statement
-names it. What the removed file held of others stays, in a file of the same cut below `remains/rNNNN/`.
+The statement is a file of the cut that holds the night without the erased content. `cut.json` lists its digest, so the
+cut's signature and its leaf in the log cover it. A file of an earlier revision may be missing only if such a statement
+names it. The removed file's rows of other conversations stay, in a file of the same cut below `remains/rNNNN/`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class RemovedFile(_Strict, frozen=True):
         path: of the file in that cut.
         bytes: its sealed size.
         sha256: its sealed digest, hex.
-        remains: path, in the cut that holds the statement, of what the file held of others; None for a table that
-            the remaining records give (`derived`).
+        remains: path, in the cut that holds the statement, of the file's rows of other conversations; None for a
+            table that the remaining records give (`derived`).
     """
 
     revision: Revision
@@ -83,7 +83,7 @@ class Statement(_Strict, frozen=True):
         reason: why.
         authority: by which right or order.
         selected_by: kinds of conditions (`conversations`, `number`, `tag`, `policy`, `vendor`), never their values.
-        conversations: that were asked for, sorted.
+        conversations: those of the request, sorted.
         recordings: of these conversations, sorted. Each has a row with the reason `ERASED` in this cut.
         files: removed, ordered by revision and path.
         leaves: of removed records, ordered.
@@ -153,19 +153,19 @@ def _check(statement: Statement) -> None:
 
 
 def remains_path(revision: int, path: str) -> str:
-    """Where a cut keeps what the file `path` of an earlier revision held of others."""
+    """Where a cut keeps the rows of other conversations from the file `path` of an earlier revision."""
     return path if path.startswith(REMAINS) else f"{REMAINS}r{revision:04d}/{path}"
 
 
 def is_derived(path: str) -> bool:
-    """Whether nothing need remain of a removed file: remaining records and tables give what it held of others."""
+    """Whether nothing of a removed file must be kept, because remaining records and tables have the same rows."""
     name = path.removesuffix(".gz")
     rendered = path.startswith("data/") and name.endswith((".csv", WORKBOOK))
     return path == cuts.TABLE or path.startswith(cuts.REPORT) or rendered
 
 
 def placeholder(record: bytes) -> bytes:
-    """The line that stands for an erased record: its leaf, and nothing else of it. A placeholder stays as it is."""
+    """The line that replaces an erased record: only its leaf. A placeholder stays unchanged."""
     if record.startswith(_PLACEHOLDER):
         return record
     return _PLACEHOLDER + leaf_hash(record).hex().encode() + b'"}'

@@ -1,17 +1,17 @@
 """Sealing: a night's files → `cut.json`, signatures, tiles and the log's next head, as an ordered list of writes.
 
-Belongs here: deciding what is written, in which order. Does not: writing it (publish/), so that every step is testable
-and any store will do.
+Belongs here: deciding what is written, in which order. Does not: writing it (publish/). So every step is testable, and
+works with any store.
 
 The order of `Sealed.writes` makes a crash harmless at every point:
 
-1. the files of the cut (the caller has put them already, so that their object versions can be named),
+1. the files of the cut (the caller has put them already, so that `cut.json` can name their object versions),
 2. `cut.json.sig`, `.tsr`, `checkpoint`, `checkpoint.consistency`: a folder without `cut.json` is no cut,
 3. `cut.json`, written only if absent: from here on the night is sealed,
 4. tiles,
 5. `log/checkpoint`: from here on the log's head is the new one.
 
-After a crash between 3 and 5, `recover` gives the same tiles and head again from what the cut itself holds.
+After a crash between 3 and 5, `recover` computes the same tiles and head again from the cut itself.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         draft: what will be in `cut.json`; the files have no object versions yet.
         content_types: path within the cut → content type.
         keys: verifier keys that must sign, the current one first. Another home's keys would give another cut.
-        signature: signed note of the home that committed it: who can only write to the bucket has nothing sealed.
+        signature: signed note of the home that committed the bundle, so that write access to the bucket is not enough.
     """
 
     id: str
@@ -120,7 +120,7 @@ class Claimed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         size: leaves of the log.
         root: of the log, hex.
         pending: what is being sealed.
-        agreed: what every home uses for it.
+        agreed: the `cut.json` that every home uses for it.
     """
 
     size: int
@@ -154,7 +154,7 @@ class Sealed:
         cut: as signed.
         sha256: of `cut.json`, hex; the next revision's `supersedes`.
         checkpoint: the log's new head.
-        writes: to be carried out in this order, each finished before the next group (see the module).
+        writes: in this order; each group is finished before the next (see the module).
     """
 
     cut: Cut
@@ -177,17 +177,16 @@ def seal(
     """Seal a night.
 
     Args:
-        draft: what the night consists of; its files are in place already.
+        draft: the content of the cut; its files are in place already.
         leaves: leaf hashes of the lines of `data/records.ndjson`, in order.
         reader: the published prefix; only tiles of the right edge are read.
-        head: the published head; when it is not the one that the caller remembers to have published, `recover` comes
-            first.
+        head: the published head. If it is not the one that the caller published last, call `recover` first.
         signed_before: the newest head this key ever signed, as the caller remembers it outside the bucket; None when
             nothing is remembered. It guards against a bucket that was rolled back.
         signers: current key first; two during a rotation.
         timestamp: `cut.json` → RFC 3161 response; None without a TSA.
-        agreed: this process's `cut.json` → what every process that seals this night uses: object versions depend on who
-            stored a file, and a timestamp on when it was asked for. What this process made, when None.
+        agreed: this process's `cut.json` → the one that every process uses to seal this night; they may differ, because
+            object versions and timestamps differ. None: use the one of this process.
 
     Raises:
         SealError: files that a cut must have are missing, or the cut is there already and was not agreed on.
@@ -275,7 +274,7 @@ def _guard(tree: TileTree, signed_before: Head, new: Head) -> tuple[Head, list[b
         return signed_before, consistency_proof(tree.node, signed_before.size, new.size)
     except ProofError as error:
         raise InconsistentHeadError(
-            f"{new.origin}: a tree of {signed_before.size} leaves was signed before, and the log at hand would have "
+            f"{new.origin}: a tree of {signed_before.size} leaves was signed before, and this log would have "
             f"{new.size}. The bucket was rolled back, or this is not its only writer."
         ) from error
 
@@ -290,9 +289,9 @@ def _content_type(name: str) -> str:
 
 
 def recover(reader: Reader, keys: Sequence[Verifier], head: Head) -> list[Write]:
-    """What runs that died after `cut.json` still had to write: tiles and head, from what the cuts hold.
+    """Tiles and head that a run did not write because it died after `cut.json`, computed from the cuts.
 
-    It reads every cut's checkpoint, so it is for the start of a process and for a head that is not the one remembered,
+    This reads every cut's checkpoint. Call it at the start of a process, or if the head is not the remembered one, and
     not for every night.
 
     Raises:

@@ -1,6 +1,6 @@
 """RFC 3161 timestamps: the request, and the check of the response.
 
-Belongs here: bytes in, bytes and times out. Does not: talking to an authority; the caller posts the request.
+Belongs here: building a request and checking a response. Does not: HTTP; the caller posts the request.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Published rows → a workbook (.xlsx) in which everything stays what it is.
+"""Published rows → a workbook (.xlsx) that changes no value.
 
-Belongs here: the parts of the workbook, as its rows decide them. Does not: which rows, where the file goes (publish),
-comparing a sealed workbook with its table (evidence/verify/cut_renderings.py).
+Belongs here: the parts of the workbook. Does not: which rows, where the file goes (publish), comparing a sealed
+workbook with its table (evidence/verify/cut_renderings.py).
 
 | value | cell |
 |---|---|
@@ -12,13 +12,13 @@ comparing a sealed workbook with its table (evidence/verify/cut_renderings.py).
 | list, struct, map | text: the JSON of the sealed record |
 | null | no cell content; the empty string is a text without characters |
 
-What a cell cannot hold is changed and named on a last sheet, `changed cells`: characters that XML 1.0 lacks (NUL and
-other control characters) are shown as U+FFFD, and a text is cut at 32,767 UTF-16 units. A sheet that is full is
-followed by another.
+A value that a cell cannot hold is changed, and the last sheet, `changed cells`, names it: characters that XML 1.0 lacks
+(NUL and other control characters) become U+FFFD, and a text is cut at 32,767 UTF-16 units. A full sheet is followed by
+another.
 
-The XML is made column by column: a library that takes one cell at a time needs many times as long. Equal rows make
-equal parts. A sealed workbook is verified by making its parts again, so a change of what is written here needs the
-earlier form beside it.
+The XML is made column by column: a library that takes one cell at a time is many times slower. Equal rows give equal
+parts. A sealed workbook is verified by making its parts again. If this form changes, the earlier form must stay beside
+it.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ _ROWS_AT_ONCE = 4_096
 _WIDTH = 18
 _TEXT, _DATE, _TIME, _HEAD = 1, 2, 3, 4
 
-# Day 0 of the workbook's calendar before 1970-01-01. Its first sixty days are wrong in one of the two big programs
-# (1900 was no leap year), and after 9999-12-31 there is none.
+# Days from day 0 of the workbook's calendar to 1970-01-01. The first sixty days are wrong in one of the two common
+# programs (1900 was no leap year), and the calendar ends on 9999-12-31.
 _DAYS_BEFORE_1970 = 25_569
 _FIRST_DAY, _END_DAY = 61, 2_958_466
 _MICROSECONDS = 86_400_000_000
@@ -107,10 +107,10 @@ class Part(Protocol):
 
 
 class Parts(Protocol):
-    """What takes the parts of a workbook, one after the other."""
+    """Receives the parts of a workbook, one after the other."""
 
     def open(self, name: str) -> AbstractContextManager[Part]:
-        """The part of this name, to be written from its begin to its end."""
+        """The part of this name, to be written from its beginning to its end."""
 
 
 @dataclass(frozen=True)
@@ -136,22 +136,22 @@ class ZipParts:
         entry.compress_type = zipfile.ZIP_DEFLATED
         entry.external_attr = 0o600 << 16
         with self._file.open(entry, "w") as part:
-            # zlib takes five times as long, and more bytes.
+            # zlib takes five times as long, and makes more bytes.
             compressor = isal_zlib.compressobj(2, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
             part._compressor = compressor  # type: ignore[attr-defined]
             yield part
 
 
 def zipped(target: Any) -> zipfile.ZipFile:
-    """A ZIP file that goes to `target`, which need not be able to seek."""
+    """A ZIP file that is written to `target`, which need not be seekable."""
     return zipfile.ZipFile(target, "w")
 
 
 class Workbook:
-    """A workbook that is written while rows are added inside of its `with` block.
+    """A workbook that is written while rows are added, within its `with` block.
 
     Attributes:
-        notes: what had to be changed so far.
+        notes: the cells that were changed so far.
     """
 
     def __init__(self, parts: Parts, title: str, names: Sequence[str]) -> None:
@@ -244,7 +244,7 @@ class Workbook:
 
 
 def write_workbook(path: Path, title: str, rows: pa.RecordBatchReader) -> list[Note]:
-    """Write rows as a workbook; returns what had to be changed. See `Workbook`.
+    """Write rows as a workbook; returns the changed cells. See `Workbook`.
 
     Raises:
         CanonicalError: a column has a type without a canonical text (floating point, binary).
@@ -311,7 +311,7 @@ def _cells(column: pa.Array, text: pa.Array) -> list[Any]:
 def _in_days(microseconds: pa.Array) -> pa.Array:
     """Microseconds (≥ 0) as days with at most twelve decimals, by integers alone.
 
-    How a library writes a float may change. A sealed workbook is verified by making it again, and must not.
+    The text of a float may differ between versions of a library, but a sealed workbook is verified by making it again.
     """
     day = _number(_MICROSECONDS)
     days = pc.divide(microseconds, day)
@@ -382,7 +382,7 @@ def _cut(text: str) -> str:
 
 
 def _changed(names: Sequence[str], texts: Sequence[pa.Array], kinds: Sequence[int]) -> list[tuple[int, str, str]]:
-    """Cells that cannot be what the table holds: row of the batch, column, what is changed; in the order of rows."""
+    """Cells that cannot hold the table's value: row of the batch, column, what is changed; in the order of rows."""
     found: list[tuple[int, str, str]] = []
     for name, text, kind in zip(names, texts, kinds, strict=True):
         suspect = _long(text)

@@ -25,7 +25,7 @@ from custody_pipeline.evidence.log.note import (
 )
 
 _EARLIEST, _LATEST = 1_577_836_800, 4_102_444_800
-"""2020 and 2100, seconds since 1970: no log is older, and no clock that is right is later."""
+"""2020 and 2100, seconds since 1970: no log is older, and no correct clock is later."""
 
 
 class InconsistentHeadError(Exception):
@@ -34,7 +34,7 @@ class InconsistentHeadError(Exception):
 
 @dataclass(frozen=True)
 class Head:
-    """A tree: whose, how many leaves, which root."""
+    """A tree: its log, number of leaves and root."""
 
     origin: str
     size: int

@@ -1,10 +1,10 @@
-"""Witnesses: others who saw the log's head, and say so by a cosignature (https://c2sp.org/tlog-cosignature).
+"""Witnesses: other parties that saw the log's head and cosign it (https://c2sp.org/tlog-cosignature).
 
-Belongs here: asking one (https://c2sp.org/tlog-witness), taking its answer, adding it to a checkpoint.
-Does not: HTTP, storing (operations/witnesses.py, publish/sealer.py).
+Belongs here: asking a witness (https://c2sp.org/tlog-witness), reading its answer, adding the cosignature to a
+checkpoint. Does not: HTTP, storing (operations/witnesses.py, publish/sealer.py).
 
-A checkpoint that was cosigned is kept under `log/cosigned/<size>`, because the next night's head takes its place in
-`log/checkpoint`. Each is a promise that the log cannot take back: `verify` holds all of them against the log.
+A cosigned checkpoint is kept under `log/cosigned/<size>`, because the next night's head replaces it in
+`log/checkpoint`. Each is a promise that the log cannot take back: `verify` compares all of them with the log.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Post = Callable[[bytes], tuple[int, bytes]]
 
 
 class WitnessError(Exception):
-    """A witness gave no cosignature that can be used. The message says what it answered."""
+    """A witness gave no usable cosignature. The message has its answer."""
 
 
 class WitnessContradictsError(WitnessError):
@@ -109,7 +109,7 @@ def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Ver
         known = re.fullmatch(rb"(0|[1-9][0-9]{0,18})\n", answer)
         if status != 409 or not known or int(known[1]) == size:
             break
-        size = int(known[1])  # what it cosigned last: the proof must begin there
+        size = int(known[1])  # the size that the witness cosigned last: the proof must begin there
         if size > tree.size:
             raise WitnessContradictsError(
                 f"{witness.name} has cosigned this log at {size} leaves; it has {tree.size} here: its end was removed"

@@ -32,7 +32,7 @@ class UnknownSignerError(NoteError):
 
 
 class OtherLogError(NoteError):
-    """A note speaks of another log than the one whose key signed it."""
+    """A note names another log than the one whose key signed it."""
 
 
 def key_id(name: str, kind: int, public_key: bytes) -> bytes:
@@ -140,7 +140,7 @@ class Verifier:
 
 
 DEMO_PREFIX = "DEMO-"
-"""How the name of every key begins that the demo made."""
+"""The beginning of the name of every key that the demo made."""
 
 
 def cosigned_message(text: bytes, time: int) -> bytes:
@@ -150,7 +150,7 @@ def cosigned_message(text: bytes, time: int) -> bytes:
 
 @dataclass(frozen=True)
 class Signature:
-    """One signature line: whose it says it is, and 4 bytes of key id followed by the signature."""
+    """One signature line: the name of the signer, and 4 bytes of key id followed by the signature."""
 
     name: str
     key_id: bytes
@@ -164,7 +164,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Note:
-    """A parsed note; nothing in it is believed before `verified_by`."""
+    """A parsed note; do not trust its text before `verified_by`."""
 
     text: bytes
     signatures: tuple[Signature, ...]

@@ -35,7 +35,7 @@ TILE_PREFIX = "tile/"
 
 
 class TileError(ValueError):
-    """A tile is missing or is not what the tree's size asks for."""
+    """A tile is missing, or does not fit the tree's size."""
 
 
 class TileMissingError(TileError):
@@ -86,7 +86,7 @@ class TileTree:
         return TileTree(self._reader, size, self._prefix, fresh)
 
     def tile(self, level: int, index: int) -> bytes:
-        """The bytes of a tile as the tree's size asks for: 32 per hash.
+        """The bytes of a tile of this tree: 32 per hash.
 
         Raises:
             TileError: it is not there or has another length.

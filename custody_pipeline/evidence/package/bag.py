@@ -1,6 +1,6 @@
-"""Writing a package for the other side: chosen recordings with their records and proofs, and nothing about any other.
+"""Writing a package for the other side: chosen recordings with their records and proofs, and nothing about others.
 
-Belongs here: the files that are made of what is given. Does not: fetching recordings (operations/packaging.py).
+Belongs here: the files of the package. Does not: fetching recordings (operations/packaging.py).
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class WrittenRecord(NamedTuple):
 
 
 class PackageWriter:
-    """A package that is written a record at a time, so that one is in memory. A context manager.
+    """A package that is written record by record, so that only one is in memory. A context manager.
 
-    It is marked as a package before anything is in it: an unfinished one must not pass for a folder of proofs.
+    The folder is marked as a package first, so that an unfinished package cannot pass for a folder of proofs.
 
     Args:
         folder: the package.
@@ -158,7 +158,7 @@ class PackageWriter:
         self._list(path, sha256, size)
 
     def leave_out(self, absent: Absent) -> None:
-        """Name what is not in the package."""
+        """Name audio and documents that are not in the package."""
         self._left_out += 1
         self._missing.add(msgspec.json.encode(absent))
 

@@ -64,14 +64,14 @@ _Attached = Mapping[str, Mapping[str, str]]
 
 
 def is_package(path: Path) -> bool:
-    """Whether a folder says that it is one; `verify_package` decides."""
+    """Whether a folder is marked as a package; `verify_package` checks it."""
     return path.is_dir() and any((path / name).exists() for name in (BAGIT, TAG_MANIFEST, SIGNATURE))
 
 
 def verify_package(folder: Path, options: Options) -> Report:
-    """Check a package: the signature, every file, every proof, and all that one file says of another.
+    """Check a package: the signature, every file, every proof, and everything that one file states about another.
 
-    The checkpoint of the proofs must have its quorum of witnesses, and agree with every pin.
+    The checkpoint of the proofs must have its quorum of witnesses, and must agree with every pin.
     """
     context = Context(FolderReader(folder), options, Report(str(folder)))
     entries = regular_files(context)
@@ -97,13 +97,13 @@ def verify_package(folder: Path, options: Options) -> Report:
     if set(listed) != set(TAG_FILES):
         context.report.add("PACKAGE_INCONSISTENT", TAG_MANIFEST, "it does not list the three tag files")
     if set(listed) != set(TAG_FILES) or found != listed:
-        return context.report  # what follows is steered by them
+        return context.report  # the following checks depend on these files
     payload = {path: entry for path, entry in entries.items() if path.startswith("data/")}
     signed = _listed(context, MANIFEST)
     if not _is_of_signed_size(context, [entry for path, entry in payload.items() if path in signed], len(signed)):
         return context.report
     digests = _check_manifest(context, signed, payload)
-    # Only what is as it was signed is parsed. Audio and documents are not.
+    # Only files that are as they were signed are parsed. Audio and documents are never parsed.
     if all(digests.get(path) == sha256 for path, sha256 in signed.items() if not _is_attached(path)):
         _check_content(context, note, payload, digests)
     return context.report
@@ -116,10 +116,10 @@ def _is_attached(path: str) -> bool:
 def signed_list(
     context: Context, schema: str, signature_path: str, path: str, limit: int = NOTE_BYTES, more: str = ""
 ) -> tuple[bytes, Note] | None:
-    """A list of digests and the note over it, if a trusted key signed the list that is there.
+    """A list of digests and the note over it, if a trusted key signed this list.
 
     Args:
-        context: of the check; what is wrong is added to its report.
+        context: of the check; findings are added to its report.
         schema: first line of the note.
         signature_path: the note.
         path: the list, as the note names it.
@@ -209,7 +209,7 @@ def _digests(context: Context, entries: Sequence[Entry]) -> dict[str, str | None
 
 
 def _is_of_signed_size(context: Context, payload: Iterable[Entry], listed: int) -> bool:
-    """`bag-info.txt` is signed and states how many bytes and files the payload has: no more are read."""
+    """`bag-info.txt` is signed and states the bytes and files of the payload: no more are read."""
     info = (context.read(BAG_INFO, "FILE_MISSING") or b"").decode(errors="replace")
     oxum = re.search(r"(?m)^Payload-Oxum: ([0-9]{1,18})\.([0-9]{1,18})$", info)
     found = sum(entry.size for entry in payload)
@@ -271,7 +271,7 @@ def _check_content(context: Context, note: Note, payload: Mapping[str, Entry], d
 
 @dataclass
 class _Told:
-    """What the records of a package are, so that none contradicts another."""
+    """The records of a package, to find records that contradict each other."""
 
     report: Report
     places: dict[int, str] = field(default_factory=dict)
@@ -298,7 +298,7 @@ def _check_masked(
     missing: Mapping[tuple[str, str], Absent],
     told: _Told,
 ) -> None:
-    """A record of which fields are withheld: the commitment is in the log, and what is shown contradicts nothing."""
+    """A record with withheld fields: the commitment is in the log, and the other fields contradict nothing."""
     report, path = context.report, f"{RECORDS}{item.name}.json"
     commitment = verify_commitment_file(context, f"{RECORDS}{item.name}{COMMITMENT_SUFFIX}", pins)
     row = _decoded(context, path, dict[str, str | None])
@@ -320,7 +320,7 @@ def _decoded(context: Context, path: str, kind: type[_T]) -> _T | None:
         return None
     try:
         found = msgspec.json.decode(data, type=kind)
-        # Of a key that is there twice, one reader takes the first value and another the last.
+        # If a key is there twice, one reader takes the first value and another the last.
         json.loads(data, object_pairs_hook=without_duplicates)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         context.report.add("PACKAGE_INCONSISTENT", path, str(error))
@@ -366,7 +366,7 @@ def _check_names(context: Context, statement: Statement, payload: Iterable[str])
 def _check_statement(
     context: Context, statement: Statement, item: Included, head: Head, row: Mapping[str, str | None]
 ) -> None:
-    """What the statement says of a record is what the record and its proof say."""
+    """Compare the statement's entry of a record with the record and its proof."""
     stated = (item.recording_id, item.conversation_id, item.night, statement.origin, statement.size, statement.root)
     proven = (row.get("recording_id"), row.get("conversation_id"), row.get("partition_date"))
     if stated != (*proven, head.origin, head.size, head.root.hex()) or item.revision > item.newest:

@@ -71,7 +71,7 @@ class Included(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a package is, as its producer signed it.
+    """The content of a package, as its producer signed it.
 
     Attributes:
         origin: the log.
@@ -100,7 +100,7 @@ class Masked(msgspec.Struct, frozen=True):
 
 
 class Absent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Audio or a document that a record speaks of, or could, and that the package does not hold.
+    """Audio or a document of a record that the package does not hold.
 
     Attributes:
         recording_id: of the record.
@@ -108,8 +108,8 @@ class Absent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kind: `audio` or `documents`.
         name: of the record's files, without a suffix.
         sha256: what was sealed; None when the night was sealed without it.
-        why: what came back when it was to be fetched; None when there was nothing to fetch.
-        gap_reasons: code → sentence: what the sealed record says.
+        why: the error of fetching it; None if there was nothing to fetch.
+        gap_reasons: code → sentence, from the sealed record.
     """
 
     recording_id: str
@@ -124,7 +124,7 @@ class Absent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def of(
         cls, row: Mapping[str, str | None], kind: str, name: str, why: str | None, sentences: Mapping[str, str]
     ) -> Absent:
-        """What is missing of a sealed row; `sentences` say for people what each reason's code means."""
+        """The missing files of a sealed row; `sentences`: the text of each reason's code."""
         return cls(
             recording_id=str(row["recording_id"]),
             conversation_id=str(row["conversation_id"]),

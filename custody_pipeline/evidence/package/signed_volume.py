@@ -1,4 +1,4 @@
-"""A production: a volume's tables and pages around a package, under a signature of its own.
+"""A production: a volume's tables and pages around a package, under its own signature.
 
 Belongs here: its layout, its manifest, its check. Does not: the package inside (check.py), what the tables say
 (volume_tables.py).
@@ -63,7 +63,7 @@ def list_production(folder: Path) -> str:
 
 
 def sign_production(folder: Path, signers: Sequence[Signer]) -> None:
-    """Sign the list; without its signature nothing verifies."""
+    """Sign the list. Without this signature nothing verifies."""
     data = (folder / LIST).read_bytes()
     size = sum((folder / line.split("  ", 1)[1]).stat().st_size for line in data.decode().splitlines())
     sha256 = hashlib.sha256(data).hexdigest()
@@ -72,12 +72,12 @@ def sign_production(folder: Path, signers: Sequence[Signer]) -> None:
 
 
 def is_production(path: Path) -> bool:
-    """Whether a folder is one, or was before somebody took its list away; `verify_production` decides."""
+    """Whether a folder is a production, also if somebody removed its list; `verify_production` checks it."""
     return path.is_dir() and (is_package(path / EVIDENCE) or any((path / name).exists() for name in (LIST, SIGNATURE)))
 
 
 def verify_production(folder: Path, options: Options) -> Report:
-    """Check a production: the package inside, the signature, every other file, and that there is no further one."""
+    """Check a production: the package inside, the signature, every other file, and that there are no others."""
     report = verify_package(folder / EVIDENCE, options)
     report.target = str(folder)
     context = Context(FolderReader(folder), options, report)

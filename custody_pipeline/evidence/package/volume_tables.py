@@ -3,8 +3,8 @@
 Belongs here: which of their columns repeat a record, and the comparison. Does not: who signed them (signed_volume.py),
 writing them (matters/production_tables.py).
 
-Compared is what a record says itself, as far as it is shown, and what the package's own files are. Not compared are
-names of agents, the custodian, the reasons in words, the volume and what a line supersedes: the producer says these.
+Compared are the shown fields of each record, and the names and digests of the package's files. Not compared are names
+of agents, the custodian, the reasons in words, the volume and what a line supersedes: these are the producer's words.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _Line = Mapping[str, str]
 
 
 def load_value(value: str) -> str:
-    """A value as a load file has it: the format has no escape, so that its own characters are exchanged."""
+    """A value as in a load file: the format has no escape, so its delimiters are replaced in values."""
     plain = value.replace(QUOTE, "th").replace(LINE_BREAK, "(R)").replace(FIELD, " ")
     return plain.replace("\r\n", LINE_BREAK).replace("\n", LINE_BREAK).replace("\r", LINE_BREAK)
 
@@ -97,7 +97,7 @@ def check_tables(context: Context, entries: Mapping[str, Entry], as_signed: set[
 
 
 def _index(data: bytes) -> pa.Table:
-    """The index as texts. Arrow is told the columns: it makes as many as a header asks for."""
+    """The index as texts. Arrow gets the names of the columns; otherwise a header could ask for any number."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     names = next(csv.reader(StringIO(data[:_HEADER_BYTES].decode(errors="replace"), newline="")), [])
     if len(set(names)) != len(names) or not set(_KEYS) <= set(names):
@@ -120,7 +120,7 @@ def _lines_of(table: pa.Table) -> list[_Line]:
 
 
 def _load_lines(data: bytes) -> list[_Line]:
-    """A line break ends a line: within a value it is another character."""
+    """The lines of a load file. Values have another character in place of line breaks."""
     lines = [line[1:-1].split(f"{QUOTE}{FIELD}{QUOTE}") for line in data.decode("utf-8-sig").split("\r\n")[:-1]]
     names = [LOAD_COLUMNS.get(name, TAG + name.lower()) for name in lines[0]] if lines else []
     if not set(_KEYS) <= set(names) or any(len(line) != len(names) for line in lines):
@@ -133,7 +133,7 @@ def _load_lines(data: bytes) -> list[_Line]:
 
 
 def _other_lines(lines: Sequence[_Line], loaded: Sequence[_Line]) -> Iterator[str]:
-    """Where index and load file say different things, or only one says something."""
+    """Lines that differ between index and load file, or that only one of them has."""
     names = {name for line in lines[:1] for name in line} & {name for line in loaded[:1] for name in line}
     ours = {line["control_number"]: {name: load_value(line[name]) for name in names} for line in lines}
     theirs = {line["control_number"]: {name: line[name] for name in names} for line in loaded}
@@ -146,7 +146,7 @@ def _other_lines(lines: Sequence[_Line], loaded: Sequence[_Line]) -> Iterator[st
 
 @dataclass(frozen=True)
 class _Said:
-    """What a line must say. `whole`: no field of the record is withheld; `moment`: when the recording began."""
+    """The expected content of a line. `whole`: no field of the record is withheld; `moment`: start of the recording."""
 
     columns: Mapping[str, str]
     whole: bool
@@ -176,7 +176,7 @@ def _says(line: _Line, said: _Said, form: Callable[[str], str]) -> bool:
 
 
 def _expected(context: Context, entries: Mapping[str, Entry]) -> Iterator[tuple[str, _Said]]:
-    """Control number → what a line must say, of the records with audio."""
+    """Control number → expected content of its line, for the records with audio."""
     audio = {path.rpartition(".")[0].rpartition("/")[2]: path for path in entries if path.startswith(_AUDIO)}
     for name, native in audio.items():
         path = f"{EVIDENCE}{RECORDS}{name}.json"
