@@ -92,7 +92,8 @@ exports AS (
     GROUP BY c.conversation_id
 )
 SELECT j.*, c.* EXCLUDE (conversation_id), e.job_id, e.requested_at,
-    coalesce(j.metadata.session_id, s.session_id) AS session_id, coalesce(s.leg_users, []) AS leg_users
+    coalesce(j.metadata.session_id, s.session_id) AS session_id, coalesce(s.leg_users, []) AS leg_users,
+    coalesce(list_sort(j.sidecar_users), nullif(s.leg_users, []), c.user_ids, []) AS agents
 FROM joined AS j
 INNER JOIN calls AS c USING (conversation_id)
 LEFT JOIN exports AS e USING (conversation_id)
@@ -219,12 +220,22 @@ tags AS (
     FROM resolved
     GROUP BY conversation_id, recording_id
 ),
+names AS (
+    SELECT a.agents, list(u.user_name ORDER BY a.place) AS agent_names
+    FROM (
+        SELECT agents, unnest(agents) AS user_id, generate_subscripts(agents, 1) AS place
+        FROM (SELECT DISTINCT agents FROM recordings)
+    ) AS a
+    LEFT JOIN raw.users AS u USING (user_id)
+    GROUP BY a.agents
+    HAVING count(u.user_name) > 0
+),
 content AS (
     SELECT r.organization_id, $night::DATE AS partition_date, r.conversation_id, r.recording_id, r.session_id,
         coalesce(r.media_type, r.metadata.media) AS media_type,
         coalesce(r.media_subtype, r.metadata.media_subtype) AS media_subtype,
         coalesce(r.direction, r.said) AS direction, r.ani, r.dnis,
-        coalesce(list_sort(r.sidecar_users), nullif(r.leg_users, []), r.user_ids, []) AS user_ids, r.queue_ids,
+        r.agents AS user_ids, n.agent_names, r.queue_ids,
         r.queue_names, r.conversation_start, r.conversation_end,
         coalesce(r.sidecar_start, (r.metadata.start_time::TIMESTAMPTZ)::TIMESTAMP) AS recording_start,
         coalesce(r.sidecar_end, (r.metadata.end_time::TIMESTAMPTZ)::TIMESTAMP) AS recording_end, r.duration_ms,
@@ -244,6 +255,7 @@ content AS (
         t.callback_number AS custom_data_callback_number, t.summary AS custom_data_summary,
         'complete' AS custody_status, []::VARCHAR[] AS gap_reasons
     FROM recordings AS r
+    LEFT JOIN names AS n USING (agents)
     LEFT JOIN versions AS v USING (conversation_id, recording_id)
     LEFT JOIN tags AS t USING (conversation_id, recording_id)
 )

@@ -62,9 +62,9 @@ from custody_pipeline.warehouse.sql_files import SQL_DIR, create_macros, read_mo
 
 # What does not depend on when and where it was collected.
 CONTENT = (
-    "conversation_id", "recording_id", "session_id", "user_ids", "queue_names", "conversation_start", "recording_start",
-    "duration_ms", "export_job_id", "object_bytes", "media_sha256", "sidecar_sha256", "conversation_sha256",
-    "script_id", "script_version", "custom_data", "custom_data_source",
+    "conversation_id", "recording_id", "session_id", "user_ids", "agent_names", "queue_names", "conversation_start",
+    "recording_start", "duration_ms", "export_job_id", "object_bytes", "media_sha256", "sidecar_sha256",
+    "conversation_sha256", "script_id", "script_version", "custom_data", "custom_data_source",
 )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def shown(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None]) -> Sho
     if mask.numbers != "shown":
         replaced |= {name: _number(mask, row[name]) for name in _NUMBERS if row.get(name)}
     if mask.agents == "withheld" and json.loads(row.get("user_ids") or "[]"):
-        replaced["user_ids"] = json.dumps([WITHHELD])
+        replaced |= {name: json.dumps([WITHHELD]) for name in ("user_ids", "agent_names") if row.get(name)}
     tags = _tags(mask, mapping, row)
     if not replaced and not tags:
         return None

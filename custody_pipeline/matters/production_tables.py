@@ -108,16 +108,19 @@ class Line:
 
 
 def index_row(matter: Matter, volume: str, line: Line, agent_names: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """A recording as a line of the index; every value is text, and as sealed, but for the agents' names.
+    """A recording as a line of the index; every value is text, and as sealed, but for the agents' e-mail addresses.
 
-    `agent_names`: user id → name and e-mail address.
+    `agent_names`: user id → name and e-mail address. Its name stands where the night knew none.
     """
     row = line.row
     moment = _moment(row.get("recording_start") or row.get("conversation_start"))
     local = moment.astimezone(matter.zone) if moment else None
     inbound = row.get("direction") != "outbound"
     ids, caller, called = _list(row.get("user_ids")), row.get("ani") or "", row.get("dnis") or ""
-    agents = "; ".join(agent_names.get(user_id, ("", ""))[0] or user_id for user_id in ids)
+    sealed = json.loads(row.get("agent_names") or "[]") or [None] * len(ids)
+    agents = "; ".join(
+        name or agent_names.get(user_id, ("", ""))[0] or user_id for user_id, name in zip(ids, sealed, strict=True)
+    )
     emails = "; ".join(filter(None, (agent_names.get(user_id, ("", ""))[1] for user_id in ids)))
     tags = {name: value or "" for name, value in row.items() if _is_tag(name)}
     return {

@@ -35,9 +35,10 @@ MAPPING = TagMapping(
     Path("mapping.yaml"), "", (MappedTag("name", "Customer-Name", pii=True), MappedTag("hold", "Legal-Hold"))
 )
 ROW: dict[str, str | None] = {
-    "recording_id": "r1", "ani": "tel:+15550100123", "dnis": "911", "user_ids": '["u1"]', "media_sha256": "a" * 64,
-    "row_sha256": "b" * 64, "sidecar_sha256": "c" * 64, "custom_data_name": "Jo", "custom_data_hold": "true",
-    "custom_data": '{"Customer-Name":"Jo","Legal-Hold":"true","SSN":"1"}', "custom_data_state": "present",
+    "recording_id": "r1", "ani": "tel:+15550100123", "dnis": "911", "user_ids": '["u1"]', "agent_names": '["Ann"]',
+    "media_sha256": "a" * 64, "row_sha256": "b" * 64, "sidecar_sha256": "c" * 64, "custom_data_name": "Jo",
+    "custom_data_hold": "true", "custom_data": '{"Customer-Name":"Jo","Legal-Hold":"true","SSN":"1"}',
+    "custom_data_state": "present",
 }  # fmt: skip
 
 
@@ -46,7 +47,7 @@ ROW: dict[str, str | None] = {
     [
         (Mask(numbers="last4"), {"ani": "[…0123]", "dnis": WITHHELD}, set()),
         (Mask(numbers="withheld"), {"ani": WITHHELD, "dnis": WITHHELD}, set()),
-        (Mask(agents="withheld"), {"user_ids": f'["{WITHHELD}"]'}, set()),
+        (Mask(agents="withheld"), {"user_ids": f'["{WITHHELD}"]', "agent_names": f'["{WITHHELD}"]'}, set()),
         # A tag that the mapping does not know may be personal data as well.
         (Mask(tags="pii"), {"custom_data_name": WITHHELD}, {"Customer-Name", "SSN"}),
         (Mask(tags=("legal hold",)), {"custom_data_hold": WITHHELD}, {"Legal-Hold"}),
@@ -97,7 +98,7 @@ def test_what_is_withheld_is_in_no_file(night: Published, volume: Path) -> None:
     secrets = {"_salt"}
     for row in night.whole()[:3]:
         secrets |= {str(row[name]) for name in ("ani", "dnis", "row_sha256", "sidecar_sha256") if row[name]}
-        secrets |= set(row["user_ids"])
+        secrets |= {*row["user_ids"], *filter(None, row["agent_names"] or [])}
         # Short values are part of other words.
         secrets |= {value for value in json.loads(row["custom_data"]).values() if len(value) > 8}
     assert len(secrets) > 8

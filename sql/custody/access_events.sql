@@ -66,5 +66,5 @@ SELECT
     p.evidence.uri AS source,
     p.evidence.sha256 AS document_sha256
 FROM placed AS p
-LEFT JOIN staging.users AS u ON u.user_id = p.user_id
+LEFT JOIN staging.night_users AS u ON u.partition_date = p.partition_date AND u.user_id = p.user_id
 ORDER BY p.partition_date, p.conversation_id, p.recording_id, p.audit_id

@@ -14,8 +14,9 @@
 -- column ani VARCHAR [pii]: the caller's number
 -- column dnis VARCHAR [pii]: the called number
 -- column user_ids VARCHAR[] [pii]: agents in the recording
+-- column agent_names VARCHAR[] [pii]: their names, in the order of user_ids, as the night first knew them; null where no name is known, as where the client may not list users
 -- column queue_ids VARCHAR[]: queues of the conversation
--- column queue_names VARCHAR[]: names of the queues that the client may see
+-- column queue_names VARCHAR[]: names of the queues that the client may see, as the night first knew them
 -- column conversation_start TIMESTAMP: start of the conversation (UTC)
 -- column conversation_end TIMESTAMP: end of the conversation (UTC)
 -- column recording_start TIMESTAMP: start of the recording (UTC)
@@ -109,6 +110,7 @@ content AS (
         c.ani,
         c.dnis,
         r.user_ids,
+        n.agent_names,
         c.queue_ids,
         c.queue_names,
         r.conversation_start,
@@ -172,6 +174,7 @@ content AS (
         coalesce(g.reasons, []) AS gap_reasons
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
+    LEFT JOIN staging.agent_names AS n ON n.partition_date = r.partition_date AND n.user_ids = r.user_ids
     LEFT JOIN bucket AS b USING (partition_date)
     LEFT JOIN staging.recording_scripts AS s USING (partition_date, conversation_id, recording_id)
     LEFT JOIN tags AS t USING (partition_date, conversation_id, recording_id)

@@ -18,6 +18,7 @@
 -- column tag_keys VARCHAR[]: keys of the tags concerned, sorted; null if the reason is about no single tag
 -- column queue_names VARCHAR[]: queues of the conversation, as in chain_of_custody
 -- column user_ids VARCHAR[] [pii]: agents in the recording
+-- column agent_names VARCHAR[] [pii]: their names, as in chain_of_custody
 -- column script_id VARCHAR: script of the recording's agent
 -- column script_version VARCHAR: version of the script at the call
 WITH failed AS (
@@ -88,11 +89,13 @@ SELECT
     f.tag_keys,
     c.queue_names,
     x.user_ids,
+    n.agent_names,
     s.script_id,
     s.script_version
 FROM found AS f
 INNER JOIN staging.reasons AS r USING (reason)
 LEFT JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
 LEFT JOIN staging.recordings AS x USING (partition_date, conversation_id, recording_id)
+LEFT JOIN staging.agent_names AS n ON n.partition_date = x.partition_date AND n.user_ids = x.user_ids
 LEFT JOIN staging.recording_scripts AS s USING (partition_date, conversation_id, recording_id)
 ORDER BY f.partition_date, f.conversation_id, f.recording_id, f.reason

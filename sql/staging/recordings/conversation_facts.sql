@@ -28,7 +28,7 @@
 -- column ani [pii]: the caller's number
 -- column dnis [pii]: the called number
 -- column queue_ids: queues of the conversation
--- column queue_names: names of the queues
+-- column queue_names: names of the queues, as the night first knew them
 -- column user_ids: agents of the conversation
 -- column script_ids: scripts that the agents saw
 -- column script_names: names of the scripts, as published
@@ -137,6 +137,15 @@ current_refusals AS (
     QUALIFY row_number() OVER (PARTITION BY partition_date, resource, conversation_id ORDER BY http_status) = 1
 ),
 
+queues AS (
+    -- Its own night's name, so that a queue that is renamed changes no night; else the first that any night has.
+    SELECT n.partition_date, q.queue_id,
+        arg_min(q.queue_name, (q.night <> n.partition_date, q."sequence", q.night)) AS queue_name
+    FROM staging.queues AS q
+    CROSS JOIN (SELECT DISTINCT partition_date FROM conversations) AS n
+    GROUP BY n.partition_date, q.queue_id
+),
+
 legs AS (
     SELECT s.partition_date, s.conversation_id,
         list_sort(list_distinct(flatten(list(s.queue_ids)))) AS queue_ids,
@@ -185,8 +194,8 @@ SELECT
     list_sort(list_distinct(
         coalesce(s.queue_names, [])
         || coalesce((
-            SELECT list(q.queue_name) FROM staging.queues AS q
-            WHERE list_contains(coalesce(g.queue_ids, s.queue_ids), q.queue_id)
+            SELECT list(q.queue_name) FROM queues AS q
+            WHERE q.partition_date = c.partition_date AND list_contains(coalesce(g.queue_ids, s.queue_ids), q.queue_id)
         ), [])
     )) AS queue_names,
     coalesce(g.user_ids, s.user_ids, []) AS user_ids,
