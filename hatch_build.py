@@ -23,7 +23,8 @@ class ShippedFiles(BuildHookInterface[Any]):
             (root / COMMIT).write_text(f"{commit}\n", encoding="ascii")
         build_data["artifacts"].append(f"/{COMMIT}")
         if self.target_name == "wheel" and version == "standard":
-            build_data["force_include"] |= {name: f"custody_pipeline/{name}" for name in TOP_LEVEL}
+            pages = [f"docs/{page.name}" for page in root.glob("docs/*.md")]  # what `custody help` shows
+            build_data["force_include"] |= {name: f"custody_pipeline/{name}" for name in (*TOP_LEVEL, *pages)}
 
 
 def _head(root: Path) -> str | None:

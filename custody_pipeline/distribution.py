@@ -19,6 +19,7 @@ def _shipped(name: str) -> Path:
 
 
 SQL_DIR = _shipped("sql")
+DOCS_DIR = _shipped("docs")
 DAGSTER_YAML = _shipped("dagster.yaml")
 WORKSPACE_YAML = _shipped("workspace.yaml")
 

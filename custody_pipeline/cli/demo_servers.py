@@ -14,6 +14,8 @@ from custody_pipeline.cli.shared import say, settings_of_environment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from custody_pipeline.simulator.demo import DemoOrganization
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -32,14 +34,24 @@ def with_servers_of_demo(command: Callable[_P, _R]) -> Callable[_P, _R]:
 @contextmanager
 def servers_of_demo() -> Iterator[None]:
     """In a home of the demo, its servers, with the environment that points at them; anywhere else nothing."""
-    settings = settings_of_environment()
-    demo = None
-    if not (settings.export_url or settings.publish_url or settings.s3_endpoint_url):
-        from custody_pipeline.simulator.demo import demo_environment, kept_demo
-
-        demo = kept_demo(settings.home)
-    if demo is None:
+    if (demo := _demo_of_home()) is None:
         yield
         return
-    with demo_environment(settings.home.absolute(), demo, say):
+    from custody_pipeline.simulator.demo import demo_environment
+
+    with demo_environment(settings_of_environment().home.absolute(), demo, say):
         yield
+
+
+def is_home_of_demo() -> bool:
+    """Whether commands start the demo's servers here."""
+    return _demo_of_home() is not None
+
+
+def _demo_of_home() -> DemoOrganization | None:
+    settings = settings_of_environment()
+    if settings.export_url or settings.publish_url or settings.s3_endpoint_url:
+        return None
+    from custody_pipeline.simulator.demo import kept_demo
+
+    return kept_demo(settings.home)

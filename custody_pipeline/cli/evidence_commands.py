@@ -112,6 +112,7 @@ def verify(
 
 
 @app.command()
+@with_servers_of_demo
 def fixity(
     budget: Annotated[
         int | None, typer.Option("--bytes", min=1, help="Read at most this many bytes; default: CUSTODY_FIXITY_BYTES.")
@@ -266,6 +267,7 @@ def _chosen(
 
 
 @app.command()
+@with_servers_of_demo
 def tidy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     as_json: Json = False,
@@ -298,6 +300,7 @@ Target = Annotated[str | None, typer.Option(help="s3://… or a folder; default:
 
 
 @witness_commands.command("ask")
+@with_servers_of_demo
 def witness_ask(
     url: Annotated[str, typer.Argument(help="The witness's submission prefix, before /add-checkpoint.")],
     witness: Witnesses = None,
@@ -311,6 +314,7 @@ def witness_ask(
 
 
 @witness_commands.command("add")
+@with_servers_of_demo
 def witness_add(
     file: Annotated[Path, typer.Argument(help="A cosigned checkpoint, or a witness's signature lines.")],
     witness: Witnesses = None,

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from custody_pipeline.cli.demo_servers import servers_of_demo
 from custody_pipeline.cli.shared import (
     INCOMPLETE,
     Json,
@@ -40,9 +41,11 @@ def flow_check(
     settings = settings_of_environment()
     try:
         if is_flow_id(subject) and not Path(subject).exists():
-            settings.require("genesys_domain")
-            with GenesysClient(settings) as client:
-                document = export_flow(client, subject, api_url=settings.api_url)
+            with servers_of_demo():
+                settings = settings_of_environment()
+                settings.require("genesys_domain")
+                with GenesysClient(settings) as client:
+                    document = export_flow(client, subject, api_url=settings.api_url)
         else:
             document = read_flow(Path(subject))
         report = check_flow(document, load_mapping(settings.mapping_path).columns)

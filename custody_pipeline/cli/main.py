@@ -21,7 +21,7 @@ import typer
 # isort: off
 from custody_pipeline.cli import demo_commands, night_commands, setup_commands, evidence_commands
 from custody_pipeline.cli import capture_commands, flow_commands, matter_commands, report_commands, erase_commands
-from custody_pipeline.cli import retention_commands
+from custody_pipeline.cli import retention_commands, help_commands
 
 # isort: on
 from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, stop
@@ -40,6 +40,7 @@ COMMANDS = (
     report_commands,
     erase_commands,
     retention_commands,
+    help_commands,
 )
 
 INTERRUPTED = 130

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from custody_pipeline.cli.demo_servers import with_servers_of_demo
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -37,6 +38,7 @@ def _refuse_future(night: datetime) -> None:
 
 
 @app.command()
+@with_servers_of_demo
 def run(
     night: OneNight = None,
     first: FirstNight = None,
@@ -96,6 +98,7 @@ def _run_nights(first: date, last: date, *, as_json: bool, verbose: bool, profil
 
 
 @app.command()
+@with_servers_of_demo
 def rebuild(as_json: Json = False) -> None:
     """Make a lost warehouse anew, from the landing files and the published cuts. Exit status 1 if something differs."""
     from dataclasses import asdict

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from custody_pipeline.cli.demo_servers import with_servers_of_demo
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -102,18 +103,24 @@ def sheet(
         tell(f"{len(notes)} cells could not be kept as they are: see the sheet 'changed cells'")
 
 
-def _of_nights(settings: Settings, first: date | None, last: date | None) -> Scope:
-    """Nights between two ends; without any end the newest night, with one end as far as there are nights."""
+def _collected(settings: Settings) -> tuple[date, date] | None:
+    """The oldest and the newest night that was collected; None before the first."""
     from custody_pipeline.operations.explain import analyst_database
-    from custody_pipeline.operations.night_report import Scope, scope_of_night
 
     with analyst_database(settings) as con:
-        bounds = con.execute(
-            "SELECT min(partition_date), max(partition_date) FROM custody.nights WHERE collected_at IS NOT NULL"
+        return con.execute(
+            "SELECT min(partition_date), max(partition_date) FROM custody.nights WHERE collected_at IS NOT NULL "
+            "HAVING count(*) > 0"
         ).fetchone()
-    oldest, newest = bounds or (None, None)
-    if newest is None:
+
+
+def _of_nights(settings: Settings, first: date | None, last: date | None) -> Scope:
+    """Nights between two ends; without any end the newest night, with one end as far as there are nights."""
+    from custody_pipeline.operations.night_report import Scope, scope_of_night
+
+    if (collected := _collected(settings)) is None:
         stop("no night was collected yet: custody run --date YYYY-MM-DD collects one", INCOMPLETE)
+    oldest, newest = collected
     first, last = first or (newest if last is None else oldest), last or newest
     if first == last:
         return scope_of_night(first)
@@ -139,17 +146,24 @@ app.add_typer(catalog_commands, name="catalog")
 
 
 @catalog_commands.command("athena")
+@with_servers_of_demo
 def catalog_athena(
     database: Annotated[str, typer.Option(help="Of Glue's catalogue.")] = "custody",
     first: FirstNight = None,
     as_json: Json = False,
 ) -> None:
-    """Print CREATE EXTERNAL TABLE statements over the current copies; nights are projected, no crawler runs."""
+    """Print CREATE EXTERNAL TABLE statements over the current copies; nights are projected, no crawler runs.
+
+    Their first night is --from, else CUSTODY_FIRST_NIGHT, else the oldest one that was collected.
+    """
     from custody_pipeline.models.mapping_file import load_mapping
     from custody_pipeline.publish.engine_catalog import athena_ddl, first_day
 
     settings = settings_of_environment()
-    day = first_day(settings, first.date() if first else None)
+    day = first.date() if first else None
+    if not (day or settings.first_night) and settings.analyst_path.exists():
+        day, _ = _collected(settings) or (None, None)
+    day = first_day(settings, day)
     ddl = athena_ddl(settings, load_mapping(settings.mapping_path), database=database, first=day)
     if as_json:
         print_json({"ddl": ddl})
@@ -158,6 +172,7 @@ def catalog_athena(
 
 
 @catalog_commands.command("iceberg")
+@with_servers_of_demo
 def catalog_iceberg(
     catalog: Annotated[str, typer.Argument(help="The catalogue, as pyiceberg's configuration knows it.")],
     namespace: Annotated[str, typer.Option(help="Of the tables.")] = "custody",
@@ -175,6 +190,7 @@ def catalog_iceberg(
 
 
 @app.command()
+@with_servers_of_demo
 def organisations(
     listed: Annotated[Path, typer.Argument(metavar="FILE", help="Lines NAME s3://bucket/prefix.")],
     nights: Annotated[int, typer.Option(min=1, max=366, help="How many nights back.")] = 31,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from custody_pipeline.cli.demo_servers import with_servers_of_demo
 from custody_pipeline.cli.shared import (
     INCOMPLETE,
     OK,
@@ -87,6 +88,7 @@ def show(on: Day = None, as_json: Json = False) -> None:
 
 
 @retention_commands.command("apply")
+@with_servers_of_demo
 def apply(
     yes: Annotated[bool, typer.Option("--yes", help="Erase what is due.")] = False, as_json: Json = False
 ) -> None:

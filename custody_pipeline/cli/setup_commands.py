@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from custody_pipeline.cli.demo_servers import is_home_of_demo, with_servers_of_demo
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -67,6 +68,7 @@ def mapping_suggest(as_json: Json = False) -> None:
 
 
 @app.command()
+@with_servers_of_demo
 def doctor(
     probe_lock: Annotated[
         bool, typer.Option("--probe-lock", help="Try the lock on a small object below probe/ of CUSTODY_PUBLISH_URL.")
@@ -151,6 +153,8 @@ def env(
     if as_json:
         print_json(rows)
         return
+    if is_home_of_demo():
+        tell("# a home of custody demo: each command that needs them starts its S3 server and its organisation", 2)
     for row in rows:
         line = f"{row['variable']}={row['value']}" if "value" in row else f"# {row['variable']}={row['default']}"
         tell(line, 4)

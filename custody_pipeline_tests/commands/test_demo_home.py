@@ -1,0 +1,84 @@
+"""A home of `custody demo`: each command that asks S3 or the vendor starts the demo's servers, and no other does."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from custody_pipeline.cli.main import app, with_home_first
+from custody_pipeline.simulator import demo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UUID = "5c1e0000-0000-4000-8000-000000000001"
+ASKING = (
+    "run --date 2026-11-02", "rebuild", "doctor", "fixity", "tidy", "verify", f"prove {UUID}",
+    "package --date 2026-11-02 --to case --for Roe --reason request", "catalog athena", "catalog iceberg local",
+    "organisations list.txt", "witness ask http://127.0.0.1:1", "witness add note", "retention apply --yes",
+    f"flow check {UUID}", "erase --number 1", "matter produce m",
+    "matter gather m", "matter hold m", "matter release m",
+)  # fmt: skip
+LOCAL = (
+    "env",
+    "status",
+    "gaps",
+    "report",
+    "help",
+    "retention show",
+    "key show",
+    "verify ./copy",
+    "flow check flow.yaml",
+)
+
+
+class ServersStartedError(Exception):
+    """The command started the demo's servers."""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    kept = {"night": "2026-11-02", "organization": {"seed": 7, "conversations": 4, "nights": 1}}
+    (tmp_path / "demo.json").write_text(json.dumps(kept))
+
+    @contextmanager
+    def started(*_: object) -> Iterator[None]:
+        raise ServersStartedError
+        yield
+
+    monkeypatch.setattr(demo, "demo_environment", started)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def starts(home: Path, line: str) -> bool:
+    told = CliRunner().invoke(app, with_home_first([*line.split(), "--home", str(home)]))
+    return isinstance(told.exception, ServersStartedError)
+
+
+@pytest.mark.parametrize("line", ASKING)
+def test_a_command_that_asks_s3_or_the_vendor_starts_them(home: Path, line: str) -> None:
+    assert starts(home, line)
+
+
+@pytest.mark.parametrize("line", LOCAL)
+def test_a_command_that_reads_the_home_alone_does_not(home: Path, line: str) -> None:
+    assert not starts(home, line)
+
+
+def test_settings_say_that_this_is_a_home_of_the_demo(home: Path) -> None:
+    told = CliRunner().invoke(app, with_home_first(["env", "--home", str(home)]))
+    assert told.output.startswith("# a home of custody demo")
+
+
+def test_other_homes_and_settings_of_ones_own_start_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_S3_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert not starts(home, "fixity")
+    monkeypatch.delenv("CUSTODY_S3_ENDPOINT_URL")
+    (home / "demo.json").unlink()
+    assert not starts(home, "fixity")
