@@ -93,7 +93,9 @@ class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def new_package(operator: str, recipient: str, reason: str, folder: Path) -> Package:
     """A package that nothing is written of yet."""
-    return Package(secrets.token_hex(16), f"{utc_now():%Y-%m-%dT%H:%M:%S.%fZ}", operator, recipient, reason, str(folder))
+    return Package(
+        secrets.token_hex(16), f"{utc_now():%Y-%m-%dT%H:%M:%S.%fZ}", operator, recipient, reason, str(folder)
+    )
 
 
 def packages_of(settings: Settings) -> list[Package]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +12,6 @@ from custody_pipeline.cli.main import app, with_home_first
 from custody_pipeline.simulator import demo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 UUID = "5c1e0000-0000-4000-8000-000000000001"
@@ -46,10 +44,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     kept = {"night": "2026-11-02", "organization": {"seed": 7, "conversations": 4, "nights": 1}}
     (tmp_path / "demo.json").write_text(json.dumps(kept))
 
-    @contextmanager
-    def started(*_: object) -> Iterator[None]:
+    def started(*_: object) -> None:
         raise ServersStartedError
-        yield
 
     monkeypatch.setattr(demo, "demo_environment", started)
     monkeypatch.chdir(tmp_path)
