@@ -44,7 +44,15 @@ readers = [
         deps=[dg.AssetKey(["published", table]) for table in (*PUBLISHED_TABLES, *LIVE_TABLES)],
         group_name="analysts",
         kinds={"s3", "parquet", "csv"},
-        description="Parquet and CSV below CUSTODY_PUBLISH_URL: what Athena, Trino, DuckDB and pandas read.",
+        description="Parquet and CSV below CUSTODY_PUBLISH_URL: what DuckDB, pandas and the catalogues read.",
+    ),
+    dg.AssetSpec(
+        ["analysts", "catalogues"],
+        deps=[dg.AssetKey(["analysts", "published_copies"])],
+        group_name="analysts",
+        kinds={"athena", "glue", "iceberg"},
+        description="Tables over the published Parquet: Athena and Glue by the statements of `custody catalog athena`, "
+        "Spark and Trino by the Iceberg tables of `custody catalog iceberg`.",
     ),
     dg.AssetSpec(
         ["analysts", "report"],
