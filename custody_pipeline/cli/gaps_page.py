@@ -26,6 +26,8 @@ def print_gaps(rows: list[dict[str, Any]]) -> None:
             what = [", ".join(row.get("tag_keys") or ()) or row.get("detail") or ""]
             if until := row.get("recoverable_until"):
                 what.append(f"until {until:%Y-%m-%d %H:%M} UTC")
+            elif until := row.get("recheck_until"):
+                what.append(f"rechecked until {until:%Y-%m-%d %H:%M} UTC")
             if told := "; ".join(filter(None, what)):
                 tell(f"{'':{_INDENT}}{told}", _INDENT)
         tell("")

@@ -175,7 +175,8 @@ def gaps(
     severity: Annotated[Literal["error", "warning", "info"] | None, typer.Option(help="How grave.")] = None,
     recoverable: Annotated[Literal["yes", "no", "until"] | None, typer.Option(help="Can it still be had?")] = None,
     before: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only what can be had no longer than until this day.")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Only what has its deadline, as in the report, before this day."),
     ] = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, with an apostrophe before what is a formula.")

@@ -194,7 +194,7 @@ class GapFilter:
         first, last: nights.
         reason, severity, recoverable: as in custody.gaps.
         tag: a key among tag_keys; case does not count.
-        before: recoverable, and no longer than until this time (UTC).
+        before: with a deadline until this time (UTC), as in the report: recoverable, or rechecked, no longer.
     """
 
     first: date | None = None
@@ -226,9 +226,9 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
                 AND ($severity::VARCHAR IS NULL OR severity = $severity)
                 AND ($recoverable::VARCHAR IS NULL OR recoverable = $recoverable)
                 AND ($tag::VARCHAR IS NULL OR list_contains([lower(key) FOR key IN tag_keys], lower($tag)))
-                AND ($before::TIMESTAMP IS NULL OR recoverable_until <= $before)
-            ORDER BY list_position(['error', 'warning', 'info'], severity), reason, recoverable_until NULLS LAST,
-                partition_date, conversation_id, recording_id
+                AND ($before::TIMESTAMP IS NULL OR coalesce(recoverable_until, recheck_until) <= $before)
+            ORDER BY list_position(['error', 'warning', 'info'], severity), reason,
+                coalesce(recoverable_until, recheck_until) NULLS LAST, partition_date, conversation_id, recording_id
             """,
             asdict(wanted),
         )

@@ -59,6 +59,8 @@ def test_lineage_begins_and_ends_outside() -> None:
         "raw/erasures",
     }
     assert {"custody/nights", "published/cut", "published/gaps"} <= needed
+    ends = {key for key in found.keys() - needed if key.startswith("analysts/")}
+    assert ends == {"analysts/snapshot", "analysts/catalogues", "analysts/report"}
 
 
 def test_every_schedule_sensor_and_job_says_what_it_is_for() -> None:

@@ -44,6 +44,10 @@ def test_reports_are_accessible_at_phone_and_desktop_widths_dark_and_light(night
                     wrong += [(path.name, width, scheme, one["id"], one["nodes"][0]["html"]) for one in found]
                     if page.evaluate("document.documentElement.scrollWidth") > width:
                         wrong.append((path.name, width, scheme, "scrolls sideways", ""))
+                    if page.evaluate(
+                        "[...document.querySelectorAll('.d')].some(one => one.getClientRects().length > 1)"
+                    ):
+                        wrong.append((path.name, width, scheme, "a date breaks inside", ""))
                     page.close()
         browser.close()
     assert wrong == []

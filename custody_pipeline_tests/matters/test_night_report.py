@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.operations.explain import GapFilter, gaps
 from custody_pipeline.operations.night_report import Scope, night_report, write_report
 from custody_pipeline_tests.matters.conftest import NIGHT
 
@@ -79,3 +80,12 @@ def test_a_report_of_a_matter_has_its_recordings_only(night: Published, tmp_path
 def test_a_date_and_a_range_exclude_each_other(night: Published) -> None:
     told = CliRunner().invoke(app, ["report", "--date", str(NIGHT), "--from", str(NIGHT)])
     assert told.exit_code == 2  # what typer's runner gives for a usage error
+
+
+def test_the_terminal_asks_for_the_same_deadlines(night: Published) -> None:
+    deadlines = [row["recoverable_until"] or row["recheck_until"] for row in gaps(night.settings, GapFilter())[1]]
+    first = min(filter(None, deadlines))
+    _, found = gaps(night.settings, GapFilter(before=first))
+    assert len(found) == deadlines.count(first)
+    told = CliRunner().invoke(app, ["gaps", "--before", f"{first + timedelta(days=1):%Y-%m-%d}"]).output
+    assert f"until {first:%Y-%m-%d %H:%M} UTC" in " ".join(told.split())
