@@ -6,16 +6,20 @@ Belongs here: the protocol and the folder. Does not: S3 (publish/bucket_reader.p
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """A file may change after the reader looked at it: a link is not followed, a pipe does not make the reader wait."""
+_LOOKS_UP_IN_FOLDERS = {os.open, os.stat} <= os.supports_dir_fd
+_NO_NAMES = ("", ".", "..")
+_OPEN_FOLDERS = 16
 
 
 class TargetError(Exception):
@@ -129,6 +133,7 @@ class FolderReader:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._folders: dict[str, _Folder] = {}
 
     @property
     def name(self) -> str:
@@ -160,16 +165,12 @@ class FolderReader:
 
     def open(self, path: str) -> BinaryIO:
         """Open a regular file for reading. No part of its path below the folder may be a link."""
-        file, mode = str(self._root), stat.S_IFDIR
+        folder, _, name = path.rpartition("/")
         try:
-            for part in path.split("/"):
-                file = f"{file}{os.sep}{part}"
-                mode = os.lstat(file).st_mode
-                if part in {"", ".", ".."} or stat.S_ISLNK(mode):
-                    raise NotAFileError(f"{path}: leads out of {self._root}")
-            if not stat.S_ISREG(mode):
+            within = self._folder(folder)
+            if not stat.S_ISREG(within.mode(name)):
                 raise NotAFileError(f"{path}: not a regular file")
-            found = os.open(file, os.O_RDONLY | _NO_LINK)
+            found = within.open(name, os.O_RDONLY | _NO_LINK)
             if not stat.S_ISREG(os.fstat(found).st_mode):
                 os.close(found)
                 raise NotAFileError(f"{path}: no regular file any more")
@@ -180,3 +181,78 @@ class FolderReader:
             raise TargetError(f"{path}: {error.strerror}") from error
         except ValueError as error:  # NUL, or a lone surrogate
             raise NotAFileError(f"{path}: no name of a file") from error
+
+    def _folder(self, path: str) -> _Folder:
+        """The open folder at a path below the root. A few stay open: each may hold thousands of files."""
+        found = self._folders.get(path)
+        if found is None:
+            found = _Folder.at(str(self._root))
+            for name in path.split("/") if path else ():
+                found = found.folder(name)
+            if len(self._folders) >= _OPEN_FOLDERS:
+                self._folders = {}
+            self._folders[path] = found
+        return found
+
+
+class _Folder:
+    """An open folder, closed when nobody holds it. Names are looked up in it, wherever it is moved meanwhile.
+
+    Where the system has no such look-up (Windows), names are looked up by their path.
+    """
+
+    def __init__(self, path: str, descriptor: int | None) -> None:
+        self._path, self._descriptor = path, descriptor
+
+    @classmethod
+    def at(cls, path: str) -> _Folder:
+        return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY) if _LOOKS_UP_IN_FOLDERS else None)
+
+    def __del__(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def mode(self, name: str) -> int:
+        """What is at a name: never a link's target."""
+        if name in _NO_NAMES:
+            raise NotAFileError(f"{self._path}: {name!r} leads out of the folder")
+        mode = os.stat(self._of(name), dir_fd=self._descriptor, follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
+            raise NotAFileError(f"{self._path}{os.sep}{name}: a link, which may lead out of the folder")
+        return mode
+
+    def open(self, name: str, flags: int) -> int:
+        """A descriptor of what is at a name."""
+        return os.open(self._of(name), flags, dir_fd=self._descriptor)
+
+    def folder(self, name: str) -> _Folder:
+        """The folder at a name."""
+        path = f"{self._path}{os.sep}{name}"
+        if not stat.S_ISDIR(self.mode(name)):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_LINK
+        return _Folder(path, self.open(name, flags) if _LOOKS_UP_IN_FOLDERS else None)
+
+    def _of(self, name: str) -> str:
+        return name if self._descriptor is not None else f"{self._path}{os.sep}{name}"
+
+
+class PartReader:
+    """The part of a target below a prefix, as a target of its own."""
+
+    def __init__(self, whole: Reader, prefix: str) -> None:
+        self._whole, self._prefix = whole, prefix
+
+    @property
+    def name(self) -> str:
+        """The whole's name, and the prefix."""
+        return f"{self._whole.name}/{self._prefix}"
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Every file below both prefixes."""
+        for entry in self._whole.list(self._prefix + prefix):
+            yield replace(entry, path=entry.path.removeprefix(self._prefix))
+
+    def open(self, path: str) -> BinaryIO:
+        """As the whole opens it."""
+        return self._whole.open(self._prefix + path)

@@ -7,18 +7,20 @@ import hashlib
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from custody_pipeline.evidence.cut.proof import prove_all, read_proof
 from custody_pipeline.evidence.log.keys import Ed25519Signer, rotation
 from custody_pipeline.evidence.log.note import Signer, sign
+from custody_pipeline.evidence.package import check as check_package
 from custody_pipeline.evidence.package.check import verify_package
 from custody_pipeline.evidence.package.layout import ATTACHED, SCHEMA, Absent
-from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.reader import FolderReader, NotAFileError, read
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
@@ -82,6 +84,42 @@ def test_a_package_without_its_signature_is_no_folder_of_proofs(package: Path) -
 
     assert report.status == 2
     assert "NOT_COVERED" in {found.code for found in report.findings}
+
+
+@pytest.mark.parametrize(("room", "times"), [(check_package.HELD_BYTES, 1), (0, 2)])
+def test_records_and_proofs_are_read_once_where_there_is_room_for_them(
+    package: Path, monkeypatch: pytest.MonkeyPatch, room: int, times: int
+) -> None:
+    opened = Counter[str]()
+    opens = FolderReader.open
+
+    def watched(reader: FolderReader, path: str) -> BinaryIO:
+        opened[path] += 1
+        return opens(reader, path)
+
+    monkeypatch.setattr(FolderReader, "open", watched)
+    monkeypatch.setattr(check_package, "HELD_BYTES", room)
+
+    assert check(package).status == 0
+    assert {number for path, number in opened.items() if path.startswith("data/records/")} == {times}
+    assert {number for path, number in opened.items() if path.startswith("data/audio/")} == {1}
+
+
+def test_a_folder_that_becomes_a_link_meanwhile_leads_nowhere(tmp_path: Path) -> None:
+    """Not even between two files: what was found in a folder is read in that folder."""
+    for folder in ("target/data", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("one", "two"):
+            (tmp_path / folder / name).write_text(folder)
+    reader, fresh = FolderReader(tmp_path / "target"), FolderReader(tmp_path / "target")
+    first = read(reader, "data/one")
+
+    (tmp_path / "target/data").rename(tmp_path / "target/moved")
+    (tmp_path / "target/data").symlink_to(tmp_path / "elsewhere")
+
+    assert (first, read(reader, "data/two")) == (b"target/data", b"target/data")
+    with pytest.raises(NotAFileError, match="a link"):
+        fresh.open("data/two")
 
 
 def test_one_log_signs_no_package_of_another(published: Publisher, tmp_path: Path) -> None:

@@ -59,6 +59,9 @@ from custody_pipeline.evidence.verify.target import regular_files
 _LINE = re.compile(rb"([0-9a-f]{64})  ([^\r\n]+)\n")
 _T = TypeVar("_T")
 _WORKERS = 2
+HELD_BYTES = 128 << 20
+"""So many bytes of a package's records, proofs and tables are held between their digest and their check."""
+_HELD_FILE = 1 << 23
 _Attached = Mapping[str, Mapping[str, str]]
 """Audio and documents: path without its suffix → path → SHA-256."""
 
@@ -75,15 +78,20 @@ def verify_package(folder: Path, options: Options) -> Report:
     """
     context = Context(FolderReader(folder), options, Report(str(folder)))
     entries = regular_files(context)
-    if entries is None or not context.keys:
-        return context.report
-    context.bytes_total = sum(entry.size for entry in entries.values())
+    if entries is not None and context.keys:
+        context.bytes_total = sum(entry.size for entry in entries.values())
+        check_package(context, entries)
+    return context.report
+
+
+def check_package(context: Context, entries: Mapping[str, Entry]) -> None:
+    """The same, of a target whose files are known."""
     if any(path.startswith(("cuts/", "log/")) or path == "cut.json" for path in entries):
         context.report.add("TARGET_AMBIGUOUS")
     follow_rotations(context, [path for path in entries if path.startswith(ROTATIONS)])
     trusted = signed_list(context, SCHEMA, SIGNATURE, TAG_MANIFEST)
     if trusted is None:
-        return context.report
+        return
     _, note = trusted
     tags = {path: entry for path, entry in entries.items() if not path.startswith("data/")}
     del tags[TAG_MANIFEST], tags[SIGNATURE]
@@ -91,22 +99,21 @@ def verify_package(folder: Path, options: Options) -> Report:
     for path in large:
         context.report.add("FILE_TOO_LARGE", path)
     if large:
-        return context.report
+        return
     listed = _listed(context, TAG_MANIFEST)
     found = _check_manifest(context, listed, tags)
     if set(listed) != set(TAG_FILES):
         context.report.add("PACKAGE_INCONSISTENT", TAG_MANIFEST, "it does not list the three tag files")
     if set(listed) != set(TAG_FILES) or found != listed:
-        return context.report  # the following checks depend on these files
+        return  # the following checks depend on these files
     payload = {path: entry for path, entry in entries.items() if path.startswith("data/")}
     signed = _listed(context, MANIFEST)
     if not _is_of_signed_size(context, [entry for path, entry in payload.items() if path in signed], len(signed)):
-        return context.report
+        return
     digests = _check_manifest(context, signed, payload)
     # Only files that are as they were signed are parsed. Audio and documents are never parsed.
     if all(digests.get(path) == sha256 for path, sha256 in signed.items() if not _is_attached(path)):
         _check_content(context, note, payload, digests)
-    return context.report
 
 
 def _is_attached(path: str) -> bool:
@@ -181,7 +188,7 @@ def _check_manifest(context: Context, listed: Mapping[str, str], files: Mapping[
     report = context.report
     report.total["files"] += len(listed)
     digests = {}
-    there = _digests(context, [files[path] for path in listed if path in files])
+    there = digests_of(context, [files[path] for path in listed if path in files])
     for path, sha256 in listed.items():
         found = there.get(path)
         if path not in files:
@@ -197,15 +204,34 @@ def _check_manifest(context: Context, listed: Mapping[str, str], files: Mapping[
     return digests
 
 
-def _digests(context: Context, entries: Sequence[Entry]) -> dict[str, str | None]:
-    """Path → SHA-256 of files; None with a finding. A thread takes every second file: a task for each takes longer."""
+def digests_of(context: Context, entries: Sequence[Entry]) -> dict[str, str | None]:
+    """Path → SHA-256 of files; None with a finding.
+
+    Files that are parsed later are held until then, as many as there is room for: each is read once. Threads take turns
+    in the list of files: a task for each file takes longer.
+    """
+    room, held = HELD_BYTES, set[str]()
+    for entry in entries:
+        if entry.size <= _HELD_FILE and not _is_attached(entry.path) and (room := room - entry.size) >= 0:
+            held.add(entry.path)
 
     def each(part: Sequence[Entry]) -> list[tuple[str, str | None]]:
-        return [(entry.path, digest(context, "", entry)) for entry in part]
+        return [(entry.path, _held(context, entry) if entry.path in held else digest(context, "", entry))
+                for entry in part]  # fmt: skip
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         parts = pool.map(each, (entries[start::_WORKERS] for start in range(_WORKERS)))
         return dict(chain.from_iterable(parts))
+
+
+def _held(context: Context, entry: Entry) -> str | None:
+    """SHA-256 of a file whose bytes are held for `Context.read`."""
+    data = context.read(entry.path, "FILE_UNREADABLE", entry.size)
+    if data is None:
+        return None
+    context.held[entry.path] = data
+    context.advance(len(data))
+    return hashlib.sha256(data).hexdigest()
 
 
 def _is_of_signed_size(context: Context, payload: Iterable[Entry], listed: int) -> bool:

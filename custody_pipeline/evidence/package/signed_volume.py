@@ -13,24 +13,23 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from custody_pipeline.evidence.log.note import sign
-from custody_pipeline.evidence.package.check import is_package, listed_in, signed_list, verify_package
-from custody_pipeline.evidence.package.layout import ROTATIONS, TAG_MANIFEST
+from custody_pipeline.evidence.package.check import check_package, digests_of, is_package, listed_in, signed_list
+from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE, check_tables
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, FolderReader
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, FolderReader, PartReader
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.cut_files import digest
-from custody_pipeline.evidence.verify.rotations import follow_rotations
+from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.target import regular_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from custody_pipeline.evidence.log.note import Signer
-    from custody_pipeline.evidence.verify.findings import Report
     from custody_pipeline.evidence.verify.options import Options
 
 LIST = "production-sha256.txt"
@@ -78,13 +77,18 @@ def is_production(path: Path) -> bool:
 
 def verify_production(folder: Path, options: Options) -> Report:
     """Check a production: the package inside, the signature, every other file, and that there are no others."""
-    report = verify_package(folder / EVIDENCE, options)
-    report.target = str(folder)
+    report = Report(str(folder))
     context = Context(FolderReader(folder), options, report)
     entries = regular_files(context)
     if entries is None or not context.keys:
         return report
-    follow_rotations(context, [path for path in entries if path.startswith(EVIDENCE + ROTATIONS)])
+    context.bytes_total = sum(entry.size for entry in entries.values())
+    package = Context(PartReader(context.reader, EVIDENCE), options, report)
+    inside = [entry for path, entry in entries.items() if path.startswith(EVIDENCE)]
+    package.bytes_total = sum(entry.size for entry in inside)
+    check_package(package, {path: replace(entry, path=path) for entry in inside
+                            if (path := entry.path.removeprefix(EVIDENCE))})  # fmt: skip
+    context.keys = package.keys  # with those of its rotation statements
     signed = _listed(context)
     if signed is None:
         return report
@@ -99,10 +103,11 @@ def verify_production(folder: Path, options: Options) -> Report:
     outside = {path for path in entries if not path.startswith(EVIDENCE)} - {LIST, SIGNATURE}
     report.total["files"] += len(listed)
     as_signed = set()
+    digests = digests_of(context, [entries[path] for path in listed if path in entries])
     for path, sha256 in listed.items():
         if path not in entries:
             report.add("FILE_MISSING", path)
-        elif (there := digest(context, "", entries[path])) == sha256:
+        elif (there := digests[path]) == sha256:
             report.valid["files"] += 1
             as_signed.add(path)
         elif there is not None:
@@ -113,7 +118,7 @@ def verify_production(folder: Path, options: Options) -> Report:
         report.add("PACKAGE_INCONSISTENT", LIST, "it does not list the package's tag manifest")
     report.facts["production"] = folder.name
     if not report.of(Severity.ERROR):
-        check_tables(context, entries, as_signed)
+        check_tables(context, package, entries, as_signed)
     return report
 
 

@@ -54,6 +54,7 @@ _REPEATED = {
 }  # fmt: skip
 _DATES = ("%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%d")
 _ZONE = re.compile(r".*\(([+-])(\d\d)(\d\d)\)", re.ASCII)
+_NOT_PLAIN = re.compile(f"[{QUOTE}{LINE_BREAK}{FIELD}\r\n]")
 _HEADER_BYTES = 1 << 16
 
 _Line = Mapping[str, str]
@@ -61,16 +62,19 @@ _Line = Mapping[str, str]
 
 def load_value(value: str) -> str:
     """A value as in a load file: the format has no escape, so its delimiters are replaced in values."""
+    if not _NOT_PLAIN.search(value):
+        return value
     plain = value.replace(QUOTE, "th").replace(LINE_BREAK, "(R)").replace(FIELD, " ")
     return plain.replace("\r\n", LINE_BREAK).replace("\n", LINE_BREAK).replace("\r", LINE_BREAK)
 
 
-def check_tables(context: Context, entries: Mapping[str, Entry], as_signed: set[str]) -> None:
+def check_tables(context: Context, package: Context, entries: Mapping[str, Entry], as_signed: set[str]) -> None:
     """Compare the tables that are as they were signed, with a finding for each that contradicts a record or another.
 
     Args:
         context: of the check.
-        entries: files of the production, whose package was found in order.
+        package: of the check of the package inside, which was found in order.
+        entries: files of the production.
         as_signed: its files that are.
     """
     index: pa.Table = None
@@ -85,9 +89,9 @@ def check_tables(context: Context, entries: Mapping[str, Entry], as_signed: set[
                 problem = not_the_workbook("index", BytesIO(data), index.column_names, index.to_batches())
             elif path == INDEX:
                 index = _index(data)
-                problem = _problem(context, _lines_of(index), entries)
+                problem = _problem(package, _lines_of(index), entries)
             elif index is None:
-                problem = _problem(context, _load_lines(data), entries, as_loaded=True)
+                problem = _problem(package, _load_lines(data), entries, as_loaded=True)
             else:
                 problem = next(_other_lines(_lines_of(index), _load_lines(data)), None)
         except (*UNREADABLE, csv.Error, TypeError, OverflowError, RecursionError) as error:
@@ -154,10 +158,10 @@ class _Said:
 
 
 def _problem(
-    context: Context, lines: Sequence[_Line], entries: Mapping[str, Entry], *, as_loaded: bool = False
+    package: Context, lines: Sequence[_Line], entries: Mapping[str, Entry], *, as_loaded: bool = False
 ) -> str | None:
     """Each line repeats its record; each record with audio here has one line."""
-    expected = dict(_expected(context, entries))
+    expected = dict(_expected(package, entries))
     by_number = {line["control_number"]: line for line in lines}
     if len(by_number) != len(lines):
         return "a control number has two lines"
@@ -175,12 +179,13 @@ def _says(line: _Line, said: _Said, form: Callable[[str], str]) -> bool:
     return all(line[name] == form(value) for name, value in known.items() if name in line) and _is_then(line, said)
 
 
-def _expected(context: Context, entries: Mapping[str, Entry]) -> Iterator[tuple[str, _Said]]:
+def _expected(package: Context, entries: Mapping[str, Entry]) -> Iterator[tuple[str, _Said]]:
     """Control number → expected content of its line, for the records with audio."""
     audio = {path.rpartition(".")[0].rpartition("/")[2]: path for path in entries if path.startswith(_AUDIO)}
     for name, native in audio.items():
-        path = f"{EVIDENCE}{RECORDS}{name}.json"
-        data = context.read(path, "FILE_MISSING", entries[path].size) if path in entries else None
+        path = f"{RECORDS}{name}.json"
+        entry = entries.get(EVIDENCE + path)
+        data = package.read(path, "FILE_MISSING", entry.size) if entry else None
         row = msgspec.json.decode(data or b"{}", type=dict[str, str | None])
         said = {column: row[source] or "" for column, source in _REPEATED.items() if source in row}
         said |= {column: value or "" for column, value in row.items() if column.startswith(TAG)}
@@ -204,7 +209,7 @@ def _is_then(line: _Line, said: _Said) -> bool:
         return False
     offset = timedelta(hours=int(zone[2]), minutes=int(zone[3])) * (-1 if zone[1] == "-" else 1)
     local = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) + offset
-    return line["time"] == f"{local:%H:%M:%S}" and line["date"] in {local.strftime(form) for form in _DATES}
+    return line["time"] == f"{local:%H:%M:%S}" and any(line["date"] == local.strftime(form) for form in _DATES)
 
 
 def _list(text: str | None) -> list[str]:

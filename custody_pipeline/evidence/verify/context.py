@@ -35,6 +35,7 @@ class Context:
         cosigned: size of a head → witness → when it cosigned that head, seconds since 1970.
         bytes_total: bytes of all files of the target, for progress.
         removals: what signed statements say was removed.
+        held: path → bytes of files that were hashed; `read` gives these, so that what is parsed is what was hashed.
     """
 
     reader: Reader
@@ -48,6 +49,7 @@ class Context:
     cosigned: dict[int, dict[str, int]] = field(default_factory=dict)
     bytes_total: int = 0
     removals: Removals = field(default_factory=Removals)
+    held: dict[str, bytes] = field(default_factory=dict)
     _bytes_done: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -71,6 +73,9 @@ class Context:
 
     def read(self, path: str, missing: str, limit: int = NOTE_BYTES) -> bytes | None:
         """A file's bytes, at most `limit`; None with a finding."""
+        held = self.held.get(path)
+        if held is not None and len(held) <= limit:
+            return held
         try:
             return read(self.reader, path, limit)
         except FileNotFoundError:
