@@ -14,6 +14,7 @@ from custody_pipeline.evidence.package.layout import (
     SIGNATURE,
     TAG_FILES,
     TAG_MANIFEST,
+    Masked,
 )
 
 if TYPE_CHECKING:
@@ -34,13 +35,15 @@ def write_package(
     signers: Sequence[Signer],
     absent: Iterable[Absent],
     rotations: Sequence[bytes] = (),
+    masked: Sequence[str] = (),
 ) -> None:
-    """A package of records by their names, with the recordings that are there already."""
+    """A package of records by their names, with the recordings that are there already. `masked`: columns withheld."""
     first = next(iter(proofs.values()))
     asked = [str(proof.row["recording_id"]) for proof in proofs.values()]
     with PackageWriter(folder, first.checkpoint, signers, asked=asked, rotations=rotations) as writer:
         for name, proof in proofs.items():
-            writer.record(writer.write(name, proof))
+            row = {column: value for column, value in proof.row.items() if column not in masked}
+            writer.record(writer.write(name, proof, Masked(row, tuple(masked)) if masked else None))
         for path in (folder / "data/audio").glob("*"):
             data = path.read_bytes()
             writer.attached(path.relative_to(folder).as_posix(), hashlib.sha256(data).hexdigest(), len(data))

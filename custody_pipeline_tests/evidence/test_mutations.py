@@ -19,6 +19,7 @@ from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS, load_v
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.matters import production_tables
 from custody_pipeline_tests.evidence.mutants import (
+    MASKED,
     Check,
     Mutant,
     is_beside_evidence,
@@ -80,6 +81,19 @@ def test_no_change_of_a_production_survives(tmp_path: Path) -> None:
     found = tried(volume, tmp_path / "copy", produced, outside)
 
     assert (found.made > 100, found.survivors) == (True, [])
+
+
+def test_no_change_of_what_is_masked_survives(tmp_path: Path) -> None:
+    """Unchanged it is not verified: nobody can check what is shown of a masked record. Changed it is not valid."""
+    publisher = publish_with_audio(tmp_path / "published")
+    package = make_package(publisher, tmp_path / "package", masked=MASKED)
+    volume = production(tmp_path / "volume", package)
+    outside = [mutant for mutant in mutants(volume) if is_beside_evidence(mutant.changes[0][0])]
+
+    inside = tried(package, tmp_path / "inside", packaged, some(mutants(package), 150), verdict=2)
+    beside = tried(volume, tmp_path / "beside", produced, some(outside, 50), verdict=2)
+
+    assert (inside.made, inside.survivors, beside.survivors) == (150, [], [])
 
 
 def test_index_and_load_file_cannot_contradict_the_records(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,14 +44,15 @@ def publish_with_audio(root: Path) -> Publisher:
     return publisher
 
 
-def make_package(publisher: Publisher, folder: Path, signer: Signer = SIGNER) -> Path:
-    """A package of the two recordings."""
+def make_package(publisher: Publisher, folder: Path, signer: Signer = SIGNER, masked: Sequence[str] = ()) -> Path:
+    """A package of the two recordings, of which the columns `masked` are withheld."""
     proofs = prove_all(FolderReader(publisher.root), CHOSEN, [SIGNER.verifier])
     (folder / "data/audio").mkdir(parents=True)
     for name in CHOSEN:
         (folder / f"data/audio/{name}.opus").write_bytes(AUDIO[name])
     absent = [Absent.of(proof.row, "documents", str(proof.row["recording_id"]), None, {}) for proof in proofs]
-    write_package(folder, {str(proof.row["recording_id"]): proof for proof in proofs}, [signer], absent)
+    by_name = {str(proof.row["recording_id"]): proof for proof in proofs}
+    write_package(folder, by_name, [signer], absent, masked=masked)
     return folder
 
 
