@@ -1,6 +1,6 @@
-"""An alert, what happened to it, and what became of telling so.
+"""Alerts, notices about their changes, and the results of deliveries.
 
-Belongs here: the values that channels share. Does not: how they are delivered.
+Belongs here: the values that channels share. Does not: delivering them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import orjson
 Action = Literal["opened", "updated", "closed"]
 
 RETENTION = "retention"
-"""The resource of an alert that a retention policy removes something soon."""
+"""The resource of an alert about conversations that a retention policy removes soon."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Group:
 
     Attributes:
         reason, severity, sentence, next_action: as in an alert.
-        who: does the next action.
-        recordings: how many.
-        until: the first deadline of those that are still ahead (UTC).
+        who: the role that does the next action.
+        recordings: their number.
+        until: the next deadline (UTC).
         recording_ids: the first few.
     """
 
@@ -42,32 +42,32 @@ class Group:
 
     @property
     def number(self) -> str:
-        """How many, in words."""
+        """The number, in words."""
         return f"{self.recordings} recording{'s' * (self.recordings != 1)}"
 
     @property
     def todo(self) -> str:
-        """What must be done, by whom, until when."""
+        """The next action, who does it, and until when."""
         until = f" Until {self.until:%Y-%m-%d %H:%M} UTC." if self.until else ""
         return f"{self.next_action} By: {self.who}.{until}"
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Something of a night that needs somebody.
+    """A problem of a night that needs a person.
 
     Attributes:
         night: the partition (UTC day of the conversations' start).
-        conversation_id, recording_id: what it is about; None when it is about a whole resource.
+        conversation_id, recording_id: its subject; None if the alert is about a whole resource.
         resource: the resource whose collection failed, `night`, `gaps` (a digest of many) or `retention`; None for a
             gap of a recording.
         reason: the gap's code, COLLECTION_FAILED or COLLECTION_INCOMPLETE, NIGHT_FAILED or NIGHT_MISSING, NIGHT_GAPS
             (a digest) or REMOVAL_NEAR.
         severity: error or warning.
-        sentence, next_action: for people; the catalogue's texts, which hold nothing of the call.
-        recoverable, recoverable_until: whether and until when (UTC) it can be mended.
+        sentence, next_action: for people; texts of the catalogue, without data of the call.
+        recoverable, recoverable_until: whether and until when (UTC) the gap may close.
         link: where to read more.
-        groups: of a digest, what it tells; empty for any other alert.
+        groups: the content of a digest; empty for any other alert.
     """
 
     night: date
@@ -85,20 +85,20 @@ class Alert:
 
     @property
     def key(self) -> str:
-        """The same for the same recording (or night and resource) and reason, whenever it is seen. 40 characters."""
-        # A failed collection and an incomplete one are the same matter; a gap's reason is part of what it is.
+        """The identity of the alert: equal for the same recording (or night and resource) and reason. 40 characters."""
+        # A failed collection and an incomplete one are the same alert; a gap's reason is part of its identity.
         subject = [str(self.night), self.resource] if self.resource else [self.conversation_id, self.recording_id]
         reason = "COLLECTION" if self.resource else self.reason
         return hashlib.sha256(orjson.dumps([*subject, reason])).hexdigest()[:40]
 
     @property
     def sha256(self) -> str:
-        """Of everything that is told; when it differs from what was told last, the alert is updated."""
+        """SHA-256 over the content. If it differs from the content that was sent last, the alert is updated."""
         return hashlib.sha256(orjson.dumps(self.to_dict(), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
     def subject(self) -> str:
-        """What it is about, in few words."""
+        """The subject, in a few words."""
         if self.groups:
             return f"{sum(group.recordings for group in self.groups)} gaps of {self.night}"
         return f"recording {self.recording_id}" if self.resource is None else f"{self.resource} of {self.night}"
@@ -107,7 +107,7 @@ class Alert:
         """Plain JSON values."""
         told = {"key": self.key, **asdict(self), "night": str(self.night)}
         told["recoverable_until"] = _zulu(self.recoverable_until)
-        # Without groups there is no such field: an alert that was told by an older version has not changed.
+        # Without groups there is no such field, so that alerts of earlier versions are unchanged.
         groups = told.pop("groups")
         if groups:
             told["groups"] = [{**group, "until": _zulu(group["until"])} for group in groups]
@@ -120,7 +120,7 @@ def _zulu(moment: datetime | None) -> str | None:
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing to tell a channel; `reference` is what the channel called it when it was told last."""
+    """A change of an alert, to be sent to a channel; `reference` is the channel's own id from the last delivery."""
 
     action: Action
     alert: Alert
@@ -128,7 +128,7 @@ class Notice:
 
     @property
     def id(self) -> str:
-        """The same whenever the same is told, so that a receiver can drop repeats. 40 characters."""
+        """The identity of the notice, so that a receiver can drop repeats. 40 characters."""
         return hashlib.sha256(f"{self.alert.key}.{self.action}.{self.alert.sha256}".encode()).hexdigest()[:40]
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A notice that was taken (`refused` is empty), or refused for good, and why."""
+    """A notice that was accepted (`refused` is empty), or refused permanently, with the reason."""
 
     notice: Notice
     reference: str | None = None
@@ -146,19 +146,19 @@ class Delivery:
 
 
 class DeliveryError(Exception):
-    """A channel cannot go on: what was tried, what came back, what to do. Holds no address path, secret or body."""
+    """A channel cannot continue: what was tried, the answer, what to do. Has no address path, secret or body."""
 
 
 class Channel(Protocol):
-    """Somewhere to tell notices."""
+    """A destination of notices."""
 
     name: str
 
     def deliver(self, notices: Sequence[Notice]) -> Iterator[list[Delivery]]:
-        """Tell the notices; yields what became of them in groups, each as soon as it is known.
+        """Send the notices; yields the results in groups, each as soon as it is known.
 
-        Notices that are in no group when the iterator ends are left to the next run.
+        Notices without a result are left to the next run.
 
         Raises:
-            DeliveryError: the channel cannot go on.
+            DeliveryError: the channel cannot continue.
         """

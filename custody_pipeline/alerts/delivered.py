@@ -1,6 +1,6 @@
-"""What was told to whom: `raw.alerts_sent`, append-only.
+"""The deliveries so far: `raw.alerts_sent`, append-only.
 
-Belongs here: the table, and what is left to tell. Does not: telling.
+Belongs here: the table, and which notices are outstanding. Does not: sending.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ledger:
         con.execute(_TABLE)
 
     def outstanding(self, channel: str, night: date, alerts: Iterable[Alert]) -> list[Notice]:
-        """What a channel is yet to be told: alerts that are new or differ, and those told that are no longer there."""
+        """Outstanding notices of a channel: alerts that are new or changed, and sent alerts that are gone."""
         current = {alert.key: alert for alert in alerts}
         notices: list[Notice] = []
         told: set[str] = set()
@@ -52,11 +52,11 @@ class Ledger:
         return opened + notices
 
     def told(self, channel: str, night: date) -> set[str]:
-        """Keys of the alerts of a night that a channel was told and that are not closed."""
+        """Keys of the alerts of a night that a channel has and that are not closed."""
         return {key for action, key, *_ in self._last_told(channel, night) if action != "closed"}
 
     def append(self, channel: str, deliveries: Iterable[Delivery]) -> None:
-        """Write down what became of notices, at once."""
+        """Record the results of notices, in one step."""
         rows = [self._row(channel, delivery) for delivery in deliveries]
         if rows:
             places = ", ".join("?" for _ in rows[0])

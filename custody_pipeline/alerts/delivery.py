@@ -1,6 +1,6 @@
-"""One HTTP request to somebody's alert endpoint, tried until it is taken, refused or out of time.
+"""One HTTP request to an alert endpoint, retried until it is accepted, refused or out of time.
 
-Belongs here: timeouts, retries, Retry-After, and errors without secrets. Does not: what is sent.
+Belongs here: timeouts, retries, Retry-After, and errors without secrets. Does not: the content.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT = (5, 30)
 MAX_ATTEMPTS = 4
-CHANNEL_SECONDS = 300.0  # then a channel leaves the rest to the next run
+CHANNEL_SECONDS = 300.0  # after this time a channel leaves the rest to the next run
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
 
@@ -31,7 +31,7 @@ _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
 class RefusedError(Exception):
-    """An answer that asking again would not change."""
+    """An answer that a retry would not change."""
 
     def __init__(self, message: str, status: int):
         super().__init__(message)
@@ -39,7 +39,7 @@ class RefusedError(Exception):
 
 
 class TroubleError(DeliveryError):
-    """No answer, or one that may be another later. `status` is None without an answer; `retry_after` is in seconds."""
+    """No answer, or one that may change later. `status` is None without an answer; `retry_after` is in seconds."""
 
     def __init__(self, message: str, status: int | None = None, retry_after: float | None = None):
         super().__init__(message)
@@ -48,7 +48,7 @@ class TroubleError(DeliveryError):
 
 @dataclass
 class Patience:
-    """How long a channel may try. `deadline` is on `clock` (monotonic seconds); all but the numbers are test seams."""
+    """How long a channel may try. `deadline` is a time of `clock` (monotonic seconds). The callables are test seams."""
 
     max_attempts: int = MAX_ATTEMPTS
     seconds: float = CHANNEL_SECONDS
@@ -62,11 +62,11 @@ class Patience:
 
     @property
     def is_over(self) -> bool:
-        """True when nothing more should be begun."""
+        """Whether the time is over: nothing more should begin."""
         return self.clock() >= self.deadline
 
     def retrying(self, attempts: int | None = None) -> Retrying:
-        """Asks again while there is `TroubleError`; `attempts` lowers the number of tries."""
+        """Retries after a `TroubleError`; `attempts` lowers the number of tries."""
         tries = attempts or self.max_attempts
         return Retrying(
             retry=retry_if_exception_type(TroubleError),
@@ -79,12 +79,12 @@ class Patience:
 
 
 class Http:
-    """Requests of one channel. Redirects are not followed: a signed or authorised call goes nowhere else."""
+    """Requests of one channel. Redirects are not followed: a signed or authorised call must not go elsewhere."""
 
     def __init__(self, channel: str, patience: Patience):
         self.channel, self.patience = channel, patience
         self._session = requests.Session()
-        # Only what the settings say: no ~/.netrc. Proxies and CA bundles of the environment still apply.
+        # Credentials only from the settings, not from ~/.netrc. Proxies and CA bundles of the environment still apply.
         self._session.auth = _no_auth
 
     def close(self) -> None:
@@ -92,12 +92,12 @@ class Http:
         self._session.close()
 
     def request(self, method: str, url: str, *, attempts: int | None = None, **arguments: Any) -> requests.Response:
-        """Send until there is a success; `attempts` lowers the patience's number of tries.
+        """Send until it succeeds; `attempts` lowers the patience's number of tries.
 
         Raises:
-            RefusedError: a 3xx or 4xx that is no matter of time.
+            RefusedError: a 3xx or 4xx that a retry would not change.
             TroubleError: the tries are used up.
-            DeliveryError: nothing that could be asked for.
+            DeliveryError: the request cannot be sent at all.
         """
         what = f"{self.channel}: {method} {urlsplit(url).hostname}"
         tries = attempts or self.patience.max_attempts

@@ -1,9 +1,9 @@
 """Many gaps of a night as one alert, grouped by reason.
 
-Belongs here: when gaps are folded, and into what. Does not: which gaps are alerted (night_alerts.py), and how a channel
-words them.
+Belongs here: when gaps become a digest, and its content. Does not: which gaps are alerted (night_alerts.py), and how a
+channel words them.
 
-A gap that a channel was told by itself stays by itself until it is closed: folding it would look like its end.
+A gap that was sent as an alert of its own stays one until it is closed: in a digest, it would look closed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ IDS_SHOWN = 5
 def folded(
     alerts: Sequence[Alert], told: Collection[str], *, above: int, now: datetime, verdict: str, link: str | None
 ) -> list[Alert]:
-    """The alerts of one night, with gaps that are new as one digest where there are more than `above`.
+    """The alerts of one night. If there are more than `above` new gaps, one digest replaces them.
 
     Args:
         alerts: of one night.
-        told: keys of the alerts that the channel was told and that are not closed.
-        above: so many new gaps are still told one by one. A night that has a digest keeps it.
+        told: keys of the alerts that the channel has and that are not closed.
+        above: up to this number, new gaps are alerted one by one. A night that has a digest keeps it.
         now: UTC, without a zone.
         verdict: whether the night is complete, in the words of its report.
         link: of the digest.

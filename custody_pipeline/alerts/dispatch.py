@@ -1,6 +1,6 @@
-"""Telling every channel what it has not been told yet.
+"""Sending the outstanding notices to every channel.
 
-Belongs here: the order of things, and what a run reports. Does not: how a channel delivers.
+Belongs here: the order of the steps, and the report of a run. Does not: how a channel delivers.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChannelOutcome:
-    """What one channel took.
+    """The result of one channel.
 
     Attributes:
-        opened, updated, closed: notices taken.
-        refused: notices that were refused, each for itself; they are tried again at the next run.
-        left: notices that were not reached; they are told at the next run.
-        error: why the channel could not go on; empty when it could.
+        opened, updated, closed: accepted notices.
+        refused: notices that were refused singly; the next run tries them again.
+        left: notices that were not reached; the next run sends them.
+        error: why the channel could not continue; empty if it could.
     """
 
     channel: str
@@ -59,7 +59,7 @@ class ChannelOutcome:
 
 @dataclass(frozen=True)
 class AlertRun:
-    """One run over a night: how many alerts there are, other nights' included, and what each channel took."""
+    """One run over a night: the number of alerts, including other nights', and the result of each channel."""
 
     night: date
     alerts: int
@@ -67,7 +67,7 @@ class AlertRun:
 
     @property
     def failures(self) -> list[str]:
-        """One sentence per channel that did not take everything."""
+        """One sentence for each channel that did not accept everything."""
         sentences = []
         for outcome in self.channels:
             if outcome.error:
@@ -95,19 +95,19 @@ def send_alerts(
     now: Callable[[], datetime] = utc_now,
     patience: Callable[[], Patience] = Patience,
 ) -> AlertRun:
-    """Tell each configured channel what changed in a night since it was told last, and what is due in other nights.
+    """Send each configured channel the changes of a night since its last delivery, and what is due in other nights.
 
-    Due are nights that are not published, and those where a deadline or a removal comes near.
+    Due are nights that are not published, and nights with a deadline or a removal near.
 
-    To be called when the night's models have run, or the night has failed: gaps that are no longer in `custody.gaps`
-    are closed. A channel that fails is reported in the result and stops neither the others nor the caller. Running it
-    again tells nothing twice.
+    Call this after the night's models have run, or after the night has failed: gaps that are no longer in
+    `custody.gaps` are closed. A channel that fails is reported in the result, and stops neither the others nor the
+    caller. A second call sends nothing twice.
 
     Args:
         con: the warehouse, open for writing; `raw.alerts_sent` is created and appended to.
         night: the partition.
-        settings: which channels there are.
-        removals: what a retention policy removes soon; None: not known, what was told of it stays.
+        settings: have the channels.
+        removals: what a retention policy removes soon; None: not known, so earlier alerts about it stay.
         now: the time, as UTC without a zone; a seam for tests.
         patience: how a channel waits; a seam for tests.
     """
@@ -125,7 +125,7 @@ def send_alerts(
 
 
 class NightAlerts:
-    """What there is to tell of one night, before a channel's share of it is known."""
+    """The alerts of one night, before they are compared with a channel's deliveries."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class NightAlerts:
         ]
 
     def outstanding(self, channel: str, ledger: Ledger) -> list[Notice]:
-        """What a channel is yet to be told of the night: many new gaps as one."""
+        """The channel's outstanding notices about the night; many new gaps are one digest."""
         told = ledger.told(channel, self.night)
         alerts = folded(self.alerts, told, above=self._above, now=self._now, verdict=self._verdict, link=self._link)
         notices = ledger.outstanding(channel, self.night, alerts)
@@ -167,7 +167,7 @@ class NightAlerts:
 
 
 def _link_template(settings: Settings, state: str) -> str | None:
-    """The setting's; without it the published report, which a night that was not published does not have."""
+    """The template of the setting; by default the published report, which an unpublished night does not have."""
     if settings.alert_link_template or state in NOT_PUBLISHED or not settings.publish_url:
         return settings.alert_link_template
     place = settings.publish_url.replace("{", "{{").replace("}", "}}")

@@ -1,7 +1,7 @@
-"""EventBridge: one event a notice, ten a request.
+"""EventBridge: one event per notice, ten per request.
 
-`PutEvents` answers 200 although entries failed; only those are sent again. EventBridge knows no idempotency key, so
-the detail carries the notice's `id` for consumers to drop repeats by.
+`PutEvents` answers 200 even if entries failed; only these are sent again. EventBridge has no idempotency key, so the
+detail has the notice's `id`, by which consumers can drop repeats.
 
 Source: AWS API reference, PutEvents: at most 10 entries and 256 KiB a request; `Entries[].ErrorCode`.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BATCH = 10
 SOURCE = "custody_pipeline"
 
-# Entry errors that pass; every other one says that this entry will never be taken.
+# Transient errors of an entry; any other error is permanent.
 _PASSING = {"InternalException", "InternalFailure", "ThrottlingException"}
 
 

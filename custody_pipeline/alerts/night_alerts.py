@@ -1,6 +1,6 @@
 """Which alerts a night has.
 
-Belongs here: the selection from the warehouse. Does not: what a gap is, and what was told before (`ledger`).
+Belongs here: the selection from the warehouse. Does not: what a gap is, and earlier deliveries (delivered.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from custody_pipeline.settings import Settings
 
-# Writing or fetching failed. Gaps that nothing can close are alerted whatever their reason.
+# Writing or fetching failed. Gaps that cannot close are alerted for any reason.
 FAILURE_REASONS = (
     "CONVERSATION_FETCH_FAILED",
     "CONVERSATION_FORBIDDEN",
@@ -63,16 +63,16 @@ def night_alerts(
     state: str = "",
     link_template: str | None = None,
 ) -> list[Alert]:
-    """What of a night needs somebody: a night that is not published, failed collections, and gaps.
+    """The alerts of a night: about a night that is not published, failed collections, and gaps.
 
-    Of the gaps those of `reasons`, those that can no longer be closed, and those whose deadline is near.
+    A gap is alerted if it has one of `reasons`, if it can no longer close, or if its deadline is near.
 
     Args:
         con: the warehouse.
         night: the partition.
-        reasons: codes that are alerted although they can be mended.
+        reasons: codes that are alerted although the gap may close.
         now: UTC, without a zone, as in the warehouse.
-        warn_days: so many days before it a deadline is near.
+        warn_days: a deadline is near so many days before it.
         state: of the night, as in `warehouse/night_states.py`.
         link_template: see `CUSTODY_ALERT_LINK_TEMPLATE`.
     """
@@ -89,7 +89,7 @@ def night_alerts(
     ).fetchall()
     for conversation, recording, reason, severity, said, next_action, recoverable, until in rows:
         link = link_of(link_template, night, conversation, recording, reason)
-        # The text changes with time, so that what was told long before is told again.
+        # The text changes with time, so that an alert that was sent long before is sent again.
         sentence = said + (
             "" if recoverable != "until" or until > near
             else " The deadline has passed." if until <= now else " The deadline is near."

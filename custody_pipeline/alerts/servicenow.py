@@ -1,7 +1,7 @@
 """ServiceNow: one record per recording and reason, by the Table API.
 
-The record is found by `correlation_id`, the alert's key. Creating is not idempotent there, so the record is looked for
-before it is made, and again whenever it is unknown whether a POST was taken.
+A record is found by `correlation_id`, the alert's key. Creating is not idempotent there, so a record is searched
+before it is created, and again if it is unknown whether a POST was accepted.
 
 Source: ServiceNow, Table API: `GET|POST /api/now/table/{table}`, `PATCH …/{sys_id}`, encoded queries, `sysparm_offset`,
 `Link` and `X-Total-Count`; OAuth at `/oauth_token.do`. By default (`glide.invalid_query.returns_no_rows` unset) a
@@ -31,8 +31,8 @@ BATCH = 50
 PAGE = 100
 MAX_PAGES = 100
 MAX_REFUSALS = 5
-GROUPS_CHARACTERS = 3000  # the field `description` holds 4,000 and cuts the rest off
-MAX_RECORDS = 2000  # of one run; the rest is for the next
+GROUPS_CHARACTERS = 3000  # the field `description` is cut at 4,000 characters
+MAX_RECORDS = 2000  # per run; the rest is left to the next run
 
 _SYS_ID = re.compile(r"[0-9a-f]{32}")
 _FIELDS = "sys_id,correlation_id,active,state,sys_created_on"
@@ -73,7 +73,7 @@ class ServiceNowChannel:
     def _tell(self, notice: Notice, record: Record | None) -> Delivery:
         try:
             if record is None and notice.action == "closed":
-                # Somebody removed it: what is not there need not be closed.
+                # Somebody removed the record, so there is nothing to close.
                 return Delivery(notice)
             if record is None:
                 return Delivery(notice, self._create(notice))
@@ -89,7 +89,7 @@ class ServiceNowChannel:
 
         def ask() -> str:
             nonlocal taken_perhaps
-            # A POST without a good answer may have been taken all the same.
+            # A POST without a good answer may nevertheless have been accepted.
             if taken_perhaps and (found := self._find([key])):
                 return found[key]["sys_id"]
             try:
@@ -130,7 +130,7 @@ class ServiceNowChannel:
         return record.get("active") == "false" or (state is not None and record.get("state") == state)
 
     def _find(self, keys: list[str]) -> dict[str, Record]:
-        """Records by key; where there are several of a key, the oldest."""
+        """Records by key; the oldest if there are several."""
         found: dict[str, Record] = {}
         query = f"correlation_idIN{','.join(keys)}^ORDERBYsys_created_on"
         params = {"sysparm_query": query, "sysparm_fields": _FIELDS, "sysparm_limit": str(PAGE)}
@@ -140,7 +140,7 @@ class ServiceNowChannel:
                 answer = self._call("GET", self._base, params={**params, "sysparm_offset": str(offset)})
             except RefusedError as refusal:
                 if refusal.status == 404:
-                    # Older instances answer a query without matches so.
+                    # Older instances give this answer to a query without matches.
                     return found
                 raise DeliveryError(f"{refusal}; {_advice(refusal.status)}") from None
             for record in _result(answer, list):
@@ -204,7 +204,7 @@ class ServiceNowChannel:
 
 
 def _next_offset(answer: requests.Response) -> int | None:
-    """Where the next page begins. A short page is no end: rows that an ACL hides are missing from it."""
+    """The offset of the next page. A short page is not the end: an ACL may hide rows of it."""
     query = parse_qs(urlsplit(answer.links.get("next", {}).get("url", "")).query)
     offset = query.get("sysparm_offset", [""])[0]
     return int(offset) if offset.isdigit() else None
@@ -229,7 +229,7 @@ def _description(alert: Alert) -> str:
 
 
 def _told_in(groups: Sequence[Group]) -> Iterator[str]:
-    """As many groups as the field holds beside the rest of the description."""
+    """As many groups as fit into the field with the rest of the description."""
     left = GROUPS_CHARACTERS
     for number, group in enumerate(groups):
         line = _told(group)

@@ -1,8 +1,8 @@
-"""An incoming webhook of Slack, or of what is compatible with it: one message for all that is new.
+"""An incoming webhook of Slack, or of a compatible service: one message for everything new.
 
-Source: Slack's incoming webhooks: `{"text": …}`, answered `200 ok`; `&`, `<` and `>` are escaped. A message tells
-each reason once, in the words of the night's report, as a chat is no register; the gaps' table is. Slack drops no
-repeats: a call whose answer is lost may show twice.
+Source: Slack's incoming webhooks: `{"text": …}`, answered `200 ok`; `&`, `<` and `>` are escaped. A message has each
+reason once, in the words of the night's report: a chat is no register, the table of gaps is. Slack does not drop
+repeats: a call whose answer is lost may appear twice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SHOWN = 15
 
 
 class SlackChannel:
-    """POSTs one message a run."""
+    """POSTs one message per run."""
 
     name = "slack"
 

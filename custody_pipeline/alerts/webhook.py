@@ -1,10 +1,10 @@
-"""The generic webhook: signed JSON, a hundred notices a call.
+"""The generic webhook: signed JSON, a hundred notices per call.
 
-The signature is the one that our own receiver takes (`custody_pipeline.io.signature`):
+The signature has the form that our own receiver accepts (`custody_pipeline.io.signature`):
 `Custody-Signature: t=<seconds>,k=<key id>,v1=<hex HMAC-SHA256 of "{t}.{k}.{body}">`.
 
-A call's `delivery_id` is the same when the same notices are sent again, and every notice has an `id` of its own: a
-receiver that has seen one drops it.
+A call's `delivery_id` is the same if the same notices are sent again, and every notice has its own `id`, so that a
+receiver can drop repeats.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = 100
 
 
 class WebhookChannel:
-    """POSTs `{schema, delivery_id, alerts: [...]}`; any 2xx takes it."""
+    """POSTs `{schema, delivery_id, alerts: [...]}`; any 2xx accepts them."""
 
     name = "webhook"
 

@@ -1,6 +1,6 @@
 """The parts of live capture put together from the settings, for the command line and for Dagster's sensor.
 
-Belongs here: opening and closing. Does not: any logic of its own.
+Belongs here: opening and closing. Does not: logic.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import erased_conversations
 
-# The spool remembers the ids of handled events for so long: an event that is sent twice is handled once.
+# The spool remembers the ids of handled events for this time, so that an event that is sent twice is handled once.
 _REMEMBERED_SECONDS = 7 * 86400
 
 
 @dataclass(frozen=True)
 class DrainResult:
-    """What a drain did, and the queue after it."""
+    """The result of a drain, and the queue afterwards."""
 
     report: DrainReport
     queue: QueueMetrics
@@ -46,7 +46,7 @@ def queue_of(settings: Settings) -> Iterator[EventQueue]:
 
 
 def store_of(settings: Settings) -> DocumentStore:
-    """Where capture documents are."""
+    """The store of capture documents."""
     return capture_place(settings)
 
 
@@ -60,11 +60,11 @@ def linker_of(settings: Settings) -> AudioLinker:
 
 
 def drain_queue(settings: Settings, *, max_seconds: float) -> DrainResult:
-    """One turn of the capture worker: what a sensor calls.
+    """One turn of the capture worker, for a sensor or the command line.
 
     Args:
-        settings: the API must be configured; audio is linked when an export bucket is.
-        max_seconds: no conversation is begun after that.
+        settings: the API must be configured; audio is linked if an export bucket is configured.
+        max_seconds: no conversation is begun after this time.
 
     Raises:
         QueueError: the queue cannot be used.

@@ -1,4 +1,4 @@
-"""The documents that live capture leaves behind, and their keys (contract: the nightly run reads them).
+"""The documents of live capture, and their keys (contract: the nightly run reads them).
 
 Belongs here: keys, formats, what makes a capture new. Does not: reading the vendor, SQL.
 
@@ -32,9 +32,9 @@ answer of `/customattributes` as received; both null when not asked for or not o
 `version_id`, `bytes`, `sha256`), `capture` (`uri`, `observed_at`, `conversation_sha256`, `document_sha256`: the newest
 capture then, or null), `sidecar` (`uri`, `outcome`: `written`, `already_there`; null when sidecars are off).
 
-The same content is captured once: a claim, created only if absent, settles which `observed_at` a content has, and every
-worker that holds the same bytes can finish the document of one that was killed. Content that comes back after another
-is a change and is captured again.
+The same content is captured once: a claim, created only if absent, decides the `observed_at` of a content. Any worker
+with the same bytes can finish the document of a killed worker. Content that returns after other content is a change,
+and is captured again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from custody_pipeline.io.document_store import DocumentStore
 
 @dataclass(frozen=True)
 class Reading:
-    """What the vendor said of a conversation at one moment.
+    """A conversation as the vendor answered it at one time.
 
     Attributes:
         conversation_id: that was asked for.
@@ -72,14 +72,14 @@ class Reading:
 
     @property
     def content_id(self) -> str:
-        """Hex SHA-256 over both answers: what decides whether this was seen before."""
+        """Hex SHA-256 over both answers; an equal id means that the content was captured before."""
         digests = [hashlib.sha256(part).hexdigest() for part in (self.conversation, self.custom_attributes or b"")]
         return hashlib.sha256(".".join(digests).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """The little of a conversation's document that capture needs; `participants` are ready for the document."""
+    """The facts that capture needs of a conversation's document; `participants` are in the form of the capture."""
 
     start: datetime | None
     participants: list[dict[str, Any]]
@@ -87,7 +87,7 @@ class Conversation:
 
 
 def conversation_facts(conversation_id: str, received: Document) -> Conversation:
-    """Start and tags of a conversation; a document that is not as expected has a state and no facts."""
+    """Start and tags of a conversation; an unexpected document has a state and no facts."""
     if received.state != "ok":
         return Conversation(None, [], received.state.value)
     parsed = orjson.loads(with_verbatim_tags(received.content))
@@ -148,7 +148,7 @@ def write_event(
     start: datetime | None,
     outcome: str,
 ) -> bool:
-    """Keep `event` as it came; False when the same event is already there."""
+    """Keep `event` as received; False if the same event is already there."""
     folder = _folder(start or event.event_time or received_at, event.conversation_id)
     fields = {
         "kind": "custody.event/1",

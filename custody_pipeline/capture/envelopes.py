@@ -1,6 +1,6 @@
-"""What arrives, in whatever envelope, as one `CustodyEvent`.
+"""Events in any known envelope → `CustodyEvent`.
 
-Belongs here: recognising envelopes and validating what is taken out of them. Does not: HTTP, signatures, queues.
+Belongs here: recognising envelopes and validating their fields. Does not: HTTP, signatures, queues.
 
 Four envelopes are known, tried in this order:
 
@@ -45,7 +45,7 @@ _NAME_FIELDS = ("event", "eventName", "eventType", "type", "topic", "topicName")
 
 
 class EnvelopeError(Exception):
-    """A body that is not an event we know. `code` is stable and safe to show; the body is not repeated.
+    """A body that is not a known event. `code` is stable and safe to show; the body is not repeated.
 
     Codes: `not_json`, `not_an_object`, `unknown_envelope`, `unknown_topic`, `bad_event_id`, `bad_conversation_id`,
     `bad_participant_id`, `bad_recording_id`, `bad_event_time`, `bad_attributes`.
@@ -82,7 +82,7 @@ class CustodyEvent:
 
     @property
     def change_id(self) -> str:
-        """Hex SHA-256 of what happened: the same through whichever door, and however often, the event came."""
+        """Hex SHA-256 of the change: the same for every way, and every repeat, in which the event arrived."""
         return _content_hash(
             self.topic,
             self.conversation_id,
@@ -100,7 +100,7 @@ def parse_event(raw: bytes) -> CustodyEvent:
         EnvelopeError: it is none of the known envelopes, or an id or time in it is not one.
     """
     try:
-        orjson.loads(without_halves(raw))  # what is no JSON must not pass because a value became a text
+        orjson.loads(without_halves(raw))  # a body that is not JSON must not pass because a value became a text
         document = orjson.loads(with_verbatim_tags(raw))
     except orjson.JSONDecodeError:
         raise EnvelopeError("not_json") from None

@@ -1,4 +1,4 @@
-"""What an organisation needs so that its events reach us: triggers in Genesys Cloud, and definitions to import.
+"""What an organisation must install so that its events arrive: triggers in Genesys Cloud, and definitions to import.
 
 Belongs here: the triggers' plan, installation and removal; rendering the definitions. Does not: receiving anything.
 
@@ -78,7 +78,7 @@ class Change:
 
 
 def wanted_triggers(workflow_id: str) -> list[dict[str, Any]]:
-    """The triggers as they should be; both start the workflow `workflow_id` with the event's fields at the top level.
+    """The wanted triggers; both start the workflow `workflow_id` with the event's fields at the top level.
 
     Raises:
         ValueError: `workflow_id` is no UUID.
@@ -98,7 +98,7 @@ def wanted_triggers(workflow_id: str) -> list[dict[str, Any]]:
             "target": target,
             "matchCriteria": [],
             "enabled": True,
-            # Late is better than never: the worker reads the conversation as it then is.
+            # A late event is still useful: the worker reads the conversation as it is then.
             "eventTTLSeconds": 3600,
             "description": "Passes the event to the custody receiver; installed by custody triggers install.",
         }
@@ -107,7 +107,7 @@ def wanted_triggers(workflow_id: str) -> list[dict[str, Any]]:
 
 
 def plan(api: TriggerApi, workflow_id: str) -> list[Change]:
-    """What installing would change.
+    """The changes that installing would make.
 
     Raises:
         ValueError: `workflow_id` is no UUID.
@@ -130,11 +130,11 @@ def plan(api: TriggerApi, workflow_id: str) -> list[Change]:
 
 
 def install(api: TriggerApi, workflow_id: str) -> list[Change]:
-    """Make it so; returns what was changed. A topic that the organisation does not offer is left out and returned.
+    """Install the triggers; returns the changes. A topic that the organisation does not offer is left out and returned.
 
     Raises:
         ValueError: `workflow_id` is no UUID.
-        GenesysError: a change was refused; those before it are in effect, and installing again does the rest.
+        GenesysError: a change was refused; earlier changes are in effect, and installing again does the rest.
     """
     changes = [change for change in plan(api, workflow_id) if change.action != "keep"]
     for change in changes:

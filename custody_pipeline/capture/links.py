@@ -1,10 +1,10 @@
-"""Exported audio tied to what was captured: its digest, the newest capture, and the sidecar beside it.
+"""Links from exported audio to captures: the audio's digest, the newest capture, and the sidecar beside the audio.
 
-Belongs here: finding a conversation's audio in the export bucket, link documents. Does not: captures themselves.
+Belongs here: finding a conversation's audio in the export bucket, link documents. Does not: captures.
 
-A recording is usually exported hours after its conversation, so links are made when the capture is (if the audio is
-there already) and by the nightly run, once it has hashed the night's audio (`AudioLinker.link_hashed`). Each recording
-is linked once; its link document says what was known at that moment.
+A recording is usually exported hours after its conversation. Links are therefore made with the capture, if the audio is
+there already, and by the nightly run, after it hashed the night's audio (`AudioLinker.link_hashed`). Each recording is
+linked once; its link document has what was known at that time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SIDECAR_EXPIRY_SECONDS = 60  # of a pre-signed PUT
+SIDECAR_EXPIRY_SECONDS = 60  # seconds; of a pre-signed PUT
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class AudioLinker:
     def link(self, conversation_id: str, start: datetime) -> int:
         """Link the recordings of a conversation whose audio is there; returns how many were newly linked.
 
-        What cannot be linked now stays unlinked for the next time: a capture must not wait for an export bucket.
+        A recording that cannot be linked now is left to the next time: a capture must not wait for an export bucket.
         """
         day = start.astimezone(UTC).date()
         try:
@@ -88,14 +88,14 @@ class AudioLinker:
         return sum(self._link_now(day, audio) for audio in found)
 
     def link_hashed(self, day: date, exported: Iterable[Audio]) -> int:
-        """Link recordings whose audio is hashed already: what the nightly run calls.
+        """Link recordings whose audio is hashed already, for the nightly run.
 
         Args:
             day: UTC day on which the conversations began.
-            exported: with their digests; those of conversations that were not captured are passed over.
+            exported: audio with digests; conversations that were not captured are ignored.
 
         Returns:
-            How many were newly linked.
+            The number of recordings that were newly linked.
         """
         captured = {key.split("conversation_id=")[1].partition("/")[0] for key in captures_of(self._store, day)}
         return sum(self._link_now(day, audio) for audio in exported if audio.conversation_id in captured)
@@ -180,7 +180,7 @@ class AudioLinker:
 
 
 def _sidecar_places(settings: Settings) -> Callable[[Audio], S3Location] | None:
-    """Where each recording's sidecar goes: its folder in the export bucket, or the same key in the evidence place."""
+    """The place of each recording's sidecar: its folder in the export bucket, or the same key in the evidence place."""
     if settings.sidecar_place == "off":
         return None
     evidence = S3Location.parse(settings.require("sidecar_url")) if settings.sidecar_place == "evidence" else None

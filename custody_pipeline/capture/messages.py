@@ -1,6 +1,6 @@
-"""What the queue's two stores have in common: messages, deliveries, the interface, the exception.
+"""The common parts of the queue's two stores: messages, deliveries, the interface, the exception.
 
-Belongs here: data and the protocol. Does not: any storage.
+Belongs here: data and the protocol. Does not: storage.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PutOutcome = Literal["stored", "duplicate", "failed"]
 
 
 class QueueError(Exception):
-    """The queue cannot take or give anything now; `code` is `disk_full` or `queue_unavailable`. Try again later."""
+    """The queue cannot be used now; `code` is `disk_full` or `queue_unavailable`. Try again later."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -40,24 +40,22 @@ class Delivery:
         body: as received.
         received_at: UTC.
         attempts: how often it was leased, this time included.
-        reason: why it was set aside, for a dead letter.
     """
 
     receipt: str
     body: bytes = field(repr=False)
     received_at: datetime
     attempts: int
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """Where the queue stands.
+    """The state of the queue.
 
     Attributes:
-        depth: messages not yet handled, leased ones included.
-        leased: messages a worker holds.
-        dead: messages set aside.
+        depth: messages that are not handled yet, including leased ones.
+        leased: messages that a worker holds.
+        dead: messages that were set aside.
         oldest: when the oldest unhandled message was received (UTC); None if there is none or the store cannot tell.
     """
 
@@ -83,13 +81,13 @@ class EventQueue(Protocol):
         """Give the messages back, to be delivered again after `delay_seconds`."""
 
     def set_aside(self, deliveries: Sequence[Delivery], reason: str) -> None:
-        """The messages cannot succeed; `reason` is a stable code."""
+        """Keep messages that cannot succeed as dead letters; `reason` is a stable code."""
 
     def retry_dead(self, limit: int | None = None) -> int:
-        """Put dead letters back into the queue, with their attempts forgotten; returns how many."""
+        """Put dead letters back into the queue, with no attempts counted; returns how many."""
 
     def metrics(self) -> QueueMetrics:
         """Depth, leases, dead letters, oldest."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""

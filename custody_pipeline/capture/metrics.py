@@ -1,7 +1,6 @@
-"""How live capture is doing: captures per hour, and how long after its event each was made.
+"""Numbers of live capture: captures per hour, and the time from each event to its capture.
 
-Belongs here: numbers and their plot. Does not: Dagster (which shows them), the queue's own counts
-(`EventQueue.metrics`).
+Belongs here: numbers and their plot. Does not: Dagster (which shows them), the queue's counts (`EventQueue.metrics`).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def capture_points(store: DocumentStore, day: date, *, lags: int = 500) -> list[
     Args:
         store: where they are.
         day: UTC.
-        lags: of so many, the newest, the lag is looked up in their documents; of the others it is not known.
+        lags: the lag is read from the documents of this many captures, the newest; for others it is None.
     """
     keys = sorted(captures_of(store, day), key=lambda key: key.rpartition("/")[2])
     points = [CapturePoint(_observed_at(key), None) for key in keys[: max(0, len(keys) - lags)]]
@@ -51,7 +50,7 @@ def _observed_at(key: str) -> datetime:
 
 
 def per_hour(points: Iterable[CapturePoint]) -> dict[datetime, int]:
-    """How many captures were made in each hour (UTC) that has any."""
+    """The number of captures in each hour (UTC) that has any."""
     hours = Counter(point.observed_at.replace(minute=0, second=0, microsecond=0) for point in points)
     return dict(sorted(hours.items()))
 
@@ -65,7 +64,7 @@ def summary(queue: QueueMetrics, points: Sequence[CapturePoint], now: datetime) 
         now: UTC, with zone.
 
     Returns:
-        Seconds for `oldest_seconds`, `lag_median_seconds` and `lag_max_seconds`; None where there is nothing to tell.
+        Seconds for `oldest_seconds`, `lag_median_seconds` and `lag_max_seconds`; None if there is nothing to measure.
     """
     lags = [point.lag_seconds for point in points if point.lag_seconds is not None]
     hour_ago = now.replace(tzinfo=None) - timedelta(hours=1)
@@ -83,7 +82,7 @@ def summary(queue: QueueMetrics, points: Sequence[CapturePoint], now: datetime) 
 
 def plot(points: Sequence[CapturePoint]) -> bytes:
     """A PNG: captures per hour as bars, and the lag of each capture as dots on a logarithmic axis."""
-    # Imported here: half a second that only a plot should cost.
+    # Imported here, because the import takes half a second and only a plot needs it.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""What live capture kept of the night: conversations as they were seen, and the events that led there.
+"""The documents of live capture about the night: conversations, and the events that named them.
 
 Belongs here: `captures`, `conversation_events`. Does not: receiving events (capture/).
 """
@@ -28,9 +28,9 @@ def removed_key(night: date) -> str:
 
 
 def collect_captures(collector: Collector) -> list[Landing]:
-    """Land the night's `captures` and `conversation_events`; no capture place yet is a day without either.
+    """Land the night's `captures` and `conversation_events`; without a capture place there are none.
 
-    Where the retention policy has removed them, the source is not asked: what an earlier load brought stays current.
+    If the retention policy has removed the documents, the source is not asked, and the earlier load stays current.
     """
     settings = collector.settings
     store = capture_place(settings, collector.s3 if settings.captures.startswith("s3://") else None)

@@ -40,7 +40,7 @@ _REASON = "custody-reason"
 
 
 def open_queue(settings: Settings) -> EventQueue:
-    """SQS when `CUSTODY_EVENT_QUEUE_URL` is set, the local spool under `$CUSTODY_HOME` otherwise."""
+    """SQS if `CUSTODY_EVENT_QUEUE_URL` is set, otherwise the local spool under `$CUSTODY_HOME`."""
     if settings.event_queue_url is None:
         return Spool(settings.spool_path)
     return SqsQueue(sqs_client(), settings.event_queue_url, dead_letter_url=settings.event_dead_letter_url)
@@ -53,9 +53,9 @@ def sqs_client() -> SQSClient:
 
 
 class SqsQueue:
-    """The queue in Amazon SQS (a standard queue). Bodies travel as they are, so EventBridge can feed it directly.
+    """The queue in Amazon SQS (a standard queue). Bodies are sent unchanged, so EventBridge can feed it directly.
 
-    A body with characters that SQS refuses travels as Base64, marked by a message attribute.
+    A body with characters that SQS refuses is sent as Base64, marked by a message attribute.
     """
 
     def __init__(self, client: SQSClient, url: str, *, dead_letter_url: str | None = None, senders: int = 8) -> None:
@@ -80,7 +80,7 @@ class SqsQueue:
             self._delete(self._url, [delivery.receipt for delivery in deliveries])
 
     def release(self, deliveries: Sequence[Delivery], delay_seconds: float) -> None:
-        """Change the messages' visibility; a lost lease is no error, the message is with another worker."""
+        """Change the messages' visibility. A lost lease is no error: another worker has the message."""
         delay = min(int(delay_seconds), _MAX_DELAY_SECONDS)
         with _translated():
             for batch in _tens(deliveries):
@@ -103,7 +103,7 @@ class SqsQueue:
             self._delete(self._url, [delivery.receipt for delivery in deliveries])
 
     def retry_dead(self, limit: int | None = None) -> int:
-        """Move dead letters back, each sent before it is deleted, so that none can be lost on the way."""
+        """Move dead letters back. Each is sent before it is deleted, so that none is lost."""
         moved = 0
         with _translated():
             url = self._dead_letters()
@@ -121,7 +121,7 @@ class SqsQueue:
         return moved
 
     def metrics(self) -> QueueMetrics:
-        """Approximate counts, as SQS keeps them. The oldest message's age is only in CloudWatch."""
+        """SQS's approximate counts. The oldest message's age is only in CloudWatch."""
         with _translated():
             here = self._attributes(self._url)
             waiting, leased = (
@@ -207,7 +207,7 @@ def _batches(
 
 
 def _wire(body: bytes) -> tuple[str, dict[str, MessageAttributeValueTypeDef]]:
-    """The body as SQS can carry it, and the attribute that says how to get the bytes back."""
+    """The body in a form that SQS accepts, and the attribute that says how to decode it."""
     try:
         text = body.decode()
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
 """The webhook receiver: `POST /events`, answered 202 only when the event is durable.
 
-Belongs here: HTTP. Does not: calling the vendor (the worker does, later), and what an event means.
+Belongs here: HTTP. Does not: calling the vendor (worker.py, later), the meaning of an event (envelopes.py).
 
 | answer | when |
 |---|---|
@@ -11,12 +11,12 @@ Belongs here: HTTP. Does not: calling the vendor (the worker does, later), and w
 | 408 `too_slow` | the body was not complete in time |
 | 413 `too_large` | more bytes than allowed, announced or not |
 | 415 `compressed`, `not_json_type` | a Content-Encoding, or another Content-Type than JSON |
-| 422 | an unknown envelope, or an id that is none: see `capture.envelopes.EnvelopeError` |
+| 422 | an unknown envelope, or a malformed id: see `capture.envelopes.EnvelopeError` |
 | 503 `disk_full`, `queue_unavailable`, `busy` | not durable: send it again after Retry-After |
 
-`GET /health` answers 200 while the queue can be used, whatever waits to be stored. Answers hold a code and nothing of
-the request. Connections without a whole request are bounded in number (the oldest is closed), in time and in the size
-of their headers.
+`GET /health` answers 200 while the queue can be used, even if events wait to be stored. An answer has a code and
+nothing of the request. Connections without a complete request are limited in number (the oldest is closed), in time
+and in the size of their headers.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ from custody_pipeline.settings import Settings
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 5
-# Events that arrive this close together share a commit: a little latency for a lot of throughput.
+# Events that arrive within this time share a commit: a little latency for much throughput.
 GATHER_SECONDS = 0.002
 HEADER_SECONDS = 10.0
 # A request must be complete within this time.
 BODY_SECONDS = 10.0
 # Base64, which SQS may need, makes a body a third larger; SQS holds 256 KiB.
 MAX_BODY_BYTES = 128 * 1024
-# A signature is good for this long; a sender's clock may be this far ahead.
+# A signature is valid for this long; a sender's clock may be this far ahead.
 REPLAY_SECONDS, SKEW_SECONDS = 300, 30
 # Requests that wait for the disk or SQS; more are answered 503.
 MAX_WAITING = 2000
 HEADER_BYTES = 16 * 1024
-# Connections without a whole request: nobody has signed anything on them. Of more, the oldest are closed.
+# Connections without a complete request, so without a signature. Above this number the oldest are closed.
 MAX_IDLE = 500
 HEALTH_SECONDS = 2.0
-# A refused body is read on for a little, so that the sender gets to see the answer instead of a broken connection.
+# A refused body is read a little further, so that the sender sees the answer instead of a broken connection.
 _DRAIN_BYTES = 1024 * 1024
 _DRAIN_SECONDS = 1.0
 _BATCH = 500
@@ -82,7 +82,7 @@ class _Refused(Exception):  # noqa: N818 - never leaves the module
 
 
 class GroupCommit:
-    """Puts events into the queue in batches: what arrives while one batch is written is the next batch."""
+    """Puts events into the queue in batches: events that arrive during a write form the next batch."""
 
     def __init__(self, queue: EventQueue, max_waiting: int) -> None:
         self._queue = queue
@@ -98,7 +98,7 @@ class GroupCommit:
         """Returns once `message` is durable.
 
         Raises:
-            QueueError: it is not; code `busy` when too many are waiting already.
+            QueueError: it cannot be stored; code `busy` if too many are waiting already.
         """
         if len(self._waiting) >= self._max_waiting:
             raise QueueError("busy", f"{self._max_waiting} events are waiting to be stored")
@@ -108,7 +108,7 @@ class GroupCommit:
         return await future
 
     async def check(self) -> None:
-        """Raises `QueueError` when the queue cannot be used. Never waits for events: those who ask share one look."""
+        """Raises `QueueError` if the queue cannot be used. Never waits for events; callers share one check."""
         if self._checking is None or self._checking.done():
             self._checking = asyncio.get_running_loop().run_in_executor(self._health, self._queue.metrics)
         try:
@@ -117,7 +117,7 @@ class GroupCommit:
             raise QueueError("queue_unavailable", f"no answer within {HEALTH_SECONDS} s") from None
 
     async def run(self) -> None:
-        """Write batches until `close`, then what is left."""
+        """Write batches until `close`, then the rest."""
         while self._waiting or not self._closing:
             if not self._waiting:
                 self._wake.clear()
@@ -130,7 +130,7 @@ class GroupCommit:
         self._health.shutdown(wait=False)
 
     def close(self) -> None:
-        """Let `run` end."""
+        """Make `run` end."""
         self._closing = True
         self._wake.set()
 
@@ -218,7 +218,7 @@ def make_server(
     Args:
         settings: the secrets.
         queue: where accepted events go; the caller closes it.
-        certificate: PEM file, to speak TLS without a proxy in front.
+        certificate: PEM file, for TLS without a proxy.
         private_key: its key.
         on_ready: called once connections are accepted.
 
@@ -260,7 +260,7 @@ def serve(
         queue: where accepted events go; the caller closes it.
         host: address to listen on.
         port: 0 lets the system choose.
-        certificate: PEM file, to speak TLS without a proxy in front.
+        certificate: PEM file, for TLS without a proxy.
         private_key: its key.
         on_ready: called with the base URL once connections are accepted.
 
@@ -281,7 +281,7 @@ def serve(
 
 
 def _open_many_files() -> None:
-    """Services often begin with 1,024: fewer than the connections that may wait for a TLS handshake."""
+    """Raise the limit of open files, often 1,024: fewer than the connections that may wait for a TLS handshake."""
     if sys.platform != "win32":
         import resource
 
@@ -299,7 +299,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self.config.is_ssl:
             loop: Any = asyncio.get_running_loop()
-            # uvicorn has no option for it, and asyncio waits a minute.
+            # uvicorn has no option for this time, and asyncio waits a minute.
             loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HEADER_SECONDS)
             sockets = [_Listener(fileno=listener.dup().detach()) for listener in sockets or ()] or None
         await super().startup(sockets)
@@ -308,17 +308,17 @@ class _Server(uvicorn.Server):
 
 
 _SHAKING: WeakValueDictionary[int, socket.socket] = WeakValueDictionary()
-"""Connections on which no TLS handshake ended yet, by their files, the oldest first."""
+"""Connections whose TLS handshake has not ended, by their files, the oldest first."""
 
 
 class _Listener(socket.socket):
-    """Bounds the connections that shake hands: no protocol knows of one before its handshake ended."""
+    """Limits connections in a TLS handshake: no protocol object knows of a connection before its handshake ends."""
 
     _accepted = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
         if self._accepted == _ACCEPTED_AT_ONCE:
-            raise BlockingIOError  # those that were told to end must get their turn to do so
+            raise BlockingIOError  # connections that are closing need their turn to close
         connection, address = super().accept()
         if self._accepted == 0:
             asyncio.get_running_loop().call_soon(self._go_on)
@@ -337,7 +337,7 @@ class _Listener(socket.socket):
 
 
 def _most_idle() -> int:
-    """How many connections may wait: a quarter of the files shakes hands, a quarter is idle, half is for requests."""
+    """The limit of waiting connections: a quarter of the files for handshakes, a quarter idle, half for requests."""
     if sys.platform == "win32":
         return MAX_IDLE
     import resource
@@ -347,13 +347,13 @@ def _most_idle() -> int:
 
 
 _IDLE: WeakKeyDictionary[ServerState, dict[_BoundedProtocol, None]] = WeakKeyDictionary()
-"""The connections of each server that have no whole request, the oldest first."""
+"""The connections of each server without a complete request, the oldest first."""
 
 
 class _BoundedProtocol(HttpToolsProtocol):
-    """Bounds what nobody has signed: how long and how large headers are, and how many connections wait for a request.
+    """Limits unsigned input: the time and size of headers, and the number of connections that wait for a request.
 
-    uvicorn by itself bounds none of them.
+    uvicorn itself has none of these limits.
     """
 
     _deadline: asyncio.TimerHandle | None = None
@@ -396,10 +396,10 @@ class _BoundedProtocol(HttpToolsProtocol):
         return _IDLE.setdefault(self.server_state, {})
 
     def _count(self, parsed: int) -> None:
-        """A whole head may come in one piece: what the parser found in it counts as well."""
+        """Count the size of headers. Headers may arrive in one piece, so what the parser found counts as well."""
         self._parsed_bytes += parsed
         if self._parsed_bytes > HEADER_BYTES:
-            raise ValueError("Request headers are too long.")  # the parser makes a 400 of it
+            raise ValueError("Request headers are too long.")  # the parser answers 400
 
     def _watch(self, received: int) -> None:
         whole = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
@@ -417,7 +417,7 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.close)
 
     def _rest(self) -> None:
-        """Wait for a request; of too many that wait, the one that waits the longest ends."""
+        """Wait for a request; if too many connections wait, the one that waits the longest is closed."""
         if self.transport.is_closing():
             return
         self._idle.setdefault(self)

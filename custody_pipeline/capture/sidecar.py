@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONTENT_TYPE = "application/json"
-# botocore pre-signs with version 2 where a region still allows it, and that covers neither length nor conditions.
+# botocore pre-signs with version 2 if a region still allows it; version 2 covers neither length nor conditions.
 SIGNATURE = "s3v4"
 TIMEOUT_SECONDS = (5, 30)
 _MUST_BE_SIGNED = frozenset({"content-length", "content-type", "host", "if-none-match", "x-amz-checksum-sha256"})
@@ -34,7 +34,7 @@ SidecarOutcome = Literal["written", "already_there"]
 
 
 class SidecarError(Exception):
-    """The sidecar was not written; says where and the status, never the URL. `status` is None without an answer."""
+    """The sidecar was not written. The message has its place and the status, never the URL."""
 
     def __init__(self, where: S3Location, status: int | None) -> None:
         reason = f"HTTP {status}" if status else "no answer"
@@ -44,7 +44,7 @@ class SidecarError(Exception):
 
 @dataclass(frozen=True)
 class PresignedPut:
-    """A permission to write `content_sha256` at `where`, once and soon. `headers` must be sent as they are."""
+    """A permission to write `content_sha256` at `where`, once and soon. `headers` must be sent unchanged."""
 
     where: S3Location
     content_sha256: str
@@ -61,7 +61,7 @@ def presign_put(
         s3: a client that signs with version 4 (`SIGNATURE`) and asks for `encryption` itself.
         where: the object.
         content: its bytes.
-        expires_seconds: how long the URL is good for.
+        expires_seconds: validity of the URL.
         encryption: headers of server-side encryption (`encryption_headers`), which the URL covers.
 
     Raises:
@@ -98,7 +98,7 @@ def put_presigned(permission: PresignedPut, content: bytes) -> SidecarOutcome:
     """Use `permission`.
 
     Raises:
-        SidecarError: refused (bytes, headers or time are not those that were signed), or no answer.
+        SidecarError: refused (other bytes, headers or time than signed), or no answer.
     """
     try:
         answer = requests.put(

@@ -2,10 +2,9 @@
 
 Belongs here: the spool. Does not: HTTP, envelopes, SQS.
 
-SQLite in WAL mode with `synchronous=FULL` calls fsync in each commit, so what was put survives kill -9 and loss of
-power. Callers put batches: one fsync serves all events that arrived while the last one ran. Event ids are unique for as
-long as they are remembered, which makes duplicates and replays harmless. A conversation is leased to one worker at a
-time.
+SQLite in WAL mode with `synchronous=FULL` calls fsync in each commit, so a stored event survives kill -9 and a power
+failure. Callers put batches: one fsync serves all events that arrived during the last one. Event ids are unique while
+they are remembered, which makes duplicates and replays harmless. A conversation is leased to one worker at a time.
 """
 
 from __future__ import annotations
@@ -129,14 +128,6 @@ class Spool:
                 (self._clock(), -1 if limit is None else limit),
             ).rowcount
 
-    def dead_letters(self) -> list[Delivery]:
-        """What was set aside, oldest first."""
-        with self._transaction("DEFERRED") as database:
-            rows = database.execute(
-                "SELECT seq, body, received_at, attempts, reason FROM events WHERE state = 'dead' ORDER BY seq"
-            ).fetchall()
-        return [Delivery(f"{row[0]}.", row[1], datetime.fromtimestamp(row[2], UTC), row[3], row[4]) for row in rows]
-
     def dead(self) -> list[tuple[str, str, date]]:
         """Event, conversation and day of receipt (UTC) of what was set aside, oldest first."""
         with self._transaction("DEFERRED") as database:
@@ -169,14 +160,14 @@ class Spool:
         return QueueMetrics(depth, leased, dead, None if oldest is None else datetime.fromtimestamp(oldest, UTC))
 
     def forget_handled(self, older_than_seconds: float) -> int:
-        """Drop the ids of messages handled longer ago than that; returns how many."""
+        """Drop the ids of messages that were handled longer ago; returns how many."""
         with self._transaction() as database:
             return database.execute(
                 "DELETE FROM events WHERE state = 'done' AND done_at < ?", (self._clock() - older_than_seconds,)
             ).rowcount
 
     def write_anew(self) -> None:
-        """Write the file without what it freed: SQLite leaves the bytes of forgotten bodies in it."""
+        """Write the file again without freed pages: SQLite leaves the bytes of forgotten bodies in them."""
         with self._lock, _translated():
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -198,7 +189,7 @@ class Spool:
 
     @contextlib.contextmanager
     def _transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """A transaction; a DEFERRED one that only reads waits for no writer and lets none wait."""
+        """A transaction. A DEFERRED one that only reads neither waits for writers nor blocks them."""
         with self._lock, _translated():
             self._database.execute(f"BEGIN {kind}")
             try:

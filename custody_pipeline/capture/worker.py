@@ -41,7 +41,7 @@ from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Of CUSTODY_GENESYS_REQUESTS_PER_MINUTE, so that the nightly run is not starved.
+# Share of CUSTODY_GENESYS_REQUESTS_PER_MINUTE, so that enough is left for the nightly run.
 RATE_SHARE = 0.5
 # Readings of one conversation before its event becomes a dead letter: about six hours.
 MAX_ATTEMPTS = 12
@@ -49,13 +49,13 @@ LEASE_SECONDS = 900.0
 LEASED_AT_ONCE = 50
 FIRST_DELAY_SECONDS = 30.0
 LONGEST_DELAY_SECONDS = 3600.0
-# A conversation may be readable a little later than its first event.
+# A conversation may become readable a little after its first event.
 NOT_FOUND_ATTEMPTS = 3
 FAILURES_IN_A_ROW = 3
 
 
 class ConversationReader(Protocol):
-    """The part of `GenesysClient` that capture uses; it keeps the rate limit."""
+    """The part of `GenesysClient` that capture uses; the client keeps the rate limit."""
 
     def get(self, path: str) -> Answer:
         """GET a path of the API; raises `GenesysError`."""
@@ -65,25 +65,25 @@ class Linker(Protocol):
     """Ties exported audio to a capture; see `capture.links`."""
 
     def link(self, conversation_id: str, start: datetime) -> int:
-        """Link what can be linked now; returns how many recordings were."""
+        """Link the recordings that can be linked now; returns how many."""
 
 
 @dataclass
 class DrainReport:
-    """What one drain did.
+    """The result of one drain.
 
     Attributes:
-        events: messages handled for good.
-        captures: capture documents written.
-        unchanged: conversations read whose content was known.
-        erased: messages about conversations that were erased: nothing of them is kept.
+        events: messages that were handled.
+        captures: capture documents that were written.
+        unchanged: conversations whose content was known.
+        erased: messages about erased conversations, of which nothing is kept.
         released: messages to be tried again.
         set_aside: messages that became dead letters, by reason.
         linked: recordings whose audio was tied to a capture.
-        oldest: when the oldest message that was leased had been received (UTC); SQS tells no age of what waits.
-        lags: seconds from each event (its own time, else its arrival) to the reading that answered it.
+        oldest: when the oldest leased message was received (UTC); SQS does not state the age of waiting messages.
+        lags: seconds from each event (its own time, otherwise its arrival) to the reading for it.
         stopped: why the drain ended before the queue was empty: `time`, `vendor_unavailable`, `login_refused`,
-            `store_unavailable`; None when it was empty.
+            `store_unavailable`; None if it was empty.
     """
 
     events: int = 0
@@ -133,9 +133,9 @@ class CaptureWorker:
             queue: where events come from.
             reader: how conversations are read.
             store: where documents go.
-            max_attempts: readings that may fail in passing before a message is set aside.
+            max_attempts: readings that may fail with transient errors before a message is set aside.
             typed_attributes: also read `/customattributes`.
-            lease_seconds: how long a killed worker's messages stay with it; longer than the reading of one lease.
+            lease_seconds: how long a killed worker's messages stay leased; longer than the reading of one lease.
             linker: ties audio that is already exported to the capture.
             erased: conversations of which nothing is kept, in lower case; asked at the start of each drain.
             clock: seconds since 1970.
@@ -159,7 +159,7 @@ class CaptureWorker:
         self._forgotten = self._erased()
         end = self._clock() + max_seconds
         while report.stopped is None:
-            # A lease is an attempt: until the vendor answers, no message is leased that is not tried.
+            # A lease counts as an attempt: until the vendor answers, only messages that are tried at once are leased.
             limit = LEASED_AT_ONCE if self._answering else 1
             deliveries = self._queue.receive(limit, self._lease_seconds)
             if not deliveries:
@@ -230,7 +230,7 @@ class CaptureWorker:
             self._keep(reading, items, report)
 
     def _heard(self) -> None:
-        """The vendor is there."""
+        """Note that the vendor answered."""
         self._failures, self._answering = 0, True
 
     def _read(self, conversation_id: str) -> Reading:

@@ -32,7 +32,7 @@ def serve_webhook(
     private_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Receive signed events. An event is answered with 202 only when it is stored durably."""
+    """Receive signed events. The answer 202 means that the event is stored durably."""
     from custody_pipeline.capture.assembly import queue_of
     from custody_pipeline.capture.receiver import serve
 
@@ -51,16 +51,16 @@ def serve_webhook(
         )
 
 
-event_commands = typer.Typer(no_args_is_help=True, help="Captured events and their queue.")
+event_commands = typer.Typer(no_args_is_help=True, help="The queue of received events.")
 app.add_typer(event_commands, name="events")
 
 
 @event_commands.command("drain")
 def events_drain(
-    seconds: Annotated[float, typer.Option(min=1, help="No conversation is started after this time.")] = 60,
+    seconds: Annotated[float, typer.Option(min=1, help="Start no conversation after this time.")] = 60,
     as_json: Json = False,
 ) -> None:
-    """Read the conversations of the waiting events, and keep what they show."""
+    """Read the conversations of the waiting events, and keep the documents."""
     from dataclasses import asdict
 
     from custody_pipeline.capture.assembly import drain_queue
@@ -102,7 +102,7 @@ def triggers(
     definitions: Annotated[Path | None, typer.Option(help="Folder for the definitions to import.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The process-automation triggers of live capture, and the definitions to import."""
+    """Show, install or remove the process-automation triggers of live capture; write the definitions to import."""
     from custody_pipeline.capture import installation
     from custody_pipeline.extract.genesys import GenesysClient, GenesysError
 

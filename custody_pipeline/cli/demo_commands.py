@@ -26,7 +26,7 @@ from custody_pipeline.cli.shared import (
 )
 
 Nights = Annotated[
-    int, typer.Option(min=1, max=31, help="So many nights, the last one that of --date; those before it are smaller.")
+    int, typer.Option(min=1, max=31, help="Number of nights. --date is the last one; those before it are smaller.")
 ]
 
 
@@ -40,7 +40,7 @@ def demo(
     profile: Profiled = False,
     as_json: Json = False,
 ) -> None:
-    """A night of a simulated organisation, from nothing to the published dataset. Needs no account and no network.
+    """Run a night of a simulated organisation, up to the published dataset. Needs no account and no network.
 
     With --nights 7 the nights before it come first: smaller, and one of them with a serious fault.
     """
@@ -69,7 +69,7 @@ def simulator(
     answer_key: Annotated[Path | None, typer.Option(help="Write the planted faults to this file (CSV).")] = None,
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """A simulated Genesys Cloud organisation: login and API on one base URL, client custody-demo."""
+    """Serve a simulated Genesys Cloud organisation: login and API on one base URL, client custody-demo."""
     from custody_pipeline.simulator.serve import serve_simulator
 
     serve_simulator(
@@ -89,7 +89,7 @@ def ui(
     home: Home = Path(".custody"),
     port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")] = 3000,
 ) -> None:
-    """Dagster's page on 127.0.0.1. Without CUSTODY_EXPORT_URL it starts the demo's organisation and S3 server."""
+    """Serve Dagster's page on 127.0.0.1. Without CUSTODY_EXPORT_URL, also start the demo's organisation and S3."""
     from custody_pipeline.cli.ui import serve_ui
 
     raise typer.Exit(serve_ui(home.absolute(), port, say))

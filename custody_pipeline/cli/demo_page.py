@@ -77,12 +77,12 @@ def print_demo(console: Console, result: dict[str, Any]) -> None:
 
 
 def _near(path: str) -> str:
-    """The path as it is typed here: relative if it lies below this folder."""
+    """The path to type here: relative if it is below this folder."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _custody(home: Path) -> str:
-    """How this terminal calls the command for this home."""
+    """The command to type in this terminal for this home."""
     program = "custody" if shutil.which("custody") else os.path.relpath(sys.argv[0])
     return shlex.quote(program) + ("" if home == Path(".custody").absolute() else f" --home {shlex.quote(str(home))}")

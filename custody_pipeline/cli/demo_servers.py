@@ -1,4 +1,4 @@
-"""A home of `custody demo` after the demo: its servers, for as long as a command needs them.
+"""The servers of a home that `custody demo` made, for as long as a command needs them.
 
 Belongs here: finding out that a home is the demo's. Does not: the servers (simulator/demo.py).
 """
@@ -33,7 +33,7 @@ def with_servers_of_demo(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @contextmanager
 def servers_of_demo() -> Iterator[None]:
-    """In a home of the demo, its servers, with the environment that points at them; anywhere else nothing."""
+    """In a home of the demo, run its servers, and point the environment at them; anywhere else do nothing."""
     if (demo := _demo_of_home()) is None:
         yield
         return

@@ -76,7 +76,7 @@ def verify(
     ] = MediaMode.none,
     as_json: Json = False,
 ) -> None:
-    """Check that a set is complete, unaltered since sealing, and that nothing was removed from its end."""
+    """Check that a set is complete and unaltered since sealing, and that nothing was removed from its end."""
     from custody_pipeline.io import progress
     from custody_pipeline.operations.verification import default_target, record_verification, verify_target
     from custody_pipeline.operations.witnesses import witness_keys
@@ -119,7 +119,7 @@ def fixity(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read the recordings with the oldest check again, and compare them with their digests."""
+    """Read the recordings whose last check is the longest ago, and compare them with their digests."""
     from custody_pipeline.cli.fixity_page import fixity_lines
     from custody_pipeline.operations.fixity import run_fixity
 
@@ -173,7 +173,7 @@ def package(
     recording: Annotated[list[str] | None, typer.Option(help="A recording id; can be repeated.")] = None,
     conversation: Annotated[list[str] | None, typer.Option(help="A conversation id; can be repeated.")] = None,
     ids: Annotated[Path | None, typer.Option(help="A list of conversation or recording ids: text, CSV, .xlsx.")] = None,
-    matter: Annotated[str | None, typer.Option(help="What a matter selects and does not exclude.")] = None,
+    matter: Annotated[str | None, typer.Option(help="Recordings that a matter selects and does not exclude.")] = None,
     recipient: Annotated[str, typer.Option("--for", help="For whom; kept in the register: custody packages.")] = "",
     operator: Annotated[str | None, typer.Option(help="Who makes the package; default: CUSTODY_OPERATOR.")] = None,
     target: Annotated[str | None, typer.Option(help="s3://… or a folder; default: the published place.")] = None,
@@ -225,7 +225,7 @@ def package(
 
 @app.command()
 def packages(as_json: Json = False) -> None:
-    """Every package made from this home: when, by whom, for whom, why, where, and whether it is still there."""
+    """List the packages made from this home: when, by whom, for whom, why, where, and whether each is still there."""
     from msgspec.structs import asdict
 
     from custody_pipeline.operations.package_register import packages_of
@@ -272,7 +272,7 @@ def tidy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove landing files of nights sealed CUSTODY_LANDING_DAYS ago, each only if a sealed cut has its bytes."""
+    """Remove landing files of nights sealed CUSTODY_LANDING_DAYS ago, if a sealed cut has their bytes."""
     from custody_pipeline.fleet.overview import overview
     from custody_pipeline.operations.verification import public_keys
     from custody_pipeline.publish.tidy import tidy_landing
@@ -328,7 +328,7 @@ def witness_add(
 
 
 def _witnessed(cosign: Callable[[Settings], Checkpoint], *, as_json: bool) -> None:
-    """Only a witness that contradicts the log, and a wrong signature, are findings."""
+    """The exit status: only a witness that contradicts the log, and a wrong signature, are findings."""
     from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError
     from custody_pipeline.evidence.log.note import NoteError
 

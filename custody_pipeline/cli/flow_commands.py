@@ -30,7 +30,7 @@ def flow_check(
     subject: Annotated[str, typer.Argument(metavar="FILE|FLOW_ID", help="An exported flow (YAML), or a flow's id.")],
     as_json: Json = False,
 ) -> None:
-    """Which mapped tags are not put into participant data before a path of the flow ends."""
+    """Show which mapped tags a flow does not put into participant data before one of its paths ends."""
     from custody_pipeline.extract.genesys import GenesysClient, GenesysError
     from custody_pipeline.flows.document import FlowError, read_flow
     from custody_pipeline.flows.export import export_flow, is_flow_id

@@ -1,4 +1,4 @@
-"""Gaps on a terminal: each reason is told once, and its recordings below it.
+"""Gaps on a terminal: each reason once, with its recordings below it.
 
 Belongs here: words and widths. Does not: finding the gaps (operations/explain.py).
 """
@@ -14,7 +14,7 @@ _INDENT = 14
 
 
 def print_gaps(rows: list[dict[str, Any]]) -> None:
-    """The gaps in the order given; rows of one reason stand together. No line is wider than the terminal."""
+    """Print the gaps in the given order, grouped by reason. No line is wider than the terminal."""
     for reason, group in groupby(rows, lambda row: (row["reason"], row["severity"])):
         found = list(group)
         tell(f"{reason[0]}  {reason[1]}, {len(found)} {'recording' if len(found) == 1 else 'recordings'}")

@@ -1,4 +1,4 @@
-"""Dagster's page and daemon, behind a guard: only the page itself may ask it to do something.
+"""Dagster's page and daemon behind a guard: only the page itself may send requests that change something.
 
 Dagster's server takes mutations by GET and from any `Host` and `Origin`, so that any web page in the same browser could
 start runs. The guard refuses requests that do not name this server (DNS rebinding), that another page makes (cross-site
@@ -25,7 +25,7 @@ _NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Guard:
-    """An ASGI application that passes on what its own page asks.
+    """An ASGI application that passes on the requests of its own page.
 
     Args:
         app: Dagster's.

@@ -50,7 +50,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def with_home_first(arguments: list[str]) -> list[str]:
-    """The arguments with `--home FOLDER` before the command, wherever it stood: each command then need not know it."""
+    """Move `--home FOLDER` before the command, so that it can stand anywhere and no command has to know it."""
     for at, argument in enumerate(arguments):
         if argument == "--":
             break
@@ -68,7 +68,7 @@ def main() -> NoReturn:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     keep_private()
-    # A terminal that cannot show a character is no reason to fail: an escape stands for it. Data go out as UTF-8.
+    # A character that the terminal cannot show is printed as an escape. Data are printed as UTF-8.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

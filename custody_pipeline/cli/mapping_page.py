@@ -21,7 +21,7 @@ _SHOWN_UNMAPPED = 50
 
 
 def print_report(console: Console, report: MappingReport) -> None:
-    """Each mapped column with where its tag was found, then the tags that no column takes."""
+    """Print each mapped column with the places of its tag, then the unmapped tags."""
     console.print(Text(f"Tag mapping against the night of {report.night}", style="bold"))
     for column in report.columns:
         _print_column(console, column)

@@ -47,7 +47,7 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log on stderr.")] = False,
     profile: Profiled = False,
 ) -> None:
-    """Collect, join, explain, check and publish a night or several, in this process. The Dagster page shows the runs.
+    """Collect, join, explain, check and publish one night or several, in this process. Dagster's page shows the runs.
 
     Of several nights, the exit status is that of the worst.
     """
@@ -76,7 +76,7 @@ def run(
 
 
 def _run_nights(first: date, last: date, *, as_json: bool, verbose: bool, profile: bool) -> int:
-    """Nights one after the other, oldest first, a line each. A night that fails stops none of the others."""
+    """Run nights one after the other, oldest first, a line for each. A failed night does not stop the others."""
     from custody_pipeline.cli.summary_page import night_line
     from custody_pipeline.defs.one_night import run_one_night
 
@@ -100,7 +100,7 @@ def _run_nights(first: date, last: date, *, as_json: bool, verbose: bool, profil
 @app.command()
 @with_servers_of_demo
 def rebuild(as_json: Json = False) -> None:
-    """Make a lost warehouse anew, from the landing files and the published cuts. Exit status 1 if something differs."""
+    """Make a lost warehouse again, from landing files and published cuts. Exit status 1 if something differs."""
     from dataclasses import asdict
 
     from custody_pipeline.models.mapping_file import load_mapping
@@ -121,7 +121,7 @@ def rebuild(as_json: Json = False) -> None:
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Every night with its state, revision and numbers; exit status 1 if a night failed or nobody collected it."""
+    """Show every night with its state, revision and numbers. Exit status 1 if a night failed or was not collected."""
     from custody_pipeline.cli.nights_page import print_nights
     from custody_pipeline.cli.retention_commands import deadlines
     from custody_pipeline.operations.status import nights
@@ -145,7 +145,7 @@ def explain(
     subject: Annotated[str, typer.Argument(metavar="ID", help="A recording id or a conversation id.")],
     as_json: Json = False,
 ) -> None:
-    """The whole story of a recording: timeline, tags and their sources, each gap with its proof and next step."""
+    """Show the whole story of a recording: timeline, tags and their sources, each gap with its proof and next step."""
     from custody_pipeline.cli.story import print_story
     from custody_pipeline.operations.explain import explain, record_explained
     from custody_pipeline.warehouse.connection import WarehouseError
@@ -170,20 +170,18 @@ def gaps(
     night: OneNight = None,
     first: FirstNight = None,
     last: LastNight = None,
-    reason: Annotated[str | None, typer.Option(help="One reason only, for example TAG_NEVER_SET.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only this reason, for example TAG_NEVER_SET.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only gaps about this tag, for example Legal-Hold.")] = None,
-    severity: Annotated[Literal["error", "warning", "info"] | None, typer.Option(help="How grave.")] = None,
-    recoverable: Annotated[Literal["yes", "no", "until"] | None, typer.Option(help="Can it still be had?")] = None,
+    severity: Annotated[Literal["error", "warning", "info"] | None, typer.Option(help="Only this severity.")] = None,
+    recoverable: Annotated[Literal["yes", "no", "until"] | None, typer.Option(help="May it still close?")] = None,
     before: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Only what has its deadline, as in the report, before this day."),
+        typer.Option(formats=["%Y-%m-%d"], help="Only gaps whose deadline, as in the report, is before this day."),
     ] = None,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV, with an apostrophe before what is a formula.")
-    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with an apostrophe before every formula.")] = False,
     as_json: Json = False,
 ) -> None:
-    """What is missing, grouped by reason, with the tag, the proof and the next step."""
+    """Show what is missing, grouped by reason, with the tag, the proof and the next step."""
     from custody_pipeline.cli.gaps_page import print_gaps
     from custody_pipeline.models.reasons import BY_CODE
     from custody_pipeline.operations.explain import GapFilter

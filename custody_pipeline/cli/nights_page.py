@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_nights(console: Console, found: list[NightSummary]) -> None:
-    """The table on a terminal, or what to do if there is no night."""
+    """Print the table, or what to do if there is no night."""
     from rich.table import Table
 
     if not found:

@@ -1,4 +1,4 @@
-"""`custody report` and `custody sheet`: what people open in a browser and in a spreadsheet.
+"""`custody report`, `sheet`, `catalog` and `organisations`: files for a browser, a spreadsheet or an engine.
 
 Belongs here: arguments. Does not: the page (operations/night_report.py), the workbook (evidence/cut/workbook.py).
 """
@@ -42,7 +42,7 @@ def report(
     folder: Annotated[Path | None, typer.Option("--out", help="Where to; default: below reports of the home.")] = None,
     as_json: Json = False,
 ) -> None:
-    """One HTML page: are we complete, what is missing and why, what must be done by whom until when, trend, tags.
+    """Write one HTML page: completeness, what is missing and why, who must do what until when, the trend, the tags.
 
     Its numbers open CSV files beside it. Without a date: the newest night. Exit status 0 complete, 1 not, 2 not known.
     """
@@ -80,7 +80,7 @@ def sheet(
     out: Annotated[Path | None, typer.Option(help="The .xlsx file; default: TABLE.xlsx here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """A table as a spreadsheet (.xlsx) in which text stays text: 007, 1.10, long numbers and =1+1 are not changed."""
+    """Write a table as a spreadsheet (.xlsx) in which text stays text: 007, 1.10, long numbers, =1+1."""
     from custody_pipeline.evidence.cut.workbook import write_workbook
     from custody_pipeline.operations.explain import analyst_database
 
@@ -115,7 +115,7 @@ def _collected(settings: Settings) -> tuple[date, date] | None:
 
 
 def _of_nights(settings: Settings, first: date | None, last: date | None) -> Scope:
-    """Nights between two ends; without any end the newest night, with one end as far as there are nights."""
+    """The nights between two ends. Without ends: the newest night. With one end: as far as there are nights."""
     from custody_pipeline.operations.night_report import Scope, scope_of_night
 
     if (collected := _collected(settings)) is None:
@@ -152,9 +152,9 @@ def catalog_athena(
     first: FirstNight = None,
     as_json: Json = False,
 ) -> None:
-    """Print CREATE EXTERNAL TABLE statements over the current copies; nights are projected, no crawler runs.
+    """Print CREATE EXTERNAL TABLE statements over the current copies. Nights are projected; no crawler is needed.
 
-    Their first night is --from, else CUSTODY_FIRST_NIGHT, else the oldest one that was collected.
+    The first night is --from, otherwise CUSTODY_FIRST_NIGHT, otherwise the oldest night that was collected.
     """
     from custody_pipeline.models.mapping_file import load_mapping
     from custody_pipeline.publish.engine_catalog import athena_ddl, first_day
@@ -174,11 +174,11 @@ def catalog_athena(
 @catalog_commands.command("iceberg")
 @with_servers_of_demo
 def catalog_iceberg(
-    catalog: Annotated[str, typer.Argument(help="The catalogue, as pyiceberg's configuration knows it.")],
+    catalog: Annotated[str, typer.Argument(help="The catalogue's name in pyiceberg's configuration.")],
     namespace: Annotated[str, typer.Option(help="Of the tables.")] = "custody",
     as_json: Json = False,
 ) -> None:
-    """Register the sealed Parquet files in Iceberg tables, without a copy. Run it again after nights were published."""
+    """Register the sealed Parquet files in Iceberg tables, without copies. Run it again after publishing nights."""
     from custody_pipeline.publish.engine_catalog import register_iceberg
 
     registered = register_iceberg(settings_of_environment(), catalog, namespace)
@@ -197,7 +197,7 @@ def organisations(
     out: Annotated[Path, typer.Option(help="The page.")] = Path("organisations.html"),
     as_json: Json = False,
 ) -> None:
-    """One page over the nights of several organisations: complete, missing. Exit status 1 if one is not complete."""
+    """Write one page over the nights of several organisations. Exit status 1 if one is not complete."""
     from dataclasses import asdict
 
     from custody_pipeline.operations.organisations import page, read_organisations, rows

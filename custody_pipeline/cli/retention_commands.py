@@ -1,4 +1,4 @@
-"""`custody retention`: what the retention policy asks for, and doing it.
+"""`custody retention`: what is due by the retention policy, and erasing it.
 
 Belongs here: arguments and printing. Does not: the policy and the erasure (forgetting).
 """
@@ -54,7 +54,7 @@ def _day(on: datetime | None) -> date:
 
 @retention_commands.command("show")
 def show(on: Day = None, as_json: Json = False) -> None:
-    """What is due, what holds it, and what becomes due when. Nothing is removed."""
+    """Show what is due, what holds it, and what becomes due when. Nothing is removed."""
     from custody_pipeline.forgetting.due import plan
 
     settings = settings_of_environment()
@@ -92,7 +92,7 @@ def show(on: Day = None, as_json: Json = False) -> None:
 def apply(
     yes: Annotated[bool, typer.Option("--yes", help="Erase what is due.")] = False, as_json: Json = False
 ) -> None:
-    """Erase what is due today. Exit status 2 if something of it is held."""
+    """Erase what is due today. Exit status 2 if some of it is held."""
     from custody_pipeline.cli.erase_commands import outcome_as_dict, print_outcome
     from custody_pipeline.forgetting.due import apply as carry_out
 

@@ -33,7 +33,7 @@ app.add_typer(mapping_commands, name="mapping")
 
 @mapping_commands.command("check")
 def mapping_check(night: Night, as_json: Json = False) -> None:
-    """Which mapped tags were found, where and how often, and which tags are in no mapping."""
+    """Show which mapped tags were found, where and how often, and which tags the mapping does not name."""
     from dataclasses import asdict
 
     from custody_pipeline.cli.mapping_page import print_report
@@ -53,7 +53,7 @@ def mapping_check(night: Night, as_json: Json = False) -> None:
 
 @mapping_commands.command("suggest")
 def mapping_suggest(as_json: Json = False) -> None:
-    """Draft a mapping from the tags that the collected nights hold."""
+    """Draft a mapping from the tags of the collected nights."""
     from custody_pipeline.models.mapping_report import suggest_mapping
     from custody_pipeline.warehouse.connection import Warehouse
 
@@ -107,7 +107,7 @@ app.add_typer(key_commands, name="key")
 @key_commands.command("new")
 def key_new(
     name: Annotated[str, typer.Argument(help="The log's name, for example custody.example.com/eu.")],
-    path: Annotated[Path, typer.Argument(help="Where to write the private key; the public one goes beside it.")],
+    path: Annotated[Path, typer.Argument(help="File for the private key; the public key is written beside it.")],
     as_json: Json = False,
 ) -> None:
     """Make an Ed25519 key pair. Set CUSTODY_SIGNING_KEY_FILE to its file."""
@@ -125,7 +125,7 @@ def key_new(
 
 @key_commands.command("show")
 def key_show(as_json: Json = False) -> None:
-    """Print the public keys that sign now: the file to hand over for `custody verify --key`."""
+    """Print the public keys that sign now, as the file to hand over for `custody verify --key`."""
     from custody_pipeline.publish.sealing import signing_verifiers
 
     found = signing_verifiers(settings_of_environment())
@@ -143,7 +143,7 @@ def env(
     as_json: Json = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/settings.md.")] = False,
 ) -> None:
-    """Every setting: its value, or its default after #, and what it is. Secrets are not shown."""
+    """Show every setting: its value, or its default after #, and its meaning. Secrets are not shown."""
     from custody_pipeline.settings.reading import all_settings, settings_document
 
     if as_markdown:
@@ -163,7 +163,7 @@ def env(
 
 @app.command()
 def dictionary(as_json: Json = False) -> None:
-    """The data dictionary, from the headers of the SQL files and the tag mapping."""
+    """Print the data dictionary, from the headers of the SQL files and the tag mapping."""
     from custody_pipeline.models.dictionary import columns_of, data_dictionary
     from custody_pipeline.models.mapping_file import load_mapping
     from custody_pipeline.settings import Settings

@@ -47,7 +47,7 @@ def _custody(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and commit.")
     ] = False,
     home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this deployment (CUSTODY_HOME); also behind any command.")
+        Path | None, typer.Option("--home", help="Folder of this deployment (CUSTODY_HOME); may follow any command.")
     ] = None,
 ) -> None:
     if home is not None:
@@ -72,7 +72,7 @@ def stop(message: str, status: int) -> NoReturn:
 
 
 def tell(text: str, further: int | None = None) -> None:
-    """Print text for people, on lines of the terminal's width; ids, paths and commands' words stay whole.
+    """Print text for people, on lines of the terminal's width. Ids, paths and the words of commands stay whole.
 
     Args:
         text: of others; its leading spaces indent its first line.
@@ -142,7 +142,7 @@ def progress_bars() -> Iterator[None]:
 
 
 def end_when_stdin_closes() -> None:
-    """End this server when the process that started it has ended, for whatever reason."""
+    """End this server when the process that started it ends, for any reason."""
     import os
     import threading
 

@@ -41,7 +41,7 @@ def refuse_taken(port: int) -> None:
 
 
 def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
-    """Run Dagster's page, guarded, and its daemon until they are stopped. Returns the exit status of the page.
+    """Run Dagster's guarded page and its daemon until they are stopped. Returns the exit status of the page.
 
     Raises:
         SettingsError: another program listens on the port.
@@ -73,7 +73,7 @@ def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
 
 
 def _stop(page: subprocess.Popen[bytes]) -> int:
-    """End Dagster and the services that it started. They have a session of their own, so nothing else is hit."""
+    """End Dagster and the services that it started. They have their own session, so nothing else is ended."""
     for kind, seconds in ((signal.SIGINT, 5), (signal.SIGTERM, 3)):
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(page.pid, kind)

@@ -11,6 +11,7 @@ import duckdb
 from filelock import FileLock
 
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import literal, quoted, rows_of, table_columns, transaction
 
 if TYPE_CHECKING:
@@ -29,15 +30,7 @@ _IDS = "(SELECT id FROM erased_ids)"
 def _conditions(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> dict[str, str]:
     """Table → the condition that holds for rows of these conversations (`ids` in lower case)."""
     con.execute("CREATE OR REPLACE TEMP TABLE erased_ids AS SELECT unnest($ids::VARCHAR[]) AS id", {"ids": sorted(ids)})
-    rows = con.execute(
-        """
-        SELECT c.schema_name || '.' || c.table_name, list(c.column_name)
-        FROM duckdb_columns() AS c
-        SEMI JOIN duckdb_tables() AS t USING (database_name, schema_name, table_name)
-        WHERE database_name = current_database() AND c.data_type = 'VARCHAR'
-        GROUP BY ALL ORDER BY ALL
-        """
-    ).fetchall()
+    rows = con.execute(query("forgetting/text_columns")).fetchall()
     found = {}
     for table, columns in rows:
         conditions = [f"lower({quoted(name)}) IN {_IDS}" for name in _ID_COLUMNS if name in columns]
@@ -81,32 +74,13 @@ def nights_held(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[date
 def recordings_of(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[tuple[date, str, str]]:
     """(night, conversation, recording) of every row that was ever modelled or published of these conversations."""
     _conditions(con, ids)
-    return con.execute(
-        f"""
-        SELECT DISTINCT partition_date, conversation_id, recording_id
-        FROM (
-            SELECT partition_date, conversation_id, recording_id FROM custody.chain_of_custody
-            UNION ALL
-            SELECT partition_date, conversation_id, recording_id FROM raw.row_versions
-        )
-        WHERE lower(conversation_id) IN {_IDS}
-        ORDER BY ALL
-        """
-    ).fetchall()
+    return con.execute(query("forgetting/recordings")).fetchall()
 
 
 def packaged_elsewhere(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[tuple[str, str, int, str]]:
     """Packages that custody events tell of: SHA-256, name, recordings of these conversations, who and why."""
     _conditions(con, ids)
-    return con.execute(
-        f"""
-        SELECT sha256_after, where_at, count(DISTINCT recording_id),
-            'made on ' || min(occurred_at)::DATE || ' by ' || min(operator) || ': ' || min(why)
-        FROM raw.acts
-        WHERE action = 'packaged' AND how = 'signed BagIt package' AND lower(conversation_id) IN {_IDS}
-        GROUP BY ALL ORDER BY ALL
-        """
-    ).fetchall()
+    return con.execute(query("forgetting/packages")).fetchall()
 
 
 def delete_rows(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> dict[str, int]:

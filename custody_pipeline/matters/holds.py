@@ -28,6 +28,7 @@ from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.matters.register import matter_names, register_of
 from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.warehouse.ledger import Act
+from custody_pipeline.warehouse.sql_files import query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -224,13 +225,7 @@ def _acts(settings: Settings, holds: Holds, why: str) -> Iterator[Act]:
         yield Act(date.fromisoformat(of_cut), done, what, why, "S3 legal hold", settings.publish_url, occurred_at=at)
     with analyst_database(settings) as con:
         found = con.execute(
-            """
-            SELECT place, partition_date, conversation_id, recording_id
-            FROM custody.chain_of_custody AS c
-            INNER JOIN (SELECT unnest($places::VARCHAR[]) AS place) AS p
-                ON p.place IN (c.conversation_id, c.object_uri, c.sidecar_uri)
-            ORDER BY ALL
-            """,
+            query("matters/held_recordings"),
             {"places": list(places)},
         ).fetchall()
     for place, night, conversation, recording in found:

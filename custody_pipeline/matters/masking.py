@@ -26,7 +26,6 @@ Row = dict[str, str | None]
 WITHHELD = "[withheld]"
 _NUMBERS = ("ani", "dnis")
 _HASHES = ("row_sha256", "conversation_sha256", "recording_metadata_sha256", "sidecar_sha256")
-_NO_TAG = frozenset({"custom_data_state", "custom_data_source", "custom_data_captured_at"})
 _SHOWN_DIGITS = 4
 
 

@@ -46,6 +46,7 @@ from custody_pipeline.operations.packaging import (
 from custody_pipeline.operations.verification import open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.warehouse.ledger import Act
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of
 
 if TYPE_CHECKING:
@@ -506,16 +507,7 @@ def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine]) -> Ite
         keys = [{"control_number": line.control, **dict(zip(("n", "c", "r"), line.key, strict=True))} for line in part]
         events = rows_of(
             con,
-            """
-            SELECT k.control_number, e.occurred_at, e.action, e.who, e.operator, e.what, e.where_at, e.why, e.how,
-                e.tool_version, e.git_revision, e.sha256_before, e.sha256_after, e.conversation_id, e.recording_id
-            FROM (
-                SELECT unnest($keys::STRUCT(control_number VARCHAR, n DATE, c VARCHAR, r VARCHAR)[], recursive := true)
-            ) AS k
-            INNER JOIN custody.custody_events AS e
-                ON e.partition_date = k.n AND e.conversation_id = k.c AND e.recording_id = k.r
-            ORDER BY k.control_number, e.sequence
-            """,
+            query("matters/events"),
             {"keys": keys},
         )
         yield from masked_events(events, {line.control for line in part if line.masked})

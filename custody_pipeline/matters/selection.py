@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
@@ -27,59 +28,6 @@ _DIVISIONS = """lower(conversation_id) IN (
     )"""
 _SUFFIX_DIGITS = 7
 """A number without a country may be the end of another; fewer digits than these must be the whole number."""
-
-_FOUND = """
-WITH asked AS (SELECT unnest($ids::VARCHAR[]) AS id),
-
-numbers AS (
-    SELECT unnest($whole::VARCHAR[]) AS digits, false AS is_end
-    UNION ALL
-    SELECT unnest($ends::VARCHAR[]), true
-),
-
-conditions AS (SELECT unnest($tags::STRUCT(pointer VARCHAR, how VARCHAR, wanted VARCHAR)[]) AS condition),
-
-candidates AS (
-    SELECT *,
-        list_transform([ani, dnis], lambda number: ltrim(regexp_replace(
-            regexp_replace(regexp_replace(coalesce(number, ''), '@.*$', ''), '^[a-zA-Z]+:', ''), '[^0-9]', '', 'g'
-        ), '0')) AS called_digits
-    FROM custody.chain_of_custody
-)
-
-SELECT partition_date, conversation_id, recording_id, media_type, media_subtype, media_sha256, object_uri,
-    sidecar_uri, row_sha256,    custody_status, gap_reasons
-FROM candidates AS c
-WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(recording_id) IN (SELECT id FROM asked))
-    AND ($begin::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) >= $begin)
-    AND ($end::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) < $end)
-    AND (len($agents::VARCHAR[]) = 0 OR list_has_any(list_transform(user_ids, lambda id: lower(id)), $agents))
-    AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
-        list_transform(coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(queue)), $queues
-    ))
-    AND ({divisions})
-    AND (len($media::VARCHAR[]) = 0 OR list_contains(
-        $media, CASE WHEN lower(media_subtype) = 'screen' THEN 'screen' ELSE lower(media_type) END
-    ))
-    AND (len($whole::VARCHAR[]) + len($ends::VARCHAR[]) = 0 OR EXISTS (
-        SELECT 1
-        FROM numbers AS n
-        WHERE list_contains(called_digits, n.digits)
-            OR n.is_end AND (suffix(called_digits[1], n.digits) OR suffix(called_digits[2], n.digits))
-    ))
-    AND NOT EXISTS (
-        SELECT 1
-        FROM conditions AS t
-        WHERE NOT coalesce(CASE condition.how
-            WHEN '=' THEN json_extract_string(custom_data, condition.pointer) = condition.wanted
-            WHEN '!=' THEN json_extract_string(custom_data, condition.pointer) <> condition.wanted
-            WHEN 'is set' THEN json_extract_string(custom_data, condition.pointer) IS NOT NULL
-            ELSE json_extract_string(custom_data, condition.pointer) IS NULL
-        END, false)
-    )
-    AND ({where})
-ORDER BY conversation_start NULLS LAST, conversation_id, recording_start NULLS LAST, recording_id
-"""
 
 
 @dataclass(frozen=True)
@@ -162,8 +110,8 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
     bound: dict[str, Any] = {
         "ids": list(selection.ids.ids) if selection.ids else [],
         "by_id": selection.ids is not None,
-        "begin": begin,
-        "end": end,
+        "first_moment": begin,
+        "end_moment": end,
         "agents": agents,
         "queues": [queue.lower() for queue in selection.queues],
         "media": media,
@@ -176,7 +124,13 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
         if not table_columns(con, "custody.divisions"):
             raise SettingsError(f"{matter.path}: divisions: no collected night tells them; run a night first")
         divisions, bound["divisions"] = _DIVISIONS, [division.lower() for division in selection.divisions]
-    sql = _FOUND.replace("{divisions}", divisions).replace("{where}", _condition(con, matter))
+    sql = f"""
+        SELECT partition_date, conversation_id, recording_id, media_type, media_subtype, media_sha256, object_uri,
+            sidecar_uri, row_sha256, custody_status, gap_reasons
+        FROM ({query("matters/selected")}) AS c
+        WHERE ({divisions}) AND ({_condition(con, matter)})
+        ORDER BY conversation_start NULLS LAST, conversation_id, recording_start NULLS LAST, recording_id
+    """
     rows = _run(con, sql, bound, matter)
     excluded = {
         item: exclusion for exclusion in reversed(matter.exclusions) for item in exclusion.ids.ids
@@ -210,13 +164,7 @@ def agent_names(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
     """User id → name and e-mail address of every agent of the collected nights, the newest."""
     if not table_columns(con, "custody.agents"):  # a snapshot of an earlier version has none
         return {}
-    rows = con.execute(
-        """
-        SELECT user_id, arg_max(coalesce(user_name, ''), partition_date), arg_max(coalesce(email, ''), partition_date)
-        FROM custody.agents
-        GROUP BY user_id
-        """
-    ).fetchall()
+    rows = con.execute(query("matters/agents")).fetchall()
     return {user_id: (name, email) for user_id, name, email in rows}
 
 
@@ -238,13 +186,7 @@ def _known(con: duckdb.DuckDBPyConnection, ids: list[str]) -> set[str]:
     """Which of the ids some collected night has."""
     if not ids:
         return set()
-    query = """
-        SELECT id
-        FROM (SELECT unnest($ids::VARCHAR[]) AS id) AS asked
-        WHERE id IN (SELECT lower(conversation_id) FROM custody.chain_of_custody)
-            OR id IN (SELECT lower(recording_id) FROM custody.chain_of_custody)
-    """
-    return {str(row[0]) for row in con.execute(query, {"ids": ids}).fetchall()}
+    return {str(row[0]) for row in con.execute(query("matters/known_ids"), {"ids": ids}).fetchall()}
 
 
 def _digits(numbers: Iterable[str]) -> tuple[list[str], list[str]]:

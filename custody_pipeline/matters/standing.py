@@ -13,6 +13,7 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.matter import TagCondition
 from custody_pipeline.matters.selection import select
 from custody_pipeline.operations.explain import analyst_database
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
@@ -231,16 +232,7 @@ def _nights(con: duckdb.DuckDBPyConnection, matter: Matter, found: Found) -> lis
             "SELECT partition_date, state, completeness, collected_at IS NOT NULL FROM custody.nights"
         ).fetchall()
     }
-    published = dict(
-        con.execute(
-            """
-            SELECT partition_date, max(TRY_CAST(regexp_extract(what, '^revision ([0-9]+)', 1) AS INTEGER))
-            FROM custody.custody_events
-            WHERE action = 'published' AND conversation_id = ''
-            GROUP BY partition_date
-            """
-        ).fetchall()
-    )
+    published = dict(con.execute(query("matters/revisions")).fetchall())
     kinds: dict[date, Counter[str]] = defaultdict(Counter)
     audio: Counter[date] = Counter()
     for recording in found.recordings:
@@ -261,17 +253,7 @@ def _accesses(con: duckdb.DuckDBPyConnection, found: Found) -> tuple[tuple[Acces
         return (), {}
     keys = [{"c": item.conversation_id, "r": item.recording_id} for item in found.recordings]
     rows = con.execute(
-        """
-        SELECT coalesce(user_name, user_id, 'client ' || client_id, 'unknown') AS who, action,
-            count(DISTINCT recording_id), min(occurred_at), max(occurred_at),
-            list_sort(list_distinct(flatten(list(from_ips))))
-        FROM custody.access_events AS a
-        SEMI JOIN (SELECT unnest($keys::STRUCT(c VARCHAR, r VARCHAR)[], recursive := true)) AS k
-            ON k.c = a.conversation_id AND a.recording_id IN (k.r, '')
-        WHERE NOT is_own_collection
-        GROUP BY ALL
-        ORDER BY min(occurred_at) NULLS LAST, who, action
-        """,
+        query("matters/accesses"),
         {"keys": keys},
     ).fetchall()
     until = con.execute(
@@ -287,23 +269,7 @@ def _accesses(con: duckdb.DuckDBPyConnection, found: Found) -> tuple[tuple[Acces
 def _gaps(con: duckdb.DuckDBPyConnection, found: Found) -> list[Gap]:
     keys = [{"c": item.conversation_id, "r": item.recording_id, "n": item.night} for item in found.recordings]
     rows = con.execute(
-        """
-        WITH asked AS (SELECT unnest($keys::STRUCT(c VARCHAR, r VARCHAR, n DATE)[], recursive := true))
-        SELECT reason, severity, sentence, next_action, count(*) AS recordings,
-            count(*) FILTER (
-                severity <> 'info' AND recoverable <> 'no' AND coalesce(recoverable_until > $now, true)
-            ) AS recoverable,
-            max(recoverable_until) FILTER (recoverable_until > $now) AS until
-        FROM custody.gaps AS g
-        SEMI JOIN (
-            FROM asked
-            UNION
-            SELECT DISTINCT '', unnest(['source:media_digests', 'source:export_sidecars']), n FROM asked
-        ) AS k
-            ON k.c = g.conversation_id AND k.r = g.recording_id AND k.n = g.partition_date
-        GROUP BY ALL
-        ORDER BY recordings DESC, reason
-        """,
+        query("matters/gaps"),
         {"keys": keys, "now": utc_now()},
     ).fetchall()
     return [Gap(*row) for row in rows]
@@ -313,14 +279,7 @@ def _until(con: duckdb.DuckDBPyConnection, found: Found) -> dict[tuple[str, str]
     """The earliest deadline of each recording without audio."""
     keys = [{"c": item.conversation_id, "r": item.recording_id} for item in found.recordings if not item.media_sha256]
     rows = con.execute(
-        """
-        SELECT conversation_id, recording_id, min(recoverable_until)
-        FROM custody.gaps
-        SEMI JOIN (SELECT unnest($keys::STRUCT(c VARCHAR, r VARCHAR)[], recursive := true)) AS k
-            ON k.c = conversation_id AND k.r = recording_id
-        WHERE recoverable = 'until' AND recoverable_until IS NOT NULL
-        GROUP BY ALL
-        """,
+        query("matters/deadlines"),
         {"keys": keys},
     ).fetchall()
     return {(conversation, recording): until for conversation, recording, until in rows}

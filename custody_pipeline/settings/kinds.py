@@ -1,6 +1,6 @@
-"""What the value of a setting may be.
+"""The kinds of values that settings may have.
 
-Belongs here: types with their refusals. Does not: a setting (`table`), the environment (`reading`).
+Belongs here: types with their refusals. Does not: the settings (table.py), the environment (reading.py).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_ACTIVE_SECRETS = 2
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _KEY_ID = "^[A-Za-z0-9_-]{1,32}$"
-# Dagster takes no other (is_valid_owner in dagster/_core/definitions/utils.py), and would load nothing at all.
+# Dagster accepts no other owners (its `is_valid_owner`): with one, it would not load anything.
 _OWNER = r"team:\S.*|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"
 
 
@@ -50,7 +50,7 @@ class SettingsError(Exception):
 
 
 def setting(default: Any, description: str, *, example: str | None = None, **limits: Any) -> Any:
-    """A field of the table; `limits` are those of pydantic, such as `ge`."""
+    """A field of the table. `limits` are pydantic's, such as `ge`."""
     return Field(default, description=description, examples=[example] if example else None, **limits)
 
 
@@ -58,7 +58,7 @@ def webhook_keys(text: str) -> dict[str, bytes]:
     """Secrets by key id, from `key_id:secret[,key_id:secret]`.
 
     Raises:
-        ValueError: the text has another form, or a secret is too short.
+        ValueError: the text does not have this form, or a secret is too short.
     """
     secrets: dict[str, bytes] = {}
     for pair in text.split(","):

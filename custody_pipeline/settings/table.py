@@ -1,6 +1,6 @@
-"""The table of all settings: loading, messages, `custody env` and docs/settings.md are made from it.
+"""The table of all settings. Loading, messages, `custody env` and docs/settings.md are made from it.
 
-A section is a class; a setting is a field with its type, default and description, and the variable `CUSTODY_<FIELD>`.
+A section is a class. A setting is a field with its type, default and description; its variable is `CUSTODY_<FIELD>`.
 
 Belongs here: settings, and rules between two settings. Does not: kinds of values (`kinds`), tuning of one module (a
 constant there).
@@ -53,21 +53,21 @@ class Home(BaseModel):
     operator: str | None = setting(None, "name in custody events; default: the login name")
     owners: Owners = setting(
         (),
-        "whom Dagster names as owners of every asset: teams and e-mail addresses, comma-separated",
+        "owners of every asset in Dagster: teams and e-mail addresses, comma-separated",
         example="team:legal,person@example.com",
     )
 
 
 class GenesysCloud(BaseModel):
-    """The organisation's API: domain, client id and secret, or none of the three."""
+    """The organisation's API: domain, client id and secret together, or none of them."""
 
     genesys_domain: GenesysDomain | None = setting(
         None, "the organisation's domain, or a gateway's base URL", example="mypurecloud.com"
     )
     genesys_client_id: str | None = setting(None, "OAuth client (client credentials grant)")
     genesys_client_secret: SecretStr | None = setting(None, "its secret")
-    genesys_requests_per_minute: int = setting(300, "upper limit; the headers of answers lower it", ge=1)
-    integration_id: str | None = setting(None, "AWS S3 bulk-actions integration whose export jobs are read")
+    genesys_requests_per_minute: int = setting(300, "upper limit; headers of the answers may lower it", ge=1)
+    integration_id: str | None = setting(None, "the AWS S3 bulk-actions integration whose export jobs are read")
 
     @model_validator(mode="after")
     def _whole_or_absent(self) -> GenesysCloud:
@@ -103,41 +103,40 @@ class Nights(BaseModel):
     """Which nights there are, and what is read for them."""
 
     first_night: date | None = setting(
-        None, "the first night that must be there (UTC); without it only nights between others can be missing"
+        None,
+        "the first night that must be there (UTC); without it, only nights between collected nights can be missing",
     )
     nights_url: S3Url | None = setting(
         None,
-        "several workers: where each night's warehouse lies while nobody runs it; default: one in `$CUSTODY_HOME`",
+        "for several workers: place of each night's warehouse between runs; default: one warehouse in `$CUSTODY_HOME`",
         example="s3://acme-custody-nights",
     )
     manifest_source: ManifestSource = setting("bucket", "source of the list of exported recordings")
     recordingexports_ids: Names = setting((), "export ids for the manifest source `recordingexports`")
-    single_reads: Literal["needed", "all"] = setting(
-        "needed", "which conversations are read one by one after the bulk job"
-    )
+    single_reads: Literal["needed", "all"] = setting("needed", "which conversations are read singly after the bulk job")
     retention_pages: int = setting(
         1_000,
-        "pages (500 recordings each) of the vendor's list of all recordings that a night reads at most; "
-        "0 reads none, and no night is established without it",
+        "a night reads at most so many pages (500 recordings each) of the vendor's list of all recordings; "
+        "0 reads none, and then no night is established",
         ge=0,
     )
     audit_days: int = setting(
         31,
-        "days from the night on for which the vendor's audits of recordings are read: who listened; 0 reads none",
+        "the vendor's audits of recordings (who listened) are read for so many days from the night on; 0 reads none",
         ge=0,
     )
     mapping_path: Path = setting(PACKAGE_DIR / "genesyscloud_export.yaml", "the tag mapping")
-    retention_path: Path | None = setting(None, "the retention policy; without one nothing is due")
+    retention_path: Path | None = setting(None, "the retention policy; without a policy nothing is due")
     fixity_bytes: int = setting(
-        10_000_000_000, "bytes of media that the fixity job reads again each night; 0 turns the job off", ge=0
+        10_000_000_000, "the fixity job reads so many bytes of media again each night; 0 turns the job off", ge=0
     )
 
 
 class Seal(BaseModel):
     """How nights are sealed. Without a key, a key named DEMO is made in `$CUSTODY_HOME/keys`."""
 
-    signing_key: SecretStr | None = setting(None, "the private key as `custody key new` printed it")
-    signing_key_file: Path | None = setting(None, "or a file with the key, readable only by its owner")
+    signing_key: SecretStr | None = setting(None, "the private key, as `custody key new` wrote it")
+    signing_key_file: Path | None = setting(None, "or a file with the key, which only its owner may read")
     signing_key_kms: str | None = setting(None, "or the ARN of an AWS KMS key (ECC_NIST_EDWARDS25519)")
     log_origin: str | None = setting(None, "the log's name, for a key in AWS KMS", example="custody.example.com/eu")
     next_signing_key_file: Path | None = setting(None, "during a rotation: a file with the second signing key")
@@ -145,17 +144,17 @@ class Seal(BaseModel):
     salt_secret: SecretStr | None = setting(None, "64 hex digits; default: `$CUSTODY_HOME/keys/salt`")
     timestamp_url: str | None = setting(None, "RFC 3161 timestamp authority", example="http://timestamp.digicert.com")
     witnesses: Path | None = setting(
-        None, "file of C2SP witnesses that cosign each new head: a verifier key and a URL a line"
+        None, "file of the C2SP witnesses that cosign each new head: a verifier key and a URL per line"
     )
     newer_within_days: int | None = setting(
         None,
-        "promise in each cut: a newer one is sealed within so many days; an older log is not verified",
+        "each cut promises that a newer one is sealed within so many days; verification refuses an older log",
         ge=1,
         le=36_500,
     )
     lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = setting(None, "Object Lock of the cuts")
     lock_days: int = setting(365, "days of retention from the sealing on", ge=1)
-    legal_hold: bool = setting(False, "put a legal hold on the cuts, too")
+    legal_hold: bool = setting(False, "also put a legal hold on the cuts")
 
     @model_validator(mode="after")
     def _one_key_and_a_name_for_it(self) -> Seal:
@@ -197,7 +196,7 @@ class LiveCapture(BaseModel):
 
     webhook_secrets: WebhookKeys | None = setting(
         None,
-        "one or two active `key_id:secret` pairs, comma-separated; two while a secret is rotated",
+        "one `key_id:secret` pair, or two, comma-separated, while a secret is rotated",
         example='"k1:$(openssl rand -hex 32)"',
     )
     event_queue_url: str | None = setting(None, "SQS queue; default: the local spool")
@@ -207,7 +206,7 @@ class LiveCapture(BaseModel):
     spool_dir: Path | None = setting(None, "folder of the spool, on a local disk; default: `$CUSTODY_HOME/spool`")
     capture_url: str | None = setting(None, "folder or `s3://` place of captures; default: `$CUSTODY_HOME/captures`")
     sidecar_place: Literal["off", "beside", "evidence"] = setting(
-        "off", "where `{recordingId}.custody.json` goes: beside the audio, or under `CUSTODY_SIDECAR_URL`"
+        "off", "place of `{recordingId}.custody.json`: beside the audio, or below `CUSTODY_SIDECAR_URL`"
     )
     sidecar_url: S3Url | None = setting(None, "the evidence place of sidecars", example="s3://acme-custody/sidecars")
     trigger_workflow_id: str | None = setting(
@@ -219,16 +218,16 @@ class Alerts(BaseModel):
     """Where alerts go. Each channel is off until its address is set."""
 
     alert_reasons: Names | None = setting(
-        None, "JSON list of reasons to alert besides unrecoverable gaps; default: failures"
+        None, "JSON list of reasons that are alerted besides unrecoverable gaps; default: failures"
     )
     alert_digest_above: int = setting(
-        10, "so many new gaps of a night are told one by one; more are one digest, grouped by reason", ge=0
+        10,
+        "a night's new gaps are alerted one by one up to this number; above it, one digest groups them by reason",
+        ge=0,
     )
-    alert_deadline_days: int = setting(
-        7, "a gap that can be mended only until a time is told so many days before it", ge=0, le=3650
-    )
+    alert_deadline_days: int = setting(7, "a gap with a deadline is alerted so many days before it", ge=0, le=3650)
     alert_link_template: LinkTemplate | None = setting(
-        None, "page of a gap", example="https://dagster.example.com/runs?night={night}"
+        None, "address of a gap's page, for links in alerts", example="https://dagster.example.com/runs?night={night}"
     )
     alert_webhook_url: SecretUrl | None = setting(None, "receives generic JSON")
     alert_webhook_key_id: KeyId = setting("k1", "names the secret in the signature header")
@@ -247,10 +246,10 @@ class Alerts(BaseModel):
     alert_servicenow_create_fields: Fields = setting({}, "JSON object, set on new records")
     alert_servicenow_close_fields: Fields = setting(
         {"state": "6", "close_code": "Solution provided", "close_notes": "The gap is closed: see the work notes."},
-        "JSON object, set when the gap has closed; incident state 6 is Resolved",
+        "JSON object, set on records of closed gaps; incident state 6 is Resolved",
     )
     alert_servicenow_reopen_fields: Fields = setting(
-        {"state": "2"}, "JSON object, set when a closed gap is back; incident state 2 is In Progress"
+        {"state": "2"}, "JSON object, set on records of gaps that are back; incident state 2 is In Progress"
     )
 
     @model_validator(mode="after")
@@ -272,10 +271,9 @@ SECTIONS = (Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, Aler
 
 
 class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, Alerts, BaseSettings):
-    """What one deployment needs to know.
+    """The settings of one deployment.
 
-    `export_url` and `publish_url` are enough to read somebody else's bucket; the three `genesys_…` settings add the
-    API.
+    `export_url` and `publish_url` are enough to process a bucket; the three `genesys_…` settings add the API.
     """
 
     model_config = SettingsConfigDict(
@@ -284,7 +282,7 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, A
 
     @model_validator(mode="after")
     def _workers_share(self) -> Settings:
-        """What a worker would make for itself, each worker would make another way."""
+        """Workers must share what each would otherwise make for itself."""
         if self.nights_url is None:
             return self
         signs = self.signing_key or self.signing_key_file or self.signing_key_kms
@@ -305,7 +303,7 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, A
 
     @property
     def api_configured(self) -> bool:
-        """True when the three `genesys_…` settings are there."""
+        """Whether the three `genesys_…` settings are set."""
         return self.genesys_domain is not None
 
     @property
@@ -329,7 +327,7 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, A
 
     @property
     def warehouse_path(self) -> Path:
-        """The one DuckDB file that is written."""
+        """The warehouse's DuckDB file."""
         return self.home / "warehouse.duckdb"
 
     @property
@@ -371,7 +369,7 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, A
         """The value of setting `name`.
 
         Raises:
-            SettingsError: the setting is not there; the message shows an example.
+            SettingsError: the setting is not set; the message shows an example.
         """
         value = getattr(self, name)
         if value is None:

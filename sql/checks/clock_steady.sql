@@ -1,5 +1,5 @@
--- No load has a later time than a load that was taken after it. Where one has, the clock of one of the machines was wrong.
--- The order of loads does not depend on clocks, so the night is right, but its times of observation may not be.
+-- No load has a later time than a load that came after it. Otherwise the clock of one of the machines was wrong. The
+-- order of loads does not depend on clocks, so the night is right, but its times of observation may be wrong.
 --
 -- asset: raw.extraction_receipts
 -- blocking: false

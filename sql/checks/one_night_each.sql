@@ -1,5 +1,5 @@
--- A recording has its row in one night. Where another night has it as well, or should have a listed recording or an orphan
--- that it does not have, running that night again puts it right: that night was collected before this one told of the
+-- A recording has its row in one night. An offending row names another night that also has the recording, or that should
+-- have a listed recording or an orphan and does not. Run that night again: it was collected before this night named the
 -- recording.
 --
 -- asset: custody.chain_of_custody

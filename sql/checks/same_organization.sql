@@ -1,5 +1,5 @@
--- The objects of a night lie in the folders of the organisation in whose folders those of the night before it in the
--- warehouse lie. Where they do not, the id of the organisation has changed, or the bucket is another organisation's.
+-- The objects of a night are in the folders of the same organisation as the objects of the night before it in the
+-- warehouse. Otherwise the id of the organisation has changed, or the bucket is another organisation's.
 --
 -- asset: raw.export_objects
 -- blocking: false

@@ -1,5 +1,5 @@
 -- Divisions of the night's conversations, as the analytics job or the single read has them, with their names. A
--- conversation that no document tells of has no row. Not published: a name may change, and is not what was sealed.
+-- conversation without any document has no row. Not published: a name may change, and is not sealed.
 --
 -- grain: partition_date, conversation_id, division_id
 -- column partition_date DATE: UTC day of the conversation's start

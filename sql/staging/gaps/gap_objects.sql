@@ -1,8 +1,8 @@
 -- Faults of the exported media and its sidecar: DOCUMENTS_DISAGREE, DUPLICATE_EXPORT, FOREIGN_ORGANISATION, OBJECT_CHANGED,
 -- OBJECT_EMPTY, OBJECT_UNREADABLE, ORPHAN_OBJECT, ORPHAN_RECORDING, SIDECAR_MISSING, SIDECAR_UNREADABLE. An object whose key
--- names no recording has a row `object:<key>`: UNRECOGNISED_OBJECT. The folder of another organisation than the API's, or
--- without the API than that of most objects, has a row `organization:<id>`: FOREIGN_ORGANISATION. Rows of objects that could not be read because their whole source
--- failed name that source. custody.gaps makes one row of them.
+-- names no recording has a row `object:<key>`: UNRECOGNISED_OBJECT. The folder of another organisation than the API's (without
+-- the API: than that of most objects) has a row `organization:<id>`: FOREIGN_ORGANISATION. If a whole source failed, the rows
+-- of its unreadable objects name that source, and custody.gaps makes one row of them.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, reason

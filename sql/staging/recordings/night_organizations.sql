@@ -1,5 +1,4 @@
--- The organisations in whose folders the objects of each night lie. More nights than one are compared in
--- checks.same_organization.
+-- The organisations in whose folders the objects of each night are. checks.same_organization compares nights.
 --
 -- materialized: window
 -- grain: partition_date, organization_id

@@ -1,6 +1,6 @@
 -- Nights of recordings and conversations. The bucket's folders and the analytics job place a recording or conversation in
 -- a night. Lists of failed, exported and orphaned recordings and the list of all recordings are not lists of one night:
--- they place nothing, and only tell which nights have been told of a recording.
+-- they place nothing, and only show which nights have a list that names a recording.
 --
 -- materialized: window
 -- grain: partition_date, id, is_placed

@@ -1,5 +1,5 @@
--- Requests for deletion that name somebody of a conversation, each as the newest load that has it tells it. A request
--- that a later list no longer has was made nevertheless.
+-- Requests for deletion that name a person of a conversation, each from the newest load that has it. A request that is
+-- missing in a later list was made nevertheless.
 --
 -- grain: partition_date, conversation_id, request_id
 -- column partition_date: UTC day of the conversation's start

@@ -1,4 +1,4 @@
--- Entries of the vendor's audits about recordings, each once: as first received, whichever query and load brought it.
+-- Entries of the vendor's audits about recordings, each once, as first received in any query and load.
 --
 -- grain: partition_date, audit_id
 -- column partition_date: UTC day of the conversation's start

@@ -1,0 +1,48 @@
+-- Rows of `chain_of_custody` that a matter selects by ids, dates, agents, queues, media, numbers and tags. An empty
+-- list is no condition. A number in `$whole` must be the whole number, one in `$ends` may be the end of a number.
+WITH asked AS (SELECT unnest($ids::VARCHAR[]) AS id),
+
+numbers AS (
+    SELECT unnest($whole::VARCHAR[]) AS digits, false AS is_end
+    UNION ALL
+    SELECT unnest($ends::VARCHAR[]), true
+),
+
+conditions AS (SELECT unnest($tags::STRUCT(pointer VARCHAR, how VARCHAR, wanted VARCHAR)[]) AS condition),
+
+candidates AS (
+    SELECT *,
+        list_transform([ani, dnis], lambda number: ltrim(regexp_replace(
+            regexp_replace(regexp_replace(coalesce(number, ''), '@.*$', ''), '^[a-zA-Z]+:', ''), '[^0-9]', '', 'g'
+        ), '0')) AS called_digits
+    FROM custody.chain_of_custody
+)
+
+SELECT * EXCLUDE (called_digits)
+FROM candidates AS c
+WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(recording_id) IN (SELECT id FROM asked))
+    AND ($first_moment::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) >= $first_moment)
+    AND ($end_moment::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) < $end_moment)
+    AND (len($agents::VARCHAR[]) = 0 OR list_has_any(list_transform(user_ids, lambda id: lower(id)), $agents))
+    AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
+        list_transform(coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(queue)), $queues
+    ))
+    AND (len($media::VARCHAR[]) = 0 OR list_contains(
+        $media, CASE WHEN lower(media_subtype) = 'screen' THEN 'screen' ELSE lower(media_type) END
+    ))
+    AND (len($whole::VARCHAR[]) + len($ends::VARCHAR[]) = 0 OR EXISTS (
+        SELECT 1
+        FROM numbers AS n
+        WHERE list_contains(called_digits, n.digits)
+            OR n.is_end AND (suffix(called_digits[1], n.digits) OR suffix(called_digits[2], n.digits))
+    ))
+    AND NOT EXISTS (
+        SELECT 1
+        FROM conditions AS t
+        WHERE NOT coalesce(CASE condition.how
+            WHEN '=' THEN json_extract_string(custom_data, condition.pointer) = condition.wanted
+            WHEN '!=' THEN json_extract_string(custom_data, condition.pointer) <> condition.wanted
+            WHEN 'is set' THEN json_extract_string(custom_data, condition.pointer) IS NOT NULL
+            ELSE json_extract_string(custom_data, condition.pointer) IS NULL
+        END, false)
+    )
