@@ -37,6 +37,7 @@ from custody_pipeline.extract.genesys import (
     TransientError,
 )
 from custody_pipeline.io.document_store import DocumentStore
+from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -191,16 +192,22 @@ class CaptureWorker:
 
     def _handle(self, items: list[_Item], report: DrainReport) -> None:
         if items[0].event.conversation_id in self._forgotten:
-            self._queue.acknowledge([item.delivery for item in items])
-            report.events += len(items)
-            report.erased += len(items)
+            self._drop(items, report)
             return
         try:
             self._capture(items, report)
+        except NightForgottenError:
+            self._drop(items, report)
         except (OSError, BotoCoreError, ClientError) as error:
             report.stopped = "store_unavailable"
             logger.error("Capture stopped: documents cannot be stored (%s).", type(error).__name__)
             self._release(items, FIRST_DELAY_SECONDS, report)
+
+    def _drop(self, items: list[_Item], report: DrainReport) -> None:
+        """Keep nothing: the conversation was erased, or the key of its night was forgotten."""
+        self._queue.acknowledge([item.delivery for item in items])
+        report.events += len(items)
+        report.erased += len(items)
 
     def _capture(self, items: list[_Item], report: DrainReport) -> None:
         conversation_id = items[0].event.conversation_id

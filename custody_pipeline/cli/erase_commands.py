@@ -5,6 +5,8 @@ Belongs here: arguments and printing. Does not: finding and removing (forgetting
 
 from __future__ import annotations
 
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +27,8 @@ from custody_pipeline.cli.shared import (
 if TYPE_CHECKING:
     from custody_pipeline.forgetting.erase import Outcome
     from custody_pipeline.forgetting.finder import Asked, Found
+    from custody_pipeline.forgetting.night_key import AskedKey
+    from custody_pipeline.warehouse.erasures import Request
 
 _SHOWN = 8
 
@@ -39,6 +43,10 @@ def erase(
         list[str] | None, typer.Option("--number", help="Number of the caller or the called; can be repeated.")
     ] = None,
     tags: Annotated[list[str] | None, typer.Option("--tag", help="NAME=VALUE; can be repeated, all must hold.")] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option("--forget-key", metavar="NIGHT", help="The key of a night: it opens documents; rows stay."),
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why; published with the night. Name no person.")] = "",
     authority: Annotated[str, typer.Option(help="By which right or order; published with the night.")] = "",
     media: Annotated[bool, typer.Option("--media", help="Audio in the export bucket as well.")] = False,
@@ -56,24 +64,42 @@ def erase(
     Exit status 2 if something holds it: the request then waits for --resume.
     """
     if resume:
-        if conversations or numbers or tags or yes:
+        if conversations or numbers or tags or forget or yes:
             raise typer.BadParameter("--resume takes no condition: it goes on with what was asked for before")
         raise typer.Exit(_resume(as_json=as_json))
-    if not (conversations or numbers or tags):
-        raise typer.BadParameter("give --conversations FILE, --number N or --tag NAME=VALUE; or --resume")
+    if forget and (conversations or numbers or tags or media):
+        raise typer.BadParameter("--forget-key NIGHT takes no other condition: it concerns the whole night")
+    if not (conversations or numbers or tags or forget):
+        raise typer.BadParameter(
+            "give --conversations FILE, --number N, --tag NAME=VALUE or --forget-key NIGHT; or --resume"
+        )
     if yes and not (reason.strip() and authority.strip()):
         raise typer.BadParameter("--yes needs --reason and --authority: they are published with the removal")
-    asked = _asked(conversations, numbers or [], tags or [], reason, authority, media, bypass_governance)
-    from custody_pipeline.forgetting.erase import erase as carry_out
-    from custody_pipeline.forgetting.erase import look
+    from custody_pipeline.forgetting import erase as erasing
 
     settings = settings_of_environment()
+    if forget:
+        key = _asked_key(forget, reason, authority, bypass_governance)
+        look, carry_out = partial(erasing.look_at_key, settings, key), partial(erasing.forget_key, settings, key, say)
+    else:
+        asked = _asked(conversations, numbers or [], tags or [], reason, authority, media, bypass_governance)
+        look, carry_out = partial(erasing.look, settings, asked), partial(erasing.erase, settings, asked, say)
     if not yes:
-        found = look(settings, asked)
+        found = look()
         print_json(_as_dict(found)) if as_json else _print_found(found, settings.home.absolute(), settings.publish_url)
         raise typer.Exit(INCOMPLETE if found.holds else OK)
-    outcome = carry_out(settings, asked, say)
+    outcome = carry_out()
     print_json(outcome_as_dict(outcome)) if as_json else print_outcome(outcome)
+
+
+def _asked_key(night: str, reason: str, authority: str, bypass: bool) -> AskedKey:
+    from custody_pipeline.forgetting.night_key import AskedKey
+
+    try:
+        day = date.fromisoformat(night)
+    except ValueError as error:
+        raise typer.BadParameter(f"--forget-key {night!r}: expected a night, for example 2026-11-02") from error
+    return AskedKey(day, reason.strip(), authority.strip(), bypass)
 
 
 def _asked(
@@ -135,6 +161,7 @@ def outcome_as_dict(outcome: Outcome) -> dict[str, object]:
     request = outcome.request
     return {
         "id": request.id,
+        "forgot_key_of": request.nights[0] if request.forget_key else None,
         "state": request.state,
         "conversations": len(request.conversations),
         "recordings": len(request.recordings),
@@ -147,10 +174,8 @@ def outcome_as_dict(outcome: Outcome) -> dict[str, object]:
 
 def _print_found(found: Found, home: Path, published: str | None) -> None:
     request = found.request
-    lines = [
-        f"{len(request.conversations)} conversations, {len(request.recordings)} recordings, "
-        f"nights {', '.join(request.nights) or 'none'}"
-    ]
+    nights = "" if request.forget_key else f", nights {', '.join(request.nights) or 'none'}"
+    lines = [f"{_what(request)}{nights}"]
     kinds: dict[str, list[str]] = {}
     for place in found.places:
         note = f"  ({place.note})" if place.note else ""
@@ -172,11 +197,16 @@ def _print_found(found: Found, home: Path, published: str | None) -> None:
         tell(line)
 
 
+def _what(request: Request) -> str:
+    if request.forget_key:
+        return f"the key of {request.nights[0]}, and with it all that it opens; rows stay"
+    return f"{len(request.conversations)} conversations, {len(request.recordings)} recordings"
+
+
 def print_outcome(outcome: Outcome) -> None:
     """An outcome for people."""
     request = outcome.request
-    what = f"{len(request.conversations)} conversations, {len(request.recordings)} recordings"
-    lines = [f"request {request.id}: {what}"]
+    lines = [f"request {request.id}: {_what(request)}"]
     if request.state == "waiting":
         lines += ["  waits:", *(f"    {hold}" for hold in request.held)]
     else:

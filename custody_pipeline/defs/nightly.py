@@ -15,6 +15,7 @@ from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.retention import KEY as ERASURES
 from custody_pipeline.defs.rolling_fixity import KEY as FIXITY
 from custody_pipeline.fleet.overview import overview
+from custody_pipeline.io.night_keys import forgotten_nights
 from custody_pipeline.operations.fixity import altered_since_recheck
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.night_states import NOT_PUBLISHED, NightState, night_states, unpublished
@@ -78,7 +79,8 @@ def nights_to_recheck(settings: Settings) -> dict[str, str]:
         night: f"recheck of a night that is {found.state}: {_because(found)}"
         for night, found in (pending | unpublished(states)).items()
     }
-    return {night.isoformat(): why[night] for night in sorted(why) if night.isoformat() in known}
+    gone = forgotten_nights(settings) if why else set()
+    return {night.isoformat(): why[night] for night in sorted(why.keys() - gone) if night.isoformat() in known}
 
 
 def _because(found: NightState) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from custody_pipeline.alerts.alert import RETENTION, Alert
 from custody_pipeline.forgetting.keeping import places_ending
 from custody_pipeline.forgetting.policy import deadlines_of_night, due, load_policy
+from custody_pipeline.io.night_keys import NightKeyError
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.operations.explain import SnapshotError
 from custody_pipeline.settings import SettingsError
@@ -21,8 +22,15 @@ from custody_pipeline.settings import SettingsError
 if TYPE_CHECKING:
     import duckdb
 
+    from custody_pipeline.forgetting.keeping import PlaceDue
     from custody_pipeline.forgetting.policy import Due, Policy
     from custody_pipeline.settings import Settings
+
+_TOLD = {
+    "captures": "The captures of this night",
+    "documents": "The encrypted documents of this night",
+}
+"""Places of a night that are lost when they go: of the others, the same is kept elsewhere."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +47,7 @@ def removals_near(settings: Settings, today: date) -> list[Alert] | None:
         return None
     try:
         return _alerts(settings, load_policy(Path(settings.retention_path)), today)
-    except (RefusedFileError, SettingsError, SnapshotError) as error:
+    except (NightKeyError, RefusedFileError, SettingsError, SnapshotError) as error:
         logger.warning("No alert of what the retention policy removes. %s", error)
         return None
 
@@ -61,19 +69,16 @@ def _alerts(settings: Settings, policy: Policy, today: date) -> list[Alert]:
     for item in due(settings, policy):
         if item.day <= near:
             soon.setdefault(item.night, []).append(item)
-    captures = {
-        date.fromisoformat(item.what): item
-        for item in places_ending(settings, policy)
-        if item.place == "captures" and item.day <= near
-    }
+    going: dict[date, list[PlaceDue]] = {}
+    for place in places_ending(settings, policy):
+        if place.place in _TOLD and place.day <= near:
+            going.setdefault(date.fromisoformat(place.what), []).append(place)
     alerts = []
-    for night in sorted(soon.keys() | captures.keys()):
-        items, gone = soon.get(night, []), captures.get(night)
+    for night in sorted(soon.keys() | going.keys()):
+        items, gone = soon.get(night, []), going.get(night, [])
         told = [_of_conversations(items)] if items else []
-        days = [item.day for item in items]
-        if gone:
-            told.append(f"The captures of this night reach the end of retention ({gone.rule}) on {gone.day}.")
-            days.append(gone.day)
+        told += [f"{_TOLD[one.place]} reach the end of retention ({one.rule}) on {one.day}." for one in gone]
+        days = [*(item.day for item in items), *(one.day for one in gone)]
         alerts.append(
             Alert(
                 night=night,

@@ -7,12 +7,14 @@ Belongs here: what is due today, what holds it, one request a night. Does not: t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from custody_pipeline.forgetting.erase import HeldError, erase, resume
+from custody_pipeline.forgetting.erase import HeldError, erase, forget_key, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holders
-from custody_pipeline.forgetting.keeping import PlacePlan, plan_places, remove_places
+from custody_pipeline.forgetting.keeping import DOCUMENTS, PlacePlan, plan_places, remove_places
+from custody_pipeline.forgetting.night_key import AskedKey, NotEncryptedError
 from custody_pipeline.forgetting.policy import Due, due
 from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Selection
@@ -20,7 +22,6 @@ from custody_pipeline.warehouse.erasures import requests_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import date
 
     from custody_pipeline.forgetting.erase import Outcome
     from custody_pipeline.forgetting.policy import Policy
@@ -109,4 +110,23 @@ def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[
     left = plan_places(settings, policy, today)
     applied.held += [f"{item.place} {item.what}: {why}" for item, why in left.held]
     applied.places = remove_places(settings, left, say)
+    _forget_documents(settings, policy, left, applied, say)
     return applied
+
+
+def _forget_documents(
+    settings: Settings, policy: Policy, planned: PlacePlan, applied: Applied, say: Callable[[str], None]
+) -> None:
+    """Forget the keys of nights whose documents are due; what waits for a hold to end was tried before."""
+    requests = requests_of(settings)
+    waiting = {night for item in requests if item.forget_key and item.state == "waiting" for night in item.nights}
+    for item in planned.due:
+        if item.place != DOCUMENTS or item.what in waiting:
+            continue
+        reason = f"{policy.reason} ({item.rule})"
+        asked = AskedKey(date.fromisoformat(item.what), reason, policy.authority, by=("policy",))
+        try:
+            applied.outcomes.append(forget_key(settings, asked, say))
+            applied.places[DOCUMENTS] = applied.places.get(DOCUMENTS, 0) + 1
+        except (HeldError, NotEncryptedError) as error:
+            applied.held.append(f"{DOCUMENTS} {item.what}: {error}")

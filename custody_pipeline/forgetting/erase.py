@@ -49,12 +49,14 @@ from custody_pipeline.forgetting.finder import (
     sealed_files,
     sealed_night,
 )
+from custody_pipeline.forgetting.night_key import AskedKey, KeyForgetting, find_key, held, opened_by_key, remove_key
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.sealed import Removing, in_scratch, removed_paths, scratch
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import ABSENT, error_code, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.load.working_folder import working_folder
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking, model, publish
 from custody_pipeline.publish.readback import read_back
@@ -70,7 +72,9 @@ if TYPE_CHECKING:
     import duckdb
     from mypy_boto3_s3 import S3Client
 
+    from custody_pipeline.evidence.cut.manifest import Cut
     from custody_pipeline.forgetting.places import Place
+    from custody_pipeline.io.night_keys import Forgotten
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.erasures import Request
 
@@ -127,14 +131,39 @@ def erase(settings: Settings, asked: Asked, say: Say) -> Outcome:
         client = s3_client(settings)
         with Warehouse(settings).open() as con:
             found = find(con, settings, client, asked)
-        if found.holds:
-            keep_request(settings, msgspec.structs.replace(found.request, state="waiting", held=found.holds))
-            raise HeldError(
-                f"not erased, since it is held by {'; '.join(found.holds)}. The request waits: custody erase --resume"
-            )
-        request = _begun(found.request, found.places)
-        keep_request(settings, request)
-        return _carry_out(settings, client, request, say)
+        return _begin(settings, client, found, say)
+
+
+def look_at_key(settings: Settings, asked: AskedKey) -> Found:
+    """The dry run of `forget_key`. Raises as `find_key` does; ErasureBusyError."""
+    with _alone(settings), Warehouse(settings).open() as con:
+        return find_key(con, settings, s3_client(settings), asked)
+
+
+def forget_key(settings: Settings, asked: AskedKey, say: Say) -> Outcome:
+    """Forget the key of a night: nobody can read its landing files and captures any more. Rows stay.
+
+    Raises:
+        HeldError: something holds it; the request waits, and `resume` tries it again.
+        ErasureBusyError: another erasure is under way.
+        NothingToEraseError, NotEncryptedError, SettingsError: as `find_key`.
+    """
+    with _alone(settings):
+        client = s3_client(settings)
+        with Warehouse(settings).open() as con:
+            found = find_key(con, settings, client, asked)
+        return _begin(settings, client, found, say)
+
+
+def _begin(settings: Settings, client: S3Client, found: Found, say: Say) -> Outcome:
+    if found.holds:
+        keep_request(settings, msgspec.structs.replace(found.request, state="waiting", held=found.holds))
+        raise HeldError(
+            f"not erased, since it is held by {'; '.join(found.holds)}. The request waits: custody erase --resume"
+        )
+    request = _begun(found.request, found.places)
+    keep_request(settings, request)
+    return _carry_out(settings, client, request, say)
 
 
 def resume(settings: Settings, say: Say) -> list[Outcome]:
@@ -147,19 +176,27 @@ def resume(settings: Settings, say: Say) -> list[Outcome]:
                 continue
             if request.state == "waiting":
                 with Warehouse(settings).open() as con:
-                    request = _renewed(con, request)
-                    sealed = sealed_files(settings, client, request)
-                    found = list(places_of(con, settings, client, request, sealed))
-                    held = tuple(holds_of(con, settings, client, request, found))
-                if held:
-                    waiting = msgspec.structs.replace(request, state="waiting", held=held)
+                    found = _found_again(con, settings, client, request)
+                request = found.request
+                if found.holds:
+                    waiting = msgspec.structs.replace(request, state="waiting", held=found.holds)
                     keep_request(settings, waiting)
                     outcomes.append(Outcome(waiting))
                     continue
-                request = _begun(request, found)
+                request = _begun(request, found.places)
                 keep_request(settings, request)
             outcomes.append(_carry_out(settings, client, request, say))
     return outcomes
+
+
+def _found_again(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request) -> Found:
+    """What a waiting request concerns by now, and what holds it."""
+    if request.forget_key:
+        opened = tuple(opened_by_key(settings, client, request))
+        return Found(request, opened, tuple(held(con, settings, client, request, opened)))
+    request = _renewed(con, request)
+    found = tuple(places_of(con, settings, client, request, sealed_files(settings, client, request)))
+    return Found(request, found, tuple(holds_of(con, settings, client, request, found)))
 
 
 def _begun(request: Request, found: Sequence[Place]) -> Request:
@@ -177,6 +214,8 @@ def _renewed(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
 
 
 def _carry_out(settings: Settings, client: S3Client, request: Request, say: Say) -> Outcome:
+    if request.forget_key:
+        return _forget_key(settings, client, request, say)
     outcome = Outcome(request, list(request.notes))
     ids = names_of(request)
     with Warehouse(settings).open() as con:
@@ -192,14 +231,35 @@ def _carry_out(settings: Settings, client: S3Client, request: Request, say: Say)
         say("writing the snapshot and the warehouse anew")
         snapshot_for_analysts(con, settings)
     warehouse_rows.compact(settings)
+    _forget_salts(settings, outcome)
+    return _done(settings, client, request, outcome)
+
+
+def _done(settings: Settings, client: S3Client, request: Request, outcome: Outcome) -> Outcome:
     published = settings.home / "published"
     if settings.publish_url is not None and (published / "log/checkpoint").exists():
         read_back(settings, published, client=client)
-    _forget_salts(settings, outcome)
-    request = msgspec.structs.replace(request, state="done")
-    keep_request(settings, request)
-    outcome.request = request
+    outcome.request = msgspec.structs.replace(request, state="done")
+    keep_request(settings, outcome.request)
     return outcome
+
+
+def _forget_key(settings: Settings, client: S3Client, request: Request, say: Say) -> Outcome:
+    """Say that the night has no key from now on, seal the statement, then remove the key. Each step can be repeated."""
+    (name,) = request.nights
+    night, outcome = date.fromisoformat(name), Outcome(request, list(request.notes))
+    told = night_keys_of(settings).forget(night, request.id, request.asked_at)
+    with Warehouse(settings).open() as con:
+        if told is not None:
+            request = _remake(con, settings, client, request, name, say, told)
+        with working_folder(con):
+            pass  # what a killed load left in plain is removed
+        snapshot_for_analysts(con, settings)
+    say(f"removing the key of {name}")
+    remove_key(settings, client, night, bypass_governance=request.bypass_governance)
+    if name not in request.sealed:
+        outcome.notes.append(f"{name} is not published: no log says that its key was forgotten")
+    return _done(settings, client, request, outcome)
 
 
 # --- 2: what is not published -----------------------------------------------------------------------------------------
@@ -348,7 +408,13 @@ def _sha256(path: Path) -> str:
 
 
 def _remake(
-    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, name: str, say: Say
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    client: S3Client,
+    request: Request,
+    name: str,
+    say: Say,
+    forgotten: Forgotten | None = None,
 ) -> Request:
     """Model a night again, and publish it with the statement unless that is sealed already."""
     if name in request.sealed:
@@ -362,10 +428,14 @@ def _remake(
     if offending := {key: rows for key, rows in check(con, night).items() if rows and is_blocking(key)}:
         raise ChecksFailedError(offending)
     sealed = sealed_night(settings, client, name)
-    there = sealed.statement(request.id)
-    more = None if there else Removing(sealed, request)
-    publication, _ = publish(con, night, f"erasure {request.id}", more)
-    revision = there[0].revision if there else publication.revision
+    there: Cut | None
+    if forgotten is not None:
+        there = sealed.key_statement(request.id)
+    else:
+        there, _ = sealed.statement(request.id) or (None, None)
+    more = KeyForgetting(sealed, request, forgotten) if forgotten is not None else Removing(sealed, request)
+    publication, _ = publish(con, night, f"erasure {request.id}", None if there else more)
+    revision = there.revision if there else publication.revision
     request = msgspec.structs.replace(request, sealed={**request.sealed, name: revision})
     keep_request(settings, request)
     return request

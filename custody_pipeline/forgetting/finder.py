@@ -295,7 +295,6 @@ def _locks(
     request: Request,
     found: Sequence[Place],
 ) -> Iterator[str]:
-    now = datetime.now(UTC)
     asked = [version for at in _objects(settings, found) for version in versions_of(client, at)]
     if settings.publish_url is not None:
         place, held = S3Location.parse(settings.publish_url), {file.where for file in found if file.kind == "cut"}
@@ -307,8 +306,14 @@ def _locks(
     if request.media:
         for uri in exported(con, {name.lower() for name in request.conversations}):
             asked += versions_of(client, S3Location.parse(uri))
-    kept = holds_on(client, asked, now)
-    holding = [hold for hold in kept if not (request.bypass_governance and hold.mode == "GOVERNANCE")]
+    yield from lock_sentences(client, asked, bypass_governance=request.bypass_governance)
+
+
+def lock_sentences(client: S3Client, versions: Iterable[Version], *, bypass_governance: bool) -> Iterator[str]:
+    """What Object Lock holds of these versions: a sentence for each kind of hold."""
+    now = datetime.now(UTC)
+    kept = holds_on(client, versions, now)
+    holding = [hold for hold in kept if not (bypass_governance and hold.mode == "GOVERNANCE")]
     by_kind: dict[str | None, list[Hold]] = {}
     for hold in holding:
         by_kind.setdefault(hold.mode, []).append(hold)

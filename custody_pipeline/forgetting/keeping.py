@@ -1,11 +1,11 @@
 """Times of their own for what is kept beside conversations: landing files, captures, snapshot, spool and packages.
 
 Belongs here: what of them is due when, and removing it. Does not: the form of the policy and whom its rules select
-(policy.py), erasing conversations (erase.py).
+(policy.py), erasing conversations and forgetting keys (erase.py).
 
-Landing files, captures and the snapshot go by night, a package with all its recordings, a dead letter of the spool with
-its conversation. Of the conversations concerned, the one that is kept longest counts. One for which no rule names the
-place keeps it: it then goes with the conversation.
+Landing files, captures, documents and the snapshot go by night, a package with all its recordings, a dead letter of the
+spool with its conversation. Of the conversations concerned, the one that is kept longest counts. One for which no rule
+names the place keeps it: it then goes with the conversation.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from custody_pipeline.forgetting import places
 from custody_pipeline.forgetting.finder import holders
 from custody_pipeline.forgetting.object_versions import holds_on, versions_of
 from custody_pipeline.forgetting.policy import PLACES, choices_of
+from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.package_register import packages_of, remove_package
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.publish.tidy import tidy_landing
+from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.left_out import leave_out, nights_left_out
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 _RECEIPTS = "extraction_receipts"
+DOCUMENTS = "documents"
 
 
 @dataclass(frozen=True, order=True)
@@ -90,12 +93,22 @@ def places_ending(settings: Settings, policy: Policy) -> list[PlaceDue]:
     """Everything in places that has a time of its own, soonest first, whatever holds it. Raises as `policy.due`."""
     if not any(rule.places for rule in policy.rules):
         return []
+    if _times_documents(policy) and not (settings.night_key_file or settings.night_key_kms):
+        raise SettingsError(
+            f"{policy.path}: a time for 'documents' needs encryption: set CUSTODY_NIGHT_KEY_FILE or "
+            "CUSTODY_NIGHT_KEY_KMS"
+        )
     return sorted(_found(settings, s3_client(settings), choices_of(settings, policy)))
+
+
+def _times_documents(policy: Policy) -> bool:
+    return any(DOCUMENTS in rule.places for rule in policy.rules)
 
 
 _WORDS = {
     "landing": "landing files of {} night{s}",
     "captures": "captures of {} night{s}",
+    DOCUMENTS: "encrypted documents of {} night{s}",
     "snapshot": "{} night{s} in the snapshot",
     "spool": "{} dead letter{s}",
     "packages": "{} package{s}",
@@ -111,7 +124,7 @@ def by_day_and_place(items: Iterable[PlaceDue]) -> list[tuple[date, str, str]]:
     ]
 
 
-_HOLDABLE = {"captures", "packages", "spool"}
+_HOLDABLE = {"captures", DOCUMENTS, "packages", "spool"}
 """Landing files and the snapshot go only where the same is kept elsewhere: in the cut, in the warehouse."""
 
 
@@ -137,6 +150,7 @@ def _found(settings: Settings, client: S3Client, choices: Choices) -> Iterator[P
     for place, nights in (
         ("landing", _landed(settings, client)),
         ("captures", _captured(settings, client)),
+        (DOCUMENTS, set(night_keys_of(settings).nights()) if _times_documents(choices.policy) else set()),
         ("snapshot", set(by_night) - nights_left_out(settings)),
     ):
         for night in nights:
@@ -196,12 +210,16 @@ def _dead_letters(settings: Settings) -> list[tuple[str, str, date]]:
 
 
 def remove_places(settings: Settings, planned: PlacePlan, say: Callable[[str], None]) -> dict[str, int]:
-    """Remove what is due. Returns place → nights, packages or events; each step can be repeated."""
+    """Remove what is due, except documents: see `erase.forget_key`.
+
+    Returns:
+        Place → nights, packages or events. Each step can be repeated.
+    """
     removed: Counter[str] = Counter()
     client = s3_client(settings)
     for place in PLACES:
         items = [item for item in planned.due if item.place == place]
-        if not items:
+        if not items or place == DOCUMENTS:
             continue
         say(f"{place}: {len(items)} are no longer kept")
         removed[place] = _REMOVE[place](settings, client, items)

@@ -24,6 +24,7 @@ from custody_pipeline.extract.erased import names_any
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.redacted import table_holds
 from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
+from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.matters.register import matter_names, register_of
@@ -121,9 +122,10 @@ def sidecars_of(settings: Settings, client: S3Client, keys: list[str]) -> list[s
     for key in keys:
         if not key.startswith("links/"):
             continue
-        sidecar = orjson.loads(store.read(key) or b"{}").get("sidecar")
-        if isinstance(sidecar, dict) and sidecar.get("uri"):
-            found.append(sidecar["uri"])
+        with suppress(NightForgottenError):  # nobody can read any more where it was written
+            sidecar = orjson.loads(store.read(key) or b"{}").get("sidecar")
+            if isinstance(sidecar, dict) and sidecar.get("uri"):
+                found.append(sidecar["uri"])
     return found
 
 

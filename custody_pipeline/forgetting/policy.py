@@ -42,8 +42,11 @@ if TYPE_CHECKING:
     _Opened = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 _KEEP = re.compile(r"([1-9][0-9]{0,4}) (day|month|year)s?")
-PLACES = ("landing", "captures", "snapshot", "spool", "packages")
-"""What may have a time of its own, beside the conversations: the names of a rule's fields."""
+PLACES = ("landing", "captures", "documents", "snapshot", "spool", "packages")
+"""What may have a time of its own, beside the conversations: the names of a rule's fields.
+
+`documents`: until the key of the night is forgotten, which opens its landing files and captures.
+"""
 _KEEP_FORM = "expected a number and days, months or years, for example '7 years' or '90 days'"
 _CONDITIONS = {"agents", "queues", "divisions", "numbers", "tags", "media", "where"}
 _LONGEST_WARNING = 3_650

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT, decode_key_statement
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, cut_prefix, open_cut
 from custody_pipeline.evidence.cut.removal import (
     REMAINS,
@@ -34,7 +35,7 @@ from custody_pipeline.publish.publication import MoreFile
 from custody_pipeline.warehouse.erasures import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence, Set
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
     from custody_pipeline.evidence.cut.manifest import Cut, CutFile
     from custody_pipeline.evidence.log.note import Verifier
@@ -74,6 +75,19 @@ class SealedNight:
                 data, signature = read(self.reader, folder + CUT_JSON), read(self.reader, folder + SIGNATURE)
                 opened.append(open_cut(data, signature, self.keys)[0])
         return opened
+
+    def there(self, cut: Cut, chosen: Callable[[str], bool]) -> list[CutFile]:
+        """Files of a cut of `cuts` that are chosen by their paths and are still there."""
+        here = self._listed.get(cut.prefix, {})
+        return [file for file in cut.files if file.path in here and chosen(file.path)]
+
+    def key_statement(self, request_id: str) -> Cut | None:
+        """The cut with the statement of a request to forget the night's key, if it is sealed."""
+        for cut in reversed(self.cuts()):
+            stated = read(self.reader, cut.prefix + KEY_STATEMENT) if cut.file(KEY_STATEMENT) is not None else None
+            if stated is not None and decode_key_statement(stated).id == request_id:
+                return cut
+        return None
 
     def statement(self, request_id: str) -> tuple[Cut, Statement] | None:
         """The statement of a request, and its cut, if it is sealed."""

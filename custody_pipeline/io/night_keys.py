@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from custody_pipeline.io.document_store import DocumentStore
     from custody_pipeline.settings import Settings
 
+KEY, FORGOTTEN = "key.json", "forgotten.json"
+"""The documents of a night."""
 _SECRET_BYTES = 32
 _NONCE_BYTES = 12
 _LINE = re.compile(r"[0-9a-f]{64}")
@@ -257,19 +259,11 @@ class NightKeys:
             self._known.pop(night, None)
         return self.forgotten(night)
 
-    def key_uri(self, night: date) -> str:
-        """Where the document of a night's key is, or was."""
-        assert self._store is not None  # noqa: S101 - a night has a key
-        return self._store.uri(key_path(night))
-
     def nights(self) -> list[date]:
         """Nights that have a key, in order."""
         if self._store is None:
             return []
-        keys = list(self._store.keys("date="))
-        gone = {key.partition("/")[0] for key in keys if key.endswith("/forgotten.json")}
-        found = {key.partition("/")[0] for key in keys if key.endswith("/key.json")}
-        return sorted(date.fromisoformat(name.removeprefix("date=")) for name in found - gone)
+        return sorted(_nights(self._store, KEY) - _nights(self._store, FORGOTTEN))
 
     def probe(self) -> None:
         """Wrap and unwrap a key that is not kept.
@@ -334,18 +328,32 @@ def night_keys_of(settings: Settings) -> NightKeys:
         wrapping = LocalWrapping.from_file(settings.night_key_file)
     elif settings.night_key_kms is not None:
         wrapping = KmsWrapping(settings.night_key_kms)
-    place = settings.night_keys
-    return NightKeys(wrapping, open_store(place, s3_client(settings) if place.startswith("s3://") else None))
+    return NightKeys(wrapping, _store_of(settings))
 
 
 def _new(night: date) -> NightKey:
     return NightKey(night, secrets.token_bytes(ID_BYTES), secrets.token_bytes(_SECRET_BYTES))
 
 
+def forgotten_nights(settings: Settings) -> set[date]:
+    """Nights whose keys were forgotten: nothing more is collected of them."""
+    return _nights(_store_of(settings), FORGOTTEN)
+
+
+def _store_of(settings: Settings) -> DocumentStore:
+    place = settings.night_keys
+    return open_store(place, s3_client(settings) if place.startswith("s3://") else None)
+
+
+def _nights(store: DocumentStore, name: str) -> set[date]:
+    found = (key.removeprefix("date=").partition("/") for key in store.keys("date="))
+    return {date.fromisoformat(night) for night, _, document in found if document == name}
+
+
 def key_path(night: date) -> str:
     """Where the document of a night's key is, within the place."""
-    return f"date={night}/key.json"
+    return f"date={night}/{KEY}"
 
 
 def _forgotten_path(night: date) -> str:
-    return f"date={night}/forgotten.json"
+    return f"date={night}/{FORGOTTEN}"

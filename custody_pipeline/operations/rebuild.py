@@ -196,8 +196,8 @@ def _loads_of_cuts(sources: Sources, night: date) -> Iterator[tuple[Landing, Pat
         try:
             yield landing_at(sources, night, writer.files[0].local, uri)
         except GoneError as error:
-            if any(one.cut.file(STATEMENT) for one in sources.cuts[night]):
-                continue  # a load of an earlier revision, of which somebody was erased
+            if sources.is_forgotten(night) or any(one.cut.file(STATEMENT) for one in sources.cuts[night]):
+                continue  # nobody can open it, or it is a load of an earlier revision, of which somebody was erased
             raise RebuildError(f"{sources.place / cut.prefix} lacks {error}, which it states; restore it") from error
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from botocore.exceptions import ClientError
 
+from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, CutError, decode_cut, open_cut
 from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.cut.seal import HEAD, LOG
@@ -84,10 +85,15 @@ class Sources:
                 with path.open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                         continue
-                if is_sealed(path) and self.keys.forgotten(night) is not None:
+                if is_sealed(path) and self.is_forgotten(night):
                     break
                 return under_its_name(path, uri)
         raise GoneError(uri)
+
+    def is_forgotten(self, night: date) -> bool:
+        """Whether the night's key was forgotten, as the place of the keys says, or a cut."""
+        stated = any(one.cut.file(KEY_STATEMENT) for one in self.cuts.get(night, ()))
+        return stated or self.keys.forgotten(night) is not None
 
     @cached_property
     def keys(self) -> NightKeys:

@@ -63,6 +63,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cleared: everything that is not published is removed.
         sealed: night → revision that holds the statement.
         notes: what people must know or do, such as to whom copies went.
+        forget_key: not conversations go, but the key of the one night.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cleared: bool = False
     sealed: dict[str, int] = {}
     notes: tuple[str, ...] = ()
+    forget_key: bool = False
 
 
 def requests_of(settings: Settings) -> list[Request]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import shutil
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -16,17 +18,26 @@ from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import RECEIPTS, content_of, line_of, read_lines
-from custody_pipeline.forgetting.erase import erase
+from custody_pipeline.forgetting import erase as erasing
+from custody_pipeline.forgetting.due import apply
+from custody_pipeline.forgetting.erase import HeldError, erase, forget_key, look_at_key, resume
+from custody_pipeline.forgetting.finder import NothingToEraseError
+from custody_pipeline.forgetting.keeping import plan_places
+from custody_pipeline.forgetting.night_key import AskedKey
+from custody_pipeline.forgetting.policy import Policy, load_policy
 from custody_pipeline.io.gzipped import gzipped
-from custody_pipeline.io.night_keys import night_keys_of
+from custody_pipeline.io.night_keys import NightForgottenError, forgotten_nights, key_path, night_keys_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.sealed_files import is_sealed, sealed_bytes
+from custody_pipeline.matters.holds import HELD, Holds
+from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import Night, run
 from custody_pipeline.operations.packaging import package
 from custody_pipeline.operations.rebuild import rebuild
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
+from custody_pipeline.settings import SettingsError
 from custody_pipeline.simulator.demo import ensure_bucket
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
@@ -226,3 +237,142 @@ def test_a_conversation_is_erased_from_encrypted_files_which_stay_encrypted(
             path.unlink()
     report = checked(twin)
     assert report.status == 0, report.summary()
+
+
+# --- forgetting the key -----------------------------------------------------------------------------------------------
+
+
+def wanted(**change: Any) -> AskedKey:
+    return AskedKey(**{"night": NIGHT, "reason": "end of its time", "authority": "schedule 4", **change})
+
+
+def key_material(settings: Settings) -> list[bytes]:
+    """The night's key and the wrapped one, in the forms that they could lie in."""
+    key = night_keys_of(settings).of(NIGHT)
+    assert key is not None
+    wrapped = orjson.loads(Path(settings.night_keys, key_path(NIGHT)).read_bytes())["wrapped"]
+    forms = [key.secret, base64.b64decode(wrapped)]
+    return [*forms, *(form.hex().encode() for form in forms), *(base64.b64encode(form) for form in forms)]
+
+
+def holding_material(settings: Settings, material: list[bytes]) -> list[str]:
+    paths = [path for path in settings.home.rglob("*") if path.is_file()]
+    found = [str(path) for path in paths if any(form in path.read_bytes() for form in material)]
+    for bucket in ("encrypted", "exports"):
+        for key, data in versions(s3_client(settings), bucket):
+            if any(form in data for form in material):
+                found.append(key)
+    return found
+
+
+def test_what_holds_a_conversation_holds_the_key_of_its_night(twins: tuple[Settings, Settings], tmp_path: Path) -> None:
+    plain, twin = twins
+    with pytest.raises(SettingsError, match="no night has a key"):
+        forget_key(plain, wanted(), say)
+    with pytest.raises(NothingToEraseError, match="2026-11-03 has no key"):
+        forget_key(twin, wanted(night=date(2026, 11, 3)), say)
+    (row,) = rows(twin, "SELECT min(conversation_id) FROM custody.chain_of_custody WHERE gap_reasons <> ['ERASED']")
+    register = register_of(twin, "roe")
+    new_matter(twin, "roe", "Roe", "1", {"ids": [str(row[0])]})
+    register.folder.mkdir(parents=True, exist_ok=True)
+    (register.folder / "holds.json").write_bytes(msgspec.json.encode(Holds({str(row[0]): HELD})))
+    with pytest.raises(HeldError, match="matter roe holds conversation"):
+        forget_key(twin, wanted(), say)
+    (outcome,) = resume(twin, say)
+    assert outcome.request.state == "waiting"
+    policy = policy_of(tmp_path)
+    (item,) = plan_places(twin, policy, NIGHT + timedelta(days=30)).held
+    assert (item[0].place, item[0].what) == ("documents", str(NIGHT))
+    assert plan_places(twin, policy, NIGHT + timedelta(days=29)).held == ()
+    with pytest.raises(SettingsError, match="'documents' needs encryption"):
+        plan_places(plain, policy, NIGHT)
+    (register.folder / "holds.json").unlink()
+    (twin.home / f"erasures/{outcome.request.id}.json").unlink()
+
+
+class KilledError(Exception):
+    """The process ends here."""
+
+
+def killing(*_: object, **__: object) -> None:
+    raise KilledError
+
+
+def policy_of(folder: Path) -> Policy:
+    path = folder / "retention.yaml"
+    rules = "[{name: all, documents: 30 days}]"
+    path.write_text(f"version: 1\nauthority: schedule 4\nreason: end of its time\nrules: {rules}")
+    return load_policy(path)
+
+
+def test_nobody_can_read_a_night_whose_key_was_forgotten_and_the_log_says_so(
+    twins: tuple[Settings, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, twin = twins
+    client, keys = s3_client(twin), night_keys_of(twin)
+    material = key_material(twin)
+    assert holding_material(twin, material) == [str(Path(twin.night_keys, key_path(NIGHT)))]
+    before = {path: path.read_bytes() for path in landed(twin)}
+    counted = rows(twin, "SELECT count(*) FROM custody.chain_of_custody")
+    capture(twin, Marked(night=NIGHT, size=8).conversation(MARKED + 3), 1)
+    place = capture_place(twin)
+    (kept,) = place.keys("captures/")
+    old = client.get_object(Bucket="encrypted", Key="prod/log/checkpoint")["Body"].read()
+    leftover = twin.home / "dlt/1-left/conversations.ndjson.gz"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"plain")
+
+    found = look_at_key(twin, wanted())
+    assert {item.kind for item in found.places} == {"landing", "capture", "cut", "key"}
+    # As if killed once the statement is sealed: the key is still there, and nothing uses it any more.
+    with monkeypatch.context() as killed:
+        killed.setattr(erasing, "remove_key", killing)
+        with pytest.raises(KilledError):
+            apply(twin, policy_of(tmp_path), NIGHT + timedelta(days=30), say)
+    assert Path(twin.night_keys, key_path(NIGHT)).exists()
+    with pytest.raises(NightForgottenError):
+        place.read(kept)
+    (outcome,) = apply(twin, policy_of(tmp_path), NIGHT + timedelta(days=30), say).outcomes
+
+    assert (outcome.request.state, outcome.request.forget_key) == ("done", True)
+    assert holding_material(twin, material) == []
+    assert not leftover.exists()
+    assert rows(twin, "SELECT count(*) FROM custody.chain_of_custody") == counted
+    assert {path: path.read_bytes() for path in landed(twin)} == before
+    for opening in (night_keys_of(twin), keys):
+        for path in landed(twin):
+            if path.parent.parent.name != RECEIPTS:
+                with pytest.raises(NightForgottenError):
+                    list(read_lines(path, opening))
+    with pytest.raises(NightForgottenError):
+        place.read(kept)
+    # Whoever kept the secret of the deployment, and all that is there, has no key of the night.
+    assert not Path(twin.night_keys, key_path(NIGHT)).exists()
+
+    place_of = S3Location.parse(str(twin.publish_url))
+    options = Options(public_keys=signing_verifiers(twin), pinned=[old])
+    report = verify(S3Reader(client, place_of), options)
+    assert report.status == 0, report.summary()
+    (told,) = [finding for finding in report.findings if finding.code == "KEY_FORGOTTEN"]
+    assert "reason: end of its time (all); authority: schedule 4" in told.detail
+    assert "and 3 documents of the capture place" in told.detail
+
+    # Nothing more is kept of the night, and nothing is lost that was modelled.
+    with pytest.raises(NightForgottenError):
+        run(night_of(twin))
+    with pytest.raises(NightForgottenError):
+        capture(twin, Marked(night=NIGHT, size=8).conversation(MARKED + 3), 2)
+    assert forgotten_nights(twin) == {NIGHT}
+    with pytest.raises(NothingToEraseError, match="was forgotten by request"):
+        forget_key(twin, wanted(), say)
+    assert resume(twin, say) == []
+    other = Marked(night=NIGHT, size=8).conversation(MARKED + 1)
+    assert erase(twin, asked(other.id), say).request.state == "done"
+    report = checked(twin)
+    assert report.status == 0, report.summary()
+    assert {"KEY_FORGOTTEN", "ERASED"} <= {finding.code for finding in report.findings}
+
+    settings = twin.model_copy(update={"home": tmp_path / "home", "landing_url": twin.landing})
+    shutil.copytree(twin.home / "keys", settings.home / "keys")
+    (rebuilt,) = rebuild(settings, load_mapping(settings.mapping_path), say)
+    assert {uri.rsplit("/", 3)[1] for uri in rebuilt.lost} >= {"captures", "conversations", "export_sidecars"}

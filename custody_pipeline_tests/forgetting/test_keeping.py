@@ -198,7 +198,11 @@ def test_a_rule_may_ask_for_divisions_and_keeps_what_no_document_tells(home: Set
     ("old", "new", "says"),
     [
         ("captures: 10 days", "captures: soon", "captures: 'soon'; expected a number and days"),
-        ("captures: 10 days", "recordings: 10 days", "unknown field 'recordings'; accepted: captures, keep, landing"),
+        (
+            "captures: 10 days",
+            "recordings: 10 days",
+            "unknown field 'recordings'; accepted: captures, documents, keep, landing",
+        ),
         (
             "    packages: 1 month\n",
             "    packages: 1 month\n  - name: nothing\n",

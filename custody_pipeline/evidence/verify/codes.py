@@ -99,6 +99,11 @@ CODES: dict[str, Code] = {
         "A cut says of recordings that they were erased, and no removal statement of their night names them.",
         "If an erasure is under way, verify again when it is done. Otherwise ask the owner what these rows held.",
     ),
+    "KEY_FORGOTTEN": Code(
+        _N,
+        "The key of a night was forgotten, and a signed statement says why and on whose authority.",
+        "Nothing: the encrypted landing files are as they were sealed, and nobody can read them any more.",
+    ),
     "ERASED": Code(
         _N,
         "Recordings were erased, and a signed statement says which, why and on whose authority.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT
 from custody_pipeline.evidence.cut.manifest import Cut, CutAlteredError, CutError
 from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.cut.removal import REMAINS, STATEMENT
@@ -135,7 +136,8 @@ def _check_completeness(context: Context, prefix: str, cut: Cut) -> None:
 def _check_purposes(context: Context, prefix: str, cut: Cut) -> None:
     """Every file of a cut has a purpose; whether it is as sealed is another question."""
     stated = next((item.statement for item in context.removals.found if item.prefix == prefix), None)
-    known = {path for receipt in cut.receipts for path in receipt.landing} | {cuts.RECORDS, cuts.ROTATION, STATEMENT}
+    known = {path for receipt in cut.receipts for path in receipt.landing}
+    known |= {cuts.RECORDS, cuts.ROTATION, STATEMENT, KEY_STATEMENT}
     known |= {file.remains for file in stated.files if file.remains} if stated else set()
     for file in cut.files:
         path = file.path

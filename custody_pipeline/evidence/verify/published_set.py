@@ -17,6 +17,7 @@ from custody_pipeline.evidence.reader import Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.copies import check_copies
 from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.forgotten_keys import check_forgotten_keys
 from custody_pipeline.evidence.verify.freshness import check_freshness
 from custody_pipeline.evidence.verify.heads import check_cosigned, check_pins, verify_head
 from custody_pipeline.evidence.verify.log_tiles import check_log_files, fetched, sound_tree
@@ -47,6 +48,7 @@ def verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequence
     context.removals = read_removals(context, folders)
     checked = [check_cut(context, place, folders[place], place) for place in sorted(folders)]
     known = [item for item in checked if item is not None]
+    check_forgotten_keys(context, [item.cut for item in known])
     if head:
         for item in known:
             _check_in_log(context, item, head)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT
 from custody_pipeline.evidence.cut.manifest import ROTATION
 from custody_pipeline.evidence.cut.removal import STATEMENT
 from custody_pipeline.evidence.cut.seal import CLAIM, SEALING, Claimed
@@ -19,10 +20,8 @@ from custody_pipeline.evidence.reader import CLAIM_BYTES
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.copies import without_duplicates
 
-_STAGED = re.compile(
-    rf"{SEALING}[0-9a-f]{{32}}/(?:{re.escape(ROTATION)}|{re.escape(STATEMENT)}|(?:data|landing|report|remains)/.+)",
-    re.DOTALL,
-)
+_ALONE = "|".join(map(re.escape, (ROTATION, STATEMENT, KEY_STATEMENT)))
+_STAGED = re.compile(rf"{SEALING}[0-9a-f]{{32}}/(?:{_ALONE}|(?:data|landing|report|remains)/.+)", re.DOTALL)
 
 
 def check_under_way(context: Context, paths: Iterable[str], head: Head | None) -> None:

@@ -1,0 +1,108 @@
+"""`forgotten-key.json`: that a night's key was forgotten, why, on whose authority, and which files nobody can open.
+
+Belongs here: the form of the statement, written and read strictly. Does not: forgetting a key (forgetting/), checking a
+statement against a set (verify/forgotten_keys.py).
+
+The statement is a file of a cut of the night, sealed before the key is removed. The files that it names stay as they
+are: every digest, signature and proof holds as before.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+import rfc8785
+
+from custody_pipeline.evidence.cut.manifest import Count, CutError, Hex256, Revision, is_safe_path
+from custody_pipeline.evidence.cut.removal import REMAINS
+
+KEY_STATEMENT = "forgotten-key.json"
+_Hex128 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+
+
+class EncryptedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of a cut of the night, which only the key opened. `revision`: of the cut."""
+
+    revision: Revision
+    path: str
+    bytes: Count
+    sha256: Hex256
+
+
+class KeyStatement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That a night's key was forgotten.
+
+    Attributes:
+        id: of the request, 32 hex digits.
+        night: UTC day, `YYYY-MM-DD`.
+        revision: of the cut that holds the statement.
+        asked_at: when it was asked for, UTC, RFC 3339.
+        stated_at: when the statement was made, UTC, RFC 3339: when the cut was sealed. The key is removed after it.
+        operator: who asked for it.
+        reason: why.
+        authority: by which right or order.
+        key_id: that the header of each file names, 32 hex digits.
+        wrapped_sha256: of the document that held the wrapped key, hex.
+        files: of this night's cuts, ordered by revision and path.
+        captures: how many documents of the capture place the key opened.
+    """
+
+    id: _Hex128
+    night: str
+    revision: Revision
+    asked_at: str
+    stated_at: str
+    operator: str
+    reason: str
+    authority: str
+    key_id: _Hex128
+    wrapped_sha256: Hex256
+    files: tuple[EncryptedFile, ...]
+    captures: Count
+    schema: Literal["custody-forgotten-key/v1"] = "custody-forgotten-key/v1"
+
+
+def is_landing(path: str) -> bool:
+    """Whether a file of a cut is a landing file, or what an erasure left of one."""
+    inner = path.split("/", 2)[-1] if path.startswith(REMAINS) else path
+    return inner.startswith("landing/")
+
+
+def encode_key_statement(statement: KeyStatement) -> bytes:
+    """The bytes of `forgotten-key.json`: RFC 8785 JSON.
+
+    Raises:
+        CutError: the statement contradicts itself.
+    """
+    _check(statement)
+    return rfc8785.dumps(msgspec.to_builtins(statement))
+
+
+def decode_key_statement(data: bytes) -> KeyStatement:
+    """Read a `forgotten-key.json`.
+
+    Raises:
+        CutError: not RFC 8785 JSON of this schema, to the byte, or it contradicts itself.
+    """
+    try:
+        statement = msgspec.json.decode(data, type=KeyStatement)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CutError(f"{KEY_STATEMENT}: {error}") from error
+    if encode_key_statement(statement) != data:
+        raise CutError(f"{KEY_STATEMENT} is not in the form of RFC 8785 (order, spaces, repeated or missing members)")
+    return statement
+
+
+def _check(statement: KeyStatement) -> None:
+    for name in ("asked_at", "stated_at"):
+        try:
+            known = datetime.fromisoformat(getattr(statement, name)).utcoffset() is not None
+        except ValueError:
+            known = False
+        if not known:
+            raise CutError(f"{KEY_STATEMENT}: {name} is no time with a zone")
+    named = [(file.revision, file.path) for file in statement.files]
+    if named != sorted(set(named)) or not all(is_safe_path(path) for _, path in named):
+        raise CutError(f"{KEY_STATEMENT}: files are not ordered, one is there twice, or a path is not safe")
