@@ -20,15 +20,23 @@ def print_gaps(rows: list[dict[str, Any]]) -> None:
         tell(f"{reason[0]}  {reason[1]}, {len(found)} {'recording' if len(found) == 1 else 'recordings'}")
         tell(f"  {found[0]['sentence']}", 2)
         tell(f"  → {found[0]['next_action']}", 4)
+        deadlines = {_deadline(row) for row in found}
+        shared = deadlines.pop() if len(deadlines) == 1 else ""
+        if shared:
+            tell(f"  {shared}", 2)
         for row in found:
             tell(f"  {row['partition_date']}  {row['recording_id'] or '-'}", _INDENT)
             tell(f"{'':{_INDENT}}conversation {row.get('conversation_id') or '-'}", _INDENT)
-            what = [", ".join(row.get("tag_keys") or ()) or row.get("detail") or ""]
-            if until := row.get("recoverable_until"):
-                what.append(f"until {until:%Y-%m-%d %H:%M} UTC")
-            elif until := row.get("recheck_until"):
-                what.append(f"rechecked until {until:%Y-%m-%d %H:%M} UTC")
+            what = [", ".join(row.get("tag_keys") or ()) or row.get("detail") or "", "" if shared else _deadline(row)]
             if told := "; ".join(filter(None, what)):
                 tell(f"{'':{_INDENT}}{told}", _INDENT)
         tell("")
     print(f"{len(rows)} gaps")  # noqa: T201
+
+
+def _deadline(row: dict[str, Any]) -> str:
+    if until := row.get("recoverable_until"):
+        return f"until {until:%Y-%m-%d %H:%M} UTC"
+    if until := row.get("recheck_until"):
+        return f"rechecked until {until:%Y-%m-%d %H:%M} UTC"
+    return ""

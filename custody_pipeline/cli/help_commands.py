@@ -6,11 +6,21 @@ Belongs here: finding a topic and printing it. Does not: what is said (docs, mod
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from custody_pipeline.cli.shared import OK, USAGE, Json, app, console_of_stdout, print_json, stop, tell
+from custody_pipeline.cli.shared import (
+    OK,
+    USAGE,
+    Json,
+    app,
+    commands_by_name,
+    console_of_stdout,
+    print_json,
+    stop,
+    tell,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +45,7 @@ def help_on(
     if not topic:
         _list_topics(pages, as_json=as_json)
         return
-    command, text = _commands().get(topic.lower()), _text(topic, pages)
+    command, text = commands_by_name().get(topic.lower()), _text(topic, pages)
     if command is None and text is None:
         stop(_unknown(topic, pages), USAGE)
     if as_json:
@@ -67,19 +77,6 @@ def _pages() -> Iterator[tuple[str, str]]:
         purpose, _, found = line.strip("| ").partition(" | ")
         for name in _PAGE.findall(found):
             yield name, purpose
-
-
-def _commands() -> dict[str, Any]:
-    """Every command and group by its words: `matter produce`, for example."""
-    from typer.main import get_command
-
-    root: Any = get_command(app)
-    found, waiting = {}, list(root.commands.items())
-    while waiting:
-        name, command = waiting.pop()
-        found[name] = command
-        waiting += [(f"{name} {below}", one) for below, one in getattr(command, "commands", {}).items()]
-    return found
 
 
 def _text(topic: str, pages: dict[str, str]) -> str | None:
@@ -115,7 +112,7 @@ def _meanings() -> dict[str, str]:
 def _unknown(topic: str, pages: dict[str, str]) -> str:
     from difflib import get_close_matches
 
-    names = {name.casefold(): name for name in (*pages, *_commands(), *_meanings())}
+    names = {name.casefold(): name for name in (*pages, *commands_by_name(), *_meanings())}
     nearest = get_close_matches(topic.casefold(), names, 1)
     advice = f"the nearest is {names[nearest[0]]}" if nearest else "custody help lists the topics"
     return f"there is no topic {topic!r}; {advice}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from io import TextIOWrapper
 from typing import NoReturn
 
@@ -24,7 +25,7 @@ from custody_pipeline.cli import capture_commands, flow_commands, matter_command
 from custody_pipeline.cli import retention_commands, help_commands
 
 # isort: on
-from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, stop
+from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, say_after_silence, stop
 from custody_pipeline.io.private import keep_private
 
 __all__ = ["app", "main"]
@@ -71,8 +72,11 @@ def main() -> NoReturn:
     # A character that the terminal cannot show is printed as an escape. Data are printed as UTF-8.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = with_home_first(sys.argv[1:])
+    if sys.stderr.isatty():
+        threading.Thread(target=say_after_silence, args=(arguments,), daemon=True).start()
     try:
-        status = app(with_home_first(sys.argv[1:]), standalone_mode=False)
+        status = app(arguments, standalone_mode=False)
     except _UsageError as error:
         error.show()  # type: ignore[attr-defined]
         sys.exit(USAGE)

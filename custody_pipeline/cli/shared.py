@@ -6,8 +6,10 @@ Belongs here: what two groups of commands need. Does not: a command.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+import threading
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -85,6 +87,7 @@ def tell(text: str, further: int | None = None) -> None:
     bare = text.lstrip(" ")
     indent = len(text) - len(bare)
     more = " " * (indent + 4 if further is None else further)
+    _spoken.set()
     print(folded(bare, shutil.get_terminal_size().columns, " " * indent, more))  # noqa: T201
 
 
@@ -95,6 +98,42 @@ def print_json(result: Any) -> None:
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
     sys.stdout.buffer.write(orjson.dumps(result, default=str, option=options))
     sys.stdout.flush()
+
+
+_spoken = threading.Event()
+SILENCE = 1.0
+"""Seconds after which a command that says nothing tells what it does."""
+
+
+def commands_by_name() -> dict[str, Any]:
+    """Every command and group by its words: `matter produce`, for example."""
+    from typer.main import get_command
+
+    root: Any = get_command(app)
+    found, waiting = {}, list(root.commands.items())
+    while waiting:
+        name, command = waiting.pop()
+        found[name] = command
+        waiting += [(f"{name} {below}", one) for below, one in getattr(command, "commands", {}).items()]
+    return found
+
+
+def say_after_silence(arguments: list[str]) -> None:
+    """Say on stderr what the command does, unless it says something within `SILENCE`."""
+    if _spoken.wait(SILENCE):
+        return
+    commands = commands_by_name()
+    at = next((at for at, word in enumerate(arguments) if word in commands), None)
+    if at is None:
+        return
+    name = " ".join(arguments[at : at + 2])
+    name = name if name in commands else arguments[at]
+    import shutil
+
+    from custody_pipeline.io.escaping import folded
+
+    does = " ".join(re.split(r"[.;]\s|\n\n", commands[name].help or "")[0].split())
+    say(folded(f"{name}: {does}", shutil.get_terminal_size().columns - 4, "", "    "))
 
 
 def settings_of_environment() -> Settings:
@@ -108,11 +147,13 @@ def console_of_stdout() -> Console:
     """The console on which a command prints for people."""
     from rich.console import Console
 
+    _spoken.set()
     return Console(highlight=False)
 
 
 def say(message: str) -> None:
     """Progress: one line on stderr."""
+    _spoken.set()
     print(f"  · {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -128,6 +169,7 @@ def progress_bars() -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
+    _spoken.set()
     columns = (TextColumn("  {task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=console) as bars:
@@ -144,7 +186,6 @@ def progress_bars() -> Iterator[None]:
 def end_when_stdin_closes() -> None:
     """End this server when the process that started it ends, for any reason."""
     import os
-    import threading
 
     def wait() -> None:
         os.read(sys.stdin.fileno(), 1)

@@ -57,6 +57,15 @@ def test_a_reason_is_told_once_and_nothing_is_wider_than_a_terminal(monkeypatch:
     assert {line.strip() for line in told.splitlines() if len(line) > 80} == {wide["recording_id"]}
 
 
+@pytest.mark.parametrize(("other", "times"), [(2, 1), (3, 2)])
+def test_a_deadline_that_all_rows_of_a_reason_have_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, other: int, times: int
+) -> None:
+    rows = [{**ROW, "recheck_until": datetime(2026, 12, day)} for day in (2, other)]
+    monkeypatch.setattr("custody_pipeline.operations.explain.gaps", lambda *_: (list(ROW), rows))
+    assert CliRunner().invoke(app, ["gaps"]).stdout.count("rechecked until") == times
+
+
 def test_the_filters_reach_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 

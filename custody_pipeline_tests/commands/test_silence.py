@@ -1,0 +1,44 @@
+"""A command that takes longer than a second says on a terminal what it does."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from custody_pipeline.cli import shared
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(shared, "SILENCE", 0)
+    monkeypatch.setattr(shared, "_spoken", threading.Event())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--home", "somewhere", "status"], "  · status: Every night with its state"),
+        (["matter", "show", "doe", "--json"], "  · matter show: "),
+        (["gaps", "status"], "  · gaps: What is missing"),
+    ],
+)
+def test_a_silent_command_says_what_it_does(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    shared.say_after_silence(arguments)
+    told = capsys.readouterr().err
+    assert told.startswith(said)
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_a_command_that_has_said_something_says_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    shared.say("reading")
+    shared.say_after_silence(["status"])
+    shared.say_after_silence(["--version"])
+    assert capsys.readouterr().err == "  · reading\n"
+
+
+def test_each_command_has_something_to_say() -> None:
+    assert [name for name, command in shared.commands_by_name().items() if not command.help] == []
