@@ -115,6 +115,13 @@ def test_the_dictionary_is_that_of_the_repository(binaries: Path, tmp_path: Path
     assert told == (ROOT / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
 
 
+def test_the_pages_of_the_documentation_come_with_it(binaries: Path, tmp_path: Path) -> None:
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"README"}
+    assert set(json.loads(done(run(tmp_path, binaries / "custody", "help", "--json")))) == pages
+    told = json.loads(done(run(tmp_path, binaries / "custody", "help", "runbooks", "--json")))
+    assert told["text"] == (ROOT / "docs" / "runbooks.md").read_text(encoding="utf-8")
+
+
 def test_dagster_loads_the_code_location(binaries: Path, tmp_path: Path) -> None:
     answer = run(tmp_path, binaries / "dagster", "definitions", "validate", "-m", "custody_pipeline.definitions")
     done(answer)
