@@ -1,6 +1,6 @@
 """The code location: every asset, check, job, schedule and sensor.
 
-Belongs here: the list, and what all of them share. Does not: any definition.
+Belongs here: the list, and what all definitions share. Does not: any definition.
 """
 
 from typing import cast

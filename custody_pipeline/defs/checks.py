@@ -23,7 +23,7 @@ CHECKS = {model.name: model for model in load_models().values() if model.schema 
 
 def _specs() -> list[dg.AssetCheckSpec]:
     with warnings.catch_warnings():
-        # Dagster marks partitioned checks as a preview. A check without its night would mean nothing.
+        # Dagster marks partitioned checks as a preview. A check without its night would be meaningless.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [_spec(name) for name in CHECKS]
 
@@ -42,20 +42,20 @@ def _spec(name: str) -> dg.AssetCheckSpec:
 
 
 def _query(model: SqlModel, night: date) -> str:
-    """What shows all offending rows. The check names no night: the tables stand for those of one night."""
+    """A query that shows all offending rows. The check names no night: its tables mean those of one night."""
     return f"All rows: this query, with `partition_date = DATE '{night}'` of each table.\n```sql\n{model.sql}\n```"
 
 
 @dg.multi_asset_check(specs=_specs(), pool="duckdb", can_subset=True)
 def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
-    """Each check selects the wrong rows of the night. It passes if there are none."""
+    """Each check selects the offending rows of the night. It passes if there are none."""
     night = night_of(context)
     with told(), deployment.night(night).warehouse.open() as con:
         for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name):
             model = CHECKS[key.name]
             unmade = [table for table in sorted(model.depends_on) if not table_columns(con, table)]
             if unmade and not model.blocking:
-                # Somebody materializes a raw table in a home that has no night yet.
+                # A person materializes a raw table in a home without any night.
                 context.log.info("%s waits for %s", key.name, ", ".join(unmade))
                 continue
             offending = run_check(con, model, night, deployment.mapping)

@@ -1,4 +1,4 @@
-"""Assets of the sources: what was exported, what should have been exported, and the metadata that holds the tags.
+"""Assets of the sources: the exports, the lists of what should have been exported, and the metadata with the tags.
 
 Belongs here: one step per group of sources. Does not: reading (extract) or judging (sql).
 """
@@ -25,8 +25,8 @@ MODELS = load_models()
 
 logger = logging.getLogger(__name__)
 
-# Transient errors of a source, after the client's own patience: a short outage does not cost the night, and a long one
-# ends it within a minute. A later run takes the night up again.
+# Retries after transient errors, beyond the client's own: a short outage does not end the night, and a long outage ends
+# it within a minute. A later run continues the night.
 PATIENCE = dg.RetryPolicy(max_retries=1, delay=30)
 
 
@@ -35,7 +35,7 @@ def _key(table: str) -> dg.AssetKey:
 
 
 def _outside(table: str) -> list[dg.AssetKey]:
-    """Where a table's documents come from; none for what another table's reading leaves behind."""
+    """The origin of a table's documents; none for a table that is filled while another source is read."""
     if table in BOOKKEEPING:
         return []
     if table in RAW_TABLES["captures"]:
@@ -81,7 +81,7 @@ def _collected(context: dg.AssetExecutionContext, night: Night, group: str) -> I
 
 
 def _publishes(run: dg.DagsterRun) -> bool:
-    """True for a whole night; false where a person materializes some assets, perhaps where nothing may be published."""
+    """True for a whole night; false if a person materializes some assets, perhaps where publishing is not allowed."""
     return not run.asset_selection or dg.AssetKey(["published", "cut"]) in run.asset_selection
 
 
@@ -128,7 +128,7 @@ def _step(group: str, description: str, after: tuple[str, ...] = (), pool: str |
 _NEEDED_FIRST = tuple(table for name in ("exports", "details", "catalog", "captures") for table in RAW_TABLES[name])
 
 exports = _step("exports", "Jobs, failed recordings, every object and version in the bucket, sidecars, manifests.")
-# The others wait for the first one: what is wrong with a bucket or the API is found, and waited for, once.
+# The other groups wait for the first, so that a failing bucket or API is noticed, and waited for, only once.
 details = _step(
     "details", "The bulk analytics job: the only source of all conversations' tags at once.", ("export_objects",)
 )

@@ -1,6 +1,6 @@
-"""A failed step or a killed run leaves a custody event in its night, and is alerted.
+"""Failed steps and killed runs: a custody event in the night, and an alert.
 
-Belongs here: the hook of the nightly jobs, writing the event, and the line of a failed step. Does not: checks.
+Belongs here: the hook of the nightly jobs, writing the event, and the message of a failed step. Does not: checks.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import WarehouseError
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 
-# The failed step may still hold the warehouse. The event is not worth a long wait.
+# Seconds. The failed step may still hold the warehouse, and the event is not worth a long wait.
 _LOCK_TIMEOUT_SECONDS = 30.0
 _PARTITION_TAG = "dagster/partition"
 _RETRY_TAG = "dagster/retry_on_asset_or_op_failure"
@@ -27,7 +27,7 @@ _RETRY_TAG = "dagster/retry_on_asset_or_op_failure"
 
 @dg.failure_hook(required_resource_keys={"deployment"})
 def leave_exception(context: dg.HookContext) -> None:
-    """Note the failure. A run is not started again for an error that is permanent."""
+    """Note the failure. A run is not retried after a permanent error."""
     run = context.instance.get_run_by_id(context.run_id)
     if run is not None and isinstance(context.op_exception, dg.Failure) and not context.op_exception.allow_retries:
         context.instance.add_run_tags(run.run_id, {_RETRY_TAG: "false"})
@@ -58,7 +58,7 @@ def note_failure(settings: Settings, run: dg.DagsterRun, what: str, why: str, lo
 
 @contextmanager
 def told(*permanent: type[Exception]) -> Iterator[None]:
-    """Fail a step with the line that a command would end with. No retry for exceptions of the types `permanent`."""
+    """Fail a step with the message of the command line. No retry after exceptions of the types `permanent`."""
     try:
         yield
     except (dg.Failure, dg.DagsterError):
@@ -70,7 +70,7 @@ def told(*permanent: type[Exception]) -> Iterator[None]:
 
 
 def _reason(error: BaseException | None) -> str:
-    # Other libraries may quote a document.
+    # Messages of other libraries may quote a document.
     if isinstance(error, dg.Failure) and error.description:
         return error.description
     return str(error) if isinstance(error, dg.DagsterError) else type(error).__name__

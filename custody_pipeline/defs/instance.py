@@ -1,6 +1,6 @@
 """The Dagster instance of a deployment, and runs in this process.
 
-Belongs here: DAGSTER_HOME, runs that were killed, running one night. Does not: what a night does.
+Belongs here: DAGSTER_HOME, killed runs, running one night. Does not: the steps of a night.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 def dagster_home(home: Path) -> Path:
     """DAGSTER_HOME; without one, `dagster` below `home`.
 
-    Below `home` the product's `dagster.yaml` is copied where there is none. An operator's file is never overwritten.
+    Below `home` the product's `dagster.yaml` is copied, unless there is one: an operator's file is never overwritten.
     """
     ours = (home / "dagster").absolute()
     place = Path(os.environ.get("DAGSTER_HOME") or ours)
@@ -49,10 +49,10 @@ def dagster_home(home: Path) -> Path:
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The instance of a deployment. Runs whose process is gone are released first."""
+    """The instance of a deployment. Killed runs are released first."""
     settings.home.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        # The first process that opens Dagster's databases creates them; two at once would both try.
+        # The first process that opens Dagster's databases creates them; two processes at once would both try.
         with FileLock(settings.home / "dagster.lock"):
             instance = stack.enter_context(dg.DagsterInstance.from_ref(_ref(dagster_home(settings.home))))
         release_dead_runs(instance, settings)
@@ -60,7 +60,7 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def _ref(place: Path) -> InstanceRef:
-    """The instance as `dagster.yaml` says; where it says SQLite, with databases that stay open."""
+    """The instance of `dagster.yaml`; if its storage is SQLite, with databases that stay open."""
     ref = InstanceRef.from_dir(str(place))
     if (storage := ref.storage_data) is None or storage.class_name != "DagsterSqliteStorage":
         return ref
@@ -85,10 +85,10 @@ def _lock_of_run(instance: dg.DagsterInstance) -> Iterator[str]:
 
 
 def _is_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """True while a process holds the run's lock. Process ids are no proof: a reboot or a container gives them again."""
+    """True while a process holds the run's lock. A process id is no proof: a reboot or a container reuses ids."""
     lock = _lock(instance, run.tags[PROCESS_TAG])
     if not Path(lock.lock_file).exists():
-        return True  # a run of another machine, in an instance that several machines share
+        return True  # a run of another machine that shares the instance
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -101,7 +101,7 @@ def _is_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 def release_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
     """Mark runs as failed whose process was killed, and free their pool slots.
 
-    Only runs that `run_night` started carry the name of a lock. The Dagster daemon watches its own runs.
+    Only runs that `run_night` started have the name of a lock. The Dagster daemon watches its own runs.
 
     Returns:
         The run ids that were released.
@@ -137,7 +137,7 @@ def run_night(
 ) -> NightRun:
     """Run one night in this process. The run is recorded in the instance that the Dagster page shows.
 
-    `say` is told of other runs of this home: each step waits for its turn at the warehouse.
+    `say` gets messages about other runs of this home: each step waits for its turn at the warehouse.
     """
     from custody_pipeline.defs.assembled import defs
 

@@ -1,4 +1,4 @@
-"""What a person sees on an asset page: columns, counts, a masked preview, a plot.
+"""The metadata on an asset page: columns, counts, a masked preview, a plot.
 
 Belongs here: Dagster metadata from a table of one night. Does not: changes to a table. Values of tags and of columns
 marked `pii` never reach Dagster's storage.
@@ -77,7 +77,7 @@ def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date)
         "dagster/column_schema": column_schema(model, types),
     }
     for name in STATE_COLUMNS:
-        # Each query computes a staging view again, and its states are also in the tables before and after it.
+        # Each query computes a staging view again, and the tables before and after it have the same states.
         if name in types and model.schema != "staging":
             counts = con.execute(
                 f"SELECT coalesce({name}::VARCHAR, '(none)'), count(*) FROM {model.key} {where} "
@@ -90,7 +90,7 @@ def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date)
 
 
 def cost(seconds: float, rows: int) -> dict[str, int | float]:
-    """What rows took. Views are made of nothing, and have no rows."""
+    """The cost of rows. Views cost nothing and have no rows."""
     return {"seconds": round(seconds, 3)} | ({"ms per 1,000 rows": round(1e6 * seconds / rows, 1)} if rows else {})
 
 
@@ -129,7 +129,7 @@ _NUMBERS = {
 
 
 def night_numbers(con: duckdb.DuckDBPyConnection, table: str, night: date) -> dict[str, int | float]:
-    """The night's numbers of a table, by name; a number that the night does not have is left out."""
+    """The night's numbers of a table, by name; missing numbers are left out."""
     if table not in _NUMBERS:
         return {}
     answer = con.execute(_NUMBERS[table], {"night": night})
@@ -139,7 +139,7 @@ def night_numbers(con: duckdb.DuckDBPyConnection, table: str, night: date) -> di
 
 
 def counts_by_source(con: duckdb.DuckDBPyConnection, night: date) -> dict[str, Any]:
-    """The night's reconciliation as a table, and for each source that names something the share of it that is there."""
+    """The night's reconciliation as a table, and each source's share of expected things that are present."""
     names = ["source", "expected", "present", "explained", "unexplained"]
     rows = con.execute(
         f"SELECT {', '.join(names)} FROM custody.reconciliation WHERE partition_date = $night "
@@ -151,7 +151,7 @@ def counts_by_source(con: duckdb.DuckDBPyConnection, night: date) -> dict[str, A
 
 
 def seal_metadata(sealed: Sealed) -> dict[str, Any]:
-    """What people compare of a seal: keys, place in the log, head, times, lock, counts."""
+    """The parts of a seal that people compare: keys, place in the log, head, times, lock, counts."""
     cut, log = sealed.cut, sealed.cut.log
     lock = "none"
     if cut.lock:
@@ -177,7 +177,7 @@ def seal_metadata(sealed: Sealed) -> dict[str, Any]:
 
 
 def code_reference(path: Path) -> dict[str, Any]:
-    """The file that makes an asset, as Dagster links it."""
+    """The file that makes an asset, in the form of Dagster's links."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         where = dg.LocalFileCodeReference(file_path=str(path), line_number=1, label=path.name)

@@ -1,6 +1,6 @@
 """`custody run`: one night in this process.
 
-Belongs here: starting the night, and its outcome for a person. Does not: its steps (the other modules of defs).
+Belongs here: starting the night, and its outcome for people. Does not: its steps (the other modules of defs).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Outcome:
     Attributes:
         status: 0 published and complete · 1 published or held back, with findings · 2 a step failed.
         problems: one sentence each.
-        profile: only if it was asked for; `profile_path` is its file.
+        profile: only on request; `profile_path` is its file.
     """
 
     night: date
@@ -67,7 +67,7 @@ def run_one_night(
     """Run `nightly_custody` for `night`. With `profile`, keep a profile of it below `$CUSTODY_HOME/profiles`.
 
     Raises:
-        SettingsError: a setting is missing or wrong; nothing has been done.
+        SettingsError: a setting is missing or wrong; nothing was done.
     """
     settings.require("export_url")
     settings.require("publish_url")

@@ -1,10 +1,10 @@
 """Dagster's SQLite storage, with databases that stay open while a night runs.
 
-Dagster opens a database anew for each of the thousand statements of a run, and each time the last connection closes,
-SQLite copies its log into the file. That was a third of a small night. The files are the same; Dagster's own processes
-read them as they always do.
+Dagster opens a database for each of the thousand statements of a run, and each time the last connection closes, SQLite
+copies its log into the file. That was a third of a small night. The files are the same; Dagster's own processes read
+them as usual.
 
-Belongs here: how connections are kept. Does not: what is stored (Dagster), and where (instance.py).
+Belongs here: keeping connections. Does not: what is stored (Dagster), and where (instance.py).
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 
 def _engine(url: str) -> Engine:
-    # QueuePool keeps a connection that was given back; Dagster asks for NullPool, which closes it.
+    # QueuePool keeps a returned connection; Dagster asks for NullPool, which closes it.
     engine = create_engine(url, poolclass=QueuePool, pool_size=1, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
     event.listen(engine, "connect", _sync_at_checkpoints)
     return engine
 
 
 def _sync_at_checkpoints(connection: Any, _: object) -> None:
-    # When the power fails, a run may lose its last lines; the file stays whole (https://sqlite.org/wal.html).
+    # After a power failure, a run may have lost its last lines; the file stays sound (https://sqlite.org/wal.html).
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
 class OpenEventLog(SqliteEventLogStorage):
-    """Keeps open: the index of all runs, and the run that was used last."""
+    """Keeps the index of all runs open, and the run that was used last."""
 
     def __init__(self, base_dir: str) -> None:
         self._engines: dict[str, Engine] = {}
@@ -56,7 +56,7 @@ class OpenEventLog(SqliteEventLogStorage):
             with engine.begin() as connection:
                 yield connection
             if shard != INDEX_SHARD_NAME:
-                # Dagster's page waits for a change of the run's file, and SQLite has written to its log alone.
+                # Dagster's page waits for a change of the run's file, but SQLite has written only to its log.
                 os.utime(self.path_for_shard(shard))
 
     def _kept(self, shard: str) -> Engine:
@@ -93,7 +93,7 @@ class OpenRuns(SqliteRunStorage):
 
 
 class OpenStorage(DagsterSqliteStorage):
-    """Runs and events that stay open. A night writes no schedules: they are Dagster's own."""
+    """Runs and events that stay open. A night writes no schedules, so Dagster's own storage serves for them."""
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         super().__init__(base_dir, inst_data)
@@ -103,5 +103,5 @@ class OpenStorage(DagsterSqliteStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> OpenStorage:
-        """What Dagster calls with the settings of `storage`."""
+        """Called by Dagster with the settings of `storage`."""
         return cls(inst_data=inst_data, **config_value)

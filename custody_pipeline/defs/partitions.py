@@ -2,7 +2,7 @@
 
 Every UTC day has 24 hours. A call over midnight belongs to the day on which it began.
 
-Belongs here: the partitions and the night of a run. Does not: what a night does.
+Belongs here: the partitions and the night of a run. Does not: the steps of a night.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import dagster as dg
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 
 FIRST_PARTITION = date(2023, 1, 1)
-"""Where the settings name no first night."""
+"""The first partition, if the settings name no first night."""
 
 
 def settings_at_import() -> Settings:
     """The settings when the definitions load: the defaults if one is wrong, so that the page shows earlier runs.
 
-    `custody_pipeline.definitions` says what is wrong, and so does every run.
+    `custody_pipeline.definitions` logs the error, and every run fails with it.
     """
     try:
         return load_settings()

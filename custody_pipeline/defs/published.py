@@ -168,7 +168,7 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
 
 @dg.multi_asset_check(specs=_check_specs(), can_subset=True)
 def published_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
-    """What is published, read back from S3 and compared with the signed cut, as the store states it."""
+    """Compare the published files, by what S3 states, with the signed cut."""
     night, settings = night_of(context), deployment.settings
     with told(CutError, NoteError, TimestampError):
         cut = read_sealed(settings, night).cut
@@ -192,7 +192,7 @@ def published_checks(context: dg.AssetCheckExecutionContext, deployment: Deploym
 
 
 def _alert(deployment: Deployment, night: date) -> dict[str, Any]:
-    """Tell the configured channels what is new. A failed channel is part of the result and stops nothing."""
+    """Send new alerts to the configured channels. A failed channel is part of the result and stops nothing."""
     if not channels_of(deployment.settings):
         return AlertRun(night, 0, ()).to_dict()
     warehouse = deployment.night(night).warehouse

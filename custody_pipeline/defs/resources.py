@@ -1,4 +1,4 @@
-"""Resources: how assets, schedules and sensors reach the outside.
+"""Resources: the settings and what is made from them, for assets, schedules and sensors.
 
 Belongs here: the settings and the mapping. Does not: behaviour of clients (extract, io, warehouse).
 """
@@ -21,8 +21,8 @@ from custody_pipeline.settings import Settings, SettingsError, load_settings
 class Deployment(dg.ConfigurableResource["Deployment"]):
     """This deployment: its settings, and what is made from them.
 
-    The environment is read when a run or a tick first asks. What shapes the definitions themselves, the first night and
-    the owners, is read when they load (`partitions.settings_at_import`).
+    The environment is read when a run or a tick first needs it. The settings that shape the definitions (the first
+    night and the owners) are read when the definitions load (`partitions.settings_at_import`).
     """
 
     @cached_property
@@ -41,7 +41,7 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
 
     @property
     def is_configured(self) -> bool:
-        """False when a setting is wrong: the run has failed for that reason."""
+        """False if a setting is wrong: the run has failed for that reason."""
         try:
             return bool(self.settings)
         except dg.Failure:

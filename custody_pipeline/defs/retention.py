@@ -33,7 +33,7 @@ _SHOWN = 100
     check_specs=[dg.AssetCheckSpec(NOTHING_DUE, asset=KEY, description="No conversation is due or becomes due soon.")],
 )
 def erasures(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
-    """Conversations that the retention policy no longer keeps, or whose hold ended, erased with a statement a night."""
+    """Erase conversations that the policy no longer keeps, or whose hold ended, with one statement per night."""
     settings, today = deployment.settings, datetime.now(UTC).date()
     try:
         policy = load_policy(settings.retention_path) if settings.retention_path is not None else None
@@ -90,7 +90,7 @@ retention = dg.define_asset_job(
     description="Every day at 09:00 UTC: erase what the retention policy no longer keeps or a hold kept waiting.",
 )
 def every_retention(_context: dg.ScheduleEvaluationContext, deployment: Deployment) -> dg.RunRequest | dg.SkipReason:
-    """Once a day, after the night and the rechecks. Off until it is turned on; skipped where nothing can be to do."""
+    """Once a day, after the night and the rechecks. Off until it is turned on; skipped if there cannot be work."""
     waits = any(request.state != "done" for request in requests_of(deployment.settings))
     if deployment.settings.retention_path is None and not waits:
         return dg.SkipReason("CUSTODY_RETENTION_PATH is not set, and no request for erasure waits.")

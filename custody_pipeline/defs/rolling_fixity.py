@@ -1,4 +1,4 @@
-"""The rolling fixity check: each night reads some recordings again, first those with the oldest check.
+"""The rolling fixity check: each night reads some recordings again, those with the oldest check first.
 
 Belongs here: the asset, its check, its job and its schedule. Does not: reading and comparing (operations/fixity.py).
 """
@@ -29,7 +29,7 @@ _SHOWN = 100
     check_specs=[dg.AssetCheckSpec(UNCHANGED, asset=KEY, description="Every recording that was read has its digest.")],
 )
 def fixity_checks(deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
-    """Recordings read again, within a nightly budget of bytes, and compared with their digests at export."""
+    """Read recordings again, within a nightly budget of bytes, and compare them with their digests at export."""
     try:
         report = run_fixity(deployment.settings)
     except SettingsError as error:

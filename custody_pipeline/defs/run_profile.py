@@ -72,7 +72,7 @@ def _profile(night: date, run_id: str, steps: Sequence[RunStepKeyStatsSnapshot],
 
 
 def _stage(step: RunStepKeyStatsSnapshot, started: float, ended: float, sampled: Sampler) -> Stage:
-    """One step; its parts are the phases that reported progress, else the assets in the order they were made."""
+    """One step. Its parts are the phases that reported progress, otherwise the assets in their order."""
     made = [
         (event.timestamp, event.get_dagster_event().step_materialization_data.materialization)
         for event in step.materialization_events
@@ -84,7 +84,7 @@ def _stage(step: RunStepKeyStatsSnapshot, started: float, ended: float, sampled:
     reported = tuple(phase for phase in sampled.phases() if within[0] <= phase.started <= within[1])
 
     def total(*keys: str) -> int | None:
-        """What the materializations say under the first of `keys` that they have, together; None where none does."""
+        """The sum of the materializations' metadata under the first of `keys` that they have; None if none has one."""
         found = [next((asset.metadata[key].value for key in keys if key in asset.metadata), None) for _, asset in made]
         numbers = [number for number in found if isinstance(number, int)]
         return sum(numbers) if numbers else None

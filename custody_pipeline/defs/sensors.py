@@ -14,7 +14,7 @@ from custody_pipeline.defs.metadata import markdown_image
 from custody_pipeline.defs.outside import EVENTS
 from custody_pipeline.defs.resources import Deployment
 
-# Shorter than the sensor's own interval, so that turns do not overlap.
+# Seconds; shorter than the sensor's interval, so that turns do not overlap.
 TURN_SECONDS = 50
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -55,8 +55,8 @@ capture_events = dg.define_asset_job(
     description="Events wait: read the conversations that they name, before their tags vanish.",
 )
 def waiting_events(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.RunRequest | dg.SkipReason:
-    """One turn of the capture worker at a time, whenever events wait. Turn the sensor on where events are collected."""
-    # Each turn uses capture's whole share of the rate limit. A turn that began long ago was killed: do not wait for it.
+    """Start one turn of the capture worker when events wait. Turn the sensor on where events are collected."""
+    # Each turn uses capture's whole share of the rate limit. A turn that began long ago was killed: it is ignored.
     since = datetime.now(UTC) - timedelta(seconds=10 * TURN_SECONDS)
     under_way = dg.RunsFilter(job_name=capture_events.name, statuses=UNFINISHED, created_after=since)
     if context.instance.get_runs_count(under_way):

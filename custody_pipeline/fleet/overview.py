@@ -4,7 +4,7 @@ With one warehouse, this is the warehouse or the analysts' snapshot. With severa
 views over the published Parquet, with the small tables that nights share. The next reader makes the file again after a
 night shared something new.
 
-Belongs here: that file, and the way to S3 for its views. Does not: questions (operations).
+Belongs here: that file, and access to S3 for its views. Does not: queries (operations).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _made_from(path: Path) -> str | None:
 
 
 def _write(settings: Settings, told: list[Path], made_from: str, to: Path) -> None:
-    # Analysts may have another version of DuckDB than ours.
+    # Analysts may use another version of DuckDB.
     with duckdb.connect(str(to), config={"storage_compatibility_version": SNAPSHOT_STORAGE_VERSION}) as con:
         prepare(con)
         take_over(con, None, told)
@@ -112,7 +112,7 @@ def _write(settings: Settings, told: list[Path], made_from: str, to: Path) -> No
 def _create_view(con: duckdb.DuckDBPyConnection, place: S3Location, table: str) -> None:
     """A view of a published table: the sealed files of the newest revisions, which never change.
 
-    Nights with the same columns are read together: DuckDB then opens one file to know the columns, and not all.
+    Nights with the same columns are read together: DuckDB then opens only one file to learn the columns.
     """
     groups: dict[str, list[str]] = {}
     for night, revision, columns in con.execute(
@@ -130,7 +130,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, place: S3Location, table: str) 
         groups.setdefault(columns, []).append(str(at))
     if not groups:
         return
-    # The night is taken from the path, so that a question about one night opens one file.
+    # The night is taken from the path, so that a query about one night opens one file.
     selects = [
         'SELECT * EXCLUDE ("date") REPLACE ("date" AS partition_date) '
         f"FROM read_parquet([{', '.join(map(literal, files))}]"
@@ -156,7 +156,7 @@ def reach_s3(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     from obstore.fsspec import FsspecStore
 
     class Store(FsspecStore):
-        """obstore's file system, with clients made as everywhere else here."""
+        """obstore's file system, with clients made by `io.s3`."""
 
         def _construct_store(self, bucket: str) -> Any:
             return s3_store(settings, bucket)
@@ -174,14 +174,14 @@ def record_acts(
 ) -> None:
     """Append to the ledger of the acts' nights.
 
-    With several workers the acts are left on S3: the next run of each night takes them in.
+    With several workers the acts are stored on S3: the next run of each night adds them.
 
     Args:
         settings: the deployment.
         actor: who acts.
         acts: of any nights.
-        refreshed: with one warehouse, which events are brought up to date at once: those of the nights as a whole, all
-            of them, or none.
+        refreshed: with one warehouse: which events are brought up to date at once (those of the nights as a whole, all
+            events, or none).
         lock_timeout: seconds to wait for the warehouse.
 
     Raises:
@@ -205,7 +205,7 @@ def record_acts(
 
 
 def _nights(settings: Settings) -> Nights:
-    # The loader comes with it, which a command of one warehouse starts without.
+    # This imports the loader, which a command with one warehouse does not need.
     from custody_pipeline.fleet.shards import Nights
 
     return Nights.of(settings)

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NEIGHBOURS = timedelta(days=7)
-"""Recordings of nights as far away are known: lists of one night name recordings of the nights around it."""
+"""Days. Recordings of nights at this distance are known: lists of one night name recordings of nights around it."""
 
 _IN_FLIGHT = 16
 
@@ -71,12 +71,12 @@ class NightTakenError(ShardError):
 
 
 class _Base(msgspec.Struct):
-    """What this worker's file is made from.
+    """The origin of this worker's file.
 
     Attributes:
         etag: of the object that was checked out; None if there was none.
-        others: what the other nights told when their rows were taken over.
-        dirty: something was written since.
+        others: the versions of the other nights' objects whose rows were copied.
+        dirty: something was written since the last check-in.
     """
 
     etag: str | None = None
@@ -84,7 +84,7 @@ class _Base(msgspec.Struct):
     dirty: bool = False
 
 
-# Files that a run of this process wrote: they need not be compared with S3 again.
+# Files that a run of this process wrote: they are not compared with S3 again.
 _OURS: set[Path] = set()
 
 
@@ -95,7 +95,7 @@ class NightWarehouse(Warehouse):
         super().__init__(settings, lock_timeout=lock_timeout)
         self.night = night
         self.place = Nights.of(settings)
-        # The ETag of the object that `_raw_path` was put as.
+        # The ETag of the object that was put from `_raw_path`.
         self._raw_etag: str | None = None
 
     @property
@@ -109,7 +109,7 @@ class NightWarehouse(Warehouse):
 
     @property
     def _raw_path(self) -> Path:
-        """The night's raw part, as it was checked in; kept until the next check-in alone."""
+        """The night's raw part as it was checked in; kept only until the next check-in."""
         return self.path.with_name("raw.duckdb")
 
     def _base(self) -> _Base | None:
@@ -155,13 +155,13 @@ class NightWarehouse(Warehouse):
         finally:
             con.close()
         base.others = others
-        # A file with acts that were taken in differs from the object: a run that was killed before may have left more.
+        # A file with added acts differs from the object; a run that was killed before may have left more.
         base.dirty = base.dirty or bool(pending)
         self._keep(base)
         return base
 
     def _replay(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Load what landed and is in no load of this file: its worker was killed, or the object is an older one."""
+        """Load landing files that no load of this file has: their worker was killed, or the object is an older one."""
         place = S3Location.parse(self.settings.require("publish_url"))
         with tempfile.TemporaryDirectory(prefix="custody-replay-") as scratch:
             sources = Sources(self.settings, self.place.client, place, Path(scratch))
@@ -188,12 +188,12 @@ class NightWarehouse(Warehouse):
             path.unlink(missing_ok=True)
 
     def check_in(self, con: duckdb.DuckDBPyConnection, *, again: bool = False) -> None:
-        """Put the night's raw part where other workers find it, and tell the other nights what they need.
+        """Put the night's raw part and its shared rows on S3, for other workers and nights.
 
         Raises:
-            NightTakenError: another worker checked the night in meanwhile. This worker's file is discarded; what it
-                collected is in its landing files, and the next run loads them.
-            ShardError: S3 cannot be written. The file stays, and the next run goes on with it.
+            NightTakenError: another worker checked the night in meanwhile. This worker's file is discarded; its
+                documents are in landing files, and the next run loads them.
+            ShardError: S3 cannot be written. The file stays, and the next run continues with it.
         """
         base = self._base() or _Base()
         client, at, shard = self.place.client, self.place.raw(self.night), self._raw_path
@@ -215,7 +215,7 @@ class NightWarehouse(Warehouse):
             except ClientError as error:
                 if error_code(error) not in {*REFUSED, "NoSuchKey"}:
                     raise
-                # A put whose answer was lost is sent again, and then refused.
+                # A put whose answer was lost is repeated, and then refused.
                 there = head(client, at)
                 if there is None or digest(client, there) != sha256:
                     raise self._taken() from error
@@ -230,7 +230,7 @@ class NightWarehouse(Warehouse):
             shard.unlink()
 
     def _taken(self) -> NightTakenError:
-        # The open connection keeps its file; the next one begins with the other worker's.
+        # The open connection keeps its file; the next connection begins with the other worker's file.
         self._discard()
         return NightTakenError(
             f"another worker ran the night of {self.night} meanwhile, and its state stands; nothing of this run was "
@@ -247,7 +247,7 @@ class Nights:
 
     @classmethod
     def of(cls, settings: Settings) -> Nights:
-        """Of a deployment with several workers."""
+        """The objects of a deployment with several workers."""
         return cls(settings, S3Location.parse(settings.require("nights_url")))
 
     @cached_property
@@ -260,17 +260,17 @@ class Nights:
         return self.place / f"raw/date={night}/warehouse.duckdb"
 
     def shared(self, night: date) -> S3Location:
-        """What a night tells all others."""
+        """The rows that a night shares with all other nights."""
         return self.place / f"shared/date={night}.parquet"
 
     def ids(self, night: date) -> S3Location:
-        """What a night tells its neighbours."""
+        """The rows that a night shares with its neighbours."""
         return self.place / f"ids/date={night}.parquet"
 
     def told(self, night: date | None = None, *, own: bool = False) -> list[Path]:
-        """Local copies of what the other nights tell, and with `own` the night itself.
+        """Local copies of the objects that the other nights share, and with `own` the night's own.
 
-        None: what all nights tell, without what is for neighbours.
+        None: the objects of all nights, without those for neighbours.
         """
         names = {path: found["ETag"] for path, found in listed(self.client, self.place, "shared/")}
         if night is not None:
@@ -279,7 +279,7 @@ class Nights:
         return self._copies(wanted)
 
     def _copies(self, wanted: dict[str, str]) -> list[Path]:
-        """Copies of objects that change now and then: an unchanged one is not read again."""
+        """Copies of objects that seldom change: an unchanged object is not read again."""
         folder = self.settings.home.absolute() / "nights" / "told"
         folder.mkdir(parents=True, exist_ok=True)
         places = {
@@ -293,7 +293,7 @@ class Nights:
         with FileLock(folder / "lock"):
             for _ in in_order(fetch, [path for path, copy in places.items() if not copy.exists()], workers=_IN_FLIGHT):
                 pass
-            # Of each object, the copy of its newest version alone.
+            # Only the copy of each object's newest version stays.
             ours = {copy.name.split(".", 1)[0]: copy.name for copy in places.values()}
             for old in folder.glob("*.parquet"):
                 if ours.get(old.name.split(".", 1)[0], old.name) != old.name:
@@ -301,11 +301,11 @@ class Nights:
         return sorted(places.values())
 
     def pending_acts(self, night: date) -> list[S3Location]:
-        """Acts that no run has taken in yet."""
+        """Acts that no run has added yet."""
         return [self.place / path for path, _ in listed(self.client, self.place, f"acts/date={night}/")]
 
     def put_acts(self, actor: Actor, acts: Iterable[Act]) -> None:
-        """Leave acts for the next runs of their nights.
+        """Store acts for the next runs of their nights.
 
         Raises:
             ShardError: S3 cannot be written.
@@ -325,16 +325,16 @@ class Nights:
 
 
 def _concerns(path: str, night: date, own: bool) -> bool:
-    """Whether an object is told to a night."""
+    """Whether an object is shared with a night."""
     other = date.fromisoformat(path.partition("date=")[2].removesuffix(".parquet"))
     return (own or other != night) and (path.startswith("shared/") or abs(other - night) <= NEIGHBOURS)
 
 
 def _write_raw(con: duckdb.DuckDBPyConnection, night: date, to: Path) -> list[str]:
-    """Copy the night's rows of `raw` into a file; of one that is there, what loads write is as it was.
+    """Copy the night's rows of `raw` into a file; tables that loads write are kept in a file that exists.
 
     Returns:
-        The keys of the acts that are among them.
+        The keys of the acts among these rows.
     """
     there = to.exists()
     tables = con.execute(
@@ -352,7 +352,7 @@ def _write_raw(con: duckdb.DuckDBPyConnection, night: date, to: Path) -> list[st
             elif "partition_date" in table_columns(con, f"raw.{table}"):
                 rows = f"FROM raw.{table} WHERE partition_date = $night"
             else:
-                continue  # dlt's own tables, and what says how this file was made
+                continue  # dlt's own tables, and tables about this file
             con.execute(
                 f"CREATE OR REPLACE TABLE shard.raw.{table} AS {rows}", {"night": night} if "$night" in rows else None
             )
@@ -363,7 +363,7 @@ def _write_raw(con: duckdb.DuckDBPyConnection, night: date, to: Path) -> list[st
 
 
 def _take_in(con: duckdb.DuckDBPyConnection, client: S3Client, pending: Iterable[S3Location]) -> None:
-    """Append pending acts, each object once: a worker killed before it removed them leaves them in both places."""
+    """Append pending acts, each object once: a worker that was killed before it removed them leaves both."""
     con.execute("CREATE TABLE IF NOT EXISTS raw.taken_acts (partition_date DATE, key VARCHAR)")
     known = {row[0] for row in con.execute("SELECT key FROM raw.taken_acts").fetchall()}
     with tempfile.TemporaryDirectory(prefix="custody-acts-") as folder:
@@ -397,7 +397,7 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """S3's errors, with what they keep from being done."""
+    """Turn S3's errors into ShardError, with what could not be done."""
     try:
         yield
     except ClientError as error:

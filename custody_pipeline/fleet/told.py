@@ -1,9 +1,9 @@
-"""What a night tells the others: a few rows of a few tables, in one Parquet object a night.
+"""The rows that nights share: a few rows of a few tables, in one Parquet object per night.
 
-A row is JSON text beside the name of its table and the type of its row, so that one object holds any table, and a
-table that got a column is read by workers of both versions.
+A row is JSON text with the name of its table and the type of its row. So one object holds any table, and workers of two
+versions can read a table that got a column.
 
-Belongs here: which rows those are, writing and taking them over. Does not: where the objects lie (shards.py).
+Belongs here: which rows are shared, writing and copying them. Does not: where the objects are (shards.py).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     import duckdb
 
-# What the night's snapshots say, each value once. Left out is what an earlier night told and nobody contradicted since:
-# twenty thousand users, told by every night again, would be gigabytes. Only an earlier night, so that two nights never
-# leave a value to each other.
+# The values in the night's snapshots, each once. A value is left out if an earlier night shared it and no night has
+# contradicted it since: twenty thousand users, repeated by every night, would be gigabytes. Only earlier nights count,
+# so that two nights never both leave out a value.
 _CATALOG = """
     WITH others AS (
         SELECT o.partition_date, o.{id} AS id, row({columns}) AS said, (coalesce("sequence", 0), landing_id) AS load
@@ -69,18 +69,18 @@ SHARED = {
     "staging.carried_over": _OF_NIGHT,
     "staging.night_organizations": _OF_NIGHT,
 }
-"""Tables of which every night and every reader knows each night's rows, with the SELECT of those rows."""
+"""Tables whose rows every night and every reader gets, with the SELECT of a night's rows."""
 
 NEAR = {"staging.placed_ids": _OF_NIGHT, "staging.recording_nights": _OF_NIGHT}
 """Tables with a row for each recording: only neighbours read them."""
 
-# An alert about a night that nobody ran is told, and written down, by the run of another night.
+# The run of another night sends and records an alert about a night that nobody ran.
 _ALERTS = "FROM raw.alerts_sent EXCEPT ALL SELECT * FROM custody_taken_alerts"
 
 
 def write_shared(con: duckdb.DuckDBPyConnection, night: date, tables: dict[str, str], to: Path) -> None:
     """Write the night's rows of `tables` that are in the warehouse as Parquet: table_name, kind, row."""
-    # An object without a row has its columns all the same.
+    # An object without rows has the columns too.
     parts = ["SELECT ''::VARCHAR AS table_name, ''::VARCHAR AS kind, ''::VARCHAR AS row WHERE $night IS NULL"]
     for table, rows in tables.items():
         if columns := table_columns(con, table):
@@ -102,14 +102,14 @@ def write_shared(con: duckdb.DuckDBPyConnection, night: date, tables: dict[str, 
 def take_over(
     con: duckdb.DuckDBPyConnection, night: date | None, files: Sequence[Path], *, modelled: bool = True
 ) -> None:
-    """Replace the rows of all other nights by what their objects tell.
+    """Replace the rows of all other nights by the rows in their objects.
 
     Args:
         con: the warehouse.
-        night: the night that is the warehouse's own; None: all are others.
+        night: the warehouse's own night; None: all nights are others.
         files: the objects.
-        modelled: False in a warehouse that has the night's raw part alone: what its own object tells of the models'
-            tables is taken over as well, so that it is still told if the models do not run.
+        modelled: False in a warehouse with only the night's raw part: the rows of the models' tables are then copied
+            from its own object, so that they are still shared if the models do not run.
     """
     with transaction(con):
         con.execute("CREATE TEMP TABLE told (table_name VARCHAR, kind VARCHAR, row VARCHAR)")
@@ -135,7 +135,7 @@ def take_over(
 
 
 def _take_over_alerts(con: duckdb.DuckDBPyConnection, columns: dict[str, str]) -> None:
-    """Alerts of other nights' runs; what this night's own runs told stays."""
+    """Copy the alerts of other nights' runs; the alerts of this night's own runs stay."""
     if table_columns(con, "custody_taken_alerts"):
         con.execute("CREATE OR REPLACE TEMP TABLE own AS FROM raw.alerts_sent EXCEPT ALL FROM custody_taken_alerts")
         con.execute("DELETE FROM raw.alerts_sent")

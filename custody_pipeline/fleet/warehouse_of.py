@@ -1,7 +1,7 @@
 """Which warehouse holds a night: this home's, or the night's own on S3.
 
-Belongs here: the choice. Does not: a night's own warehouse (shards.py), which brings the loader with it: a command that
-only reads this home's warehouse starts without.
+Belongs here: the choice. Does not: a night's own warehouse (shards.py). That module imports the loader, which a command
+that only reads this home's warehouse does not need.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What the command line and Dagster both do: verify, package, check fixity, ask witnesses, examine, explain.
 
-Belongs here: one function an operation, returning data. Does not: printing (cli), assets (defs), the steps of a night
-(night.py).
+Belongs here: one function per operation, which returns data. Does not: printing (cli), assets (defs), the steps of a
+night (night.py).
 """

@@ -1,6 +1,6 @@
-"""`custody doctor`: each thing a night needs, tried against the real services: ok, not ok, what to do.
+"""`custody doctor`: everything that a night needs, tried against the real services: ok or not, and what to do.
 
-Belongs here: probes that change nothing that lasts. Does not: repairs.
+Belongs here: probes that leave nothing behind. Does not: repairs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "warning", "not ok", "not configured"]
 
-# What the night reads, and the permission behind it (the vendor's API pages name them).
+# The requests of a night, and the permission for each (from the vendor's API pages).
 PERMISSIONS = {
     "/api/v2/recording/jobs": "recording:job:view",
     "/api/v2/analytics/conversations/details/jobs/availability": "analytics:conversationDetail:view",
@@ -141,7 +141,7 @@ def _organization(settings: Settings) -> Iterator[Line]:
         yield Line("login", "ok", f"{identity} in {identity.organization_name or identity.organization_id}")
         for path, permission in PERMISSIONS.items():
             yield _permission(client, path, permission)
-        # Without it the night is whole; what the vendor erased has no reason of its own.
+        # Without this permission the night is whole, but erased conversations have no reason of their own.
         erasures = _permission(client, REQUESTS, "gdpr:request:view")
         yield erasures if erasures.state == "ok" else replace(erasures, state="warning")
         yield _list_of_recordings(client, settings.retention_pages)
@@ -160,7 +160,7 @@ def _permission(client: GenesysClient, path: str, permission: str) -> Line:
 
 
 def _list_of_recordings(client: GenesysClient, pages: int) -> Line:
-    """Whether the list of all recordings can be read, and how early a recording is in it."""
+    """Whether the list of all recordings can be read, and how soon it has a new recording."""
     check = "list of all recordings"
     if not pages:
         advice = "Unset CUSTODY_RETENTION_PAGES: without the list no night is established."
@@ -217,7 +217,7 @@ def _export_bucket(settings: Settings) -> Iterator[Line]:
     versions = _try(
         "export bucket versions", "CUSTODY_EXPORT_URL", lambda: _versions(client, place), "s3:ListBucketVersions"
     )
-    # The night then reads what is newest, and cannot see that something was overwritten or deleted.
+    # Without this permission the night reads the newest versions, and cannot see overwritten or deleted objects.
     yield versions if versions.state == "ok" else replace(versions, state="warning")
     yield _first_night(client, place, settings.first_night)
     yield _clock(client, place)
@@ -269,7 +269,7 @@ def _signing_key(settings: Settings) -> Line:
     try:
         signer = load_signing_key(settings)
         if signer is not None:
-            signer.sign(b"custody doctor\n")  # a key in KMS may be read and not used
+            signer.sign(b"custody doctor\n")  # a key in KMS may be readable but not usable
     except SigningKeyError as error:
         return Line(check, "not ok", str(error), advice)
     if signer is None:
@@ -297,7 +297,7 @@ def _publish_bucket(settings: Settings, *, probe: bool) -> Iterator[Line]:
 
 
 def _shared_buckets(settings: Settings) -> Iterator[Line]:
-    """Where several workers keep nights, and find what another one received."""
+    """The places that several workers share."""
     if settings.nights_url is not None:
         nights, landing, client = (
             S3Location.parse(settings.nights_url),
@@ -309,7 +309,7 @@ def _shared_buckets(settings: Settings) -> Iterator[Line]:
 
 
 def _conditional_writes(client: S3Client, place: S3Location, check: str, setting: str) -> Line:
-    """Several homes may seal or check in at once only if S3 refuses a write whose condition does not hold."""
+    """Whether S3 refuses a write whose condition is false: only then may several homes seal or check in at once."""
     at = place / f"{SEALING}doctor-{uuid4().hex}"
     versions: list[str] = []
 
@@ -328,7 +328,7 @@ def _conditional_writes(client: S3Client, place: S3Location, check: str, setting
         return False
 
     def remove() -> None:
-        """Remove every version; one that a default retention of the bucket locks is hidden."""
+        """Remove every version; a version that a default retention of the bucket locks is hidden."""
         try:
             for version in versions:
                 which: Any = {"VersionId": version} if version else {}
@@ -362,7 +362,7 @@ def _probe(client: S3Client, place: S3Location, settings: Settings) -> Iterator[
 
 
 def _try(check: str, variable: str, probe: Callable[[], str], permissions: str) -> Line:
-    """One question to S3."""
+    """One request to S3."""
     try:
         return Line(check, "ok", probe())
     except (ClientError, BotoCoreError) as error:
@@ -399,7 +399,7 @@ def _listed(client: S3Client, place: S3Location) -> str:
 
 
 def _exports(settings: Settings, client: S3Client, place: S3Location) -> Line:
-    """Whether there are exports, and one of them can be read as the night reads it."""
+    """Whether there are exports, and whether one of them can be read in the night's way."""
     check = "export bucket"
     above, problem = folders_above_years(client, place)
     if problem:
@@ -414,7 +414,7 @@ def _exports(settings: Settings, client: S3Client, place: S3Location) -> Line:
 
 
 def _first_night(client: S3Client, place: S3Location, first: date | None) -> Line:
-    """From which night on the nights must be there: what the bucket says where the setting says nothing."""
+    """The first expected night: of the setting, or by the bucket."""
     if first is not None:
         return Line("first night", "ok", f"{first}")
     oldest = oldest_night(client, place)

@@ -1,7 +1,7 @@
-"""How a failed command or step ends: one line with the cause and the next step, and an exit status.
+"""The ending of a failed command or step: one line with the cause and the next step, and an exit status.
 
-Belongs here: every kind of exception that the layers below can raise. Does not: findings (a command reports them
-itself, with exit status 1).
+Belongs here: every kind of exception that the rooms below can raise. Does not: findings (a command reports them itself,
+with exit status 1).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, 
 def ending_of(error: Exception) -> tuple[str, int]:
     """The line for stderr and the exit status: 64 for a wrong setting, mapping or matter, 2 for everything else.
 
-    A message of another library may quote a document, so only messages that cannot are repeated.
+    A message of another library may quote a document. Only messages that cannot quote one are repeated.
     """
     # Imported late: these imports take longer than `--help`.
     import duckdb
@@ -67,7 +67,7 @@ def ending_of(error: Exception) -> tuple[str, int]:
 
 
 def is_lasting(error: Exception) -> bool:
-    """True for an error that a second try cannot mend: a full disk, a file that may not be written or is damaged."""
+    """True for an error that a retry cannot solve: a full disk, a file that may not be written or is damaged."""
     import duckdb
 
     error = _cause_of(error)
@@ -75,7 +75,7 @@ def is_lasting(error: Exception) -> bool:
 
 
 def _cause_of(error: Exception) -> Exception:
-    """What dlt and SQLAlchemy wrap."""
+    """The error that dlt or SQLAlchemy wraps."""
     while type(error).__module__.startswith(("dlt.", "sqlalchemy.")) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error

@@ -1,4 +1,4 @@
-"""`custody explain` and `custody gaps`: read from the analysts' snapshot.
+"""`custody explain` and `custody gaps`, from the analysts' snapshot.
 
 Belongs here: one recording's story and the list of gaps, as data. Does not: printing (cli).
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 
-# Name for people, resource, its name among the sources of tags, and whether to say so when it has nothing.
+# Name for people, resource, its name among the sources of tags, and whether it is shown without a document.
 _SOURCES = (
     ("sidecar", "export_sidecars", "sidecar", True),
     ("manifest", "export_manifests", "manifest", False),
@@ -38,7 +38,7 @@ _SOURCES = (
 )
 
 
-# A night may be running; nobody waits long for a page.
+# Seconds. A night may be running, and a page must not wait long.
 _LOCK_TIMEOUT_SECONDS = 10.0
 
 
@@ -52,7 +52,7 @@ class SnapshotError(Exception):
 
 @contextmanager
 def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The read-only snapshot; readable while a night is being written.
+    """The read-only snapshot. It can be read while a night runs.
 
     Raises:
         SettingsError: there is no snapshot yet.
@@ -74,7 +74,7 @@ def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
-    """The whole story of a recording id, or of every recording of a conversation id; None when neither is known.
+    """The whole story of a recording id, or of every recording of a conversation id; None if the id is unknown.
 
     Returns:
         `{"recordings": [{"recording": chain_of_custody row, "timeline": […], "sources": […], "tags": […],
@@ -131,7 +131,7 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
 
 
 def record_explained(settings: Settings, story: dict[str, Any]) -> None:
-    """Leave a custody event for each recording whose story somebody read; the night's next run shows it.
+    """Record a custody event for each recording whose story a person read; the night's next run shows it.
 
     Raises:
         WarehouseError: the warehouse is in use; nothing was recorded.
@@ -156,7 +156,7 @@ def record_explained(settings: Settings, story: dict[str, Any]) -> None:
 def _sources(
     recording: dict[str, Any], timeline: list[dict[str, Any]], tags: list[dict[str, Any]], reasons: set[str]
 ) -> list[dict[str, Any]]:
-    """What each source has of the recording: when its document was first and last seen new, and what it says."""
+    """Each source's documents of the recording: when new content was first and last received, and the content."""
     found = []
     for name, resource, tag_source, always in _SOURCES:
         seen = [event["occurred_at"] for event in timeline if event["what"] == f"{resource} document"]
@@ -193,7 +193,7 @@ class GapFilter:
     Attributes:
         first, last: nights.
         reason, severity, recoverable: as in custody.gaps.
-        tag: a key among tag_keys; case does not count.
+        tag: a key among tag_keys, in any case.
         before: with a deadline until this time (UTC), as in the report: recoverable, or rechecked, no longer.
     """
 
@@ -210,7 +210,7 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
     """The columns of `custody.gaps`, and its rows that are wanted, the next deadline first within a reason.
 
     Raises:
-        NoSuchNightError: a single night is asked for that was never collected, so nobody knows its gaps.
+        NoSuchNightError: a single night was asked for that was never collected, so its gaps are unknown.
     """
     with analyst_database(settings) as con:
         modelled = "SELECT collected_at FROM custody.nights WHERE partition_date = $night AND collected_at IS NOT NULL"

@@ -1,6 +1,6 @@
-"""Media objects read again: are they still the bytes that were hashed when they were exported?
+"""Reading media objects again, to compare them with the digests that were computed at export.
 
-Belongs here: which objects are due, reading and comparing them, noting the outcome. Does not: what a changed object
+Belongs here: which objects are due, reading and comparing them, recording the result. Does not: what a changed object
 means for its night (sql/staging takes its digest from `raw.fixity_checks`).
 """
 
@@ -61,7 +61,7 @@ class DueObject:
 
 @dataclass(frozen=True)
 class CheckedObject:
-    """What reading an object again gave."""
+    """The result of reading an object again."""
 
     due: DueObject
     result: Result
@@ -72,14 +72,14 @@ class CheckedObject:
 
 @dataclass
 class FixityReport:
-    """What one run of the fixity job found.
+    """The result of one run of the fixity job.
 
     Attributes:
         counts: objects by result.
-        bytes: that were read.
+        bytes: number of bytes that were read.
         findings: every object that is not unchanged: URI, result, digests, error.
         waiting: objects that were not due within the budget.
-        oldest: when the object that has waited longest was last checked (UTC); None when nothing waits.
+        oldest: when the object that has waited the longest was last checked (UTC); None if none waits.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -102,7 +102,7 @@ class FixityReport:
 
 
 def due_objects(con: duckdb.DuckDBPyConnection, budget: int) -> list[DueObject]:
-    """The objects whose last check is the longest ago, until their bytes reach `budget`; the last may pass it."""
+    """The objects whose last check is the longest ago, until their bytes reach `budget`; the last one may exceed it."""
     rows = con.execute(
         f"SELECT * EXCLUDE (bytes_before) FROM ({query('fixity/objects_by_last_check')}) "
         "WHERE bytes_before < $budget ORDER BY bytes_before",
@@ -112,7 +112,7 @@ def due_objects(con: duckdb.DuckDBPyConnection, budget: int) -> list[DueObject]:
 
 
 def altered_since_recheck(con: duckdb.DuckDBPyConnection) -> dict[date, int]:
-    """Nights of which a recording was found changed or gone, and that did not run again since; with how many."""
+    """Nights with changed or missing recordings that did not run again since, and the number of these recordings."""
     rows = con.execute(query("fixity/nights_to_run_again")).fetchall()
     return dict(rows)
 
@@ -138,9 +138,9 @@ def check_objects(settings: Settings, objects: Sequence[DueObject]) -> list[Chec
 def record_checks(
     con: duckdb.DuckDBPyConnection, settings: Settings, checked: Sequence[CheckedObject], budget: int
 ) -> FixityReport:
-    """Append the outcomes to the ledger and to the custody events.
+    """Append the results to `raw.fixity_checks`, and custody events to the ledger.
 
-    An event is left for every object that is not unchanged, and one for all the others of a night.
+    Each changed, missing or unreadable object gets an event, and all unchanged objects of a night get one.
     """
     actor = Actor.of(settings)
     found = FixityReport(Counter(outcome.result for outcome in checked))
@@ -211,11 +211,11 @@ def _acts(con: duckdb.DuckDBPyConnection, checked: Sequence[CheckedObject], budg
 
 
 def run_fixity(settings: Settings, budget: int | None = None) -> FixityReport:
-    """Read what is due again, append the outcome, and leave custody events.
+    """Read the due objects again, and record the results and custody events.
 
     Args:
         settings: where the objects and the warehouse are.
-        budget: bytes; `CUSTODY_FIXITY_BYTES` when None.
+        budget: bytes; default: `CUSTODY_FIXITY_BYTES`.
 
     Raises:
         SettingsError: no export bucket is configured.
@@ -246,7 +246,7 @@ def _checked(settings: Settings, warehouse: Warehouse, budget: int) -> FixityRep
 
 
 def _nights_by_check(settings: Settings) -> list[date]:
-    """The nights of several workers, first the one whose last fixity check is the longest ago."""
+    """The nights of several workers. The night whose last fixity check is the longest ago comes first."""
     with overview(settings) as con:
         if con is None:
             return []

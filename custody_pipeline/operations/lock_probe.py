@@ -1,9 +1,9 @@
-"""`custody doctor --probe-lock`: whether the bucket keeps what is sealed, tried on an object of a few bytes.
+"""`custody doctor --probe-lock`: whether the bucket keeps sealed objects, tried on an object of a few bytes.
 
-Belongs here: the probe and what its answers mean. Does not: reading the bucket's configuration (doctor.py).
+Belongs here: the probe and the meaning of its answers. Does not: reading the bucket's configuration (doctor.py).
 
-What stays behind is one version of a few bytes below `probe/`, hidden by a delete marker and locked for
-`PROBE_RETENTION`; nothing at all in a bucket without Object Lock.
+One version of a few bytes stays below `probe/`, hidden by a delete marker and locked for `PROBE_RETENTION`. Nothing
+stays in a bucket without Object Lock.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LockMode = Literal["GOVERNANCE", "COMPLIANCE"]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One thing that was tried, and whether the bucket answered as it must."""
+    """One attempt, and whether the bucket answered as required."""
 
     name: str
     ok: bool
@@ -91,7 +91,7 @@ def _against_lock(client: S3Client, which: dict[str, Any], mode: LockMode, until
 
 
 def _put(client: S3Client, where: dict[str, Any], **more: Any) -> str | None:
-    # Object Lock wants a checksum of the request.
+    # Object Lock requires a checksum of the request.
     return client.put_object(**where, Body=_BODY, ChecksumAlgorithm="SHA256", **more).get("VersionId")
 
 

@@ -1,7 +1,7 @@
-"""What a compliance officer asks of some nights, or of a matter: one page, and the rows behind its numbers.
+"""The report for a compliance officer about nights or a matter: one page, and the rows behind its numbers.
 
-Belongs here: counting and wording for the page. Does not: how pages look (pages), a matter's own
-report (matters), the summary of a night for its operator (summary.py).
+Belongs here: counting and wording for the page. Does not: the look of pages (pages), a matter's own report (matters),
+the summary of a night for its operator (summary.py).
 
 Everything is read from schema `custody`, so the analysts' snapshot and the warehouse give the same page. No row has
 personal data: ids, states and reasons only.
@@ -61,12 +61,12 @@ _KEY = "partition_date, conversation_id, recording_id"
 
 @dataclass(frozen=True)
 class Scope:
-    """What a report is about: nights from `first` to `last`, and of them the recordings in `keys`, if given.
+    """The scope of a report: nights from `first` to `last`, and only their recordings in `keys`, if given.
 
     Attributes:
         keys: (night, conversation id, recording id).
         title: of the page.
-        arguments: what `custody gaps` needs to show the same, with a leading space.
+        arguments: those of `custody gaps` for the same scope, with a leading space.
     """
 
     first: date
@@ -80,7 +80,7 @@ class Scope:
 class NightReport:
     """The page's facts, in the order of the page; rows are dicts with the names that the template uses.
 
-    `tone`: `good`, `bad` or `odd`. `tags` is None where tags were not counted.
+    `tone`: `good`, `bad` or `odd`. `tags` is None if tags were not counted.
     """
 
     tone: str
@@ -108,9 +108,9 @@ def write_report(
 
     Args:
         con: the analysts' snapshot, or the warehouse.
-        scope: what the report is about.
+        scope: nights, or recordings of a matter.
         folder: where to.
-        retention: what the retention policy keeps until when; a sentence each.
+        retention: until when the retention policy keeps what; a sentence each.
 
     Returns:
         The page's path, and its facts.
@@ -138,7 +138,7 @@ def write_report(
 def report_of_night(
     con: duckdb.DuckDBPyConnection, settings: Settings, night: date, retention: Sequence[str], *, changed: bool
 ) -> Path:
-    """Write the night's page below `reports/` of the home, if the night changed or the page is not there."""
+    """Write the night's page below `reports/` of the home, if the night changed or the page is missing."""
     path = settings.home / "reports" / str(night) / REPORT
     if changed or not path.exists():
         write_report(con, scope_of_night(night), path.parent, retention)
@@ -157,7 +157,7 @@ def night_report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
 
 
 def _select(con: duckdb.DuckDBPyConnection, scope: Scope) -> None:
-    """Temporary tables with what the report is about: also a read-only connection may have them."""
+    """Make temporary tables with the rows of the scope. A read-only connection may have such tables too."""
     con.execute(
         "CREATE OR REPLACE TEMP TABLE report_keys (partition_date DATE, conversation_id TEXT, recording_id TEXT)"
     )
@@ -170,7 +170,7 @@ def _select(con: duckdb.DuckDBPyConnection, scope: Scope) -> None:
             "WHERE partition_date BETWEEN ? AND ?",
             [scope.first, scope.last],
         )
-    # As in custody.reconciliation: present with content, else explained by a reason that explains missing media.
+    # As in custody.reconciliation: present with content, otherwise explained by a reason for missing media.
     con.execute("ALTER TABLE report_recordings ADD COLUMN account TEXT")
     con.execute(
         """
@@ -297,7 +297,7 @@ def _tags(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
 
 
 def _percent(part: int, whole: int) -> str:
-    """Rounded down, so that 100 means all."""
+    """The percentage, rounded down, so that 100 means all."""
     return f"{part * 1000 // whole / 10:g}" if whole else "–"
 
 
@@ -327,7 +327,7 @@ def _trend(nights: list[dict[str, Any]]) -> str:
 
 
 def _ranges(days: list[date]) -> str:
-    """Days in words, a stretch as its ends."""
+    """Days in words; consecutive days as their first and last day."""
     stretches: list[list[date]] = []
     for day in days:
         if stretches and (day - stretches[-1][-1]).days == 1:
@@ -338,7 +338,7 @@ def _ranges(days: list[date]) -> str:
 
 
 def _write_rows(con: duckdb.DuckDBPyConnection, report: NightReport, folder: Path) -> None:
-    """A CSV for every number of the page that is a link."""
+    """Write a CSV for each number of the page that is a link."""
     order = f"ORDER BY {_KEY}"
     _write(con, f"{_RECORDINGS} {order}", (), folder / "all.csv")
     for status in ("complete", "gap", "excluded"):
@@ -357,7 +357,7 @@ def _write_rows(con: duckdb.DuckDBPyConnection, report: NightReport, folder: Pat
 
 
 def _without(con: duckdb.DuckDBPyConnection, column: str, order: str) -> tuple[str, Sequence[Any]]:
-    """Recordings that should have a value of a mapped column, by queue and script, and have none."""
+    """A query of recordings that should have a value in a mapped column, by queue and script, and have none."""
     there = con.execute(
         "SELECT 1 FROM duckdb_columns() WHERE table_name = 'report_recordings' AND column_name = ?", [column]
     )

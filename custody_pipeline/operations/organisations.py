@@ -44,7 +44,7 @@ class Organisation:
 
 @dataclass(frozen=True)
 class PublishedNight:
-    """A cell of the page. `words`: what the night claims; `missing` where nothing is published."""
+    """A cell of the page. `words`: the night's claim, or `missing` if nothing is published."""
 
     night: date
     words: str
@@ -61,7 +61,7 @@ class Row:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Nights by what they claim."""
+        """Number of nights by claim."""
         found: dict[str, int] = {}
         for night in self.nights:
             found[night.words] = found.get(night.words, 0) + 1
@@ -69,7 +69,7 @@ class Row:
 
     @property
     def is_well(self) -> bool:
-        """Every night is published and claims to be complete."""
+        """Whether every night is published and claims to be complete."""
         return not self.problem and set(self.counts) <= {"complete"}
 
 
@@ -77,7 +77,7 @@ def read_organisations(path: Path) -> list[Organisation]:
     """A file of lines `NAME s3://bucket/prefix`; `#` begins a comment.
 
     Raises:
-        SettingsError: the file cannot be read, or a line is something else.
+        SettingsError: the file cannot be read, or a line has another form.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

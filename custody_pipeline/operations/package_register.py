@@ -1,10 +1,10 @@
 """Packages that this home made: `$CUSTODY_HOME/package-register/<id>.json`.
 
-Belongs here: who made which package, when, for whom and where, and removing one that lies on this machine. Does not:
-making it (packaging.py), the custody events of its recordings (warehouse/ledger.py), volumes of a matter (matters/).
+Belongs here: who made which package, when, for whom and where; removing a package from this machine. Does not: making
+packages (packaging.py), custody events of recordings (warehouse/ledger.py), volumes of a matter (matters/).
 
-A package is registered before its first byte is written: what a killed process leaves beside it is found, too. The
-register names recordings by their ids and stays when a package is removed.
+A package is registered before its first byte is written, so that the files of a killed process are found too. The
+register names recordings by their ids, and stays when a package is removed.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         id: 32 hex digits.
         made_at: UTC, RFC 3339.
         operator: who made it.
-        recipient: for whom; empty if that was not said.
+        recipient: for whom; empty if not given.
         reason: why.
         folder: where, as an absolute path.
-        recordings: what is in it; empty until it is made.
+        recordings: its content; empty until the package is made.
         sha256: of its tag manifest, hex; empty until it is made.
         removed_at: when this product removed it, UTC, RFC 3339; empty while it stays.
     """
@@ -65,22 +65,22 @@ class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def draft(self) -> Path:
-        """The folder in which it is made."""
+        """The folder in which the package is made."""
         folder = Path(self.folder)
         return folder.with_name(f".{folder.name}.{self.id[:8]}")
 
     @property
     def told(self) -> str:
-        """Who, when, for whom and why, for people."""
+        """Who made the package, when, for whom and why, for people."""
         whom = f"for {self.recipient}" if self.recipient else "for whom was not said (custody package --for)"
         return f"made on {self.made_at[:10]} by {self.operator}, {whom}: {self.reason}"
 
     def holds(self, ids: frozenset[str]) -> int:
-        """How many recordings it has of conversations (`ids` in lower case)."""
+        """The number of its recordings of conversations (`ids` in lower case)."""
         return sum(item.conversation_id.lower() in ids for item in self.recordings)
 
     def state(self) -> str:
-        """`here`, `removed`, `gone` (moved or removed by somebody), or `altered`: nobody knows what lies there."""
+        """`here`, `removed`, `gone` (moved or removed by somebody else), or `altered` (it has other content)."""
         if self.removed_at:
             return "removed"
         manifest = Path(self.folder, _TAG_MANIFEST)
@@ -92,7 +92,7 @@ class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def new_package(operator: str, recipient: str, reason: str, folder: Path) -> Package:
-    """A package that nothing is written of yet."""
+    """A package before its first byte is written."""
     return Package(
         secrets.token_hex(16), f"{utc_now():%Y-%m-%dT%H:%M:%S.%fZ}", operator, recipient, reason, str(folder)
     )
@@ -124,7 +124,7 @@ def keep_package(settings: Settings, package: Package) -> None:
 
 @contextmanager
 def registered(settings: Settings, package: Package) -> Iterator[None]:
-    """Make a package: it is registered meanwhile, and forgotten with its draft if that fails."""
+    """Register a package while it is made; a failure removes the entry and the draft."""
     keep_package(settings, package)
     lock = FileLock(_path(settings, package).with_suffix(".lock"))
     try:
@@ -139,7 +139,7 @@ def registered(settings: Settings, package: Package) -> Iterator[None]:
 
 
 def remove_package(settings: Settings, package: Package) -> bool:
-    """Remove the folder of a package if it is what was made here; the register stays. Returns whether it went."""
+    """Remove a package's folder if it is as it was made; the register stays. Returns whether the folder was removed."""
     if package.state() != "here":
         return False
     shutil.rmtree(package.folder)
@@ -148,7 +148,7 @@ def remove_package(settings: Settings, package: Package) -> bool:
 
 
 def remove_abandoned(settings: Settings) -> None:
-    """Remove what processes that were killed left of packages. One that is being made has its lock, and stays."""
+    """Remove the drafts of killed processes. A draft that is being written is locked, and stays."""
     for package in _registered(settings):
         if package.sha256 and not package.draft.exists():
             continue
@@ -156,7 +156,7 @@ def remove_abandoned(settings: Settings) -> None:
         try:
             with FileLock(path.with_suffix(".lock"), timeout=0):
                 shutil.rmtree(package.draft, ignore_errors=True)
-                if not Path(package.folder).exists():  # killed before it was in its place
+                if not Path(package.folder).exists():  # killed before the package was in its place
                     path.unlink(missing_ok=True)
         except Timeout:
             continue

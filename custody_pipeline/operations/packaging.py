@@ -60,7 +60,7 @@ _SENTENCES = {reason.code: reason.sentence for reason in REASONS}
 
 
 class PackageError(Exception):
-    """The package cannot be made as asked. Nothing was written; the message says what to do."""
+    """The package cannot be made. Nothing was written; the message says what to do."""
 
 
 def package(
@@ -74,7 +74,7 @@ def package(
     operator: str | None = None,
     recipient: str = "",
 ) -> dict[str, Any]:
-    """Write a package. It is in place only once it is registered and its recordings' custody events are recorded.
+    """Write a package. It gets its place only after it is registered and its recordings' custody events are recorded.
 
     Args:
         settings: this deployment's.
@@ -135,7 +135,7 @@ def package(
         finished = msgspec.structs.replace(begun, recordings=tuple(packed), sha256=made.sha256)
         keep_package(settings, finished)
         begun.draft.rename(folder)
-        # An erasure that began meanwhile has not seen the folder, or this sees the erasure.
+        # If an erasure began meanwhile, either it sees this folder, or it is seen here.
         if finished.holds(erased_conversations(settings)):
             shutil.rmtree(folder)
             raise PackageError("a recording of this package was erased meanwhile: nothing was written; make it again")
@@ -159,12 +159,12 @@ class Item:
 
 @dataclass
 class Made:
-    """A package that is written.
+    """A written package.
 
     Attributes:
         sha256: of its tag manifest, hex.
-        without: by kind, how much is not in it.
-        lost: how much of that was sealed, and could not be read as it was sealed.
+        without: number of files that are not in it, by kind.
+        lost: how many of these were sealed, and could not be read as it was sealed.
     """
 
     sha256: str
@@ -186,9 +186,9 @@ def fill_package(
     asked: Iterable[str] = (),
     total: int | None = None,
 ) -> Made:
-    """Write a package into a folder, a record at a time.
+    """Write a package into a folder, record by record.
 
-    Recordings that an attempt before left in `data/audio` are kept if they are what was sealed. Everything else in
+    Recordings that an earlier attempt left in `data/audio` are kept if they are as they were sealed. Everything else in
     the folder must be of this attempt.
 
     Args:
@@ -227,7 +227,7 @@ def _fill(
     writer: PackageWriter,
     total: int | None,
 ) -> Made:
-    """Fetch and write every item, and remove what else an attempt before left. Returns what is not in the package."""
+    """Fetch and write every item, and remove other files of an earlier attempt. Returns what is not in the package."""
     made, lost = Made("", Counter(), 0), list[_Lost]()
     left = {path.name for path in (draft / "data/audio").iterdir()}
     media, before = BucketMedia(settings), frozenset(left)
@@ -270,7 +270,7 @@ def _fill(
 
 
 def make_private(folder: Path) -> None:
-    """Nobody but the owner may read what is produced."""
+    """Let only the owner read a package."""
     for place, folders, files in os.walk(folder):
         for names, mode in ((folders, 0o700), (files, 0o600)):
             for name in names:
@@ -278,7 +278,7 @@ def make_private(folder: Path) -> None:
 
 
 def _named(proofs: Iterable[RecordProof]) -> Iterator[Item]:
-    """File names from recording ids; a number keeps those apart that would be one, also where case is no difference."""
+    """File names from recording ids. A number distinguishes equal names, also on file systems that ignore case."""
     taken: set[str] = set()
     for proof in proofs:
         name = wanted = re.sub(r"[^A-Za-z0-9_-]", "_", str(proof.row["recording_id"]))[:120]
@@ -316,7 +316,7 @@ class Attached:
 
     @classmethod
     def of(cls, item: Item, kind: str, draft: Path) -> Attached:
-        """What an item has of a kind."""
+        """The file of one kind of an item."""
         row = item.masked.row if item.masked else item.proof.row
         column, version = _URIS[kind]
         uri = row.get(column) or ""
@@ -332,7 +332,7 @@ class Attached:
 
 @dataclass(frozen=True)
 class _Lost:
-    """A document that is not in the bucket any more as it was sealed: a sealed landing file may have it."""
+    """A document that the bucket no longer has as it was sealed: a sealed landing file may have it."""
 
     absent: Absent
     night: str
@@ -340,14 +340,14 @@ class _Lost:
 
 
 def _rotations(reader: Reader, keys: Sequence[Verifier]) -> list[bytes]:
-    """The statements by which the log's keys were handed over, each once."""
+    """The rotation statements of the log's keys, each once."""
     found: dict[bytes, None] = {}
     for entry in reader.list("cuts/"):
         if entry.path.endswith("/" + ROTATION):
             data = read(reader, entry.path, NOTE_BYTES)
             with suppress(NoteError):
                 old, new = keys_of_rotation(data, keys[0].name)
-                # This home may hold the newest key alone: who holds an older one needs the statement all the same.
+                # This home may have only the newest key, but the holder of an older key needs the statement.
                 if set(keys) & {*old, *new}:
                     found[data] = None
     return list(found)
@@ -356,7 +356,7 @@ def _rotations(reader: Reader, keys: Sequence[Verifier]) -> list[bytes]:
 def _fetch_all(media: BucketMedia, draft: Path, left: frozenset[str], item: Item) -> list[Attached]:
     """Fetch the files of a record; each file states why it could not be read as it was sealed.
 
-    `left`: names of recordings that an attempt before left.
+    `left`: names of recordings that an earlier attempt left.
     """
     files = [Attached.of(item, kind, draft) for kind in ATTACHED]
     for file in files:
@@ -386,7 +386,7 @@ def _fetch(media: BucketMedia, file: Attached) -> str | None:
 
 
 def _is_as_sealed(file: Attached) -> bool:
-    """Whether the bytes that are here are those that were sealed; notes their number."""
+    """Whether the bytes that are here are as they were sealed; notes their number."""
     with file.path.open("rb") as data:
         found = hashlib.file_digest(data, "sha256").hexdigest()
         file.size = data.tell()
@@ -394,7 +394,7 @@ def _is_as_sealed(file: Attached) -> bool:
 
 
 def _received(settings: Settings, reader: Reader, keys: Sequence[Verifier], lost: Sequence[_Lost]) -> None:
-    """Write documents whose bytes a signed cut of the night has as they were received."""
+    """Write documents whose received bytes are in a signed cut of the night."""
     by_night: dict[str, dict[str, list[Path]]] = {}
     for item in lost:
         by_night.setdefault(item.night, {}).setdefault(str(item.absent.sha256), []).append(item.path)
@@ -411,7 +411,7 @@ def _cut_out(
     by_sha256: dict[str, list[Path]],
     resources: Sequence[str],
 ) -> None:
-    """Write documents of a night out of its sealed landing files. What was written is taken out of `by_sha256`."""
+    """Write documents from a night's sealed landing files. Written documents are removed from `by_sha256`."""
     for place, landed in _sealed_landing(reader, keys, night, resources):
         for content in _documents(reader, opening, place, landed) if by_sha256 else ():
             for path in by_sha256.pop(hashlib.sha256(content).hexdigest(), ()):
@@ -420,7 +420,7 @@ def _cut_out(
 
 
 def write_conversations(settings: Settings, target: str, wanted: Iterable[tuple[Path, str, str]]) -> list[Path]:
-    """Cut conversations' documents, as they were received, out of the sealed landing files.
+    """Write conversations' documents, as they were received, from the sealed landing files.
 
     Args:
         settings: this deployment's.
@@ -460,7 +460,7 @@ def _sealed_landing(
 def _documents(reader: Reader, opening: NightKeys, path: str, file: CutFile) -> Iterator[bytes]:
     """The documents of a landing file whose bytes are as sealed, until the first that cannot be read.
 
-    `custody verify` is for saying why. A file whose key was forgotten, or cannot be had, is none that can be read.
+    `custody verify` reports the reason. A file whose key was forgotten or cannot be read gives no documents.
     """
     with suppress(LandingError, EOFError, NightKeyError, OSError, SealedFileError, TargetError, zlib.error):
         data = read(reader, path, file.bytes)
@@ -471,7 +471,7 @@ def _documents(reader: Reader, opening: NightKeys, path: str, file: CutFile) -> 
 
 
 def packaged(key: tuple[str, str, str], reason: str, place: str, sha256: str, how: str = "signed BagIt package") -> Act:
-    """The custody event of a recording that goes out.
+    """The custody event of a recording that is handed over.
 
     Args:
         key: night, conversation, recording.
@@ -495,5 +495,5 @@ def packaged(key: tuple[str, str, str], reason: str, place: str, sha256: str, ho
 
 
 def record_packaged(settings: Settings, actor: Actor, acts: Iterable[Act]) -> None:
-    """Leave the custody events of what goes out: all of them, or none."""
+    """Record the custody events of a hand-over: all of them, or none."""
     record_acts(settings, actor, acts, refreshed="everything")

@@ -1,7 +1,7 @@
-"""Where a night's seconds, bytes and memory went: a sampler that runs beside it, and the profile made of what it saw.
+"""The profile of a night: a sampler of seconds, memory and progress, and the profile made from its samples.
 
-Belongs here: sampling this process, what a profile holds, its table, its picture, its files. Does not: which steps a
-night has (defs/run_profile.py reads them from the run's own events).
+Belongs here: sampling this process, a profile's content, table, picture and files. Does not: the steps of a night
+(defs/run_profile.py reads them from the run's events).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAMPLE_SECONDS = 0.05
-# Parts of a stage are shown from this share of the night on; the file has all of them.
+# Parts of a stage are shown if they take at least this share of the night; the file has all of them.
 SHOWN_SHARE = 0.02
-# The stage that is no stretch of time, but the sum of all that lies between the steps.
+# This stage is not one period, but the sum of the times between the steps.
 BETWEEN = "between steps"
 
 _WIDTH = 80
@@ -48,19 +48,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of the night, or what Dagster needs before and after them.
+    """A step of the night, or Dagster's own work before, between and after the steps.
 
     Attributes:
         name: the step's, or `start` (imports, the instance), `between steps`, `end` (counting what was found).
         started: seconds after the night began.
-        seconds: how long it took, retries and the pauses before them included.
+        seconds: duration, including retries and the pauses before them.
         cpu_seconds: of all threads; far fewer than `seconds` means waiting.
-        peak_memory: bytes of this process, all that earlier stages left behind included.
-        rows, bytes: landed, modelled or published; None where that means nothing.
+        peak_memory: bytes of this process, including what earlier stages left.
+        rows, bytes: landed, modelled or published; None if that does not apply.
         requests, retries: to the API and to S3, as the receipts count them.
         attempts: how often the step was begun.
-        assets: what it materialized.
-        parts: what took its time, in order.
+        assets: materialized by the step.
+        parts: of its time, in order.
     """
 
     name: str
@@ -83,9 +83,9 @@ def usage_of_this_process() -> tuple[float, int, float]:
 
 
 class Sampler:
-    """Samples memory and CPU seconds of this process, and hears the progress of its work, until the block ends.
+    """Samples memory and CPU seconds of this process, and records the progress of its work, until the block ends.
 
-    Moments that it takes are seconds since the epoch, as Dagster's events have them.
+    Times are seconds since the epoch, as in Dagster's events.
 
     Args:
         usage: tells the moment, the bytes in memory, and the CPU seconds of all threads up to now.
@@ -130,15 +130,15 @@ class Sampler:
         self._phases.setdefault(what, [now, now])[1] = now
 
     def phases(self) -> list[Part]:
-        """What reported progress, from its first report to its last, in order."""
+        """The phases that reported progress, each from its first report to its last, in order."""
         return [self.part(name, *moments) for name, moments in self._phases.items()]
 
     def part(self, name: str, started: float, ended: float) -> Part:
-        """What lies between two moments."""
+        """The part between two times."""
         return Part(name, started - self.started, ended - started)
 
     def stage(self, name: str, started: float, ended: float, **more: Any) -> Stage:
-        """What lies between two moments, with the CPU seconds of all threads and the most bytes in memory."""
+        """The stage between two times, with the CPU seconds of all threads and the peak memory."""
         first, last = bisect.bisect_left(self._times, started), bisect.bisect_left(self._times, ended)
         cpu = self._cpu[min(last, len(self._cpu) - 1)] - self._cpu[min(first, len(self._cpu) - 1)]
         # The samples around the two moments belong to them as well.
@@ -147,7 +147,7 @@ class Sampler:
         return Stage(name, started - self.started, ended - started, cpu, peak, **more)
 
     def memory(self, points: int = 1_000) -> Iterator[tuple[float, int]]:
-        """(seconds after the night began, bytes) at about `points` moments."""
+        """(seconds after the night began, bytes) at about `points` times."""
         step = max(1, len(self._times) // points)
         for at in range(0, len(self._times), step):
             yield self._times[at] - self.started, max(self._memory[at : at + step])

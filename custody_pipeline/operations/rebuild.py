@@ -1,8 +1,8 @@
-"""`custody rebuild`: the warehouse anew, from the landing files and the published cuts.
+"""`custody rebuild`: a new warehouse from the landing files and the published cuts.
 
-Receipts and landing files are taken from the landing place, and from the cuts where it has them no more.
+Receipts and landing files are read from the landing place, or from the cuts if the landing place no longer has them.
 
-Belongs here: what is read from where, and comparing the rebuilt nights with what is published. Does not: loading
+Belongs here: what is read from where, and comparing the rebuilt nights with the published nights. Does not: loading
 (load), modelling (models).
 """
 
@@ -71,11 +71,11 @@ class RebuildError(Exception):
 
 @dataclass(frozen=True)
 class RebuiltNight:
-    """What became of one night.
+    """The result of one night.
 
     Attributes:
-        loads: how many loads were read again.
-        revision: the newest published one; None for a night that was never published.
+        loads: number of loads that were read again.
+        revision: the newest published revision; None for a night that was never published.
         differing: tables that differ from that revision. The next run of the night publishes another one.
         lost: landing files that are gone. Their loads are left out; a load that a cut was made from is in the cut.
     """
@@ -88,7 +88,7 @@ class RebuiltNight:
 
 
 def unknown_nights(settings: Settings) -> list[str]:
-    """Published nights, of a home that has published none itself: its warehouse was lost, or another home is theirs."""
+    """Published nights, if this home has published none: its warehouse was lost, or another home published them."""
     if (
         settings.publish_url is None
         or settings.nights_url
@@ -97,7 +97,7 @@ def unknown_nights(settings: Settings) -> list[str]:
         return []
     place, client = S3Location.parse(settings.publish_url), s3_client(settings)
     prefix = f"{place.key}/{CUTS}" if place.key else CUTS
-    with suppress(BotoCoreError, ClientError):  # the night itself tells that the bucket cannot be read
+    with suppress(BotoCoreError, ClientError):  # the night itself reports that the bucket cannot be read
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix, Delimiter="/")
         found = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", [])]
         return [folder.rstrip("/").rpartition("date=")[2] for folder in found]
@@ -106,21 +106,21 @@ def unknown_nights(settings: Settings) -> list[str]:
 
 def _has_published(settings: Settings) -> bool:
     with Warehouse(settings).open(read_only=True) as con:
-        # A run that was killed may have made the file, and no table in it.
+        # A killed run may have made the file without any table in it.
         there = bool(table_columns(con, "raw.publications"))
         return there and con.execute("SELECT 1 FROM raw.publications LIMIT 1").fetchone() is not None
 
 
 def rebuild(settings: Settings, mapping: TagMapping, say: Callable[[str], None]) -> list[RebuiltNight]:
-    """Make the warehouse anew beside its place, then put it there.
+    """Make a new warehouse beside its place, then move it there.
 
-    What neither landing files nor cuts hold is lost: fixity checks, alerts that were sent, and acts since the newest
+    Data that neither landing files nor cuts hold are lost: fixity checks, sent alerts, and acts since the newest
     revision of a night.
 
     Args:
         settings: the deployment.
-        mapping: of the tags, as it is now.
-        say: is told of each night.
+        mapping: the present tag mapping.
+        say: gets a message for each night.
 
     Raises:
         RebuildError: there is a warehouse, or a cut lacks a landing file that it states.
@@ -197,7 +197,7 @@ def _loads_of_cuts(sources: Sources, night: date) -> Iterator[tuple[Landing, Pat
             yield landing_at(sources, night, writer.files[0].local, uri)
         except GoneError as error:
             if sources.is_forgotten(night) or any(one.cut.file(STATEMENT) for one in sources.cuts[night]):
-                continue  # nobody can open it, or it is a load of an earlier revision, of which somebody was erased
+                continue  # its key was forgotten, or part of an earlier revision was erased
             raise RebuildError(f"{sources.place / cut.prefix} lacks {error}, which it states; restore it") from error
 
 
@@ -209,7 +209,7 @@ def _landing_id(receipt: Receipt) -> str:
 
 
 def _as_landed(sources: Sources, cut: Cut, receipt: Receipt) -> dict[str, Any]:
-    """A receipt as it landed, from what a cut states."""
+    """A receipt in the form of its landing file, from a cut's receipt."""
     told = msgspec.structs.asdict(receipt)
     told["receipt_state"] = told.pop("state")
     for name in ("started_at", "finished_at", "data_available_until"):
@@ -260,7 +260,7 @@ def _restore_publication(con: duckdb.DuckDBPyConnection, sources: Sources, night
 
 
 def _rows_of(sources: Sources, night: date, cut: Cut) -> Path:
-    """A local copy of a cut's table; of its remaining records, where somebody was erased from it."""
+    """A local copy of a cut's table, or of its remaining records if part of it was erased."""
     kept = remains_path(cut.revision, RECORDS)
     with suppress(ClientError):
         return _table_of(sources, cut, "chain_of_custody")
@@ -272,7 +272,7 @@ def _rows_of(sources: Sources, night: date, cut: Cut) -> Path:
 
 
 def _restore_request(sources: Sources, cut: Cut) -> None:
-    """Write down a request for erasure that a cut states: nothing of its conversations is to be collected again."""
+    """Keep a request for erasure that a cut states, so that its conversations are not collected again."""
     if cut.file(STATEMENT) is None:
         return
     told = decode_statement(read(S3Reader(sources.client, sources.place), cut.prefix + STATEMENT))
@@ -315,7 +315,7 @@ def _table_of(sources: Sources, cut: Cut, table: str) -> Path:
 
 
 def differing_tables(con: duckdb.DuckDBPyConnection, night: date, cut: Cut) -> tuple[str, ...]:
-    """Tables whose Parquet would have other bytes than the cut's. Events say when they were looked at: not compared."""
+    """Tables whose Parquet would differ from the cut's. Events are not compared: they include later acts."""
     models, differing = load_models(), []
     for name in PUBLISHED_TABLES:
         sealed = cut.file(f"data/{name}.parquet")

@@ -1,6 +1,6 @@
-"""`custody status`: every night that must be there.
+"""`custody status`: every expected night.
 
-Belongs here: one summary a night. Does not: which nights there must be (warehouse/night_states.py), the story of a
+Belongs here: one summary per night. Does not: which nights are expected (warehouse/night_states.py), the story of a
 single recording (explain.py).
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def nights(settings: Settings) -> list[NightSummary]:
-    """Summaries of all nights, newest first, also of those that failed or that nobody collected."""
+    """Summaries of all nights, newest first, including failed nights and nights that nobody collected."""
     with overview(settings) as con:
         return _summaries(con, settings)
 

@@ -1,4 +1,4 @@
-"""A night in numbers: what its tables say.
+"""A night in numbers, from its tables.
 
 Belongs here: counting. Does not: printing (cli).
 """
@@ -47,15 +47,15 @@ class NightSummary:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NightSummary:
-        """What `to_dict` gave."""
+        """The reverse of `to_dict`."""
         return cls(**{**values, "night": date.fromisoformat(values["night"])})
 
 
 @dataclass(frozen=True)
 class NightEnding:
-    """How a night that ran ended: 0, 1 if something is unexplained or a source is not whole, 2 if there is no night.
+    """The exit status of a run: 0; 1 if something is unexplained or a source is not whole; 2 if there is no night.
 
-    A source that the settings leave out is no finding of a run; the night is not established without it.
+    A source that the settings leave out is no finding of a run, but the night is not established without it.
     """
 
     status: int
@@ -64,7 +64,7 @@ class NightEnding:
 
 
 def night_ending(settings: Settings, night: date) -> NightEnding:
-    """What the warehouse says of a night whose run went through."""
+    """The ending of a night whose run succeeded, from the warehouse."""
     warehouse = warehouse_of(settings, night)
     if not warehouse.path.exists():  # a first night may fail before there is one
         return NightEnding(2, [], None)
@@ -84,7 +84,7 @@ def night_ending(settings: Settings, night: date) -> NightEnding:
 
 
 def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary | None:
-    """The numbers of `night`; None when it has no rows and was never published."""
+    """The numbers of `night`; None if it has no rows and was never published."""
     if not table_columns(con, "custody.chain_of_custody"):
         return None  # no night was modelled yet
     bound = {"night": night}

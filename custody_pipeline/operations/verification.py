@@ -1,6 +1,6 @@
-"""`custody verify`, `prove`, `key`: the seal from the terminal.
+"""`custody verify`, `prove` and `key`: verification with the settings of this deployment.
 
-Belongs here: finding the target and the keys, and noting that our own place was verified. Does not: any check
+Belongs here: finding the target and the keys, and recording that our own place was verified. Does not: any check
 (evidence).
 """
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from custody_pipeline.evidence.log.note import Verifier
     from custody_pipeline.evidence.verify.findings import Report
 
-# A night may be running; the verification is done, so nobody waits long for its event.
+# Seconds. A night may be running, and the event of a finished verification is not worth a long wait.
 _LOCK_TIMEOUT_SECONDS = 10.0
 
 
@@ -51,13 +51,13 @@ class BucketMedia:
         self._lock = Lock()
 
     def _objects(self, bucket: str) -> ObjectReader:
-        with self._lock:  # making one takes a fifth of a second
+        with self._lock:  # making a client takes a fifth of a second
             if bucket not in self._readers:
                 self._readers[bucket] = ObjectReader(self._settings, bucket)
             return self._readers[bucket]
 
     def sha256(self, uri: str, version_id: str | None) -> str:
-        """SHA-256 of an object's bytes, hex, while they stream.
+        """SHA-256 of an object's bytes, hex, computed while they stream.
 
         Raises:
             FileNotFoundError: no such object or version.
@@ -66,7 +66,7 @@ class BucketMedia:
         return self._read(uri, version_id, None).sha256
 
     def save(self, uri: str, version_id: str | None, path: Path) -> Digests:
-        """Write an object's bytes to a file, and hash them on the way.
+        """Write an object's bytes to a file, and hash them meanwhile.
 
         Raises:
             FileNotFoundError: no such object or version.
@@ -87,7 +87,7 @@ class BucketMedia:
 
 
 def default_target(settings: Settings) -> str:
-    """What to verify when nothing is named: the published place, or the copy that the demo read back."""
+    """The default target: the published place, or the copy that the demo read back."""
     return settings.publish_url or str(settings.home / "published")
 
 
@@ -114,10 +114,10 @@ def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
 
 
 def keys_for(settings: Settings, target: str, files: Sequence[Path]) -> list[Verifier]:
-    """The keys that count for a target: those in `files`; without any, this deployment's for its own place alone.
+    """The keys that count for a target: those in `files`; without files, this deployment's, only for its own place.
 
-    A folder that somebody handed over may hold a `.custody` that looks like this deployment's home. So where no setting
-    says what this deployment is, only a key counts that says of itself that it proves nothing.
+    A folder from somebody else may contain a `.custody` that looks like this deployment's home. If no setting names
+    this deployment, only a demo key counts, which states that it proves nothing.
 
     Raises:
         SettingsError: a file or a key cannot be read.
@@ -130,7 +130,7 @@ def keys_for(settings: Settings, target: str, files: Sequence[Path]) -> list[Ver
 
 
 def is_own_place(settings: Settings, target: str) -> bool:
-    """Whether a target is what this deployment publishes. Only there are its keys and its memory taken for true."""
+    """Whether a target is this deployment's published place. Only there are its keys and its memory trusted."""
     ours = default_target(settings)
     if target.startswith("s3://"):
         return target.rstrip("/") == ours.rstrip("/")
@@ -159,8 +159,8 @@ def verify_target(
 ) -> Report:
     """Verify an `s3://` place, a folder or a file.
 
-    Nothing of the working folder is trusted. This deployment's keys, and the head that it signed last, count for its
-    own published place alone; every other target needs `keys`.
+    Nothing in the working folder is trusted. This deployment's keys, and the head that it signed last, count only for
+    its own published place; every other target needs `keys`.
 
     Raises:
         SettingsError: a named file cannot be read.
@@ -199,7 +199,7 @@ def verify_target(
     name = f"verify-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
     try:
         cache = resume_cache_of_user(name)
-    except (OSError, RuntimeError):  # no folder of the user's own: the check cannot be resumed
+    except (OSError, RuntimeError):  # without a private folder of the user, the check cannot be resumed
         return verify(open_target(settings, target), options)
     with cache:
         report = verify(open_target(settings, target), replace(options, memory=cache))
@@ -209,15 +209,15 @@ def verify_target(
 
 
 def record_verification(settings: Settings, target: str, media: str, report: Report) -> bool:
-    """Leave a custody event for every night that this deployment published, if `target` is what it publishes.
+    """Record a custody event for every published night, if `target` is this deployment's published place.
 
     The verification of a copy is no part of the custody, and leaves no event.
 
     Returns:
-        Whether events were left.
+        Whether events were recorded.
 
     Raises:
-        WarehouseError: the warehouse is in use; the verification stands all the same.
+        WarehouseError: the warehouse is in use; the verification is valid nevertheless.
     """
     if not is_own_place(settings, target):
         return False
@@ -247,7 +247,7 @@ def record_verification(settings: Settings, target: str, media: str, report: Rep
 
 
 def _result(report: Report, night: date, revision: int) -> str:
-    """What a report says about one night: findings about the log, or about the whole, count for every night."""
+    """The result for one night. Findings about the log or the whole set count for every night."""
     if cut_prefix(night.isoformat(), revision) not in report.cuts:
         return "its cut was not found"
     weighty = [finding for finding in report.findings if finding.kind.severity is not Severity.NOTE]

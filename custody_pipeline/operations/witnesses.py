@@ -61,7 +61,7 @@ def ask(settings: Settings, url: str, witnesses: Sequence[Verifier], target: str
 
     Raises:
         SettingsError: `witnesses` is not one key.
-        WitnessError: it cannot be reached, refused, or its answer is of no use.
+        WitnessError: it cannot be reached, refused, or gave an unusable answer.
         SealingError, TargetError, NoteError: the published place is not as it was left.
     """
     if len(witnesses) != 1:
@@ -95,9 +95,9 @@ class Asked:
 
 
 def ask_all(settings: Settings, file: Path | None) -> Asked:
-    """Ask every witness in `file` (`CUSTODY_WITNESSES`) that has not cosigned the published head; no failure is raised.
+    """Ask every witness in `file` (`CUSTODY_WITNESSES`) that has not cosigned the published head. Raises no failure.
 
-    A night is sealed and published without them. Who did not answer is asked again after the next one.
+    A night is sealed and published without cosignatures. A witness that did not answer is asked after the next night.
     """
     if file is None:
         return Asked()
@@ -146,7 +146,7 @@ def add(settings: Settings, file: Path, witnesses: Sequence[Verifier], target: s
 
 
 def _cosign(settings: Settings, target: str | None, cosigned: Callable[[Reader, Checkpoint], Checkpoint]) -> Checkpoint:
-    """Replace the head of the published log by itself with more signatures, and keep a copy by its size."""
+    """Add signatures to the head of the published log, and keep a copy by its size."""
     place = target or default_target(settings)
     keys = public_keys(settings, [])
     if place.startswith("s3://"):
