@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from bench import api, hash, history, load, model, produce, publish, seal, verify, whole, workers
+from bench import api, encrypted, hash, history, load, model, produce, publish, seal, verify, whole, workers
 
 STAGES = (
     api.STAGE,
     hash.STAGE,
     hash.WIRE,
+    encrypted.LANDING,
     load.STAGE,
+    encrypted.LOADING,
     model.STAGE,
     seal.STAGE,
     *publish.FILES,

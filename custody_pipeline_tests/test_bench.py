@@ -19,7 +19,7 @@ from bench.stages import STAGES
 ROOT = Path(__file__).parent.parent
 
 # The others start a server, or make a night of a million tags.
-FAST = ("api", "load", "model", "files: parquet", "files: csv", "verify")
+FAST = ("api", "landing: encrypted", "load", "load: encrypted", "model", "files: parquet", "files: csv", "verify")
 
 
 def test_the_fast_stages_give_the_same_as_their_floors(tmp_path: Path) -> None:

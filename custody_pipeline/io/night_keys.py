@@ -108,7 +108,7 @@ class LocalWrapping:
     under = "file"
 
     def __init__(self, secret: Sequence[bytes]) -> None:
-        self._ciphers = [AESGCM(one) for one in secret]
+        self._secret = tuple(secret)
 
     @classmethod
     def from_file(cls, path: Path) -> LocalWrapping:
@@ -130,14 +130,14 @@ class LocalWrapping:
         """A nonce and the encrypted key."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         bound = _bound(key.night.isoformat(), key.id.hex())
-        return nonce + self._ciphers[0].encrypt(nonce, key.secret, bound)
+        return nonce + AESGCM(self._secret[0]).encrypt(nonce, key.secret, bound)
 
     def unwrap(self, kept: WrappedKey) -> bytes:
         """Decrypt with the key of the file that wrapped it."""
         wrapped, bound = b64decode(kept.wrapped), _bound(kept.night, kept.id)
-        for cipher in self._ciphers:
+        for one in self._secret:
             try:
-                return cipher.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], bound)
+                return AESGCM(one).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], bound)
             except (InvalidTag, ValueError):
                 continue
         raise NightKeyError(
@@ -191,6 +191,10 @@ class NightKeys:
         self._wrapping, self._store = wrapping, store
         self._known: dict[date, NightKey] = {}
         self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[NightKeys], tuple[Wrapping | None, DocumentStore | None]]:
+        """What another process is given: no key that was unwrapped."""
+        return NightKeys, (self._wrapping, self._store)
 
     @property
     def on(self) -> bool:
