@@ -27,8 +27,8 @@ from custody_pipeline.evidence.package.layout import Statement as PackageStateme
 from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS, _index, _lines_of, _load_lines
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.copies import without_duplicates
-from custody_pipeline.evidence.verify.cut_files import UNREADABLE
 from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.table import UNREADABLE
 from custody_pipeline_tests.evidence.erasing import erase
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.packages import sign_again

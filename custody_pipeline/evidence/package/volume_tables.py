@@ -25,8 +25,8 @@ from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX
 from custody_pipeline.evidence.package.layout import RECORDS
 from custody_pipeline.evidence.reader import Entry
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.cut_files import UNREADABLE
 from custody_pipeline.evidence.verify.cut_renderings import not_the_workbook
+from custody_pipeline.evidence.verify.table import UNREADABLE
 
 EVIDENCE = "evidence/"
 INDEX, WORKBOOK, LOAD_FILE = "index.csv", "index.xlsx", "loadfile.dat"

@@ -10,26 +10,22 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut, CutFile, Lock
 from custody_pipeline.evidence.cut.workbook import WORKBOOK
 from custody_pipeline.evidence.reader import Entry, LockReader, TargetError
 from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.table import UNREADABLE, SealedTable
 
 CHUNK = 1 << 18
 WORKERS = 4
 KEPT_BYTES = 128 << 20
 """So many bytes of a cut's CSV files and workbooks are kept for their comparison; the others are read again for it."""
 
-UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError)
-
 
 def check_files(
     context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]
-) -> tuple[dict[str, pq.ParquetFile], dict[str, bytes | None]]:
+) -> tuple[dict[str, SealedTable], dict[str, bytes | None]]:
     """Check presence of every file, and size and digest of all but the records, whose bytes are read with their leaves.
 
     Returns:
@@ -53,7 +49,7 @@ def check_files(
 
     kept = _kept([file for file in cut.files if is_rendering(file.path)])
 
-    def look(path: str) -> tuple[str | None, pq.ParquetFile | str | bytes | None]:
+    def look(path: str) -> tuple[str | None, SealedTable | str | bytes | None]:
         entry, file = entries[path], listed[path]
         if entry.size != file.bytes:
             return None, None
@@ -75,7 +71,7 @@ def check_files(
     present.sort(key=lambda path: -entries[path].size)
     with ThreadPoolExecutor(WORKERS) as pool:
         looked = dict(zip(present, pool.map(look, present), strict=True))
-    tables: dict[str, pq.ParquetFile] = {}
+    tables: dict[str, SealedTable] = {}
     as_sealed: dict[str, bytes | None] = {}
     for path, (sha256, content) in sorted(looked.items()):
         if not compare_file(context, prefix, cut, entries[path], sha256):
@@ -83,7 +79,7 @@ def check_files(
         as_sealed[path] = content if isinstance(content, bytes) else None
         if isinstance(content, str):
             report.add("TABLE_UNREADABLE", prefix + path, content)
-        elif isinstance(content, pq.ParquetFile):
+        elif isinstance(content, SealedTable):
             tables[path] = content
     strays: dict[int, str] = {entries[path].size: path for path in sorted(extra, reverse=True)}
     for path in sorted(missing):
@@ -121,14 +117,12 @@ def _kept(files: Iterable[CutFile]) -> set[str]:
     return kept
 
 
-def _parquet(data: bytes) -> pq.ParquetFile | str:
-    """A table of which nothing is decoded yet, or what went wrong."""
+def _parquet(data: bytes) -> SealedTable | str:
+    """A table of which nothing but dictionaries is decoded yet, or what went wrong."""
     try:
-        table = pq.ParquetFile(pa.BufferReader(data))
-        names = table.schema_arrow.names
+        return SealedTable(data)
     except UNREADABLE as error:
         return type(error).__name__
-    return table if len(set(names)) == len(names) else "a column is there twice"
 
 
 def compare_file(context: Context, prefix: str, cut: Cut, entry: Entry, found: str | None) -> bool:

@@ -27,18 +27,16 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut.manifest import Cut, CutFile
 from custody_pipeline.evidence.cut.records import CanonicalError, concatenated, text_column
 from custody_pipeline.evidence.cut.workbook import WORKBOOK, Workbook
 from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.cut_files import CHUNK, UNREADABLE, WORKERS, is_rendering
-from custody_pipeline.evidence.verify.cut_rows import Rows
+from custody_pipeline.evidence.verify.cut_files import CHUNK, WORKERS, is_rendering
+from custody_pipeline.evidence.verify.table import UNREADABLE, SealedTable
 
 _CODES = ("CSV_DIFFERS", "SPREADSHEET_DIFFERS")
-_ROWS = 4_096
 # What reading a file that is no ZIP file, or a damaged, encrypted or unknown entry of one raises.
 _NO_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 # APPNOTE.TXT, 4.3.7: signature, flags, method, lengths of the name and of the extra field; the rest may be empty there.
@@ -61,7 +59,7 @@ def check_renderings(
     prefix: str,
     cut: Cut,
     as_sealed: Mapping[str, bytes | None],
-    tables: Mapping[str, pq.ParquetFile],
+    tables: Mapping[str, SealedTable],
 ) -> None:
     """Compare each CSV and workbook with the table of its name; a finding for each that contradicts it, or has none.
 
@@ -96,7 +94,7 @@ def _compared(
     file: CutFile,
     kept: bytes | None,
     of_table: CutFile | None,
-    table: pq.ParquetFile | None,
+    table: SealedTable | None,
 ) -> str | None:
     if of_table is None:
         return "the cut has no Parquet of this table"
@@ -116,7 +114,7 @@ def _compared(
     return None
 
 
-def contradiction(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
+def contradiction(path: str, stream: BinaryIO, table: SealedTable) -> str | None:
     """What a CSV or a workbook says that its table does not; None when both say the same.
 
     Args:
@@ -127,8 +125,8 @@ def contradiction(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | N
     return (_of_workbook if path.endswith(WORKBOOK) else _of_csv)(path, stream, table)
 
 
-def _of_csv(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
-    names = table.schema_arrow.names
+def _of_csv(path: str, stream: BinaryIO, table: SealedTable) -> str | None:
+    names = table.names
     twin = ".spreadsheet." in path
     try:
         plain = cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if path.endswith(".gz") else stream
@@ -148,16 +146,16 @@ def _of_csv(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
                 null_values=[""],
             ),
         )
-        rows, number = Rows(table), 0
+        rows, number = table.in_order(), 0
         for batch in reader:
-            expected = rows.take(batch.num_rows)
+            expected = rows.take(batch.num_rows, batch.nbytes)
             if expected.num_rows < batch.num_rows:
                 return "it has more rows than the Parquet"
             for name, cells in zip(names, batch.columns, strict=True):
                 if not _same(cells, text_column(name, expected.column(name)), twin=twin):
                     return f"{name} differs in the rows {number + 1} to {number + batch.num_rows}"
             number += batch.num_rows
-        return "it has fewer rows than the Parquet" if rows.take(1).num_rows else None
+        return "it has fewer rows than the Parquet" if rows.take(1, 0).num_rows else None
     except (*UNREADABLE, csv.Error, CanonicalError, EOFError, zlib.error) as error:
         return f"it cannot be read: {type(error).__name__}"
 
@@ -176,9 +174,9 @@ class _Begun:
         return head or self._rest.read(count)
 
 
-def _of_workbook(path: str, stream: BinaryIO, table: pq.ParquetFile) -> str | None:
+def _of_workbook(path: str, stream: BinaryIO, table: SealedTable) -> str | None:
     title = path.removeprefix("data/").removesuffix(WORKBOOK)
-    return not_the_workbook(title, stream, table.schema_arrow.names, table.iter_batches(_ROWS))
+    return not_the_workbook(title, stream, table.names, table.batches())
 
 
 def not_the_workbook(

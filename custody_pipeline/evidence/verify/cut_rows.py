@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut, CutFile
@@ -22,14 +21,14 @@ from custody_pipeline.evidence.cut.removal import REASON, STATEMENT
 from custody_pipeline.evidence.log.tiles import TileError
 from custody_pipeline.evidence.reader import Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.cut_files import CHUNK, UNREADABLE, WORKERS, is_table
+from custody_pipeline.evidence.verify.cut_files import CHUNK, WORKERS, is_table
 from custody_pipeline.evidence.verify.removals import remaining_leaves
+from custody_pipeline.evidence.verify.table import UNREADABLE, Rows, SealedTable
 
 _RECORD_BYTES_AT_ONCE = 4 << 20
 _RECORDING = ("conversation_id", "recording_id")
 _SALT = re.compile(rb'"_salt":"([0-9a-f]{64})"')
 _FINDINGS_PER_FILE = 5
-_ROWS_AT_ONCE = 4096
 
 
 class RecordCheck:
@@ -45,7 +44,7 @@ class RecordCheck:
         self.sha256: str | None = None
         self.media: list[tuple[str, str | None, str | None]] = []
 
-    def check(self, table: pq.ParquetFile | None) -> list[bytes]:
+    def check(self, table: SealedTable | None) -> list[bytes]:
         """The leaves of the records; each record is compared with its row when the table is at hand."""
         report, expected = self._context.report, self._cut.log.records
         report.total["records"] += expected
@@ -54,7 +53,7 @@ class RecordCheck:
         leaves = self._remembered()
         if leaves is None:
             leaves = self._read(table)
-        rows = table.metadata.num_rows if table is not None else expected
+        rows = table.rows if table is not None else expected
         if not len(leaves) == expected == rows:
             detail = f"{expected} leaves sealed, {len(leaves)} records, {rows} rows"
             report.add("RECORD_COUNT", self._path, detail)
@@ -108,17 +107,17 @@ class RecordCheck:
         self.sha256 = sha256
         return leaves
 
-    def _read(self, table: pq.ParquetFile | None) -> list[bytes]:
+    def _read(self, table: SealedTable | None) -> list[bytes]:
         report = self._context.report
         leaves: list[bytes] = []
         try:
             # Arrow and SHA-256 leave the interpreter lock, so two batches at once pay; more would only hold memory.
             with ThreadPoolExecutor(WORKERS) as pool:
                 waiting: deque[Future[list[bytes]]] = deque()
-                start, rows = 0, Rows(table) if table is not None else None
+                start, rows = 0, table.in_order() if table is not None else None
                 for block in self._blocks():
                     lines = block.count(b"\n") + (not block.endswith(b"\n"))
-                    waiting.append(pool.submit(self._leaves, block, self._take(rows, lines), start))
+                    waiting.append(pool.submit(self._leaves, block, self._take(rows, lines, len(block)), start))
                     start += lines
                     if len(waiting) >= WORKERS:
                         leaves += waiting.popleft().result()
@@ -130,11 +129,11 @@ class RecordCheck:
             report.add("FILE_UNREADABLE", self._path, str(error))
         return leaves
 
-    def _take(self, rows: Rows | None, count: int) -> pa.Table | None:
+    def _take(self, rows: Rows | None, count: int, size: int) -> pa.Table | None:
         if rows is None or self._unreadable:
             return None
         try:
-            return rows.take(count)
+            return rows.take(count, size)
         except UNREADABLE as error:
             self._table_unreadable(error)
             return None
@@ -144,9 +143,9 @@ class RecordCheck:
         path = self._path.removesuffix(cuts.RECORDS) + cuts.TABLE
         self._context.report.add("TABLE_UNREADABLE", path, type(error).__name__)
 
-    def _media(self, table: pq.ParquetFile) -> list[tuple[str, str | None, str | None]]:
+    def _media(self, table: SealedTable) -> list[tuple[str, str | None, str | None]]:
         names = ["object_uri", "object_version_id", "media_sha256"]
-        if not set(names) <= set(table.schema_arrow.names):
+        if not set(names) <= set(table.names):
             return []
         try:
             columns = _texts(table, names)
@@ -211,29 +210,14 @@ def _salt(line: bytes) -> str:
     return match[1].decode() if match else ""
 
 
-class Rows:
-    """A table's rows from the first to the last, so that memory does not grow with the night."""
-
-    def __init__(self, table: pq.ParquetFile) -> None:
-        self._batches = table.iter_batches(_ROWS_AT_ONCE)
-        self._rest = pa.Table.from_batches([], table.schema_arrow)
-
-    def take(self, count: int) -> pa.Table:
-        """The next `count` rows; fewer at the end."""
-        while self._rest.num_rows < count and (batch := next(self._batches, None)) is not None:
-            self._rest = pa.concat_tables([self._rest, pa.Table.from_batches([batch])])
-        taken, self._rest = self._rest.slice(0, count), self._rest.slice(count)
-        return taken
-
-
-def check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, pq.ParquetFile]) -> None:
+def check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, SealedTable]) -> None:
     """Compare the counts in cut.json with the rows in the Parquet files that are as sealed, and the rows' night."""
     named = {path.removeprefix("data/").removesuffix(".parquet") for path in map(_path, cut.files) if is_table(path)}
     if named != set(cut.counts):
         detail = f"counts of {', '.join(sorted(named ^ set(cut.counts)))}"
         context.report.add("COUNT_WRONG", prefix + cuts.CUT_JSON, detail)
     for path, table in tables.items():
-        name, file, rows = path.removeprefix("data/").removesuffix(".parquet"), cut.file(path), table.metadata.num_rows
+        name, file, rows = path.removeprefix("data/").removesuffix(".parquet"), cut.file(path), table.rows
         if file is None or not rows == file.rows == cut.counts.get(name):
             detail = f"{rows} rows, {file and file.rows} in the list of files, {cut.counts.get(name)} in the counts"
             context.report.add("COUNT_WRONG", prefix + path, detail)
@@ -246,7 +230,7 @@ def check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, p
             context.report.add("TABLE_UNREADABLE", prefix + path, type(error).__name__)
 
 
-def check_tombstones(context: Context, prefix: str, cut: Cut, table: pq.ParquetFile | None, *, alone: bool) -> None:
+def check_tombstones(context: Context, prefix: str, cut: Cut, table: SealedTable | None, *, alone: bool) -> None:
     """Each recording that this cut's statement names has a row that says so, and no other row says so.
 
     Args:
@@ -274,12 +258,12 @@ def check_tombstones(context: Context, prefix: str, cut: Cut, table: pq.ParquetF
         report.add("ERASURE_UNSTATED", path, f"{len(unstated)} rows")
 
 
-def _erased_rows(table: pq.ParquetFile) -> Iterator[tuple[str | None, str | None]]:
+def _erased_rows(table: SealedTable) -> Iterator[tuple[str | None, str | None]]:
     """Conversation and recording of the rows whose reasons name an erasure."""
     names = [*_RECORDING, "gap_reasons"]
-    if not set(names) <= set(table.schema_arrow.names):
+    if not set(names) <= set(table.names):
         return
-    for batch in table.iter_batches(_ROWS_AT_ONCE, columns=names):
+    for batch in table.batches(names):
         reasons = batch.column("gap_reasons")
         is_erasure = pc.equal(pc.list_flatten(reasons).cast(pa.large_string()), strings([REASON])[0])
         rows = pc.unique(pc.filter(pc.list_parent_indices(reasons), is_erasure))
@@ -292,19 +276,19 @@ def _path(file: CutFile) -> str:
     return file.path
 
 
-def _check_rows(context: Context, path: str, cut: Cut, table: pq.ParquetFile, *, of_recordings: bool) -> None:
+def _check_rows(context: Context, path: str, cut: Cut, table: SealedTable, *, of_recordings: bool) -> None:
     """Every row is of the cut's night; a recording has one row, and the statuses are those that cut.json counts.
 
     The columns are read a batch at a time: the key's owner may have signed few bytes that make many rows.
     """
     wanted = ("partition_date", "custody_status", "revision", *_RECORDING) if of_recordings else ("partition_date",)
-    names = [name for name in wanted if name in table.schema_arrow.names]
+    names = [name for name in wanted if name in table.names]
     nights: dict[str, None] = {}
     statuses: Counter[str] = Counter()
     keys: set[tuple[str | None, ...]] = set()
     rows = changed = 0
     newest = str(cut.revision)
-    for batch in table.iter_batches(_ROWS_AT_ONCE, columns=names) if names else ():
+    for batch in table.batches(names) if names else ():
         texts = {
             name: (pc.unique(batch.column(name)) if name == "partition_date" else batch.column(name)).cast(pa.string())
             for name in names
@@ -329,7 +313,10 @@ def _check_rows(context: Context, path: str, cut: Cut, table: pq.ParquetFile, *,
         context.report.add("RECORDING_TWICE", path)
 
 
-def _texts(table: pq.ParquetFile, names: Sequence[str]) -> list[list[str | None]]:
+def _texts(table: SealedTable, names: Sequence[str]) -> list[list[str | None]]:
     """The values of columns as text; an ArrowException for a type that has no text."""
-    found = table.read(list(names))
-    return [found.column(name).cast(pa.string()).to_pylist() for name in names]
+    found: list[list[str | None]] = [[] for _ in names]
+    for batch in table.batches(names):
+        for texts, name in zip(found, names, strict=True):
+            texts += batch.column(name).cast(pa.string()).to_pylist()
+    return found
