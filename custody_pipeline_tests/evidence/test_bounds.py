@@ -30,7 +30,7 @@ from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS
 from custody_pipeline.evidence.reader import CLAIM_BYTES, MANIFEST_BYTES, NOTE_BYTES
-from custody_pipeline.evidence.verify.table import SealedTable
+from custody_pipeline.evidence.verify.sealed_table import SealedTable
 from custody_pipeline_tests.evidence.mutants import production
 from custody_pipeline_tests.evidence.packages import sign_again, sign_tags
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher

@@ -28,7 +28,7 @@ from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS, _index
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.copies import without_duplicates
 from custody_pipeline.evidence.verify.options import Options
-from custody_pipeline.evidence.verify.table import UNREADABLE
+from custody_pipeline.evidence.verify.sealed_table import UNREADABLE
 from custody_pipeline_tests.evidence.erasing import erase
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.packages import sign_again

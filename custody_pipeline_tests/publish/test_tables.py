@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from custody_pipeline.evidence.cut.records import CanonicalError, leaf_hash, salted_records
 from custody_pipeline.evidence.cut.records import text as canonical_text
 from custody_pipeline.evidence.verify.cut_renderings import contradiction
-from custody_pipeline.evidence.verify.table import SealedTable
+from custody_pipeline.evidence.verify.sealed_table import SealedTable
 from custody_pipeline.publish.tables import TableError, describe_table, export_table
 from custody_pipeline.settings import SettingsError, load_settings
 

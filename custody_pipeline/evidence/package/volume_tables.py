@@ -26,7 +26,7 @@ from custody_pipeline.evidence.package.layout import RECORDS
 from custody_pipeline.evidence.reader import Entry
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_renderings import not_the_workbook
-from custody_pipeline.evidence.verify.table import UNREADABLE
+from custody_pipeline.evidence.verify.sealed_table import UNREADABLE
 
 EVIDENCE = "evidence/"
 INDEX, WORKBOOK, LOAD_FILE = "index.csv", "index.xlsx", "loadfile.dat"

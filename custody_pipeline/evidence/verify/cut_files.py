@@ -15,7 +15,7 @@ from custody_pipeline.evidence.cut.manifest import Cut, CutFile, Lock
 from custody_pipeline.evidence.cut.workbook import WORKBOOK
 from custody_pipeline.evidence.reader import Entry, LockReader, TargetError
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.table import UNREADABLE, SealedTable
+from custody_pipeline.evidence.verify.sealed_table import UNREADABLE, SealedTable
 
 CHUNK = 1 << 18
 WORKERS = 4

@@ -34,7 +34,7 @@ from custody_pipeline.evidence.cut.workbook import WORKBOOK, Workbook
 from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_files import CHUNK, WORKERS, is_rendering
-from custody_pipeline.evidence.verify.table import UNREADABLE, SealedTable
+from custody_pipeline.evidence.verify.sealed_table import UNREADABLE, SealedTable
 
 _CODES = ("CSV_DIFFERS", "SPREADSHEET_DIFFERS")
 # What reading a file that is no ZIP file, or a damaged, encrypted or unknown entry of one raises.

@@ -23,7 +23,7 @@ from custody_pipeline.evidence.reader import Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_files import CHUNK, WORKERS, is_table
 from custody_pipeline.evidence.verify.removals import remaining_leaves
-from custody_pipeline.evidence.verify.table import UNREADABLE, Rows, SealedTable
+from custody_pipeline.evidence.verify.sealed_table import UNREADABLE, Rows, SealedTable
 
 _RECORD_BYTES_AT_ONCE = 4 << 20
 _RECORDING = ("conversation_id", "recording_id")
