@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,18 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from custody_pipeline.forgetting.night_key import remove_key
 from custody_pipeline.io.document_store import FolderStore
-from custody_pipeline.io.night_keys import KmsWrapping, LocalWrapping, NightForgottenError, NightKeyError, NightKeys
+from custody_pipeline.io.night_keys import (
+    KmsWrapping,
+    LocalWrapping,
+    NightForgottenError,
+    NightKeyError,
+    NightKeys,
+    forgotten_nights,
+    night_keys_of,
+)
+from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,3 +152,40 @@ def test_a_forgotten_night_has_no_key_and_gets_none_any_more(tmp_path: Path) -> 
     assert local(tmp_path).nights() == []
     assert local(tmp_path).forget(NIGHT, "cd" * 16, "2026-12-02T00:00:00Z") == told
     assert not (tmp_path / f"date={NIGHT}/key.json").exists()
+
+
+def test_a_forgotten_key_is_in_no_version_of_any_object(kms: Any, tmp_path: Path) -> None:
+    arn, client = kms.create_key()["KeyMetadata"]["Arn"], boto3.client("s3", region_name="eu-central-1")
+    client.create_bucket(Bucket="keys", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    client.put_bucket_versioning(Bucket="keys", VersioningConfiguration={"Status": "Enabled"})
+    settings = Settings(home=tmp_path, night_key_kms=arn, night_keys_url="s3://keys/custody", s3_region="eu-central-1")
+    keys = night_keys_of(settings)
+    key, other = made(keys), made(keys, OTHER)
+    assert made(night_keys_of(settings)) == key
+    name = f"custody/date={NIGHT}/key.json"
+    document = client.get_object(Bucket="keys", Key=name)["Body"].read()
+    # A restored version, and a deleted one: whoever forgets a key forgets each.
+    client.put_object(Bucket="keys", Key=name, Body=document)
+    client.delete_object(Bucket="keys", Key=name)
+    client.put_object(Bucket="keys", Key=name, Body=document)
+
+    keys.forget(NIGHT, "ab" * 16, "2026-12-01T00:00:00Z")
+    remove_key(settings, client, NIGHT, bypass_governance=False)
+
+    left = client.list_object_versions(Bucket="keys")
+    assert {item["Key"] for item in [*left.get("Versions", []), *left.get("DeleteMarkers", [])]} == {
+        f"custody/date={NIGHT}/forgotten.json",
+        f"custody/date={OTHER}/key.json",
+    }
+    assert (forgotten_nights(settings), night_keys_of(settings).nights()) == ({NIGHT}, [OTHER])
+    with pytest.raises(NightForgottenError):
+        night_keys_of(settings).of(NIGHT)
+    assert made(night_keys_of(settings), OTHER) == other
+
+
+def test_another_process_is_given_no_key_that_was_unwrapped(tmp_path: Path) -> None:
+    keys = local(tmp_path)
+    key = made(keys)
+    given = pickle.dumps(keys)
+    assert key.secret not in given
+    assert made(pickle.loads(given)) == key  # noqa: S301 - made above

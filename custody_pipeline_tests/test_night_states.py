@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from custody_pipeline.alerts.night_alerts import night_alerts
 from custody_pipeline.cli import main as command_line
 from custody_pipeline.defs.nightly import nights_to_recheck
+from custody_pipeline.io.document_store import FolderStore
+from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import run_models
 from custody_pipeline.operations.status import nights
@@ -23,8 +26,6 @@ from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import duckdb
 
 MONDAY = date(2026, 11, 2)
@@ -104,6 +105,10 @@ def test_a_recheck_asks_for_failed_and_missing_nights(settings: Settings) -> Non
         "2026-11-03": "recheck of a night that is failed: step exports failed: s3://exports answered 403",
         "2026-11-04": "recheck of a night that is missing: nobody collected it",
     }
+    keys = NightKeys(LocalWrapping([bytes(32)]), FolderStore(Path(settings.night_keys)))
+    assert keys.of(TUESDAY)
+    keys.forget(TUESDAY, "ab" * 16, "2026-12-01T00:00:00Z")
+    assert list(nights_to_recheck(settings)) == ["2026-11-02", "2026-11-04"]
 
 
 def test_so_many_missing_nights_are_asked_for_at_a_time_the_newest_ones(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from custody_pipeline.io.sealed_files import opened_bytes, sealed_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 _NIGHT = re.compile(r"[a-z]+/date=(\d{4}-\d\d-\d\d)/")
+_KEY = re.compile(r"(?:captures|events|links|claims)/date=\d{4}-\d\d-\d\d/conversation_id=.+")
 
 
 def capture_place(settings: Settings, s3: S3Client | None = None) -> DocumentStore:
@@ -35,6 +37,17 @@ def capture_place(settings: Settings, s3: S3Client | None = None) -> DocumentSto
     url = settings.captures
     store = open_store(url, (s3 or s3_client(settings)) if url.startswith("s3://") else None)
     return EncryptedStore(store, night_keys_of(settings))
+
+
+def open_file(settings: Settings, path: Path) -> bytes:
+    """What a local landing file or capture document holds, in plain. A capture document must lie under its key.
+
+    Raises:
+        NightKeyError, SealedFileError: it cannot be opened.
+        OSError: it cannot be read.
+    """
+    named = _KEY.search(path.absolute().as_posix())
+    return opened_bytes(path.read_bytes(), night_keys_of(settings).named, named[0].encode() if named else b"")
 
 
 class EncryptedStore:

@@ -100,7 +100,7 @@ def doctor(
     raise typer.Exit(FINDINGS if any(line.state == "not ok" for line in lines) else OK)
 
 
-key_commands = typer.Typer(no_args_is_help=True, help="Keys that sign the log.")
+key_commands = typer.Typer(no_args_is_help=True, help="Keys that sign the log, and those that encrypt documents.")
 app.add_typer(key_commands, name="key")
 
 
@@ -121,6 +121,22 @@ def key_new(
         print_json({"private_key": str(path), "public_key": str(public)})
     else:
         print(public)  # noqa: T201
+
+
+@key_commands.command("open")
+def key_open(
+    path: Annotated[Path, typer.Argument(help="An encrypted landing file, or a capture document under its key.")],
+    to: Annotated[Path, typer.Argument(help="A new file for what it holds.")],
+) -> None:
+    """Write what an encrypted file of this deployment holds into a new file that only its owner may read."""
+    from custody_pipeline.capture.capture_place import open_file
+
+    content = open_file(settings_of_environment(), path)
+    try:
+        with to.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        stop(f"{to} is there already", USAGE)
 
 
 @key_commands.command("show")

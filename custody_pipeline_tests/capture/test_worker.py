@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
+from custody_pipeline.capture.capture_place import EncryptedStore
 from custody_pipeline.capture.captured import captures_of, events_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.worker import NOT_FOUND_ATTEMPTS, CaptureWorker, DrainReport, capture_client
 from custody_pipeline.extract.genesys import Forbidden, GenesysError, LoginError, NoAnswer, NotFound, ServerTrouble
-from custody_pipeline.io.document_store import FolderStore
+from custody_pipeline.io.document_store import DocumentStore, FolderStore
+from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.capture.conftest import (
     CONVERSATION,
@@ -40,7 +42,7 @@ class Setup:
     def __init__(self, tmp_path: Path, **options: Any) -> None:
         self.clock = Clock()
         self.queue = Spool(tmp_path / "events.sqlite", clock=self.clock)
-        self.store = FolderStore(tmp_path / "place")
+        self.store: DocumentStore = FolderStore(tmp_path / "place")
         self.vendor = Vendor()
         self.options = options
 
@@ -114,6 +116,25 @@ def test_events_of_an_erased_conversation_leave_nothing(make: Callable[..., Setu
     setup.queue.write_anew()
 
     assert b"secret-4711" not in b"".join(path.read_bytes() for path in tmp_path.glob("events.sqlite*"))
+
+
+def test_events_of_a_night_whose_key_was_forgotten_leave_nothing(setup: Setup, tmp_path: Path) -> None:
+    place, keys = setup.store, NightKeys(LocalWrapping([bytes(32)]), FolderStore(tmp_path / "keys"))
+    setup.store = EncryptedStore(place, keys)
+    setup.vendor.answers[CONVERSATION] = conversation(CONVERSATION)
+    setup.put(attribute_event())
+    assert setup.drain().captures == 1
+    (key,) = captures_of(place, DAY)
+    assert CONVERSATION.encode() not in (place.read(key) or b"")
+    assert CONVERSATION.encode() in (setup.store.read(key) or b"")
+
+    keys.forget(DAY, "ab" * 16, "2026-12-01T00:00:00Z")
+    setup.put(attribute_event(attributes={"later": "1"}))
+    report = setup.drain()
+
+    assert (report.events, report.erased, report.captures, report.stopped) == (1, 1, 0, None)
+    assert list(captures_of(place, DAY)) == [key]
+    assert setup.queue.metrics().depth == 0
 
 
 def test_the_bytes_can_be_cut_out_with_standard_tools(setup: Setup, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import shutil
 from datetime import date, datetime, timedelta
@@ -13,7 +14,7 @@ import msgspec
 import orjson
 import pytest
 
-from custody_pipeline.capture.capture_place import capture_place
+from custody_pipeline.capture.capture_place import capture_place, open_file
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.extract.documents import document
@@ -185,6 +186,9 @@ def test_captures_are_encrypted_each_under_its_own_name(twins: tuple[Settings, S
             == orjson.loads((plain.home / "captures" / same).read_bytes()).keys()
         )
         assert place.create(key, b"{}") is False
+        assert open_file(twin, twin.home / "captures" / key) == place.read(key)
+    file = next(path for path in landed(twin) if is_sealed(path))
+    assert gzip.decompress(open_file(twin, file)) == b"".join(read_lines(file, night_keys_of(twin)))
     assert place.read("captures/date=2026-11-02/none.json") is None
     elsewhere = f"captures/date={NIGHT}/conversation_id=x/other.json"
     (key,) = place.keys("captures/")
