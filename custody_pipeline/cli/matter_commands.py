@@ -77,7 +77,7 @@ def matter_new(
 
 @matter_commands.command("list")
 def matter_list(as_json: Json = False) -> None:
-    """Every matter with what was produced for it. A matter whose file is refused is told."""
+    """List the matters with their productions. A matter whose file is refused is named."""
     from custody_pipeline.io.yaml_file import RefusedFileError
     from custody_pipeline.matters.register import matter_names, open_matter, register_of
 
@@ -116,7 +116,7 @@ def matter_list(as_json: Json = False) -> None:
 
 @matter_commands.command("show")
 def matter_show(name: Name, as_json: Json = False) -> None:
-    """What the matter finds, what is missing and why, what can still be had. Exit status 0 if nothing can."""
+    """Show what the matter finds, what is missing and why. Exit status 0 if nothing more can be recovered."""
     from custody_pipeline.cli.matter_page import print_standing
     from custody_pipeline.matters.standing import revisions
     from custody_pipeline.warehouse.ledger import Actor
@@ -141,7 +141,7 @@ def matter_produce(
     target: Annotated[str | None, typer.Option(help="s3://… or a folder; default: the published place.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the next volumes, or finish those that were begun: what is sealed, and in no volume as it is now."""
+    """Write the next volumes, or finish those that were begun: sealed recordings that no volume has as they are now."""
     from dataclasses import asdict, replace
 
     from custody_pipeline.evidence.cut.proof import RecordNotFoundError
@@ -176,7 +176,7 @@ def matter_produce(
         say(line)
     lost = sum(volume.lost for volume in volumes)
     if lost:
-        say(f"{lost} recordings could not be had as they were sealed: exceptions.csv has the reasons")
+        say(f"{lost} recordings could not be read as they were sealed: exceptions.csv has the reasons")
     raise typer.Exit(FINDINGS if lost else OK)
 
 
@@ -188,7 +188,7 @@ def matter_report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write one page about the matter as it stands now: found, missing, produced, handed over."""
+    """Write one page about the matter now: found, missing, produced, handed over."""
     from custody_pipeline.matters.page_formats import DocumentError, pdf_of
     from custody_pipeline.matters.pages import matter_html
     from custody_pipeline.warehouse.ledger import Actor

@@ -58,11 +58,11 @@ def print_standing(console: Console, matter: Matter, standing: Standing) -> None
     for missing, group in groupby(standing.nights, lambda night: night.state == "missing"):
         _print_nights(line, list(group), missing=missing)
     if standing.changed:
-        line(f"  published anew since the last look: {', '.join(map(str, standing.changed))}")
+        line(f"  published again since the last look: {', '.join(map(str, standing.changed))}")
     line("Gaps" if standing.gaps else "Gaps: none")
     for gap in standing.gaps:
         until = f" until {gap.until:%Y-%m-%d %H:%M} UTC" if gap.until else ""
-        had = f"{gap.recoverable} can still be had{until}" if gap.recoverable else gap.otherwise
+        had = f"{gap.recoverable} can still be recovered{until}" if gap.recoverable else gap.otherwise
         line(f"  {gap.reason}  {gap.recordings}, {had}")
         lines(gap.sentence, "    ")
         if gap.recoverable:
@@ -72,9 +72,9 @@ def print_standing(console: Console, matter: Matter, standing: Standing) -> None
         line("the selection finds no recording")
     elif standing.saturated:
         unknown = f", but for {len(found.unmatched)} ids that no collected night has" if found.unmatched else ""
-        line(f"saturated: nothing is missing that could be had{unknown}")
+        line(f"saturated: nothing that is missing can be recovered{unknown}")
     else:
-        line("not saturated: something can still be had, or a night may still grow")
+        line("not saturated: something can still be recovered, or a night may still grow")
 
 
 def _print_nights(line: Callable[[str], None], nights: list[Night], *, missing: bool) -> None:

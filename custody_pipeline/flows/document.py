@@ -1,10 +1,10 @@
-"""An exported flow's YAML as plain nodes that know their line.
+"""An exported flow's YAML as plain nodes with their line.
 
-Belongs here: bytes to nodes, and the refusals. Does not: what the nodes mean.
+Belongs here: bytes to nodes, and the refusals. Does not: the meaning of nodes (graph.py).
 
-The nodes are built from parser events in a loop, not by recursion: a real flow nests a decision in a decision some
-hundreds of levels deep, which a recursive reader does not survive. Exports hold neither anchors nor tags, so both are
-refused, which also removes the ways in which YAML multiplies.
+The nodes are built from parser events in a loop, not by recursion: a real flow nests decisions some hundreds of levels
+deep, which a recursive reader does not survive. Exports have neither anchors nor tags. Both are refused, which also
+prevents YAML that multiplies.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ MAX_DEPTH = 2_000
 MAX_NODES = 3_000_000
 
 _PLACEHOLDER = re.compile(r"\{\{([^{}\n]*)\}\}")
-# Two characters for private use stand for the braces while YAML is read: they are text wherever they stand.
+# Two characters for private use replace the braces while YAML is read: everywhere in YAML they are text.
 _OPEN, _CLOSE = "\ue000", "\ue001"
-# Base64 of "%7B%22": how JSON begins when it is URL-encoded.
+# Base64 of "%7B%22": the beginning of URL-encoded JSON.
 _NATIVE = re.compile(r"\s*JTdCJTIy")
 
 _LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -52,7 +52,7 @@ class FlowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A value as written, without YAML's opinion on what `yes` or `007` are."""
+    """A value as written: YAML's types for texts such as `yes` or `007` are not applied."""
 
     text: str
     line: int
@@ -70,7 +70,7 @@ class Mapping:
         return self.fields.get(name)
 
     def mapping(self, name: str) -> Mapping | None:
-        """The mapping under `name`; None when there is none or it is something else."""
+        """The mapping under `name`; None if there is none or it is no mapping."""
         node = self.fields.get(name)
         return node if isinstance(node, Mapping) else None
 
@@ -95,7 +95,7 @@ Node: TypeAlias = Scalar | Mapping | Sequence
 class FlowDocument:
     """One exported flow: where it came from, its kind (`inboundCall`, `workflow`…) and its content.
 
-    `placeholders` are those of a template, such as `{{queue}}`, that stand without quotes and were read as texts.
+    `placeholders` are those of a template, such as `{{queue}}`, that are without quotes and were read as texts.
     """
 
     source: str
@@ -162,7 +162,7 @@ def _placeholders(text: str) -> Iterator[Scalar]:
 
 
 def _native(text: str) -> str:
-    """What to say of Architect's own format: JSON, URL-encoded, in Base64."""
+    """The message about Architect's own format: JSON, URL-encoded, in Base64."""
     what = "a flow in Architect's own format (.i3…)"
     try:
         found = orjson.loads(unquote(base64.b64decode(text).decode("ascii")))

@@ -26,13 +26,13 @@ MAX_REDIRECTS = 3
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
 _VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?$")
-# Presigned results lie in S3, under whichever bucket the vendor's region has.
+# Presigned results are in S3, in the bucket of the vendor's region.
 _S3 = re.compile(r"(?:[a-z0-9.-]+\.)?s3[.-](?:dualstack\.)?[a-z0-9-]+\.amazonaws\.com$")
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class ApiAnswer(Protocol):
-    """What an API request gives: `extract.genesys.Answer`."""
+    """The answer of an API request: `extract.genesys.Answer`."""
 
     def json(self) -> Any:
         """The parsed body."""
@@ -49,7 +49,7 @@ class Api(Protocol):
 
 
 def is_flow_id(text: str) -> bool:
-    """True when `text` has the form of a flow's id, so that it is not meant as a file."""
+    """True if `text` has the form of a flow's id, and so does not name a file."""
     return bool(_UUID.match(text))
 
 
@@ -73,7 +73,7 @@ def export_flow(
         sleep: a seam for tests.
 
     Raises:
-        FlowError: the id or version has not their form, the job failed or never ended, or the result cannot be read.
+        FlowError: the id or version is malformed, the job failed or never ended, or the result cannot be read.
         GenesysError: a request failed.
     """
     source = f"flow {flow_id}"
@@ -108,7 +108,7 @@ def _finished(api: Api, job_id: str, source: str, sleep: Callable[[float], None]
 
 def _download(url: str, api_url: str, source: str) -> bytes:
     with requests.Session() as session:
-        # The address is somebody else's: no credentials of ours, from wherever requests finds them, go with it.
+        # The address is foreign: it must get none of our credentials, from any place where requests finds them.
         session.trust_env = False
         for _ in range(MAX_REDIRECTS + 1):
             if not _is_allowed(url, api_url):

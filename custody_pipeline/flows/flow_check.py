@@ -1,7 +1,7 @@
-"""From a flow and a mapping to a report: which mapped tag is missing at which end.
+"""A flow and a mapping → a report: which mapped tag is missing at which end.
 
-Belongs here: which tags concern a flow and an end, and the wording of findings as data. Does not: text for people
-(`report`), the analysis itself.
+Belongs here: which tags concern a flow and an end, and findings as data. Does not: text for people (report.py), the
+analysis (writes.py).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _SCRIPTED = frozenset({"agent", "user", "station"})
 
 
 def check_flow(document: FlowDocument, tags: Iterable[MappedTag], *, only_required: bool = False) -> FlowReport:
-    """Say for every end of a flow which mapped tags are surely, perhaps, or never in participant data by then.
+    """For every end of a flow: which mapped tags are surely, perhaps, or never in participant data by then.
 
-    A tag counts as put under its attribute's name or an alias, exactly as written; nearly right names are reported.
-    Tags that only agents' scripts set, and tags that apply to other flows, are named as not checked.
+    A tag counts as put under exactly its attribute's name or an alias; nearly equal names are reported. Tags that only
+    agents' scripts set, and tags that apply to other flows, are named as not checked.
 
     Args:
         document: from `read_flow` or `parse_flow`.
@@ -62,7 +62,7 @@ class _Check:
         width = len(self.tags) + len(self.opaque)
         bits = Bits(self._tags_of, opaque_of, width)
         self.analysis = Analysis(graph, bits)
-        # What holds at each end if no assumed way exists.
+        # The state at each end if no assumed path exists.
         known = Analysis(graph.without_assumed(), bits).result().ends if graph.assumed else ()
         self.known = {reached.step: reached.sure for reached in known}
         self.doubtful: set[Note] = set()
@@ -159,11 +159,11 @@ class _Check:
         )
 
     def _goes_on(self, end: Step) -> str:
-        """Which other flow goes on behind an end."""
+        """The other flow that continues after an end."""
         return "the flow that calls this module" if end.ending == "return" else end.goes_on_in
 
     def _rests_on_assumptions(self, reached: Reached, position: int) -> bool:
-        """Whether a tag is missed on assumed ways only."""
+        """Whether a tag is missed only on assumed paths."""
         if not self.graph.assumed:
             return False
         return bool(self.known.get(reached.step, -1) >> position & 1)
@@ -172,9 +172,9 @@ class _Check:
         return step.opaque or f"{step.kind} {step.label!r} (an expression decides the attribute's name)"
 
     def _add_trails(self, reached: tuple[Reached, ...], ends: list[FlowEnd]) -> None:
-        """One shortest way per end and set of tags it misses: tags missed on the same way share it."""
+        """One shortest path for each end and set of missed tags: tags that are missed on the same path share it."""
         found: list[dict[tuple[str, ...], list[str]]] = [{} for _ in ends]
-        # No way puts the tags that are never put, so any shortest way serves them all.
+        # No path puts the tags that are never put, so any shortest path serves for all of them.
         shortest = self.analysis.trails(0)
         for number, (end, at) in enumerate(zip(ends, reached, strict=True)):
             if lost := [*end.never, *end.unknown]:
@@ -190,7 +190,7 @@ class _Check:
             ends[number] = replace(ends[number], trails=trails_of_end)
 
     def _way(self, steps: list[int]) -> tuple[str, ...]:
-        """The turns of a way: units entered, choices and outputs taken, tasks called."""
+        """The turns of a path: units entered, choices and outputs taken, tasks called."""
         entries = {unit.entry for unit in self.graph.units}
         way: list[str] = []
         action = ""

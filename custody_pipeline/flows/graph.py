@@ -1,17 +1,17 @@
-"""A flow as a control-flow graph: what may run after what.
+"""A flow as a control-flow graph: which action may run after which.
 
 Belongs here: Architect's constructs (menus, tasks, states, outputs, loops, jumps, calls, transfers) as nodes and edges.
-Does not: what is true at a node.
+Does not: the analysis of the graph (writes.py).
 
-Where Architect's behaviour is not documented, more paths are assumed rather than fewer: a tag is called sure only when
-no assumed path misses it. What the graph says of Architect:
+Where Architect's behaviour is not documented, the graph has more paths rather than fewer: a tag is called sure only if
+no assumed path misses it. The graph's assumptions about Architect:
 
-- an output that the export leaves out exists and does nothing, unless the outputs that are there are all there are;
-- a transfer that fails goes on behind it; a task that runs off its end disconnects, or returns when it was called;
-- a menu nobody answers disconnects (its repeats are counted), and dialling an extension leaves the flow;
+- an output that the export omits exists and does nothing, unless the shown outputs are known to be complete;
+- after a failed transfer the next action runs; a task without an end action disconnects, or returns if it was called;
+- a menu without an answer disconnects (its repeats are counted), and dialling an extension leaves the flow;
 - a jump out of a called task ends where its target ends: `End Task` there returns to the first caller;
-- a bot that listens may be left on the way: the customer asks for a person, or is not understood;
-- an action whose outputs are not known may have one that is not shown. Such a way is `assumed`: it makes an answer
+- a listening bot may be left early: the customer asks for a person, or is not understood;
+- an action whose outputs are not known may have one that is not shown. Such a path is `assumed`: it makes an answer
   unknown, never certain.
 
 The outputs of actions are those of the vendor's `purecloud-flow-scripting-api-sdk-javascript` 0.0.18 and of exports.
@@ -32,7 +32,7 @@ _REF = re.compile(r"(\w+)\[(.*)\]$")
 _TARGET_REF = re.compile(r"target\w*Ref$")
 _QUOTED = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*$')
 
-# Actions behind which nothing runs.
+# Actions after which nothing runs.
 _ENDS = {
     "disconnect": "disconnect",
     "menuDisconnect": "disconnect",
@@ -46,21 +46,21 @@ _ENDS = {
     "completeSurveyInvite": "end",
 }
 _TRANSFER = re.compile(r"(?:menuT|t)ransferTo\w+$|(?:menuD|d)ialByExtension$")
-# By its name it ends a flow, but which flow's end it is, or whether it returns, is not known.
+# By its name it ends a flow, but it is not known which flow, or whether it returns.
 _MAY_END = re.compile(r"(?:exit|end|abort|complete)[A-Z]\w*$")
 _OPAQUE = re.compile(r"call(?:CommonModule|\w*Bot\w*|\w*VirtualAgent)$")
 _DATA_ACTION = re.compile(r"call(?:Data|Bridge|SecureData|DataSecure)\w*$")
-# A data action may write anything. It is taken to write tags when it says that it has to do with attributes.
+# A data action may write anything. It is assumed to write tags if its name or input mentions attributes.
 _ABOUT_ATTRIBUTES = re.compile(r"attribut|participant\s*data", re.IGNORECASE)
 _BOT = {"botFlow", "digitalBot", "digitalBotFlow"}
 _LISTENS = re.compile(r"(?:ask|wait|collect|listen|digitalMenu|loopAnythingElse)")
-# Flows that disconnect when a task runs off its end; others leave what goes on to the platform.
+# Flows that disconnect after a task without an end action; other flows leave this to the platform.
 _DISCONNECTS = {"inboundCall", "outboundCall", "secureCall", "inboundChat"}
 _PREVIOUS_MENU = {"previousMenu", "menuPreviousMenu"}
 _REPEAT_MENU = {"repeatMenu", "menuRepeatMenu", "menuReplayMenu"}
 _NEXT_LOOP, _EXIT_LOOP = {"loopNext", "nextLoop"}, {"loopExit", "exitLoop"}
 
-# Output names that are all there are. For other actions, Architect may have one that the export does not show.
+# Complete sets of output names. Other actions may have an output that the export does not show.
 _FOUND = frozenset({"found", "notFound"})
 _SUCCESS = frozenset({"success", "failure"})
 _COMPLETE: dict[str, tuple[frozenset[str], ...]] = {
@@ -82,7 +82,7 @@ _COMPLETE_TRANSFER = (frozenset({"failure"}),)
 
 @dataclass(frozen=True)
 class Write:
-    """One attribute that an action puts; `name` is None when an expression decides it, `clears` when it is emptied."""
+    """One attribute that an action puts; `name` is None if an expression decides it; `clears`: it is emptied."""
 
     name: str | None
     line: int
@@ -91,19 +91,19 @@ class Write:
 
 @dataclass
 class Step:
-    """A node. `role` says what it does; the other fields only mean something for some roles.
+    """A node. `role` says what it does; the other fields apply only to some roles.
 
     Attributes:
         role: `plain`, `call` (of a task), `exit` (of a unit, by path) or `terminal` (a path of the flow ends).
         kind: the action's kind as in the export, empty for a point between actions.
-        label: what a person sees in Architect: the action's name, or the branch taken.
+        label: the text in Architect: the action's name, or the branch taken.
         line: of the export, counted from 1.
         unit: index of the menu, task or state that holds it.
-        opaque: what this step hands the call to that may write attributes nobody can see here.
+        opaque: the callee to which this step hands the call and which may write attributes that are not visible here.
         ending: for a terminal: `disconnect`, `transfer`, `end`, `return` (to the flow that called), or `unresolved`.
-        implicit: for a terminal: no action stands there, Architect does it by itself.
-        queue: for a transfer to ACD: the queue's name, empty when an expression decides it, None when there is none.
-        goes_on_in: for a terminal: the flow that goes on with the conversation and may put tags, in words.
+        implicit: for a terminal: Architect's own ending, without an action.
+        queue: for a transfer to ACD: the queue's name, empty if an expression decides it, None if there is none.
+        goes_on_in: for a terminal: the flow that continues the conversation and may put tags, in words.
         callee, returns: for a call: the task, and the step after it for each of the task's paths.
     """
 
@@ -140,7 +140,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the export that could not be followed."""
+    """A part of the export that the analysis could not follow."""
 
     line: int
     message: str
@@ -152,7 +152,7 @@ class FlowGraph:
 
     Attributes:
         handler: the unit that an error jumps to, if it does.
-        assumed: ways that may not exist, from step to step, with the reason why they are assumed.
+        assumed: edges that may not exist, from step to step, with the reason for assuming them.
     """
 
     steps: list[Step]
@@ -163,7 +163,7 @@ class FlowGraph:
     assumed: dict[tuple[int, int], Problem] = field(default_factory=dict)
 
     def without_assumed(self) -> FlowGraph:
-        """The same flow, with only the ways that are known to exist."""
+        """The same flow with only the edges that are known to exist."""
         steps = [
             replace(step, successors=[there for there in step.successors if (index, there) not in self.assumed])
             for index, step in enumerate(self.steps)
@@ -182,7 +182,7 @@ def build_graph(document: FlowDocument) -> FlowGraph:
 
 @dataclass(frozen=True)
 class _Job:
-    """Actions to be read: from `entry` on, then to `leave`; `loop` is the innermost loop's (next, behind)."""
+    """Actions to read: from `entry` on, then to `leave`; `loop` is the innermost loop's (next step, step after)."""
 
     actions: Sequence
     entry: int
@@ -244,7 +244,7 @@ class _Builder:
         raise FlowError(self.document.source, body.line, expected)
 
     def _bot_exits(self, body: Mapping) -> None:
-        """Where a bot goes when the customer asks for a person, or is not understood. Without handling it is left."""
+        """The steps after a bot if the customer asks for a person, or is not understood."""
         settings = body.mapping("settingsErrorHandling") or Mapping({}, body.line)
         enabled = settings.mapping("enableAgentEscalation")
         ways = [("recognitionFailureEventHandling", "not understood")]
@@ -259,7 +259,7 @@ class _Builder:
                 if reference is not None:
                     self.references.append((point, reference))
                 else:
-                    # The end has the label, so that a way is told once.
+                    # The end has the label, so that a path is reported once.
                     self.steps[point].label = ""
                     ending = "disconnect" if kind == "disconnect" else "end"
                     self._edge(point, self._terminal(0, "", ending, label, handling.line, implicit=True))
@@ -328,14 +328,14 @@ class _Builder:
         at: int | None = job.entry
         for kind, content in self._items(job.actions):
             if at is None:
-                # Behind an end: kept, so that what is never reached can be named.
+                # After an end: kept, so that unreachable actions can be named.
                 at = self._step(job.unit, content.line)
             at = self._action(job, kind, content, at)
         if at is not None:
             self._edge(at, job.leave)
 
     def _action(self, job: _Job, kind: str, content: Mapping, at: int) -> int | None:
-        """Add one action behind step `at`; the step behind it, or None when nothing runs behind it."""
+        """Add one action after step `at`. Returns the step after it, or None if nothing runs after it."""
         name = content.text("name", kind)
         if kind in _ENDS:
             self._edge(at, self._terminal(job.unit, kind, _ENDS[kind], name, content.line))
@@ -373,7 +373,7 @@ class _Builder:
         return behind
 
     def _listen(self, kind: str, content: Mapping, step: int) -> None:
-        """The ways out of a bot at an action that waits for the customer."""
+        """The exits of a bot at an action that waits for the customer."""
         if not self.bot_exits or not _LISTENS.match(kind):
             return
         outputs = content.mapping("outputs")
@@ -383,7 +383,7 @@ class _Builder:
             if isinstance(node, Mapping) and node.text("enabled") != "false"
         }
         for name, point in self.bot_exits.items():
-            # Outputs of its own take the place of the bot's handling.
+            # The action's own outputs replace the bot's handling.
             if name == "agentEscalationHandling" or not {"maxNoInputs", "maxNoMatches"} <= taken:
                 self._edge(step, point)
 
@@ -415,7 +415,7 @@ class _Builder:
             self._edge(step, behind)
 
     def _written_on_success(self, job: _Job, content: Mapping, step: int, behind: int, found: list[_Branch]) -> None:
-        """`Set Conversation Data` asks the API, which may refuse: only its success output has written."""
+        """`Set Conversation Data` calls the API, which may refuse: the data are written only on its success output."""
         written = self._step(job.unit, content.line)
         self.steps[written].writes = tuple(_writes(content))
         self._edge(step, written)
@@ -562,7 +562,7 @@ def _queue(content: Mapping) -> str:
 
 
 def _other_flow(kind: str, content: Mapping) -> str:
-    """The flow that a transfer hands the conversation to, in words; empty when it is no transfer to a flow."""
+    """The flow to which a transfer hands the conversation, in words; empty if it is no transfer to a flow."""
     if "toflow" not in kind.casefold():
         return ""
     target = content.mapping("targetFlow")
@@ -572,7 +572,7 @@ def _other_flow(kind: str, content: Mapping) -> str:
 
 
 def _is_about_attributes(content: Mapping) -> bool:
-    """Whether a data action's name, or what it is given, speaks of attributes."""
+    """Whether a data action's name or input mentions attributes."""
     waiting: list[Node] = [node for name, node in content.fields.items() if name not in {"outputs", "description"}]
     while waiting:
         node = waiting.pop()
@@ -599,7 +599,7 @@ def _writes(content: Mapping) -> Iterator[Write]:
 
 
 def _is_nothing(value: Mapping | None) -> bool:
-    """An empty text puts as little as no value: the platform keeps no attribute for it that a night could find."""
+    """An empty text puts nothing, like no value: the platform keeps no attribute that a night could find."""
     if value is None:
         return False
     literal = value.get("lit")
@@ -608,7 +608,7 @@ def _is_nothing(value: Mapping | None) -> bool:
 
 
 def _literal(node: Node | None) -> str | None:
-    """The text of a name that needs no call to be known: `lit: X`, `exp: "\\"X\\""` or plain `X`."""
+    """The text of a constant name: `lit: X`, `exp: "\\"X\\""` or plain `X`."""
     if isinstance(node, Scalar):
         return _filled_in(node.text)
     if not isinstance(node, Mapping):
@@ -624,7 +624,7 @@ def _filled_in(text: str) -> str | None:
 
 
 def _branches(content: Mapping) -> Iterator[_Branch]:
-    """Every list of actions within an action, however Architect nests its outputs."""
+    """Every list of actions within an action, for any nesting of outputs."""
     waiting: list[tuple[str, Node]] = [(name, node) for name, node in content.fields.items()]
     while waiting:
         label, node = waiting.pop()
@@ -646,14 +646,14 @@ def _case(node: Mapping) -> str:
 
 
 def _complete(kind: str) -> tuple[frozenset[str], ...] | None:
-    """The sets of outputs that are all there are for a kind of action; None when they are not known."""
+    """The complete sets of outputs of a kind of action; None if they are not known."""
     if _TRANSFER.match(kind):
         return _COMPLETE_TRANSFER
     return _COMPLETE_DATA if _DATA_ACTION.match(kind) else _COMPLETE.get(kind)
 
 
 def _is_complete(kind: str, content: Mapping, branches: list[_Branch], complete: tuple[frozenset[str], ...]) -> bool:
-    """True when the branches are all the ways on, so that none leads directly behind the action."""
+    """True if the branches are complete, so that no path leads directly to the next action."""
     if kind == "switch":
         return "default" in {branch.label.casefold() for branch in branches}
     enabled = _outputs(content)
@@ -670,6 +670,6 @@ def _outputs(content: Mapping) -> set[str]:
 
 
 def _is_half(content: Mapping) -> bool:
-    """Whether an output is shown without its counterpart, which so exists and does nothing."""
+    """Whether an output is shown without its counterpart, which then exists and does nothing."""
     shown = _outputs(content)
     return any(len(pair & shown) == 1 for pair in _PAIRS)

@@ -1,6 +1,6 @@
-"""What a flow check found: as data, as JSON, and as text for a terminal.
+"""The report of a flow check: as data, as JSON, and as text for a terminal.
 
-Belongs here: the report's shape, its exit status, its text. Does not: how it was found.
+Belongs here: the report's form, its exit status, its text. Does not: the check (flow_check.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MAX_TURNS = 14
 
 @dataclass(frozen=True)
 class Note:
-    """A line of the export, and what is to be said about it."""
+    """A line of the export, with a remark."""
 
     line: int
     text: str
@@ -22,7 +22,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Trail:
-    """A shortest way to an end on which `tags` are not put: the turns taken, first to last."""
+    """A shortest path to an end on which `tags` are not put: its turns, first to last."""
 
     tags: tuple[str, ...]
     turns: tuple[str, ...]
@@ -35,13 +35,13 @@ class FlowEnd:
     Attributes:
         ending: `disconnect`, `transfer`, `end` (leaves the flow), `return` (of a common module) or `unresolved` (leads
             out of the file).
-        action, name: the action's kind and its name in Architect; empty for what Architect does by itself.
+        action, name: the action's kind and its name in Architect; empty for Architect's own endings.
         place: the menu, task or state.
-        implicit: no action stands there: a task's end, a menu nobody answers.
+        implicit: there is no action: a task's end, a menu without an answer.
         queue: a transfer's queue, when the export names it.
         sure: put on every path that leads here.
         maybe: put on some.
-        unknown: put on none that can be seen, but `unseen` actions before may have.
+        unknown: put on no visible path, but `unseen` actions before may put it.
         never: put on none.
     """
 
@@ -74,9 +74,9 @@ class FlowReport:
         not_checked: other tags of the mapping, and why.
         ends: in the file's order; `ends_after_error` are reached only through the flow's error handling.
         hints: what to change: variables never saved, names that are nearly right.
-        notes: what the analysis leaves to the reader.
-        problems: what could not be followed.
-        unreachable: what no path reaches.
+        notes: points that the analysis leaves to the reader.
+        problems: parts that the analysis could not follow.
+        unreachable: actions that no path reaches.
     """
 
     source: str
@@ -94,7 +94,7 @@ class FlowReport:
 
     @property
     def exit_status(self) -> int:
-        """0: every checked tag is put before every end; 1: some are not; 2: nothing missing found, but not all seen."""
+        """0: every checked tag is put before every end; 1: some are not; 2: none is missing, but not all was seen."""
         if any(end.never or end.maybe for end in self.ends):
             return 1
         if self.problems or not self.checked or not self.ends or any(end.unknown for end in self.ends):

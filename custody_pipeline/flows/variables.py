@@ -1,6 +1,6 @@
 """Flow variables that are given a value and never reach participant data.
 
-Belongs here: which variable feeds which. Does not: whether a path writes a tag (`analysis`).
+Belongs here: which variable feeds which. Does not: whether a path writes a tag (writes.py).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _outputs(body: Mapping) -> Iterator[str]:
 
 
 def _mappings(body: Mapping) -> Iterator[Mapping]:
-    """The mapping and all within it, at any depth."""
+    """The mapping and all mappings within it, at any depth."""
     waiting: list[Node] = [body]
     while waiting:
         node = waiting.pop()

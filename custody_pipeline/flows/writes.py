@@ -1,14 +1,15 @@
-"""What is surely and what is perhaps written when a path of a flow ends.
+"""Which tags are surely, and which are perhaps, written when a path of a flow ends.
 
-Belongs here: the data-flow analysis on `FlowGraph`, with tags as bits. Does not: which tags matter where (`check`).
+Belongs here: the data-flow analysis on `FlowGraph`, with tags as bits. Does not: which tags matter where
+(flow_check.py).
 
-A forward analysis with two lattices over the same graph. *Must*: a tag's bit survives a junction only if every way in
-has it. *May*: if any has it. Paths are never listed, so loops and a hundred decisions in a row cost nothing special. A
-called task is summarised once per outgoing path as a function from what holds at its entry to what holds at its exit,
-and the summary is used at every call (Sharir and Pnueli's functional approach); recursion ends at a fixed point.
+A forward analysis with two lattices over the same graph. *Must*: a tag's bit survives a junction only if every incoming
+edge has it. *May*: if any has it. Paths are never listed, so loops and a hundred decisions in a row cost nothing more.
+A called task is summarised once per outgoing path, as a function from the state at its entry to the state at its exit.
+Each call uses the summary (Sharir and Pnueli's functional approach). Recursion ends at a fixed point.
 
-On single bits such functions are constant or the identity, so a summary is two bit masks: what holds at the exit if
-nothing holds at the entry (`low`), and if everything does (`high`).
+On single bits such functions are constant or the identity, so a summary is two bit masks: the state at the exit if
+nothing holds at the entry (`low`), and if everything holds there (`high`).
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ if TYPE_CHECKING:
 
 
 class Held(NamedTuple):
-    """What holds at a step, as bit masks: `low` and `high` are musts (see above), `may` a perhaps."""
+    """The state at a step, as bit masks: `low` and `high` for must (see above), `may` for may."""
 
     low: int
     high: int
     may: int
 
     def meet(self, other: Held) -> Held:
-        """What holds whichever way was taken."""
+        """The state after a junction of two paths."""
         return Held(self.low & other.low, self.high & other.high, self.may | other.may)
 
     def then(self, summary: Held) -> Held:
-        """What holds behind a called task that was entered with this."""
+        """The state after a called task that was entered with this state."""
         return Held(
             summary.low | (summary.high & self.low),
             summary.low | (summary.high & self.high),
@@ -45,7 +46,7 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Bits:
-    """How steps write: for a write its tags' mask; opaque sites have bits of their own above the tags'."""
+    """The bits of writes: the mask of a write's tags. Opaque sites have their own bits above those of the tags."""
 
     tags_of: Callable[[Write], int]
     opaque_of: dict[int, int]
@@ -59,7 +60,7 @@ class Bits:
 
 @dataclass(frozen=True)
 class Reached:
-    """What holds where a path ends, as masks: `sure` on every way there, `may` on at least one."""
+    """The state where a path ends, as masks: `sure` on every path to it, `may` on at least one."""
 
     step: int
     sure: int
@@ -85,13 +86,13 @@ class Analysis:
         self._summarise()
 
     def result(self) -> Result:
-        """Where paths end, and what holds there."""
+        """The ends of paths, and the state there."""
         normal = self._run(self.graph.start, Held(0, 0, 0))
         seen = {step for step, _ in normal}
         errors: dict[tuple[int, bool], Held] = {}
         handler = self.graph.handler
         if handler is not None and self.graph.units[handler].entry not in seen:
-            # An error may strike anywhere, so nothing is sure and everything perhaps.
+            # An error may occur anywhere, so nothing is sure and everything is possible.
             errors = self._run(self.graph.units[handler].entry, Held(0, 0, self.bits.everything))
             errors = {at: held for at, held in errors.items() if at[0] not in seen}
         reached = seen | {step for step, _ in errors}
@@ -137,7 +138,7 @@ class Analysis:
                     yield step.returns.get(path, step.returns[""]), called
 
     def _effect(self, index: int) -> tuple[int, int, int]:
-        """Masks of one step: what it sets, what it keeps, what it perhaps adds."""
+        """Masks of one step: bits that it sets, keeps, and perhaps adds."""
         step = self.graph.steps[index]
         sets, keeps = 0, self.bits.everything
         for write in step.writes:
@@ -175,7 +176,7 @@ class Analysis:
                 waiting.extend(caller for caller in sorted(callers.get(unit, ())) if caller not in waiting)
 
     def _run(self, start: int, held: Held, *, follow_calls: bool = True) -> dict[tuple[int, bool], Held]:
-        """What holds before each (step, inside a called task?) that can be reached from `start`."""
+        """The state before each (step, inside a called task?) that can be reached from `start`."""
         state: dict[tuple[int, bool], Held] = {(start, False): held}
         waiting = deque([(start, False)])
         queued = {(start, False)}
@@ -208,7 +209,7 @@ class Analysis:
 
     def _is_end(self, index: int, *, called: bool) -> bool:
         role = self.graph.steps[index].role
-        # A task's end is the path's end only where nobody called the task.
+        # A task's end is the path's end only if the task was not called.
         return role == "terminal" or (role == "exit" and not called)
 
     def _ends(self, state: dict[tuple[int, bool], Held]) -> tuple[Reached, ...]:

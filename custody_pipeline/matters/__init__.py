@@ -1,6 +1,6 @@
-"""A matter: a discovery request written down, what it selects, and what was handed over for it.
+"""Matters: a discovery request as a file, the recordings that it selects, and what was handed over for it.
 
-Belongs here: the matter file, its selection, how it stands, its productions with their load files and pages, holds,
+Belongs here: the matter file, its selection, its standing, its productions with their load files and pages, holds,
 receipts. Does not: packages and their checks (operations/packaging.py, evidence/package), collecting nights (night.py,
 defs), printing (cli).
 

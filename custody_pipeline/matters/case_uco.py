@@ -3,8 +3,8 @@
 Belongs here: events → InvestigativeAction. Does not: the events (custody_events), their CSV and JSON
 (production_tables.py).
 
-An event is an investigative action: who performed it, with which tool, on which recording, and the content after it, by
-its hash. A control number is the exhibit number of a provenance record.
+An event is an investigative action: who performed it, with which tool, on which recording, and the hash of the content
+afterwards. A control number is the exhibit number of a provenance record.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "custody-pipeline")
 
 
 class CaseWriter:
-    """Writes rows of the custody log, each a mapping of texts, as a JSON-LD graph, a node a line. A context manager.
+    """Writes rows of the custody log, each a mapping of texts, as a JSON-LD graph, a node per line. A context manager.
 
-    A node that several recordings share, for example a tool, is said again for each: in RDF that says nothing new.
+    A node that several recordings share, for example a tool, is repeated for each: in RDF a repetition adds nothing.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,10 +1,10 @@
 """`custody matter hold` and `release`: deletion protection at the vendor, and legal holds in S3.
 
-Belongs here: what a matter holds, and asking for it. Does not: which recordings a matter is about (selection.py).
+Belongs here: the holds of a matter, and requesting them. Does not: which recordings a matter selects (selection.py).
 
-What is asked for is written down before it is asked, and each answer after it: a process that is killed leaves nothing
-held that is not listed. Two matters may hold one thing; it is released when the last of them releases it. Each hold and
-each release becomes a custody event; one that was killed before that is recorded by the next `hold` or `release`.
+Each request for a hold is recorded before it is sent, and its answer afterwards, so that a killed process leaves no
+hold that is not listed. Two matters may hold the same object; the last of them releases it. Each hold and each release
+becomes a custody event. If a process was killed before that, the next `hold` or `release` records the event.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ _NIGHT_OF_CUT = re.compile(r"/cuts/date=(\d{4}-\d\d-\d\d)/")
 
 
 class Holds(msgspec.Struct, forbid_unknown_fields=True):
-    """What a matter holds: conversation, or `s3://…?versionId=…` → its state.
+    """The holds of a matter: conversation, or `s3://…?versionId=…` → its state.
 
-    A state is `held`, `asked`, `held before` (by no matter: it is not ours to release), or why it could not be held.
+    A state is `held`, `asked`, `held before` (by no matter, so not ours to release), or the reason of a failure.
 
     Attributes:
-        unrecorded: what was held or released, and when (UTC): it is in no custody event yet.
+        unrecorded: objects that were held or released, with the time (UTC), and that have no custody event yet.
     """
 
     conversations: dict[str, str] = {}
@@ -68,13 +68,13 @@ class Holds(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def failed(self) -> dict[str, str]:
-        """What could not be held, with its reason."""
+        """Objects that could not be held, with the reasons."""
         return {
             name: state for name, state in (self.conversations | self.objects).items() if state not in (HELD, BEFORE)
         }
 
     def count(self) -> dict[str, int]:
-        """How many are held, by kind."""
+        """Number of held objects by kind."""
         return {
             "conversations": Counter(self.conversations.values())[HELD],
             "objects": Counter(self.objects.values())[HELD],
@@ -82,7 +82,7 @@ class Holds(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def read_holds(register: Register) -> Holds:
-    """What a matter holds."""
+    """The holds of a matter."""
     path = register.folder / "holds.json"
     return msgspec.json.decode(path.read_bytes(), type=Holds) if path.exists() else Holds()
 
@@ -92,7 +92,7 @@ def _keep(register: Register, holds: Holds) -> None:
 
 
 def hold(settings: Settings, register: Register, recordings: Iterable[Recording], actor: Actor, why: str) -> Holds:
-    """Ask for every hold that is not there yet, also again for those that failed before. Nothing is left unsaid.
+    """Request every missing hold, including those that failed before. Every failure is reported.
 
     Args:
         settings: this deployment's.
@@ -102,7 +102,7 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
         why: for the custody events: the matter.
 
     Returns:
-        What is held, and what could not be, with the reason.
+        The holds, including the failed ones with their reasons.
 
     Raises:
         MatterStateError: another command acts for the matter.
@@ -125,7 +125,7 @@ def _hold(settings: Settings, register: Register, recordings: Sequence[Recording
     _keep(register, holds)
     unseen = {uri for uri, state in holds.objects.items() if state.startswith(UNSEEN)}
     for uri in unseen:
-        # It counts as one from before: this matter must not lift what others set.
+        # It counts as a hold from before: this matter must not lift the holds of others.
         state = _legal_hold(client, uri, "ON")
         holds.objects[uri] = BEFORE if state == HELD else f"{UNSEEN}: {state}"
     seen = sorted(objects - unseen)
@@ -138,12 +138,12 @@ def _hold(settings: Settings, register: Register, recordings: Sequence[Recording
 
 @dataclass
 class Released:
-    """What became of a matter's holds.
+    """The result of releasing a matter's holds.
 
     Attributes:
-        released: by kind, how many.
-        kept: by kind, how many another matter still holds.
-        failed: what could not be released, with the reason: it stays listed as held.
+        released: their number by kind.
+        kept: number of objects by kind that another matter still holds.
+        failed: objects that could not be released, with the reason; they stay listed as held.
     """
 
     released: dict[Kind, int]
@@ -152,7 +152,7 @@ class Released:
 
 
 def release(settings: Settings, register: Register, actor: Actor, why: str) -> Released:
-    """Release what this matter holds and no other matter does. Arguments and what it raises as for `hold`."""
+    """Release what this matter holds and no other matter does. Arguments and exceptions as for `hold`."""
     with register.alone():
         return _release(settings, register, actor, why)
 
@@ -170,13 +170,13 @@ def _release(settings: Settings, register: Register, actor: Actor, why: str) -> 
         mine: dict[str, str] = getattr(holds, kind)
         shared = {name for other in others for name, state in getattr(other, kind).items() if state in (HELD, ASKED)}
         outcome.kept[kind] = len(mine.keys() & shared)
-        # What could never be held, and what another matter holds, need not be asked for.
+        # Failed holds, and objects that another matter holds, need no request.
         for name in [name for name, state in mine.items() if name in shared or state not in (HELD, ASKED)]:
             del mine[name]
         for part in _parts(list(mine)):
             answers, at = ask(part), utc_now()
             for name, answer in answers.items():
-                if answer == HELD:  # done as asked
+                if answer == HELD:  # done as requested
                     del mine[name]
                     holds.unrecorded[name] = "released", at
                     outcome.released[kind] += 1
@@ -190,7 +190,7 @@ def _release(settings: Settings, register: Register, actor: Actor, why: str) -> 
 
 
 def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: Any) -> None:
-    """Ask for what is not held yet, a part at a time: written down as asked before, and with its answer after."""
+    """Request missing holds in parts. Each part is recorded before the request, and with its answer after it."""
     states: dict[str, str] = getattr(holds, kind)
     wanted = [name for name in names if states.get(name) not in (HELD, BEFORE)]
     for done, part in enumerate(_parts(wanted)):
@@ -205,7 +205,7 @@ def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: A
 
 
 def _record(settings: Settings, register: Register, holds: Holds, actor: Actor, why: str) -> None:
-    """Leave a custody event of each recording that was held or released, and of each night whose cuts were."""
+    """Record a custody event for each recording that was held or released, and for each night whose cuts were."""
     if holds.unrecorded:
         record_acts(settings, actor, _acts(settings, holds, why), refreshed="everything")
         holds.unrecorded = {}
@@ -240,7 +240,7 @@ def _acts(settings: Settings, holds: Holds, why: str) -> Iterator[Act]:
 
 
 def _others(settings: Settings, register: Register) -> list[Holds]:
-    """What the other matters hold."""
+    """The holds of the other matters."""
     names = (name for name in matter_names(settings) if name != register.folder.name)
     return [read_holds(register_of(settings, name)) for name in names]
 
@@ -254,7 +254,7 @@ def protected(client: GenesysClient, conversations: Sequence[str]) -> set[str]:
     """Which of these conversations the vendor protects from deletion, by its list (AddressableEntityRef of the SDK).
 
     Raises:
-        UnexpectedAnswer: the answer is no such list; then nobody knows.
+        UnexpectedAnswer: the answer is no such list, so the protection is unknown.
         GenesysError: see extract/genesys.py.
     """
     found: set[str] = set()
@@ -268,13 +268,13 @@ def protected(client: GenesysClient, conversations: Sequence[str]) -> set[str]:
 
 
 def _protect(settings: Settings, ids: list[str], *, protect: bool) -> dict[str, str]:
-    """Conversation → `held` if the vendor did as asked, else its reason."""
+    """Conversation → `held` if the vendor accepted the request, otherwise its reason."""
     if not settings.api_configured:
         return dict.fromkeys(ids, "the API is not configured: CUSTODY_GENESYS_DOMAIN")
     try:
         with GenesysClient(settings) as client:
             answer = client.put(f"{PROTECTION}?protect={str(protect).lower()}", {"conversationIds": ids}).object()
-            # What the vendor lists as protected counts, whatever the answer to the request was.
+            # The vendor's list of protected conversations decides, not the answer to the request.
             listed = protected(client, ids)
     except GenesysError as error:
         return dict.fromkeys(ids, f"the vendor refused: {error}")
@@ -288,12 +288,12 @@ def _protect(settings: Settings, ids: list[str], *, protect: bool) -> dict[str, 
 
 
 def _objects_of(items: Any) -> list[dict[str, Any]]:
-    """The JSON objects of a list; of anything else none."""
+    """The JSON objects of a list; none if the value is no list."""
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def _objects(client: S3Client, settings: Settings, recordings: Iterable[Recording]) -> tuple[set[str], dict[str, str]]:
-    """Every version of audio, sidecars and cuts, and what cannot be held since its bucket has no Object Lock."""
+    """Every version of audio, sidecars and cuts; and objects in buckets without Object Lock, which cannot be held."""
     places = {uri for item in recordings for uri in (item.object_uri, item.sidecar_uri) if uri}
     if settings.publish_url:
         places |= {f"{settings.publish_url.rstrip('/')}/cuts/date={night}/" for night in {r.night for r in recordings}}
@@ -339,7 +339,7 @@ def _legal_hold(client: S3Client, uri: str, status: Literal["ON", "OFF"]) -> str
 
 
 def _before(client: S3Client, uri: str) -> str | None:
-    """The state of a version that had a legal hold before this matter's, or may have had; None if it had none."""
+    """The state of a version that had, or may have had, a legal hold before this matter's; None if it had none."""
     place, _, version = uri.rpartition("?versionId=")
     at = S3Location.parse(place)
     try:

@@ -1,6 +1,6 @@
 """Lists of conversation and recording ids as people send them: text, CSV or a spreadsheet, in any usual encoding.
 
-Belongs here: reading a list, with its comments and duplicates. Does not: what the ids match (selection.py).
+Belongs here: reading a list, with its comments and duplicates. Does not: matching the ids (selection.py).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class IdList:
     Attributes:
         ids: in lower case: spreadsheets and people change the case.
         repeated: how many lines repeat an id.
-        source: the file's name; empty for ids that stand in the matter file.
+        source: the file's name; empty for ids in the matter file itself.
     """
 
     ids: tuple[str, ...]
@@ -53,7 +53,7 @@ def read_id_list(path: Path, column: str | None = None) -> IdList:
     Args:
         path: text or CSV (UTF-8 or UTF-16, with or without a byte order mark), or the first sheet of an .xlsx file.
             Lines that begin with `#` are comments.
-        column: of a file with a header; by default one named conversation_id, recording_id or id, else the first.
+        column: of a file with a header; by default one named conversation_id, recording_id or id, otherwise the first.
 
     Raises:
         RefusedFileError: with the file, the line and the accepted form.

@@ -1,10 +1,9 @@
-"""Listening copies: derived audio that plays everywhere, beside the audio as sealed.
+"""Listening copies: derived audio that plays everywhere, beside the sealed audio.
 
-Belongs here: making them, and the table that says of what each was made. Does not: the audio as sealed
-(operations/packaging.py).
+Belongs here: making copies, and the table of their sources. Does not: the sealed audio (operations/packaging.py).
 
-µ-law WAV and Opus do not play everywhere. A copy is no evidence: its digest, its source's, and the tool that made it
-are in `listening-copies.csv` and in the custody events.
+µ-law WAV and Opus do not play everywhere. A copy is no evidence: `listening-copies.csv` and the custody events have its
+digest, the digest of its source, and the tool that made it.
 """
 
 from __future__ import annotations
@@ -49,11 +48,11 @@ def write_listening_copies(
 
     Args:
         folder: of the volume.
-        sources: control number, the audio as sealed, and its SHA-256.
+        sources: control number, the sealed audio, and its SHA-256.
         kind: `wav` (PCM, 16 bit) or `mp3`.
 
     Returns:
-        The table's rows. One without a `file` says in `why_not` why there is none: a picture, a text, a damaged file.
+        The table's rows. A row without a `file` has the reason in `why_not`: a picture, a text, a damaged file.
 
     Raises:
         ListeningError: PyAV is not installed.

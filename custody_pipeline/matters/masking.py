@@ -1,9 +1,9 @@
-"""What of a record goes out when the matter file withholds fields.
+"""The part of a record that is produced if the matter file withholds fields.
 
-Belongs here: which columns are withheld, and what stands in their place. Does not: the package that carries the rest
+Belongs here: which columns are withheld, and what replaces them. Does not: the package with the other columns
 (evidence/package).
 
-A hash of a whole row or document could be guessed open field by field, so that such hashes are withheld with the field.
+From a hash of a whole row or document, a withheld field could be guessed. Such hashes are therefore withheld too.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _SHOWN_DIGITS = 4
 
 @dataclass(frozen=True)
 class Shown:
-    """A record as it goes out. `row`: for tables, with a word for what is withheld; `record`: for the package."""
+    """A record as it is produced. `row`: for tables, with a word for each withheld value; `record`: for the package."""
 
     row: Row
     record: Masked
 
 
 def shown(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None]) -> Shown | None:
-    """What of a sealed row goes out; None if nothing of it is withheld."""
+    """The shown part of a sealed row; None if nothing of it is withheld."""
     replaced: Row = {}
     if mask.numbers != "shown":
         replaced |= {name: _number(mask, row[name]) for name in _NUMBERS if row.get(name)}
@@ -87,7 +87,7 @@ def _plain(key: str) -> str:
 
 def _number(mask: Mask, number: str | None) -> str:
     digits = re.sub(r"\D", "", (number or "").partition("@")[0])
-    # Of a short number the last digits are too much of it.
+    # The last digits of a short number would reveal too much of it.
     return f"[…{digits[-_SHOWN_DIGITS:]}]" if mask.numbers == "last4" and len(digits) > 2 * _SHOWN_DIGITS else WITHHELD
 
 

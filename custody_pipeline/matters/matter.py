@@ -1,4 +1,4 @@
-"""What a matter is.
+"""The types of a matter.
 
 Belongs here: the values of a matter file, as types. Does not: reading the file (matter_file.py), the rows that a
 selection finds (selection.py).
@@ -34,7 +34,7 @@ class TagCondition:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which recordings a matter is about: every condition that is given must hold, and one value of each list.
+    """The selection of a matter: every given condition must hold; of a list, one value must match.
 
     Attributes:
         ids: of conversations or recordings; None when not given.
@@ -72,7 +72,7 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Mask:
-    """What does not go out.
+    """The fields that are withheld.
 
     Attributes:
         numbers: of caller and called; `last4` shows four digits in the tables, and no more in the records.
@@ -87,12 +87,12 @@ class Mask:
 
 @dataclass(frozen=True)
 class ProductionForm:
-    """How productions of a matter look.
+    """The form of a matter's productions.
 
     Attributes:
         prefix: of control numbers.
         digits: of control numbers.
-        volume_recordings: at most so many recordings are in a volume.
+        volume_recordings: maximum number of recordings in a volume.
         date_form: of dates in the load file; a key of `DATE_FORMS`.
         fields: of index and load file: `default`, or `sec`: the SEC's names for audio of telephone recording systems.
         certificate: `us`: FRE 902(13), 902(14) and 28 U.S.C. 1746; `neutral`: the facts alone, for other jurisdictions.
@@ -112,7 +112,7 @@ class ProductionForm:
 
 @dataclass(frozen=True)
 class Matter:
-    """A matter as its file says. `name` is the file's, `sha256` that of its bytes."""
+    """A matter, from its file. `name` is the file's, `sha256` that of its bytes."""
 
     name: str
     path: Path
@@ -152,7 +152,7 @@ class Matter:
 
     @property
     def why(self) -> str:
-        """The reason of what is done for it, in custody events."""
+        """The reason in the custody events of the matter's acts."""
         return f"matter {self.number or self.name}: {self.title}"
 
     def window(self) -> tuple[datetime | None, datetime | None]:

@@ -1,6 +1,6 @@
-"""The matter file (YAML), and why one is refused: each refusal names the file, the line and the accepted form.
+"""Reading the matter file (YAML). Each refusal names the file, the line and the accepted form.
 
-Belongs here: the YAML contract and the template. Does not: what a matter is (matter.py), where it lies (register.py).
+Belongs here: the YAML contract and the template. Does not: the types (matter.py), the place of the file (register.py).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A production's pages as PDF and DOCX.
 
-Belongs here: turning a page that is written (pages.py) into another format. Does not: what a page says.
+Belongs here: converting a page (pages.py) into another format. Does not: the content of a page.
 
-Both formats are made from the HTML, so that no copy of the text can differ. They need the extra `matters`; a volume
-without them is whole.
+Both formats are made from the HTML, so that the text cannot differ. They need the extra `matters`; a volume without
+them is complete.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def write_documents(folder: Path, pages: dict[str, str]) -> list[str]:
         pages: name without a suffix → HTML.
 
     Returns:
-        What could not be written on this machine, and why; a line each.
+        The formats that could not be written on this machine, and why; a line each.
     """
     left_out: list[str] = []
     for name, html in pages.items():
@@ -105,7 +105,7 @@ class _Tree(HTMLParser):
             self._open[-1]["content"].pop()
 
     def handle_data(self, data: str) -> None:
-        """White space is one space, and none between blocks; in `pre` lines stay."""
+        """White space becomes one space, or none between blocks; `pre` keeps its lines."""
         inside = [element["tag"] for element in self._open]
         if "pre" in inside:
             self._open[-1]["content"].append("\n".join(map(escaped, data.splitlines())))
@@ -114,7 +114,7 @@ class _Tree(HTMLParser):
 
 
 def _trim(content: list[Any]) -> None:
-    """Take the white space from both ends of a block's text."""
+    """Remove the white space at both ends of a block's text."""
     if content and isinstance(content[0], str):
         content[0] = content[0].lstrip()
     if content and isinstance(content[-1], str):

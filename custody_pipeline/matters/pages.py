@@ -41,10 +41,10 @@ def report_html(
 
     Args:
         matter: whose.
-        standing: how it stood when the volume was made.
-        account: what became of every recording that was found; the first is this volume.
+        standing: of the matter when the volume was made.
+        account: numbers of found recordings by their outcome; the first is this volume.
         rows: the first `ROWS_SHOWN` of the index.
-        facts: what both pages say: see `production`.
+        facts: the content of both pages: see `production`.
     """
     parties = (
         ("Requesting party", matter.requesting_party),
@@ -90,7 +90,7 @@ def report_html(
 
 
 def matter_html(matter: Matter, standing: Standing, register: Register, actor: Actor) -> str:
-    """The report of a matter as it stands now, without a volume."""
+    """The present report of a matter, without a volume."""
     produced = {item.key for volume in register.volumes() if volume.sha256 for item in volume.recordings}
     names = ("Produced", "Excluded, with a reason", "Without audio, with a reason", "Not yet produced")
     count = Counter(_fate(item, produced) for item in standing.found.recordings)

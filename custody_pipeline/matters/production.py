@@ -1,11 +1,11 @@
-"""`custody matter produce`: numbered volumes of what is sealed, each with a signature of its own.
+"""`custody matter produce`: numbered volumes of sealed recordings, each with its own signature.
 
 Belongs here: which recordings go into which volume, and the order of the steps. Does not: the tables
 (production_tables.py), the pages (pages.py), the package inside (operations/packaging.py), the signature
 (evidence/package/signed_volume.py).
 
-A volume is written beside its place, in `.VOL001.partial`, recorded, registered, then signed, and gets its name last. A
-production that was killed goes on with the same recordings under the same numbers.
+A volume is written beside its place, in `.VOL001.partial`, recorded, registered and signed, and gets its name last. A
+killed production continues with the same recordings under the same numbers.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from custody_pipeline.warehouse.ledger import Actor
 
 _EVENTS_OF_LINES = 500
-"""Events of so many recordings are in memory at once."""
+"""Number of recordings whose events are in memory at once."""
 
 _Key = tuple[str, str]
 
@@ -76,7 +76,7 @@ class ProducedVolume:
     """A volume that is in its place.
 
     Attributes:
-        lost: recordings whose audio could not be had as it was sealed.
+        lost: recordings whose audio could not be read as it was sealed.
         left_out: formats that this machine cannot write, and why; a line each.
     """
 
@@ -91,14 +91,14 @@ class ProducedVolume:
 def produce(
     settings: Settings, target: str, matter: Matter, register: Register, standing: Standing, to: Path, actor: Actor
 ) -> list[ProducedVolume]:
-    """Finish volumes that were begun, or write the next ones: what no volume has as it is sealed now.
+    """Finish volumes that were begun, or write the next: recordings that no volume has in their present sealed state.
 
     Args:
         settings: this deployment's.
         target: the published place.
         matter: what to produce.
         register: the matter's.
-        standing: how it stands.
+        standing: of the matter.
         to: the folder that gets a folder for each new volume.
         actor: who produces.
 
@@ -116,7 +116,7 @@ def produce(
 
 
 def _begun(register: Register, matter: Matter, standing: Standing) -> list[Volume]:
-    """Volumes that were registered, and have not got their name. Forgets them if the matter does not want them as such.
+    """Registered volumes without their final name. Forgets those that the present matter would not produce like this.
 
     Raises:
         MatterStateError: a folder of that name is there.
@@ -131,7 +131,7 @@ def _begun(register: Register, matter: Matter, standing: Standing) -> list[Volum
     wanted = {item.key for item in standing.found.produced}
     if all(wanted.issuperset(item.key for item in volume.recordings) for volume in begun):
         return begun
-    # The matter was changed since: what it excludes now must not go out. Numbers are given anew.
+    # The matter was changed since: what it excludes now must not be produced. Numbers are assigned again.
     for volume in begun:
         shutil.rmtree(volume.partial, ignore_errors=True)
         register.forget(volume)
@@ -139,7 +139,7 @@ def _begun(register: Register, matter: Matter, standing: Standing) -> list[Volum
 
 
 def _is_made(volume: Volume, matter: Matter) -> bool:
-    """Whether a volume is recorded, as the matter is now: its signature, or its name, is all that is missing."""
+    """Whether a volume is recorded for the present matter: only its signature or its name is missing."""
     listed = volume.partial / LIST
     if volume.sha256 is None or volume.matter_sha256 != matter.sha256 or not listed.exists():
         return False
@@ -196,7 +196,7 @@ def _plan(
 
 @dataclass(frozen=True)
 class _Sealed:
-    """What decides whether a recording is produced again."""
+    """The values that decide whether a recording is produced again."""
 
     media_sha256: str
     row_sha256: str
@@ -288,14 +288,14 @@ def _write(
 
 
 def _finish(settings: Settings, partial: Path, folder: Path) -> None:
-    """Sign a volume that is recorded, and give it its name: whatever verifies is in the register and in the events."""
+    """Sign a recorded volume, and give it its name. So each volume that verifies is in the register and the events."""
     sign_production(partial, load_sealing(settings).signers)
     make_private(partial)
     partial.rename(folder)
 
 
 def _as_it_went_out(volume: Volume, lines: Spool) -> Iterator[Produced]:
-    """The volume's recordings. A night may have been sealed again since it was begun: what is in it now counts."""
+    """The volume's recordings as they are now: a night may have been sealed again since the volume was begun."""
     asked = {item.control: item for item in volume.recordings}
     for line in lines:
         item = asked[line.control]
@@ -307,7 +307,7 @@ def _as_it_went_out(volume: Volume, lines: Spool) -> Iterator[Produced]:
 
 
 def _keep_audio_alone(partial: Path) -> None:
-    """Remove what an attempt before left, but for recordings: the matter may have been changed since."""
+    """Remove everything that an earlier attempt left except audio: the matter may have been changed since."""
     kept = partial / EVIDENCE / "data/audio"
     for folder in (partial, partial / EVIDENCE, partial / EVIDENCE / "data"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -333,7 +333,7 @@ def _fill(
     """Write the package, and the lines of its recordings to the spool.
 
     Returns:
-        Control number → why its audio could not be had; the package; the head that its proofs lead to.
+        Control number → why its audio could not be read; the package; the head that its proofs lead to.
     """
     reader = open_target(settings, target)
     with analyst_database(settings) as con:
@@ -391,7 +391,7 @@ def _fill(
 
 
 def _listening_copies(matter: Matter, folder: Path, lines: Spool) -> tuple[list[Mapping[str, str]], list[str]]:
-    """The rows of listening copies that were made; a line that says why there is none at all."""
+    """The rows of the listening copies; a line with the reason if there are none."""
     if matter.form.listening == "none":
         return [], []
     sources = ((line.control, folder / line.native_path, line.media_sha256) for line in lines)
@@ -422,7 +422,7 @@ def _derived(rows: Sequence[Mapping[str, str]], volume: Volume, reason: str) -> 
 
 
 def _conversations(settings: Settings, target: str, matter: Matter, folder: Path, lines: Spool) -> list[str]:
-    """Write the conversations' documents; the control numbers of those that no cut has. Masked records have none."""
+    """Write the conversations' documents, except of masked records; returns control numbers of those in no cut."""
     if matter.form.conversations == "none":
         return []
     unfound = write_conversations(
@@ -440,7 +440,7 @@ def _conversations(settings: Settings, target: str, matter: Matter, folder: Path
 def _exceptions(
     standing: Standing, volume: Volume, lost: Mapping[str, str], unfound: Sequence[str], *, with_hashes: bool
 ) -> Iterator[dict[str, str]]:
-    """What was asked for and is not in this volume, but for what other volumes have."""
+    """Selected recordings that are neither in this volume nor in another."""
     found, empty = standing.found, dict.fromkeys(production_tables.EXCEPTIONS, "")
     for ids, why, explanation in (
         (found.unmatched, "not_found", "No collected night has a conversation or recording of this id."),
@@ -514,7 +514,7 @@ def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine]) -> Ite
 
 
 def _account(standing: Standing, register: Register, volume: Volume, produced: int, lost: int) -> list[tuple[str, int]]:
-    """What became of every recording that was found; the numbers add up to what was found."""
+    """Numbers of found recordings by their outcome; they add up to all found recordings."""
     here = {item.key for item in volume.recordings}
     other = {item.key for other in register.volumes() if other.number != volume.number for item in other.recordings}
     excluded = elsewhere = silent = 0
@@ -532,7 +532,7 @@ def _account(standing: Standing, register: Register, volume: Volume, produced: i
         ("In other volumes", elsewhere),
         ("Excluded, with a reason", excluded),
         ("Without audio, with a reason", silent),
-        ("Audio that could not be had as it was sealed", lost),
+        ("Audio that could not be read as it was sealed", lost),
     ]
 
 
@@ -547,7 +547,7 @@ def _facts(
     lost: int,
     exceptions: int,
 ) -> dict[str, Any]:
-    """What the pages say, all of it from what was verified when the volume was written."""
+    """The content of the pages, from values that were verified when the volume was written."""
     return {
         "volume": volume.name,
         "made_at": f"{utc_now():%Y-%m-%d %H:%M}",
@@ -573,7 +573,7 @@ def _facts(
 def _write_statement(
     folder: Path, matter: Matter, volume: Volume, lines: Spool, account: Sequence[tuple[str, int]]
 ) -> None:
-    """`production.json`: what the volume is, for programs; `custody verify` covers it as every other file."""
+    """`production.json`: a description of the volume for programs; `custody verify` covers it like every other file."""
     controls = [line.control for line in lines]
     statement = {
         "matter": matter.name,

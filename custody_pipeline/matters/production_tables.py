@@ -94,10 +94,10 @@ class Line:
 
     Attributes:
         control: its control number.
-        row: as it is sealed, or as much of it as is shown.
+        row: the sealed row, or the shown part of it.
         native: its file below the volume, with slashes.
         size: bytes of that file.
-        supersedes: control number under which it was produced before.
+        supersedes: its control number in an earlier production.
     """
 
     control: str
@@ -162,7 +162,7 @@ def sentence(code: str) -> str:
 
 
 def can_be_had(codes: Iterable[str], until: datetime | None) -> str:
-    """Whether what the reasons name can still be had: yes, no, or until a time that is known."""
+    """Whether the gaps may still close: yes, no, or until a known time."""
     answers = {BY_CODE[code].recoverable for code in codes if code in BY_CODE}
     if "no" in answers or not answers:
         return "no" if answers else ""
@@ -178,7 +178,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, str]], names: Sequence[str
 
 
 def write_xlsx(path: Path, rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> None:
-    """The same table as a spreadsheet whose every cell is text: `007` stays `007`, and `=1+1` is no formula."""
+    """The same table as a spreadsheet in which every cell is text: `007` stays `007`, and `=1+1` is no formula."""
     import pyarrow as pa
 
     schema, rest = pa.schema([(name, pa.string()) for name in names]), iter(rows)
@@ -200,7 +200,7 @@ def write_load_file(path: Path, rows: Iterable[Mapping[str, str]], names: Iterab
 
 
 def write_field_map(path: Path, names: Iterable[str]) -> None:
-    """What each field of the load file is, and which type of field it becomes in Relativity."""
+    """The meaning of each field of the load file, and its type of field in Relativity."""
     described = [
         {"load_field": name, "relativity_type": kind, "description": text}
         for name, (_, kind, text) in _LOAD_FIELDS.items()

@@ -1,10 +1,10 @@
-"""Where a matter lies, and what was done for it.
+"""The register of a matter: its folder, its events and its volumes.
 
 Belongs here: the folder of matters, the matter's own events, the register of its volumes. Does not: the custody events
 of recordings (warehouse/ledger.py).
 
-A volume is registered before its first byte is written, so that a production that was killed goes on with the same
-recordings under the same control numbers.
+A volume is registered before its first byte is written, so that a killed production continues with the same recordings
+under the same control numbers.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         folder: where it is written.
         matter_sha256: of the matter file that selected it.
         recordings: in the order of their control numbers.
-        lost: recordings whose audio could not be had as it was sealed: no other recording gets their numbers.
+        lost: recordings whose audio could not be read as it was sealed; no other recording gets their numbers.
         sha256: of the production's manifest, hex; None until it is produced.
     """
 
@@ -99,12 +99,12 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def partial(self) -> Path:
-        """The folder in which it is written."""
+        """The folder in which the volume is written."""
         folder = Path(self.folder)
         return folder.with_name(f".{folder.name}.partial")
 
     def state(self) -> str:
-        """`here`, `gone` (moved or removed), or `altered`: nobody knows what lies there."""
+        """`here`, `gone` (moved or removed), or `altered` (the folder has other content)."""
         folder = Path(self.folder)
         if not folder.exists():
             return "here" if self.partial.exists() else "gone"
@@ -123,10 +123,10 @@ class Register:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Let no other command act for the matter within the block.
+        """Allow no other command for the matter within the block.
 
         Raises:
-            MatterStateError: another one does.
+            MatterStateError: another command is running for it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / "lock", timeout=0)
@@ -152,7 +152,7 @@ class Register:
         write_whole(path, msgspec.json.format(msgspec.json.encode(volume), indent=1) + b"\n")
 
     def forget(self, volume: Volume) -> None:
-        """Remove the register of a volume that was begun and is not wanted any more."""
+        """Remove the register of a volume that was begun and is no longer wanted."""
         (self.folder / "volumes" / f"{volume.name}.json").unlink()
 
     def note(self, actor: Actor, what: str, **details: Any) -> None:
@@ -165,7 +165,7 @@ class Register:
             os.fsync(file.fileno())
 
     def events(self) -> list[dict[str, Any]]:
-        """Events of the matter, oldest first; the last line of a process that was killed may be cut short."""
+        """Events of the matter, oldest first; the last line of a killed process may be incomplete."""
         path = self.folder / "events.ndjson"
         found = []
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():

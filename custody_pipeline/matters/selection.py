@@ -1,6 +1,6 @@
 """The recordings that a matter's selection finds in the analysts' snapshot.
 
-Belongs here: conditions → rows, and ids that match nothing. Does not: what a row lacks (standing.py).
+Belongs here: conditions → rows, and ids that match nothing. Does not: gaps of the rows (standing.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DIVISIONS = """lower(conversation_id) IN (
         WHERE list_has_any([lower(division_id), lower(division_name)], $divisions)
     )"""
 _SUFFIX_DIGITS = 7
-"""A number without a country may be the end of another; fewer digits than these must be the whole number."""
+"""A number without a country code may be the end of another number, if it has at least this many digits."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Recording:
         status: custody_status.
         reasons: gap reasons.
         excluded: why it is not produced; None if it is.
-        note: what the matter file says to that.
+        note: the matter file's note about it.
     """
 
     night: date
@@ -68,7 +68,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Found:
-    """What a selection finds.
+    """The result of a selection.
 
     Attributes:
         recordings: in the order of their conversations' start.
@@ -177,7 +177,7 @@ def _agents(con: duckdb.DuckDBPyConnection, wanted: tuple[str, ...]) -> tuple[li
         for word in {user_id, *words} - {""}:
             named.setdefault(word.casefold(), set()).add(user_id.lower())
     strangers = tuple(agent for agent in wanted if agent.casefold() not in named)
-    # One that nobody has finds nothing; without it the condition would find everything.
+    # An agent that no night has must find nothing; without the id, the condition would find everything.
     ids = {found for agent in wanted for found in named.get(agent.casefold(), {agent.lower()})}
     return sorted(ids), strangers
 

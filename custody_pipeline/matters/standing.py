@@ -1,4 +1,4 @@
-"""How a matter stands: what its selection finds, what of that is missing, and whether more can be had.
+"""The standing of a matter: what its selection finds, what is missing, and whether gaps may still close.
 
 Belongs here: counting for `custody matter show`, and what `gather` has to collect. Does not: printing (cli).
 """
@@ -51,13 +51,13 @@ class Night:
 
     @property
     def command(self) -> str | None:
-        """What collects the night, if that can change anything."""
+        """The command that collects the night, if that can change anything."""
         return f"custody run --date {self.night}" if self.state in ("missing", *_MAY_CHANGE) else None
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A reason why something of the matter is missing. `until`: the last time at which it can still be had."""
+    """A reason why something of the matter is missing. `until`: the last time at which the gap can close."""
 
     reason: str
     severity: str
@@ -69,13 +69,13 @@ class Gap:
 
     @property
     def otherwise(self) -> str:
-        """What is said where nothing can still be had."""
-        return "nothing is lost" if self.severity == "info" else "no more can be had"
+        """The words for a gap that cannot close."""
+        return "nothing is lost" if self.severity == "info" else "cannot be recovered"
 
 
 @dataclass(frozen=True)
 class Access:
-    """What a person, or a client, did at the vendor with recordings of the matter. `where`: the addresses."""
+    """An act of a person, or a client, at the vendor on recordings of the matter. `where`: the addresses."""
 
     who: str
     action: str
@@ -87,19 +87,19 @@ class Access:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a matter stands.
+    """The standing of a matter.
 
     Attributes:
-        found: what the selection finds.
+        found: the result of the selection.
         nights: those of the dates and those of the recordings, oldest first.
         gaps: by reason, the most frequent first.
-        changed: nights that were published anew since the last look.
+        changed: nights that got a new revision since the last look.
         produced: recordings of earlier productions.
         accesses: who did what at the vendor with recordings of the selection: (name, action, recordings, first, last),
             by the vendor's audits and without our own collection.
         listened_until: nights whose audits were read → until when; nights that are not in it were not asked.
         remaining: recordings with audio that no production has as they are now.
-        until: conversation and recording → the last time at which what it lacks can still be had, where that is known.
+        until: conversation and recording → the last time at which its gaps can close, if that is known.
     """
 
     found: Found
@@ -114,7 +114,7 @@ class Standing:
 
     @property
     def saturated(self) -> bool:
-        """Whether nothing is missing that could still be had. A selection that finds nothing is not."""
+        """Whether all gaps are final. A selection that finds nothing is not saturated."""
         if not self.found.recordings:
             return False
         return not any(night.command for night in self.nights) and not any(gap.recoverable for gap in self.gaps)
@@ -163,7 +163,7 @@ class Standing:
 
 
 def standing(settings: Settings, matter: Matter, register: Register) -> Standing:
-    """How a matter stands now, after the analysts' snapshot.
+    """The present standing of a matter, by the analysts' snapshot.
 
     Raises:
         SettingsError: there is no snapshot yet, or the SQL condition is refused.
@@ -210,7 +210,7 @@ def criteria(matter: Matter) -> list[tuple[str, str]]:
         ("media", selection.media),
         ("where", selection.where),
     ]  # fmt: skip
-    # A condition tells of a field that is withheld in every recording it finds.
+    # A condition reveals a field that is withheld in every recording that it finds.
     mask = matter.mask
     hidden = set() if mask is None else {"where"}
     hidden |= {"numbers"} if mask and mask.numbers != "shown" else set()
