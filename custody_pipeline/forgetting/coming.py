@@ -30,13 +30,13 @@ _TOLD = {
     "captures": "The captures of this night",
     "documents": "The encrypted documents of this night",
 }
-"""Places of a night that are lost when they go: of the others, the same is kept elsewhere."""
+"""Places of a night whose removal loses data: the data of the other places are kept elsewhere too."""
 
 logger = logging.getLogger(__name__)
 
 
 def removals_near(settings: Settings, today: date) -> list[Alert] | None:
-    """One alert for each night of which something is due, or becomes due within the policy's `warn_days`.
+    """One alert for each night with something that is due, or becomes due within the policy's `warn_days`.
 
     None, not known, if there is no snapshot yet, it cannot be read or the policy is refused: that stops no night, and
     the last two are said in the log.

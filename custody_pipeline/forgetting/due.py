@@ -1,6 +1,6 @@
-"""Erasing what the retention policy says is due, and what waited for a hold to end.
+"""Erasing conversations that are due by the retention policy, and those that waited for a hold to end.
 
-Belongs here: what is due today, what holds it, one request a night. Does not: the policy (policy.py), the erasure
+Belongs here: what is due today, what holds it, one request per night. Does not: the policy (policy.py), the erasure
 (erase.py).
 """
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a policy asks for on a day.
+    """The plan of a policy for a day.
 
     Attributes:
-        due: conversations that are not kept any more and that nothing holds, soonest first.
-        held: those that a matter or the vendor holds, with the reason.
-        coming: those that become due later, soonest first.
+        due: conversations that are no longer kept and that nothing holds, soonest first.
+        held: conversations that a matter or the vendor holds, with the reason.
+        coming: conversations that become due later, soonest first.
         places: the same of landing files, captures, snapshot, spool and packages.
     """
 
@@ -47,7 +47,7 @@ class Plan:
 
 @dataclass
 class Applied:
-    """What became of what was due.
+    """The result of erasing what was due.
 
     Attributes:
         outcomes: of erased nights.
@@ -74,10 +74,10 @@ def plan(settings: Settings, policy: Policy, today: date) -> Plan:
 
 
 def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[[str], None]) -> Applied:
-    """Try what waits for a hold to end, end what was begun, and erase what is due, a request for each night.
+    """Try requests that wait for a hold to end, finish begun requests, and erase what is due, one request per night.
 
-    Then what is due of places with times of their own is removed. What is held stays; the next run tries it again.
-    Without a policy nothing is due.
+    Then remove what is due in places with their own times. What is held stays; the next run tries again. Without a
+    policy nothing is due.
     """
     applied = Applied()
     for outcome in resume(settings, say):

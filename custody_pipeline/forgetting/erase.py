@@ -1,18 +1,19 @@
-"""Carrying out a request for erasure, step by step, so that a process that is killed anywhere can go on.
+"""Completing a request for erasure, step by step, so that a process that is killed anywhere can continue.
 
 Belongs here: the order of the steps. Does not: how a step is done (warehouse_rows.py, places.py,
 redacted.py, sealed.py).
 
-1. The request is written down: from here on nothing of its conversations is kept when it is collected.
-2. Captures, sidecars, spooled events, resume caches and pages go; landing files are rewritten; rows are deleted.
-3. Each night is modelled again, with rows that stand for the erased recordings, and published: the next cut holds the
-   statement and what remains of others. From here on the log says what is removed.
-4. Files that the statement names go, in all their versions, and older versions of the current copies.
-5. Snapshot and warehouse are written anew, so that no byte of a deleted row stays; the salt secret is replaced.
+1. The request is recorded: from here on, newly collected documents of its conversations are not kept.
+2. Captures, sidecars, spooled events, resume caches and pages are removed; landing files are rewritten; rows deleted.
+3. Each night is modelled again, with rows in place of the erased recordings, and published: the next cut holds the
+   statement and the remaining rows of others. From here on the log says what is removed.
+4. Files that the statement names are removed in all versions, and so are older versions of the current copies.
+5. Snapshot and warehouse are written again, so that no byte of a deleted row stays; the salt secret is replaced.
 6. The request is done.
 
-Every step may be repeated. Until a night's statement is sealed, its published files are whole; after that they are gone
-or will be: `custody verify` says which (`ERASURE_UNFINISHED`), and `custody erase --resume` ends it.
+Every step may be repeated. Until a night's statement is sealed, its published files are complete. Afterwards they are
+removed, or will be: `custody verify` names those that are not yet (`ERASURE_UNFINISHED`), and `custody erase --resume`
+completes the removal.
 """
 
 from __future__ import annotations
@@ -86,16 +87,16 @@ class ErasureBusyError(Exception):
 
 
 class HeldError(Exception):
-    """Something holds what should be erased. The message says what, and until when."""
+    """A hold keeps what should be erased. The message names the hold, and until when."""
 
 
 class SealedError(Exception):
-    """What is published is not what this home sealed. The message says what is missing."""
+    """The published place does not have what this home sealed. The message says what is missing."""
 
 
 @dataclass
 class Outcome:
-    """What became of a request. `notes`: what people must know or do."""
+    """The result of a request. `notes`: what people must know or do."""
 
     request: Request
     notes: list[str] = field(default_factory=list)
@@ -167,7 +168,7 @@ def _begin(settings: Settings, client: S3Client, found: Found, say: Say) -> Outc
 
 
 def resume(settings: Settings, say: Say) -> list[Outcome]:
-    """End what was begun, and try again what waited for a hold to end. What is still held goes on waiting."""
+    """Complete begun requests, and try again those that waited for a hold to end. A held request continues to wait."""
     outcomes = []
     with _alone(settings):
         client = s3_client(settings)
@@ -190,7 +191,7 @@ def resume(settings: Settings, say: Say) -> list[Outcome]:
 
 
 def _found_again(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request) -> Found:
-    """What a waiting request concerns by now, and what holds it."""
+    """The present places and holds of a waiting request."""
     if request.forget_key:
         opened = tuple(opened_by_key(settings, client, request))
         return Found(request, opened, tuple(held(con, settings, client, request, opened)))
@@ -200,13 +201,13 @@ def _found_again(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3C
 
 
 def _begun(request: Request, found: Sequence[Place]) -> Request:
-    """The request with what was found: what is told of copies is written down before the rows that know it go."""
+    """The request with its places: copies are recorded before the rows that know of them are removed."""
     notes = tuple(f"{place.where}: {place.note}" for place in found if place.note)
     return msgspec.structs.replace(request, state="begun", held=(), counts=places.counted(found), notes=notes)
 
 
 def _renewed(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
-    """What the request's conversations have by now: a waiting request goes on being collected."""
+    """The request with its present recordings: conversations of a waiting request are still collected."""
     ids = {name.lower() for name in request.conversations}
     recordings = tuple(Tombstone(str(night), *names) for night, *names in warehouse_rows.recordings_of(con, ids))
     nights = tuple(map(str, warehouse_rows.nights_held(con, ids)))
@@ -253,7 +254,7 @@ def _forget_key(settings: Settings, client: S3Client, request: Request, say: Say
         if told is not None:
             request = _remake(con, settings, client, request, name, say, told)
         with working_folder(con):
-            pass  # what a killed load left in plain is removed
+            pass  # remove unencrypted files of a killed load
         snapshot_for_analysts(con, settings)
     say(f"removing the key of {name}")
     remove_key(settings, client, night, bypass_governance=request.bypass_governance)
@@ -324,7 +325,7 @@ def _rewrite_landing(
                     raise
                 continue
             except FileNotFoundError:
-                continue  # tidied, and in no cut: its load is read by nothing any more
+                continue  # tidied, and in no cut: nothing reads its load any more
             target = Path(folder) / "without"
             resource = uri.rsplit("/", 3)[1]
             if not source.name.endswith(".gz") and not uri.endswith(".gz"):
@@ -343,7 +344,7 @@ def _rewrite_landing(
 
 
 def _from_cut(settings: Settings, client: S3Client, night: str, uri: str, folder: Path) -> Path:
-    """A landing file that was tidied, from the newest cut that has it."""
+    """A tidied landing file, from the newest cut that has it."""
     if settings.publish_url is None:
         raise FileNotFoundError(uri)
     sealed, place = sealed_night(settings, client, night), S3Location.parse(settings.publish_url)
@@ -354,7 +355,7 @@ def _from_cut(settings: Settings, client: S3Client, night: str, uri: str, folder
 
 
 def _put_landing(client: S3Client, uri: str, local: Path, sha256: str, *, bypass_governance: bool) -> None:
-    """Put a rewritten landing file in its place; of the old one no version stays."""
+    """Put a rewritten landing file in its place; no version of the old file stays."""
     if uri.startswith("s3://"):
         at = S3Location.parse(uri)
         put_file(client, local, sha256, at)
@@ -378,7 +379,7 @@ def _rewrite_receipt(
     *,
     bypass_governance: bool,
 ) -> None:
-    """Let the landed receipt name rewritten files: a lost warehouse is made anew from it."""
+    """Make the landed receipt name the rewritten files, because a lost warehouse is made again from it."""
     with in_scratch(settings) as folder:
         source = on_this_machine(client, uri, Path(folder))
         (line,) = read_lines(source)
@@ -416,7 +417,7 @@ def _remake(
     say: Say,
     forgotten: Forgotten | None = None,
 ) -> Request:
-    """Model a night again, and publish it with the statement unless that is sealed already."""
+    """Model a night again, and publish it with the statement, unless the statement is sealed already."""
     if name in request.sealed:
         return request
     night = Night(settings, load_mapping(settings.mapping_path), date.fromisoformat(name), deadlines)
@@ -442,7 +443,7 @@ def _remake(
 
 
 def _remove_sealed(settings: Settings, client: S3Client, request: Request, night: str, say: Say) -> None:
-    """Remove what the night's statement names, and what else of the night is older than the statement."""
+    """Remove the files that the night's statement names, and other files of the night that are older than it."""
     if night not in request.sealed:
         return
     sealed, place = sealed_night(settings, client, night), S3Location.parse(settings.require("publish_url"))
@@ -466,7 +467,7 @@ def _remove_sealed(settings: Settings, client: S3Client, request: Request, night
 
 
 def _forget_salts(settings: Settings, outcome: Outcome) -> None:
-    """Replace the secret that salts are made of: with the old one, a guess of an erased row could be tested."""
+    """Replace the secret behind the salts: with the old secret, a guess of an erased row could be tested."""
     if settings.salt_secret is not None:
         outcome.notes.append(
             "CUSTODY_SALT_SECRET: replace it in every home that seals into this log (openssl rand -hex 32), and "

@@ -1,6 +1,6 @@
-"""Everything that is held of conversations, as a list of places, and what keeps it from being removed.
+"""All places with data of conversations, and the holds that prevent their removal.
 
-Belongs here: looking. Does not: removing anything (erase.py).
+Belongs here: finding. Does not: removing (erase.py).
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
 
 
 class NothingToEraseError(Exception):
-    """The selection matches nothing that is held. The message says what to do."""
+    """No place has data of the selection. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked for.
+    """The wanted erasure.
 
     Attributes:
-        selection: which recordings; their whole conversations are meant.
+        selection: of recordings; their whole conversations are erased.
         reason: why.
         authority: by which right or order.
-        media: whether audio in the export bucket goes as well.
+        media: whether audio in the export bucket is removed as well.
         bypass_governance: whether a GOVERNANCE lock may be broken.
         by: kinds of conditions; those of the selection if empty.
     """
@@ -70,7 +70,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Found:
-    """What is held, and what holds it."""
+    """The places with data, and the holds."""
 
     request: Request
     places: tuple[Place, ...]
@@ -79,10 +79,10 @@ class Found:
 
 
 def find(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, asked: Asked) -> Found:
-    """Everything that is held of a selection.
+    """All places with data of a selection.
 
     Args:
-        con: the warehouse; reading it is enough.
+        con: the warehouse; it is only read.
         settings: the deployment.
         client: boto3's.
         asked: which conversations, and why.
@@ -130,7 +130,7 @@ def _kinds(selection: Selection) -> tuple[str, ...]:
 
 
 def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tuple[set[str], tuple[str, ...]]:
-    """Ids as they are written, and ids of the list that nothing is held of."""
+    """Ids as they are written, and ids of the list of which nothing is held."""
     matter = replace(Matter.of_ids(IdList(())), name="erase", selection=selection)
     with closing(readable(con)) as memory:
         found = select(memory, matter)
@@ -138,7 +138,7 @@ def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tupl
     unmatched = found.unmatched
     alone = selection.ids is not None and not (selection.numbers or selection.tags)
     if alone and unmatched:
-        # Captured, or received, and in no row of a recording.
+        # Captured or received, but in no row of a recording.
         held = warehouse_rows.conversations_held(con, unmatched)
         conversations |= held
         unmatched = tuple(name for name in unmatched if name not in held)
@@ -155,7 +155,7 @@ def places_of(
     request: Request,
     sealed: Sequence[Place],
 ) -> Iterator[Place]:
-    """Where something of the request's conversations is held; `sealed`: in published cuts, where it was looked for."""
+    """The places with data of the request's conversations. `sealed`: files of published cuts, if searched."""
     ids = names_of(request)
     for table, rows in warehouse_rows.rows_held(con, ids).items():
         yield Place("warehouse", table, rows)
@@ -178,7 +178,7 @@ def places_of(
 
 
 def sealed_files(settings: Settings, client: S3Client, request: Request) -> list[Place]:
-    """Files of published cuts that hold the request's conversations. Each cut of the nights is read for it."""
+    """Files of published cuts that hold the request's conversations. Each cut of the nights is read."""
     if settings.publish_url is None:
         return []
     ids = names_of(request)
@@ -230,7 +230,7 @@ def _copies(settings: Settings, client: S3Client, night: str) -> Iterator[Place]
 
 
 def copy_versions(settings: Settings, client: S3Client, night: str) -> Iterator[list[Version]]:
-    """All versions of each current copy of a night, and of what was staged for seals."""
+    """All versions of each current copy of a night, and of files that were staged for seals."""
     if settings.publish_url is None:
         return
     place = S3Location.parse(settings.publish_url)
@@ -244,7 +244,7 @@ def copy_versions(settings: Settings, client: S3Client, night: str) -> Iterator[
 
 def exported(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[str]:
     """Objects of these conversations in the export bucket, by the listings of the nights."""
-    warehouse_rows.rows_held(con, ids)  # makes the table of ids
+    warehouse_rows.rows_held(con, ids)  # this makes the table of ids
     rows = con.execute(
         "SELECT DISTINCT 's3://' || bucket || '/' || object_key FROM raw.export_objects "
         "WHERE lower(conversation_id) IN (SELECT id FROM erased_ids) ORDER BY ALL"
@@ -262,7 +262,7 @@ def holds_of(
     request: Request,
     found: Sequence[Place],
 ) -> Iterator[str]:
-    """What keeps the request's conversations from being removed, a sentence each. `found`: all its places."""
+    """The holds on the request's conversations, a sentence each. `found`: all its places."""
     yield from dict.fromkeys(holders(settings, request.conversations).values())
     yield from _locks(con, settings, client, request, found)
 
@@ -274,7 +274,7 @@ def holders(settings: Settings, conversations: Sequence[str]) -> dict[str, str]:
 
 def _matters(settings: Settings, ids: set[str]) -> Iterator[tuple[str, str]]:
     for name in matter_names(settings):
-        # Also one that could not be held at the vendor or in S3: the matter asked for it, and has not released it.
+        # Also a hold that failed at the vendor or in S3: the matter asked for it, and has not released it.
         for item in read_holds(register_of(settings, name)).conversations:
             if item.lower() in ids:
                 yield item.lower(), f"matter {name} holds conversation {item}, until custody matter release {name}"

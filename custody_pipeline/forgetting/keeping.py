@@ -1,11 +1,11 @@
-"""Times of their own for what is kept beside conversations: landing files, captures, snapshot, spool and packages.
+"""Separate retention times for landing files, captures, snapshot, spool and packages.
 
-Belongs here: what of them is due when, and removing it. Does not: the form of the policy and whom its rules select
-(policy.py), erasing conversations and forgetting keys (erase.py).
+Belongs here: what of them is due when, and removing it. Does not: the form of the policy and its rules (policy.py),
+erasing conversations and forgetting keys (erase.py).
 
 Landing files, captures, documents and the snapshot go by night, a package with all its recordings, a dead letter of the
-spool with its conversation. Of the conversations concerned, the one that is kept longest counts. One for which no rule
-names the place keeps it: it then goes with the conversation.
+spool with its conversation. The conversation that is kept longest decides. If no rule names the place
+for one of the conversations, the item stays until the conversation is erased.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ DOCUMENTS = "documents"
 
 @dataclass(frozen=True, order=True)
 class PlaceDue:
-    """Something that is not kept from a day on.
+    """An item that is no longer kept from a day on.
 
     Attributes:
         day: the day.
         place: of `PLACES`.
-        what: a night, the id of a package or of an event.
-        rule: that keeps it until then.
-        conversations: whose holds keep it, in lower case.
+        what: a night, or the id of a package or of an event.
+        rule: keeps it until then.
+        conversations: their holds keep it; in lower case.
     """
 
     day: date
@@ -68,7 +68,7 @@ class PlaceDue:
 
 @dataclass(frozen=True)
 class PlacePlan:
-    """What is due and held by nothing, what is held and why, and what comes; soonest first."""
+    """Items that are due and not held, held items with the reason, and coming items; soonest first."""
 
     due: tuple[PlaceDue, ...] = ()
     held: tuple[tuple[PlaceDue, str], ...] = ()
@@ -90,7 +90,7 @@ def plan_places(settings: Settings, policy: Policy, today: date) -> PlacePlan:
 
 
 def places_ending(settings: Settings, policy: Policy) -> list[PlaceDue]:
-    """Everything in places that has a time of its own, soonest first, whatever holds it. Raises as `policy.due`."""
+    """All items with their own time, soonest first, also held ones. Raises as `policy.due`."""
     if not any(rule.places for rule in policy.rules):
         return []
     if _times_documents(policy) and not (settings.night_key_file or settings.night_key_kms):
@@ -116,7 +116,7 @@ _WORDS = {
 
 
 def by_day_and_place(items: Iterable[PlaceDue]) -> list[tuple[date, str, str]]:
-    """Day, what goes on it in words, and the rule, soonest first."""
+    """Day, the removed items in words, and the rule, soonest first."""
     counts = Counter((item.day, item.place, item.rule) for item in items)
     return [
         (day, _WORDS[place].format(number, s="s" * (number != 1)), rule)
@@ -125,7 +125,7 @@ def by_day_and_place(items: Iterable[PlaceDue]) -> list[tuple[date, str, str]]:
 
 
 _HOLDABLE = {"captures", DOCUMENTS, "packages", "spool"}
-"""Landing files and the snapshot go only where the same is kept elsewhere: in the cut, in the warehouse."""
+"""Landing files and the snapshot are removed only if the cut or the warehouse keeps the same data."""
 
 
 def _held(settings: Settings, client: S3Client, item: PlaceDue, holding: dict[str, str]) -> str | None:
@@ -169,7 +169,7 @@ def _found(settings: Settings, client: S3Client, choices: Choices) -> Iterator[P
 
 
 def _landed(settings: Settings, client: S3Client) -> set[date]:
-    if settings.publish_url is None:  # only a cut's copy lets a landing file go
+    if settings.publish_url is None:  # a landing file is removed only if a cut has a copy
         return set()
     if settings.landing.startswith("s3://"):
         names = [path for path, _ in listed(client, S3Location.parse(settings.landing))]
@@ -227,7 +227,7 @@ def remove_places(settings: Settings, planned: PlacePlan, say: Callable[[str], N
 
 
 def _remove_landing(settings: Settings, client: S3Client, items: list[PlaceDue]) -> int:
-    """Only what a signed cut holds goes: see publish/tidy.py."""
+    """Remove only files that a signed cut holds: see publish/tidy.py."""
     nights = {date.fromisoformat(item.what) for item in items}
     with Warehouse(settings).open(read_only=True) as con:
         tidied = tidy_landing(con, settings, signing_verifiers(settings), client=client, nights=nights)
@@ -235,7 +235,7 @@ def _remove_landing(settings: Settings, client: S3Client, items: list[PlaceDue])
 
 
 def _remove_captures(settings: Settings, client: S3Client, items: list[PlaceDue]) -> int:
-    """Say so in the capture place first: a night whose captures are gone keeps those that it collected before."""
+    """First record the removal in the capture place: a night without captures then keeps those that it has loaded."""
     store = capture_place(settings, client)
     for item in items:
         store.create(removed_key(date.fromisoformat(item.what)), b"{}")

@@ -44,7 +44,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Hold:
-    """What keeps a version.
+    """A hold on a version.
 
     Attributes:
         mode: GOVERNANCE, COMPLIANCE, or None for a legal hold.
@@ -73,7 +73,7 @@ def versions_of(client: S3Client, place: S3Location, *, below: bool = False) -> 
 
 
 def holds_on(client: S3Client, versions: Iterable[Version], now: datetime) -> list[Hold]:
-    """The retentions and legal holds that last. A bucket that cannot lock is asked once."""
+    """The retentions and legal holds in force. A bucket without Object Lock is asked only once."""
     asked = [version for version in versions if not version.marker]
     locking = {bucket for bucket in {version.bucket for version in asked} if _can_lock(client, bucket)}
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="holds") as pool:
@@ -102,7 +102,7 @@ def _holds_on(client: S3Client, version: Version, now: datetime) -> Iterator[Hol
 
 
 def _answer(ask: Callable[..., Any], version: Version, name: str) -> dict[str, Any]:
-    """What S3 says of a lock; nothing where there is none, or no such version any more. Any other error is raised."""
+    """S3's answer about a lock; None if there is no lock or no such version. Any other error is raised."""
     try:
         answer = ask(Bucket=version.bucket, Key=version.key, VersionId=version.version_id)
         return dict(answer.get(name) or {})

@@ -1,6 +1,6 @@
-"""Places beside warehouse and cuts where something of conversations is held: captures, spool, sidecars, copies.
+"""Places with data of conversations besides warehouse and cuts: captures, spool, sidecars, copies.
 
-Belongs here: finding and removing there. Does not: rows (warehouse_rows.py), sealed files (sealed.py).
+Belongs here: finding and removing data there. Does not: rows (warehouse_rows.py), sealed files (sealed.py).
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 CAPTURE_KINDS = ("captures", "events", "links", "claims")
 _SCRATCH = ("interrupted", "publish", "reports", "dlt", "spill", "rebuild", "sheets")
-"""Folders of the home whose files are made again when they are needed."""
+"""Folders of the home whose files are made again when needed."""
 
 _ELSEWHERE = ("dagster", "erasures", "keys", "matters", "package-register", "published", "s3")
-"""Folders of the home that hold ids alone, or that another step deals with."""
+"""Folders of the home that hold only ids, or that another step handles."""
 
 _DATABASES = {".duckdb", ".db", ".sqlite"}
-"""Files whose values are packed as only their program knows."""
+"""Files whose content only their own program can read."""
 
 _CHUNK = 16 << 20
 _OVERLAP = 512
@@ -62,14 +62,14 @@ _STATES = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where something is held.
+    """A place with data.
 
     Attributes:
         kind: `warehouse`, `landing`, `cut`, `current`, `capture`, `spool`, `sidecar`, `audio`, `production`,
             `package`, `file`.
         where: a table, path or URI.
         items: rows, documents or files.
-        note: what people should know of it.
+        note: a remark for people.
     """
 
     kind: str
@@ -117,12 +117,12 @@ def _conversation_of(key: str) -> str:
 
 
 def sidecars_of(settings: Settings, client: S3Client, keys: list[str]) -> list[str]:
-    """URIs of the sidecars that links say were written beside audio, or into the evidence place."""
+    """URIs of the sidecars that were written beside audio or into the evidence place, by the link documents."""
     found, store = [], capture_place(settings, client)
     for key in keys:
         if not key.startswith("links/"):
             continue
-        with suppress(NightForgottenError):  # nobody can read any more where it was written
+        with suppress(NightForgottenError):  # the place of the sidecar cannot be read any more
             sidecar = orjson.loads(store.read(key) or b"{}").get("sidecar")
             if isinstance(sidecar, dict) and sidecar.get("uri"):
                 found.append(sidecar["uri"])
@@ -146,7 +146,7 @@ def remove_captures(settings: Settings, client: S3Client, keys: list[str], *, by
 
 
 def spooled(settings: Settings, ids: Set[str]) -> int:
-    """How many events of these conversations the local spool still holds with their bodies."""
+    """The number of events of these conversations whose bodies are still in the local spool."""
     if not settings.spool_path.exists():
         return 0
     with closing(sqlite3.connect(settings.spool_path)) as database:
@@ -155,7 +155,7 @@ def spooled(settings: Settings, ids: Set[str]) -> int:
 
 
 def remove_spooled(settings: Settings, ids: Set[str]) -> None:
-    """Forget the bodies of events and remember their ids, and write the file anew: SQLite keeps what it frees."""
+    """Forget the bodies of events, remember their ids, and write the file again: SQLite keeps freed pages."""
     if not settings.spool_path.exists():
         return
     with closing(sqlite3.connect(settings.spool_path, timeout=60, isolation_level=None)) as database:
@@ -177,7 +177,7 @@ def remove_spooled(settings: Settings, ids: Set[str]) -> None:
 
 
 def productions(settings: Settings, ids: Set[str]) -> Iterator[Place]:
-    """Volumes that hold these conversations, and to whom they went."""
+    """Volumes that hold these conversations, and to whom they were handed."""
     for name in matter_names(settings):
         register = register_of(settings, name)
         events = [str(event.get("what")) for event in register.events()]
@@ -191,7 +191,7 @@ def productions(settings: Settings, ids: Set[str]) -> Iterator[Place]:
 
 
 def remove_productions(settings: Settings, ids: Set[str]) -> None:
-    """Remove the folders of volumes that hold these conversations and are what was made; the register stays."""
+    """Remove the folders of volumes with these conversations, if they are as they were made; the register stays."""
     for name in matter_names(settings):
         for volume in register_of(settings, name).volumes():
             if any(item.conversation_id.lower() in ids for item in (*volume.recordings, *volume.lost)):
@@ -213,7 +213,7 @@ def packages(settings: Settings, con: duckdb.DuckDBPyConnection, ids: frozenset[
 
 
 def remove_packages(settings: Settings, ids: frozenset[str]) -> None:
-    """Remove the folders of packages that hold these conversations and are what was made; the register stays."""
+    """Remove the folders of packages with these conversations, if they are as they were made; the register stays."""
     remove_abandoned(settings)
     for package in packages_of(settings):
         if package.holds(ids):
@@ -243,14 +243,14 @@ def files_naming(settings: Settings, ids: Set[str]) -> Iterator[Place]:
 
 
 def remove_files(places: Iterable[Place]) -> None:
-    """Remove the files that are made again when they are needed."""
+    """Remove files that are made again when needed."""
     for place in places:
         if place.kind == "file" and not place.note:
             Path(place.where).unlink(missing_ok=True)
 
 
 def _names(path: Path, ids: Set[str]) -> bool | None:
-    """Whether a file names one of the ids, also packed by gzip, zip (as .xlsx) or Parquet; None if nobody can tell."""
+    """Whether a file names one of the ids, also packed by gzip, zip (as .xlsx) or Parquet; None if that is unknown."""
     if path.suffix in _DATABASES:
         return None
     try:

@@ -1,11 +1,11 @@
 """The retention policy (YAML): how long conversations are kept. Each refusal names file, line and accepted form.
 
-Belongs here: the form of the file, whom its rules select, and which conversations are due. Does not: erasing them
-(erase.py), places with times of their own (keeping.py).
+Belongs here: the form of the file, which conversations its rules select, and which are due. Does not: erasing them
+(erase.py), places with their own times (keeping.py).
 
-The rule that keeps a conversation longest counts for it. A conversation that no rule selects is kept. Where none of its
-documents could be read, nobody knows its tags, numbers, queues and agents: a rule that asks for them may select it, and
-keeps it as if it did.
+The rule that keeps a conversation longest counts. A conversation that no rule selects is kept. If none of its documents
+could be read, its tags, numbers, queues and agents are unknown. A rule that asks for these may select it, and keeps it
+as if it did.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _KEEP = re.compile(r"([1-9][0-9]{0,4}) (day|month|year)s?")
 PLACES = ("landing", "captures", "documents", "snapshot", "spool", "packages")
-"""What may have a time of its own, beside the conversations: the names of a rule's fields.
+"""Places that may have their own time, besides the conversations: the names of a rule's fields.
 
 `documents`: until the key of the night is forgotten, which opens its landing files and captures.
 """
@@ -70,13 +70,13 @@ class PolicyError(MatterError):
 
 @dataclass(frozen=True)
 class Keep:
-    """How long: a number of days, months or years."""
+    """A time: a number of days, months or years."""
 
     number: int
     unit: str
 
     def after(self, day: date) -> date:
-        """The first day on which something of `day` is due. A month's last day stands for days that it lacks."""
+        """The first day on which data of `day` are due. If a month lacks the day, its last day counts."""
         if self.unit == "day":
             return day + timedelta(days=self.number)
         months = day.month - 1 + self.number * (12 if self.unit == "year" else 1)
@@ -91,13 +91,13 @@ class Keep:
 
 @dataclass(frozen=True)
 class Rule:
-    """Which conversations are kept for how long; all of them with an empty selection.
+    """Which conversations are kept for how long; with an empty selection, all of them.
 
     Attributes:
         name: for people.
-        keep: the conversation; None for a rule about places alone.
+        keep: of the conversation; None for a rule only about places.
         selection: which conversations.
-        places: of `PLACES`, how long they keep something of the conversation.
+        places: of `PLACES` → how long they keep data of the conversation.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Policy:
         sha256: of its bytes, hex.
         authority: by which schedule or law, for the statements.
         reason: for the statements.
-        warn_days: so many days before something is due, `custody status` tells.
+        warn_days: `custody status` warns so many days before something is due.
     """
 
     path: Path
@@ -128,7 +128,7 @@ class Policy:
 
 @dataclass(frozen=True, order=True)
 class Due:
-    """A conversation and the day from which on it is not kept any more."""
+    """A conversation and the day from which it is no longer kept."""
 
     day: date
     night: date
@@ -199,14 +199,14 @@ class _Reader(MatterReader):
 
 @dataclass(frozen=True)
 class Choices:
-    """Whom the rules select.
+    """The conversations that the rules select.
 
     Attributes:
-        policy: whose rules.
+        policy: has the rules.
         nights: conversation → its nights; those that are erased are in no mapping.
         chosen: conversation → position of each rule that selects it → the latest night of a recording that does.
         unread: conversation → the latest night in which none of its documents could be read.
-        undivided: the same of conversations whose division no document tells.
+        undivided: the same for conversations whose division no document has.
     """
 
     policy: Policy
@@ -234,7 +234,7 @@ class Choices:
         return Due(day, night, conversation_id, name)
 
     def _perhaps(self, conversation_id: str) -> Iterator[tuple[Rule, date]]:
-        """Rules that may select the conversation, since they ask for what nobody could read; and its latest night."""
+        """Rules that may select the conversation, because they ask for unread values; and its latest night."""
         for rule in self.policy.rules:
             latest = self.unread.get(conversation_id) if _asks_for_documents(rule.selection) else None
             if rule.selection.divisions:
@@ -291,7 +291,7 @@ def due(settings: Settings, policy: Policy) -> list[Due]:
 
 
 def choices_of(settings: Settings, policy: Policy) -> Choices:
-    """Whom the rules select, of every night. Raises as `due`."""
+    """The conversations of every night that the rules select. Raises as `due`."""
     opened: list[_Opened] = [partial(analyst_database, settings)]
     if left_out := nights_left_out(settings):
         with Warehouse(settings).open(read_only=True) as con:
@@ -304,7 +304,7 @@ def _of_night(con: duckdb.DuckDBPyConnection, night: date) -> AbstractContextMan
 
 
 def deadlines_of_night(con: duckdb.DuckDBPyConnection, policy: Policy, night: date) -> list[str]:
-    """When which conversations of a night are no longer kept, a sentence each, soonest first. `con`: the warehouse."""
+    """Until when conversations of a night are kept, a sentence each, soonest first. `con`: the warehouse."""
     found = _choices(policy, [partial(_of_night, con, night)]).due()
     return [
         f"{number} conversation{'s' * (number != 1)} of {night} until {day} ({rule})"
@@ -313,7 +313,7 @@ def deadlines_of_night(con: duckdb.DuckDBPyConnection, policy: Policy, night: da
 
 
 def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
-    """`sources` give a new connection each time: a selection closes its own against the outside."""
+    """`sources` give a new connection each time: a selection denies its connection external access."""
     found = Choices(policy, {}, {}, {}, {})
     for opened in sources:
         with opened() as con:

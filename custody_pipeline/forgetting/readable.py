@@ -1,6 +1,6 @@
-"""Rows that a selection reads, from the warehouse: a night's, or all.
+"""Copies of the warehouse's rows for a selection: a night's rows, or all.
 
-Belongs here: copying them. Does not: the selection (matters), which reads the analysts' snapshot elsewhere.
+Belongs here: copying them. Does not: the selection (matters), which otherwise reads the analysts' snapshot.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _CHAIN = (
     "sidecar_uri", "row_sha256", "custody_status", "gap_reasons", "ani", "dnis", "user_ids", "queue_ids", "queue_names",
     "custom_data", "custom_data_state", "conversation_start", "recording_start",
 )  # fmt: skip
-"""The columns that the conditions of an erasure or a policy read, and those that a found recording has."""
+"""The columns in conditions of an erasure or a policy, and the columns of a found recording."""
 
 
 def readable(con: duckdb.DuckDBPyConnection, night: date | None = None) -> duckdb.DuckDBPyConnection:
-    """A connection in memory with what a selection reads of the warehouse `con`; close it.
+    """An in-memory connection with copies of the rows of the warehouse `con` that a selection reads; close it.
 
-    A selection closes its connection against the outside, so it must not be the warehouse's.
+    A selection denies its connection external access, so it must not use the warehouse's connection.
     """
     memory = duckdb.connect()
     memory.execute("SET enable_progress_bar = false")

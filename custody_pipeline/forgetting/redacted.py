@@ -1,6 +1,6 @@
 """Sealed tables and records without the content of erased conversations.
 
-Belongs here: the bytes of one file, before and after. Does not: landing files (extract/erased.py), where files lie
+Belongs here: the bytes of one file, before and after. Does not: landing files (extract/erased.py), the places of files
 (sealed.py).
 """
 
@@ -31,7 +31,7 @@ def table_holds(ids: Set[str], table: Path) -> bool:
 
 def erase_table(ids: Set[str], source: Path, target: Path) -> int:
     """Write a Parquet file without the rows of these conversations; returns how many rows stay."""
-    # Not `read_table`: it takes a part of the path such as date=2026-11-02 for a column.
+    # Not `read_table`: it makes a column from a part of the path such as date=2026-11-02.
     table = pq.ParquetFile(source).read()
     keep = [value is None or value.lower() not in ids for value in table.column("conversation_id").to_pylist()]
     left = table.filter(keep)

@@ -1,4 +1,4 @@
-"""Published cuts: what of them holds erased conversations, what remains of it, and the statement.
+"""Published cuts: files with erased conversations, their remains, and the statement.
 
 Belongs here: earlier revisions of one night. Does not: sealing the next one (publish/), the order of the steps
 (erase.py).
@@ -99,11 +99,11 @@ class SealedNight:
         return None
 
     def holding(self, ids: Set[str], scratch: Path, revision: int = 10_000) -> Iterator[Holding]:
-        """Files of revisions before `revision` that hold something of these conversations.
+        """Files of revisions before `revision` that hold data of these conversations.
 
         Args:
             ids: in lower case.
-            scratch: a folder; what remains of each file is left there.
+            scratch: a folder for the remains of each file.
             revision: look only at earlier ones.
         """
         for cut in self.cuts():
@@ -111,7 +111,7 @@ class SealedNight:
                 continue
             there = self._listed.get(cut.prefix, {})
             held: dict[str, bool] = {}
-            # Tables first: whether a CSV holds something is what its table says.
+            # Tables first: a CSV holds such data if its table does.
             for file in sorted(cut.files, key=lambda file: not file.path.endswith(".parquet")):
                 if file.path in there and file.path.startswith(("data/", "landing/", cuts.REPORT, REMAINS)):
                     found = self._look(cut, file, ids, scratch, held)
@@ -120,7 +120,7 @@ class SealedNight:
 
     def _look(self, cut: Cut, file: CutFile, ids: Set[str], scratch: Path, held: dict[str, bool]) -> Holding | None:
         inner = _inner(file.path)
-        # A page shows whatever the night's tables have.
+        # A page shows data of the night's tables.
         table = cuts.TABLE.partition(".")[0] if inner.startswith(cuts.REPORT) else inner.partition(".")[0]
         if is_derived(inner) and inner != cuts.TABLE:
             return Holding(cut, file, None) if held.get(table) else None
@@ -145,10 +145,10 @@ class SealedNight:
 
 @dataclass(frozen=True)
 class Holding:
-    """A file of a cut that holds something of erased conversations.
+    """A file of a cut with data of erased conversations.
 
     Attributes:
-        rest: a local file with what it holds of others; None where the records give it.
+        rest: a local file with its data of other conversations; None if the records give these.
         rows: of `rest`, for a table.
         gone: (line, conversation, recording) of erased records.
         documents: how many were erased.
@@ -163,7 +163,7 @@ class Holding:
 
 
 def _inner(path: str) -> str:
-    """The path that a file had in the cut that it is of: `remains/r0001/data/x` → `data/x`."""
+    """The path of a file in its original cut: `remains/r0001/data/x` → `data/x`."""
     return path.split("/", 2)[2] if path.startswith(REMAINS) else path
 
 
@@ -229,12 +229,12 @@ def _sha256(path: Path) -> str:
 
 
 def scratch(settings: Settings) -> Path:
-    """Where an erasure looks at copies: what one leaves behind that was killed is removed by the next."""
+    """A folder for an erasure's copies. The next erasure removes what a killed one left."""
     return settings.home / "erasures/scratch"
 
 
 def in_scratch(settings: Settings) -> tempfile.TemporaryDirectory[str]:
-    """A folder for what is only looked at."""
+    """A folder for files that are only read."""
     scratch(settings).mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(dir=scratch(settings))
 

@@ -1,6 +1,6 @@
-"""Rows of the warehouse: finding and deleting those of conversations, and the file without their bytes.
+"""Rows of conversations in the warehouse: finding and deleting them, and writing the file without their bytes.
 
-Belongs here: DuckDB. Does not: files beside it (places.py).
+Belongs here: the DuckDB file. Does not: files beside it (places.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IDS = "(SELECT id FROM erased_ids)"
 
 
 def _conditions(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> dict[str, str]:
-    """Table → the condition that holds for rows of these conversations (`ids` in lower case)."""
+    """Table → the condition for rows of these conversations (`ids` in lower case)."""
     con.execute("CREATE OR REPLACE TEMP TABLE erased_ids AS SELECT unnest($ids::VARCHAR[]) AS id", {"ids": sorted(ids)})
     rows = con.execute(query("forgetting/text_columns")).fetchall()
     found = {}
@@ -51,7 +51,7 @@ def rows_held(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> dict[str, i
 
 
 def conversations_held(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> set[str]:
-    """Which of these ids some row of the warehouse is of."""
+    """Which of these ids have a row in the warehouse."""
     found: set[str] = set()
     for table in _conditions(con, ids):
         columns = [name for name in _ID_COLUMNS[:2] if name in table_columns(con, table)]
@@ -78,7 +78,7 @@ def recordings_of(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[tu
 
 
 def packaged_elsewhere(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[tuple[str, str, int, str]]:
-    """Packages that custody events tell of: SHA-256, name, recordings of these conversations, who and why."""
+    """Packages in custody events: SHA-256, name, number of recordings of these conversations, who and why."""
     _conditions(con, ids)
     return con.execute(query("forgetting/packages")).fetchall()
 
@@ -107,7 +107,7 @@ def landing_files(con: duckdb.DuckDBPyConnection, night: date) -> list[tuple[str
 
 
 def rename_digests(con: duckdb.DuckDBPyConnection, night: date, renewed: dict[str, tuple[str, int]]) -> None:
-    """Let the night's receipts name landing files that were rewritten. `renewed`: URI → SHA-256 and bytes."""
+    """Make the night's receipts name rewritten landing files. `renewed`: URI → SHA-256 and bytes."""
     if not renewed:
         return
     con.execute(
@@ -131,9 +131,9 @@ def _map_of(renewed: dict[str, tuple[str, int]]) -> str:
 
 
 def compact(settings: Settings) -> None:
-    """Write the warehouse into a fresh file and put it in its place: deleted rows leave bytes behind in the old one.
+    """Write the warehouse into a new file and put it in its place: deleted rows leave bytes in the old file.
 
-    Killed anywhere, the old file or the new one is there, whole.
+    If the process is killed at any point, either the old file or the new one is there, complete.
     """
     path = settings.warehouse_path
     if not path.exists():
