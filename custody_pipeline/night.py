@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from custody_pipeline.capture.assembly import linker_of
+from custody_pipeline.capture.assembly import linker_of, store_of
+from custody_pipeline.capture.captured import captured_addresses
 from custody_pipeline.capture.links import Audio
 from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.extract.audits import collect_audits
@@ -175,7 +176,10 @@ def _conversations(night: Night, collector: Collector, _: ExitStack) -> list[Lan
 
     def addresses(conversation_ids: set[str]) -> dict[str, set[str]]:
         with night.warehouse.open() as con:
-            return known_addresses(con, night.day, conversation_ids)
+            known = known_addresses(con, night.day, conversation_ids)
+        # Live capture may have seen what no night read before it went.
+        captured = captured_addresses(store_of(night.settings), night.day, conversation_ids)
+        return {name: known.get(name, set()) | captured.get(name, set()) for name in known.keys() | captured.keys()}
 
     return [*landings, collect_gdpr_requests(collector, gone, addresses)]
 

@@ -41,7 +41,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -166,6 +166,22 @@ def captures_of(store: DocumentStore, day: date, conversation_id: str | None = N
     """Keys of a day's capture documents, or of one conversation's, oldest first within a conversation."""
     folder = f"conversation_id={conversation_id}/" if conversation_id else ""
     return store.keys(f"captures/date={day:%Y-%m-%d}/{folder}")
+
+
+def captured_addresses(store: DocumentStore, day: date, conversation_ids: Iterable[str]) -> dict[str, set[str]]:
+    """Conversation → numbers and addresses of its callers and called parties, as written in its captures."""
+    found: dict[str, set[str]] = {}
+    for name in conversation_ids:
+        for key in captures_of(store, day, name):
+            legs = _legs(orjson.loads(store.read(key) or b"{}").get("conversation"))
+            written = {str(leg[field]) for leg in legs for field in ("ani", "dnis") if leg.get(field)}
+            found[name] = found.get(name, set()) | written
+    return found
+
+
+def _legs(conversation: object) -> list[dict[str, Any]]:
+    legs = conversation.get("participants") if isinstance(conversation, dict) else None
+    return [leg for leg in legs if isinstance(leg, dict)] if isinstance(legs, list) else []
 
 
 def events_of(store: DocumentStore, day: date) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from custody_pipeline.capture.capture_place import EncryptedStore
-from custody_pipeline.capture.captured import captures_of, events_of
+from custody_pipeline.capture.captured import captured_addresses, captures_of, events_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.spool import Spool
@@ -135,6 +135,17 @@ def test_events_of_a_night_whose_key_was_forgotten_leave_nothing(setup: Setup, t
     assert (report.events, report.erased, report.captures, report.stopped) == (1, 1, 0, None)
     assert list(captures_of(place, DAY)) == [key]
     assert setup.queue.metrics().depth == 0
+
+
+def test_numbers_of_a_conversation_that_only_capture_saw_are_known(setup: Setup) -> None:
+    callers = {"participants": [{"id": "p", "ani": "tel:+15550100123", "dnis": "tel:+1800"}, {"id": "q", "ani": None}]}
+    for answer in (callers, {"participants": "none"}, {"participants": [7]}):
+        whole = {"id": CONVERSATION, "startTime": "2026-11-02T09:58:00.000Z", **answer}
+        setup.vendor.answers[CONVERSATION] = json.dumps(whole).encode()
+        setup.put(attribute_event(attributes={"n": str(answer)}))
+        setup.drain()
+    known = captured_addresses(setup.store, DAY, [CONVERSATION, OTHER])
+    assert known == {CONVERSATION: {"tel:+15550100123", "tel:+1800"}}
 
 
 def test_the_bytes_can_be_cut_out_with_standard_tools(setup: Setup, tmp_path: Path) -> None:
