@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from custody_pipeline.cli.demo_servers import with_servers_of_demo
+from custody_pipeline.cli.matter_page import numbered
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -82,7 +83,8 @@ def matter_list(as_json: Json = False) -> None:
     from custody_pipeline.matters.register import matter_names, open_matter, register_of
 
     settings = settings_of_environment()
-    rows, refused = [], []
+    rows: list[dict[str, Any]] = []
+    refused: list[str] = []
     for name in matter_names(settings):
         try:
             matter = open_matter(settings, name)
@@ -107,7 +109,8 @@ def matter_list(as_json: Json = False) -> None:
     else:
         for row in rows:
             begun = f", {row['begun']} begun and not finished" if row["begun"] else ""
-            tell(f"{row['name']}  {row['title']}  {row['volumes']} volumes, {row['recordings']} recordings{begun}")
+            made = f"{numbered(row['volumes'], 'volume')}, {numbered(row['recordings'], 'recording')}"
+            tell(f"{row['name']}  {row['title']}  {made}{begun}")
         if not rows and not refused:
             print("No matter yet. Try: custody matter new smith")  # noqa: T201
     if refused:
@@ -169,14 +172,14 @@ def matter_produce(
         print_json([asdict(volume) for volume in volumes])
     else:
         for volume in volumes:
-            tell(f"{volume.folder}: {volume.recordings} recordings")
+            tell(f"{volume.folder}: {numbered(volume.recordings, 'recording')}")
             tell(f"sha256 of production-sha256.txt: {volume.sha256}")
             tell(f"read {volume.folder / 'report.html'}")
     for line in sorted({line for volume in volumes for line in volume.left_out}):
         say(line)
     lost = sum(volume.lost for volume in volumes)
     if lost:
-        say(f"{lost} recordings could not be read as they were sealed: exceptions.csv has the reasons")
+        say(f"{numbered(lost, 'recording')} could not be read as sealed: exceptions.csv has the reasons")
     raise typer.Exit(FINDINGS if lost else OK)
 
 
@@ -235,7 +238,7 @@ def matter_receipt(
     if as_json:
         print_json({"volume": volume, "to": receiver, "recordings": count})
     else:
-        tell(f"{volume} to {receiver}: recorded for {count} recordings")
+        tell(f"{volume} to {receiver}: recorded for {numbered(count, 'recording')}")
 
 
 @matter_commands.command("gather")
@@ -298,7 +301,8 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
         if as_json:
             print_json({"conversations": count, "recordings": len(recordings)})
         else:
-            tell(f"would protect {count} conversations, {len(recordings)} recordings and their cuts; --apply does it")
+            what = f"{numbered(count, 'conversation')}, {numbered(len(recordings), 'recording')} and their cuts"
+            tell(f"would protect {what}; --apply does it")
         raise typer.Exit(OK)
     with progress_bars():
         holds = hold(settings, register, recordings, Actor.of(settings), matter.why)

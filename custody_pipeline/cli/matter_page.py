@@ -39,11 +39,11 @@ def print_standing(console: Console, matter: Matter, standing: Standing) -> None
     for name, value in criteria(matter):
         line(f"  {name}: {value}")
     audio = sum(item.media_sha256 is not None for item in found.recordings)
-    line(f"  found {len(found.recordings)} recordings, {audio} with audio")
+    line(f"  found {numbered(len(found.recordings), 'recording')}, {audio} with audio")
     for reason, count in Counter(item.excluded for item in found.recordings if item.excluded).items():
         line(f"  excluded {count}: {reason}")
     if found.repeated:
-        line(f"  {found.repeated} lines of the list repeat an id")
+        line(f"  {numbered(found.repeated, 'line')} of the list repeat{'s' * (found.repeated == 1)} an id")
     for ids, what in (
         (found.unmatched, "in no collected night"),
         (found.elsewhere, "there, but outside of the other conditions"),
@@ -71,10 +71,17 @@ def print_standing(console: Console, matter: Matter, standing: Standing) -> None
     if not found.recordings:
         line("the selection finds no recording")
     elif standing.saturated:
-        unknown = f", but for {len(found.unmatched)} ids that no collected night has" if found.unmatched else ""
+        unknown = (
+            f", but for {numbered(len(found.unmatched), 'id')} that no collected night has" if found.unmatched else ""
+        )
         line(f"saturated: nothing that is missing can be recovered{unknown}")
     else:
         line("not saturated: something can still be recovered, or a night may still grow")
+
+
+def numbered(number: int, what: str) -> str:
+    """A number and what it counts: `1 recording`, `2 recordings`."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _print_nights(line: Callable[[str], None], nights: list[Night], *, missing: bool) -> None:

@@ -18,6 +18,7 @@ from custody_pipeline.matters.standing import criteria
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
+    from datetime import datetime
 
     from custody_pipeline.matters.matter import Matter
     from custody_pipeline.matters.register import Register
@@ -124,4 +125,9 @@ def _render(name: str, **values: Any) -> str:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["moment"] = _moment
     return environment.get_template(name).render(values)
+
+
+def _moment(value: datetime | None) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S}" if value else ""

@@ -47,7 +47,7 @@ def test_a_volume_is_handed_over_and_the_page_says_so(night: Published, tmp_path
     assert kept.read_bytes() == b"signed"
     page = tmp_path / "page.html"
     assert custody("matter", "report", "handed", "--to", page).exit_code == 0
-    for part in ("handed VOL001 to John Doe, Doe LLP, courier", "1 of 1 recordings", "1 ids of the request match no"):
+    for part in ("handed VOL001 to John Doe, Doe LLP, courier", "1 of 1 recordings", "1 id of the request matches no"):
         assert part in page.read_text()
 
 
@@ -97,7 +97,7 @@ def test_the_page_and_the_story_say_who_listened_and_reading_the_story_is_an_eve
     night.matter("listened", f"  ids: [{chosen['recording_id']}]")
     page = tmp_path / "page.html"
     assert custody("matter", "report", "listened", "--to", page).exit_code == 0
-    assert "which were read for 1 of 1 nights" in page.read_text()
+    assert "which were read for 1 of 1 night" in page.read_text()
     before = times_read(night, chosen["recording_id"])
     story = json.loads(custody("explain", chosen["recording_id"], "--json").stdout)
     (found,) = story["recordings"]
