@@ -104,18 +104,25 @@ def find_key(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Clien
 
 
 def opened_by_key(settings: Settings, client: S3Client, request: Request) -> Iterator[Place]:
-    """Files that the key of the request's night opens, and the key itself. Raises NotEncryptedError."""
-    (night,), plain = request.nights, []
+    """Files that the key of the request's night opens, and the key itself. Raises NotEncryptedError.
+
+    Sidecars beside audio are named as well: they are not encrypted.
+    """
+    (night,), plain, captured = request.nights, [], []
     for place, header in _headers(settings, client, night):
         if header.startswith(MAGIC):
             yield place
         else:
             plain.append(place.where)
+        if place.kind == "capture":
+            captured.append(place.where)
     if plain:
         raise NotEncryptedError(
             f"{len(plain)} files of {night} are not encrypted, such as {', '.join(plain[:_FEW])}: without the key they "
             "could be read as before. Erase the night's conversations instead: custody erase --conversations"
         )
+    for uri in places.sidecars_of(settings, client, captured):
+        yield Place("sidecar", uri, note="holds tags, is not encrypted, and stays")
     yield Place("key", f"{settings.night_keys}/{key_path(date.fromisoformat(night))}")
 
 

@@ -20,6 +20,7 @@ from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import RECEIPTS, content_of, line_of, read_lines
 from custody_pipeline.forgetting import erase as erasing
+from custody_pipeline.forgetting import places
 from custody_pipeline.forgetting.due import apply
 from custody_pipeline.forgetting.erase import HeldError, erase, forget_key, look_at_key, resume
 from custody_pipeline.forgetting.finder import NothingToEraseError
@@ -326,8 +327,11 @@ def test_nobody_can_read_a_night_whose_key_was_forgotten_and_the_log_says_so(
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"plain")
 
-    found = look_at_key(twin, wanted())
-    assert {item.kind for item in found.places} == {"landing", "capture", "cut", "key"}
+    with monkeypatch.context() as beside:
+        beside.setattr(places, "sidecars_of", lambda *_: ["s3://exports/one.custody.json"])
+        found = look_at_key(twin, wanted())
+    assert {item.kind for item in found.places} == {"landing", "capture", "cut", "key", "sidecar"}
+    assert [item.note for item in found.places if item.note] == ["holds tags, is not encrypted, and stays"]
     # As if killed once the statement is sealed: the key is still there, and nothing uses it any more.
     with monkeypatch.context() as killed:
         killed.setattr(erasing, "remove_key", killing)
