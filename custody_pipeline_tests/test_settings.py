@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from custody_pipeline.settings import PACKAGE_DIR, Settings, SettingsError, load_settings
 from custody_pipeline.settings.reading import all_settings, settings_document, unknown_variables
@@ -100,3 +101,29 @@ def test_a_missing_setting_is_named_with_an_example() -> None:
         Settings().require("publish_url")
     example = "export CUSTODY_PUBLISH_URL=s3://acme-custody/prod"
     assert str(refused.value) == f"CUSTODY_PUBLISH_URL is not set; for example: {example}"
+
+
+KEYS = {"night_key_file": "night.key"}
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        (KEYS, None),
+        ({**KEYS, "night_keys_url": "s3://keys", "capture_url": "s3://captures"}, None),
+        ({"capture_url": "s3://captures"}, None),
+        (
+            {**KEYS, "capture_url": "s3://captures"},
+            "CUSTODY_CAPTURE_URL is on S3, and so must be",
+        ),
+        ({**KEYS, "landing_url": "s3://landing", "night_keys_url": "keys"}, "CUSTODY_LANDING_URL is on S3"),
+        ({**KEYS, "night_key_kms": "arn:aws:kms:eu-central-1:1:key/k"}, "set one of CUSTODY_NIGHT_KEY_FILE"),
+        ({"night_keys_url": "s3://keys"}, "needs CUSTODY_NIGHT_KEY_FILE or CUSTODY_NIGHT_KEY_KMS"),
+    ],
+)
+def test_keys_of_nights_are_where_everybody_finds_them(values: dict[str, str], refused: str | None) -> None:
+    if refused is None:
+        assert Settings.model_validate(values)
+        return
+    with pytest.raises(ValidationError, match=refused):
+        Settings.model_validate(values)

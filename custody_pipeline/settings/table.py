@@ -178,7 +178,8 @@ class AtRest(BaseModel):
     night_key_kms: str | None = setting(None, "or the ARN of a symmetric AWS KMS key")
     night_keys_url: str | None = setting(
         None,
-        "folder or `s3://` place of the wrapped keys; default: `$CUSTODY_HOME/keys/nights`",
+        "folder of the wrapped keys, or `s3://` place, needed with landing files or captures on S3; "
+        "default: `$CUSTODY_HOME/keys/nights`",
         example="s3://acme-custody-keys",
     )
 
@@ -292,13 +293,23 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, A
             "signing_key": signs,
             "salt_secret": self.salt_secret,
         }
-        if self.night_key_file or self.night_key_kms:
-            needed["night_keys_url"] = (self.night_keys_url or "").startswith("s3://")
         if missing := [variable(name) for name, found in needed.items() if not found]:
             raise ValueError(
                 f"CUSTODY_NIGHTS_URL is for workers that share everything: set {', '.join(missing)} as well "
-                "(landing files and wrapped keys on S3, the same key and salt for all)"
+                "(landing files on S3, the same key and salt for all)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _keys_where_files_are(self) -> Settings:
+        """What one machine encrypts in S3, another one reads."""
+        if not (self.night_key_file or self.night_key_kms) or (self.night_keys_url or "").startswith("s3://"):
+            return self
+        for name in ("landing_url", "capture_url"):
+            if (getattr(self, name) or "").startswith("s3://"):
+                raise ValueError(
+                    f"{variable(name)} is on S3, and so must be CUSTODY_NIGHT_KEYS_URL: other machines need the same keys"
+                )
         return self
 
     @property
