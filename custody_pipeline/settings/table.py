@@ -308,7 +308,7 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, A
         for name in ("landing_url", "capture_url"):
             if (getattr(self, name) or "").startswith("s3://"):
                 raise ValueError(
-                    f"{variable(name)} is on S3, and so must be CUSTODY_NIGHT_KEYS_URL: other machines need the same keys"
+                    f"{variable(name)} is on S3, and so must be CUSTODY_NIGHT_KEYS_URL: others need the same keys"
                 )
         return self
 
