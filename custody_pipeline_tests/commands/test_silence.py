@@ -19,9 +19,9 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--home", "somewhere", "status"], "  · status: Every night with its state"),
+        (["--home", "somewhere", "status"], "  · status: "),
         (["matter", "show", "doe", "--json"], "  · matter show: "),
-        (["gaps", "status"], "  · gaps: What is missing"),
+        (["gaps", "status"], "  · gaps: "),
     ],
 )
 def test_a_silent_command_says_what_it_does(
