@@ -157,6 +157,7 @@ UNSIGNED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a terabyte for a claim": (sparse(CLAIM), "FILE_TOO_LARGE"),
     "a terabyte for a cosigned head": (sparse("log/cosigned/41"), "FILE_TOO_LARGE"),
     "a terabyte for a removal statement": (sparse(FIRST + "erasure.json"), "FILE_EXTRA"),
+    "a terabyte for a forgotten key": (sparse(FIRST + "forgotten-key.json"), "FILE_EXTRA"),
     "a claim of many lists": (
         in_claim(b'{"size":0,"root":"","pending":[' + b"[]," * ((CLAIM_BYTES - 40) // 3) + b"0]}"), "CLAIM_WRONG"
     ),
@@ -272,6 +273,9 @@ OWNED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a workbook of a gigabyte": (inflated_part, "SPREADSHEET_DIFFERS"),
     "a removal statement of many lists": (
         of_owner("erasure.json", b'{"files":[' + b"[]," * 5_000_000 + b"0]}"), "ERASURE_WRONG"
+    ),
+    "a statement of a forgotten key of many lists": (
+        of_owner("forgotten-key.json", b'{"files":[' + b"[]," * 5_000_000 + b"0]}"), "ERASURE_WRONG"
     ),
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from custody_pipeline.evidence.cut.proof import prove
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline_tests.evidence.erasing import RECORDS, erase, placeholders
 from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, publish
+from custody_pipeline_tests.evidence.test_forgotten_keys import forget
 from custody_pipeline_tests.evidence.test_tampering import edit_cut, rebuild_log, relist
 from custody_pipeline_tests.evidence.witness import Witness
 
@@ -217,6 +218,13 @@ def test_the_commands_accept_a_set_from_which_somebody_was_erased(
 
     (copy / f"cuts/date={NIGHTS[1]}/r0001/data/gaps.parquet").unlink()
     assert run(copy, tmp_path / "work", original).returncode != 0
+
+
+def test_the_commands_accept_a_night_whose_key_was_forgotten(original: Publisher, copy: Path, tmp_path: Path) -> None:
+    forget(Publisher(copy, signed=original.signed, sealed=list(original.sealed)))
+
+    done = run(copy, tmp_path / "work", original)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_commands_refuse_a_record_that_is_hidden_in_its_own_cut(

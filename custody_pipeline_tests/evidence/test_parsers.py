@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.forgotten_key import decode_key_statement, encode_key_statement
 from custody_pipeline.evidence.cut.proof import ProofFileError, prove, read_commitment, read_proof
 from custody_pipeline.evidence.cut.removal import decode_statement, encode_statement, remaining_leaf
 from custody_pipeline.evidence.cut.seal import Claimed
@@ -29,10 +30,12 @@ from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.copies import without_duplicates
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.sealed_table import UNREADABLE
+from custody_pipeline.io.sealed_files import MAGIC, SealedFileError, opened_bytes, sealed_bytes
 from custody_pipeline_tests.evidence.erasing import erase
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.packages import sign_again
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.test_forgotten_keys import KEY, forget
 from custody_pipeline_tests.evidence.test_package_contents import make_package, publish_with_audio
 
 FIRST = f"cuts/date={NIGHTS[0]}/r0001/"
@@ -90,6 +93,9 @@ def valid_documents(published: Publisher) -> dict[str, bytes]:
         found["line of remains"] = (prefix / "remains/r0001/data/records.ndjson").read_bytes().split(b"\n")[3]
         found["tile"] = Path(name, "log/tile/0/000.p/12").read_bytes()
         found["pointer"] = Path(name, f"current/date={NIGHTS[1]}.json").read_bytes()
+        forget(erased)
+        found["forgotten-key.json"] = Path(name, f"cuts/date={NIGHTS[1]}/r0003/forgotten-key.json").read_bytes()
+    found["encrypted file"] = sealed_bytes(b"of a caller", KEY)
     found["list of files"] = b"".join(b"%064x  data/%d\n" % (number, number) for number in range(3))
     columns = list(LOAD_COLUMNS.values())
     found["index.csv"] = f"{','.join(dict.fromkeys(columns))}\r\n".encode() * 2
@@ -143,6 +149,11 @@ def read_remains(data: bytes) -> bytes:
     return b'{"_erased":"%s"}' % leaf.hex().encode() if erased else data
 
 
+def read_encrypted(data: bytes) -> None:
+    """Whatever is altered, nothing but the content is given out."""
+    assert data[:4] != MAGIC or opened_bytes(data, lambda *_: KEY) == b"of a caller"
+
+
 def read_index(data: bytes) -> None:
     _lines_of(_index(data))
 
@@ -173,6 +184,8 @@ PARSERS: dict[str, tuple[Callable[[bytes], bytes | None], type[Exception] | tupl
     "keys": (read_keys, NoteError),
     "commitment": (lambda data: read_commitment(data).data, ProofFileError),
     "erasure.json": (lambda data: encode_statement(decode_statement(data)), cuts.CutError),
+    "forgotten-key.json": (lambda data: encode_key_statement(decode_key_statement(data)), cuts.CutError),
+    "encrypted file": (read_encrypted, SealedFileError),
     "line of remains": (read_remains, ValueError),
     "tile": (read_tiles, TileError),
     "list of files": (read_whole_list, ValueError),
@@ -205,8 +218,8 @@ def test_a_parser_reads_back_to_the_byte_or_refuses(
 def test_a_parser_refuses_what_is_no_document(kind: str) -> None:
     read, refusal = PARSERS[kind]
     for data in HOSTILE:
-        if kind in {"line of remains", "pointer", "tile"}:
-            continue  # any record, any JSON, the tiles of a log without leaves
+        if kind in {"encrypted file", "line of remains", "pointer", "tile"}:
+            continue  # any file, any record, any JSON, the tiles of a log without leaves
         if kind == "keys" and not data.decode(errors="replace").strip():
             continue  # a file without a key
         with pytest.raises(refusal):
