@@ -21,6 +21,7 @@ from custody_pipeline.io.clock import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from custody_pipeline.extract.collector import Collector, Known, Load
     from custody_pipeline.extract.genesys import GenesysClient
@@ -55,19 +56,8 @@ def collect_audits(collector: Collector, known: Known) -> Landing:
     asked = 0
     with collector.load(name) as load:
         start, end = collector.window[0], min(utc_now(), collector.window[0] + timedelta(days=days))
-        try:
-            queries = [(QUALITY, {}), *((PLATFORM, query) for query in _services(collector.client))]
-        except (LoginError, NoAnswer):
-            raise
-        except PermanentError as error:
-            queries = [(QUALITY, {})]
-            refused.append(str(error))
-        except GenesysError as error:
-            queries = [(QUALITY, {})]
-            load.fail(PLATFORM, error)
-        while start < end:
-            until = min(end, start + LONGEST)
-            interval = f"{start:%Y-%m-%dT%H:%M:%S.000Z}/{until:%Y-%m-%dT%H:%M:%S.000Z}"
+        queries = _queries(collector.client, load, refused)
+        for interval in _intervals(start, end):
             for path, query in list(queries):
                 try:
                     _read(collector, load, path, {**query, "interval": interval}, known)
@@ -81,12 +71,33 @@ def collect_audits(collector: Collector, known: Known) -> Landing:
                     else:
                         load.fail(path, error)
                         load.incomplete = True
-            start = until
         load.landing.data_available_until = end
         load.landing.detail = "; ".join(refused)[:1000] or None
     if not asked and not load.landing.failures:
         return collector.not_configured(name, f"the client may not read audits: {load.landing.detail}")
     return load.landing
+
+
+def _queries(client: GenesysClient, load: Load, refused: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Path and body of each query. Appends to `refused` if the client may not list the platform's services."""
+    queries: list[tuple[str, dict[str, Any]]] = [(QUALITY, {})]
+    try:
+        queries += [(PLATFORM, query) for query in _services(client)]
+    except (LoginError, NoAnswer):
+        raise
+    except PermanentError as error:
+        refused.append(str(error))
+    except GenesysError as error:
+        load.fail(PLATFORM, error)
+    return queries
+
+
+def _intervals(start: datetime, end: datetime) -> Iterator[str]:
+    """ISO 8601 intervals of at most `LONGEST` from `start` to `end`."""
+    while start < end:
+        until = min(end, start + LONGEST)
+        yield f"{start:%Y-%m-%dT%H:%M:%S.000Z}/{until:%Y-%m-%dT%H:%M:%S.000Z}"
+        start = until
 
 
 def _services(client: GenesysClient) -> Iterator[dict[str, Any]]:

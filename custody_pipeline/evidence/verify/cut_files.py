@@ -20,33 +20,23 @@ from custody_pipeline.evidence.verify.sealed_table import UNREADABLE, SealedTabl
 CHUNK = 1 << 18
 WORKERS = 4
 KEPT_BYTES = 128 << 20
-"""So many bytes of a cut's CSV files and workbooks are kept for their comparison; the others are read again for it."""
+"""Bytes of a cut's CSV files and workbooks that are kept for their comparison; other files are read again for it."""
 
 
 def check_files(
     context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]
 ) -> tuple[dict[str, SealedTable], dict[str, bytes | None]]:
-    """Check presence of every file, and size and digest of all but the records, whose bytes are read with their leaves.
+    """Check presence of every file, and size and digest of all but the records, which are read with their leaves.
 
     Returns:
         The tables whose Parquet files are as sealed and can be opened; and the paths of all files that are as sealed,
         with their bytes if those were kept.
     """
-    report, removals = context.report, context.removals
-    removed = {file.path for file in cut.files if removals.removed(prefix, file.path, file.sha256)}
-    if unfinished := removed & entries.keys():
-        report.add("ERASURE_UNFINISHED", prefix, f"{len(unfinished)} files, such as {min(unfinished)}")
-    removed -= entries.keys()
-    if removed:
-        report.total["files erased"] += len(removed)
-        report.valid["files erased"] += len(removed)
+    report, removed = context.report, _removed(context, prefix, cut, entries)
     listed = {file.path: file for file in cut.files if file.path not in removed}
     report.total["files"] += len(listed)
     report.total["bytes"] += sum(file.bytes for file in listed.values())
-    extra = {path for path in entries if path not in listed and path not in cuts.SEAL_FILES}
-    missing = {path for path in listed if path not in entries}
-    present = [path for path in listed if path not in missing and path != cuts.RECORDS]
-
+    present = [path for path in listed if path in entries and path != cuts.RECORDS]
     kept = _kept([file for file in cut.files if is_rendering(file.path)])
 
     def look(path: str) -> tuple[str | None, SealedTable | str | bytes | None]:
@@ -81,8 +71,29 @@ def check_files(
             report.add("TABLE_UNREADABLE", prefix + path, content)
         elif isinstance(content, SealedTable):
             tables[path] = content
-    strays: dict[int, str] = {entries[path].size: path for path in sorted(extra, reverse=True)}
-    for path in sorted(missing):
+    _check_presence(context, prefix, listed, entries)
+    return tables, as_sealed
+
+
+def _removed(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> set[str]:
+    """Files of the cut that a statement removed and that are gone; a finding if one is still there."""
+    report, removals = context.report, context.removals
+    stated = {file.path for file in cut.files if removals.removed(prefix, file.path, file.sha256)}
+    if unfinished := stated & entries.keys():
+        report.add("ERASURE_UNFINISHED", prefix, f"{len(unfinished)} files, such as {min(unfinished)}")
+    removed = stated - entries.keys()
+    if removed:
+        report.total["files erased"] += len(removed)
+        report.valid["files erased"] += len(removed)
+    return removed
+
+
+def _check_presence(context: Context, prefix: str, listed: Mapping[str, CutFile], entries: Mapping[str, Entry]) -> None:
+    """A finding for every file that is missing, lies elsewhere in the cut's folder, or does not belong there."""
+    report = context.report
+    extra = {path for path in entries if path not in listed and path not in cuts.SEAL_FILES}
+    strays = {entries[path].size: path for path in sorted(extra, reverse=True)}
+    for path in sorted(listed.keys() - entries.keys()):
         # Only a file of the sealed size is read: at most as many bytes as were sealed.
         stray = strays.get(listed[path].bytes)
         if stray is None or digest(context, prefix, entries[stray]) != listed[path].sha256:
@@ -93,7 +104,6 @@ def check_files(
             del strays[listed[path].bytes]
     for path in sorted(extra):
         report.add("FILE_EXTRA", prefix + path)
-    return tables, as_sealed
 
 
 def is_table(path: str) -> bool:
