@@ -210,7 +210,7 @@ def print_outcome(outcome: Outcome) -> None:
     if request.state == "waiting":
         lines += ["  waits:", *(f"    {hold}" for hold in request.held)]
     else:
-        lines.append("  erased")
+        lines.append("  forgotten: nobody can read any more" if request.forget_key else "  erased")
         lines += [f"  {number:>7,}  {kind}" for kind, number in request.counts.items()]
         lines += [f"  {night}: revision {number} holds the statement" for night, number in request.sealed.items()]
         lines += [f"  note: {note}" for note in outcome.notes]

@@ -127,6 +127,7 @@ def key_new(
 def key_open(
     path: Annotated[Path, typer.Argument(help="An encrypted landing file, or a capture document under its key.")],
     to: Annotated[Path, typer.Argument(help="A new file for what it holds.")],
+    as_json: Json = False,
 ) -> None:
     """Write what an encrypted file of this deployment holds into a new file that only its owner may read."""
     from custody_pipeline.capture.capture_place import open_file
@@ -137,6 +138,10 @@ def key_open(
             file.write(content)
     except FileExistsError:
         stop(f"{to} is there already", USAGE)
+    if as_json:
+        print_json({"path": str(to), "bytes": len(content)})
+    else:
+        tell(f"{len(content):,} bytes in {to}")
 
 
 @key_commands.command("show")

@@ -45,6 +45,7 @@ ARGUMENTS = {
     "prove": "RECORDING_ID",
     "mapping check": "--date 2026-11-02",
     "key new": "custody.example.com/eu new.key",
+    "key open": "retention.yaml copy",
     "sheet": "gaps",
     "matter new": "MATTER",
     "matter show": "other",
