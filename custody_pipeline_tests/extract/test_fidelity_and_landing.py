@@ -26,8 +26,11 @@ from custody_pipeline.extract.landing_files import (
     as_readable,
     content_of,
     line_of,
+    read_lines,
 )
 from custody_pipeline.extract.verbatim import with_verbatim_tags
+from custody_pipeline.io.document_store import FolderStore
+from custody_pipeline.io.night_keys import LocalWrapping, NightKeyError, NightKeys
 from custody_pipeline_tests.extract.landed import read_document
 
 NIGHT = date(2026, 11, 2)
@@ -178,6 +181,28 @@ def test_landing_files_can_lie_in_a_bucket(bucket: Any, moto_url: str) -> None:
     assert file.local.exists()
     place.close()
     assert not file.local.exists()
+
+
+def test_encrypted_landing_files_go_to_a_bucket_as_they_are_and_parts_of_a_load_with_them(
+    bucket: Any, moto_url: str, tmp_path: Path
+) -> None:
+    s3 = boto3.client("s3", endpoint_url=moto_url, region_name="eu-central-1")
+    keys = NightKeys(LocalWrapping([bytes(32)]), FolderStore(tmp_path))
+    place = Bucket(f"s3://{bucket.name}/landing", s3, keys)
+    with LandingWriter(place, "queues", NIGHT, "L1", part_bytes=1) as writer:
+        writer.add({}, "u", NOW, document(b'{"of":"a caller"}'))
+        writer.add({}, "u", NOW, document(b'{"of":"another"}'))
+    with LandingWriter(place, "extraction_receipts", NIGHT, "L1") as receipt:
+        receipt.add({}, "u", NOW, document(b'{"told":1}'))
+    for file, content in zip(writer.files, (b'{"of":"a caller"}', b'{"of":"another"}'), strict=True):
+        there = s3.get_object(Bucket=bucket.name, Key=file.uri.partition(f"{bucket.name}/")[2])["Body"].read()
+        assert there[:4] == b"CPN1"
+        assert (len(there), hashlib.sha256(there).hexdigest()) == (file.size, file.sha256)
+        assert [content_of(line) for line in read_lines(file.local, keys)] == [content]
+        with pytest.raises(NightKeyError):
+            list(read_lines(file.local))
+    assert read_document(f"{receipt.files[0].uri}#L1", s3) == b'{"told":1}'
+    place.close()
 
 
 def test_a_page_is_split_into_its_own_bytes() -> None:
