@@ -53,6 +53,7 @@ def run(
     """
     from custody_pipeline.cli.summary_page import print_summary
     from custody_pipeline.defs.one_night import run_one_night
+    from custody_pipeline.io.night_keys import forgotten_nights
 
     if (night is None) == (first is None or last is None) or (first and last and first > last):
         raise typer.BadParameter("give --date, or --from and --to")
@@ -62,6 +63,8 @@ def run(
     assert night is not None  # noqa: S101 - see the condition above
     _refuse_future(night)
     settings = settings_of_environment()
+    if night.date() in forgotten_nights(settings):
+        stop(f"the key of {night:%Y-%m-%d} was forgotten: nothing more is kept of that night", INCOMPLETE)
     with progress_bars():
         outcome = run_one_night(settings, night.date(), verbose=verbose, profile=profile, say=say)
     if as_json:

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,13 +19,17 @@ import pytest
 import requests
 import sqlalchemy.exc
 from botocore.exceptions import ClientError, EndpointConnectionError
+from typer.testing import CliRunner
 
 from custody_pipeline.cli import main as command_line
+from custody_pipeline.cli.main import app
 from custody_pipeline.defs import failures
 from custody_pipeline.evidence.cut.seal import SealError
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.evidence.log.note import UnknownSignerError
 from custody_pipeline.extract.genesys import GenesysError
+from custody_pipeline.io.document_store import FolderStore
+from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.models.mapping_file import MappingError
 from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.publish.publication import PublishError
@@ -274,3 +278,15 @@ def test_what_the_api_says_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     status, told = ran(capsys, monkeypatch, "status")
     assert (status, told.count("\n")) == (2, 1)
     assert "/oauth/token" in told
+
+
+def test_a_night_whose_key_was_forgotten_is_not_begun(place: Path) -> None:
+    keys = NightKeys(LocalWrapping([bytes(32)]), FolderStore(place / "keys/nights"))
+    assert keys.of(date(2026, 11, 2))
+    keys.forget(date(2026, 11, 2), "ab" * 16, "2026-12-01T00:00:00Z")
+
+    told = CliRunner().invoke(app, ["run", "--date", "2026-11-02"])
+
+    assert told.exit_code == 2
+    assert "the key of 2026-11-02 was forgotten" in told.stderr
+    assert not (place / "warehouse.duckdb").exists()
