@@ -1,7 +1,7 @@
 """`forgotten-key.json`: that a night's key was forgotten, why, on whose authority, and which files nobody can open.
 
 Belongs here: the form of the statement, written and read strictly. Does not: forgetting a key (forgetting/), checking a
-statement against a set (verify/forgotten_keys.py).
+statement against a set (evidence/verify/forgotten_keys.py).
 
 The statement is a file of a cut of the night, sealed before the key is removed. The files that it names stay as they
 are: every digest, signature and proof holds as before.
@@ -9,14 +9,13 @@ are: every digest, signature and proof holds as before.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 import rfc8785
 
-from custody_pipeline.evidence.cut.manifest import Count, CutError, Hex256, Revision, is_safe_path
-from custody_pipeline.evidence.cut.removal import REMAINS
+from custody_pipeline.evidence.cut.manifest import Count, Hex256, Revision, decode_strictly
+from custody_pipeline.evidence.cut.removal import REMAINS, check_times_and_files
 
 KEY_STATEMENT = "forgotten-key.json"
 _Hex128 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -76,7 +75,7 @@ def encode_key_statement(statement: KeyStatement) -> bytes:
     Raises:
         CutError: the statement contradicts itself.
     """
-    _check(statement)
+    check_times_and_files(KEY_STATEMENT, statement, ((file.revision, file.path) for file in statement.files))
     return rfc8785.dumps(msgspec.to_builtins(statement))
 
 
@@ -86,23 +85,4 @@ def decode_key_statement(data: bytes) -> KeyStatement:
     Raises:
         CutError: not RFC 8785 JSON of this schema, to the byte, or it contradicts itself.
     """
-    try:
-        statement = msgspec.json.decode(data, type=KeyStatement)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CutError(f"{KEY_STATEMENT}: {error}") from error
-    if encode_key_statement(statement) != data:
-        raise CutError(f"{KEY_STATEMENT} is not in the form of RFC 8785 (order, spaces, repeated or missing members)")
-    return statement
-
-
-def _check(statement: KeyStatement) -> None:
-    for name in ("asked_at", "stated_at"):
-        try:
-            known = datetime.fromisoformat(getattr(statement, name)).utcoffset() is not None
-        except ValueError:
-            known = False
-        if not known:
-            raise CutError(f"{KEY_STATEMENT}: {name} is no time with a zone")
-    named = [(file.revision, file.path) for file in statement.files]
-    if named != sorted(set(named)) or not all(is_safe_path(path) for _, path in named):
-        raise CutError(f"{KEY_STATEMENT}: files are not ordered, one is there twice, or a path is not safe")
+    return decode_strictly(KEY_STATEMENT, data, KeyStatement, encode_key_statement)

@@ -19,9 +19,9 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 import rfc8785
@@ -64,6 +64,8 @@ _PATH = re.compile(r"[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*")
 Hex256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Revision = Annotated[int, msgspec.Meta(ge=1, le=9999)]
+
+_T = TypeVar("_T")
 
 
 class CutError(ValueError):
@@ -312,13 +314,22 @@ def decode_cut(data: bytes) -> Cut:
     Raises:
         CutError: not RFC 8785 JSON of this schema, to the byte; unknown fields included.
     """
+    return decode_strictly("cut.json", data, Cut, encode_cut)
+
+
+def decode_strictly(name: str, data: bytes, kind: type[_T], encode: Callable[[_T], bytes]) -> _T:
+    """Read a file of a cut of which exactly the bytes that `encode` writes are accepted. `name`: for messages.
+
+    Raises:
+        CutError: not RFC 8785 JSON of this schema, to the byte, or `encode` refuses its content.
+    """
     try:
-        cut = msgspec.json.decode(data, type=Cut)
+        value = msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CutError(f"cut.json: {error}") from error
-    if encode_cut(cut) != data:
-        raise CutError("cut.json is not in the form of RFC 8785 (order, spaces, repeated or missing members)")
-    return cut
+        raise CutError(f"{name}: {error}") from error
+    if encode(value) != data:
+        raise CutError(f"{name} is not in the form of RFC 8785 (order, spaces, repeated or missing members)")
+    return value
 
 
 def _check(cut: Cut) -> None:

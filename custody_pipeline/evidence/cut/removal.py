@@ -11,8 +11,9 @@ names it. The removed file's rows of other conversations stay, in a file of the 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import rfc8785
@@ -123,30 +124,33 @@ def decode_statement(data: bytes) -> Statement:
     Raises:
         CutError: not RFC 8785 JSON of this schema, to the byte, or it contradicts itself.
     """
-    try:
-        statement = msgspec.json.decode(data, type=Statement)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CutError(f"{STATEMENT}: {error}") from error
-    if encode_statement(statement) != data:
-        raise CutError(f"{STATEMENT} is not in the form of RFC 8785 (order, spaces, repeated or missing members)")
-    return statement
+    return cuts.decode_strictly(STATEMENT, data, Statement, encode_statement)
 
 
-def _check(statement: Statement) -> None:
-    for name in ("asked_at", "stated_at"):
+def check_times_and_files(name: str, statement: Any, files: Iterable[tuple[int, str]]) -> None:
+    """The checks that statements share: their times, and the order of the files (revision, path) that they name.
+
+    Raises:
+        CutError: the statement `name` fails one.
+    """
+    for moment in ("asked_at", "stated_at"):
         try:
-            known = datetime.fromisoformat(getattr(statement, name)).utcoffset() is not None
+            known = datetime.fromisoformat(getattr(statement, moment)).utcoffset() is not None
         except ValueError:
             known = False
         if not known:
-            raise CutError(f"{STATEMENT}: {name} is no time with a zone")
+            raise CutError(f"{name}: {moment} is no time with a zone")
+    named = list(files)
+    if named != sorted(set(named)) or not all(cuts.is_safe_path(path) for _, path in named):
+        raise CutError(f"{name}: files are not ordered, one is there twice, or a path is not safe")
+
+
+def _check(statement: Statement) -> None:
+    check_times_and_files(STATEMENT, statement, ((file.revision, file.path) for file in statement.files))
     for kind in ("conversations", "recordings"):
         items = getattr(statement, kind)
         if list(items) != sorted(set(items)):
             raise CutError(f"{STATEMENT}: {kind} are not sorted, or one is there twice")
-    named = [(file.revision, file.path) for file in statement.files]
-    if named != sorted(set(named)) or not all(cuts.is_safe_path(path) for _, path in named):
-        raise CutError(f"{STATEMENT}: files are not ordered, one is there twice, or a path is not safe")
     indexes = [leaf.index for leaf in statement.leaves]
     if indexes != sorted(set(indexes)):
         raise CutError(f"{STATEMENT}: leaves are not ordered, or one is there twice")
