@@ -140,6 +140,8 @@ class Evidence:
     flags: set[tuple[str, str]] = field(default_factory=set)
     tags: dict[str, list[tuple[str, str, Any]]] = field(default_factory=dict)
     pairs: dict[str, list[Any]] = field(default_factory=dict)
+    names: dict[str, list[Any]] = field(default_factory=dict)
+    """Names of users by id."""
     unreadable: list[str] = field(default_factory=list)
     halved: set[str] = field(default_factory=set)
     """Conversations whose bulk document holds half a surrogate pair: RFC 8259 lets a parser refuse the document."""
@@ -195,6 +197,10 @@ def collect(served: list[Served], view: View) -> Evidence:
             case "retention":
                 for item in items:
                     evidence.add(answer.endpoint, item.get("recordingId") if isinstance(item, dict) else None)
+            case "users":
+                for item in items:
+                    if isinstance(item, dict):
+                        evidence.names.setdefault(str(item.get("id")), []).append(item.get("name"))
             case "orphans":
                 for item in items:
                     evidence.add(answer.endpoint, item.get("id") if isinstance(item, dict) else None)
@@ -269,6 +275,7 @@ def judge(run: Run) -> list[Broken]:
         _store_failures_are_told,
         _foreign,
         _texts,
+        _named,
     ):
         found += check(run, evidence)
     found += _verbatim(run, evidence)
@@ -601,6 +608,26 @@ def _verbatim(run: Run, evidence: Evidence) -> Iterator[Broken]:
                 yield Broken(
                     "every resolved tag was served", f"{key[:40]!r}: {str(value)[:60]!r}", row["conversation_id"]
                 )
+
+
+def _named(run: Run, evidence: Evidence) -> Iterator[Broken]:
+    """Agents' names stand beside their ids, each as it was served for that id."""
+    assert run.published is not None
+    calm = not run.plan.faults
+    for row in (*run.published.rows, *run.published.tables["gaps"]):
+        ids = row["user_ids"] or []
+        names = [None] * len(ids) if row["agent_names"] is None else row["agent_names"]
+        if len(names) != len(ids):
+            yield Broken("each agent has one name", f"{ids}: {names}", row["conversation_id"])
+            continue
+        for user, name in zip(ids, names, strict=True):
+            served = evidence.names.get(str(user), [])
+            if name is None and calm and served:
+                yield Broken("an agent whose name was served is named", str(user), row["conversation_id"])
+            if name is not None and not any(_equal(name, one) for one in served):
+                if any(isinstance(one, str) and not _is_utf8(one) for one in served):
+                    continue
+                yield Broken("every agent's name was served", f"{user}: {name[:60]!r}", row["conversation_id"])
 
 
 def _is_utf8(text: str) -> bool:
