@@ -5,7 +5,7 @@
     {"k":{…keys…},"row":1,"source_uri":"…","fetched_at":"2026-11-03T02:30:00.123456","sha256":"…","bytes":17,
      "state":"ok","document":{"as":"received"}}
 
-The document comes last and verbatim, so whoever holds the file can cut the received bytes out of the line without
+The document comes last and verbatim, so anybody with the file can cut the received bytes out of the line without
 parsing them. What cannot stand in a line (not JSON, or holding line breaks) is `"document_base64"` instead.
 
 With a key for the night the file is encrypted under its name (io/sealed_files.py): its digest and size are those of the

@@ -1,4 +1,4 @@
-"""Checking what was published: findings, never exceptions.
+"""Checking published sets, cuts, packages and proofs: faults become findings, never exceptions.
 
-Belongs here: every check another party can make. Does not: where the bytes come from (evidence/reader.py).
+Belongs here: every check that another party can make. Does not: where the bytes come from (evidence/reader.py).
 """

@@ -21,13 +21,13 @@ from custody_pipeline.evidence.verify.removals import Removals
 
 @dataclass
 class Context:
-    """What a verification carries along.
+    """The state of a verification.
 
     Attributes:
         reader: the target.
-        options: what the caller asked for.
-        report: where findings go.
-        keys: trusted public keys: those of the options, and those they were rotated to.
+        options: of the caller.
+        report: has the findings.
+        keys: trusted public keys: those of the options, and their successors by rotation.
         memory: what an interrupted run established; keys hold sizes and stamps of the files.
         rotated: path of a rotation statement → the keys that take over.
         trusted: number of keys, and bytes of a checkpoint that one of them signed → the checkpoint.

@@ -32,7 +32,7 @@ _PLACE = re.compile(r"s3://[^/\s]+/([^\s]+/)?")
 
 
 def copies(cut: cuts.Cut) -> dict[str, cuts.CutFile]:
-    """Where the convenience copies of a cut's files belong: path in the published prefix → file of the cut."""
+    """The places of the convenience copies of a cut's files: path in the published prefix → file of the cut."""
     return copies_of_tables(cut) | {
         f"report/date={cut.night}/{file.path.removeprefix(cuts.REPORT)}": file
         for file in cut.files

@@ -1,4 +1,4 @@
-"""How old the newest head is: an older state of a log is a valid log, only not the newest one.
+"""The age of the newest head: an older state of a log is a valid log, but not the newest.
 
 Belongs here: the verifier's own clock, and the time that the caller names. Does not: times compared with each other
 (times.py).

@@ -1,4 +1,4 @@
-"""Heads of the log: the published one, those that witnesses cosigned, those that the caller kept.
+"""Heads of the log: the published head, heads that witnesses cosigned, and heads that the caller kept.
 
 Belongs here: signatures of checkpoints and their comparison. Does not: the tiles below a head (log_tiles.py).
 """

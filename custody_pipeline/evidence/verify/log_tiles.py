@@ -1,4 +1,4 @@
-"""The tiles of the log: they lead to the signed root, and no other file lies among them.
+"""The tiles of the log: whether they lead to the signed root, and whether other files are among them.
 
 Belongs here: everything that reads tiles as a whole. Does not: what the leaves are (published_set.py).
 """

@@ -36,8 +36,8 @@ class CheckedCut:
     """A cut that a trusted key signed.
 
     Attributes:
-        prefix: where it lies in the target.
-        cut: what it says.
+        prefix: its place in the target.
+        cut: its content.
         sha256: of its cut.json.
         leaves: of its records as they are, and of cut.json.
         checkpoint: of the log after it, when a trusted key signed it.

@@ -1,4 +1,4 @@
-"""What the caller of a verification gives and asks for.
+"""The options of a verification.
 
 Belongs here: options, and access to the export bucket. Does not: the running state (context.py).
 """

@@ -1,6 +1,6 @@
-"""The published set as a whole: the log is one, and each of its leaves belongs to a cut that is there.
+"""The published set as a whole: there is one log, and each of its leaves belongs to a cut that is there.
 
-Belongs here: what no single cut can answer. Does not: the inside of a cut (one_cut.py).
+Belongs here: checks across cuts. Does not: the inside of a cut (one_cut.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was removed from earlier revisions, as signed statements say: exactly that may be gone, and nothing else.
+"""Removals from earlier revisions by signed statements: exactly the stated files may be gone, and nothing else.
 
 Belongs here: which statements count, what each of them covers, and whether it covers more than was asked. Does not:
 making one (forgetting/), the form (evidence/cut/removal.py).

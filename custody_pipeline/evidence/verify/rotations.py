@@ -1,4 +1,4 @@
-"""Keys that were handed over: a trusted key names the next one, and no longer signs alone.
+"""Key rotations: a trusted key names its successor, and no longer signs alone.
 
 Belongs here: rotation statements of a target. Does not: making one (evidence/log/keys.py).
 """

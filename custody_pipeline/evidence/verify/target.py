@@ -1,6 +1,6 @@
-"""Verification of a published set, of one cut, of one file, of one proof: which checks a target needs.
+"""Verification of a published set, a cut, a file or a proof: which checks a target needs.
 
-Belongs here: telling the kinds of targets apart. Does not: any check.
+Belongs here: recognising the kinds of targets. Does not: any check.
 
 The bytes come through a `Reader`. Only the given public keys are trusted, and only what one of them signed is opened.
 What cannot be read makes the verdict "not verified"; a target with nothing to verify is never "verified".

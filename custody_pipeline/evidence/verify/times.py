@@ -2,9 +2,9 @@
 
 Belongs here: nights, sealing times, timestamps, cosignatures. Does not: the verifier's own clock (freshness.py).
 
-Several homes seal into one log, each by its own clock. A cut says how far that clock was off, and its time is corrected
-by it. S3 refuses requests of a clock that is off by more than 15 minutes, so that what should be in order is at most
-half an hour off even in cuts that do not say it.
+Several homes seal into one log, each by its own clock. A cut states the error of that clock, and its time is corrected
+by this error. S3 refuses requests of a clock that is off by more than 15 minutes. Therefore times that should be in
+order are at most half an hour off, even in cuts that do not state the error.
 """
 
 from __future__ import annotations

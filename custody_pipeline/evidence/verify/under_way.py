@@ -1,4 +1,4 @@
-"""What lies below `sealing/`: seals under way. Nothing there is evidence, and nothing there steers a check.
+"""Files below `sealing/`: seals under way. Nothing there is evidence, and no check depends on it.
 
 Belongs here: the names and the claim. Does not: staged files' bytes, which nobody has sealed.
 """
