@@ -40,7 +40,7 @@ class Reason:
         next_action: what a person or the pipeline does next.
         recheck: how long collecting the night again may close the gap by itself: `no` (it stays, or something else than
             the night has to change), `lag` (while the vendor's data may still arrive), `retention` (as long as the
-            vendor keeps the recording).
+            vendor keeps the recording, at most `models.run.RECHECK_DAYS`).
         explains: what a recording may lack because of it, so that custody.reconciliation counts the lack as explained.
     """
 
