@@ -17,8 +17,8 @@ from bench.measure import Prepared, Stage
 from bench.night import NIGHT, organization
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.landing_files import Folder, read_lines
+from custody_pipeline.io.encrypted_files import encrypted_bytes
 from custody_pipeline.io.night_keys import NightKeys, night_keys_of
-from custody_pipeline.io.sealed_files import sealed_bytes
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.api_documents import details
 
@@ -79,7 +79,7 @@ def _loading(size: int, folder: Path) -> Iterator[Prepared]:
         key, copy = keys.of(NIGHT), folder / "encrypted" / file.local.name
         assert key is not None
         copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes(sealed_bytes(file.local.read_bytes(), key))
+        copy.write_bytes(encrypted_bytes(file.local.read_bytes(), key))
         files.append(replace(file, local=copy))
     _, floor, same = load.contenders(plain, folder)
     landing = replace(plain, files=files, place=Folder(str(folder / "encrypted"), keys))

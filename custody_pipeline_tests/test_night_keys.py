@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from custody_pipeline.io.sealed_files import NightKey
+    from custody_pipeline.io.encrypted_files import NightKey
 
 NIGHT, OTHER = date(2026, 11, 2), date(2026, 11, 3)
 CURRENT, EARLIER = bytes(range(32)), bytes(32)

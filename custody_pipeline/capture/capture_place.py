@@ -10,9 +10,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from custody_pipeline.io.document_store import open_store
+from custody_pipeline.io.encrypted_files import encrypted_bytes, opened_bytes
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.s3 import s3_client
-from custody_pipeline.io.sealed_files import opened_bytes, sealed_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def open_file(settings: Settings, path: Path) -> bytes:
     """What a local landing file or capture document holds, in plain. A capture document must lie under its key.
 
     Raises:
-        NightKeyError, SealedFileError: it cannot be opened.
+        NightKeyError, EncryptedFileError: it cannot be opened.
         OSError: it cannot be read.
     """
     named = _KEY.search(path.absolute().as_posix())
@@ -63,10 +63,10 @@ class EncryptedStore:
         """As the store. Raises NightForgottenError: nothing more is kept of that night."""
         named = _NIGHT.match(key)
         night_key = self._keys.of(date.fromisoformat(named[1])) if named else None
-        return self._store.create(key, sealed_bytes(content, night_key, key.encode()) if night_key else content)
+        return self._store.create(key, encrypted_bytes(content, night_key, key.encode()) if night_key else content)
 
     def read(self, key: str) -> bytes | None:
-        """As the store. Raises NightKeyError, SealedFileError: it cannot be opened."""
+        """As the store. Raises NightKeyError, EncryptedFileError: it cannot be opened."""
         data = self._store.read(key)
         return None if data is None else opened_bytes(data, self._keys.named, key.encode())
 

@@ -18,9 +18,9 @@ import orjson
 
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import RECEIPTS, content_of, line_of, read_lines, split_line
+from custody_pipeline.io.encrypted_files import HEADER_BYTES, EncryptingFile, is_encrypted, key_named
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.night_keys import NO_KEYS, NightForgottenError, NightKeys
-from custody_pipeline.io.sealed_files import HEADER_BYTES, SealingFile, is_sealed, key_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set
@@ -142,7 +142,7 @@ def erase_landing(ids: Set[str], resource: str, source: Path, target: Path, keys
     erased = 0
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as raw:
-        sealing = SealingFile(raw, keys.named(*_key_of(source))) if is_sealed(source) else None
+        sealing = EncryptingFile(raw, keys.named(*_key_of(source))) if is_encrypted(source) else None
         with gzipped(sealing or raw) as lines:
             for line in read_lines(source, keys):
                 kept = _line_without(ids, resource, line)

@@ -8,8 +8,8 @@
 The document comes last and verbatim, so anybody with the file can cut the received bytes out of the line without
 parsing them. What cannot stand in a line (not JSON, or holding line breaks) is `"document_base64"` instead.
 
-With a key for the night the file is encrypted under its name (io/sealed_files.py): its digest and size are those of the
-encrypted bytes. Receipts are not: they hold no documents, and tell what is lost when a key is forgotten.
+With a key for the night the file is encrypted under its name (io/encrypted_files.py): its digest and size are those of
+the encrypted bytes. Receipts are not: they hold no documents, and tell what is lost when a key is forgotten.
 
 Belongs here: writing and reading these files, in a folder or in S3. Does not: what documents mean.
 """
@@ -33,11 +33,11 @@ import orjson
 
 from custody_pipeline.extract.documents import BYTE_ORDER_MARK
 from custody_pipeline.extract.verbatim import with_verbatim_tags
+from custody_pipeline.io.encrypted_files import EncryptingFile, opened
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.night_keys import NO_KEYS, NightKeys
 from custody_pipeline.io.objects import put_file
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.io.sealed_files import SealingFile, opened
 from custody_pipeline.io.whole_file import sync_folder
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class LandingWriter:
         self._base = f"{resource}/date={night.isoformat()}/{landing_id}"
         self._key = place.keys.of(night) if resource != RECEIPTS else None
         self._raw: IO[bytes] | None = None
-        self._sealing: SealingFile | None = None
+        self._sealing: EncryptingFile | None = None
         self._zip: gzip.GzipFile | None = None
         self._row = self._adapted = self._written = 0
         self.files: list[LandedFile] = []
@@ -239,7 +239,7 @@ class LandingWriter:
         self._spooled = self._place.spool(self._relative)
         self._raw = self._spooled.open("wb")
         self._hashing = _Hashing(self._raw)
-        self._sealing = SealingFile(self._hashing, self._key) if self._key else None
+        self._sealing = EncryptingFile(self._hashing, self._key) if self._key else None
         self._zip = gzipped(self._sealing or self._hashing)
         self._row = self._adapted = self._written = 0
 
@@ -313,7 +313,7 @@ def read_lines(path: Path, keys: NightKeys = NO_KEYS) -> Iterator[bytes]:
     """The lines of a local landing file, each with its line break.
 
     Raises:
-        NightKeyError, SealedFileError: it is encrypted, and cannot be opened.
+        NightKeyError, EncryptedFileError: it is encrypted, and cannot be opened.
     """
     with opened(path, keys.named) as file, gzip.open(file) as lines:
         yield from lines

@@ -31,9 +31,9 @@ from custody_pipeline.forgetting.finder import (
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.places import Place
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.encrypted_files import HEADER_BYTES, MAGIC
 from custody_pipeline.io.night_keys import FORGOTTEN, key_path, night_keys_of
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.io.sealed_files import HEADER_BYTES, MAGIC
 from custody_pipeline.publish.publication import MoreFile
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.erasures import Request

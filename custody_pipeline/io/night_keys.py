@@ -6,8 +6,8 @@
 These documents are small, and are kept away from the files that the keys encrypt, because forgetting a key means to
 remove every copy of it. Each document is created only if there is none, so that several workers agree on one key.
 
-Belongs here: making, wrapping, keeping and removing keys. Does not: what is encrypted (sealed_files.py), who may forget
-(forgetting).
+Belongs here: making, wrapping, keeping and removing keys. Does not: what is encrypted (encrypted_files.py), who may
+forget (forgetting).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from custody_pipeline.io.document_store import open_store
+from custody_pipeline.io.encrypted_files import ID_BYTES, NightKey
 from custody_pipeline.io.key_service import explained, kms_client
 from custody_pipeline.io.s3 import s3_client
-from custody_pipeline.io.sealed_files import ID_BYTES, NightKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

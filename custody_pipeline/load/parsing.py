@@ -22,7 +22,7 @@ from custody_pipeline.extract.documents import DocumentState
 from custody_pipeline.extract.landing_files import as_readable, read_lines, without_document
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.io.sealed_files import PIECE_BYTES, is_sealed, opened
+from custody_pipeline.io.encrypted_files import PIECE_BYTES, is_encrypted, opened
 from custody_pipeline.load.raw_tables import raw_select, utc_cursor
 from custody_pipeline.load.working_folder import working_folder
 
@@ -100,7 +100,7 @@ def plain_files(con: duckdb.DuckDBPyConnection, landing: Landing, files: Iterabl
         found = []
         for file in files:
             local = file.local
-            if is_sealed(local):
+            if is_encrypted(local):
                 local = _opened_copy(local, landing.place.keys, stack.enter_context(working_folder(con)))
             found.append(local)
         yield found
@@ -110,7 +110,7 @@ def _readable(file: LandedFile, keys: NightKeys, scratch: Path) -> Path:
     """The file, or a copy whose documents stand as a parser may read them, in plain."""
     if file.adapted:
         return _write(scratch, file.local.name, (as_readable(line) for line in read_lines(file.local, keys)))
-    return _opened_copy(file.local, keys, scratch) if is_sealed(file.local) else file.local
+    return _opened_copy(file.local, keys, scratch) if is_encrypted(file.local) else file.local
 
 
 def _opened_copy(file: Path, keys: NightKeys, scratch: Path) -> Path:

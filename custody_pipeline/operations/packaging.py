@@ -32,9 +32,9 @@ from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetE
 from custody_pipeline.extract.landing_files import LandingError, content_of
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.encrypted_files import EncryptedFileError, opened_bytes
 from custody_pipeline.io.night_keys import NightKeyError, NightKeys, night_keys_of
 from custody_pipeline.io.progress import report
-from custody_pipeline.io.sealed_files import SealedFileError, opened_bytes
 from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.operations.package_register import Packed, keep_package, new_package, registered
 from custody_pipeline.operations.verification import BucketMedia, open_target, public_keys
@@ -462,7 +462,7 @@ def _documents(reader: Reader, opening: NightKeys, path: str, file: CutFile) -> 
 
     `custody verify` reports the reason. A file whose key was forgotten or cannot be read gives no documents.
     """
-    with suppress(LandingError, EOFError, NightKeyError, OSError, SealedFileError, TargetError, zlib.error):
+    with suppress(LandingError, EOFError, NightKeyError, OSError, EncryptedFileError, TargetError, zlib.error):
         data = read(reader, path, file.bytes)
         if hashlib.sha256(data).hexdigest() == file.sha256:
             with gzip.open(BytesIO(opened_bytes(data, opening.named))) as lines:

@@ -29,10 +29,10 @@ from custody_pipeline.evidence.log.tiles import TileError, TileTree
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
 from custody_pipeline.extract.landing_files import RECEIPTS, Folder, LandedFile, content_of, read_lines
 from custody_pipeline.extract.receipts import Collectors, Landing
+from custody_pipeline.io.encrypted_files import is_encrypted
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.io.sealed_files import is_sealed
 from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Sources:
                 with path.open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                         continue
-                if is_sealed(path) and self.is_forgotten(night):
+                if is_encrypted(path) and self.is_forgotten(night):
                     break
                 return under_its_name(path, uri)
         raise GoneError(uri)

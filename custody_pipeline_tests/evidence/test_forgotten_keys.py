@@ -18,7 +18,7 @@ from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
-from custody_pipeline.io.sealed_files import NightKey, sealed_bytes
+from custody_pipeline.io.encrypted_files import NightKey, encrypted_bytes
 from custody_pipeline_tests.evidence.erasing import data_of
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, receipt, rows
 
@@ -35,7 +35,7 @@ def publisher(original: Publisher, copy: Path) -> Publisher:
 
 def forget(publisher: Publisher, change: Change = lambda _: None, content: bytes | None = None) -> Report:
     """Seal a revision with an encrypted file and a statement about it, and verify the set."""
-    content = sealed_bytes(b"of a caller", KEY) if content is None else content
+    content = encrypted_bytes(b"of a caller", KEY) if content is None else content
     revision = len([sealed for sealed in publisher.sealed if sealed.cut.night == NIGHTS[1]]) + 1
     digest = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     statement: dict[str, Any] = {

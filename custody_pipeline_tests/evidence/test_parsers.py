@@ -30,7 +30,7 @@ from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.copies import without_duplicates
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.sealed_table import UNREADABLE
-from custody_pipeline.io.sealed_files import MAGIC, SealedFileError, opened_bytes, sealed_bytes
+from custody_pipeline.io.encrypted_files import MAGIC, EncryptedFileError, encrypted_bytes, opened_bytes
 from custody_pipeline_tests.evidence.erasing import erase
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.packages import sign_again
@@ -95,7 +95,7 @@ def valid_documents(published: Publisher) -> dict[str, bytes]:
         found["pointer"] = Path(name, f"current/date={NIGHTS[1]}.json").read_bytes()
         forget(erased)
         found["forgotten-key.json"] = Path(name, f"cuts/date={NIGHTS[1]}/r0003/forgotten-key.json").read_bytes()
-    found["encrypted file"] = sealed_bytes(b"of a caller", KEY)
+    found["encrypted file"] = encrypted_bytes(b"of a caller", KEY)
     found["list of files"] = b"".join(b"%064x  data/%d\n" % (number, number) for number in range(3))
     columns = list(LOAD_COLUMNS.values())
     found["index.csv"] = f"{','.join(dict.fromkeys(columns))}\r\n".encode() * 2
@@ -185,7 +185,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], bytes | None], type[Exception] | tupl
     "commitment": (lambda data: read_commitment(data).data, ProofFileError),
     "erasure.json": (lambda data: encode_statement(decode_statement(data)), cuts.CutError),
     "forgotten-key.json": (lambda data: encode_key_statement(decode_key_statement(data)), cuts.CutError),
-    "encrypted file": (read_encrypted, SealedFileError),
+    "encrypted file": (read_encrypted, EncryptedFileError),
     "line of remains": (read_remains, ValueError),
     "tile": (read_tiles, TileError),
     "list of files": (read_whole_list, ValueError),

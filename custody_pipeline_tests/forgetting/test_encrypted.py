@@ -27,10 +27,10 @@ from custody_pipeline.forgetting.finder import NothingToEraseError
 from custody_pipeline.forgetting.keeping import plan_places
 from custody_pipeline.forgetting.night_key import AskedKey
 from custody_pipeline.forgetting.policy import Policy, load_policy
+from custody_pipeline.io.encrypted_files import encrypted_bytes, is_encrypted
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.night_keys import NightForgottenError, forgotten_nights, key_path, night_keys_of
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.io.sealed_files import is_sealed, sealed_bytes
 from custody_pipeline.matters.holds import HELD, Holds
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.models.mapping_file import load_mapping
@@ -123,7 +123,7 @@ def test_encrypted_landing_files_give_the_same_published_bytes_as_plain_ones(
             continue
         target = Path(settings.landing, source.relative_to(plain.landing))
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data := sealed_bytes(source.read_bytes(), key))
+        target.write_bytes(data := encrypted_bytes(source.read_bytes(), key))
         digests[str(source)] = {"uri": str(target), "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     for source in landed(plain):
         if source.parent.parent.name == RECEIPTS:
@@ -146,7 +146,7 @@ def test_nothing_of_a_caller_is_in_what_is_kept_and_the_set_verifies_without_a_k
     assert in_home(plain.home / "captures")
     for folder in ("landing", "captures", "keys", "dlt"):
         assert in_home(twin.home / folder) == set(), folder
-    kinds = {file.parent.parent.name: is_sealed(file) for file in landed(twin)}
+    kinds = {file.parent.parent.name: is_encrypted(file) for file in landed(twin)}
     assert kinds.pop(RECEIPTS) is False
     assert set(kinds.values()) == {True}
     assert {"captures", "conversations", "conversation_details", "export_sidecars"} <= kinds.keys()
@@ -181,14 +181,14 @@ def test_captures_are_encrypted_each_under_its_own_name(twins: tuple[Settings, S
     for kind in ("captures", "events", "claims"):
         (key,) = place.keys(f"{kind}/")
         (same,) = capture_place(plain).keys(f"{kind}/")
-        assert is_sealed(twin.home / "captures" / key)
+        assert is_encrypted(twin.home / "captures" / key)
         assert (
             orjson.loads(place.read(key) or b"").keys()
             == orjson.loads((plain.home / "captures" / same).read_bytes()).keys()
         )
         assert place.create(key, b"{}") is False
         assert open_file(twin, twin.home / "captures" / key) == place.read(key)
-    file = next(path for path in landed(twin) if is_sealed(path))
+    file = next(path for path in landed(twin) if is_encrypted(path))
     assert gzip.decompress(open_file(twin, file)) == b"".join(read_lines(file, night_keys_of(twin)))
     assert place.read("captures/date=2026-11-02/none.json") is None
     elsewhere = f"captures/date={NIGHT}/conversation_id=x/other.json"
@@ -222,7 +222,7 @@ def test_a_conversation_is_erased_from_encrypted_files_which_stay_encrypted(
     keys, organization = night_keys_of(twin), Marked(night=NIGHT, size=8, faults=FaultPlan.only("SIDECAR_UNREADABLE"))
 
     def holding(mark: str) -> list[Path]:
-        files = [file for file in landed(twin) if is_sealed(file)]
+        files = [file for file in landed(twin) if is_encrypted(file)]
         return [file for file in files if mark.encode() in b"".join(read_lines(file, keys))]
 
     assert len(holding(CORE)) >= 2

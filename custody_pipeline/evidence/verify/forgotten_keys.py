@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT, decode_key_statement, is_landing
 from custody_pipeline.evidence.cut.manifest import CutError, cut_prefix
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, TargetError, read
-from custody_pipeline.io.sealed_files import HEADER_BYTES, SealedFileError, key_named
+from custody_pipeline.io.encrypted_files import HEADER_BYTES, EncryptedFileError, key_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -88,7 +88,7 @@ def _problem_of_file(context: Context, statement: KeyStatement, file: EncryptedF
         return None  # a finding of its own, or erased since
     try:
         named = key_named(header)
-    except SealedFileError:
+    except EncryptedFileError:
         return "is not encrypted"
     if named != (date.fromisoformat(statement.night), bytes.fromhex(statement.key_id)):
         return "is encrypted under another key"

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from custody_pipeline.io.sealed_files import (
+from custody_pipeline.io.encrypted_files import (
     HEADER_BYTES,
     PIECE_BYTES,
+    EncryptedFileError,
+    EncryptingFile,
     NightKey,
     OpenedFile,
-    SealedFileError,
-    SealingFile,
-    is_sealed,
+    encrypted_bytes,
+    is_encrypted,
     opened,
     opened_bytes,
-    sealed_bytes,
 )
 
 if TYPE_CHECKING:
@@ -60,46 +60,46 @@ def read_as_documented(data: bytes, secret: bytes) -> bytes:
 def test_what_was_written_is_read_again_also_by_an_independent_reader(size: int, tmp_path: Path) -> None:
     data, path = content(size), tmp_path / "file"
     with path.open("wb") as target:
-        file = SealingFile(target, KEY)
+        file = EncryptingFile(target, KEY)
         for start in range(0, size, 700_001):
             file.write(data[start : start + 700_001])
         file.close()
-    sealed = path.read_bytes()
-    assert read_as_documented(sealed, KEY.secret) == data
+    encrypted = path.read_bytes()
+    assert read_as_documented(encrypted, KEY.secret) == data
     with opened(path, key_of) as stream:
         assert stream.read() == data
     with opened(path, key_of) as stream:
         assert b"".join(iter(lambda: stream.read(300_007), b"")) == data
     pieces = max(1, -(-size // PIECE_BYTES))
-    assert len(sealed) == HEADER_BYTES + size + 16 * pieces
-    assert data[:16] not in sealed or size < 16
+    assert len(encrypted) == HEADER_BYTES + size + 16 * pieces
+    assert data[:16] not in encrypted or size < 16
 
 
 def test_equal_content_gives_other_bytes_each_time_and_a_file_that_is_not_sealed_stays_as_it_is(tmp_path: Path) -> None:
-    assert sealed_bytes(b"same", KEY) != sealed_bytes(b"same", KEY)
+    assert encrypted_bytes(b"same", KEY) != encrypted_bytes(b"same", KEY)
     plain = tmp_path / "plain"
     for data in (b"", b"CP", b"\x1f\x8b and so on"):
         plain.write_bytes(data)
-        assert not is_sealed(plain)
+        assert not is_encrypted(plain)
         assert opened_bytes(data, key_of) == data
         with opened(plain, key_of) as stream:
             assert stream.read() == data
 
 
 def refused(data: bytes) -> None:
-    with pytest.raises(SealedFileError):
+    with pytest.raises(EncryptedFileError):
         opened_bytes(data, lambda night, key_id: KEY)
 
 
 def test_no_bit_can_be_flipped() -> None:
-    whole = sealed_bytes(b"of a caller", KEY)
+    whole = encrypted_bytes(b"of a caller", KEY)
     for place in range(4, len(whole)):
         refused(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
 
 
 def test_no_part_can_be_cut_off_repeated_or_put_elsewhere() -> None:
-    whole = sealed_bytes(content(2 * PIECE_BYTES + 5), KEY)
-    other = sealed_bytes(content(2 * PIECE_BYTES + 5), KEY)
+    whole = encrypted_bytes(content(2 * PIECE_BYTES + 5), KEY)
+    other = encrypted_bytes(content(2 * PIECE_BYTES + 5), KEY)
     header, rest = whole[:HEADER_BYTES], whole[HEADER_BYTES:]
     pieces = [rest[start : start + SEALED_PIECE] for start in range(0, len(rest), SEALED_PIECE)]
     assert len(pieces) == 3
@@ -120,20 +120,20 @@ def test_no_part_can_be_cut_off_repeated_or_put_elsewhere() -> None:
 
 
 def test_nothing_is_given_out_of_a_piece_that_was_altered() -> None:
-    whole = bytearray(sealed_bytes(content(2 * PIECE_BYTES), KEY))
+    whole = bytearray(encrypted_bytes(content(2 * PIECE_BYTES), KEY))
     whole[-1] ^= 1
     file = OpenedFile(BytesIO(bytes(whole)), key_of)
     assert file.read(PIECE_BYTES) == content(PIECE_BYTES)
-    with pytest.raises(SealedFileError, match="piece 1"):
+    with pytest.raises(EncryptedFileError, match="piece 1"):
         file.read(1)
 
 
 def test_a_file_opens_under_one_key_and_in_one_place_alone() -> None:
-    whole = sealed_bytes(b"of a caller", KEY, b"captures/one")
+    whole = encrypted_bytes(b"of a caller", KEY, b"captures/one")
     assert opened_bytes(whole, key_of, b"captures/one") == b"of a caller"
-    with pytest.raises(SealedFileError):
+    with pytest.raises(EncryptedFileError):
         opened_bytes(whole, key_of, b"captures/two")
-    with pytest.raises(SealedFileError, match="not of key"):
+    with pytest.raises(EncryptedFileError, match="not of key"):
         opened_bytes(whole, lambda night, key_id: NightKey(night, key_id, bytes(32)), b"captures/one")
 
 

@@ -49,8 +49,8 @@ _COMMITMENT = slice(_SALT.stop, _SALT.stop + _KEY_BYTES)
 HEADER_BYTES = _COMMITMENT.stop
 
 
-class SealedFileError(Exception):
-    """A sealed file is not as it was written, or was written under another key."""
+class EncryptedFileError(Exception):
+    """A encrypted file is not as it was written, or was written under another key."""
 
 
 class NightKey(NamedTuple):
@@ -64,7 +64,7 @@ class NightKey(NamedTuple):
         return f"NightKey({self.night}, {self.id.hex()})"
 
 
-class SealingFile:
+class EncryptingFile:
     """A file to write to, whose encrypted bytes go to `target`; closing it leaves `target` open."""
 
     def __init__(self, target: Target, key: NightKey, context: bytes = b"") -> None:
@@ -99,7 +99,7 @@ class SealingFile:
 
 
 class OpenedFile(RawIOBase):
-    """The content of a sealed file.
+    """The content of an encrypted file.
 
     Args:
         file: at its beginning; closed with this one.
@@ -107,7 +107,7 @@ class OpenedFile(RawIOBase):
         context: with which the file was written.
 
     Raises:
-        SealedFileError: at once or while it is read: the file is not as it was written.
+        EncryptedFileError: at once or while it is read: the file is not as it was written.
     """
 
     def __init__(self, file: IO[bytes], key_of: Callable[[date, bytes], NightKey], context: bytes = b"") -> None:
@@ -133,7 +133,7 @@ class OpenedFile(RawIOBase):
         return size
 
     def close(self) -> None:
-        """Close the sealed file, too."""
+        """Close the encrypted file, too."""
         self._file.close()
         super().close()
 
@@ -145,7 +145,7 @@ class OpenedFile(RawIOBase):
         night, key_id = _named(self._header)
         cipher, commitment = _derived(self._key_of(night, key_id).secret, self._header[_SALT])
         if commitment != self._header[_COMMITMENT]:
-            raise SealedFileError(f"the file is not of key {key_id.hex()} of {night}, or its header was altered")
+            raise EncryptedFileError(f"the file is not of key {key_id.hex()} of {night}, or its header was altered")
         bound, number = self._header + self._context, 0
         piece, following = self._file.read(PIECE_BYTES + _TAG_BYTES), b""
         while True:
@@ -153,7 +153,7 @@ class OpenedFile(RawIOBase):
             try:
                 content = cipher.decrypt(_nonce(number, last=not following), piece, bound)
             except (InvalidTag, ValueError) as error:
-                raise SealedFileError(
+                raise EncryptedFileError(
                     f"piece {number} is not as it was written: the file was altered, or cut short"
                 ) from error
             if content:
@@ -163,31 +163,31 @@ class OpenedFile(RawIOBase):
             piece, number = following, number + 1
 
 
-def is_sealed(path: Path) -> bool:
-    """Whether a local file is a sealed one."""
+def is_encrypted(path: Path) -> bool:
+    """Whether a local file is an encrypted one."""
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def opened(path: Path, key_of: Callable[[date, bytes], NightKey]) -> IO[bytes]:
-    """What a local file holds: of a sealed one its content, of any other its bytes. Raises as `OpenedFile`."""
+    """What a local file holds: of an encrypted one its content, of any other its bytes. Raises as `OpenedFile`."""
     file = path.open("rb")
     if file.peek(len(MAGIC))[: len(MAGIC)] != MAGIC:
         return file
     return BufferedReader(OpenedFile(file, key_of), PIECE_BYTES)
 
 
-def sealed_bytes(content: bytes, key: NightKey, context: bytes = b"") -> bytes:
-    """A sealed file in memory."""
+def encrypted_bytes(content: bytes, key: NightKey, context: bytes = b"") -> bytes:
+    """A encrypted file in memory."""
     target = BytesIO()
-    file = SealingFile(target, key, context)
+    file = EncryptingFile(target, key, context)
     file.write(content)
     file.close()
     return target.getvalue()
 
 
 def opened_bytes(data: bytes, key_of: Callable[[date, bytes], NightKey], context: bytes = b"") -> bytes:
-    """The content of a sealed file in memory; what is not sealed stays as it is. Raises as `OpenedFile`."""
+    """The content of an encrypted file in memory; what is not encrypted stays as it is. Raises as `OpenedFile`."""
     if not data.startswith(MAGIC):
         return data
     with OpenedFile(BytesIO(data), key_of, context) as file:
@@ -195,10 +195,10 @@ def opened_bytes(data: bytes, key_of: Callable[[date, bytes], NightKey], context
 
 
 def key_named(data: bytes) -> tuple[date, bytes]:
-    """The night and the key id that the first `HEADER_BYTES` of a sealed file name.
+    """The night and the key id that the first `HEADER_BYTES` of an encrypted file name.
 
     Raises:
-        SealedFileError: it is no header.
+        EncryptedFileError: it is no header.
     """
     return _named(data[:HEADER_BYTES])
 
@@ -209,7 +209,7 @@ def _named(header: bytes) -> tuple[date, bytes]:
             raise ValueError
         return date.fromisoformat(header[_NIGHT].decode("ascii")), header[_ID]
     except ValueError as error:
-        raise SealedFileError("no header of a sealed file") from error
+        raise EncryptedFileError("no header of an encrypted file") from error
 
 
 def _derived(secret: bytes, salt: bytes) -> tuple[AESGCM, bytes]:
