@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from custody_pipeline.cli.demo_servers import with_servers_of_demo
-from custody_pipeline.cli.matter_page import numbered
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -21,6 +20,7 @@ from custody_pipeline.cli.shared import (
     Json,
     app,
     console_of_stdout,
+    numbered,
     print_json,
     progress_bars,
     say,

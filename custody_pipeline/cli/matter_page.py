@@ -9,6 +9,7 @@ from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from custody_pipeline.cli.shared import numbered
 from custody_pipeline.io.escaping import folded
 from custody_pipeline.matters.standing import criteria
 
@@ -77,11 +78,6 @@ def print_standing(console: Console, matter: Matter, standing: Standing) -> None
         line(f"saturated: nothing that is missing can be recovered{unknown}")
     else:
         line("not saturated: something can still be recovered, or a night may still grow")
-
-
-def numbered(number: int, what: str) -> str:
-    """A number and what it counts: `1 recording`, `2 recordings`."""
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _print_nights(line: Callable[[str], None], nights: list[Night], *, missing: bool) -> None:

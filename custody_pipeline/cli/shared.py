@@ -192,3 +192,8 @@ def end_when_stdin_closes() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def numbered(number: int, what: str) -> str:
+    """A number and what it counts: `1 recording`, `2 recordings`."""
+    return f"{number} {what}{'s' * (number != 1)}"
