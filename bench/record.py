@@ -23,7 +23,8 @@ from custody_pipeline.distribution import version
 RECORDS = Path(__file__).parent / "records"
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, PLOT = DOCS / "performance.md", DOCS / "images/bench.svg"
-_BLOCK = re.compile(r"(?<=<!-- newest run -->\n```text\n).*?(?=```\n)", re.DOTALL)
+_BLOCK = re.compile(r"(?<=<!-- kept runs -->\n```text\n).*?(?=```\n)", re.DOTALL)
+_SHOWN = 2
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,18 @@ def described(found: dict[str, object]) -> dict[str, object]:
 
 
 def shown(page: str, runs: list[Run]) -> str:
-    """The page of the docs with the table of the newest run."""
-    return _BLOCK.sub(lambda _: "".join(f"{line.rstrip()}\n" for line in table(list(runs[-1].rows))), page)
+    """The page of the docs with the tables of the newest runs, the newest first."""
+    tables = (f"{run.day}, version {run.version}\n{_lines(run)}" for run in reversed(runs[-_SHOWN:]))
+    return _BLOCK.sub(lambda _: "\n".join(tables), page)
+
+
+def _lines(run: Run) -> str:
+    return "".join(f"{line.rstrip()}\n" for line in table(list(run.rows)))
 
 
 def by_stage(runs: list[Run]) -> dict[str, dict[date, float]]:
-    """Of each stage with a goal in the newest run: what each run took, by that goal. 1 is met."""
-    goals = {row.stage: row for row in runs[-1].rows if (row.goal, row.seconds) != (None, None)}
+    """Of each stage: what each run took, by the newest goal, at the largest size with that goal. 1 is met."""
+    goals = {row.stage: row for run in runs for row in run.rows if (row.goal, row.seconds) != (None, None)}
     found: dict[str, dict[date, float]] = {stage: {} for stage in goals}
     for run in runs:
         for row in run.rows:

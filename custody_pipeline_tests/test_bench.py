@@ -84,17 +84,17 @@ def test_a_missed_goal_is_told() -> None:
     ]
 
 
-def test_the_docs_show_the_newest_run_that_was_kept() -> None:
+def test_the_docs_show_the_newest_runs_that_were_kept() -> None:
     runs, page = kept(), PAGE.read_text()
     assert shown(page, runs) == page
     assert "".join(f"{line.rstrip()}\n" for line in table(list(runs[-1].rows))) in page
 
 
-def test_runs_are_compared_by_the_goals_of_the_newest_at_its_largest_size() -> None:
+def test_runs_are_compared_by_the_newest_goal_of_each_stage() -> None:
     row = Row("load", 100, "s", 2.0, 1.0, 2.0, 1.5, None, 10.0, 5.0, None, rows=100, bytes=0, rounds=1, spread=0.0)
     old = Run(date(2026, 11, 1), "1", (row, row._replace(size=200, ours=9.0), row._replace(stage="gone")))
     new = Run(date(2026, 11, 2), "2", (row._replace(size=50), row._replace(goal=1.0, seconds=1.0, ours=1.0)))
-    assert by_stage([old, new]) == {"load": {old.day: 1.0, new.day: 0.5}}
+    assert by_stage([old, new]) == {"load": {old.day: 1.0, new.day: 0.5}, "gone": {old.day: 2.0 / 1.5}}
     assert "2026-11-02" in plot([old, new])
     assert plot([old, new]) == plot([old, new])
 
