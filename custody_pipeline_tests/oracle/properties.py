@@ -446,7 +446,7 @@ def _complete_rows(run: Run, evidence: Evidence) -> Iterator[Broken]:
         for key in REQUIRED:
             values = [value for _, name, value in tags if name == key]
             values += evidence.pairs.get(key, []) if not tags else []
-            if not any(_shown(value).strip() for value in values):
+            if not any(_says_something(value) for value in values):
                 yield Broken(
                     "no complete row lacks a required tag",
                     f"{key} of {row['recording_id']}: served {values[:4]!r}",
@@ -454,8 +454,8 @@ def _complete_rows(run: Run, evidence: Evidence) -> Iterator[Broken]:
                 )
 
 
-def _shown(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+def _says_something(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else value is not None
 
 
 def _failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
