@@ -6,12 +6,13 @@ Belongs here: what a statement in a set must fit. Does not: its form (evidence/c
 from __future__ import annotations
 
 import hashlib
-from datetime import date, datetime, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT, decode_key_statement, is_landing
 from custody_pipeline.evidence.cut.manifest import CutError, cut_prefix
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, TargetError, read
+from custody_pipeline.evidence.verify.removals import unfounded
 from custody_pipeline.io.encrypted_files import HEADER_BYTES, EncryptedFileError, key_named
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from custody_pipeline.evidence.cut.forgotten_key import EncryptedFile, KeyStatement
     from custody_pipeline.evidence.cut.manifest import Cut
     from custody_pipeline.evidence.verify.context import Context
-
-_OFF = timedelta(hours=1)
 
 
 def check_forgotten_keys(context: Context, known: Iterable[Cut]) -> None:
@@ -63,12 +62,7 @@ def _problems(
     if (statement.night, statement.revision) != (cut.night, cut.revision):
         yield "ERASURE_WRONG", f"it is of {statement.night}, revision {statement.revision}"
         return
-    if statement.stated_at != cut.sealed_at:
-        yield "ERASURE_BACKDATED", f"stated at {statement.stated_at}, sealed at {cut.sealed_at}"
-    elif datetime.fromisoformat(statement.asked_at) - datetime.fromisoformat(statement.stated_at) > _OFF:
-        yield "ERASURE_BACKDATED", f"asked for at {statement.asked_at}, stated at {statement.stated_at}"
-    if not (statement.reason.strip() and statement.authority.strip()):
-        yield "ERASURE_WRONG", "it lacks the reason or the authority"
+    yield from unfounded(statement, cut)
     for file in statement.files:
         of = opened.get(cut_prefix(statement.night, file.revision))
         if problem := _problem_of_file(context, statement, file, of):

@@ -36,6 +36,7 @@ from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Entry, 
 from custody_pipeline.evidence.verify.findings import Report
 
 if TYPE_CHECKING:
+    from custody_pipeline.evidence.cut.forgotten_key import KeyStatement
     from custody_pipeline.evidence.verify.context import Context
 
 _OFF = timedelta(hours=1)
@@ -167,17 +168,22 @@ def _tell(report: Report, prefix: str, statement: Statement) -> None:
     report.valid["removal statements"] += 1
 
 
-def _problems(statement: Statement, cut: Cut, opened: Mapping[str, Cut]) -> Iterator[tuple[str, str]]:
-    """What keeps a statement from counting: code and detail."""
-    if (statement.night, statement.revision) != (cut.night, cut.revision):
-        yield "ERASURE_WRONG", f"it is of {statement.night}, revision {statement.revision}"
-        return
+def unfounded(statement: Statement | KeyStatement, cut: Cut) -> Iterator[tuple[str, str]]:
+    """What any statement of a removal must say rightly, to the cut that holds it: its times, reason and authority."""
     if statement.stated_at != cut.sealed_at:
         yield "ERASURE_BACKDATED", f"stated at {statement.stated_at}, sealed at {cut.sealed_at}"
     elif datetime.fromisoformat(statement.asked_at) - datetime.fromisoformat(statement.stated_at) > _OFF:
         yield "ERASURE_BACKDATED", f"asked for at {statement.asked_at}, stated at {statement.stated_at}"
     if not (statement.reason.strip() and statement.authority.strip()):
         yield "ERASURE_WRONG", "it lacks the reason or the authority"
+
+
+def _problems(statement: Statement, cut: Cut, opened: Mapping[str, Cut]) -> Iterator[tuple[str, str]]:
+    """What keeps a statement from counting: code and detail."""
+    if (statement.night, statement.revision) != (cut.night, cut.revision):
+        yield "ERASURE_WRONG", f"it is of {statement.night}, revision {statement.revision}"
+        return
+    yield from unfounded(statement, cut)
     if not statement.conversations:
         yield "ERASURE_TOO_WIDE", "no conversation was to be erased"
     keys = {(item.conversation_id, item.recording_id) for item in statement.recordings}
