@@ -50,7 +50,6 @@ def table(
         name: one of `PUBLISHED_TABLES`, such as `chain_of_custody`, or of `LIVE_TABLES`, which are not sealed.
         source: `s3://bucket/prefix`, or a folder with a copy of it; or a file `analyst.duckdb`.
             None: this deployment's `analyst.duckdb`.
-        first: the first night (UTC).
         last: the last night, itself included.
         columns: the wanted columns, in this order; None: all. A column that a night was published without is empty.
 

@@ -65,9 +65,6 @@ class Night:
     """One night of one deployment.
 
     Attributes:
-        settings: the deployment.
-        mapping: the tag mapping.
-        day: the UTC day of the conversations' start.
         deadlines: until when the day's conversations are kept, a sentence each; for the night's page.
     """
 

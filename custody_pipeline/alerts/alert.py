@@ -26,7 +26,6 @@ class Group:
     Attributes:
         reason, severity, sentence, next_action: as in an alert.
         who: the role that does the next action.
-        recordings: their number.
         until: the next deadline (UTC).
         recording_ids: the first few.
     """
@@ -66,7 +65,6 @@ class Alert:
         severity: error or warning.
         sentence, next_action: for people; texts of the catalogue, without data of the call.
         recoverable, recoverable_until: whether and until when (UTC) the gap may close.
-        link: where to read more.
         groups: the content of a digest; empty for any other alert.
     """
 

@@ -33,7 +33,6 @@ def folded(
         above: up to this number, new gaps are alerted one by one. A night that has a digest keeps it.
         now: UTC, without a zone.
         verdict: whether the night is complete, in the words of its report.
-        link: of the digest.
     """
     new = [alert for alert in alerts if alert.resource is None and alert.key not in told]
     if not new:

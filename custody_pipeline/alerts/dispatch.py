@@ -105,8 +105,6 @@ def send_alerts(
 
     Args:
         con: the warehouse, open for writing; `raw.alerts_sent` is created and appended to.
-        night: the partition.
-        settings: have the channels.
         removals: what a retention policy removes soon; None: not known, so earlier alerts about it stay.
         now: the time, as UTC without a zone; a seam for tests.
         patience: how a channel waits; a seam for tests.

@@ -68,8 +68,6 @@ def night_alerts(
     A gap is alerted if it has one of `reasons`, if it can no longer close, or if its deadline is near.
 
     Args:
-        con: the warehouse.
-        night: the partition.
         reasons: codes that are alerted although the gap may close.
         now: UTC, without a zone, as in the warehouse.
         warn_days: a deadline is near so many days before it.

@@ -59,9 +59,7 @@ class Reading:
     """A conversation as the vendor answered it at one time.
 
     Attributes:
-        conversation_id: that was asked for.
         observed_at: UTC, before the request.
-        conversation: bytes as received.
         custom_attributes: bytes as received; None when not asked for or not offered.
     """
 

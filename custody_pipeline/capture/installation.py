@@ -58,10 +58,8 @@ class Change:
 
     Attributes:
         action: what is to be done; `keep` changes nothing, `unavailable` cannot be done in this organisation.
-        name: the trigger's.
         differences: (field, now, wanted) for each field that differs.
         wanted: the request body, for `create`, `replace` and `update`.
-        trigger_id: of the trigger that is there.
     """
 
     action: Literal["create", "update", "replace", "delete", "keep", "unavailable"]

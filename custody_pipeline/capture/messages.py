@@ -37,8 +37,6 @@ class Delivery:
 
     Attributes:
         receipt: names this lease; opaque.
-        body: as received.
-        received_at: UTC.
         attempts: how often it was leased, this time included.
     """
 
@@ -54,7 +52,6 @@ class QueueMetrics:
 
     Attributes:
         depth: messages that are not handled yet, including leased ones.
-        leased: messages that a worker holds.
         dead: messages that were set aside.
         oldest: when the oldest unhandled message was received (UTC); None if there is none or the store cannot tell.
     """

@@ -31,8 +31,6 @@ def capture_points(store: DocumentStore, day: date, *, lags: int = 500) -> list[
     """The captures of conversations that began on `day` (UTC), in order of time.
 
     Args:
-        store: where they are.
-        day: UTC.
         lags: the lag is read from the documents of this many captures, the newest; for others it is None.
     """
     keys = sorted(captures_of(store, day), key=lambda key: key.rpartition("/")[2])
@@ -59,8 +57,6 @@ def summary(queue: QueueMetrics, points: Sequence[CapturePoint], now: datetime) 
     """One flat row of numbers: queue depth, leases, dead letters, age of the oldest event, captures, lag.
 
     Args:
-        queue: of this moment.
-        points: the captures to summarise.
         now: UTC, with zone.
 
     Returns:

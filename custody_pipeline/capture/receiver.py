@@ -156,7 +156,6 @@ def create_app(settings: Settings, queue: EventQueue, *, clock: Callable[[], flo
     """The ASGI application.
 
     Args:
-        settings: the secrets.
         queue: where accepted events go; the caller closes it.
         clock: seconds since 1970.
 
@@ -216,10 +215,8 @@ def make_server(
     """The receiver as a server that is not running yet.
 
     Args:
-        settings: the secrets.
         queue: where accepted events go; the caller closes it.
         certificate: PEM file, for TLS without a proxy.
-        private_key: its key.
         on_ready: called once connections are accepted.
 
     Raises:
@@ -256,12 +253,9 @@ def serve(
     """Run the receiver until SIGINT or SIGTERM; requests under way are finished first.
 
     Args:
-        settings: the secrets.
         queue: where accepted events go; the caller closes it.
-        host: address to listen on.
         port: 0 lets the system choose.
         certificate: PEM file, for TLS without a proxy.
-        private_key: its key.
         on_ready: called with the base URL once connections are accepted.
 
     Raises:

@@ -59,8 +59,6 @@ def presign_put(
 
     Args:
         s3: a client that signs with version 4 (`SIGNATURE`) and asks for `encryption` itself.
-        where: the object.
-        content: its bytes.
         expires_seconds: validity of the URL.
         encryption: headers of server-side encryption (`encryption_headers`), which the URL covers.
 

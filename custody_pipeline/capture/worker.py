@@ -74,11 +74,8 @@ class DrainReport:
     """The result of one drain.
 
     Attributes:
-        events: messages that were handled.
-        captures: capture documents that were written.
         unchanged: conversations whose content was known.
         erased: messages about erased conversations, of which nothing is kept.
-        released: messages to be tried again.
         set_aside: messages that became dead letters, by reason.
         linked: recordings whose audio was tied to a capture.
         oldest: when the oldest leased message was received (UTC); SQS does not state the age of waiting messages.
@@ -131,9 +128,6 @@ class CaptureWorker:
         """Put the parts together.
 
         Args:
-            queue: where events come from.
-            reader: how conversations are read.
-            store: where documents go.
             max_attempts: readings that may fail with transient errors before a message is set aside.
             typed_attributes: also read `/customattributes`.
             lease_seconds: how long a killed worker's messages stay leased; longer than the reading of one lease.

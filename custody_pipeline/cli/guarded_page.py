@@ -28,7 +28,6 @@ class Guard:
     """An ASGI application that passes on the requests of its own page.
 
     Args:
-        app: Dagster's.
         port: where it is served, on a loopback address.
     """
 

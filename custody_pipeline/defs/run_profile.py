@@ -32,9 +32,6 @@ def profile_night(settings: Settings, night: date, run_id: str, sampled: Sampler
     """The profile of a run that has ended in this process. Each of its assets gets an observation with its numbers.
 
     Args:
-        settings: the deployment.
-        night: the partition of the run.
-        run_id: the id of the run.
         sampled: samples from before the run began until after it ended.
     """
     with open_instance(settings) as instance:

@@ -32,7 +32,6 @@ class Entry:
 
     Attributes:
         path: relative to the target, `/` between its parts.
-        size: bytes.
         stamp: changes when the file does (modification time, ETag, version id); lets a check be resumed.
         regular: False for a link, a pipe, a socket or a device, which no reader opens.
     """
@@ -70,8 +69,6 @@ class ObjectLock:
 
     Attributes:
         mode: of the retention: GOVERNANCE, COMPLIANCE or None.
-        until: when it ends.
-        legal_hold: there is one.
     """
 
     mode: str | None

@@ -40,7 +40,6 @@ def collect_audits(collector: Collector, known: Known) -> Landing:
     The source is not asked without the API, with `audit_days` 0, or if the client may not read audits.
 
     Args:
-        collector: this night's.
         known: which of some conversation ids are of this night.
 
     Raises:

@@ -74,7 +74,6 @@ class Load:
         """Write the documents that are of the night's conversations or name none. Documents before an error are kept.
 
         Args:
-            source_uri: of each document.
             found: keys, conversation and bytes of each document.
             known: gives the night's ids; asked for many conversations at once.
         """
@@ -124,8 +123,6 @@ class Collector:
     """Everything one night's collection needs; close it, or use it in a `with` block.
 
     Args:
-        settings: the deployment.
-        night: the UTC day of conversation start.
         progress: called now and then with (resource, done, expected or None), from the calling thread.
         client: the API client; made from the settings when None and the API is configured.
     """

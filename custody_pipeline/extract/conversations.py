@@ -243,7 +243,6 @@ def collect_conversations(collector: Collector, wanted: dict[str, list[str]]) ->
     """Land single reads: `conversations`, and `conversation_attributes` where the conversation itself may lack tags.
 
     Args:
-        collector: this night's.
         wanted: conversation id → reasons, from sql/pending_reads/conversations_to_read.sql. Typed custom attributes are
             not asked for where `long_value` is the only reason.
 

@@ -50,8 +50,6 @@ class Document:
 
     Attributes:
         content: the bytes, untouched.
-        sha256: of `content`, lower-case hex.
-        state: see `DocumentState`.
     """
 
     content: bytes

@@ -87,10 +87,7 @@ def without_erased(ids: Set[str], resource: str, keys: dict[str, Any], source_ur
 
     Args:
         ids: of erased conversations and their recordings, in lower case.
-        resource: the raw table.
         keys: under which the document would be kept.
-        source_uri: where it comes from.
-        content: as received.
     """
     owned = resource not in _NAMED_INSIDE and bool(keys.get("conversation_id") or keys.get("key"))
     if not names_any(ids, orjson.dumps(keys), source_uri.encode(), b"" if owned else content):
@@ -126,10 +123,7 @@ def erase_landing(ids: Set[str], resource: str, source: Path, target: Path, keys
 
     Args:
         ids: of the conversations, in lower case.
-        resource: the raw table.
-        source: a local landing file.
         target: where the new one goes; it is there only if something was erased.
-        keys: of the nights.
 
     Returns:
         How many documents were erased, or cut to the rest of a list. None of a file that nobody can open any more.

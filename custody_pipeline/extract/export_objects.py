@@ -70,13 +70,6 @@ class ObjectReader:
 
         MD5 is for comparison with lists made by others, not for security; it costs more than SHA-256.
 
-        Args:
-            resource: for the failure.
-            key: of the object.
-            version_id: of the object; None for the newest.
-            md5: hash with MD5 as well.
-            out: gets the bytes.
-
         Raises:
             OSError: `out` cannot be written.
         """

@@ -44,7 +44,6 @@ def collect_gdpr_requests(collector: Collector, gone: set[str], addresses: Addre
     If the client may not read requests, the source counts as not asked: no night waits for it.
 
     Args:
-        collector: this night's.
         gone: conversations for which the vendor answers 404.
         addresses: gives the numbers and addresses in earlier documents of conversations.
 

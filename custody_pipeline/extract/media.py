@@ -72,9 +72,7 @@ def collect_media(
     repeats the earlier digest with its time. A failure is a row with `error`, and a row of `fetch_failures`.
 
     Args:
-        collector: this night's.
         known: digests of earlier loads.
-        objects: what is to be hashed now.
         cache: keeps each digest as soon as it is computed, so that a killed run is resumed; the caller ends it when the
             digests are loaded.
     """

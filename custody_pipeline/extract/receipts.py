@@ -100,10 +100,8 @@ class Landing:
     """One load of one resource of one night: its files, and the content of its receipt.
 
     Attributes:
-        resource: the raw table's name.
         asked: how many things were asked for; None where only the source knows (a listing).
         documents: how many were received, readable or not.
-        rows: filled by the load.
         data_available_until: until when the source is complete (UTC), where something says so.
         sequence: position among all loads, given while the warehouse is held; None before.
         failure_files: the landing files of this load's `fetch_failures`.

@@ -52,7 +52,6 @@ def collect_listed(collector: Collector, known: Known) -> Landing:
     of more than `retention_pages` pages is read in part.
 
     Args:
-        collector: this night's.
         known: which of some conversation ids are of this night.
 
     Raises:

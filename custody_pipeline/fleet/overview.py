@@ -177,8 +177,6 @@ def record_acts(
     With several workers the acts are stored on S3: the next run of each night adds them.
 
     Args:
-        settings: the deployment.
-        actor: who acts.
         acts: of any nights.
         refreshed: with one warehouse: which events are brought up to date at once (those of the nights as a whole, all
             events, or none).

@@ -105,9 +105,7 @@ def take_over(
     """Replace the rows of all other nights by the rows in their objects.
 
     Args:
-        con: the warehouse.
         night: the warehouse's own night; None: all nights are others.
-        files: the objects.
         modelled: False in a warehouse with only the night's raw part: the rows of the models' tables are then copied
             from its own object, so that they are still shared if the models do not run.
     """

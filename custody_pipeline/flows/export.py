@@ -67,10 +67,8 @@ def export_flow(
 
     Args:
         api: a logged-in client; it needs the permission architect:flow:view.
-        flow_id: the flow's id.
         api_url: the API's base URL (`Settings.api_url`); its domain is where a download may lie.
         version: a published version such as `12.0`; the newest otherwise.
-        sleep: a seam for tests.
 
     Raises:
         FlowError: the id or version is malformed, the job failed or never ended, or the result cannot be read.

@@ -32,7 +32,6 @@ def check_flow(document: FlowDocument, tags: Iterable[MappedTag], *, only_requir
     agents' scripts set, and tags that apply to other flows, are named as not checked.
 
     Args:
-        document: from `read_flow` or `parse_flow`.
         tags: the mapping's columns (`TagMapping.columns`).
         only_required: leave out the tags that the mapping does not require.
 

@@ -40,9 +40,7 @@ class FlowEnd:
         implicit: there is no action: a task's end, a menu without an answer.
         queue: a transfer's queue, when the export names it.
         sure: put on every path that leads here.
-        maybe: put on some.
         unknown: put on no visible path, but `unseen` actions before may put it.
-        never: put on none.
     """
 
     ending: str
@@ -76,7 +74,6 @@ class FlowReport:
         hints: what to change: variables never saved, names that are nearly right.
         notes: points that the analysis leaves to the reader.
         problems: parts that the analysis could not follow.
-        unreachable: actions that no path reaches.
     """
 
     source: str

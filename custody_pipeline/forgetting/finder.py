@@ -53,7 +53,6 @@ class Asked:
 
     Attributes:
         selection: of recordings; their whole conversations are erased.
-        reason: why.
         authority: by which right or order.
         media: whether audio in the export bucket is removed as well.
         bypass_governance: whether a GOVERNANCE lock may be broken.
@@ -83,9 +82,6 @@ def find(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, a
 
     Args:
         con: the warehouse; it is only read.
-        settings: the deployment.
-        client: boto3's.
-        asked: which conversations, and why.
 
     Raises:
         NothingToEraseError: nothing is held.

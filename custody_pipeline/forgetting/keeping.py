@@ -52,7 +52,6 @@ class PlaceDue:
     """An item that is no longer kept from a day on.
 
     Attributes:
-        day: the day.
         place: of `PLACES`.
         what: a night, or the id of a package or of an event.
         rule: keeps it until then.

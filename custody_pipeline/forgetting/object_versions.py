@@ -48,7 +48,6 @@ class Hold:
 
     Attributes:
         mode: GOVERNANCE, COMPLIANCE, or None for a legal hold.
-        until: when the retention ends.
     """
 
     version: Version

@@ -67,9 +67,6 @@ class Place:
     Attributes:
         kind: `warehouse`, `landing`, `cut`, `current`, `capture`, `spool`, `sidecar`, `audio`, `production`,
             `package`, `file`.
-        where: a table, path or URI.
-        items: rows, documents or files.
-        note: a remark for people.
     """
 
     kind: str

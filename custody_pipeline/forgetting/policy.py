@@ -94,9 +94,7 @@ class Rule:
     """Which conversations are kept for how long; with an empty selection, all of them.
 
     Attributes:
-        name: for people.
         keep: of the conversation; None for a rule only about places.
-        selection: which conversations.
         places: of `PLACES` → how long they keep data of the conversation.
     """
 
@@ -111,10 +109,8 @@ class Policy:
     """A retention policy.
 
     Attributes:
-        path: of its file.
         sha256: of its bytes, hex.
         authority: by which schedule or law, for the statements.
-        reason: for the statements.
         warn_days: `custody status` warns so many days before something is due.
     """
 

@@ -49,7 +49,6 @@ class SealedNight:
     """The cuts of one night.
 
     Attributes:
-        reader: the published prefix.
         night: `YYYY-MM-DD`.
         keys: the log's public keys: only what they signed is read.
         opening: the keys of encrypted landing files.
@@ -151,7 +150,6 @@ class Holding:
         rest: a local file with its data of other conversations; None if the records give these.
         rows: of `rest`, for a table.
         gone: (line, conversation, recording) of erased records.
-        documents: how many were erased.
     """
 
     cut: Cut

@@ -102,9 +102,7 @@ class OpenedFile(RawIOBase):
     """The content of an encrypted file.
 
     Args:
-        file: at its beginning; closed with this one.
         key_of: gives the key by night and id.
-        context: with which the file was written.
 
     Raises:
         EncryptedFileError: at once or while it is read: the file is not as it was written.

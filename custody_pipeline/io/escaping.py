@@ -19,9 +19,6 @@ def folded(text: str, width: int, indent: str = "", further: str | None = None) 
     """The escaped text on lines of at most `width` columns. A longer word, such as a path, stays whole, to be copied.
 
     Args:
-        text: foreign text.
-        width: of the terminal.
-        indent: before the first line.
         further: before the other lines; default: `indent`.
     """
     more = indent if further is None else further

@@ -24,7 +24,6 @@ class Pause(wait_base):
     """Seconds before the next attempt: the failure's `retry_after`, otherwise doubled each time; both with jitter.
 
     Args:
-        first, longest: seconds.
         jitter: gives 0 ≤ x < 1.
     """
 

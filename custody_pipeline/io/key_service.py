@@ -68,8 +68,6 @@ def explained(key: str, action: str, raising: Callable[[str], Exception], kind: 
     Args:
         key: ARN, or another name of the key.
         action: such as `kms:Sign`.
-        raising: makes the exception of a message.
-        kind: of key that the action needs, in words.
     """
     try:
         yield

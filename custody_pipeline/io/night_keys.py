@@ -62,7 +62,6 @@ class WrappedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         night: `YYYY-MM-DD`.
         id: 32 hex digits; in the header of each file.
         under: `file`, or the ARN of a KMS key.
-        wrapped: the encrypted key, base64.
     """
 
     night: str
@@ -76,7 +75,6 @@ class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         night: `YYYY-MM-DD`.
-        id: of the key, 32 hex digits.
         wrapped_sha256: of the document `key.json` that is removed, hex.
         request: id of the request, 32 hex digits.
         asked_at: UTC, RFC 3339.
@@ -247,7 +245,6 @@ class NightKeys:
         """Record that a night has no key from now on; None if it never had one. The caller removes the key's document.
 
         Args:
-            night: whose key.
             request: by which it was asked for, 32 hex digits.
             asked_at: UTC, RFC 3339.
         """

@@ -59,9 +59,7 @@ class Stored:
     """An object as S3 has it.
 
     Attributes:
-        location: bucket and key.
         sha256: of the bytes, hex; None when S3 does not know (parts, or an object put by someone else).
-        bytes: size.
         etag: as S3 gives it, with its quotes.
         version_id: None in a bucket without versions.
     """
@@ -77,8 +75,6 @@ def put_file(client: S3Client, path: Path, sha256: str, to: S3Location, *, once:
     """Put a file.
 
     Args:
-        client: boto3's.
-        path: the file.
         sha256: of its bytes, hex, computed when it was written; the bytes that are put must still have it.
         to: where to.
         once: only if nothing is there; if the same bytes are there, the file counts as put.
@@ -142,8 +138,6 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
     """Copy the version that `source` names within S3, and check that the copy has the same bytes.
 
     Args:
-        client: boto3's.
-        source: what to copy.
         to: where to.
         once: only if nothing is there; if the same bytes are there, the object counts as copied.
         extra: more arguments of CopyObject.

@@ -34,7 +34,6 @@ class YamlReader:
     """Walks the YAML nodes of one file.
 
     Attributes:
-        refusal: what is raised.
         what: the file's name in messages.
         expected: the lines that an empty file lacks.
         hint: what to do about a file that cannot be read.
@@ -59,7 +58,6 @@ class YamlReader:
         Args:
             what: the file's name in messages.
             required: names of fields → the text about a missing field.
-            optional: names of more fields.
         """
         raw, root = self._load()
         fields = self.fields(root, what, {"version", *required, *optional})

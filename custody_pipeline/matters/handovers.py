@@ -39,15 +39,9 @@ def record_receipt(
     """Record that a volume was handed over.
 
     Args:
-        settings: this deployment's.
-        matter: whose volume.
-        register: the matter's.
-        volume: its name.
         receiver: to whom: name and role.
-        how: by which means.
         when: UTC; now if None.
         confirmation: a file that is kept beside the matter, with its digest.
-        actor: who handed it over.
 
     Returns:
         How many recordings it has.

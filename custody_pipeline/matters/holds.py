@@ -95,10 +95,6 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
     """Request every missing hold, including those that failed before. Every failure is reported.
 
     Args:
-        settings: this deployment's.
-        register: the matter's.
-        recordings: to be held.
-        actor: who holds.
         why: for the custody events: the matter.
 
     Returns:

@@ -47,7 +47,6 @@ def write_listening_copies(
     """Write a copy of each recording's audio, and the table.
 
     Args:
-        folder: of the volume.
         sources: control number, the sealed audio, and its SHA-256.
         kind: `wav` (PCM, 16 bit) or `mp3`.
 

@@ -39,13 +39,9 @@ class Selection:
     Attributes:
         ids: of conversations or recordings; None when not given.
         first: first local day, in the matter's time zone.
-        last: last local day.
         agents: user ids, names or e-mail addresses.
-        queues: ids or names.
-        divisions: ids or names.
         numbers: of the caller or the called, as written.
         tags: all of them must hold.
-        media: of `MEDIA_KINDS`.
         where: a SQL condition over custody.chain_of_custody.
     """
 
@@ -76,7 +72,6 @@ class Mask:
 
     Attributes:
         numbers: of caller and called; `last4` shows four digits in the tables, and no more in the records.
-        agents: ids, names and e-mail addresses.
         tags: `pii`: those that the mapping marks, and those that it does not know; `all`; or keys.
     """
 
@@ -90,8 +85,6 @@ class ProductionForm:
     """The form of a matter's productions.
 
     Attributes:
-        prefix: of control numbers.
-        digits: of control numbers.
         volume_recordings: maximum number of recordings in a volume.
         date_form: of dates in the load file; a key of `DATE_FORMS`.
         fields: of index and load file: `default`, or `sec`: the SEC's names for audio of telephone recording systems.

@@ -35,7 +35,6 @@ def write_documents(folder: Path, pages: dict[str, str]) -> list[str]:
     """Write each page as HTML and PDF, and the certificate as DOCX.
 
     Args:
-        folder: of the volume.
         pages: name without a suffix → HTML.
 
     Returns:

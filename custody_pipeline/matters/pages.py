@@ -41,7 +41,6 @@ def report_html(
     """The report.
 
     Args:
-        matter: whose.
         standing: of the matter when the volume was made.
         account: numbers of found recordings by their outcome; the first is this volume.
         rows: the first `ROWS_SHOWN` of the index.

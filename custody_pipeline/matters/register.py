@@ -45,9 +45,6 @@ class Produced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A recording of a volume.
 
     Attributes:
-        control: its control number.
-        conversation_id: of the recording.
-        recording_id: of the recording.
         night: whose cut has it.
         media_sha256: of its audio, hex.
         row_sha256: of its row, hex: another row is another production.
@@ -78,7 +75,6 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         number: from 1.
-        folder: where it is written.
         matter_sha256: of the matter file that selected it.
         recordings: in the order of their control numbers.
         lost: recordings whose audio could not be read as it was sealed; no other recording gets their numbers.
@@ -229,14 +225,7 @@ def new_matter(
     """Write a matter file, and read it back.
 
     Args:
-        settings: this deployment's.
-        name: of the matter.
-        title: of the matter.
-        number: of the case or request.
         select: conditions as in the file; empty for an example that must be changed.
-        custodian: as in the file.
-        requesting_party: as in the file.
-        producing_party: as in the file.
 
     Raises:
         SettingsError: the name is no plain name, or there is a matter of this name.

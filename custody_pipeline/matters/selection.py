@@ -35,16 +35,9 @@ class Recording:
     """A recording that the selection finds.
 
     Attributes:
-        night: its partition_date.
         kind: call, screen, chat, email, message or callback; empty if unknown.
         media_sha256: of its audio, hex; None if the night has none.
-        object_uri: of its audio.
-        sidecar_uri: of its sidecar.
-        row_sha256: of its row.
-        status: custody_status.
-        reasons: gap reasons.
         excluded: why it is not produced; None if it is.
-        note: the matter file's note about it.
     """
 
     night: date
@@ -76,7 +69,6 @@ class Found:
         elsewhere: ids whose recordings do not fulfil the other conditions.
         excluded_unmatched: excluded ids that the selection does not find.
         repeated: lines of the list that repeat an id.
-        strangers: agents that no collected night has.
     """
 
     recordings: tuple[Recording, ...]
@@ -97,7 +89,6 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
 
     Args:
         con: the analysts' snapshot, read-only.
-        matter: whose selection.
 
     Raises:
         SettingsError: the SQL condition is refused.

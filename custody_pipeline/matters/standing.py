@@ -90,7 +90,6 @@ class Standing:
     """The standing of a matter.
 
     Attributes:
-        found: the result of the selection.
         nights: those of the dates and those of the recordings, oldest first.
         gaps: by reason, the most frequent first.
         changed: nights that got a new revision since the last look.

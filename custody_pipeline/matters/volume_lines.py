@@ -25,7 +25,6 @@ class SpooledLine(msgspec.Struct, frozen=True):
     """A recording of a volume.
 
     Attributes:
-        control: its control number.
         key: night, conversation and recording.
         row: as a line of the index.
         native_path: of its audio below the volume, with slashes.

@@ -39,10 +39,8 @@ def pending_reads(
     """The night's pending reads, by everything that is loaded so far.
 
     Args:
-        con: the warehouse.
         settings: `single_reads=all` reads everything. `manifest_source=recording_jobs` reads all recordings, because
             jobs do not name the recordings that they exported.
-        night: the UTC day.
         tags: the mapping's columns; only required ones matter.
     """
     create_raw_tables(con)

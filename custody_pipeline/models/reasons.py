@@ -34,7 +34,6 @@ class Reason:
     Attributes:
         code: the contract's code.
         who: does the next action.
-        sentence: what happened, for people.
         severity: `error` and `warning` make a recording a gap; `info` only tells.
         recoverable: `yes`, `no`, or `until` a time that the gap names (a retention that ends, a watermark).
         next_action: what a person or the pipeline does next.

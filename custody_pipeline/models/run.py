@@ -61,7 +61,6 @@ def model_params(
 
     Args:
         model: the model; only its own parameters are returned.
-        mapping: needed by models with mapped columns.
         settings: have the organisation's region; without settings it is unknown.
     """
     values: dict[str, Any] = {
@@ -137,7 +136,6 @@ def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_a
 
     Args:
         con: the warehouse, open for writing.
-        night: which partition.
         about_night_alone: only events of the night as a whole: much less work than events of every recording.
     """
     model = read_model(SQL_DIR / "custody" / "custody_events.sql")
@@ -220,11 +218,8 @@ def replace_window(
     joins and groups to disk, but not the states of aggregates such as `arg_min`.
 
     Args:
-        con: the warehouse.
-        model: what to bring up to date.
         start: first day of the window.
         end: day after the window.
-        params: values of the model's `$parameters`.
         shown: tables whose views are up to date; the model's inputs are added. None: no view is up to date.
         fits: True if the table is known to have the model's columns.
 

@@ -191,7 +191,6 @@ class GapFilter:
     """Which gaps to list; None is any.
 
     Attributes:
-        first, last: nights.
         reason, severity, recoverable: as in custody.gaps.
         tag: a key among tag_keys, in any case.
         before: with a deadline until this time (UTC), as in the report: recoverable, or rechecked, no longer.

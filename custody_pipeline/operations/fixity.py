@@ -40,7 +40,6 @@ class DueObject:
     """A version of an object, with the digest it should have.
 
     Attributes:
-        night: UTC day.
         last_checked: when all its bytes, or the server's digest of them, were last compared (UTC).
     """
 
@@ -76,7 +75,6 @@ class FixityReport:
 
     Attributes:
         counts: objects by result.
-        bytes: number of bytes that were read.
         findings: every object that is not unchanged: URI, result, digests, error.
         waiting: objects that were not due within the budget.
         oldest: when the object that has waited the longest was last checked (UTC); None if none waits.

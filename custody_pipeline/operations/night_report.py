@@ -64,8 +64,6 @@ class Scope:
     """The scope of a report: nights from `first` to `last`, and only their recordings in `keys`, if given.
 
     Attributes:
-        keys: (night, conversation id, recording id).
-        title: of the page.
         arguments: those of `custody gaps` for the same scope, with a leading space.
     """
 
@@ -109,7 +107,6 @@ def write_report(
     Args:
         con: the analysts' snapshot, or the warehouse.
         scope: nights, or recordings of a matter.
-        folder: where to.
         retention: until when the retention policy keeps what; a sentence each.
 
     Returns:

@@ -44,9 +44,6 @@ class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         id: 32 hex digits.
         made_at: UTC, RFC 3339.
-        operator: who made it.
-        recipient: for whom; empty if not given.
-        reason: why.
         folder: where, as an absolute path.
         recordings: its content; empty until the package is made.
         sha256: of its tag manifest, hex; empty until it is made.

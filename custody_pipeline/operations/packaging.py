@@ -77,14 +77,11 @@ def package(
     """Write a package. It gets its place only after it is registered and its recordings' custody events are recorded.
 
     Args:
-        settings: this deployment's.
-        target: the published place.
         folder: the package; must not exist.
         recordings: which; None for a whole night.
         night: look only there.
         reason: why it is produced, for the custody event: a matter, a request.
         operator: who produces it; the setting or the login name otherwise.
-        recipient: for whom, for the register.
 
     Returns:
         `{"folder", "recordings", "files", "bytes", "sha256", "without", "lost"}`: `sha256` is the manifest's, `without`
@@ -162,7 +159,6 @@ class Made:
     """A written package.
 
     Attributes:
-        sha256: of its tag manifest, hex.
         without: number of files that are not in it, by kind.
         lost: how many of these were sealed, and could not be read as it was sealed.
     """
@@ -192,14 +188,9 @@ def fill_package(
     the folder must be of this attempt.
 
     Args:
-        settings: this deployment's.
-        reader: the published place.
         checkpoint: the head that the proofs lead to.
-        draft: the folder.
         items: its records. Documents of masked ones are withheld, too.
         packed: called for each item, and its audio, when its files are written.
-        reason: why, for `bag-info.txt`.
-        actor: who.
         night: all recordings of this night were asked for.
         asked: recording ids that were asked for.
         total: how many items there are, if that is known.
@@ -296,11 +287,8 @@ class Attached:
 
     Attributes:
         kind: `audio` or `documents`.
-        path: where it is, or would be.
         place: the same, below the package.
         sha256: as sealed, hex; None if the record was sealed without it.
-        uri: where it was.
-        version_id: of the object.
         why: the reason that it is not here; None if it is here, or if there was nothing to fetch.
         size: bytes that are here.
     """
@@ -423,8 +411,6 @@ def write_conversations(settings: Settings, target: str, wanted: Iterable[tuple[
     """Write conversations' documents, as they were received, from the sealed landing files.
 
     Args:
-        settings: this deployment's.
-        target: the published place.
         wanted: file, night, and SHA-256 of each document: `conversation_sha256` of the sealed row.
 
     Returns:
@@ -475,10 +461,8 @@ def packaged(key: tuple[str, str, str], reason: str, place: str, sha256: str, ho
 
     Args:
         key: night, conversation, recording.
-        reason: why.
         place: name of the package.
         sha256: of the manifest that stands for all files.
-        how: in which form.
     """
     night, conversation_id, recording_id = key
     return Act(

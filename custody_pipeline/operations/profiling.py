@@ -58,8 +58,6 @@ class Stage:
         peak_memory: bytes of this process, including what earlier stages left.
         rows, bytes: landed, modelled or published; None if that does not apply.
         requests, retries: to the API and to S3, as the receipts count them.
-        attempts: how often the step was begun.
-        assets: materialized by the step.
         parts: of its time, in order.
     """
 

@@ -74,7 +74,6 @@ class RebuiltNight:
     """The result of one night.
 
     Attributes:
-        loads: number of loads that were read again.
         revision: the newest published revision; None for a night that was never published.
         differing: tables that differ from that revision. The next run of the night publishes another one.
         lost: landing files that are gone. Their loads are left out; a load that a cut was made from is in the cut.
@@ -118,8 +117,6 @@ def rebuild(settings: Settings, mapping: TagMapping, say: Callable[[str], None])
     revision of a night.
 
     Args:
-        settings: the deployment.
-        mapping: the present tag mapping.
         say: gets a message for each night.
 
     Raises:

@@ -64,7 +64,6 @@ class State:
         head: of the log, before the pending bundle.
         pending: a bundle that was committed and is not sealed yet.
         agreed: the pending bundle's `cut.json`, once a home has made one.
-        etag: of the object.
         clock: of this machine, compared with the store's when the state was read.
         published_etag: of `log/checkpoint`, if it was read and stated the same head.
     """

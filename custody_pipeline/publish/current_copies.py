@@ -49,11 +49,7 @@ class PublishedFile:
     """A current copy.
 
     Attributes:
-        table_name: of schema `custody`.
-        format: `parquet`, `csv` or `spreadsheet`.
-        uri: `s3://…`.
         sha256: hex.
-        bytes: size.
         rows: without the header.
     """
 
@@ -70,13 +66,9 @@ class Publication:
     """A revision of a night.
 
     Attributes:
-        night: UTC day.
-        revision: 1, 2, …
         content_sha256: the next run compares it, to find out whether the content changed.
         complete: the night's claim; None for a night that an earlier version published.
-        files: the current copies.
         cut: `s3://…/cut.json` of the revision.
-        cut_sha256: of `cut.json`, hex.
         report: the files of the night's report in the cut.
         changed: False when there was nothing to publish.
         repaired: current copies that were missing or altered, and were put again.

@@ -57,7 +57,6 @@ def athena_ddl(settings: Settings, mapping: TagMapping, *, database: str, first:
     Args:
         settings: `CUSTODY_PUBLISH_URL` must be set.
         mapping: its columns belong to `chain_of_custody`.
-        database: of Glue's catalogue.
         first: the first night that a query may name.
     """
     place = S3Location.parse(settings.require("publish_url"))
@@ -111,7 +110,6 @@ def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> d
     Args:
         settings: `CUSTODY_PUBLISH_URL` must be set.
         catalog_name: as pyiceberg's own configuration knows it (`.pyiceberg.yaml`, `PYICEBERG_CATALOG__…`).
-        namespace: of the tables.
 
     Returns:
         The nights whose files were registered or replaced, by table.

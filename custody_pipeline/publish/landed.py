@@ -122,7 +122,6 @@ def cuts_by_night(reader: Reader, keys: Sequence[Verifier], night: date | None =
     Args:
         reader: the published place. Anybody who can write to it may have put a folder there that looks like a cut.
         keys: of the log; one must have signed its head, or the cut itself.
-        night: only this night.
 
     Raises:
         TargetError: a cut is no leaf of the log, or the log is not sound.
@@ -141,7 +140,6 @@ class SealedCuts:
     """Distinguishes the cuts of a log from folders that somebody else put into the bucket.
 
     Attributes:
-        reader: the published place.
         keys: the log's present keys.
     """
 

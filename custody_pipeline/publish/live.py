@@ -54,9 +54,7 @@ def publish_live(con: duckdb.DuckDBPyConnection, settings: Settings, night: date
     """Write what changed of `custody.nights`, and of the night's `custody.agents`, to S3.
 
     Args:
-        con: the warehouse.
         settings: where to; `CUSTODY_PUBLISH_URL` must be set.
-        night: the night that was published.
 
     Raises:
         UploadError, botocore.exceptions.BotoCoreError, ClientError: as `io.objects.put_file`.

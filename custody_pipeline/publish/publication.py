@@ -107,9 +107,7 @@ def publish_night(
     Args:
         con: the warehouse, open for writing.
         settings: where to; `CUSTODY_PUBLISH_URL` must be set.
-        night: which partition.
         tables: of schema `custody`; `chain_of_custody` must be among them.
-        client: boto3's; made from the settings if None.
         now: UTC; the clock's if None.
         why: the reason of the custody event, if the night was published before.
         write_report: writes the night's report into an empty folder; called before a revision is sealed. All its files

@@ -35,7 +35,6 @@ class CopiedFile:
 
     Attributes:
         path: relative to the folder, as the key is to the prefix.
-        bytes: size.
         fetched: False when the folder had it already.
     """
 
@@ -50,7 +49,6 @@ def read_back(settings: Settings, destination: Path, *, client: S3Client | None 
     Args:
         settings: `CUSTODY_PUBLISH_URL` must be set.
         destination: a folder of ours; made if it is not there.
-        client: boto3's; made from the settings if None.
 
     Returns:
         Every file of the copy, ordered by path.

@@ -117,8 +117,6 @@ def put_landing(
     """Stage the landing files of a cut.
 
     Args:
-        client: boto3's.
-        receipts: which files.
         folder: where to: a fresh one.
         previous: the cut of the revision before: files that are no longer in the landing place are taken from there.
 

@@ -90,10 +90,7 @@ class Sealer:
     """Seals nights below one prefix.
 
     Args:
-        client: boto3's.
-        place: the published prefix.
         folder: `$CUSTODY_HOME/publish`; holds what must survive a crash.
-        sealing: keys and locks.
     """
 
     client: S3Client
@@ -141,8 +138,6 @@ class Sealer:
             state: what `settle` returned before it was decided which revision this is.
             draft: the cut; its files have no object versions yet.
             staged: path within the cut → content type, of each file below the bundle's folder.
-            bundle_id: names the folder.
-            records: what `data/records.ndjson` holds.
             now: UTC.
 
         Returns:
@@ -337,8 +332,6 @@ class Sealer:
         """Put the log's head, unless another home that seals the same night has.
 
         Args:
-            base: what the head must be before.
-            checkpoint: the head.
             base_etag: of the checkpoint of `base`, where it was read; saves a request.
         """
         if base_etag is not None and self._put_head_if(checkpoint, {"IfMatch": base_etag}):

@@ -66,14 +66,7 @@ class Column:
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of schema `custody`.
-
-    Attributes:
-        name: without the schema.
-        description: its comment.
-        columns: in order.
-        order: the columns that order its rows.
-    """
+    """A table of schema `custody`."""
 
     name: str
     description: str
@@ -86,11 +79,7 @@ class ExportedFile:
     """A file on local disk.
 
     Attributes:
-        table: the table's name.
-        format: what kind of file.
-        path: where it is.
         sha256: of its bytes, hex.
-        bytes: its size.
         rows: without the header.
     """
 
@@ -115,8 +104,6 @@ def describe_table(con: duckdb.DuckDBPyConnection, name: str, grain: Sequence[st
     """The table `custody.<name>` with its columns and comments.
 
     Args:
-        con: the warehouse.
-        name: the table's name.
         grain: columns that identify a row and order the files; without them, all columns order them.
 
     Raises:
@@ -165,13 +152,9 @@ def export_table(
     """Write the night's rows of a table into `folder`.
 
     Args:
-        con: the warehouse.
-        table: which table.
-        night: which partition.
         folder: an existing folder; files in it are overwritten.
         revision: the night's revision, named in the Parquet.
         renumber: (from, to) for the column `revision`: the model's provisional number, and the real one.
-        compressed: gzip the CSV.
         salt_secret: when given, the salted records are written too (`records.ndjson`).
 
     Returns:

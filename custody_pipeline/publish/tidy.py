@@ -43,8 +43,6 @@ class Tidied:
     """The files that were removed (or would be), and why the others stay.
 
     Attributes:
-        removed: URIs.
-        bytes: their size in all.
         kept: reason → number of files.
     """
 
@@ -71,10 +69,7 @@ def tidy_landing(
     Args:
         con: the warehouse; it is only read.
         settings: `CUSTODY_PUBLISH_URL` must be set.
-        keys: the log's public keys.
         now: UTC; the clock's if None.
-        client: boto3's; made from the settings if None.
-        dry_run: remove nothing.
         nights: only these, whenever they were sealed.
 
     Raises:

@@ -168,7 +168,6 @@ def media_bytes(recording_id: str, extension: str) -> bytes:
     """The media file of a recording.
 
     Args:
-        recording_id: decides the bytes.
         extension: `opus`, `wav` or `webm`.
     """
     return _WRITERS[extension](recording_id)

@@ -47,8 +47,6 @@ class CaughtTag:
     """A tag that only live capture saw, as the published dataset has it.
 
     Attributes:
-        conversation_id: its conversation.
-        recordings: recording ids of the conversation.
         ended: end of the conversation, the organisation's clock (UTC).
         set_at: when the tag was set, the organisation's clock.
         removed_at: when it was gone, the organisation's clock.
@@ -58,7 +56,6 @@ class CaughtTag:
         gone_at: when it was first read without it, our clock.
         sha256: SHA-256 of the capture document that shows it.
         still_there: the night's own readings found it.
-        status: custody status of the rows.
     """
 
     conversation_id: str

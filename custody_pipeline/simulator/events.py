@@ -86,11 +86,6 @@ class Watch:
 
     Two healthy conversations' events never arrive, and of two more a recording is announced that nobody has. Events
     about conversations that cannot be read for a while are still on their way.
-
-    Attributes:
-        organization: the night.
-        start: the first moment.
-        end: the moment after the last.
     """
 
     organization: Organization

@@ -49,7 +49,6 @@ class ExportSummary(NamedTuple):
         conversations: conversations with at least one object.
         objects: puts, sidecars and repeated versions included.
         deleted: keys deleted again (delete markers, in a bucket with versions).
-        bytes: sum of all bodies put.
     """
 
     conversations: int = 0
@@ -70,11 +69,9 @@ def export_night(
     """Write the night's export, as it stands at the organisation's `now`.
 
     Args:
-        organization: the night.
         s3_client: a boto3 client; several threads use it.
         bucket: an existing bucket; without versioning `OBJECT_CHANGED` and part of `DUPLICATE_EXPORT` leave no trace.
         prefix: before the organisation's folder; no leading slash.
-        workers: uploads at a time.
         store: an obstore store of the same bucket; uploads go through it, several times faster than boto3's.
         since: only what was exported after this moment: what a later `now` adds to an export already written.
 

@@ -63,7 +63,6 @@ class HttpFault:
         count: how often; None for always.
         probability: of each matching request; drawn from the service's seed.
         after: matching requests to spare first.
-        seconds: of `latency`.
         retry_after: seconds announced with a 429 or 503; none are when None.
     """
 

@@ -56,8 +56,6 @@ class S3Endpoint:
     Attributes:
         url: `http://127.0.0.1:<port>`.
         access_key: an access key id that may do everything.
-        secret_key: its secret; not part of the repr.
-        region: the region to sign for.
         server: its name and version, for people.
     """
 
@@ -90,9 +88,6 @@ class LocalS3:
 
     A server that already runs for this home is used again, and left to the process that started it. A server that is
     started here ends with this process, however the process ends.
-
-    Args:
-        home: `$CUSTODY_HOME`.
     """
 
     def __init__(self, home: Path) -> None:

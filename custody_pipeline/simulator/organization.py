@@ -43,7 +43,6 @@ class Organization:
         size: number of conversations; there are about 1.5 recordings to each.
         now: the organisation's clock (aware); by default 02:30 UTC on the next day, when a few of the night's last
             conversations are not yet available.
-        faults: what goes wrong.
         region: AWS region of the organisation and its recordings.
         exported: False for a night without export jobs of its own.
         requested_jobs: FULFILLED jobs that a client of the API created.

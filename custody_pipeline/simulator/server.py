@@ -270,11 +270,8 @@ class SimulatorServer:
         host: a loopback address.
         port: 0 lets the operating system choose.
         now: the clock; the nights' own by default.
-        token_lifetime: seconds.
         rate_limit: requests a minute and token.
-        minute: seconds of that minute.
         one_allowance: all tokens share what one may ask.
-        http_faults: in force from the start.
         on_fulfilled: see `World`: for example an exporter, for jobs created through the API.
     """
 

@@ -84,11 +84,9 @@ class World:
     Args:
         organizations: nights of the same seed.
         now: the clock; the latest of the nights' clocks by default.
-        token_lifetime: seconds.
         rate_limit: requests a minute and token.
         minute: seconds of that minute; tests have no time to wait for a whole one.
         one_allowance: all tokens share what one may ask.
-        http_faults: in force from the start.
         on_fulfilled: called with the organisation and the job when a job created through the API is FULFILLED, before
             anyone sees that state: the exporter.
     """

@@ -45,9 +45,7 @@ def append_row_versions(con: duckdb.DuckDBPyConnection, night: date, *, counted_
 
     Args:
         con: the warehouse, within the transaction that records the publication.
-        night: the partition.
         counted_as: the provisional revision that the SQL model gave these rows.
-        revision: the revision that was published.
 
     Returns:
         The number of these rows.
@@ -72,8 +70,6 @@ def append_published_columns(
 
     Args:
         con: the warehouse, within the transaction that records the publication.
-        night: the partition.
-        revision: the revision that was published.
         published_at: when (UTC, without a zone).
     """
     con.execute(

@@ -48,11 +48,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         id: 32 hex digits.
         asked_at: UTC, RFC 3339.
-        operator: who asked.
-        reason: why.
         authority: by which right or order.
         selected_by: kinds of conditions, never their values.
-        conversations: to be erased, sorted.
         recordings: of these, sorted.
         nights: in which something of them is held, sorted.
         media: whether audio in the export bucket goes as well.

@@ -82,11 +82,6 @@ class Act:
     """One act; the columns of `custody.custody_events` of the same names.
 
     Attributes:
-        night: UTC day.
-        action: its kind.
-        what: its object, and the result.
-        why: its purpose.
-        how: its means.
         where_at: URI of its object; only the name for a folder of this machine, since acts are published.
         sha256_before: of the object before the act, hex.
         sha256_after: of the object after the act, hex.

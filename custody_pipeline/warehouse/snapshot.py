@@ -43,7 +43,6 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
 
     Args:
         con: the warehouse, open for writing.
-        settings: where to.
         night: the night that was modelled last; everything is written if None.
     """
     target, left_out = settings.analyst_path, nights_left_out(settings)

@@ -81,8 +81,6 @@ class Column:
     """An output column as the header declares it.
 
     Attributes:
-        name: its name.
-        description: what it holds.
         pii: personal data, masked in previews.
         data_type: DuckDB's type; None where the header declares none.
     """
@@ -100,18 +98,15 @@ class SqlModel:
     Attributes:
         schema: `raw`, `staging`, `custody`, `checks` or `pending_reads`.
         name: the file's name without `.sql`; also the table's.
-        path: where the file is.
         description: the header's first paragraph, on one line.
         grain: columns that identify a row; empty when rows may repeat.
         columns: the declared output columns, in order; those of the tag mapping come before `custody_status`, where the
             model has them (`has_mapped_columns`).
         depends_on: `schema.table` names that the SELECT reads.
-        parameters: names of the bound `$parameters`.
         materialized: `view`, `window` (a table whose night is replaced) or `query` (checks).
         asset: for checks: the `schema.table` that they judge; empty for any other model.
         blocking: for checks: a row keeps the night from being published.
         separable: each output row depends only on input rows of its conversation, and on rows without one.
-        sql: the bare SELECT, without the header.
     """
 
     schema: str

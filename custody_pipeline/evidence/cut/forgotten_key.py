@@ -39,8 +39,6 @@ class KeyStatement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         revision: of the cut that holds the statement.
         asked_at: when it was asked for, UTC, RFC 3339.
         stated_at: when the statement was made, UTC, RFC 3339: when the cut was sealed. The key is removed after it.
-        operator: who asked for it.
-        reason: why.
         authority: by which right or order.
         key_id: that the header of each file names, 32 hex digits.
         wrapped_sha256: of the document that held the wrapped key, hex.

@@ -85,7 +85,6 @@ class CutFile(_Strict, frozen=True):
 
     Attributes:
         path: relative to the cut's folder.
-        bytes: size.
         sha256: hex.
         rows: of a table's file.
         version_id: the object version it was stored as, where the bucket keeps versions.
@@ -123,9 +122,7 @@ class Superseded(_Strict, frozen=True, omit_defaults=True):
     """The revision that this one replaces.
 
     Attributes:
-        revision: its number.
         sha256: of its cut.json.
-        why: why the night was run again.
         changed: rows of chain_of_custody that are new or changed; they bear this cut's revision.
     """
 
@@ -141,7 +138,6 @@ class Lock(_Strict, frozen=True):
     Attributes:
         mode: of the retention; None without one.
         until: when the retention ends, RFC 3339, UTC.
-        legal_hold: there was a legal hold as well.
     """
 
     mode: Literal["GOVERNANCE", "COMPLIANCE"] | None
@@ -167,12 +163,10 @@ class LogPosition(_Strict, frozen=True):
     """Where the cut is in the log.
 
     Attributes:
-        origin: the log.
         first: index of the first record's leaf = size of the log before this cut.
         previous_root: root of the log at that size, hex.
         frontier: hashes of the complete subtrees of that tree, left to right, hex: with them and the cut's own records
             anyone recomputes the new root, which proves inclusion and consistency at once.
-        records: number of record leaves.
         root: root after the records, hex. The next leaf is `cut.json` itself; `checkpoint` covers it.
     """
 
@@ -211,12 +205,10 @@ class Coverage(_Strict, frozen=True):
     """One source of the night, and whether its answer is whole.
 
     Attributes:
-        source: name of the raw table.
         state: `whole`, `partial`, `failed` or `not_asked`.
         needed: while the source is not whole, a recording may be missing without a row.
         sees: what the source shows, and what it cannot show.
         complete_until: UTC, RFC 3339; absent if the source does not say until when it is complete.
-        detail: why it is not whole.
     """
 
     source: str
@@ -232,22 +224,17 @@ class Cut(_Strict, frozen=True):
 
     Attributes:
         night: UTC day, `YYYY-MM-DD`.
-        revision: 1, 2, …
         complete: what the night claims; cuts of earlier versions say `true` for "nothing is unexplained".
         sealed_at: UTC, RFC 3339; a claim of the sealing machine, which the timestamp can confirm.
         organization_id: of the Genesys Cloud organisation, where known.
         collector: identity of the service account that collected.
         operator: person or service that ran the pipeline.
-        tool_version: of custody_pipeline.
-        git_revision: of custody_pipeline.
         files: every file of the cut's folder but `SEAL_FILES`, ordered by path; `file` relies on the order.
         counts: table → rows.
         statuses: custody_status → rows of chain_of_custody.
-        receipts: one a source.
         supersedes: the revision before; None for revision 1.
         timestamped: an RFC 3161 timestamp was made: `cut.json.tsr` must be there.
         keys: verifier keys that signed.
-        log: place in the log.
         lock: absent if no lock was configured.
         coverage: the sources that `complete` rests on; absent in cuts of earlier versions.
         clock: the clock of `sealed_at`; absent in cuts of earlier versions, and if the store stated no time.
@@ -370,8 +357,6 @@ def open_cut(data: bytes, signature: bytes, keys: Sequence[Verifier]) -> tuple[C
     """Read a `cut.json`, but only when a known key signed it.
 
     Args:
-        data: `cut.json`.
-        signature: `cut.json.sig`.
         keys: known public keys.
 
     Returns:

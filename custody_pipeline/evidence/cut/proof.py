@@ -54,7 +54,6 @@ class RecordProof:
         record: the salted record, RFC 8785 JSON.
         index: of its leaf.
         path: RFC 6962 inclusion proof.
-        checkpoint: of the log.
         revision: of the night, whose cut holds the record; None for a proof that was read from a file.
         newest: the newest revision of that night when the proof was made.
     """
@@ -205,8 +204,6 @@ def prove(
     """Proofs of a recording's newest record.
 
     Args:
-        reader: the published prefix.
-        recording_id: as in `chain_of_custody`.
         keys: the log's public keys; the checkpoint and each proof are checked before they are handed over.
         night: look only there (`YYYY-MM-DD`); all nights otherwise.
 
@@ -227,9 +224,7 @@ def prove_all(
     """Proofs of the newest records of several recordings, or of every recording of a night's newest revision.
 
     Args:
-        reader: the published prefix.
         recording_ids: as in `chain_of_custody`; None for all of `night`.
-        keys: as for `prove`.
         night: look only there (`YYYY-MM-DD`); all nights otherwise.
 
     Raises:
@@ -244,7 +239,6 @@ class SealedRecord:
     """A record of a signed cut, before the proof that it is in the log.
 
     Attributes:
-        record: the salted record.
         row: its columns, and the salt.
         index: of its leaf.
         revision: of the night, whose cut holds the record.
@@ -260,10 +254,6 @@ class SealedRecord:
 
 class Prover:
     """Proofs of many records, one after the other, all for the head that the log had when this object was made.
-
-    Args:
-        reader: the published prefix.
-        keys: the log's public keys.
 
     Raises:
         NoteError, TargetError: the head is not signed by a key, or could not be read.

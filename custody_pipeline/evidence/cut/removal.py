@@ -50,7 +50,6 @@ class RemovedFile(_Strict, frozen=True):
     Attributes:
         revision: whose cut lists it.
         path: of the file in that cut.
-        bytes: its sealed size.
         sha256: its sealed digest, hex.
         remains: path, in the cut that holds the statement, of the file's rows of other conversations; None for a
             table that the remaining records give (`derived`).
@@ -80,8 +79,6 @@ class Statement(_Strict, frozen=True):
         revision: of the cut that holds the statement.
         asked_at: when the removal was asked for, UTC, RFC 3339.
         stated_at: when the statement was made, UTC, RFC 3339: when the cut was sealed.
-        operator: who asked for it.
-        reason: why.
         authority: by which right or order.
         selected_by: kinds of conditions (`conversations`, `number`, `tag`, `policy`, `vendor`), never their values.
         conversations: those of the request, sorted.

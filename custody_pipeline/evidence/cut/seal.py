@@ -117,9 +117,6 @@ class Claimed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`sealing/head`: the log's head, and the night that is being sealed, if one is (publish/claims.py).
 
     Attributes:
-        size: leaves of the log.
-        root: of the log, hex.
-        pending: what is being sealed.
         agreed: the `cut.json` that every home uses for it.
     """
 
@@ -135,9 +132,7 @@ class Write:
 
     Attributes:
         path: relative to the published prefix.
-        data: its bytes.
         once: put only if absent (`IfNoneMatch: *`).
-        content_type: as HTTP says it.
     """
 
     path: str
@@ -151,9 +146,7 @@ class Sealed:
     """A sealed night.
 
     Attributes:
-        cut: as signed.
         sha256: of `cut.json`, hex; the next revision's `supersedes`.
-        checkpoint: the log's new head.
         writes: in this order; each group is finished before the next (see the module).
     """
 

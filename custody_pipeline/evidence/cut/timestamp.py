@@ -37,7 +37,6 @@ def verify_timestamp(response: bytes, data: bytes, roots: Sequence[bytes]) -> da
 
     Args:
         response: DER of a TimeStampResp.
-        data: what was timestamped.
         roots: PEM certificates of the authorities that are trusted; one file may hold several.
 
     Returns:

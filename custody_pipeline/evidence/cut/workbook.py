@@ -160,7 +160,6 @@ class Workbook:
         Args:
             parts: what takes it.
             title: of its sheet; 31 characters count.
-            names: of the columns.
         """
         self.notes: list[Note] = []
         self._parts, self._title, self._names = parts, title, names

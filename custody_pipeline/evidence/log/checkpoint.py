@@ -86,7 +86,6 @@ def verify_checkpoint(data: bytes, keys: Sequence[Verifier], origin: str | None 
     """Read a checkpoint and check that its log signed it.
 
     Args:
-        data: the signed note.
         keys: the log's keys (a witness's cosignature is not the log's signature).
         origin: what the first line must say; any when None.
 

@@ -71,7 +71,6 @@ def add_cosignatures(checkpoint: Checkpoint, data: bytes, witnesses: Sequence[Ve
     """The checkpoint with the cosignatures of known witnesses that `data` holds, in place of earlier ones of theirs.
 
     Args:
-        checkpoint: as it is published.
         data: see `cosignatures_in`.
         witnesses: keys that are trusted; signatures of others are left out.
 
@@ -92,12 +91,6 @@ def add_cosignatures(checkpoint: Checkpoint, data: bytes, witnesses: Sequence[Ve
 
 def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Verifier) -> Checkpoint:
     """Ask a witness to cosign a checkpoint, with a proof from the size that it saw last.
-
-    Args:
-        post: reaches the witness.
-        tree: of the checkpoint.
-        checkpoint: to be cosigned.
-        witness: its key.
 
     Raises:
         WitnessContradictsError: it has cosigned another log than this one.

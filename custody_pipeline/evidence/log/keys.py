@@ -159,7 +159,6 @@ def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[
     """The new keys of a rotation statement.
 
     Args:
-        data: the signed statement.
         origin: the log it must be about.
         trusted: keys one already trusts; one of them must be among the old keys.
 

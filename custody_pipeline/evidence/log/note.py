@@ -69,7 +69,6 @@ class Verifier:
     """A public key with a name.
 
     Attributes:
-        name: the key's name.
         kind: `ED25519` for logs and cuts, `COSIGNATURE_V1` for witnesses.
         public_key: 32 bytes.
     """

@@ -67,8 +67,6 @@ class TileTree:
     """A tree of a given size, read from tiles as they are needed.
 
     Args:
-        reader: where the tiles are.
-        size: leaves.
         prefix: the log's place in the reader, with a trailing slash.
         fresh: tiles that are not written yet (`tile/…` → bytes); they win over the reader's.
     """

@@ -83,12 +83,10 @@ class PackageWriter:
     The folder is marked as a package first, so that an unfinished package cannot pass for a folder of proofs.
 
     Args:
-        folder: the package.
         checkpoint: the log's head that all proofs lead to.
         signers: keys that sign the package, current key first.
         night: all recordings of this night were asked for; None when those of `asked` were.
         asked: recording ids that were asked for.
-        rotations: rotation statements of the log.
     """
 
     def __init__(
@@ -131,7 +129,6 @@ class PackageWriter:
 
         Args:
             name: of its files, without a suffix.
-            proof: of the record.
             masked: what is shown if fields are withheld.
         """
         files = {".json": rfc8785.dumps(masked.row), COMMITMENT_SUFFIX: proof.commitment.data} if masked else {
@@ -164,9 +161,6 @@ class PackageWriter:
 
     def close(self, info: Mapping[str, str]) -> str:
         """Write the last files, and sign.
-
-        Args:
-            info: lines of `bag-info.txt`.
 
         Returns:
             SHA-256 of the tag manifest, hex: it stands for every file.

@@ -128,7 +128,6 @@ def signed_list(
     Args:
         context: of the check; findings are added to its report.
         schema: first line of the note.
-        signature_path: the note.
         path: the list, as the note names it.
         limit: how many bytes the list has at most.
         more: what the text of the note says after the digest, as a pattern.

@@ -53,9 +53,6 @@ class Included(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     Attributes:
         name: of its files, without a suffix.
-        recording_id: of the record.
-        conversation_id: of the record.
-        night: of the record.
         revision: of the night, whose cut holds the record.
         newest: the newest revision of that night in the log that the proofs lead to.
         masked: columns that are withheld; the record is then committed to, and not proven.
@@ -74,12 +71,10 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of a package, as its producer signed it.
 
     Attributes:
-        origin: the log.
         size: leaves of the head that all proofs lead to.
         root: of that head, hex.
         night: a whole night was asked for; None when single recordings were.
         asked: recording ids that were asked for; empty for a whole night.
-        records: all records of the package.
         left_out: how many audio files and documents are listed in `missing.json`.
     """
 
@@ -103,8 +98,6 @@ class Absent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Audio or a document of a record that the package does not hold.
 
     Attributes:
-        recording_id: of the record.
-        conversation_id: of the record.
         kind: `audio` or `documents`.
         name: of the record's files, without a suffix.
         sha256: what was sealed; None when the night was sealed without it.

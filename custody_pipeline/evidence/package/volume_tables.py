@@ -72,9 +72,7 @@ def check_tables(context: Context, package: Context, entries: Mapping[str, Entry
     """Compare the tables that are as they were signed, with a finding for each that contradicts a record or another.
 
     Args:
-        context: of the check.
         package: of the check of the package inside, which was found in order.
-        entries: files of the production.
         as_signed: its files that are.
     """
     index: pa.Table = None
