@@ -14,11 +14,4 @@ from custody_pipeline.alerts.alert import Alert, Notice
 from custody_pipeline.alerts.dispatch import AlertRun, ChannelOutcome, send_alerts
 from custody_pipeline.alerts.night_alerts import alerted_reasons
 
-__all__ = [
-    "Alert",
-    "AlertRun",
-    "ChannelOutcome",
-    "Notice",
-    "alerted_reasons",
-    "send_alerts",
-]
+__all__ = ["Alert", "AlertRun", "ChannelOutcome", "Notice", "alerted_reasons", "send_alerts"]

@@ -173,11 +173,7 @@ def _link_template(settings: Settings, state: str) -> str | None:
 
 
 def _tell(
-    name: str,
-    make: Callable[[Http], Channel],
-    ledger: Ledger,
-    nights: Sequence[NightAlerts],
-    patience: Patience,
+    name: str, make: Callable[[Http], Channel], ledger: Ledger, nights: Sequence[NightAlerts], patience: Patience
 ) -> ChannelOutcome:
     notices = [notice for night in nights for notice in night.outstanding(name, ledger)]
     taken: Counter[str] = Counter()
@@ -215,9 +211,7 @@ def channels_of(settings: Settings) -> dict[str, Callable[[Http], Channel]]:
     if settings.alert_event_bus is not None:
         bus = settings.alert_event_bus
         channels[EventBridgeChannel.name] = lambda http: EventBridgeChannel(
-            events_client(settings.alert_event_region),
-            http.patience,
-            bus=bus,
+            events_client(settings.alert_event_region), http.patience, bus=bus
         )
     if settings.alert_servicenow_url is not None:
         channels[ServiceNowChannel.name] = lambda http: ServiceNowChannel(http, settings)

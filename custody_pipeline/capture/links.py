@@ -55,12 +55,7 @@ class AudioLinker:
     """Links recordings of one export bucket."""
 
     def __init__(
-        self,
-        s3: S3Client,
-        settings: Settings,
-        store: DocumentStore,
-        *,
-        clock: Callable[[], float] = time.time,
+        self, s3: S3Client, settings: Settings, store: DocumentStore, *, clock: Callable[[], float] = time.time
     ) -> None:
         """Put the parts together.
 

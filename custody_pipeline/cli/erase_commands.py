@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from custody_pipeline.cli.demo_servers import with_servers_of_demo
-from custody_pipeline.cli.shared import (
-    INCOMPLETE,
-    OK,
-    Json,
-    app,
-    print_json,
-    say,
-    settings_of_environment,
-    tell,
-)
+from custody_pipeline.cli.shared import INCOMPLETE, OK, Json, app, print_json, say, settings_of_environment, tell
 
 if TYPE_CHECKING:
     from custody_pipeline.forgetting.erase import Outcome

@@ -11,15 +11,7 @@ from typing import Annotated
 import typer
 
 from custody_pipeline.cli.demo_servers import servers_of_demo
-from custody_pipeline.cli.shared import (
-    INCOMPLETE,
-    Json,
-    app,
-    print_json,
-    settings_of_environment,
-    stop,
-    tell,
-)
+from custody_pipeline.cli.shared import INCOMPLETE, Json, app, print_json, settings_of_environment, stop, tell
 
 flow_commands = typer.Typer(no_args_is_help=True, help="Architect flows against the tag mapping.")
 app.add_typer(flow_commands, name="flow")

@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from custody_pipeline.cli.demo_servers import with_servers_of_demo
-from custody_pipeline.cli.shared import (
-    INCOMPLETE,
-    OK,
-    Json,
-    app,
-    print_json,
-    say,
-    settings_of_environment,
-    tell,
-)
+from custody_pipeline.cli.shared import INCOMPLETE, OK, Json, app, print_json, say, settings_of_environment, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -131,12 +122,7 @@ def deadlines(settings: Settings) -> list[str]:
 
 
 def _as_dict(item: Due) -> dict[str, str]:
-    return {
-        "day": str(item.day),
-        "night": str(item.night),
-        "conversation_id": item.conversation_id,
-        "rule": item.rule,
-    }
+    return {"day": str(item.day), "night": str(item.night), "conversation_id": item.conversation_id, "rule": item.rule}
 
 
 def _of_place(item: PlaceDue) -> dict[str, str]:

@@ -39,10 +39,7 @@ recheck_custody = dg.define_asset_job(
 )
 
 every_night = dg.build_schedule_from_partitioned_job(
-    nightly_custody,
-    hour_of_day=2,
-    minute_of_hour=30,
-    description="Every night at 02:30 UTC: the UTC day that ended.",
+    nightly_custody, hour_of_day=2, minute_of_hour=30, description="Every night at 02:30 UTC: the UTC day that ended."
 )
 
 
@@ -61,9 +58,7 @@ def every_recheck(
         yield dg.SkipReason("Every night is final.")
     for night, why in pending.items():
         yield dg.RunRequest(
-            run_key=f"{night}@{context.scheduled_execution_time:%Y-%m-%d}",
-            partition_key=night,
-            tags={WHY_TAG: why},
+            run_key=f"{night}@{context.scheduled_execution_time:%Y-%m-%d}", partition_key=night, tags={WHY_TAG: why}
         )
 
 

@@ -94,8 +94,7 @@ def write_shared(con: duckdb.DuckDBPyConnection, night: date, tables: dict[str, 
         own = _ALERTS if table_columns(con, "custody_taken_alerts") else "FROM raw.alerts_sent"
         parts.append(f"SELECT 'raw.alerts_sent', {kind}, to_json(r)::VARCHAR FROM ({own}) AS r")
     con.execute(
-        f"COPY ({' UNION ALL '.join(parts)}) TO {literal(str(to))} (FORMAT parquet, COMPRESSION zstd)",
-        {"night": night},
+        f"COPY ({' UNION ALL '.join(parts)}) TO {literal(str(to))} (FORMAT parquet, COMPRESSION zstd)", {"night": night}
     )
 
 

@@ -54,12 +54,7 @@ def is_flow_id(text: str) -> bool:
 
 
 def export_flow(
-    api: Api,
-    flow_id: str,
-    *,
-    api_url: str,
-    version: str | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    api: Api, flow_id: str, *, api_url: str, version: str | None = None, sleep: Callable[[float], None] = time.sleep
 ) -> FlowDocument:
     """Export one flow as YAML and read it.
 

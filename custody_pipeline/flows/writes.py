@@ -38,9 +38,7 @@ class Held(NamedTuple):
     def then(self, summary: Held) -> Held:
         """The state after a called task that was entered with this state."""
         return Held(
-            summary.low | (summary.high & self.low),
-            summary.low | (summary.high & self.high),
-            self.may | summary.may,
+            summary.low | (summary.high & self.low), summary.low | (summary.high & self.high), self.may | summary.may
         )
 
 

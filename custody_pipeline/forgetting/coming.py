@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from custody_pipeline.forgetting.policy import Due, Policy
     from custody_pipeline.settings import Settings
 
-_TOLD = {
-    "captures": "The captures of this night",
-    "documents": "The encrypted documents of this night",
-}
+_TOLD = {"captures": "The captures of this night", "documents": "The encrypted documents of this night"}
 """Places of a night whose removal loses data: the data of the other places are kept elsewhere too."""
 
 logger = logging.getLogger(__name__)

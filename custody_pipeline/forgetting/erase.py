@@ -267,11 +267,7 @@ def _forget_key(settings: Settings, client: S3Client, request: Request, say: Say
 
 
 def _clear(
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    client: S3Client,
-    request: Request,
-    ids: frozenset[str],
+    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, ids: frozenset[str]
 ) -> None:
     keys = list(places.capture_keys(settings, client, ids, set(request.nights)))
     for uri in places.sidecars_of(settings, client, keys):
@@ -372,12 +368,7 @@ def _put_landing(client: S3Client, uri: str, local: Path, sha256: str, *, bypass
 
 
 def _rewrite_receipt(
-    settings: Settings,
-    client: S3Client,
-    uri: str,
-    renewed: dict[str, tuple[str, int]],
-    *,
-    bypass_governance: bool,
+    settings: Settings, client: S3Client, uri: str, renewed: dict[str, tuple[str, int]], *, bypass_governance: bool
 ) -> None:
     """Make the landed receipt name the rewritten files, because a lost warehouse is made again from it."""
     with in_scratch(settings) as folder:

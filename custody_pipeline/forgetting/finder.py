@@ -145,11 +145,7 @@ def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tupl
 
 
 def places_of(
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    client: S3Client,
-    request: Request,
-    sealed: Sequence[Place],
+    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, sealed: Sequence[Place]
 ) -> Iterator[Place]:
     """The places with data of the request's conversations. `sealed`: files of published cuts, if searched."""
     ids = names_of(request)
@@ -252,11 +248,7 @@ def exported(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[str]:
 
 
 def holds_of(
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    client: S3Client,
-    request: Request,
-    found: Sequence[Place],
+    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, found: Sequence[Place]
 ) -> Iterator[str]:
     """The holds on the request's conversations, a sentence each. `found`: all its places."""
     yield from dict.fromkeys(holders(settings, request.conversations).values())
@@ -285,11 +277,7 @@ def _vendor(settings: Settings, conversations: Sequence[str]) -> Iterator[tuple[
 
 
 def _locks(
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    client: S3Client,
-    request: Request,
-    found: Sequence[Place],
+    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, found: Sequence[Place]
 ) -> Iterator[str]:
     asked = [version for at in _objects(settings, found) for version in versions_of(client, at)]
     if settings.publish_url is not None:

@@ -220,10 +220,7 @@ def _acts(settings: Settings, holds: Holds, why: str) -> Iterator[Act]:
         what = f"files of the night's cuts: {number} versions"
         yield Act(date.fromisoformat(of_cut), done, what, why, "S3 legal hold", settings.publish_url, occurred_at=at)
     with analyst_database(settings) as con:
-        found = con.execute(
-            query("matters/held_recordings"),
-            {"places": list(places)},
-        ).fetchall()
+        found = con.execute(query("matters/held_recordings"), {"places": list(places)}).fetchall()
     for place, night, conversation, recording in found:
         for name in places[place]:
             done, at = holds.unrecorded[name]

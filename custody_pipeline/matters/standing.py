@@ -251,10 +251,7 @@ def _accesses(con: duckdb.DuckDBPyConnection, found: Found) -> tuple[tuple[Acces
     if not table_columns(con, "custody.access_events"):  # a snapshot of an earlier version has none
         return (), {}
     keys = [{"c": item.conversation_id, "r": item.recording_id} for item in found.recordings]
-    rows = con.execute(
-        query("matters/accesses"),
-        {"keys": keys},
-    ).fetchall()
+    rows = con.execute(query("matters/accesses"), {"keys": keys}).fetchall()
     until = con.execute(
         "SELECT partition_date, complete_until FROM custody.coverage "
         "WHERE source = 'recording_audits' AND state IN ('whole', 'partial') AND complete_until IS NOT NULL"
@@ -267,18 +264,12 @@ def _accesses(con: duckdb.DuckDBPyConnection, found: Found) -> tuple[tuple[Acces
 
 def _gaps(con: duckdb.DuckDBPyConnection, found: Found) -> list[Gap]:
     keys = [{"c": item.conversation_id, "r": item.recording_id, "n": item.night} for item in found.recordings]
-    rows = con.execute(
-        query("matters/gaps"),
-        {"keys": keys, "now": utc_now()},
-    ).fetchall()
+    rows = con.execute(query("matters/gaps"), {"keys": keys, "now": utc_now()}).fetchall()
     return [Gap(*row) for row in rows]
 
 
 def _until(con: duckdb.DuckDBPyConnection, found: Found) -> dict[tuple[str, str], datetime]:
     """The earliest deadline of each recording without audio."""
     keys = [{"c": item.conversation_id, "r": item.recording_id} for item in found.recordings if not item.media_sha256]
-    rows = con.execute(
-        query("matters/deadlines"),
-        {"keys": keys},
-    ).fetchall()
+    rows = con.execute(query("matters/deadlines"), {"keys": keys}).fetchall()
     return {(conversation, recording): until for conversation, recording, until in rows}

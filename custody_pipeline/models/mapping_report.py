@@ -58,14 +58,8 @@ class MappingReport:
 
 def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport:
     """Compare the night's mapping with the night's data. Values never appear in it."""
-    columns = con.execute(
-        query("mapping/columns_of_night"),
-        {"night": night},
-    ).fetchall()
-    unmapped = con.execute(
-        query("mapping/unmapped_tags"),
-        {"night": night},
-    ).fetchall()
+    columns = con.execute(query("mapping/columns_of_night"), {"night": night}).fetchall()
+    unmapped = con.execute(query("mapping/unmapped_tags"), {"night": night}).fetchall()
     return MappingReport(
         night,
         tuple(MappedTagReport(*row) for row in columns),
@@ -75,10 +69,7 @@ def mapping_report(con: duckdb.DuckDBPyConnection, night: date) -> MappingReport
 
 def suggest_mapping(con: duckdb.DuckDBPyConnection) -> str:
     """Draft a mapping (YAML text) from every tag that the warehouse has seen, most frequent first."""
-    rows = con.execute(
-        query("mapping/tags_seen"),
-        {"longest": MAX_TEXT, "most": MAX_COLUMNS},
-    ).fetchall()
+    rows = con.execute(query("mapping/tags_seen"), {"longest": MAX_TEXT, "most": MAX_COLUMNS}).fetchall()
     columns: dict[str, dict[str, Any]] = {}
     for key, purposes in rows:
         known = [purpose for purpose in purposes or () if purpose in PURPOSES]

@@ -69,14 +69,7 @@ def _ids(con: duckdb.DuckDBPyConnection, night: date, name: str, arguments: dict
 def media_objects(con: duckdb.DuckDBPyConnection, night: date) -> list[MediaObject]:
     """Every version of every media object in the night's newest listing, without delete markers."""
     create_raw_tables(con, ("export_objects", "extraction_receipts"))
-    rows = (
-        con.cursor()
-        .execute(
-            query("collect/media_objects"),
-            {"night": night},
-        )
-        .fetchall()
-    )
+    rows = con.cursor().execute(query("collect/media_objects"), {"night": night}).fetchall()
     return [MediaObject(ObjectVersion(*row[:6]), bool(row[6])) for row in rows]
 
 
@@ -89,22 +82,14 @@ def captured_audio(
         (conversation id, recording id, bucket, key, version id, bytes, SHA-256), one for each recording, in order.
     """
     create_raw_tables(con, ("export_objects", "media_digests", "captures", "extraction_receipts"))
-    return (
-        con.cursor()
-        .execute(
-            query("collect/captured_audio"),
-            {"night": night},
-        )
-        .fetchall()
-    )
+    return con.cursor().execute(query("collect/captured_audio"), {"night": night}).fetchall()
 
 
 def known_conversations(con: duckdb.DuckDBPyConnection, night: date, conversation_ids: set[str]) -> set[str]:
     """Which of the ids are conversations of the night, by everything that is loaded so far, for any night."""
     create_raw_tables(con, ("export_objects", "conversation_details", "recording_metadata", "conversations"))
     rows = con.cursor().execute(
-        query("collect/conversations_of_night"),
-        {"ids": list(conversation_ids), "night": night},
+        query("collect/conversations_of_night"), {"ids": list(conversation_ids), "night": night}
     )
     return {str(row[0]) for row in rows.fetchall()}
 
@@ -112,10 +97,7 @@ def known_conversations(con: duckdb.DuckDBPyConnection, night: date, conversatio
 def known_addresses(con: duckdb.DuckDBPyConnection, night: date, conversation_ids: set[str]) -> dict[str, set[str]]:
     """Conversation → numbers and addresses of its callers and called parties, as written in any load of the night."""
     create_raw_tables(con, ("conversation_details", "conversations"))
-    rows = con.cursor().execute(
-        query("collect/addresses"),
-        {"ids": list(conversation_ids), "night": night},
-    )
+    rows = con.cursor().execute(query("collect/addresses"), {"ids": list(conversation_ids), "night": night})
     found: dict[str, set[str]] = {}
     for conversation_id, address in rows.fetchall():
         found.setdefault(conversation_id, set()).add(address)
@@ -125,13 +107,6 @@ def known_addresses(con: duckdb.DuckDBPyConnection, night: date, conversation_id
 def known_digests(con: duckdb.DuckDBPyConnection, night: date) -> dict[ObjectVersion, KnownDigest]:
     """Digests that earlier loads of the night computed, also killed loads: a digest of the same bytes stays true."""
     create_raw_tables(con, ("media_digests",))
-    rows = (
-        con.cursor()
-        .execute(
-            query("collect/known_digests"),
-            {"night": night},
-        )
-        .fetchall()
-    )
+    rows = con.cursor().execute(query("collect/known_digests"), {"night": night}).fetchall()
     # The earliest comes last and stays.
     return {ObjectVersion(*row[:6]): KnownDigest(*row[6:]) for row in rows}

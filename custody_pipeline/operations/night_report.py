@@ -214,11 +214,7 @@ def _report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
 
 
 def _nights(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
-    rows = rows_of(
-        con,
-        query("report/nights"),
-        {"first": scope.first, "last": scope.last},
-    )
+    rows = rows_of(con, query("report/nights"), {"first": scope.first, "last": scope.last})
     for row in rows:
         for name in ("recordings", "present", "explained", "unexplained", "complete", "gaps", "excluded"):
             row[name] = int(row[name] or 0)
@@ -232,19 +228,11 @@ def _nights(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]
 
 
 def _sources(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
-    return rows_of(
-        con,
-        query("report/sources"),
-        {"first": scope.first, "last": scope.last},
-    )
+    return rows_of(con, query("report/sources"), {"first": scope.first, "last": scope.last})
 
 
 def _reasons(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    rows = rows_of(
-        con,
-        query("report/reasons"),
-        {"now": utc_now()},
-    )
+    rows = rows_of(con, query("report/reasons"), {"now": utc_now()})
     for row in rows:
         tags = row["tags"] or []
         row["tags"], row["more_tags"] = tags[:_TAGS_SHOWN], max(0, len(tags) - _TAGS_SHOWN)
@@ -258,11 +246,7 @@ def _reasons(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def _actions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """By deadline; then gaps that may still close; then actions that only help other calls."""
-    rows = rows_of(
-        con,
-        query("report/actions"),
-        {"now": utc_now()},
-    )
+    rows = rows_of(con, query("report/actions"), {"now": utc_now()})
     for row in rows:
         row["who"] = BY_CODE[row["reason"]].who
         row["first"], row["last"] = (row[name] and _moment(row[name]) for name in ("first", "last"))
@@ -271,11 +255,7 @@ def _actions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def _tags(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
     """The tags of the mapping, required ones first, the worst first."""
-    rows = rows_of(
-        con,
-        query("report/tags"),
-        {"first": scope.first, "last": scope.last},
-    )
+    rows = rows_of(con, query("report/tags"), {"first": scope.first, "last": scope.last})
     for row in rows:
         row["lost"] = row["expected"] - row["present"]
         row["percent"] = _percent(row["present"], row["expected"])

@@ -34,15 +34,7 @@ from uuid import uuid4
 import orjson
 from filelock import FileLock
 
-from custody_pipeline.evidence.cut.manifest import (
-    CUT_JSON,
-    RECORDS,
-    REPORT,
-    ROTATION,
-    CutFile,
-    Superseded,
-    cut_prefix,
-)
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, RECORDS, REPORT, ROTATION, CutFile, Superseded, cut_prefix
 from custody_pipeline.evidence.cut.seal import Draft
 from custody_pipeline.io.objects import Uploads, head, put_bytes
 from custody_pipeline.io.progress import report

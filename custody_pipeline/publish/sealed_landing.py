@@ -58,11 +58,7 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
 
     The newest load is another one if it failed: the rows are then still those of the load before.
     """
-    rows = rows_of(
-        con,
-        query("publish/receipts_of_night"),
-        {"night": night},
-    )
+    rows = rows_of(con, query("publish/receipts_of_night"), {"night": night})
     files: list[LandingFile] = []
     receipts: list[Receipt] = []
     for row in rows:

@@ -37,18 +37,7 @@ from custody_pipeline.evidence.cut.manifest import (
     cut_prefix,
 )
 from custody_pipeline.evidence.cut.records import leaf_hash
-from custody_pipeline.evidence.cut.seal import (
-    CLAIM,
-    HEAD,
-    SEALING,
-    Agreed,
-    Bundle,
-    Draft,
-    Sealed,
-    Write,
-    recover,
-    seal,
-)
+from custody_pipeline.evidence.cut.seal import CLAIM, HEAD, SEALING, Agreed, Bundle, Draft, Sealed, Write, recover, seal
 from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError, read_checkpoint, verify_checkpoint
 from custody_pipeline.evidence.log.cosignatures import cosigned_path
 from custody_pipeline.evidence.log.note import NoteError

@@ -13,13 +13,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from custody_pipeline.evidence.cut.manifest import (
-    CUT_JSON,
-    SIGNATURE,
-    CutError,
-    cut_prefix,
-    open_cut,
-)
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, CutError, cut_prefix, open_cut
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import TargetError, read
 from custody_pipeline.io.objects import digest, head

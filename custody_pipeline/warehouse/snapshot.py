@@ -91,10 +91,7 @@ def _is_as_we_left_it(con: duckdb.DuckDBPyConnection, path: Path) -> bool:
 
 def _shape(con: duckdb.DuckDBPyConnection, database: str | None = None) -> list[tuple[Any, ...]]:
     """Tables and columns of a database's schema `custody`, with types and comments."""
-    return con.execute(
-        query("snapshot/shape"),
-        {"database": database},
-    ).fetchall()
+    return con.execute(query("snapshot/shape"), {"database": database}).fetchall()
 
 
 def _kept(table: str, left_out: frozenset[date]) -> str:

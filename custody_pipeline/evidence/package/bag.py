@@ -109,11 +109,9 @@ class PackageWriter:
         self._statement = _List(folder / STATEMENT, msgspec.json.encode(scope)[:-1] + b',"records":[')
         self._missing = _List(folder / MISSING, b"[")
         keys = "".join(f"# sha256:{key.fingerprint}\n{key.vkey}\n" for key in (signer.verifier for signer in signers))
-        files = {
-            CHECKPOINT: checkpoint.note.data,
-            INSTRUCTIONS: _VERIFY.encode(),
-            PUBLIC_KEYS: keys.encode(),
-        } | {f"{ROTATIONS}{number}/{ROTATION}": note for number, note in enumerate(rotations, 1)}
+        files = {CHECKPOINT: checkpoint.note.data, INSTRUCTIONS: _VERIFY.encode(), PUBLIC_KEYS: keys.encode()} | {
+            f"{ROTATIONS}{number}/{ROTATION}": note for number, note in enumerate(rotations, 1)
+        }
         for path, data in files.items():
             self._write(path, data)
 
