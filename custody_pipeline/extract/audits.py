@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.extract.conversations import finished_job, result_pages
-from custody_pipeline.extract.documents import items_of
-from custody_pipeline.extract.genesys import GenesysError, JobFailed, LoginError, NoAnswer, PermanentError
+from custody_pipeline.extract.genesys import (
+    GenesysError,
+    JobFailed,
+    LoginError,
+    NoAnswer,
+    PermanentError,
+    entities_of,
+)
 from custody_pipeline.io.clock import utc_now
 
 if TYPE_CHECKING:
@@ -121,10 +127,7 @@ def _read(collector: Collector, load: Load, path: str, query: dict[str, Any], kn
 def _entries(client: GenesysClient, path: str) -> Iterator[tuple[dict[str, Any], str | None, bytes]]:
     """Entries about recordings: keys, conversation and bytes. An unreadable entry is kept: it may be about one."""
     for page in result_pages(client, path, PAGE_SIZE):
-        items = items_of(page.body, "entities")
-        if items is None:
-            raise page.unexpected("unexpected shape: no list of entities")
-        for content in items:
+        for content in entities_of(page):
             try:
                 entry = orjson.loads(content)
             except orjson.JSONDecodeError:

@@ -118,9 +118,9 @@ def _reason(content: bytes, error: orjson.JSONDecodeError) -> DocumentState:
 
 
 def items_of(page: bytes, field: str) -> list[bytes] | None:
-    """The elements of the array `field` of a page (a JSON object), as bytes of the page; None if it is no page.
+    """The elements of the array `field` of a page (a JSON object), as bytes of the page; None if it holds no array.
 
-    A missing or null field is an empty page. An element need not be readable: its own document has a state.
+    A missing field is an empty page; null is not. An element need not be readable: its own document has a state.
     """
     fields = fields_of(page)
     if fields is None:
@@ -129,7 +129,7 @@ def items_of(page: bytes, field: str) -> list[bytes] | None:
     if items is None:
         return []
     try:
-        return [bytes(item) for item in msgspec.json.decode(items, type=list[msgspec.Raw] | None) or []]
+        return [bytes(item) for item in msgspec.json.decode(items, type=list[msgspec.Raw])]
     except (msgspec.DecodeError, RecursionError):
         return _members(bytes(items), b"[", b"]")
 

@@ -71,8 +71,6 @@ _CHUNK = 1 << 16
 # Seconds; used if the login's answer does not state the token's lifetime.
 _SHORT_LIFETIME = 300.0
 
-_LISTING_FIELDS = {"entities", "pageSize", "pageNumber", "pageCount", "total"}
-
 
 class GenesysError(Exception):
     """A request that did not succeed: what was asked, what came back, what to do.
@@ -227,10 +225,12 @@ def entities_of(page: Answer) -> list[bytes]:
     """The elements of `entities` of one page of a listing, each as its own bytes.
 
     Raises:
-        UnexpectedAnswer: the page holds no list of entities. `{}` is not an empty page: a real one states its size.
+        UnexpectedAnswer: the page holds no list of entities, and does not state either that there are none.
     """
     items = items_of(page.body, "entities")
-    if items is None or not (fields_of(page.body) or {}).keys() & _LISTING_FIELDS:
+    fields = fields_of(page.body) or {}
+    is_empty = any(bytes(fields.get(name) or b"") == b"0" for name in ("total", "pageCount"))
+    if items is None or not ("entities" in fields or is_empty):
         raise page.unexpected("unexpected shape: no list of entities")
     return items
 

@@ -326,6 +326,7 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         cid(9): ["not_in_details"],
         cid(97): ["not_in_details"],
         cid(98): ["not_in_details"],
+        cid(99): ["not_in_details"],
     }
     assert found.recordings == {
         cid(7): ["listed"],

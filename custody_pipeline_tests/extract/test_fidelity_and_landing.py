@@ -255,7 +255,16 @@ def test_half_of_a_surrogate_pair_is_read_as_it_is_written(text: bytes, read: st
 
 
 @pytest.mark.parametrize(
-    "page", [b'{"conversations":[NaN', b'{"conversations":[NaN,"]}', b'{"conversations":{"a":NaN}}', b"{NaN}", b"NaN"]
+    "page",
+    [
+        b'{"conversations":null}',
+        b'{"conversations":5}',
+        b'{"conversations":[NaN',
+        b'{"conversations":[NaN,"]}',
+        b'{"conversations":{"a":NaN}}',
+        b"{NaN}",
+        b"NaN",
+    ],
 )
 def test_a_page_that_cannot_be_cut_is_no_page(page: bytes) -> None:
     assert items_of(page, "conversations") is None

@@ -237,6 +237,29 @@ def test_an_empty_page_is_not_the_end(api: Api, client: GenesysClient) -> None:
     assert [asked.query.get("pageNumber") for asked in api.asked[1:]] == [None, "2", "3"]
 
 
+@pytest.mark.parametrize("page", [{"total": 0, "pageSize": 100}, {"pageCount": 0}, {"entities": []}])
+def test_a_listing_may_say_that_it_has_nothing(api: Api, client: GenesysClient, page: dict[str, object]) -> None:
+    api.on("/api/v2/list", reply(page))
+    assert list(client.entities("/api/v2/list")) == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {},
+        {"entities": None, "pageCount": 1},
+        {"entities": None, "total": 0},
+        {"pageSize": 100},
+        {"total": 7},
+        {"entities": 5},
+    ],
+)
+def test_a_listing_without_a_list_is_not_an_empty_one(api: Api, client: GenesysClient, page: dict[str, object]) -> None:
+    api.on("/api/v2/list", reply(page))
+    with pytest.raises(genesys.UnexpectedAnswer, match="no list of entities"):
+        list(client.entities("/api/v2/list"))
+
+
 def test_a_cursor_that_stands_only_in_the_next_address_is_followed(api: Api, client: GenesysClient) -> None:
     following = "https://elsewhere.example.com/api/v2/list?pageSize=2&cursor=a%2Fb%3D"
     api.on("/api/v2/list", reply({"entities": [1], "nextUri": following}), reply({"entities": [2]}))

@@ -149,8 +149,17 @@ TWO_SESSIONS = replace(
     recordings=(_TWO.recordings[0], replace(_TWO.recordings[1], session_id=_TWO.legs[1].session_id)),
 )
 MIDNIGHT = datetime(NIGHT.year, NIGHT.month, NIGHT.day, tzinfo=UTC)
-EVENING_BEFORE = replace(
-    _conversation(3, ("audio", "exported")), start=MIDNIGHT - timedelta(minutes=9), end=MIDNIGHT + timedelta(minutes=9)
+
+
+def _of_the_evening_before(call: Conversation) -> Conversation:
+    start, end = MIDNIGHT - timedelta(minutes=9), MIDNIGHT + timedelta(minutes=9)
+    recordings = tuple(replace(recording, start=start, end=end) for recording in call.recordings)
+    return replace(call, start=start, end=end, recordings=recordings)
+
+
+EVENING_BEFORE = tuple(
+    _of_the_evening_before(call)
+    for call in (_conversation(3, ("audio", "exported")), _conversation(4, ("audio", "failed")))
 )
 
 UNREADABLE = tuple(_conversation(number, ("audio", "exported")) for number in range(3, 7))
@@ -173,6 +182,9 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     "a details job that cannot be made": (_world(*CALLS), (AnswerFault("details_create", None, 0, FOR_EVER, "503"),)),
     "404 on the first poll of a new job": (_world(*CALLS), (AnswerFault("details_poll", None, 0, 1, "404"),)),
     "a list of failed recordings that is refused": (_world(*CALLS), (AnswerFault("failed", None, 0, FOR_EVER, "400"),)),
+    "a list of all recordings that is null": (
+        _world(*CALLS), (AnswerFault("retention", None, 0, FOR_EVER, "entities null"),)
+    ),
     "a job whose totals are far from what is known": (
         _world(*CALLS), (NodeFault("export_job", JOB_ID, ("totalRecordings",), 1000),)
     ),
@@ -180,7 +192,7 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
         _world(*CALLS, _conversation(3, ("audio", "exported"), ("screen", "erased"))), ()
     ),
     "one of two recorded sessions has no recording": (_world(*CALLS, TWO_SESSIONS), ()),
-    "a call begun the evening before": (_world(*CALLS, EVENING_BEFORE), ()),
+    "calls begun the evening before": (_world(*CALLS, *EVENING_BEFORE), ()),
     "the bucket alone": (_world(*CALLS, api=False, manifest_source="bucket"), ()),
     "a cut value that ends in half a surrogate pair": (
         _world(*CALLS, _conversation(3, ("audio", "exported"), customer=(*YES, Tag("Summary", HALVED)))),
@@ -222,7 +234,7 @@ ALWAYS = {
     "a list of failed recordings that is refused",
     "a screen recording of which the flag alone is left",
     "one of two recorded sessions has no recording",
-    "a call begun the evening before",
+    "calls begun the evening before",
     "the bucket alone",
     "a clock that was fast in an earlier run",
     "a details job that fails",

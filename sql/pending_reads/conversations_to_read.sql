@@ -67,6 +67,12 @@ with_objects AS (
     SEMI JOIN current USING (partition_date, landing_id)
     WHERE conversation_id IS NOT NULL
     UNION
+    -- The call may have begun on an earlier day: only its document tells the night of the recording that failed.
+    SELECT DISTINCT conversation_id
+    FROM raw.export_failures
+    SEMI JOIN current USING (partition_date, landing_id)
+    WHERE conversation_id IS NOT NULL
+    UNION
     SELECT DISTINCT conversation_id
     FROM raw.listed_recordings
     SEMI JOIN current USING (partition_date, landing_id)
