@@ -52,11 +52,12 @@ ui: $(VENV)/installed
 	@echo "==> Dagster on http://127.0.0.1:3000 (Ctrl-C stops it and everything it started)"
 	@$(BIN)/custody ui
 
-# Two processes a core, as whole nights wait for servers and disks. The tests of a file share what they start.
+# Two processes a core, as whole nights wait for servers and disks. The tests of a file share what they start. Compiled
+# modules are kept, as tests start many processes.
 PYTEST_OPTIONS ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/installed-dev
 	@echo "==> Tests"
-	@$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 # Every file below sql/ is parsed as it stands.
 check-sql: $(VENV)/installed-dev

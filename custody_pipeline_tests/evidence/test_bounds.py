@@ -16,6 +16,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ from custody_pipeline_tests.evidence.test_tampering import (
     one_more,
     relist,
 )
+
+Cases = dict[str, tuple[Callable[[Path], Any], str]]
+"""What is changed in a published set, and the code of what is found. Made when needed: some are large."""
 
 MEMORY = 768 << 20
 """More than that, in bytes, no check may take beyond what an honest set took before it."""
@@ -142,45 +146,52 @@ def in_proof(extra: bytes, path: bytes) -> Callable[[Path], None]:
     return change
 
 
-UNSIGNED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "a head of others": (others_head, "LOG_SIGNED_BY_OTHERS"),
-    "a cut of others": (others_cut, "CUT_SIGNED_BY_OTHERS"),
-    "a terabyte of records": (sparse(FIRST + RECORDS), "FILE_SIZE"),
-    "a terabyte for a note": (sparse(FIRST + "cut.json.sig"), "FILE_TOO_LARGE"),
-    "a terabyte for a consistency proof": (sparse(FIRST + "checkpoint.consistency"), "FILE_TOO_LARGE"),
-    "a terabyte for a cut.json": (sparse(FIRST + "cut.json"), "FILE_TOO_LARGE"),
-    "a terabyte for a tile": (sparse("log/tile/0/000"), "TILE_WRONG"),
-    "a terabyte for a tile of an earlier head": (sparse("log/tile/0/000.p/41"), "TILE_WRONG"),
-    "a terabyte for a timestamp": (sparse(FIRST + "cut.json.tsr"), "FILE_EXTRA"),
-    "a terabyte for a pointer": (sparse(POINTER), "FILE_TOO_LARGE"),
-    "a terabyte for a copy": (sparse(f"csv/chain_of_custody/date={NIGHTS[0]}/chain_of_custody.csv"), "COPY_DIFFERS"),
-    "a terabyte for a claim": (sparse(CLAIM), "FILE_TOO_LARGE"),
-    "a terabyte for a cosigned head": (sparse("log/cosigned/41"), "FILE_TOO_LARGE"),
-    "a terabyte for a removal statement": (sparse(FIRST + "erasure.json"), "FILE_EXTRA"),
-    "a terabyte for a forgotten key": (sparse(FIRST + "forgotten-key.json"), "FILE_EXTRA"),
-    "a claim of many lists": (
-        in_claim(b'{"size":0,"root":"","pending":[' + b"[]," * ((CLAIM_BYTES - 40) // 3) + b"0]}"), "CLAIM_WRONG"
-    ),
-    "a claim of many members": (
-        in_claim(b'{"size":1,"root":"' + b'","root":"' * ((CLAIM_BYTES - 40) // 11) + b'"}'), "CLAIM_WRONG"
-    ),
-    "a pointer that is deep": (
-        lambda root: (root / POINTER).write_bytes(b'{"files":' + b"[" * 20_000 + b"]" * 20_000 + b"}"), "COPY_DIFFERS"
-    ),
-    "statements of a rotation without number": (many("cuts/{}/rotation.note", 4_000), "FILE_EXTRA"),
-    "cosigned heads without number": (many("log/cosigned/{}", 500), "COSIGNATURE_WRONG"),
-    "a proof with a path without end": (in_proof(b"{}", b"AAAA\n" * (MANIFEST_BYTES // 5 - 200)), "PROOF_MALFORMED"),
-    "a proof of the longest record": (in_proof(b'"' * (MANIFEST_BYTES // 4 * 3 - 4_000), b""), "PROOF_WRONG"),
-}  # fmt: skip
+@cache
+def unsigned() -> Cases:
+    return {
+        "a head of others": (others_head, "LOG_SIGNED_BY_OTHERS"),
+        "a cut of others": (others_cut, "CUT_SIGNED_BY_OTHERS"),
+        "a terabyte of records": (sparse(FIRST + RECORDS), "FILE_SIZE"),
+        "a terabyte for a note": (sparse(FIRST + "cut.json.sig"), "FILE_TOO_LARGE"),
+        "a terabyte for a consistency proof": (sparse(FIRST + "checkpoint.consistency"), "FILE_TOO_LARGE"),
+        "a terabyte for a cut.json": (sparse(FIRST + "cut.json"), "FILE_TOO_LARGE"),
+        "a terabyte for a tile": (sparse("log/tile/0/000"), "TILE_WRONG"),
+        "a terabyte for a tile of an earlier head": (sparse("log/tile/0/000.p/41"), "TILE_WRONG"),
+        "a terabyte for a timestamp": (sparse(FIRST + "cut.json.tsr"), "FILE_EXTRA"),
+        "a terabyte for a pointer": (sparse(POINTER), "FILE_TOO_LARGE"),
+        "a terabyte for a copy": (
+            sparse(f"csv/chain_of_custody/date={NIGHTS[0]}/chain_of_custody.csv"), "COPY_DIFFERS"
+        ),
+        "a terabyte for a claim": (sparse(CLAIM), "FILE_TOO_LARGE"),
+        "a terabyte for a cosigned head": (sparse("log/cosigned/41"), "FILE_TOO_LARGE"),
+        "a terabyte for a removal statement": (sparse(FIRST + "erasure.json"), "FILE_EXTRA"),
+        "a terabyte for a forgotten key": (sparse(FIRST + "forgotten-key.json"), "FILE_EXTRA"),
+        "a claim of many lists": (
+            in_claim(b'{"size":0,"root":"","pending":[' + b"[]," * ((CLAIM_BYTES - 40) // 3) + b"0]}"), "CLAIM_WRONG"
+        ),
+        "a claim of many members": (
+            in_claim(b'{"size":1,"root":"' + b'","root":"' * ((CLAIM_BYTES - 40) // 11) + b'"}'), "CLAIM_WRONG"
+        ),
+        "a pointer that is deep": (
+            lambda root: (root / POINTER).write_bytes(b'{"files":' + b"[" * 20_000 + b"]" * 20_000 + b"}"),
+            "COPY_DIFFERS",
+        ),
+        "statements of a rotation without number": (many("cuts/{}/rotation.note", 4_000), "FILE_EXTRA"),
+        "cosigned heads without number": (many("log/cosigned/{}", 500), "COSIGNATURE_WRONG"),
+        "a proof with a path without end": (
+            in_proof(b"{}", b"AAAA\n" * (MANIFEST_BYTES // 5 - 200)), "PROOF_MALFORMED"
+        ),
+        "a proof of the longest record": (in_proof(b'"' * (MANIFEST_BYTES // 4 * 3 - 4_000), b""), "PROOF_WRONG"),
+    }  # fmt: skip
 
 
 def test_what_nobody_signed_is_not_opened_and_nothing_is_read_beyond_its_signed_size(
     original: Publisher, tmp_path: Path
 ) -> None:
-    found = measured(tmp_path, original, UNSIGNED)
+    found = measured(tmp_path, original, unsigned())
 
-    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(UNSIGNED, 1)
-    assert {name: codes for name, (_, codes, _) in found.items() if UNSIGNED[name][1] not in codes} == {}
+    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(unsigned(), 1)
+    assert {name: codes for name, (_, codes, _) in found.items() if unsigned()[name][1] not in codes} == {}
     grown = {name: kilobytes for name, (_, _, kilobytes) in found.items()}
     # The longest proof and the largest claim are parsed before anything of them is believed.
     parsed = ("a claim of many lists", "a claim of many members", "a proof of the longest record")
@@ -258,34 +269,38 @@ def with_csv(data: bytes) -> Callable[[Path], None]:
 
 
 GAPS = "data/gaps.parquet"
-OWNED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "sixty million rows": (of_owner(GAPS, rows_of_a_night(60_000_000), 60_000_000), ""),
-    "rows that nobody counted": (of_owner(GAPS, rows_of_a_night(60_000_000), 2), "COUNT_WRONG"),
-    "long texts without number": (of_owner(GAPS, long_texts(), 5_000), "ROW_MISPLACED"),
-    "a CSV of a gigabyte in one line": (with_csv(gzipped(b"", b"x" * 1_024, 1_024)), "CSV_DIFFERS"),
-    "a CSV of five million columns": (with_csv(gzip.compress(b"a," * 5_000_000 + b"a\n", 1)), "CSV_DIFFERS"),
-    "a CSV whose header is quoted without end": (
-        with_csv(gzip.compress(b'"\n' + b"a" * 100 + b'",' + b"a," * 5_000_000 + b"a\n", 1)), "CSV_DIFFERS"
-    ),
-    "a workbook of a million parts": (
-        of_owner("data/chain_of_custody.xlsx", listed_parts(1_000_000)), "SPREADSHEET_DIFFERS"
-    ),
-    "a workbook of a gigabyte": (inflated_part, "SPREADSHEET_DIFFERS"),
-    "a removal statement of many lists": (
-        of_owner("erasure.json", b'{"files":[' + b"[]," * 5_000_000 + b"0]}"), "ERASURE_WRONG"
-    ),
-    "a statement of a forgotten key of many lists": (
-        of_owner("forgotten-key.json", b'{"files":[' + b"[]," * 5_000_000 + b"0]}"), "ERASURE_WRONG"
-    ),
-}  # fmt: skip
+
+
+@cache
+def owned() -> Cases:
+    return {
+        "sixty million rows": (of_owner(GAPS, rows_of_a_night(60_000_000), 60_000_000), ""),
+        "rows that nobody counted": (of_owner(GAPS, rows_of_a_night(60_000_000), 2), "COUNT_WRONG"),
+        "long texts without number": (of_owner(GAPS, long_texts(), 5_000), "ROW_MISPLACED"),
+        "a CSV of a gigabyte in one line": (with_csv(gzipped(b"", b"x" * 1_024, 1_024)), "CSV_DIFFERS"),
+        "a CSV of five million columns": (with_csv(gzip.compress(b"a," * 5_000_000 + b"a\n", 1)), "CSV_DIFFERS"),
+        "a CSV whose header is quoted without end": (
+            with_csv(gzip.compress(b'"\n' + b"a" * 100 + b'",' + b"a," * 5_000_000 + b"a\n", 1)), "CSV_DIFFERS"
+        ),
+        "a workbook of a million parts": (
+            of_owner("data/chain_of_custody.xlsx", listed_parts(1_000_000)), "SPREADSHEET_DIFFERS"
+        ),
+        "a workbook of a gigabyte": (inflated_part, "SPREADSHEET_DIFFERS"),
+        "a removal statement of many lists": (
+            of_owner("erasure.json", b'{"files":[' + b"[]," * 5_000_000 + b"0]}"), "ERASURE_WRONG"
+        ),
+        "a statement of a forgotten key of many lists": (
+            of_owner("forgotten-key.json", b'{"files":[' + b"[]," * 5_000_000 + b"0]}"), "ERASURE_WRONG"
+        ),
+    }  # fmt: skip
 
 
 def test_what_a_dishonest_owner_signed_is_bounded_by_what_he_signed(original: Publisher, tmp_path: Path) -> None:
-    found = measured(tmp_path, original, OWNED)
+    found = measured(tmp_path, original, owned())
 
-    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(OWNED, 1)
+    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(owned(), 1)
     assert {
-        name: codes for name, (_, codes, _) in found.items() if OWNED[name][1] and OWNED[name][1] not in codes
+        name: codes for name, (_, codes, _) in found.items() if owned()[name][1] and owned()[name][1] not in codes
     } == {}
 
 
@@ -299,31 +314,33 @@ def signed_package(path: str, data: bytes) -> Callable[[Path], None]:
     return change
 
 
-PACKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "a terabyte for a tag manifest": (sparse("tagmanifest-sha256.txt"), "FILE_TOO_LARGE"),
-    "a terabyte for a signature": (sparse("tagmanifest-sha256.txt.sig"), "FILE_TOO_LARGE"),
-    "a terabyte for a manifest": (sparse("manifest-sha256.txt"), "FILE_TOO_LARGE"),
-    "a terabyte for a statement": (sparse("data/package.json"), "FILE_SIZE"),
-    "a terabyte for audio": (sparse(f"data/audio/{CHOSEN[0]}.opus"), "FILE_SIZE"),
-    "a terabyte that is not listed": (sparse("data/audio/other.opus"), "FILE_EXTRA"),
-    "a terabyte for a rotation": (sparse("data/rotations/1/rotation.note"), "FILE_EXTRA"),
-    "a manifest of empty lines": (
-        signed_package("manifest-sha256.txt", b"\n" * (MANIFEST_BYTES - 1)), "PACKAGE_INCONSISTENT"
-    ),
-    "a statement of many lists": (
-        signed_package("data/package.json", b'{"records":[' + b"[]," * 5_000_000 + b"0]}"), "PACKAGE_INCONSISTENT"
-    ),
-    "what is missing, many times": (
-        signed_package("data/missing.json", b"[" + b"null," * 5_000_000 + b"0]"), "PACKAGE_INCONSISTENT"
-    ),
-}  # fmt: skip
+@cache
+def packages() -> Cases:
+    return {
+        "a terabyte for a tag manifest": (sparse("tagmanifest-sha256.txt"), "FILE_TOO_LARGE"),
+        "a terabyte for a signature": (sparse("tagmanifest-sha256.txt.sig"), "FILE_TOO_LARGE"),
+        "a terabyte for a manifest": (sparse("manifest-sha256.txt"), "FILE_TOO_LARGE"),
+        "a terabyte for a statement": (sparse("data/package.json"), "FILE_SIZE"),
+        "a terabyte for audio": (sparse(f"data/audio/{CHOSEN[0]}.opus"), "FILE_SIZE"),
+        "a terabyte that is not listed": (sparse("data/audio/other.opus"), "FILE_EXTRA"),
+        "a terabyte for a rotation": (sparse("data/rotations/1/rotation.note"), "FILE_EXTRA"),
+        "a manifest of empty lines": (
+            signed_package("manifest-sha256.txt", b"\n" * (MANIFEST_BYTES - 1)), "PACKAGE_INCONSISTENT"
+        ),
+        "a statement of many lists": (
+            signed_package("data/package.json", b'{"records":[' + b"[]," * 5_000_000 + b"0]}"), "PACKAGE_INCONSISTENT"
+        ),
+        "what is missing, many times": (
+            signed_package("data/missing.json", b"[" + b"null," * 5_000_000 + b"0]"), "PACKAGE_INCONSISTENT"
+        ),
+    }  # fmt: skip
 
 
 def test_a_package_is_read_as_far_as_it_is_signed(original: Publisher, tmp_path: Path) -> None:
-    found = measured(tmp_path, original, PACKAGES, "package")
+    found = measured(tmp_path, original, packages(), "package")
 
-    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(PACKAGES, 1)
-    assert {name: codes for name, (_, codes, _) in found.items() if PACKAGES[name][1] not in codes} == {}
+    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(packages(), 1)
+    assert {name: codes for name, (_, codes, _) in found.items() if packages()[name][1] not in codes} == {}
 
 
 def signed_volume(path: str, data: bytes) -> Callable[[Path], None]:
@@ -335,34 +352,36 @@ def signed_volume(path: str, data: bytes) -> Callable[[Path], None]:
     return change
 
 
-VOLUMES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "a terabyte for a list": (sparse("production-sha256.txt"), "FILE_TOO_LARGE"),
-    "a terabyte for an index": (sparse("index.csv"), "FILE_SIZE"),
-    "a terabyte that is not listed": (sparse("listening/x.mp3"), "FILE_EXTRA"),
-    "an index of five million columns": (
-        signed_volume("index.csv", b"a," * 5_000_000 + b"a\n"), "PACKAGE_INCONSISTENT"
-    ),
-    "an index whose first line is short": (
-        signed_volume("index.csv", ",".join(LOAD_COLUMNS.values()).encode() + b"\n" + b"a," * 5_000_000 + b"a\n"),
-        "PACKAGE_INCONSISTENT",
-    ),
-    "a load file of five million fields": (
-        signed_volume("loadfile.dat", "\xfe\x14\xfe".join(["\ufeff", *["a"] * 5_000_000, "\r\n"]).encode()),
-        "PACKAGE_INCONSISTENT",
-    ),
-    "a workbook of a million parts": (signed_volume("index.xlsx", listed_parts(1_000_000)), "PACKAGE_INCONSISTENT"),
-}  # fmt: skip
+@cache
+def volumes() -> Cases:
+    return {
+        "a terabyte for a list": (sparse("production-sha256.txt"), "FILE_TOO_LARGE"),
+        "a terabyte for an index": (sparse("index.csv"), "FILE_SIZE"),
+        "a terabyte that is not listed": (sparse("listening/x.mp3"), "FILE_EXTRA"),
+        "an index of five million columns": (
+            signed_volume("index.csv", b"a," * 5_000_000 + b"a\n"), "PACKAGE_INCONSISTENT"
+        ),
+        "an index whose first line is short": (
+            signed_volume("index.csv", ",".join(LOAD_COLUMNS.values()).encode() + b"\n" + b"a," * 5_000_000 + b"a\n"),
+            "PACKAGE_INCONSISTENT",
+        ),
+        "a load file of five million fields": (
+            signed_volume("loadfile.dat", "\xfe\x14\xfe".join(["\ufeff", *["a"] * 5_000_000, "\r\n"]).encode()),
+            "PACKAGE_INCONSISTENT",
+        ),
+        "a workbook of a million parts": (signed_volume("index.xlsx", listed_parts(1_000_000)), "PACKAGE_INCONSISTENT"),
+    }  # fmt: skip
 
 
 def test_a_production_is_read_as_far_as_it_is_signed(original: Publisher, tmp_path: Path) -> None:
-    found = measured(tmp_path, original, VOLUMES, "volume")
+    found = measured(tmp_path, original, volumes(), "volume")
 
-    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(VOLUMES, 1)
-    assert {name: codes for name, (_, codes, _) in found.items() if VOLUMES[name][1] not in codes} == {}
+    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(volumes(), 1)
+    assert {name: codes for name, (_, codes, _) in found.items() if volumes()[name][1] not in codes} == {}
 
 
 def measured(
-    tmp_path: Path, original: Publisher, cases: dict[str, tuple[Callable[[Path], Any], str]], kind: str = "set"
+    tmp_path: Path, original: Publisher, cases: Cases, kind: str = "set"
 ) -> dict[str, tuple[int, set[str], int]]:
     """Each case → status, codes, and by how many kilobytes the process grew; all of them within a time."""
     package = make_package(publish_with_audio(tmp_path / "other"), tmp_path / "package")

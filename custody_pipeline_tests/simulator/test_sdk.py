@@ -17,8 +17,6 @@ from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.simulator.structure import FLOW_ID, INTEGRATION_ID, ORGANIZATION_ID, SCRIPT_INTAKE
 from custody_pipeline.warehouse.sql_files import load_models
 
-sdk = pytest.importorskip("PureCloudPlatformClientV2", reason="install the extra 'sdk'")
-
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 NIGHT = "2026-11-02T00:00:00Z/2026-11-03T00:00:00Z"
@@ -26,7 +24,12 @@ ORGANIZATION = Organization()
 
 
 @pytest.fixture(scope="module")
-def api_client() -> Iterator[Any]:
+def sdk() -> Any:
+    return pytest.importorskip("PureCloudPlatformClientV2", reason="install the extra 'sdk'")
+
+
+@pytest.fixture(scope="module")
+def api_client(sdk: Any) -> Iterator[Any]:
     with SimulatorServer(ORGANIZATION, rate_limit=1_000_000) as server:
         client = sdk.api_client.ApiClient()
         place = urlsplit(server.base_url)
@@ -56,13 +59,13 @@ def _check(value: Any, path: str = "answer") -> Any:
     return value
 
 
-def test_it_knows_who_collects(api_client: Any) -> None:
+def test_it_knows_who_collects(sdk: Any, api_client: Any) -> None:
     me = _check(sdk.TokensApi(api_client).get_tokens_me())
     assert me.organization.id == ORGANIZATION_ID
     assert me.o_auth_client.id == "custody-demo"
 
 
-def test_it_reads_the_nights_export_jobs_and_their_failures(api_client: Any) -> None:
+def test_it_reads_the_nights_export_jobs_and_their_failures(sdk: Any, api_client: Any) -> None:
     api = sdk.RecordingApi(api_client)
     listed = _check(api.get_recording_jobs(page_size=100)).entities
     assert [job.state for job in listed] == ["FULFILLED", "FULFILLED"]
@@ -74,7 +77,7 @@ def test_it_reads_the_nights_export_jobs_and_their_failures(api_client: Any) -> 
     assert len(failed) == job.total_failed_recordings
 
 
-def test_it_takes_a_job_through_its_states(api_client: Any) -> None:
+def test_it_takes_a_job_through_its_states(sdk: Any, api_client: Any) -> None:
     api = sdk.RecordingApi(api_client)
     query = sdk.RecordingJobsQuery()
     query.action, query.action_date, query.integration_id = "EXPORT", datetime(2026, 11, 3, 3), INTEGRATION_ID
@@ -91,7 +94,7 @@ def test_it_takes_a_job_through_its_states(api_client: Any) -> None:
     assert api.get_recording_job(other.id).state == "CANCELLED"
 
 
-def test_it_reads_recordings_of_a_conversation(api_client: Any, conversation: Conversation) -> None:
+def test_it_reads_recordings_of_a_conversation(sdk: Any, api_client: Any, conversation: Conversation) -> None:
     api = sdk.RecordingApi(api_client)
     metadata = _check(api.get_conversation_recordingmetadata(conversation.id))
     assert [item.id for item in metadata] == [item.id for item in conversation.recordings]
@@ -102,7 +105,7 @@ def test_it_reads_recordings_of_a_conversation(api_client: Any, conversation: Co
     assert recordings[0].media_uris["0"].media_uri.startswith("http://127.0.0.1")
 
 
-def test_it_reads_a_conversation_with_its_attributes(api_client: Any, conversation: Conversation) -> None:
+def test_it_reads_a_conversation_with_its_attributes(sdk: Any, api_client: Any, conversation: Conversation) -> None:
     api = sdk.ConversationsApi(api_client)
     document = _check(api.get_conversation(conversation.id))
     assert [person.attributes for person in document.participants] == [
@@ -113,7 +116,7 @@ def test_it_reads_a_conversation_with_its_attributes(api_client: Any, conversati
     assert typed.custom_attributes_timestamps.keys() == conversation.typed_attributes.keys()
 
 
-def test_it_reads_the_details_in_bulk(api_client: Any, conversation: Conversation) -> None:
+def test_it_reads_the_details_in_bulk(sdk: Any, api_client: Any, conversation: Conversation) -> None:
     api = sdk.ConversationsApi(api_client)
     watermark = _check(api.get_analytics_conversations_details_jobs_availability()).data_availability_date
     assert watermark == ORGANIZATION.watermark
@@ -133,7 +136,7 @@ def test_it_reads_the_details_in_bulk(api_client: Any, conversation: Conversatio
     assert sum(bool(leg.recording) for person in found.participants for leg in person.sessions) == 2
 
 
-def test_it_queries_details_without_attributes(api_client: Any) -> None:
+def test_it_queries_details_without_attributes(sdk: Any, api_client: Any) -> None:
     query = sdk.ConversationQuery()
     query.interval = NIGHT
     answer = _check(sdk.ConversationsApi(api_client).post_analytics_conversations_details_query(query))
@@ -142,7 +145,7 @@ def test_it_queries_details_without_attributes(api_client: Any) -> None:
     assert _check(one).conversation_id == answer.conversations[0].conversation_id
 
 
-def test_it_downloads_in_batches(api_client: Any, conversation: Conversation) -> None:
+def test_it_downloads_in_batches(sdk: Any, api_client: Any, conversation: Conversation) -> None:
     api = sdk.RecordingApi(api_client)
     wanted, unknown = sdk.BatchDownloadRequest(), sdk.BatchDownloadRequest()
     wanted.conversation_id, unknown.conversation_id = conversation.id, ORGANIZATION_ID
@@ -156,7 +159,7 @@ def test_it_downloads_in_batches(api_client: Any, conversation: Conversation) ->
     assert requests.get(second.results[0].result_url, timeout=10).content[:4] in {b"OggS", b"RIFF"}
 
 
-def test_it_protects_from_deletion(api_client: Any, conversation: Conversation) -> None:
+def test_it_protects_from_deletion(sdk: Any, api_client: Any, conversation: Conversation) -> None:
     api = sdk.RecordingApi(api_client)
     query = sdk.ConversationDeletionProtectionQuery()
     query.conversation_ids = [conversation.id, ORGANIZATION_ID]
@@ -168,7 +171,7 @@ def test_it_protects_from_deletion(api_client: Any, conversation: Conversation) 
     assert api.post_recordings_deletionprotection(query) == []
 
 
-def test_it_sweeps_retention_and_orphans(api_client: Any) -> None:
+def test_it_sweeps_retention_and_orphans(sdk: Any, api_client: Any) -> None:
     api = sdk.RecordingApi(api_client)
     first = _check(api.get_recordings_retention_query(0, page_size=100))
     assert len(first.entities) >= 100
@@ -180,7 +183,9 @@ def test_it_sweeps_retention_and_orphans(api_client: Any) -> None:
     assert orphans[0].recording.conversation_id
 
 
-def test_its_models_have_every_field_that_is_served_and_read_of_the_list_of_all_recordings(api_client: Any) -> None:
+def test_its_models_have_every_field_that_is_served_and_read_of_the_list_of_all_recordings(
+    sdk: Any, api_client: Any
+) -> None:
     """The SDK drops a field that it does not know: such a field would be invented by the simulator and the product."""
     said = sdk.RecordingApi.get_recordings_retention_query.__doc__
     assert f"Maximum is {RETENTION_PAGE_SIZE}." in said
@@ -194,7 +199,7 @@ def test_its_models_have_every_field_that_is_served_and_read_of_the_list_of_all_
     assert {name for item in page["entities"] for name in item} <= known
 
 
-def test_it_reads_scripts_queues_and_divisions(api_client: Any) -> None:
+def test_it_reads_scripts_queues_and_divisions(sdk: Any, api_client: Any) -> None:
     scripts = _check(sdk.ScriptsApi(api_client).get_scripts_published()).entities
     assert {script.name: script.version_id for script in scripts} == {"Intake": "3", "Claims": "1"}
     assert _check(sdk.ScriptsApi(api_client).get_scripts_published_script_id(SCRIPT_INTAKE)).published_date
@@ -204,7 +209,7 @@ def test_it_reads_scripts_queues_and_divisions(api_client: Any) -> None:
     assert [division.name for division in divisions if division.home_division] == ["Home"]
 
 
-def test_it_exports_a_flow(api_client: Any) -> None:
+def test_it_exports_a_flow(sdk: Any, api_client: Any) -> None:
     api = sdk.ArchitectApi(api_client)
     flow, entry, job = sdk.ArchitectFlowReference(), sdk.ExportDetails(), sdk.RegisterArchitectExportJob()
     flow.id, entry.flow, entry.export_type, job.flows = FLOW_ID, flow, "Yaml", [entry]
@@ -214,7 +219,7 @@ def test_it_exports_a_flow(api_client: Any) -> None:
     assert "setParticipantData" in requests.get(second.download_url, timeout=10).text
 
 
-def test_it_queries_audits(api_client: Any) -> None:
+def test_it_queries_audits(sdk: Any, api_client: Any) -> None:
     api = sdk.AuditApi(api_client)
     services = _check(api.get_audits_query_servicemapping()).services
     query = sdk.AuditQueryRequest()
@@ -227,7 +232,7 @@ def test_it_queries_audits(api_client: Any) -> None:
     assert len({entry.id for entry in page.entities + rest.entities}) == 40
 
 
-def test_it_queries_interaction_audits(api_client: Any) -> None:
+def test_it_queries_interaction_audits(sdk: Any, api_client: Any) -> None:
     api, query = sdk.QualityApi(api_client), sdk.QMAuditQueryRequest()
     query.interval = "2026-11-01T00:00:00Z/2026-11-04T00:00:00Z"
     transaction_id = _check(api.post_quality_conversations_audits_query(query)).id
@@ -238,14 +243,14 @@ def test_it_queries_interaction_audits(api_client: Any) -> None:
     assert all(entry.remote_ips and entry.context["conversationId"] for entry in page.entities)
 
 
-def test_it_lists_users_that_left_only_when_asked(api_client: Any) -> None:
+def test_it_lists_users_that_left_only_when_asked(sdk: Any, api_client: Any) -> None:
     api = sdk.UsersApi(api_client)
     active, everybody = _check(api.get_users()).entities, _check(api.get_users(state="any")).entities
     assert len(active) == len(everybody) - 1
     assert all(user.name and "@" in user.email for user in everybody)
 
 
-def test_it_keeps_triggers(api_client: Any) -> None:
+def test_it_keeps_triggers(sdk: Any, api_client: Any) -> None:
     api = sdk.ProcessAutomationApi(api_client)
     topic = "v2.detail.events.conversation.{id}.customer.end"
     assert topic in api.get_processautomation_triggers_topics().entities
@@ -265,7 +270,9 @@ def test_it_keeps_triggers(api_client: Any) -> None:
     assert refused.value.status == 404
 
 
-def test_it_takes_a_request_for_deletion_through_its_states_and_the_conversation_is_gone(api_client: Any) -> None:
+def test_it_takes_a_request_for_deletion_through_its_states_and_the_conversation_is_gone(
+    sdk: Any, api_client: Any
+) -> None:
     api = sdk.GeneralDataProtectionRegulationApi(api_client)
     call = ORGANIZATION.conversation(ORGANIZATION.size - 40)
     wanted = sdk.GDPRRequest()
