@@ -67,7 +67,7 @@ def _write_files(night: LoadedNight, formats: tuple[str, ...], folder: Path) -> 
     if PARQUET not in formats:
         pq.ParquetWriter.write_batch = _nothing
     if CSV not in formats:
-        vars(tables).update(_csv_records=_no_text, _workbook=_no_workbook)
+        vars(tables).update(csv_records=_no_text, _workbook=_no_workbook)
 
     def work() -> None:
         with duckdb.connect(str(path), read_only=True) as con:

@@ -6,11 +6,8 @@ All files of a table are written in one pass over its ordered rows, a batch at a
 night, and equal rows give equal bytes. A cell of the CSV has the same text as the value in a sealed record
 (`evidence.cut.records`): what an expert reads in the CSV is what was hashed.
 
-The CSV is RFC 4180: UTF-8 without a mark, CRLF after every record, the header always complete. Text, lists, structs
-and maps are always quoted (the latter three as RFC 8785 JSON), numbers, dates, times and booleans never; so null is an
-empty cell without quotes, and the empty string is `""`.
-
-It can be compressed (`.csv.gz`): gzip without a name or a time, so that equal rows stay equal bytes.
+`evidence.cut.csv_text` says how a CSV is written. It can be compressed (`.csv.gz`): gzip without a name or a time, so
+that equal rows stay equal bytes.
 
 The workbook has the same rows for people: `evidence.cut.workbook` says what its cells hold.
 """
@@ -28,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from custody_pipeline.evidence.cut.csv_text import csv_header, csv_records
 from custody_pipeline.evidence.cut.records import concatenated, salted_records, text_column, utf8
 from custody_pipeline.evidence.cut.workbook import Workbook, ZipParts, zipped
 from custody_pipeline.io.gzipped import gzipped
@@ -190,15 +188,15 @@ def write_table(
             pq.ParquetWriter(pa.PythonFile(outs["parquet"], mode="w"), schema, compression="zstd")
         )
         csv = stack.enter_context(gzipped(outs["csv"])) if compressed else outs["csv"]
-        csv.write(_header(schema))
+        csv.write(csv_header(schema.names))
         book = stack.enter_context(_workbook(outs["spreadsheet"], table.name, schema.names))
         # Making text costs more than everything else together, and Arrow releases the interpreter lock meanwhile.
         pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="text"))
 
-        def texts_of(rows: pa.RecordBatch) -> bytes:
+        def texts_of(rows: pa.RecordBatch) -> memoryview:
             texts = [text_column(name, column) for name, column in zip(rows.schema.names, rows.columns, strict=True)]
             book.add(rows, texts)
-            return _csv_records(rows, texts)
+            return csv_records(rows, texts)
 
         for batch in batches:
             texts = pool.map(texts_of, [batch.slice(at, _CSV_ROWS) for at in range(0, batch.num_rows, _CSV_ROWS)])
@@ -254,7 +252,7 @@ def harmless_csv(rows: pa.RecordBatchReader) -> Iterator[bytes]:
     Raises:
         CanonicalError: a column has a type without a canonical text (floating point, binary).
     """
-    yield _header(rows.schema)
+    yield csv_header(rows.schema.names)
     for batch in rows:
         if batch.num_rows:
             texts = [text_column(name, column) for name, column in zip(batch.schema.names, batch.columns, strict=True)]
@@ -262,29 +260,11 @@ def harmless_csv(rows: pa.RecordBatchReader) -> Iterator[bytes]:
                 _harmless(text) if _is_text(column.type) else text
                 for text, column in zip(texts, batch.columns, strict=True)
             ]
-            yield _csv_records(batch, safe)
-
-
-def _csv_records(rows: pa.RecordBatch, texts: Sequence[pa.Array]) -> bytes:
-    cells = [
-        pc.fill_null(text, "") if _is_bare(column.type) else _quoted(text)
-        for text, column in zip(texts, rows.columns, strict=True)
-    ]
-    return _joined(cells)
-
-
-def _is_bare(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind))
+            yield bytes(csv_records(batch, safe))
 
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _quoted(cells: pa.Array) -> pa.Array:
-    # Most columns have no quote anywhere, and a search costs less than a replacement of nothing.
-    doubled = pc.replace_substring(cells, '"', '""') if (utf8(cells) == ord('"')).any() else cells
-    return pc.fill_null(concatenated('"', doubled, '"'), "")
 
 
 def _harmless(cells: pa.Array) -> pa.Array:
@@ -294,21 +274,6 @@ def _harmless(cells: pa.Array) -> pa.Array:
     if not pc.any(risky).as_py():
         return cells
     return pc.if_else(risky, concatenated("'", cells), cells)
-
-
-def _joined(columns: Sequence[pa.Array]) -> bytes:
-    """The records' bytes, which are contiguous in the joined column."""
-    *others, last = columns
-    records = pc.binary_join_element_wise(*others, concatenated(last, "\r\n"), pa.scalar(",", pa.large_string()))
-    return utf8(records).tobytes()
-
-
-def _header(schema: pa.Schema) -> bytes:
-    return (",".join(map(_header_cell, schema.names)) + "\r\n").encode()
-
-
-def _header_cell(name: str) -> str:
-    return name if name.replace("_", "").isalnum() else _identifier(name)
 
 
 def _identifier(name: str) -> str:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
+from custody_pipeline.evidence.cut.csv_text import csv_header, csv_records
 from custody_pipeline.evidence.cut.manifest import CutFile, Receipt, Superseded, cut_prefix
 from custody_pipeline.evidence.cut.records import salted_records, text_column
 from custody_pipeline.evidence.cut.seal import HEAD, Draft, Sealed, seal
@@ -128,14 +128,15 @@ class Publisher:
         records = salted_records(pq.read_table(io.BytesIO(content)), SECRET)
         gaps = pa.table({"recording_id": [row["recording_id"] for row in data if row["custody_status"] == "gap"]})
         landing = "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz"
-        csv, book = io.BytesIO(), io.BytesIO()
+        csv, book = [csv_header(table.column_names)], io.BytesIO()
         with zipped(book) as zip_file, Workbook(ZipParts(zip_file), "chain_of_custody", table.column_names) as sheet:
             for batch in table.to_batches():
                 sheet.add(batch)
-        pacsv.write_csv(pa.table({name: text_column(name, table.column(name)) for name in table.column_names}), csv)
+                texts = [text_column(*pair) for pair in zip(batch.schema.names, batch.columns, strict=True)]
+                csv.append(bytes(csv_records(batch, texts)))
         files: dict[str, tuple[bytes, int | None]] = {
             cuts.TABLE: (content, len(data)),
-            "data/chain_of_custody.csv": (csv.getvalue(), len(data)),
+            "data/chain_of_custody.csv": (b"".join(csv), len(data)),
             "data/chain_of_custody.xlsx": (book.getvalue(), len(data)),
             "data/gaps.parquet": (parquet(gaps), gaps.num_rows),
             cuts.RECORDS: (records.ndjson, len(data)),

@@ -379,7 +379,7 @@ def test_keys_are_followed_from_one_to_the_next_wherever_the_statements_lie() ->
 
 
 @pytest.mark.parametrize(("room", "times"), [(cut_files.KEPT_BYTES, 1), (0, 2)])
-def test_a_csv_is_read_once_where_there_is_room_for_it(
+def test_a_csv_is_read_once_and_a_workbook_where_there_is_room_for_it(
     original: Publisher, monkeypatch: pytest.MonkeyPatch, room: int, times: int
 ) -> None:
     opened = Counter[str]()
@@ -393,7 +393,8 @@ def test_a_csv_is_read_once_where_there_is_room_for_it(
     report = verify(Watched(original.root), Options(public_keys=KEYS))
 
     assert report.status == 0
-    assert {number for path, number in opened.items() if path.startswith("cuts/") and path.endswith(".csv")} == {times}
+    for suffix, number in {".csv": 1, ".xlsx": times}.items():
+        assert {opened[path] for path in opened if path.startswith("cuts/") and path.endswith(suffix)} == {number}
 
 
 # --- media

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+from contextlib import nullcontext
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from custody_pipeline.evidence.cut.manifest import CutFile
 from custody_pipeline.evidence.cut.records import CanonicalError, leaf_hash, salted_records
 from custody_pipeline.evidence.cut.records import text as canonical_text
-from custody_pipeline.evidence.verify.cut_renderings import contradiction
+from custody_pipeline.evidence.verify.cut_renderings import contradictions
 from custody_pipeline.evidence.verify.sealed_table import SealedTable
 from custody_pipeline.publish.tables import TableError, describe_table, export_table
 from custody_pipeline.settings import SettingsError, load_settings
@@ -26,6 +28,8 @@ from custody_pipeline.settings import SettingsError, load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from custody_pipeline.evidence.reader import TargetError
 
 NIGHT = date(2026, 11, 2)
 
@@ -204,18 +208,43 @@ def test_a_verifier_reads_in_csv_and_workbook_what_is_in_the_parquet_and_sees_ea
         "a row less": values[:-1],
     }
 
-    def compared(kind: str) -> str | None:
-        path = written[kind]
-        with path.open("rb") as stream:
-            return contradiction(f"data/{path.name}", stream, SealedTable(written["parquet"].read_bytes()))
-
-    assert [compared("csv"), compared("spreadsheet")] == [None, None]
+    assert compared(written) == [None, None]
     parquet = written["parquet"].read_bytes()
     for what, other in others.items():
         make(con, other)
         written = export(con, tmp_path / "other", compressed=compressed)
         written["parquet"].write_bytes(parquet)
-        assert None not in (compared("csv"), compared("spreadsheet")), what
+        assert None not in compared(written), what
+
+
+def compared(written: dict[str, Path]) -> list[str | TargetError | None]:
+    """What a verifier finds in the CSV and the workbook beside the Parquet."""
+    paths = {f"data/{written[kind].name}": written[kind] for kind in ("csv", "spreadsheet")}
+    files = [
+        CutFile(path=name, bytes=len(data := path.read_bytes()), sha256=hashlib.sha256(data).hexdigest())
+        for name, path in paths.items()
+    ]
+    table = SealedTable(written["parquet"].read_bytes())
+    return list(
+        contradictions(files, lambda file: nullcontext(io.BytesIO(paths[file.path].read_bytes())), table).values()
+    )
+
+
+def test_a_csv_that_another_program_wrote_is_judged_by_its_cells(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    make(con, ["x", "007", "", None])
+    written = export(con, tmp_path)
+    csv_file = written["csv"]
+    otherwise = csv_file.read_bytes().replace(b"\r\n", b"\n").replace(b"2026-11-02", b'"2026-11-02"')
+    for data, problem in {
+        otherwise: None,
+        otherwise.replace(b"007", b"7"): "value differs in the rows 2 to 4",
+        otherwise + b"2026-11-02,5,x\n": "it has more rows than the Parquet",
+        otherwise.replace(b"value", b"values"): "its columns are not those of the Parquet",
+    }.items():
+        csv_file.write_bytes(data)
+        assert compared(written) == [problem, None]
 
 
 def test_another_compression_than_gzip_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

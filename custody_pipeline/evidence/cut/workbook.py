@@ -68,12 +68,7 @@ _ILLEGAL = r"[\x00-\x08\x0b\x0c\x0e-\x1f" + "\ufffe\uffff]"
 # will before a carriage return. Two of them may share an underscore, so the last character is no part of the match.
 _LOOKS_ESCAPED = r"_x[0-9A-Fa-f]{4}[_\r]"
 _TO_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}[_\r])")
-_MARKUP, _RETURN, _CONTROL, _NONCHARACTER = 1, 2, 4, 8
-_KINDS = np.zeros(256, np.uint8)
-_KINDS[[ord(char) for char in "&<>"]] = _MARKUP
-_KINDS[ord("\r")] = _RETURN
-_KINDS[[code for code in range(0x20) if chr(code) not in "\t\n\r"]] = _CONTROL
-_KINDS[0xEF] = _NONCHARACTER  # the first byte of U+FFFE and U+FFFF, and of others
+_MARKUP, _RETURN, _CONTROL, _NONCHARACTER, _ESCAPE = 1, 2, 4, 8, 16
 
 _HEADER = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -102,7 +97,7 @@ _STYLES = (
 class Part(Protocol):
     """A part of a workbook that takes bytes."""
 
-    def write(self, data: bytes, /) -> Any:
+    def write(self, data: bytes | memoryview, /) -> Any:
         """Take bytes."""
 
 
@@ -201,7 +196,7 @@ class Workbook:
             for row, column, what in changed:
                 if start <= row < end:
                     self.notes.append(Note(self._sheets[-1], self._rows + 1 + row - start, column, what))
-            self._write(utf8(lines.slice(start, end - start)).tobytes())
+            self._write(utf8(lines.slice(start, end - start)).data)
             self._rows += end - start
             start = end
 
@@ -221,7 +216,7 @@ class Workbook:
             self._open.close()
             self._part = None
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         assert self._part is not None  # noqa: S101 - `_begin` came before
         self._part.write(data)
         self._bytes += len(data)
@@ -348,8 +343,19 @@ def _or_none(cells: pa.Array) -> pa.Array:
 
 
 def _kinds(texts: pa.Array) -> int:
-    """Which kinds of bytes occur in the texts."""
-    return int(np.bitwise_or.reduce(_KINDS[utf8(texts)], initial=0))
+    """Which kinds of bytes occur in the texts; a search in all of them costs less than a replacement of nothing."""
+    data = utf8(texts)
+    if not data.size:
+        return 0
+    kinds = 0
+    if data.min() < 0x20:
+        kinds |= _RETURN if (data == ord("\r")).any() else 0
+        kinds |= _CONTROL if ((data < 0x20) & (data != 0x09) & (data != 0x0A) & (data != 0x0D)).any() else 0
+    if data.max() >= 0xEF and (data == 0xEF).any():  # the first byte of U+FFFE and U+FFFF, and of others
+        kinds |= _NONCHARACTER
+    if any((data == ord(char)).any() for char in "&<>"):
+        kinds |= _MARKUP
+    return kinds | (_ESCAPE if ((data[:-1] == ord("_")) & (data[1:] == ord("x"))).any() else 0)
 
 
 def _long(texts: pa.Array) -> pa.Array:
@@ -368,7 +374,7 @@ def _fitting(texts: pa.Array, kinds: int) -> pa.Array:
     if kinds & _MARKUP:
         for char in "&<>":
             texts = pc.replace_substring(texts, char, escape(char))
-    if pc.any(pc.match_substring(texts, "_x")).as_py():
+    if kinds & _ESCAPE:
         looks = pc.match_substring_regex(texts, _LOOKS_ESCAPED)
         escaped = [_TO_ESCAPE.sub("_x005F_", text) for text in texts.filter(looks).to_pylist()]  # RE2 cannot look ahead
         texts = pc.replace_with_mask(texts, looks, strings(escaped))

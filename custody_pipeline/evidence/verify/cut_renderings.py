@@ -1,33 +1,36 @@
 """The CSV files and workbooks of a cut: they say what the Parquet file of the same table says.
 
-Belongs here: reading CSV and comparing its cells; making a workbook's parts again and comparing them. Does not: how
-they are written (publish/tables.py, evidence/cut/workbook.py).
+Belongs here: making them again from the rows and comparing; comparing the cells of a CSV that was written otherwise.
+Does not: how they are written (evidence/cut/csv_text.py, evidence/cut/workbook.py).
 
-A cell of a CSV is the text that stands for the value in a sealed record; null is an empty cell without quotes. Cuts of
-earlier versions have `.spreadsheet.csv` in place of the workbook: an apostrophe may be before a text.
+One pass over a table's rows makes both. A CSV whose bytes come out again has the form and the content of the table.
+Where they do not, its cells decide: a cell of a CSV is the text that stands for the value in a sealed record; null is
+an empty cell without quotes. Cuts of earlier versions have `.spreadsheet.csv` in place of the workbook: an apostrophe
+may be before a text.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import shutil
 import struct
 import zipfile
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from io import SEEK_END, BytesIO, StringIO
-from itertools import chain
 from tempfile import TemporaryFile
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from custody_pipeline.evidence.cut.csv_text import csv_header, csv_records
 from custody_pipeline.evidence.cut.manifest import Cut, CutFile
 from custody_pipeline.evidence.cut.records import CanonicalError, concatenated, text_column
 from custody_pipeline.evidence.cut.workbook import WORKBOOK, Workbook
@@ -53,6 +56,9 @@ _MOST_LISTED = 1 << 20
 _BLOCK_BYTES = 1 << 26
 """Twice the longest document that is loaded: no row of a table is larger."""
 
+# Takes the rows with their columns as `text_column` gives them; None before the first and after the last.
+_Maker = Generator[None, tuple[pa.RecordBatch, Sequence[pa.Array]] | None, None]
+
 
 def check_renderings(
     context: Context,
@@ -75,54 +81,122 @@ def check_renderings(
         if is_rendering(file.path) and file.path in as_sealed:
             by_table.setdefault(f"{file.path.partition('.')[0]}.parquet", []).append(file)
 
-    def compare(name: str) -> list[tuple[str, str | None]]:
+    @contextmanager
+    def opened(file: CutFile) -> Iterator[BinaryIO]:
+        kept = as_sealed[file.path]
+        try:
+            stream = BytesIO(kept) if kept is not None else context.reader.open(prefix + file.path)
+        except OSError as error:
+            raise TargetError(str(error)) from error
+        with stream:
+            yield stream
+
+    def compare(name: str) -> dict[str, str | TargetError | None]:
         """One thread reads a table's file at a time."""
-        return [
-            (file.path, _compared(context, prefix, file, as_sealed[file.path], cut.file(name), tables.get(name)))
-            for file in by_table[name]
-        ]
+        of_table, table = cut.file(name), tables.get(name)
+        if of_table is None:
+            return {file.path: "the cut has no Parquet of this table" for file in by_table[name]}
+        if table is None:
+            return {}  # its own finding says why
+        questions = {file.path: f"rendering|{file.sha256}|{of_table.sha256}" for file in by_table[name]}
+        asked = [file for file in by_table[name] if questions[file.path] not in context.memory]
+        found = contradictions(asked, opened, table)
+        context.memory.update({questions[path]: "equal" for path, problem in found.items() if problem is None})
+        return found
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        for path, problem in chain.from_iterable(pool.map(compare, sorted(by_table))):
-            if problem is not None:
-                context.report.add(_CODES[path.endswith(WORKBOOK)], prefix + path, problem)
+        for problems in pool.map(compare, sorted(by_table)):
+            for path, problem in problems.items():
+                if isinstance(problem, TargetError):
+                    context.report.add("FILE_UNREADABLE", prefix + path, str(problem))
+                elif problem is not None:
+                    context.report.add(_CODES[path.endswith(WORKBOOK)], prefix + path, problem)
 
 
-def _compared(
-    context: Context,
-    prefix: str,
-    file: CutFile,
-    kept: bytes | None,
-    of_table: CutFile | None,
-    table: SealedTable | None,
-) -> str | None:
-    if of_table is None:
-        return "the cut has no Parquet of this table"
-    if table is None:
-        return None  # its own finding says why
-    question = f"rendering|{file.sha256}|{of_table.sha256}"
-    if question not in context.memory:
-        try:
-            with BytesIO(kept) if kept is not None else context.reader.open(prefix + file.path) as stream:
-                problem = contradiction(file.path, stream, table)
-        except (TargetError, OSError) as error:
-            context.report.add("FILE_UNREADABLE", prefix + file.path, str(error))
-            return None
-        if problem is not None:
-            return problem
-        context.memory[question] = "equal"
-    return None
-
-
-def contradiction(path: str, stream: BinaryIO, table: SealedTable) -> str | None:
-    """What a CSV or a workbook says that its table does not; None when both say the same.
+def contradictions(
+    files: Sequence[CutFile], opened: Callable[[CutFile], AbstractContextManager[BinaryIO]], table: SealedTable
+) -> dict[str, str | TargetError | None]:
+    """What CSV files and workbooks say that their table does not.
 
     Args:
-        path: of the file in its cut.
-        stream: its bytes, which a trusted key signed.
-        table: opened by no other thread.
+        files: as a trusted key signed them; those of the target have these digests.
+        opened: gives the bytes of one of them; raises TargetError.
+        table: read by no other thread.
+
+    Returns:
+        By path: what differs, the error of the target, or None where both say the same.
     """
-    return (_of_workbook if path.endswith(WORKBOOK) else _of_csv)(path, stream, table)
+    makers = {file.path: _maker(file, opened(file), table.names) for file in files if ".spreadsheet." not in file.path}
+    errors = _made_again(makers, table.batches())
+    found: dict[str, str | TargetError | None] = {}
+    for file in files:
+        error = errors.get(file.path)
+        try:
+            if isinstance(error, TargetError):
+                raise error
+            if file.path.endswith(WORKBOOK) or (file.path in errors and error is None):
+                found[file.path] = _told(error)
+            else:
+                with opened(file) as stream:
+                    found[file.path] = _of_csv(file.path, stream, table)
+        except TargetError as unread:
+            found[file.path] = unread
+    return found
+
+
+def _maker(file: CutFile, opened: AbstractContextManager[BinaryIO], names: Sequence[str]) -> _Maker:
+    if file.path.endswith(WORKBOOK):
+        return _workbook_again(file.path.removeprefix("data/").removesuffix(WORKBOOK), opened, names)
+    return _csv_again(file, opened, names)
+
+
+def _made_again(makers: Mapping[str, _Maker], batches: Iterable[pa.RecordBatch]) -> dict[str, Exception | None]:
+    """Give the rows to each maker; by key, the error that ended it, or None. No rows are read when all have ended."""
+    ended: dict[str, Exception | None] = {}
+
+    def give(rows: pa.RecordBatch | None) -> None:
+        texts = (
+            [text_column(*pair) for pair in zip(rows.schema.names, rows.columns, strict=True)]
+            if rows is not None
+            else ()
+        )
+        for path in makers.keys() - ended.keys():
+            try:
+                makers[path].send((rows, texts) if rows is not None else None)
+            except StopIteration:
+                ended[path] = None
+            except _WRONG as error:
+                ended[path] = error
+
+    try:
+        give(None)
+        for rows in batches:
+            if len(ended) == len(makers):
+                break
+            give(rows)
+        give(None)
+    except _WRONG as error:
+        for path in makers.keys() - ended.keys():
+            makers[path].close()
+            ended[path] = error
+    return ended
+
+
+def _told(error: Exception | None) -> str | None:
+    if error is None or isinstance(error, _DiffersError):
+        return str(error) if error else None
+    return f"it cannot be read: {type(error).__name__}"
+
+
+def _csv_again(file: CutFile, opened: AbstractContextManager[BinaryIO], names: Sequence[str]) -> _Maker:
+    with ExitStack() as until_made:
+        part: _Part = _SameDigest(file)
+        if file.path.endswith(".gz"):
+            part = _SamePart(file.path, gzip.GzipFile(fileobj=until_made.enter_context(opened)))
+        part.write(csv_header(names))
+        while (given := (yield)) is not None:
+            part.write(csv_records(*given))
+        part.end()
 
 
 def _of_csv(path: str, stream: BinaryIO, table: SealedTable) -> str | None:
@@ -174,11 +248,6 @@ class _Begun:
         return head or self._rest.read(count)
 
 
-def _of_workbook(path: str, stream: BinaryIO, table: SealedTable) -> str | None:
-    title = path.removeprefix("data/").removesuffix(WORKBOOK)
-    return not_the_workbook(title, stream, table.names, table.batches())
-
-
 def not_the_workbook(
     title: str, stream: BinaryIO, names: Sequence[str], batches: Iterable[pa.RecordBatch]
 ) -> str | None:
@@ -190,27 +259,29 @@ def not_the_workbook(
         names: of the columns.
         batches: the rows.
     """
-    try:
-        with ExitStack() as until_read:
-            if not stream.seekable():
-                copy = until_read.enter_context(TemporaryFile())
-                shutil.copyfileobj(stream, copy)
-                stream = cast("BinaryIO", copy)
-            _check_list(stream)
-            found = _SameParts(until_read.enter_context(zipfile.ZipFile(stream)), stream)
-            with Workbook(found, title, names) as book:
-                for batch in batches:
-                    book.add(batch)
-            found.end()
-    except _DiffersError as error:
-        return str(error)
-    except (*UNREADABLE, CanonicalError, EOFError, *_NO_ZIP) as error:
-        return f"it cannot be read: {type(error).__name__}"
-    return None
+    return _told(_made_again({title: _workbook_again(title, nullcontext(stream), names)}, batches)[title])
+
+
+def _workbook_again(title: str, opened: AbstractContextManager[BinaryIO], names: Sequence[str]) -> _Maker:
+    with ExitStack() as until_made:
+        stream = until_made.enter_context(opened)
+        if not stream.seekable():
+            copy = until_made.enter_context(TemporaryFile())
+            shutil.copyfileobj(stream, copy)
+            stream = cast("BinaryIO", copy)
+        _check_list(stream)
+        found = _SameParts(until_made.enter_context(zipfile.ZipFile(stream)), stream)
+        with Workbook(found, title, names) as book:
+            while (given := (yield)) is not None:
+                book.add(*given)
+        found.end()
 
 
 class _DiffersError(Exception):
-    """A part of a workbook is not what the table makes of it."""
+    """A file is not what the table makes of it."""
+
+
+_WRONG = (_DiffersError, TargetError, *UNREADABLE, CanonicalError, EOFError, *_NO_ZIP)
 
 
 def _check_list(stream: BinaryIO) -> None:
@@ -249,7 +320,7 @@ class _SameParts:
         found = _Inflated(self._stream, entry)
         part = _SamePart(name, found)
         yield part
-        part.write(b"", at_end=True)
+        part.end()
         self._end = found.end()
 
     def end(self) -> None:
@@ -295,20 +366,57 @@ class _Inflated:
         return start + self._entry.compress_size + (_DESCRIPTION if self._entry.flag_bits & _DESCRIBED else 0)
 
 
+class _Readable(Protocol):
+    def read(self, count: int, /) -> bytes:
+        """The next bytes; fewer at the end."""
+
+
+class _Part(Protocol):
+    """Takes bytes and compares them."""
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        """Compare the next bytes."""
+
+    def end(self) -> None:
+        """All bytes were given."""
+
+
 class _SamePart:
     """A part that must be written as it is."""
 
-    def __init__(self, name: str, found: _Inflated) -> None:
+    def __init__(self, name: str, found: _Readable) -> None:
         self._name, self._found = name, found
 
-    def write(self, data: bytes, /, *, at_end: bool = False) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Compare the next bytes."""
         for start in range(0, len(data), CHUNK):
-            expected = data[start : start + CHUNK]
+            expected = bytes(data[start : start + CHUNK])
             if self._found.read(len(expected)) != expected:
                 raise _DiffersError(f"{self._name} is not what the table makes")
-        if at_end and self._found.read(1):
+
+    def end(self) -> None:
+        """No bytes are left."""
+        if self._found.read(1):
             raise _DiffersError(f"{self._name} has more than the table")
+
+
+class _SameDigest:
+    """A file that need not be read again, since it has the digest that was signed."""
+
+    def __init__(self, file: CutFile) -> None:
+        self._file, self._left, self._sha256 = file, file.bytes, hashlib.sha256()
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        """Hash the next bytes; no more of them than the file has."""
+        self._left -= len(data)
+        self._sha256.update(data)
+        if self._left < 0:
+            self.end()
+
+    def end(self) -> None:
+        """All bytes were given."""
+        if self._left or self._sha256.hexdigest() != self._file.sha256:
+            raise _DiffersError(f"{self._file.path} is not what the table makes")
 
 
 def _same(cells: pa.Array, texts: pa.Array, *, twin: bool) -> bool:

@@ -1,0 +1,55 @@
+"""Published rows → the text of a CSV file.
+
+Belongs here: the bytes of the header and of records. Does not: which rows, compression, where the file goes (publish),
+comparing a sealed CSV with its table (evidence/verify/cut_renderings.py).
+
+The CSV is RFC 4180: UTF-8 without a mark, CRLF after every record, the header always complete. Text, lists, structs
+and maps are always quoted (the latter three as RFC 8785 JSON), numbers, dates, times and booleans never; so null is an
+empty cell without quotes, and the empty string is `""`.
+
+Equal rows give equal bytes, whatever the batches are. A sealed CSV is verified by making it again. If this form
+changes, verification falls back to reading the cells, which takes three times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from custody_pipeline.evidence.cut.records import concatenated, joined, strings, utf8
+
+
+def csv_header(names: Iterable[str]) -> bytes:
+    """The first record: the names of the columns."""
+    return (",".join(map(_name_cell, names)) + "\r\n").encode()
+
+
+def csv_records(rows: pa.RecordBatch, texts: Sequence[pa.Array]) -> memoryview:
+    """The records of some rows; `texts` are the columns as `text_column` gives them."""
+    parts: list[Any] = []
+    for text, column in zip(texts, rows.columns, strict=True):
+        parts += [",", *([_or_empty(text)] if _is_bare(column.type) else _quoted(text))]
+    return utf8(joined(*parts[1:], "\r\n")).data
+
+
+def _is_bare(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind))
+
+
+def _quoted(text: pa.Array) -> list[Any]:
+    if text.null_count == len(text):
+        return [_or_empty(text)]
+    # Most columns have no quote anywhere, and a search costs less than a replacement of nothing.
+    doubled = pc.replace_substring(text, '"', '""') if (utf8(text) == ord('"')).any() else text
+    return [_or_empty(concatenated('"', doubled, '"'))] if text.null_count else ['"', doubled, '"']
+
+
+def _or_empty(cells: pa.Array) -> pa.Array:
+    return pc.fill_null(cells, strings([""])[0]) if cells.null_count else cells
+
+
+def _name_cell(name: str) -> str:
+    return name if name.replace("_", "").isalnum() else '"' + name.replace('"', '""') + '"'
