@@ -6,11 +6,17 @@ who starts a night (Dagster in defs, the tests, the benchmark).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from pathlib import Path
+from typing import Any
 
-from custody_pipeline.capture.assembly import linker_of, store_of
+import duckdb
+
+from custody_pipeline.capture.assembly import linker_of
+from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import captured_addresses
 from custody_pipeline.capture.links import Audio
 from custody_pipeline.capture.night_captures import collect_captures
@@ -22,12 +28,14 @@ from custody_pipeline.extract.erased import erase_landed
 from custody_pipeline.extract.exports import collect_exports
 from custody_pipeline.extract.gdpr_requests import collect_gdpr_requests
 from custody_pipeline.extract.media import collect_media
+from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.extract.recordings import collect_listed, collect_recordings
 from custody_pipeline.fleet.overview import refresh
 from custody_pipeline.fleet.warehouse_of import warehouse_of
 from custody_pipeline.io import progress
 from custody_pipeline.io.resume_cache import resume_cache_of
 from custody_pipeline.load.pipeline import LoadSummary, load
+from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.pending_reads import (
     captured_audio,
     known_addresses,
@@ -42,22 +50,12 @@ from custody_pipeline.publish.current_copies import Publication
 from custody_pipeline.publish.live import publish_live
 from custody_pipeline.publish.place import require_place
 from custody_pipeline.publish.publication import More, publish_night
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.erasures import erased_names
 from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import date
-    from pathlib import Path
-
-    import duckdb
-
-    from custody_pipeline.extract.receipts import Landing
-    from custody_pipeline.models.mapping import TagMapping
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.connection import Warehouse
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def _conversations(night: Night, collector: Collector, _: ExitStack) -> list[Lan
         with night.warehouse.open() as con:
             known = known_addresses(con, night.day, conversation_ids)
         # Live capture may have seen what no night read before it went.
-        captured = captured_addresses(store_of(night.settings), night.day, conversation_ids)
+        captured = captured_addresses(capture_place(night.settings), night.day, conversation_ids)
         return {name: known.get(name, set()) | captured.get(name, set()) for name in known.keys() | captured.keys()}
 
     return [*landings, collect_gdpr_requests(collector, gone, addresses)]

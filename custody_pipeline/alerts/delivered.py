@@ -5,18 +5,15 @@ Belongs here: the table, and which notices are outstanding. Does not: sending.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+from typing import Any
+
+import duckdb
 
 from custody_pipeline.alerts.alert import Alert, Delivery, Notice
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.warehouse.sql_files import query
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import date
-
-    import duckdb
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS raw.alerts_sent (

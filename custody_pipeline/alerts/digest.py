@@ -9,14 +9,11 @@ A gap that was sent as an alert of its own stays one until it is closed: in a di
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
 
 from custody_pipeline.alerts.alert import Alert, Group
 from custody_pipeline.models.reasons import BY_CODE
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import date, datetime
 
 DIGEST = "NIGHT_GAPS"
 IDS_SHOWN = 5

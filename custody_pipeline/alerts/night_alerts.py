@@ -5,24 +5,18 @@ Belongs here: the selection from the warehouse. Does not: what a gap is, and ear
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 from urllib.parse import quote
+
+import duckdb
 
 from custody_pipeline.alerts.alert import Alert
 from custody_pipeline.models.reasons import BY_CODE
-from custody_pipeline.settings import SettingsError
+from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.night_states import NOT_PUBLISHED
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import date, datetime
-
-    import duckdb
-
-    from custody_pipeline.settings import Settings
 
 # Writing or fetching failed. Gaps that cannot close are alerted for any reason.
 FAILURE_REASONS = (

@@ -11,21 +11,17 @@ condition that the instance cannot evaluate is dropped and everything matches: e
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from custody_pipeline.alerts.alert import Alert, Delivery, DeliveryError, Group, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError, TroubleError
 from custody_pipeline.io.http import Bearer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import requests
-
-    from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings
 
 BATCH = 50
 PAGE = 100

@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import date
 
 from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.links import AudioLinker
 from custody_pipeline.capture.messages import EventQueue, QueueMetrics
-from custody_pipeline.capture.metrics import CapturePoint, capture_points
 from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.worker import CaptureWorker, DrainReport, capture_client
-from custody_pipeline.io.document_store import DocumentStore
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import erased_conversations
@@ -45,18 +42,13 @@ def queue_of(settings: Settings) -> Iterator[EventQueue]:
         yield queue
 
 
-def store_of(settings: Settings) -> DocumentStore:
-    """The store of capture documents."""
-    return capture_place(settings)
-
-
 def linker_of(settings: Settings) -> AudioLinker:
     """Ties exported audio to captures.
 
     Raises:
         SettingsError: `CUSTODY_EXPORT_URL` is not set, or `CUSTODY_SIDECAR_URL` where it is needed.
     """
-    return AudioLinker(s3_client(settings), settings, store_of(settings))
+    return AudioLinker(s3_client(settings), settings, capture_place(settings))
 
 
 def drain_queue(settings: Settings, *, max_seconds: float) -> DrainResult:
@@ -76,7 +68,7 @@ def drain_queue(settings: Settings, *, max_seconds: float) -> DrainResult:
         worker = CaptureWorker(
             queue,
             stack.enter_context(capture_client(settings)),
-            store_of(settings),
+            capture_place(settings),
             linker=linker_of(settings) if settings.export_url else None,
             erased=lambda: erased_conversations(settings),
         )
@@ -96,8 +88,3 @@ def retry_dead_letters(settings: Settings, *, limit: int | None = None) -> int:
     """
     with queue_of(settings) as queue:
         return queue.retry_dead(limit)
-
-
-def points_of(settings: Settings, day: date) -> list[CapturePoint]:
-    """The captures of conversations that began on `day`, for numbers and plots."""
-    return capture_points(store_of(settings), day)

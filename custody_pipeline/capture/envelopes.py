@@ -124,15 +124,10 @@ def _recognise(document: dict[str, Any], raw_sha256: str) -> CustodyEvent:
         nested = [document[key] for key in ("data", "payload") if isinstance(document.get(key), dict)]
         return _event(RECORDING_CREATED, document | (nested[0] if nested else {}), raw_sha256)
     if "conversationId" in document and "eventTime" in document:
-        return _event(document.get("topicName") or _bare_topic(document), document, raw_sha256)
+        # The ends of customers, agents and queues carry the same fields.
+        bare_topic = ATTRIBUTES_TOPIC if isinstance(document.get("attributes"), dict) else BARE_TOPIC
+        return _event(document.get("topicName") or bare_topic, document, raw_sha256)
     raise EnvelopeError("unknown_envelope")
-
-
-def _bare_topic(body: dict[str, Any]) -> str:
-    if isinstance(body.get("attributes"), dict):
-        return ATTRIBUTES_TOPIC
-    # The ends of customers, agents and queues carry the same fields.
-    return BARE_TOPIC
 
 
 def _event(
@@ -206,9 +201,6 @@ def _attributes(value: object) -> dict[str, str] | None:
 def _content_hash(*parts: object) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(hashlib.sha256(part if isinstance(part, bytes) else _canonical(part)).digest())
+        content = part if isinstance(part, bytes) else orjson.dumps(part, option=orjson.OPT_SORT_KEYS)
+        digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
-
-
-def _canonical(part: object) -> bytes:
-    return orjson.dumps(part, option=orjson.OPT_SORT_KEYS)

@@ -87,12 +87,8 @@ def plot(points: Sequence[CapturePoint]) -> bytes:
     bars.bar(list(hours), list(hours.values()), width=1 / 24, align="edge", color="#4c78a8")
     bars.set_ylabel("captures per hour")
     known = [point for point in points if point.lag_seconds is not None]
-    dots.scatter(
-        [point.observed_at for point in known],
-        [max(point.lag_seconds or 0, 0.001) for point in known],
-        s=6,
-        c="#e45756",
-    )
+    lags = [max(point.lag_seconds or 0, 0.001) for point in known]
+    dots.scatter([point.observed_at for point in known], lags, s=6, c="#e45756")
     dots.set_yscale("log")
     dots.set_ylabel("seconds after the event")
     dots.set_xlabel("UTC")

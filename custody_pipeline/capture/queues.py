@@ -108,9 +108,8 @@ class SqsQueue:
         with _translated():
             url = self._dead_letters()
             while limit is None or moved < limit:
-                batch = self._receive(
-                    url, _BATCH_MESSAGES if limit is None else min(limit - moved, _BATCH_MESSAGES), 60
-                )
+                wanted = _BATCH_MESSAGES if limit is None else min(limit - moved, _BATCH_MESSAGES)
+                batch = self._receive(url, wanted, 60)
                 if not batch:
                     break
                 for message in batch:
@@ -124,10 +123,8 @@ class SqsQueue:
         """SQS's approximate counts. The oldest message's age is only in CloudWatch."""
         with _translated():
             here = self._attributes(self._url)
-            waiting, leased = (
-                int(here["ApproximateNumberOfMessages"]),
-                int(here["ApproximateNumberOfMessagesNotVisible"]),
-            )
+            waiting = int(here["ApproximateNumberOfMessages"])
+            leased = int(here["ApproximateNumberOfMessagesNotVisible"])
             try:
                 dead = int(self._attributes(self._dead_letters())["ApproximateNumberOfMessages"])
             except QueueError:

@@ -14,13 +14,12 @@ import typer
 from custody_pipeline.cli.shared import (
     INCOMPLETE,
     Json,
+    answer,
     app,
     end_when_stdin_closes,
-    print_json,
     say,
     settings_of_environment,
     stop,
-    tell,
 )
 
 
@@ -66,11 +65,9 @@ def events_drain(
     from custody_pipeline.capture.assembly import drain_queue
 
     result = asdict(drain_queue(settings_of_environment(), max_seconds=seconds))
-    if as_json:
-        print_json(result)
-    else:
-        report, queue = result["report"], result["queue"]
-        print(f"{report['events']} events, {report['captures']} captures; {queue['depth']} still waiting")  # noqa: T201
+    report, waiting = result["report"], result["queue"]["depth"]
+    told = f"{report['events']} events, {report['captures']} captures; {waiting} still waiting"
+    answer(result, [told], as_json=as_json)
 
 
 @event_commands.command("retry")
@@ -81,10 +78,7 @@ def events_retry(
     from custody_pipeline.capture.assembly import retry_dead_letters
 
     number = retry_dead_letters(settings_of_environment(), limit=limit)
-    if as_json:
-        print_json({"events": number})
-    else:
-        tell(f"{number} events")
+    answer({"events": number}, [f"{number} events"], as_json=as_json)
 
 
 class TriggerAction(StrEnum):
@@ -124,8 +118,5 @@ def triggers(
                 changes = run(client, settings.require("trigger_workflow_id"))
     except (GenesysError, ValueError) as error:
         stop(str(error), INCOMPLETE)
-    if as_json:
-        print_json({"definitions": written, "changes": list(map(str, changes))})
-    else:
-        for line in (*written, *changes):
-            tell(str(line))
+    done = list(map(str, changes))
+    answer({"definitions": written, "changes": done}, [*map(str, written), *done], as_json=as_json)

@@ -6,14 +6,13 @@ Belongs here: arguments and printing. Does not: finding and removing (forgetting
 from __future__ import annotations
 
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from custody_pipeline.cli.demo_servers import with_servers_of_demo
-from custody_pipeline.cli.shared import INCOMPLETE, OK, Json, app, print_json, say, settings_of_environment, tell
+from custody_pipeline.cli.shared import INCOMPLETE, OK, Json, answer, app, say, settings_of_environment
 
 if TYPE_CHECKING:
     from custody_pipeline.forgetting.erase import Outcome
@@ -69,18 +68,17 @@ def erase(
     from custody_pipeline.forgetting import erase as erasing
 
     settings = settings_of_environment()
-    if forget:
-        key = _asked_key(forget, reason, authority, bypass_governance)
-        look, carry_out = partial(erasing.look_at_key, settings, key), partial(erasing.forget_key, settings, key, say)
-    else:
-        asked = _asked(conversations, numbers or [], tags or [], reason, authority, media, bypass_governance)
-        look, carry_out = partial(erasing.look, settings, asked), partial(erasing.erase, settings, asked, say)
+    asked = (
+        _asked_key(forget, reason, authority, bypass_governance)
+        if forget
+        else _asked(conversations, numbers or [], tags or [], reason, authority, media, bypass_governance)
+    )
     if not yes:
-        found = look()
-        print_json(_as_dict(found)) if as_json else _print_found(found, settings.home.absolute(), settings.publish_url)
+        found = erasing.look(settings, asked)
+        answer(_as_dict(found), _lines_of(found, settings.home.absolute(), settings.publish_url), as_json=as_json)
         raise typer.Exit(INCOMPLETE if found.holds else OK)
-    outcome = carry_out()
-    print_json(outcome_as_dict(outcome)) if as_json else print_outcome(outcome)
+    outcome = erasing.erase(settings, asked, say)
+    answer(outcome_as_dict(outcome), outcome_lines(outcome), as_json=as_json)
 
 
 def _asked_key(night: str, reason: str, authority: str, bypass: bool) -> AskedKey:
@@ -124,13 +122,9 @@ def _resume(*, as_json: bool) -> int:
     from custody_pipeline.forgetting.erase import resume
 
     outcomes = resume(settings_of_environment(), say)
-    if as_json:
-        print_json([outcome_as_dict(outcome) for outcome in outcomes])
-    else:
-        if not outcomes:
-            print("nothing waits and nothing was begun")  # noqa: T201
-        for outcome in outcomes:
-            print_outcome(outcome)
+    lines = [line for outcome in outcomes for line in outcome_lines(outcome)]
+    rows = [outcome_as_dict(outcome) for outcome in outcomes]
+    answer(rows, lines or ["nothing waits and nothing was begun"], as_json=as_json)
     return INCOMPLETE if any(outcome.request.state == "waiting" for outcome in outcomes) else OK
 
 
@@ -163,7 +157,7 @@ def outcome_as_dict(outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _print_found(found: Found, home: Path, published: str | None) -> None:
+def _lines_of(found: Found, home: Path, published: str | None) -> list[str]:
     request = found.request
     nights = "" if request.forget_key else f", nights {', '.join(request.nights) or 'none'}"
     lines = [f"{_what(request)}{nights}"]
@@ -184,8 +178,7 @@ def _print_found(found: Found, home: Path, published: str | None) -> None:
         if found.holds
         else "Nothing was removed: --yes does it."
     )
-    for line in lines:
-        tell(line)
+    return lines
 
 
 def _what(request: Request) -> str:
@@ -194,7 +187,7 @@ def _what(request: Request) -> str:
     return f"{len(request.conversations)} conversations, {len(request.recordings)} recordings"
 
 
-def print_outcome(outcome: Outcome) -> None:
+def outcome_lines(outcome: Outcome) -> list[str]:
     """An outcome for people."""
     request = outcome.request
     lines = [f"request {request.id}: {_what(request)}"]
@@ -206,5 +199,4 @@ def print_outcome(outcome: Outcome) -> None:
         lines += [f"  {night}: revision {number} holds the statement" for night, number in request.sealed.items()]
         lines += [f"  note: {note}" for note in outcome.notes]
         lines.append("  See it: custody verify")
-    for line in lines:
-        tell(line)
+    return lines

@@ -21,7 +21,9 @@ from custody_pipeline.cli.shared import (
     OK,
     USAGE,
     Json,
+    answer,
     app,
+    numbered,
     print_json,
     progress_bars,
     say,
@@ -103,11 +105,7 @@ def verify(
             record_verification(settings, place, media.value, report)
         except (WarehouseError, OSError) as error:  # in use, or read-only
             say(f"this verification left no custody event: {error}")
-    if as_json:
-        print_json(report.as_dict())
-    else:
-        for line in report.summary():
-            tell(line)
+    answer(report.as_dict(), report.summary(), as_json=as_json)
     raise typer.Exit(report.status)
 
 
@@ -125,11 +123,7 @@ def fixity(
 
     with progress_bars():
         report = run_fixity(settings_of_environment(), budget)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        for line in fixity_lines(report):
-            tell(line)
+    answer(report.to_dict(), fixity_lines(report), as_json=as_json)
     if report.counts["changed"] or report.counts["gone"]:
         raise typer.Exit(FINDINGS)
     raise typer.Exit(INCOMPLETE if report.counts["unreadable"] else OK)
@@ -210,14 +204,13 @@ def package(
         stop(str(error), USAGE)
     except RecordNotFoundError as error:
         stop(str(error), INCOMPLETE)
-    if as_json:
-        print_json(result)
-    else:
-        word = "recording" if result["recordings"] == 1 else "recordings"
-        tell(f"{result['folder']}: {result['recordings']} {word}, {result['files']} files")
-        tell(f"sha256 of tagmanifest-sha256.txt: {result['sha256']}")
-        for kind, number in result["without"].items():
-            tell(f"without {kind}: {number}; data/missing.json names each, with the reason")
+    lines = [
+        f"{result['folder']}: {numbered(result['recordings'], 'recording')}, {result['files']} files",
+        f"sha256 of tagmanifest-sha256.txt: {result['sha256']}",
+    ]
+    for kind, number in result["without"].items():
+        lines.append(f"without {kind}: {number}; data/missing.json names each, with the reason")
+    answer(result, lines, as_json=as_json)
     if result["lost"]:
         say(f"{result['lost']} sealed files are missing from the package: data/missing.json has the reasons")
     raise typer.Exit(FINDINGS if result["lost"] or unmatched else OK)
@@ -283,13 +276,10 @@ def tidy(
         if con is None:
             raise WarehouseError(f"{settings.warehouse_path} does not exist yet; run a night first")
         result = tidy_landing(con, settings, public_keys(settings, []), dry_run=dry_run)
-    if as_json:
-        print_json({"removed": result.removed, "bytes": result.bytes, "kept": result.kept})
-    else:
-        what = "would be removed" if dry_run else "removed"
-        tell(f"{len(result.removed)} files, {result.bytes} bytes {what}")
-        for reason, number in result.kept.items():
-            tell(f"{number} kept: {reason}")
+    what = "would be removed" if dry_run else "removed"
+    lines = [f"{len(result.removed)} files, {result.bytes} bytes {what}"]
+    lines += [f"{number} kept: {reason}" for reason, number in result.kept.items()]
+    answer({"removed": result.removed, "bytes": result.bytes, "kept": result.kept}, lines, as_json=as_json)
 
 
 witness_commands = typer.Typer(no_args_is_help=True, help="Cosignatures of witnesses on the head of the log (C2SP).")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from custody_pipeline.cli.demo_servers import servers_of_demo
-from custody_pipeline.cli.shared import INCOMPLETE, Json, app, print_json, settings_of_environment, stop, tell
+from custody_pipeline.cli.shared import INCOMPLETE, Json, answer, app, settings_of_environment, stop
 
 flow_commands = typer.Typer(no_args_is_help=True, help="Architect flows against the tag mapping.")
 app.add_typer(flow_commands, name="flow")
@@ -43,9 +43,5 @@ def flow_check(
         report = check_flow(document, load_mapping(settings.mapping_path).columns)
     except (FlowError, GenesysError, OSError) as error:
         stop(str(error), INCOMPLETE)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        for line in render(report).splitlines():
-            tell(line)
+    answer(report.to_dict(), render(report).splitlines(), as_json=as_json)
     raise typer.Exit(report.exit_status)

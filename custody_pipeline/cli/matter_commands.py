@@ -18,6 +18,7 @@ from custody_pipeline.cli.shared import (
     INCOMPLETE,
     OK,
     Json,
+    answer,
     app,
     console_of_stdout,
     numbered,
@@ -235,10 +236,8 @@ def matter_receipt(
     count = record_receipt(
         settings, matter, register_of(settings, name), volume, receiver, how, when, confirmation, actor
     )
-    if as_json:
-        print_json({"volume": volume, "to": receiver, "recordings": count})
-    else:
-        tell(f"{volume} to {receiver}: recorded for {numbered(count, 'recording')}")
+    told = f"{volume} to {receiver}: recorded for {numbered(count, 'recording')}"
+    answer({"volume": volume, "to": receiver, "recordings": count}, [told], as_json=as_json)
 
 
 @matter_commands.command("gather")
@@ -252,12 +251,9 @@ def matter_gather(
     settings, matter, register, found = _standing(name)
     nights = [night.night for night in found.nights if night.command]
     if dry_run or not nights:
-        if as_json:
-            print_json({"nights": nights})
-        elif not nights:
-            tell("nothing to gather: every night of the matter is final")
-        for night in () if as_json else nights:
-            tell(f"custody run --date {night}")
+        lines = [f"custody run --date {night}" for night in nights]
+        nothing = "nothing to gather: every night of the matter is final"
+        answer({"nights": nights}, lines or [nothing], as_json=as_json)
         raise typer.Exit(OK)
     from custody_pipeline.cli.matter_page import print_standing
     from custody_pipeline.defs.one_night import run_one_night
@@ -298,11 +294,9 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
         stop("the selection finds no recording: nothing to hold", INCOMPLETE)
     if not apply:
         count = len({item.conversation_id for item in recordings})
-        if as_json:
-            print_json({"conversations": count, "recordings": len(recordings)})
-        else:
-            what = f"{numbered(count, 'conversation')}, {numbered(len(recordings), 'recording')} and their cuts"
-            tell(f"would protect {what}; --apply does it")
+        what = f"{numbered(count, 'conversation')}, {numbered(len(recordings), 'recording')} and their cuts"
+        result = {"conversations": count, "recordings": len(recordings)}
+        answer(result, [f"would protect {what}; --apply does it"], as_json=as_json)
         raise typer.Exit(OK)
     with progress_bars():
         holds = hold(settings, register, recordings, Actor.of(settings), matter.why)
@@ -334,23 +328,15 @@ def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> N
     matter, register = open_matter(settings, name), register_of(settings, name)
     if not apply:
         held = read_holds(register).count()
-        if as_json:
-            print_json(held)
-        else:
-            told = ", ".join(f"{number} {kind}" for kind, number in held.items())
-            tell(f"would release {told}, but for what another matter holds; --apply does it")
+        told = ", ".join(f"{number} {kind}" for kind, number in held.items())
+        answer(held, [f"would release {told}, but for what another matter holds; --apply does it"], as_json=as_json)
         raise typer.Exit(OK)
     with progress_bars():
         outcome = release(settings, register, Actor.of(settings), matter.why)
-    if as_json:
-        print_json(asdict(outcome))
-    else:
-        tell(", ".join(f"{number} {kind} released" for kind, number in outcome.released.items()))
-        for kind, number in outcome.kept.items():
-            if number:
-                tell(f"{number} {kind} stay held by another matter")
-        for item, why in outcome.failed.items():
-            tell(f"not released: {item}: {why}")
+    lines = [", ".join(f"{number} {kind} released" for kind, number in outcome.released.items())]
+    lines += [f"{number} {kind} stay held by another matter" for kind, number in outcome.kept.items() if number]
+    lines += [f"not released: {item}: {why}" for item, why in outcome.failed.items()]
+    answer(asdict(outcome), lines, as_json=as_json)
     raise typer.Exit(FINDINGS if outcome.failed else OK)
 
 

@@ -21,6 +21,7 @@ from custody_pipeline.cli.shared import (
     LastNight,
     OneNight,
     Profiled,
+    answer,
     app,
     console_of_stdout,
     print_json,
@@ -111,14 +112,13 @@ def rebuild(as_json: Json = False) -> None:
 
     settings = settings_of_environment()
     found = rebuild(settings, load_mapping(settings.mapping_path), say)
-    if as_json:
-        print_json([asdict(night) for night in found])
-    else:
-        for night in found:
-            published = f"revision {night.revision}" if night.revision else "not published"
-            differs = f"; differs: {', '.join(night.differing)}" if night.differing else ""
-            lost = f"; landing files that are gone: {', '.join(night.lost)}" if night.lost else ""
-            tell(f"{night.night}  {night.loads} loads, {published}{differs}{lost}")
+    lines = []
+    for night in found:
+        published = f"revision {night.revision}" if night.revision else "not published"
+        differs = f"; differs: {', '.join(night.differing)}" if night.differing else ""
+        lost = f"; landing files that are gone: {', '.join(night.lost)}" if night.lost else ""
+        lines.append(f"{night.night}  {night.loads} loads, {published}{differs}{lost}")
+    answer([asdict(night) for night in found], lines, as_json=as_json)
     raise typer.Exit(FINDINGS if any(night.differing or night.lost for night in found) else OK)
 
 

@@ -19,6 +19,7 @@ from custody_pipeline.cli.shared import (
     Json,
     LastNight,
     OneNight,
+    answer,
     app,
     print_json,
     settings_of_environment,
@@ -182,11 +183,8 @@ def catalog_iceberg(
     from custody_pipeline.publish.engine_catalog import register_iceberg
 
     registered = register_iceberg(settings_of_environment(), catalog, namespace)
-    if as_json:
-        print_json(registered)
-    else:
-        for table, nights in registered.items():
-            tell(f"{namespace}.{table}: {len(nights)} nights registered")
+    lines = (f"{namespace}.{table}: {len(nights)} nights registered" for table, nights in registered.items())
+    answer(registered, lines, as_json=as_json)
 
 
 @app.command()

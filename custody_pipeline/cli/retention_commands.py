@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from custody_pipeline.cli.demo_servers import with_servers_of_demo
-from custody_pipeline.cli.shared import INCOMPLETE, OK, Json, app, print_json, say, settings_of_environment, tell
+from custody_pipeline.cli.shared import INCOMPLETE, OK, Json, answer, app, say, settings_of_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,20 +51,6 @@ def show(on: Day = None, as_json: Json = False) -> None:
     settings = settings_of_environment()
     policy = _policy(settings)
     found = plan(settings, policy, _day(on))
-    if as_json:
-        print_json(
-            {
-                "due": [_as_dict(item) for item in found.due],
-                "held": [{**_as_dict(item), "by": why} for item, why in found.held],
-                "coming": [_as_dict(item) for item in found.coming],
-                "places": {
-                    "due": [_of_place(item) for item in found.places.due],
-                    "held": [{**_of_place(item), "by": why} for item, why in found.places.held],
-                    "coming": [_of_place(item) for item in found.places.coming],
-                },
-            }
-        )
-        return
     lines = [f"policy {policy.path}: {policy.authority}"]
     lines += [f"  {rule.name}: {_times(rule)}" for rule in policy.rules]
     lines += ["due now, conversations by day:", *_table(found.due)]
@@ -75,7 +61,17 @@ def show(on: Day = None, as_json: Json = False) -> None:
         lines += [f"  held: {item.place} {item.what}: {why}" for item, why in found.places.held[:_SHOWN]]
         lines += ["to come, other places:", *_places(found.places.coming)]
     lines.append("Nothing was removed: custody retention apply --yes does what is due.")
-    _print(lines)
+    result = {
+        "due": [_as_dict(item) for item in found.due],
+        "held": [{**_as_dict(item), "by": why} for item, why in found.held],
+        "coming": [_as_dict(item) for item in found.coming],
+        "places": {
+            "due": [_of_place(item) for item in found.places.due],
+            "held": [{**_of_place(item), "by": why} for item, why in found.places.held],
+            "coming": [_of_place(item) for item in found.places.coming],
+        },
+    }
+    answer(result, lines, as_json=as_json)
 
 
 @retention_commands.command("apply")
@@ -84,21 +80,18 @@ def apply(
     yes: Annotated[bool, typer.Option("--yes", help="Erase what is due.")] = False, as_json: Json = False
 ) -> None:
     """Erase what is due today. Exit status 2 if some of it is held."""
-    from custody_pipeline.cli.erase_commands import outcome_as_dict, print_outcome
+    from custody_pipeline.cli.erase_commands import outcome_as_dict, outcome_lines
     from custody_pipeline.forgetting.due import apply as carry_out
 
     if not yes:
         raise typer.BadParameter("--yes is needed: custody retention show says what would go")
     settings = settings_of_environment()
     applied = carry_out(settings, _policy(settings), _day(None), say)
-    if as_json:
-        outcomes = [outcome_as_dict(outcome) for outcome in applied.outcomes]
-        print_json({"outcomes": outcomes, "held": applied.held, "places": applied.places})
-    else:
-        for outcome in applied.outcomes:
-            print_outcome(outcome)
-        _print([f"{place}: {number} removed" for place, number in applied.places.items()])
-        _print([f"held: {why}" for why in applied.held] or ["everything that is due is erased"])
+    outcomes = [outcome_as_dict(outcome) for outcome in applied.outcomes]
+    lines = [line for outcome in applied.outcomes for line in outcome_lines(outcome)]
+    lines += [f"{place}: {number} removed" for place, number in applied.places.items()]
+    lines += [f"held: {why}" for why in applied.held] or ["everything that is due is erased"]
+    answer({"outcomes": outcomes, "held": applied.held, "places": applied.places}, lines, as_json=as_json)
     raise typer.Exit(INCOMPLETE if applied.held else OK)
 
 
@@ -145,8 +138,3 @@ def _table(items: Iterable[Due]) -> list[str]:
     rows = by_day(items)
     lines = [f"  {day}  {number:>7,}  {rule}" for day, rule, number in rows[:_SHOWN]] or ["  none"]
     return lines + ([f"  and {len(rows) - _SHOWN} more days; --json names all"] if len(rows) > _SHOWN else [])
-
-
-def _print(lines: list[str]) -> None:
-    for line in lines:
-        tell(line)

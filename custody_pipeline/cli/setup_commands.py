@@ -19,6 +19,7 @@ from custody_pipeline.cli.shared import (
     USAGE,
     Json,
     Night,
+    answer,
     app,
     console_of_stdout,
     print_json,
@@ -96,7 +97,9 @@ def doctor(
                 advised.add(line.advice)
                 tell(f"{'':16}→ {line.advice}", 18)
     if as_json:
-        print_json([line.to_dict() for line in lines])
+        from dataclasses import asdict
+
+        print_json([asdict(line) for line in lines])
     raise typer.Exit(FINDINGS if any(line.state == "not ok" for line in lines) else OK)
 
 
@@ -138,10 +141,7 @@ def key_open(
             file.write(content)
     except FileExistsError:
         stop(f"{to} is there already", USAGE)
-    if as_json:
-        print_json({"path": str(to), "bytes": len(content)})
-    else:
-        tell(f"{len(content):,} bytes in {to}")
+    answer({"path": str(to), "bytes": len(content)}, [f"{len(content):,} bytes in {to}"], as_json=as_json)
 
 
 @key_commands.command("show")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
@@ -98,6 +98,15 @@ def print_json(result: Any) -> None:
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
     sys.stdout.buffer.write(orjson.dumps(result, default=str, option=options))
     sys.stdout.flush()
+
+
+def answer(result: Any, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print a result: as JSON, or its lines for people."""
+    if as_json:
+        print_json(result)
+    else:
+        for line in lines:
+            tell(line)
 
 
 _spoken = threading.Event()

@@ -5,25 +5,19 @@ Belongs here: reading steps, attempts and counts from Dagster's event log. Does 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
+from dagster._core.execution.stats import RunStepKeyStatsSnapshot
 
 from custody_pipeline.defs.instance import open_instance
 from custody_pipeline.defs.metadata import markdown_image
 from custody_pipeline.defs.published import CUT
-from custody_pipeline.operations.profiling import BETWEEN, Profile, Stage
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
-
-    from dagster._core.execution.stats import RunStepKeyStatsSnapshot
-
-    from custody_pipeline.operations.profiling import Sampler
-    from custody_pipeline.settings import Settings
+from custody_pipeline.operations.profiling import BETWEEN, Profile, Sampler, Stage
+from custody_pipeline.settings import Settings
 
 _COUNTS = ("rows", "bytes", "requests", "retries")
 

@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 
 from custody_pipeline.capture import metrics
-from custody_pipeline.capture.assembly import drain_queue, points_of, queue_of
+from custody_pipeline.capture.assembly import drain_queue, queue_of
+from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.defs.metadata import markdown_image
 from custody_pipeline.defs.outside import EVENTS
 from custody_pipeline.defs.resources import Deployment
@@ -32,7 +33,8 @@ def live_captures(deployment: Deployment) -> dg.MaterializeResult[None]:
     result = drain_queue(settings, max_seconds=TURN_SECONDS)
     now = datetime.now(UTC)
     days = (now.date() - timedelta(days=1), now.date())
-    points = [point for day in days for point in points_of(settings, day)]
+    store = capture_place(settings)
+    points = [point for day in days for point in metrics.capture_points(store, day)]
     shown: dict[str, Any] = dict(metrics.summary(result.queue, points, now))
     shown |= {"turn_events": result.report.events, "turn_captures": result.report.captures}
     if result.report.oldest:

@@ -8,7 +8,6 @@ its content names. A list about many conversations keeps the others: only the it
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import replace
 from datetime import date, datetime
@@ -21,6 +20,7 @@ from custody_pipeline.extract.landing_files import RECEIPTS, content_of, line_of
 from custody_pipeline.io.encrypted_files import HEADER_BYTES, EncryptingFile, is_encrypted, key_named
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.night_keys import NO_KEYS, NightForgottenError, NightKeys
+from custody_pipeline.io.whole_file import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set
@@ -192,8 +192,6 @@ def _erased_file(landing: Landing, file: LandedFile, resource: str, ids: Set[str
     draft = landing.place.spool(relative)
     if not erase_landing(ids, resource, file.local, draft, landing.place.keys):
         return file
-    with draft.open("rb") as content:
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    size = draft.stat().st_size
+    sha256, size = sha256_of(draft), draft.stat().st_size
     uri, local = landing.place.put(relative, draft, sha256)
     return replace(file, uri=uri, local=local, sha256=sha256, size=size)

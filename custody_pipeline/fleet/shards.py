@@ -33,6 +33,7 @@ from custody_pipeline.fleet.told import NEAR, SHARED, take_over, write_shared
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.objects import REFUSED, UploadError, digest, error_code, head, listed, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import sha256_of, write_whole
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.load.raw_tables import all_raw_tables
 from custody_pipeline.models.run import prepare
@@ -118,9 +119,7 @@ class NightWarehouse(Warehouse):
         return msgspec.json.decode(self._base_path.read_bytes(), type=_Base)
 
     def _keep(self, base: _Base) -> None:
-        fresh = self._base_path.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(base))
-        fresh.replace(self._base_path)
+        write_whole(self._base_path, msgspec.json.encode(base))
 
     def _prepare(self, read_only: bool) -> None:
         self._raw_path.unlink(missing_ok=True)
@@ -208,7 +207,7 @@ class NightWarehouse(Warehouse):
             taken_in = _write_raw(cursor, self.night, shard)
             write_shared(cursor, self.night, SHARED, shared)
             write_shared(cursor, self.night, NEAR, ids)
-            sha256 = _sha256(shard)
+            sha256 = sha256_of(shard)
             condition: dict[str, Any] = {"IfMatch": base.etag} if base.etag else {"IfNoneMatch": "*"}
             try:
                 etag = put_file(client, shard, sha256, at, **condition).etag
@@ -220,8 +219,8 @@ class NightWarehouse(Warehouse):
                 if there is None or digest(client, there) != sha256:
                     raise self._taken() from error
                 etag = there.etag
-            put_file(client, shared, _sha256(shared), self.place.shared(self.night))
-            put_file(client, ids, _sha256(ids), self.place.ids(self.night))
+            put_file(client, shared, sha256_of(shared), self.place.shared(self.night))
+            put_file(client, ids, sha256_of(ids), self.place.ids(self.night))
             for key in taken_in:
                 client.delete_object(Bucket=at.bucket, Key=key)
         self._keep(_Base(etag, base.others, dirty=False))
@@ -321,7 +320,7 @@ class Nights:
                     create_acts(con)
                     append_acts(con, actor, found)
                     con.execute(f"COPY raw.acts TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
-                put_file(self.client, path, _sha256(path), self.place / f"acts/date={night}/{path.name}")
+                put_file(self.client, path, sha256_of(path), self.place / f"acts/date={night}/{path.name}")
 
 
 def _concerns(path: str, night: date, own: bool) -> bool:
@@ -388,11 +387,6 @@ def _fetch(client: S3Client, at: S3Location, to: Path) -> None:
         partial.replace(to)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -8,16 +8,13 @@ Belongs here: which rows are shared, writing and copying them. Does not: where t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import duckdb
 
 from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
-    from pathlib import Path
-
-    import duckdb
 
 # The values in the night's snapshots, each once. A value is left out if an earlier night shared it and no night has
 # contradicted it since: twenty thousand users, repeated by every night, would be gigabytes. Only earlier nights count,

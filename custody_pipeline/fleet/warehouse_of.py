@@ -6,14 +6,10 @@ that only reads this home's warehouse does not need.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import date
 
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, Warehouse
-
-if TYPE_CHECKING:
-    from datetime import date
-
-    from custody_pipeline.settings import Settings
 
 
 def warehouse_of(settings: Settings, night: date, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS) -> Warehouse:

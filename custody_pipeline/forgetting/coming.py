@@ -9,22 +9,16 @@ from __future__ import annotations
 import logging
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from custody_pipeline.alerts.alert import RETENTION, Alert
-from custody_pipeline.forgetting.keeping import places_ending
-from custody_pipeline.forgetting.policy import deadlines_of_night, due, load_policy
+from custody_pipeline.forgetting.keeping import PlaceDue, places_ending
+from custody_pipeline.forgetting.policy import Due, Policy, deadlines_of_night, due, load_policy
 from custody_pipeline.io.night_keys import NightKeyError
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.operations.explain import SnapshotError
-from custody_pipeline.settings import SettingsError
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from custody_pipeline.forgetting.keeping import PlaceDue
-    from custody_pipeline.forgetting.policy import Due, Policy
-    from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings, SettingsError
 
 _TOLD = {"captures": "The captures of this night", "documents": "The encrypted documents of this night"}
 """Places of a night whose removal loses data: the data of the other places are kept elsewhere too."""

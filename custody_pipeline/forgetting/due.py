@@ -6,26 +6,20 @@ Belongs here: what is due today, what holds it, one request per night. Does not:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
-from typing import TYPE_CHECKING
 
-from custody_pipeline.forgetting.erase import HeldError, erase, forget_key, resume
+from custody_pipeline.forgetting.erase import HeldError, Outcome, erase, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holders
 from custody_pipeline.forgetting.keeping import DOCUMENTS, PlacePlan, plan_places, remove_places
 from custody_pipeline.forgetting.night_key import AskedKey, NotEncryptedError
-from custody_pipeline.forgetting.policy import Due, due
+from custody_pipeline.forgetting.policy import Due, Policy, due
 from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Selection
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import requests_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from custody_pipeline.forgetting.erase import Outcome
-    from custody_pipeline.forgetting.policy import Policy
-    from custody_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -126,7 +120,7 @@ def _forget_documents(
         reason = f"{policy.reason} ({item.rule})"
         asked = AskedKey(date.fromisoformat(item.what), reason, policy.authority, by=("policy",))
         try:
-            applied.outcomes.append(forget_key(settings, asked, say))
+            applied.outcomes.append(erase(settings, asked, say))
             applied.places[DOCUMENTS] = applied.places.get(DOCUMENTS, 0) + 1
         except (HeldError, NotEncryptedError) as error:
             applied.held.append(f"{DOCUMENTS} {item.what}: {error}")

@@ -18,7 +18,6 @@ completes the removal.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import shutil
@@ -57,6 +56,7 @@ from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import ABSENT, error_code, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.load.working_folder import working_folder
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking, model, publish
@@ -114,46 +114,30 @@ def _alone(settings: Settings) -> Iterator[None]:
         raise ErasureBusyError("another erasure is under way in this home; try again when it has ended") from error
 
 
-def look(settings: Settings, asked: Asked) -> Found:
-    """The dry run: everything that is held, and what holds it. Raises as `find` does; ErasureBusyError."""
-    with _alone(settings), Warehouse(settings).open() as con:
-        return find(con, settings, s3_client(settings), asked)
+def look(settings: Settings, asked: Asked | AskedKey) -> Found:
+    """The dry run: everything that is held, and what holds it. Raises as `find` and `find_key` do; ErasureBusyError."""
+    with _alone(settings):
+        return _find(settings, s3_client(settings), asked)
 
 
-def erase(settings: Settings, asked: Asked, say: Say) -> Outcome:
-    """Find and erase.
+def erase(settings: Settings, asked: Asked | AskedKey, say: Say) -> Outcome:
+    """Find and erase; of a night's key: nobody can read its landing files and captures any more, and rows stay.
 
     Raises:
         HeldError: something holds it; the request waits, and `resume` tries it again.
         ErasureBusyError: another erasure is under way.
-        NothingToEraseError, SettingsError: as `find`.
+        NothingToEraseError, NotEncryptedError, SettingsError: as `find` and `find_key`.
     """
     with _alone(settings):
         client = s3_client(settings)
-        with Warehouse(settings).open() as con:
-            found = find(con, settings, client, asked)
-        return _begin(settings, client, found, say)
+        return _begin(settings, client, _find(settings, client, asked), say)
 
 
-def look_at_key(settings: Settings, asked: AskedKey) -> Found:
-    """The dry run of `forget_key`. Raises as `find_key` does; ErasureBusyError."""
-    with _alone(settings), Warehouse(settings).open() as con:
-        return find_key(con, settings, s3_client(settings), asked)
-
-
-def forget_key(settings: Settings, asked: AskedKey, say: Say) -> Outcome:
-    """Forget the key of a night: nobody can read its landing files and captures any more. Rows stay.
-
-    Raises:
-        HeldError: something holds it; the request waits, and `resume` tries it again.
-        ErasureBusyError: another erasure is under way.
-        NothingToEraseError, NotEncryptedError, SettingsError: as `find_key`.
-    """
-    with _alone(settings):
-        client = s3_client(settings)
-        with Warehouse(settings).open() as con:
-            found = find_key(con, settings, client, asked)
-        return _begin(settings, client, found, say)
+def _find(settings: Settings, client: S3Client, asked: Asked | AskedKey) -> Found:
+    with Warehouse(settings).open() as con:
+        if isinstance(asked, AskedKey):
+            return find_key(con, settings, client, asked)
+        return find(con, settings, client, asked)
 
 
 def _begin(settings: Settings, client: S3Client, found: Found, say: Say) -> Outcome:
@@ -328,10 +312,10 @@ def _rewrite_landing(
                 source.unlink(missing_ok=True)  # a file that a killed run left half written
                 continue
             if not erase_landing(ids, resource, source, target, keys):
-                if uri in known and uri in there and (now := _sha256(source)) != known[uri]:
+                if uri in known and uri in there and (now := sha256_of(source)) != known[uri]:
                     renewed[uri] = now, source.stat().st_size  # rewritten by a run that was killed
                 continue
-            renewed[uri] = _sha256(target), target.stat().st_size
+            renewed[uri] = sha256_of(target), target.stat().st_size
             _put_landing(client, uri, target, renewed[uri][0], bypass_governance=bypass)
     for uri in there:
         if uri.rsplit("/", 3)[1] == RECEIPTS:
@@ -388,12 +372,7 @@ def _rewrite_receipt(
         made = line_of(head["row"], head["k"], head["source_uri"], fetched_at, document(orjson.dumps(told)))
         with target.open("wb") as raw, gzipped(raw) as out:
             out.write(made)
-        _put_landing(client, uri, target, _sha256(target), bypass_governance=bypass_governance)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        _put_landing(client, uri, target, sha256_of(target), bypass_governance=bypass_governance)
 
 
 # --- 3 and 4: what is published ---------------------------------------------------------------------------------------

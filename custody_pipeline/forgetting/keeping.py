@@ -209,7 +209,7 @@ def _dead_letters(settings: Settings) -> list[tuple[str, str, date]]:
 
 
 def remove_places(settings: Settings, planned: PlacePlan, say: Callable[[str], None]) -> dict[str, int]:
-    """Remove what is due, except documents: see `erase.forget_key`.
+    """Remove what is due, except documents: see `erase.erase`.
 
     Returns:
         Place → nights, packages or events. Each step can be repeated.

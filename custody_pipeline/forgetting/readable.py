@@ -5,14 +5,11 @@ Belongs here: copying them. Does not: the selection (matters), which otherwise r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import date
 
 import duckdb
 
 from custody_pipeline.warehouse.sql_text import table_columns
-
-if TYPE_CHECKING:
-    from datetime import date
 
 _CHAIN = (
     "partition_date", "conversation_id", "recording_id", "media_type", "media_subtype", "media_sha256", "object_uri",

@@ -6,7 +6,8 @@ Belongs here: the bytes of one file, before and after. Does not: landing files (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Set
+from pathlib import Path
 
 import orjson
 import pyarrow.compute as pc
@@ -14,10 +15,6 @@ import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut.removal import placeholder
 from custody_pipeline.extract.erased import names_any
-
-if TYPE_CHECKING:
-    from collections.abc import Set
-    from pathlib import Path
 
 
 def table_holds(ids: Set[str], table: Path) -> bool:

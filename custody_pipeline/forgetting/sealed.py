@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT, decode_key_statement
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, cut_prefix, open_cut
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, Cut, CutFile, cut_prefix, open_cut
 from custody_pipeline.evidence.cut.removal import (
     REMAINS,
     STATEMENT,
@@ -27,21 +27,16 @@ from custody_pipeline.evidence.cut.removal import (
     is_derived,
     remains_path,
 )
+from custody_pipeline.evidence.log.note import Verifier
 from custody_pipeline.evidence.reader import read
 from custody_pipeline.extract.erased import erase_landing
 from custody_pipeline.forgetting.redacted import erase_records, erase_table, table_holds
 from custody_pipeline.io.night_keys import NO_KEYS, NightKeys
+from custody_pipeline.io.whole_file import sha256_of
+from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.publication import MoreFile
-from custody_pipeline.warehouse.erasures import names_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-
-    from custody_pipeline.evidence.cut.manifest import Cut, CutFile
-    from custody_pipeline.evidence.log.note import Verifier
-    from custody_pipeline.publish.bucket_reader import S3Reader
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.erasures import Request
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.erasures import Request, names_of
 
 
 @dataclass
@@ -188,7 +183,7 @@ class Removing:
         for holding in self.sealed.holding(ids, folder, revision):
             kept = None
             if holding.rest is not None:
-                kept = landed.get(_sha256(holding.rest))
+                kept = landed.get(sha256_of(holding.rest))
                 if kept is None:
                     kept = holding.rest.relative_to(folder).as_posix()
                     more[kept] = MoreFile(kept, holding.rest, holding.rows)
@@ -217,13 +212,6 @@ class Removing:
         path = folder / STATEMENT
         path.write_bytes(encode_statement(statement))
         return [MoreFile(STATEMENT, path), *more.values()]
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def scratch(settings: Settings) -> Path:

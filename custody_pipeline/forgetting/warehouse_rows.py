@@ -5,20 +5,16 @@ Belongs here: the DuckDB file. Does not: files beside it (places.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from datetime import date
 
 import duckdb
 from filelock import FileLock
 
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import literal, quoted, rows_of, table_columns, transaction
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import date
-
-    from custody_pipeline.settings import Settings
 
 _ID_COLUMNS = ("conversation_id", "key_conversation_id", "recording_id", "entity_id", "subject_id")
 _TEXT_COLUMNS = ("source_uri", "object_key", "where_at")

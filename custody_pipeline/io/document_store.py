@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import ClientError
 
-from custody_pipeline.io.objects import listed, put_bytes
+from custody_pipeline.io.objects import get_object, listed, put_bytes
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import sync_folder
 
@@ -118,11 +118,8 @@ class BucketStore:
 
     def read(self, key: str) -> bytes | None:
         """The object's bytes."""
-        where = self._root / key
-        try:
-            return self._s3.get_object(Bucket=where.bucket, Key=where.key)["Body"].read()
-        except self._s3.exceptions.NoSuchKey:
-            return None
+        answer = get_object(self._s3, self._root / key)
+        return answer["Body"].read() if answer else None
 
     def keys(self, prefix: str) -> Iterator[str]:
         """A listing, page by page."""

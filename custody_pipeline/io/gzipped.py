@@ -5,12 +5,10 @@ Belongs here: the one way to write gzip. Does not: what is in it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from gzip import GzipFile
+from typing import Any, Protocol
 
 from isal import igzip
-
-if TYPE_CHECKING:
-    from gzip import GzipFile
 
 # isal's levels are 0 to 3. A night's details take a fifth of the time of zlib's level 3, and slightly fewer bytes.
 _LEVEL = 2

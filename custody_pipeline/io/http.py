@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import email.utils
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
+import requests
 from requests.auth import AuthBase
+from tenacity import RetryCallState
 from tenacity.wait import wait_base
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import requests
-    from tenacity import RetryCallState
 
 
 class Pause(wait_base):

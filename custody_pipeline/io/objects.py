@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectTypeDef
 
     from custody_pipeline.io.s3 import S3Location
 
@@ -184,6 +184,16 @@ def listed(client: S3Client, place: S3Location, prefix: str = "") -> Iterator[tu
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=root + prefix):
         for found in page.get("Contents", []):
             yield found["Key"].removeprefix(root), found
+
+
+def get_object(client: S3Client, at: S3Location) -> GetObjectOutputTypeDef | None:
+    """S3's answer about an object, with its body; None if there is no object."""
+    try:
+        return client.get_object(Bucket=at.bucket, Key=at.key)
+    except ClientError as error:
+        if error_code(error) in ABSENT:
+            return None
+        raise
 
 
 def head(client: S3Client, at: S3Location, version_id: str | None = None) -> Stored | None:

@@ -1,27 +1,31 @@
-"""Small files of the home, replaced in one step: a reader sees the old content or the new one, never a part.
+"""Local files: small ones replaced in one step (a reader sees the old content or the new one), and digests of any.
 
-Belongs here: writing them. Does not: their content.
+Belongs here: writing and hashing. Does not: what the files hold.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one step, and its folder if needed; durable when this returns."""
+    """Write a file in one step, and its folder if needed; durable when this returns, and only its owner may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
     sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

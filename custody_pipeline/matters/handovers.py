@@ -7,22 +7,15 @@ Belongs here: the event of the matter, and the custody events of the volume's re
 from __future__ import annotations
 
 import hashlib
-from datetime import date
-from typing import TYPE_CHECKING
+from datetime import date, datetime
+from pathlib import Path
 
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.matters.register import MatterStateError
-from custody_pipeline.warehouse.ledger import Act
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from pathlib import Path
-
-    from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.register import Register
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.ledger import Actor
+from custody_pipeline.matters.matter import Matter
+from custody_pipeline.matters.register import MatterStateError, Register
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.ledger import Act, Actor
 
 
 def record_receipt(

@@ -9,14 +9,11 @@ import csv
 import io
 import re
 import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from custody_pipeline.io.yaml_file import RefusedFileError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 MAX_BYTES = 64 << 20
 MAX_IDS = 1_000_000

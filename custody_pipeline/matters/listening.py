@@ -8,15 +8,13 @@ digest, the digest of its source, and the tool that made it.
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.page_formats import HINT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
 FOLDER = "listening"
 _CODECS = {"wav": "pcm_s16le", "mp3": "libmp3lame"}
@@ -71,9 +69,7 @@ def write_listening_copies(
             target.unlink(missing_ok=True)
             rows.append(row | {"why_not": str(error)})
             continue
-        with target.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        rows.append(row | {"file": target.relative_to(folder).as_posix(), "sha256": sha256, "tool": made})
+        rows.append(row | {"file": target.relative_to(folder).as_posix(), "sha256": sha256_of(target), "tool": made})
     production_tables.write_csv(folder / "listening-copies.csv", rows, _COLUMNS)
     return rows
 

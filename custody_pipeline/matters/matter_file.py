@@ -6,10 +6,11 @@ Belongs here: the YAML contract and the template. Does not: the types (matter.py
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from yaml.nodes import Node, ScalarNode, SequenceNode
@@ -27,9 +28,6 @@ from custody_pipeline.matters.matter import (
     Selection,
     TagCondition,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _How = Literal["=", "!=", "is set", "is missing"]
 

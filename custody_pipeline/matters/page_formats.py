@@ -11,15 +11,13 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import orjson
 
 from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.io.escaping import escaped
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HINT = "pip install 'custody-pipeline[matters]'"
 _PDF_TEMPLATE = PACKAGE_DIR / "matters/templates/page.typ"

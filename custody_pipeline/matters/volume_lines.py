@@ -11,14 +11,11 @@ from __future__ import annotations
 import os
 import tempfile
 from array import array
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-    from types import TracebackType
 
 
 class SpooledLine(msgspec.Struct, frozen=True):

@@ -5,15 +5,12 @@ Belongs here: the Markdown. Does not: reading the headers (warehouse/sql_files.p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.warehouse.sql_files import SqlModel
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from custody_pipeline.models.mapping import TagMapping
 
 
 def data_dictionary(models: Mapping[str, SqlModel], mapping: TagMapping) -> str:

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from typing import Any
 
+import duckdb
 import yaml
 
 from custody_pipeline.io.yaml_file import MAX_TEXT
 from custody_pipeline.models.mapping import DEFAULT_PURPOSES, PURPOSES
 from custody_pipeline.models.mapping_file import MAX_COLUMNS, RESERVED_COLUMNS
 from custody_pipeline.warehouse.sql_files import query
-
-if TYPE_CHECKING:
-    from datetime import date
-
-    import duckdb
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,15 @@ Belongs here: the views. Does not: running models (run.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date
+
+import duckdb
 
 from custody_pipeline.warehouse.sql_files import create_macros
 from custody_pipeline.warehouse.sql_text import table_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import date
-
-    import duckdb
 
 # Tables in which a model compares the night with other nights.
 WHOLE = frozenset(

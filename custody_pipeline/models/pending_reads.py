@@ -5,24 +5,20 @@ Belongs here: running the queries and returning their rows. Does not: reading fr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import duckdb
 import orjson
 
 from custody_pipeline.extract.media import KnownDigest, MediaObject, ObjectVersion
 from custody_pipeline.load.raw_tables import create_raw_tables
+from custody_pipeline.models.mapping import MappedTag
 from custody_pipeline.models.night_views import reading, show
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SQL_DIR, query, read_model
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import duckdb
-
-    from custody_pipeline.models.mapping import MappedTag
-    from custody_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)

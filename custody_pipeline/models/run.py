@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import duckdb
 
@@ -19,6 +20,7 @@ from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_tables import create_mapping_tables, write_mapping
 from custody_pipeline.models.night_views import EVERY_ID, IdRange, reading, restricted, show
 from custody_pipeline.models.reasons import write_reasons
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
 from custody_pipeline.warehouse.connection import WarehouseError
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
@@ -26,12 +28,6 @@ from custody_pipeline.warehouse.erasures import write_erasures
 from custody_pipeline.warehouse.ledger import Actor, append_joins
 from custody_pipeline.warehouse.sql_files import SQL_DIR, SqlModel, declared_columns, models_sha256, query, read_model
 from custody_pipeline.warehouse.sql_text import literal, quoted, rows_of, table_columns, transaction
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from custody_pipeline.settings import Settings
-
 
 LAG_HOURS = 72
 

@@ -5,15 +5,12 @@ Belongs here: the sentence. Does not: deciding it (sql/custody/nights.sql, sql/c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import date
+
+import duckdb
 
 from custody_pipeline.warehouse.sql_text import table_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
-
-    import duckdb
 
 
 def verdict(states: Sequence[str | None], unexplained: int, sources: Sequence[str]) -> tuple[str, str]:

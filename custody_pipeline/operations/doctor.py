@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -65,10 +65,6 @@ class Line:
     state: State
     found: str
     advice: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The line as JSON types."""
-        return asdict(self)
 
 
 def examine(*, probe: bool = False) -> Iterator[Line]:

@@ -5,24 +5,19 @@ Belongs here: one recording's story and the list of gaps, as data. Does not: pri
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime
+from typing import Any
 
 import duckdb
 import orjson
 
 from custody_pipeline.fleet.overview import reach_s3, record_acts, refresh
-from custody_pipeline.settings import SettingsError
+from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline.warehouse.sql_text import rows_of, table_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import date, datetime
-
-    from custody_pipeline.settings import Settings
-
 
 # Name for people, resource, its name among the sources of tags, and whether it is shown without a document.
 _SOURCES = (

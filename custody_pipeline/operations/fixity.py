@@ -7,9 +7,12 @@ means for its night (sql/staging takes its digest from `raw.fixity_checks`).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import duckdb
 
 from custody_pipeline.extract.export_objects import Digests, ObjectReader
 from custody_pipeline.extract.media import HASHES_IN_FLIGHT
@@ -19,18 +22,11 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.progress import report
 from custody_pipeline.models.run import refresh_events
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.fixity_table import FIXITY_COLUMNS
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.sql_files import query
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import duckdb
-
-    from custody_pipeline.settings import Settings
-
 
 Result = Literal["unchanged", "changed", "gone", "unreadable"]
 

@@ -11,8 +11,13 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
 
 from custody_pipeline.distribution import PACKAGE_DIR, version
 from custody_pipeline.extract.documents import BYTE_ORDER_MARK
@@ -21,17 +26,9 @@ from custody_pipeline.models.reasons import BY_CODE, REASONS
 from custody_pipeline.models.verdict import verdict
 from custody_pipeline.pages import render
 from custody_pipeline.publish.tables import harmless_csv
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date, datetime
-    from pathlib import Path
-
-    import duckdb
-
-    from custody_pipeline.settings import Settings
 
 REPORT = "report.html"
 ROWS = "rows"

@@ -8,10 +8,12 @@ Belongs here: reading the list and the pointers, and the page. Does not: an orga
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -22,13 +24,8 @@ from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.pages import render
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.settings import SettingsError
+from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.night_states import DUE_AFTER
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from custody_pipeline.settings import Settings
 
 _AT_ONCE = 8
 _WORDS = {"established": "complete", "incomplete": "incomplete", "not_established": "not established"}
@@ -60,12 +57,9 @@ class Row:
     problem: str = ""
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Counter[str]:
         """Number of nights by claim."""
-        found: dict[str, int] = {}
-        for night in self.nights:
-            found[night.words] = found.get(night.words, 0) + 1
-        return found
+        return Counter(night.words for night in self.nights)
 
     @property
     def is_well(self) -> bool:

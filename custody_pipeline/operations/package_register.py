@@ -12,20 +12,16 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from filelock import FileLock, Timeout
 
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.whole_file import write_whole
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings
 
 _TAG_MANIFEST = "tagmanifest-sha256.txt"
 

@@ -12,47 +12,39 @@ import re
 import shutil
 import zlib
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from botocore.exceptions import BotoCoreError
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, ROTATION, SIGNATURE, CutError, open_cut
-from custody_pipeline.evidence.cut.proof import Prover
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, ROTATION, SIGNATURE, CutError, CutFile, open_cut
+from custody_pipeline.evidence.cut.proof import Prover, RecordProof
+from custody_pipeline.evidence.log.checkpoint import Checkpoint
 from custody_pipeline.evidence.log.keys import keys_of_rotation
-from custody_pipeline.evidence.log.note import NoteError
-from custody_pipeline.evidence.package.bag import PackageWriter
-from custody_pipeline.evidence.package.layout import ATTACHED, Absent
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
+from custody_pipeline.evidence.log.note import NoteError, Verifier
+from custody_pipeline.evidence.package.bag import PackageWriter, WrittenRecord
+from custody_pipeline.evidence.package.layout import ATTACHED, Absent, Masked
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Reader, TargetError, read
 from custody_pipeline.extract.landing_files import LandingError, content_of
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.encrypted_files import EncryptedFileError, opened_bytes
 from custody_pipeline.io.night_keys import NightKeyError, NightKeys, night_keys_of
 from custody_pipeline.io.progress import report
+from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.operations.package_register import Packed, keep_package, new_package, registered
 from custody_pipeline.operations.verification import BucketMedia, open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import erased_conversations
 from custody_pipeline.warehouse.ledger import Act, Actor
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from custody_pipeline.evidence.cut.manifest import CutFile
-    from custody_pipeline.evidence.cut.proof import RecordProof
-    from custody_pipeline.evidence.log.checkpoint import Checkpoint
-    from custody_pipeline.evidence.log.note import Verifier
-    from custody_pipeline.evidence.package.bag import WrittenRecord
-    from custody_pipeline.evidence.package.layout import Masked
-    from custody_pipeline.evidence.reader import Reader
-    from custody_pipeline.settings import Settings
 
 FETCHES_IN_FLIGHT = 16
 _URIS = {"audio": ("object_uri", "object_version_id"), "documents": ("sidecar_uri", None)}
@@ -246,7 +238,8 @@ def _fill(
             else:
                 leave_out(absent)
         packed(item, next(file for file in files if file.kind == "audio"))
-    _received(settings, reader, keys, lost)
+    sealed = ((document.path, document.night, str(document.absent.sha256)) for document in lost)
+    _write_sealed(settings, reader, keys, sealed, ("export_sidecars",))
     for document in lost:
         if document.path.exists():
             place = document.path.relative_to(draft).as_posix()
@@ -375,36 +368,8 @@ def _fetch(media: BucketMedia, file: Attached) -> str | None:
 
 def _is_as_sealed(file: Attached) -> bool:
     """Whether the bytes that are here are as they were sealed; notes their number."""
-    with file.path.open("rb") as data:
-        found = hashlib.file_digest(data, "sha256").hexdigest()
-        file.size = data.tell()
-    return found == file.sha256
-
-
-def _received(settings: Settings, reader: Reader, keys: Sequence[Verifier], lost: Sequence[_Lost]) -> None:
-    """Write documents whose received bytes are in a signed cut of the night."""
-    by_night: dict[str, dict[str, list[Path]]] = {}
-    for item in lost:
-        by_night.setdefault(item.night, {}).setdefault(str(item.absent.sha256), []).append(item.path)
-    opening = night_keys_of(settings)
-    for night, by_sha256 in by_night.items():
-        _cut_out(reader, keys, opening, night, by_sha256, ("export_sidecars",))
-
-
-def _cut_out(
-    reader: Reader,
-    keys: Sequence[Verifier],
-    opening: NightKeys,
-    night: str,
-    by_sha256: dict[str, list[Path]],
-    resources: Sequence[str],
-) -> None:
-    """Write documents from a night's sealed landing files. Written documents are removed from `by_sha256`."""
-    for place, landed in _sealed_landing(reader, keys, night, resources):
-        for content in _documents(reader, opening, place, landed) if by_sha256 else ():
-            for path in by_sha256.pop(hashlib.sha256(content).hexdigest(), ()):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+    file.size = file.path.stat().st_size
+    return sha256_of(file.path) == file.sha256
 
 
 def write_conversations(settings: Settings, target: str, wanted: Iterable[tuple[Path, str, str]]) -> list[Path]:
@@ -417,12 +382,27 @@ def write_conversations(settings: Settings, target: str, wanted: Iterable[tuple[
         Files that could not be written: no signed cut of the night has such a document.
     """
     reader, keys = open_target(settings, target), public_keys(settings, [])
+    return _write_sealed(settings, reader, keys, wanted, ("conversations", "conversation_details"))
+
+
+def _write_sealed(
+    settings: Settings,
+    reader: Reader,
+    keys: Sequence[Verifier],
+    wanted: Iterable[tuple[Path, str, str]],
+    resources: Sequence[str],
+) -> list[Path]:
+    """Write documents whose received bytes are in a signed cut of the night; as `write_conversations`."""
     nights: dict[str, dict[str, list[Path]]] = {}
     for path, night, sha256 in wanted:
         nights.setdefault(night, {}).setdefault(sha256, []).append(path)
     opening = night_keys_of(settings)
     for night, by_sha256 in nights.items():
-        _cut_out(reader, keys, opening, night, by_sha256, ("conversations", "conversation_details"))
+        for place, landed in _sealed_landing(reader, keys, night, resources):
+            for content in _documents(reader, opening, place, landed) if by_sha256 else ():
+                for path in by_sha256.pop(hashlib.sha256(content).hexdigest(), ()):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
     return [path for by_sha256 in nights.values() for paths in by_sha256.values() for path in paths]
 
 

@@ -11,8 +11,12 @@ import io
 import threading
 import time
 from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from datetime import date
+from pathlib import Path
+from typing import Any, Self
 
 import orjson
 import psutil
@@ -21,12 +25,6 @@ from rich.console import Console
 from rich.table import Table
 
 from custody_pipeline.io.progress import listening
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
-    from datetime import date
-    from pathlib import Path
 
 SAMPLE_SECONDS = 0.05
 # Parts of a stage are shown if they take at least this share of the night; the file has all of them.

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import duckdb
 import msgspec
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.evidence.cut.manifest import RECORDS
+from custody_pipeline.evidence.cut.manifest import RECORDS, Cut, Receipt
 from custody_pipeline.evidence.cut.removal import STATEMENT, decode_statement, remains_path
 from custody_pipeline.evidence.reader import read
 from custody_pipeline.extract.documents import document
@@ -28,6 +30,7 @@ from custody_pipeline.extract.landing_files import RECEIPTS, Folder, LandingWrit
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.load.pipeline import load
+from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.run import prepare, run_models
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.bucket_reader import S3Reader
@@ -45,6 +48,7 @@ from custody_pipeline.publish.landed import (
 from custody_pipeline.publish.publication import ADOPTED, record_publication
 from custody_pipeline.publish.sealed_landing import on_this_machine
 from custody_pipeline.publish.tables import describe_table, export_table
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.bookkeeping import append_published_columns
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.content_hash import NO_CONTENT, PUBLISHED_TABLES, night_content_sha256
@@ -54,15 +58,6 @@ from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline.warehouse.sql_text import table_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import duckdb
-
-    from custody_pipeline.evidence.cut.manifest import Cut, Receipt
-    from custody_pipeline.models.mapping import TagMapping
-    from custody_pipeline.settings import Settings
 
 
 class RebuildError(Exception):

@@ -7,29 +7,20 @@ single recording (explain.py).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import date
+
+import duckdb
 
 from custody_pipeline.fleet.overview import overview
 from custody_pipeline.operations.summary import NightSummary, night_summary
-from custody_pipeline.warehouse.night_states import night_states
-
-if TYPE_CHECKING:
-    from datetime import date
-
-    import duckdb
-
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.night_states import NightState
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.night_states import NightState, night_states
 
 
 def nights(settings: Settings) -> list[NightSummary]:
     """Summaries of all nights, newest first, including failed nights and nights that nobody collected."""
     with overview(settings) as con:
-        return _summaries(con, settings)
-
-
-def _summaries(con: duckdb.DuckDBPyConnection | None, settings: Settings) -> list[NightSummary]:
-    return [_summary(con, night, found) for night, found in reversed(night_states(con, settings).items())]
+        return [_summary(con, night, found) for night, found in reversed(night_states(con, settings).items())]
 
 
 def _summary(con: duckdb.DuckDBPyConnection | None, night: date, found: NightState) -> NightSummary:

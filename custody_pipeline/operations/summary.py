@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import duckdb
 
 from custody_pipeline.fleet.warehouse_of import warehouse_of
 from custody_pipeline.publish.completeness import completeness_of
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_text import table_columns
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from custody_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)

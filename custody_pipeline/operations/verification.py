@@ -7,19 +7,22 @@ Belongs here: finding the target and the keys, and recording that our own place 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from custody_pipeline.evidence.cut.manifest import cut_prefix
 from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, prove
 from custody_pipeline.evidence.log.keys import SigningKeyError, parse_public_keys
-from custody_pipeline.evidence.log.note import ED25519
+from custody_pipeline.evidence.log.note import ED25519, Verifier
 from custody_pipeline.evidence.package.check import is_package, verify_package
 from custody_pipeline.evidence.package.signed_volume import is_production, verify_production
 from custody_pipeline.evidence.reader import FolderReader, Reader, TargetError
 from custody_pipeline.evidence.verify.codes import Severity
+from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Media, Options
 from custody_pipeline.evidence.verify.target import verify, verify_path
 from custody_pipeline.extract.export_objects import Digests, ObjectReader
@@ -30,13 +33,6 @@ from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.ledger import Act, Actor
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import date, datetime
-
-    from custody_pipeline.evidence.log.note import Verifier
-    from custody_pipeline.evidence.verify.findings import Report
 
 # Seconds. A night may be running, and the event of a finished verification is not worth a long wait.
 _LOCK_TIMEOUT_SECONDS = 10.0

@@ -6,9 +6,9 @@ checks (evidence/log/cosignatures.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,19 +26,15 @@ from custody_pipeline.evidence.log.cosignatures import (
 from custody_pipeline.evidence.log.keys import parse_public_keys
 from custody_pipeline.evidence.log.note import NoteError, Verifier
 from custody_pipeline.evidence.log.tiles import TileTree
-from custody_pipeline.evidence.reader import FolderReader, TargetError, read
+from custody_pipeline.evidence.reader import FolderReader, Reader, TargetError, read
 from custody_pipeline.io.objects import UploadError
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.operations.verification import default_target, open_target, public_keys
 from custody_pipeline.publish.claims import SealingError
 from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.settings import Settings, SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from custody_pipeline.evidence.reader import Reader
 
 _TIMEOUT_SECONDS = (10, 60)
 _LARGEST_ANSWER = 64 << 10
@@ -161,9 +157,5 @@ def _cosign(settings: Settings, target: str | None, cosigned: Callable[[Reader, 
     reader = FolderReader(Path(place))
     checkpoint = cosigned(reader, verify_checkpoint(read(reader, HEAD), keys))
     for path in (cosigned_path(checkpoint.head.size), HEAD):
-        file = Path(place, path)
-        file.parent.mkdir(exist_ok=True)
-        temporary = file.with_name(file.name + ".new")
-        temporary.write_bytes(checkpoint.note.data)
-        temporary.replace(file)
+        write_whole(Path(place, path), checkpoint.note.data)
     return checkpoint

@@ -5,14 +5,12 @@ Belongs here: filling a template, and what every page looks like. Does not: what
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from custody_pipeline.distribution import PACKAGE_DIR
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def render(templates: Path, name: str, **values: Any) -> str:

@@ -37,7 +37,7 @@ from custody_pipeline.evidence.cut.seal import CLAIM, SEALING, Agreed, Bundle, C
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.note import NoteError, parse, sign
 from custody_pipeline.evidence.reader import CLAIM_BYTES
-from custody_pipeline.io.objects import ABSENT, REFUSED, error_code, put_bytes
+from custody_pipeline.io.objects import REFUSED, error_code, get_object, put_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,12 +145,9 @@ class Claims:
             SealingError: the object is no claim.
         """
         at, asked = self.place / CLAIM, datetime.now(UTC)
-        try:
-            answer = self.client.get_object(Bucket=at.bucket, Key=at.key)
-        except ClientError as error:
-            if error_code(error) in ABSENT:
-                return None
-            raise
+        answer = get_object(self.client, at)
+        if answer is None:
+            return None
         data = answer["Body"].read(CLAIM_BYTES + 1)
         try:
             if len(data) > CLAIM_BYTES:

@@ -6,16 +6,13 @@ Belongs here: reading it from the warehouse. Does not: deciding it (sql/custody/
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date
+
+import duckdb
 
 from custody_pipeline.evidence.cut.manifest import Completeness, Coverage
 from custody_pipeline.publish.sealed_landing import rfc3339
 from custody_pipeline.warehouse.sql_text import table_columns
-
-if TYPE_CHECKING:
-    from datetime import date
-
-    import duckdb
 
 
 @dataclass(frozen=True)

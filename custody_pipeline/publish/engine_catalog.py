@@ -6,26 +6,22 @@ Belongs here: names and types of tables, and which files they are made of. Does 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from custody_pipeline.evidence.cut.manifest import Revision, cut_prefix
 from custody_pipeline.evidence.reader import POINTER_BYTES, TooLargeError, read
 from custody_pipeline.io.s3 import S3Location, new_session, s3_client
+from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import current_key
 from custody_pipeline.publish.live import live_key
-from custody_pipeline.settings import SettingsError
+from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from custody_pipeline.models.mapping import TagMapping
-    from custody_pipeline.settings import Settings
 
 # https://docs.aws.amazon.com/athena/latest/ug/data-types.html
 _ATHENA = {

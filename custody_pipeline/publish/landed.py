@@ -33,6 +33,7 @@ from custody_pipeline.io.encrypted_files import is_encrypted
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
 
 if TYPE_CHECKING:
@@ -82,9 +83,8 @@ class Sources:
         for candidate in (uri, *map(str, cuts)):
             with suppress(OSError, ClientError):
                 path = on_this_machine(self.client, candidate, self.folder())
-                with path.open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                        continue
+                if sha256_of(path) != sha256:
+                    continue
                 if is_encrypted(path) and self.is_forgotten(night):
                     break
                 return under_its_name(path, uri)

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.verify.copies import LIVE
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.io.objects import ABSENT, REFUSED, Uploads, digest, error_code, head, put_file
+from custody_pipeline.io.objects import ABSENT, REFUSED, Uploads, digest, error_code, get_object, head, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.current_copies import CONTENT_TYPES, current_key, remove_others
 from custody_pipeline.publish.tables import describe_table, write_table
@@ -147,11 +147,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def _get(client: S3Client, at: S3Location) -> tuple[bytes, str] | None:
     """An object and its ETag; no bytes if it is larger than such a file can be."""
-    try:
-        answer = client.get_object(Bucket=at.bucket, Key=at.key)
-    except ClientError as error:
-        if error_code(error) not in ABSENT:
-            raise
+    answer = get_object(client, at)
+    if answer is None:
         return None
     data = answer["Body"].read() if answer["ContentLength"] <= _MOST_BYTES else b""
     return data, answer["ETag"]

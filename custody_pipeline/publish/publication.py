@@ -21,7 +21,6 @@ sealed with other content.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -36,9 +35,10 @@ from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, RECORDS, REPORT, ROTATION, CutFile, Superseded, cut_prefix
 from custody_pipeline.evidence.cut.seal import Draft
-from custody_pipeline.io.objects import Uploads, head, put_bytes
+from custody_pipeline.io.objects import Uploads, get_object, head, put_bytes
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.publish.completeness import Stated, completeness_of
 from custody_pipeline.publish.current_copies import CONTENT_TYPES, Publication, PublishedFile, publication_of, switch
 from custody_pipeline.publish.landed import SealedCuts
@@ -261,10 +261,8 @@ class _Run:
 
     def _note_of(self, revision: int) -> bytes | None:
         if self.nights is not None:
-            at = self._noted(self.nights, revision)
-            if head(self.client, at) is None:
-                return None
-            return self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"].read()
+            answer = get_object(self.client, self._noted(self.nights, revision))
+            return answer["Body"].read() if answer else None
         path = self._place_of_night / f"r{revision:04d}.content"
         return path.read_bytes() if path.exists() else None
 
@@ -279,9 +277,6 @@ class _Run:
         noted = orjson.loads(note)
         there = {file.path: file.sha256 for file in cut.files}
         return bool(noted["content"] == content and noted["files"].items() <= there.items())
-
-    def _cut_place(self, revision: int) -> S3Location:
-        return self.place / cut_prefix(self.night.isoformat(), revision).rstrip("/")
 
     def _export(self, folder: Path, revision: int, expected: int) -> dict[str, ExportedFile]:
         """Write every file of the night into `folder`. Keys are paths of the cut."""
@@ -316,9 +311,7 @@ class _Run:
             for path, file in exported.items():
                 uploads.put(file.path, file.sha256, folder / path, ContentType=kinds[path])
         files = [CutFile(path, file.bytes, file.sha256, file.rows, None) for path, file in exported.items()]
-        for page in self._put_report(revision, folder):
-            kinds[page.path] = CONTENT_TYPES[Path(page.path).suffix]
-            files.append(page)
+        files += self._stage(folder, self._report(revision), kinds)
         landed = put_landing(self.client, receipts, folder, self._previous_cut(revision))
         for path, stored in landed.items():
             files.append(CutFile(path, stored.bytes, str(stored.sha256), None, None))
@@ -327,41 +320,36 @@ class _Run:
             kinds[ROTATION] = "text/plain; charset=utf-8"
             put = put_bytes(self.client, statement, folder / ROTATION, ContentType=kinds[ROTATION])
             files.append(CutFile(ROTATION, len(statement), str(put.sha256), None, None))
-        if self.more is not None:
-            files += self._put_more(revision, folder, kinds, files)
+        files += self._stage(folder, self._more_files(revision, files), kinds)
         draft, records = self._draft(revision, files, receipts, stated), exported[RECORDS].path.read_bytes()
         sealed = self.sealer.seal(state, draft, kinds, bundle_id, records, self.now)
         return None if sealed is None else (sealed.cut, sealed.sha256)
 
-    def _put_report(self, revision: int, staged: S3Location) -> list[CutFile]:
-        """Write the night's report, and stage its files."""
+    def _report(self, revision: int) -> list[MoreFile]:
+        """Write the night's report."""
         if self.write_report is None:
             return []
         folder = self._place_of_night / f"r{revision:04d}" / REPORT
         folder.mkdir()
         self.write_report(folder)
-        files = []
-        with Uploads(self.client) as uploads:
-            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                name, data = f"{REPORT}{path.relative_to(folder).as_posix()}", path.read_bytes()
-                file = CutFile(name, len(data), hashlib.sha256(data).hexdigest())
-                uploads.put(path, file.sha256, staged / name, ContentType=CONTENT_TYPES[path.suffix])
-                files.append(file)
-        return files
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        return [MoreFile(f"{REPORT}{path.relative_to(folder).as_posix()}", path) for path in paths]
 
-    def _put_more(
-        self, revision: int, folder: S3Location, kinds: dict[str, str], there: Sequence[CutFile]
-    ) -> list[CutFile]:
+    def _more_files(self, revision: int, there: Sequence[CutFile]) -> list[MoreFile]:
+        if self.more is None:
+            return []
         place = self._place_of_night / "more"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        found = self.more(revision, self._sealed_at, place, there) if self.more else []
+        return self.more(revision, self._sealed_at, place, there)
+
+    def _stage(self, folder: S3Location, found: Sequence[MoreFile], kinds: dict[str, str]) -> list[CutFile]:
+        """Stage files of a cut; `kinds` gets their content types."""
         files = []
         with Uploads(self.client) as uploads:
             for file in found:
                 kinds[file.path] = CONTENT_TYPES.get(Path(file.path).suffix, "application/json")
-                with file.local.open("rb") as content:
-                    sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+                sha256 = sha256_of(file.local)
                 uploads.put(file.local, sha256, folder / file.path, ContentType=kinds[file.path])
                 files.append(CutFile(file.path, file.local.stat().st_size, sha256, file.rows, None))
         return files
@@ -371,7 +359,7 @@ class _Run:
         return self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _previous_cut(self, revision: int) -> S3Location | None:
-        return self._cut_place(revision - 1) if revision > 1 else None
+        return self.place / cut_prefix(self.night.isoformat(), revision - 1).rstrip("/") if revision > 1 else None
 
     def _draft(self, revision: int, files: list[CutFile], receipts: NightReceipts, stated: Stated) -> Draft:
         statuses = self.con.execute(

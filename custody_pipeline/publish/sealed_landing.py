@@ -5,7 +5,6 @@ Belongs here: which files the night's receipts name, and putting them. Does not:
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from custody_pipeline.evidence.cut.manifest import Receipt
 from custody_pipeline.io.objects import Stored, UploadError, Uploads, copy_object, digest, head, put_file
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of
 
@@ -140,16 +140,15 @@ def _put_one(client: S3Client, file: LandingFile, to: S3Location, previous: S3Lo
     with tempfile.TemporaryDirectory() as folder:
         try:
             local = on_this_machine(client, file.uri, Path(folder))
-            with local.open("rb") as received:
-                hashed = hashlib.file_digest(received, "sha256")
+            found = sha256_of(local)
         except (OSError, ClientError) as error:
             raise UploadError(
                 f"landing file {file.uri} cannot be read ({type(error).__name__}), and no earlier cut has it; "
                 "collect the night again"
             ) from error
-        if hashed.hexdigest() != file.sha256:
+        if found != file.sha256:
             raise UploadError(
-                f"landing file {file.uri} was altered since it was received: SHA-256 {hashed.hexdigest()}, "
+                f"landing file {file.uri} was altered since it was received: SHA-256 {found}, "
                 f"its receipt says {file.sha256}. Collect the night again and find out who wrote to it."
             )
         return put_file(client, local, file.sha256, to, ContentType="application/gzip")

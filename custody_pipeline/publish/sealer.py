@@ -43,7 +43,6 @@ from custody_pipeline.evidence.log.cosignatures import cosigned_path
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import TargetError, read
 from custody_pipeline.io.objects import (
-    ABSENT,
     REFUSED,
     Stored,
     UploadError,
@@ -51,9 +50,11 @@ from custody_pipeline.io.objects import (
     copy_object,
     digest,
     error_code,
+    get_object,
     head,
     put_bytes,
 )
+from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.claims import Claims, SealingError, State, sign_agreed, sign_bundle
 from custody_pipeline.publish.landed import SealedCuts
@@ -188,7 +189,7 @@ class Sealer:
         )
         self._put(sealed.writes, _lock_arguments(draft.lock))
         self._put_head(state.head, sealed.checkpoint, state.published_etag)
-        _replace(self.folder / "head", sealed.checkpoint.note.data)
+        write_whole(self.folder / "head", sealed.checkpoint.note.data)
         self.claims.release(current, sealed.checkpoint.head)
         self.claims.remove(bundle)
         return sealed
@@ -370,14 +371,8 @@ class Sealer:
 
     def _checkpoint(self) -> tuple[bytes, str] | None:
         """The log's checkpoint and its ETag."""
-        at = self.place / HEAD
-        try:
-            answer = self.client.get_object(Bucket=at.bucket, Key=at.key)
-        except ClientError as error:
-            if error_code(error) in ABSENT:
-                return None
-            raise
-        return answer["Body"].read(), answer["ETag"]
+        answer = get_object(self.client, self.place / HEAD)
+        return None if answer is None else (answer["Body"].read(), answer["ETag"])
 
     def _lock_all(self, stored: Iterable[Stored], lock: Lock | None) -> None:
         """Lock objects that are there already, before the cut names them.
@@ -420,9 +415,3 @@ def _lock_arguments(lock: Lock | None) -> dict[str, Any]:
     if lock.legal_hold:
         arguments["ObjectLockLegalHoldStatus"] = "ON"
     return arguments
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(data)
-    temporary.replace(path)

@@ -9,10 +9,11 @@ import hashlib
 import os
 import secrets
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -29,14 +30,9 @@ from custody_pipeline.evidence.log.keys import (
     signer_from_file,
     write_new_key,
 )
+from custody_pipeline.evidence.log.note import Signer, Verifier
 from custody_pipeline.publish.kms import KmsSigner, kms_client
 from custody_pipeline.settings import Settings, SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from custody_pipeline.evidence.log.note import Signer, Verifier
-
 
 _DEMO_KEY_NAME = "custody.local"
 _DEMO_KEY_FILE = "demo.key"

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
-from pydantic_core import to_json
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, to_json
 
 from custody_pipeline.settings.kinds import SettingsError
 from custody_pipeline.settings.table import PACKAGE_DIR, SECTIONS, Settings, variable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
 
 _VARIABLES = {variable(name) for name in Settings.model_fields}
 # Kubernetes sets these variables in every container if there is a Service named custody or custody-….

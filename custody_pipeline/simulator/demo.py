@@ -137,21 +137,9 @@ def simulator_process(demo: DemoOrganization) -> Iterator[str]:
 
     It ends when this process does, however that ends: its standard input is our pipe.
     """
-    command = [
-        "simulator",
-        "--port",
-        "0",
-        "--date",
-        f"{demo.night}",
-        "--size",
-        f"{demo.size}",
-        "--seed",
-        f"{demo.seed}",
-        "--nights",
-        f"{demo.nights}",
-    ]
+    options = f"--port 0 --date {demo.night} --size {demo.size} --seed {demo.seed} --nights {demo.nights}".split()
     with subprocess.Popen(
-        [sys.executable, "-m", "custody_pipeline.cli", *command, "--until-stdin-closes"],
+        [sys.executable, "-m", "custody_pipeline.cli", "simulator", *options, "--until-stdin-closes"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

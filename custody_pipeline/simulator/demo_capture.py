@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from custody_pipeline.capture.assembly import drain_queue, store_of
+from custody_pipeline.capture.assembly import drain_queue
+from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.io.signature import HEADER, sign
 from custody_pipeline.simulator.calls import SEEN_AFTER_END
@@ -109,7 +110,7 @@ def vanishing_call(organization: Organization) -> Conversation | None:
 
 def captured(settings: Settings, organization: Organization, call: Conversation) -> list[str]:
     """Keys of the conversation's capture documents, oldest first."""
-    return list(captures_of(store_of(settings), organization.night, call.id))
+    return list(captures_of(capture_place(settings), organization.night, call.id))
 
 
 def set_clock(settings: Settings, now: datetime) -> None:
@@ -165,7 +166,7 @@ def caught_tag(settings: Settings, organization: Organization, published: Path) 
     call = vanishing_call(organization)
     if call is None:
         return None
-    store = store_of(settings)
+    store = capture_place(settings)
     documents = [orjson.loads(store.read(key) or b"{}") for key in captured(settings, organization, call)]
     without = (
         document["observed_at"]

@@ -30,22 +30,10 @@ STATUS_CODES = {
 # Faults that replace or delay the whole answer; then those of its body, of a page, of a job.
 KINDS = (
     *map(str, STATUS_CODES),
-    "latency",
-    "expired_token",
-    "drop",
-    "short_body",
-    "empty_body",
-    "cut_body",
-    "not_json",
-    "not_utf8",
-    "nan",
-    "drift",
-    "empty_page",
-    "repeated_cursor",
-    "job_failed",
-    "job_cancelled",
-    "job_expired",
-    "job_stuck",
+    *("latency", "expired_token", "drop"),
+    *("short_body", "empty_body", "cut_body", "not_json", "not_utf8", "nan"),
+    *("drift", "empty_page", "repeated_cursor"),
+    *("job_failed", "job_cancelled", "job_expired", "job_stuck"),
 )
 
 

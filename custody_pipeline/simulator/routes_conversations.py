@@ -16,7 +16,15 @@ from custody_pipeline.simulator.api_documents import Document, iso
 from custody_pipeline.simulator.calls import Conversation, refusal_of
 from custody_pipeline.simulator.faults import NOT_IN_DETAILS
 from custody_pipeline.simulator.organization import Organization
-from custody_pipeline.simulator.state import ApiError, DetailsJob, World, decode_cursor, encode_cursor, not_found
+from custody_pipeline.simulator.state import (
+    ApiError,
+    DetailsJob,
+    World,
+    decode_cursor,
+    encode_cursor,
+    found_in,
+    not_found,
+)
 
 _KEPT = timedelta(days=3)
 _PAGE_LIMIT = 1000
@@ -169,11 +177,7 @@ class ConversationRoutes:
                 yield conversation
 
     def _job(self, request: Request) -> DetailsJob:
-        job_id = request.path_params["job_id"]
-        job = self.world.details_jobs.get(job_id)
-        if job is None:
-            raise not_found("job", job_id)
-        return job
+        return found_in(self.world.details_jobs, request.path_params["job_id"], "job")
 
     async def _query(self, request: Request) -> Response:
         """The synchronous query: no attributes."""

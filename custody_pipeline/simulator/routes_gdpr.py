@@ -14,7 +14,7 @@ from starlette.routing import Route
 from custody_pipeline.simulator.answers import body_of, json_response, page_of
 from custody_pipeline.simulator.api_documents import Document, iso
 from custody_pipeline.simulator.identity import uuid_for
-from custody_pipeline.simulator.state import ApiError, World, not_found
+from custody_pipeline.simulator.state import ApiError, World, found_in
 
 _REQUESTS = "/api/v2/gdpr/requests"
 _TYPES = ("GDPR_EXPORT", "GDPR_UPDATE", "GDPR_DELETE")
@@ -60,9 +60,7 @@ class GdprRoutes:
 
     async def _get(self, request: Request) -> Response:
         """Each look at a request is one step of it; while it is deleting, the person's conversations go."""
-        found = self.world.gdpr_requests.get(request.path_params["request_id"])
-        if found is None:
-            raise not_found("request", request.path_params["request_id"])
+        found = found_in(self.world.gdpr_requests, request.path_params["request_id"], "request")
         found["status"] = _NEXT_STATUS.get(found["status"], found["status"])
         if found["status"] == "DELETING" and found["requestType"] == "GDPR_DELETE":
             self._delete(found["subject"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from datetime import timedelta
 from typing import Any
 
@@ -12,11 +13,12 @@ from starlette.routing import Route
 from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, page_of
 from custody_pipeline.simulator.api_documents import Document, division_uri, iso
 from custody_pipeline.simulator.conversation_builder import AGENTS
-from custody_pipeline.simulator.exported_flows import FLOWS, MAIN_IVR_YAML
 from custody_pipeline.simulator.identity import uuid_for
-from custody_pipeline.simulator.state import CLIENT_ID, ApiError, World, decode_cursor, encode_cursor, not_found
+from custody_pipeline.simulator.state import CLIENT_ID, ApiError, World, decode_cursor, encode_cursor, found_in
 from custody_pipeline.simulator.structure import (
     DIVISIONS,
+    FLOW_ID,
+    FLOW_NAME,
     ORGANIZATION_ID,
     ORGANIZATION_NAME,
     PUBLISHED_SCRIPTS,
@@ -26,6 +28,7 @@ from custody_pipeline.simulator.structure import (
     Queue,
 )
 
+FLOWS = {FLOW_ID: FLOW_NAME}
 _SCOPE = ("analytics", "architect", "audits", "authorization", "conversations", "processautomation", "recordings")
 _TOPICS = (
     "v2.detail.events.conversation.{id}.acd.end",
@@ -102,11 +105,8 @@ class PlatformRoutes:
         return json_response(page_of(request, published, self._script_document, self.world.faults))
 
     async def _script(self, request: Request) -> Response:
-        wanted = request.path_params["script_id"]
-        for script in PUBLISHED_SCRIPTS:
-            if script.id == wanted:
-                return json_response(self._script_document(script))
-        raise not_found("script", wanted)
+        scripts = {script.id: script for script in PUBLISHED_SCRIPTS}
+        return json_response(self._script_document(found_in(scripts, request.path_params["script_id"], "script")))
 
     def _published_date(self, script: PublishedScript) -> Any:
         return self.world.nights[0].opening - timedelta(days=script.days_before_night)
@@ -143,9 +143,7 @@ class PlatformRoutes:
         if not isinstance(flows, list) or not flows:
             raise ApiError(400, "bad.request", "flows must have at least one entry.")
         for entry in flows:
-            flow_id = (entry.get("flow") or {}).get("id")
-            if flow_id not in FLOWS:
-                raise not_found("flow", str(flow_id))
+            found_in(FLOWS, str((entry.get("flow") or {}).get("id")), "flow")
         job_id = self.world.new_id("flow-export")
         self.world.flow_exports[job_id] = flows[0]["flow"]["id"]
         uri = f"/api/v2/flows/export/jobs/{job_id}"
@@ -153,9 +151,7 @@ class PlatformRoutes:
 
     async def _flow_export(self, request: Request) -> Response:
         job_id = request.path_params["job_id"]
-        flow_id = self.world.flow_exports.get(job_id)
-        if flow_id is None:
-            raise not_found("export job", job_id)
+        flow_id = found_in(self.world.flow_exports, job_id, "export job")
         document: Document = {"id": job_id, "command": "Export", "messages": [], "selfUri": request.url.path}
         if self.world.first_look(f"flow export {job_id}"):
             return json_response(document | {"status": "Started"})
@@ -163,9 +159,10 @@ class PlatformRoutes:
         return json_response(document | {"status": "Success", "downloadUrl": url})
 
     async def _flow_yaml(self, request: Request) -> Response:
-        if request.path_params["flow_id"] not in FLOWS:
-            raise not_found("flow", request.path_params["flow_id"])
-        return Response(MAIN_IVR_YAML, media_type="application/yaml")
+        """A flow with two paths: one keeps consent and language in participant data, the other loses the consent."""
+        found_in(FLOWS, request.path_params["flow_id"], "flow")
+        export = importlib.resources.files(__package__).joinpath("main_ivr.yaml").read_bytes()
+        return Response(export, media_type="application/yaml")
 
     # Audits
 
@@ -177,15 +174,9 @@ class PlatformRoutes:
         return json_response({"services": services})
 
     async def _query_audits(self, request: Request) -> Response:
-        query = await body_of(request)
-        start, end = interval_of(query.get("interval"))
-        if end - start > _LONGEST_AUDIT:
-            raise ApiError(400, "bad.request", "The interval must not be longer than 31 days.")
-        if query.get("serviceName") not in _AUDIT_SERVICES:
+        if (await body_of(request)).get("serviceName") not in _AUDIT_SERVICES:
             raise ApiError(400, "bad.request", f"serviceName must be one of {', '.join(_AUDIT_SERVICES)}.")
-        transaction_id = self.world.new_id("audit")
-        self.world.audits[transaction_id] = query
-        return json_response(self._audit_status(transaction_id, "Queued"), 202)
+        return await self._query_quality_audits(request)
 
     async def _query_quality_audits(self, request: Request) -> Response:
         query = await body_of(request)
@@ -215,10 +206,7 @@ class PlatformRoutes:
         return json_response(document)
 
     def _audit(self, transaction_id: str) -> dict[str, Any]:
-        query = self.world.audits.get(transaction_id)
-        if query is None:
-            raise not_found("audit query", transaction_id)
-        return query
+        return found_in(self.world.audits, transaction_id, "audit query")
 
     def _audit_status(self, transaction_id: str, state: str) -> Document:
         query = self.world.audits[transaction_id]
@@ -326,11 +314,10 @@ class PlatformRoutes:
         return Response(status_code=204)
 
     def _trigger(self, request: Request) -> dict[str, Any]:
-        trigger_id = request.path_params["trigger_id"]
-        trigger = self.world.triggers.get(trigger_id)
-        if trigger is None:
-            raise not_found("trigger", trigger_id)
-        return trigger
+        return found_in(self.world.triggers, request.path_params["trigger_id"], "trigger")
+
+
+_REQUIRED = ("name", "topicName", "target", "enabled")
 
 
 def _trigger_of(document: dict[str, Any]) -> dict[str, Any]:
@@ -339,22 +326,13 @@ def _trigger_of(document: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ApiError: 400 for a missing field or a topic that does not exist.
     """
-    missing = [name for name in ("name", "topicName", "target", "enabled") if document.get(name) is None]
+    missing = [name for name in _REQUIRED if document.get(name) is None]
     if missing:
         raise ApiError(400, "bad.request", f"{', '.join(missing)} must be set.")
     if document["topicName"] not in _TOPICS:
         raise ApiError(400, "bad.request", "There is no such topic.", entity_id=str(document["topicName"]))
-    fields = (
-        "name",
-        "topicName",
-        "target",
-        "enabled",
-        "matchCriteria",
-        "eventTTLSeconds",
-        "delayBySeconds",
-        "description",
-    )
-    return {name: document[name] for name in fields if document.get(name) is not None}
+    optional = ("matchCriteria", "eventTTLSeconds", "delayBySeconds", "description")
+    return {name: document[name] for name in (*_REQUIRED, *optional) if document.get(name) is not None}
 
 
 def _queue_document(queue: Queue) -> Document:

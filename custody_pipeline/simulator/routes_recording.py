@@ -19,7 +19,7 @@ from custody_pipeline.simulator.api_documents import Document, iso
 from custody_pipeline.simulator.audio import CONTENT_TYPES, media_bytes
 from custody_pipeline.simulator.calls import Conversation, Recording
 from custody_pipeline.simulator.identity import uuid_for
-from custody_pipeline.simulator.state import ApiError, RecordingJob, World, decode_cursor, encode_cursor, not_found
+from custody_pipeline.simulator.state import ApiError, RecordingJob, World, decode_cursor, encode_cursor, found_in
 
 _ACTIONS = frozenset({"EXPORT", "ARCHIVE", "DELETE"})
 _BATCH_LIMIT = 100
@@ -156,11 +156,8 @@ class RecordingRoutes:
 
     def _one(self, request: Request) -> tuple[Conversation, Recording]:
         conversation = self.world.conversation(request.path_params["conversation_id"])
-        wanted = request.path_params["recording_id"]
-        for item in _known(conversation):
-            if item.id == wanted:
-                return conversation, item
-        raise not_found("recording", wanted)
+        known = {item.id: item for item in _known(conversation)}
+        return conversation, found_in(known, request.path_params["recording_id"], "recording")
 
     def _metadata(self, conversation: Conversation, item: Recording) -> Document:
         return documents.recording_metadata(conversation, item, self.world.new_id("annotation"))
@@ -188,9 +185,7 @@ class RecordingRoutes:
     async def _get_batch(self, request: Request) -> Response:
         """InProgress with a smaller expected count on the first look, then Completed."""
         job_id = request.path_params["job_id"]
-        wanted = self.world.batch_jobs.get(job_id)
-        if wanted is None:
-            raise not_found("batch request", job_id)
+        wanted = found_in(self.world.batch_jobs, job_id, "batch request")
         results = [result for entry in wanted for result in self._batch_results(request, entry)]
         if self.world.first_look(f"batch {job_id}"):
             results, status, expected = [], "InProgress", len(wanted)
@@ -294,9 +289,7 @@ class RecordingRoutes:
     async def _recording_export(self, request: Request) -> Response:
         """The thread's manifests of one export job, with `custom_data` present and empty."""
         export_id = request.path_params["export_id"]
-        job = self.world.recording_jobs.get(export_id)
-        if job is None:
-            raise not_found("recording export", export_id)
+        job = found_in(self.world.recording_jobs, export_id, "recording export")
         with_tags = request.query_params.get("includeMetadata") == "true"
         recordings = []
         for night in self.world.nights:

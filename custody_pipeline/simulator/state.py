@@ -9,10 +9,10 @@ import base64
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -25,6 +25,7 @@ CLIENT_ID = "custody-demo"
 CLIENT_SECRET = "custody-demo-secret"  # noqa: S105  the simulator's, known to everyone
 CONCURRENT_JOBS = 2
 
+T = TypeVar("T")
 OnFulfilled = Callable[[Organization, ExportJob], None]
 
 
@@ -42,6 +43,17 @@ class ApiError(Exception):
 def not_found(what: str, entity_id: str) -> ApiError:
     """The 404 of an entity."""
     return ApiError(404, "not.found", f"The requested {what} could not be found.", entity_id=entity_id)
+
+
+def found_in(known: Mapping[str, T], entity_id: str, what: str) -> T:
+    """An entity by its id.
+
+    Raises:
+        ApiError: 404, there is none.
+    """
+    if entity_id not in known:
+        raise not_found(what, entity_id)
+    return known[entity_id]
 
 
 @dataclass

@@ -6,19 +6,14 @@ Belongs here: opening, locking and closing. Does not: its tables.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 from filelock import FileLock, Timeout
 
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from custody_pipeline.settings import Settings
-
 
 # A backfill may hold the warehouse for minutes. After an hour, something hangs.
 LOCK_TIMEOUT_SECONDS = 3600.0

@@ -9,18 +9,15 @@ conversations, and so that nothing of them is collected again meanwhile or ever 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import duckdb
 import msgspec
 import pyarrow as pa
 
 from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_text import transaction
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from custody_pipeline.settings import Settings
 
 ERASURE_COLUMNS: dict[str, tuple[str, str]] = {
     "partition_date": ("DATE", "night of the recording"),

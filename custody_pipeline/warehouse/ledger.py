@@ -11,21 +11,18 @@ publish a night again (`warehouse.content_hash`): checking a night must not chan
 from __future__ import annotations
 
 import getpass
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import duckdb
 
 from custody_pipeline.distribution import git_revision, version
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import query
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import duckdb
-
-    from custody_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,14 @@ Belongs here: the list. Does not: when a night is left out (forgetting), writing
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import orjson
 
 from custody_pipeline.io.whole_file import write_whole
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings
 
 
 def nights_left_out(settings: Settings) -> frozenset[date]:

@@ -6,20 +6,16 @@ Belongs here: which nights are expected, and the states that no model knows. Doe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns, transaction
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import duckdb
-
-    from custody_pipeline.settings import Settings
 
 DUE_AFTER = timedelta(hours=3)
 """The nightly schedule starts two and a half hours after the end of a night."""

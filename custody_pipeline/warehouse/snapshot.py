@@ -10,17 +10,14 @@ import shutil
 import tempfile
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.left_out import nights_left_out
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
-
-if TYPE_CHECKING:
-    from custody_pipeline.settings import Settings
-
 
 # Rows per row group in the snapshot, a quarter of DuckDB's default: a night rewrites the last group of each table.
 # After a thousand small nights, the snapshot takes 0.2 s instead of 0.6 s. Must be a multiple of 2,048.

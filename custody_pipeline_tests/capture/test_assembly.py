@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.capture.assembly import drain_queue, points_of, queue_of, retry_dead_letters, store_of
+from custody_pipeline.capture.assembly import drain_queue, queue_of, retry_dead_letters
+from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import captures_of
+from custody_pipeline.capture.metrics import capture_points
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.simulator.http_faults import HttpFault
 from custody_pipeline.simulator.organization import Organization
@@ -65,7 +67,7 @@ def test_a_tag_that_is_there_for_ten_minutes_is_kept_with_the_moment_it_was_seen
     result = drain_queue(settings, max_seconds=30)
     assert (result.report.captures, result.queue.depth) == (1, 0)
 
-    store = store_of(settings)
+    store = capture_place(settings)
     keys = list(captures_of(store, organisation.night, conversation_id))
     seen, gone = (
         {key for leg in json.loads(store.read(path) or b"")["participants"] for key in leg["attributes"]}
@@ -75,7 +77,7 @@ def test_a_tag_that_is_there_for_ten_minutes_is_kept_with_the_moment_it_was_seen
     assert vanished
     assert vanished <= seen
     assert not vanished & gone
-    assert len(points_of(settings, organisation.night)) == 2
+    assert len(capture_points(capture_place(settings), organisation.night)) == 2
 
 
 def test_a_conversation_of_a_hidden_division_is_a_dead_letter_that_a_retry_brings_back(

@@ -22,7 +22,7 @@ from custody_pipeline.extract.landing_files import RECEIPTS, content_of, line_of
 from custody_pipeline.forgetting import erase as erasing
 from custody_pipeline.forgetting import places
 from custody_pipeline.forgetting.due import apply
-from custody_pipeline.forgetting.erase import HeldError, erase, forget_key, look_at_key, resume
+from custody_pipeline.forgetting.erase import HeldError, erase, look, resume
 from custody_pipeline.forgetting.finder import NothingToEraseError
 from custody_pipeline.forgetting.keeping import plan_places
 from custody_pipeline.forgetting.night_key import AskedKey
@@ -273,16 +273,16 @@ def holding_material(settings: Settings, material: list[bytes]) -> list[str]:
 def test_what_holds_a_conversation_holds_the_key_of_its_night(twins: tuple[Settings, Settings], tmp_path: Path) -> None:
     plain, twin = twins
     with pytest.raises(SettingsError, match="no night has a key"):
-        forget_key(plain, wanted(), say)
+        erase(plain, wanted(), say)
     with pytest.raises(NothingToEraseError, match="2026-11-03 has no key"):
-        forget_key(twin, wanted(night=date(2026, 11, 3)), say)
+        erase(twin, wanted(night=date(2026, 11, 3)), say)
     (row,) = rows(twin, "SELECT min(conversation_id) FROM custody.chain_of_custody WHERE gap_reasons <> ['ERASED']")
     register = register_of(twin, "roe")
     new_matter(twin, "roe", "Roe", "1", {"ids": [str(row[0])]})
     register.folder.mkdir(parents=True, exist_ok=True)
     (register.folder / "holds.json").write_bytes(msgspec.json.encode(Holds({str(row[0]): HELD})))
     with pytest.raises(HeldError, match="matter roe holds conversation"):
-        forget_key(twin, wanted(), say)
+        erase(twin, wanted(), say)
     (outcome,) = resume(twin, say)
     assert outcome.request.state == "waiting"
     policy = policy_of(tmp_path)
@@ -329,7 +329,7 @@ def test_nobody_can_read_a_night_whose_key_was_forgotten_and_the_log_says_so(
 
     with monkeypatch.context() as beside:
         beside.setattr(places, "sidecars_of", lambda *_: ["s3://exports/one.custody.json"])
-        found = look_at_key(twin, wanted())
+        found = look(twin, wanted())
     assert {item.kind for item in found.places} == {"landing", "capture", "cut", "key", "sidecar"}
     assert [item.note for item in found.places if item.note] == ["holds tags, is not encrypted, and stays"]
     # As if killed once the statement is sealed: the key is still there, and nothing uses it any more.
@@ -372,7 +372,7 @@ def test_nobody_can_read_a_night_whose_key_was_forgotten_and_the_log_says_so(
         capture(twin, Marked(night=NIGHT, size=8).conversation(MARKED + 3), 2)
     assert forgotten_nights(twin) == {NIGHT}
     with pytest.raises(NothingToEraseError, match="was forgotten by request"):
-        forget_key(twin, wanted(), say)
+        erase(twin, wanted(), say)
     assert resume(twin, say) == []
     other = Marked(night=NIGHT, size=8).conversation(MARKED + 1)
     assert erase(twin, asked(other.id), say).request.state == "done"

@@ -25,10 +25,12 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -37,10 +39,6 @@ import pyarrow.compute as pc
 from isal import isal_zlib
 
 from custody_pipeline.evidence.cut.records import concatenated, joined, strings, text_column, utf8
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 WORKBOOK = ".xlsx"
 

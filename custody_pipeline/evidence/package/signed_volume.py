@@ -14,9 +14,9 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from custody_pipeline.evidence.log.note import sign
+from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.package.check import check_package, digests_of, is_package, listed_in, signed_list
 from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE, check_tables
@@ -24,13 +24,9 @@ from custody_pipeline.evidence.reader import MANIFEST_BYTES, FolderReader, PartR
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import regular_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from custody_pipeline.evidence.log.note import Signer
-    from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.io.whole_file import sha256_of
 
 LIST = "production-sha256.txt"
 SIGNATURE = LIST + ".sig"
@@ -51,11 +47,7 @@ def list_production(folder: Path) -> str:
             paths += [path for path in place.rglob("*") if path.is_file()] if place != evidence else []
         elif place.name not in (LIST, SIGNATURE):
             paths.append(place)
-    lines = []
-    for path in sorted(paths):
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        lines.append(f"{sha256}  {path.relative_to(folder).as_posix()}\n")
+    lines = (f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in sorted(paths))
     data = "".join(lines).encode()
     (folder / LIST).write_bytes(data)
     return hashlib.sha256(data).hexdigest()
