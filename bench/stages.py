@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import api, encrypted, hash, history, load, model, produce, publish, seal, verify, whole, workers
+from bench import api, encrypted, hash, history, load, log, model, produce, publish, seal, verify, whole, workers
 
 STAGES = (
     api.STAGE,
@@ -20,6 +20,7 @@ STAGES = (
     whole.SMALL,
     workers.ONE,
     workers.TWO,
+    log.STAGE,
     history.STAGE,
     history.REPLACED,
 )

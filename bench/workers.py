@@ -192,8 +192,8 @@ ONE = Stage(
     "one night by a worker with an empty home (`CUSTODY_NIGHTS_URL`): collected over HTTP and S3 (apart), published",
     "the same in a home with one warehouse",
     _one_prepared,
-    sizes=(20_000,),
-    goals={20_000: 1.1},
+    sizes=(5_000,),
+    goals={5_000: 1.1},
     rounds=1,
 )
 TWO = Stage(
@@ -201,7 +201,7 @@ TWO = Stage(
     "four nights that are collected: modelled, checked and published by two workers on S3, two cores for everything",
     "the same by one worker",
     _two_prepared,
-    sizes=(5_000,),
-    goals={5_000: 1 / 1.6},
+    sizes=(500,),
+    goals={500: 1 / 1.6},
     rounds=1,
 )

@@ -264,12 +264,13 @@ class Counters:
 
 
 class RateLimiter:
-    """At most `per_minute` requests in any 60 seconds, fewer when the answers' headers say so.
+    """At most `per_minute` requests in any minute, fewer when the answers' headers say so.
 
-    Bursts are allowed, as the vendor counts per minute and not per second.
+    Bursts are allowed, as the vendor counts per minute and not per second. Its minute begins when a request arrives,
+    which is after it was sent, and it tells the minute's end in whole seconds: `MARGIN` is waited besides.
     """
 
-    WINDOW = 60.0
+    WINDOW, MARGIN = 60.0, 1.0
 
     def __init__(self, per_minute: int, *, sleep: Callable[[float], None], clock: Callable[[], float]):
         self._per_minute = per_minute
@@ -288,13 +289,13 @@ class RateLimiter:
     def _try_acquire(self) -> float:
         with self._lock:
             now = self._clock()
-            while self._sent and self._sent[0] <= now - self.WINDOW:
+            while self._sent and self._sent[0] <= now - self.WINDOW - self.MARGIN:
                 self._sent.popleft()
             if now >= self._budget_ends:
                 self._budget = None
             wait = max(0.0, self._paused_until - now)
             if len(self._sent) >= self._per_minute:
-                wait = max(wait, self._sent[0] + self.WINDOW - now)
+                wait = max(wait, self._sent[0] + self.WINDOW + self.MARGIN - now)
             if self._budget is not None and self._budget <= 0:
                 wait = max(wait, self._budget_ends - now)
             if wait <= 0:
@@ -316,7 +317,7 @@ class RateLimiter:
             # The server has not counted requests in flight, but our budget has: use the lower number.
             fresh = self._budget is None or now >= self._budget_ends
             self._budget = left if fresh or self._budget is None else min(self._budget, left)
-            self._budget_ends = now + max(0.0, reset)
+            self._budget_ends = now + max(0.0, reset) + self.MARGIN
 
     def pause(self, seconds: float) -> None:
         """Send nothing for `seconds`, as the server's Retry-After asks."""

@@ -33,6 +33,7 @@ NIGHTLY_READS = 6
 
 def test_a_drain_keeps_to_its_share_and_the_night_has_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RateLimiter, "WINDOW", MINUTE)
+    monkeypatch.setattr(RateLimiter, "MARGIN", 0.0)
     organization = Organization(size=WAITING, faults=FaultPlan.none())
     calls = list(organization.conversations())
     with SimulatorServer(organization, rate_limit=ALLOWED, minute=MINUTE, one_allowance=True) as vendor:

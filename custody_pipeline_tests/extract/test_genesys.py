@@ -279,7 +279,7 @@ def test_the_ceiling_holds_in_any_minute(clock: Clock) -> None:
     for _ in range(7):
         limiter.acquire()
         times.append(clock.now - 1000.0)
-    assert times == [0, 0, 0, 60, 60, 60, 120]
+    assert times == [0, 0, 0, 61, 61, 61, 122]
 
 
 def test_the_headers_lower_the_ceiling_until_their_reset(clock: Clock) -> None:
@@ -290,7 +290,7 @@ def test_the_headers_lower_the_ceiling_until_their_reset(clock: Clock) -> None:
     for _ in range(4):
         limiter.acquire()
         times.append(clock.now - 1000.0)
-    assert times == [0, 0, 20, 20]
+    assert times == [0, 0, 21, 21]
 
 
 def test_a_late_answer_does_not_give_budget_back(clock: Clock) -> None:
@@ -300,7 +300,7 @@ def test_a_late_answer_does_not_give_budget_back(clock: Clock) -> None:
     limiter.acquire()
     limiter.heed({**headers, "inin-ratelimit-count": "290"})
     limiter.acquire()
-    assert clock.now == 1020.0
+    assert clock.now == 1021.0
 
 
 def test_a_body_without_end_is_not_read_to_its_end(
