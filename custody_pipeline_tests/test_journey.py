@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import warnings
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -33,6 +34,7 @@ from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment
 from custody_pipeline.simulator.events import Watch
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.warehouse.content_hash import LIVE_TABLES, NO_CONTENT, PUBLISHED_TABLES
+from custody_pipeline_tests.forked import run_custody
 from custody_pipeline_tests.proxy import Answer, running_proxy
 from custody_pipeline_tests.simulator.answer_keys import vanishing_id, watched
 
@@ -55,15 +57,9 @@ class Home:
 
 def custody(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("CUSTODY_", "AWS_", "DAGSTER_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "custody_pipeline.cli", *arguments],
-        env={**clean, "CUSTODY_HOME": str(home), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-        umask=0,
-    )
+    told = {**clean, "CUSTODY_HOME": str(home), **environment}
+    with tempfile.TemporaryDirectory() as folder:
+        return run_custody(*arguments, environment=told, output=Path(folder, "told"), umask=0)
 
 
 @pytest.fixture(scope="module")

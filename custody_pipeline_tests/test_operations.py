@@ -4,11 +4,9 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import date
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import duckdb
@@ -23,6 +21,7 @@ from custody_pipeline.simulator.demo import (
     export_once,
     simulator_process,
 )
+from custody_pipeline_tests.forked import custody
 
 pytestmark = pytest.mark.server
 
@@ -53,26 +52,21 @@ def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[date, str
             yield {first.night: str(settings.genesys_domain), second.night: other}
 
 
-def start(home: Path, night: date, vendor: str) -> subprocess.Popen[bytes]:
+def start(home: Path, night: date, vendor: str) -> ForkServerProcess:
     """`custody run` for one night, in a process group of its own."""
-    with (home / f"{night}.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "custody_pipeline.cli", "run", "--date", night.isoformat()],
-            env={
-                **os.environ,
-                "CUSTODY_HOME": str(home),
-                "CUSTODY_PUBLISH_URL": f"s3://{PUBLISH_BUCKET}/{home.name}",
-                "CUSTODY_GENESYS_DOMAIN": vendor,
-            },
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    environment = {
+        **os.environ,
+        "CUSTODY_HOME": str(home),
+        "CUSTODY_PUBLISH_URL": f"s3://{PUBLISH_BUCKET}/{home.name}",
+        "CUSTODY_GENESYS_DOMAIN": vendor,
+    }
+    return custody("run", "--date", night.isoformat(), environment=environment, output=home / str(night))
 
 
-def finish(home: Path, night: date, process: subprocess.Popen[bytes]) -> None:
+def finish(home: Path, night: date, process: ForkServerProcess) -> None:
+    process.join()
     # 1: the night is published, and its simulated source says that it is not complete there yet.
-    assert process.wait(280) == 1, (home / f"{night}.log").read_text()
+    assert process.exitcode == 1, (home / f"{night}.err").read_text()
 
 
 def published(home: Path, night: date) -> Callable[[str], bool]:
@@ -86,12 +80,13 @@ def published(home: Path, night: date) -> Callable[[str], bool]:
     return lies
 
 
-def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> None:
+def kill_when(process: ForkServerProcess, reached: Callable[[], bool]) -> None:
     while not reached():
-        with suppress(subprocess.TimeoutExpired):
-            pytest.fail(f"the night ended with {process.wait(0.02)} before it could be killed there")
+        process.join(0.02)
+        assert process.exitcode is None, "the night ended before it could be killed there"
+    assert process.pid is not None
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.join()
 
 
 def rows(home: Path, table: str, night: date) -> list[dict[str, object]]:

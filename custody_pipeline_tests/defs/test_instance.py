@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from pathlib import Path
 from threading import BrokenBarrierError
@@ -16,6 +15,7 @@ from custody_pipeline.defs.instance import dagster_home, open_instance
 from custody_pipeline.defs.open_databases import OpenEventLog
 from custody_pipeline.distribution import DAGSTER_YAML
 from custody_pipeline.settings import Settings
+from custody_pipeline_tests.forked import forking
 
 PROCESSES = 4
 
@@ -30,8 +30,7 @@ def open_together(home: Path, together: Any) -> None:
 
 
 def test_a_new_home_may_be_opened_by_several_processes_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["custody_pipeline_tests.defs.test_instance"])
+    context = forking()
     for number in range(3):
         together = context.Barrier(PROCESSES)
         processes = [

@@ -7,7 +7,6 @@ import signal
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -42,6 +41,7 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import requests_of
 from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT
 from custody_pipeline_tests.forgetting.traces import SECOND, THIRD, in_bucket, in_home, versions
+from custody_pipeline_tests.forked import forked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,8 +192,7 @@ def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_wareh
 
 def killed_at(settings: Settings, wanted: Asked | None, step: tuple[str, str]) -> None:
     """Erase, or go on, in a process of its own that is killed when a function has ended: module and name."""
-    process = get_context("spawn").Process(target=die_at, args=(settings, wanted, step))
-    process.start()
+    process = forked(die_at, settings, wanted, step)
     process.join()
     assert process.exitcode == -signal.SIGKILL, step
 

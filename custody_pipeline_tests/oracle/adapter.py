@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import multiprocessing
 import os
 import sys
 import threading
@@ -24,26 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline_tests import ready_warehouse
+from custody_pipeline_tests.forked import forking
 from custody_pipeline_tests.oracle.sources import PRODUCT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-PRELOAD = [
-    "custody_pipeline.cli.main",
-    "custody_pipeline.definitions",
-    "custody_pipeline.defs.assembled",
-    "custody_pipeline.defs.one_night",
-    "custody_pipeline.night",
-    "custody_pipeline.operations.summary",
-    "dagster._core.storage.event_log.sqlite.sqlite_event_log",
-    "dagster._core.storage.runs.sqlite.sqlite_run_storage",
-    "dlt.destinations.impl.duckdb.duck",
-    "matplotlib.figure",
-    "boto3",
-    "obstore",
-]
 LIMIT_SECONDS = 900
 """A night that takes longer hangs: on a busy machine a plan of three nights took 400 s."""
 
@@ -219,8 +205,7 @@ def _run_plainly(night: str) -> None:
 
 
 def _start(arguments: list[str], environment: dict[str, str], clock_ahead: float) -> Night:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context = forking()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(theirs, arguments, environment, clock_ahead), daemon=True)
     process.start()

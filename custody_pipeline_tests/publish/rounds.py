@@ -9,7 +9,6 @@ checked, older versions of objects included.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import random
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.simulator.local_s3 import LocalS3
+from custody_pipeline_tests.forked import forking
 from custody_pipeline_tests.publish.homes import RECORDINGS, Home, write_keys
 from custody_pipeline_tests.publish.nights import NIGHT, change_recording, write_empty_warehouse
 
@@ -166,7 +166,7 @@ def homes(folder: Path, endpoint: S3Endpoint) -> Iterator[tuple[Path, list[Conne
     """The keys, and a connection to each home's process."""
     keys, empty = write_keys(folder / "keys"), folder / "empty.duckdb"
     write_empty_warehouse(empty)
-    context = multiprocessing.get_context("spawn")
+    context = forking()
     start = context.Barrier(HOMES)
     with ExitStack() as ended:
         connections = []

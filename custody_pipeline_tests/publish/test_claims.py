@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -30,6 +29,7 @@ from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.claims import SealingError
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
+from custody_pipeline_tests.forked import forked
 from custody_pipeline_tests.publish.homes import BUCKET, Home, write_keys
 from custody_pipeline_tests.publish.killing import Killed
 from custody_pipeline_tests.publish.nights import NIGHT, change_recording
@@ -108,8 +108,6 @@ def publish_until(folder: Path, endpoint: S3Endpoint, bucket: str, night: date, 
 def test_killed_at_any_write_another_home_finishes_without_the_first(
     server: S3Endpoint, s3: S3Client, bucket: str, keys: Path, tmp_path: Path, empty_warehouse: Path
 ) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["custody_pipeline_tests.publish.test_claims"])
     number, night = 0, NIGHT
     while True:
         first = Home(tmp_path / f"first-{number}", keys, empty_warehouse, bucket)
@@ -117,8 +115,7 @@ def test_killed_at_any_write_another_home_finishes_without_the_first(
         first.move_to(night)
         other.move_to(night + timedelta(days=1))
         how = (first.folder, server, bucket, night, number, bool(number % 2))
-        process = context.Process(target=publish_until, args=how)
-        process.start()
+        process = forked(publish_until, *how)
         process.join()
         assert process.exitcode in {0, -signal.SIGKILL}
         shutil.rmtree(first.folder)
