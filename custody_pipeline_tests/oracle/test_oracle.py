@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-SEEDS = range(1, 7)
-"""The seeds of every run of the tests; `make fuzz` goes on."""
+SEEDS = (2, 3, 4, 5, 6, 9)
+"""The seeds of every run of the tests: single nights, the last one by the command. `make fuzz` takes all from 1."""
 
 
 @pytest.fixture(scope="module")
