@@ -64,6 +64,10 @@ def verify(
     ] = None,
     keys: Keys = None,
     pinned: Annotated[list[Path] | None, typer.Option(help="An earlier checkpoint of this log.")] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint up to which you verified this log before: older nights are not read."),
+    ] = None,
     timestamp_root: Annotated[list[Path] | None, typer.Option(help="PEM root of a timestamp authority.")] = None,
     witness: Witnesses = None,
     quorum: Annotated[
@@ -94,6 +98,7 @@ def verify(
                 place,
                 keys=keys or [],
                 pinned=pinned or [],
+                since=since,
                 timestamp_roots=timestamp_root or [],
                 media=media.value,
                 progress=progress.report,

@@ -152,6 +152,7 @@ def verify_target(
     witnesses: Sequence[Verifier] = (),
     quorum: int | None = None,
     seen_since: datetime | None = None,
+    since: Path | None = None,
 ) -> Report:
     """Verify an `s3://` place, a folder or a file.
 
@@ -166,6 +167,7 @@ def verify_target(
         pinned = [*pinned, remembered]
     try:
         pins = [path.read_bytes() for path in pinned]
+        before = since.read_bytes() if since else None
         roots = [path.read_bytes() for path in timestamp_roots]
     except OSError as error:
         raise SettingsError(f"{error.filename}: {error.strerror}") from error
@@ -183,6 +185,7 @@ def verify_target(
         progress,
         seen_since=seen_since,
         published_at=published_at,
+        since=before,
     )
     if not target.startswith("s3://") and is_production(Path(target)):
         return verify_production(Path(target), options)
@@ -237,6 +240,7 @@ def record_verification(settings: Settings, target: str, media: str, report: Rep
             sha256_after=report.cuts.get(cut_prefix(night.isoformat(), revision)),
         )
         for night, revision, sealed in published
+        if cut_prefix(night.isoformat(), revision) not in report.not_read
     ]
     record_acts(settings, Actor.of(settings), acts, refreshed="nights", lock_timeout=_LOCK_TIMEOUT_SECONDS)
     return True

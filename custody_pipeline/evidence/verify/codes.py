@@ -266,6 +266,11 @@ CODES: dict[str, Code] = {
         "Without an older checkpoint from another channel nobody can see that the newest nights were removed.",
         "Keep a copy of log/checkpoint elsewhere, and give it to the next run (--pinned).",
     ),
+    "NOT_READ_AGAIN": Code(
+        _N,
+        "Files that were sealed before the given checkpoint were not read; they are there, with their sealed sizes.",
+        "Verify without --since from time to time: a file may have been altered since.",
+    ),
     "NIGHT_WITHOUT_CUT": Code(_N, "A night between the first and the last has no cut.", "Run it, or say why not."),
     "COPIES_NOT_HERE": Code(_N, "The convenience copies are not part of this target.", "Nothing; the cuts are whole."),
     "LOCKS_NOT_HERE": Code(

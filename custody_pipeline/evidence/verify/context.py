@@ -10,7 +10,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from custody_pipeline.evidence.log.checkpoint import Checkpoint
+from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head
 from custody_pipeline.evidence.log.note import NoteError, OtherLogError, UnknownSignerError, Verifier
 from custody_pipeline.evidence.log.tiles import TileTree
 from custody_pipeline.evidence.reader import NOTE_BYTES, NotAFileError, Reader, TargetError, TooLargeError, read
@@ -34,6 +34,7 @@ class Context:
         tree: the published log, when its tiles lead to its signed root.
         cosigned: size of a head → witness → when it cosigned that head, seconds since 1970.
         bytes_total: bytes of all files of the target, for progress.
+        since: the head up to which nothing is read again, if the published log extends it.
         removals: what signed statements say was removed.
         held: path → bytes of files that were hashed; `read` gives these, so that what is parsed is what was hashed.
     """
@@ -48,6 +49,7 @@ class Context:
     tree: TileTree | None = None
     cosigned: dict[int, dict[str, int]] = field(default_factory=dict)
     bytes_total: int = 0
+    since: Head | None = None
     removals: Removals = field(default_factory=Removals)
     held: dict[str, bytes] = field(default_factory=dict)
     _bytes_done: int = 0

@@ -77,6 +77,15 @@ def check_files(
     return tables, as_sealed
 
 
+def check_sizes(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> None:
+    """Check that every file of a cut is there with its sealed size, without reading any."""
+    removed = _removed(context, prefix, cut, entries)
+    listed = {file.path: file for file in cut.files if file.path not in removed}
+    for path in sorted(listed.keys() & entries.keys()):
+        compare_file(context, prefix, cut, entries[path], None)
+    _check_presence(context, prefix, listed, entries)
+
+
 def _removed(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> set[str]:
     """Files of the cut that a statement removed and that are gone; a finding if one is still there."""
     report, removals = context.report, context.removals

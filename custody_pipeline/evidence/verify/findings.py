@@ -54,7 +54,8 @@ class Report:
         valid: what was checked and is as sealed: cuts, files, bytes, records, media…
         total: what should be there.
         facts: what people compare: origin, size and root of the log, key fingerprints, times.
-        cuts: folder of each cut that was read → SHA-256 of its `cut.json` as found, hex.
+        not_read: folders of the cuts whose files were not read, because the caller verified them before.
+        cuts: folder of each cut that was found → SHA-256 of its `cut.json` as found, hex.
     """
 
     target: str
@@ -62,6 +63,7 @@ class Report:
     total: Counter[str] = field(default_factory=Counter)
     facts: dict[str, str] = field(default_factory=dict)
     cuts: dict[str, str] = field(default_factory=dict)
+    not_read: set[str] = field(default_factory=set)
     _findings: dict[Finding, None] = field(default_factory=dict)
 
     def add(self, code: str, path: str = "", detail: str = "") -> None:
@@ -99,9 +101,10 @@ class Report:
     def verdict(self) -> str:
         """The status in a sentence."""
         demo = " (with a DEMO key: this proves nothing)" if any(f.code == "DEMO_KEY" for f in self.findings) else ""
+        since = ", what was sealed since the given checkpoint" if self.not_read else ""
         errors, unchecked = len(self.of(Severity.ERROR)), len(self.of(Severity.UNCHECKED))
         return {
-            0: f"VERIFIED{demo}",
+            0: f"VERIFIED{since}{demo}",
             1: f"NOT VALID: {errors} finding{'s' * (errors != 1)}",
             2: f"NOT VERIFIED: {unchecked or 'all'} thing{'s' * (unchecked != 1)} could not be checked",
         }[self.status]

@@ -95,7 +95,8 @@ def check_cosigned(context: Context, other: Mapping[str, Entry], head: Head) -> 
 def read_pins(context: Context) -> list[Head]:
     """The pinned checkpoints that a trusted key signed; a finding for every other one."""
     heads = []
-    for data in context.options.pinned:
+    since = context.options.since
+    for data in (*context.options.pinned, *([] if since is None else [since])):
         checkpoint = trusted_checkpoint(context, "", data, "PINNED_WRONG", "PINNED_WRONG")
         if checkpoint is not None:
             heads.append(checkpoint.head)

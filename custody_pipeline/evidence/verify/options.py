@@ -51,6 +51,7 @@ class Options:
         seen_since: a head that was the newest only before this time is a finding.
         media: how to compare recordings with their digests; no comparison when None.
         progress: where progress goes.
+        since: a checkpoint up to which the caller verified this log before; files of older cuts are not read.
         published_at: the place that pointers must name, with a slash at its end; any one when None.
         memory: what an interrupted run established; the caller keeps it. A plain dict does.
     """
@@ -65,3 +66,4 @@ class Options:
     memory: MutableMapping[str, str] | None = None
     seen_since: datetime | None = None
     published_at: str | None = None
+    since: bytes | None = None

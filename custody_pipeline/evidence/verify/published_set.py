@@ -19,7 +19,7 @@ from custody_pipeline.evidence.verify.copies import check_copies
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.forgotten_keys import check_forgotten_keys
 from custody_pipeline.evidence.verify.freshness import check_freshness
-from custody_pipeline.evidence.verify.heads import check_cosigned, check_pins, verify_head
+from custody_pipeline.evidence.verify.heads import check_cosigned, check_pins, trusted_checkpoint, verify_head
 from custody_pipeline.evidence.verify.log_tiles import check_log_files, fetched, sound_tree
 from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
 from custody_pipeline.evidence.verify.removals import read_removals
@@ -45,6 +45,7 @@ def verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequence
     head = checkpoint.head if checkpoint else None
     if head:
         context.tree = sound_tree(context, other, head)
+    context.since = _verified_before(context)
     context.removals = read_removals(context, folders)
     checked = [check_cut(context, place, folders[place], place) for place in sorted(folders)]
     known = [item for item in checked if item is not None]
@@ -66,9 +67,22 @@ def verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequence
     _check_nights(report, known)
     check_copies(context, other, known)
     check_under_way(context, other, head)
+    if context.since and report.not_read:
+        report.add("NOT_READ_AGAIN", "", f"{len(report.not_read)} cuts, up to {context.since.size} leaves")
     if not pins:
         report.add("NO_PINNED_CHECKPOINT")
     return known
+
+
+def _verified_before(context: Context) -> Head | None:
+    """The head up to which the caller verified the set before; None unless the published log extends it."""
+    if context.options.since is None or context.tree is None:
+        return None
+    checkpoint = trusted_checkpoint(context, "", context.options.since, "PINNED_WRONG", "PINNED_WRONG")
+    if checkpoint is None or checkpoint.head.size > context.tree.size:
+        return None
+    head = checkpoint.head
+    return head if context.tree.root(head.size) == head.root else None
 
 
 def _check_in_log(context: Context, item: CheckedCut, head: Head) -> None:
