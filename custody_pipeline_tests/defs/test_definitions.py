@@ -131,6 +131,10 @@ def test_the_nightly_job_has_daily_utc_partitions_and_runs_at_half_past_two() ->
     schedule = defs.resolve_schedule_def("nightly_custody_schedule")
     assert schedule.cron_schedule == "30 2 * * *"
     assert defs.resolve_job_def("recheck_custody").partitions_def == job.partitions_def
+    # The night of yesterday waits for no recheck, in the queue and in the pools.
+    assert int(defs.resolve_job_def("recheck_custody").tags["dagster/priority"]) < int(
+        job.tags.get("dagster/priority", 0)
+    )
 
 
 def test_the_nightly_job_leaves_live_capture_to_its_sensor() -> None:
