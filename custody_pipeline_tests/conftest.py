@@ -3,10 +3,12 @@
 import gc
 import os
 from collections.abc import Generator, Iterator
+from functools import cache, partial
 
 import boto3
 import hypothesis
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from custody_pipeline_tests.ministack import running_ministack
 
@@ -52,6 +54,15 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
             if name.startswith(("CUSTODY_", "AWS_", "DAGSTER_")):
                 patched.delenv(name)
         patched.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def services_read_once() -> Iterator[None]:
+    """Each session of boto3 parses its descriptions of AWS's services: a tenth of a second, and moto begins many."""
+    read = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
         yield
 
 

@@ -32,6 +32,7 @@ from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.forked import forked
 from custody_pipeline_tests.publish.homes import BUCKET, Home, write_keys
 from custody_pipeline_tests.publish.killing import Killed
+from custody_pipeline_tests.publish.memory import objects as in_memory
 from custody_pipeline_tests.publish.nights import NIGHT, change_recording
 from custody_pipeline_tests.publish.rounds import HOMES, run
 
@@ -138,7 +139,7 @@ def pending(keys: Path, empty_warehouse: Path, folder: Path, s3: S3Client) -> No
     home = Home(folder, keys, empty_warehouse)
     with pytest.raises(Killed):
         home.publish(DiesAfter(s3, b'"pending":{'))
-    assert b'"pending":{' in objects(s3, BUCKET)["sealing/head"]
+    assert b'"pending":{' in in_memory()["sealing/head"]
     shutil.rmtree(home.folder)
 
 
@@ -172,7 +173,7 @@ def test_a_rotation_meets_a_pending_claim(
         environment.setenv("CUSTODY_NEXT_SIGNING_KEY_FILE", str(following))
         rotated = Home.at(rotated.folder, BUCKET)
         assert rotated.publish(memory_s3, NIGHT + timedelta(days=1)) == 1
-    cuts = [decode_cut(data) for path, data in objects(memory_s3, BUCKET).items() if path.endswith("/cut.json")]
+    cuts = [decode_cut(data) for path, data in in_memory().items() if path.endswith("/cut.json")]
     assert sorted(len(cut.keys) for cut in cuts) == [1, 2]
 
 
@@ -186,12 +187,12 @@ def test_a_timestamp_authority_that_is_gone_leaves_a_claim_that_is_finished_late
         first = Home.at(first.folder, BUCKET)
         with pytest.raises(Exception, match="timestamp authority"):
             first.publish(memory_s3)
-    assert b'"pending":{' in objects(memory_s3, BUCKET)["sealing/head"]
-    assert not [path for path in objects(memory_s3, BUCKET) if path.endswith((".sig", "/checkpoint"))]
+    assert b'"pending":{' in in_memory()["sealing/head"]
+    assert not [path for path in in_memory() if path.endswith((".sig", "/checkpoint"))]
     other = Home(tmp_path / "other", keys, empty_warehouse)
     other.move_to(NIGHT + timedelta(days=1))
     assert other.publish(memory_s3, NIGHT + timedelta(days=1)) == 1
-    assert {line.split()[0] for line in errors(objects(memory_s3, BUCKET), other)} <= {"COPY_MISSING"}
+    assert {line.split()[0] for line in errors(in_memory(), other)} <= {"COPY_MISSING"}
 
 
 def test_a_file_of_a_run_without_claims_is_replaced_before_the_night_is_sealed(
@@ -201,7 +202,7 @@ def test_a_file_of_a_run_without_claims_is_replaced_before_the_night_is_sealed(
     left = f"prod/cuts/date={NIGHT}/r0001/data/chain_of_custody.parquet"
     memory_s3.put_object(Bucket=BUCKET, Key=left, Body=b"of a run that was killed")
     assert home.publish(memory_s3) == 1
-    assert errors(objects(memory_s3, BUCKET), home) == []
+    assert errors(in_memory(), home) == []
 
 
 def test_a_slow_home_signs_nothing_that_another_has_finished(
@@ -212,7 +213,7 @@ def test_a_slow_home_signs_nothing_that_another_has_finished(
     client = ActsBeforeAgreeing(memory_s3, lambda: homes[1].publish(memory_s3, NIGHT + timedelta(days=1)))
     assert homes[0].publish(client) == 1
     assert client.done
-    assert errors(objects(memory_s3, BUCKET), homes[0]) == []
+    assert errors(in_memory(), homes[0]) == []
 
 
 def test_what_another_home_agreed_on_before_it_was_killed_is_used(
@@ -227,7 +228,7 @@ def test_what_another_home_agreed_on_before_it_was_killed_is_used(
     client = ActsBeforeAgreeing(memory_s3, agree_and_die)
     assert homes[0].publish(client) == 1
     assert client.done
-    assert errors(objects(memory_s3, BUCKET), homes[0]) == []
+    assert errors(in_memory(), homes[0]) == []
 
 
 class ActsBeforeAgreeing:
@@ -291,19 +292,19 @@ def test_who_can_only_write_to_the_bucket_has_nothing_sealed(
     first.move_to(NIGHT + timedelta(days=1))
     with pytest.raises(Killed):
         first.publish(DiesAfter(memory_s3, b'"pending":{'), NIGHT + timedelta(days=1))
-    claim = json.loads(objects(memory_s3, BUCKET)["sealing/head"])
+    claim = json.loads(in_memory()["sealing/head"])
     before = json.dumps(claim)
     change(claim)
     assert json.dumps(claim) != before
     memory_s3.put_object(Bucket=BUCKET, Key="prod/sealing/head", Body=json.dumps(claim).encode())
     fresh = Home(tmp_path / "fresh", keys, empty_warehouse)
     fresh.move_to(NIGHT + timedelta(days=2))
-    signed = {path: data for path, data in objects(memory_s3, BUCKET).items() if path.startswith(("log/", "cuts/"))}
+    signed = {path: data for path, data in in_memory().items() if path.startswith(("log/", "cuts/"))}
 
     with pytest.raises(SealingError, match=r"sealing/head: .*remove the object"):
         fresh.publish(memory_s3, NIGHT + timedelta(days=2))
 
-    found = objects(memory_s3, BUCKET)
+    found = in_memory()
     assert not [path for path in found.keys() - signed.keys() if path.endswith((".sig", "/checkpoint", "cut.json"))]
     assert all(found[path] == data for path, data in signed.items())
 
@@ -315,8 +316,8 @@ def test_a_cut_that_nobody_sealed_takes_no_night_and_is_named(
     """Who can only write to the bucket puts a cut before ours, or behind it: neither is taken for another home's."""
     other = Home(tmp_path / "other", write_keys(tmp_path / "others"), empty_warehouse)
     other.publish(memory_s3)
-    planted = {path: data for path, data in objects(memory_s3, BUCKET).items() if path.startswith("cuts/")}
-    for path in objects(memory_s3, BUCKET):
+    planted = {path: data for path, data in in_memory().items() if path.startswith("cuts/")}
+    for path in in_memory():
         memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{path}")
     for path, data in planted.items():
         memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{path.replace('r0001', f'r{revision:04d}')}", Body=data)
@@ -325,7 +326,7 @@ def test_a_cut_that_nobody_sealed_takes_no_night_and_is_named(
     with pytest.raises(Exception, match=r"no key of this log sealed it|not signed by|none of the given"):
         home.publish(memory_s3)
 
-    found = objects(memory_s3, BUCKET)
+    found = in_memory()
     assert "log/checkpoint" not in found or revision == 2
     assert not [path for path in found if path.startswith(("parquet/", "current/"))] or revision == 2
 
@@ -338,9 +339,9 @@ def test_a_claim_that_was_carried_out_cannot_be_played_again(
         home.move_to(NIGHT + timedelta(days=number))
     with pytest.raises(Killed):
         homes[0].publish(DiesAfter(memory_s3, b'"pending":{'))
-    old = json.loads(objects(memory_s3, BUCKET)["sealing/head"])
+    old = json.loads(in_memory()["sealing/head"])
     homes[1].publish(memory_s3, NIGHT + timedelta(days=1))
-    now = json.loads(objects(memory_s3, BUCKET)["sealing/head"])
+    now = json.loads(in_memory()["sealing/head"])
     memory_s3.put_object(
         Bucket=BUCKET, Key="prod/sealing/head", Body=json.dumps(now | {"pending": old["pending"]}).encode()
     )
@@ -354,10 +355,10 @@ def test_staged_records_that_were_exchanged_are_not_sealed(
 ) -> None:
     """The copy in the cut was compared; what the leaves are made of is read again."""
     pending(keys, empty_warehouse, tmp_path / "first", memory_s3)
-    claim = json.loads(objects(memory_s3, BUCKET)["sealing/head"])
+    claim = json.loads(in_memory()["sealing/head"])
     staged = f"sealing/{claim['pending']['id']}/data/records.ndjson"
     cut = f"prod/cuts/date={NIGHT}/r0001/data/records.ndjson"
-    true = objects(memory_s3, BUCKET)[staged]
+    true = in_memory()[staged]
     memory_s3.put_object(Bucket=BUCKET, Key=cut, Body=true)
     memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{staged}", Body=true.replace(b"r", b"s"))
     home = Home(tmp_path / "home", keys, empty_warehouse)
@@ -393,7 +394,7 @@ def test_a_claim_whose_answer_was_lost_is_carried_out(
     client = LostAnswer(memory_s3)
     assert home.publish(client) == 1
     assert client.lost
-    assert errors(objects(memory_s3, BUCKET), home) == []
+    assert errors(in_memory(), home) == []
 
 
 class SealsBetween:
@@ -424,7 +425,7 @@ def test_a_seal_between_two_reads_is_no_rolled_back_bucket(
     homes[0].publish(memory_s3, NIGHT)
     client = SealsBetween(memory_s3, lambda: homes[1].publish(memory_s3, NIGHT + timedelta(days=1)))
     assert homes[2].publish(client, NIGHT + timedelta(days=2)) == 1
-    assert errors(objects(memory_s3, BUCKET), homes[0]) == []
+    assert errors(in_memory(), homes[0]) == []
 
 
 class Counted:
@@ -468,7 +469,7 @@ def test_the_claim_adds_four_writes_to_a_seal_and_a_copy_of_each_file(
         home.publish(client, night)
     (files,) = (
         len(decode_cut(data).files)
-        for path, data in objects(memory_s3, BUCKET).items()
+        for path, data in in_memory().items()
         if path == f"cuts/date={nights[1]}/r0001/cut.json"
     )
     own = Counter(

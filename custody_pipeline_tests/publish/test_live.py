@@ -18,8 +18,10 @@ from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish import live
 from custody_pipeline.publish.live import publish_live
 from custody_pipeline.publish.readback import read_back
+from custody_pipeline_tests.publish.homes import BUCKET
+from custody_pipeline_tests.publish.memory import objects
 from custody_pipeline_tests.publish.nights import NIGHT, insert
-from custody_pipeline_tests.publish.test_night import BUCKET, objects, publish
+from custody_pipeline_tests.publish.test_night import publish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,9 +42,9 @@ def given_night(con: duckdb.DuckDBPyConnection, night: date, state: str, collect
     insert(con, "custody.nights", partition_date=night, **given)
 
 
-def published(client: S3Client) -> dict[date, str]:
+def published() -> dict[date, str]:
     """Night → state."""
-    rows = pq.read_table(io.BytesIO(objects(client)[KEY])).to_pylist()
+    rows = pq.read_table(io.BytesIO(objects()[KEY])).to_pylist()
     return {row["partition_date"]: row["state"] for row in rows}
 
 
@@ -60,11 +62,11 @@ def test_nights_and_agents_are_there_for_engines_and_people_and_only_what_change
     publish_live(mine, settings, NIGHT)
     agents = f"agents/date={NIGHT}/agents"
     names = [("parquet", "parquet"), ("csv", "csv"), ("spreadsheet", "xlsx")]
-    assert sorted(objects(memory_s3)) == sorted(
+    assert sorted(objects()) == sorted(
         f"live/{folder}/{table}.{suffix}" for table in ("nights/nights", agents) for folder, suffix in names
     )
-    assert published(memory_s3) == {BEFORE: "missing", NIGHT: "final"}
-    assert b'"u-1","Ann","ann@example.com"' in objects(memory_s3)[f"live/csv/{agents}.csv"]
+    assert published() == {BEFORE: "missing", NIGHT: "final"}
+    assert b'"u-1","Ann","ann@example.com"' in objects()[f"live/csv/{agents}.csv"]
     publish_live(mine, settings, NIGHT)
     given_night(mine, NIGHT, "provisional", COLLECTED)
     publish_live(mine, settings, NIGHT)
@@ -89,7 +91,7 @@ def test_another_homes_nights_stay_and_the_row_that_was_collected_last_counts(
     given_night(mine, NIGHT, "final", COLLECTED)
     given_night(mine, AFTER, "final", COLLECTED)
     publish_live(mine, settings, AFTER)
-    assert published(memory_s3) == {BEFORE: "open", NIGHT: "open", AFTER: "final"}
+    assert published() == {BEFORE: "open", NIGHT: "open", AFTER: "final"}
 
 
 def test_a_home_that_is_faster_between_reading_and_putting_loses_nothing(
@@ -108,8 +110,8 @@ def test_a_home_that_is_faster_between_reading_and_putting_loses_nothing(
 
     monkeypatch.setattr(live, "_get", read_then_let_another_put)
     publish_live(mine, settings, NIGHT)
-    assert published(memory_s3) == {BEFORE: "missing", NIGHT: "final", AFTER: "final"}
-    assert objects(memory_s3)["live/csv/nights/nights.csv"].count(b"final") == 2
+    assert published() == {BEFORE: "missing", NIGHT: "final", AFTER: "final"}
+    assert objects()["live/csv/nights/nights.csv"].count(b"final") == 2
 
 
 @pytest.mark.parametrize("there", ["no table", "of the future"])
@@ -122,7 +124,7 @@ def test_what_somebody_else_put_there_decides_nothing(
         pq.write_table(pa.table(rows), buffer)
     memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{KEY}", Body=buffer.getvalue())
     publish_live(mine, settings, NIGHT)
-    assert published(memory_s3) == {BEFORE: "missing", NIGHT: "final"}
+    assert published() == {BEFORE: "missing", NIGHT: "final"}
 
 
 def test_verification_names_what_is_not_sealed_and_finds_what_else_lies_there(

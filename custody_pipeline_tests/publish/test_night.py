@@ -30,7 +30,9 @@ from custody_pipeline_tests.evidence.authority import make_authority, reply_to
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.witness import Witness
 from custody_pipeline_tests.proxy import Answer, running_proxy
+from custody_pipeline_tests.publish.homes import BUCKET
 from custody_pipeline_tests.publish.killing import Killed, KilledClient
+from custody_pipeline_tests.publish.memory import objects
 from custody_pipeline_tests.publish.nights import (
     NIGHT,
     NOW,
@@ -49,9 +51,6 @@ if TYPE_CHECKING:
 
     from custody_pipeline.publish.current_copies import Publication
     from custody_pipeline.settings import Settings
-
-BUCKET = "custody-published"
-
 
 TWO_TABLES = ("chain_of_custody", "gaps")
 """Enough for what is not about the tables: a call to S3 takes moto some 20 ms."""
@@ -72,15 +71,6 @@ def publish(
     return publish_night(con, settings, NIGHT, tables=tables, client=client, now=NOW, write_report=write_report)
 
 
-def objects(client: S3Client, bucket: str = BUCKET) -> dict[str, bytes]:
-    """Every object below the prefix."""
-    found = client.list_objects_v2(Bucket=bucket, Prefix="prod/").get("Contents", [])
-    return {
-        item["Key"].removeprefix("prod/"): client.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
-        for item in found
-    }
-
-
 def dataset(found: dict[str, bytes]) -> dict[str, bytes]:
     """What analysts and verifiers read; object versions, which differ by run, blotted out of the seals."""
     return {
@@ -96,7 +86,7 @@ def test_every_table_is_there_as_parquet_csv_and_spreadsheet(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
     publication = publish(con, settings, tables=TABLES)
-    found = objects(memory_s3)
+    found = objects()
     for table in TABLES:
         folder = f"{table}/date=2026-11-02/{table}"
         for key in (f"parquet/{folder}.parquet", f"csv/{folder}.csv", f"spreadsheet/{folder}.xlsx"):
@@ -113,7 +103,7 @@ def test_the_cut_names_every_file_with_its_hash_and_stored_version(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
     publish(con, settings, tables=TABLES)
-    found = objects(memory_s3)
+    found = objects()
     prefix = "cuts/date=2026-11-02/r0001/"
     cut = decode_cut(found[f"{prefix}cut.json"])
     assert {file.path: file.sha256 for file in cut.files} == {
@@ -138,7 +128,7 @@ def test_landing_files_and_receipts_are_in_the_cut_verbatim(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
 ) -> None:
     publish(con, settings)
-    found = objects(memory_s3)
+    found = objects()
     landed = next((tmp_path / "landing").rglob("*.gz"))
     path = f"landing/conversation_details/{landed.name}"
     assert found[f"cuts/date=2026-11-02/r0001/{path}"] == landed.read_bytes()
@@ -153,7 +143,7 @@ def test_what_could_not_be_read_lies_beside_the_documents_of_its_load_and_not_ov
     files = insert_receipt(con, tmp_path / "landing", "conversations", folders=("conversations", "fetch_failures"))
     assert files[0].name == files[1].name
     publish(con, settings)
-    found = objects(memory_s3)
+    found = objects()
     for file in files:
         path = f"cuts/date=2026-11-02/r0001/landing/{file.parent.parent.name}/{file.name}"
         assert found[path] == file.read_bytes()
@@ -165,7 +155,7 @@ def test_the_load_that_is_read_is_in_the_cut_when_a_later_one_failed(
     (read_one,) = insert_receipt(con, tmp_path / "landing", "queues", hour=3)
     (failed,) = insert_receipt(con, tmp_path / "landing", "queues", hour=4, state="failed")
     publish(con, settings)
-    found = objects(memory_s3)
+    found = objects()
     cut = decode_cut(found["cuts/date=2026-11-02/r0001/cut.json"])
     landed = {receipt.state: receipt.landing for receipt in cut.receipts if receipt.resource == "queues"}
     assert landed == {
@@ -179,7 +169,7 @@ def test_the_pointer_names_the_revision_and_its_files(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
     publication = publish(con, settings)
-    pointer = json.loads(objects(memory_s3)["current/date=2026-11-02.json"])
+    pointer = json.loads(objects()["current/date=2026-11-02.json"])
     assert (pointer["revision"], pointer["complete"]) == (1, "not_established")
     assert pointer["cut_sha256"] == publication.cut_sha256
     assert len(pointer["files"]) == 6
@@ -198,12 +188,12 @@ def test_the_same_content_publishes_nothing_again(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
     publish(con, settings)
-    before = objects(memory_s3)
+    before = objects()
     counting = KilledClient(memory_s3)
     again = publish(con, settings, counting)
     assert (again.changed, again.revision, again.repaired) == (False, 1, ())
     assert counting.calls == 0
-    assert objects(memory_s3) == before
+    assert objects() == before
     assert con.execute("SELECT count(*) FROM raw.publications").fetchone() == (1,)
 
 
@@ -211,10 +201,10 @@ def test_changed_content_is_the_next_revision_and_the_old_one_stays(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
     publish(con, settings)
-    before = objects(memory_s3)
+    before = objects()
     change_recording(con, 1, "no")
     second = publish(con, settings)
-    found = objects(memory_s3)
+    found = objects()
     assert (second.changed, second.revision) == (True, 2)
     assert {key: data for key, data in found.items() if "/r0001/" in key} == {
         key: data for key, data in before.items() if "/r0001/" in key
@@ -232,13 +222,13 @@ def test_the_report_is_sealed_with_the_night_and_its_copies_are_those_of_the_new
 ) -> None:
     folder = "report/date=2026-11-02/"
     publish(con, settings, report={"report.html": "one", "rows/gaps.csv": "reason"})
-    first = {name: data for name, data in objects(memory_s3).items() if name.startswith("report/")}
+    first = {name: data for name, data in objects().items() if name.startswith("report/")}
     change_recording(con, 1, "no")
     publish(con, settings, report={"report.html": "two"})
     memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{folder}report.html")
     again = publish(con, settings, report={"report.html": "never written: nothing changed"})
 
-    found = objects(memory_s3)
+    found = objects()
     assert first == {f"{folder}report.html": b"one", f"{folder}rows/gaps.csv": b"reason"}
     assert {name: data for name, data in found.items() if "report" in name} == {
         "cuts/date=2026-11-02/r0001/report/report.html": b"one",
@@ -267,7 +257,7 @@ def test_compressed_copies_take_the_place_of_plain_ones_and_the_other_way_round(
     for number, (using, suffix) in enumerate(((compressing, ".csv.gz"), (settings, ".csv"))):
         change_recording(con, number, "no")
         publication = publish(con, using)
-        found = objects(memory_s3)
+        found = objects()
         copies = {name for name in found if name.startswith("csv/")}
         assert copies == {f"csv/{table}/date=2026-11-02/{table}{suffix}" for table in TWO_TABLES}
         assert {file.uri.removeprefix(f"s3://{BUCKET}/prod/") for file in publication.files} >= copies
@@ -278,12 +268,12 @@ def test_compressed_copies_that_were_lost_are_put_again_whatever_the_setting_is_
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
     publish(con, settings.model_copy(update={"csv_compression": "gzip"}))
-    before = objects(memory_s3)
+    before = objects()
     lost = "csv/gaps/date=2026-11-02/gaps.csv.gz"
     memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{lost}")
     again = publish(con, settings)
     assert (again.changed, again.repaired) == (False, (f"s3://{BUCKET}/prod/{lost}",))
-    assert objects(memory_s3) == before
+    assert objects() == before
 
 
 def test_a_cut_says_what_the_night_claims_and_what_that_rests_on(
@@ -294,7 +284,7 @@ def test_a_cut_says_what_the_night_claims_and_what_that_rests_on(
     con.execute("UPDATE custody.coverage SET state = 'failed', detail = 'HTTP 503' WHERE source = 'export_jobs'")
     # The rows are the same: what is claimed of them is not.
     assert publish(con, settings).complete == "incomplete"
-    found = objects(memory_s3)
+    found = objects()
     cut = decode_cut(found["cuts/date=2026-11-02/r0002/cut.json"])
     assert cut.complete == "incomplete"
     assert isinstance(cut.coverage, tuple)
@@ -318,7 +308,7 @@ def test_an_empty_night_is_published_with_headers_only(
     shutil.copy(empty_warehouse, tmp_path / "w.duckdb")
     with duckdb.connect(str(tmp_path / "w.duckdb")) as con:
         publication = publish(con, settings)
-    header = objects(memory_s3)["csv/chain_of_custody/date=2026-11-02/chain_of_custody.csv"]
+    header = objects()["csv/chain_of_custody/date=2026-11-02/chain_of_custody.csv"]
     assert header.endswith(b"\r\n")
     assert header.count(b"\r\n") == 1
     assert b"custom_data_legal_hold" in header
@@ -329,14 +319,14 @@ def test_a_missing_and_an_altered_copy_are_put_again(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
     publish(con, settings)
-    before = objects(memory_s3)
+    before = objects()
     gone = "prod/parquet/gaps/date=2026-11-02/gaps.parquet"
     altered = "prod/csv/gaps/date=2026-11-02/gaps.csv"
     memory_s3.delete_object(Bucket=BUCKET, Key=gone)
     memory_s3.put_object(Bucket=BUCKET, Key=altered, Body=b"x" * len(before[altered.removeprefix("prod/")]))
     again = publish(con, settings)
     assert set(again.repaired) == {f"s3://{BUCKET}/{gone}", f"s3://{BUCKET}/{altered}"}
-    assert objects(memory_s3) == before
+    assert objects() == before
 
 
 def test_a_cut_that_lost_a_file_is_an_error_and_not_papered_over(
@@ -368,7 +358,7 @@ def test_an_altered_landing_file_is_not_sealed(
     next((tmp_path / "landing").rglob("*.gz")).write_bytes(b"other")
     with pytest.raises(UploadError, match="altered since it was received"):
         publish(con, settings)
-    assert not any(key.endswith("cut.json") for key in objects(memory_s3))
+    assert not any(key.endswith("cut.json") for key in objects())
 
 
 def test_a_landing_file_that_was_tidied_away_comes_from_the_cut_before(
@@ -378,7 +368,7 @@ def test_a_landing_file_that_was_tidied_away_comes_from_the_cut_before(
     next((tmp_path / "landing").rglob("*.gz")).unlink()
     change_recording(con, 1, "no")
     publish(con, settings)
-    cut = decode_cut(objects(memory_s3)["cuts/date=2026-11-02/r0002/cut.json"])
+    cut = decode_cut(objects()["cuts/date=2026-11-02/r0002/cut.json"])
     assert any(file.path.startswith("landing/") for file in cut.files)
 
 
@@ -403,14 +393,14 @@ def test_a_log_that_was_rolled_back_is_noticed_before_anything_is_signed(
 ) -> None:
     publish(con, settings)
     memory_s3.delete_object(Bucket=BUCKET, Key="prod/log/checkpoint")
-    for key in list(objects(memory_s3)):
+    for key in list(objects()):
         if key.startswith("cuts/"):
             memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{key}")
     con.execute("DELETE FROM raw.publications")
     change_recording(con, 1, "no")
     with pytest.raises(InconsistentHeadError):
         publish(con, settings)
-    assert "log/checkpoint" not in objects(memory_s3)
+    assert "log/checkpoint" not in objects()
 
 
 def test_a_log_that_was_rolled_back_is_shown_by_the_remembered_head_and_mended_by_restoring_versions(
@@ -421,21 +411,20 @@ def test_a_log_that_was_rolled_back_is_shown_by_the_remembered_head_and_mended_b
     earlier = memory_s3.get_object(Bucket=BUCKET, Key="prod/log/checkpoint")["Body"].read()
     change_recording(con, 1, "no")
     publish(con, settings)
-    before = objects(memory_s3)
+    before = objects()
     for key in before:
         if "/r0002/" in key:
             memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{key}")
     memory_s3.put_object(Bucket=BUCKET, Key="prod/log/checkpoint", Body=earlier)
 
     change_recording(con, 1, "perhaps")
-    rolled_back = objects(memory_s3)
+    rolled_back = objects()
     with pytest.raises(InconsistentHeadError, match="rolled back"):
         publish(con, settings)
-    assert objects(memory_s3) == rolled_back
+    assert objects() == rolled_back
     keys, pin = public_keys(settings, []), (settings.home / "publish/head").read_bytes()
     codes = {
-        finding.code
-        for finding in verify(MemoryReader(objects(memory_s3)), Options(public_keys=keys, pinned=[pin])).findings
+        finding.code for finding in verify(MemoryReader(objects()), Options(public_keys=keys, pinned=[pin])).findings
     }
     assert "PINNED_AHEAD" in codes
 
@@ -443,7 +432,7 @@ def test_a_log_that_was_rolled_back_is_shown_by_the_remembered_head_and_mended_b
         memory_s3.delete_object(Bucket=BUCKET, Key=marker["Key"], VersionId=marker["VersionId"])
     memory_s3.put_object(Bucket=BUCKET, Key="prod/log/checkpoint", Body=before["log/checkpoint"])
     publish(con, settings)
-    report = verify(MemoryReader(objects(memory_s3)), Options(public_keys=keys, pinned=[pin]))
+    report = verify(MemoryReader(objects()), Options(public_keys=keys, pinned=[pin]))
     assert [finding.code for finding in report.findings if finding.kind.severity is Severity.ERROR] == []
 
 
@@ -465,7 +454,7 @@ def test_another_writer_of_the_log_is_noticed(
 
     with pytest.raises(SealingError, match="another writer"):
         publish(con, settings, Intruder(memory_s3))
-    assert objects(memory_s3)["log/checkpoint"] == b"theirs"
+    assert objects()["log/checkpoint"] == b"theirs"
 
 
 # --- killed anywhere -------------------------------------------------------------------------------------------------
@@ -477,7 +466,7 @@ def reference(
 ) -> dict[str, bytes]:
     """The dataset of a run that nobody killed."""
     publish_in(con, settings, memory_s3, home_with_bucket(memory_s3, tmp_path / "reference"))
-    return dataset(objects(memory_s3, "reference"))
+    return dataset(objects("reference"))
 
 
 def home_with_bucket(client: S3Client, home: Path) -> Path:
@@ -518,7 +507,7 @@ def test_killed_at_any_call_the_next_run_ends_with_the_same_bytes(
     number = 0
     # Before a call and after the one before it S3 holds the same, so each state is met once, in turns.
     while killed_and_run_again(con, settings, memory_s3, tmp_path / f"home-{number}", number, done=bool(number % 2)):
-        found = objects(memory_s3, f"home-{number}")
+        found = objects(f"home-{number}")
         assert dataset(found) == reference, f"killed at writing call {number}"
         assert verified(found), f"killed at writing call {number}"
         assert con.execute("SELECT revision FROM raw.publications").fetchall() == [(1,)]
@@ -549,7 +538,7 @@ def test_content_that_changes_after_a_run_was_killed_refills_the_unsealed_cut(
     insert_recording(con, 7)
     second = publish(con, settings)
     assert second.revision == 1
-    found = objects(memory_s3)
+    found = objects()
     cut = decode_cut(found["cuts/date=2026-11-02/r0001/cut.json"])
     assert all(
         hashlib.sha256(found[f"cuts/date=2026-11-02/r0001/{file.path}"]).hexdigest() == file.sha256
@@ -563,7 +552,7 @@ def test_a_file_of_a_killed_run_that_the_cut_does_not_name_is_removed(
     left_over = "cuts/date=2026-11-02/r0001/landing/conversations/left-over.gz"
     memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{left_over}", Body=b"x")
     publish(con, settings)
-    assert left_over not in objects(memory_s3)
+    assert left_over not in objects()
 
 
 class KilledWhenCopying(KilledClient):
@@ -585,10 +574,10 @@ def test_an_event_that_is_no_content_makes_no_revision_of_a_sealed_one_whose_run
 ) -> None:
     with pytest.raises(Killed):
         publish(con, settings, KilledWhenCopying(memory_s3), tables=TABLES)
-    sealed = {key: data for key, data in objects(memory_s3).items() if key.startswith("cuts/")}
+    sealed = {key: data for key, data in objects().items() if key.startswith("cuts/")}
     insert(con, "custody.custody_events", partition_date=NIGHT, conversation_id="", recording_id="", action="exception")
     assert publish(con, settings, tables=TABLES).revision == 1
-    assert {key: data for key, data in objects(memory_s3).items() if key.startswith("cuts/")} == sealed
+    assert {key: data for key, data in objects().items() if key.startswith("cuts/")} == sealed
     assert con.execute("SELECT revision FROM raw.publications").fetchall() == [(1,)]
     assert not list((settings.home / "publish").glob("date=*"))
 
@@ -600,10 +589,10 @@ def test_a_revision_that_was_sealed_but_not_recorded_stays_and_the_next_takes_th
     publish(con, settings, counting)
     con.execute("DELETE FROM raw.publications")  # killed just before it was recorded
     con.execute("DELETE FROM raw.row_versions")
-    before = objects(memory_s3)
+    before = objects()
     change_recording(con, 1, "no")
     second = publish(con, settings)
-    found = objects(memory_s3)
+    found = objects()
     assert second.revision == 2
     assert {key: data for key, data in found.items() if "/r0001/" in key} == {
         key: data for key, data in before.items() if "/r0001/" in key
@@ -625,12 +614,12 @@ def test_the_copy_holds_what_s3_holds_and_only_new_files_are_fetched(
     folder = tmp_path / "published"
     assert all(file.fetched for file in read_back(settings, folder))
     reader = FolderReader(folder)
-    assert {entry.path: read(reader, entry.path) for entry in reader.list()} == objects(memory_s3)
+    assert {entry.path: read(reader, entry.path) for entry in reader.list()} == objects()
     assert not any(file.fetched for file in read_back(settings, folder))
     memory_s3.put_object(Bucket=BUCKET, Key="prod/current/date=2026-11-02.json", Body=b"{}")
     memory_s3.delete_object(Bucket=BUCKET, Key="prod/csv/gaps/date=2026-11-02/gaps.csv")
     assert [file.path for file in read_back(settings, folder) if file.fetched] == ["current/date=2026-11-02.json"]
-    assert {entry.path: read(reader, entry.path) for entry in reader.list()} == objects(memory_s3)
+    assert {entry.path: read(reader, entry.path) for entry in reader.list()} == objects()
 
 
 def test_a_cosigned_head_is_kept_and_the_next_night_builds_on_it(
@@ -639,18 +628,18 @@ def test_a_cosigned_head_is_kept_and_the_next_night_builds_on_it(
     publish(con, settings)
     keys = parse_public_keys(next((settings.home / "keys").glob("*.pub")).read_text())
     witness = Witness()
-    head = objects(memory_s3)["log/checkpoint"]
+    head = objects()["log/checkpoint"]
     line = witness.line(head.partition(b"\n\n")[0] + b"\n")
     (tmp_path / "line").write_bytes(line)
     add(settings, tmp_path / "line", [witness.verifier])
-    assert objects(memory_s3)["log/checkpoint"] == objects(memory_s3)["log/cosigned/4"] == head + line
+    assert objects()["log/checkpoint"] == objects()["log/cosigned/4"] == head + line
     with pytest.raises(SettingsError, match="only its owner"):
         add(settings, tmp_path / "line", [witness.verifier], "s3://custody-published/other")
 
     change_recording(con, 1, "no")
     publish(con, settings)
 
-    found = objects(memory_s3)
+    found = objects()
     assert line not in found["log/checkpoint"]
     report = verify(MemoryReader(found), Options(public_keys=keys, witnesses=[witness.verifier], quorum=0))
     assert report.status == 0, report.summary()
@@ -677,7 +666,7 @@ def test_a_cut_is_timestamped_by_an_authority_that_verification_knows(
         authority.answer = lambda request: Answer(200, reply_to(folder, request.body), "application/timestamp-reply")
         stamped = settings.model_copy(update={"timestamp_url": authority.url})
         publish_night(con, stamped, NIGHT, tables=TWO_TABLES, now=datetime.now(UTC))
-    found, keys = objects(memory_s3), public_keys(settings, [])
+    found, keys = objects(), public_keys(settings, [])
     assert "cuts/date=2026-11-02/r0001/cut.json.tsr" in found
     report = verify(MemoryReader(found), Options(public_keys=keys, timestamp_roots=[root]))
     assert [finding.code for finding in report.findings if finding.kind.severity is not Severity.NOTE] == []
@@ -702,7 +691,7 @@ def test_a_key_is_handed_over_in_the_cuts_that_both_sign(
     insert_recording(con, 7)
     publish(con, settings.model_copy(update={"signing_key_file": tmp_path / "new.key"}))
 
-    found = objects(memory_s3)
+    found = objects()
     folders = [f"cuts/date=2026-11-02/r{revision:04d}/" for revision in (1, 2, 3)]
     assert [f"{folder}rotation.note" in found for folder in folders] == [False, True, False]
     assert all(key.fingerprint in found[f"{folders[1]}rotation.note"].decode() for key in [*old, *new])
@@ -724,4 +713,4 @@ def test_a_key_of_another_name_cannot_take_over(
     write_new_key(tmp_path / "new.key", new_key("custody.example.com/elsewhere"))
     with pytest.raises(SettingsError, match=r"custody key new DEMO-custody\.local"):
         publish(con, settings.model_copy(update={"next_signing_key_file": tmp_path / "new.key"}))
-    assert objects(memory_s3) == {}
+    assert objects() == {}
