@@ -6,7 +6,7 @@
 -- column recording_id: recording
 -- column reason: code that one of the two tables lacks
 -- column finding: which of them
-WITH told AS (
+WITH reasons_in_rows AS (
     SELECT conversation_id, recording_id, unnest(gap_reasons) AS reason
     FROM custody.chain_of_custody
 )
@@ -16,7 +16,7 @@ SELECT
     recording_id,
     reason,
     'no row in gaps' AS finding
-FROM told
+FROM reasons_in_rows
 ANTI JOIN custody.gaps USING (conversation_id, recording_id, reason)
 WHERE reason NOT IN (
     SELECT reason
@@ -31,5 +31,5 @@ SELECT
     'not in gap_reasons' AS finding
 FROM custody.gaps AS gaps
 SEMI JOIN custody.chain_of_custody USING (conversation_id, recording_id)
-ANTI JOIN told USING (conversation_id, recording_id, reason)
+ANTI JOIN reasons_in_rows USING (conversation_id, recording_id, reason)
 ORDER BY conversation_id, recording_id, reason

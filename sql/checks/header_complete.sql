@@ -3,7 +3,7 @@
 -- asset: custody.chain_of_custody
 -- blocking: true
 -- column column_name: missing column
-WITH wanted AS (
+WITH expected_columns AS (
     SELECT declared.column_name
     FROM (SELECT unnest($declared_columns, recursive := true)) AS declared
     WHERE declared.table_name = 'chain_of_custody'
@@ -20,6 +20,6 @@ present AS (
 )
 
 SELECT column_name
-FROM wanted
+FROM expected_columns
 ANTI JOIN present USING (column_name)
 ORDER BY column_name

@@ -7,13 +7,13 @@
 -- column recording_id: recording
 -- column other_night: night to run again
 -- column finding: in both nights, or in no night
-WITH others AS (
+WITH other_nights AS (
     SELECT *
     FROM staging.recording_nights
     WHERE NOT (partition_date >= getvariable('window_start') AND partition_date < getvariable('window_end'))
 ),
 
-told AS (
+named_recordings AS (
     SELECT coalesce(recording_id, 'orphan:' || orphan_id) AS recording_id, own_night,
         unnest([recording_id, conversation_id]) AS id
     FROM staging.orphan_recordings
@@ -31,11 +31,11 @@ told AS (
     WHERE listed.is_current AND listed.recording_id IS NOT NULL
 ),
 
-placed AS (
-    SELECT told.recording_id, coalesce(min(place.partition_date), min(told.own_night)) AS night
-    FROM told
-    LEFT JOIN staging.placed_ids AS place ON place.id = told.id AND place.is_placed
-    GROUP BY told.recording_id
+right_nights AS (
+    SELECT named_recordings.recording_id, coalesce(min(place.partition_date), min(named_recordings.own_night)) AS night
+    FROM named_recordings
+    LEFT JOIN staging.placed_ids AS place ON place.id = named_recordings.id AND place.is_placed
+    GROUP BY named_recordings.recording_id
 )
 
 SELECT
@@ -43,14 +43,14 @@ SELECT
     other.partition_date AS other_night,
     'in both nights' AS finding
 FROM staging.recording_keys AS here
-INNER JOIN others AS other USING (recording_id)
+INNER JOIN other_nights AS other USING (recording_id)
 UNION
 SELECT
     recording_id,
     night,
     'in no night'
-FROM placed
+FROM right_nights
 ANTI JOIN staging.recording_nights AS known USING (recording_id)
 -- A night that was never collected has no rows at all, and custody.nights says so.
-SEMI JOIN others AS collected ON collected.partition_date = placed.night
+SEMI JOIN other_nights AS collected ON collected.partition_date = right_nights.night
 ORDER BY recording_id, other_night

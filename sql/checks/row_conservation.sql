@@ -7,7 +7,7 @@
 -- column recording_id: recording
 -- column in_staging: rows in staging.recording_keys
 -- column in_custody: rows in custody.chain_of_custody
-WITH rows_of AS (
+WITH both_sides AS (
     SELECT conversation_id, recording_id, 1 AS in_staging, 0 AS in_custody
     FROM (
         SELECT conversation_id, recording_id FROM staging.recording_keys
@@ -24,7 +24,7 @@ SELECT
     recording_id,
     sum(in_staging)::BIGINT AS in_staging,
     sum(in_custody)::BIGINT AS in_custody
-FROM rows_of
+FROM both_sides
 GROUP BY conversation_id, recording_id
 HAVING sum(in_staging) <> 1 OR sum(in_custody) <> 1
 ORDER BY conversation_id, recording_id

@@ -6,24 +6,24 @@
 -- column organization_id: organisation of objects of this night
 -- column other_night: the night before
 -- column other_organization_id: organisation of its objects
-WITH others AS (
+WITH night_before AS (
     SELECT *
     FROM staging.night_organizations
     WHERE partition_date < getvariable('window_start')
     QUALIFY partition_date = max(partition_date) OVER ()
 ),
 
-here AS (
+this_night AS (
     SELECT *
     FROM staging.night_organizations
     WHERE partition_date >= getvariable('window_start') AND partition_date < getvariable('window_end')
 )
 
 SELECT
-    here.organization_id,
-    others.partition_date AS other_night,
-    others.organization_id AS other_organization_id
-FROM here
-CROSS JOIN others
-WHERE here.organization_id NOT IN (SELECT organization_id FROM others)
-ORDER BY here.organization_id, others.organization_id
+    this_night.organization_id,
+    night_before.partition_date AS other_night,
+    night_before.organization_id AS other_organization_id
+FROM this_night
+CROSS JOIN night_before
+WHERE this_night.organization_id NOT IN (SELECT organization_id FROM night_before)
+ORDER BY this_night.organization_id, night_before.organization_id

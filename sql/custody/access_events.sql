@@ -26,13 +26,13 @@ WITH recordings AS (
     FROM custody.chain_of_custody
 ),
 
-named AS (
+with_recording AS (
     SELECT a.*, r.conversation_id AS of_conversation, r.recording_id
     FROM staging.recording_audits AS a
     LEFT JOIN recordings AS r ON r.partition_date = a.partition_date AND r.recording_id = a.entity_id
 ),
 
-placed AS (
+with_conversation AS (
     -- A recording that no other source knows any more: the entry is all that is left of it.
     SELECT * REPLACE (
         coalesce(of_conversation, conversation_id) AS conversation_id,
@@ -42,7 +42,7 @@ placed AS (
             ELSE ''
         END AS recording_id
     )
-    FROM named
+    FROM with_recording
     WHERE recording_id IS NOT NULL OR conversation_id IN (SELECT conversation_id FROM recordings)
 )
 
@@ -65,6 +65,6 @@ SELECT
     CASE WHEN len(p.property_changes) > 0 THEN to_json(p.property_changes)::VARCHAR END AS changes,
     p.evidence.uri AS source,
     p.evidence.sha256 AS document_sha256
-FROM placed AS p
+FROM with_conversation AS p
 LEFT JOIN staging.night_users AS u ON u.partition_date = p.partition_date AND u.user_id = p.user_id
 ORDER BY p.partition_date, p.conversation_id, p.recording_id, p.audit_id

@@ -97,7 +97,7 @@ bucket AS (
     WHERE resource = 'export_objects' AND is_newest
 ),
 
-content AS (
+row_content AS (
     SELECT
         r.organization_id,
         r.partition_date,
@@ -190,8 +190,8 @@ content AS (
 ),
 
 hashed AS (
-    SELECT content.*, sha256(to_json(content)) AS row_sha256
-    FROM content
+    SELECT row_content.*, sha256(to_json(row_content)) AS row_sha256
+    FROM row_content
 ),
 
 published AS (

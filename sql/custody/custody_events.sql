@@ -32,7 +32,7 @@ loads AS (
     FROM staging.receipts
 ),
 
-several AS (
+documents_that_changed AS (
     -- Only documents with several contents have a hash before.
     SELECT partition_date, resource, subject, recording_id
     FROM staging.documents
@@ -43,14 +43,14 @@ several AS (
 contents AS (
     SELECT *, NULL AS document_sha256_before
     FROM staging.documents
-    ANTI JOIN several USING (partition_date, resource, subject, recording_id)
+    ANTI JOIN documents_that_changed USING (partition_date, resource, subject, recording_id)
     UNION ALL
     SELECT *,
         lag(document_sha256) OVER (
             PARTITION BY partition_date, resource, subject, recording_id ORDER BY first_seen_at, content_sha256
         )
     FROM staging.documents
-    SEMI JOIN several USING (partition_date, resource, subject, recording_id)
+    SEMI JOIN documents_that_changed USING (partition_date, resource, subject, recording_id)
 ),
 
 documents AS (
@@ -82,7 +82,7 @@ digests AS (
     GROUP BY m.partition_date, o.conversation_id, o.recording_id, m.bucket, m.object_key, coalesce(m.version_id, ''), m.sha256
 ),
 
-written AS (
+object_versions AS (
     -- Versions and delete markers from the listings of all loads. The bucket does not say who wrote an object.
     SELECT v.partition_date, v.conversation_id, v.recording_id, v.bucket, v.object_key, v.version_id, v.is_delete_marker,
         v.last_modified, min(d.sha256) AS sha256
@@ -149,7 +149,7 @@ failed_reads AS (
     LEFT JOIN loads AS l ON l.partition_date = f.partition_date AND l.landing_id = f.landing_id
 ),
 
-received AS (
+documents_of_recordings AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, d.* EXCLUDE (partition_date, conversation_id, recording_id)
     FROM recordings AS r
     INNER JOIN documents AS d
@@ -170,7 +170,7 @@ events AS (
             PARTITION BY w.partition_date, w.bucket, w.object_key ORDER BY w.last_modified, w.version_id
         ) AS sha256_before,
         w.sha256 AS sha256_after
-    FROM written AS w
+    FROM object_versions AS w
     LEFT JOIN recordings AS r USING (partition_date, conversation_id, recording_id)
     UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, e.occurred_at, 'tagged', coalesce(e.participant_id, 'unknown'),
@@ -187,12 +187,12 @@ events AS (
         END,
         coalesce(who, 'unknown'), operator, resource || ' document', coalesce(source_uri, document_uri), 'nightly collection',
         'kept as received in ' || document_uri, tool_version, git_revision, document_sha256_before, document_sha256
-    FROM received
+    FROM documents_of_recordings
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, first_seen_at, 'exception', coalesce(who, 'unknown'), operator,
         resource || ' document', document_uri, 'the document cannot be read: ' || document_state, 'kept as received',
         tool_version, git_revision, NULL, document_sha256
-    FROM received
+    FROM documents_of_recordings
     WHERE document_state <> 'ok'
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, occurred_at, 'exception', coalesce(who, 'unknown'), operator,

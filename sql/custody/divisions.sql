@@ -6,7 +6,7 @@
 -- column conversation_id VARCHAR: conversation
 -- column division_id VARCHAR: division that it belongs to
 -- column division_name VARCHAR: name of the division; null if the client may not see it
-WITH named AS (
+WITH named_divisions AS (
     SELECT partition_date, conversation_id, unnest(division_ids) AS division_id
     FROM staging.conversation_details
     WHERE is_current AND document_state = 'ok'
@@ -23,7 +23,7 @@ recorded AS (
 )
 
 SELECT n.partition_date, n.conversation_id, n.division_id, d.division_name
-FROM named AS n
+FROM named_divisions AS n
 INNER JOIN recorded AS r USING (partition_date, conversation_id)
 LEFT JOIN staging.divisions AS d USING (division_id)
 WHERE n.division_id IS NOT NULL

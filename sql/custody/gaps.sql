@@ -33,7 +33,7 @@ WITH failed AS (
     GROUP BY partition_date, resource
 ),
 
-found AS (
+findings AS (
     SELECT * EXCLUDE (failed_source)
     FROM staging.gap_objects
     WHERE failed_source IS NULL
@@ -92,7 +92,7 @@ SELECT
     n.agent_names,
     s.script_id,
     s.script_version
-FROM found AS f
+FROM findings AS f
 INNER JOIN staging.reasons AS r USING (reason)
 LEFT JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
 LEFT JOIN staging.recordings AS x USING (partition_date, conversation_id, recording_id)

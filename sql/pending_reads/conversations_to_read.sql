@@ -101,7 +101,7 @@ details AS (
     QUALIFY row_number() OVER (PARTITION BY conversation_id ORDER BY fetched_at DESC, document_uri DESC) = 1
 ),
 
-facts AS (
+details_facts AS (
     SELECT
         conversation_id,
         keys,
@@ -124,10 +124,10 @@ touched AS (
         f.*,
         list_concat(f.queue_ids, list_transform(f.queue_ids, lambda q: n.name_of[q])) AS queues,
         list_concat(f.script_ids, list_transform(f.script_ids, lambda s: m.name_of[s])) AS scripts
-    FROM facts AS f, queue_names AS n, script_names AS m
+    FROM details_facts AS f, queue_names AS n, script_names AS m
 ),
 
-lacking AS (
+without_required_tag AS (
     SELECT DISTINCT t.conversation_id
     FROM touched AS t, required AS r
     WHERE NOT list_has_any(coalesce(t.keys, []), r.tag.names)
@@ -139,7 +139,7 @@ lacking AS (
         )
 ),
 
-judged AS (
+with_reasons AS (
     SELECT
         coalesce(t.conversation_id, o.conversation_id) AS conversation_id,
         list_filter(
@@ -158,11 +158,11 @@ judged AS (
         ) AS reasons
     FROM touched AS t
     FULL JOIN with_objects AS o ON o.conversation_id = t.conversation_id
-    LEFT JOIN lacking AS l ON l.conversation_id = t.conversation_id
+    LEFT JOIN without_required_tag AS l ON l.conversation_id = t.conversation_id
     LEFT JOIN captured AS c ON c.conversation_id = t.conversation_id
 )
 
 SELECT conversation_id, reasons
-FROM judged
+FROM with_reasons
 WHERE len(reasons) > 0
 ORDER BY conversation_id

@@ -151,7 +151,7 @@ listed AS (
     WHERE l.conversation_id IS NOT NULL
 ),
 
-known AS (
+known_conversations AS (
     SELECT conversation_id FROM exported
     UNION
     SELECT conversation_id FROM details
@@ -165,7 +165,7 @@ known AS (
     SELECT conversation_id FROM listed
 ),
 
-judged AS (
+with_reasons AS (
     SELECT
         k.conversation_id,
         list_filter(
@@ -189,7 +189,7 @@ judged AS (
             ],
             lambda reason: reason IS NOT NULL
         ) AS reasons
-    FROM known AS k
+    FROM known_conversations AS k
     LEFT JOIN exported AS e USING (conversation_id)
     LEFT JOIN details AS d USING (conversation_id)
     LEFT JOIN failed AS f USING (conversation_id)
@@ -198,6 +198,6 @@ judged AS (
 )
 
 SELECT conversation_id, reasons
-FROM judged
+FROM with_reasons
 WHERE len(reasons) > 0
 ORDER BY conversation_id

@@ -1,6 +1,6 @@
 -- Media objects with a known digest, the one first whose last check is the longest ago. `bytes_before` sums the
 -- bytes of the objects before it. Objects that are gone are left out.
-WITH known AS (
+WITH digests_at_export AS (
     -- Later loads repeat a digest with the time it was taken.
     SELECT bucket, object_key, coalesce(version_id, '') AS version, max_by(partition_date, hashed_at) AS night,
         max_by(sha256, hashed_at) AS sha256, max_by(object_bytes, hashed_at) AS object_bytes,
@@ -20,7 +20,7 @@ checked AS (
 waiting AS (
     SELECT k.night, k.bucket, k.object_key, nullif(k.version, '') AS version_id,
         coalesce(k.object_bytes, 0) AS object_bytes, k.sha256, greatest(k.hashed_at, c.checked_at) AS last_checked
-    FROM known AS k
+    FROM digests_at_export AS k
     LEFT JOIN checked AS c ON c.bucket = k.bucket AND c.object_key = k.object_key AND c.version = k.version
     WHERE c.result IS DISTINCT FROM 'gone'
 )

@@ -1,5 +1,5 @@
 -- An act `joined` for each row of `chain_of_custody` that differs from the row that was joined last.
-WITH last AS (
+WITH joined_last AS (
     SELECT conversation_id, recording_id, arg_max(sha256_after, occurred_at) AS row_sha256
     FROM raw.acts
     WHERE partition_date = $night AND action = 'joined'
@@ -11,5 +11,5 @@ SELECT c.partition_date, c.conversation_id, c.recording_id, $now::TIMESTAMP AS o
     'nightly join' AS why, $how AS how, $tool_version AS tool_version, $git_revision AS git_revision,
     l.row_sha256 AS sha256_before, c.row_sha256 AS sha256_after
 FROM custody.chain_of_custody AS c
-LEFT JOIN last AS l ON l.conversation_id = c.conversation_id AND l.recording_id = c.recording_id
+LEFT JOIN joined_last AS l ON l.conversation_id = c.conversation_id AND l.recording_id = c.recording_id
 WHERE c.partition_date = $night AND l.row_sha256 IS DISTINCT FROM c.row_sha256

@@ -190,7 +190,7 @@ capture_without_recording AS (
     WHERE recording.in_captures
 ),
 
-found AS (
+findings AS (
     SELECT * FROM tag_vanished
     UNION ALL
     SELECT * FROM capture_missing
@@ -208,4 +208,4 @@ SELECT
     evidence[:20] AS evidence,
     NULL::TIMESTAMP AS recoverable_until,
     tag_keys
-FROM found
+FROM findings

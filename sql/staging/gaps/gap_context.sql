@@ -46,7 +46,7 @@ accepted AS (
     GROUP BY partition_date, script_id
 ),
 
-judged AS (
+findings AS (
     SELECT *, 'REGION_MISMATCH' AS reason,
         concat_ws(
             '; ',
@@ -124,4 +124,4 @@ SELECT
     detail,
     list_filter(evidence, lambda x: x IS NOT NULL) AS evidence,
     NULL::TIMESTAMP AS recoverable_until
-FROM judged
+FROM findings

@@ -33,7 +33,7 @@ erased AS (
     QUALIFY row_number() OVER (PARTITION BY partition_date, conversation_id ORDER BY created_date, request_id) = 1
 ),
 
-judged AS (
+findings AS (
     SELECT u.*, e.request_id, e.request_status, e.created_date, e.matched_by, e.evidence AS request_evidence,
         CASE
             WHEN NOT details_configured THEN 'SOURCE_NOT_CONFIGURED'
@@ -74,4 +74,4 @@ SELECT
         lambda x: x IS NOT NULL
     ) AS evidence,
     NULL::TIMESTAMP AS recoverable_until
-FROM judged
+FROM findings

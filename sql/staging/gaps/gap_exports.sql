@@ -71,7 +71,7 @@ absent AS (
     WHERE NOT r.has_object
 ),
 
-judged AS (
+findings AS (
     SELECT *,
         CASE
             WHEN listed_alone THEN 'the list of all recordings has it'
@@ -150,5 +150,5 @@ SELECT
     ) AS evidence,
     CASE WHEN reason IN ('OBJECT_MISSING', 'EXPORT_FAILED', 'RECORDING_ARCHIVED', 'EXPORT_PENDING') THEN delete_date END
         AS recoverable_until
-FROM judged
+FROM findings
 WHERE reason IS NOT NULL

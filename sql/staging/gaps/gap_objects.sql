@@ -31,7 +31,7 @@ recordings AS (
     LEFT JOIN failed AS f USING (partition_date)
 ),
 
-judged AS (
+findings AS (
     SELECT *, 'OBJECT_EMPTY' AS reason, object_uri || ' has 0 bytes' AS detail, object_evidence AS evidence
     FROM recordings
     WHERE has_object AND NOT has_content
@@ -145,7 +145,7 @@ SELECT
         WHEN reason = 'SIDECAR_UNREADABLE' AND sidecar_state = 'not_received'
             AND list_contains(failed_sources, 'export_sidecars') THEN 'export_sidecars'
     END AS failed_source
-FROM judged
+FROM findings
 UNION ALL
 SELECT
     partition_date,

@@ -15,7 +15,7 @@
 -- column evidence: documents and objects that prove it
 -- column recoverable_until: until when something can be done (UTC), where that is known
 -- column tag_keys: keys concerned, sorted; null where no single key is
-WITH odd AS (
+WITH odd_tags AS (
     SELECT *, {
         'uri': document_uri, 'sha256': document_sha256, 'what': source || ' document', 'observed_at': observed_at
     } AS evidence
@@ -87,7 +87,7 @@ late_and_changed AS (
     GROUP BY ALL
 ),
 
-found AS (
+findings AS (
     SELECT partition_date, conversation_id, recording_id, 'EXPORT_DROPPED_TAGS' AS reason, NULL AS tag_key,
         list_filter([sidecar_evidence, manifest_evidence, single_evidence, details_evidence], lambda x: x IS NOT NULL) AS evidence
     FROM recordings
@@ -114,11 +114,11 @@ found AS (
     WHERE l.is_changed
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAG_TRUNCATED', tag_key, [evidence]
-    FROM odd
+    FROM odd_tags
     WHERE is_cut
     UNION ALL
     SELECT partition_date, conversation_id, recording_id, 'TAG_CONFLICT', tag_key, [evidence]
-    FROM odd
+    FROM odd_tags
     WHERE conflicting_values > 1
     UNION ALL
     SELECT a.partition_date, a.conversation_id, a.recording_id, 'TAG_CONFLICT', a.tag_key, [{
@@ -128,7 +128,7 @@ found AS (
     INNER JOIN staging.resolved_tags AS t USING (partition_date, conversation_id, recording_id, tag_key)
     UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, 'UNMAPPED_TAG', r.tag_key, [r.evidence]
-    FROM odd AS r
+    FROM odd_tags AS r
     ANTI JOIN mapped AS m
         ON m.partition_date = r.partition_date AND m.conversation_id = r.conversation_id
         AND m.recording_id = r.recording_id AND m.status IN ('prefixed', 'variant') AND m.tag_key = r.tag_key
@@ -175,5 +175,5 @@ SELECT
     list_sort(list_distinct(flatten(list(evidence))))[:20] AS evidence,
     NULL::TIMESTAMP AS recoverable_until,
     list_sort(list(DISTINCT tag_key) FILTER (tag_key IS NOT NULL)) AS tag_keys
-FROM found
+FROM findings
 GROUP BY partition_date, conversation_id, recording_id, reason

@@ -100,7 +100,7 @@ versions AS (
     WHERE o.is_current AND o.object_role = 'media' AND o.recording_id IS NOT NULL AND o.key_finding IS NULL
 ),
 
-several AS (
+recordings_with_several_versions AS (
     SELECT partition_date, conversation_id, recording_id
     FROM versions
     GROUP BY partition_date, conversation_id, recording_id
@@ -118,7 +118,7 @@ compared AS (
                 object_key, version_id
         ) AS choice
     FROM versions
-    SEMI JOIN several USING (partition_date, conversation_id, recording_id)
+    SEMI JOIN recordings_with_several_versions USING (partition_date, conversation_id, recording_id)
 ),
 
 counted AS (
@@ -138,7 +138,7 @@ counted AS (
 ),
 
 chosen AS (
-    SELECT * FROM versions ANTI JOIN several USING (partition_date, conversation_id, recording_id)
+    SELECT * FROM versions ANTI JOIN recordings_with_several_versions USING (partition_date, conversation_id, recording_id)
     UNION ALL
     SELECT * EXCLUDE (key_is_live, choice)
     FROM compared

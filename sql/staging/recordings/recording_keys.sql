@@ -35,7 +35,7 @@
 -- column in_captures: only live capture shows that the recording should exist
 -- column session_id: session of a row `session:<id>`; first session of the participant of a row `screen:<id>`
 -- column kind: audio, screen or interaction (chat, message, e-mail)
-WITH told AS (
+WITH named_by_lists AS (
     SELECT partition_date, conversation_id, recording_id, 'failures' AS origin, NULL::DATE AS own_night
     FROM staging.export_failures
     WHERE is_current
@@ -59,7 +59,7 @@ WITH told AS (
 
 listed AS (
     SELECT t.* EXCLUDE (own_night), coalesce(c.own_night, t.own_night) AS own_night
-    FROM told AS t
+    FROM named_by_lists AS t
     LEFT JOIN (
         SELECT partition_date, key_conversation_id AS conversation_id, min(start_time)::DATE AS own_night
         FROM staging.conversations
@@ -73,29 +73,29 @@ listed_ids AS (
     FROM listed
 ),
 
-here AS (
+placed_here AS (
     SELECT DISTINCT l.partition_date, l.recording_id
     FROM listed_ids AS l
     INNER JOIN staging.placed_ids AS p ON p.partition_date = l.partition_date AND p.id = l.id AND p.is_placed
 ),
 
-known AS (
+placed_elsewhere AS (
     -- Reads every night, but only if something is listed that this night does not know.
     SELECT l.partition_date, l.recording_id, bool_or(p.is_placed) AS is_elsewhere,
         min(p.partition_date) FILTER (NOT p.is_placed) AS first_night
-    FROM (SELECT * FROM listed_ids ANTI JOIN here USING (partition_date, recording_id)) AS l
+    FROM (SELECT * FROM listed_ids ANTI JOIN placed_here USING (partition_date, recording_id)) AS l
     INNER JOIN staging.placed_ids AS p USING (id)
     GROUP BY l.partition_date, l.recording_id
 ),
 
-named AS (
+named_for_this_night AS (
     SELECT l.partition_date, l.conversation_id, l.recording_id, l.origin
     FROM (
         SELECT *, min(own_night) OVER (PARTITION BY partition_date, recording_id) AS recordings_night
         FROM listed
     ) AS l
-    LEFT JOIN here AS h USING (partition_date, recording_id)
-    LEFT JOIN known AS k USING (partition_date, recording_id)
+    LEFT JOIN placed_here AS h USING (partition_date, recording_id)
+    LEFT JOIN placed_elsewhere AS k USING (partition_date, recording_id)
     WHERE h.recording_id IS NOT NULL
         OR (
             NOT coalesce(k.is_elsewhere, false)
@@ -119,12 +119,12 @@ recordings AS (
         bool_or(origin = 'sidecars') AS in_sidecars, bool_or(origin = 'metadata') AS in_metadata,
         bool_or(origin = 'manifests') AS in_manifests, bool_or(origin = 'orphans') AS in_orphans,
         bool_or(origin = 'listed') AS in_listed, bool_and(origin = 'events') AS in_captures
-    FROM named
+    FROM named_for_this_night
     WHERE recording_id IS NOT NULL
     GROUP BY partition_date, coalesce(conversation_id, ''), recording_id
 ),
 
-of_kind AS (
+with_kind AS (
     SELECT r.*, m.session_id AS named_session_id,
         CASE
             WHEN 'screen' IN (lower(m.media), lower(m.media_subtype)) THEN 'screen'
@@ -156,7 +156,7 @@ with_session AS (
             WHEN k.kind <> 'screen' THEN k.named_session_id
             WHEN s.session_id IS NOT NULL THEN coalesce(s.screen_session_id, s.session_id)
         END AS named_session_id
-    FROM of_kind AS k
+    FROM with_kind AS k
     LEFT JOIN (
         SELECT partition_date, conversation_id, session_id, max(screen_session_id) AS screen_session_id
         FROM staging.sessions

@@ -153,7 +153,7 @@ failures AS (
     GROUP BY failure.partition_date, failure.conversation_id, failure.recording_id
 ),
 
-known AS (
+key_columns AS (
     -- Only the columns that the next steps need. The wide columns are joined in the final SELECT.
     SELECT
         recording.partition_date,
@@ -202,7 +202,7 @@ session_candidates AS (
             WHEN recording.named_session_id IS NULL AND (session.is_recorded OR session.screen_session_id = session.session_id)
                 AND recording.recordings_of_conversation = 1 THEN 4
         END AS evidence
-    FROM known AS recording
+    FROM key_columns AS recording
     INNER JOIN staging.sessions AS session USING (partition_date, conversation_id)
 ),
 
@@ -244,7 +244,7 @@ bounds AS (
     GROUP BY partition_date
 ),
 
-placed AS (
+interval_counts AS (
     -- Number of job intervals that began before the conversation's end, and that ended before its start.
     SELECT
         recording.partition_date,
@@ -254,7 +254,7 @@ placed AS (
         recording.ends_about,
         len(list_filter(bound.starts, lambda moment: moment <= recording.ends_about)) AS begun,
         len(list_filter(bound.ends, lambda moment: moment <= recording.starts_about)) AS ended
-    FROM known AS recording
+    FROM key_columns AS recording
     INNER JOIN bounds AS bound USING (partition_date)
     WHERE recording.starts_about IS NOT NULL
 ),
@@ -266,7 +266,7 @@ places AS (
         ended,
         any_value(starts_about) AS starts_about,
         any_value(ends_about) AS ends_about
-    FROM placed
+    FROM interval_counts
     GROUP BY partition_date, begun, ended
 ),
 
@@ -378,7 +378,7 @@ SELECT
     coalesce(covered.excluding, 0) AS excluding_jobs,
     coalesce(covered.screenless, 0) AS screenless_jobs,
     coalesce(covered.evidence, []) AS job_evidence,
-    coalesce(known.named_session_id, session.session_id) AS session_id,
+    coalesce(key_columns.named_session_id, session.session_id) AS session_id,
     session.purpose AS session_purpose,
     coalesce(session.leg_users, []) AS leg_users,
     coalesce(
@@ -386,10 +386,10 @@ SELECT
     ) AS user_ids,
     coalesce(conversation.conversation_start, sidecar.conversation_start) AS conversation_start,
     coalesce(conversation.conversation_end, sidecar.conversation_end) AS conversation_end,
-    known.starts_about,
-    known.starts_before
+    key_columns.starts_about,
+    key_columns.starts_before
 FROM staging.recording_keys AS recording
-INNER JOIN known USING (partition_date, conversation_id, recording_id)
+INNER JOIN key_columns USING (partition_date, conversation_id, recording_id)
 LEFT JOIN staging.media_objects AS media USING (partition_date, conversation_id, recording_id)
 LEFT JOIN staging.sidecar_objects AS sidecar USING (partition_date, conversation_id, recording_id)
 LEFT JOIN staging.conversation_facts AS conversation USING (partition_date, conversation_id)
@@ -406,7 +406,8 @@ LEFT JOIN manifests AS manifest USING (partition_date, conversation_id, recordin
 LEFT JOIN orphans AS orphan USING (partition_date, conversation_id, recording_id)
 LEFT JOIN failures AS failure USING (partition_date, conversation_id, recording_id)
 LEFT JOIN sessions AS session USING (partition_date, conversation_id, recording_id)
-LEFT JOIN placed USING (partition_date, conversation_id, recording_id)
+LEFT JOIN interval_counts USING (partition_date, conversation_id, recording_id)
 LEFT JOIN covered
-    ON covered.partition_date = placed.partition_date AND covered.begun = placed.begun AND covered.ended = placed.ended
+    ON covered.partition_date = interval_counts.partition_date AND covered.begun = interval_counts.begun
+    AND covered.ended = interval_counts.ended
 LEFT JOIN organization USING (partition_date)

@@ -71,7 +71,7 @@ WITH sidecars AS (
         AND o.is_latest AND NOT o.is_delete_marker
 ),
 
-several AS (
+recordings_with_several_sidecars AS (
     SELECT partition_date, conversation_id, recording_id
     FROM sidecars
     GROUP BY partition_date, conversation_id, recording_id
@@ -80,11 +80,11 @@ several AS (
 
 chosen AS (
     -- Nearly every recording has one sidecar. Only recordings with several are sorted.
-    SELECT c.* FROM sidecars AS c ANTI JOIN several USING (partition_date, conversation_id, recording_id)
+    SELECT c.* FROM sidecars AS c ANTI JOIN recordings_with_several_sidecars USING (partition_date, conversation_id, recording_id)
     UNION ALL
     SELECT c.*
     FROM sidecars AS c
-    SEMI JOIN several USING (partition_date, conversation_id, recording_id)
+    SEMI JOIN recordings_with_several_sidecars USING (partition_date, conversation_id, recording_id)
     QUALIFY row_number() OVER (
         PARTITION BY c.partition_date, c.conversation_id, c.recording_id
         ORDER BY c.document_state = 'ok' DESC NULLS LAST, c.last_modified DESC, c.object_key

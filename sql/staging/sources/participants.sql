@@ -9,7 +9,7 @@
 -- column user_id: user of an agent
 -- column started_at: when the participant joined (UTC)
 -- column session_ids: sessions of the participant, and the sessions at the other ends
-WITH named AS (
+WITH participant_records AS (
     SELECT partition_date, conversation_id, participant_id, purpose, user_id, session_start AS started_at,
         [session_id, peer_id] AS session_ids
     FROM staging.sessions
@@ -46,6 +46,6 @@ SELECT
     min(user_id) AS user_id,
     min(started_at) AS started_at,
     list_sort(list_distinct(flatten(list(session_ids)))) AS session_ids
-FROM named
+FROM participant_records
 WHERE participant_id IS NOT NULL AND participant_id <> ''
 GROUP BY partition_date, conversation_id, participant_id

@@ -58,7 +58,7 @@ candidates AS (
     INNER JOIN mapping AS m ON m.partition_date = s.partition_date AND m.column_name = s.column_name
 ),
 
-several AS (
+contested_columns AS (
     SELECT partition_date, conversation_id, recording_id, column_name
     FROM candidates
     GROUP BY partition_date, conversation_id, recording_id, column_name
@@ -67,11 +67,11 @@ several AS (
 
 best AS (
     -- Few recordings have several candidates for a column. Only those are ordered.
-    SELECT * FROM candidates ANTI JOIN several USING (partition_date, conversation_id, recording_id, column_name)
+    SELECT * FROM candidates ANTI JOIN contested_columns USING (partition_date, conversation_id, recording_id, column_name)
     UNION ALL
     SELECT *
     FROM candidates
-    SEMI JOIN several USING (partition_date, conversation_id, recording_id, column_name)
+    SEMI JOIN contested_columns USING (partition_date, conversation_id, recording_id, column_name)
     QUALIFY row_number() OVER (
         PARTITION BY partition_date, conversation_id, recording_id, column_name
         ORDER BY place, tag_value IS NULL, name_rank, tag_key
@@ -83,13 +83,13 @@ conflicts AS (
     SELECT partition_date, conversation_id, recording_id, column_name,
         list(DISTINCT tag_key ORDER BY tag_key) AS conflicting_keys
     FROM candidates
-    SEMI JOIN several USING (partition_date, conversation_id, recording_id, column_name)
+    SEMI JOIN contested_columns USING (partition_date, conversation_id, recording_id, column_name)
     WHERE place <= 3 AND NOT is_cut AND NOT regexp_full_match(tag_value, '[\s\p{Z}]*')
     GROUP BY partition_date, conversation_id, recording_id, column_name
     HAVING count(DISTINCT tag_value) > 1
 ),
 
-wanted AS (
+columns_of_recordings AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, m.column_name, m.required, m.names[1] AS attribute,
         (len(m.flows) = 0 OR list_has_any(m.flows, c.flow_ids || c.flow_names))
             AND (len(m.queues) = 0 OR list_has_any(m.queues, c.queue_ids || c.queue_names))
@@ -121,6 +121,6 @@ SELECT
     b.purpose,
     w.attribute,
     coalesce(c.conflicting_keys, []) AS conflicting_keys
-FROM wanted AS w
+FROM columns_of_recordings AS w
 LEFT JOIN best AS b USING (partition_date, conversation_id, recording_id, column_name)
 LEFT JOIN conflicts AS c USING (partition_date, conversation_id, recording_id, column_name)
