@@ -53,7 +53,7 @@ class LoadedNight:
         recordings: media objects of the night.
         requests: that the API was asked.
         single_reads: conversations that the bulk job could not give whole.
-        landing: where its landing files lie, whoever copied the warehouse.
+        landing: the place of its landing files, also for copies of the warehouse.
     """
 
     settings: Settings
@@ -113,7 +113,7 @@ def modelled_night(size: int) -> LoadedNight:
 
 
 def copy_of(night: LoadedNight, folder: Path) -> Settings:
-    """Copy the night's warehouse into `folder`; returns the settings of whoever works there."""
+    """Copy the night's warehouse into `folder`; returns the settings for that folder."""
     shutil.copyfile(night.settings.warehouse_path, folder / "warehouse.duckdb")
     return night.settings.model_copy(update={"home": folder})
 
@@ -121,7 +121,7 @@ def copy_of(night: LoadedNight, folder: Path) -> Settings:
 def _load_night(night: Organization, home: Path) -> LoadedNight:
     with SimulatorServer(night, rate_limit=NO_LIMIT) as server:
         settings = api_settings(home, server.base_url)
-        # The bucket is configured for whoever reads these settings later.
+        # Later readers of these settings need the bucket.
         bucket_too = {"manifest_source": "bucket", "export_url": f"s3://{BUCKET}"}
         later = Settings.model_validate({**settings.model_dump(), **bucket_too})
         with Collector(settings, NIGHT) as collector, Warehouse(settings).open() as con:

@@ -1,4 +1,4 @@
-"""No value in any document stops a night, or takes another conversation with it.
+"""No value in any document stops a night, or affects another conversation.
 
 The documents are those of the oracle, written from the platform's documentation. Any node of one becomes any JSON
 value, or what is not even that. Hundreds of such documents are in one night: a night takes seconds.
@@ -96,7 +96,7 @@ def a_world(numbers: Iterable[int]) -> World:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A node of a document, and what it becomes."""
+    """A node of a document, and its new value."""
 
     source: str
     path: tuple[str | int, ...]
@@ -290,7 +290,7 @@ def rows_of_neighbours(night: Night) -> dict[str, list[Any]]:
 
 
 def stopped(home: Path, found: Mutants) -> str:
-    """What a night with these mutants fails with; empty if it ends."""
+    """The error of a night with these mutants; empty if the night ends."""
     try:
         run_night(home, [*range(NEIGHBOURS), *found], found)
     except Exception as error:  # noqa: BLE001 - whatever stops a night is what is looked for

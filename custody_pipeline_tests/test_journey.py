@@ -1,4 +1,4 @@
-"""The whole night as a user sees it: `custody demo`, then the commands and files it leads to."""
+"""The whole night from the user's side: `custody demo`, then the commands and files that it names."""
 
 import collections
 import csv
@@ -289,7 +289,7 @@ def test_running_the_night_again_publishes_nothing_even_after_it_was_verified(ho
 
 
 def sealed_files(home: Home) -> dict[Path, bytes]:
-    """What is published, but for what is not sealed and says when the night was collected last."""
+    """The published files, without unsealed ones, which contain the time of the last collection."""
     there = (path for path in (home.path / "published").rglob("*") if path.is_file())
     return {path: path.read_bytes() for path in there if (home.path / "published/live") not in path.parents}
 

@@ -1,6 +1,6 @@
-"""How an answer is written: JSON, the vendor's error body, its pages.
+"""The form of answers: JSON, the vendor's error body, its pages.
 
-Belongs here: shapes that all routes share. Does not: what is in them.
+Belongs here: forms that all routes share. Does not: the content of answers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The vendor's documents, field for field: details, conversation, recording metadata, export sidecar.
 
 Field names and enumerations are those of the official SDK's models (`AnalyticsConversation`, `Conversation`,
-`RecordingMetadata`, `CustomAttributes`, `OrphanRecording`); the sidecar's are those seen in real exports.
+`RecordingMetadata`, `CustomAttributes`, `OrphanRecording`); the fields of the sidecar are those of real exports.
 
 Belongs here: facts → JSON-ready dictionaries. Does not: faults of transport, paths or keys.
 """
@@ -43,7 +43,7 @@ def _cut(attributes: Mapping[str, str]) -> dict[str, str]:
 
 
 def _first_units(text: str) -> str:
-    # Half a pair at the end is left out: no JSON library that we use writes it.
+    # Half a surrogate pair at the end is left out: no JSON library here writes it.
     return text.encode("utf-16-le")[: 2 * TRUNCATION].decode("utf-16-le", "ignore")
 
 
@@ -116,7 +116,7 @@ def _details_session(conversation: Conversation, person: Participant, leg: Sessi
 
 
 def _metrics(person: Participant, leg: Session) -> list[Document]:
-    """What is emitted once a leg, then the turns of talking and holding: most of a real document's bytes."""
+    """The metrics of a leg, then those of each turn of talking and holding: most bytes of a real document."""
     start, end, length = iso(leg.start), iso(leg.end), int((leg.end - leg.start).total_seconds() * 1000)
     once = _METRICS.get(person.purpose, ("nConnected", "tConnected"))
     metrics = [{"emitDate": start, "name": name, "value": 1 if name[0] == "n" else length // 7} for name in once]
@@ -278,7 +278,7 @@ def typed_attributes(conversation: Conversation) -> Document:
 
 
 def recording_metadata(conversation: Conversation, item: Recording, annotation_id: str) -> Document:
-    """`RecordingMetadata`; the id of a hold annotation is another one at each request."""
+    """`RecordingMetadata`; each request gives a hold annotation another id."""
     document: Document = {
         "id": item.id,
         "conversationId": conversation.id,
@@ -323,7 +323,7 @@ def _hold(item: Recording, annotation_id: str) -> Document:
 
 
 def recording_document(conversation: Conversation, item: Recording, annotation_id: str, media_uri: str) -> Document:
-    """`Recording`: the metadata with a place to download from."""
+    """`Recording`: the metadata, and the address of the media."""
     metadata = recording_metadata(conversation, item, annotation_id)
     metadata.pop("region")
     return metadata | {

@@ -1,10 +1,10 @@
-"""Small real recordings: Ogg Opus and G.711 WAV with tones one can hear, WebM with a picture that moves.
+"""Small real recordings: Ogg Opus and G.711 WAV with audible tones, WebM with a moving picture.
 
-The melody is drawn from the recording's id, which also travels in the file's tags: no two recordings are equal.
+The melody depends on the recording's id, which is also in the file's tags: no two recordings are equal.
 Clips last a few seconds, whatever the recording's stated duration. The Opus and VP8 frames were encoded once with
 libopus and libvpx and are kept in `media_frames.json`; the containers are written here.
 
-Belongs here: bytes of media files. Does not: which recording has which, or where it lies.
+Belongs here: the bytes of media files. Does not: which recording has which file, and its place.
 """
 
 from __future__ import annotations

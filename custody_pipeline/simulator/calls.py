@@ -31,7 +31,7 @@ class Session:
 
 @dataclass(slots=True)
 class Participant:
-    """Someone or something on the call; `bulk_attributes` is what the bulk details job knows of its tags."""
+    """A participant of the call, a person or a system; `bulk_attributes`: its tags in the bulk details job."""
 
     id: str
     purpose: str
@@ -49,7 +49,7 @@ class Participant:
 
 @dataclass(slots=True)
 class Recording:
-    """One recording, as the recording service knows it; `faults` (fault → form) are those of this very recording."""
+    """One recording, as the recording service knows it; `faults` (fault → form): only those of this recording."""
 
     id: str
     number: int
@@ -71,7 +71,7 @@ class Recording:
 
     @property
     def has_object(self) -> bool:
-        """True when the exporter puts a media object that is there in the end."""
+        """True if there is a media object after the export."""
         return self.exported_date is not None and not self.faults.keys() & faults.WITHOUT_OBJECT
 
 
@@ -141,7 +141,7 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class JobTotals:
-    """What a bulk job reports of itself."""
+    """The totals that a bulk job reports."""
 
     conversations: int = 0
     recordings: int = 0

@@ -1,4 +1,4 @@
-"""One conversation, drawn from the organisation's seed and the conversation's index, with its planted faults.
+"""One conversation, computed from the organisation's seed and the conversation's index, with its planted faults.
 
 Belongs here: what is drawn, in which order. Does not: which conversations a night has (organization.py).
 """
@@ -42,7 +42,7 @@ _LANGUAGES = ("en-US", "de-DE", "fr-FR", "es-MX", "日本語")
 _DISPOSITIONS = ("Resolved", "Escalated", "Callback", "Voicemail left", "No contact", "Transfer: 2nd line 🙂", "")
 _WRAP_UPS = ("Default Wrap-up Code", "Sale", "Complaint", "Follow-up")
 
-# Texts that a careless reader changes: leading zeros, formulas, JSON words, quotes, line ends.
+# Texts that careless programs change: leading zeros, formulas, JSON words, quotes, line ends.
 _AWKWARD = ("007", "1.10", "null", "true", "=SUM(1;2)", '"quoted", with, commas', "line one\nline two", "-1", "@home")
 
 _SENTENCES = (
@@ -349,7 +349,7 @@ class ConversationBuilder:
                 person.vanished_attributes[key] = "true"
 
     def _spoil_bulk_tags(self, conversation: Conversation, agent: Participant, holder: Participant) -> None:
-        """What the bulk details job knows less, or otherwise, than the conversation."""
+        """Faults of the bulk details job: tags that it lacks, or has with other values than the conversation."""
         if self.faults.get("TAGS_SET_AFTER_END") == 0:
             del holder.bulk_attributes["Legal-Hold"]
         elif "TAGS_SET_AFTER_END" in self.faults:

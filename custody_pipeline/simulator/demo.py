@@ -36,7 +36,7 @@ PUBLISH_BUCKET = "custody-demo-dataset"
 
 @dataclass(frozen=True)
 class DemoOrganization:
-    """Which organisation is simulated: everything else follows from these. `nights` end with `night`."""
+    """The simulated organisation; everything else follows from these values. The last of its `nights` is `night`."""
 
     night: date
     size: int
@@ -53,7 +53,7 @@ class DemoOrganization:
 
     @property
     def export_bucket(self) -> str:
-        """One bucket an organisation, so that nights of differing organisations never mix."""
+        """Each organisation has its own bucket, so that nights of different organisations never mix."""
         return f"genesys-export-s{self.seed}-n{self.size}"
 
 
@@ -66,7 +66,7 @@ def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], No
     before = dict(os.environ)
     os.environ.pop("DAGSTER_HOME", None)  # the demo's runs go into the demo's home
     for name in LiveCapture.model_fields:
-        # What a real deployment's live capture uses is not the demo's to use.
+        # The demo must not use the queue and the places of a real deployment's live capture.
         os.environ.pop(variable(name), None)
     say("starting a local S3 server")
     with LocalS3(home) as endpoint:
@@ -95,7 +95,7 @@ def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], No
 
 
 def export_once(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> None:
-    """Let the vendor's exporter write the nights, unless it has: exporting again would add object versions."""
+    """Let the vendor's exporter write nights that are not written yet: exporting again would add object versions."""
     from custody_pipeline.simulator.exporter import export_night
 
     markers = {one: home / "demo" / f"{demo.export_bucket}-{one.night}.exported" for one in demo.organizations}
@@ -114,7 +114,7 @@ def export_once(home: Path, demo: DemoOrganization, say: Callable[[str], None]) 
 
 
 def ensure_bucket(client: S3Client, bucket: str, *, lock: bool) -> None:
-    """A versioned bucket; with `lock`, one that can hold objects against deletion."""
+    """A versioned bucket; with `lock`, a bucket with Object Lock."""
     if bucket in {found["Name"] for found in client.list_buckets()["Buckets"]}:
         return
     client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=lock)
@@ -122,7 +122,7 @@ def ensure_bucket(client: S3Client, bucket: str, *, lock: bool) -> None:
 
 
 def forget_half_an_export(client: S3Client, bucket: str, night: date) -> None:
-    """Delete what an export that was killed left of a night, every version of it."""
+    """Delete every version of the objects that a killed export left of a night."""
     day = f"year={night.year}/month={night.month}/day={night.day}/"
     padded = f"{night:year=%Y/month=%m/day=%d/}"
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
@@ -133,9 +133,9 @@ def forget_half_an_export(client: S3Client, bucket: str, night: date) -> None:
 
 @contextmanager
 def simulator_process(demo: DemoOrganization) -> Iterator[str]:
-    """The simulated organisation in a process of its own, on a port the system chose; yields its base URL.
+    """The simulated organisation as a separate process, on a port that the system chooses; yields its base URL.
 
-    It ends when this process does, however that ends: its standard input is our pipe.
+    The process ends with this process in any case: its standard input is a pipe from here.
     """
     options = f"--port 0 --date {demo.night} --size {demo.size} --seed {demo.seed} --nights {demo.nights}".split()
     with subprocess.Popen(
@@ -156,7 +156,7 @@ def simulator_process(demo: DemoOrganization) -> Iterator[str]:
 
 
 def _matter_report(settings: Settings) -> Path:
-    """A small matter about the night, and its page. Nothing is produced: that would be an event of the night."""
+    """A small matter about the night, and its page. A production would be an event of the night."""
     from custody_pipeline.matters.pages import matter_html
     from custody_pipeline.matters.register import matter_names, new_matter, open_matter, register_of
     from custody_pipeline.matters.standing import standing
@@ -198,10 +198,10 @@ def kept_demo(home: Path) -> DemoOrganization | None:
 def run_demo(
     home: Path, demo: DemoOrganization, say: Callable[[str], None], *, profile: bool = False
 ) -> dict[str, Any]:
-    """Run the whole night and leave `demo.json` in `home`; with `profile`, where the night's seconds went as well.
+    """Run the whole night and write `demo.json` into `home`; with `profile`, also the profile of the night.
 
     Returns:
-        What `demo.json` holds: the night's numbers, seconds by stage, where everything is.
+        The content of `demo.json`: the night's numbers, seconds by stage, and the places of the results.
     """
     from custody_pipeline.defs.one_night import run_one_night
     from custody_pipeline.publish.readback import read_back

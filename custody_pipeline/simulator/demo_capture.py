@@ -1,7 +1,7 @@
-"""What `custody demo` shows of live capture: a tag that is gone before the night, and published all the same.
+"""Live capture in `custody demo`: a tag that is removed before the night, and is published nevertheless.
 
-Belongs here: the hour around one call (the vendor's events, its clock, our receiver as a process) and telling what came
-of it. Does not: receiving, reading or keeping anything (capture).
+Belongs here: the hour around one call (the vendor's events and clock, the receiver as a process), and printing the
+result. Does not: receiving events, reading conversations, keeping documents (capture).
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ class CaughtTag:
 
 
 def capture_the_day(settings: Settings, organization: Organization, say: Callable[[str], None]) -> None:
-    """Live through the hour until the tag has vanished: events to a receiver process, conversations read over HTTP.
+    """Play the hour until the tag has vanished: events go to a receiver process, conversations are read over HTTP.
 
-    What a former demo captured is not captured again. The organisation's clock is where it was afterwards.
+    A tag that an earlier demo captured is not captured again. Afterwards the organisation's clock has its former time.
     """
     call, watch = vanishing_call(organization), Watch.of_the_vanishing_tag(organization)
     if call is None or watch is None or len(captured(settings, organization, call)) > 1:
@@ -103,7 +103,7 @@ def capture_the_day(settings: Settings, organization: Organization, say: Callabl
 
 
 def vanishing_call(organization: Organization) -> Conversation | None:
-    """The conversation whose tag vanishes; None for an organisation too small to have one."""
+    """The conversation whose tag vanishes; None if the organisation is too small to have one."""
     place = organization.vanishing_index
     return None if place is None else organization.conversation(place)
 
@@ -121,7 +121,7 @@ def set_clock(settings: Settings, now: datetime) -> None:
 
 @contextmanager
 def receiver_process() -> Iterator[tuple[str, bytes]]:
-    """`custody serve-webhook` in a process of its own; yields where to post and the secret to sign with."""
+    """`custody serve-webhook` as a separate process; yields its URL for events and the secret for signatures."""
     secret = secrets.token_hex(32)
     command = [sys.executable, "-m", "custody_pipeline.cli", "serve-webhook", "--port", "0", "--until-stdin-closes"]
     with subprocess.Popen(
@@ -159,7 +159,7 @@ def post(url: str, secret: bytes, events: Iterable[SentEvent]) -> None:
 
 
 def caught_tag(settings: Settings, organization: Organization, published: Path) -> CaughtTag | None:
-    """What the published Parquet, read back to `published`, says of the tag; None if nothing was captured."""
+    """The tag in the published Parquet that was read back to `published`; None if nothing was captured."""
     import duckdb
     import orjson
 

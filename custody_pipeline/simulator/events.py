@@ -1,11 +1,10 @@
-"""The events that the vendor sends while conversations happen, in every envelope, with its duplicates and disorder.
+"""The events that the vendor sends during conversations, in every envelope, with duplicates and in wrong order.
 
 Field names are those of the vendor's SDK models (`AttributeDetailEventTopicAttributeUpdateEvent`,
 `CustomerEndDetailEventTopicCustomerEndEvent`) and of EventBridge's envelope; the recording hook is the one that the
 request for this product named.
 
-Belongs here: what is sent, and when, and what goes wrong on the way. Does not: sending it, nor what a receiver makes of
-it.
+Belongs here: which events are sent when, and which are lost. Does not: sending them, and receiving them.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from custody_pipeline.simulator.structure import ORGANIZATION_ID
 ATTRIBUTES = "v2.detail.events.conversation.{id}.attributes"
 CUSTOMER_END = "v2.detail.events.conversation.{id}.customer.end"
 RECORDING_CREATED = "conversation:recordings:created"
-# How long after its end the tag that will vanish is set, and after its vanishing that is told.
+# When the tag that will vanish is set, after the end of its call; when its removal is told, after the removal.
 SET_AFTER_END = timedelta(minutes=4)
 TOLD_AFTER = timedelta(seconds=1)
 HOOK_AFTER_END = timedelta(seconds=30)
@@ -38,7 +37,7 @@ _ENVELOPES: tuple[Envelope, ...] = ("eventbridge", "eventbridge", "channel", "pr
 
 @dataclass(frozen=True)
 class SentEvent:
-    """One event as it leaves the vendor: when (the organisation's clock), about which conversation, and the bytes."""
+    """One event as the vendor sends it: time (the organisation's clock), conversation, bytes."""
 
     at: datetime
     conversation_id: str
@@ -52,8 +51,8 @@ def _envelope_of(conversation: Conversation) -> Envelope:
 def events_of(conversation: Conversation) -> Iterator[SentEvent]:
     """The events of one conversation, in order of time.
 
-    Participants' tags are told as each leaves, the customer's end at the end, and a recording, through the hook, a
-    little later. The tag that vanishes is told when it is set and again, without it, when it is gone.
+    The tags of a participant are sent when the participant leaves, the customer's end at the end, and the hook of a
+    recording a little later. For the tag that vanishes there are two events: with the tag, and later without it.
     """
     envelope = _envelope_of(conversation)
     sent = [
@@ -82,10 +81,10 @@ def events_between(organization: Organization, start: datetime, end: datetime) -
 
 @dataclass(frozen=True)
 class Watch:
-    """A stretch of a night during which live capture receives the vendor's events, a few of which go wrong.
+    """The part of a night during which live capture receives the vendor's events; some of them are spoiled.
 
-    Two healthy conversations' events never arrive, and of two more a recording is announced that nobody has. Events
-    about conversations that cannot be read for a while are still on their way.
+    The events of two healthy conversations never arrive. For two others, a recording is announced that does not exist.
+    Events about conversations that cannot be read for now have not arrived yet.
     """
 
     organization: Organization
@@ -94,7 +93,7 @@ class Watch:
 
     @classmethod
     def of_the_vanishing_tag(cls, organization: Organization) -> Watch | None:
-        """From an hour before the end of the call whose tag vanishes until that is told; None if there is none."""
+        """From an hour before the end of the call until the removal of its tag is told; None without such a call."""
         if organization.vanishing_index is None:
             return None
         end = organization.conversation(organization.vanishing_index).end
@@ -102,7 +101,7 @@ class Watch:
 
     @cached_property
     def events(self) -> list[SentEvent]:
-        """What arrives, in order of time."""
+        """The events that arrive, in order of time."""
         sent = [
             event
             for event in events_between(self.organization, self.start, self.end)
@@ -140,7 +139,7 @@ class Watch:
 
     @cached_property
     def announced(self) -> list[Conversation]:
-        """Conversations of which a recording is announced that nobody has."""
+        """Conversations for which a recording is announced that does not exist."""
         return [call for call in self._spoiled[2:] if call.end + HOOK_AFTER_END < self.end]
 
     @cached_property
@@ -150,12 +149,12 @@ class Watch:
 
 
 def is_refused_for_a_while(call: Conversation) -> bool:
-    """A single read of the conversation fails now, and not for ever."""
+    """Whether a single read of the conversation fails now, and succeeds later."""
     return refusal_of(call) in {"not_found", "trouble"}
 
 
 def stray_recording_id(call: Conversation) -> str:
-    """The id of the recording that is announced and that nobody has."""
+    """The id of the announced recording that does not exist."""
     return uuid_for("a recording that nobody has", call.id)
 
 

@@ -1,7 +1,7 @@
-"""The vendor's exporter: a night's recordings into an S3 bucket, with everything that goes wrong there.
+"""The vendor's exporter: writes a night's recordings into an S3 bucket, with the planted faults.
 
-Belongs here: keys, sidecars, versions and deletions as they appear in the bucket. Does not: a client or a bucket of
-its own; the caller gives both.
+Belongs here: keys, sidecars, versions and deletions as they appear in the bucket. Does not: making the
+client and the bucket, which the caller passes.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def folder(conversation: Conversation, *, padded: bool = False) -> str:
 
 
 def export_objects(conversation: Conversation, since: datetime | None = None) -> Iterator[ExportObject]:
-    """What the exporter does for one conversation, step by step; steps on one key keep their order."""
+    """The steps of the exporter for one conversation; steps on one key keep their order."""
     for item in conversation.recordings:
         if item.exported_date is not None and (since is None or item.exported_date > since):
             yield from _recording_objects(conversation, item)

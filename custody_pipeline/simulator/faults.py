@@ -1,9 +1,9 @@
-"""What goes wrong in the organisation: the catalogue of planted faults, where they are planted, and the answer key.
+"""The faults of the organisation: the catalogue, where they are planted, and the answer key.
 
-A fault bears the name of the gap reason that a night must find for it. Each is planted on conversations of its own, so
-that a recording has one reason (`REGION_MISMATCH` alone comes with `SIDECAR_MISSING`, because only then is the
-region read); a plan may mix, and add to a conversation's fault others that show beside it. A fault with several forms
-cycles through them.
+A fault has the name of the gap reason that a night must find for it. Usually a conversation has one fault, so that a
+recording has one reason. (`REGION_MISMATCH` comes with `SIDECAR_MISSING`, because the region is read only then.) A
+mixed plan adds more faults to a conversation, if a night can find them beside the first. A fault with several forms
+uses them in turn.
 
 Belongs here: which conversation has which fault, and what a night must answer. Does not: how a fault looks in a
 document (`organization`, `exporter`), nor faults of the HTTP service (`http_faults`).
@@ -94,7 +94,7 @@ DEFAULT_SHARE = 1 / 200
 
 
 def shows_beside(fault: str, form: int, others: Mapping[str, int]) -> bool:
-    """Whether a night can find `fault` on a conversation that has these faults (fault → form) as well."""
+    """Whether a night can find `fault` on a conversation that also has these faults (fault → form)."""
     names = others.keys()
     if not any(fault in group for group in _GROUPS):
         return False
@@ -110,13 +110,13 @@ def shows_beside(fault: str, form: int, others: Mapping[str, int]) -> bool:
         return False
     if fault == "TAG_NEVER_SET" and names & (_UNMAPPED | {"EXPORT_DROPPED_TAGS"}):
         return False
-    # These unmapped tags are spelled like mapped ones: beside a fault of the mapped one they are something else.
+    # These unmapped tags are spelled like mapped tags: beside a fault of the mapped tag they would mean something else.
     unmapped = form if fault == "UNMAPPED_TAG" else others.get("UNMAPPED_TAG")
     return not (unmapped in {1, 2} and (names | {fault}) & _TAGS)
 
 
 class KeyRow(NamedTuple):
-    """What a night must find: this reason for this recording (`session:{id}` where no recording exists)."""
+    """A reason that a night must find for a recording (`session:{id}` if there is no recording)."""
 
     conversation_id: str
     recording_id: str
@@ -125,12 +125,12 @@ class KeyRow(NamedTuple):
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """Which faults are planted, each with its share of the night's conversations.
+    """The planted faults, each with its share of the night's conversations.
 
     Attributes:
-        shares: (fault, share of the conversations); each form of a planted fault occurs at least once where the night
-            is large enough, and no fault occurs fewer than twice.
-        mixed: share of the faulty conversations to which further faults of the plan are added, where they show.
+        shares: (fault, share of the conversations); each form of a planted fault occurs at least once if the night is
+            large enough, and each fault at least twice.
+        mixed: share of the faulty conversations to which more faults of the plan are added.
     """
 
     shares: tuple[tuple[str, float], ...]
@@ -157,7 +157,7 @@ class FaultPlan:
         return cls(tuple((fault, share) for fault in dict.fromkeys(faults)))
 
     def counts(self, size: int) -> tuple[tuple[str, int], ...]:
-        """How many of `size` conversations have each fault; a night too small for all has the first ones."""
+        """How many of `size` conversations have each fault; a night that is too small for all has the first ones."""
         counts, left = [], size
         for fault, share in self.shares:
             wanted = min(left, max(2, CATALOGUE[fault], round(size * share)))
@@ -167,7 +167,7 @@ class FaultPlan:
 
 
 class Planting:
-    """Where a plan's faults lie among the conversations of a night: index → (fault, form), without a table.
+    """The conversations of a night that have a plan's faults: index → (fault, form), computed without a table.
 
     `NOT_YET_AVAILABLE` takes the night's last conversations; the others are spread over the rest.
     """
@@ -207,7 +207,7 @@ class Planting:
         return fault, (slot - first) % CATALOGUE[fault]
 
     def all_of(self, index: int) -> dict[str, int]:
-        """Every fault of conversation `index` with its form, the one that `of` names first."""
+        """Every fault of conversation `index` with its form; the first is that of `of`."""
         fault, form = self.of(index)
         if fault is None:
             return {}
@@ -221,7 +221,7 @@ class Planting:
         return found
 
     def indexes(self, faults: Iterable[str]) -> list[int]:
-        """The conversations of which one of these is the first fault, in order of time."""
+        """The conversations whose first fault is one of these, in order of time."""
         found: list[int] = []
         for fault in faults:
             if fault == "NOT_YET_AVAILABLE":
@@ -234,7 +234,7 @@ class Planting:
 
 
 def answer_key(organization: Organization) -> list[KeyRow]:
-    """What a night with API and bucket must find, and nothing else, sorted; the organisation as at its `now`."""
+    """All that a night with API and bucket must find, sorted, for the organisation at its `now`."""
     calls = map(organization.conversation, organization.planting.indexes(CATALOGUE))
     return sorted({row for call in calls for row in reasons_of(call)})
 
@@ -246,7 +246,7 @@ def reasons_of(conversation: Conversation) -> Iterator[KeyRow]:
 
 
 def rows_of(conversation: Conversation, fault: str) -> Iterator[KeyRow]:
-    """What one of its faults makes a night find."""
+    """The rows that a night must find for one of its faults."""
     if fault == "RECORDING_NOT_FOUND":
         yield KeyRow(conversation.id, f"session:{conversation.unrecorded_session_id}", fault)
     elif fault == "ORPHAN_OBJECT":

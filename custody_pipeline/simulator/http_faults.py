@@ -1,6 +1,6 @@
-"""What goes wrong between the organisation and its client, on request: statuses, delays, cut bodies, odd pages.
+"""Faults between the organisation and its client, on request: statuses, delays, cut bodies, odd pages.
 
-Belongs here: which request gets which fault. Does not: what is true in the organisation (`organization`).
+Belongs here: which request gets which fault. Does not: the data of the organisation (`organization`).
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class HttpFault:
         route: a regular expression searched for in `METHOD /path`.
         count: how often; None for always.
         probability: of each matching request; drawn from the service's seed.
-        after: matching requests to spare first.
-        retry_after: seconds announced with a 429 or 503; none are when None.
+        after: how many matching requests are answered without the fault first.
+        retry_after: seconds announced with a 429 or 503; None: nothing is announced.
     """
 
     kind: str
@@ -107,7 +107,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 class HttpFaults:
-    """The faults in force; each request asks for its own."""
+    """The active faults; each request asks for its fault."""
 
     def __init__(self, seed: int, given: tuple[HttpFault, ...] = ()):
         self._draws = Draws(number("http-faults", seed))
@@ -116,17 +116,17 @@ class HttpFaults:
         self.add(*given)
 
     def add(self, *given: HttpFault) -> None:
-        """Put more faults in force."""
+        """Add faults."""
         with self._lock:
             self._rules += [_Rule(fault, fault.count, fault.after) for fault in given]
 
     def clear(self) -> None:
-        """Put an end to all faults."""
+        """Remove all faults."""
         with self._lock:
             self._rules.clear()
 
     def take(self, request: str, *kinds: str) -> HttpFault | None:
-        """The first fault of these kinds in force for `METHOD /path`; it is then used up once."""
+        """The first active fault of these kinds for `METHOD /path`; it then counts as used once."""
         with self._lock:
             return next(
                 (rule.fault for rule in self._rules if rule.fault.kind in kinds and self._hits(rule, request)), None

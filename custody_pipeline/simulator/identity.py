@@ -1,6 +1,6 @@
-"""Names that are drawn from a seed: the same seed gives the same ids, and a conversation's id gives back its index.
+"""Ids that are computed from a seed: equal seeds give equal ids, and a conversation's id gives back its index.
 
-Belongs here: hashing and ids. Does not: what the ids stand for.
+Belongs here: hashing and ids. Does not: the meaning of the ids.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _MASK = (1 << 64) - 1
 
 
 def digest(*parts: object) -> bytes:
-    """16 bytes that depend on every part and on nothing else."""
+    """16 bytes that depend only on the parts."""
     return hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).digest()
 
 
 def number(*parts: object) -> int:
-    """A 64-bit number drawn from the parts."""
+    """A 64-bit number that depends only on the parts."""
     return int.from_bytes(digest(*parts)[:8], "big")
 
 
 def fraction(*parts: object) -> float:
-    """A number in [0, 1) drawn from the parts."""
+    """A number in [0, 1) that depends only on the parts."""
     return (number(*parts) >> 11) / (1 << 53)
 
 
@@ -39,12 +39,12 @@ def uuid_text(raw: bytes) -> str:
 
 
 def uuid_for(*parts: object) -> str:
-    """A version 4 UUID drawn from the parts."""
+    """A version 4 UUID that depends only on the parts."""
     return uuid_text(digest(*parts))
 
 
 class ConversationIds:
-    """Conversation ids that look random and can be read back: a small Feistel cipher over (night, index)."""
+    """Conversation ids that look random and can be decoded: a small Feistel cipher over (night, index)."""
 
     def __init__(self, seed: int):
         self._keys = tuple(digest("conversation-id", seed, turn) for turn in range(_ROUNDS))

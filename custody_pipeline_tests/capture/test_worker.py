@@ -1,4 +1,4 @@
-"""Each conversation is captured once per change, whatever happens on the way."""
+"""Each conversation is captured once per change, whatever fails in between."""
 
 from __future__ import annotations
 

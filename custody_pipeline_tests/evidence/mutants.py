@@ -1,10 +1,10 @@
-"""Every mutant of what is verified, one at a time, and those that pass unseen.
+"""Mutants of verified files, one at a time, and the list of those that pass unnoticed.
 
 Published sets, packages, productions, proofs and checkpoints are.
 
 `python -m custody_pipeline_tests.evidence.mutants` runs all of them; the tests run a part of them each time.
 
-Belongs here: which mutants there are, and running them. Does not: the single changes (mutations.py).
+Belongs here: the list of mutants, and running them. Does not: the single changes (mutations.py).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Mutant:
 
 @dataclass
 class Tried:
-    """How many mutants were made, and what was not as it must be."""
+    """The number of mutants, and the wrong results."""
 
     made: int = 0
     survivors: list[str] = field(default_factory=list)
@@ -147,7 +147,7 @@ def production(root: Path, package: Path) -> Path:
 
 
 def write_index_workbook(root: Path) -> None:
-    """The spreadsheet of what `index.csv` says."""
+    """The spreadsheet with the content of `index.csv`."""
     names, *lines = list(csv.reader((root / "index.csv").read_text("utf-8-sig").splitlines()))
     columns = [[line[number] for line in lines] for number in range(len(names))]
     table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)})

@@ -1,6 +1,6 @@
-"""What nobody trusted signed costs neither memory nor time, nor does most of what a dishonest owner can sign.
+"""Files without a trusted signature cost neither memory nor time; nor do most files of a dishonest owner of the key.
 
-The limits are those of docs/threat-model.md. One process with a limit of its own memory checks all of it.
+The limits are those of docs/threat-model.md. One process with limited memory checks all cases.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def in_claim(data: bytes) -> Callable[[Path], None]:
 
 
 def many(name: str, count: int) -> Callable[[Path], None]:
-    """Many files of the largest size that a note may have; `name` says where its number is."""
+    """Many files of the largest size of a note; `name`: a template for their names."""
 
     def change(root: Path) -> None:
         for number in range(count):
@@ -134,7 +134,7 @@ def many(name: str, count: int) -> Callable[[Path], None]:
 
 
 def in_proof(extra: bytes, path: bytes) -> Callable[[Path], None]:
-    """A proof by itself, with a checkpoint that is true: anybody may have that one."""
+    """A lone proof with a true checkpoint, which anybody may have."""
 
     def change(root: Path) -> None:
         note = (root / HEAD).read_bytes()
@@ -200,7 +200,7 @@ def test_what_nobody_signed_is_not_opened_and_nothing_is_read_beyond_its_signed_
 
 
 def of_owner(path: str, data: bytes, rows: int | None = None) -> Callable[[Path], None]:
-    """The owner of the key seals a file of his own making in the newest cut."""
+    """The owner of the key seals a crafted file in the newest cut."""
 
     def change(root: Path) -> None:
         if not (root / NEWEST / path).exists():
@@ -220,7 +220,7 @@ def of_owner(path: str, data: bytes, rows: int | None = None) -> Callable[[Path]
 
 
 def rows_of_a_night(count: int) -> bytes:
-    """Rows that say the night and no more: a few bytes a million."""
+    """Rows with only the night: a few bytes for a million."""
     days = (date.fromisoformat(NIGHTS[2]) - date(1970, 1, 1)).days
     target = pa.BufferOutputStream()
     column = pa.array(np.full(1_000_000, days, np.int32)).cast(pa.date32())
@@ -246,7 +246,7 @@ def listed_parts(count: int) -> bytes:
 
 
 def inflated_part(root: Path) -> None:
-    """A sheet that would be a gigabyte."""
+    """A sheet that would have a gigabyte when unpacked."""
     file = root.parent / "bomb.xlsx"
     with zipfile.ZipFile(file, "w") as book, book.open(zip_entry(), "w") as part:
         for _ in range(1_024):
@@ -305,7 +305,7 @@ def test_what_a_dishonest_owner_signed_is_bounded_by_what_he_signed(original: Pu
 
 
 def signed_package(path: str, data: bytes) -> Callable[[Path], None]:
-    """The owner signs a package with a file of his own making."""
+    """The owner signs a package with a crafted file."""
 
     def change(folder: Path) -> None:
         (folder / path).write_bytes(data)

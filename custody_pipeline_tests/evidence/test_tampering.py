@@ -1,6 +1,6 @@
-"""Every way to tamper has its own finding and status 1; none passes, none crashes.
+"""Each way to tamper has its own finding and exit status 1. None passes as valid, none crashes the verifier.
 
-The forger of these scenarios may write anywhere, knows the format and owns a key of his own. He does not own ours.
+The forger of these scenarios may write anywhere, knows the format and has a key, but not the key of the log.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ SCENARIOS: list[tuple[str, str, Tamper]] = []
 
 
 def scenario(name: str, code: str) -> Callable[[Tamper], Tamper]:
-    """Register a way to tamper and the finding it must lead to."""
+    """Register a way to tamper, and the finding that it must give."""
 
     def register(tamper: Tamper) -> Tamper:
         SCENARIOS.append((name, code, tamper))
@@ -138,7 +138,7 @@ def rewrite(file: Path, data: bytes) -> None:
 
 
 def edit_cut(root: Path, prefix: str, change: Callable[[dict[str, Any]], object], key: Signer | None = None) -> None:
-    """Change cut.json, keep its form; sign it again when the forger has a key."""
+    """Change cut.json and keep its form; sign it again if the forger has a key."""
     file = root / prefix / "cut.json"
     document = json.loads(file.read_bytes())
     change(document)
@@ -165,7 +165,7 @@ def relist(root: Path, prefix: str, path: str) -> Callable[[dict[str, Any]], Non
 
 
 def change_row(root: Path, prefix: str) -> None:
-    """Change one row of the table, and everything in the cut that can be made to agree with it without a key."""
+    """Change one row of the table, and adapt everything in the cut that needs no key."""
     file = root / prefix / TABLE
     table = pq.read_table(io.BytesIO(file.read_bytes()))
     data = table.to_pylist()
@@ -177,7 +177,7 @@ def change_row(root: Path, prefix: str) -> None:
 
 
 def rebuild_log(root: Path, key: Signer | None = None) -> None:
-    """Recompute every cut's place, every tile and the head; sign with `key` if there is one."""
+    """Compute every cut's place, every tile and the head again; sign with `key` if there is one."""
     places = sorted(
         (path.parent for path in root.glob("cuts/*/*/cut.json")),
         key=lambda folder: json.loads((folder / "cut.json").read_bytes())["log"]["first"],
@@ -220,7 +220,7 @@ def grow(path: str, size: int) -> Tamper:
 
 
 def sign_bytes(change: Callable[[bytes], bytes]) -> Tamper:
-    """The owner of the key signs a cut.json that no pipeline writes."""
+    """The owner of the key signs a cut.json that the pipeline would not write."""
 
     def tamper(root: Path) -> None:
         file = root / FIRST / "cut.json"
@@ -659,7 +659,7 @@ def with_comment(data: bytes) -> bytes:
 
 
 def hidden_in_part(data: bytes) -> bytes:
-    """A part whose compressed stream ends before the place that the list gives: what follows is a part for some."""
+    """A part whose compressed stream ends before the listed end: some programs read what follows as a part."""
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         parts = {name: file.read(name) for name in file.namelist()}
     target, hidden = io.BytesIO(), zip_of({"xl/vbaProject.bin": b"x"})
@@ -715,7 +715,7 @@ for what, change in {
 
 
 def one_more(path: str) -> Tamper:
-    """The owner seals a file more."""
+    """The owner seals one additional file."""
 
     def change(document: dict[str, Any]) -> None:
         listed = {"path": path, "bytes": 3, "sha256": hashlib.sha256(b"a\r\n").hexdigest()}
@@ -805,7 +805,7 @@ def cosigned(checkpoint: bytes) -> bytes:
 
 
 def forked(root: Path) -> Publisher:
-    """Another log of the same key: its first night differs in one row."""
+    """Another log of the same key, whose first night differs in one row."""
     publisher = Publisher(root)
     data = rows(NIGHTS[0])
     data[0]["custom_data_legal_hold"] = "rewritten"
@@ -974,7 +974,7 @@ def test_a_sealed_file_without_a_purpose_is_named(original: Publisher, copy: Pat
 
 
 def test_a_cut_of_many_files_is_compared_with_many_strays_in_seconds(tmp_path: Path) -> None:
-    """Each file that is missing may have been moved to each that is too many."""
+    """Each missing file may have been moved to each additional one."""
     publisher = Publisher(tmp_path)
     publisher.night(NIGHTS[0], rows(NIGHTS[0], 2), more={f"report/rows/{n}.csv": b"%d" % n for n in range(3_000)})
     folder = tmp_path / FIRST / "report/rows"
@@ -991,7 +991,7 @@ def test_a_cut_of_many_files_is_compared_with_many_strays_in_seconds(tmp_path: P
 
 
 def test_pointers_that_name_half_a_character_are_told_and_printed(original: Publisher, copy: Path) -> None:
-    """All of them name one place; nobody who prints it may fail."""
+    """All pointers name one place; printing it must not fail."""
     for night in NIGHTS:
         path = copy / f"current/date={night}.json"
         path.write_bytes(path.read_bytes().replace(b"s3://published/", b"s3://\\ud800/"))
@@ -1078,7 +1078,7 @@ def test_a_proof_does_not_vouch_for_what_lies_beside_it(original: Publisher, cop
 
 
 def point_to(place: str, *nights: str) -> Tamper:
-    """Let pointers name files at another place, each consistently."""
+    """Let each pointer name files at another place, consistently."""
 
     def tamper(root: Path) -> None:
         for night in nights:
@@ -1148,7 +1148,7 @@ def test_no_byte_of_a_file_can_change(original: Publisher, copy: Path, path: str
 
 
 def test_truncation_passes_unseen_without_a_pinned_checkpoint_and_says_so(original: Publisher, tmp_path: Path) -> None:
-    """An older state of a log is a valid log: only somebody who has seen more can tell."""
+    """An older state of a log is a valid log: only somebody who has seen a newer state can tell."""
     older = Publisher(tmp_path)
     older.night(NIGHTS[0], rows(NIGHTS[0]))
 

@@ -1,4 +1,4 @@
-"""What a verification answers when nothing was tampered with: verified, or honestly not."""
+"""The result of a verification without tampering: verified, or not verified with the reason."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def codes(report: Report) -> set[str]:
 
 
 class Broken:
-    """A reader that lists, and fails when it should read."""
+    """A reader that can list, but not read."""
 
     name = "s3://bucket/prefix"
 
@@ -135,7 +135,7 @@ def test_a_sentence_is_told_once_for_all_files_that_it_concerns() -> None:
 
 
 def test_a_check_does_not_import_what_analysts_use(original: Publisher) -> None:
-    """Pandas costs half a second, and pyarrow imports it at the least occasion."""
+    """Importing pandas takes half a second, and pyarrow imports it easily."""
     code = (
         "import sys; from pathlib import Path; "
         "from custody_pipeline.evidence.verify.target import verify_path; "
@@ -291,7 +291,7 @@ def test_progress_reaches_the_end_and_an_interrupted_check_is_resumed(original: 
 
 
 def test_tiles_are_read_many_at_a_time(original: Publisher) -> None:
-    """Over a network one after the other would take hours for a log of a few years."""
+    """Over a network, one after the other would take hours for a log of a few years."""
     together = threading.Barrier(2, timeout=20)
     asked: list[str] = []
 

@@ -360,7 +360,7 @@ def test_pending_reads_of_an_empty_warehouse_are_empty(
 def test_reads_that_wait_to_be_asked_again_hold_up_no_others_and_few_are_in_flight(
     api: Api, api_settings: Callable[..., Settings]
 ) -> None:
-    """Whoever waits goes on waiting until every other conversation was read, as it may be for minutes."""
+    """A waiting read stays waiting until every other conversation was read, as a pause may take minutes."""
     api.on("/api/v2/tokens/me", reply({"organization": {"id": "o"}}))
     failing = [cid(number) for number in range(0, 200, 10)]
     others = [cid(number) for number in range(200) if number % 10]

@@ -1,4 +1,4 @@
-"""The export bucket as others leave it, the jobs, the sidecars and the digests."""
+"""Collecting exports: buckets in any state, jobs, sidecars and digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tags are surely, perhaps, or never put when a path ends."""
+"""Which tags are always, sometimes or never set when a path ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A night whose landing files and captures are encrypted: the same rows, and nothing of a caller in what is kept."""
+"""A night with encrypted landing files and captures: the same rows, and no data of a caller readable in the files."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def wanted(**change: Any) -> AskedKey:
 
 
 def key_material(settings: Settings) -> list[bytes]:
-    """The night's key and the wrapped one, in the forms that they could lie in."""
+    """The night's key and the wrapped key, in each form in which they might be stored."""
     key = night_keys_of(settings).of(NIGHT)
     assert key is not None
     wrapped = orjson.loads(Path(settings.night_keys, key_path(NIGHT)).read_bytes())["wrapped"]

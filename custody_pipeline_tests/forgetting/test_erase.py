@@ -143,7 +143,7 @@ def test_an_erased_conversation_is_nowhere_and_what_stays_verifies(deployment: D
 
 
 def erase_at_vendor(deployment: Deployment, number: str) -> None:
-    """Somebody asks the vendor for it, and looks at the request until it is carried out."""
+    """Request the erasure at the vendor, and poll the request until it is carried out."""
     with GenesysClient(deployment.settings) as client:
         made = client.post(f"{REQUESTS}?deleteConfirmed=true", deletion_of(number)).object()
         while client.get(f"{REQUESTS}/{made['id']}").object()["status"] != "COMPLETED":

@@ -1,4 +1,4 @@
-"""A production: what a review platform reads, what the other side verifies, and what happens when it is stopped."""
+"""A production: files for a review platform, verification by the other side, and interrupted productions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Faults: what breaks, chosen at random from a view, each with its own parameters so that a seed can be shrunk.
+"""Faults, chosen at random from a view. Each has its own parameters, so that a plan can be reduced.
 
-A fault names its target by id. Applied to a world without that target it does nothing.
+A fault names its target by id. In a world without this target it does nothing.
 
 Belongs here: breaking documents, answers, objects, pages and processes. Does not: judging.
 """
@@ -48,7 +48,7 @@ class NodeFault:
 
 @dataclass(frozen=True)
 class SidecarFault:
-    """The bytes of one sidecar are others. `key` is a recording's id."""
+    """One sidecar has other bytes. `key`: the recording's id."""
 
     key: str
     how: str
@@ -148,7 +148,7 @@ class StoreFault:
     how: str
 
     def matches(self, method: str, path: str) -> bool:
-        """The request is one that this fault is about."""
+        """Whether this fault applies to the request."""
         exports = path.startswith("/oracle-exports")
         if self.target == "list":
             return exports and method == "GET" and ("list-type=" in path or "versions" in path)
@@ -157,7 +157,7 @@ class StoreFault:
         return exports and self.target in path and method == "GET" and "_metadata.json" not in path
 
     def refusal(self) -> Refusal:
-        """The answer in its place."""
+        """The answer instead."""
         return _REFUSALS[self.how]
 
 
@@ -186,7 +186,7 @@ class Plan:
     faults: tuple[Fault, ...]
 
     def view(self) -> View:
-        """What the sources show, faults applied."""
+        """The answers of the sources with the faults."""
         view = show(self.world)
         for fault in self.faults:
             if not isinstance(fault, AnswerFault | StoreFault | ProcessFault):
@@ -194,7 +194,7 @@ class Plan:
         return view
 
     def tamper(self, endpoint: str, key: str, number: int, answer: Answer) -> Answer:
-        """The answer after every fault that is due."""
+        """The answer after all faults that apply to it."""
         for fault in self.faults:
             if isinstance(fault, AnswerFault):
                 answer = fault.tamper(endpoint, key, number, answer)
@@ -222,7 +222,7 @@ class Plan:
 
     @property
     def process(self) -> ProcessFault | None:
-        """How the night is run, if not plainly once."""
+        """How the night is run, if not once without interruption."""
         return next((fault for fault in self.faults if isinstance(fault, ProcessFault)), None)
 
 

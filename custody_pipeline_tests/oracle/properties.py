@@ -1,4 +1,4 @@
-"""What must be true of a night that ran, judged on what was published and on what the sources served.
+"""The properties of a night that ran, judged by the published files and by the answers of the sources.
 
 Belongs here: the contract's promises (rows, verdicts, tags, seals) as predicates. Does not: the product's reasons for
 them; the one thing known of the layout is what the contract fixes.
@@ -52,7 +52,7 @@ VOLATILE = {
 
 @dataclass(frozen=True)
 class Broken:
-    """A property that does not hold, and where: `where` is the conversation, if it is one's."""
+    """A property that does not hold; `where`: the conversation, if the property is about one."""
 
     property: str
     detail: str
@@ -93,7 +93,7 @@ class Published:
 
 
 def read_published(objects: dict[str, bytes]) -> Published | None:
-    """What lies in the publish bucket (key → bytes, prefix removed); None if no cut was published."""
+    """The content of the publish bucket (key → bytes, without the prefix); None if no cut was published."""
     cuts = sorted(key for key in objects if key.startswith(f"cuts/date={NIGHT}/") and key.endswith("/cut.json"))
     if not cuts:
         return None
@@ -173,7 +173,7 @@ def _deep_documents() -> Iterator[None]:
 
 @_deep_documents()
 def collect(served: list[Served], view: View) -> Evidence:
-    """Everything that the night could know from its answers and the bucket."""
+    """Everything that the night could learn from the answers and the bucket."""
     evidence = Evidence()
     for answer in served:
         if answer.status != 200:
@@ -285,7 +285,7 @@ def judge(run: Run) -> list[Broken]:
 
 
 def _lasting(run: Run) -> list[Served]:
-    """Answers that ended broken: the last of their endpoint and key."""
+    """Answers that stayed broken: the last answer of an endpoint and key."""
     last = {(answer.endpoint, answer.key): answer for answer in run.served}
     return [answer for answer in last.values() if answer.broken]
 
@@ -356,7 +356,7 @@ def _one_row(run: Run, _: Evidence) -> Iterator[Broken]:
 
 
 def _moved(run: Run, conversation: Conversation) -> bool:
-    """A fault changed an id or a time of the conversation: it may be taken for another, or for another night's."""
+    """A fault changed an id or a time of the conversation: it may count as another one, or be of another night."""
     ids = {conversation.id, *(recording.id for recording in conversation.recordings)}
     names = {
         "conversationId",
@@ -380,7 +380,7 @@ def _moved(run: Run, conversation: Conversation) -> bool:
 
 
 def _in_bucket(run: Run, recording: Recording) -> bool:
-    """Media of the recording lie in the bucket, with content."""
+    """The bucket has media of the recording, with content."""
     names = [name for name in run.view.objects if name.rpartition("/")[2].partition(".")[0] == recording.id]
     return any(run.view.objects[name] for name in names if not name.endswith(".json"))
 
@@ -479,7 +479,7 @@ def _failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
 
 
 def _calm(run: Run, _: Evidence) -> Iterator[Broken]:
-    """A night in which all is well is called that: the other properties would hold of a product that only complains."""
+    """A night without faults is reported as such: a product that only complains has all other properties."""
     assert run.published is not None
     if not run.plan.world.calm or any(not isinstance(fault, PageFault | ProcessFault) for fault in run.plan.faults):
         return
@@ -566,7 +566,7 @@ def _texts(run: Run, _: Evidence) -> Iterator[Broken]:
 
 
 def _equal(published: str | None, served: Any) -> bool:
-    """A published value is the served one: text as it is, numbers as written, other values as JSON."""
+    """A published value equals the served value: text unchanged, numbers as written, other values as JSON."""
     if published is None:
         return served is None
     if isinstance(served, str):
@@ -611,7 +611,7 @@ def _verbatim(run: Run, evidence: Evidence) -> Iterator[Broken]:
 
 
 def _named(run: Run, evidence: Evidence) -> Iterator[Broken]:
-    """Agents' names stand beside their ids, each as it was served for that id."""
+    """Each agent's name is beside the id for which it was served."""
     assert run.published is not None
     calm = not run.plan.faults
     for row in (*run.published.rows, *run.published.tables["gaps"]):
@@ -682,7 +682,7 @@ def _forward(run: Run, evidence: Evidence) -> Iterator[Broken]:
 
 
 def _asked(run: Run, _: Evidence) -> Iterator[Broken]:
-    """An established night has asked every source that could contradict it: what any would show has a row."""
+    """An established night has asked every source: each recording that a source shows has a row."""
     assert run.published is not None
     if not run.published.established or not run.plan.world.api:
         return
@@ -710,7 +710,7 @@ def _asked(run: Run, _: Evidence) -> Iterator[Broken]:
 
 
 def _totals(run: Run, _: Evidence) -> Iterator[Broken]:
-    """An export job that states far more recordings than anyone knows of contradicts an established night."""
+    """An export job that states far more recordings than are known contradicts an established night."""
     assert run.published is not None
     known = sum(len(conversation.recordings) for conversation in run.plan.world.conversations)
     for answer in run.served:
@@ -724,7 +724,7 @@ def _totals(run: Run, _: Evidence) -> Iterator[Broken]:
 
 
 def _neighbours(run: Run, _: Evidence) -> Iterator[Broken]:
-    """Bulk details that can be read are read, whatever lies beside them in the job: numbers are in them alone."""
+    """Readable bulk details are read, whatever else the job contains: only they have the numbers."""
     assert run.published is not None
     if run.plan.counts_requests or not run.plan.world.api:
         return
@@ -742,7 +742,7 @@ def _neighbours(run: Run, _: Evidence) -> Iterator[Broken]:
 
 
 def _conflicts(run: Run, evidence: Evidence) -> Iterator[Broken]:
-    """The one agent and the customer disagree on a mapped tag: every recording of theirs says so."""
+    """If the one agent and the customer have different values of a mapped tag, each of their recordings says so."""
     assert run.published is not None
     for conversation in run.plan.world.conversations:
         agents = [leg for leg in conversation.legs if leg.purpose == "agent"]

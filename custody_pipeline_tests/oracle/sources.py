@@ -1,7 +1,7 @@
-"""What each source shows of the truth, and the servers that show it.
+"""The documents of each source, and the servers that answer with them.
 
 Documents are plain trees (`dict`, `list`, `str`, …) or `Raw` text, so that a fault can put anything anywhere. Every
-answer is recorded: what was served is what the product could know.
+answer is recorded: the product can know only what was served.
 
 Belongs here: the platform's interfaces, from its documentation and the vendor SDK's models. Does not: faults.
 """
@@ -35,7 +35,7 @@ BULK_LIMIT = 1024
 
 @dataclass(frozen=True)
 class Raw:
-    """JSON text, or what is not even that, which is put into a document as it is."""
+    """Text that is put into a document as it is: JSON, or not."""
 
     text: bytes
 
@@ -64,7 +64,7 @@ def cut(text: str) -> str:
 
 @dataclass
 class View:
-    """Everything that the sources would answer, before and after faults.
+    """All answers of the sources, before and after faults.
 
     `documents` by (source, id); `details`, `retention` and `orphans` are listings in the order in which pages give
     them: (source, id) of each item. `objects` is the export bucket.
@@ -80,7 +80,7 @@ class View:
 
 
 def show(world: World) -> View:
-    """What every source shows of `world` when nothing is broken."""
+    """The answers of every source about `world` without faults."""
     view = View(world, zero_threshold_allowed=world.seed % 2 == 0)
     details: list[tuple[str, str]] = []
     retention: list[tuple[str, str]] = []
@@ -128,7 +128,7 @@ def show(world: World) -> View:
 
 
 def object_key(world: World, conversation: Conversation, recording: Recording) -> str:
-    """Where the platform exports a recording to."""
+    """The key under which the platform exports a recording."""
     start = conversation.start
     month, day, hour = (
         f"{part:02d}" if world.padded else str(part) for part in (start.month, start.day, start.hour)
@@ -341,7 +341,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Served:
-    """One answer as it went out. `broken` if a fault made or changed it."""
+    """One answer as it was sent; `broken` if a fault made or changed it."""
 
     endpoint: str
     key: str
@@ -632,7 +632,7 @@ class _Server(ThreadingHTTPServer):
     organisation: Organisation | None = None
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed leaves broken connections: no news."""
+        """Ignore broken connections: they come from killed clients."""
 
 
 PRODUCT_KEY = "product"

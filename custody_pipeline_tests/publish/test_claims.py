@@ -135,7 +135,7 @@ def test_killed_at_any_write_another_home_finishes_without_the_first(
 
 
 def pending(keys: Path, empty_warehouse: Path, folder: Path, s3: S3Client) -> None:
-    """A home that is gone, with its claim left behind."""
+    """The claim of a home that is gone."""
     home = Home(folder, keys, empty_warehouse)
     with pytest.raises(Killed):
         home.publish(DiesAfter(s3, b'"pending":{'))
@@ -144,7 +144,7 @@ def pending(keys: Path, empty_warehouse: Path, folder: Path, s3: S3Client) -> No
 
 
 class DiesAfter:
-    """The process is gone as soon as its claim says `this` in S3."""
+    """The process dies as soon as its claim in S3 says `this`."""
 
     def __init__(self, client: Any, this: bytes) -> None:
         self._client, self._this = client, this
@@ -232,7 +232,7 @@ def test_what_another_home_agreed_on_before_it_was_killed_is_used(
 
 
 class ActsBeforeAgreeing:
-    """Another home finishes the claim, and seals its own night, when the first is about to say what it made."""
+    """Another home finishes the claim and seals its own night just before the first home agrees on its cut.json."""
 
     def __init__(self, client: Any, act: Callable[[], object]) -> None:
         self._client, self._act, self.done = client, act, False
@@ -285,7 +285,7 @@ FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_who_can_only_write_to_the_bucket_has_nothing_sealed(
     memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
-    """Not even by changing what a home with the keys claimed. A home without a memory of the log finds it."""
+    """Not even by changing the claim of a home with the keys. A home without a remembered head notices it."""
     home = Home(tmp_path / "home", keys, empty_warehouse)
     home.publish(memory_s3)
     first = Home(tmp_path / "first", keys, empty_warehouse)
@@ -313,7 +313,7 @@ def test_who_can_only_write_to_the_bucket_has_nothing_sealed(
 def test_a_cut_that_nobody_sealed_takes_no_night_and_is_named(
     memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path, revision: int
 ) -> None:
-    """Who can only write to the bucket puts a cut before ours, or behind it: neither is taken for another home's."""
+    """A cut of somebody who can only write to the bucket counts as no home's, before or after the real one."""
     other = Home(tmp_path / "other", write_keys(tmp_path / "others"), empty_warehouse)
     other.publish(memory_s3)
     planted = {path: data for path, data in in_memory().items() if path.startswith("cuts/")}
@@ -353,7 +353,7 @@ def test_a_claim_that_was_carried_out_cannot_be_played_again(
 def test_staged_records_that_were_exchanged_are_not_sealed(
     memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
 ) -> None:
-    """The copy in the cut was compared; what the leaves are made of is read again."""
+    """The copy in the cut was compared, but the leaves are made from a second read."""
     pending(keys, empty_warehouse, tmp_path / "first", memory_s3)
     claim = json.loads(in_memory()["sealing/head"])
     staged = f"sealing/{claim['pending']['id']}/data/records.ndjson"

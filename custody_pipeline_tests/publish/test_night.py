@@ -1,4 +1,4 @@
-"""Publishing a night: what is in S3 afterwards, again, after changes, and after being killed anywhere."""
+"""Publishing a night: the files in S3 after the first run, a second run, changes, and a kill at any request."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def publish(
 
 
 def dataset(found: dict[str, bytes]) -> dict[str, bytes]:
-    """What analysts and verifiers read; object versions, which differ by run, blotted out of the seals."""
+    """The files that analysts and verifiers read, without the object versions in the seals, which differ by run."""
     return {
         key: data
         for key, data in found.items()
@@ -440,7 +440,7 @@ def test_another_writer_of_the_log_is_noticed(
     con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client
 ) -> None:
     class Intruder(KilledClient):
-        """Writes a head of its own just before ours."""
+        """Writes another head just before the pipeline writes its head."""
 
         def __getattr__(self, name: str) -> Any:
             method = getattr(self._client, name)
@@ -470,7 +470,7 @@ def reference(
 
 
 def home_with_bucket(client: S3Client, home: Path) -> Path:
-    """A home that shares the salt with every other, and the bucket of its name."""
+    """A home with the common salt, and a bucket of its name."""
     client.create_bucket(Bucket=home.name, ObjectLockEnabledForBucket=True)
     (home / "keys").mkdir(parents=True)
     (home / "keys" / "salt").write_text("5a" * 32)
@@ -556,7 +556,7 @@ def test_a_file_of_a_killed_run_that_the_cut_does_not_name_is_removed(
 
 
 class KilledWhenCopying(KilledClient):
-    """Dies when the cut is sealed and the first current copy is due."""
+    """Dies after the cut is sealed, before the first current copy."""
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)

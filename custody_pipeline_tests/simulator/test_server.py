@@ -1,4 +1,4 @@
-"""The service behaves as the vendor's does: login, limits, jobs, pages, refusals, and faults on request."""
+"""The service behaves like the vendor's: login, limits, jobs, pages, refusals, and faults on request."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta

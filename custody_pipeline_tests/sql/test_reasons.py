@@ -1,4 +1,4 @@
-"""One behaviour per reason: what makes it appear, and what comes close without being it."""
+"""For each reason: a night that has it, and similar nights that do not."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def every_object_listed(night: Night) -> None:
 
 
 def beside(night: Night, **fields: Any) -> None:
-    """An object that is no recording lies in the folder of the call's conversation."""
+    """An object in the folder of the call's conversation that is no recording."""
     night.call()
     name = f"rec_{fields.get('key_finding', 123)}.opus"
     night.rows["export_objects"].append(
@@ -938,7 +938,7 @@ def nights(
     empty_warehouse: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[Given, Night]]:
-    """Every situation on a night of its own, weeks apart, modelled in one window."""
+    """Each situation has its own night, weeks apart; all nights are modelled in one window."""
     folder = tmp_path_factory.mktemp("situations")
     path = folder / "warehouse.duckdb"
     shutil.copyfile(empty_warehouse, path)
