@@ -31,45 +31,52 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
     _folded(console, f"object  {row['object_uri'] or '–'}", "", "    ")
     _folded(console, f"sha256  {row['media_sha256'] or '–'}", "", "    ")
 
-    console.print("\n[bold]Timeline[/bold] (UTC)")
-    moments: list[tuple[Any, str]] = [
-        (row["conversation_start"], "conversation starts"),
-        (row["recording_start"], "recording starts"),
-        (row["recording_end"], "recording ends"),
-        (row["conversation_end"], "conversation ends"),
-    ]
-    moments += [
-        (event["occurred_at"], escaped(f"{event['action']}: {event['what']}{_by(event['operator'])}"))
-        for event in story["timeline"]
-        if event["action"] != "collected"
-    ]
-    moments = sorted((moment for moment in moments if moment[0] is not None), key=lambda moment: str(moment[0]))
-    for when, what in moments:
-        _folded(console, f"{when:%Y-%m-%d %H:%M:%S}  {what}", "  ", _BESIDE)
-
-    if story.get("accesses"):
-        console.print("\n[bold]Who listened[/bold], by the vendor's audits")
-    for access in story.get("accesses", []):
-        who = access["user_name"] or access["user_id"] or f"client {access['client_id']}"
-        when = f"{access['occurred_at']:%Y-%m-%d %H:%M:%S}" if access["occurred_at"] else "–"
-        where = f" from {', '.join(access['from_ips'])}" if access["from_ips"] else ""
-        _folded(console, f"{when:<19}  {access['action']} ({access['outcome']}): {who}{where}", "  ", _BESIDE)
-
-    console.print("\n[bold]Sources[/bold]: what each says, and since when")
-    for source in story["sources"]:
-        seen = f"{source['first_seen_at']:%Y-%m-%d %H:%M:%S}" if source["first_seen_at"] else "–"
-        again = source["last_changed_at"] not in (None, source["first_seen_at"])
-        changed = f"; changed {source['last_changed_at']:%Y-%m-%d %H:%M:%S}" if again else ""
-        _folded(console, f"{seen:<19}  {source['source']}: {source['says']}{changed}", "  ", _BESIDE)
-
+    _print_timeline(console, row, story["timeline"])
+    _print_accesses(console, story.get("accesses", []))
+    _print_sources(console, story["sources"])
     console.print("\n[bold]Tags[/bold]: what each source said, and when (→ the one that counts)")
     if story["tags"]:
         _print_tags(console, story["tags"])
     else:
         console.print("  no source showed any tag")
+    _print_gaps(console, story["gaps"])
+    console.print()
 
-    console.print(f"\n[bold]Gaps[/bold]: {len(story['gaps']) or 'none'}")
-    for gap in story["gaps"]:
+
+def _print_timeline(console: Console, row: dict[str, Any], timeline: list[dict[str, Any]]) -> None:
+    console.print("\n[bold]Timeline[/bold] (UTC)")
+    bounds = (("conversation", "start"), ("recording", "start"), ("recording", "end"), ("conversation", "end"))
+    moments: list[tuple[Any, str]] = [(row[f"{what}_{bound}"], f"{what} {bound}s") for what, bound in bounds]
+    for event in timeline:
+        if event["action"] != "collected":
+            by = f" · {event['operator']}" if event["operator"] else ""
+            moments.append((event["occurred_at"], escaped(f"{event['action']}: {event['what']}{by}")))
+    for when, what in sorted((one for one in moments if one[0] is not None), key=lambda one: str(one[0])):
+        _folded(console, f"{when:%Y-%m-%d %H:%M:%S}  {what}", "  ", _BESIDE)
+
+
+def _print_accesses(console: Console, accesses: list[dict[str, Any]]) -> None:
+    if accesses:
+        console.print("\n[bold]Who listened[/bold], by the vendor's audits")
+    for access in accesses:
+        who = access["user_name"] or access["user_id"] or f"client {access['client_id']}"
+        when = f"{access['occurred_at']:%Y-%m-%d %H:%M:%S}" if access["occurred_at"] else "–"
+        where = f" from {', '.join(access['from_ips'])}" if access["from_ips"] else ""
+        _folded(console, f"{when:<19}  {access['action']} ({access['outcome']}): {who}{where}", "  ", _BESIDE)
+
+
+def _print_sources(console: Console, sources: list[dict[str, Any]]) -> None:
+    console.print("\n[bold]Sources[/bold]: what each says, and since when")
+    for source in sources:
+        seen = f"{source['first_seen_at']:%Y-%m-%d %H:%M:%S}" if source["first_seen_at"] else "–"
+        again = source["last_changed_at"] not in (None, source["first_seen_at"])
+        changed = f"; changed {source['last_changed_at']:%Y-%m-%d %H:%M:%S}" if again else ""
+        _folded(console, f"{seen:<19}  {source['source']}: {source['says']}{changed}", "  ", _BESIDE)
+
+
+def _print_gaps(console: Console, gaps: list[dict[str, Any]]) -> None:
+    console.print(f"\n[bold]Gaps[/bold]: {len(gaps) or 'none'}")
+    for gap in gaps:
         until = f" until {gap['recoverable_until']:%Y-%m-%d %H:%M}" if gap["recoverable_until"] else ""
         if gap["recheck_until"]:
             until += f", rechecked until {gap['recheck_until']:%Y-%m-%d %H:%M}"
@@ -77,10 +84,8 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
         _folded(console, f"{gap['sentence']} {gap['detail'] or ''}".rstrip(), "    ")
         for proof in gap["evidence"] or []:
             parts = (str(proof.get(name) or "") for name in ("what", "uri", "sha256", "observed_at"))
-            proof_line = " · ".join(part for part in parts if part)
-            _folded(console, f"proof: {proof_line}", "    ", "      ")
+            _folded(console, f"proof: {' · '.join(filter(None, parts))}", "    ", "      ")
         _folded(console, f"recoverable: {gap['recoverable']}{until} → {gap['next_action']}", "    ", "      ")
-    console.print()
 
 
 def _folded(console: Console, text: str, indent: str, further: str | None = None) -> None:
@@ -112,7 +117,3 @@ def _observation(tag: dict[str, Any]) -> str:
     mark = "→ " if tag["is_resolved"] else ""
     seen = f" {tag['observed_at']:%m-%d %H:%M:%S}" if tag["observed_at"] else ""
     return f"{mark}{tag['source']}{seen}{', gone' if tag['still_there'] is False else ''}"
-
-
-def _by(operator: str | None) -> str:
-    return f" · {operator}" if operator else ""

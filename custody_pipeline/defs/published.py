@@ -56,21 +56,15 @@ def _specs() -> list[dg.AssetSpec]:
             _key(table),
             deps=[asset_key(f"custody.{table}")],
             group_name="publish",
-            description=f"{MODELS[f'custody.{table}'].description} As Parquet and CSV on S3, the current revision.",
+            description=f"{MODELS[f'custody.{table}'].description} {where}",
             kinds={"s3", "parquet", "csv"},
-            freshness_policy=LATE,
+            freshness_policy=policy,
         )
-        for table in PUBLISHED_TABLES
-    ]
-    specs += [
-        dg.AssetSpec(
-            _key(table),
-            deps=[asset_key(f"custody.{table}")],
-            group_name="publish",
-            description=f"{MODELS[f'custody.{table}'].description} Below live/ on S3: as known now, and not sealed.",
-            kinds={"s3", "parquet", "csv"},
+        for tables, where, policy in (
+            (PUBLISHED_TABLES, "As Parquet and CSV on S3, the current revision.", LATE),
+            (LIVE_TABLES, "Below live/ on S3: as known now, and not sealed.", None),
         )
-        for table in LIVE_TABLES
+        for table in tables
     ]
     cut = dg.AssetSpec(
         CUT,

@@ -153,7 +153,7 @@ class UnexpectedAnswer(PermanentError):
 class JobFailed(PermanentError):
     """An asynchronous job did not reach FULFILLED."""
 
-    advice = "Run the night again; the job is submitted anew."
+    advice = "Run the night again; the job is submitted again."
 
 
 class TransientError(GenesysError):

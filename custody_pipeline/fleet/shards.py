@@ -43,7 +43,7 @@ from custody_pipeline.publish.sealed_landing import on_this_machine
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, Warehouse, WarehouseError
 from custody_pipeline.warehouse.ledger import Actor, append_acts, create_acts
-from custody_pipeline.warehouse.sql_text import literal, table_columns
+from custody_pipeline.warehouse.sql_text import literal, table_columns, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -371,11 +371,10 @@ def _take_in(con: duckdb.DuckDBPyConnection, client: S3Client, pending: Iterable
                 continue
             copy = Path(folder, "acts.parquet")
             _fetch(client, at, copy)
-            con.begin()
-            con.execute("INSERT INTO raw.acts BY NAME FROM read_parquet(?, hive_partitioning = false)", [str(copy)])
-            night = at.key.rpartition("date=")[2].partition("/")[0]
-            con.execute("INSERT INTO raw.taken_acts VALUES (?, ?)", [night, at.key])
-            con.commit()
+            with transaction(con):
+                con.execute("INSERT INTO raw.acts BY NAME FROM read_parquet(?, hive_partitioning = false)", [str(copy)])
+                night = at.key.rpartition("date=")[2].partition("/")[0]
+                con.execute("INSERT INTO raw.taken_acts VALUES (?, ?)", [night, at.key])
 
 
 def _fetch(client: S3Client, at: S3Location, to: Path) -> None:

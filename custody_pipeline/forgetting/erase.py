@@ -213,7 +213,7 @@ def _carry_out(settings: Settings, client: S3Client, request: Request, say: Say)
         for name in request.nights:
             request = _remake(con, settings, client, request, name, say)
             _remove_sealed(settings, client, request, name, say)
-        say("writing the snapshot and the warehouse anew")
+        say("writing the snapshot and the warehouse again")
         snapshot_for_analysts(con, settings)
     warehouse_rows.compact(settings)
     _forget_salts(settings, outcome)

@@ -108,7 +108,7 @@ def produce(
     Raises:
         MatterStateError: nothing is new, a volume's place is taken, or another command acts for the matter.
         RecordNotFoundError: a recording is not sealed.
-        ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove_all`.
+        ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove`.
     """
     with register.alone():
         volumes = _begun(register, matter, standing) or _plan(settings, target, matter, register, standing, to)

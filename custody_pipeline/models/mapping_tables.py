@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.models.mapping import TagMapping
+from custody_pipeline.warehouse.sql_text import transaction
 
 if TYPE_CHECKING:
     from datetime import date
@@ -38,15 +39,10 @@ def _replace_night(con: duckdb.DuckDBPyConnection, table: str, night: date, rows
     there = con.execute(f"SELECT * FROM {table} WHERE partition_date = ?", [night]).fetchall()
     if sorted(map(repr, there)) == sorted(map(repr, rows)):
         return
-    con.begin()
-    try:
+    with transaction(con):
         con.execute(f"DELETE FROM {table} WHERE partition_date = ?", [night])
         if rows:
             con.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
-        con.commit()
-    except BaseException:
-        con.rollback()
-        raise
 
 
 def create_mapping_tables(con: duckdb.DuckDBPyConnection) -> None:

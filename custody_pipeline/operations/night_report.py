@@ -28,7 +28,7 @@ from custody_pipeline.pages import render
 from custody_pipeline.publish.tables import harmless_csv
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import query
-from custody_pipeline.warehouse.sql_text import rows_of
+from custody_pipeline.warehouse.sql_text import quoted, rows_of
 
 REPORT = "report.html"
 ROWS = "rows"
@@ -335,7 +335,7 @@ def _without(con: duckdb.DuckDBPyConnection, column: str, order: str) -> tuple[s
     there = con.execute(
         "SELECT 1 FROM duckdb_columns() WHERE table_name = 'report_recordings' AND column_name = ?", [column]
     )
-    value = '"' + column.replace('"', '""') + '"' if there.fetchone() else "NULL"
+    value = quoted(column) if there.fetchone() else "NULL"
     expected = """
         SELECT 1 FROM custody.tag_quality AS q
         WHERE q.column_name = ? AND q.partition_date = report_recordings.partition_date

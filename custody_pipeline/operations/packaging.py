@@ -82,7 +82,7 @@ def package(
 
     Raises:
         PackageError: the folder exists, or a recording of it was erased meanwhile.
-        RecordNotFoundError, ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove_all`.
+        RecordNotFoundError, ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove`.
         SettingsError, WarehouseError: see there.
     """
     folder = folder.absolute()

@@ -22,6 +22,7 @@ from custody_pipeline.publish.live import live_key
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_text import literal
 
 # https://docs.aws.amazon.com/athena/latest/ug/data-types.html
 _ATHENA = {
@@ -69,7 +70,7 @@ def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: s
         columns[at:at] = mapped
     width = max(len(column) for column, *_ in columns)
     lines = [
-        f"  `{column}`{' ' * (width - len(column))} {_ATHENA[kind]} COMMENT {_quoted(text)}"
+        f"  `{column}`{' ' * (width - len(column))} {_ATHENA[kind]} COMMENT {literal(text)}"
         for column, kind, text in columns
     ]
     key = live_key if name in LIVE_TABLES else current_key
@@ -84,17 +85,13 @@ def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: s
         "projection.date.interval.unit": "DAYS",
         "storage.location.template": f"{folder}date=${{date}}/",
     }
-    told = ",\n".join(f"  {_quoted(key)} = {_quoted(value)}" for key, value in properties.items())
+    told = ",\n".join(f"  {literal(key)} = {literal(value)}" for key, value in properties.items())
     partitions = "PARTITIONED BY (`date` date)\n" if by_night else ""
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS {database}.{name} (\n" + ",\n".join(lines) + "\n)\n"
-        f"COMMENT {_quoted(model.description)}\n{partitions}STORED AS PARQUET\n"
-        f"LOCATION {_quoted(folder)}" + (f"\nTBLPROPERTIES (\n{told}\n)" if by_night else "") + ";\n"
+        f"COMMENT {literal(model.description)}\n{partitions}STORED AS PARQUET\n"
+        f"LOCATION {literal(folder)}" + (f"\nTBLPROPERTIES (\n{told}\n)" if by_night else "") + ";\n"
     )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> dict[str, list[str]]:

@@ -50,6 +50,7 @@ from custody_pipeline.warehouse.bookkeeping import append_published_columns, app
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_text import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -403,8 +404,7 @@ class _Run:
     def _record(self, publication: Publication, newest: Publication | None, counted_as: int | None) -> None:
         """Record a publication and, unless `counted_as` is None, the content of the rows counted as that revision."""
         published_at = self.now.astimezone(UTC).replace(tzinfo=None)
-        self.con.begin()
-        try:
+        with transaction(self.con):
             record_publication(self.con, publication, self.actor, published_at)
             append_published_columns(self.con, self.night, revision=publication.revision, published_at=published_at)
             rows = 0
@@ -413,10 +413,6 @@ class _Run:
             if newest is not None:
                 changes = f"{rows} row{'s' * (rows != 1)} new or changed"
                 append_acts(self.con, self.actor, [self._recheck(newest, publication, changes)])
-            self.con.commit()
-        except BaseException:
-            self.con.rollback()
-            raise
 
     def _recheck(self, newest: Publication, publication: Publication, changes: str) -> Act:
         return Act(

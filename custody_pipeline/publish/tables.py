@@ -29,6 +29,7 @@ from custody_pipeline.evidence.cut.csv_text import csv_header, csv_records
 from custody_pipeline.evidence.cut.records import concatenated, salted_records, text_column, utf8
 from custody_pipeline.evidence.cut.workbook import Workbook, ZipParts, zipped
 from custody_pipeline.io.gzipped import gzipped
+from custody_pipeline.warehouse.sql_text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -214,15 +215,15 @@ def write_table(
 def _ordered_rows(
     con: duckdb.DuckDBPyConnection, table: PublishedTable, night: date, renumber: tuple[int, int] | None
 ) -> pa.RecordBatchReader:
-    columns = [_identifier(column.name) for column in table.columns]
+    columns = [quoted(column.name) for column in table.columns]
     bound: dict[str, object] = {"night": night}
     if renumber is not None and '"revision"' in columns:
         at = columns.index('"revision"')
         kind = table.columns[at].type
         columns[at] = f"CAST(CASE revision WHEN $from THEN $to ELSE revision END AS {kind}) AS revision"
         bound |= {"from": renumber[0], "to": renumber[1]}
-    order = ", ".join(f"{_identifier(name)} NULLS FIRST" for name in table.order)
-    source = f"custody.{_identifier(table.name)}"
+    order = ", ".join(f"{quoted(name)} NULLS FIRST" for name in table.order)
+    source = f"custody.{quoted(table.name)}"
     sql = f"SELECT {', '.join(columns)} FROM {source} WHERE partition_date = $night ORDER BY {order}"
     return con.execute(sql, bound).to_arrow_reader(_BATCH_ROWS)
 
@@ -274,11 +275,6 @@ def _harmless(cells: pa.Array) -> pa.Array:
     if not pc.any(risky).as_py():
         return cells
     return pc.if_else(risky, concatenated("'", cells), cells)
-
-
-def _identifier(name: str) -> str:
-    """Quoted as in SQL, which is also the form of RFC 4180."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 class _HashedFile:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.sql_text import transaction
+from custody_pipeline.warehouse.sql_text import create_table, transaction
 
 ERASURE_COLUMNS: dict[str, tuple[str, str]] = {
     "partition_date": ("DATE", "night of the recording"),
@@ -113,8 +113,7 @@ def names_of(request: Request) -> frozenset[str]:
 
 def create_erasures(con: duckdb.DuckDBPyConnection) -> None:
     """Create `raw.erasures` if it is not there."""
-    columns = ", ".join(f"{name} {kind}" for name, (kind, _) in ERASURE_COLUMNS.items())
-    con.execute(f"CREATE TABLE IF NOT EXISTS raw.erasures ({columns})")
+    create_table(con, "raw.erasures", {name: kind for name, (kind, _) in ERASURE_COLUMNS.items()})
 
 
 def write_erasures(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:

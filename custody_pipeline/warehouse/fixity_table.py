@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from custody_pipeline.warehouse.sql_text import create_table
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -31,5 +33,4 @@ FIXITY_COLUMNS = {
 
 def create_fixity_checks(con: duckdb.DuckDBPyConnection) -> None:
     """Create `raw.fixity_checks` if it is not there."""
-    columns = ", ".join(f"{name} {kind}" for name, (kind, _) in FIXITY_COLUMNS.items())
-    con.execute(f"CREATE TABLE IF NOT EXISTS raw.fixity_checks ({columns})")
+    create_table(con, "raw.fixity_checks", {name: kind for name, (kind, _) in FIXITY_COLUMNS.items()})

@@ -23,6 +23,7 @@ from custody_pipeline.distribution import git_revision, version
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import query
+from custody_pipeline.warehouse.sql_text import create_table
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,7 @@ class Act:
 
 def create_acts(con: duckdb.DuckDBPyConnection) -> None:
     """Create `raw.acts` if it is not there."""
-    columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
-    con.execute(f"CREATE TABLE IF NOT EXISTS raw.acts ({columns})")
+    create_table(con, "raw.acts", _COLUMNS)
 
 
 def append_acts(con: duckdb.DuckDBPyConnection, actor: Actor, acts: Iterable[Act]) -> None:

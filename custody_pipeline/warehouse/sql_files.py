@@ -356,14 +356,10 @@ def _refuse_unknown_tables(models: Mapping[str, SqlModel], directory: Path) -> N
             schema, _, table = name.partition(".")
             # Raw tables are declared by files too, but a schema may also be loaded without the others.
             if any((directory / schema).rglob(f"{table}.sql")) or (
-                schema == "raw" and not _has_files(directory, "raw")
+                schema == "raw" and not any((directory / "raw").glob("*.sql"))
             ):
                 continue
             raise SqlModelError(model.path, 1, f"names {name}, which no file in {directory} makes")
-
-
-def _has_files(directory: Path, schema: str) -> bool:
-    return any((directory / schema).glob("*.sql"))
 
 
 def _ordered(models: Mapping[str, SqlModel]) -> list[str]:

@@ -6,7 +6,7 @@ Belongs here: quoting, a transaction as a block, a table's columns, rows as dict
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import duckdb
@@ -30,6 +30,12 @@ def table_columns(con: duckdb.DuckDBPyConnection, key: str) -> dict[str, str]:
         return dict(con.execute("SELECT name, type FROM pragma_table_info(?)", [key]).fetchall())
     except duckdb.CatalogException:
         return {}
+
+
+def create_table(con: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
+    """Create a table of columns (name → type) if it is not there."""
+    declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    con.execute(f"CREATE TABLE IF NOT EXISTS {table} ({declared})")
 
 
 def rows_of(con: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from custody_pipeline.evidence.cut.proof import prove_all, read_proof
+from custody_pipeline.evidence.cut.proof import Prover, read_proof
 from custody_pipeline.evidence.log.keys import Ed25519Signer, rotation
 from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.package import check as check_package
@@ -46,7 +46,7 @@ def publish_with_audio(root: Path) -> Publisher:
 
 def make_package(publisher: Publisher, folder: Path, signer: Signer = SIGNER, masked: Sequence[str] = ()) -> Path:
     """A package of the two recordings, of which the columns `masked` are withheld."""
-    proofs = prove_all(FolderReader(publisher.root), CHOSEN, [SIGNER.verifier])
+    proofs = list(Prover(FolderReader(publisher.root), [SIGNER.verifier]).each(CHOSEN))
     (folder / "data/audio").mkdir(parents=True)
     for name in CHOSEN:
         (folder / f"data/audio/{name}.opus").write_bytes(AUDIO[name])
@@ -374,7 +374,7 @@ def test_a_record_of_a_superseded_revision_is_named(published: Publisher, packag
 def test_a_rotation_leads_the_holder_of_an_older_key_to_the_newer_one(tmp_path: Path, statement: str) -> None:
     publisher = Publisher(tmp_path / "set", signers=(OTHER,))
     publisher.night(NIGHT, rows(NIGHT, count=2))
-    proofs = prove_all(FolderReader(publisher.root), [f"{NIGHT}-r0000"], [OTHER.verifier])
+    proofs = list(Prover(FolderReader(publisher.root), [OTHER.verifier]).each([f"{NIGHT}-r0000"]))
     true = rotation(ORIGIN, [SIGNER], [OTHER])
     notes = {"none": [], "forged": [sign(true.text, [OTHER]).data], "true": [true.data]}[statement]
     absent = [Absent.of(proofs[0].row, kind, "one", "gone", {}) for kind in ATTACHED]

@@ -14,14 +14,14 @@ from typing import Annotated, Literal
 import msgspec
 import rfc8785
 
-from custody_pipeline.evidence.cut.manifest import Count, Hex256, Revision, decode_strictly
+from custody_pipeline.evidence.cut.manifest import Count, Hex256, Revision, Strict, decode_strictly
 from custody_pipeline.evidence.cut.removal import REMAINS, check_times_and_files
 
 KEY_STATEMENT = "forgotten-key.json"
 _Hex128 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 
 
-class EncryptedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EncryptedFile(Strict, frozen=True):
     """A file of a cut of the night, which only the key opened. `revision`: of the cut."""
 
     revision: Revision
@@ -30,7 +30,7 @@ class EncryptedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Hex256
 
 
-class KeyStatement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KeyStatement(Strict, frozen=True):
     """That a night's key was forgotten.
 
     Attributes:

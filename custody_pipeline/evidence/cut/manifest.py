@@ -76,11 +76,11 @@ class CutAlteredError(CutError):
     """A `cut.json` is not the one that its signature is for."""
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every field is required unless it has a default; unknown fields are refused."""
 
 
-class CutFile(_Strict, frozen=True):
+class CutFile(Strict, frozen=True):
     """A file of the cut.
 
     Attributes:
@@ -97,7 +97,7 @@ class CutFile(_Strict, frozen=True):
     version_id: str | None = None
 
 
-class Receipt(_Strict, frozen=True):
+class Receipt(Strict, frozen=True):
     """What was asked of one source and received from it (see `raw.extraction_receipts`).
 
     `landing` are paths of the cut: the documents as received.
@@ -118,7 +118,7 @@ class Receipt(_Strict, frozen=True):
     landing: tuple[str, ...]
 
 
-class Superseded(_Strict, frozen=True, omit_defaults=True):
+class Superseded(Strict, frozen=True, omit_defaults=True):
     """The revision that this one replaces.
 
     Attributes:
@@ -132,7 +132,7 @@ class Superseded(_Strict, frozen=True, omit_defaults=True):
     changed: Count = 0
 
 
-class Lock(_Strict, frozen=True):
+class Lock(Strict, frozen=True):
     """How every object of the cut was locked when it was sealed.
 
     Attributes:
@@ -145,7 +145,7 @@ class Lock(_Strict, frozen=True):
     legal_hold: bool
 
 
-class Clock(_Strict, frozen=True):
+class Clock(Strict, frozen=True):
     """Where `sealed_at` comes from.
 
     Attributes:
@@ -159,7 +159,7 @@ class Clock(_Strict, frozen=True):
     ahead_seconds: Annotated[int, msgspec.Meta(ge=-(2**53) + 1, le=2**53 - 1)]
 
 
-class LogPosition(_Strict, frozen=True):
+class LogPosition(Strict, frozen=True):
     """Where the cut is in the log.
 
     Attributes:
@@ -201,7 +201,7 @@ Completeness = Literal["established", "incomplete", "not_established"]
 source is not whole."""
 
 
-class Coverage(_Strict, frozen=True):
+class Coverage(Strict, frozen=True):
     """One source of the night, and whether its answer is whole.
 
     Attributes:
@@ -219,7 +219,7 @@ class Coverage(_Strict, frozen=True):
     detail: str | None
 
 
-class Cut(_Strict, frozen=True):
+class Cut(Strict, frozen=True):
     """One night's revision.
 
     Attributes:

@@ -215,23 +215,7 @@ def prove(
         ProofError, TileError, NoteError: the log is not sound; verify it.
         TargetError: it could not be read.
     """
-    return prove_all(reader, [recording_id], keys, night=night)
-
-
-def prove_all(
-    reader: Reader, recording_ids: Sequence[str] | None, keys: Sequence[Verifier], *, night: str | None = None
-) -> list[RecordProof]:
-    """Proofs of the newest records of several recordings, or of every recording of a night's newest revision.
-
-    Args:
-        recording_ids: as in `chain_of_custody`; None for all of `night`.
-        night: look only there (`YYYY-MM-DD`); all nights otherwise.
-
-    Raises:
-        RecordNotFoundError: a recording is in no sealed night, or the night has none.
-        ProofError, TileError, NoteError, TargetError: as for `prove`.
-    """
-    return list(Prover(reader, keys).each(recording_ids, night))
+    return list(Prover(reader, keys).each([recording_id], night))
 
 
 @dataclass(frozen=True)
@@ -265,7 +249,15 @@ class Prover:
         self._tree = TileTree(reader, self.checkpoint.head.size, LOG)
 
     def each(self, recording_ids: Iterable[str] | None, night: str | None = None) -> Iterator[RecordProof]:
-        """As `prove_all`; raises RecordNotFoundError at the end if a recording is in no sealed night."""
+        """Proofs of the newest records of several recordings; None: of every recording of a night's newest revision.
+
+        Args:
+            night: look only there (`YYYY-MM-DD`); all nights otherwise.
+
+        Raises:
+            RecordNotFoundError: at the end, a recording is in no sealed night, or the night has none.
+            ProofError, TileError, NoteError, TargetError: as for `prove`.
+        """
         return map(self.prove, self.sealed(recording_ids, night))
 
     def sealed(self, recording_ids: Iterable[str] | None, night: str | None = None) -> Iterator[SealedRecord]:
@@ -297,7 +289,7 @@ class Prover:
         """The proof of a record, checked.
 
         Raises:
-            ProofError, TileError, TargetError: as for `prove_all`.
+            ProofError, TileError, TargetError: as for `prove`.
         """
         path = tuple(inclusion_proof(self._tree.node, sealed.index, self._tree.size))
         proof = RecordProof(sealed.record, sealed.index, path, self.checkpoint, sealed.revision, sealed.newest)

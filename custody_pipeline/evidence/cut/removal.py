@@ -19,7 +19,7 @@ import msgspec
 import rfc8785
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.manifest import Count, CutError, Hex256, Revision
+from custody_pipeline.evidence.cut.manifest import Count, CutError, Hex256, Revision, Strict
 from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.cut.workbook import WORKBOOK
 
@@ -33,18 +33,14 @@ _PLACEHOLDER = b'{"_erased":"'
 _ERASED = re.compile(rb'\{"_erased":"([0-9a-f]{64})"\}')
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Every field is required; unknown fields are refused."""
-
-
-class ErasedRecording(_Strict, frozen=True, order=True):
+class ErasedRecording(Strict, frozen=True, order=True):
     """A recording whose content was erased; its row stays without personal data."""
 
     conversation_id: str
     recording_id: str
 
 
-class RemovedFile(_Strict, frozen=True):
+class RemovedFile(Strict, frozen=True):
     """A file of an earlier revision that is removed, in all its versions.
 
     Attributes:
@@ -62,7 +58,7 @@ class RemovedFile(_Strict, frozen=True):
     remains: str | None
 
 
-class RemovedLeaf(_Strict, frozen=True):
+class RemovedLeaf(Strict, frozen=True):
     """A leaf of the log whose record is gone. `index`: in the log."""
 
     index: Count
@@ -70,7 +66,7 @@ class RemovedLeaf(_Strict, frozen=True):
     recording_id: str
 
 
-class Statement(_Strict, frozen=True):
+class Statement(Strict, frozen=True):
     """What was removed of one night.
 
     Attributes:

@@ -197,20 +197,15 @@ def seal(
     before = [item.hex() for item in frontier.hashes]
     frontier.extend(leaves)
     cut = Cut(
-        night=draft.night,
-        revision=draft.revision,
-        complete=draft.complete,
-        sealed_at=draft.sealed_at,
-        organization_id=draft.organization_id,
-        collector=draft.collector,
-        operator=draft.operator,
-        tool_version=draft.tool_version,
-        git_revision=draft.git_revision,
-        files=tuple(sorted(draft.files, key=lambda file: file.path)),
-        counts=draft.counts,
-        statuses=draft.statuses,
-        receipts=tuple(draft.receipts),
-        supersedes=draft.supersedes,
+        **vars(draft)
+        | {
+            "files": tuple(sorted(draft.files, key=lambda file: file.path)),
+            "receipts": tuple(draft.receipts),
+            "coverage": tuple(draft.coverage),
+            "lock": draft.lock or msgspec.UNSET,
+            "clock": draft.clock or msgspec.UNSET,
+            "newer_within_days": draft.newer_within_days or msgspec.UNSET,
+        },
         timestamped=timestamp is not None,
         keys=tuple(signer.verifier.vkey for signer in signers),
         log=LogPosition(
@@ -221,10 +216,6 @@ def seal(
             records=len(leaves),
             root=frontier.root().hex(),
         ),
-        lock=draft.lock or msgspec.UNSET,
-        coverage=tuple(draft.coverage),
-        clock=draft.clock or msgspec.UNSET,
-        newer_within_days=draft.newer_within_days or msgspec.UNSET,
     )
     ours = cuts.encode_cut(cut)
     used = agreed(ours) if agreed else Agreed(ours, timestamp(ours) if timestamp else None)
