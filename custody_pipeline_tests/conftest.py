@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Generator, Iterator
 from functools import cache, partial
+from pathlib import Path
 
 import boto3
 import hypothesis
@@ -17,11 +18,15 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 
+HERE = Path(__file__).parent
 # Files that take longest. A file's tests share nights and stay in one process, so that the last file should be short.
 LONGEST = (
-    "test_recheck", "test_operations", "fleet", "test_journey", "oracle", "forgetting", "matters", "test_reasons",
-    "test_wheel", "test_night", "test_completeness", "test_night_in_one_call", "test_mixtures", "test_claims",
-    "test_tags", "test_any_document", "test_bench", "test_policies", "test_killed",
+    "oracle/test_oracle", "forgetting/test_erase", "fleet/test_workers", "test_operations", "publish/test_claims",
+    "forgetting/test_encrypted", "test_recheck", "sql/test_reasons", "sql/test_night", "test_journey",
+    "sql/test_completeness", "publish/test_night", "test_wheel", "test_mixtures", "fleet/test_shards",
+    "evidence/test_tampering", "sql/test_tags", "test_night_in_one_call", "publish/test_tampering",
+    "publish/test_policies", "evidence/test_bounds", "test_bench", "test_tooling", "matters/test_accessible",
+    "matters/test_production", "capture/test_killed", "commands/test_witness", "test_any_document",
 )  # fmt: skip
 
 
@@ -40,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest."""
 
     def rank(item: pytest.Item) -> int:
-        name = item.path.parent.name if item.path.parent.name in LONGEST else item.path.stem
+        name = item.path.relative_to(HERE).with_suffix("").as_posix()
         return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
     items.sort(key=rank)
