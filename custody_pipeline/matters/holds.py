@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
+    from custody_pipeline.matters.found_recordings import Recording
     from custody_pipeline.matters.register import Register
-    from custody_pipeline.matters.selection import Recording
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.ledger import Actor
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
     from datetime import datetime
 
+    from custody_pipeline.matters.found_recordings import Recording
     from custody_pipeline.matters.matter import Matter
     from custody_pipeline.matters.register import Register
-    from custody_pipeline.matters.selection import Recording
     from custody_pipeline.matters.standing import Standing
     from custody_pipeline.warehouse.ledger import Actor
 
@@ -91,7 +91,7 @@ def report_html(
 
 def matter_html(matter: Matter, standing: Standing, register: Register, actor: Actor) -> str:
     """The present report of a matter, without a volume."""
-    produced = {item.key for volume in register.volumes() if volume.sha256 for item in volume.recordings}
+    produced = {item.key for volume in register.each() if volume.sha256 for item in volume.recordings}
     names = ("Produced", "Excluded, with a reason", "Without audio, with a reason", "Not yet produced")
     count = Counter(_fate(item, produced) for item in standing.found.recordings)
     facts = {

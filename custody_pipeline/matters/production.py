@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from custody_pipeline.matters.masking import Shown
     from custody_pipeline.matters.matter import Matter
     from custody_pipeline.matters.register import Register
-    from custody_pipeline.matters.selection import Recording
     from custody_pipeline.matters.standing import Standing
     from custody_pipeline.operations.packaging import Attached, Made
     from custody_pipeline.settings import Settings
@@ -111,31 +110,41 @@ def produce(
         ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove`.
     """
     with register.alone():
-        volumes = _begun(register, matter, standing) or _plan(settings, target, matter, register, standing, to)
-        return [_write(settings, target, matter, register, standing, volume, actor) for volume in volumes]
+        numbers = _begun(register, matter, standing) or _plan(settings, target, matter, register, standing, to)
+        return [
+            _write(settings, target, matter, register, standing, _to_write(volume, matter), actor)
+            for volume in register.each()
+            if volume.number in numbers
+        ]
 
 
-def _begun(register: Register, matter: Matter, standing: Standing) -> list[Volume]:
-    """Registered volumes without their final name. Forgets those that the present matter would not produce like this.
+def _begun(register: Register, matter: Matter, standing: Standing) -> set[int]:
+    """Numbers of volumes without their final name. Forgets those that the present matter would not produce like this.
 
     Raises:
         MatterStateError: a folder of that name is there.
     """
-    begun = [volume for volume in register.volumes() if volume.sha256 is None or _is_unnamed(volume)]
-    for volume in begun:
+    begun = {volume.number: volume for volume in register.each() if volume.sha256 is None or _is_unnamed(volume)}
+    for volume in begun.values():
         if Path(volume.folder).exists():
             raise MatterStateError(
                 f"{volume.folder} is there, but {volume.name} is not finished: move that folder away"
             )
-    begun = [volume if _is_made(volume, matter) else _to_be_made(volume) for volume in begun]
-    wanted = {item.key for item in standing.found.produced}
-    if all(wanted.issuperset(item.key for item in volume.recordings) for volume in begun):
-        return begun
+    asked = {item.key for volume in begun.values() for item in _to_write(volume, matter).recordings}
+    if asked:
+        asked.difference_update(item.key for item in standing.found.produced)
+    if not asked:
+        return set(begun)
     # The matter was changed since: what it excludes now must not be produced. Numbers are assigned again.
-    for volume in begun:
+    for volume in begun.values():
         shutil.rmtree(volume.partial, ignore_errors=True)
         register.forget(volume)
-    return []
+    return set()
+
+
+def _to_write(volume: Volume, matter: Matter) -> Volume:
+    """A registered volume, or as it was begun if it must be made again."""
+    return volume if _is_made(volume, matter) else _to_be_made(volume)
 
 
 def _is_made(volume: Volume, matter: Matter) -> bool:
@@ -153,67 +162,74 @@ def _to_be_made(volume: Volume) -> Volume:
 
 def _plan(
     settings: Settings, target: str, matter: Matter, register: Register, standing: Standing, to: Path
-) -> list[Volume]:
-    """Register the next volumes."""
-    wanted = [item for item in standing.found.produced if item.media_sha256]
-    if not wanted:
+) -> set[int]:
+    """Register the next volumes; returns their numbers."""
+    fresh: dict[_Key, Produced | None] = {}  # and what an earlier volume has of it
+    nights: dict[str, set[_Key]] = {}
+    before = {item.key: item for volume in register.each() for item in volume.recordings}
+    found = False
+    for item in standing.found.produced:
+        found |= item.media_sha256 is not None
+        if item.media_sha256 and _differs(before.get(item.key), item.row_sha256):
+            fresh[item.key] = before.get(item.key)
+            nights.setdefault(str(item.night), set()).add(item.key)
+    if not found:
         raise MatterStateError(f"the selection finds no recording with audio; custody matter show {matter.name}")
-    before = {item.key: item for volume in register.volumes() for item in volume.recordings}
-    fresh = [item for item in wanted if item.key not in before or before[item.key].row_sha256 != item.row_sha256]
-    sealed = _sealed(settings, target, fresh)
-    fresh = [
-        item for item in fresh if sealed[item.key].media_sha256 and _differs(before.get(item.key), sealed[item.key])
-    ]
-    if not fresh:
+    sealed = {
+        key: now
+        for key, now in _sealed(settings, target, nights)
+        if now.media_sha256 and _differs(fresh[key], now.row_sha256.hex())
+    }
+    keys = [key for key in fresh if key in sealed]
+    if not keys:
         raise MatterStateError(f"nothing is new: every recording of {matter.name} was produced as it is sealed now")
-    used = (item.number for volume in register.volumes() for item in (*volume.recordings, *volume.lost))
-    first = 1 + max(used, default=0)
-    recordings = [
-        Produced(
-            control=f"{matter.form.prefix}{number:0{matter.form.digits}}",
-            conversation_id=item.conversation_id,
-            recording_id=item.recording_id,
-            night=str(item.night),
-            media_sha256=sealed[item.key].media_sha256,
-            row_sha256=sealed[item.key].row_sha256,
-            supersedes=before[item.key].control if item.key in before else None,
-        )
-        for number, item in enumerate(fresh, first)
-    ]
-    number = 1 + max((volume.number for volume in register.volumes()), default=0)
-    size, planned = matter.form.volume_recordings, []
-    for start in range(0, len(recordings), size):
-        volume = Volume(number, "", matter.sha256, tuple(recordings[start : start + size]))
-        volume = msgspec.structs.replace(volume, folder=str((to / volume.name).absolute()))
-        if Path(volume.folder).exists():
-            raise MatterStateError(f"{volume.folder} is there already; name another folder with --to")
-        planned.append(volume)
-        number += 1
+    used = (item.number for volume in register.each() for item in (*volume.recordings, *volume.lost))
+    first, size = 1 + max(used, default=0), matter.form.volume_recordings
+    number = 1 + max((volume.number for volume in register.each()), default=0)
+    starts = range(0, len(keys), size)
+    planned = [Volume(number, "", matter.sha256, ()) for number in range(number, number + len(starts))]
     for volume in planned:
-        register.keep(volume)
-    return planned
+        if (to / volume.name).exists():
+            raise MatterStateError(f"{(to / volume.name).absolute()} is there already; name another folder with --to")
+    for volume, start in zip(planned, starts, strict=True):
+        recordings = (
+            Produced(
+                control=f"{matter.form.prefix}{place:0{matter.form.digits}}",
+                conversation_id=key[0],
+                recording_id=key[1],
+                night=sealed[key].night,
+                media_sha256=sealed[key].media_sha256.hex(),
+                row_sha256=sealed[key].row_sha256.hex(),
+                supersedes=was.control if (was := fresh[key]) else None,
+            )
+            for place, key in enumerate(keys[start : start + size], first + start)
+        )
+        folder = str((to / volume.name).absolute())
+        register.keep(msgspec.structs.replace(volume, folder=folder, recordings=tuple(recordings)))
+    return {volume.number for volume in planned}
 
 
-@dataclass(frozen=True)
-class _Sealed:
-    """The values that decide whether a recording is produced again."""
+class _Sealed(NamedTuple):
+    """The values that decide whether a recording is produced again: digests as bytes, since there may be many."""
 
-    media_sha256: str
-    row_sha256: str
+    night: str
+    media_sha256: bytes
+    row_sha256: bytes
 
 
-def _sealed(settings: Settings, target: str, wanted: Sequence[Recording]) -> dict[_Key, _Sealed]:
+def _sealed(settings: Settings, target: str, nights: Mapping[str, set[_Key]]) -> Iterator[tuple[_Key, _Sealed]]:
     """The newest sealed record of each recording, in short."""
-    found: dict[_Key, _Sealed] = {}
     prover = Prover(open_target(settings, target), public_keys(settings, []))
-    for sealed in _newest(prover, ((str(item.night), item.key) for item in wanted)):
-        row = sealed.row
-        found[_key(row)] = _Sealed(row.get("media_sha256") or "", str(row["row_sha256"]))
-    return found
+    for night, keys in nights.items():
+        of_night = {key: key for key in keys}
+        for sealed in _newest_of(prover, night, keys):
+            row = sealed.row
+            digests = (bytes.fromhex(row.get(name) or "") for name in ("media_sha256", "row_sha256"))
+            yield of_night[_key(row)], _Sealed(night, *digests)
 
 
-def _differs(before: Produced | None, sealed: _Sealed) -> bool:
-    return before is None or before.row_sha256 != sealed.row_sha256
+def _differs(before: Produced | None, row_sha256: str) -> bool:
+    return before is None or before.row_sha256 != row_sha256
 
 
 def _key(row: Mapping[str, str | None]) -> _Key:
@@ -231,15 +247,20 @@ def _newest(prover: Prover, wanted: Iterable[tuple[str, _Key]]) -> Iterator[Seal
     for night, key in wanted:
         nights.setdefault(night, set()).add(key)
     for night, keys in nights.items():
-        for sealed in prover.sealed({recording for _, recording in keys}, night):
-            if (key := _key(sealed.row)) in keys:
-                keys.remove(key)
-                yield sealed
-        if keys:
-            raise MatterStateError(
-                f"{len(keys)} recordings are not sealed, the first is {min(keys)[1]}: "
-                f"custody run --date {night}, then again"
-            )
+        yield from _newest_of(prover, night, keys)
+
+
+def _newest_of(prover: Prover, night: str, keys: set[_Key]) -> Iterator[SealedRecord]:
+    """As `_newest`, of one night; empties `keys`."""
+    for sealed in prover.sealed({recording for _, recording in keys}, night):
+        if (key := _key(sealed.row)) in keys:
+            keys.remove(key)
+            yield sealed
+    if keys:
+        raise MatterStateError(
+            f"{len(keys)} recordings are not sealed, the first is {min(keys)[1]}: "
+            f"custody run --date {night}, then again"
+        )
 
 
 def _is_unnamed(volume: Volume) -> bool:
@@ -516,7 +537,7 @@ def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine]) -> Ite
 def _account(standing: Standing, register: Register, volume: Volume, produced: int, lost: int) -> list[tuple[str, int]]:
     """Numbers of found recordings by their outcome; they add up to all found recordings."""
     here = {item.key for item in volume.recordings}
-    other = {item.key for other in register.volumes() if other.number != volume.number for item in other.recordings}
+    other = {item.key for other in register.each() if other.number != volume.number for item in other.recordings}
     excluded = elsewhere = silent = 0
     for item in standing.found.recordings:
         if item.key in here:

@@ -139,8 +139,13 @@ class Register:
 
     def volumes(self) -> list[Volume]:
         """All volumes, oldest first."""
-        paths = sorted((self.folder / "volumes").glob("VOL*.json"))
-        return sorted((msgspec.json.decode(path.read_bytes(), type=Volume) for path in paths), key=lambda v: v.number)
+        return list(self.each())
+
+    def each(self) -> Iterator[Volume]:
+        """As `volumes`, one after the other: a volume has thousands of recordings."""
+        paths = (self.folder / "volumes").glob("VOL*.json")
+        for path in sorted(paths, key=lambda path: int(path.stem.removeprefix("VOL"))):
+            yield msgspec.json.decode(path.read_bytes(), type=Volume)
 
     def keep(self, volume: Volume) -> None:
         """Write a volume's register, in one step."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from custody_pipeline.matters.found_recordings import Recording, Recordings
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import date
+    from collections.abc import Iterable, Iterator
 
     from custody_pipeline.matters.matter import Matter
 
@@ -26,37 +26,9 @@ _DIVISIONS = """lower(conversation_id) IN (
         SELECT lower(conversation_id) FROM custody.divisions
         WHERE list_has_any([lower(division_id), lower(division_name)], $divisions)
     )"""
+_ROWS_AT_ONCE = 1_000
 _SUFFIX_DIGITS = 7
 """A number without a country code may be the end of another number, if it has at least this many digits."""
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A recording that the selection finds.
-
-    Attributes:
-        kind: call, screen, chat, email, message or callback; empty if unknown.
-        media_sha256: of its audio, hex; None if the night has none.
-        excluded: why it is not produced; None if it is.
-    """
-
-    night: date
-    conversation_id: str
-    recording_id: str
-    kind: str
-    media_sha256: str | None
-    object_uri: str | None
-    sidecar_uri: str | None
-    row_sha256: str
-    status: str
-    reasons: tuple[str, ...]
-    excluded: str | None = None
-    note: str = ""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Conversation and recording."""
-        return self.conversation_id, self.recording_id
 
 
 @dataclass(frozen=True)
@@ -71,7 +43,7 @@ class Found:
         repeated: lines of the list that repeat an id.
     """
 
-    recordings: tuple[Recording, ...]
+    recordings: Recordings
     unmatched: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
     excluded_unmatched: tuple[str, ...] = ()
@@ -79,9 +51,9 @@ class Found:
     strangers: tuple[str, ...] = ()
 
     @property
-    def produced(self) -> list[Recording]:
+    def produced(self) -> Iterator[Recording]:
         """Those that are not excluded."""
-        return [recording for recording in self.recordings if recording.excluded is None]
+        return (recording for recording in self.recordings if recording.excluded is None)
 
 
 def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
@@ -122,27 +94,40 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
         WHERE ({divisions}) AND ({_condition(con, matter)})
         ORDER BY conversation_start NULLS LAST, conversation_id, recording_start NULLS LAST, recording_id
     """
-    rows = _run(con, sql, bound, matter)
     excluded = {
         item: exclusion for exclusion in reversed(matter.exclusions) for item in exclusion.ids.ids
     }  # the first exclusion of an id counts
-    found, used = [], set()
-    for night, conversation, recording, kind, subtype, media_sha256, uri, sidecar, row_sha256, status, reasons in rows:
-        names = {str(conversation).lower(), str(recording).lower()}
-        exclusion = next((excluded[name] for name in names if name in excluded), None)
-        used |= names
-        found.append(
-            Recording(
+    named, used = excluded.keys() | set(bound["ids"]), set[str]()
+
+    def recordings() -> Iterator[Recording]:
+        for (
+            night,
+            conversation,
+            recording,
+            kind,
+            subtype,
+            media_sha256,
+            uri,
+            sidecar,
+            row_sha256,
+            status,
+            reasons,
+        ) in _run(con, sql, bound, matter):
+            names = named & {str(conversation).lower(), str(recording).lower()}
+            exclusion = next((excluded[name] for name in names if name in excluded), None)
+            used.update(names)
+            yield Recording(
                 night, conversation, recording,
                 "screen" if (subtype or "").lower() == "screen" else (kind or "").lower().replace("audio", "call"),
-                media_sha256, uri, sidecar, row_sha256, status, tuple(reasons or ()),
+                media_sha256, uri, sidecar, row_sha256 or "", status or "", tuple(reasons or ()),
                 exclusion.reason if exclusion else None, exclusion.note if exclusion else "",
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+
+    found = Recordings(recordings())
     missing = [name for name in bound["ids"] if name not in used]
     known = _known(con, missing)
     return Found(
-        tuple(found),
+        found,
         tuple(name for name in missing if name not in known),
         tuple(name for name in missing if name in known),
         tuple(name for name in excluded if name not in used),
@@ -216,11 +201,13 @@ def _condition(con: duckdb.DuckDBPyConnection, matter: Matter) -> str:
     return text
 
 
-def _run(con: duckdb.DuckDBPyConnection, sql: str, bound: dict[str, Any], matter: Matter) -> list[tuple[Any, ...]]:
+def _run(con: duckdb.DuckDBPyConnection, sql: str, bound: dict[str, Any], matter: Matter) -> Iterator[tuple[Any, ...]]:
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     try:
-        return con.execute(sql, bound).fetchall()
+        answer = con.execute(sql, bound)
+        while rows := answer.fetchmany(_ROWS_AT_ONCE):
+            yield from rows
     except duckdb.Error as error:
         if matter.selection.where is None:
             raise

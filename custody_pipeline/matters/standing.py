@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.io.clock import utc_now
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from custody_pipeline.matters.selection import Found
     from custody_pipeline.settings import Settings
 
+_ROWS_AT_ONCE = 1_000
 _MAY_CHANGE = ("open", "provisional", "failed")
 
 
@@ -170,12 +172,13 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
     with analyst_database(settings) as con:
         found = select(con, matter)
         nights = _nights(con, matter, found)
-        gaps = _gaps(con, found)
-        accesses, listened_until = _accesses(con, found)
-        until = _until(con, found)
+        _ask(con, found)
+        gaps = _gaps(con)
+        accesses, listened_until = _accesses(con)
+        until = _until(con)
     looked = next((event for event in reversed(register.events()) if event["what"] == "looked"), None)
     before = looked["revisions"] if looked else {}
-    produced = {item.key: item.row_sha256 for volume in register.volumes() for item in volume.recordings}
+    produced = {item.key: item.row_sha256 for volume in register.each() for item in volume.recordings}
     return Standing(
         found,
         tuple(nights),
@@ -247,11 +250,23 @@ def _nights(con: duckdb.DuckDBPyConnection, matter: Matter, found: Found) -> lis
     return nights
 
 
-def _accesses(con: duckdb.DuckDBPyConnection, found: Found) -> tuple[tuple[Access, ...], dict[date, datetime]]:
+def _ask(con: duckdb.DuckDBPyConnection, found: Found) -> None:
+    """Make the table that the queries below ask about: night, conversation, recording, and whether it has audio."""
+    con.execute("CREATE TEMP TABLE asked (n DATE, c VARCHAR, r VARCHAR, has_audio BOOLEAN)")
+    recordings = iter(found.recordings)
+    while part := list(islice(recordings, _ROWS_AT_ONCE)):
+        rows = [
+            {"n": item.night, "c": item.conversation_id, "r": item.recording_id, "a": item.media_sha256 is not None}
+            for item in part
+        ]
+        kind = "STRUCT(n DATE, c VARCHAR, r VARCHAR, a BOOLEAN)[]"
+        con.execute(f"INSERT INTO asked SELECT unnest($rows::{kind}, recursive := true)", {"rows": rows})
+
+
+def _accesses(con: duckdb.DuckDBPyConnection) -> tuple[tuple[Access, ...], dict[date, datetime]]:
     if not table_columns(con, "custody.access_events"):  # a snapshot of an earlier version has none
         return (), {}
-    keys = [{"c": item.conversation_id, "r": item.recording_id} for item in found.recordings]
-    rows = con.execute(query("matters/accesses"), {"keys": keys}).fetchall()
+    rows = con.execute(query("matters/accesses")).fetchall()
     until = con.execute(
         "SELECT partition_date, complete_until FROM custody.coverage "
         "WHERE source = 'recording_audits' AND state IN ('whole', 'partial') AND complete_until IS NOT NULL"
@@ -262,14 +277,12 @@ def _accesses(con: duckdb.DuckDBPyConnection, found: Found) -> tuple[tuple[Acces
     return accesses, dict(until)
 
 
-def _gaps(con: duckdb.DuckDBPyConnection, found: Found) -> list[Gap]:
-    keys = [{"c": item.conversation_id, "r": item.recording_id, "n": item.night} for item in found.recordings]
-    rows = con.execute(query("matters/gaps"), {"keys": keys, "now": utc_now()}).fetchall()
+def _gaps(con: duckdb.DuckDBPyConnection) -> list[Gap]:
+    rows = con.execute(query("matters/gaps"), {"now": utc_now()}).fetchall()
     return [Gap(*row) for row in rows]
 
 
-def _until(con: duckdb.DuckDBPyConnection, found: Found) -> dict[tuple[str, str], datetime]:
+def _until(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], datetime]:
     """The earliest deadline of each recording without audio."""
-    keys = [{"c": item.conversation_id, "r": item.recording_id} for item in found.recordings if not item.media_sha256]
-    rows = con.execute(query("matters/deadlines"), {"keys": keys}).fetchall()
+    rows = con.execute(query("matters/deadlines")).fetchall()
     return {(conversation, recording): until for conversation, recording, until in rows}

@@ -58,7 +58,8 @@ def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     if not settings.analyst_path.exists():
         raise SettingsError(f"{settings.analyst_path} is not there yet: run a night first, or set CUSTODY_HOME")
     try:
-        with duckdb.connect(str(settings.analyst_path), read_only=True) as con:
+        limit: dict[str, str | bool | int | float | list[str]] = {"memory_limit": settings.duckdb_memory_limit}
+        with duckdb.connect(str(settings.analyst_path), read_only=True, config=limit) as con:
             if settings.nights_url is not None:
                 reach_s3(con, settings)
             yield con

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from botocore.exceptions import ClientError
+from msgspec import structs
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
@@ -22,7 +22,7 @@ from custody_pipeline.warehouse.ledger import Actor
 if TYPE_CHECKING:
     from typer.testing import Result
 
-    from custody_pipeline.matters.selection import Recording
+    from custody_pipeline.matters.found_recordings import Recording
     from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server
@@ -228,4 +228,4 @@ def test_where_nobody_may_see_earlier_holds_one_is_written_down_before_it_is_set
 def _recordings(night: Published, uri: str) -> list[Recording]:
     with analyst_database(night.settings) as con:
         (item, *_) = select(con, night.matter("locked", "  where: 1 = 1")).recordings
-    return [replace(item, object_uri=uri, sidecar_uri=None)]
+    return [structs.replace(item, object_uri=uri, sidecar_uri=None)]

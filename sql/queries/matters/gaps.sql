@@ -1,7 +1,5 @@
--- Gaps of the recordings in `$keys`, by reason, the most frequent first. Sources that could not be read at all count
+-- Gaps of the recordings in table `asked`, by reason, the most frequent first. Sources that could not be read at all count
 -- as well. `recoverable` counts those that may still close, and `until` is the last deadline after `$now`.
-WITH asked AS (SELECT unnest($keys::STRUCT(c VARCHAR, r VARCHAR, n DATE)[], recursive := true))
-
 SELECT reason, severity, sentence, next_action, count(*) AS recordings,
     count(*) FILTER (
         severity <> 'info' AND recoverable <> 'no' AND coalesce(recoverable_until > $now, true)
@@ -9,7 +7,7 @@ SELECT reason, severity, sentence, next_action, count(*) AS recordings,
     max(recoverable_until) FILTER (recoverable_until > $now) AS until
 FROM custody.gaps AS g
 SEMI JOIN (
-    FROM asked
+    SELECT c, r, n FROM asked
     UNION
     SELECT DISTINCT '', unnest(['source:media_digests', 'source:export_sidecars']), n FROM asked
 ) AS k
