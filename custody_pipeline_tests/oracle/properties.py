@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from custody_pipeline_tests.oracle.truth import Conversation, Recording
 
 TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
+ENDS_WITH_0 = "exit status 0 only for an established night"
+FAILED_ENDS_WITH_0 = "a night whose source failed does not end with 0"
+OF_STATUS_0 = {ENDS_WITH_0, FAILED_ENDS_WITH_0}
+"""What exit status 0 may not be told of."""
+
 LISTS = ("details_create", "details_poll", "details_results", "retention", "orphans", "export_jobs", "failed")
 """Sources that could contradict a night's completeness as a whole."""
 
@@ -315,9 +320,7 @@ def _ending(run: Run) -> Iterator[Broken]:
     elif not run.plan.world.api and run.published.established:
         yield Broken("a bucket-only night is not established", f"complete is {run.published.cut.get('complete')!r}")
     elif ending.status == 0 and not run.published.established and run.plan.world.api:
-        yield Broken(
-            "exit status 0 only for an established night", f"complete is {run.published.cut.get('complete')!r}"
-        )
+        yield Broken(ENDS_WITH_0, f"complete is {run.published.cut.get('complete')!r}")
 
 
 def _seal(run: Run, _: Evidence) -> Iterator[Broken]:
@@ -466,7 +469,7 @@ def _failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
             if run.published.established:
                 yield Broken("a night whose source failed is not established", what)
             if run.ending.status == 0:
-                yield Broken("a night whose source failed does not end with 0", what)
+                yield Broken(FAILED_ENDS_WITH_0, what)
         elif answer.endpoint == "recordingmetadata":
             rows = [row for row in run.published.rows if row["conversation_id"] == answer.key]
             complete = [row for row in rows if row["custody_status"] == "complete"]
@@ -512,7 +515,7 @@ def _store_failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
             if run.published.established:
                 yield Broken("a night whose source failed is not established", f"listing of the bucket {fault.how!r}")
             if run.ending.status == 0:
-                yield Broken("a night whose source failed does not end with 0", f"listing of the bucket {fault.how!r}")
+                yield Broken(FAILED_ENDS_WITH_0, f"listing of the bucket {fault.how!r}")
         for row in run.published.rows:
             if row["recording_id"] == fault.target and row["custody_status"] == "complete":
                 yield Broken(
