@@ -3,7 +3,6 @@
 import gc
 import os
 from collections.abc import Generator, Iterator
-from functools import cache, partial
 from pathlib import Path
 
 import boto3
@@ -12,6 +11,7 @@ import pytest
 from botocore.loaders import JSONFileLoader
 
 from custody_pipeline_tests.ministack import running_ministack
+from custody_pipeline_tests.read_once import load_file
 
 # No test is timed: a loaded machine must not fail one.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -64,10 +64,9 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(scope="session", autouse=True)
 def services_read_once() -> Iterator[None]:
-    """Each session of boto3 parses its descriptions of AWS's services: a tenth of a second, and moto begins many."""
-    read = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
+    """Moto begins many sessions of boto3."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        patched.setattr(JSONFileLoader, "load_file", load_file)
         yield
 
 

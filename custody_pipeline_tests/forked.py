@@ -33,6 +33,7 @@ IMPORTED = [
     "matplotlib.figure",
     "boto3",
     "obstore",
+    "custody_pipeline_tests.forked_parent",
 ]
 
 

@@ -1,0 +1,25 @@
+"""What each process of the product reads when it begins, read once: imported where processes are forked from."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Any
+
+import boto3
+from botocore.loaders import JSONFileLoader
+
+from custody_pipeline.warehouse.sql_files import load_models
+
+_read = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
+
+
+def load_file(_: JSONFileLoader, path: str) -> Any:
+    """Instead of boto3's: each of its sessions parses descriptions of AWS's services, a tenth of a second."""
+    return _read(path)
+
+
+def read_all() -> None:
+    """The models, and descriptions of the services that a night calls."""
+    JSONFileLoader.load_file = load_file  # type: ignore[method-assign, assignment]
+    boto3.Session("nobody", "nothing", region_name="us-east-1").client("s3").close()
+    load_models()
