@@ -104,41 +104,26 @@ def nights_with_deadlines(con: duckdb.DuckDBPyConnection, now: datetime, warn_da
 
 
 def _unpublished(night: date, state: str, link_template: str | None) -> Alert:
-    reason = f"NIGHT_{state.upper()}"
-    return Alert(
-        night=night,
-        conversation_id=None,
-        recording_id=None,
-        resource="night",
-        reason=reason,
-        severity="error",
-        sentence="Nobody collected this night." if state == "missing" else "This night's run ended before its end.",
-        next_action="See custody status, mend the cause, then run the night again.",
-        recoverable="yes",
-        recoverable_until=None,
-        link=link_of(link_template, night, "", "", reason),
-    )
+    sentence = "Nobody collected this night." if state == "missing" else "This night's run ended before its end."
+    todo = "See custody status, mend the cause, then run the night again."
+    return _of_night(night, "night", f"NIGHT_{state.upper()}", "error", sentence, todo, link_template)
 
 
 def _collection(night: date, resource: str, state: str, link_template: str | None) -> Alert:
-    failed = state == "failed"
-    reason = "COLLECTION_FAILED" if failed else "COLLECTION_INCOMPLETE"
-    sentence = (
-        "Nothing could be collected of this resource." if failed else "Some of this resource could not be collected."
-    )
-    return Alert(
-        night=night,
-        conversation_id=None,
-        recording_id=None,
-        resource=resource,
-        reason=reason,
-        severity="error" if failed else "warning",
-        sentence=sentence,
-        next_action="See the night's receipt and failures, mend the cause, then run the night again.",
-        recoverable="yes",
-        recoverable_until=None,
-        link=link_of(link_template, night, "", "", reason),
-    )
+    if state == "failed":
+        told = "COLLECTION_FAILED", "error", "Nothing could be collected of this resource."
+    else:
+        told = "COLLECTION_INCOMPLETE", "warning", "Some of this resource could not be collected."
+    todo = "See the night's receipt and failures, mend the cause, then run the night again."
+    return _of_night(night, resource, *told, todo, link_template)
+
+
+def _of_night(
+    night: date, resource: str, reason: str, severity: str, sentence: str, todo: str, link_template: str | None
+) -> Alert:
+    """An alert about no single recording; another run may mend it at any time."""
+    link = link_of(link_template, night, reason=reason)
+    return Alert(night, None, None, resource, reason, severity, sentence, todo, "yes", None, link)
 
 
 def link_of(

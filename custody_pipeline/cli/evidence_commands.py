@@ -29,7 +29,6 @@ from custody_pipeline.cli.shared import (
     say,
     settings_of_environment,
     stop,
-    tell,
 )
 
 if TYPE_CHECKING:
@@ -229,14 +228,11 @@ def packages(as_json: Json = False) -> None:
     from custody_pipeline.operations.package_register import packages_of
 
     found = packages_of(settings_of_environment())
-    if as_json:
-        print_json([{**asdict(item), "recordings": len(item.recordings), "state": item.state()} for item in found])
-        return
-    for item in found:
-        tell(f"{item.folder}: {item.state()}, recordings: {len(item.recordings)}")
-        tell(f"  {item.told}")
-    if not found:
-        tell("no package was made from this home")
+    rows = [{**asdict(item), "recordings": len(item.recordings), "state": item.state()} for item in found]
+    lines: list[str] = []
+    for item, row in zip(found, rows, strict=True):
+        lines += [f"{item.folder}: {row['state']}, recordings: {row['recordings']}", f"  {item.told}"]
+    answer(rows, lines or ["no package was made from this home"], as_json=as_json)
 
 
 def _chosen(

@@ -27,7 +27,6 @@ from custody_pipeline.cli.shared import (
     say,
     settings_of_environment,
     stop,
-    tell,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +84,7 @@ def matter_list(as_json: Json = False) -> None:
 
     settings = settings_of_environment()
     rows: list[dict[str, Any]] = []
+    lines: list[str] = []
     refused: list[str] = []
     for name in matter_names(settings):
         try:
@@ -95,25 +95,15 @@ def matter_list(as_json: Json = False) -> None:
         volumes = register_of(settings, name).volumes()
         done = [volume for volume in volumes if volume.sha256]
         produced = sum(len(volume.recordings) for volume in done)
-        rows.append(
-            {
-                "name": name,
-                "title": matter.title,
-                "number": matter.number,
-                "volumes": len(done),
-                "recordings": produced,
-                "begun": len(volumes) - len(done),
-            }
-        )
-    if as_json:
-        print_json(rows)
-    else:
-        for row in rows:
-            begun = f", {row['begun']} begun and not finished" if row["begun"] else ""
-            made = f"{numbered(row['volumes'], 'volume')}, {numbered(row['recordings'], 'recording')}"
-            tell(f"{row['name']}  {row['title']}  {made}{begun}")
-        if not rows and not refused:
-            print("No matter yet. Try: custody matter new smith")  # noqa: T201
+        begun = len(volumes) - len(done)
+        numbers = {"volumes": len(done), "recordings": produced, "begun": begun}
+        rows.append({"name": name, "title": matter.title, "number": matter.number, **numbers})
+        unfinished = f", {begun} begun and not finished" if begun else ""
+        made = f"{numbered(len(done), 'volume')}, {numbered(produced, 'recording')}"
+        lines.append(f"{name}  {matter.title}  {made}{unfinished}")
+    if not rows and not refused:
+        lines.append("No matter yet. Try: custody matter new smith")
+    answer(rows, lines, as_json=as_json)
     if refused:
         stop("\n".join(refused), INCOMPLETE)
 
@@ -169,13 +159,12 @@ def matter_produce(
             )
     except RecordNotFoundError as error:
         stop(f"{error}: it is not sealed; custody status tells which nights are", INCOMPLETE)
-    if as_json:
-        print_json([asdict(volume) for volume in volumes])
-    else:
-        for volume in volumes:
-            tell(f"{volume.folder}: {numbered(volume.recordings, 'recording')}")
-            tell(f"sha256 of production-sha256.txt: {volume.sha256}")
-            tell(f"read {volume.folder / 'report.html'}")
+    lines = []
+    for volume in volumes:
+        lines.append(f"{volume.folder}: {numbered(volume.recordings, 'recording')}")
+        lines.append(f"sha256 of production-sha256.txt: {volume.sha256}")
+        lines.append(f"read {volume.folder / 'report.html'}")
+    answer([asdict(volume) for volume in volumes], lines, as_json=as_json)
     for line in sorted({line for volume in volumes for line in volume.left_out}):
         say(line)
     lost = sum(volume.lost for volume in volumes)
@@ -300,17 +289,13 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
         raise typer.Exit(OK)
     with progress_bars():
         holds = hold(settings, register, recordings, Actor.of(settings), matter.why)
-    if as_json:
-        print_json({**holds.count(), "failed": holds.failed})
-    else:
-        tell(", ".join(f"{number} {kind} held" for kind, number in holds.count().items()))
-        for why, number in Counter(holds.failed.values()).most_common():
-            tell(f"not held, {number}: {why}")
-            items = [item for item, reason in holds.failed.items() if reason == why]
-            for item in items[:_OF_A_REASON]:
-                tell(f"  {item}")
-            if number > _OF_A_REASON:
-                tell(f"  … and {number - _OF_A_REASON} more; --json lists all")
+    lines = [", ".join(f"{number} {kind} held" for kind, number in holds.count().items())]
+    for why, number in Counter(holds.failed.values()).most_common():
+        lines.append(f"not held, {number}: {why}")
+        lines += [f"  {item}" for item, reason in holds.failed.items() if reason == why][:_OF_A_REASON]
+        if number > _OF_A_REASON:
+            lines.append(f"  … and {number - _OF_A_REASON} more; --json lists all")
+    answer({**holds.count(), "failed": holds.failed}, lines, as_json=as_json)
     raise typer.Exit(FINDINGS if holds.failed else OK)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from custody_pipeline.analysis import statuses_by_night
+from custody_pipeline.models.mapping_file import RESERVED_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,7 +197,7 @@ def preview(
     """The first rows as text. Personal data is masked."""
     rows = con.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {model.key} {where} LIMIT {PREVIEW_ROWS}", bound).fetchall()
     hidden = model.pii_columns | _TAG_COLUMNS | {name for name in types if name.startswith("custom_data_")}
-    hidden -= {"custom_data_state", "custom_data_source", "custom_data_captured_at"}
+    hidden -= {f"custom_data_{name}" for name in RESERVED_COLUMNS}
     records = [
         {
             name: "" if value is None else MASK if name in hidden else value[:PREVIEW_CHARACTERS]

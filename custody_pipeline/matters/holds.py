@@ -105,31 +105,28 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
         WarehouseError: the custody events cannot be recorded now; the next `hold` or `release` records them.
     """
     with register.alone():
-        return _hold(settings, register, list(recordings), actor, why)
-
-
-def _hold(settings: Settings, register: Register, recordings: Sequence[Recording], actor: Actor, why: str) -> Holds:
-    holds = read_holds(register)
-    conversations = sorted({item.conversation_id for item in recordings if item.conversation_id})
-    _each(register, holds, "conversations", conversations, lambda ids: _protect(settings, ids, protect=True))
-    client = s3_client(settings)
-    objects, unlocked = _objects(client, settings, recordings)
-    holds.objects |= unlocked
-    others = _others(settings, register)
-    fresh = [uri for uri in objects - holds.objects.keys() if not any(uri in other.objects for other in others)]
-    holds.objects |= {uri: state for uri in fresh if (state := _before(client, uri)) is not None}
-    _keep(register, holds)
-    unseen = {uri for uri, state in holds.objects.items() if state.startswith(UNSEEN)}
-    for uri in unseen:
-        # It counts as a hold from before: this matter must not lift the holds of others.
-        state = _legal_hold(client, uri, "ON")
-        holds.objects[uri] = BEFORE if state == HELD else f"{UNSEEN}: {state}"
-    seen = sorted(objects - unseen)
-    _each(register, holds, "objects", seen, lambda uris: {uri: _legal_hold(client, uri, "ON") for uri in uris})
-    _keep(register, holds)
-    register.note(actor, "held", **holds.count(), failed=len(holds.failed))
-    _record(settings, register, holds, actor, why)
-    return holds
+        recordings = list(recordings)
+        holds = read_holds(register)
+        conversations = sorted({item.conversation_id for item in recordings if item.conversation_id})
+        _each(register, holds, "conversations", conversations, lambda ids: _protect(settings, ids, protect=True))
+        client = s3_client(settings)
+        objects, unlocked = _objects(client, settings, recordings)
+        holds.objects |= unlocked
+        others = _others(settings, register)
+        fresh = [uri for uri in objects - holds.objects.keys() if not any(uri in other.objects for other in others)]
+        holds.objects |= {uri: state for uri in fresh if (state := _before(client, uri)) is not None}
+        _keep(register, holds)
+        unseen = {uri for uri, state in holds.objects.items() if state.startswith(UNSEEN)}
+        for uri in unseen:
+            # It counts as a hold from before: this matter must not lift the holds of others.
+            state = _legal_hold(client, uri, "ON")
+            holds.objects[uri] = BEFORE if state == HELD else f"{UNSEEN}: {state}"
+        seen = sorted(objects - unseen)
+        _each(register, holds, "objects", seen, lambda uris: {uri: _legal_hold(client, uri, "ON") for uri in uris})
+        _keep(register, holds)
+        register.note(actor, "held", **holds.count(), failed=len(holds.failed))
+        _record(settings, register, holds, actor, why)
+        return holds
 
 
 @dataclass
@@ -150,39 +147,37 @@ class Released:
 def release(settings: Settings, register: Register, actor: Actor, why: str) -> Released:
     """Release what this matter holds and no other matter does. Arguments and exceptions as for `hold`."""
     with register.alone():
-        return _release(settings, register, actor, why)
-
-
-def _release(settings: Settings, register: Register, actor: Actor, why: str) -> Released:
-    holds = read_holds(register)
-    others = _others(settings, register)
-    client = s3_client(settings)
-    outcome = Released({"conversations": 0, "objects": 0}, {}, {})
-    kinds: tuple[tuple[Kind, Callable[[list[str]], dict[str, str]]], ...] = (
-        ("conversations", lambda ids: _protect(settings, ids, protect=False)),
-        ("objects", lambda uris: {uri: _legal_hold(client, uri, "OFF") for uri in uris}),
-    )
-    for kind, ask in kinds:
-        mine: dict[str, str] = getattr(holds, kind)
-        shared = {name for other in others for name, state in getattr(other, kind).items() if state in (HELD, ASKED)}
-        outcome.kept[kind] = len(mine.keys() & shared)
-        # Failed holds, and objects that another matter holds, need no request.
-        for name in [name for name, state in mine.items() if name in shared or state not in (HELD, ASKED)]:
-            del mine[name]
-        for part in _parts(list(mine)):
-            answers, at = ask(part), utc_now()
-            for name, answer in answers.items():
-                if answer == HELD:  # done as requested
-                    del mine[name]
-                    holds.unrecorded[name] = "released", at
-                    outcome.released[kind] += 1
-                else:
-                    outcome.failed[name] = answer
-            _keep(register, holds)
-    _keep(register, holds)
-    register.note(actor, "released", failed=len(outcome.failed), still_held_by_another_matter=outcome.kept)
-    _record(settings, register, holds, actor, why)
-    return outcome
+        holds = read_holds(register)
+        others = _others(settings, register)
+        client = s3_client(settings)
+        outcome = Released({"conversations": 0, "objects": 0}, {}, {})
+        kinds: tuple[tuple[Kind, Callable[[list[str]], dict[str, str]]], ...] = (
+            ("conversations", lambda ids: _protect(settings, ids, protect=False)),
+            ("objects", lambda uris: {uri: _legal_hold(client, uri, "OFF") for uri in uris}),
+        )
+        for kind, ask in kinds:
+            mine: dict[str, str] = getattr(holds, kind)
+            shared = {
+                name for other in others for name, state in getattr(other, kind).items() if state in (HELD, ASKED)
+            }
+            outcome.kept[kind] = len(mine.keys() & shared)
+            # Failed holds, and objects that another matter holds, need no request.
+            for name in [name for name, state in mine.items() if name in shared or state not in (HELD, ASKED)]:
+                del mine[name]
+            for part in _parts(list(mine)):
+                answers, at = ask(part), utc_now()
+                for name, answer in answers.items():
+                    if answer == HELD:  # done as requested
+                        del mine[name]
+                        holds.unrecorded[name] = "released", at
+                        outcome.released[kind] += 1
+                    else:
+                        outcome.failed[name] = answer
+                _keep(register, holds)
+        _keep(register, holds)
+        register.note(actor, "released", failed=len(outcome.failed), still_held_by_another_matter=outcome.kept)
+        _record(settings, register, holds, actor, why)
+        return outcome
 
 
 def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: Any) -> None:

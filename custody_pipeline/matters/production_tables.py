@@ -19,6 +19,7 @@ from custody_pipeline.evidence.cut.workbook import write_workbook
 from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, load_value
 from custody_pipeline.matters.case_uco import CaseWriter
 from custody_pipeline.matters.matter import DATE_FORMS
+from custody_pipeline.models.mapping_file import RESERVED_COLUMNS
 from custody_pipeline.models.reasons import BY_CODE
 
 if TYPE_CHECKING:
@@ -256,11 +257,7 @@ def _load_line(values: Iterable[str]) -> str:
 
 @cache
 def _is_tag(name: str) -> bool:
-    return name.startswith("custom_data_") and name not in {
-        "custom_data_state",
-        "custom_data_source",
-        "custom_data_captured_at",
-    }
+    return name.startswith("custom_data_") and name.removeprefix("custom_data_") not in RESERVED_COLUMNS
 
 
 def _list(text: str | None) -> list[str]:
