@@ -128,15 +128,21 @@ def docx_of(html: str) -> bytes:
         import docx
     except ImportError as error:
         raise DocumentError(f"python-docx is not installed; {HINT}") from error
+    from docx.shared import Cm, Pt
+
     document = docx.Document()
+    (section,) = document.sections
+    section.left_margin = section.right_margin = section.top_margin = section.bottom_margin = Cm(2.2)
+    document.styles["Title"].font.size = Pt(16)
     _DocxWriter(document).feed(html)
+    section.footer.paragraphs[0].text = document.core_properties.title
     out = BytesIO()
     document.save(out)
     return out.getvalue()
 
 
 class _DocxWriter(HTMLParser):
-    """Text of the body, block by block."""
+    """Text of the body, block by block. What follows the list stays on one page: a signature with what it is for."""
 
     STYLES: ClassVar[dict[str, str | None]] = {"h1": "Title", "p": None, "li": "List Number"}
 
@@ -144,17 +150,21 @@ class _DocxWriter(HTMLParser):
         super().__init__()
         self._document = document
         self._paragraph: Any = None
+        self._is_end = False
         self._marks: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
         if tag in self.STYLES:
             self._paragraph = self._document.add_paragraph(style=self.STYLES[tag])
+            self._paragraph.paragraph_format.keep_with_next = self._is_end or None
         elif tag in ("strong", "code", "title"):
             self._marks.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         if tag in self.STYLES:
             self._paragraph = None
+        elif tag == "ol":
+            self._is_end = True
         elif tag in self._marks:
             self._marks.remove(tag)
 

@@ -218,7 +218,11 @@ def test_the_pages_need_no_script_and_name_the_facts(night: Published, volume: P
 def test_the_pages_are_there_as_documents_that_other_readers_read(volume: ProducedVolume) -> None:
     html = (volume.folder / "certificate.html").read_text()
     said = " ".join(re.sub(r"<[^>]*>", "", html.partition("<main>")[2]).split())
-    paragraphs = docx.Document(str(volume.folder / "certificate.docx")).paragraphs
+    document = docx.Document(str(volume.folder / "certificate.docx"))
+    paragraphs = document.paragraphs
+    end = [paragraph.text for paragraph in paragraphs if paragraph.paragraph_format.keep_with_next]
+    assert (end[0][:9], end[-1][-11:]) == ("I declare", "(signature)")  # never alone on a page
+    assert document.sections[0].footer.paragraphs[0].text.startswith("DRAFT")
     assert " ".join(" ".join(paragraph.text for paragraph in paragraphs).split()) == unescape(said)
     assert {paragraph.style and paragraph.style.name for paragraph in paragraphs} == {"Title", "Normal", "List Number"}
     manifest = hashlib.sha256((volume.folder / "evidence/tagmanifest-sha256.txt").read_bytes()).hexdigest()
