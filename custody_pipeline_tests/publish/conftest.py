@@ -12,6 +12,7 @@ from moto import mock_aws
 
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
+from custody_pipeline_tests.made_once import made_once
 from custody_pipeline_tests.publish.nights import insert_receipt, insert_recording, write_empty_warehouse
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ def memory_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
 
 @pytest.fixture(scope="session")
 def empty_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("warehouse") / "empty.duckdb"
-    write_empty_warehouse(path)
-    return path
+    return made_once(tmp_path_factory, "empty.duckdb", write_empty_warehouse)
 
 
 @pytest.fixture

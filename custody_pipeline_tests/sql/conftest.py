@@ -21,6 +21,7 @@ from custody_pipeline.models.run import prepare, run_check, run_models
 from custody_pipeline.settings import PACKAGE_DIR
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
 from custody_pipeline.warehouse.sql_files import SqlModel, load_models
+from custody_pipeline_tests.made_once import made_once
 
 NIGHT = date(2026, 11, 2)
 SCRIPT = "5c1e0000-0000-4000-8000-000000000001"
@@ -444,11 +445,13 @@ def empty_warehouse(
     tmp_path_factory: pytest.TempPathFactory, models: dict[str, SqlModel], shipped_mapping: TagMapping
 ) -> Path:
     """A warehouse with every table and view, to copy from: creating them takes longer than a test."""
-    path = tmp_path_factory.mktemp("empty") / "warehouse.duckdb"
-    with duckdb.connect(str(path)) as con:
-        prepare(con)
-        run_models(con, models, NIGHT, shipped_mapping)
-    return path
+
+    def make(path: Path) -> None:
+        with duckdb.connect(str(path)) as con:
+            prepare(con)
+            run_models(con, models, NIGHT, shipped_mapping)
+
+    return made_once(tmp_path_factory, "modelled.duckdb", make)
 
 
 @pytest.fixture
