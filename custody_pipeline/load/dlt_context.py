@@ -1,4 +1,4 @@
-"""What dlt knows of its surroundings while it loads: these settings and no others.
+"""The only settings that dlt reads while it loads.
 
 Belongs here: dlt's settings. Does not: the pipeline (pipeline.py).
 """
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 # By dlt's names, which are unique without their sections.
 _SETTINGS = {
     "add_dlt_load_id": True,  # of `normalize.parquet_normalizer`: each row names its load
-    "dlthub_telemetry": False,  # of `runtime`: nothing is told to dlt's makers
+    "dlthub_telemetry": False,  # of `runtime`: send nothing to dlt's makers
 }
 
 
 class _Settings(ConfigProvider):
-    """dlt asks for each setting under every section: without sections, a load asks a tenth as often."""
+    """dlt looks up each setting under every section. Without sections, a load needs a tenth of the look-ups."""
 
     name = "custody_pipeline"
     supports_secrets = True
@@ -42,9 +42,9 @@ class _Context(RunContext):
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Let dlt read no environment variable and no `.dlt` folder for the length of a block.
+    """Keep dlt from reading environment variables and `.dlt` folders within the block.
 
-    dlt starts its telemetry when its settings are first looked at, so they must be these from the beginning.
+    dlt starts its telemetry when it first reads its settings, so enter the block before that.
     """
     with Container().injectable_context(PluggableRunContext(_Context(run_dir="."))):
         yield

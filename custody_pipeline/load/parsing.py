@@ -1,7 +1,7 @@
 """Landing files → Arrow batches: DuckDB reads the documents into typed columns.
 
-Python touches no document on this way. When DuckDB refuses a document because it has another shape than declared, the
-load finds it line by line, keeps it as a row whose `document_state` says so, and loads all others.
+Python reads no document here. If a document does not fit the declared type, DuckDB refuses the file. The load then
+finds the document line by line, keeps it as a row whose `document_state` says so, and loads all others.
 
 Belongs here: reading files into batches. Does not: tables (raw_tables.py), dlt (source.py).
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 20_000
 BLOCK_LINES = 2_048
 
-# A file (128 MiB of lines) is parsed by one core: so many are at once, if DuckDB may have as many threads.
+# One core parses a file (128 MiB of lines): so many files are parsed in parallel, if DuckDB has as many threads.
 FILES_AT_ONCE = 4
 
 
@@ -56,7 +56,7 @@ def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.Rec
                 try:
                     return list(read_files(cursor, landing, [local]))
                 except RefusedError:
-                    # Together again: dlt takes as long for one row as for a thousand.
+                    # Merged: dlt takes as long for one row as for a thousand.
                     rows: pa.Table = pa.Table.from_batches(_read_tolerantly(cursor, landing, local, scratch))
                     return list(rows.combine_chunks().to_batches(BATCH_ROWS))
 
@@ -78,7 +78,7 @@ def read_files(
     arguments = {
         "partition_date": landing.night,
         "landing_id": landing.landing_id,
-        # As the cut has it: a path of this machine is published nowhere.
+        # As in the cut: paths of this machine are not published.
         "folder": f"landing/{table or landing.resource}",
         "files": [str(file) for file in files],
     }
@@ -87,7 +87,7 @@ def read_files(
     except (duckdb.InvalidInputException, duckdb.ConversionException):
         raise RefusedError from None
     except (OSError, ValueError) as error:
-        # Behind the first batch pyarrow raises what DuckDB says as an error of its own.
+        # After the first batch pyarrow raises DuckDB's message as an error of another class.
         if str(error).startswith(("Invalid Input Error", "Conversion Error")):
             raise RefusedError from None
         raise
@@ -95,7 +95,7 @@ def read_files(
 
 @contextmanager
 def plain_files(con: duckdb.DuckDBPyConnection, landing: Landing, files: Iterable[LandedFile]) -> Iterator[list[Path]]:
-    """Local files as DuckDB can read them: of an encrypted one, a copy beside the warehouse while the block lasts."""
+    """Local files that DuckDB can read; of an encrypted file, a copy beside the warehouse, removed after the block."""
     with ExitStack() as stack:
         found = []
         for file in files:
@@ -107,7 +107,7 @@ def plain_files(con: duckdb.DuckDBPyConnection, landing: Landing, files: Iterabl
 
 
 def _readable(file: LandedFile, keys: NightKeys, scratch: Path) -> Path:
-    """The file, or a copy whose documents stand as a parser may read them, in plain."""
+    """The file, or a decrypted copy whose documents a parser can read."""
     if file.adapted:
         return _write(scratch, file.local.name, (as_readable(line) for line in read_lines(file.local, keys)))
     return _opened_copy(file.local, keys, scratch) if is_encrypted(file.local) else file.local
@@ -121,7 +121,7 @@ def _opened_copy(file: Path, keys: NightKeys, scratch: Path) -> Path:
 
 
 def _write(scratch: Path, name: str, lines: Iterable[bytes]) -> Path:
-    # The file's own name in a folder of its own: document URIs are formed from it.
+    # Keep the file's name, in a new folder: document URIs are formed from it.
     copy = Path(tempfile.mkdtemp(dir=scratch)) / name
     with gzip.open(copy, "wb", compresslevel=1) as target:
         for line in lines:

@@ -21,7 +21,7 @@ from custody_pipeline.load.parsing import plain_files, read_files
 from custody_pipeline.load.raw_tables import BOOKKEEPING, create_raw_tables, utc_cursor
 from custody_pipeline.load.source import raw_source
 from custody_pipeline.load.working_folder import working_folder
-from custody_pipeline.warehouse.sql_text import literal
+from custody_pipeline.warehouse.sql_text import literal, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,10 +44,10 @@ class LoadSummary:
 
 @contextmanager
 def raw_pipeline(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) -> Iterator[dlt.Pipeline]:
-    """A dlt pipeline into `raw` of `con`, with a name and a working folder of its own.
+    """A dlt pipeline into `raw` of `con`, with a new name and working folder.
 
-    Nothing is shared between runs, so a killed one leaves nothing behind that a later one would load again: its folder
-    is removed here, its rows have no receipt. dlt works on its own cursors; `con` keeps its settings.
+    Runs share nothing, so a later run never loads what a killed run left behind: its folder is removed here, and its
+    rows have no receipt. dlt works on its own cursors; `con` keeps its settings.
     """
     import dlt
 
@@ -73,7 +73,7 @@ def _destination(con: duckdb.DuckDBPyConnection) -> Any:
     from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
 
     class CopyJob(DuckDbCopyJob):
-        """dlt lets DuckDB take a part of the path such as `date=2026-11-02` for a column of every row."""
+        """As dlt calls it, DuckDB would make a part of the path such as `date=2026-11-02` a column of every row."""
 
         def run(self) -> None:
             client = self._job_client.sql_client
@@ -90,7 +90,7 @@ def _destination(con: duckdb.DuckDBPyConnection) -> Any:
     known = dlt_duckdb(credentials).capabilities()
 
     class Destination(dlt_duckdb):
-        """dlt resolves its settings each time it asks what DuckDB can do: thirty times a load."""
+        """dlt resolves its settings each time it needs DuckDB's capabilities: thirty times a load."""
 
         def capabilities(self, config: Any = None, naming: Any = None) -> Any:
             return self.adjust_capabilities(known.copy(), config, naming)
@@ -114,7 +114,7 @@ def load(
 
     Raises:
         RawSchemaError: the warehouse's tables have other types than the SQL files.
-        dlt.pipeline.exceptions.PipelineStepFailed: the load failed; no receipt was written, so nothing of it is seen.
+        dlt.pipeline.exceptions.PipelineStepFailed: the load failed. Without a receipt its rows are not visible.
     """
     started = time.monotonic()
     if any(landing.files for landing in landings):
@@ -130,15 +130,14 @@ def load(
 def write_receipts(
     con: duckdb.DuckDBPyConnection, landings: Sequence[Landing], receipts: Mapping[str, Path] | None = None
 ) -> None:
-    """Make loaded landings current: their receipts and failures become rows, all at once.
+    """Make loaded landings current: write their receipts and failures as rows, in one transaction.
 
-    Call it after the landings' rows are in `raw`. A receipt lands as a file first, like everything else. Its sequence
-    orders the loads: a clock that was set back decides nothing, since one process alone holds the warehouse.
+    Call it after the landings' rows are in `raw`. A receipt is first written as a landing file, like every document.
+    Its sequence number orders the loads, so a clock that was set back has no effect: one process holds the warehouse.
     """
     create_raw_tables(con, dict.fromkeys([*BOOKKEEPING, *(landing.resource for landing in landings)]))
     cursor = utc_cursor(con)
-    cursor.begin()
-    try:
+    with transaction(cursor):
         (last,) = cursor.execute("SELECT coalesce(max(sequence), 0) FROM raw.extraction_receipts").fetchone() or (0,)
         for sequence, landing in enumerate(landings, start=last + 1):
             landing.sequence = sequence
@@ -148,10 +147,6 @@ def write_receipts(
             if landing.failure_files:
                 with plain_files(con, landing, landing.failure_files) as files:
                     _insert(cursor, landing, "fetch_failures", files)
-        cursor.commit()
-    except BaseException:
-        cursor.rollback()
-        raise
 
 
 def _land_receipt(landing: Landing) -> list[Path]:

@@ -47,7 +47,7 @@ def raw_select(table: str) -> str:
 
 
 def create_raw_tables(con: duckdb.DuckDBPyConnection, tables: Iterable[str] | None = None) -> None:
-    """Create the raw tables that are not there, with the types that their SQL files give; add columns that are new.
+    """Create missing raw tables with the types that their SQL files give, and add new columns.
 
     Raises:
         RawSchemaError: a column's type differs from its SQL file's.
@@ -77,12 +77,12 @@ def _fit_columns(cursor: duckdb.DuckDBPyConnection, table: str, given: dict[str,
 def _given_columns() -> dict[str, dict[str, str]]:
     """The columns of each raw table by its SQL file: table → name → type.
 
-    All of them at once: a database of its own costs ten times what it is asked here.
+    All tables in one database: creating a database takes ten times as long as these queries.
     """
     with tempfile.TemporaryDirectory(prefix="custody-empty-") as folder, duckdb.connect() as con:
         empty = Path(folder) / "empty.ndjson.gz"
         empty.write_bytes(gzip.compress(b"", mtime=0))
-        # Not None: DuckDB would give a column that it can foresee to be null the type of nothing.
+        # Not None: DuckDB would infer no type for a column that is always null.
         arguments = {"partition_date": date.min, "landing_id": "", "folder": "", "files": [str(empty)]}
         cursor = utc_cursor(con)
         described = {

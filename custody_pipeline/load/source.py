@@ -37,7 +37,7 @@ def raw_source(
     """A dlt source with one resource per raw table of the landings (and of `tables`, for definitions without any).
 
     Every column's type is declared and frozen: dlt neither guesses a type, renames a key nor opens a document.
-    Without a connection the resources are empty and untyped: enough to be described.
+    Without a connection the resources are empty and untyped, which suffices for asset definitions.
     """
     import dlt
     from dlt.common.schema.utils import new_table
@@ -50,7 +50,7 @@ def raw_source(
 
     schema = dlt.Schema("raw")
     if con is not None:
-        # dlt lets a table that is new to its schema take any column, whatever the contract: so none is new.
+        # For a table that is new to its schema dlt ignores the contract and accepts any column: so no table is new.
         for table in by_table:
             schema.update_table(new_table(table, columns=list(_dlt_columns(con, table).values())))
 
@@ -75,7 +75,7 @@ def _resource(con: duckdb.DuckDBPyConnection | None, table: str, landings: Seque
                 landing.rows += batch.num_rows
                 yield batch
             if not landing.rows:
-                # Every document was erased. For a table without a batch dlt makes up a column of its own.
+                # Every document was erased. For a table without a batch dlt would invent a column.
                 yield declared.empty_table()
         yield dlt.mark.materialize_table_schema()
 
@@ -95,7 +95,7 @@ def _arrow_schema(con: duckdb.DuckDBPyConnection, table: str) -> pa.Schema:
 
 
 def _refuse_another_shape(table: str, declared: pa.Schema, found: pa.Schema) -> None:
-    # dlt's own contract lets an Arrow column of another type pass with a warning.
+    # dlt's contract only warns of an Arrow column of another type.
     for field in found:
         index = declared.get_field_index(field.name)
         if index < 0 or declared.field(index).type != field.type:

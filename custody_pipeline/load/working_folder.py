@@ -1,4 +1,4 @@
-"""A folder for what a load writes besides the warehouse. One that a killed load leaves behind, the next removes.
+"""A folder for temporary files of a load. The next load removes a folder that a killed load left behind.
 
 Belongs here: making and removing it. Does not: what is in it (pipeline.py, parsing.py).
 """
@@ -43,7 +43,7 @@ def _beside_the_warehouse(con: duckdb.DuckDBPyConnection) -> Path | None:
 
 
 def _remove_leftovers(place: Path) -> None:
-    # Only one process can have the warehouse open for writing: folders of others are those of dead ones.
+    # Only one process can have the warehouse open for writing, so other folders are left from killed processes.
     for folder in place.iterdir():
         if folder.name.partition("-")[0] != str(os.getpid()):
             shutil.rmtree(folder, ignore_errors=True)
