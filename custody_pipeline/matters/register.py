@@ -144,7 +144,7 @@ class Register:
     def each(self) -> Iterator[Volume]:
         """As `volumes`, one after the other: a volume has thousands of recordings."""
         paths = (self.folder / "volumes").glob("VOL*.json")
-        for path in sorted(paths, key=lambda path: int(path.stem.removeprefix("VOL"))):
+        for path in sorted(paths, key=lambda path: (len(path.name), path.name)):
             yield msgspec.json.decode(path.read_bytes(), type=Volume)
 
     def keep(self, volume: Volume) -> None:
