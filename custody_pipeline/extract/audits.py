@@ -20,7 +20,7 @@ from custody_pipeline.extract.genesys import (
     JobFailed,
     LoginError,
     NoAnswer,
-    PermanentError,
+    UnexpectedAnswer,
     entities_of,
 )
 from custody_pipeline.io.clock import utc_now
@@ -70,7 +70,7 @@ def collect_audits(collector: Collector, known: Known) -> Landing:
                 except (LoginError, NoAnswer):
                     raise
                 except GenesysError as error:
-                    if error.permanent and not isinstance(error, JobFailed):
+                    if error.permanent and not isinstance(error, JobFailed | UnexpectedAnswer):
                         queries.remove((path, query))
                         refused.append(str(error))
                     else:
@@ -90,10 +90,12 @@ def _queries(client: GenesysClient, load: Load, refused: list[str]) -> list[tupl
         queries += [(PLATFORM, query) for query in _services(client)]
     except (LoginError, NoAnswer):
         raise
-    except PermanentError as error:
-        refused.append(str(error))
     except GenesysError as error:
-        load.fail(PLATFORM, error)
+        if error.permanent and not isinstance(error, UnexpectedAnswer):
+            refused.append(str(error))
+        else:
+            load.fail(PLATFORM, error)
+            load.incomplete = True
     return queries
 
 
@@ -107,10 +109,18 @@ def _intervals(start: datetime, end: datetime) -> Iterator[str]:
 
 def _services(client: GenesysClient) -> Iterator[dict[str, Any]]:
     """Queries of the platform's services that audit recordings."""
-    for service in client.get(f"{PLATFORM}/servicemapping").object().get("services") or []:
-        entities = service.get("entities") if isinstance(service, dict) else None
-        if any("recording" in str(entity.get("name")).lower() for entity in entities or [] if isinstance(entity, dict)):
-            yield {"serviceName": service.get("name")}
+    answer = client.get(f"{PLATFORM}/servicemapping")
+    services = answer.object().get("services")
+    if not isinstance(services, list) or not all(isinstance(service, dict) for service in services):
+        raise answer.unexpected("unexpected shape: no list of services")
+    for service in services:
+        entities, name = service.get("entities") or [], service.get("name")
+        # A service whose entities cannot be read may have recordings.
+        may_have = not isinstance(entities, list) or any(
+            "recording" in str(entity.get("name")).lower() for entity in entities if isinstance(entity, dict)
+        )
+        if may_have and isinstance(name, str):
+            yield {"serviceName": name}
 
 
 def _read(collector: Collector, load: Load, path: str, query: dict[str, Any], known: Known) -> None:
@@ -133,7 +143,7 @@ def _entries(client: GenesysClient, path: str) -> Iterator[tuple[dict[str, Any],
             except orjson.JSONDecodeError:
                 entry = None
             entry = entry if isinstance(entry, dict) else {}
-            if "recording" in str(entry.get("entityType", "recording")).lower():
+            if "recording" in str(entry.get("entityType") or "recording").lower():
                 context = entry.get("context")
                 named = context.get("conversationId") if isinstance(context, dict) else None
                 audit_id = entry.get("id")

@@ -22,6 +22,10 @@ LISTINGS = {
     "users": "/api/v2/users",
 }
 
+ORPHANS = "/api/v2/orphanrecordings"
+MOST_ORPHANS = 500
+"""The vendor caps the list of orphans there (the SDK's words at `get_orphanrecordings`)."""
+
 # Without this parameter the vendor lists only active users; an agent of an old call may have left.
 _MORE = {"users": {"state": "any"}}
 
@@ -43,6 +47,9 @@ def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
                 if name is None or name not in seen:
                     seen.add(name)
                     load.add({"id": name}, collector.api_uri(path), content)
+            if path == ORPHANS and load.landing.documents >= MOST_ORPHANS:
+                load.incomplete = True
+                load.landing.detail = f"the vendor lists at most {MOST_ORPHANS}"
         except (LoginError, NoAnswer):
             raise
         except GenesysError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
-from datetime import UTC, datetime
+from http.client import OK
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.extract.documents import fields_of, items_of, text_of, value_of
@@ -21,13 +21,16 @@ from custody_pipeline.extract.genesys import (
     LoginError,
     NoAnswer,
     NotFound,
+    NotReady,
     UnexpectedAnswer,
 )
 from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.io.clock import utc
 from custody_pipeline.io.concurrency import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Set
+    from datetime import datetime
 
     from custody_pipeline.extract.collector import Collector, Load
     from custody_pipeline.extract.genesys import GenesysClient
@@ -45,15 +48,6 @@ ASKING = 64
 ASKED_AHEAD = 1_000
 # After this many requests in a row without any answer the API is down, and the rest of the night would only wait.
 UNANSWERED_IN_A_ROW = 20
-
-
-def utc(text: object) -> datetime | None:
-    """An ISO 8601 time as UTC without a zone; None for any other text."""
-    try:
-        moment = datetime.fromisoformat(str(text))
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    except (ValueError, OverflowError):
-        return None
 
 
 def collect_details(collector: Collector) -> list[Landing]:
@@ -217,7 +211,10 @@ def read_singly(
         if not is_conversation_id(conversation_id):
             return None
         try:
-            return client.get(path_of(conversation_id))
+            answer = client.get(path_of(conversation_id))
+            if answer.status != OK:
+                return NotReady(answer.request, f"HTTP {answer.status}", status=answer.status)
+            return answer
         except LoginError:
             raise
         except GenesysError as error:

@@ -18,6 +18,7 @@ from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, text_of
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.genesys import GenesysError, LoginError, UnexpectedAnswer
 from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.io.clock import utc
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import S3Location, bucket_region
@@ -337,11 +338,10 @@ def touches(job: object, start: datetime, end: datetime) -> bool:
     """True when the job's interval overlaps [start, end) (UTC without a zone), or cannot be read."""
     query = _inside(job, "recordingJobsQuery")
     interval = _inside(query, "agedConversationInterval") or _inside(query, "conversationQuery", "interval")
-    try:
-        first, last = (datetime.fromisoformat(part.strip()).replace(tzinfo=None) for part in str(interval).split("/"))
-    except ValueError:
-        return True
-    return first < end and last > start
+    moments = [utc(part.strip()) for part in str(interval).split("/")]
+    first, last = moments if len(moments) == 2 else (None, None)
+    # An interval that ends before it begins is none either.
+    return first is None or last is None or last < first or (first < end and last > start)
 
 
 def _is_ours(job: object, integration_id: str | None) -> bool:
@@ -374,6 +374,7 @@ def _collect_jobs(collector: Collector) -> list[Landing]:
             jobs.fail("jobs", error)
             jobs.incomplete = True
     with collector.load("export_failures") as failures:
+        failures.incomplete = jobs.incomplete  # jobs that are not known were not asked for what failed
         for job_id in exports:
             _collect_failed_recordings(collector, failures, job_id)
     return [jobs.landing, failures.landing]
@@ -382,7 +383,8 @@ def _collect_jobs(collector: Collector) -> list[Landing]:
 def _jobs_of_the_night(collector: Collector, load: Load) -> Iterator[str]:
     start, end = collector.window
     seen: set[str | None] = set()
-    for content in collector.require_client().entities(JOBS, pageSize=100):
+    # The vendor does not say whose jobs are listed without this parameter. Any user may have started an export.
+    for content in collector.require_client().entities(JOBS, pageSize=100, showOnlyMyJobs=False):
         job_id = text_of(content, "id")
         if job_id is None or not is_conversation_id(job_id):
             load.fail("jobs", UnexpectedAnswer(f"GET {JOBS}", "unexpected shape: a job without an id", body=content))

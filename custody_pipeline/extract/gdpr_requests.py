@@ -99,18 +99,21 @@ def _request_of(content: bytes) -> dict[str, Any] | None:
     if not isinstance(request, dict) or not re.fullmatch(r"[A-Za-z0-9-]{1,80}", str(request.get("id"))):
         return None
     texts = (request.get("requestType"), request.get("status"), request.get("createdDate"))
-    return request if all(isinstance(text, str) for text in texts) else None
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    subject = request.get("subject") or {}
+    readable = isinstance(subject, dict) and all(isinstance(subject.get(name), list | str | None) for name in _FIELDS)
+    return request if readable else None
 
 
 def _matches(request: dict[str, Any], named: dict[str, set[str]]) -> Iterator[tuple[str, list[str]]]:
     """Conversations of which a request for deletion names a number or an address, and the fields that do."""
-    subject = request.get("subject")
-    if str(request["requestType"]).upper() != _DELETION or not isinstance(subject, dict):
+    if str(request["requestType"]).upper() != _DELETION:
         return
     found: dict[str, set[str]] = {}
     for name in _FIELDS:
-        values = subject.get(name)
-        for value in values if isinstance(values, list) else ():
+        values = (request.get("subject") or {}).get(name) or []
+        for value in [values] if isinstance(values, str) else values:
             for conversation_id in named.get(_plain(str(value)), ()):
                 found.setdefault(conversation_id, set()).add(name)
     for conversation_id, fields in sorted(found.items()):

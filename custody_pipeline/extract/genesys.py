@@ -17,7 +17,9 @@ a document holds.
         ├── RateLimited       429
         ├── ServerTrouble     408 and 5xx except 501
         ├── NoAnswer          connection refused or lost, timeout
-        └── ShortBody         fewer bytes than Content-Length announced
+        ├── ShortBody         fewer bytes than Content-Length announced
+        ├── ShortList         a listing gave fewer items than it states
+        └── NotReady          2xx, but not 200: the answer is not there yet, or is only a part
 """
 
 # Exceptions are named for what happened, as httpx does.
@@ -43,7 +45,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from custody_pipeline.extract.documents import fields_of, items_of, value_of
+from custody_pipeline.extract.documents import fields_of, items_of, text_of, value_of
 from custody_pipeline.io.http import Bearer, Pause, retry_after
 
 if TYPE_CHECKING:
@@ -179,6 +181,14 @@ class NoAnswer(TransientError):
 
 class ShortBody(TransientError):
     """The body ended before the length that was announced."""
+
+
+class ShortList(TransientError):
+    """A listing gave fewer items than it states: pages were repeated, items moved, or a page was cut short."""
+
+
+class NotReady(TransientError):
+    """2xx, but not 200: accepted, no content, or a part of the content."""
 
 
 @dataclass(frozen=True)
@@ -481,12 +491,14 @@ class GenesysClient:
                 raise answer.unexpected("the next page cannot be read") from error
             if not isinstance(count, int | None):
                 raise answer.unexpected("unexpected shape: `pageCount` is not a number")
+            if not (isinstance(cursor, str | None) and isinstance(following, str | None)):
+                raise answer.unexpected("unexpected shape: the next page is not named by a text")
             cursor = cursor or _cursor_in(following)
             if cursor:
-                cursors[str(cursor)] += 1
-                if cursors[str(cursor)] > MAX_REPEATED_CURSORS:
+                cursors[cursor] += 1
+                if cursors[cursor] > MAX_REPEATED_CURSORS:
                     raise UnexpectedAnswer(answer.request, "the listing repeats its cursor without an end")
-                query = {**params, "cursor": str(cursor)}
+                query = {**params, "cursor": cursor}
             elif following or number < (count or 0):
                 query = {**params, "pageNumber": number + 1}
             else:
@@ -498,10 +510,23 @@ class GenesysClient:
 
         Raises:
             UnexpectedAnswer: a page holds no list of entities.
+            ShortList: after the last element: the last page states a higher `total` than different elements came.
             GenesysError: see `pages`.
         """
+        came: set[str | bytes] = set()
+        stated: Any = 0
         for page in self.pages(path, **params):
-            yield from entities_of(page)
+            for item in entities_of(page):
+                came.add(text_of(item, "id") or item)
+                yield item
+            try:
+                stated = value_of(page.body, "total") or 0
+            except ValueError:
+                stated = None
+            if not isinstance(stated, int):
+                raise page.unexpected("unexpected shape: `total` is not a number")
+        if stated > len(came):
+            raise ShortList(f"GET {path}", f"{len(came)} of {stated} entities came")
 
     def identity(self) -> Identity:
         """Whose token this is.

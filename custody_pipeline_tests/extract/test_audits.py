@@ -114,3 +114,28 @@ def test_no_interval_is_longer_than_the_vendor_takes_and_the_last_ends_as_set(
     collect(audit_days=20)
     posted = [json.loads(asked.body)["interval"] for asked in api.asked if asked.path == QUALITY]
     assert posted == ["2026-11-02T00:00:00.000Z/2026-11-22T00:00:00.000Z"]
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [{}, {"services": None}, {"services": 5}, {"services": {"name": "Quality"}}, {"services": [5]}],
+)
+def test_services_that_cannot_be_read_are_not_none(
+    api: Api, collect: Callable[..., Landing], mapping: dict[str, Any]
+) -> None:
+    api.on(f"{PLATFORM}/servicemapping", reply(mapping))
+    landing = collect()
+    assert (landing.state, [failure.subject_id for failure in landing.failures]) == ("partial", [PLATFORM])
+
+
+def test_a_service_whose_entities_cannot_be_read_is_asked_too(api: Api, collect: Callable[..., Landing]) -> None:
+    api.on(f"{PLATFORM}/servicemapping", reply({"services": [{"name": "Quality", "entities": 5}]}))
+    collect()
+    assert [json.loads(asked.body)["serviceName"] for asked in api.asked if asked.path == PLATFORM] == ["Quality"]
+
+
+def test_an_answer_of_another_shape_is_no_refusal(api: Api, collect: Callable[..., Landing]) -> None:
+    api.on(f"{QUALITY}/t1/results", reply({"entities": [entry("a1", entityType=None)], "cursor": "x"}), reply({}))
+    landing = collect()
+    assert (landing.state, landing.documents) == ("partial", 1)
+    assert [failure.subject_id for failure in landing.failures] == [QUALITY]

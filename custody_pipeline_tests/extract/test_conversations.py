@@ -396,3 +396,20 @@ def test_reads_that_wait_to_be_asked_again_hold_up_no_others_and_few_are_in_flig
     assert [failure.subject_id for failure in landing.failures] == failing
     assert landing.retries == 4 * len(failing)
     assert most <= MAX_IN_FLIGHT
+
+
+@pytest.mark.parametrize("answer", [reply([], status=202), Reply(b"", status=204), reply([], status=206)])
+def test_an_answer_that_is_not_there_yet_is_no_empty_list(api: Api, collector: Collector, answer: Reply) -> None:
+    api.on("/api/v2/orphanrecordings", reply({"entities": []}))
+    api.on(f"/api/v2/conversations/{cid(1)}/recordingmetadata", answer)
+    landing = collect_recordings(collector, [cid(1)])[0]
+    assert (landing.state, landing.documents) == ("partial", 0)
+    assert [failure.http_status for failure in landing.failures] == [answer.status]
+
+
+@pytest.mark.parametrize(("orphans", "state"), [(499, "complete"), (500, "partial")])
+def test_a_list_of_orphans_that_reaches_the_vendors_limit_is_not_whole(
+    api: Api, collector: Collector, orphans: int, state: str
+) -> None:
+    api.on("/api/v2/orphanrecordings", reply({"entities": [{"id": f"o{number}"} for number in range(orphans)]}))
+    assert collect_recordings(collector, [])[1].state == state

@@ -388,6 +388,11 @@ def test_a_job_touches_the_night_when_its_interval_overlaps_it() -> None:
         "2026-11-02T23:59:59.999Z/2026-11-03T23:00:00.000Z": True,
         "2026-11-03T00:00:00.000Z/2026-11-04T00:00:00.000Z": False,
         "2026-10-01T00:00:00.000Z/2026-12-01T00:00:00.000Z": True,
+        "2026-11-01T01:00:00.000-02:00/2026-11-01T22:00:00.001-02:00": True,
+        "2026-11-02T00:00:00.000+02:00/2026-11-02T02:00:00.000+02:00": False,
+        "2026-11-03T00:00:00.000Z/2026-11-02T00:00:00.000Z": True,
+        "2026-11-01T00:00:00.000Z": True,
+        "0001-01-01T00:00:00+23:00/2026-11-03": True,
         "nonsense": True,
         None: True,
     }
@@ -444,3 +449,15 @@ def test_a_gateways_manifests_land_with_metadata_asked_for(
     assert api.asked[-1].query == {"includeMetadata": "true"}
     failures = con.execute("SELECT subject_id, http_status FROM raw.fetch_failures ORDER BY 1").fetchall()
     assert failures == [("", None), ("e2", 404)]
+
+
+def test_the_jobs_of_every_user_are_asked_for_and_one_that_is_not_known_leaves_its_failures_unknown(
+    api: Api, api_settings: Callable[..., Settings]
+) -> None:
+    api.on("/api/v2/recording/jobs", reply({"entities": [job(J1, None)]}))
+    with Collector(api_settings(manifest_source="recording_jobs"), NIGHT) as made:
+        states = {landing.resource: landing.state for landing in collect_exports(made)}
+    assert (
+        next(asked.query for asked in api.asked if asked.path == "/api/v2/recording/jobs")["showOnlyMyJobs"] == "false"
+    )
+    assert (states["export_jobs"], states["export_failures"]) == ("partial", "partial")

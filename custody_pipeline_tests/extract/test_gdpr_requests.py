@@ -66,7 +66,7 @@ def landed(landing: Landing) -> str:
 def test_a_request_is_kept_where_it_names_an_address_of_the_conversation_and_without_the_person(
     api: Api, collect: Callable[..., Landing], con: duckdb.DuckDBPyConnection
 ) -> None:
-    both = {"emailAddresses": ["JANE.ROE@example.com"], "phoneNumbers": [NUMBER, None], "addresses": "1 Main St"}
+    both = {"emailAddresses": "JANE.ROE@example.com", "phoneNumbers": [NUMBER, None], "addresses": "1 Main St"}
     api.on(
         REQUESTS,
         page(
@@ -120,10 +120,11 @@ def test_answers_that_cannot_be_read_are_told_and_not_kept(api: Api, collect: Ca
     assert [failure.answer for failure in landing.failures] == [None]
 
     unreadable = [7, {"id": "../g1"}, request("g2", status=None), request("g3", createdDate=5)]
+    unreadable += [request("g4", subject=7), request("g5", subject={"phoneNumbers": {"home": NUMBER}})]
     api.on(REQUESTS, page(request("g1"), *unreadable))
     landing = collect()
     assert (landing.state, landing.documents) == ("partial", 1)
-    assert [failure.message for failure in landing.failures] == ["4 requests cannot be read"]
+    assert [failure.message for failure in landing.failures] == ["6 requests cannot be read"]
 
     api.on(REQUESTS, page(request("g1"), nextUri=f"{REQUESTS}?pageNumber=2"), Reply(b"<html>"))
     landing = collect()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
@@ -311,3 +312,34 @@ def test_a_body_without_end_is_not_read_to_its_end(
     assert client.get("/api/v2/x").body == b" " * 1_000
     with pytest.raises(genesys.UnexpectedAnswer, match="more than 1,000 bytes"):
         client.get("/api/v2/x")
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [{"entities": [{"id": "a"}], "total": 2}],
+        [{"entities": [{"id": "a"}], "total": 2, "pageCount": 2}, {"entities": [{"id": "a"}], "total": 2}],
+        [{"entities": [], "total": 3}],
+    ],
+)
+def test_a_listing_that_states_more_than_came_is_not_whole(api: Api, client: GenesysClient, pages: list[Any]) -> None:
+    api.on("/api/v2/list", *map(reply, pages))
+    came: list[bytes] = []
+    with pytest.raises(genesys.ShortList, match=r"entities came"):
+        came += client.entities("/api/v2/list")
+
+
+@pytest.mark.parametrize("total", [None, 0, 1, 2])
+def test_a_listing_may_state_less_than_came(api: Api, client: GenesysClient, total: int | None) -> None:
+    # Something was deleted while the pages were read; a repeated element counts once.
+    api.on("/api/v2/list", reply({"entities": [{"id": "a"}, {"id": "b"}, {"id": "a"}], "total": total}))
+    assert len(list(client.entities("/api/v2/list"))) == 3
+
+
+@pytest.mark.parametrize("odd", [{"total": "many"}, {"cursor": 0}, {"cursor": []}, {"nextUri": False}])
+def test_a_page_that_tells_oddly_how_it_goes_on_is_not_the_last(
+    api: Api, client: GenesysClient, odd: dict[str, Any]
+) -> None:
+    api.on("/api/v2/list", reply({"entities": [], **odd}))
+    with pytest.raises(genesys.UnexpectedAnswer, match="unexpected shape"):
+        list(client.entities("/api/v2/list"))

@@ -145,6 +145,34 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
     assert rows == [("c0", None, "ok"), ("c1", "r1", "ok"), ("c1", "r2", "ok"), ("c2", None, "not_json")]
 
 
+@pytest.mark.parametrize(
+    ("resource", "documents"),
+    [
+        ("recording_metadata", [b"null", b"[null]", b"[{}]", b'[{"id":null}]']),
+        ("export_failures", [b"{}", b'{"conversation":{"id":"c1"},"recording":null}']),
+        ("export_jobs", [b"{}", b'{"id":"j1","state":null}', b'{"id":"j1","state":"FULFILLED"}']),
+        ("orphan_recordings", [b"{}", b'{"recording":null}']),
+        ("conversation_details", [b"{}", b'{"conversationId":"c1"}', b'{"conversationId":"c1","participants":null}']),
+        ("conversations", [b"{}", b'{"id":"c1","participants":null}']),
+        ("export_manifests", [b"{}", b"null", b'{"entities":5}', b'{"entities":[{}]}', b"[null]"]),
+    ],
+)
+def test_a_document_that_lacks_what_it_is_asked_for_is_not_an_empty_one(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], resource: str, documents: list[bytes]
+) -> None:
+    load(con, [land(resource, *documents)])
+    states = con.execute(f"SELECT document_state FROM raw.{resource}").fetchall()
+    assert states == [("wrong_shape",)] * len(documents)
+
+
+def test_one_entry_without_an_id_hides_none_of_the_others(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    load(con, [land("recording_metadata", b'[{"id":"r1"},{"media":"audio"}]')])
+    rows = con.execute("SELECT recording_id, document_state FROM raw.recording_metadata ORDER BY 1").fetchall()
+    assert rows == [("r1", "ok"), (None, "wrong_shape")]
+
+
 def test_a_sidecar_tells_no_tags_field_from_an_empty_one(
     con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
 ) -> None:

@@ -163,6 +163,21 @@ def test_an_answer_that_cannot_be_read_leaves_the_night_not_established(night: N
     assert (completeness, states[source]) == ("not_established", "partial")
 
 
+@pytest.mark.parametrize(("listed", "state"), [(2, "whole"), (1, "partial"), (0, "partial")])
+def test_a_job_that_states_more_failures_than_it_lists_leaves_the_night_not_established(
+    night: Night, listed: int, state: str
+) -> None:
+    # A job of several nights: its total of recordings is compared with nothing.
+    night.call()
+    night.job(total_recordings=9, total_failed=2, interval_start="2026-11-01 00:00:00")
+    for number in range(listed):
+        night.rows["export_failures"].append(
+            {"job_id": "j1", "conversation_id": "c1", "recording_id": f"r{number + 1}"}
+        )
+    night.run()
+    assert claim(night)[1]["export_failures"] == state
+
+
 @pytest.mark.parametrize(("listed", "expected"), [(False, "not_established"), (True, "established")])
 def test_details_that_cannot_be_read_do_no_harm_where_the_recordings_were_listed(
     night: Night, listed: bool, expected: str

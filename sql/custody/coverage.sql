@@ -35,7 +35,7 @@ newest AS (
     WHERE is_newest
 ),
 
-unreadable AS (
+unread_documents AS (
     -- Answers that came and cannot be read. Of a conversation whose recordings were listed, nothing is missing for it.
     SELECT partition_date, 'recording_metadata' AS source, count(*) AS documents
     FROM staging.recording_metadata
@@ -62,6 +62,25 @@ unreadable AS (
     WHERE is_current AND document_state <> 'ok'
     GROUP BY partition_date
     UNION ALL
+    -- A job states how many recordings failed: the list may be shorter. What was erased is not kept of it.
+    SELECT partition_date, 'export_failures', sum(greatest(total_failed - listed - erased, 0))::BIGINT
+    FROM (
+        SELECT job.partition_date, job.total_failed,
+            (
+                SELECT count(*) FROM staging.export_failures AS f
+                WHERE f.is_current AND f.partition_date = job.partition_date AND f.job_id = job.job_id
+            ) AS listed,
+            (SELECT count(*) FROM raw.erasures) AS erased
+        FROM staging.export_jobs AS job
+        WHERE job.is_current
+    )
+    GROUP BY partition_date
+    UNION ALL
+    SELECT partition_date, 'export_manifests', count(*)
+    FROM staging.export_manifests
+    WHERE is_current AND document_state <> 'ok'
+    GROUP BY partition_date
+    UNION ALL
     SELECT partition_date, 'orphan_recordings', count(*)
     FROM staging.orphan_recordings
     WHERE is_current AND document_state <> 'ok'
@@ -71,6 +90,12 @@ unreadable AS (
     FROM staging.listed_recordings
     WHERE is_current AND (document_state <> 'ok' OR recording_id IS NULL)
     GROUP BY partition_date
+),
+
+unreadable AS (
+    SELECT partition_date, source, sum(documents)::BIGINT AS documents
+    FROM unread_documents
+    GROUP BY partition_date, source
 ),
 
 ahead AS (

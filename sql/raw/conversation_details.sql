@@ -27,6 +27,10 @@ SELECT
                     document.participants, lambda p: repeats_a_key(p.attributes)
                 )
             ) THEN 'duplicate_key'
+            -- A conversation always has participants: without them, that nothing was recorded is not known.
+            WHEN document_state = 'ok'
+                AND (document.participants IS NULL OR coalesce(document.conversationId, k.conversation_id, '') = '')
+                THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
     ),

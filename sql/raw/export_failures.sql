@@ -13,7 +13,12 @@
 -- column conversation_id: conversation of the recording
 -- column recording_id: recording that was not exported
 SELECT
-    landed.* EXCLUDE (k, document),
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            WHEN document_state = 'ok' AND document.recording.id IS NULL THEN 'wrong_shape'
+            ELSE document_state
+        END AS document_state
+    ),
     k.job_id,
     document.conversation.id AS conversation_id,
     document.recording.id AS recording_id

@@ -27,7 +27,15 @@
 -- column percent_progress: progress in percent
 -- column error_message: error message of the job
 SELECT
-    landed.* EXCLUDE (k, document),
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            -- Without its state or its total, a job says nothing of what it exported.
+            WHEN document_state = 'ok'
+                AND (document.state IS NULL OR (document.state = 'FULFILLED' AND document.totalRecordings IS NULL))
+                THEN 'wrong_shape'
+            ELSE document_state
+        END AS document_state
+    ),
     coalesce(document.id, k.job_id) AS job_id,
     document.state AS job_state,
     document.recordingJobsQuery."action",

@@ -20,6 +20,9 @@ SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
             WHEN repeats_a_key(tags_field) THEN 'duplicate_key'
+            WHEN document_state = 'ok' AND (item IS NOT NULL OR document IS NULL)
+                AND coalesce(item ->> '$.recordingId', item ->> '$.recording.id') IS NULL
+                THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
     ),

@@ -19,7 +19,12 @@
 -- column created_time: when the platform found the orphan (UTC)
 -- column start_time: startTime of the recording, as written
 SELECT
-    landed.* EXCLUDE (k, document),
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            WHEN document_state = 'ok' AND coalesce(document.recording.id, document.id, k.id) IS NULL THEN 'wrong_shape'
+            ELSE document_state
+        END AS document_state
+    ),
     coalesce(document.id, k.id) AS orphan_id,
     coalesce(document.recording.conversationId, document.conversationId) AS conversation_id,
     document.recording.id AS recording_id,

@@ -26,7 +26,13 @@
 -- column exported_date: when the vendor stamped the recording as exported (UTC)
 -- column region: AWS region that stores the recording
 SELECT
-    landed.* EXCLUDE (k, document),
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE
+            -- Only an empty list says that there is no recording.
+            WHEN document_state = 'ok' AND recording.id IS NULL AND len(document) IS DISTINCT FROM 0 THEN 'wrong_shape'
+            ELSE document_state
+        END AS document_state
+    ),
     k.conversation_id AS key_conversation_id,
     recording.conversationId AS conversation_id,
     recording.id AS recording_id,
