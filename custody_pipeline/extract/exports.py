@@ -20,7 +20,7 @@ from custody_pipeline.extract.genesys import GenesysError, LoginError, Unexpecte
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc
 from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.io.objects import error_code
+from custody_pipeline.io.objects import error_code, pages_of
 from custody_pipeline.io.s3 import S3Location, bucket_region
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _oldest_below(s3: S3Client, bucket: str, folders: Sequence[str], above: tupl
 
 def _folders_in(s3: S3Client, bucket: str, folder: str) -> list[str]:
     """The folders right below a folder, as whole prefixes."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder, Delimiter="/")
+    pages = pages_of(s3, "list_objects_v2", Bucket=bucket, Prefix=folder, Delimiter="/")
     return [child["Prefix"] for page in pages for child in page.get("CommonPrefixes", [])]
 
 
@@ -222,7 +222,7 @@ def list_versions(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, 
     """
     try:
         first = True
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+        for page in pages_of(s3, "list_object_versions", Bucket=bucket, Prefix=prefix):
             first = False
             for version in page.get("Versions", []):
                 yield _row(bucket, dict(version), version["VersionId"], is_latest=version["IsLatest"])
@@ -233,7 +233,7 @@ def list_versions(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, 
         if not first or code not in {"AccessDenied", "NotImplemented", "MethodNotAllowed", "501"}:
             raise
         logger.warning("Versions of s3://%s cannot be listed (%s): reading current objects only.", bucket, code)
-        for current in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for current in pages_of(s3, "list_objects_v2", Bucket=bucket, Prefix=prefix):
             for item in current.get("Contents", []):
                 yield _row(bucket, dict(item), None, is_latest=True)
 

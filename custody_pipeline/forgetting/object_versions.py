@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from custody_pipeline.io.objects import ABSENT, NO_LOCK, error_code
+from custody_pipeline.io.objects import ABSENT, NO_LOCK, error_code, pages_of
 from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class Hold:
 def versions_of(client: S3Client, place: S3Location, *, below: bool = False) -> Iterator[Version]:
     """Every version and delete marker of an object, newest first; of all objects below `place` with `below`."""
     prefix = f"{place.key}/" if below and place.key else place.key
-    for page in client.get_paginator("list_object_versions").paginate(Bucket=place.bucket, Prefix=prefix):
+    for page in pages_of(client, "list_object_versions", Bucket=place.bucket, Prefix=prefix):
         for kind in ("Versions", "DeleteMarkers"):
-            for item in page.get(kind, []):  # type: ignore[attr-defined]
+            for item in page.get(kind, []):
                 if below or item["Key"] == place.key:
                     marker = kind == "DeleteMarkers"
                     yield Version(place.bucket, item["Key"], item["VersionId"], bool(item["IsLatest"]), marker)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -178,10 +178,35 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+class CutListingError(BotoCoreError):
+    """A listing that is none, or that ends before its end."""
+
+    fmt = "{operation} of s3://{bucket}: the answer is no whole listing"
+
+
+def pages_of(client: S3Client, operation: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+    """Every page of `list_objects_v2` or `list_object_versions`.
+
+    botocore takes an empty answer, or a page of HTML, for a listing of nothing, and ends where a page that is not the
+    last names no next one. S3 states in every page whether it is the last.
+
+    Raises:
+        CutListingError: an answer is no listing, or the last page is missing.
+        BotoCoreError, ClientError: the request failed.
+    """
+    page: dict[str, Any] = {}
+    for page in client.get_paginator(operation).paginate(**arguments):  # type: ignore[call-overload]
+        if "IsTruncated" not in page:
+            break
+        yield page
+    if page.get("IsTruncated") is not False:
+        raise CutListingError(operation=operation, bucket=arguments["Bucket"])
+
+
 def listed(client: S3Client, place: S3Location, prefix: str = "") -> Iterator[tuple[str, ObjectTypeDef]]:
     """Every object below `place` whose path there begins with `prefix`: the path, and S3's entry in the listing."""
     root = f"{place.key}/" if place.key else ""
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=root + prefix):
+    for page in pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=root + prefix):
         for found in page.get("Contents", []):
             yield found["Key"].removeprefix(root), found
 

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.extract.genesys import GenesysClient, GenesysError
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.io.objects import NO_LOCK, error_code
+from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
@@ -297,7 +297,7 @@ def _objects(client: S3Client, settings: Settings, recordings: Iterable[Recordin
             continue
         prefix = f"{at.key}/" if uri.endswith("/") else at.key
         try:
-            for page in client.get_paginator("list_object_versions").paginate(Bucket=at.bucket, Prefix=prefix):
+            for page in pages_of(client, "list_object_versions", Bucket=at.bucket, Prefix=prefix):
                 found |= {
                     f"s3://{at.bucket}/{item['Key']}?versionId={item['VersionId']}"
                     for item in page.get("Versions", [])

@@ -28,6 +28,7 @@ from custody_pipeline.evidence.reader import read
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import RECEIPTS, Folder, LandingWriter
 from custody_pipeline.extract.receipts import Landing
+from custody_pipeline.io.objects import pages_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping import TagMapping
@@ -92,7 +93,7 @@ def unknown_nights(settings: Settings) -> list[str]:
     place, client = S3Location.parse(settings.publish_url), s3_client(settings)
     prefix = f"{place.key}/{CUTS}" if place.key else CUTS
     with suppress(BotoCoreError, ClientError):  # the night itself reports that the bucket cannot be read
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix, Delimiter="/")
+        pages = pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=prefix, Delimiter="/")
         found = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", [])]
         return [folder.rstrip("/").rpartition("date=")[2] for folder in found]
     return []

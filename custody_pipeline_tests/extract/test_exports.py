@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import duckdb
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.stub import Stubber
 from obstore.exceptions import PermissionDeniedError
 
@@ -23,6 +23,7 @@ from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.exports import BucketUnreachableError, collect_exports, parse_key, touches
 from custody_pipeline.extract.media import MediaObject, ObjectVersion, collect_media
+from custody_pipeline.io.objects import pages_of
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.pending_reads import known_digests, media_objects
 from custody_pipeline.settings import Settings
@@ -461,3 +462,15 @@ def test_the_jobs_of_every_user_are_asked_for_and_one_that_is_not_known_leaves_i
         next(asked.query for asked in api.asked if asked.path == "/api/v2/recording/jobs")["showOnlyMyJobs"] == "false"
     )
     assert (states["export_jobs"], states["export_failures"]) == ("partial", "partial")
+
+
+@pytest.mark.parametrize("answer", [{}, {"IsTruncated": True, "Versions": []}])
+@pytest.mark.parametrize("operation", ["list_objects_v2", "list_object_versions"])
+def test_a_listing_that_is_none_or_ends_too_early_is_no_empty_one(
+    collector: Callable[..., Collector], operation: str, answer: dict[str, Any]
+) -> None:
+    with collector() as made, Stubber(made.s3) as stubbed:
+        answer = {name: value for name, value in answer.items() if operation != "list_objects_v2" or name != "Versions"}
+        stubbed.add_response(operation, answer)
+        with pytest.raises(BotoCoreError, match="no whole listing"):
+            list(pages_of(made.s3, operation, Bucket="exports"))

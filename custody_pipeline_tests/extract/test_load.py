@@ -152,6 +152,14 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
         ("export_failures", [b"{}", b'{"conversation":{"id":"c1"},"recording":null}']),
         ("export_jobs", [b"{}", b'{"id":"j1","state":null}', b'{"id":"j1","state":"FULFILLED"}']),
         ("orphan_recordings", [b"{}", b'{"recording":null}']),
+        (
+            "conversation_details",
+            [
+                b'{"conversationId":"c1","participants":[{"sessions":[]},{"purpose":"agent"}]}',
+                b'{"conversationId":"c1","participants":[{"sessions":[],"screenRecording":true}]}',
+                b'{"conversationId":"c1","participants":[null]}',
+            ],
+        ),
         ("conversation_details", [b"{}", b'{"conversationId":"c1"}', b'{"conversationId":"c1","participants":null}']),
         ("conversations", [b"{}", b'{"id":"c1","participants":null}']),
         ("export_manifests", [b"{}", b"null", b'{"entities":5}', b'{"entities":[{}]}', b"[null]"]),

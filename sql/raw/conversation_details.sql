@@ -27,9 +27,16 @@ SELECT
                     document.participants, lambda p: repeats_a_key(p.attributes)
                 )
             ) THEN 'duplicate_key'
-            -- A conversation always has participants: without them, that nothing was recorded is not known.
+            -- A conversation has participants, and these have sessions: without them, what was recorded is not known.
             WHEN document_state = 'ok'
-                AND (document.participants IS NULL OR coalesce(document.conversationId, k.conversation_id, '') = '')
+                AND (
+                    document.participants IS NULL
+                    OR coalesce(document.conversationId, k.conversation_id, '') = ''
+                    OR list_bool_or(list_transform(
+                        document.participants,
+                        lambda p: p.sessions IS NULL OR (coalesce(p.screenRecording, false) AND len(p.sessions) = 0)
+                    ))
+                )
                 THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
