@@ -22,12 +22,11 @@ LISTINGS = {
     "users": "/api/v2/users",
 }
 
-ORPHANS = "/api/v2/orphanrecordings"
-MOST_ORPHANS = 500
-"""The vendor caps the list of orphans there (the SDK's words at `get_orphanrecordings`)."""
-
 # Without this parameter the vendor lists only active users; an agent of an old call may have left.
 _MORE = {"users": {"state": "any"}}
+
+# The vendor ends the list there, however many there are (the SDK's words at `get_orphanrecordings`).
+_MOST = {"orphan_recordings": 500}
 
 
 def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
@@ -41,15 +40,17 @@ def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
     """
     with collector.load(resource) as load:
         seen: set[str | None] = set()
+        came, most = 0, _MOST.get(resource)
         try:
             for content in collector.require_client().entities(path, pageSize=100, **_MORE.get(resource, {})):
+                came += 1
                 name = text_of(content, "id")
                 if name is None or name not in seen:
                     seen.add(name)
                     load.add({"id": name}, collector.api_uri(path), content)
-            if path == ORPHANS and load.landing.documents >= MOST_ORPHANS:
+            if most is not None and came >= most:
                 load.incomplete = True
-                load.landing.detail = f"the vendor lists at most {MOST_ORPHANS}"
+                load.landing.detail = f"the vendor lists at most {most}"
         except (LoginError, NoAnswer):
             raise
         except GenesysError as error:

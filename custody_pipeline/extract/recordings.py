@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from custody_pipeline.extract.catalog import ORPHANS, collect_listing
+from custody_pipeline.extract.catalog import collect_listing
 from custody_pipeline.extract.conversations import read_singly
 from custody_pipeline.extract.documents import text_of
 from custody_pipeline.extract.genesys import BadRequest, GenesysError, LoginError, NoAnswer, entities_of
@@ -42,7 +42,7 @@ def collect_recordings(collector: Collector, wanted: Sequence[str]) -> list[Land
         return [collector.api_not_configured(name) for name in ("recording_metadata", "orphan_recordings")]
     with collector.load("recording_metadata", asked=len(wanted)) as metadata:
         read_singly(collector, metadata, wanted, lambda name: f"/api/v2/conversations/{name}/recordingmetadata")
-    return [metadata.landing, collect_listing(collector, "orphan_recordings", ORPHANS)]
+    return [metadata.landing, collect_listing(collector, "orphan_recordings", "/api/v2/orphanrecordings")]
 
 
 def collect_listed(collector: Collector, known: Known) -> Landing:

@@ -50,7 +50,7 @@ HEADER_BYTES = _COMMITMENT.stop
 
 
 class EncryptedFileError(Exception):
-    """A encrypted file is not as it was written, or was written under another key."""
+    """An encrypted file is not as it was written, or was written under another key."""
 
 
 class NightKey(NamedTuple):
@@ -176,7 +176,7 @@ def opened(path: Path, key_of: Callable[[date, bytes], NightKey]) -> IO[bytes]:
 
 
 def encrypted_bytes(content: bytes, key: NightKey, context: bytes = b"") -> bytes:
-    """A encrypted file in memory."""
+    """An encrypted file in memory."""
     target = BytesIO()
     file = EncryptingFile(target, key, context)
     file.write(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +12,7 @@ from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline_tests.evidence.mutants import mutants, small_set, tried
 from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, rows
 
 OLD, NEW = f"cuts/date={NIGHTS[0]}/r0001/", f"cuts/date={NIGHTS[2]}/r0001/"
@@ -104,3 +106,15 @@ def test_a_checkpoint_of_another_log_or_of_others_lets_nothing_be_skipped(origin
         assert code in codes(report)
         assert report.status != 0
         assert not report.not_read
+
+
+def test_of_all_changes_only_bits_of_files_that_are_not_read_stay_unseen(tmp_path: Path) -> None:
+    """Files of the first night, and their copies. Every change that moves a size, a name or another file is found."""
+    root, _ = small_set(tmp_path / "set")
+    before, head = (root / OLD / "checkpoint").read_bytes(), (root / "log/checkpoint").read_bytes()
+    options = Options(public_keys=[SIGNER.verifier], since=before, pinned=[head])
+    found = tried(root, tmp_path / "copy", lambda folder: verify(FolderReader(folder), options), mutants(root)[::20])
+    of_first_night = rf"[^:]*date={NIGHTS[0]}/(?:r0001/(?:data|landing|report)/)?[^:]*: flipped [^:]*: 0, .*"
+    assert found.made > 300
+    assert [line for line in found.survivors if not re.fullmatch(of_first_night, line)] == []
+    assert found.survivors

@@ -268,7 +268,8 @@ CODES: dict[str, Code] = {
     ),
     "NOT_READ_AGAIN": Code(
         _N,
-        "Files that were sealed before the given checkpoint were not read; they are there, with their sealed sizes.",
+        "What was sealed before the given checkpoint is there, each file with its sealed size. These files were not read, "
+        "and recordings of those nights were not compared.",
         "Verify without --since from time to time: a file may have been altered since.",
     ),
     "NIGHT_WITHOUT_CUT": Code(_N, "A night between the first and the last has no cut.", "Run it, or say why not."),
