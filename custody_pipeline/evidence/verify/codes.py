@@ -268,7 +268,7 @@ CODES: dict[str, Code] = {
     ),
     "NOT_READ_AGAIN": Code(
         _N,
-        "What was sealed before the given checkpoint is there, each file with its sealed size. These files were not read, "
+        "What was sealed before the given checkpoint is there, each file with its sealed size. Files were not read, "
         "and recordings of those nights were not compared.",
         "Verify without --since from time to time: a file may have been altered since.",
     ),

@@ -68,7 +68,7 @@ def verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequence
     check_copies(context, other, known)
     check_under_way(context, other, head)
     if context.since and report.not_read:
-        report.add("NOT_READ_AGAIN", "", f"{len(report.not_read)} cuts, up to {context.since.size} leaves")
+        report.add("NOT_READ_AGAIN", "", f"cuts: {len(report.not_read)}, up to leaf {context.since.size - 1}")
     if not pins:
         report.add("NO_PINNED_CHECKPOINT")
     return known
