@@ -14,15 +14,16 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import cut_prefix
 from custody_pipeline.fleet.told import SHARED, take_over
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.s3 import S3Location, s3_store
-from custody_pipeline.models.run import prepare, refresh_events
+from custody_pipeline.models.run import add_events, prepare
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, Warehouse
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.ledger import append_acts
@@ -33,7 +34,7 @@ from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import date
+    from datetime import date, datetime
 
     from custody_pipeline.fleet.shards import Nights
     from custody_pipeline.settings import Settings
@@ -165,21 +166,14 @@ def reach_s3(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 
 
 def record_acts(
-    settings: Settings,
-    actor: Actor,
-    acts: Iterable[Act],
-    *,
-    refreshed: Literal["nights", "everything"] | None,
-    lock_timeout: float = LOCK_TIMEOUT_SECONDS,
+    settings: Settings, actor: Actor, acts: Iterable[Act], *, lock_timeout: float = LOCK_TIMEOUT_SECONDS
 ) -> None:
-    """Append to the ledger of the acts' nights.
+    """Append to the ledger, all acts or none, and bring the custody events of their nights up to date.
 
     With several workers the acts are stored on S3: the next run of each night adds them.
 
     Args:
         acts: of any nights.
-        refreshed: with one warehouse: which events are brought up to date at once (those of the nights as a whole, all
-            events, or none).
         lock_timeout: seconds to wait for the warehouse.
 
     Raises:
@@ -188,18 +182,20 @@ def record_acts(
     if settings.nights_url is not None:
         _nights(settings).put_acts(actor, acts)
         return
-    nights: set[date] = set()
+    nights: dict[date, datetime] = {}
+    now = utc_now()
 
     def seen() -> Iterator[Act]:
         for act in acts:
-            nights.add(act.night)
+            nights[act.night] = min(nights.get(act.night, now), act.occurred_at or now)
             yield act
 
     with Warehouse(settings, lock_timeout=lock_timeout).open() as con:
         with transaction(con):
             append_acts(con, actor, seen())
-        for night in sorted(nights) if refreshed else ():
-            refresh_events(con, night, about_night_alone=refreshed == "nights")
+        con.execute("CHECKPOINT")  # else the acts stay in memory, beside their events
+        for night, since in nights.items():
+            add_events(con, night, since)
 
 
 def _nights(settings: Settings) -> Nights:

@@ -64,7 +64,7 @@ def record_receipt(
         )
         for item in found.recordings
     ]
-    record_acts(settings, actor, acts, refreshed="everything")
+    record_acts(settings, actor, acts)
     details = {"confirmation": kept[0], "sha256": kept[1]} if kept else {}
     register.note(actor, f"handed {volume} to {receiver}, {how}", handed_at=f"{at:%Y-%m-%dT%H:%M:%SZ}", **details)
     return len(acts)

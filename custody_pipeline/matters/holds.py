@@ -198,7 +198,7 @@ def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: A
 def _record(settings: Settings, register: Register, holds: Holds, actor: Actor, why: str) -> None:
     """Record a custody event for each recording that was held or released, and for each night whose cuts were."""
     if holds.unrecorded:
-        record_acts(settings, actor, _acts(settings, holds, why), refreshed="everything")
+        record_acts(settings, actor, _acts(settings, holds, why))
         holds.unrecorded = {}
         _keep(register, holds)
 

@@ -537,7 +537,7 @@ def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine]) -> Ite
 def _account(standing: Standing, register: Register, volume: Volume, produced: int, lost: int) -> list[tuple[str, int]]:
     """Numbers of found recordings by their outcome; they add up to all found recordings."""
     here = {item.key for item in volume.recordings}
-    other = {item.key for other in register.each() if other.number != volume.number for item in other.recordings}
+    other = {item.key for other in register.each(but=volume.name) for item in other.recordings}
     excluded = elsewhere = silent = 0
     for item in standing.found.recordings:
         if item.key in here:

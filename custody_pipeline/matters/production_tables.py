@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from custody_pipeline.matters.matter import Matter
 
-_ROWS = 4_096
+_ROWS = 100
 EXCEPTIONS = ("what", "conversation_id", "recording_id", "night", "why", "explanation", "can_still_be_had", "proof")
 
 _LOGGED = (

@@ -141,9 +141,9 @@ class Register:
         """All volumes, oldest first."""
         return list(self.each())
 
-    def each(self) -> Iterator[Volume]:
-        """As `volumes`, one after the other: a volume has thousands of recordings."""
-        paths = (self.folder / "volumes").glob("VOL*.json")
+    def each(self, *, but: str = "") -> Iterator[Volume]:
+        """As `volumes`, but for one, and one after the other: a volume has thousands of recordings."""
+        paths = (path for path in (self.folder / "volumes").glob("VOL*.json") if path.stem != but)
         for path in sorted(paths, key=lambda path: (len(path.name), path.name)):
             yield msgspec.json.decode(path.read_bytes(), type=Volume)
 

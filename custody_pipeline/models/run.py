@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -150,6 +150,20 @@ def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_a
             con.execute(
                 f"INSERT INTO {table} BY NAME SELECT * FROM (\n{model.sql}\n) WHERE conversation_id = ''", params
             )
+
+
+def add_events(con: duckdb.DuckDBPyConnection, night: date, since: datetime) -> None:
+    """Add the acts of a night since a time to `custody.custody_events`: they are its last events.
+
+    If an event of the night is as late, for example by the vendor's clock, all its events are brought up to date.
+    """
+    events, params = "custody.custody_events", {"night": night, "since": since}
+    if not table_columns(con, events):
+        return  # no night was modelled yet
+    if con.execute(f"FROM {events} WHERE partition_date = $night AND occurred_at >= $since LIMIT 1", params).fetchone():
+        refresh_events(con, night)
+    else:
+        con.execute(f"INSERT INTO {events} BY NAME {query('ledger/acts_as_events')}", params)
 
 
 def run_models(

@@ -127,7 +127,7 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
 
 
 def record_explained(settings: Settings, story: dict[str, Any]) -> None:
-    """Record a custody event for each recording whose story a person read; the night's next run shows it.
+    """Record a custody event for each recording whose story a person read; the next night that runs shows it.
 
     Raises:
         WarehouseError: the warehouse is in use; nothing was recorded.
@@ -146,7 +146,7 @@ def record_explained(settings: Settings, story: dict[str, Any]) -> None:
         for found in story["recordings"]
     ]
     if settings.nights_url is not None or settings.warehouse_path.exists():
-        record_acts(settings, Actor.of(settings), acts, refreshed=None, lock_timeout=_LOCK_TIMEOUT_SECONDS)
+        record_acts(settings, Actor.of(settings), acts, lock_timeout=_LOCK_TIMEOUT_SECONDS)
 
 
 def _sources(

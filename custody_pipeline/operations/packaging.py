@@ -460,4 +460,4 @@ def packaged(key: tuple[str, str, str], reason: str, place: str, sha256: str, ho
 
 def record_packaged(settings: Settings, actor: Actor, acts: Iterable[Act]) -> None:
     """Record the custody events of a hand-over: all of them, or none."""
-    record_acts(settings, actor, acts, refreshed="everything")
+    record_acts(settings, actor, acts)

@@ -242,7 +242,7 @@ def record_verification(settings: Settings, target: str, media: str, report: Rep
         for night, revision, sealed in published
         if cut_prefix(night.isoformat(), revision) not in report.not_read
     ]
-    record_acts(settings, Actor.of(settings), acts, refreshed="nights", lock_timeout=_LOCK_TIMEOUT_SECONDS)
+    record_acts(settings, Actor.of(settings), acts, lock_timeout=_LOCK_TIMEOUT_SECONDS)
     return True
 
 

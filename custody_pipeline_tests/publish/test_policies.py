@@ -280,7 +280,7 @@ def test_a_worker_needs_the_place_of_nights_besides(
             model(con, night)
             publication, _ = publish(con, night)
         act = Act(NIGHT, "accessed", "story of the recording", "reading", "custody explain", conversation_id="c")
-        record_acts(deployment.settings, Actor("me", "1", None), [act], refreshed=None)
+        record_acts(deployment.settings, Actor("me", "1", None), [act])
     assert publication.revision == 1
     list(examine())
     working = deployment.calls()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from custody_pipeline.models.run import refresh_events
+from custody_pipeline.models.run import add_events, refresh_events
 from custody_pipeline.warehouse.bookkeeping import append_row_versions
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.sql_text import table_columns
@@ -314,6 +314,32 @@ def test_events_of_the_night_alone_are_brought_up_to_date_without_the_recordings
     night.model()
     slow = night.table("custody_events")
     assert [row for row in slow if not row["conversation_id"]] == [row for row in quick if not row["conversation_id"]]
+
+
+@pytest.mark.parametrize("vendor_is_ahead", [False, True])
+def test_acts_are_added_to_the_events_as_the_model_would_place_them(night: Night, vendor_is_ahead: bool) -> None:
+    night.call()
+    night.run()
+    publish(night, 1)
+    night.model()
+    began = datetime(2027, 1, 1)
+    acts = [
+        Act(night.day, "packaged", what=what, why="request 4", how="so", occurred_at=began, **of_call)
+        for of_call in (
+            {"conversation_id": "c1", "recording_id": "r1"},
+            {"conversation_id": "c1", "recording_id": "new"},
+            {},
+        )
+        for what in ("listening copy", "audio")
+    ]
+    append_acts(night.con, ACTOR, acts)
+    if vendor_is_ahead:
+        night.con.execute("UPDATE custody.custody_events SET occurred_at = '2027-01-02' WHERE recording_id = 'r1'")
+    add_events(night.con, night.day, began)
+    added = night.table("custody_events")
+    night.model()
+    assert added == night.table("custody_events")
+    assert [row["what"] for row in added if row["action"] == "packaged"] == ["audio", "listening copy"] * 3
 
 
 def test_what_could_not_be_read_is_an_exception_of_its_recording_told_once(night: Night) -> None:
