@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from custody_pipeline.publish.read_sealed import Sealed
     from custody_pipeline.warehouse.sql_files import SqlModel
 
-PREVIEW_ROWS = 10
+PREVIEW_ROWS = 5
 PREVIEW_CHARACTERS = 200
 MASK = "•••"
+
+# Data may hold what Markdown and HTML take for markup.
+_MARKDOWN = str.maketrans({mark: f"&#{ord(mark)};" for mark in "|<>&`*_[]\\~#"})
 
 # The page shows counts by value of these columns.
 STATE_COLUMNS = (
@@ -47,21 +50,24 @@ STATE_COLUMNS = (
 _TAG_COLUMNS = frozenset({"custom_data", "tag_value", "value", "tags", "participants", "attributes", "attribute_value"})
 
 
-def column_schema(model: SqlModel, types: dict[str, str] | None = None) -> dg.TableSchema:
-    """The model's columns with descriptions; with `types`, DuckDB's types too (columns of the mapping included)."""
-    described = {column.name: column.description for column in model.columns}
-    names = list(types) if types else list(described)
+def column_schema(model: SqlModel) -> dg.TableSchema:
+    """The columns that the model declares, with descriptions and the types that its header gives."""
     return dg.TableSchema(
         [
             dg.TableColumn(
-                name,
-                type=types[name] if types else "",
-                description=described.get(name),
-                tags={"pii": ""} if name in model.pii_columns else {},
+                column.name,
+                type=column.data_type or "",
+                description=column.description,
+                tags={"pii": ""} if column.pii else {},
             )
-            for name in names
+            for column in model.columns
         ]
     )
+
+
+def _typed(types: dict[str, str]) -> dg.TableSchema:
+    # For types that the definition does not know, and columns of the mapping. The page has descriptions from there.
+    return dg.TableSchema([dg.TableColumn(name, type=kind) for name, kind in types.items()])
 
 
 def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date) -> dict[str, Any]:
@@ -75,8 +81,9 @@ def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date)
         "dagster/row_count": rows,
         "dagster/partition_row_count": rows,
         "dagster/table_name": model.key,
-        "dagster/column_schema": column_schema(model, types),
     }
+    if model.schema == "raw" or types.keys() - {column.name for column in model.columns}:
+        metadata["dagster/column_schema"] = _typed(types)
     for name in STATE_COLUMNS:
         # Each query computes a staging view again, and the tables before and after it have the same states.
         if name in types and model.schema != "staging":
@@ -193,19 +200,25 @@ def offending_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def preview(
     con: duckdb.DuckDBPyConnection, model: SqlModel, types: dict[str, str], where: str, bound: dict[str, Any]
-) -> dg.TableMetadataValue:
+) -> dg.MarkdownMetadataValue:
     """The first rows as text. Personal data is masked."""
     rows = con.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {model.key} {where} LIMIT {PREVIEW_ROWS}", bound).fetchall()
     hidden = model.pii_columns | _TAG_COLUMNS | {name for name in types if name.startswith("custom_data_")}
     hidden -= {f"custom_data_{name}" for name in RESERVED_COLUMNS}
-    records = [
-        {
-            name: "" if value is None else MASK if name in hidden else value[:PREVIEW_CHARACTERS]
+    shown = [
+        [
+            "" if value is None else MASK if name in hidden else _cell(value)
             for name, value in zip(types, row, strict=True)
-        }
+        ]
         for row in rows
     ]
-    return _table(records, list(types))
+    # Dagster keeps a table value with the type and constraints of each column, thrice a run: half of its storage.
+    lines = (" | ".join(cells) for cells in [list(types), ["---"] * len(types), *shown])
+    return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
+
+
+def _cell(value: str) -> str:
+    return " ".join(value[:PREVIEW_CHARACTERS].split()).translate(_MARKDOWN)
 
 
 def _table(
