@@ -23,7 +23,7 @@ from custody_pipeline.extract.gdpr_requests import REQUESTS
 from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError, entities_of
 from custody_pipeline.extract.recordings import RETENTION, retention_pages
 from custody_pipeline.io.night_keys import NightKeyError, night_keys_of
-from custody_pipeline.io.objects import error_code
+from custody_pipeline.io.objects import error_code, pages_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.operations.lock_probe import probe_lock
@@ -213,7 +213,8 @@ def _export_bucket(settings: Settings) -> Iterator[Line]:
     versions = _try(
         "export bucket versions", "CUSTODY_EXPORT_URL", lambda: _versions(client, place), "s3:ListBucketVersions"
     )
-    # Without this permission the night reads the newest versions, and cannot see overwritten or deleted objects.
+    # Without this permission the night reads the newest versions, cannot see overwritten or deleted objects, and is
+    # not established.
     yield versions if versions.state == "ok" else replace(versions, state="warning")
     yield _first_night(client, place, settings.first_night)
     yield _clock(client, place)
@@ -387,7 +388,8 @@ def _below(place: S3Location) -> str:
 
 
 def _listed(client: S3Client, place: S3Location) -> str:
-    listed = client.list_objects_v2(Bucket=place.bucket, Prefix=_below(place), MaxKeys=1).get("Contents", [])
+    page = next(pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=_below(place), MaxKeys=1))
+    listed = page.get("Contents", [])
     if not listed:
         return f"{place} can be listed, and is empty"
     client.head_object(Bucket=place.bucket, Key=listed[0]["Key"])
@@ -401,7 +403,7 @@ def _exports(settings: Settings, client: S3Client, place: S3Location) -> Line:
     if problem:
         advice = "Correct CUSTODY_EXPORT_URL, or wait for the first export job of the AWS S3 integration."
         return Line(check, "warning", problem, advice)
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=f"{above[0]}year=")
+    pages = pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=f"{above[0]}year=")
     key = next((item["Key"] for page in pages for item in page.get("Contents", []) if item.get("Size")), None)
     failure = ObjectReader(settings, place.bucket).probe(key) if key else None
     if failure is not None:
@@ -422,7 +424,7 @@ def _first_night(client: S3Client, place: S3Location, first: date | None) -> Lin
 
 
 def _versions(client: S3Client, place: S3Location) -> str:
-    client.list_object_versions(Bucket=place.bucket, Prefix=_below(place), MaxKeys=1)
+    next(pages_of(client, "list_object_versions", Bucket=place.bucket, Prefix=_below(place), MaxKeys=1))
     return "overwritten and deleted objects can be listed"
 
 

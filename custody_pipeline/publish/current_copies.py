@@ -23,7 +23,7 @@ import orjson
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, REPORT, CutFile
 from custody_pipeline.evidence.cut.workbook import WORKBOOK
 from custody_pipeline.evidence.verify.copies import TOPS
-from custody_pipeline.io.objects import Stored, Uploads, copy_object, digest, head, put_bytes
+from custody_pipeline.io.objects import Stored, Uploads, copy_object, digest, head, listed, put_bytes
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.tables import COMPRESSED, SUFFIXES, file_name
@@ -159,9 +159,9 @@ def remove_others(client: S3Client, copy: S3Location) -> None:
     """Remove files that earlier settings and versions left beside a CSV: engines read the whole folder."""
     if copy.key.endswith((COMPRESSED, ".csv")):
         folder = f"{copy.key.rpartition('/')[0]}/"
-        for found in client.list_objects_v2(Bucket=copy.bucket, Prefix=folder).get("Contents", []):
-            if found["Key"] != copy.key:
-                client.delete_object(Bucket=copy.bucket, Key=found["Key"])
+        for key in [found["Key"] for _, found in listed(client, S3Location(copy.bucket, ""), folder)]:
+            if key != copy.key:
+                client.delete_object(Bucket=copy.bucket, Key=key)
 
 
 def _remove_other_pages(client: S3Client, place: S3Location, publication: Publication) -> None:

@@ -152,6 +152,18 @@ def test_a_permission_that_is_missing_is_named(
 
 
 @pytest.mark.parametrize(
+    ("part", "check", "state"),
+    [("list-type", "export bucket", "not ok"), ("versions", "export bucket versions", "warning")],
+)
+def test_a_page_of_html_is_no_empty_bucket(
+    buckets: tuple[str, str], proxy: Proxy, part: str, check: str, state: str
+) -> None:
+    proxy.answer = lambda request: Answer(200, b"<html>sign in</html>") if part in request.query else None
+    line = lines()[check]
+    assert (line.state, line.found) == (state, "CutListingError")
+
+
+@pytest.mark.parametrize(
     ("code", "status", "advice"),
     [
         ("InvalidAccessKeyId", 403, "AWS credentials"),
