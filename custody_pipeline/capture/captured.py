@@ -166,13 +166,16 @@ def captures_of(store: DocumentStore, day: date, conversation_id: str | None = N
     return store.keys(f"captures/date={day:%Y-%m-%d}/{folder}")
 
 
+_OF_A_PERSON = ("ani", "dnis", "address", "userId", "externalContactId")
+
+
 def captured_addresses(store: DocumentStore, day: date, conversation_ids: Iterable[str]) -> dict[str, set[str]]:
-    """Conversation → numbers and addresses of its callers and called parties, as written in its captures."""
+    """Conversation → numbers, addresses and ids of its participants, as written in its captures."""
     found: dict[str, set[str]] = {}
     for name in conversation_ids:
         for key in captures_of(store, day, name):
             legs = _legs(orjson.loads(store.read(key) or b"{}").get("conversation"))
-            written = {str(leg[field]) for leg in legs for field in ("ani", "dnis") if leg.get(field)}
+            written = {str(leg[field]) for leg in legs for field in _OF_A_PERSON if leg.get(field)}
             found[name] = found.get(name, set()) | written
     return found
 

@@ -43,7 +43,8 @@ PAGE_SIZE = 100
 def collect_audits(collector: Collector, known: Known) -> Landing:
     """Land `recording_audits` from the night's start until now, or for `audit_days`.
 
-    The source is not asked without the API, with `audit_days` 0, or if the client may not read audits.
+    The source is not asked without the API, with `audit_days` 0, or if the client may not read audits. If one of the
+    interfaces refuses the client, the refusal is a failure of a load that is complete otherwise.
 
     Args:
         known: which of some conversation ids are of this night.
@@ -57,7 +58,7 @@ def collect_audits(collector: Collector, known: Known) -> Landing:
         return collector.api_not_configured(name)
     if not days:
         return collector.not_configured(name, "off: CUSTODY_AUDIT_DAYS is 0")
-    refused: list[str] = []
+    refused: list[GenesysError] = []
     asked = 0
     with collector.load(name) as load:
         start, end = collector.window[0], min(utc_now(), collector.window[0] + timedelta(days=days))
@@ -72,18 +73,18 @@ def collect_audits(collector: Collector, known: Known) -> Landing:
                 except GenesysError as error:
                     if error.permanent and not isinstance(error, JobFailed | UnexpectedAnswer):
                         queries.remove((path, query))
-                        refused.append(str(error))
+                        refused.append(error)
                     else:
-                        load.fail(path, error)
                         load.incomplete = True
+                    load.fail(path, error)
         load.landing.data_available_until = end
-        load.landing.detail = "; ".join(refused)[:1000] or None
-    if not asked and not load.landing.failures:
+        load.landing.detail = "; ".join(map(str, refused))[:1000] or None
+    if not asked and not load.incomplete:
         return collector.not_configured(name, f"the client may not read audits: {load.landing.detail}")
     return load.landing
 
 
-def _queries(client: GenesysClient, load: Load, refused: list[str]) -> list[tuple[str, dict[str, Any]]]:
+def _queries(client: GenesysClient, load: Load, refused: list[GenesysError]) -> list[tuple[str, dict[str, Any]]]:
     """Path and body of each query. Appends to `refused` if the client may not list the platform's services."""
     queries: list[tuple[str, dict[str, Any]]] = [(QUALITY, {})]
     try:
@@ -92,10 +93,10 @@ def _queries(client: GenesysClient, load: Load, refused: list[str]) -> list[tupl
         raise
     except GenesysError as error:
         if error.permanent and not isinstance(error, UnexpectedAnswer):
-            refused.append(str(error))
+            refused.append(error)
         else:
-            load.fail(PLATFORM, error)
             load.incomplete = True
+        load.fail(PLATFORM, error)
     return queries
 
 

@@ -49,6 +49,9 @@ ASKED_AHEAD = 1_000
 # After this many requests in a row without any answer the API is down, and the rest of the night would only wait.
 UNANSWERED_IN_A_ROW = 20
 
+# Fields of AnalyticsConversationAsyncQueryResponse. An object without any of them is not an empty page.
+_PAGE_OF_RESULTS = frozenset({"conversations", "cursor", "dataAvailabilityDate"})
+
 
 def collect_details(collector: Collector) -> list[Landing]:
     """Land the night's conversations with their attributes: `conversation_details`, by the bulk analytics job.
@@ -94,9 +97,11 @@ def _read_details(collector: Collector, load: Load) -> None:
         load.landing.data_available_until = load.landing.data_available_until or utc(
             text_of(page.body, "dataAvailabilityDate")
         )
-        items = items_of(page.body, "conversations")
-        if items is None or not _is_page_of_results(page.body):
+        items, fields = items_of(page.body, "conversations"), fields_of(page.body) or {}
+        if items is None or _PAGE_OF_RESULTS.isdisjoint(fields):
             raise page.unexpected("unexpected shape: no list of conversations")
+        if "conversations" not in fields:
+            load.landing.detail = "a page without a list of conversations counts as empty"
         for content in items:
             digest = hashlib.sha256(content).digest()
             if digest in seen:
@@ -108,11 +113,6 @@ def _read_details(collector: Collector, load: Load) -> None:
                 "conversation_id": text_of(content, "conversationId") or "",
             }
             load.add(keys, collector.api_uri(path), content)
-
-
-def _is_page_of_results(page: bytes) -> bool:
-    """False for an object without any field of `AnalyticsConversationAsyncQueryResponse`: that is not an empty page."""
-    return not {"conversations", "cursor", "dataAvailabilityDate"}.isdisjoint(fields_of(page) or ())
 
 
 def _finished_job(collector: Collector, client: GenesysClient) -> str:

@@ -5,7 +5,6 @@ Belongs here: reading them, and deriving from a key what an object is. Does not:
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, text_of
+from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, text_of, value_of
 from custody_pipeline.extract.export_objects import ObjectReader
-from custody_pipeline.extract.genesys import GenesysError, LoginError, UnexpectedAnswer
+from custody_pipeline.extract.genesys import GenesysError, LoginError, ShortList, UnexpectedAnswer
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc
 from custody_pipeline.io.concurrency import in_order
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
     from custody_pipeline.extract.collector import Collector, Load
     from custody_pipeline.extract.receipts import Landing
-
-logger = logging.getLogger(__name__)
 
 JOBS = "/api/v2/recording/jobs"
 READS_IN_FLIGHT = 16
@@ -215,10 +212,15 @@ def _folders_in(s3: S3Client, bucket: str, folder: str) -> list[str]:
     return [child["Prefix"] for page in pages for child in page.get("CommonPrefixes", [])]
 
 
-def list_versions(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+# S3's codes of a listing of versions that is not allowed, or that the server does not have.
+_DENIED, _NOT_OFFERED = "AccessDenied", frozenset({"NotImplemented", "MethodNotAllowed", "501"})
+
+
+def list_versions(s3: S3Client, bucket: str, prefix: str, refused: set[str]) -> Iterator[dict[str, Any]]:
     """Every version and delete marker under `prefix`, as plain rows.
 
-    Without permission to list versions, or where the server has none, the current objects (`version_id` null).
+    Without permission to list versions, or where the server has none, the current objects (`version_id` null). The
+    code of the refusal is then added to `refused`.
     """
     try:
         first = True
@@ -229,13 +231,39 @@ def list_versions(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, 
             for marker in page.get("DeleteMarkers", []):
                 yield _row(bucket, dict(marker), marker["VersionId"], is_latest=marker["IsLatest"], is_marker=True)
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        if not first or code not in {"AccessDenied", "NotImplemented", "MethodNotAllowed", "501"}:
+        code = error_code(error)
+        if not first or code not in {_DENIED, *_NOT_OFFERED}:
             raise
-        logger.warning("Versions of s3://%s cannot be listed (%s): reading current objects only.", bucket, code)
+        refused.add(code)
         for current in pages_of(s3, "list_objects_v2", Bucket=bucket, Prefix=prefix):
             for item in current.get("Contents", []):
                 yield _row(bucket, dict(item), None, is_latest=True)
+
+
+def unseen_versions(s3: S3Client, bucket: str, refused: set[str]) -> tuple[bool, str]:
+    """What a listing could not show of overwritten and deleted objects: whether the bucket has it, and a sentence.
+
+    Args:
+        refused: S3's codes of the listings of versions that were refused.
+
+    Returns:
+        False and a sentence of a bucket that keeps no versions: no permission would show more. True and a sentence if
+        older versions are hidden, or may be. An empty sentence if the listing showed all.
+    """
+    try:
+        status: str = s3.get_bucket_versioning(Bucket=bucket).get("Status", "off")
+    except (ClientError, BotoCoreError):
+        # A server without the listing keeps no versions that anybody could see.
+        status = "off" if refused and refused <= _NOT_OFFERED else "unknown"
+    if refused and status != "off":
+        codes = ", ".join(sorted(refused))
+        return (
+            True,
+            f"older versions were not shown ({codes}), so overwritten and deleted objects: allow s3:ListBucketVersions",
+        )
+    if status in {"off", "Suspended"}:
+        return False, f"versioning of the bucket is {status.lower()}: what was overwritten or deleted leaves no trace"
+    return False, ""
 
 
 def _row(
@@ -276,12 +304,15 @@ def _collect_bucket(collector: Collector) -> list[Landing]:
 
         def listed() -> Iterator[dict[str, Any]]:
             prefixes = night_prefixes(collector.s3, place, collector.night)
-            objects.incomplete, objects.landing.detail = bool(prefixes.problem), prefixes.problem or None
+            refused: set[str] = set()
             for prefix in prefixes.found:
-                for row in list_versions(collector.s3, place.bucket, prefix):
+                for row in list_versions(collector.s3, place.bucket, prefix, refused):
                     keys = _add_object(objects, row, region)
                     if keys["object_role"] == "sidecar" and row["is_latest"] and not row["is_delete_marker"]:
                         yield {**row, **keys}
+            are_hidden, unseen = unseen_versions(collector.s3, place.bucket, refused)
+            objects.incomplete = bool(prefixes.problem) or are_hidden
+            objects.landing.detail = "; ".join(filter(None, (prefixes.problem, unseen))) or None
 
         def read(row: dict[str, Any]) -> bytes | FetchFailure:
             return reader.read("export_sidecars", row["object_key"], row["version_id"], most=4 * MAX_DOCUMENT_BYTES)
@@ -353,7 +384,7 @@ def _is_ours(job: object, integration_id: str | None) -> bool:
 
 def _collect_jobs(collector: Collector) -> list[Landing]:
     client = collector.require_client()
-    exports: list[str] = []
+    exports: dict[str, object] = {}  # what each job states that it could not export
     with collector.load("export_jobs") as jobs:
         try:
             for job_id in _jobs_of_the_night(collector, jobs):
@@ -367,7 +398,7 @@ def _collect_jobs(collector: Collector) -> list[Landing]:
                     jobs.incomplete = True
                     continue
                 jobs.add({"job_id": job_id}, collector.api_uri(path), answer.body)
-                exports.append(job_id)
+                exports[job_id] = _stated_failures(answer.body)
         except LoginError:
             raise
         except GenesysError as error:
@@ -375,8 +406,8 @@ def _collect_jobs(collector: Collector) -> list[Landing]:
             jobs.incomplete = True
     with collector.load("export_failures") as failures:
         failures.incomplete = jobs.incomplete  # jobs that are not known were not asked for what failed
-        for job_id in exports:
-            _collect_failed_recordings(collector, failures, job_id)
+        for job_id, stated in exports.items():
+            _collect_failed_recordings(collector, failures, job_id, stated)
     return [jobs.landing, failures.landing]
 
 
@@ -401,7 +432,15 @@ def _jobs_of_the_night(collector: Collector, load: Load) -> Iterator[str]:
             yield job_id
 
 
-def _collect_failed_recordings(collector: Collector, load: Load, job_id: str) -> None:
+def _stated_failures(job: bytes) -> object:
+    try:
+        return value_of(job, "totalFailedRecordings") or 0
+    except ValueError:
+        return 0  # raw.export_jobs says that the job cannot be read
+
+
+def _collect_failed_recordings(collector: Collector, load: Load, job_id: str, stated: object) -> None:
+    """Land the job's list. It is not whole if it is shorter than the job states, or the job states no number."""
     path = f"{JOBS}/{job_id}/failedrecordings"
     seen: set[bytes] = set()
     try:
@@ -409,6 +448,8 @@ def _collect_failed_recordings(collector: Collector, load: Load, job_id: str) ->
             if content not in seen:
                 seen.add(content)
                 load.add({"job_id": job_id}, collector.api_uri(path), content)
+        if not isinstance(stated, int) or stated > len(seen):
+            raise ShortList(f"GET {path}", f"{len(seen)} recordings came; the job states {stated}")
     except LoginError:
         raise
     except GenesysError as error:

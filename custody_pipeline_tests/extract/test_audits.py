@@ -97,6 +97,13 @@ def test_one_interface_that_refuses_is_told_beside_the_other(api: Api, collect: 
     api.on(QUALITY, reply({"code": "missing.permissions"}, status=403))
     landing = collect()
     assert (landing.state, QUALITY in (landing.detail or "")) == ("complete", True)
+    assert [(failure.subject_id, failure.http_status) for failure in landing.failures] == [(QUALITY, 403)]
+
+
+def test_a_refusal_beside_a_failure_is_a_failure(api: Api, collect: Callable[..., Landing]) -> None:
+    api.on(QUALITY, reply({"code": "missing.permissions"}, status=403))
+    api.on(f"{PLATFORM}/servicemapping", reply({}))
+    assert collect().state == "partial"
 
 
 def test_a_query_that_fails_may_still_answer(api: Api, collect: Callable[..., Landing]) -> None:

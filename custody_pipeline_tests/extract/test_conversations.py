@@ -80,6 +80,7 @@ def test_pages_are_followed_by_cursor_past_empty_ones_and_repeats_are_dropped(
     receipt = con.execute("SELECT receipt_state, data_available_until, collector FROM raw.extraction_receipts")
     assert receipt.fetchone() == ("complete", datetime(2026, 11, 3, 1), "n (c)")
     assert landing.requests == 9
+    assert landing.detail == "a page without a list of conversations counts as empty"
 
 
 def test_the_same_conversation_with_other_bytes_is_kept_too(

@@ -141,29 +141,59 @@ def test_a_bucket_without_versioning_is_read_all_the_same(
 ) -> None:
     bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{R1}.opus", Body=b"audio")
     with collector() as made:
-        load(con, collect_exports(made))
+        landing, *others = collect_exports(made)
+        load(con, [landing, *others])
         load(con, collect_media(made, {}, media_objects(con, NIGHT)))
     assert objects(con, "is_latest, object_bytes") == [(True, 5)]
     assert con.execute("SELECT sha256 FROM raw.media_digests").fetchall() == [(hashlib.sha256(b"audio").hexdigest(),)]
+    assert (landing.state, str(landing.detail)[:31]) == ("complete", "versioning of the bucket is off")
 
 
-@pytest.mark.parametrize("code", ["AccessDenied", "NotImplemented"])
-def test_without_leave_to_list_versions_the_current_objects_are_read(
+REFUSED = "older versions were not shown"
+
+
+@pytest.mark.parametrize(
+    ("code", "versioning", "state", "told"),
+    [
+        ("AccessDenied", "Enabled", "partial", REFUSED),
+        ("AccessDenied", "Suspended", "partial", REFUSED),
+        ("AccessDenied", "AccessDenied", "partial", REFUSED),
+        ("AccessDenied", None, "complete", "versioning of the bucket is off"),
+        ("MethodNotAllowed", "Enabled", "partial", REFUSED),
+        ("NotImplemented", "NotImplemented", "complete", "versioning of the bucket is off"),
+        (None, "Suspended", "complete", "versioning of the bucket is suspended"),
+        (None, "Enabled", "complete", "None"),
+        (None, "AccessDenied", "complete", "None"),
+    ],
+)
+def test_versions_that_cannot_be_listed_are_told_and_hide_nothing_only_where_there_are_none(
     bucket: Any,
     con: duckdb.DuckDBPyConnection,
     collector: Callable[..., Collector],
     monkeypatch: pytest.MonkeyPatch,
-    code: str,
+    code: str | None,
+    versioning: str | None,
+    state: str,
+    told: str,
 ) -> None:
     bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{R1}.opus", Body=b"audio")
     with collector() as made:
 
         def refuse(**_: Any) -> None:
-            raise ClientError({"Error": {"Code": code}}, "ListObjectVersions")
+            raise ClientError({"Error": {"Code": str(code)}}, "ListObjectVersions")
 
-        monkeypatch.setattr(made.s3, "list_object_versions", refuse)
-        load(con, collect_exports(made))
-    assert objects(con, "version_id, is_latest, object_bytes") == [(None, True, 5)]
+        def status(**_: Any) -> dict[str, str]:
+            if versioning in {"Enabled", "Suspended", None}:
+                return {"Status": versioning} if versioning else {}
+            raise ClientError({"Error": {"Code": versioning}}, "GetBucketVersioning")
+
+        monkeypatch.setattr(made.s3, "get_bucket_versioning", status)
+        if code:
+            monkeypatch.setattr(made.s3, "list_object_versions", refuse)
+        landing, *others = collect_exports(made)
+        load(con, [landing, *others])
+    assert objects(con, "version_id IS NULL, is_latest, object_bytes") == [(code is not None, True, 5)]
+    assert (landing.state, str(landing.detail)[: len(told)]) == (state, told)
 
 
 def test_sidecars_land_as_they_are_and_only_the_current_version(
@@ -462,6 +492,20 @@ def test_the_jobs_of_every_user_are_asked_for_and_one_that_is_not_known_leaves_i
         next(asked.query for asked in api.asked if asked.path == "/api/v2/recording/jobs")["showOnlyMyJobs"] == "false"
     )
     assert (states["export_jobs"], states["export_failures"]) == ("partial", "partial")
+
+
+@pytest.mark.parametrize(("stated", "state"), [(1, "complete"), (None, "complete"), (2, "partial"), ("1", "partial")])
+def test_a_job_that_states_more_failures_than_it_lists_leaves_its_failures_partial(
+    api: Api, api_settings: Callable[..., Settings], stated: object, state: str
+) -> None:
+    made_job = job(J1, "2026-11-02T00:00:00.000Z/2026-11-03T00:00:00.000Z") | {"totalFailedRecordings": stated}
+    api.on("/api/v2/recording/jobs", reply({"entities": [made_job]}))
+    api.on(f"/api/v2/recording/jobs/{J1}", reply(made_job))
+    failed = {"conversation": {"id": C1}, "recording": {"id": R1}}
+    api.on(f"/api/v2/recording/jobs/{J1}/failedrecordings", reply({"entities": [failed, failed]}))
+    with Collector(api_settings(manifest_source="recording_jobs"), NIGHT) as made:
+        states = {landing.resource: landing.state for landing in collect_exports(made)}
+    assert states["export_failures"] == state
 
 
 @pytest.mark.parametrize("answer", [{}, {"IsTruncated": True, "Versions": []}])

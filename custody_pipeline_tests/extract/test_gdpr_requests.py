@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from custody_pipeline_tests.extract.conftest import Api
 
 NUMBER = "+1 (555) 010-0123"
-KNOWN = {"c1": {"tel:+15550100123", "tel:+15559990000"}, "c2": {"mailto:Jane.Roe@Example.com"}, "c3": {"100"}}
+KNOWN = {
+    "c1": {"tel:+15550100123", "tel:+15559990000"},
+    "c2": {"mailto:Jane.Roe@Example.com"},
+    "c3": {"100"},
+    "c4": {"5d1c", "@JaneRoe"},
+}
 
 
 @pytest.fixture
@@ -96,6 +101,37 @@ def test_a_request_is_kept_where_it_names_an_address_of_the_conversation_and_wit
     assert not any(part in text for part in ("Jane", "JANE", "555", "Main"))
 
 
+def test_ids_and_handles_are_compared_as_they_are_and_what_is_compared_with_nothing_is_told(
+    api: Api, collect: Callable[..., Landing], con: duckdb.DuckDBPyConnection
+) -> None:
+    handle = {"type": "TWITTER", "value": "janeroe"}
+    long_ago = "2026-11-01T23:59:59.000Z"
+    subjects: list[Any] = [
+        {"userId": "5D1C"},
+        {"externalContactId": "5d1c", "socialHandle": handle},
+        {"userId": "other"},
+        {"socialHandle": {"type": "TWITTER", "value": "100"}},
+        {"name": "Jane Roe"},
+        {"name": "Jane Roe", "userId": " ", "socialHandle": {}},
+    ]
+    uncounted = [
+        request("h1", requestType="GDPR_EXPORT", subject={"name": "Jane Roe"}),
+        request("h2", createdDate=long_ago, subject={"name": "Jane Roe"}),
+    ]
+    api.on(REQUESTS, page(*(request(f"g{n}", subject=subject) for n, subject in enumerate(subjects)), *uncounted))
+    landing = collect()
+    load(con, [landing])
+    rows = con.execute("SELECT conversation_id, request_id, matched_by FROM raw.gdpr_requests ORDER BY ALL").fetchall()
+    assert rows == [
+        ("c3", "g3", ["socialHandle"]),
+        ("c4", "g0", ["userId"]),
+        ("c4", "g1", ["externalContactId", "socialHandle"]),
+    ]
+    assert (landing.state, str(landing.detail)[:31]) == ("complete", "2 requests name their persons b")
+    assert "Jane" not in landed(landing) + str(landing.detail)
+    assert collect(gone=set()).detail is None
+
+
 def test_the_list_is_asked_for_although_no_conversation_is_gone(api: Api, collect: Callable[..., Landing]) -> None:
     api.on(REQUESTS, page(request("g1")))
     landing = collect(gone=set())
@@ -121,10 +157,11 @@ def test_answers_that_cannot_be_read_are_told_and_not_kept(api: Api, collect: Ca
 
     unreadable = [7, {"id": "../g1"}, request("g2", status=None), request("g3", createdDate=5)]
     unreadable += [request("g4", subject=7), request("g5", subject={"phoneNumbers": {"home": NUMBER}})]
+    unreadable += [request("g6", subject={"userId": ["u"]}), request("g7", subject={"socialHandle": {"value": 7}})]
     api.on(REQUESTS, page(request("g1"), *unreadable))
     landing = collect()
     assert (landing.state, landing.documents) == ("partial", 1)
-    assert [failure.message for failure in landing.failures] == ["6 requests cannot be read"]
+    assert [failure.message for failure in landing.failures] == ["8 requests cannot be read"]
 
     api.on(REQUESTS, page(request("g1"), nextUri=f"{REQUESTS}?pageNumber=2"), Reply(b"<html>"))
     landing = collect()

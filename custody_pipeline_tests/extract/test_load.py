@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from custody_pipeline.load import pipeline as load_pipeline
 from custody_pipeline.load.pipeline import load, raw_pipeline, write_receipts
 from custody_pipeline.load.raw_tables import RAW_TABLES, RawSchemaError, all_raw_tables, create_raw_tables
 from custody_pipeline.load.source import raw_source
+from custody_pipeline.models.pending_reads import known_addresses
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 from custody_pipeline_tests.extract.landed import read_document
@@ -151,12 +153,24 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
         ("recording_metadata", [b"null", b"[null]", b"[{}]", b'[{"id":null}]']),
         ("export_failures", [b"{}", b'{"conversation":{"id":"c1"},"recording":null}']),
         ("export_jobs", [b"{}", b'{"id":"j1","state":null}', b'{"id":"j1","state":"FULFILLED"}']),
+        (
+            "export_jobs",
+            [
+                b'{"id":"j1","state":"FULFILLED","totalRecordings":9,"recordingJobsQuery":%b}' % query
+                for query in (
+                    b"{}",
+                    b'{"agedConversationInterval":"2026-11-02T00:00:00Z"}',
+                    b'{"conversationQuery":{"interval":"2026-11-03T00:00:00Z/2026-11-02T00:00:00Z"}}',
+                )
+            ],
+        ),
         ("orphan_recordings", [b"{}", b'{"recording":null}']),
         (
             "conversation_details",
             [
                 b'{"conversationId":"c1","participants":[{"sessions":[]},{"purpose":"agent"}]}',
                 b'{"conversationId":"c1","participants":[{"sessions":[],"screenRecording":true}]}',
+                b'{"conversationId":"c1","participants":[{"sessions":[{"recording":true}],"screenRecording":true}]}',
                 b'{"conversationId":"c1","participants":[null]}',
             ],
         ),
@@ -171,6 +185,16 @@ def test_a_document_that_lacks_what_it_is_asked_for_is_not_an_empty_one(
     load(con, [land(resource, *documents)])
     states = con.execute(f"SELECT document_state FROM raw.{resource}").fetchall()
     assert states == [("wrong_shape",)] * len(documents)
+
+
+@pytest.mark.parametrize("width", range(4))
+def test_a_refusal_that_is_cut_inside_a_character_is_a_refusal(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], width: int
+) -> None:
+    odd = json.dumps({"recording": ["x" * width + "\U000e05b9" * 200]}).encode()
+    load(con, [land("export_failures", odd, b'{"conversation":{"id":"c1"},"recording":{"id":"r1"}}')])
+    rows = con.execute("SELECT recording_id, document_state FROM raw.export_failures ORDER BY 1").fetchall()
+    assert rows == [("r1", "ok"), (None, "wrong_shape")]
 
 
 def test_one_entry_without_an_id_hides_none_of_the_others(
@@ -453,3 +477,19 @@ def test_dlt_tells_nobody_and_is_told_nothing_by_the_machine(tmp_path: Path) -> 
 def test_a_source_can_be_described_without_a_warehouse() -> None:
     source = raw_source(None, [], tables=RAW_TABLES["exports"])
     assert tuple(source.resources) == RAW_TABLES["exports"]
+
+
+def test_what_a_request_may_name_for_deletion_may_name_is_read_from_every_document(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    sides = {"ani": "tel:1", "dnis": "tel:2", "addressFrom": "from@x", "addressTo": "to@x"}
+    leg = {"participantId": "p", "userId": "u1", "externalContactId": "e1", "sessions": [{"sessionId": "s", **sides}]}
+    details = {"conversationId": "c1", "participants": [leg, {"participantId": "q", "sessions": []}]}
+    person = {"id": "p", "userId": "u2", "externalContactId": "e2", "address": "sip:3", "ani": "tel:4"}
+    single = {"id": "c2", "participants": [person, {"id": "q"}]}
+    load(con, [land("conversation_details", json.dumps(details).encode())])
+    load(con, [land("conversations", json.dumps(single).encode(), conversation_id="c2")])
+    assert known_addresses(con, NIGHT, {"c1", "c2"}) == {
+        "c1": {"tel:1", "tel:2", "from@x", "to@x", "u1", "e1"},
+        "c2": {"u2", "e2", "sip:3", "tel:4"},
+    }

@@ -163,31 +163,50 @@ def test_an_answer_that_cannot_be_read_leaves_the_night_not_established(night: N
     assert (completeness, states[source]) == ("not_established", "partial")
 
 
-@pytest.mark.parametrize(("listed", "state"), [(2, "whole"), (1, "partial"), (0, "partial")])
-def test_a_job_that_states_more_failures_than_it_lists_leaves_the_night_not_established(
-    night: Night, listed: int, state: str
-) -> None:
-    # A job of several nights: its total of recordings is compared with nothing.
-    night.call()
-    night.job(total_recordings=9, total_failed=2, interval_start="2026-11-01 00:00:00")
-    for number in range(listed):
-        night.rows["export_failures"].append(
-            {"job_id": "j1", "conversation_id": "c1", "recording_id": f"r{number + 1}"}
-        )
-    night.run()
-    assert claim(night)[1]["export_failures"] == state
-
-
-@pytest.mark.parametrize(("listed", "expected"), [(False, "not_established"), (True, "established")])
-def test_details_that_cannot_be_read_do_no_harm_where_the_recordings_were_listed(
-    night: Night, listed: bool, expected: str
-) -> None:
+def test_details_that_cannot_be_read_may_flag_a_recording_that_no_list_has(night: Night) -> None:
     night.call()
     night.details()["document_state"] = "not_json"
-    if listed:
-        night.metadata("c1", {"recording_id": "r1"})
+    night.metadata("c1", {"recording_id": "r1"})
     night.run()
-    assert claim(night)[0] == expected
+    completeness, states = claim(night)
+    assert (completeness, states["conversation_details"]) == ("not_established", "partial")
+
+
+def test_an_interface_of_audits_that_refuses_was_not_asked(night: Night) -> None:
+    night.call()
+    night.rows["recording_audits"].append({"audit_id": "a1"})
+    night.load()
+    night.con.execute(
+        "UPDATE raw.extraction_receipts SET failures = 1, detail = 'HTTP 403' WHERE resource = 'recording_audits'"
+    )
+    night.model()
+    states = {part["source"]: (part["state"], part["detail"]) for part in night.table("coverage")}
+    assert states["recording_audits"] == ("not_asked", "HTTP 403")
+    assert claim(night)[0] == "established"
+
+
+def test_what_a_whole_source_could_not_see_stands_beside_a_wrong_clock(night: Night) -> None:
+    night.call()
+    night.load()
+    night.load()
+    night.con.execute(
+        "UPDATE raw.extraction_receipts SET detail = 'versioning is off', sequence = landing_id[:3]::INT, "
+        "started_at = if(landing_id < '002', TIMESTAMP '2026-12-02', TIMESTAMP '2026-12-01')"
+    )
+    night.model()
+    details = {row["source"]: row["detail"] for row in night.table("coverage")}
+    assert "a clock was wrong; versioning is off" in details["export_objects"]
+
+
+def test_sessions_without_an_id_are_expected_each_by_itself(night: Night) -> None:
+    night.call()
+    legs = night.leg()["sessions"]
+    legs[:] = [{**legs[0], "session_id": None}, {**legs[0], "session_id": None}]
+    for leg in (*legs, *night.leg("customer")["sessions"]):
+        leg["recording"] = leg in legs
+    night.run()
+    assert balance(night, "details_sessions") == (2, 1, 0, 1)
+    assert claim(night)[0] == "incomplete"
 
 
 def test_the_load_that_was_taken_last_counts_whatever_its_clock_said(night: Night) -> None:
@@ -220,6 +239,14 @@ def screen_of_the_agent(night: Night) -> None:
     """A call whose agent's screen was recorded, by the flag of the participant."""
     night.call()
     night.details()["screen_recorded"] = ["c1-agent-1"]
+
+
+def test_the_flag_of_a_screen_is_tied_to_a_session_with_an_id(night: Night) -> None:
+    screen_of_the_agent(night)
+    legs = night.leg()["sessions"]
+    legs.insert(0, {**legs[0], "session_id": None, "media_type": "screenshare", "recording": False})
+    night.run()
+    assert screens(night) == ["screen:c1-agent-1"]
 
 
 def screens(night: Night) -> list[str]:

@@ -23,10 +23,10 @@ needed (source, sees) AS (
     ('export_objects', 'objects in the export bucket; nothing that was deleted before the night was collected'),
     ('conversation_details', 'conversations, audio and screens that were recorded; no chat, message or e-mail recording'),
     ('recording_metadata', 'recordings of the conversations that were asked for; conversations in other divisions are refused'),
-    ('export_jobs', 'export jobs of this integration with their totals'),
+    ('export_jobs', 'export jobs of this integration; totals only of jobs of this night alone'),
     ('export_failures', 'recordings that an export job could not export'),
     ('orphan_recordings', 'recordings whose conversation is gone'),
-    ('listed_recordings', 'the vendor''s list of all recordings; nothing that was deleted, or created after its watermark')
+    ('listed_recordings', 'all recordings, by a list without a total; nothing that was deleted, or created after its watermark')
 ),
 
 newest AS (
@@ -36,20 +36,15 @@ newest AS (
 ),
 
 unread_documents AS (
-    -- Answers that came and cannot be read. Of a conversation whose recordings were listed, nothing is missing for it.
+    -- Answers that came and cannot be read. Details that cannot be read may flag a recording that no list has.
     SELECT partition_date, 'recording_metadata' AS source, count(*) AS documents
     FROM staging.recording_metadata
     WHERE is_current AND document_state <> 'ok'
     GROUP BY partition_date
     UNION ALL
     SELECT partition_date, 'conversation_details', count(*)
-    FROM staging.conversation_details AS details
-    ANTI JOIN (
-        SELECT partition_date, key_conversation_id AS conversation_id
-        FROM staging.recording_metadata
-        WHERE is_current AND document_state = 'ok'
-    ) AS listed USING (partition_date, conversation_id)
-    WHERE details.is_current AND details.document_state <> 'ok'
+    FROM staging.conversation_details
+    WHERE is_current AND document_state <> 'ok'
     GROUP BY partition_date
     UNION ALL
     SELECT partition_date, 'export_jobs', count(*)
@@ -60,20 +55,6 @@ unread_documents AS (
     SELECT partition_date, 'export_failures', count(*)
     FROM staging.export_failures
     WHERE is_current AND document_state <> 'ok'
-    GROUP BY partition_date
-    UNION ALL
-    -- A job states how many recordings failed: the list may be shorter. What was erased is not kept of it.
-    SELECT partition_date, 'export_failures', sum(greatest(total_failed - listed - erased, 0))::BIGINT
-    FROM (
-        SELECT job.partition_date, job.total_failed,
-            (
-                SELECT count(*) FROM staging.export_failures AS f
-                WHERE f.is_current AND f.partition_date = job.partition_date AND f.job_id = job.job_id
-            ) AS listed,
-            (SELECT count(*) FROM raw.erasures) AS erased
-        FROM staging.export_jobs AS job
-        WHERE job.is_current
-    )
     GROUP BY partition_date
     UNION ALL
     SELECT partition_date, 'export_manifests', count(*)
@@ -155,6 +136,8 @@ SELECT
     source,
     CASE
         WHEN receipt_state IS NULL OR receipt_state = 'not_configured' THEN 'not_asked'
+        -- One of the two interfaces refused the client: what only it knows was never asked.
+        WHEN source = 'recording_audits' AND receipt_state = 'complete' AND failures > 0 THEN 'not_asked'
         WHEN receipt_state = 'failed' THEN 'failed'
         WHEN receipt_state = 'partial' OR unread > 0 OR unaccounted > 0 OR is_early THEN 'partial'
         ELSE 'whole'
@@ -168,18 +151,28 @@ SELECT
     finished_at AS collected_at,
     CASE
         -- What is not kept of erased conversations is told of a source that is whole; of another one, why it is not.
-        WHEN NOT regexp_matches(detail, '^[0-9]+ documents? of (an )?erased conversations? (was|were) not kept$') THEN detail
-        WHEN receipt_state IS NULL THEN 'never collected'
-        WHEN unread > 0 THEN unread || ' could not be read'
-        WHEN receipt_state IN ('partial', 'failed') AND failures > 0 THEN failures || ' could not be read'
-        WHEN unaccounted > 0
-            THEN 'jobs state ' || unaccounted || ' more; run the night before first'
-        WHEN receipt_state = 'partial' THEN 'cut short'
-        WHEN is_early AND receipt_state = 'complete' THEN 'the night is not complete there yet'
-        WHEN began_ahead IS NOT NULL THEN 'an earlier load has a later time, ' || began_ahead || ' UTC: a clock was wrong'
-        WHEN detail IS NOT NULL THEN detail
-        WHEN receipt_state = 'complete' AND not_read > 0
-            THEN not_read || ' conversations were not read one by one: the bucket, the job and the list agree on their recordings'
+        WHEN receipt_state <> 'complete'
+            AND NOT regexp_matches(detail, '^[0-9]+ documents? of (an )?erased conversations? (was|were) not kept$')
+            THEN detail
+        ELSE nullif(concat_ws(
+            '; ',
+            CASE
+                WHEN receipt_state IS NULL THEN 'never collected'
+                WHEN unread > 0 THEN unread || ' could not be read'
+                WHEN receipt_state IN ('partial', 'failed') AND failures > 0 THEN failures || ' could not be read'
+                WHEN unaccounted > 0
+                    THEN 'jobs state ' || unaccounted || ' more; run the night before first'
+                WHEN receipt_state = 'partial' THEN 'cut short'
+                WHEN is_early AND receipt_state = 'complete' THEN 'the night is not complete there yet'
+            END,
+            'an earlier load has a later time, ' || began_ahead || ' UTC: a clock was wrong',
+            detail,
+            CASE
+                WHEN receipt_state = 'complete' AND not_read > 0
+                    THEN not_read || ' conversations were not read one by one: '
+                        || 'the bucket, the job and the list agree on their recordings'
+            END
+        ), '')
     END AS detail
 FROM asked
 ORDER BY partition_date, source

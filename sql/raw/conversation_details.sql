@@ -19,6 +19,7 @@
 -- column originating_direction: inbound or outbound
 -- column screen_recorded: participants whose screen was recorded, by the vendor's flag screenRecording
 -- column participants [pii]: participants in the document's order, with attributes, sessions, segments and flows; segment times UTC
+-- column people [pii]: external contacts, and addresses beside numbers, as written: a request for deletion may name them
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
@@ -27,14 +28,21 @@ SELECT
                     document.participants, lambda p: repeats_a_key(p.attributes)
                 )
             ) THEN 'duplicate_key'
-            -- A conversation has participants, and these have sessions: without them, what was recorded is not known.
+            -- A conversation has participants, and these have sessions: without them, what was recorded is not known. The
+            -- recording of a screen needs a session with an id.
             WHEN document_state = 'ok'
                 AND (
                     document.participants IS NULL
                     OR coalesce(document.conversationId, k.conversation_id, '') = ''
                     OR list_bool_or(list_transform(
                         document.participants,
-                        lambda p: p.sessions IS NULL OR (coalesce(p.screenRecording, false) AND len(p.sessions) = 0)
+                        lambda p: p.sessions IS NULL
+                            OR (
+                                coalesce(p.screenRecording, false)
+                                AND NOT coalesce(
+                                    list_bool_or(list_transform(p.sessions, lambda s: s.sessionId IS NOT NULL)), false
+                                )
+                            )
                     ))
                 )
                 THEN 'wrong_shape'
@@ -98,7 +106,16 @@ SELECT
                 )
             )
         )
-    ) AS participants
+    ) AS participants,
+    list_distinct(list_concat(
+        list_transform(document.participants, lambda p: p.externalContactId),
+        flatten(flatten(list_transform(
+            document.participants,
+            lambda p: list_transform(
+                p.sessions, lambda s: [s.addressFrom, s.addressTo, s.addressSelf, s.addressOther]
+            )
+        )))
+    )) AS people
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,
     key_types := 'STRUCT(page_sha256 VARCHAR, job_id VARCHAR, conversation_id VARCHAR)',
@@ -107,10 +124,11 @@ FROM landing_documents(
         originatingDirection VARCHAR,
         participants STRUCT(
             participantId VARCHAR, purpose VARCHAR, userId VARCHAR, participantName VARCHAR,
-            screenRecording BOOLEAN, attributes MAP(VARCHAR, VARCHAR),
+            screenRecording BOOLEAN, externalContactId VARCHAR, attributes MAP(VARCHAR, VARCHAR),
             sessions STRUCT(
                 sessionId VARCHAR, peerId VARCHAR, mediaType VARCHAR, direction VARCHAR, ani VARCHAR, dnis VARCHAR,
                 scriptId VARCHAR, edgeId VARCHAR, recording BOOLEAN,
+                addressFrom VARCHAR, addressTo VARCHAR, addressSelf VARCHAR, addressOther VARCHAR,
                 segments STRUCT(
                     segmentStart VARCHAR, segmentEnd VARCHAR, segmentType VARCHAR, queueId VARCHAR,
                     wrapUpCode VARCHAR, disconnectType VARCHAR

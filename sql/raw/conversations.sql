@@ -17,6 +17,7 @@
 -- column division_ids: divisions of the conversation
 -- column recording_state: recordingState
 -- column participants [pii]: participants in the document's order, with their attributes
+-- column people [pii]: external contacts, and addresses beside numbers, as written: a request for deletion may name them
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
@@ -54,7 +55,10 @@ SELECT
                 ELSE p.attributes
             END
         )
-    ) AS participants
+    ) AS participants,
+    list_distinct(flatten(list_transform(
+        document.participants, lambda p: [p."address", p.externalContactId]
+    ))) AS people
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,
     key_types := 'STRUCT(conversation_id VARCHAR)',
@@ -63,7 +67,7 @@ FROM landing_documents(
         divisions STRUCT(division STRUCT(id VARCHAR))[],
         participants STRUCT(
             id VARCHAR, purpose VARCHAR, userId VARCHAR, queueId VARCHAR, queueName VARCHAR, startTime VARCHAR,
-            endTime VARCHAR, ani VARCHAR, dnis VARCHAR, calls STRUCT(scriptId VARCHAR)[],
+            endTime VARCHAR, ani VARCHAR, dnis VARCHAR, "address" VARCHAR, externalContactId VARCHAR, calls STRUCT(scriptId VARCHAR)[],
             attributes MAP(VARCHAR, VARCHAR)
         )[]
     )'

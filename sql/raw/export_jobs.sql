@@ -29,9 +29,15 @@
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
-            -- Without its state or its total, a job says nothing of what it exported.
+            -- Without its state, its total or its interval, a job says nothing of what it exported.
             WHEN document_state = 'ok'
-                AND (document.state IS NULL OR (document.state = 'FULFILLED' AND document.totalRecordings IS NULL))
+                AND (
+                    document.state IS NULL
+                    OR (
+                        document.state = 'FULFILLED'
+                        AND (document.totalRecordings IS NULL OR NOT coalesce(job.interval_end >= job.interval_start, false))
+                    )
+                )
                 THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
@@ -40,18 +46,8 @@ SELECT
     document.state AS job_state,
     document.recordingJobsQuery."action",
     document.recordingJobsQuery.integrationId AS integration_id,
-    utc_moment(split_part(
-        coalesce(
-            document.recordingJobsQuery.agedConversationInterval,
-            document.recordingJobsQuery.conversationQuery."interval"
-        ), '/', 1
-    )) AS interval_start,
-    utc_moment(split_part(
-        coalesce(
-            document.recordingJobsQuery.agedConversationInterval,
-            document.recordingJobsQuery.conversationQuery."interval"
-        ), '/', 2
-    )) AS interval_end,
+    job.interval_start,
+    job.interval_end,
     document.recordingJobsQuery.includeRecordingsWithSensitiveData AS include_sensitive,
     document.recordingJobsQuery.includeScreenRecordings AS include_screen,
     document.recordingJobsQuery.includePolicyBasedRecordings AS include_policy_based,
@@ -76,4 +72,15 @@ FROM landing_documents(
             includePolicyBasedRecordings BOOLEAN, conversationQuery STRUCT("interval" VARCHAR)
         )
     )'
-) AS landed
+) AS landed,
+    LATERAL (
+        SELECT string_split(
+            coalesce(
+                document.recordingJobsQuery.agedConversationInterval,
+                document.recordingJobsQuery.conversationQuery."interval"
+            ), '/'
+        ) AS moments
+    ) AS asked,
+    LATERAL (
+        SELECT utc_moment(asked.moments[1]) AS interval_start, utc_moment(asked.moments[2]) AS interval_end
+    ) AS job

@@ -1,6 +1,6 @@
 -- Requests for deletion at the vendor, from GET /api/v2/gdpr/requests: one row for each conversation that the vendor no
--- longer has and each request that names a number or an address of it. The document is made by the pipeline, so that
--- nothing of the person is kept: it has the request's id, status and date, and the digest of the request as received.
+-- longer has and each request that names somebody of it. The document is made by the pipeline, so that nothing of the
+-- person is kept: it has the request's id, status and date, and the digest of the request as received.
 --
 -- grain: partition_date, landing_id, conversation_id, request_id
 -- column partition_date: UTC day of the conversation's start
@@ -16,7 +16,7 @@
 -- column request_type: GDPR_DELETE, as written
 -- column request_status: INITIATED, SEARCHING, UPDATING, DELETING, FINALIZING, COMPLETED or ERROR, as written
 -- column created_date: when the request was submitted (UTC)
--- column matched_by: fields of the request's subject that name a number or an address of the conversation
+-- column matched_by: fields of the request's subject that name somebody of the conversation
 -- column request_sha256: SHA-256 of the request's bytes as received, which are not kept
 SELECT
     landed.* EXCLUDE (k, document),

@@ -7,7 +7,7 @@
 -- column request_id: request
 -- column request_status: INITIATED, SEARCHING, UPDATING, DELETING, FINALIZING, COMPLETED or ERROR; upper case
 -- column created_date: when the request was submitted (UTC)
--- column matched_by: fields of the request's subject that name a number or an address of the conversation
+-- column matched_by: fields of the request's subject that name somebody of the conversation
 -- column evidence: the document with the request's digest, as first received, as evidence
 WITH received AS (
     SELECT d.*, r."sequence"

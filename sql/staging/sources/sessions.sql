@@ -2,7 +2,7 @@
 -- whether the session was recorded.
 --
 -- materialized: window
--- grain: partition_date, conversation_id, participant_id, session_id
+-- grain: partition_date, conversation_id, participant_id, session_id, place
 -- column partition_date: UTC day of the conversation's start
 -- column conversation_id: conversation
 -- column participant_id: participant
@@ -21,12 +21,14 @@
 -- column kind: kind of a recording of this session: audio or screen
 -- column session_start: start of the session's first segment (UTC)
 -- column session_end: end of the session's last segment (UTC)
+-- column place: for a session without an id, its position and its participant's in the document; null for others
 -- column queue_ids: queues of the session's segments
 -- column flow_id: Architect flow
 -- column flow_name: name of the flow
 -- column flow_version: version of the flow
 WITH participants AS (
-    SELECT partition_date, conversation_id, screen_recorded, unnest(participants) AS p
+    SELECT partition_date, conversation_id, screen_recorded, unnest(participants) AS p,
+        generate_subscripts(participants, 1) AS position
     FROM staging.conversation_details
     WHERE is_current AND document_state = 'ok'
 ),
@@ -40,13 +42,15 @@ sessions AS (
                 AND NOT list_bool_or([coalesce(s.recording AND lower(s.media_type) = 'screenshare', false) FOR s IN p.sessions])
                 THEN list_sort([
                     {
+                        'has_no_id': s.session_id IS NULL,
                         'is_other': lower(s.media_type) IS DISTINCT FROM 'screenshare',
                         'starts': list_min([segment.segment_start FOR segment IN s.segments]),
                         'session_id': s.session_id
                     } FOR s IN p.sessions
                 ])[1].session_id
         END AS screen_session_id,
-        unnest(p.sessions) AS s
+        unnest(p.sessions) AS s,
+        [position, generate_subscripts(p.sessions, 1)] AS position
     FROM participants
 ),
 
@@ -70,6 +74,7 @@ flat AS (
         CASE WHEN lower(s.media_type) = 'screenshare' THEN 'screen' ELSE 'audio' END AS kind,
         list_min([segment.segment_start FOR segment IN s.segments]) AS session_start,
         list_max([segment.segment_end FOR segment IN s.segments]) AS session_end,
+        CASE WHEN s.session_id IS NULL THEN position END AS place,
         list_sort(list_distinct([segment.queue_id FOR segment IN s.segments IF segment.queue_id IS NOT NULL])) AS queue_ids,
         s.flow.flow_id AS flow_id,
         s.flow.flow_name AS flow_name,
@@ -80,5 +85,5 @@ flat AS (
 SELECT *
 FROM flat
 QUALIFY row_number() OVER (
-    PARTITION BY partition_date, conversation_id, participant_id, session_id ORDER BY session_start
+    PARTITION BY partition_date, conversation_id, participant_id, session_id, place ORDER BY session_start
 ) = 1
