@@ -9,17 +9,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
 import pytest
 
+from custody_pipeline.evidence.cut.manifest import Receipt
+from custody_pipeline.extract.landing_files import content_of, read_lines
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, publish, run
+from custody_pipeline.operations import rebuild as rebuild_module
 from custody_pipeline.operations.rebuild import (
     RebuildError,
+    _loads_of_cuts,
     differing_tables,
     rebuild,
     unknown_nights,
@@ -131,6 +136,27 @@ def test_a_lost_warehouse_is_rebuilt_and_gives_the_same_published_bytes(ran: Ran
         publication, _ = publish(con, ran.night)
     assert (publication.revision, publication.changed) == (1, False)
     assert nights(ran.settings) == before
+
+
+def test_no_clock_decides_which_load_of_the_cuts_is_the_newest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def receipt(state: str, minute: int) -> Receipt:
+        at = f"2026-11-03T02:{minute}:00Z"
+        return Receipt("conversations", state, 1, 1, 1, 0, 1, 0, at, at, None, None, ())
+
+    def cut(*receipts: Receipt) -> Any:
+        who = dict.fromkeys(("collector", "organization_id", "operator", "tool_version", "git_revision"), "x")
+        return SimpleNamespace(cut=SimpleNamespace(receipts=receipts, night=str(DAY), **who))
+
+    # The first load's clock was fast, and so was that of a run that failed.
+    first, failed, second = receipt("complete", 40), receipt("failed", 50), receipt("complete", 30)
+    found = [cut(first), cut(failed, first), cut(second)]
+    sources = SimpleNamespace(cuts={DAY: found}, settings=SimpleNamespace(landing="l"), folder=lambda: tmp_path)
+    monkeypatch.setattr(rebuild_module, "landing_at", lambda _sources, _night, landed, _uri: landed)
+    loads: Any = _loads_of_cuts(sources, DAY)  # type: ignore[arg-type]
+    landed = [json.loads(content_of(line)) for file in loads for line in read_lines(file)]
+    assert [(told["sequence"], told["started_at"][14:16], told["receipt_state"]) for told in landed] == [
+        (1, "40", "complete"), (2, "50", "failed"), (3, "30", "complete")
+    ]  # fmt: skip
 
 
 def test_a_rebuild_says_which_tables_differ_from_what_is_published(ran: Ran) -> None:

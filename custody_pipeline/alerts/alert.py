@@ -60,8 +60,8 @@ class Alert:
         conversation_id, recording_id: its subject; None if the alert is about a whole resource.
         resource: the resource whose collection failed, `night`, `gaps` (a digest of many) or `retention`; None for a
             gap of a recording.
-        reason: the gap's code, COLLECTION_FAILED or COLLECTION_INCOMPLETE, NIGHT_FAILED or NIGHT_MISSING, NIGHT_GAPS
-            (a digest) or REMOVAL_NEAR.
+        reason: the gap's code, COLLECTION_FAILED or COLLECTION_INCOMPLETE, NIGHT_FAILED, NIGHT_MISSING or
+            NIGHT_INCOMPLETE, NIGHT_GAPS (a digest) or REMOVAL_NEAR.
         severity: error or warning.
         sentence, next_action: for people; texts of the catalogue, without data of the call.
         recoverable, recoverable_until: whether and until when (UTC) the gap may close.

@@ -57,7 +57,7 @@ def night_alerts(
     state: str = "",
     link_template: str | None = None,
 ) -> list[Alert]:
-    """The alerts of a night: about a night that is not published, failed collections, and gaps.
+    """The alerts of a night: not published, incomplete, a source that failed or is partial, and gaps.
 
     A gap is alerted if it has one of `reasons`, if it can no longer close, or if its deadline is near.
 
@@ -112,6 +112,10 @@ def _unpublished(night: date, state: str, link_template: str | None) -> Alert:
 def _collection(night: date, resource: str, state: str, link_template: str | None) -> Alert:
     if state == "failed":
         told = "COLLECTION_FAILED", "error", "Nothing could be collected of this resource."
+    elif state == "incomplete":
+        sentence = "Something is expected of this night that is not there, and nothing says why."
+        todo = "See custody.reconciliation for the source that names it, then run the night again."
+        return _of_night(night, resource, "NIGHT_INCOMPLETE", "error", sentence, todo, link_template)
     else:
         told = "COLLECTION_INCOMPLETE", "warning", "Some of this resource could not be collected."
     todo = "See the night's receipt and failures, mend the cause, then run the night again."

@@ -90,14 +90,15 @@ def _listed(collector: Collector, load: Load, most: int) -> Iterator[tuple[dict[
             load.landing.detail = f"longer than {most} pages: set CUSTODY_RETENTION_PAGES higher, or to 0 to do without"
             return
         for content in entities_of(page):
-            recording_id = text_of(content, "recordingId")
+            recording_id, conversation_id = text_of(content, "recordingId"), text_of(content, "conversationId")
             created = utc(text_of(content, "creationTime"))
             if (created is not None and created < start) or recording_id in seen:
                 continue
             if recording_id is not None:
                 seen.add(recording_id)
-            is_own = created is not None and created < end
-            yield {"recording_id": recording_id}, None if is_own else text_of(content, "conversationId"), content
+            is_own = created is None or created < end
+            keys = {"recording_id": recording_id, "conversation_id": conversation_id}
+            yield keys, None if is_own else conversation_id, content
     # "Retained for more days than" by its strictest reading. A younger recording in the list does not show that all
     # others of its age are in it.
     load.landing.data_available_until = load.landing.started_at - timedelta(days=threshold + 1)

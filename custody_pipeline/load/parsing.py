@@ -87,8 +87,8 @@ def read_files(
     except (duckdb.InvalidInputException, duckdb.ConversionException):
         raise RefusedError from None
     except (OSError, ValueError) as error:
-        # After the first batch pyarrow raises DuckDB's message as an error of another class. DuckDB cuts the value that it
-        # quotes, sometimes inside a character: its own class cannot be made of such a message.
+        # After the first batch pyarrow raises DuckDB's message as an error of another class. DuckDB cuts the value that
+        # it quotes, sometimes inside a character: its own class cannot be made of such a message.
         message = error.object if isinstance(error, UnicodeDecodeError) else str(error).encode()
         if message.startswith((b"Invalid Input Error", b"Conversion Error")):
             raise RefusedError from None

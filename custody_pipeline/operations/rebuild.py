@@ -60,6 +60,8 @@ from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline.warehouse.sql_text import table_columns
 
+_WITHOUT_ROWS = frozenset({"failed", "not_configured"})
+
 
 class RebuildError(Exception):
     """The warehouse cannot be rebuilt. The message says what to do."""
@@ -177,13 +179,20 @@ def _rebuild_night(
 
 
 def _loads_of_cuts(sources: Sources, night: date) -> Iterator[tuple[Landing, Path]]:
-    """Every load that a cut of the night states, once, with a receipt that is written from it."""
-    stated = {(r.resource, r.started_at): (one.cut, r) for one in sources.cuts[night] for r in one.cut.receipts}
-    for cut, receipt in sorted(stated.values(), key=lambda item: str(item[1].started_at)):
+    """Every load that a cut of the night states, once, with a receipt that is written from it.
+
+    The loads are in the order of the revisions that first state them, which no clock decides. A revision states two
+    loads of one resource if the newer one failed.
+    """
+    stated: dict[tuple[str, str | None], tuple[Cut, Receipt]] = {}
+    for one in sources.cuts[night]:
+        for receipt in sorted(one.cut.receipts, key=lambda receipt: receipt.state in _WITHOUT_ROWS):
+            stated[receipt.resource, receipt.started_at] = (one.cut, receipt)
+    for sequence, (cut, receipt) in enumerate(stated.values(), start=1):
         landing_id = _landing_id(receipt)
         place = Folder(str(sources.folder()))
         with LandingWriter(place, RECEIPTS, night, landing_id) as writer:
-            content = orjson.dumps(_as_landed(sources, cut, receipt))
+            content = orjson.dumps(_as_landed(sources, cut, receipt) | {"sequence": sequence})
             writer.add({}, f"custody:{receipt.resource}", _moment(receipt.finished_at), document(content))
         uri = f"{sources.settings.landing}/{RECEIPTS}/date={night}/{landing_id}.ndjson.gz"
         try:

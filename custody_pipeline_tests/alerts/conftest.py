@@ -34,6 +34,15 @@ class Night:
             "CREATE TABLE staging.receipts "
             "(partition_date DATE, resource VARCHAR, receipt_state VARCHAR, is_newest BOOLEAN)"
         )
+        con.execute(
+            "CREATE TABLE custody.coverage "
+            "(partition_date DATE, source VARCHAR, state VARCHAR, complete_until TIMESTAMP, is_needed BOOLEAN)"
+        )
+        con.execute(
+            "CREATE TABLE custody.nights "
+            "(partition_date DATE, state VARCHAR, recoverable BIGINT, completeness VARCHAR, unexplained BIGINT, "
+            "collected_at TIMESTAMP)"
+        )
 
     def gap(self, recording: str, reason: str = "TAG_NEVER_SET", **fields: Any) -> None:
         values = {

@@ -80,14 +80,7 @@ def test_gaps_told_one_by_one_stay_so_and_only_new_ones_are_folded(
 
 
 def test_slack_tells_the_nights_verdict_and_links_its_report(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
-    night.con.execute(
-        "CREATE TABLE custody.nights (partition_date DATE, state VARCHAR, recoverable BIGINT, completeness VARCHAR, "
-        "collected_at TIMESTAMP, unexplained BIGINT)"
-    )
-    night.con.execute("INSERT INTO custody.nights VALUES (?, 'final', 0, 'established', ?, 3)", [NIGHT, NOW])
-    night.con.execute(
-        "CREATE TABLE custody.coverage (partition_date DATE, source VARCHAR, state VARCHAR, is_needed BOOLEAN)"
-    )
+    night.con.execute("INSERT INTO custody.nights VALUES (?, 'final', 0, 'established', 3, ?)", [NIGHT, NOW])
     many(night)
     send(slack_webhook_url=hook[1], digest_above=10, link_template=REPORT)
     text = hook[0].documents[0]["text"].splitlines()

@@ -66,6 +66,35 @@ def test_a_collection_that_failed_is_alerted_until_a_newer_receipt_is_complete(n
     assert alerted(night) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "state", "until", "is_alerted"),
+    [
+        ("export_jobs", "partial", None, True),
+        ("recording_metadata", "whole", None, False),
+        ("recording_audits", "not_asked", None, False),
+        ("listed_recordings", "partial", datetime(2026, 11, 2, 23), False),
+        ("conversation_details", "partial", None, False),
+        ("conversation_details", "partial", datetime(2026, 11, 3), True),
+    ],
+)
+def test_a_source_whose_answers_cannot_be_read_is_alerted_and_one_that_is_early_is_not(
+    night: Night, source: str, state: str, until: datetime | None, is_alerted: bool
+) -> None:
+    night.receipt(source, "complete")
+    night.con.execute("INSERT INTO custody.coverage VALUES (?, ?, ?, ?, true)", [NIGHT, source, state, until])
+    assert alerted(night) == ["COLLECTION_INCOMPLETE"] * is_alerted
+
+
+def test_a_night_of_which_something_is_missing_without_a_reason_is_alerted(night: Night) -> None:
+    for day, completeness in ((NIGHT, "incomplete"), (NIGHT + timedelta(days=1), "established")):
+        night.con.execute(
+            "INSERT INTO custody.nights BY NAME SELECT ? AS partition_date, ? AS completeness", [day, completeness]
+        )
+    assert alerted(night) == ["NIGHT_INCOMPLETE"]
+    night.con.execute("UPDATE custody.nights SET completeness = 'not_established'")
+    assert alerted(night) == []
+
+
 def test_a_link_holds_its_ids_quoted(night: Night) -> None:
     night.gap("r 1/..?", conversation_id="c&1")
     template = "https://dagster.example.com/gap?night={night}&id={recording_id}&of={conversation_id}"

@@ -185,6 +185,9 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     "a list of all recordings that is null": (
         _world(*CALLS), (AnswerFault("retention", None, 0, FOR_EVER, "entities null"),)
     ),
+    "an entry of the list of all recordings that is nested too deep": (
+        _world(*CALLS), (NodeFault("retention", _id("b", 10), ("creationTime",), Raw(b"[" * 3000 + b"]" * 3000)),)
+    ),
     "a job whose totals are far from what is known": (
         _world(*CALLS), (NodeFault("export_job", JOB_ID, ("totalRecordings",), 1000),)
     ),

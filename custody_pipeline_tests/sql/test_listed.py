@@ -44,6 +44,15 @@ def test_a_recording_that_only_the_list_names_has_a_row_with_a_reason(
     assert night.check("no_unexplained_recording") == []
 
 
+def test_a_recording_that_the_list_has_without_a_conversation_is_that_of_the_other_sources(night: Night) -> None:
+    night.call()
+    night.listed("r1", conversation_id=None)
+    night.listed("r2", conversation_id=None)
+    night.run()
+    rows = {(row["conversation_id"], row["recording_id"]) for row in night.table("chain_of_custody")}
+    assert rows == {("c1", "r1"), ("", "r2")}
+
+
 @pytest.mark.parametrize(
     ("date", "reason"), [("exported_date", "OBJECT_MISSING"), ("delete_date", "RECORDING_DELETED")]
 )

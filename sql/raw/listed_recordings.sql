@@ -21,7 +21,7 @@
 SELECT
     landed.* EXCLUDE (k, document),
     coalesce(document.recordingId, k.recording_id) AS recording_id,
-    document.conversationId AS conversation_id,
+    coalesce(document.conversationId, k.conversation_id) AS conversation_id,
     utc_moment(document.creationTime) AS creation_time,
     utc_moment(document.archiveDate) AS archive_date,
     document.archiveMedium AS archive_medium,
@@ -30,7 +30,7 @@ SELECT
     utc_moment(document.exportedDate) AS exported_date
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,
-    key_types := 'STRUCT(recording_id VARCHAR)',
+    key_types := 'STRUCT(recording_id VARCHAR, conversation_id VARCHAR)',
     document_types := 'STRUCT(
         recordingId VARCHAR, conversationId VARCHAR, creationTime VARCHAR, archiveDate VARCHAR, archiveMedium VARCHAR,
         deleteDate VARCHAR, exportDate VARCHAR, exportedDate VARCHAR

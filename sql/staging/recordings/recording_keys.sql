@@ -113,13 +113,34 @@ named_for_this_night AS (
     WHERE recording_id IS NOT NULL
 ),
 
+without_conversation AS (
+    SELECT DISTINCT partition_date, recording_id
+    FROM named_for_this_night
+    WHERE origin = 'listed' AND conversation_id IS NULL
+),
+
+conversations_of_others AS (
+    -- The conversation that another source of the night has for a recording that the list has without one.
+    SELECT partition_date, recording_id, max(conversation_id) AS conversation_id
+    FROM named_for_this_night
+    SEMI JOIN without_conversation USING (partition_date, recording_id)
+    GROUP BY partition_date, recording_id
+),
+
+named AS (
+    SELECT n.partition_date, n.recording_id, n.origin,
+        coalesce(n.conversation_id, CASE WHEN n.origin = 'listed' THEN o.conversation_id END) AS conversation_id
+    FROM named_for_this_night AS n
+    LEFT JOIN conversations_of_others AS o USING (partition_date, recording_id)
+),
+
 recordings AS (
     SELECT partition_date, coalesce(conversation_id, '') AS conversation_id, recording_id,
         bool_or(origin = 'failures') AS in_failures, bool_or(origin = 'objects') AS in_objects,
         bool_or(origin = 'sidecars') AS in_sidecars, bool_or(origin = 'metadata') AS in_metadata,
         bool_or(origin = 'manifests') AS in_manifests, bool_or(origin = 'orphans') AS in_orphans,
         bool_or(origin = 'listed') AS in_listed, bool_and(origin = 'events') AS in_captures
-    FROM named_for_this_night
+    FROM named
     WHERE recording_id IS NOT NULL
     GROUP BY partition_date, coalesce(conversation_id, ''), recording_id
 ),
