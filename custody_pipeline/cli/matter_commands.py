@@ -241,8 +241,12 @@ def matter_gather(
     nights = [night.night for night in found.nights if night.command]
     if dry_run or not nights:
         lines = [f"custody run --date {night}" for night in nights]
-        nothing = "nothing to gather: every night of the matter is final"
-        answer({"nights": nights}, lines or [nothing], as_json=as_json)
+        nothing = ["nothing to gather: every known night of the matter is final"]
+        if unmatched := found.found.unmatched:
+            nothing.append(
+                f"{numbered(len(unmatched), 'id')} in no collected night: from and to would name more nights"
+            )
+        answer({"nights": nights}, lines or nothing, as_json=as_json)
         raise typer.Exit(OK)
     from custody_pipeline.cli.matter_page import print_standing
     from custody_pipeline.defs.one_night import run_one_night

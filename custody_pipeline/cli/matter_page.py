@@ -76,7 +76,8 @@ def _nights(standing: Standing) -> Iterator[str]:
 
 
 def _gaps(standing: Standing) -> Iterator[str]:
-    yield "Gaps" if standing.gaps else "Gaps: none"
+    if standing.found.recordings:
+        yield "Gaps" if standing.gaps else "Gaps: none"
     for gap in standing.gaps:
         until = f" until {gap.until:%Y-%m-%d %H:%M} UTC" if gap.until else ""
         had = f"{gap.recoverable} can still be recovered{until}" if gap.recoverable else gap.otherwise

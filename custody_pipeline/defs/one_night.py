@@ -6,9 +6,13 @@ Belongs here: starting the night, and its outcome for people. Does not: its step
 from __future__ import annotations
 
 import gc
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from custody_pipeline.operations.profiling import Sampler
 from custody_pipeline.operations.rebuild import unknown_nights
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from custody_pipeline.operations.summary import NightSummary
     from custody_pipeline.settings import Settings
 
+_T = TypeVar("_T")
 FINDINGS, INCOMPLETE = 1, 2
 
 
@@ -104,7 +109,7 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
         raise SettingsError(f"the night of {night} lies before {first}; set CUSTODY_FIRST_NIGHT to an earlier day")
     load_mapping(settings.mapping_path)
     alerted_reasons(settings)
-    result = run_night(settings, night, verbose=verbose, say=say)
+    result = _apart(lambda: run_night(settings, night, verbose=verbose, say=say))
     ending = night_ending(settings, night)
     steps: dict[str, list[str]] = {}
     for step, message in result.failed_steps.items():
@@ -119,6 +124,28 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
     else:
         status = ending.status
     return Outcome(night, result.run_id, status, problems, ending.summary)
+
+
+def _apart(work: Callable[[], _T]) -> _T:
+    """Work in a thread of its own, so that Ctrl-C ends the command: in the main thread, Dagster tries the step again.
+
+    Dagster's processes, which copy what a step prints, do not hear Ctrl-C, and end with this process. The next command
+    releases the run that this process leaves.
+    """
+
+    def run() -> _T:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        return work()
+
+    pool, stderr = ThreadPoolExecutor(1), os.dup(2)
+    try:
+        return pool.submit(copy_context().run, run).result()
+    except KeyboardInterrupt:
+        os.dup2(stderr, 2)  # a step's goes into a file
+        raise
+    finally:
+        os.close(stderr)
+        pool.shutdown(wait=False)
 
 
 def _because(check: str) -> str:

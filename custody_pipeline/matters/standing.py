@@ -11,21 +11,21 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter import TagCondition
-from custody_pipeline.matters.selection import select
+from custody_pipeline.matters.selection import Found, select
 from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import date, datetime
 
     import duckdb
 
     from custody_pipeline.matters.matter import Matter
     from custody_pipeline.matters.register import Register
-    from custody_pipeline.matters.selection import Found
     from custody_pipeline.settings import Settings
 
 _ROWS_AT_ONCE = 1_000
@@ -164,14 +164,20 @@ class Standing:
 
 
 def standing(settings: Settings, matter: Matter, register: Register) -> Standing:
-    """The present standing of a matter, by the analysts' snapshot.
+    """The present standing of a matter, by the analysts' snapshot. Without one, every night of its dates is missing.
 
     Raises:
-        SettingsError: there is no snapshot yet, or the SQL condition is refused.
+        SettingsError: there is no snapshot yet and the matter has no dates, or the SQL condition is refused.
     """
+    today = utc_now().date()
+    of_dates = [night for night in matter.nights() if night < today]
+    if of_dates and settings.nights_url is None and not settings.analyst_path.exists():
+        ids = matter.selection.ids
+        found = Found(Recordings(), ids.ids if ids else (), repeated=ids.repeated if ids else 0)
+        return Standing(found, tuple(map(_never_collected, of_dates)), (), (), 0, 0)
     with analyst_database(settings) as con:
         found = select(con, matter)
-        nights = _nights(con, matter, found)
+        nights = _nights(con, of_dates, found)
         _ask(con, found)
         gaps = _gaps(con)
         accesses, listened_until = _accesses(con)
@@ -227,7 +233,11 @@ def _words(value: Any) -> str:
     )
 
 
-def _nights(con: duckdb.DuckDBPyConnection, matter: Matter, found: Found) -> list[Night]:
+def _never_collected(night: date) -> Night:
+    return Night(night, "missing", "not_established", {}, 0, None)
+
+
+def _nights(con: duckdb.DuckDBPyConnection, of_dates: Iterable[date], found: Found) -> list[Night]:
     known = {
         night: (state, completeness, collected)
         for night, state, completeness, collected in con.execute(
@@ -240,10 +250,8 @@ def _nights(con: duckdb.DuckDBPyConnection, matter: Matter, found: Found) -> lis
     for recording in found.recordings:
         kinds[recording.night][recording.kind or "unknown"] += 1
         audio[recording.night] += recording.media_sha256 is not None
-    today = utc_now().date()
-    wanted = {night for night in matter.nights() if night < today} | set(kinds)
     nights = []
-    for night in sorted(wanted):
+    for night in sorted({*of_dates, *kinds}):
         state, completeness, collected = known.get(night, ("missing", "not_established", False))
         state = state if collected or state == "failed" else "missing"
         nights.append(Night(night, state, completeness, dict(kinds[night]), audio[night], published.get(night)))

@@ -128,6 +128,31 @@ def test_ctrl_c_ends_with_one_line_and_waits_for_no_answer() -> None:
     assert (ended.returncode, ended.stderr.count("\n"), ended.stderr[:7]) == (130, 1, "stopped")
 
 
+INTERRUPTED_NIGHT = """
+import os, signal, threading
+from custody_pipeline.cli import main
+from custody_pipeline.defs import collected, instance, one_night
+
+def interrupted(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(3600)
+
+one_night.unknown_nights = lambda _: ()
+collected.require_place = interrupted
+main.main()
+"""
+
+
+def test_ctrl_c_while_a_night_runs_ends_it_at_once(tmp_path: Path) -> None:
+    place = {"CUSTODY_HOME": str(tmp_path), "CUSTODY_EXPORT_URL": "s3://none", "CUSTODY_PUBLISH_URL": "s3://none/prod"}
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_NIGHT, "run", "--date", "2026-11-02"],
+        capture_output=True, text=True, check=False, env={**os.environ, **place},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr.splitlines()[-1][:7]) == (130, "stopped"), ended.stderr
+
+
 INTERRUPTED_IMPORT = """
 import os, signal, sys
 

@@ -57,6 +57,19 @@ def test_gathering_names_the_nights_it_would_collect(night: Published) -> None:
     assert told.stdout.splitlines() == [f"custody run --date {NIGHT}", "custody run --date 2026-11-03"]
 
 
+def test_before_any_night_every_night_of_the_dates_is_to_be_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
+    (tmp_path / "ids.txt").write_text("C1\nc1\n")
+    dates = ("--from", NIGHT, "--to", "2026-11-03")
+    assert custody("matter", "new", "early", "--ids", tmp_path / "ids.txt", *dates).exit_code == 0
+    shown = custody("matter", "show", "early")
+    assert (shown.exit_code, "c1: in no collected night" in shown.stdout) == (2, True)
+    told = custody("matter", "gather", "early", "--dry-run")
+    assert told.stdout.splitlines() == [f"custody run --date {NIGHT}", "custody run --date 2026-11-03"]
+
+
 def test_a_package_holds_what_a_matter_a_list_or_a_conversation_names(night: Published, tmp_path: Path) -> None:
     first, second, *_ = night.whole()
     night.matter("packed", f"  ids: [{first['recording_id']}, {second['recording_id']}]",
