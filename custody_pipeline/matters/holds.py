@@ -31,7 +31,7 @@ from custody_pipeline.warehouse.ledger import Act
 from custody_pipeline.warehouse.sql_files import query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mypy_boto3_s3 import S3Client
 
@@ -124,9 +124,14 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
         seen = sorted(objects - unseen)
         _each(register, holds, "objects", seen, lambda uris: {uri: _legal_hold(client, uri, "ON") for uri in uris})
         _keep(register, holds)
-        register.note(actor, "held", **holds.count(), failed=len(holds.failed))
+        failed = f"; not held: {len(holds.failed)}" if holds.failed else ""
+        register.note(actor, f"held {_in_words(holds.count())}{failed}", failed=len(holds.failed))
         _record(settings, register, holds, actor, why)
         return holds
+
+
+def _in_words(held: Mapping[Any, int]) -> str:
+    return f"{held['conversations']} conversations and {held['objects']} objects"
 
 
 @dataclass
@@ -175,7 +180,12 @@ def release(settings: Settings, register: Register, actor: Actor, why: str) -> R
                         outcome.failed[name] = answer
                 _keep(register, holds)
         _keep(register, holds)
-        register.note(actor, "released", failed=len(outcome.failed), still_held_by_another_matter=outcome.kept)
+        register.note(
+            actor,
+            f"released {_in_words(outcome.released)}",
+            failed=len(outcome.failed),
+            still_held_by_another_matter=outcome.kept,
+        )
         _record(settings, register, holds, actor, why)
         return outcome
 

@@ -50,7 +50,7 @@ def report_html(
         ("Requesting party", matter.requesting_party),
         ("Producing party", matter.producing_party),
         ("Custodian", matter.custodian),
-        ("Authorised", ", ".join(matter.authorised)),
+        ("Authorised", "; ".join(matter.authorised)),
         ("Times are in", matter.zone.key),
     )
     found = sum(number for _, number in account)

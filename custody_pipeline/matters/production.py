@@ -24,6 +24,7 @@ import msgspec
 from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.package.signed_volume import LIST, list_production, sign_production
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE
+from custody_pipeline.fleet.overview import overview
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.listening import ListeningError, write_listening_copies
@@ -482,7 +483,7 @@ def _exceptions(
             "recording_id": recording.recording_id,
             "night": str(recording.night),
             "why": f"excluded: {excluded}" if excluded else ", ".join(recording.reasons) or "no_audio",
-            "explanation": recording.note if excluded else words,
+            "explanation": recording.note or "The producing party excluded it." if excluded else words,
             "can_still_be_had": ""
             if excluded
             else production_tables.can_be_had(reasons, standing.until.get(recording.key)),
@@ -516,7 +517,8 @@ def _write_tables(
     production_tables.write_field_map(folder / "field-map.csv", names)
     if matter.form.fields == "sec":
         production_tables.write_sec(folder / "audio-metadata.csv", lines.rows())
-    with analyst_database(settings) as con:
+    with overview(settings) as con:  # the snapshot for analysts lacks what was done since, for example a hold
+        assert con is not None  # noqa: S101 - a recording of it is sealed
         production_tables.write_custody_log(folder, _events(con, lines))
     return production_tables.write_csv(folder / "exceptions.csv", exceptions, production_tables.EXCEPTIONS)
 

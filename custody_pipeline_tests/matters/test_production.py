@@ -26,6 +26,7 @@ from custody_pipeline.cli.main import app
 from custody_pipeline.evidence.log.keys import signer_from_file
 from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
+from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.matters import production
 from custody_pipeline.matters.listening import write_listening_copies
@@ -36,8 +37,9 @@ from custody_pipeline.matters.standing import standing
 from custody_pipeline.operations.verification import BucketMedia, verify_target
 from custody_pipeline.simulator.audio import screen_webm, ulaw_wav
 from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline.warehouse.ledger import Actor
+from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline_tests.evidence.published import OTHER
+from custody_pipeline_tests.matters.conftest import NIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +80,10 @@ def verify(night: Published, folder: Path) -> Report:
 
 @pytest.fixture(scope="module")
 def volume(night: Published, tmp_path_factory: pytest.TempPathFactory) -> ProducedVolume:
+    """Of recordings one of which was held after the night ran."""
+    held = {name: night.whole()[1][name] for name in ("conversation_id", "recording_id")}
+    act = Act(NIGHT, "held", what="the recording", why="matter acme", how="vendor", **held)
+    record_acts(night.settings, Actor.of(night.settings), [act])
     (made,) = produce(night, "acme", tmp_path_factory.mktemp("productions"))
     return made
 
@@ -168,6 +174,13 @@ def test_a_conversations_document_is_what_its_record_says(volume: ProducedVolume
         assert hashlib.sha256(data).hexdigest() == record["conversation_sha256"]
         assert "participants" in json.loads(data)
     assert documents.keys() == {line["control_number"] for line in index(volume.folder)}
+
+
+def test_the_custody_log_has_what_was_done_since_the_night_ran(night: Published, volume: ProducedVolume) -> None:
+    log = json.loads((volume.folder / "custody-log.json").read_text())
+    (held,) = [row for row in log if row["action"] == "held"]
+    assert (held["recording_id"], held["why"]) == (night.whole()[1]["recording_id"], "matter acme")
+    assert {"exported", "hashed", "joined", "published"} <= {row["action"] for row in log}
 
 
 @pytest.mark.slow
