@@ -52,7 +52,7 @@ def create_raw_tables(con: duckdb.DuckDBPyConnection, tables: Iterable[str] | No
     Raises:
         RawSchemaError: a column's type differs from its SQL file's.
     """
-    cursor = utc_cursor(con)
+    cursor = con.cursor()
     cursor.execute("CREATE SCHEMA IF NOT EXISTS raw")
     for table in tables or all_raw_tables():
         given = _given_columns()[table]

@@ -121,20 +121,21 @@ def _replace_nights(con: duckdb.DuckDBPyConnection, night: date, left_out: froze
 
 
 def _copy_custody(con: duckdb.DuckDBPyConnection, left_out: frozenset[date]) -> None:
-    con.execute("CREATE SCHEMA analyst.custody")
     tables = con.execute(
         "SELECT table_name, comment FROM duckdb_tables() "
         "WHERE database_name = current_database() AND schema_name = 'custody' ORDER BY table_name"
     ).fetchall()
-    for table, comment in tables:
-        name = quoted(table)
-        con.execute(f"CREATE TABLE analyst.custody.{name} AS FROM custody.{name} WHERE {_kept(table, left_out)}")
-        if comment:
-            con.execute(f"COMMENT ON TABLE analyst.custody.{quoted(table)} IS {literal(comment)}")
-        columns = con.execute(
-            "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = current_database() "
-            "AND schema_name = 'custody' AND table_name = ? AND comment IS NOT NULL",
-            [table],
-        ).fetchall()
-        for column, text in columns:
-            con.execute(f"COMMENT ON COLUMN analyst.custody.{quoted(table)}.{quoted(column)} IS {literal(text)}")
+    with transaction(con):
+        con.execute("CREATE SCHEMA analyst.custody")
+        for table, comment in tables:
+            name = quoted(table)
+            con.execute(f"CREATE TABLE analyst.custody.{name} AS FROM custody.{name} WHERE {_kept(table, left_out)}")
+            if comment:
+                con.execute(f"COMMENT ON TABLE analyst.custody.{quoted(table)} IS {literal(comment)}")
+            columns = con.execute(
+                "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = current_database() "
+                "AND schema_name = 'custody' AND table_name = ? AND comment IS NOT NULL",
+                [table],
+            ).fetchall()
+            for column, text in columns:
+                con.execute(f"COMMENT ON COLUMN analyst.custody.{quoted(table)}.{quoted(column)} IS {literal(text)}")

@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
 ENDS_WITH_0 = "exit status 0 only for an established night"
 FAILED_ENDS_WITH_0 = "a night whose source failed does not end with 0"
-OF_STATUS_0 = {ENDS_WITH_0, FAILED_ENDS_WITH_0}
-"""What exit status 0 may not be told of."""
+FAILED_ESTABLISHES = "a night whose source failed is not established"
 
 LISTS = ("details_create", "details_poll", "details_results", "retention", "orphans", "export_jobs", "failed")
 """Sources that could contradict a night's completeness as a whole."""
@@ -467,7 +466,7 @@ def _failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
         if answer.endpoint in LISTS:
             what = f"{answer.endpoint} {_how(run, answer)}"
             if run.published.established:
-                yield Broken("a night whose source failed is not established", what)
+                yield Broken(FAILED_ESTABLISHES, what)
             if run.ending.status == 0:
                 yield Broken(FAILED_ENDS_WITH_0, what)
         elif answer.endpoint == "recordingmetadata":
@@ -513,7 +512,7 @@ def _store_failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
             continue
         if fault.target == "list":
             if run.published.established:
-                yield Broken("a night whose source failed is not established", f"listing of the bucket {fault.how!r}")
+                yield Broken(FAILED_ESTABLISHES, f"listing of the bucket {fault.how!r}")
             if run.ending.status == 0:
                 yield Broken(FAILED_ENDS_WITH_0, f"listing of the bucket {fault.how!r}")
         for row in run.published.rows:
