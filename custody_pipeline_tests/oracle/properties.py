@@ -667,15 +667,17 @@ def _forward(run: Run, evidence: Evidence) -> Iterator[Broken]:
                     f"{key[:40]!r}: {value[:60]!r} of participant {participant}",
                     conversation_id,
                 )
-    whole = {
-        (c.id, tag.key): tag.value for c in run.plan.world.conversations for leg in c.legs for tag in leg.tags
-    }  # fmt: skip
+    # Two legs may have the same key: what is whole on one may be what is left of a cut value on the other.
+    whole: dict[tuple[str, str], list[Any]] = {}
+    for c in run.plan.world.conversations:
+        for tag in (tag for leg in c.legs for tag in leg.tags):
+            whole.setdefault((c.id, tag.key), []).append(tag.value)
     for row in run.published.rows:
         if row["custom_data"] is None or "TAG_TRUNCATED" in (row["gap_reasons"] or []):
             continue
         for key, value in json.loads(row["custom_data"]).items():
-            full = whole.get((row["conversation_id"], key))
-            if full is not None and value != full and value == cut(full) and len(full) >= 1024:
+            values = whole.get((row["conversation_id"], key), [])
+            if value not in values and any(len(full) >= 1024 and value == cut(full) for full in values):
                 yield Broken(
                     "a tag that was cut is whole, or is called TAG_TRUNCATED",
                     f"{key} of {row['recording_id']}",

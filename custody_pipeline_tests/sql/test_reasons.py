@@ -111,6 +111,20 @@ def same_bytes(night: Night) -> None:
     second_version(night, "a" * 64)
 
 
+def same_bytes_by_etag(night: Night) -> None:
+    """The older version cannot be hashed; S3 wrote the same bytes."""
+    same_bytes(night)
+    older = min(night.rows["media_digests"], key=lambda row: row["version_id"])
+    older.update(sha256=None, error="archived")
+    for row in night.rows["export_objects"]:
+        row["etag"] = "e1"
+
+
+def object_of_a_list_with_an_unreadable_entry(night: Night) -> None:
+    object_of_nobody(night)
+    night.rows["recording_metadata"].append({"key_conversation_id": "c1", "document_state": "wrong_shape"})
+
+
 def two_paths(night: Night) -> None:
     night.call()
     night.export("c1", "r1", folder="month=11/day=02")
@@ -796,9 +810,11 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (media_unreadable, {"OBJECT_UNREADABLE"}),
     (other_bytes, {"OBJECT_CHANGED"}),
     (same_bytes, {"DUPLICATE_EXPORT"}),
+    (same_bytes_by_etag, {"DUPLICATE_EXPORT"}),
     (two_paths, {"DUPLICATE_EXPORT"}),
     (foreign_folder, {"FOREIGN_ORGANISATION"}),
     (object_of_nobody, {"ORPHAN_OBJECT"}),
+    (object_of_a_list_with_an_unreadable_entry, set()),
     (object_of_empty_list, {"ORPHAN_OBJECT"}),
     (object_of_another_name, {"UNRECOGNISED_OBJECT"}),
     (object_in_a_bad_folder, {"UNRECOGNISED_OBJECT"}),

@@ -103,10 +103,12 @@ singles AS (
 ),
 
 metadata AS (
+    -- An entry that cannot be read may be the very recording that the list seems to lack.
     SELECT partition_date, key_conversation_id AS conversation_id, count(recording_id) AS recordings,
+        bool_and(document_state = 'ok') AS is_whole,
         bool_or(coalesce(conversation_id <> key_conversation_id, false)) AS names_another
     FROM staging.recording_metadata
-    WHERE is_current AND document_state = 'ok'
+    WHERE is_current
     GROUP BY partition_date, key_conversation_id
 ),
 
@@ -177,7 +179,7 @@ SELECT
     s.tags AS single_tags,
     coalesce(sd.evidence, sr.evidence) AS single_evidence,
     CASE
-        WHEN m.conversation_id IS NOT NULL THEN 'ok'
+        WHEN m.is_whole THEN 'ok'
         WHEN md.conversation_id IS NOT NULL THEN 'failed'
         ELSE coalesce(mr.outcome, 'not_read')
     END AS metadata_read,

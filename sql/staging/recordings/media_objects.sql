@@ -21,7 +21,7 @@
 -- column live_keys: live, non-empty keys of the recording
 -- column live_organizations: organisations in whose folders the live keys lie
 -- column key_versions: versions with bytes of all keys of the recording
--- column distinct_contents: different contents of the live keys' versions, by digest, else by ETag and size
+-- column distinct_contents: different contents of the live keys' versions, by digest if all have one, else by ETag and size
 -- column media_sha256: SHA-256 of the chosen object
 -- column media_md5: MD5 of the chosen object
 -- column media_hashed_at: when that digest was first taken (UTC)
@@ -81,7 +81,7 @@ versions AS (
         d.sha256, d.md5, d.hashed_at, k.sha256s, e.error,
         o.is_latest AND NOT o.is_delete_marker AS is_live_version,
         coalesce(NOT o.is_delete_marker AND o.object_bytes > 0, false) AS has_bytes,
-        coalesce(d.sha256, o.etag || '/' || o.object_bytes::VARCHAR) AS content,
+        o.etag || '/' || o.object_bytes::VARCHAR AS written,
         {
             'uri': 's3://' || o.bucket || '/' || o.object_key || coalesce('?versionId=' || o.version_id, ''),
             'sha256': d.sha256,
@@ -130,7 +130,12 @@ counted AS (
         count(DISTINCT object_key) FILTER (is_live_version AND object_bytes > 0) AS live_keys,
         count(DISTINCT organization_id) FILTER (is_live_version) AS live_organizations,
         count(*) FILTER (has_bytes) AS key_versions,
-        count(DISTINCT content) FILTER (has_bytes AND key_is_live) AS distinct_contents,
+        -- A digest and an ETag say nothing of each other.
+        CASE
+            WHEN bool_and(sha256 IS NOT NULL) FILTER (has_bytes AND key_is_live)
+                THEN count(DISTINCT sha256) FILTER (has_bytes AND key_is_live)
+            ELSE count(DISTINCT written) FILTER (has_bytes AND key_is_live)
+        END AS distinct_contents,
         list_sort(list_distinct(flatten(list(sha256s) FILTER (sha256s IS NOT NULL AND key_is_live)))) AS earlier_sha256,
         list(evidence ORDER BY last_modified, object_key, version_id) AS all_uris
     FROM compared
@@ -162,7 +167,8 @@ SELECT
     coalesce(c.live_keys, (v.is_live_version AND v.has_bytes)::BIGINT) AS live_keys,
     coalesce(c.live_organizations, 1) AS live_organizations,
     coalesce(c.key_versions, v.has_bytes::BIGINT) AS key_versions,
-    coalesce(c.distinct_contents, (v.is_live_version AND v.has_bytes AND v.content IS NOT NULL)::BIGINT) AS distinct_contents,
+    coalesce(c.distinct_contents, (v.is_live_version AND v.has_bytes AND coalesce(v.sha256, v.written) IS NOT NULL)::BIGINT)
+        AS distinct_contents,
     CASE WHEN v.is_live_version THEN v.sha256 END AS media_sha256,
     CASE WHEN v.is_live_version THEN v.md5 END AS media_md5,
     CASE WHEN v.is_live_version THEN v.hashed_at END AS media_hashed_at,

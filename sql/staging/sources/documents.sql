@@ -34,16 +34,18 @@ WITH received AS (
     UNION ALL
     SELECT partition_date, landing_id, bool_or(is_current), 'recording_metadata', key_conversation_id,
         key_conversation_id, '',
-        sha256(string_agg(
-            to_json({
-                'state': document_state, 'id': recording_id, 'session': session_id, 'start': start_text,
-                'end': end_text, 'media': media, 'subtype': media_subtype, 'file_state': file_state,
-                'archive': archive_date, 'delete': delete_date, 'export': export_date, 'exported': exported_date,
-                'region': region
-            }), '' ORDER BY recording_id
-        )),
-        min(document_state), min(document_sha256), min(document_uri), min(source_uri), min(fetched_at)
-    FROM staging.recording_metadata
+        sha256(string_agg(entry, '' ORDER BY recording_id, entry)),
+        coalesce(min(document_state) FILTER (document_state <> 'ok'), 'ok'),
+        min(document_sha256), min(document_uri), min(source_uri), min(fetched_at)
+    FROM (
+        SELECT *, to_json({
+            'state': document_state, 'id': recording_id, 'session': session_id, 'start': start_text,
+            'end': end_text, 'media': media, 'subtype': media_subtype, 'file_state': file_state,
+            'archive': archive_date, 'delete': delete_date, 'export': export_date, 'exported': exported_date,
+            'region': region
+        }) AS entry
+        FROM staging.recording_metadata
+    )
     GROUP BY partition_date, landing_id, key_conversation_id
     UNION ALL
     SELECT partition_date, landing_id, is_current, 'conversations', key_conversation_id,
@@ -53,7 +55,8 @@ WITH received AS (
     UNION ALL
     SELECT partition_date, landing_id, bool_or(is_current), 'conversation_attributes', key_conversation_id,
         key_conversation_id, '',
-        document_sha256, min(document_state), document_sha256, min(document_uri), min(source_uri), min(fetched_at)
+        document_sha256, coalesce(min(document_state) FILTER (document_state <> 'ok'), 'ok'),
+        document_sha256, min(document_uri), min(source_uri), min(fetched_at)
     FROM staging.conversation_attributes
     GROUP BY partition_date, landing_id, key_conversation_id, document_sha256
     UNION ALL
