@@ -20,6 +20,7 @@ STAGES = (
     whole.SMALL,
     workers.ONE,
     workers.TWO,
+    workers.PINNED,
     log.STAGE,
     history.STAGE,
     history.REPLACED,

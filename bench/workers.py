@@ -5,13 +5,15 @@ home, its landing files and its warehouse on S3, against a home with one warehou
 
 In the second four nights are collected and checked in. Two workers take two of them each, model, check and publish
 them into one log, against one worker that takes all four: a ratio of 0.5 is twice the throughput. Imports count on
-neither side.
+neither side. One worker alone may use both cores, as its DuckDB does. In `two workers: pinned` each worker is kept on one
+core, and so is the one worker; the server may use both.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -130,7 +132,7 @@ def _same_rows(ours: Path, floor: Path) -> None:
 
 
 @contextmanager
-def _two_prepared(size: int, folder: Path) -> Iterator[Prepared]:
+def _two_prepared(size: int, folder: Path, *, a_core_each: bool = False) -> Iterator[Prepared]:
     with _server(folder) as (endpoint, keys):
         collected = 0
         for day in DAYS:
@@ -141,11 +143,13 @@ def _two_prepared(size: int, folder: Path) -> Iterator[Prepared]:
                 with _night_of(shared, day).warehouse.open() as con:
                     _night_of(shared, day).warehouse.check_in(con)
                 collected += exported
-        ours, floor = (partial(_nights, shared, endpoint, workers) for workers in (2, 1))
+        ours, floor = (partial(_nights, shared, endpoint, workers, a_core_each) for workers in (2, 1))
         yield Prepared(ours, floor, _same_content, rows=size * len(DAYS), bytes=collected)
 
 
-def _nights(collected: Settings, endpoint: S3Endpoint, workers: int, folder: Path) -> Callable[[], object]:
+def _nights(
+    collected: Settings, endpoint: S3Endpoint, workers: int, a_core_each: bool, folder: Path
+) -> Callable[[], object]:
     place = f"s3://{PUBLISHED}/{folder.name}"
     settings = in_bucket(collected, endpoint, nights_url=f"{place}/nights", publish_url=f"{place}/published")
     source, target = Nights.of(collected), Nights.of(settings)
@@ -158,7 +162,8 @@ def _nights(collected: Settings, endpoint: S3Endpoint, workers: int, folder: Pat
     processes = []
     for number in range(workers):
         home = settings.model_copy(update={"home": folder / f"worker-{number}"})
-        processes.append(context.Process(target=_work, args=(home, DAYS[number::workers], start)))
+        cores = {number} if a_core_each else os.sched_getaffinity(0)
+        processes.append(context.Process(target=_work, args=(home, DAYS[number::workers], cores, start)))
         processes[-1].start()
 
     def work() -> None:
@@ -170,7 +175,8 @@ def _nights(collected: Settings, endpoint: S3Endpoint, workers: int, folder: Pat
     return work
 
 
-def _work(settings: Settings, days: Sequence[date], start: Any) -> None:
+def _work(settings: Settings, days: Sequence[date], cores: set[int], start: Any) -> None:
+    os.sched_setaffinity(0, cores)
     start.wait()
     for day in days:
         night = _night_of(settings, day)
@@ -201,6 +207,15 @@ TWO = Stage(
     "four nights that are collected: modelled, checked and published by two workers on S3, two cores for everything",
     "the same by one worker",
     _two_prepared,
+    sizes=(500,),
+    goals={500: 1 / 1.6},
+    rounds=1,
+)
+PINNED = Stage(
+    "two workers: pinned",
+    "the same four nights by two workers, each kept on one core",
+    "the same by one worker that is kept on one core",
+    partial(_two_prepared, a_core_each=True),
     sizes=(500,),
     goals={500: 1 / 1.6},
     rounds=1,
