@@ -5,8 +5,8 @@ home, its landing files and its warehouse on S3, against a home with one warehou
 
 In the second four nights are collected and checked in. Two workers take two of them each, model, check and publish
 them into one log, against one worker that takes all four: a ratio of 0.5 is twice the throughput. Imports count on
-neither side. One worker alone may use both cores, as its DuckDB does. In `two workers: pinned` each worker is kept on one
-core, and so is the one worker; the server may use both.
+neither side. One worker alone may use both cores, as its DuckDB does. In `two workers: pinned` each worker is kept on
+one core, and so is the one worker; the server may use both.
 """
 
 from __future__ import annotations
