@@ -648,6 +648,14 @@ def running_from_its_end(night: Night) -> None:
     night.event("10:10:01", "c2")
 
 
+def told_of_impossible_times(night: Night) -> None:
+    """Capture ran after the end alone; the clocks of two senders are far off."""
+    night.call()
+    night.event("10:10:01", "c2")
+    night.event("10:10:02", "c0", event_time="1970-01-01 00:00:00")
+    night.event("10:10:03", "c3", event_time="9999-12-31 23:59:59")
+
+
 def only_told_of_attributes(night: Night) -> None:
     night.call()
     night.event("10:09:59", "c0", topic="attributes")
@@ -927,6 +935,7 @@ NEAR_MISSES: list[Given] = [
     came_back,
     running_until_its_end,
     running_from_its_end,
+    told_of_impossible_times,
     only_told_of_attributes,
     without_a_customer,
     running_and_captured,

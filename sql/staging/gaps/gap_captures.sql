@@ -2,7 +2,8 @@
 -- CAPTURE_WITHOUT_RECORDING, TAG_VANISHED.
 --
 -- A capture is expected if an event named the conversation. A capture is also expected if a customer's call ended
--- between the night's first and last `customer.end` events, which show that capture was running.
+-- between the night's first and last `customer.end` events, which show that capture was running. An event of a time before
+-- the night, or after it was received, shows nothing.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, reason
@@ -52,6 +53,7 @@ events AS (
         recording_id,
         outcome,
         coalesce(event_time, received_at) AS happened_at,
+        max(received_at) AS received_by,
         {
             'uri': min(document_uri), 'sha256': min(document_sha256), 'what': 'event document',
             'observed_at': min(received_at)
@@ -92,6 +94,8 @@ capture_ran AS (
         [arg_min(evidence, (happened_at, event_id)), arg_max(evidence, (happened_at, event_id))] AS evidence
     FROM events
     WHERE topic = 'v2.detail.events.conversation.{id}.customer.end'
+        -- A conversation of the night ends on that day or later, and no event comes before what it tells.
+        AND happened_at >= partition_date AND happened_at <= received_by + INTERVAL 5 MINUTE
     GROUP BY partition_date
 ),
 
