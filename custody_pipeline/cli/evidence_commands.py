@@ -266,7 +266,11 @@ def tidy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove landing files of nights sealed CUSTODY_LANDING_DAYS ago, if a sealed cut has their bytes."""
+    """Remove landing files that a sealed cut holds, and what old runs told Dagster.
+
+    CUSTODY_LANDING_DAYS and CUSTODY_RUNS_DAYS say how old they are. The numbers of a run's assets stay.
+    """
+    from custody_pipeline.defs.instance import tidy_runs
     from custody_pipeline.fleet.overview import overview
     from custody_pipeline.operations.verification import public_keys
     from custody_pipeline.publish.tidy import tidy_landing
@@ -277,10 +281,13 @@ def tidy(
         if con is None:
             raise WarehouseError(f"{settings.warehouse_path} does not exist yet; run a night first")
         result = tidy_landing(con, settings, public_keys(settings, []), dry_run=dry_run)
+    runs, freed = tidy_runs(settings, dry_run=dry_run)
     what = "would be removed" if dry_run else "removed"
     lines = [f"{len(result.removed)} files, {result.bytes} bytes {what}"]
     lines += [f"{number} kept: {reason}" for reason, number in result.kept.items()]
-    answer({"removed": result.removed, "bytes": result.bytes, "kept": result.kept}, lines, as_json=as_json)
+    lines += [f"what {runs} runs told Dagster {what}" + (f", {freed} bytes" if freed else "")] if runs else []
+    told = {"removed": result.removed, "bytes": result.bytes, "kept": result.kept, "runs": runs}
+    answer(told, lines, as_json=as_json)
 
 
 witness_commands = typer.Typer(no_args_is_help=True, help="Cosignatures of witnesses on the head of the log (C2SP).")

@@ -11,17 +11,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._serdes import ConfigurableClassData
 from filelock import FileLock, Timeout
 
 from custody_pipeline.defs.failures import note_failure
-from custody_pipeline.defs.open_databases import OpenStorage
+from custody_pipeline.defs.open_databases import OpenEventLog, OpenStorage
 from custody_pipeline.distribution import DAGSTER_YAML
 from custody_pipeline.settings import Settings
 
@@ -115,6 +116,31 @@ def release_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         released.append(run.run_id)
     return released
+
+
+def tidy_runs(settings: Settings, *, dry_run: bool = False) -> tuple[int, int]:
+    """Forget what runs told that ended `CUSTODY_RUNS_DAYS` ago; the runs and the numbers of their assets stay.
+
+    An operator's own instance of Dagster is left alone.
+
+    Returns:
+        Runs, and bytes that are free now; none with `dry_run`.
+    """
+    place = (settings.home / "dagster").absolute()
+    if dagster_home(settings.home) != place:
+        return 0, 0
+    with open_instance(settings) as instance:
+        log = instance.event_log_storage
+        if not isinstance(log, OpenEventLog):
+            return 0, 0
+        before = datetime.now(UTC) - timedelta(days=settings.runs_days)
+        old = instance.get_runs(dg.RunsFilter(statuses=FINISHED_STATUSES, updated_before=before))
+        told = [run.run_id for run in old if Path(log.path_for_shard(run.run_id)).exists()]
+        freed = 0
+        for run_id in told if not dry_run else []:
+            freed += log.forget(run_id)
+            instance.compute_log_manager.delete_logs(prefix=[run_id])
+        return len(told), freed
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Dagster opens a database for each of the thousand statements of a run, and each 
 copies its log into the file. That was a third of a small night. The files are the same; Dagster's own processes read
 them as usual.
 
-Belongs here: keeping connections. Does not: what is stored (Dagster), and where (instance.py).
+Belongs here: keeping connections, forgetting an old run's events. Does not: what is stored (Dagster), and where.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dagster._core.events import DagsterEventType, StepMaterializationData
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from sqlalchemy import Connection, Engine, create_engine, event
+from dagster_shared.serdes import deserialize_value, serialize_value
+from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.pool import QueuePool
 
 
@@ -62,11 +66,41 @@ class OpenEventLog(SqliteEventLogStorage):
             self._engines[shard] = _engine(self.conn_string_for_shard(shard))
         return self._engines[shard]
 
+    def forget(self, run_id: str) -> int:
+        """Remove what a run told. Its materializations stay, with the numbers that Dagster plots over the nights.
+
+        Returns:
+            The bytes that are free now.
+        """
+        table = SqlEventLogStorageTable
+        shown = (table.c.run_id == run_id, table.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
+        with self.index_connection() as index:
+            for key, event in index.execute(select(table.c.id, table.c.event).where(*shown)).fetchall():
+                kept = serialize_value(_with_numbers(deserialize_value(event, EventLogEntry)))
+                index.execute(table.update().where(table.c.id == key).values(event=kept))
+        if engine := self._engines.pop(run_id, None):
+            engine.dispose()
+        self._initialized_dbs.discard(run_id)
+        told = list(Path(self.path_for_shard(run_id)).parent.glob(f"{run_id}.db*"))
+        freed = sum(path.stat().st_size for path in told)
+        for path in told:
+            path.unlink()
+        return freed
+
     def dispose(self) -> None:
         """Close what is open."""
         super().dispose()
         for engine in self._engines.values():
             engine.dispose()
+
+
+def _with_numbers(entry: EventLogEntry) -> EventLogEntry:
+    event, whole = entry.dagster_event, entry.asset_materialization
+    if event is None or whole is None:
+        return entry
+    numbers = {name: value for name, value in whole.metadata.items() if isinstance(value.value, int | float)}
+    kept = StepMaterializationData(whole.with_metadata(dict(numbers)))
+    return entry._replace(dagster_event=event._replace(event_specific_data=kept))
 
 
 class OpenRuns(SqliteRunStorage):

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 
-from custody_pipeline.defs.instance import dagster_home, open_instance
+from custody_pipeline.defs.instance import dagster_home, open_instance, tidy_runs
 from custody_pipeline.defs.open_databases import OpenEventLog
 from custody_pipeline.distribution import DAGSTER_YAML
 from custody_pipeline.settings import Settings
@@ -88,6 +88,31 @@ def test_dagster_reads_what_a_run_tells_while_its_databases_are_open(tmp_path: P
         instance.report_engine_event("fourth", run)
         assert [entry.message for entry in instance.all_logs("one")] == ["first", "second", "fourth"]
     assert not [path.name for path in tmp_path.rglob("*.db-wal")], "a database was left open"
+
+
+def test_an_old_run_keeps_the_numbers_of_its_assets_and_nothing_else(tmp_path: Path) -> None:
+    settings, key = Settings(home=tmp_path), dg.AssetKey(["custody", "nights"])
+
+    @dg.asset(key=key, partitions_def=dg.StaticPartitionsDefinition(["2026-11-02"]))
+    def nights() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata={"recordings": 7, "complete %": 12.5, "preview": "| a | long | table |"})
+
+    with open_instance(settings) as instance:
+        run_id = dg.materialize([nights], instance=instance, partition_key="2026-11-02").run_id
+    assert tidy_runs(settings) == (0, 0), "the run is young"
+    settings = Settings(home=tmp_path, runs_days=0)
+    assert tidy_runs(settings, dry_run=True) == (1, 0)
+    runs, freed = tidy_runs(settings)
+    assert (runs, freed > 100_000) == (1, True)
+    assert tidy_runs(settings) == (0, 0)
+    with dg.DagsterInstance.from_config(str(dagster_home(tmp_path))) as page:
+        assert [run.run_id for run in page.get_runs()] == [run_id]
+        assert page.all_logs(run_id) == []
+        found = page.fetch_materializations(dg.AssetRecordsFilter(key, asset_partitions=["2026-11-02"]), limit=5)
+        assert [
+            (one.run_id, one.asset_materialization and one.asset_materialization.metadata) for one in found.records
+        ] == [(run_id, {"recordings": dg.IntMetadataValue(7), "complete %": dg.FloatMetadataValue(12.5)})]
+        assert page.get_materialized_partitions(key) == {"2026-11-02"}
 
 
 def test_an_operators_storage_stays_theirs(tmp_path: Path) -> None:
