@@ -15,6 +15,7 @@ import pytest
 import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from custody_pipeline.evidence.cut.manifest import Clock, decode_cut
 from custody_pipeline.evidence.reader import TargetError, read
@@ -32,6 +33,7 @@ from custody_pipeline.io.objects import (
 )
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.current_copies import remove_others
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording
 
@@ -322,3 +324,17 @@ def test_a_body_that_is_a_stream_is_checked_like_one_in_memory(s3: S3Client, buc
         lambda: s3.put_object(Bucket=bucket, Key="k", Body=BytesIO(b"a"), ChecksumSHA256=encoded(b"b")), "BadDigest"
     )
     refused(lambda: s3.head_object(Bucket=bucket, Key="k"), "404")
+
+
+def test_a_folder_of_copies_is_tidied_to_its_last_page() -> None:
+    client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    kept = "csv/gaps/date=2026-11-02/gaps.csv"
+    others = [f"{kept}.gz", f"{kept}.old"]
+    with Stubber(client) as stubbed:
+        first = {"IsTruncated": True, "NextContinuationToken": "t", "Contents": [{"Key": kept}, {"Key": others[0]}]}
+        stubbed.add_response("list_objects_v2", first)
+        stubbed.add_response("list_objects_v2", {"IsTruncated": False, "Contents": [{"Key": others[1]}]})
+        for key in others:
+            stubbed.add_response("delete_object", {}, {"Bucket": "b", "Key": key})
+        remove_others(client, S3Location("b", kept))
+        stubbed.assert_no_pending_responses()

@@ -21,7 +21,7 @@ WITH nights AS (
 needed (source, sees) AS (
     VALUES
     ('export_objects', 'objects in the export bucket; nothing that was deleted before the night was collected'),
-    ('conversation_details', 'conversations, audio and screens that were recorded; no chat, message or e-mail recording'),
+    ('conversation_details', 'recorded audio and screens of the client''s divisions; no chat, message or e-mail recording'),
     ('recording_metadata', 'recordings of the conversations that were asked for; conversations in other divisions are refused'),
     ('export_jobs', 'export jobs of this integration; totals only of jobs of this night alone'),
     ('export_failures', 'recordings that an export job could not export'),
