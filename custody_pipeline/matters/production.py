@@ -112,11 +112,8 @@ def produce(
     """
     with register.alone():
         numbers = _begun(register, matter, standing) or _plan(settings, target, matter, register, standing, to)
-        return [
-            _write(settings, target, matter, register, standing, _to_write(volume, matter), actor)
-            for volume in register.each()
-            if volume.number in numbers
-        ]
+        volumes = [_to_write(volume, matter) for volume in register.each() if volume.number in numbers]
+        return [_Writing(settings, target, matter, register, standing, actor, volume).write() for volume in volumes]
 
 
 def _begun(register: Register, matter: Matter, standing: Standing) -> set[int]:
@@ -268,47 +265,6 @@ def _is_unnamed(volume: Volume) -> bool:
     return volume.partial.exists() and not Path(volume.folder).exists()
 
 
-def _write(
-    settings: Settings,
-    target: str,
-    matter: Matter,
-    register: Register,
-    standing: Standing,
-    volume: Volume,
-    actor: Actor,
-) -> ProducedVolume:
-    folder = Path(volume.folder)
-    partial = volume.partial
-    if volume.sha256 is not None:
-        _finish(settings, partial, folder)
-        return ProducedVolume(volume.name, folder, len(volume.recordings), len(volume.lost), volume.sha256)
-    _keep_audio_alone(partial)
-    reason = f"{matter.why}, {volume.name}"
-    with Spool(partial, len(volume.recordings)) as lines:
-        lost, made, head = _fill(settings, target, matter, volume, partial, reason, actor, lines)
-        derived, left_out = _listening_copies(matter, partial, lines)
-        unfound = _conversations(settings, target, matter, partial, lines)
-        exceptions = _exceptions(standing, volume, lost, unfound, with_hashes=matter.mask is None)
-        number = _write_tables(settings, matter, partial, lines, exceptions)
-        account = _account(standing, register, volume, len(lines), len(lost))
-        facts = _facts(settings, volume, actor, head, made, register, len(lines), len(lost), number)
-        pages = {
-            "report": report_html(matter, standing, account, list(islice(lines.rows(), ROWS_SHOWN)), facts),
-            "certificate": certificate_html(matter, facts),
-        }
-        left_out += write_documents(partial, pages)
-        _write_statement(partial, matter, volume, lines, account)
-        sha256 = list_production(partial)
-        here = (packaged(line.key, reason, volume.name, sha256, "production with a signed package") for line in lines)
-        record_packaged(settings, actor, chain(here, _derived(derived, volume, reason)))
-        recordings = tuple(_as_it_went_out(volume, lines))
-        without = tuple(item for item in volume.recordings if item.control in lost)
-        register.keep(Volume(volume.number, volume.folder, matter.sha256, recordings, sha256, without))
-        register.note(actor, f"produced {volume.name}", recordings=len(lines), sha256=sha256, folder=folder.name)
-    _finish(settings, partial, folder)
-    return ProducedVolume(volume.name, folder, len(recordings), len(lost), sha256, tuple(left_out))
-
-
 def _finish(settings: Settings, partial: Path, folder: Path) -> None:
     """Sign a recorded volume, and give it its name. So each volume that verifies is in the register and the events."""
     sign_production(partial, load_sealing(settings).signers)
@@ -342,88 +298,6 @@ def _keep_audio_alone(partial: Path) -> None:
                 path.unlink()
 
 
-def _fill(
-    settings: Settings,
-    target: str,
-    matter: Matter,
-    volume: Volume,
-    partial: Path,
-    reason: str,
-    actor: Actor,
-    lines: Spool,
-) -> tuple[dict[str, str], Made, Head]:
-    """Write the package, and the lines of its recordings to the spool.
-
-    Returns:
-        Control number → why its audio could not be read; the package; the head that its proofs lead to.
-    """
-    reader = open_target(settings, target)
-    with analyst_database(settings) as con:
-        names_of = agent_names(con)
-    prover = Prover(reader, public_keys(settings, []))
-    mapping = load_mapping(settings.mapping_path) if matter.mask else None
-    wanted = {item.key: (number, item) for number, item in enumerate(volume.recordings)}
-    lost: dict[str, str] = {}
-    shown_rows: dict[str, Shown] = {}
-
-    def items() -> Iterator[Item]:
-        for proof in map(prover.prove, _newest(prover, ((item.night, item.key) for item in volume.recordings))):
-            control = wanted[_key(proof.row)][1].control
-            out = shown(matter.mask, mapping, proof.row) if matter.mask and mapping else None
-            if out:
-                shown_rows[control] = out
-            yield Item(control, proof, out.record if out else None)
-
-    def packed(item: Item, audio: Attached) -> None:
-        number, asked = wanted[_key(item.proof.row)]
-        out, row = shown_rows.pop(item.name, None), item.proof.row
-        if not audio.is_here:
-            lost[item.name] = audio.why or "it was sealed without a place"
-            return
-        native_path = EVIDENCE + audio.place
-        line = production_tables.Line(item.name, out.row if out else row, native_path, audio.size, asked.supersedes)
-        lines.put(
-            number,
-            SpooledLine(
-                control=item.name,
-                key=item.key,
-                row=production_tables.index_row(matter, volume.name, line, names_of),
-                native_path=native_path,
-                masked=out is not None,
-                row_sha256=str(row["row_sha256"]),
-                conversation_sha256=row.get("conversation_sha256") or "",
-                media_sha256=str(row["media_sha256"]),
-                is_new=(asked.row_sha256, asked.media_sha256) != (row["row_sha256"], row["media_sha256"]),
-            ),
-        )
-
-    made = fill_package(
-        settings,
-        reader,
-        prover.checkpoint,
-        partial / EVIDENCE,
-        items(),
-        packed,
-        reason=reason,
-        actor=actor,
-        asked=(item.recording_id for item in volume.recordings),
-        total=len(volume.recordings),
-    )
-    return lost, made, prover.checkpoint.head
-
-
-def _listening_copies(matter: Matter, folder: Path, lines: Spool) -> tuple[list[Mapping[str, str]], list[str]]:
-    """The rows of the listening copies; a line with the reason if there are none."""
-    if matter.form.listening == "none":
-        return [], []
-    sources = ((line.control, folder / line.native_path, line.media_sha256) for line in lines)
-    try:
-        rows = write_listening_copies(folder, sources, matter.form.listening)
-    except ListeningError as error:
-        return [], [f"no listening copies: {error}"]
-    return [row for row in rows if row["file"]], []
-
-
 def _derived(rows: Sequence[Mapping[str, str]], volume: Volume, reason: str) -> Iterator[Act]:
     """Custody events of listening copies."""
     by_control = {item.control: item for item in volume.recordings} if rows else {}
@@ -443,86 +317,6 @@ def _derived(rows: Sequence[Mapping[str, str]], volume: Volume, reason: str) -> 
         )
 
 
-def _conversations(settings: Settings, target: str, matter: Matter, folder: Path, lines: Spool) -> list[str]:
-    """Write the conversations' documents, except of masked records; returns control numbers of those in no cut."""
-    if matter.form.conversations == "none":
-        return []
-    unfound = write_conversations(
-        settings,
-        target,
-        (
-            (folder / "conversations" / f"{line.control}.json", line.key[0], line.conversation_sha256)
-            for line in lines
-            if not line.masked
-        ),
-    )
-    return sorted(path.stem for path in unfound)
-
-
-def _exceptions(
-    standing: Standing, volume: Volume, lost: Mapping[str, str], unfound: Sequence[str], *, with_hashes: bool
-) -> Iterator[dict[str, str]]:
-    """Selected recordings that are neither in this volume nor in another."""
-    found, empty = standing.found, dict.fromkeys(production_tables.EXCEPTIONS, "")
-    for ids, why, explanation in (
-        (found.unmatched, "not_found", "No collected night has a conversation or recording of this id."),
-        (found.elsewhere, "outside_of_the_conditions", "It is there, but does not fulfil the other conditions."),
-    ):
-        for item in ids:
-            yield empty | {"what": item, "why": why, "explanation": explanation}
-    for recording in found.recordings:
-        if recording.excluded is None and recording.media_sha256:
-            continue
-        reasons = [code for code in recording.reasons if production_tables.sentence(code) != code]
-        words = " ".join(map(production_tables.sentence, reasons)) or "The night was sealed without its audio."
-        excluded = recording.excluded
-        proof = f"custody explain {recording.recording_id}"
-        yield {
-            "what": recording.kind,
-            "conversation_id": recording.conversation_id,
-            "recording_id": recording.recording_id,
-            "night": str(recording.night),
-            "why": f"excluded: {excluded}" if excluded else ", ".join(recording.reasons) or "no_audio",
-            "explanation": recording.note or "The producing party excluded it." if excluded else words,
-            "can_still_be_had": ""
-            if excluded
-            else production_tables.can_be_had(reasons, standing.until.get(recording.key)),
-            "proof": proof + (f"; row {recording.row_sha256}" if with_hashes else ""),
-        }
-    for gone in volume.recordings if lost else ():
-        if gone.control in lost:
-            yield {
-                "what": gone.control,
-                "conversation_id": gone.conversation_id,
-                "recording_id": gone.recording_id,
-                "night": gone.night,
-                "why": "cannot_be_had_as_sealed",
-                "explanation": lost[gone.control],
-                "can_still_be_had": "from an earlier version or a replica of the object",
-                "proof": f"evidence/data/records/{gone.control}.json",
-            }
-    for control in unfound:
-        explanation = "No sealed cut has the document."
-        yield empty | {"what": control, "why": "conversation_document", "explanation": explanation}
-
-
-def _write_tables(
-    settings: Settings, matter: Matter, folder: Path, lines: Spool, exceptions: Iterable[Mapping[str, str]]
-) -> int:
-    """Write every table. Returns the number of exceptions."""
-    names = lines.names or ["control_number"]
-    production_tables.write_csv(folder / "index.csv", lines.rows(), names)
-    production_tables.write_xlsx(folder / "index.xlsx", lines.rows(), names)
-    production_tables.write_load_file(folder / "loadfile.dat", lines.rows(), names)
-    production_tables.write_field_map(folder / "field-map.csv", names)
-    if matter.form.fields == "sec":
-        production_tables.write_sec(folder / "audio-metadata.csv", lines.rows())
-    with overview(settings) as con:  # the snapshot for analysts lacks what was done since, for example a hold
-        assert con is not None  # noqa: S101 - a recording of it is sealed
-        production_tables.write_custody_log(folder, _events(con, lines))
-    return production_tables.write_csv(folder / "exceptions.csv", exceptions, production_tables.EXCEPTIONS)
-
-
 def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine]) -> Iterator[dict[str, Any]]:
     """Custody events of the recordings, each with its control number."""
     waiting = iter(lines)
@@ -536,79 +330,257 @@ def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine]) -> Ite
         yield from masked_events(events, {line.control for line in part if line.masked})
 
 
-def _account(standing: Standing, register: Register, volume: Volume, produced: int, lost: int) -> list[tuple[str, int]]:
-    """Numbers of found recordings by their outcome; they add up to all found recordings."""
-    here = {item.key for item in volume.recordings}
-    other = {item.key for other in register.each(but=volume.name) for item in other.recordings}
-    excluded = elsewhere = silent = 0
-    for item in standing.found.recordings:
-        if item.key in here:
-            continue
-        if item.excluded:
-            excluded += 1
-        elif item.key in other:
-            elsewhere += 1
-        else:
-            silent += 1
-    return [
-        ("In this volume", produced),
-        ("In other volumes", elsewhere),
-        ("Excluded, with a reason", excluded),
-        ("Without audio, with a reason", silent),
-        ("Audio that could not be read as it was sealed", lost),
-    ]
+@dataclass(frozen=True)
+class _Writing:
+    """One volume that is written."""
 
+    settings: Settings
+    target: str
+    matter: Matter
+    register: Register
+    standing: Standing
+    actor: Actor
+    volume: Volume
 
-def _facts(
-    settings: Settings,
-    volume: Volume,
-    actor: Actor,
-    head: Head,
-    made: Made,
-    register: Register,
-    produced: int,
-    lost: int,
-    exceptions: int,
-) -> dict[str, Any]:
-    """The content of the pages, from values that were verified when the volume was written."""
-    return {
-        "volume": volume.name,
-        "made_at": f"{utc_now():%Y-%m-%d %H:%M}",
-        "operator": actor.operator,
-        "tool_version": actor.tool_version,
-        "git_revision": actor.git_revision,
-        "fingerprint": f"sha256 {load_sealing(settings).signers[0].verifier.fingerprint}",
-        "origin": head.origin,
-        "log_size": head.size,
-        "log_root": head.root.hex(),
-        "manifest_sha256": made.sha256,
-        "produced": produced,
-        "lost": lost,
-        "exceptions": exceptions,
-        "supersedes": sum(item.supersedes is not None for item in volume.recordings),
-        "events": [event for event in register.events() if event["what"] != "looked"]
-        + [
-            {"at": f"{utc_now():%Y-%m-%dT%H:%M:%SZ}", "what": f"{volume.name}, this volume", "operator": actor.operator}
-        ],
-    }
+    def write(self) -> ProducedVolume:
+        """Write, record and sign the volume. A volume that was made by an earlier attempt is only signed and named."""
+        matter, volume, partial, folder = self.matter, self.volume, self.volume.partial, Path(self.volume.folder)
+        if volume.sha256 is not None:
+            _finish(self.settings, partial, folder)
+            return ProducedVolume(volume.name, folder, len(volume.recordings), len(volume.lost), volume.sha256)
+        _keep_audio_alone(partial)
+        reason = f"{matter.why}, {volume.name}"
+        with Spool(partial, len(volume.recordings)) as lines:
+            lost, made, head = self._fill(reason, lines)
+            derived, left_out = self._listening_copies(lines)
+            number = self._write_tables(lines, self._exceptions(lost, self._conversations(lines)))
+            account = self._account(len(lines), len(lost))
+            facts = self._facts(head, made) | {"produced": len(lines), "lost": len(lost), "exceptions": number}
+            pages = {
+                "report": report_html(matter, self.standing, account, list(islice(lines.rows(), ROWS_SHOWN)), facts),
+                "certificate": certificate_html(matter, facts),
+            }
+            left_out += write_documents(partial, pages)
+            self._write_statement(lines, account)
+            sha256 = list_production(partial)
+            here = (
+                packaged(line.key, reason, volume.name, sha256, "production with a signed package") for line in lines
+            )
+            record_packaged(self.settings, self.actor, chain(here, _derived(derived, volume, reason)))
+            recordings = tuple(_as_it_went_out(volume, lines))
+            without = tuple(item for item in volume.recordings if item.control in lost)
+            self.register.keep(Volume(volume.number, volume.folder, matter.sha256, recordings, sha256, without))
+            what = f"produced {volume.name}"
+            self.register.note(self.actor, what, recordings=len(lines), sha256=sha256, folder=folder.name)
+        _finish(self.settings, partial, folder)
+        return ProducedVolume(volume.name, folder, len(recordings), len(lost), sha256, tuple(left_out))
 
+    def _fill(self, reason: str, lines: Spool) -> tuple[dict[str, str], Made, Head]:
+        """Write the package, and the lines of its recordings to the spool.
 
-def _write_statement(
-    folder: Path, matter: Matter, volume: Volume, lines: Spool, account: Sequence[tuple[str, int]]
-) -> None:
-    """`production.json`: a description of the volume for programs; `custody verify` covers it like every other file."""
-    controls = [line.control for line in lines]
-    statement = {
-        "matter": matter.name,
-        "title": matter.title,
-        "number": matter.number,
-        "matter_sha256": matter.sha256,
-        "volume": volume.name,
-        "first": controls[0] if controls else None,
-        "last": controls[-1] if controls else None,
-        "account": dict(account),
-        "masked": None if matter.mask is None else asdict(matter.mask),
-        "supersedes": {item.control: item.supersedes for item in volume.recordings if item.supersedes},
-        "signed_list": LIST,
-    }
-    (folder / "production.json").write_text(json.dumps(statement, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        Returns:
+            Control number → why its audio could not be read; the package; the head that its proofs lead to.
+        """
+        settings, matter, volume = self.settings, self.matter, self.volume
+        reader = open_target(settings, self.target)
+        with analyst_database(settings) as con:
+            names_of = agent_names(con)
+        prover = Prover(reader, public_keys(settings, []))
+        mapping = load_mapping(settings.mapping_path) if matter.mask else None
+        wanted = {item.key: (number, item) for number, item in enumerate(volume.recordings)}
+        lost: dict[str, str] = {}
+        shown_rows: dict[str, Shown] = {}
+
+        def items() -> Iterator[Item]:
+            for proof in map(prover.prove, _newest(prover, ((item.night, item.key) for item in volume.recordings))):
+                control = wanted[_key(proof.row)][1].control
+                out = shown(matter.mask, mapping, proof.row) if matter.mask and mapping else None
+                if out:
+                    shown_rows[control] = out
+                yield Item(control, proof, out.record if out else None)
+
+        def packed(item: Item, audio: Attached) -> None:
+            number, asked = wanted[_key(item.proof.row)]
+            out, row = shown_rows.pop(item.name, None), item.proof.row
+            if not audio.is_here:
+                lost[item.name] = audio.why or "it was sealed without a place"
+                return
+            native_path = EVIDENCE + audio.place
+            line = production_tables.Line(item.name, out.row if out else row, native_path, audio.size, asked.supersedes)
+            lines.put(
+                number,
+                SpooledLine(
+                    control=item.name,
+                    key=item.key,
+                    row=production_tables.index_row(matter, volume.name, line, names_of),
+                    native_path=native_path,
+                    masked=out is not None,
+                    row_sha256=str(row["row_sha256"]),
+                    conversation_sha256=row.get("conversation_sha256") or "",
+                    media_sha256=str(row["media_sha256"]),
+                    is_new=(asked.row_sha256, asked.media_sha256) != (row["row_sha256"], row["media_sha256"]),
+                ),
+            )
+
+        made = fill_package(
+            settings,
+            reader,
+            prover.checkpoint,
+            volume.partial / EVIDENCE,
+            items(),
+            packed,
+            reason=reason,
+            actor=self.actor,
+            asked=(item.recording_id for item in volume.recordings),
+            total=len(volume.recordings),
+        )
+        return lost, made, prover.checkpoint.head
+
+    def _listening_copies(self, lines: Spool) -> tuple[list[Mapping[str, str]], list[str]]:
+        """The rows of the listening copies; a line with the reason if there are none."""
+        if self.matter.form.listening == "none":
+            return [], []
+        folder = self.volume.partial
+        sources = ((line.control, folder / line.native_path, line.media_sha256) for line in lines)
+        try:
+            rows = write_listening_copies(folder, sources, self.matter.form.listening)
+        except ListeningError as error:
+            return [], [f"no listening copies: {error}"]
+        return [row for row in rows if row["file"]], []
+
+    def _conversations(self, lines: Spool) -> list[str]:
+        """Write the conversations' documents, except of masked records; returns control numbers of those in no cut."""
+        if self.matter.form.conversations == "none":
+            return []
+        folder = self.volume.partial / "conversations"
+        wanted = (
+            (folder / f"{line.control}.json", line.key[0], line.conversation_sha256)
+            for line in lines
+            if not line.masked
+        )
+        unfound = write_conversations(self.settings, self.target, wanted)
+        return sorted(path.stem for path in unfound)
+
+    def _exceptions(self, lost: Mapping[str, str], unfound: Sequence[str]) -> Iterator[dict[str, str]]:
+        """Selected recordings that are neither in this volume nor in another."""
+        found, empty = self.standing.found, dict.fromkeys(production_tables.EXCEPTIONS, "")
+        for ids, why, explanation in (
+            (found.unmatched, "not_found", "No collected night has a conversation or recording of this id."),
+            (found.elsewhere, "outside_of_the_conditions", "It is there, but does not fulfil the other conditions."),
+        ):
+            for item in ids:
+                yield empty | {"what": item, "why": why, "explanation": explanation}
+        for recording in found.recordings:
+            if recording.excluded is None and recording.media_sha256:
+                continue
+            reasons = [code for code in recording.reasons if production_tables.sentence(code) != code]
+            words = " ".join(map(production_tables.sentence, reasons)) or "The night was sealed without its audio."
+            excluded, until = recording.excluded, self.standing.until.get(recording.key)
+            proof = f"custody explain {recording.recording_id}"
+            yield {
+                "what": recording.kind,
+                "conversation_id": recording.conversation_id,
+                "recording_id": recording.recording_id,
+                "night": str(recording.night),
+                "why": f"excluded: {excluded}" if excluded else ", ".join(recording.reasons) or "no_audio",
+                "explanation": recording.note or "The producing party excluded it." if excluded else words,
+                "can_still_be_had": "" if excluded else production_tables.can_be_had(reasons, until),
+                "proof": proof if self.matter.mask else f"{proof}; row {recording.row_sha256}",
+            }
+        for gone in self.volume.recordings if lost else ():
+            if gone.control in lost:
+                yield {
+                    "what": gone.control,
+                    "conversation_id": gone.conversation_id,
+                    "recording_id": gone.recording_id,
+                    "night": gone.night,
+                    "why": "cannot_be_had_as_sealed",
+                    "explanation": lost[gone.control],
+                    "can_still_be_had": "from an earlier version or a replica of the object",
+                    "proof": f"evidence/data/records/{gone.control}.json",
+                }
+        for control in unfound:
+            explanation = "No sealed cut has the document."
+            yield empty | {"what": control, "why": "conversation_document", "explanation": explanation}
+
+    def _write_tables(self, lines: Spool, exceptions: Iterable[Mapping[str, str]]) -> int:
+        """Write every table. Returns the number of exceptions."""
+        folder, names = self.volume.partial, lines.names or ["control_number"]
+        production_tables.write_csv(folder / "index.csv", lines.rows(), names)
+        production_tables.write_xlsx(folder / "index.xlsx", lines.rows(), names)
+        production_tables.write_load_file(folder / "loadfile.dat", lines.rows(), names)
+        production_tables.write_field_map(folder / "field-map.csv", names)
+        if self.matter.form.fields == "sec":
+            production_tables.write_sec(folder / "audio-metadata.csv", lines.rows())
+        with overview(self.settings) as con:  # the snapshot for analysts lacks what was done since, for example a hold
+            assert con is not None  # noqa: S101 - a recording of it is sealed
+            production_tables.write_custody_log(folder, _events(con, lines))
+        return production_tables.write_csv(folder / "exceptions.csv", exceptions, production_tables.EXCEPTIONS)
+
+    def _account(self, produced: int, lost: int) -> list[tuple[str, int]]:
+        """Numbers of found recordings by their outcome; they add up to all found recordings."""
+        here = {item.key for item in self.volume.recordings}
+        other = {item.key for other in self.register.each(but=self.volume.name) for item in other.recordings}
+        excluded = elsewhere = silent = 0
+        for item in self.standing.found.recordings:
+            if item.key in here:
+                continue
+            if item.excluded:
+                excluded += 1
+            elif item.key in other:
+                elsewhere += 1
+            else:
+                silent += 1
+        return [
+            ("In this volume", produced),
+            ("In other volumes", elsewhere),
+            ("Excluded, with a reason", excluded),
+            ("Without audio, with a reason", silent),
+            ("Audio that could not be read as it was sealed", lost),
+        ]
+
+    def _facts(self, head: Head, made: Made) -> dict[str, Any]:
+        """The content of the pages, from values that were verified when the volume was written."""
+        volume, actor = self.volume, self.actor
+        return {
+            "volume": volume.name,
+            "made_at": f"{utc_now():%Y-%m-%d %H:%M}",
+            "operator": actor.operator,
+            "tool_version": actor.tool_version,
+            "git_revision": actor.git_revision,
+            "fingerprint": f"sha256 {load_sealing(self.settings).signers[0].verifier.fingerprint}",
+            "origin": head.origin,
+            "log_size": head.size,
+            "log_root": head.root.hex(),
+            "manifest_sha256": made.sha256,
+            "supersedes": sum(item.supersedes is not None for item in volume.recordings),
+            "events": [event for event in self.register.events() if event["what"] != "looked"]
+            + [
+                {
+                    "at": f"{utc_now():%Y-%m-%dT%H:%M:%SZ}",
+                    "what": f"{volume.name}, this volume",
+                    "operator": actor.operator,
+                }
+            ],
+        }
+
+    def _write_statement(self, lines: Spool, account: Sequence[tuple[str, int]]) -> None:
+        """`production.json` describes the volume for programs; `custody verify` covers it like every other file."""
+        matter, volume = self.matter, self.volume
+        controls = [line.control for line in lines]
+        statement = {
+            "matter": matter.name,
+            "title": matter.title,
+            "number": matter.number,
+            "matter_sha256": matter.sha256,
+            "volume": volume.name,
+            "first": controls[0] if controls else None,
+            "last": controls[-1] if controls else None,
+            "account": dict(account),
+            "masked": None if matter.mask is None else asdict(matter.mask),
+            "supersedes": {item.control: item.supersedes for item in volume.recordings if item.supersedes},
+            "signed_list": LIST,
+        }
+        (volume.partial / "production.json").write_text(
+            json.dumps(statement, ensure_ascii=False, indent=1) + "\n", "utf-8"
+        )
