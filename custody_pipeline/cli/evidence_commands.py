@@ -189,7 +189,7 @@ def package(
     chosen, unmatched = _chosen(settings, conversation or [], ids, matter)
     recordings = [*(recording or []), *chosen]
     for item in unmatched:
-        say(f"{item}: in no collected night, or outside of the matter's conditions")
+        say(f"{item}: in no collected night" + (", or outside of the matter's conditions" if matter else ""))
     if not recordings and not (night and not unmatched):
         stop("the selection finds no recording: nothing was written", INCOMPLETE)
     try:

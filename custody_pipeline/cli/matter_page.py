@@ -58,7 +58,7 @@ def _selection(matter: Matter, found: Found) -> Iterator[str]:
 
 
 def _nights(standing: Standing) -> Iterator[str]:
-    yield "Nights"
+    yield "Nights" if standing.nights else "Nights: none"
     for missing, group in groupby(standing.nights, lambda night: night.state == "missing"):
         nights = list(group)
         if missing and len(nights) > _SHOWN:

@@ -207,7 +207,7 @@ def criteria(matter: Matter) -> list[tuple[str, str]]:
     """The selection in words: name and value of each condition."""
     selection, ids = matter.selection, matter.selection.ids
     given: list[tuple[str, Any]] = [
-        ("ids", ids and f"{len(ids.ids)} ids" + (f" of {ids.source}" if ids.source else "")),
+        ("ids", ids and f"{len(ids.ids)} id{'s' * (len(ids.ids) != 1)}" + (f" of {ids.source}" if ids.source else "")),
         ("from", selection.first),
         ("to", selection.last),
         ("agents", selection.agents),

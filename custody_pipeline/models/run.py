@@ -155,15 +155,18 @@ def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_a
 def add_events(con: duckdb.DuckDBPyConnection, night: date, since: datetime) -> None:
     """Add the acts of a night since a time to `custody.custody_events`: they are its last events.
 
-    If an event of the night is as late, for example by the vendor's clock, all its events are brought up to date.
+    Acts before it that a killed process left, later than every event, are added as well. If an event of the night is as
+    late, for example by the vendor's clock, all its events are brought up to date.
     """
-    events, params = "custody.custody_events", {"night": night, "since": since}
+    events = "custody.custody_events"
     if not table_columns(con, events):
         return  # no night was modelled yet
-    if con.execute(f"FROM {events} WHERE partition_date = $night AND occurred_at >= $since LIMIT 1", params).fetchone():
+    (newest,) = con.execute(f"SELECT max(occurred_at) FROM {events} WHERE partition_date = ?", [night]).fetchone() or ()
+    if newest is not None and since <= newest:
         refresh_events(con, night)
     else:
-        con.execute(f"INSERT INTO {events} BY NAME {query('ledger/acts_as_events')}", params)
+        acts = query("ledger/acts_as_events")
+        con.execute(f"INSERT INTO {events} BY NAME {acts}", {"night": night, "newest": newest})
 
 
 def run_models(

@@ -332,7 +332,8 @@ def test_acts_are_added_to_the_events_as_the_model_would_place_them(night: Night
         )
         for what in ("listening copy", "audio")
     ]
-    append_acts(night.con, ACTOR, acts)
+    left = Act(night.day, "held", what="it", why="its process was killed", how="so", occurred_at=datetime(2026, 12, 31))
+    append_acts(night.con, ACTOR, [left, *acts])
     if vendor_is_ahead:
         night.con.execute("UPDATE custody.custody_events SET occurred_at = '2027-01-02' WHERE recording_id = 'r1'")
     add_events(night.con, night.day, began)

@@ -1,4 +1,4 @@
--- Events of the acts of `$night` since `$since`, which are later than all its events in `custody.custody_events`.
+-- Events of the acts of `$night` that are later than `$newest`, its newest event in `custody.custody_events`; null: of all.
 SELECT a.*, a.operator AS who,
     coalesce(e.sequence, 0) + row_number() OVER (
         PARTITION BY a.conversation_id, a.recording_id
@@ -11,4 +11,4 @@ LEFT JOIN (
     WHERE partition_date = $night
     GROUP BY conversation_id, recording_id
 ) AS e ON e.conversation_id = a.conversation_id AND e.recording_id = a.recording_id
-WHERE a.partition_date = $night AND a.occurred_at >= $since
+WHERE a.partition_date = $night AND ($newest::TIMESTAMP IS NULL OR a.occurred_at > $newest)
