@@ -78,6 +78,10 @@ class OpenEventLog(SqliteEventLogStorage):
             for key, event in index.execute(select(table.c.id, table.c.event).where(*shown)).fetchall():
                 kept = serialize_value(_with_numbers(deserialize_value(event, EventLogEntry)))
                 index.execute(table.update().where(table.c.id == key).values(event=kept))
+            # A plan that nothing came of stays: by it, Dagster knows that the night failed.
+            planned = table.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
+            made = select(table.c.asset_key).where(*shown).scalar_subquery()
+            index.execute(table.delete().where(shown[0], planned, table.c.asset_key.in_(made)))
         if engine := self._engines.pop(run_id, None):
             engine.dispose()
         self._initialized_dbs.discard(run_id)
