@@ -112,8 +112,11 @@ def produce(
     """
     with register.alone():
         numbers = _begun(register, matter, standing) or _plan(settings, target, matter, register, standing, to)
-        volumes = [_to_write(volume, matter) for volume in register.each() if volume.number in numbers]
-        return [_Writing(settings, target, matter, register, standing, actor, volume).write() for volume in volumes]
+        return [
+            _Writing(settings, target, matter, register, standing, actor, _to_write(volume, matter)).write()
+            for volume in register.each()  # one volume's recordings in memory at a time
+            if volume.number in numbers
+        ]
 
 
 def _begun(register: Register, matter: Matter, standing: Standing) -> set[int]:
