@@ -37,4 +37,5 @@ def print_nights(console: Console, found: list[NightSummary]) -> None:
     for is_missing, group in groupby(found, lambda night: night.state == "missing"):
         if is_missing:
             newest, *_, oldest = [night.night for night in group] * 2
-            tell(f"missing, nobody collected them: {oldest} to {newest}")
+            nights = f"it: {oldest}" if oldest == newest else f"them: {oldest} to {newest}"
+            tell(f"missing, nobody collected {nights}")
