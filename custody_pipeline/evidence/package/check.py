@@ -62,8 +62,6 @@ _WORKERS = 2
 HELD_BYTES = 128 << 20
 """So many bytes of a package's records, proofs and tables are held between their digest and their check."""
 _HELD_FILE = 1 << 23
-_Attached = Mapping[str, Mapping[str, str]]
-"""Audio and documents: path without its suffix → path → SHA-256."""
 
 
 def is_package(path: Path) -> bool:
@@ -260,31 +258,19 @@ def _check_content(context: Context, note: Note, payload: Mapping[str, Entry], d
         report.add("PACKAGE_INCONSISTENT", STATEMENT, f"{origin} signed for records of {statement.origin}")
     _check_keys(context, note)
     _check_names(context, statement, payload)
-    checkpoint = context.read(CHECKPOINT, "FILE_MISSING")
-    pins = read_pins(context)
     missing = {(item.kind, item.name): item for item in absent}
-    attached = _attached(digests)
+    checkpoint = context.read(CHECKPOINT, "FILE_MISSING")
+    records = _Records(context, statement, read_pins(context), checkpoint, _attached(digests), missing)
     asked = set(statement.asked)
     if not statement.night and (absent_ids := asked - {item.recording_id for item in statement.records}):
         report.add("PACKAGE_INCONSISTENT", STATEMENT, f"{min(absent_ids)} was asked for, and no record is here")
-    told = _Told(report)
     for item in statement.records:
         if item.night != statement.night and (statement.night or item.recording_id not in asked):
             report.add("PACKAGE_INCONSISTENT", STATEMENT, f"nobody asked for {item.name}")
         if item.masked:
-            _check_masked(context, statement, item, pins, checkpoint, attached, missing, told)
-            continue
-        proof = verify_proof_file(context, f"{RECORDS}{item.name}{PROOF_SUFFIX}", pins)
-        if proof is None:
-            continue
-        record = context.read(f"{RECORDS}{item.name}.json", "FILE_MISSING", MANIFEST_BYTES)
-        if record is not None and record != proof.record:
-            report.add("PACKAGE_INCONSISTENT", f"{RECORDS}{item.name}.json", "it is not the record of the proof")
-        if proof.checkpoint.note.data != checkpoint:
-            report.add("PACKAGE_INCONSISTENT", CHECKPOINT, f"the proof of {item.name} leads to another head")
-        _check_statement(context, statement, item, proof.checkpoint.head, proof.row)
-        _check_attached(context, item.name, proof.row, attached, missing)
-        told.add(item, proof.index, proof.row)
+            records.check_masked(item)
+        else:
+            records.check_whole(item)
     if not statement.records:
         report.add("NOTHING_FOUND", RECORDS, "the package has no proof")
     if (statement.left_out, len(missing)) != (len(absent), len(absent)):
@@ -295,48 +281,86 @@ def _check_content(context: Context, note: Note, payload: Mapping[str, Entry], d
 
 
 @dataclass
-class _Told:
-    """The records of a package, to find records that contradict each other."""
+class _Records:
+    """The records of a package, checked one by one: each by itself, and against the others."""
 
-    report: Report
+    context: Context
+    statement: Statement
+    pins: Sequence[Head]
+    checkpoint: bytes | None
+    attached: Mapping[str, Mapping[str, str]]
+    """Audio and documents: path without its suffix → path → SHA-256."""
+    missing: Mapping[tuple[str, str], Absent]
     places: dict[int, str] = field(default_factory=dict)
     columns: dict[tuple[str, int], set[str]] = field(default_factory=dict)
 
-    def add(self, item: Included, index: int, row: Iterable[str]) -> None:
-        """A record at a place of the log, with the columns that are shown of it."""
+    def check_whole(self, item: Included) -> None:
+        """A record that is shown whole: it is the record of its proof."""
+        path = f"{RECORDS}{item.name}.json"
+        proof = verify_proof_file(self.context, f"{RECORDS}{item.name}{PROOF_SUFFIX}", self.pins)
+        if proof is None:
+            return
+        record = self.context.read(path, "FILE_MISSING", MANIFEST_BYTES)
+        if record is not None and record != proof.record:
+            self._inconsistent(path, "it is not the record of the proof")
+        if proof.checkpoint.note.data != self.checkpoint:
+            self._inconsistent(CHECKPOINT, f"the proof of {item.name} leads to another head")
+        self._check_row(item, proof.checkpoint.head, proof.index, proof.row)
+
+    def check_masked(self, item: Included) -> None:
+        """A record with withheld fields: the commitment is in the log, and the other fields contradict nothing."""
+        path = f"{RECORDS}{item.name}.json"
+        commitment = verify_commitment_file(self.context, f"{RECORDS}{item.name}{COMMITMENT_SUFFIX}", self.pins)
+        row = _decoded(self.context, path, dict[str, str | None])
+        if commitment is None or row is None:
+            return
+        if commitment.checkpoint.note.data != self.checkpoint:
+            self._inconsistent(CHECKPOINT, f"the commitment of {item.name} leads to another head")
+        if row.keys() & {SALT_MEMBER, *item.masked}:
+            self._inconsistent(path, "it shows what the package says is withheld, or the salt")
+        self._check_row(item, commitment.checkpoint.head, commitment.index, row)
+        self.context.report.add("RECORD_MASKED", path, ", ".join(item.masked))
+
+    def _inconsistent(self, path: str, detail: str) -> None:
+        self.context.report.add("PACKAGE_INCONSISTENT", path, detail)
+
+    def _check_row(self, item: Included, head: Head, index: int, row: Mapping[str, str | None]) -> None:
+        """Compare what is shown of a record with the statement, with what is attached, and with other records."""
+        path, statement = f"{RECORDS}{item.name}.json", self.statement
+        stated = (item.recording_id, item.conversation_id, item.night, statement.origin, statement.size, statement.root)
+        proven = (row.get("recording_id"), row.get("conversation_id"), row.get("partition_date"))
+        if stated != (*proven, head.origin, head.size, head.root.hex()) or item.revision > item.newest:
+            self._inconsistent(STATEMENT, f"it contradicts the proof of {item.name}")
+        elif item.revision < item.newest:
+            detail = f"revision {item.revision} of {item.night}; {item.newest} was the newest"
+            self.context.report.add("REVISION_SUPERSEDED", path, detail)
+        for kind, column in ATTACHED.items():
+            self._check_attached(item.name, kind, column, row)
         other = self.places.setdefault(index, item.name)
         if other != item.name:
-            self.report.add("PACKAGE_INCONSISTENT", STATEMENT, f"{other} and {item.name} are one record of the log")
+            self._inconsistent(STATEMENT, f"{other} and {item.name} are one record of the log")
         all_columns = {*row, *item.masked}
         if self.columns.setdefault((item.night, item.revision), all_columns) != all_columns:
-            path = f"{RECORDS}{item.name}.json"
-            self.report.add("PACKAGE_INCONSISTENT", path, "it lacks columns that other records of its night have")
+            self._inconsistent(path, "it lacks columns that other records of its night have")
 
-
-def _check_masked(
-    context: Context,
-    statement: Statement,
-    item: Included,
-    pins: Sequence[Head],
-    checkpoint: bytes | None,
-    attached: _Attached,
-    missing: Mapping[tuple[str, str], Absent],
-    told: _Told,
-) -> None:
-    """A record with withheld fields: the commitment is in the log, and the other fields contradict nothing."""
-    report, path = context.report, f"{RECORDS}{item.name}.json"
-    commitment = verify_commitment_file(context, f"{RECORDS}{item.name}{COMMITMENT_SUFFIX}", pins)
-    row = _decoded(context, path, dict[str, str | None])
-    if commitment is None or row is None:
-        return
-    if commitment.checkpoint.note.data != checkpoint:
-        report.add("PACKAGE_INCONSISTENT", CHECKPOINT, f"the commitment of {item.name} leads to another head")
-    if row.keys() & {SALT_MEMBER, *item.masked}:
-        report.add("PACKAGE_INCONSISTENT", path, "it shows what the package says is withheld, or the salt")
-    _check_statement(context, statement, item, commitment.checkpoint.head, row)
-    _check_attached(context, item.name, row, attached, missing)
-    told.add(item, commitment.index, row)
-    report.add("RECORD_MASKED", path, ", ".join(item.masked))
+    def _check_attached(self, name: str, kind: str, column: str, row: Mapping[str, str | None]) -> None:
+        """Compare the files of one kind that are attached to a record with the digest in it."""
+        report, stem, sealed = self.context.report, f"data/{kind}/{name}", row.get(column)
+        files, absent = self.attached.get(stem, {}), self.missing.get((kind, name))
+        if not files and absent is not None:
+            if not _is_of_record(absent, sealed, row):
+                self._inconsistent(MISSING, f"{kind} of {name}: the record says otherwise")
+            if sealed:
+                report.add("PACKAGE_INCOMPLETE", stem, absent.why or "")
+        elif not files and sealed:
+            report.add("FILE_MISSING", stem, f"the record says {column} {sealed}")
+        elif not files:
+            self._inconsistent(MISSING, f"{kind} of {name}: neither here nor listed")
+        for path, sha256 in files.items():
+            if sha256 != sealed:
+                report.add("MEDIA_CHANGED", path, f"{column} {sealed} sealed, {sha256} found")
+            if absent is not None:
+                self._inconsistent(MISSING, f"{path} is here")
 
 
 def _decoded(context: Context, path: str, kind: type[_T]) -> _T | None:
@@ -388,54 +412,12 @@ def _check_names(context: Context, statement: Statement, payload: Iterable[str])
         context.report.add("PACKAGE_INCONSISTENT", STATEMENT, "a record is stated twice")
 
 
-def _check_statement(
-    context: Context, statement: Statement, item: Included, head: Head, row: Mapping[str, str | None]
-) -> None:
-    """Compare the statement's entry of a record with the record and its proof."""
-    stated = (item.recording_id, item.conversation_id, item.night, statement.origin, statement.size, statement.root)
-    proven = (row.get("recording_id"), row.get("conversation_id"), row.get("partition_date"))
-    if stated != (*proven, head.origin, head.size, head.root.hex()) or item.revision > item.newest:
-        context.report.add("PACKAGE_INCONSISTENT", STATEMENT, f"it contradicts the proof of {item.name}")
-    elif item.revision < item.newest:
-        detail = f"revision {item.revision} of {item.night}; {item.newest} was the newest"
-        context.report.add("REVISION_SUPERSEDED", f"{RECORDS}{item.name}.json", detail)
-
-
-def _attached(digests: Mapping[str, str]) -> _Attached:
+def _attached(digests: Mapping[str, str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for path, sha256 in digests.items():
         if _is_attached(path):
             found.setdefault(path.rpartition(".")[0], {})[path] = sha256
     return found
-
-
-def _check_attached(
-    context: Context,
-    name: str,
-    row: Mapping[str, str | None],
-    attached: _Attached,
-    missing: Mapping[tuple[str, str], Absent],
-) -> None:
-    """Compare what is attached to a record with the digests in it."""
-    report = context.report
-    for kind, column in ATTACHED.items():
-        stem, sealed = f"data/{kind}/{name}", row.get(column)
-        files = attached.get(stem, {})
-        absent = missing.get((kind, name))
-        if not files and absent is not None:
-            if not _is_of_record(absent, sealed, row):
-                report.add("PACKAGE_INCONSISTENT", MISSING, f"{kind} of {name}: the record says otherwise")
-            if sealed:
-                report.add("PACKAGE_INCOMPLETE", stem, absent.why or "")
-        elif not files and sealed:
-            report.add("FILE_MISSING", stem, f"the record says {column} {sealed}")
-        elif not files:
-            report.add("PACKAGE_INCONSISTENT", MISSING, f"{kind} of {name}: neither here nor listed")
-        for path, sha256 in files.items():
-            if sha256 != sealed:
-                report.add("MEDIA_CHANGED", path, f"{column} {sealed} sealed, {sha256} found")
-            if absent is not None:
-                report.add("PACKAGE_INCONSISTENT", MISSING, f"{path} is here")
 
 
 def _is_of_record(absent: Absent, sealed: str | None, row: Mapping[str, str | None]) -> bool:
