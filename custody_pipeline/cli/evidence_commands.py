@@ -81,7 +81,7 @@ def verify(
     ] = MediaMode.none,
     as_json: Json = False,
 ) -> None:
-    """Check that a set is complete and unaltered since sealing, and that nothing was removed from its end."""
+    """Check that a sealed set, package or proof is whole and unaltered, and that no night was removed from its end."""
     from custody_pipeline.io import progress
     from custody_pipeline.operations.verification import default_target, record_verification, verify_target
     from custody_pipeline.operations.witnesses import witness_keys
@@ -121,7 +121,7 @@ def fixity(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read the recordings whose last check is the longest ago, and compare them with their digests."""
+    """Read the recordings that were not checked for the longest time, and compare them with their digests."""
     from custody_pipeline.cli.fixity_page import fixity_lines
     from custody_pipeline.operations.fixity import run_fixity
 
@@ -266,9 +266,9 @@ def tidy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove landing files that a sealed cut holds, and what old runs told Dagster.
+    """Remove landing files that a sealed cut holds, and the events and logs of old Dagster runs.
 
-    CUSTODY_LANDING_DAYS and CUSTODY_RUNS_DAYS say how old they are. The numbers of a run's assets stay.
+    CUSTODY_LANDING_DAYS and CUSTODY_RUNS_DAYS say how old they must be. The numbers of a run's assets stay.
     """
     from custody_pipeline.defs.instance import tidy_runs
     from custody_pipeline.fleet.overview import overview
@@ -285,7 +285,7 @@ def tidy(
     what = "would be removed" if dry_run else "removed"
     lines = [f"{len(result.removed)} files, {result.bytes} bytes {what}"]
     lines += [f"{number} kept: {reason}" for reason, number in result.kept.items()]
-    lines += [f"what {runs} runs told Dagster {what}" + (f", {freed} bytes" if freed else "")] if runs else []
+    lines += [f"events and logs of {runs} Dagster runs {what}" + (f", {freed} bytes" if freed else "")] if runs else []
     told = {"removed": result.removed, "bytes": result.bytes, "kept": result.kept, "runs": runs}
     answer(told, lines, as_json=as_json)
 

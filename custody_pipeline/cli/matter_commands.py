@@ -63,7 +63,7 @@ def matter_new(
     producing_party: Annotated[str, typer.Option(help="Who produces.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Write a matter file, to be edited: its comments show every condition."""
+    """Write a matter file for you to edit; its comments show every condition."""
     from custody_pipeline.matters.register import new_matter
 
     listed = {"file": str(ids.absolute()), **({"column": column} if column else {})} if ids else None

@@ -45,7 +45,7 @@ def _day(on: datetime | None) -> date:
 
 @retention_commands.command("show")
 def show(on: Day = None, as_json: Json = False) -> None:
-    """Show what is due, what holds it, and what becomes due when. Nothing is removed."""
+    """Show what is due, what is held and by whom, and what becomes due on which day. Nothing is removed."""
     from custody_pipeline.forgetting.due import plan
 
     settings = settings_of_environment()

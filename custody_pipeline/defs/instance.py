@@ -119,7 +119,7 @@ def release_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[
 
 
 def tidy_runs(settings: Settings, *, dry_run: bool = False) -> tuple[int, int]:
-    """Forget what runs told that ended `CUSTODY_RUNS_DAYS` ago; the runs and the numbers of their assets stay.
+    """Remove events and logs of runs that ended `CUSTODY_RUNS_DAYS` ago; the runs and the numbers of their assets stay.
 
     An operator's own instance of Dagster is left alone.
 

@@ -400,7 +400,8 @@ class GenesysClient:
 
     A request that waits for its next attempt is not in flight: any number of threads may wait. Connections are kept.
     Only the hosts of the settings are called: paths are joined to them, redirects and `nextUri` are not followed.
-    `sleep`, `clock` (monotonic seconds) and `jitter` (0 ≤ x < 1) are seams for tests.
+    `sleep`, `clock` (monotonic seconds) and `jitter` (0 ≤ x < 1) are seams for tests. Every method that sends a request
+    raises `GenesysError`: the module's tree says which.
     """
 
     def __init__(
@@ -435,36 +436,20 @@ class GenesysClient:
                 session.close()
 
     def get(self, path: str, **params: str | int | bool) -> Answer:
-        """GET `path` (from `/api/…`).
-
-        Raises:
-            GenesysError: see the module's tree.
-        """
+        """GET `path` (from `/api/…`)."""
         query = {name: str(value).lower() if isinstance(value, bool) else value for name, value in params.items()}
         return self._api("GET", path, params=query)
 
     def post(self, path: str, body: object) -> Answer:
-        """POST `body` as JSON. Retried like a GET: this product posts only queries, and a repeated query does no harm.
-
-        Raises:
-            GenesysError: see the module's tree.
-        """
+        """POST `body` as JSON. Retried like a GET: this product posts only queries, which may be repeated."""
         return self._api("POST", path, data=orjson.dumps(body))
 
     def put(self, path: str, body: object) -> Answer:
-        """PUT `body` as JSON: the whole resource, so a repeated request does no harm.
-
-        Raises:
-            GenesysError: see the module's tree.
-        """
+        """PUT `body` as JSON: the whole resource, so a repeated request does no harm."""
         return self._api("PUT", path, data=orjson.dumps(body))
 
     def delete(self, path: str) -> Answer:
-        """DELETE `path`.
-
-        Raises:
-            GenesysError: see the module's tree; `NotFound` also when an answer was lost and the request repeated.
-        """
+        """DELETE `path`. `NotFound` is raised also when an answer was lost and the request was repeated."""
         return self._api("DELETE", path)
 
     def pages(self, path: str, **params: str | int | bool) -> Iterator[Answer]:
@@ -476,7 +461,6 @@ class GenesysClient:
 
         Raises:
             UnexpectedAnswer: a page is no JSON object, or the listing never ends.
-            GenesysError: see the module's tree.
         """
         cursors: collections.Counter[str] = collections.Counter()
         query: dict[str, str | int | bool] = params
@@ -511,7 +495,6 @@ class GenesysClient:
         Raises:
             UnexpectedAnswer: a page holds no list of entities.
             ShortList: after the last element: the last page states a higher `total` than different elements came.
-            GenesysError: see `pages`.
         """
         came: set[str | bytes] = set()
         stated: Any = 0
@@ -529,11 +512,7 @@ class GenesysClient:
             raise ShortList(f"GET {path}", f"{len(came)} of {stated} entities came")
 
     def identity(self) -> Identity:
-        """Whose token this is.
-
-        Raises:
-            GenesysError: see the module's tree; `LoginError` when the credentials are wrong.
-        """
+        """Whose token this is. Raises `LoginError` when the credentials are wrong."""
         me = self.get("/api/v2/tokens/me").object()
 
         def named(part: str, field: str) -> str | None:

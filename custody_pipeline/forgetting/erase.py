@@ -50,7 +50,7 @@ from custody_pipeline.forgetting.finder import (
     sealed_night,
 )
 from custody_pipeline.forgetting.night_key import AskedKey, KeyForgetting, find_key, held, opened_by_key, remove_key
-from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
+from custody_pipeline.forgetting.object_versions import Version, remove_versions, versions_of
 from custody_pipeline.forgetting.sealed import Removing, in_scratch, removed_paths, scratch
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.night_keys import night_keys_of
@@ -68,13 +68,11 @@ from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     import duckdb
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.evidence.cut.manifest import Cut
-    from custody_pipeline.forgetting.places import Place
     from custody_pipeline.io.night_keys import Forgotten
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.erasures import Request
@@ -142,13 +140,12 @@ def _find(settings: Settings, client: S3Client, asked: Asked | AskedKey) -> Foun
 
 def _begin(settings: Settings, client: S3Client, found: Found, say: Say) -> Outcome:
     if found.holds:
-        keep_request(settings, msgspec.structs.replace(found.request, state="waiting", held=found.holds))
+        _waiting(settings, found)
         raise HeldError(
             f"not erased, since it is held by {'; '.join(found.holds)}. The request waits: custody erase --resume"
         )
-    request = _begun(found.request, found.places)
-    keep_request(settings, request)
-    return _carry_out(settings, client, request, say)
+    request = _begun(settings, found)
+    return _Erasing(settings, client, request, say).carry_out()
 
 
 def resume(settings: Settings, say: Say) -> list[Outcome]:
@@ -162,15 +159,11 @@ def resume(settings: Settings, say: Say) -> list[Outcome]:
             if request.state == "waiting":
                 with Warehouse(settings).open() as con:
                     found = _found_again(con, settings, client, request)
-                request = found.request
                 if found.holds:
-                    waiting = msgspec.structs.replace(request, state="waiting", held=found.holds)
-                    keep_request(settings, waiting)
-                    outcomes.append(Outcome(waiting))
+                    outcomes.append(Outcome(_waiting(settings, found)))
                     continue
-                request = _begun(request, found.places)
-                keep_request(settings, request)
-            outcomes.append(_carry_out(settings, client, request, say))
+                request = _begun(settings, found)
+            outcomes.append(_Erasing(settings, client, request, say).carry_out())
     return outcomes
 
 
@@ -184,10 +177,20 @@ def _found_again(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3C
     return Found(request, found, tuple(holds_of(con, settings, client, request, found)))
 
 
-def _begun(request: Request, found: Sequence[Place]) -> Request:
-    """The request with its places: copies are recorded before the rows that know of them are removed."""
-    notes = tuple(f"{place.where}: {place.note}" for place in found if place.note)
-    return msgspec.structs.replace(request, state="begun", held=(), counts=places.counted(found), notes=notes)
+def _waiting(settings: Settings, found: Found) -> Request:
+    """The request, kept until its holds end."""
+    request = msgspec.structs.replace(found.request, state="waiting", held=found.holds)
+    keep_request(settings, request)
+    return request
+
+
+def _begun(settings: Settings, found: Found) -> Request:
+    """The request, kept with its places: copies are recorded before the rows that know of them are removed."""
+    notes = tuple(f"{place.where}: {place.note}" for place in found.places if place.note)
+    counts = places.counted(found.places)
+    request = msgspec.structs.replace(found.request, state="begun", held=(), counts=counts, notes=notes)
+    keep_request(settings, request)
+    return request
 
 
 def _renewed(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
@@ -198,239 +201,216 @@ def _renewed(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
     return msgspec.structs.replace(request, recordings=recordings, nights=nights)
 
 
-def _carry_out(settings: Settings, client: S3Client, request: Request, say: Say) -> Outcome:
-    if request.forget_key:
-        return _forget_key(settings, client, request, say)
-    outcome = Outcome(request, list(request.notes))
-    ids = names_of(request)
-    with Warehouse(settings).open() as con:
-        if not request.cleared:
-            say("removing captures, events, landing files and rows")
-            _clear(con, settings, client, request, ids)
-            request = msgspec.structs.replace(request, cleared=True)
-            keep_request(settings, request)
-        write_erasures(con, settings)
+@dataclass
+class _Erasing:
+    """A begun request that is carried out; `request` says which of its steps are done."""
+
+    settings: Settings
+    client: S3Client
+    request: Request
+    say: Say
+
+    def carry_out(self) -> Outcome:
+        """Do every step that is not done yet."""
+        settings, outcome = self.settings, Outcome(self.request, list(self.request.notes))
+        if self.request.forget_key:
+            self._forget_key(outcome)
+        else:
+            with Warehouse(settings).open() as con:
+                if not self.request.cleared:
+                    self.say("removing captures, events, landing files and rows")
+                    self._clear(con)
+                    self._keep(cleared=True)
+                write_erasures(con, settings)
+                for night in self.request.nights:
+                    self._remake(con, night)
+                    self._remove_sealed(night)
+                self.say("writing the snapshot and the warehouse again")
+                snapshot_for_analysts(con, settings)
+            warehouse_rows.compact(settings)
+            _forget_salts(settings, outcome)
+        published = settings.home / "published"
+        if settings.publish_url is not None and (published / "log/checkpoint").exists():
+            read_back(settings, published, client=self.client)
+        self._keep(state="done")
+        outcome.request = self.request
+        return outcome
+
+    def _keep(self, **changes: object) -> None:
+        """Write down what is done."""
+        self.request = msgspec.structs.replace(self.request, **changes)
+        keep_request(self.settings, self.request)
+
+    def _remove(self, versions: Iterable[Version]) -> None:
+        remove_versions(self.client, versions, bypass_governance=self.request.bypass_governance)
+
+    def _forget_key(self, outcome: Outcome) -> None:
+        """Say that the night has no key from now on, seal the statement, then remove the key."""
+        (name,) = self.request.nights
+        night = date.fromisoformat(name)
+        told = night_keys_of(self.settings).forget(night, self.request.id, self.request.asked_at)
+        with Warehouse(self.settings).open() as con:
+            if told is not None:
+                self._remake(con, name, told)
+            with working_folder(con):
+                pass  # remove unencrypted files of a killed load
+            snapshot_for_analysts(con, self.settings)
+        self.say(f"removing the key of {name}")
+        remove_key(self.settings, self.client, night, bypass_governance=self.request.bypass_governance)
+        if name not in self.request.sealed:
+            outcome.notes.append(f"{name} is not published: no log says that its key was forgotten")
+
+    # --- 2: what is not published -------------------------------------------------------------------------------------
+
+    def _clear(self, con: duckdb.DuckDBPyConnection) -> None:
+        settings, request, ids = self.settings, self.request, names_of(self.request)
+        keys = list(places.capture_keys(settings, self.client, ids, set(request.nights)))
+        media = exported(con, ids) if request.media else []
+        for uri in (*places.sidecars_of(settings, self.client, keys), *media):
+            self._remove(versions_of(self.client, S3Location.parse(uri)))
+        places.remove_captures(settings, self.client, keys, bypass_governance=request.bypass_governance)
+        places.remove_spooled(settings, ids)
+        places.remove_productions(settings, ids)
+        places.remove_packages(settings, ids)
+        places.remove_files(places.files_naming(settings, ids))
         for name in request.nights:
-            request = _remake(con, settings, client, request, name, say)
-            _remove_sealed(settings, client, request, name, say)
-        say("writing the snapshot and the warehouse again")
-        snapshot_for_analysts(con, settings)
-    warehouse_rows.compact(settings)
-    _forget_salts(settings, outcome)
-    return _done(settings, client, request, outcome)
+            warehouse_rows.rename_digests(con, date.fromisoformat(name), self._rewrite_landing(con, name))
+        warehouse_rows.delete_rows(con, ids)
+        acts = [
+            Act(
+                date.fromisoformat(item.night),
+                "erased",
+                what=f"recording, by request {request.id}",
+                why=request.reason,
+                how=f"on the authority of {request.authority}",
+                where_at="erasure.json in the cut of the night",
+                conversation_id=item.conversation_id,
+                recording_id=item.recording_id,
+            )
+            for item in request.recordings
+        ]
+        append_acts(con, Actor.of(settings), acts)
 
+    def _rewrite_landing(self, con: duckdb.DuckDBPyConnection, night: str) -> dict[str, tuple[str, int]]:
+        """Rewrite every landing file of a night that holds these conversations; URI → new digest and size."""
+        renewed: dict[str, tuple[str, int]] = {}
+        ids, client = names_of(self.request), self.client
+        known = dict(warehouse_rows.landing_files(con, date.fromisoformat(night)))
+        there, keys = list(landing_uris(self.settings, client, night)), night_keys_of(self.settings)
+        for uri in dict.fromkeys([*there, *known]):
+            with in_scratch(self.settings) as folder:
+                try:
+                    source = on_this_machine(client, uri, Path(folder)) if uri in there else Path(folder, "none")
+                    if not source.exists():
+                        source = self._from_cut(night, uri, Path(folder))
+                except ClientError as error:
+                    if error_code(error) not in ABSENT:
+                        raise
+                    continue
+                except FileNotFoundError:
+                    continue  # tidied, and in no cut: nothing reads its load any more
+                target = Path(folder) / "without"
+                if not source.name.endswith(".gz") and not uri.endswith(".gz"):
+                    source.unlink(missing_ok=True)  # a file that a killed run left half written
+                    continue
+                if not erase_landing(ids, uri.rsplit("/", 3)[1], source, target, keys):
+                    if uri in known and uri in there and (now := sha256_of(source)) != known[uri]:
+                        renewed[uri] = now, source.stat().st_size  # rewritten by a run that was killed
+                    continue
+                renewed[uri] = sha256_of(target), target.stat().st_size
+                self._put_landing(uri, target, renewed[uri][0])
+        for uri in there:
+            if uri.rsplit("/", 3)[1] == RECEIPTS:
+                self._rewrite_receipt(uri, renewed)
+        return renewed
 
-def _done(settings: Settings, client: S3Client, request: Request, outcome: Outcome) -> Outcome:
-    published = settings.home / "published"
-    if settings.publish_url is not None and (published / "log/checkpoint").exists():
-        read_back(settings, published, client=client)
-    outcome.request = msgspec.structs.replace(request, state="done")
-    keep_request(settings, outcome.request)
-    return outcome
-
-
-def _forget_key(settings: Settings, client: S3Client, request: Request, say: Say) -> Outcome:
-    """Say that the night has no key from now on, seal the statement, then remove the key. Each step can be repeated."""
-    (name,) = request.nights
-    night, outcome = date.fromisoformat(name), Outcome(request, list(request.notes))
-    told = night_keys_of(settings).forget(night, request.id, request.asked_at)
-    with Warehouse(settings).open() as con:
-        if told is not None:
-            request = _remake(con, settings, client, request, name, say, told)
-        with working_folder(con):
-            pass  # remove unencrypted files of a killed load
-        snapshot_for_analysts(con, settings)
-    say(f"removing the key of {name}")
-    remove_key(settings, client, night, bypass_governance=request.bypass_governance)
-    if name not in request.sealed:
-        outcome.notes.append(f"{name} is not published: no log says that its key was forgotten")
-    return _done(settings, client, request, outcome)
-
-
-# --- 2: what is not published -----------------------------------------------------------------------------------------
-
-
-def _clear(
-    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, ids: frozenset[str]
-) -> None:
-    keys = list(places.capture_keys(settings, client, ids, set(request.nights)))
-    for uri in places.sidecars_of(settings, client, keys):
-        remove_versions(client, versions_of(client, S3Location.parse(uri)), bypass_governance=request.bypass_governance)
-    if request.media:
-        for uri in exported(con, ids):
-            at = versions_of(client, S3Location.parse(uri))
-            remove_versions(client, at, bypass_governance=request.bypass_governance)
-    places.remove_captures(settings, client, keys, bypass_governance=request.bypass_governance)
-    places.remove_spooled(settings, ids)
-    places.remove_productions(settings, ids)
-    places.remove_packages(settings, ids)
-    places.remove_files(places.files_naming(settings, ids))
-    for name in request.nights:
-        renewed = _rewrite_landing(con, settings, client, request, name)
-        warehouse_rows.rename_digests(con, date.fromisoformat(name), renewed)
-    warehouse_rows.delete_rows(con, ids)
-    actor = Actor.of(settings)
-    acts = [
-        Act(
-            date.fromisoformat(item.night),
-            "erased",
-            what=f"recording, by request {request.id}",
-            why=request.reason,
-            how=f"on the authority of {request.authority}",
-            where_at="erasure.json in the cut of the night",
-            conversation_id=item.conversation_id,
-            recording_id=item.recording_id,
-        )
-        for item in request.recordings
-    ]
-    append_acts(con, actor, acts)
-
-
-def _rewrite_landing(
-    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, night: str
-) -> dict[str, tuple[str, int]]:
-    """Rewrite every landing file of a night that holds these conversations; URI → new digest and size."""
-    renewed: dict[str, tuple[str, int]] = {}
-    ids, bypass = names_of(request), request.bypass_governance
-    known = dict(warehouse_rows.landing_files(con, date.fromisoformat(night)))
-    there, keys = list(landing_uris(settings, client, night)), night_keys_of(settings)
-    for uri in dict.fromkeys([*there, *known]):
-        with in_scratch(settings) as folder:
-            try:
-                source = on_this_machine(client, uri, Path(folder)) if uri in there else Path(folder, "none")
-                if not source.exists():
-                    source = _from_cut(settings, client, night, uri, Path(folder))
-            except ClientError as error:
-                if error_code(error) not in ABSENT:
-                    raise
-                continue
-            except FileNotFoundError:
-                continue  # tidied, and in no cut: nothing reads its load any more
-            target = Path(folder) / "without"
-            resource = uri.rsplit("/", 3)[1]
-            if not source.name.endswith(".gz") and not uri.endswith(".gz"):
-                source.unlink(missing_ok=True)  # a file that a killed run left half written
-                continue
-            if not erase_landing(ids, resource, source, target, keys):
-                if uri in known and uri in there and (now := sha256_of(source)) != known[uri]:
-                    renewed[uri] = now, source.stat().st_size  # rewritten by a run that was killed
-                continue
-            renewed[uri] = sha256_of(target), target.stat().st_size
-            _put_landing(client, uri, target, renewed[uri][0], bypass_governance=bypass)
-    for uri in there:
-        if uri.rsplit("/", 3)[1] == RECEIPTS:
-            _rewrite_receipt(settings, client, uri, renewed, bypass_governance=bypass)
-    return renewed
-
-
-def _from_cut(settings: Settings, client: S3Client, night: str, uri: str, folder: Path) -> Path:
-    """A tidied landing file, from the newest cut that has it."""
-    if settings.publish_url is None:
+    def _from_cut(self, night: str, uri: str, folder: Path) -> Path:
+        """A tidied landing file, from the newest cut that has it."""
+        if self.settings.publish_url is None:
+            raise FileNotFoundError(uri)
+        place = S3Location.parse(self.settings.publish_url)
+        for cut in reversed(sealed_night(self.settings, self.client, night).cuts()):
+            if cut.file(landing_path(uri)) is not None:
+                return on_this_machine(self.client, str(place / f"{cut.prefix}{landing_path(uri)}"), folder)
         raise FileNotFoundError(uri)
-    sealed, place = sealed_night(settings, client, night), S3Location.parse(settings.publish_url)
-    for cut in reversed(sealed.cuts()):
-        if cut.file(landing_path(uri)) is not None:
-            return on_this_machine(client, str(place / f"{cut.prefix}{landing_path(uri)}"), folder)
-    raise FileNotFoundError(uri)
 
-
-def _put_landing(client: S3Client, uri: str, local: Path, sha256: str, *, bypass_governance: bool) -> None:
-    """Put a rewritten landing file in its place; no version of the old file stays."""
-    if uri.startswith("s3://"):
-        at = S3Location.parse(uri)
-        put_file(client, local, sha256, at)
-        old = [version for version in versions_of(client, at) if not version.latest]
-        remove_versions(client, old, bypass_governance=bypass_governance)
-        return
-    path = Path(uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.tmp")
-    shutil.copyfile(local, draft)
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
-def _rewrite_receipt(
-    settings: Settings, client: S3Client, uri: str, renewed: dict[str, tuple[str, int]], *, bypass_governance: bool
-) -> None:
-    """Make the landed receipt name the rewritten files, because a lost warehouse is made again from it."""
-    with in_scratch(settings) as folder:
-        source = on_this_machine(client, uri, Path(folder))
-        (line,) = read_lines(source)
-        told = orjson.loads(content_of(line))
-        changed = False
-        for file in told["landing_files"]:
-            if file["uri"] in renewed and file["sha256"] != renewed[file["uri"]][0]:
-                file["sha256"], file["bytes"] = renewed[file["uri"]]
-                changed = True
-        if not changed:
+    def _put_landing(self, uri: str, local: Path, sha256: str) -> None:
+        """Put a rewritten landing file in its place; no version of the old file stays."""
+        if uri.startswith("s3://"):
+            at = S3Location.parse(uri)
+            put_file(self.client, local, sha256, at)
+            self._remove([version for version in versions_of(self.client, at) if not version.latest])
             return
-        target = Path(folder) / "receipt"
-        head = orjson.loads(line)
-        fetched_at = datetime.fromisoformat(head["fetched_at"])
-        made = line_of(head["row"], head["k"], head["source_uri"], fetched_at, document(orjson.dumps(told)))
-        with target.open("wb") as raw, gzipped(raw) as out:
-            out.write(made)
-        _put_landing(client, uri, target, sha256_of(target), bypass_governance=bypass_governance)
+        path = Path(uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.tmp")
+        shutil.copyfile(local, draft)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
 
+    def _rewrite_receipt(self, uri: str, renewed: dict[str, tuple[str, int]]) -> None:
+        """Make the landed receipt name the rewritten files, because a lost warehouse is made again from it."""
+        with in_scratch(self.settings) as folder:
+            (line,) = read_lines(on_this_machine(self.client, uri, Path(folder)))
+            told = orjson.loads(content_of(line))
+            changed = False
+            for file in told["landing_files"]:
+                if file["uri"] in renewed and file["sha256"] != renewed[file["uri"]][0]:
+                    file["sha256"], file["bytes"] = renewed[file["uri"]]
+                    changed = True
+            if not changed:
+                return
+            target = Path(folder) / "receipt"
+            head = orjson.loads(line)
+            fetched_at = datetime.fromisoformat(head["fetched_at"])
+            made = line_of(head["row"], head["k"], head["source_uri"], fetched_at, document(orjson.dumps(told)))
+            with target.open("wb") as raw, gzipped(raw) as out:
+                out.write(made)
+            self._put_landing(uri, target, sha256_of(target))
 
-# --- 3 and 4: what is published ---------------------------------------------------------------------------------------
+    # --- 3 and 4: what is published -----------------------------------------------------------------------------------
 
+    def _remake(self, con: duckdb.DuckDBPyConnection, name: str, forgotten: Forgotten | None = None) -> None:
+        """Model a night again, and publish it with the statement, unless the statement is sealed already."""
+        settings, request = self.settings, self.request
+        if name in request.sealed:
+            return
+        night = Night(settings, load_mapping(settings.mapping_path), date.fromisoformat(name), deadlines)
+        self.say(f"making the night of {name} again")
+        model(con, night)
+        published = con.execute("SELECT 1 FROM raw.publications WHERE partition_date = ? LIMIT 1", [night.day])
+        if published.fetchone() is None or settings.publish_url is None:
+            return
+        if offending := {key: rows for key, rows in check(con, night).items() if rows and is_blocking(key)}:
+            raise ChecksFailedError(offending)
+        sealed = sealed_night(settings, self.client, name)
+        if forgotten is not None:
+            there = sealed.key_statement(request.id)
+        else:
+            there, _ = sealed.statement(request.id) or (None, None)
+        more = KeyForgetting(sealed, request, forgotten) if forgotten is not None else Removing(sealed, request)
+        publication, _ = publish(con, night, f"erasure {request.id}", None if there else more)
+        self._keep(sealed={**request.sealed, name: there.revision if there else publication.revision})
 
-def _remake(
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    client: S3Client,
-    request: Request,
-    name: str,
-    say: Say,
-    forgotten: Forgotten | None = None,
-) -> Request:
-    """Model a night again, and publish it with the statement, unless the statement is sealed already."""
-    if name in request.sealed:
-        return request
-    night = Night(settings, load_mapping(settings.mapping_path), date.fromisoformat(name), deadlines)
-    say(f"making the night of {name} again")
-    model(con, night)
-    published = con.execute("SELECT 1 FROM raw.publications WHERE partition_date = ? LIMIT 1", [night.day]).fetchone()
-    if published is None or settings.publish_url is None:
-        return request
-    if offending := {key: rows for key, rows in check(con, night).items() if rows and is_blocking(key)}:
-        raise ChecksFailedError(offending)
-    sealed = sealed_night(settings, client, name)
-    there: Cut | None
-    if forgotten is not None:
-        there = sealed.key_statement(request.id)
-    else:
-        there, _ = sealed.statement(request.id) or (None, None)
-    more = KeyForgetting(sealed, request, forgotten) if forgotten is not None else Removing(sealed, request)
-    publication, _ = publish(con, night, f"erasure {request.id}", None if there else more)
-    revision = there.revision if there else publication.revision
-    request = msgspec.structs.replace(request, sealed={**request.sealed, name: revision})
-    keep_request(settings, request)
-    return request
-
-
-def _remove_sealed(settings: Settings, client: S3Client, request: Request, night: str, say: Say) -> None:
-    """Remove the files that the night's statement names, and other files of the night that are older than it."""
-    if night not in request.sealed:
-        return
-    sealed, place = sealed_night(settings, client, night), S3Location.parse(settings.require("publish_url"))
-    found = sealed.statement(request.id)
-    if found is None:
-        raise SealedError(
-            f"no cut of {night} below {settings.publish_url} has the statement of request {request.id}, though one was "
-            "sealed: nothing of it was removed; custody verify tells what is wrong there"
-        )
-    _, statement = found
-    say(f"removing {len(statement.files)} files of earlier revisions of {night}")
-    bypass = request.bypass_governance
-    for path in removed_paths(statement):
-        remove_versions(client, versions_of(client, place / path), bypass_governance=bypass)
-    for versions in copy_versions(settings, client, night):
-        old = [version for version in versions if not version.latest or version.marker]
-        remove_versions(client, old, bypass_governance=bypass)
+    def _remove_sealed(self, night: str) -> None:
+        """Remove the files that the night's statement names, and other files of the night that are older than it."""
+        settings, request = self.settings, self.request
+        if night not in request.sealed:
+            return
+        place = S3Location.parse(settings.require("publish_url"))
+        found = sealed_night(settings, self.client, night).statement(request.id)
+        if found is None:
+            raise SealedError(
+                f"no cut of {night} below {settings.publish_url} has the statement of request {request.id}, though "
+                "one was sealed: nothing of it was removed; custody verify tells what is wrong there"
+            )
+        _, statement = found
+        self.say(f"removing {len(statement.files)} files of earlier revisions of {night}")
+        for path in removed_paths(statement):
+            self._remove(versions_of(self.client, place / path))
+        for versions in copy_versions(settings, self.client, night):
+            self._remove([version for version in versions if not version.latest or version.marker])
 
 
 # --- 5: secrets -------------------------------------------------------------------------------------------------------

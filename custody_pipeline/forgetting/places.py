@@ -79,21 +79,9 @@ class Place:
 
 
 def capture_keys(settings: Settings, client: S3Client, ids: Set[str], nights: Set[str]) -> Iterator[str]:
-    """Keys of capture documents of these conversations."""
-    if settings.captures.startswith("s3://"):
-        root = S3Location.parse(settings.captures)
-        for kind in CAPTURE_KINDS:
-            for night in sorted(nights):
-                for key, _ in listed(client, root, f"{kind}/date={night}/"):
-                    if _conversation_of(key) in ids:
-                        yield key
-        return
-    root_folder = Path(settings.captures)
-    for kind in CAPTURE_KINDS:
-        for path in sorted(root_folder.glob(f"{kind}/date=*/conversation_id=*/*")):
-            key = path.relative_to(root_folder).as_posix()
-            if _conversation_of(key) in ids:
-                yield key
+    """Keys of capture documents of these conversations: in S3 those of `nights`, in a folder those of any night."""
+    found = captured_keys(settings, client, nights if settings.captures.startswith("s3://") else {"*"})
+    return (key for key in found if _conversation_of(key) in ids)
 
 
 def captured_keys(settings: Settings, client: S3Client, nights: Set[str]) -> Iterator[str]:

@@ -93,15 +93,14 @@ def examine(*, probe: bool = False) -> Iterator[Line]:
 
 
 def _home(settings: Settings) -> Iterator[Line]:
+    advice = "Set CUSTODY_HOME to a folder you may write."
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        yield Line(
-            "home", "not ok", f"{settings.home}: {error.strerror}", "Set CUSTODY_HOME to a folder you may write."
-        )
+        yield Line("home", "not ok", f"{settings.home}: {error.strerror}", advice)
         return
     if not os.access(settings.home, os.W_OK):
-        yield Line("home", "not ok", f"{settings.home} is not writable", "Set CUSTODY_HOME to a folder you may write.")
+        yield Line("home", "not ok", f"{settings.home} is not writable", advice)
         return
     free = shutil.disk_usage(settings.home).free
     found = f"{settings.home}, {free / 1024**3:.1f} GiB free"
@@ -121,12 +120,9 @@ def _mapping(settings: Settings) -> Line:
 
 def _organization(settings: Settings) -> Iterator[Line]:
     if not settings.api_configured:
-        yield Line(
-            "login",
-            "not configured",
-            "no API: every answer that needs it will be SOURCE_NOT_CONFIGURED",
-            "Set CUSTODY_GENESYS_DOMAIN, CUSTODY_GENESYS_CLIENT_ID and CUSTODY_GENESYS_CLIENT_SECRET.",
-        )
+        found = "no API: every answer that needs it will be SOURCE_NOT_CONFIGURED"
+        advice = "Set CUSTODY_GENESYS_DOMAIN, CUSTODY_GENESYS_CLIENT_ID and CUSTODY_GENESYS_CLIENT_SECRET."
+        yield Line("login", "not configured", found, advice)
         return
     with GenesysClient(settings) as client:
         try:
@@ -170,11 +166,9 @@ def _list_of_recordings(client: GenesysClient, pages: int) -> Line:
     except GenesysError as error:
         return Line(check, "not ok", str(error), error.advice)
     if threshold:
-        found = (
-            f"takes a threshold of {threshold} day and not of 0: a recheck establishes a night, two days after its end"
-        )
+        found = f"takes a threshold of {threshold} day and not of 0: a recheck establishes a night after two days"
         return Line(check, "warning", found, "Nothing to do: keep the rechecks on (every_recheck).")
-    return Line(check, "ok", "takes a threshold of 0 days: a recheck establishes a night, a day after its end")
+    return Line(check, "ok", "takes a threshold of 0 days: a recheck establishes a night after one day")
 
 
 def _divisions(client: GenesysClient) -> Line:
@@ -185,21 +179,16 @@ def _divisions(client: GenesysClient) -> Line:
             for item in page.json().get("entities", [])
         ]
     except GenesysError as error:
-        return Line(
-            "divisions", "warning", str(error), "Grant authorization:division:view to see which divisions count."
-        )
+        advice = "Grant authorization:division:view to see which divisions count."
+        return Line("divisions", "warning", str(error), advice)
     advice = "" if names else "Give the client's role every division whose calls must be produced."
     return Line("divisions", "ok" if names else "not ok", f"sees {len(names)}: {', '.join(names[:8])}", advice)
 
 
 def _export_bucket(settings: Settings) -> Iterator[Line]:
     if settings.export_url is None:
-        yield Line(
-            "export bucket",
-            "not ok",
-            "CUSTODY_EXPORT_URL is not set",
-            "export CUSTODY_EXPORT_URL=s3://acme-call-exports",
-        )
+        advice = "export CUSTODY_EXPORT_URL=s3://acme-call-exports"
+        yield Line("export bucket", "not ok", "CUSTODY_EXPORT_URL is not set", advice)
         return
     place, client = S3Location.parse(settings.export_url), s3_client(settings)
     try:
@@ -296,11 +285,8 @@ def _publish_bucket(settings: Settings, *, probe: bool) -> Iterator[Line]:
 def _shared_buckets(settings: Settings) -> Iterator[Line]:
     """The places that several workers share."""
     if settings.nights_url is not None:
-        nights, landing, client = (
-            S3Location.parse(settings.nights_url),
-            S3Location.parse(settings.landing),
-            s3_client(settings),
-        )
+        client = s3_client(settings)
+        nights, landing = S3Location.parse(settings.nights_url), S3Location.parse(settings.landing)
         yield _conditional_writes(client, nights, "nights bucket claims", "CUSTODY_NIGHTS_URL")
         yield _try("landing bucket", "CUSTODY_LANDING_URL", lambda: _listed(client, landing), _READING)
 
@@ -429,12 +415,10 @@ def _versions(client: S3Client, place: S3Location) -> str:
 
 
 def _versioning(client: S3Client, place: S3Location, check: str, variable: str) -> Line:
-    line = _try(
-        check,
-        variable,
-        lambda: client.get_bucket_versioning(Bucket=place.bucket).get("Status", "off"),
-        "s3:GetBucketVersioning",
-    )
+    def status() -> str:
+        return client.get_bucket_versioning(Bucket=place.bucket).get("Status", "off")
+
+    line = _try(check, variable, status, "s3:GetBucketVersioning")
     if line.state != "ok":
         return replace(line, state="warning")
     if line.found == "Enabled":
@@ -471,7 +455,6 @@ def _clock(client: S3Client, place: S3Location) -> Line:
     server = datetime.strptime(answer, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
     skew = abs(datetime.now(UTC) - server)
     if skew > CLOCK_TOLERANCE:
-        return Line(
-            "clock", "not ok", f"{skew.total_seconds():.0f} s away from S3's", "Synchronise this machine's clock."
-        )
+        found = f"{skew.total_seconds():.0f} s away from S3's"
+        return Line("clock", "not ok", found, "Synchronise this machine's clock.")
     return Line("clock", "ok", f"within {skew.total_seconds():.0f} s of S3's")

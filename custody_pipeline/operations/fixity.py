@@ -96,7 +96,7 @@ class FixityReport:
 
 
 def due_objects(con: duckdb.DuckDBPyConnection, budget: int) -> list[DueObject]:
-    """The objects whose last check is the longest ago, until their bytes reach `budget`; the last one may exceed it."""
+    """Objects, longest unchecked first, until their bytes reach `budget`; the last one may exceed it."""
     rows = con.execute(
         f"SELECT * EXCLUDE (bytes_before) FROM ({query('fixity/objects_by_last_check')}) "
         "WHERE bytes_before < $budget ORDER BY bytes_before",

@@ -47,7 +47,7 @@ class Home(BaseModel):
         None, "folder or `s3://` place of landing files; default: `$CUSTODY_HOME/landing`"
     )
     landing_days: int = setting(30, "days after sealing for which `custody tidy` keeps landing files", ge=0)
-    runs_days: int = setting(90, "days for which `custody tidy` keeps what a run told Dagster", ge=0)
+    runs_days: int = setting(90, "days for which `custody tidy` keeps the events and logs of a Dagster run", ge=0)
     duckdb_memory_limit: str = setting(
         "2GB", "DuckDB spills to disk above this; the process needs 0.5 GB more, 2 GB for a million calls"
     )

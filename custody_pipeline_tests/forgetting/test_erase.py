@@ -6,6 +6,7 @@ import os
 import signal
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -191,14 +192,15 @@ def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_wareh
 
 
 def killed_at(settings: Settings, wanted: Asked | None, step: tuple[str, str]) -> None:
-    """Erase, or go on, in a process of its own that is killed when a function has ended: module and name."""
+    """Erase, or go on, in a process of its own that is killed when a function has ended: module, name."""
     process = forked(die_at, settings, wanted, step)
     process.join()
     assert process.exitcode == -signal.SIGKILL, step
 
 
 def die_at(settings: Settings, wanted: Asked | None, step: tuple[str, str]) -> None:
-    place, name = import_module(f"custody_pipeline.forgetting.{step[0]}"), step[1]
+    *outer, name = step[1].split(".")
+    place: Any = reduce(getattr, outer, import_module(f"custody_pipeline.forgetting.{step[0]}"))
     real = getattr(place, name)
 
     def killing(*arguments: object, **named: object) -> None:
@@ -232,7 +234,7 @@ def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_
     wanted = replace(wanted, bypass_governance=True)
     assert in_home(settings.home, SECOND)
     assert in_bucket(client, "dataset", SECOND)
-    killed_at(settings, wanted, ("erase", "_put_landing"))
+    killed_at(settings, wanted, ("erase", "_Erasing._put_landing"))
     for step in (
         ("warehouse_rows", "delete_rows"),
         ("erase", "publish"),
