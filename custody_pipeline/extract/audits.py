@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.extract.conversations import finished_job, result_pages
-from custody_pipeline.extract.genesys import (
-    GenesysError,
-    JobFailed,
-    LoginError,
-    NoAnswer,
-    UnexpectedAnswer,
-    entities_of,
-)
+from custody_pipeline.extract.genesys import ANSWERED, GenesysError, JobFailed, UnexpectedAnswer, entities_of
 from custody_pipeline.io.clock import utc_now
 
 if TYPE_CHECKING:
@@ -68,9 +61,7 @@ def collect_audits(collector: Collector, known: Known) -> Landing:
                 try:
                     _read(collector, load, path, {**query, "interval": interval}, known)
                     asked += 1
-                except (LoginError, NoAnswer):
-                    raise
-                except GenesysError as error:
+                except ANSWERED as error:
                     if error.permanent and not isinstance(error, JobFailed | UnexpectedAnswer):
                         queries.remove((path, query))
                         refused.append(error)
@@ -89,9 +80,7 @@ def _queries(client: GenesysClient, load: Load, refused: list[GenesysError]) -> 
     queries: list[tuple[str, dict[str, Any]]] = [(QUALITY, {})]
     try:
         queries += [(PLATFORM, query) for query in _services(client)]
-    except (LoginError, NoAnswer):
-        raise
-    except GenesysError as error:
+    except ANSWERED as error:
         if error.permanent and not isinstance(error, UnexpectedAnswer):
             refused.append(error)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from custody_pipeline.extract.documents import text_of
-from custody_pipeline.extract.genesys import Forbidden, GenesysError, LoginError, NoAnswer, NotFound
+from custody_pipeline.extract.genesys import ANSWERED, Forbidden, NotFound
 
 if TYPE_CHECKING:
     from custody_pipeline.extract.collector import Collector
@@ -51,9 +51,7 @@ def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
             if most is not None and came >= most:
                 load.incomplete = True
                 load.landing.detail = f"the vendor lists at most {most}"
-        except (LoginError, NoAnswer):
-            raise
-        except GenesysError as error:
+        except ANSWERED as error:
             if resource == "users" and isinstance(error, Forbidden | NotFound) and not seen:
                 load.landing.state, load.landing.detail = "not_configured", str(error)
             else:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from custody_pipeline.extract.documents import fields_of, items_of, text_of, value_of
 from custody_pipeline.extract.exports import is_conversation_id
 from custody_pipeline.extract.genesys import (
+    ANSWERED,
+    FAILED,
     MAX_REPEATED_CURSORS,
     Answer,
     GenesysError,
     JobFailed,
-    LoginError,
     NoAnswer,
     NotFound,
     NotReady,
@@ -69,9 +70,7 @@ def collect_details(collector: Collector) -> list[Landing]:
         load.landing.data_available_until = _watermark(collector.client)
         try:
             _read_details(collector, load)
-        except (LoginError, NoAnswer):
-            raise
-        except GenesysError as error:
+        except ANSWERED as error:
             load.fail("details job", error)
             load.landing.state = "failed" if load.landing.documents == 0 else "partial"
             load.landing.detail = str(error)
@@ -81,9 +80,7 @@ def collect_details(collector: Collector) -> list[Landing]:
 def _watermark(client: GenesysClient) -> datetime | None:
     try:
         return utc(client.get(f"{JOBS}/availability").object().get("dataAvailabilityDate"))
-    except (LoginError, NoAnswer):
-        raise
-    except GenesysError:
+    except ANSWERED:
         return None  # the result pages state it too
 
 
@@ -215,9 +212,7 @@ def read_singly(
             if answer.status != OK:
                 return NotReady(answer.request, f"HTTP {answer.status}", status=answer.status)
             return answer
-        except LoginError:
-            raise
-        except GenesysError as error:
+        except FAILED as error:
             return error
 
     for conversation_id, answer in in_order(ask, conversation_ids, workers=ASKING, ahead=ASKED_AHEAD):

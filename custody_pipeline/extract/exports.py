@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, text_of, value_of
 from custody_pipeline.extract.export_objects import ObjectReader
-from custody_pipeline.extract.genesys import GenesysError, LoginError, ShortList, UnexpectedAnswer
+from custody_pipeline.extract.genesys import FAILED, ShortList, UnexpectedAnswer
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc
 from custody_pipeline.io.concurrency import in_order
@@ -391,17 +391,13 @@ def _collect_jobs(collector: Collector) -> list[Landing]:
                 path = f"{JOBS}/{job_id}"
                 try:
                     answer = client.get(path)
-                except LoginError:
-                    raise
-                except GenesysError as error:
+                except FAILED as error:
                     jobs.fail(job_id, error)
                     jobs.incomplete = True
                     continue
                 jobs.add({"job_id": job_id}, collector.api_uri(path), answer.body)
                 exports[job_id] = _stated_failures(answer.body)
-        except LoginError:
-            raise
-        except GenesysError as error:
+        except FAILED as error:
             jobs.fail("jobs", error)
             jobs.incomplete = True
     with collector.load("export_failures") as failures:
@@ -450,9 +446,7 @@ def _collect_failed_recordings(collector: Collector, load: Load, job_id: str, st
                 load.add({"job_id": job_id}, collector.api_uri(path), content)
         if not isinstance(stated, int) or stated > len(seen):
             raise ShortList(f"GET {path}", f"{len(seen)} recordings came; the job states {stated}")
-    except LoginError:
-        raise
-    except GenesysError as error:
+    except FAILED as error:
         load.fail(job_id, error)
         load.incomplete = True
 
@@ -473,9 +467,7 @@ def _collect_manifests(collector: Collector) -> Landing:
             path = f"/api/v2/recordings/recordingexports/{export_id}"
             try:
                 answer = client.get(path, includeMetadata=True)
-            except LoginError:
-                raise
-            except GenesysError as error:
+            except FAILED as error:
                 load.fail(export_id, error)
             else:
                 load.add({"export_id": export_id}, collector.api_uri(path), answer.body)

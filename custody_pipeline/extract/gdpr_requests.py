@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from custody_pipeline.extract.genesys import Forbidden, GenesysError, LoginError, NoAnswer, NotFound, NotOffered
+from custody_pipeline.extract.genesys import ANSWERED, Forbidden, NotFound, NotOffered
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc
 
@@ -81,12 +81,10 @@ def collect_gdpr_requests(collector: Collector, gone: set[str], addresses: Addre
                     }
                     keys = {"conversation_id": conversation_id, "request_id": request["id"]}
                     load.add_made(keys, collector.api_uri(f"{REQUESTS}/{request['id']}"), made)
-        except (LoginError, NoAnswer):
-            raise
         except (Forbidden, NotFound, NotOffered) as error:
             load.landing.state = "not_configured"
             load.landing.detail = f"the client may not read requests for deletion: {error}"
-        except GenesysError as error:
+        except ANSWERED as error:
             # The answer would name people, so it is not kept.
             load.add_failure(replace(FetchFailure.of(RESOURCE, REQUESTS, error), answer=None))
             load.landing.state = "partial" if read else "failed"

@@ -14,12 +14,15 @@ a document holds.
     │   ├── UnexpectedAnswer  a redirect, a body that is not JSON, or JSON of another shape
     │   └── JobFailed         an asynchronous job ended FAILED, CANCELLED or EXPIRED, or never ended
     └── TransientError        a later request may succeed; raised after the last attempt
-        ├── RateLimited       429
-        ├── ServerTrouble     408 and 5xx except 501
         ├── NoAnswer          connection refused or lost, timeout
-        ├── ShortBody         fewer bytes than Content-Length announced
-        ├── ShortList         a listing gave fewer items than it states
-        └── NotReady          2xx, but not 200: the answer is not there yet, or is only a part
+        └── BadAnswer         the API answered, but not the question
+            ├── RateLimited   429
+            ├── ServerTrouble 408 and 5xx except 501
+            ├── ShortBody     fewer bytes than Content-Length announced
+            ├── ShortList     a listing gave fewer items than it states
+            └── NotReady      2xx, but not 200: the answer is not there yet, or is only a part
+
+A collection that one request fails goes on with the others (`except FAILED`, `except ANSWERED`).
 """
 
 # Exceptions are named for what happened, as httpx does.
@@ -165,11 +168,15 @@ class TransientError(GenesysError):
     advice = "Run the night again later."
 
 
-class RateLimited(TransientError):
+class BadAnswer(TransientError):
+    """The API answered, but not the question."""
+
+
+class RateLimited(BadAnswer):
     """429: too many requests."""
 
 
-class ServerTrouble(TransientError):
+class ServerTrouble(BadAnswer):
     """408, or a 5xx other than 501."""
 
 
@@ -179,16 +186,22 @@ class NoAnswer(TransientError):
     advice = "Check the network and CUSTODY_GENESYS_DOMAIN, then run the night again."
 
 
-class ShortBody(TransientError):
+class ShortBody(BadAnswer):
     """The body ended before the length that was announced."""
 
 
-class ShortList(TransientError):
+class ShortList(BadAnswer):
     """A listing gave fewer items than it states: pages were repeated, items moved, or a page was cut short."""
 
 
-class NotReady(TransientError):
+class NotReady(BadAnswer):
     """2xx, but not 200: accepted, no content, or a part of the content."""
+
+
+FAILED = (PermanentError, TransientError)
+"""Every error of one request; after a LoginError, every other request fails as well."""
+ANSWERED = (PermanentError, BadAnswer)
+"""As `FAILED`, without NoAnswer: the API itself may be gone."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from custody_pipeline.extract.catalog import collect_listing
 from custody_pipeline.extract.conversations import read_singly
 from custody_pipeline.extract.documents import text_of
-from custody_pipeline.extract.genesys import BadRequest, GenesysError, LoginError, NoAnswer, entities_of
+from custody_pipeline.extract.genesys import ANSWERED, BadRequest, entities_of
 from custody_pipeline.io.clock import utc
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def collect_listed(collector: Collector, known: Known) -> Landing:
     with collector.load(name) as load:
         try:
             load.add_own(collector.api_uri(RETENTION), _listed(collector, load, most), known)
-        except (LoginError, NoAnswer):
-            raise
-        except GenesysError as error:
+        except ANSWERED as error:
             load.fail(RETENTION, error)
             load.landing.state = "partial" if load.landing.documents else "failed"
             load.landing.detail = str(error)
