@@ -32,7 +32,7 @@ class Code:
 
 
 _FROM_COPY = "Compare with another copy (a locked bucket keeps older versions); keep both for the record."
-_ASK_OWNER = "Ask whoever runs the log for an explanation in writing; do not rely on this copy."
+_ASK_OWNER = "Ask the owner of the log for an explanation in writing; do not rely on this copy."
 _E, _U, _N = Severity.ERROR, Severity.UNCHECKED, Severity.NOTE
 
 CODES: dict[str, Code] = {
@@ -62,7 +62,9 @@ CODES: dict[str, Code] = {
     "CUT_ALTERED": Code(_E, "cut.json is not the one that was signed.", _FROM_COPY),
     "CUT_SIGNATURE_WRONG": Code(_E, "cut.json.sig is malformed, or a known key's signature is wrong.", _FROM_COPY),
     "CUT_SIGNED_BY_OTHERS": Code(
-        _E, "A cut is signed, but by none of the given public keys.", "Check that you have the right key; else: forged."
+        _E,
+        "A cut is signed, but by none of the given public keys.",
+        "Check that you have the right key. If you do, it is forged.",
     ),
     "CUT_CHECKPOINT_MISSING": Code(_E, "A cut has no checkpoint of the log.", _FROM_COPY),
     "CUT_CHECKPOINT_WRONG": Code(
@@ -92,7 +94,7 @@ CODES: dict[str, Code] = {
     "ERASURE_UNFINISHED": Code(
         _U,
         "Files are still there that a signed statement says were removed.",
-        "Whoever runs the log ends it with custody erase --resume; in a copy, get a newer one.",
+        "The owner of the log completes it with custody erase --resume. If this is a copy, get a newer one.",
     ),
     "ERASURE_UNSTATED": Code(
         _U,
@@ -101,12 +103,12 @@ CODES: dict[str, Code] = {
     ),
     "KEY_FORGOTTEN": Code(
         _N,
-        "The key of a night was forgotten, and a signed statement says why and on whose authority.",
+        "The key of a night was forgotten (destroyed), and a signed statement gives the reason and the authority.",
         "Nothing: the encrypted landing files are as they were sealed, and nobody can read them any more.",
     ),
     "ERASED": Code(
         _N,
-        "Recordings were erased, and a signed statement says which, why and on whose authority.",
+        "Recordings were erased, and a signed statement names them, the reason and the authority.",
         "Nothing: the log proves that no other record was removed.",
     ),
     # log
@@ -117,7 +119,7 @@ CODES: dict[str, Code] = {
     "LOG_SIGNED_BY_OTHERS": Code(
         _E,
         "The log's checkpoint is signed by none of the given public keys.",
-        "Check that you have the right key; else: forged.",
+        "Check that you have the right key. If you do, it is forged.",
     ),
     "LOG_ORIGIN_DIFFERS": Code(_E, "A cut or a pinned checkpoint belongs to another log.", _ASK_OWNER),
     "TILE_MISSING": Code(_E, "A tile of the log is missing.", _FROM_COPY),
@@ -176,14 +178,14 @@ CODES: dict[str, Code] = {
     "PACKAGE_INCOMPLETE": Code(
         _U,
         "A package lacks what was sealed with a record; data/missing.json says why.",
-        "Ask whoever produced it for the object's earlier version or a replica.",
+        "Ask the producer for an earlier version of the object, or for a replica.",
     ),
     "SIZE_NOT_SIGNED": Code(
         _U,
         "An early version signed this production without its size; its files were not read.",
         "Verify it with the version that made it (report.html names it), or ask for a new production.",
     ),
-    "PACKAGE_INCONSISTENT": Code(_E, "A part of a package contradicts another part of it.", "Ask for it again."),
+    "PACKAGE_INCONSISTENT": Code(_E, "Two parts of a package contradict each other.", "Ask for it again."),
     "REVISION_SUPERSEDED": Code(
         _N, "A record is of a revision that a newer one had replaced.", "Ask for the newest revision, or why this one."
     ),
@@ -203,7 +205,7 @@ CODES: dict[str, Code] = {
         "Get the newest set; for an older copy, say from when on it must have been the newest (--seen-since).",
     ),
     "HEAD_AGE_UNKNOWN": Code(
-        _U, "Nothing here says when this head of the log was the newest.", "Give the key of a witness (--witness)."
+        _U, "Nothing here states when this head of the log was the newest.", "Give the key of a witness (--witness)."
     ),
     "CLOCK_OFF": Code(
         _N, "The sealing machine's clock was wrong; its times are corrected by what the cut says.", "Set that clock."
@@ -214,7 +216,7 @@ CODES: dict[str, Code] = {
         "Ask for the record, in confidence if need be: its hash is that of the commitment.",
     ),
     # could not be checked
-    "FILE_TOO_LARGE": Code(_E, "A file is larger than any file of its kind; nobody read it.", _FROM_COPY),
+    "FILE_TOO_LARGE": Code(_E, "A file is larger than any file of its kind, and was not read.", _FROM_COPY),
     "TIME_WRONG": Code(_E, "A time contradicts the night, the cut before, the timestamp or a cosignature.", _ASK_OWNER),
     "ROW_MISPLACED": Code(_E, "A table of a cut has rows of another night.", _ASK_OWNER),
     "RECORDING_TWICE": Code(_E, "A recording has two rows in one night.", _ASK_OWNER),
@@ -230,7 +232,7 @@ CODES: dict[str, Code] = {
     ),
     "NOT_A_FILE": Code(
         _E,
-        "A link, a pipe or a device lies where only files and folders belong; nobody opened it.",
+        "A link, a pipe or a device lies where only files and folders belong. It was not opened.",
         "Find out who put it there, and when.",
     ),
     "NOTHING_FOUND": Code(
@@ -244,7 +246,9 @@ CODES: dict[str, Code] = {
         "Get the log's public key over another channel, and name its file with --key.",
     ),
     "TIMESTAMP_NOT_CHECKED": Code(
-        _U, "A timestamp is there, but no root certificate of its authority was given.", "Give the authority's root."
+        _U,
+        "A timestamp is there, but no root certificate of its authority was given.",
+        "Name its file: --timestamp-root.",
     ),
     "LOCK_UNREADABLE": Code(
         _U,
@@ -260,7 +264,9 @@ CODES: dict[str, Code] = {
         _U, "A recording's object could not be read.", "Check the permissions, then verify again."
     ),
     # notes
-    "DEMO_KEY": Code(_N, "Signed with a DEMO key, which proves nothing to anybody.", "Use `custody key new` for real."),
+    "DEMO_KEY": Code(
+        _N, "Signed with a DEMO key, which proves nothing to anybody.", "Make a key of your own: custody key new."
+    ),
     "NO_PINNED_CHECKPOINT": Code(
         _N,
         "Without an older checkpoint from another channel nobody can see that the newest nights were removed.",
@@ -272,7 +278,9 @@ CODES: dict[str, Code] = {
         "and recordings of those nights were not compared.",
         "Verify without --since from time to time: a file may have been altered since.",
     ),
-    "NIGHT_WITHOUT_CUT": Code(_N, "A night between the first and the last has no cut.", "Run it, or say why not."),
+    "NIGHT_WITHOUT_CUT": Code(
+        _N, "A night between the first and the last has no cut.", "Run the night, or state why there is none."
+    ),
     "COPIES_NOT_HERE": Code(_N, "The convenience copies are not part of this target.", "Nothing; the cuts are whole."),
     "LOCKS_NOT_HERE": Code(
         _N, "The cuts were locked in their bucket; a copy cannot tell whether they still are.", "Verify the bucket."
@@ -315,6 +323,6 @@ CODES: dict[str, Code] = {
     "NOT_TIMESTAMPED": Code(
         _N,
         "The cuts carry no RFC 3161 timestamp; their time is the sealing machine's claim.",
-        "Who seals sets CUSTODY_TIMESTAMP_URL.",
+        "The owner sets CUSTODY_TIMESTAMP_URL: nights that are sealed after that have one.",
     ),
 }

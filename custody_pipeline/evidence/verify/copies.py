@@ -114,7 +114,7 @@ def _check_pointer(context: Context, path: str, newest: CheckedCut) -> str | Non
         pointer = json.loads(data, object_pairs_hook=without_duplicates)
         root: str = pointer["cut"].removesuffix(cut.prefix + cuts.CUT_JSON)
         pointer["files"].sort(key=lambda file: file["uri"])
-        # A cut of an earlier version says true or false; a pointer that was put anew since says nothing.
+        # A cut of an earlier version says true or false; a pointer that was written again since says nothing.
         complete = None if isinstance(cut.complete, bool) and pointer["complete"] is None else cut.complete
         # As text: Python takes true for 1, and 2.0 for 2.
         found = json.dumps(pointer, sort_keys=True)
