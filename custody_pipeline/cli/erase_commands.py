@@ -1,4 +1,4 @@
-"""`custody erase`: what is held of a person or conversation, and removing it.
+"""`custody erase`: all data of a person or conversation, and their removal.
 
 Belongs here: arguments and printing. Does not: finding and removing (forgetting).
 """
@@ -35,27 +35,34 @@ def erase(
     tags: Annotated[list[str] | None, typer.Option("--tag", help="NAME=VALUE; can be repeated, all must hold.")] = None,
     forget: Annotated[
         str | None,
-        typer.Option("--forget-key", metavar="NIGHT", help="The key of a night: it opens documents; rows stay."),
+        typer.Option(
+            "--forget-key",
+            metavar="NIGHT",
+            help="Destroy the key of this night: nobody can then read its documents; rows stay.",
+        ),
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; published with the night. Name no person.")] = "",
-    authority: Annotated[str, typer.Option(help="By which right or order; published with the night.")] = "",
-    media: Annotated[bool, typer.Option("--media", help="Audio in the export bucket as well.")] = False,
+    authority: Annotated[str, typer.Option(help="The law or order that asks for it; published with the night.")] = "",
+    media: Annotated[bool, typer.Option("--media", help="Also remove audio in the export bucket.")] = False,
     bypass_governance: Annotated[
         bool, typer.Option("--bypass-governance", help="Break GOVERNANCE locks; needs the permission.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Erase; without it, only what is held is shown.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Erase. Without it, the command only shows what is there.")
+    ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="End what was begun, and try again what a hold kept waiting.")
+        bool,
+        typer.Option("--resume", help="Complete begun requests, and try again those that waited for a hold to end."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is held of conversations; with --yes remove it, with a signed statement that says what was removed.
+    """Show all data of conversations; with --yes remove it, with a signed statement that says what was removed.
 
-    Exit status 2 if something holds it: the request then waits for --resume.
+    Exit status 2 if a hold prevents it: the request then waits for --resume.
     """
     if resume:
         if conversations or numbers or tags or forget or yes:
-            raise typer.BadParameter("--resume takes no condition: it goes on with what was asked for before")
+            raise typer.BadParameter("--resume takes no condition: it continues earlier requests")
         raise typer.Exit(_resume(as_json=as_json))
     if forget and (conversations or numbers or tags or media):
         raise typer.BadParameter("--forget-key NIGHT takes no other condition: it concerns the whole night")

@@ -60,7 +60,7 @@ def show(on: Day = None, as_json: Json = False) -> None:
         lines += ["due now, other places:", *_places(found.places.due)]
         lines += [f"  held: {item.place} {item.what}: {why}" for item, why in found.places.held[:_SHOWN]]
         lines += ["to come, other places:", *_places(found.places.coming)]
-    lines.append("Nothing was removed: custody retention apply --yes does what is due.")
+    lines.append("Nothing was removed: custody retention apply --yes removes what is due.")
     result = {
         "due": [_as_dict(item) for item in found.due],
         "held": [{**_as_dict(item), "by": why} for item, why in found.held],
@@ -84,7 +84,7 @@ def apply(
     from custody_pipeline.forgetting.due import apply as carry_out
 
     if not yes:
-        raise typer.BadParameter("--yes is needed: custody retention show says what would go")
+        raise typer.BadParameter("--yes is needed: custody retention show lists what would be removed")
     settings = settings_of_environment()
     applied = carry_out(settings, _policy(settings), _day(None), say)
     outcomes = [outcome_as_dict(outcome) for outcome in applied.outcomes]

@@ -128,7 +128,12 @@ def erase(settings: Settings, asked: Asked | AskedKey, say: Say) -> Outcome:
     """
     with _alone(settings):
         client = s3_client(settings)
-        return _begin(settings, client, _find(settings, client, asked), say)
+        found = _find(settings, client, asked)
+        if found.holds:
+            _waiting(settings, found)
+            held_by = "; ".join(found.holds)
+            raise HeldError(f"not erased, since it is held by {held_by}. The request waits: custody erase --resume")
+        return _Erasing(settings, client, _begun(settings, found), say).carry_out()
 
 
 def _find(settings: Settings, client: S3Client, asked: Asked | AskedKey) -> Found:
@@ -136,16 +141,6 @@ def _find(settings: Settings, client: S3Client, asked: Asked | AskedKey) -> Foun
         if isinstance(asked, AskedKey):
             return find_key(con, settings, client, asked)
         return find(con, settings, client, asked)
-
-
-def _begin(settings: Settings, client: S3Client, found: Found, say: Say) -> Outcome:
-    if found.holds:
-        _waiting(settings, found)
-        raise HeldError(
-            f"not erased, since it is held by {'; '.join(found.holds)}. The request waits: custody erase --resume"
-        )
-    request = _begun(settings, found)
-    return _Erasing(settings, client, request, say).carry_out()
 
 
 def resume(settings: Settings, say: Say) -> list[Outcome]:

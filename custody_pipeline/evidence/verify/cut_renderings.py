@@ -45,11 +45,8 @@ _NO_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 # APPNOTE.TXT, 4.3.7: signature, flags, method, lengths of the name and of the extra field; the rest may be empty there.
 _HEADER = struct.Struct("<4s2xHH16xHH")
 _DESCRIBED = 8  # digest and sizes stand behind the part
-_DESCRIPTION, _LISTED, _LAST = (
-    16,
-    46,
-    22,
-)  # bytes: of that (4.3.9), of an entry of the list (4.3.12), of its end (4.3.16)
+# Bytes: of that description (4.3.9), of an entry of the list (4.3.12), of the list's end (4.3.16).
+_DESCRIPTION, _LISTED, _LAST = 16, 46, 22
 _END = struct.Struct("<4s8xI6x")  # of the list: signature, its bytes (4.3.16)
 _LOCATOR = 20  # bytes: of what leads to another end of the list (4.3.15)
 _MOST_LISTED = 1 << 20
