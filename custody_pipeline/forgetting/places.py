@@ -13,6 +13,7 @@ import zlib
 from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -79,8 +80,12 @@ class Place:
 
 
 def capture_keys(settings: Settings, client: S3Client, ids: Set[str], nights: Set[str]) -> Iterator[str]:
-    """Keys of capture documents of these conversations: in S3 those of `nights`, in a folder those of any night."""
-    found = captured_keys(settings, client, nights if settings.captures.startswith("s3://") else {"*"})
+    """Keys of capture documents of these conversations: in a folder of any day, in S3 of `nights` and the days beside.
+
+    An event that does not say when its call began lies under the day of the event itself.
+    """
+    days = {str(date.fromisoformat(night) + timedelta(days=away)) for night in nights for away in (-1, 0, 1)}
+    found = captured_keys(settings, client, days if settings.captures.startswith("s3://") else {"*"})
     return (key for key in found if _conversation_of(key) in ids)
 
 

@@ -25,7 +25,7 @@ from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.forgetting.due import apply, plan
 from custody_pipeline.forgetting.erase import ErasureBusyError, HeldError, erase, look, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holds_of
-from custody_pipeline.forgetting.places import Place
+from custody_pipeline.forgetting.places import Place, capture_keys
 from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.matters.holds import HELD, Holds
@@ -370,6 +370,17 @@ def test_locks_of_landing_files_and_captures_hold_as_well(deployment: Deployment
         held = list(holds_of(con, settings, client, request, found))
     assert [("COMPLIANCE" in hold, "GOVERNANCE" in hold) for hold in held] == [(True, False), (False, True)]
     assert all(until.strftime("%Y-%m-%d") in hold for hold in held)
+
+
+def test_an_event_that_lies_under_the_day_after_is_found_in_a_bucket(deployment: Deployment) -> None:
+    keys = [
+        f"events/date={day}/conversation_id={name}/1.json"
+        for day, name in (("2026-11-02", "c1"), ("2026-11-03", "c1"), ("2026-11-03", "c2"), ("2026-11-09", "c1"))
+    ]
+    for key in keys:
+        deployment.client.put_object(Bucket="dataset", Key=f"beside/{key}", Body=b"{}")
+    settings = Settings(capture_url="s3://dataset/beside")
+    assert list(capture_keys(settings, deployment.client, {"c1"}, {"2026-11-02"})) == keys[:2]
 
 
 def newest(deployment: Deployment) -> int:
