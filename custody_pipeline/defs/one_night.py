@@ -6,8 +6,6 @@ Belongs here: starting the night, and its outcome for people. Does not: its step
 from __future__ import annotations
 
 import gc
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
@@ -129,22 +127,12 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
 def _apart(work: Callable[[], _T]) -> _T:
     """Work in a thread of its own, so that Ctrl-C ends the command: in the main thread, Dagster tries the step again.
 
-    Dagster's processes, which copy what a step prints, do not hear Ctrl-C, and end with this process. The next command
-    releases the run that this process leaves.
+    The next command releases the run that this process leaves.
     """
-
-    def run() -> _T:
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        return work()
-
-    pool, stderr = ThreadPoolExecutor(1), os.dup(2)
+    pool = ThreadPoolExecutor(1)
     try:
-        return pool.submit(copy_context().run, run).result()
-    except KeyboardInterrupt:
-        os.dup2(stderr, 2)  # a step's goes into a file
-        raise
+        return pool.submit(copy_context().run, work).result()
     finally:
-        os.close(stderr)
         pool.shutdown(wait=False)
 
 
