@@ -13,7 +13,6 @@ from typing import Literal
 
 import duckdb
 import msgspec
-import pyarrow as pa
 
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.settings import Settings
@@ -128,6 +127,8 @@ def write_erasures(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     if known == len(rows):
         return
     lines = [(*key, *row) for key, row in rows.items()]
+    import pyarrow as pa  # takes a tenth of a second, and `custody status` needs none
+
     columns = [pa.array([line[place] for line in lines], pa.string()) for place in range(len(ERASURE_COLUMNS))]
     with transaction(con):
         con.execute("DELETE FROM raw.erasures")
