@@ -24,7 +24,7 @@ from custody_pipeline.fleet.told import SHARED, take_over
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.s3 import S3Location, s3_store
 from custody_pipeline.models.run import add_events, prepare
-from custody_pipeline.warehouse.connection import BLOCK_SIZE, LOCK_TIMEOUT_SECONDS, Warehouse
+from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, Warehouse
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.ledger import append_acts
 from custody_pipeline.warehouse.night_states import mark_nights
@@ -97,11 +97,7 @@ def _made_from(path: Path) -> str | None:
 
 def _write(settings: Settings, told: list[Path], made_from: str, to: Path) -> None:
     # Analysts may use another version of DuckDB.
-    made_as: dict[str, str | bool | int | float | list[str]] = {
-        "storage_compatibility_version": SNAPSHOT_STORAGE_VERSION,
-        "default_block_size": BLOCK_SIZE,
-    }
-    with duckdb.connect(str(to), config=made_as) as con:
+    with duckdb.connect(str(to), config={"storage_compatibility_version": SNAPSHOT_STORAGE_VERSION}) as con:
         prepare(con)
         take_over(con, None, told)
         if table_columns(con, "custody.nights"):

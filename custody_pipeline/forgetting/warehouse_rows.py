@@ -12,7 +12,7 @@ import duckdb
 from filelock import FileLock
 
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.connection import BLOCK_SIZE, LOCK_TIMEOUT_SECONDS, STORAGE_VERSION
+from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import literal, quoted, rows_of, table_columns, transaction
 
@@ -138,9 +138,7 @@ def compact(settings: Settings) -> None:
     with FileLock(path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_SECONDS):
         for leftover in (fresh, fresh.with_name(f"{fresh.name}.wal")):
             leftover.unlink(missing_ok=True)
-        con = duckdb.connect(
-            config={"storage_compatibility_version": STORAGE_VERSION, "default_block_size": BLOCK_SIZE}
-        )
+        con = duckdb.connect(config={"storage_compatibility_version": STORAGE_VERSION})
         try:
             con.execute("SET enable_progress_bar = false")
             con.execute("SET preserve_insertion_order = false")

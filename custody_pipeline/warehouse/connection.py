@@ -21,10 +21,6 @@ LOCK_TIMEOUT_SECONDS = 3600.0
 # The oldest versions of DuckDB that can open the warehouse and the snapshot. A file keeps the version of its creation.
 STORAGE_VERSION = "v1.5.0"
 
-# Bytes of a block in files that a connection creates. Each column of each table takes at least one, and DuckDB's own
-# have 256 KiB: then a home of small nights is four times as large. DuckDB reads such files since its version 1.1.
-BLOCK_SIZE = "16384"
-
 
 class WarehouseError(Exception):
     """The warehouse cannot be used. The message says what to do."""
@@ -105,7 +101,6 @@ class Warehouse:
             # Only this product opens the warehouse, so the storage format may be one that older versions of DuckDB
             # cannot read: it is smaller by a fifth, and faster to write.
             "storage_compatibility_version": STORAGE_VERSION,
-            "default_block_size": BLOCK_SIZE,
             # Queries order rows where it matters (publishing). Keeping the order of insertion everywhere costs memory.
             "preserve_insertion_order": False,
         }
