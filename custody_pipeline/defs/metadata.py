@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from custody_pipeline.warehouse.sql_files import SqlModel
 
 PREVIEW_ROWS = 5
+OFFENDING_ROWS = 10
 PREVIEW_CHARACTERS = 200
 MASK = "•••"
 
@@ -194,7 +195,7 @@ def code_reference(path: Path) -> dict[str, Any]:
 
 def offending_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The first rows that a check found, as a table; nothing if it found none."""
-    shown = [{name: str(value)[:PREVIEW_CHARACTERS] for name, value in row.items()} for row in rows[:PREVIEW_ROWS]]
+    shown = [{name: str(value)[:PREVIEW_CHARACTERS] for name, value in row.items()} for row in rows[:OFFENDING_ROWS]]
     return {"first of them": _table(shown)} if shown else {}
 
 

@@ -6,6 +6,7 @@ Belongs here: starting the night, and its outcome for people. Does not: its step
 from __future__ import annotations
 
 import gc
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
@@ -127,9 +128,10 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
 def _apart(work: Callable[[], _T]) -> _T:
     """Work in a thread of its own, so that Ctrl-C ends the command: in the main thread, Dagster tries the step again.
 
-    The next command releases the run that this process leaves.
+    The next command releases the run that this process leaves. The thread itself takes no Ctrl-C: only the main thread
+    can end the wait, and not every system chooses it.
     """
-    pool = ThreadPoolExecutor(1)
+    pool = ThreadPoolExecutor(1, initializer=signal.pthread_sigmask, initargs=(signal.SIG_BLOCK, [signal.SIGINT]))
     try:
         return pool.submit(copy_context().run, work).result()
     finally:

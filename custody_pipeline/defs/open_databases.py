@@ -75,8 +75,8 @@ class OpenEventLog(SqliteEventLogStorage):
         table = SqlEventLogStorageTable
         shown = (table.c.run_id == run_id, table.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
         with self.index_connection() as index:
-            for key, event in index.execute(select(table.c.id, table.c.event).where(*shown)).fetchall():
-                kept = serialize_value(_with_numbers(deserialize_value(event, EventLogEntry)))
+            for key, text in index.execute(select(table.c.id, table.c.event).where(*shown)).fetchall():
+                kept = serialize_value(_with_numbers(deserialize_value(text, EventLogEntry)))
                 index.execute(table.update().where(table.c.id == key).values(event=kept))
             # A plan that nothing came of stays: by it, Dagster knows that the night failed.
             planned = table.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value

@@ -8,6 +8,7 @@ from threading import BrokenBarrierError
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 
@@ -91,14 +92,16 @@ def test_dagster_reads_what_a_run_tells_while_its_databases_are_open(tmp_path: P
 
 
 def test_an_old_run_keeps_the_numbers_of_its_assets_and_nothing_else(tmp_path: Path) -> None:
-    settings, key = Settings(home=tmp_path), dg.AssetKey(["custody", "nights"])
+    settings, key, beside = Settings(home=tmp_path), dg.AssetKey(["custody", "nights"]), list[str]()
 
     @dg.asset(key=key, partitions_def=dg.StaticPartitionsDefinition(["2026-11-02"]))
     def nights() -> dg.MaterializeResult[None]:
+        beside.extend(child.name() for child in psutil.Process().children(recursive=True))
         return dg.MaterializeResult(metadata={"recordings": 7, "complete %": 12.5, "preview": "| a | long | table |"})
 
     with open_instance(settings) as instance:
         run_id = dg.materialize([nights], instance=instance, partition_key="2026-11-02").run_id
+    assert "tail" not in beside, "a process that copies what a step prints may outlive the run"
     assert tidy_runs(settings) == (0, 0), "the run is young"
     settings = Settings(home=tmp_path, runs_days=0)
     assert tidy_runs(settings, dry_run=True) == (1, 0)

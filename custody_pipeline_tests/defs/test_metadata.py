@@ -1,9 +1,22 @@
 """What an asset's page shows of a table."""
 
+from datetime import date
+
 import duckdb
 import pytest
+from markdown_it import MarkdownIt
 
-from custody_pipeline.defs.metadata import nights_by_state
+from custody_pipeline.defs.metadata import (
+    MASK,
+    PREVIEW_CHARACTERS,
+    PREVIEW_ROWS,
+    nights_by_state,
+    table_metadata,
+)
+from custody_pipeline.load.raw_tables import create_raw_tables
+from custody_pipeline.warehouse.sql_files import load_models
+
+NIGHT = date(2026, 11, 2)
 
 
 @pytest.fixture
@@ -38,3 +51,37 @@ def test_nights_are_counted_by_state_and_those_not_final_are_listed_newest_first
 def test_nothing_pending_is_an_empty_table(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("DELETE FROM custody.nights WHERE state <> 'final'")
     assert nights_by_state(con)["nights not final"].records == []
+
+
+HOSTILE = ["a|b", "line\nbreak", "<script>alert(1)</script>", "**bold** `code` [x](y)", "\\", "&amp;", "x" * 300, ""]
+
+
+def test_a_preview_shows_what_is_written_and_masks_what_is_personal() -> None:
+    model = load_models()["raw.users"]
+    with duckdb.connect() as con:
+        create_raw_tables(con, ["users"])
+        for text in HOSTILE[:PREVIEW_ROWS]:
+            con.execute(
+                "INSERT INTO raw.users (partition_date, user_id, division_name) VALUES (?, ?, ?)", [NIGHT, text, text]
+            )
+        shown = parsed(table_metadata(con, model, NIGHT)["preview"].md_str)
+        con.execute("DELETE FROM raw.users")
+        for text in HOSTILE[PREVIEW_ROWS:]:
+            con.execute("INSERT INTO raw.users (partition_date, division_name) VALUES (?, ?)", [NIGHT, text])
+        others = parsed(table_metadata(con, model, NIGHT)["preview"].md_str)
+    assert [row["division_name"] for row in shown] == [" ".join(text.split()) for text in HOSTILE[:PREVIEW_ROWS]]
+    assert {row["user_id"] for row in shown} == {MASK}
+    assert [row["division_name"] for row in others] == [text[:PREVIEW_CHARACTERS] for text in HOSTILE[PREVIEW_ROWS:]]
+
+
+def parsed(text: str) -> list[dict[str, str]]:
+    """The rows of a table as a reader of Markdown sees them; a cell that is more than text fails."""
+    cells: list[list[str]] = []
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        if token.type == "tr_open":
+            cells.append([])
+        elif token.type == "inline":
+            children = token.children or []
+            assert {child.type for child in children} <= {"text", "text_special"}, token.content
+            cells[-1].append("".join(child.content for child in children))
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
