@@ -163,7 +163,7 @@ REFUSED = "older versions were not shown"
         ("NotImplemented", "NotImplemented", "complete", "versioning of the bucket is off"),
         (None, "Suspended", "complete", "versioning of the bucket is suspended"),
         (None, "Enabled", "complete", "None"),
-        (None, "AccessDenied", "complete", "None"),
+        (None, "AccessDenied", "complete", "whether the bucket keeps versions is not known"),
     ],
 )
 def test_versions_that_cannot_be_listed_are_told_and_hide_nothing_only_where_there_are_none(
