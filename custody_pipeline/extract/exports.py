@@ -247,8 +247,8 @@ def unseen_versions(s3: S3Client, bucket: str, refused: set[str]) -> tuple[bool,
         refused: S3's codes of the listings of versions that were refused.
 
     Returns:
-        False and a sentence of a bucket that keeps no versions, or may keep none: no right to list would show more. True
-        and a sentence if older versions are hidden, or may be. An empty sentence if the listing showed all.
+        False and a sentence of a bucket that keeps no versions, or may keep none: no right to list would show more.
+        True and a sentence if older versions are hidden, or may be. An empty sentence if the listing showed all.
     """
     try:
         status: str = s3.get_bucket_versioning(Bucket=bucket).get("Status", "off")
