@@ -162,8 +162,8 @@ def _nights(
     processes = []
     for number in range(workers):
         home = settings.model_copy(update={"home": folder / f"worker-{number}"})
-        cores = {number} if a_core_each else os.sched_getaffinity(0)
-        processes.append(context.Process(target=_work, args=(home, DAYS[number::workers], cores, start)))
+        core = sorted(os.sched_getaffinity(0))[number] if a_core_each else None
+        processes.append(context.Process(target=_work, args=(home, DAYS[number::workers], core, start)))
         processes[-1].start()
 
     def work() -> None:
@@ -175,8 +175,9 @@ def _nights(
     return work
 
 
-def _work(settings: Settings, days: Sequence[date], cores: set[int], start: Any) -> None:
-    os.sched_setaffinity(0, cores)
+def _work(settings: Settings, days: Sequence[date], core: int | None, start: Any) -> None:
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     start.wait()
     for day in days:
         night = _night_of(settings, day)
