@@ -29,7 +29,7 @@ from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.extract.recordings import collect_recordings
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.models.pending_reads import pending_reads
+from custody_pipeline.models.pending_reads import conversations_to_read, recordings_to_read
 from custody_pipeline.night import Night, model
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.calls import Conversation
@@ -128,12 +128,12 @@ def _load_night(night: Organization, home: Path) -> LoadedNight:
             bucket = _land_bucket(collector, night)
             api = [landing for landing in collect_exports(collector) if landing.state != "not_configured"]
             load(con, [*bucket, *api, *collect_details(collector), *collect_catalog(collector)])
-            wanted = pending_reads(con, later, NIGHT, load_mapping(settings.mapping_path).columns)
+            wanted = conversations_to_read(con, later, NIGHT, load_mapping(settings.mapping_path).columns)
             load(
                 con,
                 [
-                    *collect_recordings(collector, list(wanted.recordings)),
-                    *collect_conversations(collector, wanted.conversations),
+                    *collect_recordings(collector, list(recordings_to_read(con, later, NIGHT))),
+                    *collect_conversations(collector, wanted),
                     *collect_captures(collector),
                 ],
             )
@@ -142,7 +142,7 @@ def _load_night(night: Organization, home: Path) -> LoadedNight:
                 later,
                 recordings=_count(con, "SELECT count(*) FROM raw.media_digests"),
                 requests=collector.client.counters.requests,
-                single_reads=len(wanted.conversations),
+                single_reads=len(wanted),
                 landing=Path(later.landing),
             )
 

@@ -38,11 +38,12 @@ from custody_pipeline.load.pipeline import LoadSummary, load
 from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.pending_reads import (
     captured_audio,
+    conversations_to_read,
     known_addresses,
     known_conversations,
     known_digests,
     media_objects,
-    pending_reads,
+    recordings_to_read,
 )
 from custody_pipeline.models.run import refresh_events, run_check, run_models
 from custody_pipeline.operations.night_report import report_of_night, scope_of_night, write_report
@@ -53,6 +54,7 @@ from custody_pipeline.publish.publication import More, publish_night
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.erasures import erased_names
+from custody_pipeline.warehouse.kept_open import kept_open
 from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
@@ -95,12 +97,13 @@ def run(night: Night) -> Publication:
         PublishError, SealingError: see publish/.
     """
     require_place(night.settings)
-    collect(night)
-    with night.warehouse.open() as con:
-        model(con, night)
-        if offending := {name: rows for name, rows in check(con, night).items() if rows and is_blocking(name)}:
-            raise ChecksFailedError(offending)
-        publication, _ = publish(con, night)
+    with kept_open(night.settings.warehouse_path):
+        collect(night)
+        with night.warehouse.open() as con:
+            model(con, night)
+            if offending := {name: rows for name, rows in check(con, night).items() if rows and is_blocking(name)}:
+                raise ChecksFailedError(offending)
+            publication, _ = publish(con, night)
     return publication
 
 
@@ -146,8 +149,7 @@ def collected(night: Night, group: str) -> Iterator[Loaded]:
 
 def _recordings(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
     with night.warehouse.open() as con:
-        wanted = pending_reads(con, night.settings, night.day, night.mapping.columns).recordings
-
+        wanted = recordings_to_read(con, night.settings, night.day)
     return [*collect_recordings(collector, list(wanted)), collect_audits(collector, _known_of(night))]
 
 
@@ -165,7 +167,7 @@ def _known_of(night: Night) -> Callable[[set[str]], set[str]]:
 
 def _conversations(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
     with night.warehouse.open() as con:
-        wanted = pending_reads(con, night.settings, night.day, night.mapping.columns).conversations
+        wanted = conversations_to_read(con, night.settings, night.day, night.mapping.columns)
     landings = collect_conversations(collector, wanted)
     gone = {failure.subject_id for failure in landings[0].failures if failure.http_status in {404, 410}}
 

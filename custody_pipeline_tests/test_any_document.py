@@ -28,7 +28,7 @@ from custody_pipeline.extract.recordings import collect_recordings
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.models.pending_reads import pending_reads
+from custody_pipeline.models.pending_reads import conversations_to_read, recordings_to_read
 from custody_pipeline.night import Night, check, is_blocking, model
 from custody_pipeline.publish.tables import describe_table, export_table
 from custody_pipeline.settings import Settings
@@ -207,9 +207,9 @@ def run_night(home: Path, numbers: Sequence[int], mutants: Mutants) -> Night:
     with Collector(settings, NIGHT, client=Vendor(settings, view)) as collector, night.warehouse.open() as con:
         exports = [landing for landing in collect_exports(collector) if landing.state != "not_configured"]
         load(con, [*exports, *bucket(collector, view), *collect_details(collector)])
-        pending = pending_reads(con, settings, NIGHT, night.mapping.columns)
-        load(con, collect_recordings(collector, list(pending.recordings)))
-        load(con, collect_conversations(collector, pending.conversations))
+        wanted = conversations_to_read(con, settings, NIGHT, night.mapping.columns)
+        load(con, collect_recordings(collector, list(recordings_to_read(con, settings, NIGHT))))
+        load(con, collect_conversations(collector, wanted))
         model(con, night)
         assert [name for name, rows in check(con, night).items() if rows and is_blocking(name)] == []
         folder = home / "files"

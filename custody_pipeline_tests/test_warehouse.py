@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from filelock import FileLock
 from custody_pipeline.models.run import SchemaChangedError, model_params, prepare, replace_window
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError, WarehouseError
+from custody_pipeline.warehouse.kept_open import kept_open
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import SqlModel, read_model
 from custody_pipeline.warehouse.sql_text import table_columns
@@ -66,6 +68,46 @@ def test_the_warehouse_is_closed_and_free_after_an_error(settings: Settings) -> 
         con.execute("SELECT 1")
     with Warehouse(settings, lock_timeout=0).open():
         pass
+
+
+def test_within_a_night_the_warehouse_stays_open_for_the_next_step_and_then_lets_others_in(settings: Settings) -> None:
+    warehouse = Warehouse(settings)
+    with kept_open(settings.warehouse_path):
+        with warehouse.open() as first:
+            pass
+        with warehouse.open() as second:
+            assert second is first
+        with warehouse.open(read_only=True) as third:
+            assert third is first
+        # Free after a moment without a step.
+        with FileLock(settings.home / "warehouse.lock", timeout=60), pytest.raises(duckdb.ConnectionException):
+            first.execute("SELECT 1")
+        with warehouse.open() as fourth:
+            fourth.execute("SELECT 1")
+    assert_free(settings, fourth)
+
+
+def test_a_step_that_fails_leaves_no_connection_to_the_next(settings: Settings) -> None:
+    with kept_open(settings.warehouse_path):
+        with pytest.raises(duckdb.ParserException), Warehouse(settings).open() as con:
+            con.execute("BEGIN; CREATE TABLE raw.half (a INTEGER)").execute("no SQL")
+        assert_free(settings, con)
+        with Warehouse(settings).open() as con:
+            assert table_columns(con, "raw.half") == {}
+
+
+def test_two_threads_take_turns_at_a_warehouse_that_is_kept_open(settings: Settings) -> None:
+    with kept_open(settings.warehouse_path), ThreadPoolExecutor(1) as other, Warehouse(settings).open() as con:
+        with pytest.raises(WarehouseBusyError, match="wait for that run"):
+            other.submit(Warehouse(settings, lock_timeout=0.05).open().__enter__).result()
+        con.execute("SELECT 1")
+
+
+def assert_free(settings: Settings, con: duckdb.DuckDBPyConnection) -> None:
+    """The connection is closed, and another process could open the file at once."""
+    with pytest.raises(duckdb.ConnectionException):
+        con.execute("SELECT 1")
+    FileLock(settings.home / "warehouse.lock", timeout=0).acquire().lock.release()
 
 
 def test_a_second_writer_waits_and_is_told_what_to_do(settings: Settings) -> None:

@@ -5,6 +5,8 @@ Belongs here: the settings and the mapping. Does not: behaviour of clients (extr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from functools import cached_property
 
@@ -16,6 +18,7 @@ from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import Night
 from custody_pipeline.settings import Settings, SettingsError, load_settings
+from custody_pipeline.warehouse.kept_open import kept_open
 
 
 class Deployment(dg.ConfigurableResource["Deployment"]):
@@ -24,6 +27,13 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
     The environment is read when a run or a tick first needs it. The settings that shape the definitions (the first
     night and the owners) are read when the definitions load (`partitions.settings_at_import`).
     """
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Deployment]:
+        """Keep the warehouse open from one step of a run to the next."""
+        del context
+        with kept_open(self.settings.warehouse_path) if self.is_configured else nullcontext():
+            yield self
 
     @cached_property
     def settings(self) -> Settings:

@@ -6,7 +6,6 @@ Belongs here: running the queries and returning their rows. Does not: reading fr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -21,40 +20,37 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SQL_DIR, query, read_model
 
 
-@dataclass(frozen=True)
-class PendingReads:
-    """Conversation ids to read one by one, each with its reasons: `recordings` for metadata, and `conversations`."""
-
-    recordings: dict[str, list[str]]
-    conversations: dict[str, list[str]]
-
-
-def pending_reads(
-    con: duckdb.DuckDBPyConnection, settings: Settings, night: date, tags: Iterable[MappedTag] = ()
-) -> PendingReads:
-    """The night's pending reads, by everything that is loaded so far.
+def recordings_to_read(con: duckdb.DuckDBPyConnection, settings: Settings, night: date) -> dict[str, list[str]]:
+    """Conversation ids whose recording metadata is to be read, by everything that is loaded so far, with the reasons.
 
     Args:
-        settings: `single_reads=all` reads everything. `manifest_source=recording_jobs` reads all recordings, because
-            jobs do not name the recordings that they exported.
+        settings: `single_reads=all` reads everything, and so does `manifest_source=recording_jobs`, because jobs do
+            not name the recordings that they exported.
+    """
+    everything = settings.single_reads == "all" or settings.manifest_source == "recording_jobs"
+    return _ids(con, night, "recordings_to_read", {"read_all": everything})
+
+
+def conversations_to_read(
+    con: duckdb.DuckDBPyConnection, settings: Settings, night: date, tags: Iterable[MappedTag] = ()
+) -> dict[str, list[str]]:
+    """Ids of conversations to read one by one, by everything that is loaded so far, with the reasons.
+
+    Args:
+        settings: `single_reads=all` reads everything.
         tags: the mapping's columns; only required ones matter.
     """
-    create_raw_tables(con)
-    everything = settings.single_reads == "all"
     required = [
         {"names": tag.names, "queues": tag.queues, "flows": tag.flows, "scripts": tag.scripts}
         for tag in tags
         if tag.required
     ]
-    recordings = {"read_all": everything or settings.manifest_source == "recording_jobs"}
-    conversations = {"read_all": everything, "required_tags": orjson.dumps(required).decode()}
-    return PendingReads(
-        recordings=_ids(con, night, "recordings_to_read", recordings),
-        conversations=_ids(con, night, "conversations_to_read", conversations),
-    )
+    arguments = {"read_all": settings.single_reads == "all", "required_tags": orjson.dumps(required).decode()}
+    return _ids(con, night, "conversations_to_read", arguments)
 
 
 def _ids(con: duckdb.DuckDBPyConnection, night: date, name: str, arguments: dict[str, Any]) -> dict[str, list[str]]:
+    create_raw_tables(con)
     model = read_model(SQL_DIR / "pending_reads" / f"{name}.sql")
     with con.cursor() as cursor:
         show(cursor, model.depends_on)

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
+from custody_pipeline.warehouse.kept_open import NoTurnError, keeper_of
 
 # A backfill may hold the warehouse for minutes. After an hour, something hangs.
 LOCK_TIMEOUT_SECONDS = 3600.0
@@ -59,16 +60,26 @@ class Warehouse:
             WarehouseBusyError: another process held the warehouse for longer than `lock_timeout` seconds.
             WarehouseError: the file is not there (reading) or is no DuckDB file of this version.
         """
-        path = self.path
+        path, keeper = self.path, keeper_of(self.path)
+        if keeper is None or (read_only and not path.exists()):
+            opened = self._opened(path, read_only)
+        else:
+            opened = keeper.lent(self._opened(path), self.lock_timeout)
+        try:
+            with opened as con:
+                yield con
+        except NoTurnError as error:
+            raise _busy(path, self.lock_timeout) from error
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_suffix(".lock"), timeout=self.lock_timeout)
+        # The thread that closes a kept connection is not the one that opened it.
+        lock = FileLock(path.with_suffix(".lock"), timeout=self.lock_timeout, thread_local=False)
         try:
             lock.acquire()
         except Timeout as error:
-            raise WarehouseBusyError(
-                f"another run has held {path} for more than {self.lock_timeout:g} s; "
-                "wait for that run, or end it, then try again"
-            ) from error
+            raise _busy(path, self.lock_timeout) from error
         try:
             self._prepare(read_only)
             con = self._connect(path, read_only)
@@ -116,3 +127,9 @@ class Warehouse:
         # A progress bar would be part of what `--json` prints.
         con.execute("SET enable_progress_bar = false")
         return con
+
+
+def _busy(path: Path, seconds: float) -> WarehouseBusyError:
+    return WarehouseBusyError(
+        f"another run has held {path} for more than {seconds:g} s; wait for that run, or end it, then try again"
+    )

@@ -143,6 +143,11 @@ def test_the_nightly_job_leaves_live_capture_to_its_sensor() -> None:
     assert dg.AssetKey(["published", "cut"]) in selected
 
 
+def tick(schedule: dg.ScheduleDefinition) -> object:
+    with dg.build_schedule_context(resources={"deployment": Deployment()}) as context:
+        return schedule(context)
+
+
 def test_the_fixity_job_has_a_schedule_of_its_own_and_no_part_in_the_night(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -151,9 +156,9 @@ def test_the_fixity_job_has_a_schedule_of_its_own_and_no_part_in_the_night(
     assert key not in defs.resolve_job_def("nightly_custody").asset_layer.selected_asset_keys
     assert defs.resolve_job_def("rolling_fixity").asset_layer.selected_asset_keys == {key}
     monkeypatch.setenv("CUSTODY_EXPORT_URL", "s3://exports")
-    assert isinstance(every_fixity(dg.build_schedule_context(), deployment=Deployment()), dg.RunRequest)
+    assert isinstance(tick(every_fixity), dg.RunRequest)
     monkeypatch.setenv("CUSTODY_FIXITY_BYTES", "0")
-    assert isinstance(every_fixity(dg.build_schedule_context(), deployment=Deployment()), dg.SkipReason)
+    assert isinstance(tick(every_fixity), dg.SkipReason)
 
 
 def test_erasing_is_no_part_of_the_night_and_needs_a_policy_or_a_request_that_waits(
@@ -165,15 +170,15 @@ def test_erasing_is_no_part_of_the_night_and_needs_a_policy_or_a_request_that_wa
         assert key not in defs.resolve_job_def(job).asset_layer.selected_asset_keys
     assert defs.resolve_job_def("retention").asset_layer.selected_asset_keys == {key}
     assert every_retention.default_status is dg.DefaultScheduleStatus.STOPPED
-    assert isinstance(every_retention(dg.build_schedule_context(), deployment=Deployment()), dg.SkipReason)
+    assert isinstance(tick(every_retention), dg.SkipReason)
     (ran,) = dg.materialize([erasures], resources={"deployment": Deployment()}).get_asset_materialization_events()
     assert ran.materialization.metadata["conversations erased"].value == 0
     keep_request(
         Deployment().settings, Request("1" * 32, "2026-11-20T09:00:00Z", "me", "", "", (), (), (), (), state="waiting")
     )
-    assert isinstance(every_retention(dg.build_schedule_context(), deployment=Deployment()), dg.RunRequest)
+    assert isinstance(tick(every_retention), dg.RunRequest)
     monkeypatch.setenv("CUSTODY_RETENTION_PATH", "retention.yaml")
-    assert isinstance(every_retention(dg.build_schedule_context(), deployment=Deployment()), dg.RunRequest)
+    assert isinstance(tick(every_retention), dg.RunRequest)
 
 
 @pytest.mark.parametrize(("counts", "passed", "severity"), [

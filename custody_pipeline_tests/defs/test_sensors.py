@@ -48,7 +48,8 @@ def put_events() -> int:
 
 
 def evaluate(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    found = waiting_events(dg.build_sensor_context(instance=instance), deployment=Deployment())
+    with dg.build_sensor_context(instance=instance, resources={"deployment": Deployment()}) as context:
+        found = waiting_events(context)
     assert isinstance(found, (dg.RunRequest, dg.SkipReason))
     return found
 

@@ -19,7 +19,7 @@ from custody_pipeline.extract.genesys import MAX_IN_FLIGHT, GenesysClient
 from custody_pipeline.extract.recordings import collect_recordings
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping import MappedTag
-from custody_pipeline.models.pending_reads import pending_reads
+from custody_pipeline.models.pending_reads import conversations_to_read, recordings_to_read
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.extract.conftest import Api, Asked, Reply, reply
 
@@ -317,8 +317,7 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
                 load_.add_made({}, "u", {"conversationId": cid(number), "recordingId": recording})
         landings.append(load_.landing)
     load(con, landings)
-    found = pending_reads(con, settings(), NIGHT, REQUIRED)
-    assert found.conversations == {
+    assert conversations_to_read(con, settings(), NIGHT, REQUIRED) == {
         cid(2): ["long_value"],
         cid(3): ["long_value"],
         cid(4): ["no_tags", "required_tag_missing"],
@@ -329,7 +328,7 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         cid(98): ["not_in_details"],
         cid(99): ["not_in_details"],
     }
-    assert found.recordings == {
+    assert recordings_to_read(con, settings(), NIGHT) == {
         cid(7): ["listed"],
         cid(9): ["not_in_details"],
         cid(10): ["no_sidecar"],
@@ -341,9 +340,9 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         cid(97): ["not_in_details"],
         cid(98): ["not_in_details", "listed"],
     }
-    everything = pending_reads(con, settings(single_reads="all"), NIGHT, REQUIRED)
-    assert len(everything.recordings) == 18
-    assert cid(8) not in everything.conversations
+    everything = settings(single_reads="all")
+    assert len(recordings_to_read(con, everything, NIGHT)) == 18
+    assert cid(8) not in conversations_to_read(con, everything, NIGHT, REQUIRED)
 
 
 def reordered(made: tuple[dict[str, Any], dict[str, Any]]) -> tuple[dict[str, Any], str, dict[str, Any]]:
@@ -354,8 +353,8 @@ def reordered(made: tuple[dict[str, Any], dict[str, Any]]) -> tuple[dict[str, An
 def test_pending_reads_of_an_empty_warehouse_are_empty(
     con: duckdb.DuckDBPyConnection, settings: Callable[..., Settings]
 ) -> None:
-    found = pending_reads(con, settings(), NIGHT, REQUIRED)
-    assert (found.recordings, found.conversations) == ({}, {})
+    assert recordings_to_read(con, settings(), NIGHT) == {}
+    assert conversations_to_read(con, settings(), NIGHT, REQUIRED) == {}
 
 
 def test_reads_that_wait_to_be_asked_again_hold_up_no_others_and_few_are_in_flight(

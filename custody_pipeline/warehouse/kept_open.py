@@ -1,0 +1,103 @@
+"""Keeping the warehouse open from one step of a night to the next.
+
+DuckDB takes 40 ms to open and close a file, and a night does so fifteen times. A connection that nobody uses is closed
+after a moment, so that other commands get their turn while the night waits for the API.
+
+Belongs here: lending the connection, closing it. Does not: opening it (connection.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+import duckdb
+
+IDLE_SECONDS = 0.5
+
+
+class NoTurnError(Exception):
+    """Another thread had the connection for too long."""
+
+
+class Keeper:
+    """Lends one connection, to one block at a time."""
+
+    def __init__(self) -> None:
+        self.wanted_by = 0
+        self._turn = threading.Lock()
+        self._opened = ExitStack()
+        self._con: duckdb.DuckDBPyConnection | None = None
+        self._idle = threading.Timer(0, self._close_if_idle)
+
+    @contextmanager
+    def lent(
+        self, opening: AbstractContextManager[duckdb.DuckDBPyConnection], patience: float
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The open connection; if there is none, a new one.
+
+        Raises:
+            NoTurnError: another thread had the connection for longer than `patience` seconds.
+        """
+        if not self._turn.acquire(timeout=patience):
+            raise NoTurnError
+        try:
+            self._idle.cancel()
+            if self._con is None:
+                self._con = self._opened.enter_context(opening)
+            try:
+                yield self._con
+            except BaseException:
+                # What the error left of the connection is not for the next block.
+                self._close()
+                raise
+            self._idle = threading.Timer(IDLE_SECONDS, self._close_if_idle)
+            self._idle.daemon = True
+            self._idle.start()
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """Close the connection, after the block that has it."""
+        with self._turn:
+            self._idle.cancel()
+            self._close()
+
+    def _close_if_idle(self) -> None:
+        if self._turn.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._turn.release()
+
+    def _close(self) -> None:
+        self._con = None
+        self._opened.close()
+
+
+_KEEPERS: dict[Path, Keeper] = {}
+_CHANGING = threading.Lock()
+
+
+def keeper_of(path: Path) -> Keeper | None:
+    """The keeper of a file, within a block of `kept_open`."""
+    return _KEEPERS.get(path)
+
+
+@contextmanager
+def kept_open(path: Path) -> Iterator[None]:
+    """Within the block, the file stays open between two blocks of `Warehouse.open` that follow each other at once."""
+    with _CHANGING:
+        keeper = _KEEPERS.setdefault(path, Keeper())
+        keeper.wanted_by += 1
+    try:
+        yield
+    finally:
+        with _CHANGING:
+            keeper.wanted_by -= 1
+            if not keeper.wanted_by:
+                del _KEEPERS[path]
+        if not keeper.wanted_by:
+            keeper.close()
