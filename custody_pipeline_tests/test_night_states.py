@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, date, datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import run_models
+from custody_pipeline.operations.fixity import altered_since_recheck
 from custody_pipeline.operations.status import nights
+from custody_pipeline.publish.current_copies import Publication
+from custody_pipeline.publish.publication import record_publication
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse import night_states as calendar
 from custody_pipeline.warehouse.connection import Warehouse
@@ -81,13 +85,51 @@ def test_without_a_first_night_only_nights_between_known_ones_are_missing(settin
     assert states(settings) == {WEDNESDAY: "failed", TUESDAY: "missing", MONDAY: "failed"}
 
 
+CLOCKS = [timedelta(), timedelta(days=40), timedelta(days=-40)]
+
+
+@pytest.mark.parametrize("clocks", list(permutations(CLOCKS)))
+def test_no_clock_decides_whether_the_last_run_failed(settings: Settings, clocks: tuple[timedelta, ...]) -> None:
+    def say(con: duckdb.DuckDBPyConnection, what: str, at: datetime) -> None:
+        if what == "fails":
+            fail(con, MONDAY, at)
+        elif what == "is published":
+            content = Publication(MONDAY, 1, "00", "established", (), "", "")
+            record_publication(con, content, Actor.of(None), at)
+        else:
+            append_acts(con, Actor.of(None), [Act(MONDAY, "rechecked", "revision 1", "", "", occurred_at=at)])
+
+    with Warehouse(settings).open() as con:
+        for order in permutations(("fails", "is published", "is rechecked")):
+            for what, step in zip(order, clocks, strict=True):
+                say(con, what, NOW + step)
+            assert night_states(con, settings)[MONDAY].state == ("failed" if order[-1] == "fails" else "open"), order
+
+
+def test_a_ledger_of_an_earlier_version_is_in_order_of_time(settings: Settings) -> None:
+    with Warehouse(settings).open() as con:
+        con.execute(
+            "INSERT INTO raw.publications BY NAME SELECT ? AS partition_date, 1 AS revision, ? AS published_at",
+            [MONDAY, NOW],
+        )
+        fail(con, MONDAY, NOW + timedelta(hours=1))
+        for table in ("acts", "fixity_checks", "publications"):
+            con.execute(f"ALTER TABLE raw.{table} DROP COLUMN position")
+    with Warehouse(settings).open(read_only=True) as con:
+        assert night_states(con, settings)[MONDAY].state == "failed"
+        assert altered_since_recheck(con) == {}
+    with Warehouse(settings).open() as con:
+        act = Act(MONDAY, "rechecked", "revision 1", "", "", occurred_at=NOW - timedelta(days=9))
+        append_acts(con, Actor.of(None), [act])
+        assert night_states(con, settings)[MONDAY].state == "open", "what has a position is later than what has none"
+
+
 def test_a_failure_counts_until_the_night_is_published(settings: Settings) -> None:
     with Warehouse(settings).open() as con:
         con.execute(
             "INSERT INTO raw.publications BY NAME SELECT ? AS partition_date, 1 AS revision, ? AS published_at",
             [MONDAY, NOW],
         )
-        fail(con, MONDAY, NOW - timedelta(hours=1))
         assert night_states(con, settings)[MONDAY].state == "open"
         fail(con, MONDAY, NOW + timedelta(hours=1))
         assert night_states(con, settings)[MONDAY].state == "failed"

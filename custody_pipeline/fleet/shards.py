@@ -41,8 +41,9 @@ from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.landed import GoneError, Sources, cuts_by_night, landed_receipts, landing_at
 from custody_pipeline.publish.sealed_landing import on_this_machine
 from custody_pipeline.publish.sealing import signing_verifiers
+from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, Warehouse, WarehouseError
-from custody_pipeline.warehouse.ledger import Actor, append_acts, create_acts
+from custody_pipeline.warehouse.ledger import Actor, append_acts, next_position
 from custody_pipeline.warehouse.sql_text import literal, table_columns, transaction
 
 if TYPE_CHECKING:
@@ -316,8 +317,7 @@ class Nights:
             for night, found in by_night.items():
                 path = Path(folder, f"{uuid4().hex}.parquet")
                 with duckdb.connect() as con:
-                    con.execute("SET TimeZone = 'UTC'; CREATE SCHEMA raw")
-                    create_acts(con)
+                    create_bookkeeping(con)
                     append_acts(con, actor, found)
                     con.execute(f"COPY raw.acts TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
                 put_file(self.client, path, sha256_of(path), self.place / f"acts/date={night}/{path.name}")
@@ -372,7 +372,11 @@ def _take_in(con: duckdb.DuckDBPyConnection, client: S3Client, pending: Iterable
             copy = Path(folder, "acts.parquet")
             _fetch(client, at, copy)
             with transaction(con):
-                con.execute("INSERT INTO raw.acts BY NAME FROM read_parquet(?, hive_partitioning = false)", [str(copy)])
+                con.execute(
+                    "INSERT INTO raw.acts BY NAME SELECT COLUMNS(name -> name <> 'position'), $position AS position "
+                    "FROM read_parquet($acts, hive_partitioning = false)",
+                    {"position": next_position(con), "acts": str(copy)},
+                )
                 night = at.key.rpartition("date=")[2].partition("/")[0]
                 con.execute("INSERT INTO raw.taken_acts VALUES (?, ?)", [night, at.key])
 

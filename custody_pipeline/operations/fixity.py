@@ -25,7 +25,7 @@ from custody_pipeline.models.run import refresh_events
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.fixity_table import FIXITY_COLUMNS
-from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts, next_position
 from custody_pipeline.warehouse.sql_files import query
 
 Result = Literal["unchanged", "changed", "gone", "unreadable"]
@@ -138,13 +138,14 @@ def record_checks(
     """
     actor = Actor.of(settings)
     found = FixityReport(Counter(outcome.result for outcome in checked))
-    rows = []
+    rows, position = [], next_position(con)
     for outcome in checked:
         due = outcome.due
         found.bytes += due.object_bytes if outcome.sha256 else 0
         rows.append(
             [due.night, due.bucket, due.object_key, due.version_id, due.object_bytes, due.sha256, outcome.sha256,
-             outcome.result, outcome.error, outcome.checked_at, actor.operator, actor.tool_version, actor.git_revision]
+             outcome.result, outcome.error, outcome.checked_at, actor.operator, actor.tool_version, actor.git_revision,
+             position]
         )  # fmt: skip
         if outcome.result != "unchanged":
             found.findings.append(

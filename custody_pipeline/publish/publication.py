@@ -48,7 +48,7 @@ from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.publish.tables import ExportedFile, describe_table, export_table
 from custody_pipeline.warehouse.bookkeeping import append_published_columns, append_row_versions
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
-from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts, next_position
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 from custody_pipeline.warehouse.sql_text import transaction
 
@@ -435,7 +435,7 @@ def record_publication(
         "INSERT INTO raw.publications BY NAME SELECT $night AS partition_date, $revision::INTEGER AS revision, "
         "$content AS content_sha256, $published_at::TIMESTAMP AS published_at, $complete AS completeness, "
         "$files AS files, $operator AS operator, $tool_version AS tool_version, "
-        "$git_revision AS git_revision, $cut_uri AS cut_uri, $cut_sha256 AS cut_sha256",
+        "$git_revision AS git_revision, $cut_uri AS cut_uri, $cut_sha256 AS cut_sha256, $position AS position",
         {
             "night": publication.night,
             "revision": publication.revision,
@@ -445,6 +445,7 @@ def record_publication(
             "files": [asdict(file) for file in publication.files],
             "cut_uri": publication.cut,
             "cut_sha256": publication.cut_sha256,
+            "position": next_position(con),
             **asdict(actor),
         },
     )

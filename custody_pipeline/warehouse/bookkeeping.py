@@ -35,6 +35,7 @@ def create_bookkeeping(con: duckdb.DuckDBPyConnection) -> None:
     )
     for column in ("git_revision", "cut_uri", "cut_sha256", "completeness"):
         con.execute(f"ALTER TABLE raw.publications ADD COLUMN IF NOT EXISTS {column} VARCHAR")
+    con.execute("ALTER TABLE raw.publications ADD COLUMN IF NOT EXISTS position BIGINT")
     create_acts(con)
     create_erasures(con)
     create_fixity_checks(con)

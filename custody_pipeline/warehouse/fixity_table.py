@@ -27,6 +27,7 @@ FIXITY_COLUMNS = {
     "operator": ("VARCHAR", "who ran the check"),
     "tool_version": ("VARCHAR", "version of custody_pipeline"),
     "git_revision": ("VARCHAR", "its commit, where it ran from a work tree"),
+    "position": ("BIGINT", "order among checks, acts and publications; null for checks of earlier versions"),
 }
 """The columns of `raw.fixity_checks`: type and meaning."""
 

@@ -4,6 +4,9 @@ Belongs here: the person and the version (`Actor`), and the append-only table `r
 packaged, held, released, accessed, erased, failed. Does not: an act among other events
 (sql/custody/custody_events.sql), or the service identity that the API states (extract/genesys.py).
 
+Acts, publications and fixity checks of a warehouse share one order, `position`. It decides what happened last, and no
+clock does. Rows of earlier versions have none, and come before all others in order of their times.
+
 An act is about one recording, or about the whole night (both ids empty). Of all acts, only a package is a reason to
 publish a night again (`warehouse.content_hash`): checking a night must not change it.
 """
@@ -72,7 +75,9 @@ _COLUMNS = {
     "git_revision": "VARCHAR",
     "sha256_before": "VARCHAR",
     "sha256_after": "VARCHAR",
+    "position": "BIGINT",
 }
+_WITH_POSITION = ("raw.acts", "raw.fixity_checks", "raw.publications")
 
 
 @dataclass(frozen=True)
@@ -106,13 +111,26 @@ def create_acts(con: duckdb.DuckDBPyConnection) -> None:
     create_table(con, "raw.acts", _COLUMNS)
 
 
+def next_position(con: duckdb.DuckDBPyConnection) -> int:
+    """The position of what is appended next to acts, publications or fixity checks. The warehouse is held."""
+    newest = " UNION ALL ".join(f"SELECT max(position) AS position FROM {table}" for table in _WITH_POSITION)
+    (position,) = con.execute(f"SELECT coalesce(max(position), 0) + 1 FROM ({newest})").fetchone() or (1,)
+    return int(position)
+
+
 def append_acts(con: duckdb.DuckDBPyConnection, actor: Actor, acts: Iterable[Act]) -> None:
-    """Append to the ledger; an act without a time gets the present time."""
-    now, waiting = utc_now(), iter(acts)
+    """Append to the ledger, under one position; an act without a time gets the present time."""
+    now, position, waiting = utc_now(), next_position(con), iter(acts)
     kinds = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
     while part := list(islice(waiting, _ACTS_AT_ONCE)):
         rows = [
-            {**vars(act), **vars(actor), "partition_date": act.night, "occurred_at": act.occurred_at or now}
+            {
+                **vars(act),
+                **vars(actor),
+                "partition_date": act.night,
+                "occurred_at": act.occurred_at or now,
+                "position": position,
+            }
             for act in part
         ]
         # One statement for many rows: single rows take DuckDB 5 ms each.
@@ -126,5 +144,5 @@ def append_joins(con: duckdb.DuckDBPyConnection, actor: Actor, night: date, how:
     """Append an act for each row of `custody.chain_of_custody` that differs from the row that was joined last."""
     con.execute(
         f"INSERT INTO raw.acts BY NAME {query('ledger/rows_joined_anew')}",
-        {"night": night, "now": utc_now(), "how": how, **asdict(actor)},
+        {"night": night, "now": utc_now(), "how": how, "position": next_position(con), **asdict(actor)},
     )

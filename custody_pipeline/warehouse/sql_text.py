@@ -33,9 +33,11 @@ def table_columns(con: duckdb.DuckDBPyConnection, key: str) -> dict[str, str]:
 
 
 def create_table(con: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
-    """Create a table of columns (name → type) if it is not there."""
+    """Create a table of columns (name → type) if it is not there, and add the columns that an earlier version lacks."""
     declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     con.execute(f"CREATE TABLE IF NOT EXISTS {table} ({declared})")
+    for name in columns.keys() - table_columns(con, table).keys():
+        con.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
 
 
 def rows_of(con: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from custody_pipeline.models.pending_reads import media_objects
 from custody_pipeline.operations.fixity import FixityReport, altered_since_recheck, run_fixity
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 
 NIGHT = date(2026, 11, 2)
 C1 = "11111111-1111-4111-8111-111111111111"
@@ -85,10 +86,16 @@ def test_a_changed_object_is_a_finding_with_both_digests(home: Settings) -> None
         ("", "2 media objects: unchanged", None, None),
         ("bbbbbbbb-0000-4000-8000-000000000000", "media: changed", before, after),
     ]
-    alter(home, "INSERT INTO raw.acts BY NAME SELECT ?::DATE AS partition_date, 'rechecked' AS action, "
-          "TIMESTAMP '2999-01-01' AS occurred_at", NIGHT.isoformat())  # fmt: skip
-    with Warehouse(home).open(read_only=True) as con:
+    with Warehouse(home).open() as con:
+        # The time is wrong; only the order counts.
+        act = Act(NIGHT, "rechecked", "revision 1", "", "", occurred_at=datetime(2000, 1, 1))
+        append_acts(con, Actor.of(home), [act])
         assert altered_since_recheck(con) == {}
+    alter(home, "UPDATE raw.media_digests SET sha256 = ? WHERE object_key = ?", "e" * 64, KEYS[2])
+    run_fixity(home)
+    alter(home, "UPDATE raw.fixity_checks SET checked_at = TIMESTAMP '1999-01-01'")
+    with Warehouse(home).open(read_only=True) as con:
+        assert altered_since_recheck(con)[NIGHT] > 0
 
 
 def test_an_object_that_is_gone_is_told_once(home: Settings, bucket: Any) -> None:

@@ -1,5 +1,5 @@
 -- Events of the acts of `$night` that are later than `$newest`, its newest event in `custody.custody_events`; null: of all.
-SELECT a.*, a.operator AS who,
+SELECT a.* EXCLUDE (position), a.operator AS who,
     coalesce(e.sequence, 0) + row_number() OVER (
         PARTITION BY a.conversation_id, a.recording_id
         ORDER BY a.occurred_at, a.action, a.what, a.where_at, a.sha256_after, a.why

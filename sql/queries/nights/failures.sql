@@ -1,25 +1,22 @@
--- Nights that failed, were published or were rechecked. `failure` is null unless the last run failed: a failure counts
--- until the night is published or rechecked after it.
-WITH failures AS (
-    SELECT partition_date, max(occurred_at) AS failed_at, arg_max(what || ': ' || why, occurred_at) AS failure
+-- Nights that failed, were published or were rechecked. `failure` is null unless the last run failed. The order is that of
+-- the positions in the ledger. A ledger of an earlier version has none: its rows come before all others, in order of time.
+WITH outcomes AS (
+    SELECT concat_ws(': ', what, why) AS failure, occurred_at AS moment, *
     FROM raw.acts
     WHERE action = 'exception'
-    GROUP BY partition_date
-),
-
-successes AS (
-    SELECT partition_date, max(succeeded_at) AS succeeded_at
-    FROM (
-        SELECT partition_date, published_at AS succeeded_at
-        FROM raw.publications
-        UNION ALL
-        SELECT partition_date, occurred_at
-        FROM raw.acts
-        WHERE action = 'rechecked'
-    )
-    GROUP BY partition_date
+    UNION ALL BY NAME
+    SELECT NULL AS failure, occurred_at AS moment, *
+    FROM raw.acts
+    WHERE action = 'rechecked'
+    UNION ALL BY NAME
+    SELECT NULL AS failure, published_at AS moment, * FROM raw.publications
+    UNION ALL BY NAME
+    SELECT NULL::BIGINT AS position
+    WHERE false
 )
 
-SELECT partition_date, if(f.failed_at > coalesce(s.succeeded_at, '-infinity'::TIMESTAMP), f.failure, NULL) AS failure
-FROM failures AS f
-FULL JOIN successes AS s USING (partition_date)
+SELECT partition_date, failure
+FROM outcomes
+QUALIFY row_number() OVER (
+    PARTITION BY partition_date ORDER BY coalesce(position, 0) DESC, moment DESC NULLS LAST, failure DESC NULLS FIRST
+) = 1
