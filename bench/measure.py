@@ -30,6 +30,9 @@ class Apart(dict[str, float]):
 
 _MIB = 1024.0
 
+ENOUGH_SECONDS = 15.0
+"""After rounds that took so long together, a stage has no further one."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -65,7 +68,6 @@ class Stage:
         goals: size → the ratio aimed at.
         seconds: of ours, that the goal allows besides; without goals, the most seconds aimed at.
         unit: of the measurement: `s`, or what the timed call returns and counts.
-        rounds: the most rounds, for what takes minutes.
     """
 
     name: str
@@ -76,7 +78,6 @@ class Stage:
     goals: Mapping[int, float] = field(default_factory=dict)
     seconds: float | None = None
     unit: str = "s"
-    rounds: int | None = None
 
 
 class Row(NamedTuple):
@@ -110,11 +111,13 @@ def measure(stage: Stage, size: int, rounds: int, folder: Path) -> list[Row]:
         AssertionError: ours and the floor do not give the same.
         RuntimeError: a contender's process failed; its traceback is on stderr.
     """
-    rounds = min(rounds, stage.rounds or rounds)
     with stage.prepare(size, folder / "prepared") as prepared:
         contenders = {"ours": prepared.ours, "floor": prepared.floor, **prepared.peers}
         found: dict[str, list[_Measured]] = {name: [] for name in contenders}
+        begun = time.monotonic()
         for number in range(rounds):
+            if time.monotonic() - begun > ENOUGH_SECONDS:
+                break
             # By turns, and the other way round every second time: nobody always comes first.
             for name in list(contenders)[:: -1 if number % 2 else 1]:
                 place = folder / f"{name}-{number}".replace(" ", "-")

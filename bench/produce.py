@@ -207,15 +207,13 @@ STAGES = (
         _producing,
         sizes=(1_000, 10_000),
         goals={10_000: 1.5},
-        rounds=1,
     ),
     Stage(
         "produce: verify",
         "custody verify of that volume",
         "sha256sum of its files",
         _checking,
-        sizes=(1_000, 10_000),
-        goals={10_000: 1.3},
-        rounds=1,
+        sizes=(5_000,),
+        goals={5_000: 1.3},
     ),
 )

@@ -20,7 +20,6 @@ STAGES = (
     whole.SMALL,
     workers.ONE,
     workers.TWO,
-    workers.PINNED,
     log.STAGE,
     history.STAGE,
     history.REPLACED,

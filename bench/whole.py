@@ -272,7 +272,7 @@ STAGE = Stage(
     partial(_prepared, ours=_ours),
     goals={20_000: 1.4, 100_000: 1.3},
     seconds=4.0,
-    rounds=1,
+    sizes=(20_000,),
 )
 SMALL = Stage(
     "small night",

@@ -5,8 +5,8 @@ home, its landing files and its warehouse on S3, against a home with one warehou
 
 In the second four nights are collected and checked in. Two workers take two of them each, model, check and publish
 them into one log, against one worker that takes all four: a ratio of 0.5 is twice the throughput. Imports count on
-neither side. One worker alone may use both cores, as its DuckDB does. In `two workers: pinned` each worker is kept on
-one core, and so is the one worker; the server may use both.
+neither side. One worker alone would use both cores, as its DuckDB does: so each worker is kept on one core, and so is
+the one worker; the server may use both.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _same_rows(ours: Path, floor: Path) -> None:
 
 
 @contextmanager
-def _two_prepared(size: int, folder: Path, *, a_core_each: bool = False) -> Iterator[Prepared]:
+def _two_prepared(size: int, folder: Path) -> Iterator[Prepared]:
     with _server(folder) as (endpoint, keys):
         collected = 0
         for day in DAYS:
@@ -143,13 +143,11 @@ def _two_prepared(size: int, folder: Path, *, a_core_each: bool = False) -> Iter
                 with _night_of(shared, day).warehouse.open() as con:
                     _night_of(shared, day).warehouse.check_in(con)
                 collected += exported
-        ours, floor = (partial(_nights, shared, endpoint, workers, a_core_each) for workers in (2, 1))
+        ours, floor = (partial(_nights, shared, endpoint, workers) for workers in (2, 1))
         yield Prepared(ours, floor, _same_content, rows=size * len(DAYS), bytes=collected)
 
 
-def _nights(
-    collected: Settings, endpoint: S3Endpoint, workers: int, a_core_each: bool, folder: Path
-) -> Callable[[], object]:
+def _nights(collected: Settings, endpoint: S3Endpoint, workers: int, folder: Path) -> Callable[[], object]:
     place = f"s3://{PUBLISHED}/{folder.name}"
     settings = in_bucket(collected, endpoint, nights_url=f"{place}/nights", publish_url=f"{place}/published")
     source, target = Nights.of(collected), Nights.of(settings)
@@ -162,7 +160,7 @@ def _nights(
     processes = []
     for number in range(workers):
         home = settings.model_copy(update={"home": folder / f"worker-{number}"})
-        core = sorted(os.sched_getaffinity(0))[number] if a_core_each else None
+        core = sorted(os.sched_getaffinity(0))[number]
         processes.append(context.Process(target=_work, args=(home, DAYS[number::workers], core, start)))
         processes[-1].start()
 
@@ -175,9 +173,8 @@ def _nights(
     return work
 
 
-def _work(settings: Settings, days: Sequence[date], core: int | None, start: Any) -> None:
-    if core is not None:
-        os.sched_setaffinity(0, {core})
+def _work(settings: Settings, days: Sequence[date], core: int, start: Any) -> None:
+    os.sched_setaffinity(0, {core})
     start.wait()
     for day in days:
         night = _night_of(settings, day)
@@ -201,23 +198,12 @@ ONE = Stage(
     _one_prepared,
     sizes=(5_000,),
     goals={5_000: 1.1},
-    rounds=1,
 )
 TWO = Stage(
     "two workers",
-    "four nights that are collected: modelled, checked and published by two workers on S3, two cores for everything",
-    "the same by one worker",
+    "four nights that are collected: modelled, checked and published by two workers on S3, each kept on one core",
+    "the same by one worker that is kept on one core",
     _two_prepared,
     sizes=(500,),
     goals={500: 1 / 1.6},
-    rounds=1,
-)
-PINNED = Stage(
-    "two workers: pinned",
-    "the same four nights by two workers, each kept on one core",
-    "the same by one worker that is kept on one core",
-    partial(_two_prepared, a_core_each=True),
-    sizes=(500,),
-    goals={500: 1 / 1.6},
-    rounds=1,
 )
