@@ -11,7 +11,7 @@ from custody_pipeline.defs.failures import leave_exception
 from custody_pipeline.defs.modelled import GROUPS
 from custody_pipeline.defs.partitions import nights
 from custody_pipeline.defs.published import WHY_TAG
-from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.defs.resources import RECHECK_TAG, Deployment
 from custody_pipeline.defs.retention import KEY as ERASURES
 from custody_pipeline.defs.rolling_fixity import KEY as FIXITY
 from custody_pipeline.fleet.overview import overview
@@ -35,7 +35,7 @@ recheck_custody = dg.define_asset_job(
     selection=NIGHT,
     description="Run a night again: its sources may have grown, or a gap may close. Unchanged nights publish nothing.",
     # In the queue of runs and in the pools: the night of yesterday waits for no recheck but the step that is under way.
-    tags={"dagster/priority": "-1"},
+    tags={"dagster/priority": "-1", RECHECK_TAG: "true"},
     executor_def=dg.in_process_executor,
     hooks={leave_exception},
 )

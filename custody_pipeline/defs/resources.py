@@ -5,6 +5,7 @@ Belongs here: the settings and the mapping. Does not: behaviour of clients (extr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import date
@@ -20,6 +21,9 @@ from custody_pipeline.night import Night
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 from custody_pipeline.warehouse.kept_open import kept_open
 
+RECHECK_TAG = "custody/recheck"
+RECHECK_NICENESS = 10
+
 
 class Deployment(dg.ConfigurableResource["Deployment"]):
     """This deployment: its settings, and what is made from them.
@@ -30,8 +34,9 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Deployment]:
-        """Keep the warehouse open from one step of a run to the next."""
-        del context
+        """Keep the warehouse open from one step of a run to the next. Rechecks leave the processor to other runs."""
+        if context.run is not None and RECHECK_TAG in context.run.tags:
+            os.setpriority(os.PRIO_PROCESS, 0, RECHECK_NICENESS)
         with kept_open(self.settings.warehouse_path) if self.is_configured else nullcontext():
             yield self
 
