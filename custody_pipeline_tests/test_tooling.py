@@ -20,6 +20,8 @@ from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import construct_dagster_k8s_job
 
+from custody_pipeline.defs.resources import RECHECK_TAG
+
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 # Dagster's launchers have no types.
@@ -62,6 +64,17 @@ def test_the_instance_of_compose_differs_from_ours_in_its_storage_alone() -> Non
     assert theirs == ours
 
 
+def assert_one_run_a_night_and_a_place_beside_rechecks(instance: dict[str, Any]) -> None:
+    rechecks, one_night = instance["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert rechecks == {"key": RECHECK_TAG, "limit": instance["concurrency"]["runs"]["max_concurrent_runs"] - 1}
+    assert one_night == {"key": "dagster/partition", "limit": 1, "value": {"applyLimitPerUniqueValue": True}}
+
+
+@pytest.mark.parametrize("name", ["dagster.yaml", "deploy/dagster-postgres.yaml"])
+def test_a_night_has_one_run_and_rechecks_leave_a_place(name: str) -> None:
+    assert_one_run_a_night_and_a_place_beside_rechecks(yaml.safe_load((ROOT / name).read_text()))
+
+
 def test_the_files_of_several_workers_follow_their_specifications() -> None:
     deploy = ROOT / "deploy"
     run(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(deploy / "compose-fleet.yaml"))
@@ -73,8 +86,7 @@ def test_the_files_of_several_workers_follow_their_specifications() -> None:
     given = set(instance["run_launcher"]["config"]["env_vars"])
     assert set(services["daemon"]["environment"]) == given
     assert set(services["code"]["environment"]) == given | {"DAGSTER_CURRENT_IMAGE"}
-    ours = yaml.safe_load((ROOT / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
-    assert instance["concurrency"]["runs"]["tag_concurrency_limits"] == ours
+    assert_one_run_a_night_and_a_place_beside_rechecks(instance)
     launcher = instance["run_launcher"]["config"]
     assert process_config(CONTAINERS.config_type(), launcher).errors is None
 
@@ -86,8 +98,7 @@ def test_the_values_of_the_chart_make_an_instance_that_dagster_accepts(
     instance = instance_of_chart(values)
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance))
     found, _ = dagster_instance_config(str(tmp_path))
-    ours = yaml.safe_load((ROOT / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
-    assert found["concurrency"]["runs"]["tag_concurrency_limits"] == ours
+    assert_one_run_a_night_and_a_place_beside_rechecks(found)
     config = process_config(PODS.config_type(), instance["run_launcher"]["config"])
     assert config.errors is None
     # The Job of a run, as the launcher makes it.
