@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_the_instance_of_compose_differs_from_ours_in_its_storage_alone() -> Non
     assert theirs == ours
 
 
-def assert_one_run_a_night_and_a_place_beside_rechecks(instance: dict[str, Any]) -> None:
+def assert_one_run_a_night_and_a_place_beside_rechecks(instance: Mapping[str, Any]) -> None:
     rechecks, one_night = instance["concurrency"]["runs"]["tag_concurrency_limits"]
     assert rechecks == {"key": RECHECK_TAG, "limit": instance["concurrency"]["runs"]["max_concurrent_runs"] - 1}
     assert one_night == {"key": "dagster/partition", "limit": 1, "value": {"applyLimitPerUniqueValue": True}}
