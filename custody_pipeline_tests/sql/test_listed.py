@@ -53,6 +53,46 @@ def test_a_recording_that_the_list_has_without_a_conversation_is_that_of_the_oth
     assert rows == {("c1", "r1"), ("", "r2")}
 
 
+LISTS: dict[str, dict[str, object]] = {
+    "export_failures": {"job_id": "j1"},
+    "export_manifests": {"export_id": "e1", "has_tags_field": True, "tags": {"Legal-Hold": "true"}},
+    "listed_recordings": {"creation_time": "2026-11-02 10:00:10"},
+    "orphan_recordings": {"orphan_id": "o1"},
+}
+
+
+@pytest.mark.parametrize("named_by", ["export_objects", "recording_metadata", *LISTS])
+def test_an_entry_without_a_conversation_is_about_the_only_one_that_is_known(night: Night, named_by: str) -> None:
+    night.call(recording="r1" if named_by == "export_objects" else "r0")
+    if named_by == "recording_metadata":
+        night.metadata("c1", {"recording_id": "r1"})
+    for resource, fields in LISTS.items():
+        known = [{"conversation_id": "c1"}] if resource == named_by else []
+        night.rows[resource] += [{**fields, "recording_id": "r1", **conversation} for conversation in [*known, {}]]
+    night.run()
+    rows = {row["recording_id"]: row for row in night.table("chain_of_custody")}
+    assert {row["conversation_id"] for row in rows.values()} == {"c1"}
+    said = {(tag["recording_id"], tag["source"], tag["tag_value"]) for tag in night.table("custom_data")}
+    assert ("r1", "manifest", "true") in said
+    assert {row["what"] for row in night.table("custody_events") if row["recording_id"] == "r1"} >= {
+        f"{resource} document" for resource in LISTS
+    }
+
+
+def test_an_entry_without_a_conversation_is_about_none_of_two(night: Night) -> None:
+    night.call()
+    night.export("c2", "r1")
+    for resource, fields in LISTS.items():
+        night.rows[resource].append({**fields, "recording_id": "r1"})
+    night.job()
+    night.run()
+    rows = {row["conversation_id"]: row for row in night.table("chain_of_custody")}
+    assert set(rows) == {"c1", "c2", ""}
+    assert rows[""]["custom_data_legal_hold"] == "true"
+    details = {gap["reason"]: gap["detail"] for gap in night.table("gaps") if gap["conversation_id"] == ""}
+    assert details["EXPORT_FAILED"] == "job j1 lists it as failed"
+
+
 @pytest.mark.parametrize(
     ("date", "reason"), [("exported_date", "OBJECT_MISSING"), ("delete_date", "RECORDING_DELETED")]
 )

@@ -88,7 +88,7 @@ placed_elsewhere AS (
     GROUP BY l.partition_date, l.recording_id
 ),
 
-named_for_this_night AS (
+named AS (
     SELECT l.partition_date, l.conversation_id, l.recording_id, l.origin
     FROM (
         SELECT *, min(own_night) OVER (PARTITION BY partition_date, recording_id) AS recordings_night
@@ -111,27 +111,6 @@ named_for_this_night AS (
     SELECT DISTINCT partition_date, conversation_id, recording_id, 'events'
     FROM staging.conversation_events
     WHERE recording_id IS NOT NULL
-),
-
-without_conversation AS (
-    SELECT DISTINCT partition_date, recording_id
-    FROM named_for_this_night
-    WHERE origin = 'listed' AND conversation_id IS NULL
-),
-
-conversations_of_others AS (
-    -- The conversation that another source of the night has for a recording that the list has without one.
-    SELECT partition_date, recording_id, max(conversation_id) AS conversation_id
-    FROM named_for_this_night
-    SEMI JOIN without_conversation USING (partition_date, recording_id)
-    GROUP BY partition_date, recording_id
-),
-
-named AS (
-    SELECT n.partition_date, n.recording_id, n.origin,
-        coalesce(n.conversation_id, CASE WHEN n.origin = 'listed' THEN o.conversation_id END) AS conversation_id
-    FROM named_for_this_night AS n
-    LEFT JOIN conversations_of_others AS o USING (partition_date, recording_id)
 ),
 
 recordings AS (

@@ -106,7 +106,7 @@ WITH current_documents AS (
 manifests AS (
     SELECT
         manifest.partition_date,
-        manifest.conversation_id,
+        coalesce(manifest.conversation_id, '') AS conversation_id,
         manifest.recording_id,
         bool_or(coalesce(manifest.has_tags_field, false)) AS has_tags_field,
         max(coalesce(cardinality(manifest.tags), 0)) AS tag_count,
@@ -118,7 +118,7 @@ manifests AS (
         AND document.subject = manifest.export_id
         AND document.recording_id = manifest.recording_id
     WHERE manifest.is_current
-    GROUP BY manifest.partition_date, manifest.conversation_id, manifest.recording_id
+    GROUP BY ALL
 ),
 
 orphans AS (
@@ -139,7 +139,7 @@ orphans AS (
 failures AS (
     SELECT
         failure.partition_date,
-        failure.conversation_id,
+        coalesce(failure.conversation_id, '') AS conversation_id,
         failure.recording_id,
         min(failure.job_id) AS job_id,
         arg_min(document.evidence, failure.job_id) AS evidence
@@ -150,7 +150,7 @@ failures AS (
         AND document.subject = failure.job_id
         AND document.recording_id = failure.recording_id
     WHERE failure.is_current
-    GROUP BY failure.partition_date, failure.conversation_id, failure.recording_id
+    GROUP BY ALL
 ),
 
 key_columns AS (

@@ -10,7 +10,7 @@
 -- column document_uri: landing file and row that hold the document
 -- column document_state: ok, or the reason why the document cannot be read
 -- column job_id: export job
--- column conversation_id: conversation
+-- column conversation_id: conversation; of an entry without one, the one that the night's sources know for the recording
 -- column recording_id: recording
 SELECT
     d.partition_date,
@@ -22,8 +22,10 @@ SELECT
     d.document_uri,
     d.document_state,
     d.job_id,
-    d.conversation_id,
+    coalesce(d.conversation_id, c.conversation_id) AS conversation_id,
     d.recording_id
 FROM raw.export_failures AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
+LEFT JOIN staging.conversations_by_recording AS c
+    ON c.partition_date = d.partition_date AND c.recording_id = d.recording_id
 WHERE r.is_usable

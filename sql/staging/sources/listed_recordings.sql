@@ -10,7 +10,7 @@
 -- column document_uri: landing file and row that hold the document
 -- column document_state: ok, or the reason why the document cannot be read
 -- column recording_id: recording
--- column conversation_id: conversation of the recording
+-- column conversation_id: conversation; of an entry without one, the one that the night's sources know for the recording
 -- column creation_time: when the recording was created (UTC)
 -- column archive_date: when the recording was or will be archived (UTC)
 -- column delete_date: when the recording was or will be deleted (UTC)
@@ -26,7 +26,7 @@ SELECT
     d.document_uri,
     d.document_state,
     d.recording_id,
-    d.conversation_id,
+    coalesce(d.conversation_id, c.conversation_id) AS conversation_id,
     d.creation_time,
     d.archive_date,
     d.delete_date,
@@ -34,4 +34,6 @@ SELECT
     d.exported_date
 FROM raw.listed_recordings AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
+LEFT JOIN staging.conversations_by_recording AS c
+    ON c.partition_date = d.partition_date AND c.recording_id = d.recording_id
 WHERE r.is_usable

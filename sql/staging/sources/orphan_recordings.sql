@@ -10,7 +10,7 @@
 -- column document_uri: landing file and row that hold the document
 -- column document_state: ok, or the reason why the document cannot be read
 -- column orphan_id: orphan
--- column conversation_id: conversation
+-- column conversation_id: conversation; of an entry without one, the one that the night's sources know for the recording
 -- column recording_id: recording
 -- column media_type: kind of media
 -- column provider: provider of the recording
@@ -27,7 +27,7 @@ SELECT
     d.document_uri,
     d.document_state,
     d.orphan_id,
-    d.conversation_id,
+    coalesce(d.conversation_id, c.conversation_id) AS conversation_id,
     d.recording_id,
     d.media_type,
     d.provider,
@@ -40,4 +40,6 @@ SELECT
     )::DATE AS own_night
 FROM raw.orphan_recordings AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
+LEFT JOIN staging.conversations_by_recording AS c
+    ON c.partition_date = d.partition_date AND c.recording_id = d.recording_id
 WHERE r.is_usable

@@ -70,10 +70,10 @@ attributes AS (
     WHERE document_state = 'ok' AND key_recording_id IS NOT NULL
         AND coalesce(conversation_id = key_conversation_id, true) AND coalesce(recording_id = key_recording_id, true)
     UNION ALL
-    SELECT partition_date, conversation_id, recording_id, 'manifest', NULL, NULL, unnest(map_entries(tags)),
+    SELECT partition_date, coalesce(conversation_id, ''), recording_id, 'manifest', NULL, NULL, unnest(map_entries(tags)),
         fetched_at, is_current, document_uri, document_sha256, source_uri
     FROM staging.export_manifests
-    WHERE document_state = 'ok'
+    WHERE document_state = 'ok' AND recording_id IS NOT NULL
     UNION ALL
     SELECT partition_date, conversation_id, '', 'capture', NULL, NULL, unnest(typed_attributes),
         observed_at, is_latest, document_uri, document_sha256, source_uri
