@@ -2,14 +2,6 @@
 -- list is no condition. A number in `$whole` must be the whole number, one in `$ends` may be the end of a number.
 WITH asked AS (SELECT unnest($ids::VARCHAR[]) AS id),
 
-numbers AS (
-    SELECT unnest($whole::VARCHAR[]) AS digits, false AS is_end
-    UNION ALL
-    SELECT unnest($ends::VARCHAR[]), true
-),
-
-conditions AS (SELECT unnest($tags::STRUCT(pointer VARCHAR, how VARCHAR, wanted VARCHAR)[]) AS condition),
-
 candidates AS (
     SELECT *,
         list_transform([ani, dnis], lambda number: ltrim(regexp_replace(
@@ -30,19 +22,15 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
     AND (len($media::VARCHAR[]) = 0 OR list_contains(
         $media, CASE WHEN lower(media_subtype) = 'screen' THEN 'screen' ELSE lower(media_type) END
     ))
-    AND (len($whole::VARCHAR[]) + len($ends::VARCHAR[]) = 0 OR EXISTS (
-        SELECT 1
-        FROM numbers AS n
-        WHERE list_contains(called_digits, n.digits)
-            OR n.is_end AND (suffix(called_digits[1], n.digits) OR suffix(called_digits[2], n.digits))
-    ))
-    AND NOT EXISTS (
-        SELECT 1
-        FROM conditions AS t
-        WHERE NOT coalesce(CASE condition.how
-            WHEN '=' THEN json_extract_string(custom_data, condition.pointer) = condition.wanted
-            WHEN '!=' THEN json_extract_string(custom_data, condition.pointer) <> condition.wanted
-            WHEN 'is set' THEN json_extract_string(custom_data, condition.pointer) IS NOT NULL
-            ELSE json_extract_string(custom_data, condition.pointer) IS NULL
+    AND (len($whole::VARCHAR[]) + len($ends::VARCHAR[]) = 0 OR list_has_any(called_digits, $whole) OR len(list_filter(
+        $ends, lambda digits: suffix(called_digits[1], digits) OR suffix(called_digits[2], digits)
+    )) > 0)
+    AND len(list_filter(
+        $tags::STRUCT(pointer VARCHAR, how VARCHAR, wanted VARCHAR)[],
+        lambda tag: NOT coalesce(CASE tag.how
+            WHEN '=' THEN json_extract_string(custom_data, tag.pointer) = tag.wanted
+            WHEN '!=' THEN json_extract_string(custom_data, tag.pointer) <> tag.wanted
+            WHEN 'is set' THEN json_extract_string(custom_data, tag.pointer) IS NOT NULL
+            ELSE json_extract_string(custom_data, tag.pointer) IS NULL
         END, false)
-    )
+    )) = 0
