@@ -191,6 +191,26 @@ def test_events_tell_what_happened_in_order_with_hashes(night: Night) -> None:
     assert {event["who"] for event in ours if event["action"] != "joined"} == {"client-1"}
 
 
+def test_no_clock_decides_which_content_was_first(night: Night) -> None:
+    def row_after(content: str, fetched_at: str) -> str:
+        night.sidecar().update(document_sha256=content, fetched_at=fetched_at)
+        night.load()
+        # The test's own order of loads.
+        night.con.execute("UPDATE raw.extraction_receipts SET sequence = left(landing_id, 3)::INT")
+        night.model()
+        return str(night.row()["row_sha256"])
+
+    night.call()
+    first = row_after("a" * 64, "2026-11-20 00:00:00")
+    assert row_after("a" * 64, "2026-11-05 00:00:00") == first, "the first observation stays the first"
+    row_after("b" * 64, "2026-11-05 12:00:00")
+    changes = [event for event in night.table("custody_events") if event["what"] == "export_sidecars document"]
+    assert {event["action"]: (event["sha256_before"], event["sha256_after"]) for event in changes} == {
+        "collected": (None, "a" * 64),
+        "changed": ("a" * 64, "b" * 64),
+    }
+
+
 def state(night: Night) -> str:
     night.run()
     return str(night.table("nights")[0]["state"])

@@ -27,7 +27,7 @@ WITH recordings AS (
 ),
 
 loads AS (
-    SELECT partition_date, landing_id,
+    SELECT partition_date, landing_id, "sequence",
         coalesce(collector, operator, 'unknown') AS who, operator, tool_version, git_revision
     FROM staging.receipts
 ),
@@ -47,7 +47,9 @@ contents AS (
     UNION ALL
     SELECT *,
         lag(document_sha256) OVER (
-            PARTITION BY partition_date, resource, subject, recording_id ORDER BY first_seen_at, content_sha256
+            PARTITION BY partition_date, resource, subject, recording_id
+            -- Loads are in an order that no clock decides. A capture may be loaded later than a later one.
+            ORDER BY CASE WHEN resource <> 'captures' THEN "sequence" END, first_seen_at, content_sha256
         )
     FROM staging.documents
     SEMI JOIN documents_that_changed USING (partition_date, resource, subject, recording_id)
@@ -56,7 +58,7 @@ contents AS (
 documents AS (
     SELECT d.*, l.who, l.operator, l.tool_version, l.git_revision
     FROM contents AS d
-    LEFT JOIN loads AS l USING (partition_date, landing_id)
+    LEFT JOIN loads AS l ON l.partition_date = d.partition_date AND l.landing_id = d.landing_id
     WHERE d.conversation_id <> ''
 ),
 
@@ -69,7 +71,7 @@ digests AS (
                 'method': m.method, 'who': l.who, 'operator': l.operator, 'tool_version': l.tool_version,
                 'git_revision': l.git_revision
             },
-            (m.hashed_at, m.landing_id)
+            (m.hashed_at, l."sequence", m.landing_id)
         ) AS taken
     FROM staging.media_digests AS m
     INNER JOIN (

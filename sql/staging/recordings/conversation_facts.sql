@@ -64,7 +64,7 @@ current_documents AS (
     WHERE is_current AND resource IN ('conversation_details', 'conversations', 'recording_metadata')
     QUALIFY row_number() OVER (
         PARTITION BY partition_date, conversation_id, resource
-        ORDER BY document_state = 'ok' DESC, first_seen_at DESC, content_sha256
+        ORDER BY document_state = 'ok' DESC, "sequence" DESC, first_seen_at DESC, content_sha256
     ) = 1
 ),
 

@@ -99,7 +99,7 @@ WITH current_documents AS (
     WHERE is_current
         AND resource IN ('export_failures', 'export_jobs', 'export_manifests', 'orphan_recordings', 'recording_metadata')
     QUALIFY row_number() OVER (
-        PARTITION BY partition_date, resource, subject, recording_id ORDER BY first_seen_at DESC, content_sha256
+        PARTITION BY partition_date, resource, subject, recording_id ORDER BY "sequence" DESC, first_seen_at DESC, content_sha256
     ) = 1
 ),
 

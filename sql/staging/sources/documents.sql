@@ -18,8 +18,9 @@
 -- column document_sha256: SHA-256 of the bytes as first received
 -- column document_uri: landing file and row that hold those bytes
 -- column source_uri: source of the document: API path, object or capture document
--- column first_seen_at: when this content was first received (UTC)
+-- column first_seen_at: when this content was first received (UTC), by the clock of that load
 -- column landing_id: load that first brought this content
+-- column sequence: position of that load among all loads; 0 for loads of earlier versions
 -- column is_current: true if the newest load has this content
 WITH received AS (
     SELECT partition_date, landing_id, is_current, 'export_sidecars' AS resource, object_key AS subject,
@@ -98,14 +99,20 @@ SELECT
     coalesce(content_sha256, '') AS content_sha256,
     coalesce(conversation_id, '') AS conversation_id,
     coalesce(recording_id, '') AS recording_id,
-    arg_min(document_state, (fetched_at, landing_id)) AS document_state,
-    arg_min(document_sha256, (fetched_at, landing_id)) AS document_sha256,
-    arg_min(document_uri, (fetched_at, landing_id)) AS document_uri,
-    arg_min(source_uri, (fetched_at, landing_id)) AS source_uri,
-    min(fetched_at) AS first_seen_at,
-    arg_min(landing_id, (fetched_at, landing_id)) AS landing_id,
+    arg_min(document_state, place) AS document_state,
+    arg_min(document_sha256, place) AS document_sha256,
+    arg_min(document_uri, place) AS document_uri,
+    arg_min(source_uri, place) AS source_uri,
+    arg_min(fetched_at, place) AS first_seen_at,
+    arg_min(landing_id, place) AS landing_id,
+    min("sequence") AS "sequence",
     bool_or(is_current) AS is_current
-FROM received
+FROM (
+    -- The first load decides, whatever its clock said.
+    SELECT d.*, r."sequence", (r."sequence", d.fetched_at, d.landing_id) AS place
+    FROM received AS d
+    INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
+)
 GROUP BY
     partition_date, resource, coalesce(subject, ''), coalesce(content_sha256, ''), coalesce(conversation_id, ''),
     coalesce(recording_id, '')
