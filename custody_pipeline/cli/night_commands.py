@@ -30,6 +30,7 @@ from custody_pipeline.cli.shared import (
     settings_of_environment,
     stop,
     tell,
+    without_pandas,
 )
 
 
@@ -123,6 +124,7 @@ def rebuild(as_json: Json = False) -> None:
 
 
 @app.command()
+@without_pandas()
 def status(as_json: Json = False) -> None:
     """Show every night with its state, revision and numbers. Exit status 1 if a night failed or was not collected."""
     from custody_pipeline.cli.nights_page import print_nights
@@ -144,6 +146,7 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
+@without_pandas()
 def explain(
     subject: Annotated[str, typer.Argument(metavar="ID", help="A recording id or a conversation id.")],
     as_json: Json = False,
@@ -169,6 +172,7 @@ def explain(
 
 
 @app.command()
+@without_pandas()
 def gaps(
     night: OneNight = None,
     first: FirstNight = None,

@@ -192,6 +192,19 @@ def progress_bars() -> Iterator[None]:
             yield
 
 
+@contextmanager
+def without_pandas() -> Iterator[None]:
+    """Keep pandas from being imported: to bind a value, DuckDB imports it, which takes longer than a short command."""
+    if "pandas" in sys.modules:
+        yield
+        return
+    sys.modules["pandas"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["pandas"]
+
+
 def end_when_stdin_closes() -> None:
     """End this server when the process that started it ends, for any reason."""
     import os
