@@ -1,9 +1,10 @@
 """Stages `produce` and `produce: verify`: a production of a matter's recordings, and checking it.
 
 The audio is random, 100 KB a recording, in the same S3 server for both; the night that seals it is modelled, and its
-rows are then given these objects. `size` is the number of recordings that are produced. The floor of `produce` copies
-the same objects to disk and hashes them on the way, with as many requests in flight; the floor of `produce: verify` is
-`sha256sum` of the volume's files, its peer the same digests by Python's hashlib.
+rows are then given these objects. `size` is the number of recordings that are produced, in volumes of the default size;
+`produce: verify` checks one volume of all. The floor of `produce` copies the same objects to disk and hashes them on
+the way, with as many requests in flight; the floor of `produce: verify` is `sha256sum` of the volume's files, its peer
+the same digests by Python's hashlib.
 """
 
 from __future__ import annotations
@@ -107,14 +108,17 @@ def _ours(server: S3Endpoint, settings: Settings, folder: Path) -> Callable[[], 
     return lambda: _produce(settings, folder)
 
 
-def _produce(settings: Settings, folder: Path) -> Path:
+def _produce(settings: Settings, folder: Path, form: str = "{}") -> Path:
+    """The folder of the volumes; `form`: of the production, as in the matter file."""
     path = folder / "matter.yaml"
-    path.write_text(f"version: 1\ntitle: Bench\nselect:\n  where: object_uri LIKE 's3://{AUDIO}/%'\n")
+    path.write_text(
+        f"version: 1\ntitle: Bench\nselect:\n  where: object_uri LIKE 's3://{AUDIO}/%'\nproduction: {form}\n"
+    )
     matter, register = load_matter(path), Register(folder / "matter")
     found = standing(settings, matter, register)
     to, target = folder / "productions", str(settings.publish_url)
-    (volume,) = produce(settings, target, matter, register, found, to, Actor.of(settings))
-    return volume.folder
+    produce(settings, target, matter, register, found, to, Actor.of(settings))
+    return to
 
 
 def _copied(server: S3Endpoint, settings: Settings, keys: list[str], folder: Path) -> Callable[[], object]:
@@ -153,14 +157,14 @@ def _same(ours: Path, floor: Path) -> None:
     def audio(files: Iterator[Path]) -> list[str]:
         return sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
 
-    made = (ours / "productions/VOL001/evidence/data/audio").iterdir()
+    made = (ours / "productions").glob("*/evidence/data/audio/*")
     assert audio(made) == audio(floor.glob("*.opus"))
 
 
 @contextmanager
 def _checking(size: int, folder: Path) -> Iterator[Prepared]:
     with _published(size, folder) as (_, settings):
-        volume = _produce(settings, folder)
+        volume = _produce(settings, folder, f"{{volume_recordings: {size}}}") / "VOL001"
         files = sorted(path for path in volume.rglob("*") if path.is_file())
         key = folder / "key.pub"
         key.write_text(public_keys(settings, [])[0].vkey + "\n")
@@ -205,7 +209,7 @@ STAGES = (
         "custody matter produce: audio, records with proofs, tables, pages, signatures, custody events",
         "GET of the same audio from the same server to disk with boto3, hashed on the way",
         _producing,
-        sizes=(1_000, 10_000),
+        sizes=(2_000, 10_000),
         goals={10_000: 1.5},
     ),
     Stage(

@@ -85,7 +85,7 @@ class ProductionForm:
     """The form of a matter's productions.
 
     Attributes:
-        volume_recordings: maximum number of recordings in a volume.
+        volume_recordings: maximum number of recordings in a volume. What is in memory is about one volume.
         date_form: of dates in the load file; a key of `DATE_FORMS`.
         fields: of index and load file: `default`, or `sec`: the SEC's names for audio of telephone recording systems.
         certificate: `us`: FRE 902(13), 902(14) and 28 U.S.C. 1746; `neutral`: the facts alone, for other jurisdictions.
@@ -95,7 +95,7 @@ class ProductionForm:
 
     prefix: str
     digits: int = 6
-    volume_recordings: int = 10_000
+    volume_recordings: int = 2_000
     date_form: str = "YYYY-MM-DD"
     fields: str = "default"
     certificate: str = "us"

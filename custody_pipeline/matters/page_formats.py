@@ -9,7 +9,10 @@ them is complete.
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,8 +24,6 @@ from custody_pipeline.io.escaping import escaped
 
 HINT = "pip install 'custody-pipeline[matters]'"
 _PDF_TEMPLATE = PACKAGE_DIR / "matters/templates/page.typ"
-_KEPT_COMPILATIONS = 10
-"""Typst's Python package keeps what it computed for a page, 5 to 15 MiB, for so many compilations (measured)."""
 _TEXT_BLOCKS = {"p", "h1", "h2", "li", "th", "td", "dt", "dd", "title"}
 _WHITE_SPACE = re.compile(r"\s+")
 
@@ -61,23 +62,17 @@ def pdf_of(html: str) -> bytes:
     Raises:
         DocumentError: Typst is not installed, or no font of this machine has a character of the page.
     """
-    try:
-        import typst
-    except ImportError as error:
-        raise DocumentError(f"Typst is not installed; {HINT}") from error
-
+    if find_spec("typst") is None:
+        raise DocumentError(f"Typst is not installed; {HINT}")
     tree = _Tree()
     tree.feed(html)
     page = {"title": tree.title, "draft": tree.title.startswith("DRAFT"), "content": tree.content}
-    try:
-        pdf = typst.compile(
-            _PDF_TEMPLATE, sys_inputs={"page": orjson.dumps(page).decode()}, pdf_standards=["a-2a", "ua-1"]
-        )
-    except typst.TypstError as error:
-        raise DocumentError(f"{escaped(error.message)}; install a font that has every character of the page") from error
-    for _ in range(_KEPT_COMPILATIONS):
-        typst.compile(b"", ignore_system_fonts=True)
-    return pdf
+    command = [sys.executable, "-P", "-m", "custody_pipeline.matters.typeset", str(_PDF_TEMPLATE)]
+    made = subprocess.run(command, input=orjson.dumps(page), capture_output=True, check=False)
+    if made.returncode:
+        why = escaped(made.stderr.decode("utf-8", "replace").strip())
+        raise DocumentError(f"{why}; install a font that has every character of the page")
+    return made.stdout
 
 
 class _Tree(HTMLParser):

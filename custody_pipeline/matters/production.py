@@ -26,6 +26,7 @@ from custody_pipeline.evidence.package.signed_volume import LIST, list_productio
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE
 from custody_pipeline.fleet.overview import overview
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.memory import give_back
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.listening import ListeningError, write_listening_copies
 from custody_pipeline.matters.masking import masked_events, shown
@@ -112,11 +113,13 @@ def produce(
     """
     with register.alone():
         numbers = _begun(register, matter, standing) or _plan(settings, target, matter, register, standing, to)
-        return [
-            _Writing(settings, target, matter, register, standing, actor, _to_write(volume, matter)).write()
-            for volume in register.each()  # one volume's recordings in memory at a time
-            if volume.number in numbers
-        ]
+        made = []
+        for volume in register.each():  # one volume's recordings in memory at a time
+            if volume.number in numbers:
+                to_write = _to_write(volume, matter)
+                made.append(_Writing(settings, target, matter, register, standing, actor, to_write).write())
+                give_back()
+        return made
 
 
 def _begun(register: Register, matter: Matter, standing: Standing) -> set[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from custody_pipeline.matters.standing import revisions, standing
 from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.ledger import Actor
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline_tests.matters.conftest import NIGHT
 
 if TYPE_CHECKING:
@@ -51,6 +53,28 @@ def test_ids_of_conversations_and_recordings_are_found_and_an_id_that_matches_no
     assert recording not in {item.recording_id for item in found.produced}
     outside = find(night, f"  ids: [{conversation}]\n  to: 2026-10-01")
     assert (list(outside.recordings), outside.elsewhere) == ([], (conversation,))
+
+
+def test_tags_and_numbers_join_no_rows_of_the_nights() -> None:
+    """Correlated subqueries did: DuckDB then holds the tags and numbers of every recording."""
+    with duckdb.connect() as con:
+        con.execute(
+            "CREATE SCHEMA custody; CREATE TABLE custody.chain_of_custody (conversation_id VARCHAR, "
+            "recording_id VARCHAR, partition_date DATE, conversation_start TIMESTAMP, user_ids VARCHAR[], "
+            "queue_ids VARCHAR[], queue_names VARCHAR[], media_type VARCHAR, media_subtype VARCHAR, ani VARCHAR, "
+            "dnis VARCHAR, custom_data JSON)"
+        )
+        bound = {key: list[str]() for key in ("ids", "agents", "queues", "media")} | {
+            "by_id": False,
+            "first_moment": None,
+            "end_moment": None,
+            "whole": ["15550100"],
+            "ends": ["5550100"],
+            "tags": [{"pointer": "/matter", "how": "=", "wanted": "4711"}],
+        }
+        (plan,) = con.execute(f"EXPLAIN (FORMAT json) {query('matters/selected')}", bound).fetchall()
+    assert "custom_data" in plan[1]
+    assert "DELIM" not in plan[1]
 
 
 def test_each_condition_finds_what_the_rows_say(night: Published) -> None:
