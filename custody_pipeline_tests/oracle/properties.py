@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
 ENDS_WITH_0 = "exit status 0 only for an established night"
 FAILED_ENDS_WITH_0 = "a night whose source failed does not end with 0"
+SERVED_IS_PUBLISHED = "every served tag is in custom_data"
 FAILED_ESTABLISHES = "a night whose source failed is not established"
 
 LISTS = ("details_create", "details_poll", "details_results", "retention", "orphans", "export_jobs", "failed")
@@ -381,6 +383,11 @@ def _moved(run: Run, conversation: Conversation) -> bool:
     )
 
 
+def _broken(run: Run) -> set[str | None]:
+    """What a document with a broken node is about."""
+    return {fault.key for fault in run.plan.faults if isinstance(fault, NodeFault)}
+
+
 def _in_bucket(run: Run, recording: Recording) -> bool:
     """The bucket has media of the recording, with content."""
     names = [name for name in run.view.objects if name.rpartition("/")[2].partition(".")[0] == recording.id]
@@ -400,7 +407,9 @@ def _everything_has_a_row(run: Run, evidence: Evidence) -> Iterator[Broken]:
     for conversation in run.plan.world.conversations:
         mine = [row for row in rows if row["conversation_id"] == conversation.id]
         if not conversation.of_the_night:
-            if mine and not _moved(run, conversation):
+            # When the call began stands in a document that may be unreadable.
+            unread = conversation.id in _broken(run) and not run.published.established
+            if mine and not unread and not _moved(run, conversation):
                 yield Broken("a recording of another night has no row in this one", conversation.id, conversation.id)
             continue
         for recording in conversation.recordings:
@@ -529,6 +538,10 @@ def _how(run: Run, answer: Served) -> str:
     return ", ".join(f"{fault.how!r} {'for ever' if fault.count == FOR_EVER else fault.count}" for fault in faults)
 
 
+# A recording of a conversation that began the evening before lies in the folder of that evening's night.
+_OF_THE_NIGHT = re.compile(f"/year={NIGHT.year}/month=0?{NIGHT.month}/day=0?{NIGHT.day}/")
+
+
 def _foreign(run: Run, _: Evidence) -> Iterator[Broken]:
     assert run.published is not None
     homes = {recording.id: c.id for c in run.plan.world.conversations for recording in c.recordings}
@@ -546,7 +559,7 @@ def _foreign(run: Run, _: Evidence) -> Iterator[Broken]:
                     )
         elif name.endswith((".opus", ".flac")) or (name and isinstance(fault, ForeignFault) and not name.endswith("/")):
             file = name.rpartition("/")[2]
-            planted = any(key.endswith(f"/{file}") for key in run.view.objects)
+            planted = any(key.endswith(f"/{file}") and _OF_THE_NIGHT.search(key) for key in run.view.objects)
             if planted and run.published.established and file not in told:
                 yield Broken("an object that is no known recording has a row of its own", name)
 
@@ -643,7 +656,7 @@ def _is_utf8(text: str) -> bool:
 def _forward(run: Run, evidence: Evidence) -> Iterator[Broken]:
     """Every tag of an unbroken document is in custom_data, under its participant."""
     assert run.published is not None
-    broken = {fault.key for fault in run.plan.faults if isinstance(fault, NodeFault)}
+    broken = _broken(run)
     held = {
         (row["conversation_id"], row["participant_id"], row["tag_key"], row["tag_value"])
         for row in run.published.tables["custom_data"]
@@ -663,7 +676,7 @@ def _forward(run: Run, evidence: Evidence) -> Iterator[Broken]:
                 and (conversation_id, participant, key, str(value)) not in held
             ):
                 yield Broken(
-                    "every served tag is in custom_data",
+                    SERVED_IS_PUBLISHED,
                     f"{key[:40]!r}: {value[:60]!r} of participant {participant}",
                     conversation_id,
                 )
@@ -732,7 +745,7 @@ def _neighbours(run: Run, _: Evidence) -> Iterator[Broken]:
     assert run.published is not None
     if run.plan.counts_requests or not run.plan.world.api:
         return
-    broken = {fault.key for fault in run.plan.faults if isinstance(fault, NodeFault)}
+    broken = _broken(run)
     shown = {key for _, key in run.view.listings["details"]}
     for conversation in run.plan.world.conversations:
         if conversation.id not in shown - broken or conversation.legs[0].media_type != "voice":
@@ -748,6 +761,7 @@ def _neighbours(run: Run, _: Evidence) -> Iterator[Broken]:
 def _conflicts(run: Run, evidence: Evidence) -> Iterator[Broken]:
     """If the one agent and the customer have different values of a mapped tag, each of their recordings says so."""
     assert run.published is not None
+    read = {(row["participant_id"], row["tag_key"]) for row in run.published.tables["custom_data"]}
     for conversation in run.plan.world.conversations:
         agents = [leg for leg in conversation.legs if leg.purpose == "agent"]
         if len(agents) != 1:
@@ -765,6 +779,8 @@ def _conflicts(run: Run, evidence: Evidence) -> Iterator[Broken]:
             }
             if any(len(values) != 1 for values in by_leg.values()):
                 continue
+            if any((leg.participant_id, key) not in read for leg in (agents[0], customer)):
+                continue  # every document of it is broken; of others `_forward` says so
             one, other = by_leg["agent"].pop(), by_leg["customer"].pop()
             if not one.strip() or not other.strip() or one == other or not _is_utf8(one + other):
                 continue
