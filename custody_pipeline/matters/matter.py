@@ -85,7 +85,7 @@ class ProductionForm:
     """The form of a matter's productions.
 
     Attributes:
-        volume_recordings: maximum number of recordings in a volume. What is in memory is about one volume.
+        volume_recordings: maximum number of recordings in a volume. Their list is in memory.
         date_form: of dates in the load file; a key of `DATE_FORMS`.
         fields: of index and load file: `default`, or `sec`: the SEC's names for audio of telephone recording systems.
         certificate: `us`: FRE 902(13), 902(14) and 28 U.S.C. 1746; `neutral`: the facts alone, for other jurisdictions.
