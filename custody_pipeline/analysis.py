@@ -23,6 +23,7 @@ from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
+from custody_pipeline.warehouse.snapshot import refuse_other_writes
 from custody_pipeline.warehouse.sql_text import quoted
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def table(
         ValueError: there is no such table, or it has no such column.
         FileNotFoundError: the source is not there, or holds no night of this table.
         TargetError: S3 cannot be reached.
+        SnapshotError: another program wrote to the source.
     """
     if name not in (tables := (*PUBLISHED_TABLES, *LIVE_TABLES)):
         raise ValueError(f"no table {name!r} is published; there are {', '.join(tables)}")
@@ -71,6 +73,7 @@ def table(
         return _from_files(FolderReader(path), name, first, last, columns)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there")
+    refuse_other_writes(path)
     with closing(duckdb.connect(str(path), read_only=True)) as con:
         return _from_snapshot(con, name, first, last, columns)
 
@@ -84,11 +87,13 @@ def query(sql: str, source: str | Path | None = None) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: the source is not there.
+        SnapshotError: another program wrote to the source.
         duckdb.Error: the query is wrong.
     """
     path = Path(source) if source is not None else load_settings().analyst_path
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there")
+    refuse_other_writes(path)
     with closing(duckdb.connect(str(path), read_only=True)) as con:
         return _frame(con.execute(sql).to_arrow_table())
 

@@ -16,7 +16,7 @@ from custody_pipeline.defs.nightly import nights_to_recheck
 from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.models.run import run_models
+from custody_pipeline.models.run import refresh_events, run_models
 from custody_pipeline.operations.fixity import altered_since_recheck
 from custody_pipeline.operations.status import nights
 from custody_pipeline.publish.current_copies import Publication
@@ -124,6 +124,20 @@ def test_a_ledger_of_an_earlier_version_is_in_order_of_time(settings: Settings) 
         assert night_states(con, settings)[MONDAY].state == "open", "what has a position is later than what has none"
 
 
+def test_a_failure_is_noted_where_the_models_tables_are_those_of_an_earlier_version(settings: Settings) -> None:
+    events = "SELECT action FROM custody.custody_events WHERE conversation_id = ''"
+    with Warehouse(settings).open() as con:
+        model(con, settings, MONDAY)
+        con.execute('ALTER TABLE staging.documents DROP COLUMN "sequence"')
+        fail(con, MONDAY)
+        for alone in (True, False):
+            refresh_events(con, MONDAY, about_night_alone=alone)
+        assert night_states(con, settings)[MONDAY].state == "failed"
+        assert con.execute(events).fetchall() == []
+        model(con, settings, MONDAY)
+        assert con.execute(events).fetchall() == [("exception",)]
+
+
 def test_a_failure_counts_until_the_night_is_published(settings: Settings) -> None:
     with Warehouse(settings).open() as con:
         con.execute(
@@ -214,7 +228,8 @@ def test_gaps_of_a_night_that_nobody_collected_are_unknown_not_none(
         assert told.out == ""
         assert told.err == f"the night of {night} was never collected: custody status tells its state\n"
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-    assert ended(monkeypatch, "gaps", "--date", str(tomorrow)) == 64
+    for command in (["gaps"], ["report"], ["sheet", "gaps"], ["run"]):
+        assert ended(monkeypatch, *command, "--date", str(tomorrow)) == 64
 
 
 def test_status_lists_missing_nights_on_one_line_and_ends_with_findings(

@@ -10,11 +10,13 @@ import duckdb
 import pytest
 from filelock import FileLock
 
+from custody_pipeline import analysis
 from custody_pipeline.models.run import SchemaChangedError, model_params, prepare, replace_window
+from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError, WarehouseError
 from custody_pipeline.warehouse.kept_open import kept_open
-from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline.warehouse.snapshot import SnapshotError, snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import SqlModel, read_model
 from custody_pipeline.warehouse.sql_text import table_columns
 
@@ -110,10 +112,13 @@ def assert_free(settings: Settings, con: duckdb.DuckDBPyConnection) -> None:
     FileLock(settings.home / "warehouse.lock", timeout=0).acquire().lock.release()
 
 
-def test_a_second_writer_waits_and_is_told_what_to_do(settings: Settings) -> None:
+def test_a_second_writer_waits_and_is_told_what_for_and_what_to_do(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     settings.home.mkdir()
     with FileLock(settings.home / "warehouse.lock"), pytest.raises(WarehouseBusyError, match="wait for that run"):
         Warehouse(settings, lock_timeout=0.05).open().__enter__()
+    assert caplog.messages == [f"waiting for another run, which holds {settings.warehouse_path}"]
 
 
 def test_reading_before_the_first_night_says_what_to_run(settings: Settings) -> None:
@@ -245,6 +250,10 @@ def test_what_a_killed_session_wrote_is_not_replayed_onto_the_next_snapshot(
         left = log.read_bytes()
     path.write_bytes(before)
     log.write_bytes(left)
+    with pytest.raises(SnapshotError, match=r"remove analyst\.duckdb\.wal"), analyst_database(settings):
+        pass
+    with pytest.raises(SnapshotError, match="left analyst"):
+        analysis.query("FROM custody.things", path)
     replace(con, thing, DAYS[1])
     snapshot_for_analysts(con, settings, DAYS[1])
     assert [row[1] for row in shown(settings)] == [0, 1]

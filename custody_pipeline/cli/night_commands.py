@@ -6,7 +6,7 @@ Belongs here: arguments and printing. Does not: the night (defs), the findings (
 from __future__ import annotations
 
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Literal
 
 import typer
@@ -24,6 +24,7 @@ from custody_pipeline.cli.shared import (
     answer,
     app,
     console_of_stdout,
+    not_future,
     print_json,
     progress_bars,
     say,
@@ -32,11 +33,6 @@ from custody_pipeline.cli.shared import (
     tell,
     without_pandas,
 )
-
-
-def _refuse_future(night: datetime) -> None:
-    if night.date() >= datetime.now(UTC).date():
-        raise typer.BadParameter(f"the night of {night:%Y-%m-%d} has not ended yet: it is a UTC day")
 
 
 @app.command()
@@ -60,10 +56,9 @@ def run(
     if (night is None) == (first is None or last is None) or (first and last and first > last):
         raise typer.BadParameter("give --date, or --from and --to")
     if first and last:
-        _refuse_future(last)
+        not_future(last)
         raise typer.Exit(_run_nights(first.date(), last.date(), as_json=as_json, verbose=verbose, profile=profile))
     assert night is not None  # noqa: S101 - see the condition above
-    _refuse_future(night)
     settings = settings_of_environment()
     if night.date() in forgotten_nights(settings):
         stop(f"the key of {night:%Y-%m-%d} was forgotten: nothing more is kept of that night", INCOMPLETE)
@@ -199,7 +194,6 @@ def gaps(
     if night is not None:
         if first or last:
             raise typer.BadParameter("give --date, or --from and --to")
-        _refuse_future(night)
         first = last = night
     wanted = GapFilter(first and first.date(), last and last.date(), reason, severity, recoverable, tag, before)
     names, rows = find_gaps(settings_of_environment(), wanted)

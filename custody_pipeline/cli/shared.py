@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -57,8 +57,20 @@ def _custody(
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def not_future(night: datetime | None) -> datetime | None:
+    """Refuse a night that has not ended."""
+    if night and night.date() >= datetime.now(UTC).date():
+        raise typer.BadParameter(f"the night of {night:%Y-%m-%d} has not ended yet: it is a UTC day")
+    return night
+
+
 Night = Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="The night: a UTC day.")]
-OneNight = Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="One night: a UTC day.")]
+OneNight = Annotated[
+    datetime | None,
+    typer.Option("--date", formats=["%Y-%m-%d"], help="One night: a UTC day.", callback=not_future),
+]
 FirstNight = Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First night of several.")]
 LastNight = Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last night of several.")]
 Profiled = Annotated[bool, typer.Option("--profile", help="Show and keep a profile of the night.")]

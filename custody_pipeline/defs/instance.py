@@ -103,14 +103,14 @@ def _is_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     except Timeout:
         return True
     lock.release()
-    Path(lock.lock_file).unlink(missing_ok=True)
     return False
 
 
 def release_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
     """Mark runs as failed whose process was killed, and free their pool slots.
 
-    Only runs that `run_night` started have the name of a lock. The Dagster daemon watches its own runs.
+    Only runs that `run_night` started have the name of a lock. The Dagster daemon watches its own runs. A process that
+    is itself killed here, or that cannot note the failure, leaves the rest to the next one.
 
     Returns:
         The run ids that were released.
@@ -119,10 +119,14 @@ def release_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[
     for run in instance.get_runs(_UNFINISHED):
         if PROCESS_TAG not in run.tags or _is_alive(instance, run):
             continue
-        instance.report_run_failed(run, _KILLED)
         note_failure(settings, run, "run was killed", _KILLED, logger)
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        instance.report_run_failed(run, _KILLED)
+        Path(_lock(instance, run.tags[PROCESS_TAG]).lock_file).unlink(missing_ok=True)
         released.append(run.run_id)
+    for run_id in instance.event_log_storage.get_concurrency_run_ids():
+        holder = instance.get_run_by_id(run_id)
+        if holder is None or holder.is_finished:
+            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     return released
 
 

@@ -28,7 +28,7 @@ from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, Warehous
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.ledger import append_acts
 from custody_pipeline.warehouse.night_states import mark_nights
-from custody_pipeline.warehouse.snapshot import SNAPSHOT_STORAGE_VERSION
+from custody_pipeline.warehouse.snapshot import SNAPSHOT_STORAGE_VERSION, log_beside
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
 
@@ -74,13 +74,15 @@ def refresh(settings: Settings) -> Path:
         told = _nights(settings).told()
         names = " ".join([str(settings.publish_url), *(path.name for path in told)])
         made_from = hashlib.sha256(names.encode()).hexdigest()
-        if target.exists() and _made_from(target) == made_from:
+        log = log_beside(target)
+        if target.exists() and not log.exists() and _made_from(target) == made_from:
             return target
         folder = Path(tempfile.mkdtemp(prefix="analyst-", dir=target.parent))
         try:
             fresh = folder / target.name
             _write(settings, told, made_from, fresh)
             fresh.chmod(0o400)
+            log.unlink(missing_ok=True)
             fresh.replace(target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -17,8 +17,8 @@ from custody_pipeline.forgetting.keeping import PlaceDue, places_ending
 from custody_pipeline.forgetting.policy import Due, Policy, deadlines_of_night, due, load_policy
 from custody_pipeline.io.night_keys import NightKeyError
 from custody_pipeline.io.yaml_file import RefusedFileError
-from custody_pipeline.operations.explain import SnapshotError
 from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.warehouse.snapshot import SnapshotError
 
 _TOLD = {"captures": "The captures of this night", "documents": "The encrypted documents of this night"}
 """Places of a night whose removal loses data: the data of the other places are kept elsewhere too."""

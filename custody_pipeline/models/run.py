@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Literal
@@ -130,6 +131,9 @@ def _fitting(con: duckdb.DuckDBPyConnection, mapping: TagMapping) -> frozenset[s
 def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_alone: bool = False) -> None:
     """Bring `custody.custody_events` of a night up to date after an act.
 
+    Where the tables that it reads are those of an earlier version, nothing is done: the ledger has the act, and the
+    night's next run makes these tables and all events.
+
     Args:
         con: the warehouse, open for writing.
         about_night_alone: only events of the night as a whole: much less work than events of every recording.
@@ -138,6 +142,13 @@ def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_a
     if not table_columns(con, model.key):
         return  # no night was modelled yet
     params = model_params(model)
+    with suppress(duckdb.BinderException):
+        _refresh_events(con, model, night, params, about_night_alone=about_night_alone)
+
+
+def _refresh_events(
+    con: duckdb.DuckDBPyConnection, model: SqlModel, night: date, params: Mapping[str, Any], *, about_night_alone: bool
+) -> None:
     if not about_night_alone:
         replace_window(con, model, night, night + timedelta(days=1), params)
         return

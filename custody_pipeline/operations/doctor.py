@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
+from filelock import Timeout
 
 from custody_pipeline.alerts import alerted_reasons
 from custody_pipeline.evidence.cut.seal import SEALING
@@ -29,6 +30,7 @@ from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.operations.lock_probe import probe_lock
 from custody_pipeline.publish.sealing import TimestampUnavailableError, load_signing_key, timestamper
 from custody_pipeline.settings import Settings, SettingsError, load_settings
+from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +84,7 @@ def examine(*, probe: bool = False) -> Iterator[Line]:
         return
     yield Line("settings", "ok", "every CUSTODY_… variable is a known setting and has a valid value")
     yield from _home(settings)
+    yield from _warehouse(settings)
     yield _mapping(settings)
     yield from _organization(settings)
     yield from _export_bucket(settings)
@@ -108,6 +111,20 @@ def _home(settings: Settings) -> Iterator[Line]:
         yield Line("home", "warning", found, "Free some space: DuckDB spills to this disk.")
     else:
         yield Line("home", "ok", found)
+
+
+def _warehouse(settings: Settings) -> Iterator[Line]:
+    if settings.nights_url or not settings.warehouse_path.exists() or not os.access(settings.home, os.W_OK):
+        return
+    try:
+        with Warehouse(settings, lock_timeout=0).open(read_only=True):
+            yield Line("warehouse", "ok", f"{settings.warehouse_path.name} can be opened")
+    except WarehouseError as error:
+        if isinstance(error.__cause__, Timeout):
+            yield Line("warehouse", "ok", f"a run holds {settings.warehouse_path.name}")
+        else:
+            advice = "Close the program that has it open, or move a damaged file away and run custody rebuild."
+            yield Line("warehouse", "not ok", str(error).split(";")[0], advice)
 
 
 def _mapping(settings: Settings) -> Line:

@@ -17,6 +17,7 @@ import orjson
 from custody_pipeline.fleet.overview import reach_s3, record_acts, refresh
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.ledger import Act, Actor
+from custody_pipeline.warehouse.snapshot import SnapshotError, refuse_other_writes
 from custody_pipeline.warehouse.sql_text import rows_of, table_columns
 
 # Name for people, resource, its name among the sources of tags, and whether it is shown without a document.
@@ -41,22 +42,19 @@ class NoSuchNightError(Exception):
     """A night is not in the snapshot. The message says what to do."""
 
 
-class SnapshotError(Exception):
-    """The snapshot is damaged. The message says what to do."""
-
-
 @contextmanager
 def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """The read-only snapshot. It can be read while a night runs.
 
     Raises:
         SettingsError: there is no snapshot yet.
-        SnapshotError: it is damaged.
+        SnapshotError: it is damaged, or another program wrote to it.
     """
     if settings.nights_url is not None:
         refresh(settings)
     if not settings.analyst_path.exists():
         raise SettingsError(f"{settings.analyst_path} is not there yet: run a night first, or set CUSTODY_HOME")
+    refuse_other_writes(settings.analyst_path)
     try:
         limit: dict[str, str | bool | int | float | list[str]] = {"memory_limit": settings.duckdb_memory_limit}
         with duckdb.connect(str(settings.analyst_path), read_only=True, config=limit) as con:

@@ -110,7 +110,8 @@ def write_report(
         The page's path, and its facts.
     """
     rows = folder / ROWS
-    shutil.rmtree(rows, ignore_errors=True)
+    if rows.exists():
+        shutil.rmtree(rows)
     rows.mkdir(parents=True)
     _select(con, scope)
     report = _report(con, scope)

@@ -6,6 +6,7 @@ Belongs here: opening, locking and closing. Does not: its tables.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,13 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
 from custody_pipeline.warehouse.kept_open import NoTurnError, keeper_of
 
+logger = logging.getLogger(__name__)
+
 # A backfill may hold the warehouse for minutes. After an hour, something hangs.
 LOCK_TIMEOUT_SECONDS = 3600.0
+
+# Seconds. After this time, a user wants to know what is waited for.
+_SAID_AFTER_SECONDS = 2.0
 
 # The oldest versions of DuckDB that can open the warehouse and the snapshot. A file keeps the version of its creation.
 STORAGE_VERSION = "v1.5.0"
@@ -77,7 +83,11 @@ class Warehouse:
         # The thread that closes a kept connection is not the one that opened it.
         lock = FileLock(path.with_suffix(".lock"), timeout=self.lock_timeout, thread_local=False)
         try:
-            lock.acquire()
+            try:
+                lock.acquire(timeout=min(_SAID_AFTER_SECONDS, self.lock_timeout))
+            except Timeout:
+                logger.warning("waiting for another run, which holds %s", path)
+                lock.acquire()
         except Timeout as error:
             raise _busy(path, self.lock_timeout) from error
         try:

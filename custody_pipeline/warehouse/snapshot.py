@@ -27,6 +27,10 @@ _COUNTS = {"coverage", "nights", "reconciliation", "tag_quality"}
 """Tables about nights: they name no recording and hold no personal data."""
 
 
+class SnapshotError(Exception):
+    """The snapshot cannot be read as it was written. The message says what to do."""
+
+
 def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, night: date | None = None) -> Path:
     """Write `analyst.duckdb` (schema `custody`, with comments) beside the old one, then put it in its place.
 
@@ -64,7 +68,7 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
             os.fsync(file.fileno())
         fresh.chmod(0o400)
         # DuckDB would replay a session's writes to the old snapshot on any new file of the same name.
-        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
+        log_beside(target).unlink(missing_ok=True)
         fresh.replace(target)
         con.execute(
             "CREATE OR REPLACE TABLE raw.analyst_snapshot AS SELECT ?::BIGINT AS bytes, ?::BIGINT AS modified_ns",
@@ -73,6 +77,20 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target
+
+
+def log_beside(snapshot: Path) -> Path:
+    """Where DuckDB keeps what a session wrote to a snapshot and has not yet put into it."""
+    return snapshot.with_name(f"{snapshot.name}.wal")
+
+
+def refuse_other_writes(snapshot: Path) -> None:
+    """Raise SnapshotError if another program wrote to the snapshot: DuckDB would show its readers what it wrote."""
+    if (log := log_beside(snapshot)).exists():
+        raise SnapshotError(
+            f"another program had {snapshot} open for writing, and left {log.name}: close that program, then remove "
+            f"{log.name}; analysts open the snapshot with duckdb -readonly"
+        )
 
 
 def _seen(path: Path) -> tuple[int, int]:

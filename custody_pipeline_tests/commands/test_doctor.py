@@ -14,6 +14,7 @@ import pytest
 from custody_pipeline.operations.doctor import Line, examine
 from custody_pipeline.publish.place import PublishPlaceError, require_place
 from custody_pipeline.settings import load_settings
+from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline_tests.proxy import Answer, running_proxy
 
 if TYPE_CHECKING:
@@ -278,6 +279,23 @@ def test_a_timestamp_authority_that_does_not_answer_is_not_ok(proxy: Proxy, monk
     proxy.answer = lambda _: Answer(404)
     (line,) = [line for line in examine() if line.check == "sealing timestamp"]
     assert (line.state, line.found) == ("not ok", f"{proxy.url}/tsa gave no timestamp (HTTPError)")
+
+
+def test_a_damaged_warehouse_is_not_ok_and_a_busy_one_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
+
+    def found() -> tuple[str, str]:
+        (line,) = [line for line in examine() if line.check == "warehouse"]
+        return line.state, line.found
+
+    path = tmp_path / "warehouse.duckdb"
+    path.write_bytes(b"no database")
+    state, what = found()
+    assert (state, str(path) in what) == ("not ok", True)
+    path.unlink()
+    with Warehouse(load_settings()).open():
+        assert found() == ("ok", "a run holds warehouse.duckdb")
+    assert found() == ("ok", "warehouse.duckdb can be opened")
 
 
 def test_an_unknown_variable_is_not_ok_and_names_the_nearest_setting(monkeypatch: pytest.MonkeyPatch) -> None:

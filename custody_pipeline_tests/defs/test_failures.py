@@ -8,6 +8,7 @@ import textwrap
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import boto3
 import dagster as dg
@@ -74,7 +75,9 @@ def test_a_failed_check_is_an_exception_that_names_it(home: Path, monkeypatch: p
     assert (found[2], "row_conservation" in found[3]) == ("step custody_checks failed", True)
 
 
-def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(home: Path) -> None:
+def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tags = {PROCESS_TAG: "a-lock", "dagster/partition": str(NIGHT)}
     holder = textwrap.dedent(
         """
@@ -88,6 +91,9 @@ def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(home: Pat
     with open_instance(load_settings()) as instance:
         job = defs.resolve_job_def("nightly_custody")
         run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("warehouse", 1)
+        storage.claim_concurrency_slot("warehouse", run.run_id, "a step")
         lock = Path(instance.root_directory) / "running" / "a-lock"
         lock.parent.mkdir()
         with subprocess.Popen(
@@ -97,7 +103,13 @@ def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(home: Pat
             process.stdout.readline()
             assert release_dead_runs(instance, load_settings()) == []
             process.kill()
+        with monkeypatch.context() as patched:
+            patched.setattr("custody_pipeline.defs.instance.note_failure", Mock(side_effect=MemoryError))
+            with pytest.raises(MemoryError):
+                release_dead_runs(instance, load_settings())
+        assert storage.get_concurrency_run_ids() == {run.run_id}
         assert release_dead_runs(instance, load_settings()) == [run.run_id]
+        assert storage.get_concurrency_run_ids() == set(), "nothing waits for it"
         assert release_dead_runs(instance, load_settings()) == []
     (found,) = exceptions(home)
     assert found[2:] == ("run was killed", "The process of this run ended before the run did.", f"run {run.run_id}")
