@@ -57,6 +57,13 @@ def model(con: duckdb.DuckDBPyConnection, settings: Settings, night: date) -> No
     run_models(con, load_models(), night, load_mapping(settings.mapping_path), settings)
 
 
+def published(con: duckdb.DuckDBPyConnection, night: date) -> None:
+    con.execute(
+        "INSERT INTO raw.publications BY NAME SELECT ? AS partition_date, 1 AS revision, ? AS published_at",
+        [night, NOW],
+    )
+
+
 def states(settings: Settings) -> dict[date, str]:
     return {night.night: str(night.state) for night in nights(settings)}
 
@@ -140,10 +147,7 @@ def test_a_failure_is_noted_where_the_models_tables_are_those_of_an_earlier_vers
 
 def test_a_failure_counts_until_the_night_is_published(settings: Settings) -> None:
     with Warehouse(settings).open() as con:
-        con.execute(
-            "INSERT INTO raw.publications BY NAME SELECT ? AS partition_date, 1 AS revision, ? AS published_at",
-            [MONDAY, NOW],
-        )
+        published(con, MONDAY)
         assert night_states(con, settings)[MONDAY].state == "open"
         fail(con, MONDAY, NOW + timedelta(hours=1))
         assert night_states(con, settings)[MONDAY].state == "failed"
@@ -152,9 +156,23 @@ def test_a_failure_counts_until_the_night_is_published(settings: Settings) -> No
         assert night_states(con, settings)[MONDAY].state == "open"
 
 
+def test_a_night_that_was_modelled_and_never_published_has_failed(settings: Settings) -> None:
+    """A full disk can keep even the failure from being noted."""
+    with Warehouse(settings).open() as con:
+        model(con, settings, MONDAY)
+        found = night_states(con, settings)[MONDAY]
+        assert (found.state, found.detail) == ("failed", "no run of it has published it")
+        # Another run may be about to publish it: its row stays.
+        mark_nights(con, settings)
+        assert con.execute("SELECT state FROM custody.nights ORDER BY partition_date").fetchone() == ("open",)
+        published(con, MONDAY)
+        assert night_states(con, settings)[MONDAY].state == "open"
+
+
 def test_a_recheck_asks_for_failed_and_missing_nights(settings: Settings) -> None:
     with Warehouse(settings).open() as con:
         model(con, settings, MONDAY)
+        published(con, MONDAY)
         fail(con, TUESDAY)
     assert nights_to_recheck(settings) == {
         "2026-11-02": "recheck of a night that is open: not everything was there yet",

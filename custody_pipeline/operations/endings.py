@@ -54,6 +54,8 @@ def ending_of(error: Exception) -> tuple[str, int]:
         return f"S3 or another AWS service cannot be reached ({type(error).__name__}); {DOCTOR}", INCOMPLETE
     if isinstance(error, requests.RequestException):
         return f"a server cannot be reached ({type(error).__name__}); {DOCTOR}", INCOMPLETE
+    if isinstance(error, (duckdb.BinderException, duckdb.ParserException)):
+        return _of_fault(error), INCOMPLETE  # no file, however damaged, makes a statement wrong
     if isinstance(error, duckdb.Error):
         return _of_duckdb(error), INCOMPLETE
     if isinstance(error, sqlite3.Error):

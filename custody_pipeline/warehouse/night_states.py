@@ -25,6 +25,8 @@ ASKED_AT_ONCE = 30
 
 NOT_PUBLISHED = ("failed", "missing")
 
+_NEVER_PUBLISHED = "no run of it has published it"
+
 _MODELLED = "SELECT partition_date, state, coalesce(recoverable, 0) FROM custody.nights WHERE state <> 'missing'"
 
 
@@ -53,16 +55,22 @@ def night_states(con: duckdb.DuckDBPyConnection | None, settings: Settings) -> d
     """
     known: dict[date, NightState] = {}
     if con is not None:
-        failures = dict(con.execute(query("nights/failures")).fetchall())
+        failures = _failures(con)
         known = {night: NightState("failed" if why else "open", why or "") for night, why in failures.items()}
         if table_columns(con, "custody.nights"):
             for night, state, recoverable in con.execute(_MODELLED).fetchall():
-                why = failures.get(night)
+                # A night whose failure nobody could note, for example because the disk was full, has no outcome.
+                why = failures.get(night, _NEVER_PUBLISHED)
                 known[night] = NightState("failed" if why else state, why or "", recoverable)
     first = settings.first_night or min(known, default=date.max)
     end = (utc_now() - DUE_AFTER).date() if settings.first_night else max(known, default=date.min)
     missing = {first + timedelta(days=number) for number in range((end - first).days)} - known.keys()
     return dict(sorted([*known.items(), *((night, NightState("missing")) for night in missing)]))
+
+
+def _failures(con: duckdb.DuckDBPyConnection) -> dict[date, str | None]:
+    """Why the last run of a night failed; None for a night that was published or rechecked since."""
+    return dict(con.execute(query("nights/failures")).fetchall())
 
 
 def unpublished(states: Mapping[date, NightState]) -> dict[date, NightState]:
@@ -74,7 +82,7 @@ def unpublished(states: Mapping[date, NightState]) -> dict[date, NightState]:
 def mark_nights(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Write the states that no model knows to `custody.nights`, so that its readers see them."""
     states = night_states(con, settings)
-    failed = [night for night, found in states.items() if found.state == "failed"]
+    failed = [night for night, why in _failures(con).items() if why]
     missing = [night for night, found in states.items() if found.state == "missing"]
     with transaction(con):
         con.execute("DELETE FROM custody.nights WHERE state = 'missing'")

@@ -81,6 +81,9 @@ def test_gaps_told_one_by_one_stay_so_and_only_new_ones_are_folded(
 
 def test_slack_tells_the_nights_verdict_and_links_its_report(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
     night.con.execute("INSERT INTO custody.nights VALUES (?, 'final', 0, 'established', 3, ?)", [NIGHT, NOW])
+    night.con.execute(
+        "INSERT INTO raw.publications BY NAME SELECT ? AS partition_date, ? AS published_at", [NIGHT, NOW]
+    )
     many(night)
     send(slack_webhook_url=hook[1], digest_above=10, link_template=REPORT)
     text = hook[0].documents[0]["text"].splitlines()

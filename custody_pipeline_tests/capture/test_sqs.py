@@ -168,17 +168,20 @@ def test_dagsters_sensor_sees_what_eventbridge_delivers_and_its_turn_reads_the_c
         }.items():
             monkeypatch.setenv(name, value)
         client = boto3.client("events", **aws)
-        with dg.DagsterInstance.ephemeral() as instance:
-            context, deployment = dg.build_sensor_context(instance=instance), Deployment()
-            assert isinstance(waiting_events(context, deployment=deployment), dg.SkipReason)
+        resources = {"deployment": Deployment()}
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            dg.build_sensor_context(instance=instance, resources=resources) as context,
+        ):
+            assert isinstance(waiting_events(context), dg.SkipReason)
             assert client.put_events(Entries=entries)["FailedEntryCount"] == 0
             client.close()
-            request = waiting_events(context, deployment=deployment)
+            request = waiting_events(context)
             assert isinstance(request, dg.RunRequest)
             assert request.tags["custody/events"] == str(len(entries))
             turn = dg.materialize([live_captures], instance=instance, resources={"deployment": Deployment()})
             assert turn.success
-            assert isinstance(waiting_events(context, deployment=deployment), dg.SkipReason)
+            assert isinstance(waiting_events(context), dg.SkipReason)
     named = {json.loads(entry["Detail"])["eventBody"]["conversationId"] for entry in entries}
     keys = captures_of(FolderStore(tmp_path / "captures"), organization.night)
     assert {key.split("/")[2].partition("=")[2] for key in keys} == named

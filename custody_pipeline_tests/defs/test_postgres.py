@@ -34,7 +34,7 @@ def test_workers_share_runs_and_limits_and_are_told_when_postgres_went_away(
             assert "duckdb" not in two.event_log_storage.get_concurrency_keys()
             queue = one.get_concurrency_config().run_queue_config
             assert queue is not None
-            (limit,) = queue.tag_concurrency_limits
+            limit = queue.tag_concurrency_limits[-1]
             assert limit == {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
         assert (theirs / "dagster.yaml").read_bytes() == before
     with pytest.raises(DagsterPostgresException) as gone, open_instance(Settings(home=tmp_path / "one")):
