@@ -217,7 +217,7 @@ STAGES = (
         "custody verify of that volume",
         "sha256sum of its files",
         _checking,
-        sizes=(5_000,),
-        goals={5_000: 1.3},
+        sizes=(2_000,),
+        goals={2_000: 1.3},
     ),
 )

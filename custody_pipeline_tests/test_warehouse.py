@@ -89,6 +89,14 @@ def test_within_a_night_the_warehouse_stays_open_for_the_next_step_and_then_lets
     assert_free(settings, fourth)
 
 
+def test_after_a_long_step_the_warehouse_is_closed_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("custody_pipeline.warehouse.kept_open.LONG_SECONDS", -1)
+    with kept_open(settings.warehouse_path):
+        with Warehouse(settings).open() as con:
+            pass
+        assert_free(settings, con)
+
+
 def test_a_step_that_fails_leaves_no_connection_to_the_next(settings: Settings) -> None:
     with kept_open(settings.warehouse_path):
         with pytest.raises(duckdb.ParserException), Warehouse(settings).open() as con:

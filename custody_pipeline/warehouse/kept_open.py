@@ -1,7 +1,8 @@
 """Keeping the warehouse open from one step of a night to the next.
 
 DuckDB takes 40 ms to open and close a file, and a night does so fifteen times. A connection that nobody uses is closed
-after a moment, so that other commands get their turn while the night waits for the API.
+after a moment, so that other commands get their turn while the night waits for the API. After a long step it is closed
+at once: what DuckDB kept in memory would stay there during the next one.
 
 Belongs here: lending the connection, closing it. Does not: opening it (connection.py).
 """
@@ -9,6 +10,7 @@ Belongs here: lending the connection, closing it. Does not: opening it (connecti
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import duckdb
 
 IDLE_SECONDS = 0.5
+LONG_SECONDS = 2.0
 
 
 class NoTurnError(Exception):
@@ -47,12 +50,16 @@ class Keeper:
             self._idle.cancel()
             if self._con is None:
                 self._con = self._opened.enter_context(opening)
+            begun = time.monotonic()
             try:
                 yield self._con
             except BaseException:
                 # What the error left of the connection is not for the next block.
                 self._close()
                 raise
+            if time.monotonic() - begun > LONG_SECONDS:
+                self._close()
+                return
             self._idle = threading.Timer(IDLE_SECONDS, self._close_if_idle)
             self._idle.daemon = True
             self._idle.start()
