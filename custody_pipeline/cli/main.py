@@ -73,7 +73,7 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = with_home_first(sys.argv[1:])
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and "--until-stdin-closes" not in arguments:  # another command started that one
         threading.Thread(target=say_after_silence, args=(arguments,), daemon=True).start()
     try:
         status = app(arguments, standalone_mode=False)

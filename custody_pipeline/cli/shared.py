@@ -149,12 +149,8 @@ def say_after_silence(arguments: list[str]) -> None:
         return
     name = " ".join(arguments[at : at + 2])
     name = name if name in commands else arguments[at]
-    import shutil
-
-    from custody_pipeline.io.escaping import folded
-
     does = " ".join(re.split(r"[.;]\s|\n\n", commands[name].help or "")[0].split())
-    say(folded(f"{name}: {does}", shutil.get_terminal_size().columns - 4, "", "    "))
+    say(f"{name}: {does}")
 
 
 def settings_of_environment() -> Settings:
@@ -173,8 +169,14 @@ def console_of_stdout() -> Console:
 
 
 def say(message: str) -> None:
-    """Progress: one line on stderr."""
+    """Progress on stderr: one line, or several on a terminal that is narrower."""
     _spoken.set()
+    if sys.stderr.isatty():
+        import shutil
+
+        from custody_pipeline.io.escaping import folded
+
+        message = folded(message, shutil.get_terminal_size().columns - 4, "", "    ")
     print(f"  · {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 

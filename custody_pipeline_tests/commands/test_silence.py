@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -25,8 +26,9 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_silent_command_says_what_it_does(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     shared.say_after_silence(arguments)
     told = capsys.readouterr().err
     assert told.startswith(said)
