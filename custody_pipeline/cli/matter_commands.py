@@ -64,14 +64,18 @@ def matter_new(
     as_json: Json = False,
 ) -> None:
     """Write a matter file for you to edit; its comments show every condition."""
+    from custody_pipeline.matters.id_list import read_id_list
     from custody_pipeline.matters.register import new_matter
 
-    listed = {"file": str(ids.absolute()), **({"column": column} if column else {})} if ids else None
+    listed = None
+    if ids:
+        read_id_list(ids, column)  # a refusal names this file, not the copy
+        listed = {"file": f"{name}/{ids.name}", **({"column": column} if column else {})}
     given: dict[str, Any] = {"ids": listed, "from": first, "to": last, "tags": tag, "agents": agent, "queues": queue}
     given |= {"numbers": phone, "media": media, "where": where}
     select = {key: value for key, value in given.items() if value}
     parties = {"requesting_party": requesting_party, "producing_party": producing_party}
-    path = new_matter(settings_of_environment(), name, title, number, select, custodian=custodian, **parties)
+    path = new_matter(settings_of_environment(), name, title, number, select, ids, custodian=custodian, **parties)
     _print_file(path, as_json=as_json)
     say(f"edit it, then: custody matter show {name}")
 
@@ -79,6 +83,7 @@ def matter_new(
 @matter_commands.command("list")
 def matter_list(as_json: Json = False) -> None:
     """List the matters with their productions. A matter whose file is refused is named."""
+    from custody_pipeline.io.escaping import escaped
     from custody_pipeline.io.yaml_file import RefusedFileError
     from custody_pipeline.matters.register import matter_names, open_matter, register_of
 
@@ -90,7 +95,7 @@ def matter_list(as_json: Json = False) -> None:
         try:
             matter = open_matter(settings, name)
         except RefusedFileError as error:
-            refused.append(str(error))
+            refused.append(f"{name}: {error}")
             continue
         volumes = register_of(settings, name).volumes()
         done = [volume for volume in volumes if volume.sha256]
@@ -104,8 +109,9 @@ def matter_list(as_json: Json = False) -> None:
     if not rows and not refused:
         lines.append("No matter yet. Try: custody matter new smith")
     answer(rows, lines, as_json=as_json)
-    if refused:
-        stop("\n".join(refused), INCOMPLETE)
+    for line in refused:
+        say(escaped(line))
+    raise typer.Exit(INCOMPLETE if refused else OK)
 
 
 @matter_commands.command("show")
@@ -167,6 +173,10 @@ def matter_produce(
     answer([asdict(volume) for volume in volumes], lines, as_json=as_json)
     for line in sorted({line for volume in volumes for line in volume.left_out}):
         say(line)
+    if to and any(volume.folder.parent != to.absolute() for volume in volumes):
+        say("these were begun in that folder: --to is for new volumes")
+    if unmatched := found.found.unmatched:
+        say(f"exceptions.csv has {numbered(len(unmatched), 'id')} in no collected night")
     lost = sum(volume.lost for volume in volumes)
     if lost:
         say(f"{numbered(lost, 'recording')} could not be read as sealed: exceptions.csv has the reasons")

@@ -222,6 +222,7 @@ def new_matter(
     title: str,
     number: str,
     select: dict[str, Any],
+    ids: Path | None = None,
     *,
     custodian: str = "",
     requesting_party: str = "",
@@ -231,6 +232,7 @@ def new_matter(
 
     Args:
         select: conditions as in the file; empty for an example that must be changed.
+        ids: a list that `select` names, to be copied: the matter keeps the request as it came.
 
     Raises:
         SettingsError: the name is no plain name, or there is a matter of this name.
@@ -256,10 +258,16 @@ def new_matter(
             file.write(text)
     except FileExistsError as error:
         raise SettingsError(f"{path} is there already; edit it, or choose another name") from error
+    copy = path.with_suffix("") / ids.name if ids else None
     try:
+        if ids and copy:
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(ids.read_bytes())
         load_matter(path)
     except BaseException:
         path.unlink()
+        if copy:
+            copy.unlink(missing_ok=True)
         raise
     return path
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import openpyxl
 import pytest
+from typer.testing import CliRunner
 
+from custody_pipeline.cli.main import app
 from custody_pipeline.io.yaml_file import RefusedFileError
-from custody_pipeline.matters.id_list import read_id_list
+from custody_pipeline.matters.id_list import IdList, read_id_list
 from custody_pipeline.matters.matter import TagCondition
 from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.matters.register import new_matter, open_matter
@@ -143,3 +145,15 @@ def test_a_new_matter_can_be_read_and_is_not_written_twice(tmp_path: Path) -> No
             new_matter(settings, name, "", "", {})
     with pytest.raises(SettingsError, match="custody matter list"):
         open_matter(settings, "nobody")
+
+
+def test_a_new_matter_keeps_the_list_that_it_was_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path / "home"))
+    (tmp_path / "request.csv").write_text("id\nA1\n")
+    given = ["matter", "new", "smith", "--ids", str(tmp_path / "request.csv")]
+    assert CliRunner().invoke(app, given).exit_code == 0
+    (tmp_path / "request.csv").unlink()
+    assert open_matter(Settings(home=tmp_path / "home"), "smith").selection.ids == IdList(("a1",), 0, "request.csv")
+    (tmp_path / "home" / "matters" / "smith" / "request.csv").unlink()
+    listed = CliRunner().invoke(app, ["matter", "list"])
+    assert (listed.exit_code, "smith: " in listed.stderr, r"\n" in listed.stderr) == (2, True, False)
