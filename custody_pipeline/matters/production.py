@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from custody_pipeline.evidence.cut.proof import Prover
-from custody_pipeline.evidence.package.signed_volume import LIST, list_production, sign_production
+from custody_pipeline.evidence.package.signed_volume import LIST, STATEMENT, list_production, sign_production
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE
 from custody_pipeline.fleet.overview import overview
 from custody_pipeline.io.clock import utc_now
@@ -191,10 +191,13 @@ def _plan(
     first, size = 1 + max(used, default=0), matter.form.volume_recordings
     number = 1 + max((volume.number for volume in register.each()), default=0)
     starts = range(0, len(keys), size)
-    planned = [Volume(number, "", matter.sha256, ()) for number in range(number, number + len(starts))]
+    planned = [
+        Volume(number, str((to / f"VOL{number:03}").absolute()), matter.sha256, ())
+        for number in range(number, number + len(starts))
+    ]
     for volume in planned:
-        if (to / volume.name).exists():
-            raise MatterStateError(f"{(to / volume.name).absolute()} is there already; name another folder with --to")
+        if Path(volume.folder).exists():
+            raise MatterStateError(f"{volume.folder} is there already; name another folder with --to")
     for volume, start in zip(planned, starts, strict=True):
         recordings = (
             Produced(
@@ -208,9 +211,29 @@ def _plan(
             )
             for place, key in enumerate(keys[start : start + size], first + start)
         )
-        folder = str((to / volume.name).absolute())
-        register.keep(msgspec.structs.replace(volume, folder=folder, recordings=tuple(recordings)))
+        register.keep(msgspec.structs.replace(volume, recordings=tuple(recordings)))
+    _claim(register, planned)
     return {volume.number for volume in planned}
+
+
+def _claim(register: Register, planned: Sequence[Volume]) -> None:
+    """Make the folders in which planned volumes are written. Another matter may produce into the same folder.
+
+    Raises:
+        MatterStateError: somebody else made one of them; the volumes are forgotten.
+    """
+    for place, volume in enumerate(planned):
+        try:
+            volume.partial.mkdir(parents=True)
+        except FileExistsError as error:
+            for mine in planned[:place]:
+                mine.partial.rmdir()
+            for mine in planned:
+                register.forget(mine)
+            raise MatterStateError(
+                f"{volume.partial} is there: another production is written there, or was begun; "
+                "name another folder with --to"
+            ) from error
 
 
 class _Sealed(NamedTuple):
@@ -587,6 +610,4 @@ class _Writing:
             "supersedes": {item.control: item.supersedes for item in volume.recordings if item.supersedes},
             "signed_list": LIST,
         }
-        (volume.partial / "production.json").write_text(
-            json.dumps(statement, ensure_ascii=False, indent=1) + "\n", "utf-8"
-        )
+        (volume.partial / STATEMENT).write_text(json.dumps(statement, ensure_ascii=False, indent=1) + "\n", "utf-8")

@@ -83,6 +83,18 @@ def test_a_disk_that_fills_while_audio_is_copied_ends_in_a_line(
     assert verify(night, tmp_path / ".VOL001.partial").status != 0
 
 
+def test_the_unfinished_volume_of_another_matter_stays_as_it_is(night: Published, tmp_path: Path) -> None:
+    night.matter("beside", f"  ids: [{night.whole()[0]['recording_id']}]")
+    (tmp_path / ".VOL001.partial").mkdir()
+    (tmp_path / ".VOL001.partial" / "index.csv").write_text("theirs")
+    status, line = produce("beside", tmp_path)
+    assert (status, "another production is written there" in line) == (2, True)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["index.csv"]
+    assert produce("beside", tmp_path / "own")[0] == 0
+    (tmp_path / "own" / "VOL001").rename(tmp_path / "renamed")
+    assert verify(night, tmp_path / "renamed").facts["production"] == "VOL001"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("name", ["index.csv", "custody-log.json", "production-sha256.txt"])
 def test_a_disk_that_fills_at_a_table_ends_in_a_line_and_the_production_goes_on(

@@ -11,6 +11,7 @@ Belongs here: its layout, its manifest, its check. Does not: the package inside 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.package.check import check_package, digests_of, is_package, listed_in, signed_list
 from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE, check_tables
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, FolderReader, PartReader
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, FolderReader, PartReader, TooLargeError, read
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.findings import Report
@@ -30,6 +31,7 @@ from custody_pipeline.io.whole_file import sha256_of
 
 LIST = "production-sha256.txt"
 SIGNATURE = LIST + ".sig"
+STATEMENT = "production.json"
 SCHEMA = "custody-production/v1"
 _SIZE = r"([0-9]{1,18}) bytes\n"
 
@@ -108,10 +110,20 @@ def verify_production(folder: Path, options: Options) -> Report:
         report.add("FILE_EXTRA", path)
     if EVIDENCE + TAG_MANIFEST not in listed:
         report.add("PACKAGE_INCONSISTENT", LIST, "it does not list the package's tag manifest")
-    report.facts["production"] = folder.name
+    if STATEMENT in as_signed:
+        report.facts["production"] = _volume_named(context)
     if not report.of(Severity.ERROR):
         check_tables(context, package, entries, as_signed)
     return report
+
+
+def _volume_named(context: Context) -> str:
+    """The volume as its signed statement names it: the folder may have been renamed."""
+    try:
+        statement = json.loads(read(context.reader, STATEMENT, MANIFEST_BYTES))
+    except (ValueError, TooLargeError):
+        return "no name"
+    return str(statement.get("volume")) if isinstance(statement, dict) else "no name"
 
 
 def _listed(context: Context) -> tuple[dict[str, str], int | None] | None:
