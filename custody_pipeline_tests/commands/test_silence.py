@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from custody_pipeline.cli import shared
+from custody_pipeline.cli.main import app
 
 
 @pytest.fixture(autouse=True)
@@ -43,4 +44,6 @@ def test_a_command_that_has_said_something_says_no_more(capsys: pytest.CaptureFi
 
 
 def test_each_command_has_something_to_say() -> None:
+    assert app is shared.app
+    assert "matter show" in shared.commands_by_name()
     assert [name for name, command in shared.commands_by_name().items() if not command.help] == []
