@@ -11,52 +11,20 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-import psutil
-from dagster._core.test_utils import create_run_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 from bench.home import Found, deployment, seconds
 from bench.night import NIGHT, organization
 from custody_pipeline.defs.instance import open_instance
+from custody_pipeline_tests.queued import queue, workspace
 
 GOAL = 1.1
-
-
-@contextmanager
-def _workspace(instance: dg.DagsterInstance) -> Iterator[WorkspaceProcessContext]:
-    target = ModuleTarget("custody_pipeline.definitions", None, None, "custody_pipeline")
-    with WorkspaceProcessContext(instance, target) as context:
-        servers = [child for child in psutil.Process().children() if "grpc" in child.cmdline()]
-        yield context
-    for server in servers:
-        with suppress(psutil.NoSuchProcess):
-            for process in (*server.children(recursive=True), server):
-                process.kill()
-
-
-def _queue(context: WorkspaceProcessContext, job: str, night: date) -> str:
-    request = context.create_request_context()
-    (repository,) = request.get_code_location("custody_pipeline").get_repositories().values()
-    found: Any = repository.get_full_job(job)
-    run: dg.DagsterRun = create_run_for_test(
-        context.instance,
-        job,
-        tags={**found.tags, "dagster/partition": night.isoformat()},
-        remote_job_origin=found.get_remote_origin(),
-        job_code_origin=found.get_python_origin(),
-    )
-    context.instance.submit_run(run.run_id, request)
-    return run.run_id
 
 
 def _run_all(context: WorkspaceProcessContext, runs: list[str]) -> dict[str, float]:
@@ -88,11 +56,11 @@ def main() -> None:
         deployment(organizations, Path(folder)) as settings,
     ):
         seconds("run", "--from", nights[0], "--to", nights[2])
-        with open_instance(settings) as instance, _workspace(instance) as context:
-            alone = _queue(context, "nightly_custody", nights[3])
+        with open_instance(settings) as instance, workspace(instance) as context:
+            alone = queue(context, nights[3])
             before = _run_all(context, [alone])[alone]
-            window = [_queue(context, "recheck_custody", night) for night in nights[:3]]
-            beside = _queue(context, "nightly_custody", nights[4])
+            window = [queue(context, night, "recheck_custody") for night in nights[:3]]
+            beside = queue(context, nights[4])
             ended = _run_all(context, [*window, beside])
     print(f"nights of {calls} calls{'':<37}measured          goal")
     print(Found("a nightly run alone, from the queue to its end", before, "s", float("inf")))

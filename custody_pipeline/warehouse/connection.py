@@ -60,7 +60,9 @@ class Warehouse:
 
     @contextlib.contextmanager
     def open(self, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection, closed at the end of the block. A second process waits.
+        """A connection, closed at the end of the block; within a block of `kept_open`, a moment later at the latest.
+
+        A second process waits.
 
         Raises:
             WarehouseBusyError: another process held the warehouse for longer than `lock_timeout` seconds.

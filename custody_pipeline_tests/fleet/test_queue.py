@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from datetime import timedelta
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import psutil
 import pytest
-from dagster._core.test_utils import create_run_for_test
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from pydantic import SecretStr
 
@@ -20,10 +16,9 @@ from custody_pipeline.defs.instance import open_instance
 from custody_pipeline.operations.status import nights
 from custody_pipeline_tests.fleet.test_workers import DAYS, new_fleet
 from custody_pipeline_tests.postgres import home_of, running_postgres
+from custody_pipeline_tests.queued import queue, workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import date
     from pathlib import Path
 
     from custody_pipeline.settings import Settings
@@ -39,36 +34,6 @@ def set_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None
         value = getattr(settings, name)
         text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         monkeypatch.setenv(f"CUSTODY_{name.upper()}", text)
-
-
-@contextmanager
-def workspace(instance: dg.DagsterInstance) -> Iterator[WorkspaceProcessContext]:
-    """The definitions, served by a process of Dagster's that starts a process for each run."""
-    target = ModuleTarget("custody_pipeline.definitions", None, None, "custody_pipeline")
-    with WorkspaceProcessContext(instance, target) as context:
-        servers = [child for child in psutil.Process().children() if "grpc" in child.cmdline()]
-        yield context
-    # Dagster's server does not end by itself once it has started runs.
-    for server in servers:
-        with suppress(psutil.NoSuchProcess):
-            for process in (*server.children(recursive=True), server):
-                process.kill()
-
-
-def queue(context: WorkspaceProcessContext, night: date) -> str:
-    """Ask for a night, as the page of the job does."""
-    request = context.create_request_context()
-    (repository,) = request.get_code_location("custody_pipeline").get_repositories().values()
-    job: Any = repository.get_full_job("nightly_custody")
-    run: dg.DagsterRun = create_run_for_test(
-        context.instance,
-        job.name,
-        tags={"dagster/partition": night.isoformat()},
-        remote_job_origin=job.get_remote_origin(),
-        job_code_origin=job.get_python_origin(),
-    )
-    context.instance.submit_run(run.run_id, request)
-    return run.run_id
 
 
 def ending_of(instance: dg.DagsterInstance, run_id: str) -> Event:
