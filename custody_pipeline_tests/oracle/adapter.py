@@ -274,6 +274,9 @@ def _pass_time_quickly() -> None:
 
     time.sleep = quick_sleep
     time.monotonic = lambda: monotonic() + slept[0]
+    # The client took its clock when it was imported, which was before this process began.
+    client = import_module("custody_pipeline.extract.genesys").GenesysClient
+    client.__init__.__kwdefaults__.update(sleep=quick_sleep, clock=time.monotonic)
     threading.Event.wait = quick_wait  # type: ignore[method-assign, assignment]
 
 
