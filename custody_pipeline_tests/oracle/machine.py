@@ -86,8 +86,8 @@ class Machine:
         """Empty both buckets."""
         for bucket in (EXPORTS, PUBLISHED):
             for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-                for entry in page.get("Contents", ()):
-                    self.s3.delete_object(Bucket=bucket, Key=entry["Key"])
+                if keys := [{"Key": entry["Key"]} for entry in page.get("Contents", ())]:
+                    self.s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
 
     def objects(self, prefix: str) -> dict[str, bytes]:
         """The publish bucket below a prefix."""
