@@ -673,7 +673,8 @@ class Platform:
     """The API's server and a real S3 server, both on 127.0.0.1; started once per process."""
 
     def __init__(self) -> None:
-        from moto.server import ThreadedMotoServer, create_backend_app
+        from moto.moto_server.werkzeug_app import create_backend_app
+        from moto.server import ThreadedMotoServer
 
         self._api = _Server(("127.0.0.1", 0), _Handler)
         threading.Thread(target=self._api.serve_forever, daemon=True, kwargs={"poll_interval": 0.05}).start()
