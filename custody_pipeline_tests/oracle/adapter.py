@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from custody_pipeline_tests import ready_warehouse
 from custody_pipeline_tests.forked import forking
+from custody_pipeline_tests.one_thread import use_one_thread
 from custody_pipeline_tests.oracle.sources import PRODUCT_KEY
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ def _child(pipe: Connection, arguments: list[str], environment: dict[str, str], 
         sys.argv = ["custody", *arguments]
         try:
             if arguments[0] == "night":
+                use_one_thread()
                 _run_plainly(arguments[1])
             main()
             status = 0
