@@ -280,9 +280,8 @@ def _difference(one: Run, other: Run, read_before: str = "") -> str:
         return ""
     ours, theirs = one.published.content(), other.published.content()
     for table, rows in ours.items():
-        if table == "custom_data" and read_before:
-            known = set(theirs[table])
-            rows = [row for row in rows if row in known or json.loads(row)["conversation_id"] != read_before]
+        if read_before:
+            rows = _without_earlier_tags(table, rows, theirs[table], read_before)
         if rows == theirs[table]:
             continue
         left = [row for row in rows if row not in theirs[table]]
@@ -298,6 +297,34 @@ def _difference(one: Run, other: Run, read_before: str = "") -> str:
             told += [row[:300] for row in left[len(right) :] + right[len(left) :]]
         return "; ".join(told)[:1500]
     return ""
+
+
+def _without_earlier_tags(table: str, rows: list[str], known: list[str], conversation: str) -> list[str]:
+    """`rows` of a table, without tags of a conversation that `known`, the rows of another home, do not have."""
+    if table == "custom_data":
+        return [row for row in rows if row in known or json.loads(row)["conversation_id"] != conversation]
+    by_name = {_name(row): row for row in map(json.loads, known) if row.get("conversation_id") == conversation}
+    kept = []
+    for row in map(json.loads, rows):
+        if row.get("conversation_id") == conversation and (other := by_name.get(_name(row))):
+            for column in ("custom_data", "custom_data_source", "tag_keys"):
+                if row.get(column) and other.get(column):
+                    row[column] = _parts_in(row[column], other[column])
+            if row.get("tag_keys") and row["tag_keys"] == other["tag_keys"]:
+                row["detail"] = other["detail"]
+        kept.append(json.dumps(row, sort_keys=True))
+    return sorted(kept)
+
+
+def _name(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row.get("recording_id"), row.get("reason")
+
+
+def _parts_in(value: Any, other: Any) -> Any:
+    """The other, if `value` has all of it and more: lists of keys, or objects written as text."""
+    if isinstance(value, list):
+        return other if set(other) <= set(value) else value
+    return other if json.loads(other).items() <= json.loads(value).items() else value
 
 
 def shrink(machine: Machine, trial: Trial, runs: int = 12) -> Trial:
