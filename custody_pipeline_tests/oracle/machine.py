@@ -171,8 +171,8 @@ class _Trial:
 
     @property
     def _by_command(self) -> bool:
-        """Whole commands wait for one another in a home; of other plans one in eight is run so."""
-        return (self.plan.process is not None and self.plan.process.how == "pair") or self.plan.world.seed % 8 == 1
+        """Whole commands wait for one another in a home; of other plans one in 32 is run so."""
+        return (self.plan.process is not None and self.plan.process.how == "pair") or self.plan.world.seed % 32 == 9
 
     def _plain(self, view: View) -> list[Broken]:
         return judge(self._night(self._deployment(), view))
