@@ -21,6 +21,7 @@ from custody_pipeline.cli.shared import (
     OK,
     USAGE,
     Json,
+    acting,
     answer,
     app,
     numbered,
@@ -201,7 +202,7 @@ def package(
                 recordings=recordings or None,
                 night=night.date() if night else None,
                 reason=reason,
-                operator=operator,
+                operator=acting(settings, operator).operator,
                 recipient=recipient.strip(),
             )
     except PackageError as error:

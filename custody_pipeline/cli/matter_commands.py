@@ -18,6 +18,7 @@ from custody_pipeline.cli.shared import (
     INCOMPLETE,
     OK,
     Json,
+    acting,
     answer,
     app,
     console_of_stdout,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from custody_pipeline.matters.register import Register
     from custody_pipeline.matters.standing import Standing
     from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.ledger import Actor
 
 matter_commands = typer.Typer(no_args_is_help=True, help="A discovery request: what it selects, and what is produced.")
 app.add_typer(matter_commands, name="matter")
@@ -142,15 +144,14 @@ def matter_produce(
     as_json: Json = False,
 ) -> None:
     """Write the next volumes, or finish those that were begun: sealed recordings that no volume has as they are now."""
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from custody_pipeline.evidence.cut.proof import RecordNotFoundError
     from custody_pipeline.matters.production import produce
     from custody_pipeline.operations.verification import default_target
-    from custody_pipeline.warehouse.ledger import Actor
 
     settings, matter, register, found = _standing(name)
-    actor = Actor.of(settings)
+    actor = _acting(settings, matter, operator)
     place = to or register.folder / "productions"
     try:
         with progress_bars():
@@ -161,7 +162,7 @@ def matter_produce(
                 register,
                 found,
                 place,
-                replace(actor, operator=operator or actor.operator),
+                actor,
             )
     except RecordNotFoundError as error:
         stop(f"{error}: it is not sealed; custody status tells which nights are", INCOMPLETE)
@@ -223,15 +224,12 @@ def matter_receipt(
     as_json: Json = False,
 ) -> None:
     """Record to whom a volume was handed, when, how and by whom, in the matter and in the custody events."""
-    from dataclasses import replace
-
     from custody_pipeline.matters.handovers import record_receipt
     from custody_pipeline.matters.register import open_matter, register_of
-    from custody_pipeline.warehouse.ledger import Actor
 
     settings = settings_of_environment()
-    matter, actor = open_matter(settings, name), Actor.of(settings)
-    actor = replace(actor, operator=operator or actor.operator)
+    matter = open_matter(settings, name)
+    actor = _acting(settings, matter, operator)
     count = record_receipt(
         settings, matter, register_of(settings, name), volume, receiver, how, when, confirmation, actor
     )
@@ -261,14 +259,13 @@ def matter_gather(
     from custody_pipeline.cli.matter_page import print_standing
     from custody_pipeline.defs.one_night import run_one_night
     from custody_pipeline.matters.standing import standing
-    from custody_pipeline.warehouse.ledger import Actor
 
-    status = OK
+    status, actor = OK, _acting(settings, matter)
     for number, night in enumerate(nights, 1):
         say(f"night {night}, {number} of {len(nights)}")
         with progress_bars():
             outcome = run_one_night(settings, night, say=say)
-        register.note(Actor.of(settings), f"gathered {night}", status=outcome.status, problems=outcome.problems)
+        register.note(actor, f"gathered {night}", status=outcome.status, problems=outcome.problems)
         for problem in outcome.problems:
             say(f"{night}: {problem}")
         status = max(status, outcome.status)
@@ -288,7 +285,6 @@ Apply = Annotated[bool, typer.Option("--apply", help="Do it. Without this, only 
 def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None:
     """Protect the matter's recordings from deletion at the vendor and in S3. A dry run without --apply."""
     from custody_pipeline.matters.holds import hold
-    from custody_pipeline.warehouse.ledger import Actor
 
     settings, matter, register, found = _standing(name)
     # What is excluded from production is held all the same.
@@ -301,8 +297,9 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
         result = {"conversations": count, "recordings": len(recordings)}
         answer(result, [f"would protect {what}; --apply does it"], as_json=as_json)
         raise typer.Exit(OK)
+    actor = _acting(settings, matter)
     with progress_bars():
-        holds = hold(settings, register, recordings, Actor.of(settings), matter.why)
+        holds = hold(settings, register, recordings, actor, matter.why)
     lines = [", ".join(f"{number} {kind} held" for kind, number in holds.count().items())]
     for why, number in Counter(holds.failed.values()).most_common():
         lines.append(f"not held, {number}: {why}")
@@ -321,7 +318,6 @@ def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> N
 
     from custody_pipeline.matters.holds import read_holds, release
     from custody_pipeline.matters.register import open_matter, register_of
-    from custody_pipeline.warehouse.ledger import Actor
 
     settings = settings_of_environment()
     matter, register = open_matter(settings, name), register_of(settings, name)
@@ -330,8 +326,9 @@ def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> N
         told = ", ".join(f"{number} {kind}" for kind, number in held.items())
         answer(held, [f"would release {told}, but for what another matter holds; --apply does it"], as_json=as_json)
         raise typer.Exit(OK)
+    actor = _acting(settings, matter)
     with progress_bars():
-        outcome = release(settings, register, Actor.of(settings), matter.why)
+        outcome = release(settings, register, actor, matter.why)
     lines = [", ".join(f"{number} {kind} released" for kind, number in outcome.released.items())]
     lines += [f"{number} {kind} stay held by another matter" for kind, number in outcome.kept.items() if number]
     lines += [f"not released: {item}: {why}" for item, why in outcome.failed.items()]
@@ -346,6 +343,14 @@ def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:
     settings = settings_of_environment()
     matter, register = open_matter(settings, name), register_of(settings, name)
     return settings, matter, register, standing(settings, matter, register)
+
+
+def _acting(settings: Settings, matter: Matter, operator: str | None = None) -> Actor:
+    """Who acts for a matter. Who is not authorised is told so, and not refused: the name is only what is set."""
+    actor = acting(settings, operator)
+    if matter.authorised and actor.operator not in matter.authorised:
+        say(f"{actor.operator} is not among the authorised people of {matter.path.name}; recorded all the same")
+    return actor
 
 
 def _print_file(path: Path, *, as_json: bool) -> None:

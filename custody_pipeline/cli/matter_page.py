@@ -10,6 +10,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from custody_pipeline.cli.shared import numbered
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.escaping import folded
 from custody_pipeline.matters.standing import criteria
 
@@ -58,6 +59,7 @@ def _selection(matter: Matter, found: Found) -> Iterator[str]:
 
 
 def _nights(standing: Standing) -> Iterator[str]:
+    now = utc_now()
     yield "Nights" if standing.nights else "Nights: none"
     for missing, group in groupby(standing.nights, lambda night: night.state == "missing"):
         nights = list(group)
@@ -71,6 +73,8 @@ def _nights(standing: Standing) -> Iterator[str]:
             yield f"  {night.night}  {state}"
             if night.command:  # on its own line, to be copied
                 yield f"    → {night.command}"
+            if night.final_after and night.final_after > now:
+                yield f"    may grow until {night.final_after:%Y-%m-%d %H:%M} UTC: run after that, it is final"
     if standing.changed:
         yield f"  published again since the last look: {', '.join(map(str, standing.changed))}"
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.ledger import Actor
 
 
 OK, FINDINGS, INCOMPLETE, USAGE = 0, 1, 2, 64
@@ -178,6 +179,20 @@ def say(message: str) -> None:
 
         message = folded(message, shutil.get_terminal_size().columns - 4, "", "    ")
     print(f"  · {message}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def acting(settings: Settings, operator: str | None = None) -> Actor:
+    """Who acts now. If only a login is known, says how a name and a role come into the custody events."""
+    from dataclasses import replace
+
+    from custody_pipeline.warehouse.ledger import Actor
+
+    actor = Actor.of(settings)
+    if operator:
+        return replace(actor, operator=operator)
+    if not settings.operator:
+        say(f"custody events name {actor.operator}, a login: set CUSTODY_OPERATOR, for example 'Jane Roe, paralegal'")
+    return actor
 
 
 @contextmanager

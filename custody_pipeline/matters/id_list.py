@@ -6,6 +6,7 @@ Belongs here: reading a list, with its comments and duplicates. Does not: matchi
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 import zipfile
@@ -30,18 +31,20 @@ class IdList:
         ids: in lower case: spreadsheets and people change the case.
         repeated: how many lines repeat an id.
         source: the file's name; empty for ids in the matter file itself.
+        sha256: of the file's bytes, hex; empty without a file.
     """
 
     ids: tuple[str, ...]
     repeated: int = 0
     source: str = ""
+    sha256: str = ""
 
     @classmethod
-    def of(cls, ids: Iterable[str], source: str = "") -> IdList:
+    def of(cls, ids: Iterable[str], source: str = "", sha256: str = "") -> IdList:
         """A list with its duplicates counted."""
         given = [found for found in (item.strip().lower() for item in ids) if found]
         once = tuple(dict.fromkeys(given))
-        return cls(once, len(given) - len(once), source)
+        return cls(once, len(given) - len(once), source, sha256)
 
 
 def read_id_list(path: Path, column: str | None = None) -> IdList:
@@ -71,7 +74,7 @@ def read_id_list(path: Path, column: str | None = None) -> IdList:
         if len(cell) > MAX_ID_CHARACTERS or not cell.isprintable():
             raise RefusedFileError(path, line, f"no id: longer than {MAX_ID_CHARACTERS} characters, or not printable")
         ids.append(cell)
-    found = IdList.of(ids, path.name)
+    found = IdList.of(ids, path.name, hashlib.sha256(data).hexdigest())
     if not found.ids:
         raise RefusedFileError(path, 1, f"no id in it; {_FORMS}")
     if len(found.ids) > MAX_IDS:

@@ -6,6 +6,7 @@ selection finds (selection.py).
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -142,6 +143,19 @@ class Matter:
             exclusions=(),
             form=ProductionForm("ID"),
         )
+
+    @property
+    def lists(self) -> list[tuple[str, IdList]]:
+        """The files of ids that the matter names: `selected` or `excluded`, and the list."""
+        asked = self.selection.ids
+        named = [("selected", asked)] if asked else []
+        named += [("excluded", exclusion.ids) for exclusion in self.exclusions]
+        return [(what, ids) for what, ids in named if ids.source]
+
+    @property
+    def state_sha256(self) -> str:
+        """Changes with the matter file and with every list that it names."""
+        return hashlib.sha256("".join([self.sha256, *(ids.sha256 for _, ids in self.lists)]).encode()).hexdigest()
 
     @property
     def why(self) -> str:

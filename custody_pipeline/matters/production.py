@@ -154,7 +154,7 @@ def _to_write(volume: Volume, matter: Matter) -> Volume:
 def _is_made(volume: Volume, matter: Matter) -> bool:
     """Whether a volume is recorded for the present matter: only its signature or its name is missing."""
     listed = volume.partial / LIST
-    if volume.sha256 is None or volume.matter_sha256 != matter.sha256 or not listed.exists():
+    if volume.sha256 is None or volume.matter_sha256 != matter.state_sha256 or not listed.exists():
         return False
     return hashlib.sha256(listed.read_bytes()).hexdigest() == volume.sha256
 
@@ -192,7 +192,7 @@ def _plan(
     number = 1 + max((volume.number for volume in register.each()), default=0)
     starts = range(0, len(keys), size)
     planned = [
-        Volume(number, str((to / f"VOL{number:03}").absolute()), matter.sha256, ())
+        Volume(number, str((to / f"VOL{number:03}").absolute()), matter.state_sha256, ())
         for number in range(number, number + len(starts))
     ]
     for volume in planned:
@@ -398,7 +398,7 @@ class _Writing:
             record_packaged(self.settings, self.actor, chain(here, _derived(derived, volume, reason)))
             recordings = tuple(_as_it_went_out(volume, lines))
             without = tuple(item for item in volume.recordings if item.control in lost)
-            self.register.keep(Volume(volume.number, volume.folder, matter.sha256, recordings, sha256, without))
+            self.register.keep(Volume(volume.number, volume.folder, matter.state_sha256, recordings, sha256, without))
             what = f"produced {volume.name}"
             self.register.note(self.actor, what, recordings=len(lines), sha256=sha256, folder=folder.name)
         _finish(self.settings, partial, folder)
@@ -602,6 +602,10 @@ class _Writing:
             "title": matter.title,
             "number": matter.number,
             "matter_sha256": matter.sha256,
+            "lists": [
+                {"file": ids.source, "what": what, "sha256": ids.sha256, "ids": len(ids.ids), "repeated": ids.repeated}
+                for what, ids in matter.lists
+            ],
             "volume": volume.name,
             "first": controls[0] if controls else None,
             "last": controls[-1] if controls else None,

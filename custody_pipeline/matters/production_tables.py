@@ -123,6 +123,9 @@ def index_row(matter: Matter, volume: str, line: Line, agent_names: Mapping[str,
         name or agent_names.get(user_id, ("", ""))[0] or user_id for user_id, name in zip(ids, sealed, strict=True)
     )
     emails = "; ".join(filter(None, (agent_names.get(user_id, ("", ""))[1] for user_id in ids)))
+    gaps = [sentence(code) for code in _list(row.get("gap_reasons"))]
+    if not row.get("duration_ms"):
+        gaps.append("No source states how long it is.")
     tags = {name: value or "" for name, value in row.items() if _is_tag(name)}
     return {
         "control_number": line.control,
@@ -151,7 +154,7 @@ def index_row(matter: Matter, volume: str, line: Line, agent_names: Mapping[str,
         "bytes": str(line.size),
         "custodian": matter.custodian,
         "status": row.get("custody_status") or "",
-        "gaps": " ".join(sentence(code) for code in _list(row.get("gap_reasons"))),
+        "gaps": " ".join(gaps),
         "supersedes": line.supersedes or "",
         "row_sha256": row.get("row_sha256") or "",
     }
@@ -241,8 +244,15 @@ def write_custody_log(folder: Path, events: Iterable[Mapping[str, Any]]) -> None
 def _log_row(event: Mapping[str, Any]) -> dict[str, str]:
     """An event as texts, in the order of `CUSTODY_LOG`."""
     row = {name: value if isinstance(value := event[name], str) else _text(value) for name in _LOGGED}
-    role = "vendor" if row["who"].startswith("Genesys") else "operator" if row["operator"] else "system"
-    return row | dict(zip(_IN_TERMS, (role, *_PHASES.get(row["action"], ("", ""))), strict=True))
+    return row | dict(zip(_IN_TERMS, (_role(row), *_PHASES.get(row["action"], ("", ""))), strict=True))
+
+
+def _role(row: Mapping[str, str]) -> str:
+    """`vendor`, `system`, or a person's: what follows the first comma of `Jane Roe, paralegal`, else `operator`."""
+    if row["who"].startswith("Genesys"):
+        return "vendor"
+    name, _, role = row["operator"].partition(",")
+    return role.strip() or ("operator" if name else "system")
 
 
 def _text(value: object) -> str:

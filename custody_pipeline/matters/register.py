@@ -75,7 +75,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         number: from 1.
-        matter_sha256: of the matter file that selected it.
+        matter_sha256: `Matter.state_sha256` of the matter that selected it.
         recordings: in the order of their control numbers.
         lost: recordings whose audio could not be read as it was sealed; no other recording gets their numbers.
         sha256: of the production's manifest, hex; None until it is produced.

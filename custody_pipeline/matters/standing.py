@@ -14,6 +14,7 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter import TagCondition
 from custody_pipeline.matters.selection import Found, select
+from custody_pipeline.models.run import LAG_HOURS, RECHECK_DAYS
 from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from custody_pipeline.matters.id_list import IdList
     from custody_pipeline.matters.matter import Matter
     from custody_pipeline.matters.register import Register
     from custody_pipeline.settings import Settings
@@ -42,6 +44,7 @@ class Night:
         kinds: kind of media → recordings that the selection finds.
         audio: how many of them have sealed audio.
         revision: newest that is published; None before.
+        final_after: until when an open or provisional night may grow (UTC); None for other nights.
     """
 
     night: date
@@ -50,6 +53,7 @@ class Night:
     kinds: dict[str, int]
     audio: int
     revision: int | None
+    final_after: datetime | None = None
 
     @property
     def command(self) -> str | None:
@@ -145,6 +149,7 @@ class Standing:
                     "kinds": night.kinds,
                     "with_audio": night.audio,
                     "command": night.command,
+                    "final_after": night.final_after and f"{night.final_after:%Y-%m-%dT%H:%M:%SZ}",
                 }
                 for night in self.nights
             ],
@@ -207,7 +212,7 @@ def criteria(matter: Matter) -> list[tuple[str, str]]:
     """The selection in words: name and value of each condition."""
     selection, ids = matter.selection, matter.selection.ids
     given: list[tuple[str, Any]] = [
-        ("ids", ids and f"{len(ids.ids)} id{'s' * (len(ids.ids) != 1)}" + (f" of {ids.source}" if ids.source else "")),
+        ("ids", ids and f"{len(ids.ids)} id{'s' * (len(ids.ids) != 1)}" + _file(ids)),
         ("from", selection.first),
         ("to", selection.last),
         ("agents", selection.agents),
@@ -225,6 +230,10 @@ def criteria(matter: Matter) -> list[tuple[str, str]]:
     hidden |= {"agents"} if mask and mask.agents != "shown" else set()
     hidden |= {"tags"} if mask and mask.tags is not None else set()
     return [(name, "[withheld]" if name in hidden else _words(value)) for name, value in given if value]
+
+
+def _file(ids: IdList) -> str:
+    return f" of {ids.source}, SHA-256 {ids.sha256}" if ids.source else ""
 
 
 def _words(value: Any) -> str:
@@ -245,6 +254,8 @@ def _nights(con: duckdb.DuckDBPyConnection, of_dates: Iterable[date], found: Fou
         ).fetchall()
     }
     published = dict(con.execute(query("matters/revisions")).fetchall())
+    limits = {"lag_hours": LAG_HOURS, "recheck_days": RECHECK_DAYS}
+    final_after = dict(con.execute(query("matters/final_after"), limits).fetchall())
     kinds: dict[date, Counter[str]] = defaultdict(Counter)
     audio: Counter[date] = Counter()
     for recording in found.recordings:
@@ -254,7 +265,8 @@ def _nights(con: duckdb.DuckDBPyConnection, of_dates: Iterable[date], found: Fou
     for night in sorted({*of_dates, *kinds}):
         state, completeness, collected = known.get(night, ("missing", "not_established", False))
         state = state if collected or state == "failed" else "missing"
-        nights.append(Night(night, state, completeness, dict(kinds[night]), audio[night], published.get(night)))
+        of_night = dict(kinds[night]), audio[night], published.get(night), final_after.get(night)
+        nights.append(Night(night, state, completeness, *of_night))
     return nights
 
 

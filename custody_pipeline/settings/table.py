@@ -51,7 +51,9 @@ class Home(BaseModel):
     duckdb_memory_limit: str = setting(
         "2GB", "DuckDB spills to disk above this; the process needs 0.5 GB more, 2 GB for a million calls"
     )
-    operator: str | None = setting(None, "name in custody events; default: the login name")
+    operator: str | None = setting(
+        None, "name and role in custody events: Jane Roe, paralegal; default: the login name"
+    )
     owners: Owners = setting(
         (),
         "owners of every asset in Dagster: teams and e-mail addresses, comma-separated",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,6 +56,18 @@ def test_gathering_names_the_nights_it_would_collect(night: Published) -> None:
     night.matter("gathered", f"  from: {NIGHT}\n  to: 2026-11-03")
     told = custody("matter", "gather", "gathered", "--dry-run")
     assert told.stdout.splitlines() == [f"custody run --date {NIGHT}", "custody run --date 2026-11-03"]
+
+
+def test_a_night_that_may_still_grow_says_until_when(night: Published) -> None:
+    night.matter("growing", f"  from: {NIGHT}\n  to: {NIGHT}")
+    shown = custody("matter", "show", "growing")
+    assert shown.exit_code == 1
+    (found,) = json.loads(custody("matter", "show", "growing", "--json").stdout)["nights"]
+    until = datetime.fromisoformat(found["final_after"])
+    with Warehouse(night.settings).open(read_only=True) as con:
+        gaps = con.execute("SELECT max(recheck_until) FROM custody.gaps").fetchall()[0][0]
+    assert until.replace(tzinfo=None) == gaps > datetime(2026, 11, 6)  # the night's end and 72 hours
+    assert f"may grow until {until:%Y-%m-%d %H:%M} UTC" in shown.stdout or until < datetime.now(UTC)
 
 
 def test_before_any_night_every_night_of_the_dates_is_to_be_gathered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -153,7 +154,12 @@ def test_a_new_matter_keeps_the_list_that_it_was_made_from(tmp_path: Path, monke
     given = ["matter", "new", "smith", "--ids", str(tmp_path / "request.csv")]
     assert CliRunner().invoke(app, given).exit_code == 0
     (tmp_path / "request.csv").unlink()
-    assert open_matter(Settings(home=tmp_path / "home"), "smith").selection.ids == IdList(("a1",), 0, "request.csv")
+    sha256 = hashlib.sha256(b"id\nA1\n").hexdigest()
+    kept = open_matter(Settings(home=tmp_path / "home"), "smith")
+    assert kept.selection.ids == IdList(("a1",), 0, "request.csv", sha256)
+    (tmp_path / "home" / "matters" / "smith" / "request.csv").write_text("id\nA1\n# one more line\n")
+    changed = open_matter(Settings(home=tmp_path / "home"), "smith")
+    assert (changed.sha256 == kept.sha256, changed.state_sha256 == kept.state_sha256) == (True, False)
     (tmp_path / "home" / "matters" / "smith" / "request.csv").unlink()
     listed = CliRunner().invoke(app, ["matter", "list"])
     assert (listed.exit_code, "smith: " in listed.stderr, r"\n" in listed.stderr) == (2, True, False)

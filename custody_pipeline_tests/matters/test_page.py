@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
 import re
 import shlex
 import shutil
@@ -40,7 +43,21 @@ def test_a_person_who_follows_the_page_comes_to_a_production_that_verifies(
     for command in commands:
         if command == COLLECTS:  # it runs whole nights; its parts are tested where nights are
             continue
+        if command.startswith("export "):
+            name, _, value = shlex.split(command)[1].partition("=")
+            monkeypatch.setenv(name, value)
+            continue
         arguments = shlex.split(command.replace("CONVERSATION_ID", rows[0]["conversation_id"]))[1:]
         told = CliRunner().invoke(app, arguments)
         assert told.exit_code == STATUS.get(command, 0), f"{command}: {told.output} {told.exception}"
-    assert (tmp_path / "smith-productions/VOL001/report.html").exists()
+        if "matter" in arguments and "produce" in arguments:
+            assert "a login" not in told.stderr
+    volume = tmp_path / "smith-productions/VOL001"
+    sha256 = hashlib.sha256(Path("request.csv").read_bytes()).hexdigest()
+    for page in ("report.html", "certificate.html"):
+        assert sha256 in (volume / page).read_text()
+    (listed,) = json.loads((volume / "production.json").read_text())["lists"]
+    assert (listed["file"], listed["what"], listed["sha256"]) == ("request.csv", "selected", sha256)
+    with (volume / "custody-log.csv").open(encoding="utf-8-sig", newline="") as file:
+        held = [row for row in csv.DictReader(file) if row["action"] == "held"]
+    assert {(row["operator"], row["role"]) for row in held} == {("Jane Roe, paralegal", "paralegal")}

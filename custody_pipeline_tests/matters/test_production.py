@@ -28,7 +28,7 @@ from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.matters import production
+from custody_pipeline.matters import production, production_tables
 from custody_pipeline.matters.listening import write_listening_copies
 from custody_pipeline.matters.page_formats import pdf_of, write_documents
 from custody_pipeline.matters.pages import certificate_html
@@ -457,3 +457,15 @@ def test_audio_that_is_gone_since_it_was_sealed_is_an_exception(
     assert CliRunner().invoke(app, ["matter", "produce", "changed", "--to", str(tmp_path)]).exit_code == 0
     (line,) = index(tmp_path / "VOL002")
     assert (line["recording_id"], line["control_number"]) == (gone["recording_id"], "CHANGED000003")
+
+
+def test_a_recording_whose_length_no_source_states_says_so_in_every_table(night: Published) -> None:
+    row = {"conversation_id": "c", "recording_id": "r", "duration_ms": None, "gap_reasons": '["SIDECAR_MISSING"]'}
+    matter = night.matter("lengths", "  ids: [r]")
+    line = production_tables.Line("A1", row, "evidence/data/audio/A1.wav", 3, None)
+    told = production_tables.index_row(matter, "VOL001", line, {})
+    assert told["duration"] == ""
+    assert told["gaps"].endswith(". No source states how long it is.")
+    line = production_tables.Line("A1", row | {"duration_ms": "61000"}, "A1.wav", 3, None)
+    timed = production_tables.index_row(matter, "VOL001", line, {})
+    assert (timed["duration"], "how long" in timed["gaps"]) == ("00:01:01", False)
