@@ -275,12 +275,12 @@ def tidy(
     from custody_pipeline.fleet.overview import overview
     from custody_pipeline.operations.verification import public_keys
     from custody_pipeline.publish.tidy import tidy_landing
-    from custody_pipeline.warehouse.connection import WarehouseError
+    from custody_pipeline.warehouse.connection import NoWarehouseError
 
     settings = settings_of_environment()
     with overview(settings) as con:
         if con is None:
-            raise WarehouseError(f"{settings.warehouse_path} does not exist yet; run a night first")
+            raise NoWarehouseError(settings.warehouse_path)
         result = tidy_landing(con, settings, public_keys(settings, []), dry_run=dry_run)
     runs, freed = tidy_runs(settings, dry_run=dry_run)
     what = "would be removed" if dry_run else "removed"

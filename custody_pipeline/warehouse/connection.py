@@ -37,6 +37,16 @@ class WarehouseBusyError(WarehouseError):
     """Another process holds the warehouse."""
 
 
+class NoWarehouseError(WarehouseError):
+    """The file is not there: no night was run, or it was lost."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} does not exist; a first night makes it: custody run --date 2026-11-02; if it was lost, "
+            "custody rebuild makes it from what landed and what was published"
+        )
+
+
 class Warehouse:
     """The warehouse of one deployment.
 
@@ -107,7 +117,7 @@ class Warehouse:
     def _prepare(self, read_only: bool) -> None:
         """Put the file in its place, while the lock is held."""
         if read_only and not self.path.exists():
-            raise WarehouseError(f"{self.path} does not exist yet; run a night first: custody run --date 2026-11-02")
+            raise NoWarehouseError(self.path)
 
     def check_in(self, con: duckdb.DuckDBPyConnection, *, again: bool = False) -> None:
         """Share what was written with other workers; a home with one warehouse has no others.
