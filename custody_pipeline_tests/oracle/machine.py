@@ -306,8 +306,11 @@ def _without_earlier_tags(table: str, rows: list[str], known: list[str], convers
     by_name = {_name(row): row for row in map(json.loads, known) if row.get("conversation_id") == conversation}
     kept = []
     for row in map(json.loads, rows):
-        if row.get("conversation_id") == conversation and (other := by_name.get(_name(row))):
-            for column in ("custom_data", "custom_data_source", "tag_keys"):
+        other = by_name.get(_name(row))
+        if row.get("conversation_id") == conversation and other is None and row.get("tag_keys"):
+            continue
+        if row.get("conversation_id") == conversation and other:
+            for column in ("custom_data", "custom_data_source", "gap_reasons", "tag_keys"):
                 if row.get(column) and other.get(column):
                     row[column] = _parts_in(row[column], other[column])
             if row.get("tag_keys") and row["tag_keys"] == other["tag_keys"]:

@@ -432,12 +432,29 @@ def _everything_has_a_row(run: Run, evidence: Evidence) -> Iterator[Broken]:
                 and (row["session_id"] == recording.session_id or recording.session_id in (row["recording_id"] or ""))
                 for row in mine
             )
+            stands_for_it |= _is_counted(conversation, recording, mine)
             if not stands_for_it and not (_moved(run, conversation) and "bucket" not in sources):
                 yield Broken(
                     "every recording that a source shows has a row, or the night is not established",
                     f"{recording.kind} {recording.id} ({recording.fate}) is shown by {', '.join(sources)}",
                     conversation.id,
                 )
+
+
+def _is_counted(conversation: Conversation, recording: Recording, rows: list[dict[str, Any]]) -> bool:
+    """Whether as many rows stand for sessions as recordings of this kind have none.
+
+    An archived recording names no session, so that nobody can tell which session is the one without a recording.
+    """
+    of_kind = [other for other in conversation.recordings if other.kind == recording.kind]
+    ids = {row["recording_id"] for row in rows}
+    counted = [row for row in rows if (row["recording_id"] or "").startswith("session:")]
+    return (
+        recording.kind == "audio"
+        and any(other.fate == "archived" for other in of_kind)
+        and len(counted) >= sum(other.id not in ids for other in of_kind)
+        and all(row["custody_status"] != "complete" for row in counted)
+    )
 
 
 def _complete_rows(run: Run, evidence: Evidence) -> Iterator[Broken]:

@@ -306,3 +306,15 @@ def test_a_screen_recording_does_not_stand_for_lost_audio(night: Night) -> None:
     assert len(missing) == 1
     assert missing[0]["custody_status"] == "gap"
     assert balance(night, "details_sessions") == (1, 0, 1, 0)
+
+
+@pytest.mark.parametrize(("named", "told"), [("c1-agent-1-session", ""), (None, ", or another one")])
+def test_a_session_without_a_recording_is_named_only_as_far_as_it_can_be_told(
+    night: Night, named: str | None, told: str
+) -> None:
+    night.transfer({"Legal-Hold": "false"}, {"Legal-Hold": "false"})
+    night.rows["export_objects"].clear()  # one recording is archived, the other lost
+    night.metadata("c1", {"recording_id": "r1", "session_id": named, "file_state": "ARCHIVED", "exported_date": None})
+    night.run()
+    gap = night.gap("RECORDING_NOT_FOUND")
+    assert "was recorded" + (told or "; ") in gap["detail"]

@@ -53,6 +53,15 @@ listed AS (
     ) = 1
 ),
 
+without_session AS (
+    SELECT partition_date, conversation_id, count(*) AS recordings,
+        coalesce('screen' IN (lower(media_type), lower(media_subtype)), false) AS is_screen
+    FROM staging.recordings
+    WHERE session_id IS NULL AND NOT in_sessions AND NOT in_captures
+        AND coalesce(lower(media_type) NOT IN ('chat', 'email', 'message'), true)
+    GROUP BY ALL
+),
+
 absent AS (
     SELECT r.* EXCLUDE (exported_at, delete_date), coalesce(r.exported_at, l.exported_date) AS exported_at,
         coalesce(r.delete_date, l.delete_date) AS delete_date, l.creation_time,
@@ -61,12 +70,16 @@ absent AS (
         CASE WHEN r.in_sessions THEN u.deleted_at ELSE d.deleted_at END AS deleted_at,
         CASE WHEN r.in_sessions THEN u.deletion_evidence ELSE d.deletion_evidence END AS deletion_evidence,
         u.recordings >= count(*) FILTER (r.in_sessions) OVER (PARTITION BY r.partition_date, r.conversation_id)
-            AS all_were_deleted
+            AS all_were_deleted,
+        w.recordings AS without_session
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
     LEFT JOIN asked AS a USING (partition_date)
     LEFT JOIN listed AS l ON l.partition_date = r.partition_date AND l.recording_id = r.recording_id
     LEFT JOIN deletions AS d ON d.partition_date = r.partition_date AND d.recording_id = r.recording_id
+    LEFT JOIN without_session AS w
+        ON w.partition_date = r.partition_date AND w.conversation_id = r.conversation_id
+        AND w.is_screen = starts_with(r.recording_id, 'screen:')
     LEFT JOIN unlisted AS u ON u.partition_date = r.partition_date AND u.conversation_id = r.conversation_id
     WHERE NOT r.has_object
 ),
@@ -78,7 +91,11 @@ findings AS (
                 || coalesce(', created at ' || creation_time::VARCHAR || ' UTC', '')
             WHEN starts_with(recording_id, 'screen:') THEN 'the screen of participant ' || recording_id[8:] || ' was recorded'
             ELSE 'session ' || session_id || ' was recorded'
-        END AS announced,
+        END
+        -- Such recordings are counted against the sessions: which session is left over cannot be told.
+        || CASE WHEN in_sessions AND without_session > 0 THEN ', or another one: the session of '
+            || without_session || CASE WHEN without_session = 1 THEN ' recording' ELSE ' recordings' END
+            || ' is not known' ELSE '' END AS announced,
         CASE
             -- staging.gap_captures gives the reason.
             WHEN in_captures THEN NULL
