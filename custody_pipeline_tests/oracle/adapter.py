@@ -17,7 +17,6 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,7 +219,6 @@ def _child(pipe: Connection, arguments: list[str], environment: dict[str, str], 
             del os.environ[name]
     os.environ.update(environment)
     _pass_time_quickly()
-    _keep_databases_open()
     if clock_ahead:
         _set_clock_ahead(clock_ahead)
     out, err = io.StringIO(), io.StringIO()
@@ -280,22 +278,6 @@ def _pass_time_quickly() -> None:
     client = import_module("custody_pipeline.extract.genesys").GenesysClient
     client.__init__.__kwdefaults__.update(sleep=quick_sleep, clock=time.monotonic)
     threading.Event.wait = quick_wait  # type: ignore[method-assign, assignment]
-
-
-def _keep_databases_open() -> None:
-    """Let Dagster open each of its databases once: it does so for each event, a quarter of a small night."""
-    import sqlalchemy
-    from dagster._core.storage.event_log.sqlite import sqlite_event_log
-    from dagster._core.storage.runs.sqlite import sqlite_run_storage
-
-    @cache
-    def kept(url: str) -> sqlalchemy.Engine:
-        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.SingletonThreadPool, connect_args={"timeout": 60})
-        engine.dispose = lambda close=True: None  # type: ignore[method-assign]
-        return engine
-
-    for module in (sqlite_event_log, sqlite_run_storage):
-        module.create_engine = lambda url, **_: kept(url)  # type: ignore[attr-defined]
 
 
 def _set_clock_ahead(seconds: float) -> None:
