@@ -10,6 +10,7 @@ import hashlib
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,8 @@ def read_id_list(path: Path, column: str | None = None) -> IdList:
         data = path.read_bytes()
     except OSError as error:
         raise RefusedFileError(path, 1, f"cannot be read ({error.strerror}); {_FORMS}") from error
-    rows = list(_of_spreadsheet(path, data) if data.startswith(b"PK\x03\x04") else _of_text(_decoded(path, data)))
+    is_book = data.startswith(b"PK\x03\x04")
+    rows = list(_of_spreadsheet(path, data) if is_book else _of_text(path, _decoded(path, data)))
     if not rows:
         raise RefusedFileError(path, 1, f"no id in it; {_FORMS}")
     at, body = _column(path, rows, column)
@@ -95,14 +97,23 @@ def _decoded(path: Path, data: bytes) -> str:
         raise RefusedFileError(path, line, "neither UTF-8 nor UTF-16; save the list as UTF-8") from error
 
 
-def _of_text(text: str) -> Iterator[tuple[int, list[str]]]:
+def _of_text(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of each line that is neither empty nor a comment."""
-    first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")), "")
+    lines = ["" if line.lstrip().startswith("#") else line for line in io.StringIO(text, newline="")]
+    first = next((line for line in lines if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
-    for cells in reader:
-        if any(cell.strip() for cell in cells) and not cells[0].lstrip().startswith("#"):
-            yield reader.line_num, cells
+    csv.field_size_limit(MAX_BYTES)
+    # strict: otherwise a cell whose quote is never closed takes in the lines below it.
+    reader, line = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True), 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells) and not cells[0].lstrip().startswith("#"):
+                yield reader.line_num, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise RefusedFileError(
+            path, line, f'a cell begins with " and does not end with it ({error}); {_FORMS}'
+        ) from error
 
 
 def _of_spreadsheet(path: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
@@ -110,11 +121,12 @@ def _of_spreadsheet(path: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
 
     try:
         sheet = openpyxl.load_workbook(io.BytesIO(data), read_only=True).worksheets[0]
+        sheet.reset_dimensions()  # rows that the file's own statement of its size leaves out are read as well
         for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
             cells = ["" if cell is None else str(cell) for cell in row]
             if any(cells) and not cells[0].lstrip().startswith("#"):
                 yield number, cells
-    except (KeyError, ValueError, IndexError, zipfile.BadZipFile, SyntaxError) as error:
+    except (KeyError, ValueError, IndexError, zipfile.BadZipFile, zlib.error, EOFError, SyntaxError) as error:
         raise RefusedFileError(path, 1, f"no spreadsheet that can be read; {_FORMS}") from error
 
 

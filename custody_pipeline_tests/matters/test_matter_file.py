@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import date, datetime
 from typing import TYPE_CHECKING
+from zipfile import ZipFile
 
 import openpyxl
 import pytest
@@ -96,8 +97,10 @@ def test_an_empty_selection_is_refused(tmp_path: Path) -> None:
         "Id\r\nA1\r\nB2\r\nA1\r\n".encode("utf-16"),
         "A1\nB2\nA1\n".encode("utf-16-be"),
         b'name\t"Conversation ID"\nx\tA1\ny\tB2\nx\ta1\n',
+        b"id\rA1\rB2\rA1\r",
+        b'id,note\n# a, "comment\nA1,' + b"x" * 1_000_000 + b'\nB2,"two\nlines"\nA1,5" pipe\n',
     ],
-    ids=["text", "mark", "utf-16", "utf-16 without a mark", "tabs"],
+    ids=["text", "mark", "utf-16", "utf-16 without a mark", "tabs", "old line ends", "notes"],
 )
 def test_a_list_is_read_in_any_usual_form(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "ids").write_bytes(data)
@@ -111,6 +114,10 @@ def test_a_column_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
         book.active.append(row)
     book.save(tmp_path / "ids.xlsx")
     assert read_id_list(tmp_path / "ids.xlsx").ids == ("a1", "7")
+    with ZipFile(tmp_path / "ids.xlsx") as whole, ZipFile(tmp_path / "small.xlsx", "w") as small:
+        for name in whole.namelist():  # programs other than Excel state a wrong size
+            small.writestr(name, whole.read(name).replace(b'ref="A1:B3"', b'ref="A1:B2"'))
+    assert read_id_list(tmp_path / "small.xlsx").ids == ("a1", "7")
 
 
 @pytest.mark.parametrize(
@@ -122,6 +129,9 @@ def test_a_column_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
         (b"a\nb\xff\n", ":2: neither UTF-8 nor UTF-16"),
         (b"a\nb\x07\n", ":2: no id"),
         (b"PK\x03\x04 no spreadsheet", "no spreadsheet"),
+        # Without a refusal, B2 would be a part of the note.
+        (b'id,note\nA1,"a note\nB2,x\n', ':2: a cell begins with "'),
+        (b'id,note\nA1,"a note\nB2,"another\n', ':2: a cell begins with "'),
     ],
 )
 def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
