@@ -87,16 +87,17 @@ def matter_list(as_json: Json = False) -> None:
     """List the matters with their productions. A matter whose file is refused is named."""
     from custody_pipeline.io.escaping import escaped
     from custody_pipeline.io.yaml_file import RefusedFileError
-    from custody_pipeline.matters.register import matter_names, open_matter, register_of
+    from custody_pipeline.matters.register import acted_for, matter_names, open_matter, register_of
+    from custody_pipeline.settings import SettingsError
 
     settings = settings_of_environment()
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
     refused: list[str] = []
-    for name in matter_names(settings):
+    for name in sorted({*matter_names(settings), *acted_for(settings)}):
         try:
             matter = open_matter(settings, name)
-        except RefusedFileError as error:
+        except (RefusedFileError, SettingsError) as error:
             refused.append(f"{name}: {error}")
             continue
         volumes = register_of(settings, name).volumes()

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.genesys import GenesysClient, GenesysError
+from custody_pipeline.extract.genesys import GenesysClient, GenesysError, LoginError, PermanentError
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
-from custody_pipeline.matters.register import matter_names, register_of
+from custody_pipeline.matters.register import acted_for, alone, matters_folder, register_of
 from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.warehouse.ledger import Act
 from custody_pipeline.warehouse.sql_files import query
@@ -48,6 +48,8 @@ CONVERSATIONS_A_CALL = 100
 
 HELD, ASKED, BEFORE = "held", "asked", "held before"
 UNSEEN = "asked; nobody may see whether it was held before"
+NO_ANSWER = "asked, and no answer tells whether it is held"
+NOT_ASKED = "not asked: the vendor does not tell whether it was held before"
 Kind = Literal["conversations", "objects"]
 _Done = Literal["held", "released"]
 _NIGHT_OF_CUT = re.compile(r"/cuts/date=(\d{4}-\d\d-\d\d)/")
@@ -104,16 +106,18 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
         MatterStateError: another command acts for the matter.
         WarehouseError: the custody events cannot be recorded now; the next `hold` or `release` records them.
     """
-    with register.alone():
+    with register.alone(), alone(matters_folder(settings) / "holds.lock", "holds or releases"):
         recordings = list(recordings)
-        holds = read_holds(register)
+        holds, others = read_holds(register), _others(settings, register)
         conversations = sorted({item.conversation_id for item in recordings if item.conversation_id})
+        new = _new(holds.conversations, conversations, [other.conversations for other in others])
+        holds.conversations |= _protected_before(settings, new)
+        _keep(register, holds)
         _each(register, holds, "conversations", conversations, lambda ids: _protect(settings, ids, protect=True))
         client = s3_client(settings)
         objects, unlocked = _objects(client, settings, recordings)
         holds.objects |= unlocked
-        others = _others(settings, register)
-        fresh = [uri for uri in objects - holds.objects.keys() if not any(uri in other.objects for other in others)]
+        fresh = _new(holds.objects, objects, [other.objects for other in others])
         holds.objects |= {uri: state for uri in fresh if (state := _before(client, uri)) is not None}
         _keep(register, holds)
         unseen = {uri for uri, state in holds.objects.items() if state.startswith(UNSEEN)}
@@ -128,6 +132,20 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
         register.note(actor, f"held {_in_words(holds.count())}{failed}", failed=len(holds.failed))
         _record(settings, register, holds, actor, why)
         return holds
+
+
+def _new(states: dict[str, str], names: Iterable[str], others: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names for which no matter has asked. What was held before another matter was held before this one, too."""
+    for name in names:
+        if name not in states and any(other.get(name, "").startswith((BEFORE, UNSEEN)) for other in others):
+            states[name] = BEFORE
+    asked = states.keys() | {name for other in others for name in other}
+    return [name for name in names if name not in asked or states.get(name, "").startswith(NOT_ASKED)]
+
+
+def _may_be_held(state: str) -> bool:
+    """Whether a release must be requested."""
+    return state in (HELD, ASKED) or state.startswith(NO_ANSWER)
 
 
 def _in_words(held: Mapping[Any, int]) -> str:
@@ -151,7 +169,7 @@ class Released:
 
 def release(settings: Settings, register: Register, actor: Actor, why: str) -> Released:
     """Release what this matter holds and no other matter does. Arguments and exceptions as for `hold`."""
-    with register.alone():
+    with register.alone(), alone(matters_folder(settings) / "holds.lock", "holds or releases"):
         holds = read_holds(register)
         others = _others(settings, register)
         client = s3_client(settings)
@@ -162,12 +180,10 @@ def release(settings: Settings, register: Register, actor: Actor, why: str) -> R
         )
         for kind, ask in kinds:
             mine: dict[str, str] = getattr(holds, kind)
-            shared = {
-                name for other in others for name, state in getattr(other, kind).items() if state in (HELD, ASKED)
-            }
+            shared = {name for other in others for name, state in getattr(other, kind).items() if _may_be_held(state)}
             outcome.kept[kind] = len(mine.keys() & shared)
             # Failed holds, and objects that another matter holds, need no request.
-            for name in [name for name, state in mine.items() if name in shared or state not in (HELD, ASKED)]:
+            for name in [name for name, state in mine.items() if name in shared or not _may_be_held(state)]:
                 del mine[name]
             for part in _parts(list(mine)):
                 answers, at = ask(part), utc_now()
@@ -193,7 +209,7 @@ def release(settings: Settings, register: Register, actor: Actor, why: str) -> R
 def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: Any) -> None:
     """Request missing holds in parts. Each part is recorded before the request, and with its answer after it."""
     states: dict[str, str] = getattr(holds, kind)
-    wanted = [name for name in names if states.get(name) not in (HELD, BEFORE)]
+    wanted = [name for name in names if not states.get(name, "").startswith((HELD, NOT_ASKED))]
     for done, part in enumerate(_parts(wanted)):
         report(f"holding {kind}", done * CONVERSATIONS_A_CALL, len(wanted))
         states |= dict.fromkeys(part, ASKED)
@@ -238,8 +254,8 @@ def _acts(settings: Settings, holds: Holds, why: str) -> Iterator[Act]:
 
 
 def _others(settings: Settings, register: Register) -> list[Holds]:
-    """The holds of the other matters."""
-    names = (name for name in matter_names(settings) if name != register.folder.name)
+    """The holds of the other matters, also of those whose file was removed or renamed."""
+    names = (name for name in acted_for(settings) if name != register.folder.name)
     return [read_holds(register_of(settings, name)) for name in names]
 
 
@@ -271,11 +287,15 @@ def _protect(settings: Settings, ids: list[str], *, protect: bool) -> dict[str, 
         return dict.fromkeys(ids, "the API is not configured: CUSTODY_GENESYS_DOMAIN")
     try:
         with GenesysClient(settings) as client:
-            answer = client.put(f"{PROTECTION}?protect={str(protect).lower()}", {"conversationIds": ids}).object()
+            try:
+                told = client.put(f"{PROTECTION}?protect={str(protect).lower()}", {"conversationIds": ids})
+            except (LoginError, PermanentError) as error:
+                return dict.fromkeys(ids, f"the vendor refused: {error}")
+            answer = told.object()
             # The vendor's list of protected conversations decides, not the answer to the request.
             listed = protected(client, ids)
     except GenesysError as error:
-        return dict.fromkeys(ids, f"the vendor refused: {error}")
+        return dict.fromkeys(ids, f"{NO_ANSWER}: {error}")
     reasons = {}
     for item in _objects_of(answer.get("failedUpdates")):
         (conversation, *_) = (*_objects_of([item.get("conversation")]), {})
@@ -283,6 +303,17 @@ def _protect(settings: Settings, ids: list[str], *, protect: bool) -> dict[str, 
         reasons[str(conversation.get("id"))] = f"the vendor refused: {': '.join(words) or 'no reason given'}"
     unsaid = f"the vendor {'does not list it' if protect else 'still lists it'} as protected, and gives no reason"
     return {name: HELD if (name in listed) == protect else reasons.get(name, unsaid) for name in ids}
+
+
+def _protected_before(settings: Settings, conversations: list[str]) -> dict[str, str]:
+    """Which of these conversations somebody else has protected: conversation → its state."""
+    if not conversations or not settings.api_configured:
+        return {}
+    try:
+        with GenesysClient(settings) as client:
+            return dict.fromkeys(protected(client, conversations), BEFORE)
+    except GenesysError as error:
+        return dict.fromkeys(conversations, f"{NOT_ASKED}: {error}")
 
 
 def _objects_of(items: Any) -> list[dict[str, Any]]:
@@ -332,7 +363,7 @@ def _legal_hold(client: S3Client, uri: str, status: Literal["ON", "OFF"]) -> str
     try:
         client.put_object_legal_hold(Bucket=at.bucket, Key=at.key, VersionId=version, LegalHold={"Status": status})
     except (ClientError, BotoCoreError) as error:
-        return f"S3 refused: {_why(error)}"
+        return f"{'S3 refused' if isinstance(error, ClientError) else NO_ANSWER}: {_why(error)}"
     return HELD
 
 

@@ -111,6 +111,25 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "here" if is_what_was_made else "altered"
 
 
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Allow no other command that takes this lock within the block. `what`: what such a command does.
+
+    Raises:
+        MatterStateError: another command has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise MatterStateError(f"another command {what}: wait for its end") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @dataclass(frozen=True)
 class Register:
     """The folder of one matter."""
@@ -124,18 +143,8 @@ class Register:
         Raises:
             MatterStateError: another command is running for it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise MatterStateError(
-                f"another command produces, holds or releases for {self.folder.name}: wait for its end"
-            ) from error
-        try:
+        with alone(self.folder / "lock", f"produces, holds or releases for {self.folder.name}"):
             yield
-        finally:
-            lock.release()
 
     def volumes(self) -> list[Volume]:
         """All volumes, oldest first."""
@@ -207,6 +216,8 @@ def open_matter(settings: Settings, name: str) -> Matter:
     """
     path = matters_folder(settings) / f"{checked_name(name)}.yaml"
     if not path.exists():
+        if path.with_suffix("") in _folders(settings):
+            raise SettingsError(f"{path} is gone; what was done for {name} is in {path.with_suffix('')}: {_PUT_BACK}")
         raise SettingsError(f"no matter {name!r}; custody matter list names them, custody matter new {name} makes it")
     return load_matter(path)
 
@@ -214,6 +225,19 @@ def open_matter(settings: Settings, name: str) -> Matter:
 def matter_names(settings: Settings) -> list[str]:
     """Names of all matters."""
     return sorted(path.stem for path in matters_folder(settings).glob("*.yaml"))
+
+
+def acted_for(settings: Settings) -> list[str]:
+    """Names of all matters for which something was held or produced, also of those whose file is gone."""
+    return sorted(folder.name for folder in _folders(settings))
+
+
+def _folders(settings: Settings) -> set[Path]:
+    folder = matters_folder(settings)
+    return {path.parent for what in ("holds.json", "volumes") for path in folder.glob(f"*/{what}")}
+
+
+_PUT_BACK = "put the file back under this name"
 
 
 def new_matter(

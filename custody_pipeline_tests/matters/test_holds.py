@@ -10,6 +10,7 @@ from msgspec import structs
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.extract.genesys import NoAnswer
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.matters import holds
 from custody_pipeline.matters.holds import HELD, read_holds
@@ -22,6 +23,7 @@ from custody_pipeline.warehouse.ledger import Actor
 if TYPE_CHECKING:
     from typer.testing import Result
 
+    from custody_pipeline.extract.genesys import GenesysClient
     from custody_pipeline.matters.found_recordings import Recording
     from custody_pipeline_tests.matters.conftest import Published
 
@@ -56,6 +58,61 @@ def test_two_matters_that_hold_one_conversation_do_not_release_each_others(night
     custody("release", "two", "--apply")
     assert protected == set()
     assert read_holds(register_of(night.settings, "two")).conversations == {}
+
+
+def test_a_matter_whose_file_is_gone_keeps_its_holds_and_is_named(night: Published) -> None:
+    first, *_ = conversations(night)
+    night.matter("gone", f"  ids: [{first}]")
+    night.matter("there", f"  ids: [{first}]")
+    custody("hold", "gone", "--apply")
+    custody("hold", "there", "--apply")
+    file = night.settings.home / "matters" / "gone.yaml"
+    moved = file.rename(file.with_suffix(".old"))
+    assert "1 conversations stay held by another matter" in custody("release", "there", "--apply").stdout
+    assert night.server.world.protected == {first}
+    for told in (custody("list"), custody("release", "gone", "--apply")):
+        assert "put the file back" in " ".join(f"{told.stderr} {told.exception}".split())
+    moved.rename(file)
+    custody("release", "gone", "--apply")
+    assert night.server.world.protected == set()
+
+
+def test_what_somebody_else_protected_before_is_not_released(night: Published) -> None:
+    first, second, *_ = conversations(night)
+    protected = night.server.world.protected
+    protected.add(first)
+    for name in ("later", "latest"):
+        night.matter(name, f"  ids: [{first}, {second}]")
+        custody("hold", name, "--apply")
+        assert read_holds(register_of(night.settings, name)).conversations == {first: holds.BEFORE, second: HELD}
+    for name in ("later", "latest"):
+        assert custody("release", name, "--apply").exit_code == 0
+    assert protected == {first}
+    protected.clear()
+
+
+def test_a_hold_without_an_answer_is_told_and_can_be_released(
+    night: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, *_) = conversations(night)
+    night.matter("unanswered", f"  ids: [{first}]")
+    known, asked = holds.protected, 0
+
+    def silent(client: GenesysClient, ids: list[str]) -> set[str]:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise NoAnswer("POST", "no answer")
+        return known(client, ids)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holds, "protected", silent)
+        told = custody("hold", "unanswered", "--apply")
+    assert (told.exit_code, f"not held, 1: {holds.NO_ANSWER}" in " ".join(told.stdout.split())) == (1, True)
+    assert night.server.world.protected == {first}
+    with register_of(night.settings, "another").alone():
+        assert custody("release", "unanswered", "--apply").exit_code == 0
+    assert night.server.world.protected == set()
 
 
 def test_what_the_vendor_refuses_in_the_middle_is_told_and_asked_again(
