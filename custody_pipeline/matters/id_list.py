@@ -21,6 +21,7 @@ MAX_BYTES = 64 << 20
 MAX_IDS = 1_000_000
 MAX_ID_CHARACTERS = 200
 _HEADERS = {"conversationid", "recordingid", "id"}
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FORMS = "accepted: one id a line, CSV with a column conversation_id, recording_id or id, or .xlsx"
 
 
@@ -55,6 +56,7 @@ def read_id_list(path: Path, column: str | None = None) -> IdList:
         path: text or CSV (UTF-8 or UTF-16, with or without a byte order mark), or the first sheet of an .xlsx file.
             Lines that begin with `#` are comments.
         column: of a file with a header; by default one named conversation_id, recording_id or id, otherwise the first.
+            The first is refused where only another column has UUIDs, as all of the vendor's ids are.
 
     Raises:
         RefusedFileError: with the file, the line and the accepted form.
@@ -141,7 +143,13 @@ def _column(
             raise RefusedFileError(path, line, f"no column {column!r}; there are {', '.join(header)}")
         return names.index(_plain(column)), rows[1:]
     at = next((number for number, name in enumerate(names) if name in _HEADERS), None)
-    return (0, rows) if at is None else (at, rows[1:])
+    if at is not None:
+        return at, rows[1:]
+    of_ids = {number for _, cells in rows for number, cell in enumerate(cells) if _UUID.fullmatch(cell.strip())}
+    if of_ids and 0 not in of_ids:
+        likely = " or ".join(header[number].strip() for number in sorted(of_ids) if number < len(header))
+        raise RefusedFileError(path, line, f"no id in the first column; name the column of the ids: {likely}")
+    return 0, rows
 
 
 def _plain(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import date, datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 from zipfile import ZipFile
 
 import openpyxl
@@ -132,6 +133,7 @@ def test_a_column_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
         # Without a refusal, B2 would be a part of the note.
         (b'id,note\nA1,"a note\nB2,x\n', ':2: a cell begins with "'),
         (b'id,note\nA1,"a note\nB2,"another\n', ':2: a cell begins with "'),
+        (f"No.,Call reference\n1,{UUID(int=1)}\n".encode(), ":1: no id in the first column; .*: Call reference$"),
     ],
 )
 def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
