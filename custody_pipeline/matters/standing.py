@@ -14,6 +14,7 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter import TagCondition
 from custody_pipeline.matters.selection import Found, select
+from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.models.run import LAG_HOURS, RECHECK_DAYS
 from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.warehouse.sql_files import query
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE = 1_000
 _MAY_CHANGE = ("open", "provisional", "failed")
+_OF_AUDIO = [reason.code for reason in REASONS if "media" in reason.explains]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Gap:
     @property
     def otherwise(self) -> str:
         """The words for a gap that cannot close."""
-        return "nothing is lost" if self.severity == "info" else "cannot be recovered"
+        only_tells = self.severity == "info" and self.reason not in _OF_AUDIO
+        return "nothing is lost" if only_tells else "cannot be recovered"
 
 
 @dataclass(frozen=True)
@@ -298,7 +301,7 @@ def _accesses(con: duckdb.DuckDBPyConnection) -> tuple[tuple[Access, ...], dict[
 
 
 def _gaps(con: duckdb.DuckDBPyConnection) -> list[Gap]:
-    rows = con.execute(query("matters/gaps"), {"now": utc_now()}).fetchall()
+    rows = con.execute(query("matters/gaps"), {"now": utc_now(), "of_audio": _OF_AUDIO}).fetchall()
     return [Gap(*row) for row in rows]
 
 
