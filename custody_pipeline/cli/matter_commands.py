@@ -349,9 +349,14 @@ def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:
 def _acting(settings: Settings, matter: Matter, operator: str | None = None) -> Actor:
     """Who acts for a matter. Who is not authorised is told so, and not refused: the name is only what is set."""
     actor = acting(settings, operator)
-    if matter.authorised and actor.operator not in matter.authorised:
+    if matter.authorised and _name_of(actor.operator) not in map(_name_of, matter.authorised):
         say(f"{actor.operator} is not among the authorised people of {matter.path.name}; recorded all the same")
     return actor
+
+
+def _name_of(person: str) -> str:
+    """What is before the first comma of `Jane Roe, paralegal`: one person may act in several roles."""
+    return " ".join(person.partition(",")[0].casefold().split())
 
 
 def _print_file(path: Path, *, as_json: bool) -> None:

@@ -43,6 +43,11 @@ class Recording(msgspec.Struct, frozen=True):
         """Conversation and recording."""
         return self.conversation_id, self.recording_id
 
+    @property
+    def to_be_heard(self) -> bool:
+        """Whether it is produced with audio that has bytes; otherwise it is an exception of each production."""
+        return self.excluded is None and self.media_sha256 is not None and "OBJECT_EMPTY" not in self.reasons
+
 
 class Recordings:
     """Recordings in an order, to be read from the first to the last any number of times: 0.2 KB each in memory."""

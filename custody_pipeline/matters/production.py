@@ -390,7 +390,7 @@ class _Writing:
                 "certificate": certificate_html(matter, facts),
             }
             left_out += write_documents(partial, pages)
-            self._write_statement(lines, account)
+            self._write_statement(lines, account, number)
             sha256 = list_production(partial)
             here = (
                 packaged(line.key, reason, volume.name, sha256, "production with a signed package") for line in lines
@@ -491,7 +491,7 @@ class _Writing:
         return sorted(path.stem for path in unfound)
 
     def _exceptions(self, lost: Mapping[str, str], unfound: Sequence[str]) -> Iterator[dict[str, str]]:
-        """Selected recordings that are neither in this volume nor in another."""
+        """Selected recordings that are neither in this volume nor in another, and those whose audio has no bytes."""
         found, empty = self.standing.found, dict.fromkeys(production_tables.EXCEPTIONS, "")
         for ids, why, explanation in (
             (found.unmatched, "not_found", "No collected night has a conversation or recording of this id."),
@@ -500,14 +500,14 @@ class _Writing:
             for item in ids:
                 yield empty | {"what": item, "why": why, "explanation": explanation}
         for recording in found.recordings:
-            if recording.excluded is None and recording.media_sha256:
+            if recording.to_be_heard:
                 continue
             reasons = [code for code in recording.reasons if production_tables.sentence(code) != code]
             words = " ".join(map(production_tables.sentence, reasons)) or "The night was sealed without its audio."
             excluded, until = recording.excluded, self.standing.until.get(recording.key)
             proof = f"custody explain {recording.recording_id}"
             yield {
-                "what": recording.kind,
+                "what": recording.kind or "unknown",
                 "conversation_id": recording.conversation_id,
                 "recording_id": recording.recording_id,
                 "night": str(recording.night),
@@ -593,7 +593,7 @@ class _Writing:
             ],
         }
 
-    def _write_statement(self, lines: Spool, account: Sequence[tuple[str, int]]) -> None:
+    def _write_statement(self, lines: Spool, account: Sequence[tuple[str, int]], exceptions: int) -> None:
         """`production.json` describes the volume for programs; `custody verify` covers it like every other file."""
         matter, volume = self.matter, self.volume
         controls = [line.control for line in lines]
@@ -610,6 +610,8 @@ class _Writing:
             "first": controls[0] if controls else None,
             "last": controls[-1] if controls else None,
             "account": dict(account),
+            "exceptions": exceptions,
+            "unmatched": len(self.standing.found.unmatched),
             "masked": None if matter.mask is None else asdict(matter.mask),
             "supersedes": {item.control: item.supersedes for item in volume.recordings if item.supersedes},
             "signed_list": LIST,

@@ -6,10 +6,12 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.matters import standing
 from custody_pipeline.matters.register import register_of
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline_tests.matters.conftest import NIGHT
@@ -56,6 +58,34 @@ def test_gathering_names_the_nights_it_would_collect(night: Published) -> None:
     night.matter("gathered", f"  from: {NIGHT}\n  to: 2026-11-03")
     told = custody("matter", "gather", "gathered", "--dry-run")
     assert told.stdout.splitlines() == [f"custody run --date {NIGHT}", "custody run --date 2026-11-03"]
+
+
+def test_a_recording_that_an_export_left_out_is_not_called_nothing_lost() -> None:
+    columns = "severity, sentence, next_action, recoverable, recoverable_until, conversation_id, recording_id"
+    with duckdb.connect() as con:
+        con.execute("CREATE SCHEMA custody; CREATE TABLE asked (n DATE, c VARCHAR, r VARCHAR, has_audio BOOLEAN)")
+        con.execute(
+            f"CREATE TABLE custody.gaps AS SELECT reason, {columns}, DATE '2026-11-02' AS partition_date "
+            "FROM (VALUES ('EXPORT_EXCLUDED_SENSITIVE', 'a'), ('UNMAPPED_TAG', 'a'), ('UNMAPPED_TAG', 'b')) "
+            "t(reason, recording_id), (SELECT 'info' AS severity, '' AS sentence, '' AS next_action, "
+            "'yes' AS recoverable, NULL::TIMESTAMP AS recoverable_until, 'c' AS conversation_id)"
+        )
+        con.execute("INSERT INTO asked VALUES ('2026-11-02', 'c', 'a', false), ('2026-11-02', 'c', 'b', true)")
+        gaps = standing._gaps(con)
+    found = [(gap.reason, gap.recordings, gap.recoverable, gap.otherwise) for gap in gaps]
+    assert found == [
+        ("UNMAPPED_TAG", 2, 0, "nothing is lost"),
+        ("EXPORT_EXCLUDED_SENSITIVE", 1, 1, "cannot be recovered"),
+    ]
+
+
+def test_an_authorised_person_may_act_in_another_role(night: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = night.whole()[0]["recording_id"]
+    night.matter("roles", f"  ids: ['{recording}']", "authorised: ['Jane Roe, counsel']\n")
+    monkeypatch.setenv("CUSTODY_OPERATOR", "Jane  ROE, paralegal")
+    assert "authorised" not in custody("matter", "release", "roles", "--apply").stderr
+    monkeypatch.setenv("CUSTODY_OPERATOR", "Jane Rowe, counsel")
+    assert "Jane Rowe, counsel is not among" in custody("matter", "release", "roles", "--apply").stderr
 
 
 def test_a_night_that_may_still_grow_says_until_when(night: Published) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from datetime import date
 
+import msgspec
+
 from custody_pipeline.matters.found_recordings import Recording, Recordings
 
 
@@ -25,4 +27,6 @@ def test_recordings_come_back_in_their_order_as_often_as_they_are_read() -> None
     assert (list(packed), list(packed)) == (given, given)
     together = zip(packed, packed, strict=True)
     assert all(one == other for one, other in together)
+    assert [one.to_be_heard for one in given[:9]] == [number % 3 > 0 and number != 7 for number in range(9)]
+    assert not msgspec.structs.replace(given[1], reasons=("OBJECT_EMPTY",)).to_be_heard
     assert (len(Recordings()), list(Recordings())) == (0, [])

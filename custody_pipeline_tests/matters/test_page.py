@@ -59,5 +59,5 @@ def test_a_person_who_follows_the_page_comes_to_a_production_that_verifies(
     (listed,) = json.loads((volume / "production.json").read_text())["lists"]
     assert (listed["file"], listed["what"], listed["sha256"]) == ("request.csv", "selected", sha256)
     with (volume / "custody-log.csv").open(encoding="utf-8-sig", newline="") as file:
-        held = [row for row in csv.DictReader(file) if row["action"] == "held"]
+        held = [row for row in csv.DictReader(file) if row["action"] == "held" and "4711" in row["why"]]
     assert {(row["operator"], row["role"]) for row in held} == {("Jane Roe, paralegal", "paralegal")}

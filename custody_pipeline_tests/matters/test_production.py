@@ -202,7 +202,9 @@ def test_what_was_asked_is_produced_or_explained(night: Published, volume: Produ
     missing = {row["can_still_be_had"] for row in exceptions if row["why"] == "OBJECT_MISSING"}
     assert missing
     assert all(re.fullmatch(r"yes|until 20\d\d-\d\d-\d\d \d\d:\d\d UTC", answer) for answer in missing)
-    account = json.loads((volume.folder / "production.json").read_text())["account"]
+    told = json.loads((volume.folder / "production.json").read_text())
+    assert (told["exceptions"], told["unmatched"]) == (len(exceptions), 0)
+    account = told["account"]
     assert sum(account.values()) == len(night.rows)
     assert (account["In this volume"], account["Excluded, with a reason"]) == (volume.recordings, 1)
     privileged = night.whole()[0]["recording_id"]
