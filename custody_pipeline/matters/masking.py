@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from custody_pipeline.evidence.package.layout import Masked
+from custody_pipeline.models.mapping_file import is_tag_column
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from custody_pipeline.matters.matter import Mask
     from custody_pipeline.models.mapping import TagMapping
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 Row = dict[str, str | None]
 
 WITHHELD = "[withheld]"
-_NUMBERS = ("ani", "dnis")
+_NUMBERS, _AGENTS = ("ani", "dnis"), ("user_ids", "agent_names")
 _HASHES = ("row_sha256", "conversation_sha256", "recording_metadata_sha256", "sidecar_sha256")
 _SHOWN_DIGITS = 4
+_END_DIGITS = 7
+"""A tag with as many last digits of a withheld number repeats it."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ def shown(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None]) -> Sho
     if mask.numbers != "shown":
         replaced |= {name: _number(mask, row[name]) for name in _NUMBERS if row.get(name)}
     if mask.agents == "withheld" and json.loads(row.get("user_ids") or "[]"):
-        replaced |= {name: json.dumps([WITHHELD]) for name in ("user_ids", "agent_names") if row.get(name)}
-    tags = _tags(mask, mapping, row)
+        replaced |= {name: json.dumps([WITHHELD]) for name in _AGENTS if row.get(name)}
+    tags = _tags(mask, mapping, row, _Repeated.of(row, replaced))
     if not replaced and not tags:
         return None
     replaced |= tags
@@ -55,21 +59,53 @@ def shown(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None]) -> Sho
     )
 
 
-def _tags(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None]) -> Row:
-    """Columns with a tag that is withheld: the mapped ones, and the object of all tags."""
-    if mask.tags is None:
-        return {}
-    hidden = {tag.output_column for tag in mapping.columns if _is_hidden(mask, tag.pii, tag.names)}
-    found: Row = {name: WITHHELD for name in hidden if row.get(name) is not None}
+@dataclass(frozen=True)
+class _Repeated:
+    """What is withheld of numbers and agents, to be found in tags: ends of numbers; ids and names as a pattern."""
+
+    ends: frozenset[str]
+    words: re.Pattern[str] | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, str | None], withheld: Iterable[str]) -> _Repeated:
+        numbers = [_digits(row[name]) for name in _NUMBERS if name in withheld]
+        agents = [json.loads(row[name] or "[]") for name in _AGENTS if name in withheld]
+        words = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in filter(None, chain.from_iterable(agents))]
+        return cls(
+            frozenset(number[-_END_DIGITS:] for number in numbers if len(number) >= _END_DIGITS),
+            re.compile("|".join(words), re.IGNORECASE) if words else None,
+        )
+
+    def is_in(self, value: object) -> bool:
+        text = str(value)
+        digits = re.sub(r"\D", "", text)
+        return any(end in digits for end in self.ends) or bool(self.words and self.words.search(text))
+
+
+def _tags(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None], repeated: _Repeated) -> Row:
+    """Columns with a tag that is withheld, or that repeats what is; and the object of all tags."""
+    known = {tag.output_column: tag for tag in mapping.columns}
+    columns = {name: row[name] for name in row if is_tag_column(name) and row[name] is not None}
+    # Nobody knows of which tag a column is that an earlier mapping made.
+    hidden = {
+        name
+        for name in {*columns, *known}
+        if mask.tags is not None and (name not in known or _is_hidden(mask, known[name].pii, known[name].names))
+    }
+    found: Row = {name: WITHHELD for name, value in columns.items() if name in hidden or repeated.is_in(value)}
     shown_keys = {name for tag in mapping.columns if tag.output_column not in hidden for name in tag.names}
     wanted = {_plain(key) for key in mask.tags} if isinstance(mask.tags, tuple) else set()
 
-    def is_out(key: str) -> bool:
-        return _plain(key) in wanted if isinstance(mask.tags, tuple) else mask.tags == "all" or key not in shown_keys
+    def is_out(key: str, value: object) -> bool:
+        if repeated.is_in(value):
+            return True
+        if isinstance(mask.tags, tuple):
+            return _plain(key) in wanted
+        return mask.tags == "all" or (mask.tags == "pii" and key not in shown_keys)
 
     tags = json.loads(row.get("custom_data") or "{}")
-    if any(is_out(key) for key in tags):
-        left = {key: WITHHELD if is_out(key) else value for key, value in tags.items()}
+    left = {key: WITHHELD if is_out(key, value) else value for key, value in tags.items()}
+    if left != tags:
         found["custom_data"] = json.dumps(left, ensure_ascii=False)
     return found
 
@@ -86,9 +122,13 @@ def _plain(key: str) -> str:
 
 
 def _number(mask: Mask, number: str | None) -> str:
-    digits = re.sub(r"\D", "", (number or "").partition("@")[0])
+    digits = _digits(number)
     # The last digits of a short number would reveal too much of it.
     return f"[…{digits[-_SHOWN_DIGITS:]}]" if mask.numbers == "last4" and len(digits) > 2 * _SHOWN_DIGITS else WITHHELD
+
+
+def _digits(number: str | None) -> str:
+    return re.sub(r"\D", "", (number or "").partition("@")[0])
 
 
 def masked_events(events: list[dict[str, object]], controls: set[str]) -> list[dict[str, object]]:

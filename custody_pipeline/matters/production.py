@@ -382,7 +382,9 @@ class _Writing:
         with Spool(partial, len(volume.recordings)) as lines:
             lost, made, head = self._fill(reason, lines)
             derived, left_out = self._listening_copies(lines)
-            number = self._write_tables(lines, self._exceptions(lost, self._conversations(lines)))
+            unfound, without_documents = self._conversations(lines)
+            left_out += without_documents
+            number = self._write_tables(lines, self._exceptions(lost, unfound))
             account = self._account(len(lines), len(lost))
             facts = self._facts(head, made) | {"produced": len(lines), "lost": len(lost), "exceptions": number}
             pages = {
@@ -477,18 +479,17 @@ class _Writing:
             return [], [f"no listening copies: {error}"]
         return [row for row in rows if row["file"]], []
 
-    def _conversations(self, lines: Spool) -> list[str]:
-        """Write the conversations' documents, except of masked records; returns control numbers of those in no cut."""
+    def _conversations(self, lines: Spool) -> tuple[list[str], list[str]]:
+        """Write the conversations' documents. Returns control numbers of those in no cut; a line if none is written."""
         if self.matter.form.conversations == "none":
-            return []
+            return [], []
+        if self.matter.mask:
+            # Also that of a record of which nothing is withheld: it has the other recordings of the conversation.
+            return [], ["no documents of conversations: they have what the matter masks"]
         folder = self.volume.partial / "conversations"
-        wanted = (
-            (folder / f"{line.control}.json", line.key[0], line.conversation_sha256)
-            for line in lines
-            if not line.masked
-        )
+        wanted = ((folder / f"{line.control}.json", line.key[0], line.conversation_sha256) for line in lines)
         unfound = write_conversations(self.settings, self.target, wanted)
-        return sorted(path.stem for path in unfound)
+        return sorted(path.stem for path in unfound), []
 
     def _exceptions(self, lost: Mapping[str, str], unfound: Sequence[str]) -> Iterator[dict[str, str]]:
         """Selected recordings that are neither in this volume nor in another, and those whose audio has no bytes."""
@@ -601,7 +602,8 @@ class _Writing:
             "matter": matter.name,
             "title": matter.title,
             "number": matter.number,
-            "matter_sha256": matter.sha256,
+            # The conditions that the report withholds could be guessed from the file's hash.
+            "matter_sha256": None if matter.mask else matter.sha256,
             "lists": [
                 {"file": ids.source, "what": what, "sha256": ids.sha256, "ids": len(ids.ids), "repeated": ids.repeated}
                 for what, ids in matter.lists

@@ -9,7 +9,6 @@ import csv
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from custody_pipeline.evidence.cut.workbook import write_workbook
 from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, load_value
 from custody_pipeline.matters.case_uco import CaseWriter
 from custody_pipeline.matters.matter import DATE_FORMS
-from custody_pipeline.models.mapping_file import RESERVED_COLUMNS
+from custody_pipeline.models.mapping_file import is_tag_column
 from custody_pipeline.models.reasons import BY_CODE
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def index_row(matter: Matter, volume: str, line: Line, agent_names: Mapping[str,
     gaps = [sentence(code) for code in _list(row.get("gap_reasons"))]
     if not row.get("duration_ms"):
         gaps.append("No source states how long it is.")
-    tags = {name: value or "" for name, value in row.items() if _is_tag(name)}
+    tags = {name: value or "" for name, value in row.items() if is_tag_column(name)}
     return {
         "control_number": line.control,
         "volume": volume,
@@ -196,7 +195,7 @@ def write_load_file(path: Path, rows: Iterable[Mapping[str, str]], names: Iterab
     The format has no escape, so a value's own þ becomes `th`, its ® `(R)`, and its U+0014 a space.
     """
     fields = {name: source for name, (source, _, _) in _LOAD_FIELDS.items()}
-    fields |= {name.removeprefix("custom_data_").upper(): name for name in names if _is_tag(name)}
+    fields |= {name.removeprefix("custom_data_").upper(): name for name in names if is_tag_column(name)}
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         file.write(_load_line(fields))
         for row in rows:
@@ -209,7 +208,7 @@ def write_field_map(path: Path, names: Iterable[str]) -> None:
         {"load_field": name, "relativity_type": kind, "description": text}
         for name, (_, kind, text) in _LOAD_FIELDS.items()
     ]
-    for name in filter(_is_tag, names):
+    for name in filter(is_tag_column, names):
         short = name.removeprefix("custom_data_")
         described.append(
             {"load_field": short.upper(), "relativity_type": "Long Text", "description": f"tag, column {name}"}
@@ -263,11 +262,6 @@ def _text(value: object) -> str:
 
 def _load_line(values: Iterable[str]) -> str:
     return FIELD.join(f"{QUOTE}{load_value(value)}{QUOTE}" for value in values) + "\r\n"
-
-
-@cache
-def _is_tag(name: str) -> bool:
-    return name.startswith("custom_data_") and name.removeprefix("custom_data_") not in RESERVED_COLUMNS
 
 
 def _list(text: str | None) -> list[str]:

@@ -21,6 +21,11 @@ _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,47}$")
 _JSON_PATH = re.compile(r"\$(?:\.[A-Za-z_][A-Za-z0-9_-]*|\.\"[^\"]+\"|\[\d{1,6}\])+$")
 
 
+def is_tag_column(name: str) -> bool:
+    """Whether a column of chain_of_custody is that of a mapped tag."""
+    return name.startswith("custom_data_") and name.removeprefix("custom_data_") not in RESERVED_COLUMNS
+
+
 class MappingError(RefusedFileError):
     """The mapping is refused."""
 

@@ -18,6 +18,7 @@ from custody_pipeline.evidence.package.signed_volume import list_production, sig
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.matters.masking import WITHHELD, shown
 from custody_pipeline.matters.matter import Mask
+from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.models.mapping import MappedTag, TagMapping
 from custody_pipeline.operations.verification import open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
@@ -67,6 +68,22 @@ def test_a_field_and_every_hash_of_it_are_withheld(mask: Mask, replaced: dict[st
     assert {"row_sha256", "sidecar_sha256", *replaced} <= set(found.record.columns)
 
 
+def test_a_tag_that_repeats_what_is_withheld_and_a_column_of_an_earlier_mapping_are_withheld() -> None:
+    tags = {"Call-Back": "555 010-0123", "Note": "asked for ann, twice", "Other": "Anna, 0123"}
+    row = ROW | {"custom_data": json.dumps(tags), "custom_data_hold": "(555) 0100123", "custom_data_ssn": "1"}
+    found = shown(Mask(numbers="last4"), MAPPING, row)
+    assert found is not None
+    assert json.loads(found.row["custom_data"] or "") == tags | {"Call-Back": WITHHELD}
+    assert (found.row["custom_data_hold"], found.row["custom_data_ssn"]) == (WITHHELD, "1")
+    found = shown(Mask(agents="withheld"), MAPPING, row)
+    assert found is not None
+    assert json.loads(found.row["custom_data"] or "") == tags | {"Note": WITHHELD}
+    for mask in (Mask(tags="pii"), Mask(tags=("Note",))):
+        found = shown(mask, MAPPING, row)
+        assert found is not None
+        assert (found.row["custom_data_ssn"], "custom_data_ssn" in found.record.row) == (WITHHELD, False)
+
+
 def test_a_record_without_anything_to_withhold_goes_out_whole() -> None:
     assert shown(Mask(numbers="withheld", agents="withheld", tags="all"), MAPPING, {"recording_id": "r1"}) is None
     assert shown(Mask(), MAPPING, ROW) is None
@@ -75,10 +92,12 @@ def test_a_record_without_anything_to_withhold_goes_out_whole() -> None:
 @pytest.fixture(scope="module")
 def volume(night: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = ", ".join(row["recording_id"] for row in night.whole()[:3])
-    night.matter("masked", f"  ids: [{ids}]", "mask: {numbers: last4, agents: withheld, tags: all}")
+    more = "mask: {numbers: last4, agents: withheld, tags: all}\nproduction: {conversations: as_received}"
+    night.matter("masked", f"  ids: [{ids}]", more)
     folder = tmp_path_factory.mktemp("masked")
     told = CliRunner().invoke(app, ["matter", "produce", "masked", "--to", str(folder)])
     assert told.exit_code == 0, told.output
+    assert "no documents of conversations" in told.stderr
     return folder / "VOL001"
 
 
@@ -95,7 +114,7 @@ def texts(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def test_what_is_withheld_is_in_no_file(night: Published, volume: Path) -> None:
-    secrets = {"_salt"}
+    secrets = {"_salt", load_matter(night.settings.home / "matters" / "masked.yaml").sha256}
     for row in night.whole()[:3]:
         secrets |= {str(row[name]) for name in ("ani", "dnis", "row_sha256", "sidecar_sha256") if row[name]}
         secrets |= {*row["user_ids"], *filter(None, row["agent_names"] or [])}
@@ -107,6 +126,7 @@ def test_what_is_withheld_is_in_no_file(night: Published, volume: Path) -> None:
     assert {line["agent_ids"] for line in index(volume)} == {WITHHELD}
     assert all(line["caller_number"].startswith("[") for line in index(volume))
     assert not list((volume / "evidence/data/documents").iterdir())
+    assert not (volume / "conversations").exists()
 
 
 def test_a_masked_volume_is_checked_as_far_as_that_goes_and_a_commitment_can_be_opened(
