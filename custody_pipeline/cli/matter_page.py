@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.selection import Found
     from custody_pipeline.matters.standing import Standing
 
 _SHOWN = 10
@@ -28,7 +27,7 @@ _SHOWN = 10
 
 def print_standing(console: Console, matter: Matter, standing: Standing) -> None:
     """The matter on one screen; lists are cut after some lines, `--json` has them whole."""
-    parts = (_selection(matter, standing.found), _nights(standing), _gaps(standing), _outlook(standing))
+    parts = (_selection(matter, standing), _nights(standing), _gaps(standing), _outlook(standing))
     for line in chain.from_iterable(parts):
         text = line.lstrip(" ")
         indent = len(line) - len(text)
@@ -36,7 +35,8 @@ def print_standing(console: Console, matter: Matter, standing: Standing) -> None
         console.print(folded(text, console.width, " " * indent, " " * further), markup=False, soft_wrap=True)
 
 
-def _selection(matter: Matter, found: Found) -> Iterator[str]:
+def _selection(matter: Matter, standing: Standing) -> Iterator[str]:
+    found = standing.found
     yield f"{matter.title}  ·  {matter.number or 'no number'}"
     for name, value in criteria(matter):
         yield f"  {name}: {value}"
@@ -51,6 +51,7 @@ def _selection(matter: Matter, found: Found) -> Iterator[str]:
         (found.elsewhere, "there, but outside of the other conditions"),
         (found.excluded_unmatched, "excluded, but not found by the selection"),
         (found.strangers, "an agent that no collected night has"),
+        (standing.excluded_too_late, "excluded, but produced before: ask for it back"),
     ):
         for item in ids[:_SHOWN]:
             yield f"  {item}: {what}"
@@ -76,7 +77,7 @@ def _nights(standing: Standing) -> Iterator[str]:
             if night.final_after and night.final_after > now:
                 yield f"    may grow until {night.final_after:%Y-%m-%d %H:%M} UTC: run after that, it is final"
     if standing.changed:
-        yield f"  published again since the last look: {', '.join(map(str, standing.changed))}"
+        yield f"  published since the last look: {', '.join(map(str, standing.changed))}"
 
 
 def _gaps(standing: Standing) -> Iterator[str]:

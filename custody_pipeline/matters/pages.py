@@ -83,6 +83,7 @@ def report_html(
         asked=len(asked),
         asked_until=min((standing.listened_until[night] for night in asked), default=None),
         saturated=standing.saturated,
+        too_late=standing.excluded_too_late,
         rows=rows,
         more_rows=max(0, account[0][1] - len(rows)) if rows else 0,
         **{name: value for name, value in facts.items() if name != "facts"},

@@ -108,6 +108,7 @@ class Standing:
         listened_until: nights whose audits were read → until when; nights that are not in it were not asked.
         remaining: recordings with audio that no production has as they are now.
         until: conversation and recording → the last time at which its gaps can close, if that is known.
+        excluded_too_late: control numbers of recordings that are excluded now and were produced before.
     """
 
     found: Found
@@ -119,6 +120,7 @@ class Standing:
     accesses: tuple[Access, ...] = ()
     listened_until: Mapping[date, datetime] = field(default_factory=dict)
     until: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
+    excluded_too_late: tuple[str, ...] = ()
 
     @property
     def saturated(self) -> bool:
@@ -139,6 +141,7 @@ class Standing:
             "excluded_unmatched": list(self.found.excluded_unmatched),
             "agents_unmatched": list(self.found.strangers),
             "repeated": self.found.repeated,
+            "excluded_too_late": list(self.excluded_too_late),
             "produced": self.produced,
             "remaining": self.remaining,
             "saturated": self.saturated,
@@ -193,6 +196,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
     looked = next((event for event in reversed(register.events()) if event["what"] == "looked"), None)
     before = looked["revisions"] if looked else {}
     produced = {item.key: item.row_sha256 for volume in register.each() for item in volume.recordings}
+    excluded = {item.key for item in found.recordings if item.excluded}
     return Standing(
         found,
         tuple(nights),
@@ -203,6 +207,13 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         accesses,
         listened_until,
         until,
+        tuple(
+            item.control
+            for volume in register.each()
+            if volume.sha256
+            for item in volume.recordings
+            if item.key in excluded
+        ),
     )
 
 

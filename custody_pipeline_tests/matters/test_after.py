@@ -52,6 +52,12 @@ def test_a_volume_is_handed_over_and_the_page_says_so(night: Published, tmp_path
     assert custody("matter", "report", "handed", "--to", page).exit_code == 0
     for part in ("handed VOL001 to John Doe, Doe LLP, courier", "1 of 1 recordings", "1 id of the request matches no"):
         assert part in page.read_text()
+    assert "produced before" not in page.read_text()
+    privileged = f"exclude:\n  - {{ids: [{chosen['recording_id']}], reason: privilege}}"
+    night.matter("handed", f"  ids: [{chosen['recording_id']}]", privileged)
+    assert "HANDED000001: excluded, but produced before" in custody("matter", "show", "handed").stdout
+    assert custody("matter", "report", "handed", "--to", page).exit_code == 0
+    assert "to be asked for back: HANDED000001" in page.read_text()
 
 
 def test_gathering_names_the_nights_it_would_collect(night: Published) -> None:
