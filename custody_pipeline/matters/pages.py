@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 100
 """A page for people: the index has all."""
-_COLOURS = ("#1b5e20", "#66a182", "#8d6e63", "#b26a00", "#9e2a2b")
+_COLOURS = ("#1b5e20", "#66a182", "#8d6e63", "#b26a00", "#9e2a2b", "#455a64")
 
 
 def report_html(

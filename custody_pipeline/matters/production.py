@@ -551,7 +551,7 @@ class _Writing:
         """Numbers of found recordings by their outcome; they add up to all found recordings."""
         here = {item.key for item in self.volume.recordings}
         other = {item.key for other in self.register.each(but=self.volume.name) for item in other.recordings}
-        excluded = elsewhere = silent = 0
+        excluded = elsewhere = silent = later = 0
         for item in self.standing.found.recordings:
             if item.key in here:
                 continue
@@ -559,6 +559,8 @@ class _Writing:
                 excluded += 1
             elif item.key in other:
                 elsewhere += 1
+            elif item.media_sha256:
+                later += 1
             else:
                 silent += 1
         return [
@@ -567,6 +569,7 @@ class _Writing:
             ("Excluded, with a reason", excluded),
             ("Without audio, with a reason", silent),
             ("Audio that could not be read as it was sealed", lost),
+            ("Not yet produced", later),
         ]
 
     def _facts(self, head: Head, made: Made) -> dict[str, Any]:

@@ -422,11 +422,18 @@ def test_what_is_excluded_or_withheld_after_a_production_was_stopped_does_not_go
     exclude = f"exclude:\n  - {{ids: [{first['recording_id']}], reason: privilege}}"
     night.matter("late", chosen, exclude)
     stopped_at("sign_production")
+    third = next(row["recording_id"] for row in night.whole() if row not in (first, second))
+    chosen = chosen.replace("[", f"[{third}, ")
     night.matter("late", chosen, f"{exclude}\nmask: {{numbers: withheld}}")
     assert CliRunner().invoke(app, command).exit_code == 0
     (line,) = index(tmp_path / "VOL001")
     assert (line["recording_id"], line["control_number"]) == (second["recording_id"], "LATE000001")
     assert second["ani"].encode() not in all_files(tmp_path / "VOL001")
+    # What is asked for since the production was stopped is in the next volume, and this one says so.
+    assert json.loads((tmp_path / "VOL001/production.json").read_text())["account"] == {
+        "In this volume": 1, "In other volumes": 0, "Excluded, with a reason": 1, "Without audio, with a reason": 0,
+        "Audio that could not be read as it was sealed": 0, "Not yet produced": 1,
+    }  # fmt: skip
     assert first["recording_id"].encode() not in all_files(tmp_path / "VOL001/evidence")
     assert verify(night, tmp_path / "VOL001").status == 2, "masked, and nothing else is wrong"
 
