@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.ledger import Actor
 
+_OWN_FILES = {"events.ndjson", "holds.json", "lock", "productions", "receipts", "report.html", "volumes"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -215,7 +216,7 @@ def open_matter(settings: Settings, name: str) -> Matter:
         RefusedFileError: its file is refused.
     """
     path = matters_folder(settings) / f"{checked_name(name)}.yaml"
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         if path.with_suffix("") in _folders(settings):
             raise SettingsError(f"{path} is gone; what was done for {name} is in {path.with_suffix('')}: {_PUT_BACK}")
         raise SettingsError(f"no matter {name!r}; custody matter list names them, custody matter new {name} makes it")
@@ -259,11 +260,14 @@ def new_matter(
         ids: a list that `select` names, to be copied: the matter keeps the request as it came.
 
     Raises:
-        SettingsError: the name is no plain name, or there is a matter of this name.
+        SettingsError: the name is no plain name, or there is a matter of this name, or its folder has such a list.
         RefusedFileError: a condition is refused; nothing is left behind.
     """
     path = matters_folder(settings) / f"{checked_name(name)}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
+    copy = path.with_suffix("") / ids.name if ids else None
+    if copy and not path.exists() and (copy.exists() or copy.name in _OWN_FILES):
+        raise SettingsError(f"{copy} is a file of the matter itself, or of an earlier one; rename the list")
     lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in select.items()]
     prefix = re.sub(r"[^A-Z0-9]", "", name.upper())[:16].lstrip("0123456789") or "PROD"
     words = {
@@ -282,7 +286,6 @@ def new_matter(
             file.write(text)
     except FileExistsError as error:
         raise SettingsError(f"{path} is there already; edit it, or choose another name") from error
-    copy = path.with_suffix("") / ids.name if ids else None
     try:
         if ids and copy:
             copy.parent.mkdir(exist_ok=True)

@@ -175,3 +175,12 @@ def test_a_new_matter_keeps_the_list_that_it_was_made_from(tmp_path: Path, monke
     (tmp_path / "home" / "matters" / "smith" / "request.csv").unlink()
     listed = CliRunner().invoke(app, ["matter", "list"])
     assert (listed.exit_code, "smith: " in listed.stderr, r"\n" in listed.stderr) == (2, True, False)
+    # Neither the list of an earlier matter nor a file of the matter itself is written over.
+    (tmp_path / "home" / "matters" / "smith" / "request.csv").write_text("id\nA1\n")
+    (tmp_path / "home" / "matters" / "smith.yaml").unlink()
+    for name in ("request.csv", "holds.json"):
+        (tmp_path / name).write_text("id\nB2\n")
+        given = ["matter", "new", "smith", "--ids", str(tmp_path / name), "--from", "yesterday"]
+        assert "rename the list" in str(CliRunner().invoke(app, given).exception)
+    assert [path.name for path in (tmp_path / "home" / "matters" / "smith").iterdir()] == ["request.csv"]
+    assert "A1" in (tmp_path / "home" / "matters" / "smith" / "request.csv").read_text()
