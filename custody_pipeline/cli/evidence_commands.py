@@ -180,6 +180,7 @@ def package(
 ) -> None:
     """Write chosen recordings with documents, records and proofs into a folder for the other side (BagIt, signed)."""
     from custody_pipeline.evidence.cut.proof import RecordNotFoundError
+    from custody_pipeline.matters.register import open_matter
     from custody_pipeline.operations.packaging import PackageError
     from custody_pipeline.operations.packaging import package as write_package
     from custody_pipeline.operations.verification import default_target
@@ -202,7 +203,7 @@ def package(
                 recordings=recordings or None,
                 night=night.date() if night else None,
                 reason=reason,
-                operator=acting(settings, operator).operator,
+                operator=acting(settings, operator, open_matter(settings, matter) if matter else None).operator,
                 recipient=recipient.strip(),
             )
     except PackageError as error:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from custody_pipeline.matters.register import Register
     from custody_pipeline.matters.standing import Standing
     from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.ledger import Actor
 
 matter_commands = typer.Typer(no_args_is_help=True, help="A discovery request: what it selects, and what is produced.")
 app.add_typer(matter_commands, name="matter")
@@ -152,7 +151,7 @@ def matter_produce(
     from custody_pipeline.operations.verification import default_target
 
     settings, matter, register, found = _standing(name)
-    actor = _acting(settings, matter, operator)
+    actor = acting(settings, operator, matter)
     place = to or register.folder / "productions"
     try:
         with progress_bars():
@@ -198,6 +197,8 @@ def matter_report(
     from custody_pipeline.matters.pages import matter_html
     from custody_pipeline.warehouse.ledger import Actor
 
+    if to and to.suffix.lower() not in (".html", ".pdf"):
+        raise typer.BadParameter(f"{to.name}: a report is .html or .pdf")
     settings, matter, register, found = _standing(name)
     path = to or register.folder / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,7 +231,7 @@ def matter_receipt(
 
     settings = settings_of_environment()
     matter = open_matter(settings, name)
-    actor = _acting(settings, matter, operator)
+    actor = acting(settings, operator, matter)
     count = record_receipt(
         settings, matter, register_of(settings, name), volume, receiver, how, when, confirmation, actor
     )
@@ -261,7 +262,7 @@ def matter_gather(
     from custody_pipeline.defs.one_night import run_one_night
     from custody_pipeline.matters.standing import standing
 
-    status, actor = OK, _acting(settings, matter)
+    status, actor = OK, acting(settings, matter=matter)
     for number, night in enumerate(nights, 1):
         say(f"night {night}, {number} of {len(nights)}")
         with progress_bars():
@@ -298,7 +299,7 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
         result = {"conversations": count, "recordings": len(recordings)}
         answer(result, [f"would protect {what}; --apply does it"], as_json=as_json)
         raise typer.Exit(OK)
-    actor = _acting(settings, matter)
+    actor = acting(settings, matter=matter)
     with progress_bars():
         holds = hold(settings, register, recordings, actor, matter.why)
     lines = [", ".join(f"{number} {kind} held" for kind, number in holds.count().items())]
@@ -327,7 +328,7 @@ def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> N
         told = ", ".join(f"{number} {kind}" for kind, number in held.items())
         answer(held, [f"would release {told}, but for what another matter holds; --apply does it"], as_json=as_json)
         raise typer.Exit(OK)
-    actor = _acting(settings, matter)
+    actor = acting(settings, matter=matter)
     with progress_bars():
         outcome = release(settings, register, actor, matter.why)
     lines = [", ".join(f"{number} {kind} released" for kind, number in outcome.released.items())]
@@ -344,19 +345,6 @@ def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:
     settings = settings_of_environment()
     matter, register = open_matter(settings, name), register_of(settings, name)
     return settings, matter, register, standing(settings, matter, register)
-
-
-def _acting(settings: Settings, matter: Matter, operator: str | None = None) -> Actor:
-    """Who acts for a matter. Who is not authorised is told so, and not refused: the name is only what is set."""
-    actor = acting(settings, operator)
-    if matter.authorised and _name_of(actor.operator) not in map(_name_of, matter.authorised):
-        say(f"{actor.operator} is not among the authorised people of {matter.path.name}; recorded all the same")
-    return actor
-
-
-def _name_of(person: str) -> str:
-    """What is before the first comma of `Jane Roe, paralegal`: one person may act in several roles."""
-    return " ".join(person.partition(",")[0].casefold().split())
 
 
 def _print_file(path: Path, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from custody_pipeline.matters.matter import Matter
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.ledger import Actor
 
@@ -181,18 +182,28 @@ def say(message: str) -> None:
     print(f"  · {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def acting(settings: Settings, operator: str | None = None) -> Actor:
-    """Who acts now. If only a login is known, says how a name and a role come into the custody events."""
+def acting(settings: Settings, operator: str | None = None, matter: Matter | None = None) -> Actor:
+    """Who acts now. If only a login is known, says how a name and a role come into the custody events.
+
+    Whom the matter does not authorise is told so, and not refused: the name is only what is set.
+    """
     from dataclasses import replace
 
     from custody_pipeline.warehouse.ledger import Actor
 
     actor = Actor.of(settings)
     if operator:
-        return replace(actor, operator=operator)
-    if not settings.operator:
+        actor = replace(actor, operator=operator)
+    elif not settings.operator:
         say(f"custody events name {actor.operator}, a login: set CUSTODY_OPERATOR, for example 'Jane Roe, paralegal'")
+    if matter and matter.authorised and _name_of(actor.operator) not in map(_name_of, matter.authorised):
+        say(f"{actor.operator} is not among the authorised people of {matter.path.name}; recorded all the same")
     return actor
+
+
+def _name_of(person: str) -> str:
+    """What is before the first comma of `Jane Roe, paralegal`: one person may act in several roles."""
+    return " ".join(person.partition(",")[0].casefold().split())
 
 
 @contextmanager

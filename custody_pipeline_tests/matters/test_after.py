@@ -53,6 +53,7 @@ def test_a_volume_is_handed_over_and_the_page_says_so(night: Published, tmp_path
     for part in ("handed VOL001 to John Doe, Doe LLP, courier", "1 of 1 recordings", "1 id of the request matches no"):
         assert part in page.read_text()
     assert "produced before" not in page.read_text()
+    assert "a report is .html or .pdf" in custody("matter", "report", "handed", "--to", tmp_path / "page.docx").stderr
     privileged = f"exclude:\n  - {{ids: [{chosen['recording_id']}], reason: privilege}}"
     night.matter("handed", f"  ids: [{chosen['recording_id']}]", privileged)
     assert "HANDED000001: excluded, but produced before" in custody("matter", "show", "handed").stdout
@@ -85,13 +86,17 @@ def test_a_recording_that_an_export_left_out_is_not_called_nothing_lost() -> Non
     ]
 
 
-def test_an_authorised_person_may_act_in_another_role(night: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_authorised_person_may_act_in_another_role(
+    night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recording = night.whole()[0]["recording_id"]
     night.matter("roles", f"  ids: ['{recording}']", "authorised: ['Jane Roe, counsel']\n")
     monkeypatch.setenv("CUSTODY_OPERATOR", "Jane  ROE, paralegal")
     assert "authorised" not in custody("matter", "release", "roles", "--apply").stderr
     monkeypatch.setenv("CUSTODY_OPERATOR", "Jane Rowe, counsel")
-    assert "Jane Rowe, counsel is not among" in custody("matter", "release", "roles", "--apply").stderr
+    package = ("package", "--matter", "roles", "--to", tmp_path / "package", "--reason", "request 4")
+    for command in (("matter", "release", "roles", "--apply"), package):
+        assert "Jane Rowe, counsel is not among" in custody(*command).stderr
 
 
 def test_a_night_that_may_still_grow_says_until_when(night: Published) -> None:
