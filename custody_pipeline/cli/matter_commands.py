@@ -100,7 +100,7 @@ def matter_list(as_json: Json = False) -> None:
             refused.append(f"{name}: {error}")
             continue
         volumes = register_of(settings, name).volumes()
-        done = [volume for volume in volumes if volume.sha256]
+        done = [volume for volume in volumes if volume.is_finished]
         produced = sum(len(volume.recordings) for volume in done)
         begun = len(volumes) - len(done)
         numbers = {"volumes": len(done), "recordings": produced, "begun": begun}

@@ -40,13 +40,17 @@ def record_receipt(
         How many recordings it has.
 
     Raises:
-        MatterStateError: there is no such volume, or it is not finished, or the confirmation cannot be read.
+        MatterStateError: there is no such volume, it is not finished, the time has not come, or the confirmation cannot
+            be read.
     """
-    found = next((item for item in register.volumes() if item.name == volume and item.sha256), None)
+    found = next((item for item in register.volumes() if item.name == volume and item.is_finished), None)
     if found is None:
-        names = ", ".join(item.name for item in register.volumes() if item.sha256) or "none"
+        names = ", ".join(item.name for item in register.volumes() if item.is_finished) or "none"
         raise MatterStateError(f"{matter.name} has no finished volume {volume!r}; there are {names}")
-    at = (when or utc_now()).replace(tzinfo=None)
+    now = utc_now().replace(tzinfo=None)
+    at = when.replace(tzinfo=None) if when else now
+    if at > now:
+        raise MatterStateError(f"{at:%Y-%m-%dT%H:%M:%SZ} has not come yet: --when is UTC")
     kept = _keep(register, volume, confirmation) if confirmation else None
     acts = [
         Act(

@@ -92,7 +92,7 @@ def report_html(
 
 def matter_html(matter: Matter, standing: Standing, register: Register, actor: Actor) -> str:
     """The present report of a matter, without a volume."""
-    produced = {item.key for volume in register.each() if volume.sha256 for item in volume.recordings}
+    produced = {item.key for volume in register.each() if volume.is_finished for item in volume.recordings}
     names = ("Produced", "Excluded, with a reason", "Without audio, with a reason", "Not yet produced")
     count = Counter(_fate(item, produced) for item in standing.found.recordings)
     facts = {

@@ -128,7 +128,7 @@ def _begun(register: Register, matter: Matter, standing: Standing) -> set[int]:
     Raises:
         MatterStateError: a folder of that name is there.
     """
-    begun = {volume.number: volume for volume in register.each() if volume.sha256 is None or _is_unnamed(volume)}
+    begun = {volume.number: volume for volume in register.each() if not volume.is_finished}
     for volume in begun.values():
         if Path(volume.folder).exists():
             raise MatterStateError(
@@ -288,10 +288,6 @@ def _newest_of(prover: Prover, night: str, keys: set[_Key]) -> Iterator[SealedRe
             f"{len(keys)} recordings are not sealed, the first is {min(keys)[1]}: "
             f"custody run --date {night}, then again"
         )
-
-
-def _is_unnamed(volume: Volume) -> bool:
-    return volume.partial.exists() and not Path(volume.folder).exists()
 
 
 def _finish(settings: Settings, partial: Path, folder: Path) -> None:

@@ -79,7 +79,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         matter_sha256: `Matter.state_sha256` of the matter that selected it.
         recordings: in the order of their control numbers.
         lost: recordings whose audio could not be read as it was sealed; no other recording gets their numbers.
-        sha256: of the production's manifest, hex; None until it is produced.
+        sha256: of the production's manifest, hex; None until it is recorded.
     """
 
     number: int
@@ -99,6 +99,11 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The folder in which the volume is written."""
         folder = Path(self.folder)
         return folder.with_name(f".{folder.name}.partial")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it was signed and named; only then can it be handed over. It may have been moved since."""
+        return self.sha256 is not None and (Path(self.folder).exists() or not self.partial.exists())
 
     def state(self) -> str:
         """`here`, `gone` (moved or removed), or `altered` (the folder has other content)."""

@@ -210,7 +210,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         tuple(
             item.control
             for volume in register.each()
-            if volume.sha256
+            if volume.is_finished
             for item in volume.recordings
             if item.key in excluded
         ),

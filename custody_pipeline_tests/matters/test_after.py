@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-from custody_pipeline.matters import standing
+from custody_pipeline.matters import production, standing
 from custody_pipeline.matters.register import register_of
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline_tests.matters.conftest import NIGHT
@@ -30,14 +31,23 @@ def custody(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_a_volume_is_handed_over_and_the_page_says_so(night: Published, tmp_path: Path) -> None:
+def test_a_volume_is_handed_over_and_the_page_says_so(
+    night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen = night.whole()[0]
     night.matter("handed", f"  ids: [{chosen['recording_id']}, nobody]")
     (tmp_path / "signed.pdf").write_bytes(b"signed")
     receipt = ("matter", "receipt", "handed", "--volume", "VOL001", "--to", "John Doe, Doe LLP", "--how", "courier")
     early = custody(*receipt)
     assert (early.exit_code, "there are none" in str(early.exception)) == (1, True)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(production, "sign_production", lambda *_: sys.exit(9))
+        assert custody("matter", "produce", "handed", "--to", tmp_path).exit_code == 9
+    early = custody(*receipt)
+    assert (early.exit_code, "there are none" in str(early.exception)) == (1, True)
+    assert "1 begun and not finished" in " ".join(custody("matter", "list").stdout.split())
     assert custody("matter", "produce", "handed", "--to", tmp_path).exit_code == 0
+    assert "has not come yet" in str(custody(*receipt, "--when", "2099-01-01").exception)
     given = custody(*receipt, "--when", "2026-11-20", "--confirmation", tmp_path / "signed.pdf", "--operator", "clerk")
     assert given.exit_code == 0, given.stderr
     with Warehouse(night.settings).open(read_only=True) as con:
