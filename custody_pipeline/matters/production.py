@@ -112,7 +112,7 @@ def produce(
         ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove`.
     """
     with register.alone():
-        numbers = _begun(register, matter, standing) or _plan(settings, target, matter, register, standing, to)
+        numbers = _begun(register, matter, standing, to) or _plan(settings, target, matter, register, standing, to)
         made = []
         for volume in register.each():  # one volume's recordings in memory at a time
             if volume.number in numbers:
@@ -122,11 +122,13 @@ def produce(
         return made
 
 
-def _begun(register: Register, matter: Matter, standing: Standing) -> set[int]:
+def _begun(register: Register, matter: Matter, standing: Standing, to: Path) -> set[int]:
     """Numbers of volumes without their final name. Forgets those that the present matter would not produce like this.
 
+    A volume of which nothing is there any more, as on a disk that was taken away, is written into `to`.
+
     Raises:
-        MatterStateError: a folder of that name is there.
+        MatterStateError: a folder of that name is there, or cannot be made.
     """
     begun = {volume.number: volume for volume in register.each() if not volume.is_finished}
     for volume in begun.values():
@@ -138,6 +140,10 @@ def _begun(register: Register, matter: Matter, standing: Standing) -> set[int]:
     if asked:
         asked.difference_update(item.key for item in standing.found.produced)
     if not asked:
+        moved = [_placed(volume, to) for volume in begun.values() if not volume.partial.exists()]
+        for volume in moved:
+            register.keep(volume)
+        _claim(register, moved)
         return set(begun)
     # The matter was changed since: what it excludes now must not be produced. Numbers are assigned again.
     for volume in begun.values():
@@ -192,12 +198,8 @@ def _plan(
     number = 1 + max((volume.number for volume in register.each()), default=0)
     starts = range(0, len(keys), size)
     planned = [
-        Volume(number, str((to / f"VOL{number:03}").absolute()), matter.state_sha256, ())
-        for number in range(number, number + len(starts))
+        _placed(Volume(number, "", matter.state_sha256, ()), to) for number in range(number, number + len(starts))
     ]
-    for volume in planned:
-        if Path(volume.folder).exists():
-            raise MatterStateError(f"{volume.folder} is there already; name another folder with --to")
     for volume, start in zip(planned, starts, strict=True):
         recordings = (
             Produced(
@@ -216,24 +218,32 @@ def _plan(
     return {volume.number for volume in planned}
 
 
+def _placed(volume: Volume, to: Path) -> Volume:
+    """The volume in a folder where no other one of its name is."""
+    folder = (to / volume.name).absolute()
+    if folder.exists():
+        raise MatterStateError(f"{folder} is there already; name another folder with --to")
+    return msgspec.structs.replace(volume, folder=str(folder))
+
+
 def _claim(register: Register, planned: Sequence[Volume]) -> None:
     """Make the folders in which planned volumes are written. Another matter may produce into the same folder.
 
     Raises:
-        MatterStateError: somebody else made one of them; the volumes are forgotten.
+        MatterStateError: somebody else made one of them, or it cannot be made; the volumes are forgotten.
     """
     for place, volume in enumerate(planned):
         try:
             volume.partial.mkdir(parents=True)
-        except FileExistsError as error:
+        except OSError as error:
             for mine in planned[:place]:
                 mine.partial.rmdir()
             for mine in planned:
                 register.forget(mine)
-            raise MatterStateError(
-                f"{volume.partial} is there: another production is written there, or was begun; "
-                "name another folder with --to"
-            ) from error
+            why = f"cannot be made ({error.strerror})"
+            if isinstance(error, FileExistsError):
+                why = "is there: another production is written there, or was begun"
+            raise MatterStateError(f"{volume.partial} {why}; name another folder with --to") from error
 
 
 class _Sealed(NamedTuple):

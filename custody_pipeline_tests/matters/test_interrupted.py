@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,9 +91,23 @@ def test_the_unfinished_volume_of_another_matter_stays_as_it_is(night: Published
     status, line = produce("beside", tmp_path)
     assert (status, "another production is written there" in line) == (2, True)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["index.csv"]
+    status, line = produce("beside", tmp_path / ".VOL001.partial" / "index.csv")
+    assert (status, "cannot be made (Not a directory); name another folder" in line) == (2, True)
+    away = tmp_path / "away"
+    (volume,) = register_with(night, "beside", away)
+    assert Path(volume.folder).parent == away
+    # Nothing of it is there any more: it is written where it is asked for now.
     assert produce("beside", tmp_path / "own")[0] == 0
+    assert not away.exists()
     (tmp_path / "own" / "VOL001").rename(tmp_path / "renamed")
     assert verify(night, tmp_path / "renamed").facts["production"] == "VOL001"
+
+
+def register_with(night: Published, name: str, to: Path) -> list[Volume]:
+    """The volumes of a matter whose production was killed, and whose folder was removed since."""
+    killed(str(to), 1, "matter", "produce", name, "--to", to)
+    shutil.rmtree(to, ignore_errors=True)
+    return register_of(night.settings, name).volumes()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
