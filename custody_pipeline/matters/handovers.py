@@ -10,12 +10,17 @@ import hashlib
 from datetime import date, datetime
 from pathlib import Path
 
+import orjson
+
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.escaping import escaped
 from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.register import MatterStateError, Register
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Act, Actor
+
+_MAX_VERDICT = 200
 
 
 def record_receipt(
@@ -34,14 +39,15 @@ def record_receipt(
     Args:
         receiver: to whom: name and role.
         when: UTC; now if None.
-        confirmation: a file that is kept beside the matter, with its digest.
+        confirmation: a file that is kept beside the matter, with its digest. The matter's event names the verdict of
+            `custody verify --json` on the other side.
 
     Returns:
         How many recordings it has.
 
     Raises:
         MatterStateError: there is no such volume, it is not finished, the time has not come, or the confirmation cannot
-            be read.
+            be read or is of another volume.
     """
     found = next((item for item in register.volumes() if item.name == volume and item.is_finished), None)
     if found is None:
@@ -51,7 +57,7 @@ def record_receipt(
     at = when.replace(tzinfo=None) if when else now
     if at > now:
         raise MatterStateError(f"{at:%Y-%m-%dT%H:%M:%SZ} has not come yet: --when is UTC")
-    kept = _keep(register, volume, confirmation) if confirmation else None
+    kept, verdict = _keep(register, volume, confirmation) if confirmation else (None, "")
     acts = [
         Act(
             date.fromisoformat(item.night),
@@ -70,19 +76,33 @@ def record_receipt(
     ]
     record_acts(settings, actor, acts)
     details = {"confirmation": kept[0], "sha256": kept[1]} if kept else {}
-    register.note(actor, f"handed {volume} to {receiver}, {how}", handed_at=f"{at:%Y-%m-%dT%H:%M:%SZ}", **details)
+    register.note(
+        actor, f"handed {volume} to {receiver}, {how}{verdict}", handed_at=f"{at:%Y-%m-%dT%H:%M:%SZ}", **details
+    )
     return len(acts)
 
 
-def _keep(register: Register, volume: str, confirmation: Path) -> tuple[str, str]:
-    """Copy a confirmation beside the matter. Returns its name there, and its SHA-256."""
+def _keep(register: Register, volume: str, confirmation: Path) -> tuple[tuple[str, str], str]:
+    """Copy a confirmation beside the matter. Returns its name there and its SHA-256, and what it says in words."""
     try:
         data = confirmation.read_bytes()
     except OSError as error:
         raise MatterStateError(f"{confirmation} cannot be read: {error.strerror}") from error
-    sha256 = hashlib.sha256(data).hexdigest()
+    verdict, sha256 = _verdict(data, volume), hashlib.sha256(data).hexdigest()
     name = f"{volume}-{sha256[:12]}{confirmation.suffix}"
     folder = register.folder / "receipts"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data)
-    return name, sha256
+    return (name, sha256), verdict
+
+
+def _verdict(data: bytes, volume: str) -> str:
+    """The verdict in the output of `custody verify --json`; empty if the confirmation is something else."""
+    try:
+        told = orjson.loads(data)
+        verdict, verified = str(told["verdict"]), told["facts"].get("production", volume)
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return ""
+    if verified != volume:
+        raise MatterStateError(f"the confirmation is of {str(verified)[:_MAX_VERDICT]!r}, not of {volume}")
+    return f"; custody verify there: {escaped(verdict[:_MAX_VERDICT])}"

@@ -62,6 +62,13 @@ def test_a_volume_is_handed_over_and_the_page_says_so(
     assert custody("matter", "report", "handed", "--to", page).exit_code == 0
     for part in ("handed VOL001 to John Doe, Doe LLP, courier", "1 of 1 recordings", "1 id of the request matches no"):
         assert part in page.read_text()
+    (key,) = (night.settings.home / "keys").glob("*.pub")
+    told = custody("verify", tmp_path / "VOL001", "--key", key, "--json").stdout
+    for text, status in ((told.replace("VOL001", "VOL002"), 1), (told, 0)):
+        (tmp_path / "verified.json").write_text(text)
+        assert custody(*receipt, "--confirmation", tmp_path / "verified.json").exit_code == status
+    assert custody("matter", "report", "handed", "--to", page).exit_code == 0
+    assert f"courier; custody verify there: {json.loads(told)['verdict']}" in page.read_text()
     assert "produced before" not in page.read_text()
     assert "a report is .html or .pdf" in custody("matter", "report", "handed", "--to", tmp_path / "page.docx").stderr
     privileged = f"exclude:\n  - {{ids: [{chosen['recording_id']}], reason: privilege}}"
