@@ -75,7 +75,7 @@ def _nights(standing: Standing) -> Iterator[str]:
             if night.command:  # on its own line, to be copied
                 yield f"    → {night.command}"
             if night.final_after and night.final_after > now:
-                yield f"    may grow until {night.final_after:%Y-%m-%d %H:%M} UTC: run after that, it is final"
+                yield f"    may grow until {night.final_after:%Y-%m-%d %H:%M} UTC, by what is known now: run after that"
     if standing.changed:
         yield f"  published since the last look: {', '.join(map(str, standing.changed))}"
 
