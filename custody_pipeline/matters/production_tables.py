@@ -247,11 +247,16 @@ def _log_row(event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _role(row: Mapping[str, str]) -> str:
-    """`vendor`, `system`, or a person's: what follows the first comma of `Jane Roe, paralegal`, else `operator`."""
+    """`vendor`, or a person's: what follows the first comma of `Jane Roe, paralegal`, else `operator`.
+
+    Without a person: `participant` (of the conversation, who set a tag), or `unknown`, as who deleted from a bucket.
+    """
     if row["who"].startswith("Genesys"):
         return "vendor"
     name, _, role = row["operator"].partition(",")
-    return role.strip() or ("operator" if name else "system")
+    if name:
+        return role.strip() or "operator"
+    return "participant" if row["action"] == "tagged" else "unknown"
 
 
 def _text(value: object) -> str:

@@ -181,6 +181,7 @@ def test_the_custody_log_has_what_was_done_since_the_night_ran(night: Published,
     (held,) = [row for row in log if row["action"] == "held"]
     assert (held["recording_id"], held["why"]) == (night.whole()[1]["recording_id"], "matter acme")
     assert {"exported", "hashed", "joined", "published"} <= {row["action"] for row in log}
+    assert {row["role"] for row in log if not row["operator"]} <= {"vendor", "participant", "unknown"}
 
 
 @pytest.mark.slow
