@@ -166,7 +166,7 @@ def _is_made(volume: Volume, matter: Matter) -> bool:
 
 
 def _to_be_made(volume: Volume) -> Volume:
-    recordings = sorted((*volume.recordings, *volume.lost), key=lambda item: item.number)
+    recordings = sorted((*volume.recordings, *volume.lost), key=lambda item: item.order)
     return msgspec.structs.replace(volume, recordings=tuple(recordings), lost=(), sha256=None)
 
 
@@ -193,8 +193,9 @@ def _plan(
     keys = [key for key in fresh if key in sealed]
     if not keys:
         raise MatterStateError(f"nothing is new: every recording of {matter.name} was produced as it is sealed now")
-    used = (item.number for volume in register.each() for item in (*volume.recordings, *volume.lost))
-    first, size = 1 + max(used, default=0), matter.form.volume_recordings
+    # Numbers have no gap: what is forgotten or lost is always the end, or keeps its number.
+    used = sum(len(volume.recordings) + len(volume.lost) for volume in register.each())
+    first, size = 1 + used, matter.form.volume_recordings
     number = 1 + max((volume.number for volume in register.each()), default=0)
     starts = range(0, len(keys), size)
     planned = [

@@ -66,9 +66,9 @@ class Produced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.conversation_id, self.recording_id
 
     @property
-    def number(self) -> int:
-        """The digits at the end of the control number; the prefix of a matter may change."""
-        return int(re.sub(r"^.*[^0-9]", "", self.control))
+    def order(self) -> tuple[int, str]:
+        """Recordings of one volume stand in this order: they have one prefix, which may end with digits."""
+        return len(self.control), self.control
 
 
 class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -447,7 +447,8 @@ def test_audio_that_is_gone_since_it_was_sealed_is_an_exception(
     night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, other = night.whole()[1:3]
-    night.matter("changed", f"  ids: [{gone['recording_id']}, {other['recording_id']}]")
+    chosen = f"  ids: [{gone['recording_id']}, {other['recording_id']}]"
+    night.matter("changed", chosen, "production: {prefix: CASE2026}")
     really_save = BucketMedia.save
 
     # commands/test_package.py removes a version from a real bucket; this night's is shared.
@@ -466,7 +467,7 @@ def test_audio_that_is_gone_since_it_was_sealed_is_an_exception(
     # It is there again: it goes out then, under a number that nothing else had.
     assert CliRunner().invoke(app, ["matter", "produce", "changed", "--to", str(tmp_path)]).exit_code == 0
     (line,) = index(tmp_path / "VOL002")
-    assert (line["recording_id"], line["control_number"]) == (gone["recording_id"], "CHANGED000003")
+    assert (line["recording_id"], line["control_number"]) == (gone["recording_id"], "CASE2026000003")
 
 
 def test_a_recording_whose_length_no_source_states_says_so_in_every_table(night: Published) -> None:
