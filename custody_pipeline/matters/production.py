@@ -143,7 +143,7 @@ def _begun(register: Register, matter: Matter, standing: Standing, to: Path) -> 
         moved = [_placed(volume, to) for volume in begun.values() if not volume.partial.exists()]
         for volume in moved:
             register.keep(volume)
-        _claim(register, moved)
+        _claim(moved)
         return set(begun)
     # The matter was changed since: what it excludes now must not be produced. Numbers are assigned again.
     for volume in begun.values():
@@ -193,7 +193,7 @@ def _plan(
     keys = [key for key in fresh if key in sealed]
     if not keys:
         raise MatterStateError(f"nothing is new: every recording of {matter.name} was produced as it is sealed now")
-    # Numbers have no gap: what is forgotten or lost is always the end, or keeps its number.
+    # Numbers have no gap: only the last volumes are ever forgotten, and what was lost keeps its number.
     used = sum(len(volume.recordings) + len(volume.lost) for volume in register.each())
     first, size = 1 + used, matter.form.volume_recordings
     number = 1 + max((volume.number for volume in register.each()), default=0)
@@ -215,7 +215,12 @@ def _plan(
             for place, key in enumerate(keys[start : start + size], first + start)
         )
         register.keep(msgspec.structs.replace(volume, recordings=tuple(recordings)))
-    _claim(register, planned)
+    try:
+        _claim(planned)
+    except MatterStateError:
+        for volume in planned:
+            register.forget(volume)
+        raise
     return {volume.number for volume in planned}
 
 
@@ -227,11 +232,11 @@ def _placed(volume: Volume, to: Path) -> Volume:
     return msgspec.structs.replace(volume, folder=str(folder))
 
 
-def _claim(register: Register, planned: Sequence[Volume]) -> None:
+def _claim(planned: Sequence[Volume]) -> None:
     """Make the folders in which planned volumes are written. Another matter may produce into the same folder.
 
     Raises:
-        MatterStateError: somebody else made one of them, or it cannot be made; the volumes are forgotten.
+        MatterStateError: somebody else made one of them, or it cannot be made; none was made.
     """
     for place, volume in enumerate(planned):
         try:
@@ -239,8 +244,6 @@ def _claim(register: Register, planned: Sequence[Volume]) -> None:
         except OSError as error:
             for mine in planned[:place]:
                 mine.partial.rmdir()
-            for mine in planned:
-                register.forget(mine)
             why = f"cannot be made ({error.strerror})"
             if isinstance(error, FileExistsError):
                 why = "is there: another production is written there, or was begun"
