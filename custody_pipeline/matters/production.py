@@ -146,7 +146,7 @@ def _begun(register: Register, matter: Matter, standing: Standing, to: Path) -> 
         _claim(moved)
         return set(begun)
     # The matter was changed since: what it excludes now must not be produced. Numbers are assigned again.
-    for volume in begun.values():
+    for volume in reversed(begun.values()):  # if this is killed, the numbers that are left have no gap
         shutil.rmtree(volume.partial, ignore_errors=True)
         register.forget(volume)
     return set()
@@ -218,7 +218,7 @@ def _plan(
     try:
         _claim(planned)
     except MatterStateError:
-        for volume in planned:
+        for volume in reversed(planned):
             register.forget(volume)
         raise
     return {volume.number for volume in planned}
