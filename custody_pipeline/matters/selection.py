@@ -189,10 +189,12 @@ def _condition(con: duckdb.DuckDBPyConnection, matter: Matter) -> str:
         return "true"
     # A line comment in it must not hide what follows.
     text = f"{where}\n"
-    (row,) = con.execute("SELECT json_serialize_sql($sql)", {"sql": f"SELECT 1 FROM t WHERE ({text})"}).fetchall() or [
-        (None,)
-    ]
-    parsed = json.loads(row[0])
+    # Without the parentheses as well: it must not close them.
+    for form in (text, f"({text})"):
+        row = con.execute("SELECT json_serialize_sql($sql)", {"sql": f"SELECT 1 FROM t WHERE {form}"}).fetchone()
+        parsed = json.loads(row[0] if row else "{}")
+        if parsed.get("error"):
+            break
     nodes = [statement["node"] for statement in parsed.get("statements", [])]
     plain = len(nodes) == 1 and nodes[0]["type"] == "SELECT_NODE" and not nodes[0]["modifiers"]
     if not plain or nodes[0]["group_expressions"] or nodes[0]["having"] or nodes[0]["qualify"]:

@@ -120,7 +120,15 @@ def test_tag_conditions_hold_for_each_tag(night: Published) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    ["no_such_column = 1", "1) ORDER BY (1", "1; DROP TABLE x", "1) UNION SELECT (1", "ani =", "ani IN (FROM '/x')"],
+    [
+        "no_such_column = 1",
+        "1 = 1) OR (1 = 1",
+        "1) ORDER BY (1",
+        "1; DROP TABLE x",
+        "1) UNION SELECT (1",
+        "ani =",
+        "ani IN (FROM '/x')",
+    ],
 )
 def test_a_condition_that_is_no_single_expression_is_refused(night: Published, where: str) -> None:
     with pytest.raises(SettingsError, match="where: "):
