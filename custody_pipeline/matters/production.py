@@ -324,12 +324,17 @@ def _as_it_went_out(volume: Volume, lines: Spool) -> Iterator[Produced]:
 
 
 def _keep_audio_alone(partial: Path) -> None:
-    """Remove everything that an earlier attempt left except audio: the matter may have been changed since."""
+    """Remove everything that an earlier attempt left except audio: the matter may have been changed since.
+
+    Links are removed, too: nothing may be written through them.
+    """
     kept = partial / EVIDENCE / "data/audio"
-    for folder in (partial, partial / EVIDENCE, partial / EVIDENCE / "data"):
+    for folder in (partial, partial / EVIDENCE, partial / EVIDENCE / "data", kept):
+        if folder.is_symlink():
+            folder.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
-            if path == kept or kept.is_relative_to(path):
+            if not path.is_symlink() and (kept.is_relative_to(path) or folder == kept):
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -84,6 +84,19 @@ def test_a_disk_that_fills_while_audio_is_copied_ends_in_a_line(
     assert verify(night, tmp_path / ".VOL001.partial").status != 0
 
 
+def test_a_link_in_an_unfinished_volume_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "file").write_text("theirs")
+    for linked in ("", "evidence", "evidence/data", "evidence/data/audio", "evidence/data/audio/A1.opus"):
+        place = tmp_path / "partial" / linked
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(tmp_path / "theirs" / ("file" if place.suffix else ""))
+        production._keep_audio_alone(tmp_path / "partial")
+        assert not place.is_symlink()
+        shutil.rmtree(tmp_path / "partial")
+    assert [path.read_text() for path in (tmp_path / "theirs").iterdir()] == ["theirs"]
+
+
 def test_the_unfinished_volume_of_another_matter_stays_as_it_is(night: Published, tmp_path: Path) -> None:
     night.matter("beside", f"  ids: [{night.whole()[0]['recording_id']}]")
     (tmp_path / ".VOL001.partial").mkdir()
