@@ -80,8 +80,7 @@ class CaseWriter:
 
     def _say_content(self, sha256: str) -> str:
         """Nodes of a content, by its hash. Returns its name."""
-        name = _id("content", sha256)
-        facet, digest = f"{name}-facet", f"{name}-hash"
+        name, facet, digest = (_id(kind, sha256) for kind in ("content", "facet", "hash"))
         if name not in self._said:
             self._say(name, "observable:ObservableObject", {"core:hasFacet": {"@id": facet}})
             self._say(facet, "observable:ContentDataFacet", {"observable:hash": {"@id": digest}})

@@ -14,6 +14,7 @@ from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import docx
 import msgspec
@@ -182,6 +183,8 @@ def test_the_custody_log_has_what_was_done_since_the_night_ran(night: Published,
     assert (held["recording_id"], held["why"]) == (night.whole()[1]["recording_id"], "matter acme")
     assert {"exported", "hashed", "joined", "published"} <= {row["action"] for row in log}
     assert {row["role"] for row in log if not row["operator"]} <= {"vendor", "participant", "unknown"}
+    graph = json.loads((volume.folder / "custody-log.jsonld").read_text())["@graph"]
+    assert all(UUID(node["@id"][-36:]) for node in graph)  # what case_validate asks of a name
 
 
 @pytest.mark.slow
