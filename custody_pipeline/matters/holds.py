@@ -32,6 +32,7 @@ from custody_pipeline.warehouse.sql_files import query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
@@ -85,12 +86,17 @@ class Holds(msgspec.Struct, forbid_unknown_fields=True):
 
 def read_holds(register: Register) -> Holds:
     """The holds of a matter."""
-    path = register.folder / "holds.json"
+    path = _path(register)
     return msgspec.json.decode(path.read_bytes(), type=Holds) if path.exists() else Holds()
 
 
+def _path(register: Register) -> Path:
+    """It is there as long as something is held."""
+    return register.folder / "holds.json"
+
+
 def _keep(register: Register, holds: Holds) -> None:
-    write_whole(register.folder / "holds.json", msgspec.json.format(msgspec.json.encode(holds), indent=1) + b"\n")
+    write_whole(_path(register), msgspec.json.format(msgspec.json.encode(holds), indent=1) + b"\n")
 
 
 def hold(settings: Settings, register: Register, recordings: Iterable[Recording], actor: Actor, why: str) -> Holds:
@@ -203,6 +209,8 @@ def release(settings: Settings, register: Register, actor: Actor, why: str) -> R
             still_held_by_another_matter=outcome.kept,
         )
         _record(settings, register, holds, actor, why)
+        if holds == Holds():
+            _path(register).unlink()
         return outcome
 
 

@@ -240,7 +240,8 @@ def acted_for(settings: Settings) -> list[str]:
 
 def _folders(settings: Settings) -> set[Path]:
     folder = matters_folder(settings)
-    return {path.parent for what in ("holds.json", "volumes") for path in folder.glob(f"*/{what}")}
+    found = (path for what in ("holds.json", "volumes/VOL*.json") for path in folder.glob(f"*/{what}"))
+    return {folder / path.relative_to(folder).parts[0] for path in found}
 
 
 _PUT_BACK = "put the file back under this name"

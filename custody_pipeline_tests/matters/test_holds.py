@@ -74,6 +74,8 @@ def test_a_matter_whose_file_is_gone_keeps_its_holds_and_is_named(night: Publish
         assert "put the file back" in " ".join(f"{told.stderr} {told.exception}".split())
     moved.rename(file)
     custody("release", "gone", "--apply")
+    file.rename(moved)
+    assert "put the file back" not in custody("list").stderr, "nothing is held any more"
     assert night.server.world.protected == set()
 
 
@@ -284,5 +286,5 @@ def test_where_nobody_may_see_earlier_holds_one_is_written_down_before_it_is_set
 
 def _recordings(night: Published, uri: str) -> list[Recording]:
     with analyst_database(night.settings) as con:
-        (item, *_) = select(con, night.matter("locked", "  where: 1 = 1")).recordings
+        (item, *_) = select(con, night.matter(uri.split("/")[2], "  where: 1 = 1")).recordings
     return [structs.replace(item, object_uri=uri, sidecar_uri=None)]
