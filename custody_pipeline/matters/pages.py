@@ -78,6 +78,7 @@ def report_html(
         unmatched=len(standing.found.unmatched) + len(standing.found.elsewhere),
         criteria=criteria(matter),
         nights=standing.nights,
+        now=utc_now(),
         gaps=gaps,
         accesses=standing.accesses,
         asked=len(asked),

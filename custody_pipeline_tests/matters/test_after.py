@@ -116,7 +116,7 @@ def test_an_authorised_person_may_act_in_another_role(
         assert "Jane Rowe, counsel is not among" in custody(*command).stderr
 
 
-def test_a_night_that_may_still_grow_says_until_when(night: Published) -> None:
+def test_a_night_that_may_still_grow_says_until_when(night: Published, tmp_path: Path) -> None:
     night.matter("growing", f"  from: {NIGHT}\n  to: {NIGHT}")
     shown = custody("matter", "show", "growing")
     assert shown.exit_code == 1
@@ -126,6 +126,9 @@ def test_a_night_that_may_still_grow_says_until_when(night: Published) -> None:
         gaps = con.execute("SELECT max(recheck_until) FROM custody.gaps").fetchall()[0][0]
     assert until.replace(tzinfo=None) == gaps > datetime(2026, 11, 6)  # the night's end and 72 hours
     assert f"may grow until {until:%Y-%m-%d %H:%M} UTC" in shown.stdout or until < datetime.now(UTC)
+    assert custody("matter", "report", "growing", "--to", tmp_path / "page.html").exit_code == 0
+    told = f", may grow until {until:%Y-%m-%d %H:%M:%S} UTC"
+    assert told in (tmp_path / "page.html").read_text() or until < datetime.now(UTC)
 
 
 def test_before_any_night_every_night_of_the_dates_is_to_be_gathered(
