@@ -132,6 +132,7 @@ def test_what_is_withheld_is_in_no_file(night: Published, volume: Path) -> None:
 def test_a_masked_volume_is_checked_as_far_as_that_goes_and_a_commitment_can_be_opened(
     night: Published, volume: Path
 ) -> None:
+    assert "verdict is therefore NOT VERIFIED" in " ".join((volume / "report.html").read_text().split())
     report = verify(night, volume)
     assert {finding.code for finding in report.findings if finding.kind.severity is not Severity.NOTE} == {
         "RECORD_MASKED"
