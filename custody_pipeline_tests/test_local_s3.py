@@ -55,6 +55,13 @@ def test_what_was_written_is_there_after_a_restart_on_the_same_port_with_the_sam
     with LocalS3(tmp_path) as later:
         assert later == first
         assert later.client().get_object(Bucket="kept", Key="k")["Body"].read() == b"bytes"
+        (tmp_path / "s3" / "in-use").unlink()
+        with pytest.raises(LocalS3Error, match=r"Stop that process, then try again\.$"):
+            LocalS3(tmp_path).start()
+        process = psutil.Process(state_of(tmp_path)["pid"])
+    process.wait(10)
+    with LocalS3(tmp_path) as anew:
+        assert anew == first
     sockets = Path("/tmp")  # noqa: S108 - where SeaweedFS puts them
     assert not [path for port in state_of(tmp_path)["ports"].values() for path in sockets.glob(f"*-{port}.sock")]
 

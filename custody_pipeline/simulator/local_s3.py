@@ -112,6 +112,11 @@ class LocalS3:
             running = self._running()
             if running is None:
                 return self._start_weed(weed, keys)
+            if not self._pipe.is_fifo():
+                raise LocalS3Error(
+                    f"the S3 server of {self._folder} (process {running['pid']}) would not end with its last user: "
+                    f"{self._pipe} is gone, or an earlier version started it. Stop that process, then try again."
+                )
             self._ours.callback(self._leave, running, self._hold())
             return self._endpoint(running, keys)
 
@@ -159,6 +164,8 @@ class LocalS3:
         """Use the server no longer; whoever is last stops it."""
         with self._lock:
             os.close(held)
+            if not self._pipe.is_fifo():  # removed: sh stops the server
+                return
             pipe = os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK)
             try:
                 if os.read(pipe, 1) == b"":  # nobody holds the other end; a reader would have to wait otherwise
