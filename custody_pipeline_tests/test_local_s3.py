@@ -126,6 +126,14 @@ def test_it_ends_with_the_process_that_started_it_even_by_kill_9(tmp_path: Path)
 
 
 @needs_weed
+def test_a_state_of_which_nothing_was_written_is_none(tmp_path: Path) -> None:
+    (tmp_path / "s3").mkdir()
+    (tmp_path / "s3" / "server.json").touch()
+    with LocalS3(tmp_path) as endpoint:
+        assert answers(endpoint)
+
+
+@needs_weed
 def test_a_process_that_got_the_servers_old_id_is_not_touched(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as innocent:
         try:

@@ -1,7 +1,7 @@
-"""The part of a record that is produced if the matter file withholds fields.
+"""The part of a record and of its custody events that is produced.
 
-Belongs here: which columns are withheld, and what replaces them. Does not: the package with the other columns
-(evidence/package).
+Belongs here: what is withheld, by the matter file or because it is another matter's, and what replaces it. Does not: the
+package with the other columns (evidence/package).
 
 From a hash of a whole row or document, a withheld field could be guessed. Such hashes are therefore withheld too.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Row = dict[str, str | None]
 
 WITHHELD = "[withheld]"
+_OF_A_MATTER = ("held", "released", "packaged")
 _NUMBERS, _AGENTS = ("ani", "dnis"), ("user_ids", "agent_names")
 _HASHES = ("row_sha256", "conversation_sha256", "recording_metadata_sha256", "sidecar_sha256")
 _SHOWN_DIGITS = 4
@@ -129,6 +130,22 @@ def _number(mask: Mask, number: str | None) -> str:
 
 def _digits(number: str | None) -> str:
     return re.sub(r"\D", "", (number or "").partition("@")[0])
+
+
+def of_one_matter(events: list[dict[str, object]], why: str) -> list[dict[str, object]]:
+    """Custody events of a volume, without what holds and packages of other matters say of these.
+
+    Args:
+        events: of the recordings.
+        why: the matter's (`Matter.why`), as its own acts have it.
+    """
+
+    def is_own(event: dict[str, object]) -> bool:
+        reason = str(event["why"])
+        return event["action"] not in _OF_A_MATTER or reason == why or reason.startswith(f"{why}, VOL")
+
+    elsewhere = {"what": "for another matter or request", "why": WITHHELD, "where_at": None, "sha256_after": None}
+    return [event if is_own(event) else {**event, **elsewhere} for event in events]
 
 
 def masked_events(events: list[dict[str, object]], controls: set[str]) -> list[dict[str, object]]:

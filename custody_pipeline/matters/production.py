@@ -29,7 +29,7 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.memory import give_back
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.listening import ListeningError, write_listening_copies
-from custody_pipeline.matters.masking import masked_events, shown
+from custody_pipeline.matters.masking import masked_events, of_one_matter, shown
 from custody_pipeline.matters.page_formats import write_documents
 from custody_pipeline.matters.pages import ROWS_SHOWN, certificate_html, report_html
 from custody_pipeline.matters.register import MatterStateError, Produced, Volume
@@ -361,7 +361,7 @@ def _derived(rows: Sequence[Mapping[str, str]], volume: Volume, reason: str) -> 
         )
 
 
-def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine]) -> Iterator[dict[str, Any]]:
+def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine], why: str) -> Iterator[dict[str, Any]]:
     """Custody events of the recordings, each with its control number."""
     waiting = iter(lines)
     while part := list(islice(waiting, _EVENTS_OF_LINES)):
@@ -371,7 +371,7 @@ def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine]) -> Ite
             query("matters/events"),
             {"keys": keys},
         )
-        yield from masked_events(events, {line.control for line in part if line.masked})
+        yield from masked_events(of_one_matter(events, why), {line.control for line in part if line.masked})
 
 
 @dataclass(frozen=True)
@@ -559,7 +559,7 @@ class _Writing:
             production_tables.write_sec(folder / "audio-metadata.csv", lines.rows())
         with overview(self.settings) as con:  # the snapshot for analysts lacks what was done since, for example a hold
             assert con is not None  # noqa: S101 - a recording of it is sealed
-            production_tables.write_custody_log(folder, _events(con, lines))
+            production_tables.write_custody_log(folder, _events(con, lines, self.matter.why))
         return production_tables.write_csv(folder / "exceptions.csv", exceptions, production_tables.EXCEPTIONS)
 
     def _account(self, produced: int, lost: int) -> list[tuple[str, int]]:

@@ -129,8 +129,8 @@ class LocalS3:
         self._ours.close()
 
     def _start_weed(self, weed: Path, keys: dict[str, str]) -> S3Endpoint:
-        state_file = self._folder / "server.json"
-        ports = orjson.loads(state_file.read_bytes())["ports"] if state_file.exists() else None
+        last = self._last()
+        ports = last["ports"] if last else None
         for _ in range(_ATTEMPTS):
             if ports is None or not all(_is_free(port) for port in ports.values()):
                 ports = _free_ports()
@@ -139,7 +139,7 @@ class LocalS3:
             held = self._hold()
             pid = self._launch(weed, ports)
             state = {"pid": pid, "ports": ports, "server": _weed_version()}
-            _write_private(state_file, orjson.dumps(state))
+            _write_private(self._folder / "server.json", orjson.dumps(state))
             endpoint = self._endpoint(state, keys)
             if self._wait_until_ready(endpoint, pid):
                 self._ours.callback(self._leave, state, held)
@@ -249,11 +249,16 @@ class LocalS3:
         return {"access_key": pair["accessKey"], "secret_key": pair["secretKey"]}
 
     def _running(self) -> dict[str, Any] | None:
-        state_file = self._folder / "server.json"
-        if not state_file.exists():
+        state = self._last()
+        return state if state and self._process(state["pid"]) else None
+
+    def _last(self) -> dict[str, Any] | None:
+        """The newest server's process id, ports and version; None if a killed process did not write all of it."""
+        try:
+            state: dict[str, Any] = orjson.loads((self._folder / "server.json").read_bytes())
+        except (FileNotFoundError, orjson.JSONDecodeError):
             return None
-        state: dict[str, Any] = orjson.loads(state_file.read_bytes())
-        return state if self._process(state["pid"]) else None
+        return state
 
     def _process(self, pid: int) -> psutil.Process | None:
         """The server, if it still runs. Its id may have been given to another program: the command line must fit."""

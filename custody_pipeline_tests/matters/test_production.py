@@ -31,6 +31,7 @@ from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.matters import production, production_tables
 from custody_pipeline.matters.listening import write_listening_copies
+from custody_pipeline.matters.masking import WITHHELD
 from custody_pipeline.matters.page_formats import pdf_of, write_documents
 from custody_pipeline.matters.pages import certificate_html
 from custody_pipeline.matters.register import MatterStateError, register_of
@@ -83,7 +84,7 @@ def verify(night: Published, folder: Path) -> Report:
 def volume(night: Published, tmp_path_factory: pytest.TempPathFactory) -> ProducedVolume:
     """Of recordings one of which was held after the night ran."""
     held = {name: night.whole()[1][name] for name in ("conversation_id", "recording_id")}
-    act = Act(NIGHT, "held", what="the recording", why="matter acme", how="vendor", **held)
+    act = Act(NIGHT, "held", what="the recording", why="matter 9: Roe v. Acme", how="vendor", **held)
     record_acts(night.settings, Actor.of(night.settings), [act])
     (made,) = produce(night, "acme", tmp_path_factory.mktemp("productions"))
     return made
@@ -180,7 +181,9 @@ def test_a_conversations_document_is_what_its_record_says(volume: ProducedVolume
 def test_the_custody_log_has_what_was_done_since_the_night_ran(night: Published, volume: ProducedVolume) -> None:
     log = json.loads((volume.folder / "custody-log.json").read_text())
     (held,) = [row for row in log if row["action"] == "held"]
-    assert (held["recording_id"], held["why"]) == (night.whole()[1]["recording_id"], "matter acme")
+    assert held["recording_id"] == night.whole()[1]["recording_id"]
+    assert (held["operator"] != "", held["what"], held["why"]) == (True, "for another matter or request", WITHHELD)
+    assert not any("Roe v." in path.read_text() for path in volume.folder.glob("custody-log.*"))
     assert {"exported", "hashed", "joined", "published"} <= {row["action"] for row in log}
     assert {row["role"] for row in log if not row["operator"]} <= {"vendor", "participant", "unknown"}
     graph = json.loads((volume.folder / "custody-log.jsonld").read_text())["@graph"]
