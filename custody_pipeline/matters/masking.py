@@ -1,7 +1,7 @@
 """The part of a record and of its custody events that is produced.
 
-Belongs here: what is withheld, by the matter file or because it is another matter's, and what replaces it. Does not: the
-package with the other columns (evidence/package).
+Belongs here: what is withheld, by the matter file or because it is another matter's, and what replaces it. Does not:
+the package with the other columns (evidence/package).
 
 From a hash of a whole row or document, a withheld field could be guessed. Such hashes are therefore withheld too.
 """
