@@ -8,6 +8,7 @@ digest, the digest of its source, and the tool that made it.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.page_formats import HINT
 
 FOLDER = "listening"
+_TABLE = "listening-copies.csv"
 _CODECS = {"wav": "pcm_s16le", "mp3": "libmp3lame"}
 _COLUMNS = ("control_number", "file", "sha256", "source", "source_sha256", "tool", "why_not")
 
@@ -70,8 +72,17 @@ def write_listening_copies(
             rows.append(row | {"why_not": str(error)})
             continue
         rows.append(row | {"file": target.relative_to(folder).as_posix(), "sha256": sha256_of(target), "tool": made})
-    production_tables.write_csv(folder / "listening-copies.csv", rows, _COLUMNS)
+    production_tables.write_csv(folder / _TABLE, rows, _COLUMNS)
     return rows
+
+
+def listening_copies(folder: Path) -> list[dict[str, str]]:
+    """The rows of a volume's table that have a copy; none without a table."""
+    try:
+        with (folder / _TABLE).open(encoding="utf-8-sig", newline="") as file:
+            return [row for row in csv.DictReader(file) if row["file"]]
+    except FileNotFoundError:
+        return []
 
 
 def _convert(source: Path, target: Path, kind: str) -> None:

@@ -24,11 +24,11 @@ import msgspec
 from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.package.signed_volume import LIST, STATEMENT, list_production, sign_production
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE
-from custody_pipeline.fleet.overview import overview
+from custody_pipeline.fleet.overview import is_packaged, overview
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.memory import give_back
 from custody_pipeline.matters import production_tables
-from custody_pipeline.matters.listening import ListeningError, write_listening_copies
+from custody_pipeline.matters.listening import ListeningError, listening_copies, write_listening_copies
 from custody_pipeline.matters.masking import masked_events, of_one_matter, shown
 from custody_pipeline.matters.page_formats import write_documents
 from custody_pipeline.matters.pages import ROWS_SHOWN, certificate_html, report_html
@@ -387,16 +387,20 @@ class _Writing:
     volume: Volume
 
     def write(self) -> ProducedVolume:
-        """Write, record and sign the volume. A volume that was made by an earlier attempt is only signed and named."""
-        matter, volume, partial, folder = self.matter, self.volume, self.volume.partial, Path(self.volume.folder)
-        if volume.sha256 is not None:
-            _finish(self.settings, partial, folder)
-            return ProducedVolume(volume.name, folder, len(volume.recordings), len(volume.lost), volume.sha256)
+        """Write, record and sign the volume. What an earlier attempt wrote is only recorded, signed and named."""
+        made, left_out = (self.volume, []) if self.volume.sha256 is not None else self._make()
+        folder, sha256 = Path(made.folder), str(made.sha256)
+        self._record(made, sha256)
+        _finish(self.settings, made.partial, folder)
+        return ProducedVolume(made.name, folder, len(made.recordings), len(made.lost), sha256, tuple(left_out))
+
+    def _make(self) -> tuple[Volume, list[str]]:
+        """Write the volume and register its digest. Returns it, and a line for each format that is left out."""
+        matter, volume, partial = self.matter, self.volume, self.volume.partial
         _keep_audio_alone(partial)
-        reason = f"{matter.why}, {volume.name}"
         with Spool(partial, len(volume.recordings)) as lines:
-            lost, made, head = self._fill(reason, lines)
-            derived, left_out = self._listening_copies(lines)
+            lost, made, head = self._fill(self._reason, lines)
+            left_out = self._write_listening_copies(lines)
             unfound, without_documents = self._conversations(lines)
             left_out += without_documents
             number = self._write_tables(lines, self._exceptions(lost, unfound))
@@ -409,17 +413,26 @@ class _Writing:
             left_out += write_documents(partial, pages)
             self._write_statement(lines, account, number)
             sha256 = list_production(partial)
-            here = (
-                packaged(line.key, reason, volume.name, sha256, "production with a signed package") for line in lines
-            )
-            record_packaged(self.settings, self.actor, chain(here, _derived(derived, volume, reason)))
             recordings = tuple(_as_it_went_out(volume, lines))
             without = tuple(item for item in volume.recordings if item.control in lost)
-            self.register.keep(Volume(volume.number, volume.folder, matter.state_sha256, recordings, sha256, without))
-            what = f"produced {volume.name}"
-            self.register.note(self.actor, what, recordings=len(lines), sha256=sha256, folder=folder.name)
-        _finish(self.settings, partial, folder)
-        return ProducedVolume(volume.name, folder, len(recordings), len(lost), sha256, tuple(left_out))
+            written = Volume(volume.number, volume.folder, matter.state_sha256, recordings, sha256, without)
+            self.register.keep(written)
+        return written, left_out
+
+    def _record(self, made: Volume, sha256: str) -> None:
+        """Record the volume in the custody events and in the matter, unless a killed attempt did."""
+        if not is_packaged(self.settings, sha256):
+            how = "production with a signed package"
+            here = (packaged(item.place, self._reason, made.name, sha256, how) for item in made.recordings)
+            derived = _derived(listening_copies(made.partial), made, self._reason)
+            record_packaged(self.settings, self.actor, chain(here, derived))
+        if not any(event.get("sha256") == sha256 for event in self.register.events()):
+            folder, count = Path(made.folder).name, len(made.recordings)
+            self.register.note(self.actor, f"produced {made.name}", recordings=count, sha256=sha256, folder=folder)
+
+    @property
+    def _reason(self) -> str:
+        return f"{self.matter.why}, {self.volume.name}"
 
     def _fill(self, reason: str, lines: Spool) -> tuple[dict[str, str], Made, Head]:
         """Write the package, and the lines of its recordings to the spool.
@@ -482,17 +495,17 @@ class _Writing:
         )
         return lost, made, prover.checkpoint.head
 
-    def _listening_copies(self, lines: Spool) -> tuple[list[Mapping[str, str]], list[str]]:
-        """The rows of the listening copies; a line with the reason if there are none."""
+    def _write_listening_copies(self, lines: Spool) -> list[str]:
+        """Returns a line with the reason if there are none."""
         if self.matter.form.listening == "none":
-            return [], []
+            return []
         folder = self.volume.partial
         sources = ((line.control, folder / line.native_path, line.media_sha256) for line in lines)
         try:
-            rows = write_listening_copies(folder, sources, self.matter.form.listening)
+            write_listening_copies(folder, sources, self.matter.form.listening)
         except ListeningError as error:
-            return [], [f"no listening copies: {error}"]
-        return [row for row in rows if row["file"]], []
+            return [f"no listening copies: {error}"]
+        return []
 
     def _conversations(self, lines: Spool) -> tuple[list[str], list[str]]:
         """Write the conversations' documents. Returns control numbers of those in no cut; a line if none is written."""

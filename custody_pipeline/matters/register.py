@@ -66,6 +66,11 @@ class Produced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.conversation_id, self.recording_id
 
     @property
+    def place(self) -> tuple[str, str, str]:
+        """Night, conversation and recording."""
+        return self.night, self.conversation_id, self.recording_id
+
+    @property
     def order(self) -> tuple[int, str]:
         """Recordings of one volume stand in this order: they have one prefix, which may end with digits."""
         return len(self.control), self.control

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import shutil
@@ -17,8 +18,9 @@ from typer.testing import CliRunner
 from custody_pipeline.cli.main import app
 from custody_pipeline.matters import production
 from custody_pipeline.matters.holds import read_holds
-from custody_pipeline.matters.register import Volume, register_of
+from custody_pipeline.matters.register import Register, Volume, register_of
 from custody_pipeline.operations.endings import ending_of
+from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline_tests.matters.test_production import index, verify
 
 if TYPE_CHECKING:
@@ -190,3 +192,32 @@ def test_two_commands_never_act_for_one_matter_at_once(night: Published, tmp_pat
     register.keep(Volume(1, str(tmp_path / "VOL001"), "", ()))
     status, line = produce("twice", tmp_path)
     assert (status, line.endswith("move that folder away")) == (2, True)
+
+
+@pytest.mark.parametrize("where", ["before its events", "before its note"])
+def test_a_volume_is_recorded_once_and_by_its_own_digest(
+    night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    recording = night.whole()[2]["recording_id"]
+    name = where.replace(" ", "-")
+    night.matter(name, f"  ids: [{recording}]")
+
+    def killed_here(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if where == "before its events":
+            patched.setattr(production, "record_packaged", killed_here)
+        else:
+            patched.setattr(Register, "note", killed_here)
+        produce(name, tmp_path)
+    assert not (tmp_path / "VOL001").exists()
+    assert produce(name, tmp_path)[0] == 0
+    sha256 = hashlib.sha256((tmp_path / "VOL001" / "production-sha256.txt").read_bytes()).hexdigest()
+    with Warehouse(night.settings).open(read_only=True) as con:
+        told = con.execute(
+            "SELECT sha256_after FROM raw.acts WHERE action = 'packaged' AND recording_id = ? AND why LIKE ?",
+            [recording, f"matter {name}:%"],
+        ).fetchall()
+    assert told == [(sha256,)]
+    assert [event["sha256"] for event in register_of(night.settings, name).events() if "sha256" in event] == [sha256]
