@@ -180,7 +180,7 @@ def package(
 ) -> None:
     """Write chosen recordings with documents, records and proofs into a folder for the other side (BagIt, signed)."""
     from custody_pipeline.evidence.cut.proof import RecordNotFoundError
-    from custody_pipeline.matters.register import open_matter
+    from custody_pipeline.matters.register import open_matter, register_of
     from custody_pipeline.operations.packaging import PackageError
     from custody_pipeline.operations.packaging import package as write_package
     from custody_pipeline.operations.verification import default_target
@@ -188,12 +188,14 @@ def package(
     if not any((night, recording, conversation, ids, matter)):
         raise typer.BadParameter("name the recordings: --date, --recording, --conversation, --ids or --matter")
     settings = settings_of_environment()
+    of_matter = open_matter(settings, matter) if matter else None
     chosen, unmatched = _chosen(settings, conversation or [], ids, matter)
     recordings = [*(recording or []), *chosen]
     for item in unmatched:
         say(f"{item}: in no collected night" + (", or outside of the matter's conditions" if matter else ""))
     if not recordings and not (night and not unmatched):
         stop("the selection finds no recording: nothing was written", INCOMPLETE)
+    actor = acting(settings, operator, of_matter)
     try:
         with progress_bars():
             result = write_package(
@@ -203,7 +205,7 @@ def package(
                 recordings=recordings or None,
                 night=night.date() if night else None,
                 reason=reason,
-                operator=acting(settings, operator, open_matter(settings, matter) if matter else None).operator,
+                operator=actor.operator,
                 recipient=recipient.strip(),
             )
     except PackageError as error:
@@ -217,6 +219,9 @@ def package(
     for kind, number in result["without"].items():
         lines.append(f"without {kind}: {number}; data/missing.json names each, with the reason")
     answer(result, lines, as_json=as_json)
+    if of_matter:
+        what = f"packaged {numbered(result['recordings'], 'recording')} into {to.name}"
+        register_of(settings, of_matter.name).note(actor, what, sha256=result["sha256"])
     if result["lost"]:
         say(f"{result['lost']} sealed files are missing from the package: data/missing.json has the reasons")
     raise typer.Exit(FINDINGS if result["lost"] or unmatched else OK)

@@ -534,7 +534,11 @@ class _Writing:
             reasons = [code for code in recording.reasons if production_tables.sentence(code) != code]
             words = " ".join(map(production_tables.sentence, reasons)) or "The night was sealed without its audio."
             excluded, until = recording.excluded, self.standing.until.get(recording.key)
-            proof = f"custody explain {recording.recording_id}"
+            proof = [f"custody explain {recording.recording_id}"]
+            if not self.matter.mask:
+                proof.append(f"row {recording.row_sha256}")
+            if not (self.matter.mask or excluded) and (documents := self.standing.proofs.get(recording.key)):
+                proof.append(documents)
             yield {
                 "what": recording.kind or "unknown",
                 "conversation_id": recording.conversation_id,
@@ -543,7 +547,7 @@ class _Writing:
                 "why": f"excluded: {excluded}" if excluded else ", ".join(recording.reasons) or "no_audio",
                 "explanation": recording.note or "The producing party excluded it." if excluded else words,
                 "can_still_be_had": "" if excluded else production_tables.can_be_had(reasons, until),
-                "proof": proof if self.matter.mask else f"{proof}; row {recording.row_sha256}",
+                "proof": "; ".join(proof),
             }
         for gone in self.volume.recordings if lost else ():
             if gone.control in lost:

@@ -109,6 +109,7 @@ class Standing:
         remaining: recordings with audio that no production has as they are now.
         until: conversation and recording → the last time at which its gaps can close, if that is known.
         excluded_too_late: control numbers of recordings that are excluded now and were produced before.
+        proofs: conversation and recording → the documents and objects that prove why it has no audio, as a text.
     """
 
     found: Found
@@ -121,6 +122,7 @@ class Standing:
     listened_until: Mapping[date, datetime] = field(default_factory=dict)
     until: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
     excluded_too_late: tuple[str, ...] = ()
+    proofs: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def saturated(self) -> bool:
@@ -192,7 +194,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         _ask(con, found)
         gaps = _gaps(con)
         accesses, listened_until = _accesses(con)
-        until = _until(con)
+        until, proofs = _of_each(con, "matters/deadlines"), _of_each(con, "matters/proofs")
     looked = next((event for event in reversed(register.events()) if event["what"] == "looked"), None)
     before = looked["revisions"] if looked else {}
     produced = {item.key: item.row_sha256 for volume in register.each() for item in volume.recordings}
@@ -214,6 +216,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
             for item in volume.recordings
             if item.key in excluded
         ),
+        proofs,
     )
 
 
@@ -316,7 +319,6 @@ def _gaps(con: duckdb.DuckDBPyConnection) -> list[Gap]:
     return [Gap(*row) for row in rows]
 
 
-def _until(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], datetime]:
-    """The earliest deadline of each recording without audio."""
-    rows = con.execute(query("matters/deadlines")).fetchall()
-    return {(conversation, recording): until for conversation, recording, until in rows}
+def _of_each(con: duckdb.DuckDBPyConnection, name: str) -> dict[tuple[str, str], Any]:
+    """The answer of a query about recordings without audio."""
+    return {(conversation, recording): value for conversation, recording, value in con.execute(query(name)).fetchall()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from datetime import UTC, datetime
@@ -163,6 +164,9 @@ def test_a_package_holds_what_a_matter_a_list_or_a_conversation_names(night: Pub
         statement = json.loads((folder / "data/package.json").read_text())
         assert set(statement["asked"]) == wanted
         assert ("nobody: in no collected night" in told.stderr) == (status == 1)
+    (packed,) = [event for event in register_of(night.settings, "packed").events() if event["what"] != "looked"]
+    digest = hashlib.sha256((tmp_path / "package0" / "tagmanifest-sha256.txt").read_bytes()).hexdigest()
+    assert (packed["what"], packed["sha256"]) == ("packaged 1 recording into package0", digest)
     nothing = custody("package", "--conversation", "nobody", "--to", tmp_path / "none", "--reason", "x")
     assert (nothing.exit_code, (tmp_path / "none").exists()) == (2, False)
 

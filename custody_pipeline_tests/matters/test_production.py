@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import docx
+import duckdb
 import msgspec
 import openpyxl
 import pypdfium2
@@ -209,6 +210,17 @@ def test_what_was_asked_is_produced_or_explained(night: Published, volume: Produ
     missing = {row["can_still_be_had"] for row in exceptions if row["why"] == "OBJECT_MISSING"}
     assert missing
     assert all(re.fullmatch(r"yes|until 20\d\d-\d\d-\d\d \d\d:\d\d UTC", answer) for answer in missing)
+    with duckdb.connect(str(night.settings.analyst_path), read_only=True) as con:
+        found = con.execute(
+            "SELECT recording_id, evidence FROM custody.gaps WHERE reason = 'OBJECT_MISSING'"
+        ).fetchall()
+    proofs = {row["recording_id"]: row["proof"] for row in exceptions}
+    for recording, evidence in found:
+        for shown in json.loads(evidence):
+            digest = f" sha256 {shown['sha256']}" if shown["sha256"] else ""  # a deleted version has none
+            assert f"{shown['what']} {shown['uri']}{digest}" in proofs[recording]
+    assert any("sha256" in proof for proof in proofs.values())
+    assert not any("sha256" in row["proof"] for row in exceptions if row["why"].startswith("excluded"))
     told = json.loads((volume.folder / "production.json").read_text())
     assert (told["exceptions"], told["unmatched"]) == (len(exceptions), 0)
     account = told["account"]
