@@ -11,11 +11,7 @@ import pytest
 from botocore.loaders import JSONFileLoader
 
 from custody_pipeline_tests.ministack import running_ministack
-from custody_pipeline_tests.one_thread import use_one_thread
 from custody_pipeline_tests.read_once import load_file
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    use_one_thread()
 
 # No test is timed: a loaded machine must not fail one.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
