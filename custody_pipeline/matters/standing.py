@@ -194,7 +194,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         _ask(con, found)
         gaps = _gaps(con)
         accesses, listened_until = _accesses(con)
-        until, proofs = _of_each(con, "matters/deadlines"), _of_each(con, "matters/proofs")
+        until, proofs = _of_each(con, query("matters/deadlines")), _of_each(con, query("matters/proofs"))
     looked = next((event for event in reversed(register.events()) if event["what"] == "looked"), None)
     before = looked["revisions"] if looked else {}
     produced = {item.key: item.row_sha256 for volume in register.each() for item in volume.recordings}
@@ -319,6 +319,6 @@ def _gaps(con: duckdb.DuckDBPyConnection) -> list[Gap]:
     return [Gap(*row) for row in rows]
 
 
-def _of_each(con: duckdb.DuckDBPyConnection, name: str) -> dict[tuple[str, str], Any]:
+def _of_each(con: duckdb.DuckDBPyConnection, sql: str) -> dict[tuple[str, str], Any]:
     """The answer of a query about recordings without audio."""
-    return {(conversation, recording): value for conversation, recording, value in con.execute(query(name)).fetchall()}
+    return {(conversation, recording): value for conversation, recording, value in con.execute(sql).fetchall()}
