@@ -21,12 +21,16 @@ hypothesis.settings.load_profile("untimed")
 HERE = Path(__file__).parent
 # Files that take longest. A file's tests share nights and stay in one process, so that the last file should be short.
 LONGEST = (
-    "oracle/test_oracle", "forgetting/test_erase", "fleet/test_workers", "test_operations", "publish/test_claims",
-    "forgetting/test_encrypted", "test_recheck", "sql/test_reasons", "sql/test_night", "test_journey",
-    "sql/test_completeness", "publish/test_night", "test_wheel", "test_mixtures", "fleet/test_shards",
-    "evidence/test_tampering", "sql/test_tags", "test_night_in_one_call", "publish/test_tampering",
-    "publish/test_policies", "evidence/test_bounds", "test_bench", "test_tooling", "matters/test_accessible",
-    "matters/test_production", "capture/test_killed", "commands/test_witness", "test_any_document",
+    "oracle/test_oracle", "forgetting/test_erase", "fleet/test_workers", "sql/test_night", "publish/test_claims",
+    "sql/test_reasons", "forgetting/test_encrypted", "sql/test_completeness", "test_operations", "test_recheck",
+    "test_journey", "test_wheel", "test_mixtures", "publish/test_night", "publish/test_policies", "sql/test_tags",
+    "test_bench", "test_night_in_one_call", "fleet/test_shards", "evidence/test_tampering", "publish/test_tampering",
+    "matters/test_production", "matters/test_interrupted", "commands/test_doctor", "sql/test_listed",
+    "extract/test_exports", "matters/test_holds", "test_tooling", "evidence/test_bounds", "test_local_s3",
+    "evidence/test_since", "matters/test_after", "extract/test_load", "sql/test_one_night_each", "extract/test_fixity",
+    "matters/test_first_hour", "sql/test_published_bytes", "test_night_states", "publish/test_tables",
+    "commands/test_witness", "capture/test_backlog", "simulator/test_sdk", "evidence/test_mutations",
+    "capture/test_killed",
 )  # fmt: skip
 
 

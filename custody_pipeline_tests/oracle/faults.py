@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FOR_EVER = 1_000_000
+START = "MDAwMDAw"
+"""The cursor of the beginning of a list."""
 
 
 @dataclass(frozen=True)
@@ -425,7 +427,7 @@ _ANSWERS: dict[str, Callable[[Answer], Answer]] = {
     "job cancelled": _shape(b'{"state":"CANCELLED"}'),
     "job unknown": _shape(b'{"state":"DREAMING"}'),
     "deep": _shape(b"[" * 5000 + b"]" * 5000),
-    "empty page with cursor": _shape(b'{"conversations":[],"entities":[],"cursor":"MDAwMDAw"}'),
+    "empty page with cursor": _shape(b'{"conversations":[],"entities":[],"cursor":"%s"}' % START.encode()),
 }  # fmt: skip
 
 _REFUSALS = {
