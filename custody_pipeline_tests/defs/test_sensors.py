@@ -23,12 +23,16 @@ from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
 
 pytestmark = pytest.mark.server
 
-ORGANIZATION = Organization(night=datetime.now(UTC).date() - timedelta(days=1), size=3, faults=FaultPlan.none())
+
+@pytest.fixture
+def organization() -> Organization:
+    """Of the day before the test, not before the tests were imported: midnight may lie between."""
+    return Organization(night=datetime.now(UTC).date() - timedelta(days=1), size=3, faults=FaultPlan.none())
 
 
 @pytest.fixture(autouse=True)
-def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with SimulatorServer(ORGANIZATION, now=ORGANIZATION.opening + timedelta(days=1)) as vendor:
+def deployment(organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with SimulatorServer(organization, now=organization.opening + timedelta(days=1)) as vendor:
         for name, value in {
             "CUSTODY_HOME": str(tmp_path),
             "CUSTODY_GENESYS_DOMAIN": vendor.base_url,
@@ -39,8 +43,8 @@ def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         yield
 
 
-def put_events() -> int:
-    bodies = [event.body for call in ORGANIZATION.conversations() for event in events_of(call)]
+def put_events(organization: Organization) -> int:
+    bodies = [event.body for call in organization.conversations() for event in events_of(call)]
     events = [(parse_event(body), body) for body in bodies]
     with queue_of(load_settings()) as queue:
         queue.put([Message(event.event_id, event.conversation_id, body, datetime.now(UTC)) for event, body in events])
@@ -54,10 +58,10 @@ def evaluate(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
     return found
 
 
-def test_the_sensor_asks_for_a_turn_while_events_wait_and_only_for_one_at_a_time() -> None:
+def test_the_sensor_asks_for_a_turn_while_events_wait_and_only_for_one_at_a_time(organization: Organization) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert isinstance(evaluate(instance), dg.SkipReason)
-        waiting = put_events()
+        waiting = put_events(organization)
         request = evaluate(instance)
         assert isinstance(request, dg.RunRequest)
         assert request.tags["custody/events"] == str(waiting)
@@ -65,8 +69,8 @@ def test_the_sensor_asks_for_a_turn_while_events_wait_and_only_for_one_at_a_time
         assert isinstance(evaluate(instance), dg.SkipReason)
 
 
-def test_a_turn_shows_depth_age_captures_lag_and_their_plot() -> None:
-    waiting = put_events()
+def test_a_turn_shows_depth_age_captures_lag_and_their_plot(organization: Organization) -> None:
+    waiting = put_events(organization)
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([live_captures], instance=instance, resources={"deployment": Deployment()})
         (materialized,) = result.asset_materializations_for_node(live_captures.node_def.name)
@@ -74,8 +78,8 @@ def test_a_turn_shows_depth_age_captures_lag_and_their_plot() -> None:
         assert isinstance(evaluate(instance), dg.SkipReason)
     assert shown["queue_depth"] == shown["dead_letters"] == 0
     assert shown["turn_events"] == waiting
-    assert shown["turn_captures"] == ORGANIZATION.size
-    assert shown["captures"] == ORGANIZATION.size
+    assert shown["turn_captures"] == organization.size
+    assert shown["captures"] == organization.size
     assert shown["lag_median_seconds"] > 0
     assert shown["oldest_seconds"] is None
     assert shown["oldest_handled_seconds"] > 0
