@@ -302,7 +302,13 @@ def _difference(one: Run, other: Run, read_before: str = "") -> str:
 def _without_earlier_tags(table: str, rows: list[str], known: list[str], conversation: str) -> list[str]:
     """`rows` of a table, without tags of a conversation that `known`, the rows of another home, do not have."""
     if table == "custom_data":
-        return [row for row in rows if row in known or json.loads(row)["conversation_id"] != conversation]
+        # A tag that was read before may decide in place of one of now.
+        by_tag = {_unresolved(row): row for row in known}
+        return sorted(
+            by_tag.get(_unresolved(row), row)
+            for row in rows
+            if _unresolved(row) in by_tag or json.loads(row)["conversation_id"] != conversation
+        )
     by_name = {_name(row): row for row in map(json.loads, known) if row.get("conversation_id") == conversation}
     kept = []
     for row in map(json.loads, rows):
@@ -310,24 +316,32 @@ def _without_earlier_tags(table: str, rows: list[str], known: list[str], convers
         if row.get("conversation_id") == conversation and other is None and row.get("tag_keys"):
             continue
         if row.get("conversation_id") == conversation and other:
-            for column in ("custom_data", "custom_data_source", "gap_reasons", "tag_keys"):
-                if row.get(column) and other.get(column):
-                    row[column] = _parts_in(row[column], other[column])
+            for column in ("gap_reasons", "tag_keys"):
+                if row.get(column) and set(row[column]) >= set(other[column] or ()):
+                    row[column] = other[column]
+            if row.get("custom_data") and other.get("custom_data"):
+                row |= _tags_read_now(row, other)
             if row.get("tag_keys") and row["tag_keys"] == other["tag_keys"]:
                 row["detail"] = other["detail"]
         kept.append(json.dumps(row, sort_keys=True))
     return sorted(kept)
 
 
+def _unresolved(row: str) -> str:
+    return json.dumps({name: value for name, value in json.loads(row).items() if name != "is_resolved"})
+
+
 def _name(row: dict[str, Any]) -> tuple[Any, ...]:
     return row.get("recording_id"), row.get("reason")
 
 
-def _parts_in(value: Any, other: Any) -> Any:
-    """The other, if `value` has all of it and more: lists of keys, or objects written as text."""
-    if isinstance(value, list):
-        return other if set(other) <= set(value) else value
-    return other if json.loads(other).items() <= json.loads(value).items() else value
+def _tags_read_now(row: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The other's tags, if ours are the same but for those that the earlier run read in the conversation."""
+    ours, theirs = json.loads(row["custom_data"]), json.loads(other["custom_data"])
+    read_before = {key for key, source in json.loads(row["custom_data_source"]).items() if source == "conversation"}
+    if any(ours.get(key) != tag and key not in read_before for key, tag in theirs.items()):
+        return {}
+    return {name: other[name] for name in ("custom_data", "custom_data_source")}
 
 
 def shrink(machine: Machine, trial: Trial, runs: int = 12) -> Trial:
