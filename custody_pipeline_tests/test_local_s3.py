@@ -157,6 +157,8 @@ def test_a_server_that_does_not_start_says_where_its_log_is_and_what_to_set(
     with pytest.raises(LocalS3Error, match=r"server\.log.*CUSTODY_S3_ENDPOINT_URL"):
         LocalS3(tmp_path).start()
     assert "cannot" in (tmp_path / "s3" / "server.log").read_text()
+    left = [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(process.info["cmdline"])]
+    assert psutil.wait_procs(left, 10)[1] == []
 
 
 def test_without_the_wheel_moto_takes_its_place_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

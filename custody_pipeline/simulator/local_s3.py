@@ -43,8 +43,8 @@ _PORTS = ("master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc
 
 # sh ends the server when the last process that holds the pipe open has ended, however it ended (kill -9 included).
 _WHILE_USED = (
-    'out=$1; pipe=$2; shift 2; { "$@" >"$out" 2>&1 & echo $!; exec >/dev/null; cat "$pipe"; kill -9 $!; } '
-    "</dev/null 2>/dev/null &"
+    'out=$1; shift; exec 3<&0; { "$@" >"$out" 2>&1 </dev/null 3<&- & echo $!; exec >/dev/null; cat <&3; kill -9 $!; } '
+    "2>/dev/null &"
 )
 
 
@@ -201,9 +201,13 @@ class LocalS3:
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
         ]
-        server = [str(self._folder / "server.log"), str(self._pipe), str(weed), "-logtostderr=true", "server", *options]
+        server = [str(self._folder / "server.log"), str(weed), "-logtostderr=true", "server", *options]
+        # Opened here: a shell that opened it after we had given up would wait for ever.
+        pipe = os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(pipe, True)
         told = subprocess.run(
             ["sh", "-c", _WHILE_USED, "sh", *server],
+            stdin=pipe,
             stdout=subprocess.PIPE,
             check=True,
             cwd=self._folder,
@@ -211,6 +215,7 @@ class LocalS3:
             env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._folder)},
             start_new_session=True,  # Ctrl-C in the terminal is for us; we stop the server when we are done
         )
+        os.close(pipe)
         return int(told.stdout)
 
     def _wait_until_ready(self, endpoint: S3Endpoint, pid: int) -> bool:
