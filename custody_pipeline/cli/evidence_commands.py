@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from custody_pipeline.evidence.log.checkpoint import Checkpoint
+    from custody_pipeline.matters.matter import Matter
     from custody_pipeline.settings import Settings
 
 
@@ -189,7 +190,7 @@ def package(
         raise typer.BadParameter("name the recordings: --date, --recording, --conversation, --ids or --matter")
     settings = settings_of_environment()
     of_matter = open_matter(settings, matter) if matter else None
-    chosen, unmatched = _chosen(settings, conversation or [], ids, matter)
+    chosen, unmatched = _chosen(settings, conversation or [], ids, of_matter)
     recordings = [*(recording or []), *chosen]
     for item in unmatched:
         say(f"{item}: in no collected night" + (", or outside of the matter's conditions" if matter else ""))
@@ -243,22 +244,22 @@ def packages(as_json: Json = False) -> None:
 
 
 def _chosen(
-    settings: Settings, conversations: list[str], ids: Path | None, matter: str | None
+    settings: Settings, conversations: list[str], ids: Path | None, matter: Matter | None
 ) -> tuple[list[str], list[str]]:
     """Recording ids of conversations, of a list and of a matter; and the ids that match nothing."""
     from custody_pipeline.matters.id_list import IdList, read_id_list
     from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.register import open_matter
     from custody_pipeline.matters.selection import select
     from custody_pipeline.operations.explain import analyst_database
 
     matters = [Matter.of_ids(IdList.of(conversations))] if conversations else []
     matters += [Matter.of_ids(read_id_list(ids))] if ids else []
-    matters += [open_matter(settings, matter)] if matter else []
+    matters += [matter] if matter else []
     recordings: dict[str, None] = {}
     unmatched: list[str] = []
-    if any(item.mask for item in matters):
-        raise typer.BadParameter(f"{matter} masks fields, a package has whole records: custody matter produce {matter}")
+    if matter and matter.mask:
+        name = matter.name
+        raise typer.BadParameter(f"{name} masks fields, a package has whole records: custody matter produce {name}")
     for item in matters:
         with analyst_database(settings) as con:
             found = select(con, item)

@@ -155,15 +155,7 @@ def matter_produce(
     place = to or register.folder / "productions"
     try:
         with progress_bars():
-            volumes = produce(
-                settings,
-                target or default_target(settings),
-                matter,
-                register,
-                found,
-                place,
-                actor,
-            )
+            volumes = produce(settings, target or default_target(settings), matter, register, found, place, actor)
     except RecordNotFoundError as error:
         stop(f"{error}: it is not sealed; custody status tells which nights are", INCOMPLETE)
     lines = []

@@ -9,7 +9,7 @@ digest, the digest of its source, and the tool that made it.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +41,14 @@ def tool() -> str:
     return f"PyAV {av.__version__}, libavcodec {codec}"
 
 
-def write_listening_copies(
-    folder: Path, sources: Iterable[tuple[str, Path, str]], kind: str
-) -> Sequence[Mapping[str, str]]:
+def write_listening_copies(folder: Path, sources: Iterable[tuple[str, Path, str]], kind: str) -> None:
     """Write a copy of each recording's audio, and the table.
+
+    A row without a `file` has the reason in `why_not`: a picture, a text, a damaged file.
 
     Args:
         sources: control number, the sealed audio, and its SHA-256.
         kind: `wav` (PCM, 16 bit) or `mp3`.
-
-    Returns:
-        The table's rows. A row without a `file` has the reason in `why_not`: a picture, a text, a damaged file.
 
     Raises:
         ListeningError: PyAV is not installed.
@@ -73,7 +70,6 @@ def write_listening_copies(
             continue
         rows.append(row | {"file": target.relative_to(folder).as_posix(), "sha256": sha256_of(target), "tool": made})
     production_tables.write_csv(folder / _TABLE, rows, _COLUMNS)
-    return rows
 
 
 def listening_copies(folder: Path) -> list[dict[str, str]]:

@@ -144,7 +144,8 @@ def of_one_matter(events: list[dict[str, object]], why: str) -> list[dict[str, o
         reason = str(event["why"])
         return event["action"] not in _OF_A_MATTER or reason == why or reason.startswith(f"{why}, VOL")
 
-    elsewhere = {"what": "for another matter or request", "why": WITHHELD, "where_at": None, "sha256_after": None}
+    gone = dict.fromkeys(("where_at", "sha256_before", "sha256_after"))
+    elsewhere = {"what": "for another matter or request", "why": WITHHELD, "how": WITHHELD, **gone}
     return [event if is_own(event) else {**event, **elsewhere} for event in events]
 
 

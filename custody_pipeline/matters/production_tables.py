@@ -19,7 +19,7 @@ from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, load_v
 from custody_pipeline.matters.case_uco import CaseWriter
 from custody_pipeline.matters.matter import DATE_FORMS
 from custody_pipeline.models.mapping_file import is_tag_column
-from custody_pipeline.models.reasons import BY_CODE
+from custody_pipeline.models.reasons import BY_CODE, OF_AUDIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -165,8 +165,8 @@ def sentence(code: str) -> str:
 
 
 def can_be_had(codes: Iterable[str], until: datetime | None) -> str:
-    """Whether the gaps may still close: yes, no, or until a known time."""
-    answers = {BY_CODE[code].recoverable for code in codes if code in BY_CODE}
+    """Whether the audio can still be recovered: yes, no, until a time; empty if no reason is about the audio."""
+    answers = {BY_CODE[code].recoverable for code in codes if code in OF_AUDIO}
     if "no" in answers or not answers:
         return "no" if answers else ""
     return f"until {until:%Y-%m-%d %H:%M} UTC" if until else "yes"

@@ -14,7 +14,7 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter import TagCondition
 from custody_pipeline.matters.selection import Found, select
-from custody_pipeline.models.reasons import REASONS
+from custody_pipeline.models.reasons import OF_AUDIO
 from custody_pipeline.models.run import LAG_HOURS, RECHECK_DAYS
 from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.warehouse.sql_files import query
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE = 1_000
 _MAY_CHANGE = ("open", "provisional", "failed")
-_OF_AUDIO = [reason.code for reason in REASONS if "media" in reason.explains]
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Gap:
     @property
     def otherwise(self) -> str:
         """The words for a gap that cannot close."""
-        only_tells = self.severity == "info" and self.reason not in _OF_AUDIO
+        only_tells = self.severity == "info" and self.reason not in OF_AUDIO
         return "nothing is lost" if only_tells else "cannot be recovered"
 
 
@@ -315,10 +314,11 @@ def _accesses(con: duckdb.DuckDBPyConnection) -> tuple[tuple[Access, ...], dict[
 
 
 def _gaps(con: duckdb.DuckDBPyConnection) -> list[Gap]:
-    rows = con.execute(query("matters/gaps"), {"now": utc_now(), "of_audio": _OF_AUDIO}).fetchall()
+    rows = con.execute(query("matters/gaps"), {"now": utc_now(), "of_audio": OF_AUDIO}).fetchall()
     return [Gap(*row) for row in rows]
 
 
 def _of_each(con: duckdb.DuckDBPyConnection, sql: str) -> dict[tuple[str, str], Any]:
-    """The answer of a query about recordings without audio."""
-    return {(conversation, recording): value for conversation, recording, value in con.execute(sql).fetchall()}
+    """The answer of a query about the absence of audio."""
+    rows = con.execute(sql, {"of_audio": OF_AUDIO}).fetchall()
+    return {(conversation, recording): value for conversation, recording, value in rows}

@@ -300,6 +300,8 @@ REASONS: tuple[Reason, ...] = (
 )  # fmt: skip
 
 BY_CODE: dict[str, Reason] = {reason.code: reason for reason in REASONS}
+OF_AUDIO = [reason.code for reason in REASONS if "media" in reason.explains or reason.code == "OBJECT_UNREADABLE"]
+"""Why a recording has no audio that can be handed over; other reasons say nothing of whether it can be recovered."""
 
 
 def write_reasons(con: duckdb.DuckDBPyConnection) -> None:

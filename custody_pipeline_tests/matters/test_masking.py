@@ -16,9 +16,10 @@ from custody_pipeline.cli.main import app
 from custody_pipeline.evidence.cut.proof import prove, read_commitment
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.verify.codes import Severity
-from custody_pipeline.matters.masking import WITHHELD, shown
+from custody_pipeline.matters.masking import WITHHELD, of_one_matter, shown
 from custody_pipeline.matters.matter import Mask
 from custody_pipeline.matters.matter_file import load_matter
+from custody_pipeline.matters.production_tables import CUSTODY_LOG
 from custody_pipeline.models.mapping import MappedTag, TagMapping
 from custody_pipeline.operations.verification import open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
@@ -177,3 +178,16 @@ def test_a_matter_that_masks_makes_no_package_of_whole_records(night: Published,
     night.matter("unpacked", "  where: 1 = 1", "mask: {numbers: withheld}")
     told = CliRunner().invoke(app, ["package", "--matter", "unpacked", "--to", str(tmp_path / "p"), "--reason", "x"])
     assert (told.exit_code, (tmp_path / "p").exists()) == (2, False)
+
+
+@pytest.mark.parametrize("action", ["held", "released", "packaged"])
+def test_an_act_of_another_matter_is_told_without_anything_that_it_says_of_it(action: str) -> None:
+    known = {"control_number", "occurred_at", "action", "who", "operator", "tool_version", "git_revision"}
+    known |= {"conversation_id", "recording_id", "role", "nist_sp_800_86_phase", "iso_27037_process"}
+    event: dict[str, object] = {**dict.fromkeys(CUSTODY_LOG, "theirs"), "action": action}
+    for why, is_own in (("matter 4711: A", True), ("matter 4711: A, VOL001", True), ("matter 4711: A v. B", False)):
+        (told,) = of_one_matter([event | {"why": why}], "matter 4711: A")
+        if is_own:
+            assert told == event | {"why": why}
+        else:
+            assert not {"theirs", why} & {str(told[name]) for name in CUSTODY_LOG if name not in known}

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import wave
+from datetime import datetime
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -163,7 +164,9 @@ def test_what_cannot_be_played_has_no_copy_and_the_reason(tmp_path: Path, kind: 
     sources = {"A1": tmp_path / "A1.opus", "A2": tmp_path / "A2.webm", "A3": tmp_path / "A3.wav"}
     for control, data in (("A1", b"not audio"), ("A2", screen_webm("r2")), ("A3", ulaw_wav("r3"))):
         sources[control].write_bytes(data)
-    rows = write_listening_copies(tmp_path, ((name, path, "0" * 64) for name, path in sources.items()), kind)
+    write_listening_copies(tmp_path, ((name, path, "0" * 64) for name, path in sources.items()), kind)
+    with (tmp_path / "listening-copies.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert [(row["file"], row["why_not"].partition(":")[0]) for row in rows] == [
         ("", "it cannot be decoded"), ("", "no audio in it"), (f"listening/A3.{kind}", "")
     ]  # fmt: skip
@@ -498,3 +501,18 @@ def test_a_recording_whose_length_no_source_states_says_so_in_every_table(night:
     line = production_tables.Line("A1", row | {"duration_ms": "61000"}, "A1.wav", 3, None)
     timed = production_tables.index_row(matter, "VOL001", line, {})
     assert (timed["duration"], "how long" in timed["gaps"]) == ("00:01:01", False)
+
+
+@pytest.mark.parametrize(
+    ("codes", "until", "told"),
+    [
+        (["OBJECT_MISSING", "TAG_NEVER_SET"], None, "yes"),  # that a tag is lost says nothing of the audio
+        (["OBJECT_UNREADABLE", "TAG_CONFLICT"], datetime(2026, 12, 1), "until 2026-12-01 00:00 UTC"),
+        (["RECORDING_DELETED", "TAG_TRUNCATED"], None, "no"),
+        (["TAG_TRUNCATED"], None, ""),
+    ],
+)
+def test_only_reasons_of_the_audio_say_whether_it_can_be_recovered(
+    codes: list[str], until: datetime | None, told: str
+) -> None:
+    assert production_tables.can_be_had(codes, until) == told

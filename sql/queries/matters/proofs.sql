@@ -1,10 +1,11 @@
--- What proves the gaps of each recording without audio in table `asked`, as a text.
+-- What proves that a recording in table `asked` has no audio, as a text: the documents and objects of gaps with the reasons
+-- `$of_audio`.
 WITH proofs AS (
     SELECT DISTINCT conversation_id, recording_id, unnest(proofs) AS proof
     FROM custody.gaps
     SEMI JOIN asked AS k
-        ON k.c = conversation_id AND k.r = recording_id AND NOT k.has_audio
-    WHERE severity <> 'info'
+        ON k.c = conversation_id AND k.r = recording_id
+    WHERE list_contains($of_audio, reason)
 )
 
 SELECT conversation_id, recording_id,
