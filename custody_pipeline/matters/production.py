@@ -392,6 +392,7 @@ class _Writing:
         folder, sha256 = Path(made.folder), str(made.sha256)
         self._record(made, sha256)
         _finish(self.settings, made.partial, folder)
+        self.register.keep(msgspec.structs.replace(made, is_named=True))
         return ProducedVolume(made.name, folder, len(made.recordings), len(made.lost), sha256, tuple(left_out))
 
     def _make(self) -> tuple[Volume, list[str]]:
@@ -415,7 +416,7 @@ class _Writing:
             sha256 = list_production(partial)
             recordings = tuple(_as_it_went_out(volume, lines))
             without = tuple(item for item in volume.recordings if item.control in lost)
-            written = Volume(volume.number, volume.folder, matter.state_sha256, recordings, sha256, without)
+            written = Volume(volume.number, volume.folder, matter.state_sha256, recordings, sha256, without, False)
             self.register.keep(written)
         return written, left_out
 

@@ -85,6 +85,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         recordings: in the order of their control numbers.
         lost: recordings whose audio could not be read as it was sealed; no other recording gets their numbers.
         sha256: of the production's manifest, hex; None until it is recorded.
+        is_named: it was signed, and got its name. Registers of earlier versions do not say so.
     """
 
     number: int
@@ -93,6 +94,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recordings: tuple[Produced, ...]
     sha256: str | None = None
     lost: tuple[Produced, ...] = ()
+    is_named: bool = True
 
     @property
     def name(self) -> str:
@@ -108,7 +110,8 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def is_finished(self) -> bool:
         """Whether it was signed and named; only then can it be handed over. It may have been moved since."""
-        return self.sha256 is not None and (Path(self.folder).exists() or not self.partial.exists())
+        is_moved = self.is_named and not self.partial.exists()
+        return self.sha256 is not None and (Path(self.folder).exists() or is_moved)
 
     def state(self) -> str:
         """`here`, `gone` (moved or removed), or `altered` (the folder has other content)."""

@@ -194,7 +194,7 @@ def test_two_commands_never_act_for_one_matter_at_once(night: Published, tmp_pat
     assert (status, line.endswith("move that folder away")) == (2, True)
 
 
-@pytest.mark.parametrize("where", ["before its events", "before its note"])
+@pytest.mark.parametrize("where", ["before its events", "before its note", "before its events and removed"])
 def test_a_volume_is_recorded_once_and_by_its_own_digest(
     night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -206,13 +206,18 @@ def test_a_volume_is_recorded_once_and_by_its_own_digest(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        if where == "before its events":
+        if "events" in where:
             patched.setattr(production, "record_packaged", killed_here)
         else:
             patched.setattr(Register, "note", killed_here)
         produce(name, tmp_path)
     assert not (tmp_path / "VOL001").exists()
+    if "removed" in where:  # nobody has it, so that it is no volume that was moved
+        shutil.rmtree(tmp_path / ".VOL001.partial")
+    assert not register_of(night.settings, name).volumes()[0].is_finished
     assert produce(name, tmp_path)[0] == 0
+    (volume,) = register_of(night.settings, name).volumes()
+    assert volume.is_finished
     sha256 = hashlib.sha256((tmp_path / "VOL001" / "production-sha256.txt").read_bytes()).hexdigest()
     with Warehouse(night.settings).open(read_only=True) as con:
         told = con.execute(
