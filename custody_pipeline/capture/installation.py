@@ -20,7 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 from jinja2 import Environment, StrictUndefined
 
 from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, CUSTOMER_END_TOPIC
-from custody_pipeline.extract.genesys import Answer, UnexpectedAnswer
+from custody_pipeline.extract.genesys import Answer
+from custody_pipeline.extract.genesys_errors import UnexpectedAnswer
 
 TRIGGERS = "/api/v2/processautomation/triggers"
 NAME_PREFIX = "custody capture: "

@@ -26,10 +26,9 @@ from custody_pipeline.capture.captured import Reading, conversation_facts, write
 from custody_pipeline.capture.envelopes import CustodyEvent, EnvelopeError, parse_event
 from custody_pipeline.capture.messages import Delivery, EventQueue
 from custody_pipeline.extract.documents import document
-from custody_pipeline.extract.genesys import (
-    Answer,
+from custody_pipeline.extract.genesys import Answer, GenesysClient
+from custody_pipeline.extract.genesys_errors import (
     Forbidden,
-    GenesysClient,
     GenesysError,
     LoginError,
     NotFound,

@@ -98,7 +98,8 @@ def triggers(
 ) -> None:
     """Show, install or remove the process-automation triggers of live capture; write the definitions to import."""
     from custody_pipeline.capture import installation
-    from custody_pipeline.extract.genesys import GenesysClient, GenesysError
+    from custody_pipeline.extract.genesys import GenesysClient
+    from custody_pipeline.extract.genesys_errors import GenesysError
 
     settings = settings_of_environment()
     settings.require("genesys_domain")

@@ -23,7 +23,8 @@ def flow_check(
     as_json: Json = False,
 ) -> None:
     """Show which mapped tags a flow does not put into participant data before one of its paths ends."""
-    from custody_pipeline.extract.genesys import GenesysClient, GenesysError
+    from custody_pipeline.extract.genesys import GenesysClient
+    from custody_pipeline.extract.genesys_errors import GenesysError
     from custody_pipeline.flows.document import FlowError, read_flow
     from custody_pipeline.flows.export import export_flow, is_flow_id
     from custody_pipeline.flows.flow_check import check_flow

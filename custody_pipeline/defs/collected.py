@@ -15,7 +15,7 @@ from custody_pipeline.defs.outside import EVENTS, EXPORT_BUCKET, PLATFORM_API
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.extract.exports import BucketUnreachableError
-from custody_pipeline.extract.genesys import GenesysError
+from custody_pipeline.extract.genesys_errors import GenesysError
 from custody_pipeline.load.raw_tables import BOOKKEEPING, RAW_TABLES
 from custody_pipeline.night import Loaded, Night, collected
 from custody_pipeline.publish.place import PublishPlaceError, require_place

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.extract.conversations import finished_job, result_pages
-from custody_pipeline.extract.genesys import ANSWERED, GenesysError, JobFailed, UnexpectedAnswer, entities_of
+from custody_pipeline.extract.genesys import entities_of
+from custody_pipeline.extract.genesys_errors import ANSWERED, GenesysError, JobFailed, UnexpectedAnswer
 from custody_pipeline.io.clock import utc_now
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from custody_pipeline.extract.documents import text_of
-from custody_pipeline.extract.genesys import ANSWERED, Forbidden, NotFound
+from custody_pipeline.extract.genesys_errors import ANSWERED, Forbidden, NotFound
 
 if TYPE_CHECKING:
     from custody_pipeline.extract.collector import Collector

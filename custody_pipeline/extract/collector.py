@@ -14,7 +14,8 @@ import orjson
 
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.erased import names_any, without_erased
-from custody_pipeline.extract.genesys import GenesysClient, GenesysError, Identity, PermanentError
+from custody_pipeline.extract.genesys import GenesysClient, Identity
+from custody_pipeline.extract.genesys_errors import GenesysError, PermanentError
 from custody_pipeline.extract.landing_files import Bucket, Folder, LandingWriter, new_landing_id
 from custody_pipeline.extract.receipts import Collectors, FetchFailure, Landing
 from custody_pipeline.io.clock import utc_now

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, text_of, value_of
 from custody_pipeline.extract.export_objects import ObjectReader
-from custody_pipeline.extract.genesys import FAILED, ShortList, UnexpectedAnswer
+from custody_pipeline.extract.genesys_errors import FAILED, ShortList, UnexpectedAnswer
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc
 from custody_pipeline.io.concurrency import in_order

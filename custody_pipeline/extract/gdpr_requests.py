@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from custody_pipeline.extract.genesys import ANSWERED, Forbidden, NotFound, NotOffered
+from custody_pipeline.extract.genesys_errors import ANSWERED, Forbidden, NotFound, NotOffered
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc
 

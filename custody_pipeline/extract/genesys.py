@@ -1,32 +1,8 @@
-"""The Genesys Cloud API over HTTP: login, rate limit, retries, paging, and what each failure means.
+"""The Genesys Cloud API over HTTP: login, retries, paging.
 
 Belongs here: how a request is made and what its answer's status means. Does not: which requests a night makes, or what
 a document holds.
-
-    GenesysError
-    ├── LoginError            the login service refused the client, or the API refuses a fresh token
-    ├── PermanentError        the same request gets the same answer
-    │   ├── BadRequest        400 and other client errors
-    │   ├── Forbidden         403: a permission or a division, never a size or a load
-    │   ├── NotFound          404, 410
-    │   ├── TooLarge          413
-    │   ├── NotOffered        501
-    │   ├── UnexpectedAnswer  a redirect, a body that is not JSON, or JSON of another shape
-    │   └── JobFailed         an asynchronous job ended FAILED, CANCELLED or EXPIRED, or never ended
-    └── TransientError        a later request may succeed; raised after the last attempt
-        ├── NoAnswer          connection refused or lost, timeout
-        └── BadAnswer         the API answered, but not the question
-            ├── RateLimited   429
-            ├── ServerTrouble 408 and 5xx except 501
-            ├── ShortBody     fewer bytes than Content-Length announced
-            ├── ShortList     a listing gave fewer items than it states
-            └── NotReady      2xx, but not 200: the answer is not there yet, or is only a part
-
-A collection that one request fails goes on with the others (`except FAILED`, `except ANSWERED`).
 """
-
-# Exceptions are named for what happened, as httpx does.
-# ruff: noqa: N818
 
 from __future__ import annotations
 
@@ -40,7 +16,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -49,10 +25,27 @@ from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from custody_pipeline.extract.documents import fields_of, items_of, text_of, value_of
+from custody_pipeline.extract.genesys_errors import (
+    BadRequest,
+    Forbidden,
+    GenesysError,
+    LoginError,
+    NoAnswer,
+    NotFound,
+    NotOffered,
+    RateLimited,
+    ServerTrouble,
+    ShortBody,
+    ShortList,
+    TooLarge,
+    TransientError,
+    UnexpectedAnswer,
+)
+from custody_pipeline.extract.rate_limiter import RateLimiter
 from custody_pipeline.io.http import Bearer, Pause, retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from custody_pipeline.settings import Settings
 
@@ -75,133 +68,6 @@ MAX_BODY_BYTES = 256 * 1024 * 1024
 _CHUNK = 1 << 16
 # Seconds; used if the login's answer does not state the token's lifetime.
 _SHORT_LIFETIME = 300.0
-
-
-class GenesysError(Exception):
-    """A request that did not succeed: what was asked, what came back, what to do.
-
-    The text holds no token and no query string, and only the error code of the answer's body. `body`: the answer as
-    received, if its shape is wrong.
-    """
-
-    advice: ClassVar[str] = ""
-    permanent: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        request: str,
-        outcome: str,
-        *,
-        status: int | None = None,
-        code: str | None = None,
-        correlation_id: str | None = None,
-        attempts: int = 1,
-        retry_after: float | None = None,
-        body: bytes | None = None,
-    ):
-        self.request, self.outcome, self.body = request, outcome, body
-        self.status, self.code, self.correlation_id = status, code, correlation_id
-        self.attempts, self.retry_after = attempts, retry_after
-        super().__init__(request, outcome)
-
-    def __str__(self) -> str:
-        parts = [f"{self.request}: {self.outcome}"]
-        if self.code:
-            parts.append(f"code {self.code}")
-        if self.correlation_id:
-            parts.append(f"correlation id {self.correlation_id}")
-        parts.append(f"{self.attempts} attempt{'s' if self.attempts != 1 else ''}")
-        return ", ".join(parts) + (f". {self.advice}" if self.advice else "")
-
-
-class LoginError(GenesysError):
-    """The client could not log in, or its fresh token is refused."""
-
-    advice = (
-        "Check CUSTODY_GENESYS_DOMAIN, CUSTODY_GENESYS_CLIENT_ID and CUSTODY_GENESYS_CLIENT_SECRET, "
-        "and that the OAuth client is active and uses the client credentials grant."
-    )
-
-
-class PermanentError(GenesysError):
-    """The same request gets the same answer."""
-
-
-class BadRequest(PermanentError):
-    """400, or another client error."""
-
-
-class Forbidden(PermanentError):
-    """403: the client lacks a permission, or its roles do not cover the division."""
-
-    advice = "Give the OAuth client's role this permission, in this division."
-
-
-class NotFound(PermanentError):
-    """404 or 410: no such thing, or not for this client."""
-
-
-class TooLarge(PermanentError):
-    """413: ask for less at once."""
-
-
-class NotOffered(PermanentError):
-    """501: this organisation or gateway does not offer the operation."""
-
-
-class UnexpectedAnswer(PermanentError):
-    """An answer that the API does not give: a redirect, a body that is not JSON, or JSON of another shape."""
-
-    advice = "Check that CUSTODY_GENESYS_DOMAIN names the API itself and that no proxy answers in its place."
-
-
-class JobFailed(PermanentError):
-    """An asynchronous job did not reach FULFILLED."""
-
-    advice = "Run the night again; the job is submitted again."
-
-
-class TransientError(GenesysError):
-    """A later request may succeed."""
-
-    permanent = False
-    advice = "Run the night again later."
-
-
-class BadAnswer(TransientError):
-    """The API answered, but not the question."""
-
-
-class RateLimited(BadAnswer):
-    """429: too many requests."""
-
-
-class ServerTrouble(BadAnswer):
-    """408, or a 5xx other than 501."""
-
-
-class NoAnswer(TransientError):
-    """No connection, a lost connection, or a timeout."""
-
-    advice = "Check the network and CUSTODY_GENESYS_DOMAIN, then run the night again."
-
-
-class ShortBody(BadAnswer):
-    """The body ended before the length that was announced."""
-
-
-class ShortList(BadAnswer):
-    """A listing gave fewer items than it states: pages were repeated, items moved, or a page was cut short."""
-
-
-class NotReady(BadAnswer):
-    """2xx, but not 200: accepted, no content, or a part of the content."""
-
-
-FAILED = (PermanentError, TransientError)
-"""Every error of one request; after a LoginError, every other request fails as well."""
-ANSWERED = (PermanentError, BadAnswer)
-"""As `FAILED`, without NoAnswer: the API itself may be gone."""
 
 
 @dataclass(frozen=True)
@@ -284,68 +150,6 @@ class Counters:
         with self._lock:
             self.requests += 1
             self.retries += retry
-
-
-class RateLimiter:
-    """At most `per_minute` requests in any minute, fewer when the answers' headers say so.
-
-    Bursts are allowed, as the vendor counts per minute and not per second. Its minute begins when a request arrives,
-    which is after it was sent, and it tells the minute's end in whole seconds: `MARGIN` is waited besides.
-    """
-
-    WINDOW, MARGIN = 60.0, 1.0
-
-    def __init__(self, per_minute: int, *, sleep: Callable[[float], None], clock: Callable[[], float]):
-        self._per_minute = per_minute
-        self._sleep, self._clock = sleep, clock
-        self._lock = threading.Lock()
-        self._sent: collections.deque[float] = collections.deque()
-        self._budget: int | None = None
-        self._budget_ends = 0.0
-        self._paused_until = 0.0
-
-    def acquire(self) -> None:
-        """Wait until one more request may be sent."""
-        while (wait := self._try_acquire()) > 0:
-            self._sleep(wait)
-
-    def _try_acquire(self) -> float:
-        with self._lock:
-            now = self._clock()
-            while self._sent and self._sent[0] <= now - self.WINDOW - self.MARGIN:
-                self._sent.popleft()
-            if now >= self._budget_ends:
-                self._budget = None
-            wait = max(0.0, self._paused_until - now)
-            if len(self._sent) >= self._per_minute:
-                wait = max(wait, self._sent[0] + self.WINDOW + self.MARGIN - now)
-            if self._budget is not None and self._budget <= 0:
-                wait = max(wait, self._budget_ends - now)
-            if wait <= 0:
-                self._sent.append(now)
-                if self._budget is not None:
-                    self._budget -= 1
-            return wait
-
-    def heed(self, headers: Mapping[str, str]) -> None:
-        """Take the window's state from `inin-ratelimit-count`, `-allowed` and `-reset` (seconds)."""
-        try:
-            count, allowed = int(headers["inin-ratelimit-count"]), int(headers["inin-ratelimit-allowed"])
-            reset = float(headers["inin-ratelimit-reset"])
-        except (KeyError, ValueError):
-            return
-        with self._lock:
-            now = self._clock()
-            left = allowed - count
-            # The server has not counted requests in flight, but our budget has: use the lower number.
-            fresh = self._budget is None or now >= self._budget_ends
-            self._budget = left if fresh or self._budget is None else min(self._budget, left)
-            self._budget_ends = now + max(0.0, reset) + self.MARGIN
-
-    def pause(self, seconds: float) -> None:
-        """Send nothing for `seconds`, as the server's Retry-After asks."""
-        with self._lock:
-            self._paused_until = max(self._paused_until, self._clock() + seconds)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from custody_pipeline.extract.genesys import GenesysError
+from custody_pipeline.extract.genesys_errors import GenesysError
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.warehouse.ledger import Actor
 

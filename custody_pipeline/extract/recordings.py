@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from custody_pipeline.extract.catalog import collect_listing
 from custody_pipeline.extract.conversations import read_singly
 from custody_pipeline.extract.documents import text_of
-from custody_pipeline.extract.genesys import ANSWERED, BadRequest, entities_of
+from custody_pipeline.extract.genesys import entities_of
+from custody_pipeline.extract.genesys_errors import ANSWERED, BadRequest
 from custody_pipeline.io.clock import utc
 
 if TYPE_CHECKING:

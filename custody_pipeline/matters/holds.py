@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.genesys import GenesysClient, GenesysError, LoginError, PermanentError
+from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.extract.genesys_errors import GenesysError, LoginError, PermanentError
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of

@@ -21,7 +21,8 @@ from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.exports import folders_above_years, oldest_night
 from custody_pipeline.extract.gdpr_requests import REQUESTS
-from custody_pipeline.extract.genesys import Forbidden, GenesysClient, GenesysError, entities_of
+from custody_pipeline.extract.genesys import GenesysClient, entities_of
+from custody_pipeline.extract.genesys_errors import Forbidden, GenesysError
 from custody_pipeline.extract.recordings import RETENTION, retention_pages
 from custody_pipeline.io.night_keys import NightKeyError, night_keys_of
 from custody_pipeline.io.objects import error_code, pages_of

@@ -1,45 +1,39 @@
 """`custody package`: a self-contained package of chosen recordings for the other side, recorded as a custody event.
 
-Belongs here: fetching the files, and the custody events. Does not: the layout (evidence/package/layout.py).
+Belongs here: the order of the steps, and the custody events. Does not: the layout (evidence/package/layout.py), or
+fetching the files (attached_files.py, sealed_documents.py).
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import os
 import re
 import shutil
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from botocore.exceptions import BotoCoreError
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, ROTATION, SIGNATURE, CutError, CutFile, open_cut
+from custody_pipeline.evidence.cut.manifest import ROTATION
 from custody_pipeline.evidence.cut.proof import Prover, RecordProof
 from custody_pipeline.evidence.log.checkpoint import Checkpoint
 from custody_pipeline.evidence.log.keys import keys_of_rotation
 from custody_pipeline.evidence.log.note import NoteError, Verifier
 from custody_pipeline.evidence.package.bag import PackageWriter, WrittenRecord
-from custody_pipeline.evidence.package.layout import ATTACHED, Absent, Masked
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Reader, TargetError, read
-from custody_pipeline.extract.landing_files import LandingError, content_of
+from custody_pipeline.evidence.package.layout import ATTACHED, Absent
+from custody_pipeline.evidence.reader import NOTE_BYTES, Reader, read
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.io.encrypted_files import EncryptedFileError, opened_bytes
-from custody_pipeline.io.night_keys import NightKeyError, NightKeys, night_keys_of
 from custody_pipeline.io.progress import report
-from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.models.reasons import REASONS
+from custody_pipeline.operations.attached_files import Attached, Item, fetch_all
 from custody_pipeline.operations.package_register import Packed, keep_package, new_package, registered
+from custody_pipeline.operations.sealed_documents import write_sealed
 from custody_pipeline.operations.verification import BucketMedia, open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.settings import Settings
@@ -47,7 +41,6 @@ from custody_pipeline.warehouse.erasures import erased_conversations
 from custody_pipeline.warehouse.ledger import Act, Actor
 
 FETCHES_IN_FLIGHT = 16
-_URIS = {"audio": ("object_uri", "object_version_id"), "documents": ("sidecar_uri", None)}
 _SENTENCES = {reason.code: reason.sentence for reason in REASONS}
 
 
@@ -131,21 +124,6 @@ def package(
     return result
 
 
-@dataclass(frozen=True)
-class Item:
-    """A record that goes into a package. `name`: of its files, without a suffix; `masked`: if fields are withheld."""
-
-    name: str
-    proof: RecordProof
-    masked: Masked | None = None
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """Night, conversation and recording."""
-        row = self.proof.row
-        return str(row["partition_date"]), str(row["conversation_id"]), str(row["recording_id"])
-
-
 @dataclass
 class Made:
     """A written package.
@@ -216,7 +194,7 @@ def _fill(
     media, before = BucketMedia(settings), frozenset(left)
 
     def write(item: Item) -> tuple[WrittenRecord, list[Attached]]:
-        return writer.write(item.name, item.proof, item.masked), _fetch_all(media, draft, before, item)
+        return writer.write(item.name, item.proof, item.masked), fetch_all(media, draft, before, item)
 
     def leave_out(absent: Absent) -> None:
         writer.leave_out(absent)
@@ -239,7 +217,7 @@ def _fill(
                 leave_out(absent)
         packed(item, next(file for file in files if file.kind == "audio"))
     sealed = ((document.path, document.night, str(document.absent.sha256)) for document in lost)
-    _write_sealed(settings, reader, keys, sealed, ("export_sidecars",))
+    write_sealed(settings, reader, keys, sealed, ("export_sidecars",))
     for document in lost:
         if document.path.exists():
             place = document.path.relative_to(draft).as_posix()
@@ -274,43 +252,6 @@ def _named(proofs: Iterable[RecordProof]) -> Iterator[Item]:
         yield Item(name, proof)
 
 
-@dataclass
-class Attached:
-    """A file that belongs to a record, if the record has one.
-
-    Attributes:
-        kind: `audio` or `documents`.
-        place: the same, below the package.
-        sha256: as sealed, hex; None if the record was sealed without it.
-        why: the reason that it is not here; None if it is here, or if there was nothing to fetch.
-        size: bytes that are here.
-    """
-
-    kind: str
-    path: Path
-    place: str
-    sha256: str | None
-    uri: str
-    version_id: str | None
-    why: str | None = None
-    size: int = 0
-
-    @classmethod
-    def of(cls, item: Item, kind: str, draft: Path) -> Attached:
-        """The file of one kind of an item."""
-        row = item.masked.row if item.masked else item.proof.row
-        column, version = _URIS[kind]
-        uri = row.get(column) or ""
-        suffix = re.sub(r"[^A-Za-z0-9]", "", uri.rpartition("/")[2].rpartition(".")[2]) or "bin"
-        place = f"data/{kind}/{item.name}.{suffix}"
-        return cls(kind, draft / place, place, row.get(ATTACHED[kind]), uri, row.get(version) if version else None)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it was sealed, and was read as it was sealed."""
-        return bool(self.sha256 and self.uri) and self.why is None
-
-
 @dataclass(frozen=True)
 class _Lost:
     """A document that the bucket no longer has as it was sealed: a sealed landing file may have it."""
@@ -332,108 +273,6 @@ def _rotations(reader: Reader, keys: Sequence[Verifier]) -> list[bytes]:
                 if set(keys) & {*old, *new}:
                     found[data] = None
     return list(found)
-
-
-def _fetch_all(media: BucketMedia, draft: Path, left: frozenset[str], item: Item) -> list[Attached]:
-    """Fetch the files of a record; each file states why it could not be read as it was sealed.
-
-    `left`: names of recordings that an earlier attempt left.
-    """
-    files = [Attached.of(item, kind, draft) for kind in ATTACHED]
-    for file in files:
-        if file.sha256 and file.uri:
-            is_left = file.kind == "audio" and file.path.name in left
-            file.why = None if is_left and _is_as_sealed(file) else _fetch(media, file)
-        elif item.masked and ATTACHED[file.kind] in item.masked.columns:
-            file.why = "withheld: it has fields that the matter masks"
-    return files
-
-
-def _fetch(media: BucketMedia, file: Attached) -> str | None:
-    """Copy an object; its bytes must still be those that were sealed. Returns the reason if it could not be read."""
-    found = None
-    try:
-        digests = media.save(file.uri, file.version_id, file.path)
-        found, file.size = digests.sha256, digests.size
-    except FileNotFoundError:
-        return f"{file.uri}: no such object or version"
-    except (TargetError, BotoCoreError) as error:
-        why = str(error) if isinstance(error, TargetError) else type(error).__name__
-        return why if why.startswith(file.uri) else f"{file.uri}: {why}"
-    finally:
-        if found != file.sha256:
-            file.path.unlink(missing_ok=True)
-    return None if found == file.sha256 else f"{file.uri}: sha256 {file.sha256} was sealed, {found} is there"
-
-
-def _is_as_sealed(file: Attached) -> bool:
-    """Whether the bytes that are here are as they were sealed; notes their number."""
-    file.size = file.path.stat().st_size
-    return sha256_of(file.path) == file.sha256
-
-
-def write_conversations(settings: Settings, target: str, wanted: Iterable[tuple[Path, str, str]]) -> list[Path]:
-    """Write conversations' documents, as they were received, from the sealed landing files.
-
-    Args:
-        wanted: file, night, and SHA-256 of each document: `conversation_sha256` of the sealed row.
-
-    Returns:
-        Files that could not be written: no signed cut of the night has such a document.
-    """
-    reader, keys = open_target(settings, target), public_keys(settings, [])
-    return _write_sealed(settings, reader, keys, wanted, ("conversations", "conversation_details"))
-
-
-def _write_sealed(
-    settings: Settings,
-    reader: Reader,
-    keys: Sequence[Verifier],
-    wanted: Iterable[tuple[Path, str, str]],
-    resources: Sequence[str],
-) -> list[Path]:
-    """Write documents whose received bytes are in a signed cut of the night; as `write_conversations`."""
-    nights: dict[str, dict[str, list[Path]]] = {}
-    for path, night, sha256 in wanted:
-        nights.setdefault(night, {}).setdefault(sha256, []).append(path)
-    opening = night_keys_of(settings)
-    for night, by_sha256 in nights.items():
-        for place, landed in _sealed_landing(reader, keys, night, resources):
-            for content in _documents(reader, opening, place, landed) if by_sha256 else ():
-                for path in by_sha256.pop(hashlib.sha256(content).hexdigest(), ()):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content)
-    return [path for by_sha256 in nights.values() for paths in by_sha256.values() for path in paths]
-
-
-def _sealed_landing(
-    reader: Reader, keys: Sequence[Verifier], night: str, resources: Sequence[str]
-) -> Iterator[tuple[str, CutFile]]:
-    """The landing files of resources that signed cuts of a night list."""
-    places = tuple(f"landing/{resource}/" for resource in resources)
-    for entry in list(reader.list(f"cuts/date={night}/")):
-        folder = entry.path.removesuffix(CUT_JSON)
-        if folder == entry.path:
-            continue
-        with suppress(NoteError, CutError, TargetError, FileNotFoundError):
-            data = read(reader, entry.path, MANIFEST_BYTES)
-            cut, _ = open_cut(data, read(reader, folder + SIGNATURE, NOTE_BYTES), keys)
-            for file in cut.files:
-                if file.path.startswith(places):
-                    yield folder + file.path, file
-
-
-def _documents(reader: Reader, opening: NightKeys, path: str, file: CutFile) -> Iterator[bytes]:
-    """The documents of a landing file whose bytes are as sealed, until the first that cannot be read.
-
-    `custody verify` reports the reason. A file whose key was forgotten or cannot be read gives no documents.
-    """
-    with suppress(LandingError, EOFError, NightKeyError, OSError, EncryptedFileError, TargetError, zlib.error):
-        data = read(reader, path, file.bytes)
-        if hashlib.sha256(data).hexdigest() == file.sha256:
-            with gzip.open(BytesIO(opened_bytes(data, opening.named))) as lines:
-                for line in lines:
-                    yield content_of(line)
 
 
 def packaged(key: tuple[str, str, str], reason: str, place: str, sha256: str, how: str = "signed BagIt package") -> Act:

@@ -19,7 +19,8 @@ import pytest
 from custody_pipeline.capture.messages import EventQueue
 from custody_pipeline.capture.receiver import make_server
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.extract.genesys import Answer, GenesysError
+from custody_pipeline.extract.genesys import Answer
+from custody_pipeline.extract.genesys_errors import GenesysError
 from custody_pipeline.io.signature import HEADER, sign
 from custody_pipeline.settings import Settings
 

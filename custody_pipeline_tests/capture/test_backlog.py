@@ -15,7 +15,8 @@ from custody_pipeline.capture.assembly import queue_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.worker import RATE_SHARE, capture_client
-from custody_pipeline.extract.genesys import Answer, GenesysClient, RateLimiter
+from custody_pipeline.extract.genesys import Answer, GenesysClient
+from custody_pipeline.extract.rate_limiter import RateLimiter
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.events import events_of
 from custody_pipeline.simulator.faults import FaultPlan

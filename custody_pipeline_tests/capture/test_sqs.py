@@ -24,7 +24,7 @@ from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.worker import CaptureWorker
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.sensors import live_captures, waiting_events
-from custody_pipeline.extract.genesys import Forbidden
+from custody_pipeline.extract.genesys_errors import Forbidden
 from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.events import events_of

@@ -19,7 +19,14 @@ from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.worker import NOT_FOUND_ATTEMPTS, CaptureWorker, DrainReport, capture_client
-from custody_pipeline.extract.genesys import Forbidden, GenesysError, LoginError, NoAnswer, NotFound, ServerTrouble
+from custody_pipeline.extract.genesys_errors import (
+    Forbidden,
+    GenesysError,
+    LoginError,
+    NoAnswer,
+    NotFound,
+    ServerTrouble,
+)
 from custody_pipeline.io.document_store import DocumentStore, FolderStore
 from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.settings import Settings

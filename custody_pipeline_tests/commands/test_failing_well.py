@@ -27,7 +27,7 @@ from custody_pipeline.defs import failures
 from custody_pipeline.evidence.cut.seal import SealError
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.evidence.log.note import UnknownSignerError
-from custody_pipeline.extract.genesys import GenesysError
+from custody_pipeline.extract.genesys_errors import GenesysError
 from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.models.mapping_file import MappingError

@@ -226,7 +226,7 @@ def test_a_sidecar_is_taken_from_a_landing_file_only_if_a_signed_cut_lists_its_b
         opened.append(len(stream.getvalue()))
         return decompress(stream)
 
-    monkeypatch.setattr("custody_pipeline.operations.packaging.gzip.open", watched)
+    monkeypatch.setattr("custody_pipeline.operations.sealed_documents.gzip.open", watched)
     client = deployment.server.client()
     client.put_object(Bucket="exports", Key=f"{NIGHT}/0.json", Body=b"overwritten")
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from custody_pipeline.extract import conversations, genesys
+from custody_pipeline.extract import conversations, genesys_errors
 from custody_pipeline.extract.catalog import collect_catalog
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import JOBS, collect_conversations, collect_details
@@ -136,7 +136,7 @@ def test_a_cursor_without_an_end_is_bounded(api: Api, collector: Collector) -> N
 
 def test_refused_credentials_stop_the_night(api: Api, collector: Collector) -> None:
     api.on("/oauth/token", reply({"error": "invalid_client"}, status=401))
-    with pytest.raises(genesys.LoginError):
+    with pytest.raises(genesys_errors.LoginError):
         collect_details(collector)
 
 
@@ -177,10 +177,10 @@ def test_an_api_that_stopped_answering_stops_the_night(
     assert collector.who.collector == "n (c)"
 
     def gone(*_: Any, **__: Any) -> None:
-        raise genesys.NoAnswer("GET x", "no answer")
+        raise genesys_errors.NoAnswer("GET x", "no answer")
 
     monkeypatch.setattr(collector.client, "get", gone)
-    with pytest.raises(genesys.NoAnswer):
+    with pytest.raises(genesys_errors.NoAnswer):
         collect_conversations(collector, {cid(number): ["not_in_details"] for number in range(50)})
 
 

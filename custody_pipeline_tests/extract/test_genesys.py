@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from custody_pipeline.extract import genesys
-from custody_pipeline.extract.genesys import GenesysClient, GenesysError, RateLimiter
+from custody_pipeline.extract import genesys, genesys_errors
+from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.extract.genesys_errors import GenesysError
+from custody_pipeline.extract.rate_limiter import RateLimiter
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.extract.conftest import Api, Asked, Reply, reply
 
@@ -78,7 +80,7 @@ def test_a_401_in_mid_run_is_answered_by_one_new_token(api: Api, client: Genesys
 
 def test_a_401_on_a_new_token_too_is_a_login_error(api: Api, client: GenesysClient) -> None:
     api.on("/api/v2/x", Reply(status=401))
-    with pytest.raises(genesys.LoginError, match="CUSTODY_GENESYS_CLIENT_ID"):
+    with pytest.raises(genesys_errors.LoginError, match="CUSTODY_GENESYS_CLIENT_ID"):
         client.get("/api/v2/x")
     assert api.paths().count("/oauth/token") == 2
 
@@ -102,7 +104,7 @@ def test_threads_that_meet_an_expired_token_together_share_one_renewal(api: Api,
 @pytest.mark.parametrize("status", [400, 401])
 def test_wrong_credentials_are_a_login_error_at_once(api: Api, client: GenesysClient, status: int) -> None:
     api.on("/oauth/token", reply({"error": "invalid_client", "description": "client-secret-text"}, status=status))
-    with pytest.raises(genesys.LoginError) as caught:
+    with pytest.raises(genesys_errors.LoginError) as caught:
         client.identity()
     assert "invalid_client" in str(caught.value)
     assert "client-secret-text" not in str(caught.value)
@@ -111,13 +113,13 @@ def test_wrong_credentials_are_a_login_error_at_once(api: Api, client: GenesysCl
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, genesys.BadRequest),
-        (403, genesys.Forbidden),
-        (404, genesys.NotFound),
-        (410, genesys.NotFound),
-        (413, genesys.TooLarge),
-        (501, genesys.NotOffered),
-        (302, genesys.UnexpectedAnswer),
+        (400, genesys_errors.BadRequest),
+        (403, genesys_errors.Forbidden),
+        (404, genesys_errors.NotFound),
+        (410, genesys_errors.NotFound),
+        (413, genesys_errors.TooLarge),
+        (501, genesys_errors.NotOffered),
+        (302, genesys_errors.UnexpectedAnswer),
     ],
 )
 def test_permanent_answers_are_asked_once(
@@ -150,7 +152,7 @@ def test_passing_answers_are_retried_with_growing_waits(
 
 def test_patience_ends_and_the_error_says_how_often_it_was_tried(api: Api, client: GenesysClient) -> None:
     api.on("/api/v2/x", Reply(status=503))
-    with pytest.raises(genesys.ServerTrouble, match=r"HTTP 503.*5 attempts") as caught:
+    with pytest.raises(genesys_errors.ServerTrouble, match=r"HTTP 503.*5 attempts") as caught:
         client.get("/api/v2/x")
     assert not caught.value.permanent
     assert api.paths().count("/api/v2/x") == 5
@@ -164,7 +166,7 @@ def test_retry_after_is_waited_out(api: Api, client: GenesysClient, clock: Clock
 
 def test_a_retry_after_of_more_than_three_minutes_is_given_up(api: Api, client: GenesysClient, clock: Clock) -> None:
     api.on("/api/v2/x", Reply(status=429, headers={"Retry-After": "181"}))
-    with pytest.raises(genesys.RateLimited):
+    with pytest.raises(genesys_errors.RateLimited):
         client.get("/api/v2/x")
     assert clock.slept == []
 
@@ -172,7 +174,7 @@ def test_a_retry_after_of_more_than_three_minutes_is_given_up(api: Api, client: 
 def test_retry_after_may_be_a_date(api: Api, client: GenesysClient, clock: Clock) -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     api.on("/api/v2/x", Reply(status=503, headers={"Retry-After": later}))
-    with pytest.raises(genesys.ServerTrouble):
+    with pytest.raises(genesys_errors.ServerTrouble):
         client.get("/api/v2/x")
     assert clock.slept == []
 
@@ -184,14 +186,17 @@ def test_a_short_body_is_asked_for_again(api: Api, client: GenesysClient) -> Non
 
 def test_a_body_that_stays_short_is_an_error_not_a_document(api: Api, client: GenesysClient) -> None:
     api.on("/api/v2/x", Reply(b'{"ok":1}', announce=9))
-    with pytest.raises(genesys.ShortBody):
+    with pytest.raises(genesys_errors.ShortBody):
         client.get("/api/v2/x")
 
 
 def test_no_connection_is_retried_then_named(settings: Callable[..., Settings], clock: Clock, api: Api) -> None:
     gone = settings(genesys_domain=api.url, genesys_client_id="i", genesys_client_secret="s")
     api.stop()
-    with GenesysClient(gone, sleep=clock.sleep, clock=clock) as client, pytest.raises(genesys.NoAnswer) as caught:
+    with (
+        GenesysClient(gone, sleep=clock.sleep, clock=clock) as client,
+        pytest.raises(genesys_errors.NoAnswer) as caught,
+    ):
         client.get("/api/v2/x")
     assert caught.value.attempts == 5
     assert "CUSTODY_GENESYS_DOMAIN" in str(caught.value)
@@ -199,7 +204,7 @@ def test_no_connection_is_retried_then_named(settings: Callable[..., Settings], 
 
 def test_a_body_that_is_not_json_is_named(api: Api, client: GenesysClient) -> None:
     api.on("/api/v2/x", Reply(b"<html>proxy login</html>"))
-    with pytest.raises(genesys.UnexpectedAnswer, match="not JSON"):
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match="not JSON"):
         client.get("/api/v2/x").json()
 
 
@@ -257,7 +262,7 @@ def test_a_listing_may_say_that_it_has_nothing(api: Api, client: GenesysClient, 
 )
 def test_a_listing_without_a_list_is_not_an_empty_one(api: Api, client: GenesysClient, page: dict[str, object]) -> None:
     api.on("/api/v2/list", reply(page))
-    with pytest.raises(genesys.UnexpectedAnswer, match="no list of entities"):
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match="no list of entities"):
         list(client.entities("/api/v2/list"))
 
 
@@ -270,7 +275,7 @@ def test_a_cursor_that_stands_only_in_the_next_address_is_followed(api: Api, cli
 
 def test_a_cursor_that_repeats_for_ever_is_an_error(api: Api, client: GenesysClient) -> None:
     api.on("/api/v2/list", reply({"entities": [], "cursor": "same"}))
-    with pytest.raises(genesys.UnexpectedAnswer, match="cursor"):
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match="cursor"):
         list(client.pages("/api/v2/list"))
 
 
@@ -310,7 +315,7 @@ def test_a_body_without_end_is_not_read_to_its_end(
     monkeypatch.setattr(genesys, "MAX_BODY_BYTES", 1_000)
     api.on("/api/v2/x", Reply(b" " * 1_000), Reply(b" " * 1_001))
     assert client.get("/api/v2/x").body == b" " * 1_000
-    with pytest.raises(genesys.UnexpectedAnswer, match="more than 1,000 bytes"):
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match="more than 1,000 bytes"):
         client.get("/api/v2/x")
 
 
@@ -325,7 +330,7 @@ def test_a_body_without_end_is_not_read_to_its_end(
 def test_a_listing_that_states_more_than_came_is_not_whole(api: Api, client: GenesysClient, pages: list[Any]) -> None:
     api.on("/api/v2/list", *map(reply, pages))
     came: list[bytes] = []
-    with pytest.raises(genesys.ShortList, match=r"entities came"):
+    with pytest.raises(genesys_errors.ShortList, match=r"entities came"):
         came += client.entities("/api/v2/list")
 
 
@@ -341,5 +346,5 @@ def test_a_page_that_tells_oddly_how_it_goes_on_is_not_the_last(
     api: Api, client: GenesysClient, odd: dict[str, Any]
 ) -> None:
     api.on("/api/v2/list", reply({"entities": [], **odd}))
-    with pytest.raises(genesys.UnexpectedAnswer, match="unexpected shape"):
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match="unexpected shape"):
         list(client.entities("/api/v2/list"))

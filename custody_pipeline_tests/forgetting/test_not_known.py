@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
 
-from custody_pipeline.extract.genesys import Answer, GenesysClient, UnexpectedAnswer
+from custody_pipeline.extract.genesys import Answer, GenesysClient
+from custody_pipeline.extract.genesys_errors import UnexpectedAnswer
 from custody_pipeline.forgetting.finder import holders
 from custody_pipeline.forgetting.object_versions import Version, holds_on
 from custody_pipeline.forgetting.places import files_naming, remove_files

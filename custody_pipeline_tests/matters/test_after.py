@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-from custody_pipeline.matters import production, standing
+from custody_pipeline.matters import standing, volume_writer
 from custody_pipeline.matters.register import register_of
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline_tests.matters.conftest import NIGHT
@@ -42,7 +42,7 @@ def test_a_volume_is_handed_over_and_the_page_says_so(
     early = custody(*receipt)
     assert (early.exit_code, "there are none" in str(early.exception)) == (1, True)
     with monkeypatch.context() as stopped:
-        stopped.setattr(production, "sign_production", lambda *_: sys.exit(9))
+        stopped.setattr(volume_writer, "sign_production", lambda *_: sys.exit(9))
         assert custody("matter", "produce", "handed", "--to", tmp_path).exit_code == 9
     early = custody(*receipt)
     assert (early.exit_code, "there are none" in str(early.exception)) == (1, True)

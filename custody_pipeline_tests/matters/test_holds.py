@@ -10,7 +10,7 @@ from msgspec import structs
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-from custody_pipeline.extract.genesys import NoAnswer
+from custody_pipeline.extract.genesys_errors import NoAnswer
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.matters import holds
 from custody_pipeline.matters.holds import HELD, read_holds

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-from custody_pipeline.matters import production
+from custody_pipeline.matters import volume_writer
 from custody_pipeline.matters.holds import read_holds
 from custody_pipeline.matters.register import Register, Volume, register_of
 from custody_pipeline.operations.endings import ending_of
@@ -93,7 +93,7 @@ def test_a_link_in_an_unfinished_volume_is_not_followed(tmp_path: Path) -> None:
         place = tmp_path / "partial" / linked
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(tmp_path / "theirs" / ("file" if place.suffix else ""))
-        production._keep_audio_alone(tmp_path / "partial")
+        volume_writer._keep_audio_alone(tmp_path / "partial")
         assert not place.is_symlink()
         shutil.rmtree(tmp_path / "partial")
     assert [path.read_text() for path in (tmp_path / "theirs").iterdir()] == ["theirs"]
@@ -132,14 +132,14 @@ def test_a_disk_that_fills_at_a_table_ends_in_a_line_and_the_production_goes_on(
 ) -> None:
     matter = f"full-{name.partition('.')[0]}"
     night.matter(matter, f"  ids: [{night.whole()[0]['recording_id']}]")
-    partial, begin = tmp_path / ".VOL001.partial", production._keep_audio_alone
+    partial, begin = tmp_path / ".VOL001.partial", volume_writer._keep_audio_alone
 
     def with_a_full_disk(folder: Path) -> None:
         begin(folder)
         (folder / name).symlink_to("/dev/full")
 
     with monkeypatch.context() as filled:
-        filled.setattr(production, "_keep_audio_alone", with_a_full_disk)
+        filled.setattr(volume_writer, "_keep_audio_alone", with_a_full_disk)
         status, line = produce(matter, tmp_path)
     assert (status, "free some space" in line, "\n" in line) == (2, True, False)
     assert verify(night, partial).status != 0
@@ -207,7 +207,7 @@ def test_a_volume_is_recorded_once_and_by_its_own_digest(
 
     with monkeypatch.context() as patched:
         if "events" in where:
-            patched.setattr(production, "record_packaged", killed_here)
+            patched.setattr(volume_writer, "record_packaged", killed_here)
         else:
             patched.setattr(Register, "note", killed_here)
         produce(name, tmp_path)

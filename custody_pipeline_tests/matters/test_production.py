@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from custody_pipeline.evidence.verify.findings import Report
     from custody_pipeline.extract.export_objects import Digests
-    from custody_pipeline.matters.production import ProducedVolume
+    from custody_pipeline.matters.volume_writer import ProducedVolume
     from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server

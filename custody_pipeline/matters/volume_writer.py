@@ -1,0 +1,321 @@
+"""Writing one volume of a production.
+
+Belongs here: the order of its parts, its record in the custody events and in the matter. Does not: the tables
+(production_tables.py), its numbers and facts (volume_facts.py), the pages (pages.py), the package inside
+(operations/packaging.py), the signature (evidence/package/signed_volume.py).
+
+A volume is written beside its place, in `.VOL001.partial`, recorded, registered and signed, and gets its name last. A
+killed production continues with the same recordings under the same numbers.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import date
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from custody_pipeline.evidence.cut.proof import Prover
+from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
+from custody_pipeline.evidence.package.volume_tables import EVIDENCE
+from custody_pipeline.fleet.overview import is_packaged, overview
+from custody_pipeline.matters import production_tables
+from custody_pipeline.matters.listening import ListeningError, listening_copies, write_listening_copies
+from custody_pipeline.matters.masking import masked_events, of_one_matter, shown
+from custody_pipeline.matters.page_formats import write_documents
+from custody_pipeline.matters.pages import ROWS_SHOWN, certificate_html, report_html
+from custody_pipeline.matters.register import Volume
+from custody_pipeline.matters.selection import agent_names
+from custody_pipeline.matters.volume_facts import account_of, exceptions_of, facts_of, write_statement
+from custody_pipeline.matters.volume_lines import Spool, SpooledLine
+from custody_pipeline.matters.volume_plan import key_of, newest
+from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.operations.attached_files import Item
+from custody_pipeline.operations.explain import analyst_database
+from custody_pipeline.operations.packaging import (
+    fill_package,
+    make_private,
+    packaged,
+    record_packaged,
+)
+from custody_pipeline.operations.sealed_documents import write_conversations
+from custody_pipeline.operations.verification import open_target, public_keys
+from custody_pipeline.publish.sealing import load_sealing
+from custody_pipeline.warehouse.ledger import Act
+from custody_pipeline.warehouse.sql_files import query
+from custody_pipeline.warehouse.sql_text import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import duckdb
+
+    from custody_pipeline.evidence.log.checkpoint import Head
+    from custody_pipeline.matters.masking import Shown
+    from custody_pipeline.matters.matter import Matter
+    from custody_pipeline.matters.register import Produced, Register
+    from custody_pipeline.matters.standing import Standing
+    from custody_pipeline.operations.attached_files import Attached
+    from custody_pipeline.operations.packaging import Made
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.ledger import Actor
+
+_EVENTS_OF_LINES = 500
+"""Number of recordings whose events are in memory at once."""
+
+
+@dataclass(frozen=True)
+class ProducedVolume:
+    """A volume that is in its place.
+
+    Attributes:
+        lost: recordings whose audio could not be read as it was sealed.
+        left_out: formats that this machine cannot write, and why; a line each.
+    """
+
+    name: str
+    folder: Path
+    recordings: int
+    lost: int
+    sha256: str
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VolumeWriter:
+    """One volume that is written."""
+
+    settings: Settings
+    target: str
+    matter: Matter
+    register: Register
+    standing: Standing
+    actor: Actor
+    volume: Volume
+
+    def write(self) -> ProducedVolume:
+        """Write, record and sign the volume. What an earlier attempt wrote is only recorded, signed and named."""
+        made, left_out = (self.volume, []) if self.volume.sha256 is not None else self._make()
+        folder, sha256 = Path(made.folder), str(made.sha256)
+        self._record(made, sha256)
+        _finish(self.settings, made.partial, folder)
+        self.register.keep(msgspec.structs.replace(made, is_named=True))
+        return ProducedVolume(made.name, folder, len(made.recordings), len(made.lost), sha256, tuple(left_out))
+
+    def _make(self) -> tuple[Volume, list[str]]:
+        """Write the volume and register its digest. Returns it, and a line for each format that is left out."""
+        matter, volume, partial = self.matter, self.volume, self.volume.partial
+        _keep_audio_alone(partial)
+        with Spool(partial, len(volume.recordings)) as lines:
+            lost, made, head = self._fill(lines)
+            left_out = self._write_listening_copies(lines)
+            unfound, without_documents = self._conversations(lines)
+            left_out += without_documents
+            number = self._write_tables(lines, exceptions_of(volume, matter, self.standing, lost, unfound))
+            account = account_of(volume, self.standing, self.register, len(lines), len(lost))
+            facts = facts_of(volume, self.register, self.actor, self._fingerprint, head, made.sha256)
+            facts |= {"produced": len(lines), "lost": len(lost), "exceptions": number}
+            pages = {
+                "report": report_html(matter, self.standing, account, list(islice(lines.rows(), ROWS_SHOWN)), facts),
+                "certificate": certificate_html(matter, facts),
+            }
+            left_out += write_documents(partial, pages)
+            write_statement(volume, matter, self.standing, lines, account, number)
+            sha256 = list_production(partial)
+            recordings = tuple(_as_it_went_out(volume, lines))
+            without = tuple(item for item in volume.recordings if item.control in lost)
+            written = Volume(volume.number, volume.folder, matter.state_sha256, recordings, sha256, without, False)
+            self.register.keep(written)
+        return written, left_out
+
+    def _record(self, made: Volume, sha256: str) -> None:
+        """Record the volume in the custody events and in the matter, unless a killed attempt did."""
+        if not is_packaged(self.settings, sha256):
+            how = "production with a signed package"
+            here = (packaged(item.place, self._reason, made.name, sha256, how) for item in made.recordings)
+            derived = _derived(listening_copies(made.partial), made, self._reason)
+            record_packaged(self.settings, self.actor, chain(here, derived))
+        if not any(event.get("sha256") == sha256 for event in self.register.events()):
+            folder, count = Path(made.folder).name, len(made.recordings)
+            self.register.note(self.actor, f"produced {made.name}", recordings=count, sha256=sha256, folder=folder)
+
+    @property
+    def _reason(self) -> str:
+        return f"{self.matter.why}, {self.volume.name}"
+
+    @property
+    def _fingerprint(self) -> str:
+        return load_sealing(self.settings).signers[0].verifier.fingerprint
+
+    def _fill(self, lines: Spool) -> tuple[dict[str, str], Made, Head]:
+        """Write the package, and the lines of its recordings to the spool.
+
+        Returns:
+            Control number → why its audio could not be read; the package; the head that its proofs lead to.
+        """
+        settings, matter, volume = self.settings, self.matter, self.volume
+        reader = open_target(settings, self.target)
+        with analyst_database(settings) as con:
+            names_of = agent_names(con)
+        prover = Prover(reader, public_keys(settings, []))
+        mapping = load_mapping(settings.mapping_path) if matter.mask else None
+        wanted = {item.key: (number, item) for number, item in enumerate(volume.recordings)}
+        lost: dict[str, str] = {}
+        shown_rows: dict[str, Shown] = {}
+
+        def items() -> Iterator[Item]:
+            for proof in map(prover.prove, newest(prover, ((item.night, item.key) for item in volume.recordings))):
+                control = wanted[key_of(proof.row)][1].control
+                out = shown(matter.mask, mapping, proof.row) if matter.mask and mapping else None
+                if out:
+                    shown_rows[control] = out
+                yield Item(control, proof, out.record if out else None)
+
+        def packed(item: Item, audio: Attached) -> None:
+            number, asked = wanted[key_of(item.proof.row)]
+            out, row = shown_rows.pop(item.name, None), item.proof.row
+            if not audio.is_here:
+                lost[item.name] = audio.why or "it was sealed without a place"
+                return
+            native_path = EVIDENCE + audio.place
+            line = production_tables.Line(item.name, out.row if out else row, native_path, audio.size, asked.supersedes)
+            lines.put(
+                number,
+                SpooledLine(
+                    control=item.name,
+                    key=item.key,
+                    row=production_tables.index_row(matter, volume.name, line, names_of),
+                    native_path=native_path,
+                    masked=out is not None,
+                    row_sha256=str(row["row_sha256"]),
+                    conversation_sha256=row.get("conversation_sha256") or "",
+                    media_sha256=str(row["media_sha256"]),
+                    is_new=(asked.row_sha256, asked.media_sha256) != (row["row_sha256"], row["media_sha256"]),
+                ),
+            )
+
+        made = fill_package(
+            settings,
+            reader,
+            prover.checkpoint,
+            volume.partial / EVIDENCE,
+            items(),
+            packed,
+            reason=self._reason,
+            actor=self.actor,
+            asked=(item.recording_id for item in volume.recordings),
+            total=len(volume.recordings),
+        )
+        return lost, made, prover.checkpoint.head
+
+    def _write_listening_copies(self, lines: Spool) -> list[str]:
+        """Returns a line with the reason if there are none."""
+        if self.matter.form.listening == "none":
+            return []
+        folder = self.volume.partial
+        sources = ((line.control, folder / line.native_path, line.media_sha256) for line in lines)
+        try:
+            write_listening_copies(folder, sources, self.matter.form.listening)
+        except ListeningError as error:
+            return [f"no listening copies: {error}"]
+        return []
+
+    def _conversations(self, lines: Spool) -> tuple[list[str], list[str]]:
+        """Write the conversations' documents. Returns control numbers of those in no cut; a line if none is written."""
+        if self.matter.form.conversations == "none":
+            return [], []
+        if self.matter.mask:
+            # Also that of a record of which nothing is withheld: it has the other recordings of the conversation.
+            return [], ["no documents of conversations: they have what the matter masks"]
+        folder = self.volume.partial / "conversations"
+        wanted = ((folder / f"{line.control}.json", line.key[0], line.conversation_sha256) for line in lines)
+        unfound = write_conversations(self.settings, self.target, wanted)
+        return sorted(path.stem for path in unfound), []
+
+    def _write_tables(self, lines: Spool, exceptions: Iterable[Mapping[str, str]]) -> int:
+        """Write every table. Returns the number of exceptions."""
+        folder, names = self.volume.partial, lines.names or ["control_number"]
+        production_tables.write_csv(folder / "index.csv", lines.rows(), names)
+        production_tables.write_xlsx(folder / "index.xlsx", lines.rows(), names)
+        production_tables.write_load_file(folder / "loadfile.dat", lines.rows(), names)
+        production_tables.write_field_map(folder / "field-map.csv", names)
+        if self.matter.form.fields == "sec":
+            production_tables.write_sec(folder / "audio-metadata.csv", lines.rows())
+        with overview(self.settings) as con:  # the snapshot for analysts lacks what was done since, for example a hold
+            assert con is not None  # noqa: S101 - a recording of it is sealed
+            production_tables.write_custody_log(folder, _events(con, lines, self.matter.why))
+        return production_tables.write_csv(folder / "exceptions.csv", exceptions, production_tables.EXCEPTIONS)
+
+
+def _finish(settings: Settings, partial: Path, folder: Path) -> None:
+    """Sign a recorded volume, and give it its name. So each volume that verifies is in the register and the events."""
+    sign_production(partial, load_sealing(settings).signers)
+    make_private(partial)
+    partial.rename(folder)
+
+
+def _as_it_went_out(volume: Volume, lines: Spool) -> Iterator[Produced]:
+    """The volume's recordings as they are now: a night may have been sealed again since the volume was begun."""
+    asked = {item.control: item for item in volume.recordings}
+    for line in lines:
+        item = asked[line.control]
+        yield (
+            msgspec.structs.replace(item, row_sha256=line.row_sha256, media_sha256=line.media_sha256)
+            if line.is_new
+            else item
+        )
+
+
+def _keep_audio_alone(partial: Path) -> None:
+    """Remove everything that an earlier attempt left except audio: the matter may have been changed since.
+
+    Links are removed, too: nothing may be written through them.
+    """
+    kept = partial / EVIDENCE / "data/audio"
+    for folder in (partial, partial / EVIDENCE, partial / EVIDENCE / "data", kept):
+        if folder.is_symlink():
+            folder.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if not path.is_symlink() and (kept.is_relative_to(path) or folder == kept):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _derived(rows: Sequence[Mapping[str, str]], volume: Volume, reason: str) -> Iterator[Act]:
+    """Custody events of listening copies."""
+    by_control = {item.control: item for item in volume.recordings} if rows else {}
+    for row in rows:
+        item = by_control[row["control_number"]]
+        yield Act(
+            date.fromisoformat(item.night),
+            "packaged",
+            what="listening copy, derived",
+            why=reason,
+            how=row["tool"],
+            where_at=row["file"],
+            sha256_before=row["source_sha256"],
+            sha256_after=row["sha256"],
+            conversation_id=item.conversation_id,
+            recording_id=item.recording_id,
+        )
+
+
+def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine], why: str) -> Iterator[dict[str, Any]]:
+    """Custody events of the recordings, each with its control number."""
+    waiting = iter(lines)
+    while part := list(islice(waiting, _EVENTS_OF_LINES)):
+        keys = [{"control_number": line.control, **dict(zip(("n", "c", "r"), line.key, strict=True))} for line in part]
+        events = rows_of(
+            con,
+            query("matters/events"),
+            {"keys": keys},
+        )
+        yield from masked_events(of_one_matter(events, why), {line.control for line in part if line.masked})
