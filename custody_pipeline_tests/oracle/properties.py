@@ -416,6 +416,9 @@ def _everything_has_a_row(run: Run, evidence: Evidence) -> Iterator[Broken]:
         if not conversation.of_the_night:
             # When the call began stands in a document that may be unreadable.
             unread = conversation.id in _broken(run) and not run.published.established
+            # A job lists what failed without its time: if the conversation cannot be read either, no source states it.
+            failed = {recording.id for recording in conversation.recordings if recording.fate == "failed"}
+            unread |= conversation.readable != "yes" and {row["recording_id"] for row in mine} <= failed
             if mine and not unread and not _moved(run, conversation):
                 yield Broken("a recording of another night has no row in this one", conversation.id, conversation.id)
             continue
