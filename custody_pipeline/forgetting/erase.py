@@ -61,7 +61,7 @@ from custody_pipeline.load.working_folder import working_folder
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking, model, publish
 from custody_pipeline.publish.readback import read_back
-from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
+from custody_pipeline.publish.sealed_landing import landing_files, landing_path, on_this_machine
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.erasures import Tombstone, keep_request, names_of, requests_of, write_erasures
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
@@ -290,7 +290,7 @@ class _Erasing:
         """Rewrite every landing file of a night that holds these conversations; URI → new digest and size."""
         renewed: dict[str, tuple[str, int]] = {}
         ids, client = names_of(self.request), self.client
-        known = dict(warehouse_rows.landing_files(con, date.fromisoformat(night)))
+        known = dict(landing_files(con, date.fromisoformat(night)))
         there, keys = list(landing_uris(self.settings, client, night)), night_keys_of(self.settings)
         for uri in dict.fromkeys([*there, *known]):
             with in_scratch(self.settings) as folder:

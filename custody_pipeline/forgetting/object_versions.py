@@ -111,8 +111,8 @@ def _answer(ask: Callable[..., Any], version: Version, name: str) -> dict[str, A
         raise
 
 
-def remove_versions(client: S3Client, versions: Iterable[Version], *, bypass_governance: bool = False) -> int:
-    """Remove versions and delete markers; returns how many.
+def remove_versions(client: S3Client, versions: Iterable[Version], *, bypass_governance: bool) -> None:
+    """Remove versions and delete markers.
 
     Raises:
         LockedError: S3 keeps one of them.
@@ -130,4 +130,3 @@ def remove_versions(client: S3Client, versions: Iterable[Version], *, bypass_gov
                 f"{first.get('Code')}. Allow s3:DeleteObjectVersion, or wait until its lock ends; then custody erase "
                 "--resume"
             )
-    return len(waiting)

@@ -25,6 +25,7 @@ from custody_pipeline.evidence.cut.removal import (
     decode_statement,
     encode_statement,
     is_derived,
+    original_path,
     remains_path,
 )
 from custody_pipeline.evidence.log.note import Verifier
@@ -113,7 +114,7 @@ class SealedNight:
                         yield found
 
     def _look(self, cut: Cut, file: CutFile, ids: Set[str], scratch: Path, held: dict[str, bool]) -> Holding | None:
-        inner = _inner(file.path)
+        inner = original_path(file.path)
         # A page shows data of the night's tables.
         table = cuts.TABLE.partition(".")[0] if inner.startswith(cuts.REPORT) else inner.partition(".")[0]
         if is_derived(inner) and inner != cuts.TABLE:
@@ -153,11 +154,6 @@ class Holding:
     rows: int | None = None
     gone: tuple[tuple[int, str, str], ...] = ()
     documents: int = 0
-
-
-def _inner(path: str) -> str:
-    """The path of a file in its original cut: `remains/r0001/data/x` → `data/x`."""
-    return path.split("/", 2)[2] if path.startswith(REMAINS) else path
 
 
 def _of_revision(holding: Holding, cuts_by_revision: Mapping[int, Cut]) -> Cut:

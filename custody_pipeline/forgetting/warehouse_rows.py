@@ -14,7 +14,7 @@ from filelock import FileLock
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION
 from custody_pipeline.warehouse.sql_files import query
-from custody_pipeline.warehouse.sql_text import literal, quoted, rows_of, table_columns, transaction
+from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
 
 _ID_COLUMNS = ("conversation_id", "key_conversation_id", "recording_id", "entity_id", "subject_id")
 _TEXT_COLUMNS = ("source_uri", "object_key", "where_at")
@@ -79,27 +79,12 @@ def packaged_elsewhere(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> li
     return con.execute(query("forgetting/packages")).fetchall()
 
 
-def delete_rows(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> dict[str, int]:
-    """Delete every row of these conversations, in one transaction; returns how many by table."""
-    found: dict[str, int] = {}
+def delete_rows(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> None:
+    """Delete every row of these conversations, in one transaction."""
     conditions = _conditions(con, ids)
     with transaction(con):
         for table, condition in conditions.items():
-            (count,) = con.execute(f"DELETE FROM {table} WHERE {condition}").fetchone() or (0,)
-            if count:
-                found[table] = count
-    return found
-
-
-def landing_files(con: duckdb.DuckDBPyConnection, night: date) -> list[tuple[str, str]]:
-    """URI and SHA-256 of the landing files that the night's receipts name."""
-    rows = rows_of(
-        con,
-        "SELECT DISTINCT file.uri, file.sha256 FROM (SELECT unnest(landing_files) AS file "
-        "FROM raw.extraction_receipts WHERE partition_date = $night) ORDER BY ALL",
-        {"night": night},
-    )
-    return [(row["uri"], row["sha256"]) for row in rows]
+            con.execute(f"DELETE FROM {table} WHERE {condition}")
 
 
 def rename_digests(con: duckdb.DuckDBPyConnection, night: date, renewed: dict[str, tuple[str, int]]) -> None:

@@ -42,6 +42,7 @@ NO_LOCK = {
 REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """S3's codes for a request whose condition (`If-Match`, `If-None-Match`) is false."""
 _CHUNK = 1 << 20
+_UPLOADS_AT_ONCE = 8
 
 T = TypeVar("T")
 
@@ -250,18 +251,14 @@ def digest(client: S3Client, stored: Stored) -> str:
 class Uploads:
     """Uploads that run while the next file is written; a context manager that waits for all of them."""
 
-    def __init__(self, client: S3Client, *, concurrency: int = 8) -> None:
+    def __init__(self, client: S3Client) -> None:
         self._client = client
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="upload")
+        self._pool = ThreadPoolExecutor(_UPLOADS_AT_ONCE, thread_name_prefix="upload")
         self._pending: list[Future[Any]] = []
 
     def put(self, path: Path, sha256: str, to: S3Location, *, once: bool = False, **extra: Any) -> Future[Stored]:
         """`put_file`, in the background."""
         return self.submit(put_file, self._client, path, sha256, to, once=once, **extra)
-
-    def copy(self, source: Stored, to: S3Location, **extra: Any) -> Future[Stored]:
-        """`copy_object`, in the background."""
-        return self.submit(copy_object, self._client, source, to, **extra)
 
     def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
         """Any other call that belongs to these uploads, in the background."""

@@ -48,7 +48,7 @@ class S3Location:
         return f"s3://{self.bucket}/{self.key}" if self.key else f"s3://{self.bucket}"
 
 
-def s3_client(settings: Settings, *, max_connections: int = 32, **options: Any) -> S3Client:
+def s3_client(settings: Settings, **options: Any) -> S3Client:
     """A boto3 client: adaptive retries (SlowDown, timeouts), checksums computed and checked by botocore.
 
     Every write asks for the server-side encryption of the settings. `options` go into botocore's `Config`.
@@ -58,7 +58,7 @@ def s3_client(settings: Settings, *, max_connections: int = 32, **options: Any) 
 
     config = Config(
         retries={"mode": "adaptive", "total_max_attempts": 8},
-        max_pool_connections=max_connections,
+        max_pool_connections=32,
         connect_timeout=10,
         read_timeout=60,
         s3={"addressing_style": "path"} if settings.s3_endpoint_url else {},

@@ -31,28 +31,23 @@ _DLT_TYPES: dict[str, dict[str, Any]] = {
 }
 
 
-def raw_source(
-    con: duckdb.DuckDBPyConnection | None, landings: Sequence[Landing], *, tables: Sequence[str] = ()
-) -> DltSource:
-    """A dlt source with one resource per raw table of the landings (and of `tables`, for definitions without any).
+def raw_source(con: duckdb.DuckDBPyConnection, landings: Sequence[Landing]) -> DltSource:
+    """A dlt source with one resource per raw table of the landings.
 
     Every column's type is declared and frozen: dlt neither guesses a type, renames a key nor opens a document.
-    Without a connection the resources are empty and untyped, which suffices for asset definitions.
     """
     import dlt
     from dlt.common.schema.utils import new_table
 
-    by_table: dict[str, list[Landing]] = {table: [] for table in tables}
+    by_table: dict[str, list[Landing]] = {}
     for landing in landings:
         by_table.setdefault(landing.resource, []).append(landing)
-    if con is not None:
-        create_raw_tables(con, by_table)
+    create_raw_tables(con, by_table)
 
     schema = dlt.Schema("raw")
-    if con is not None:
-        # For a table that is new to its schema dlt ignores the contract and accepts any column: so no table is new.
-        for table in by_table:
-            schema.update_table(new_table(table, columns=list(_dlt_columns(con, table).values())))
+    # Declare each table first: for a table that is new to its schema, dlt ignores the contract and accepts any column.
+    for table in by_table:
+        schema.update_table(new_table(table, columns=list(_dlt_columns(con, table).values())))
 
     @dlt.source(schema=schema, max_table_nesting=0)
     def raw() -> list[DltResource]:
@@ -61,21 +56,19 @@ def raw_source(
     return raw()
 
 
-def _resource(con: duckdb.DuckDBPyConnection | None, table: str, landings: Sequence[Landing]) -> Any:
+def _resource(con: duckdb.DuckDBPyConnection, table: str, landings: Sequence[Landing]) -> Any:
     import dlt
 
     def rows() -> Iterator[Any]:
         for landing in landings:
             landing.rows = 0
-            if con is None:
-                continue
             declared = _arrow_schema(con, table)
             for batch in batches(con, landing):
                 _refuse_another_shape(table, declared, batch.schema)
                 landing.rows += batch.num_rows
                 yield batch
             if not landing.rows:
-                # Every document was erased. For a table without a batch dlt would invent a column.
+                # Every document was erased. For a table without a batch, dlt would invent a column.
                 yield declared.empty_table()
         yield dlt.mark.materialize_table_schema()
 
@@ -83,7 +76,7 @@ def _resource(con: duckdb.DuckDBPyConnection | None, table: str, landings: Seque
         rows,
         name=table,
         write_disposition="append",
-        columns=_dlt_columns(con, table) if con is not None else {},
+        columns=_dlt_columns(con, table),
         schema_contract={"tables": "evolve", "columns": "freeze", "data_type": "freeze"},
         file_format="parquet",
     )

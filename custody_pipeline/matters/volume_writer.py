@@ -22,7 +22,7 @@ import msgspec
 from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE
-from custody_pipeline.fleet.overview import is_packaged, overview
+from custody_pipeline.fleet.overview import is_packaged, overview, record_acts
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.listening import ListeningError, listening_copies, write_listening_copies
 from custody_pipeline.matters.masking import masked_events, of_one_matter, shown
@@ -36,12 +36,7 @@ from custody_pipeline.matters.volume_plan import key_of, newest
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.operations.attached_files import Item
 from custody_pipeline.operations.explain import analyst_database
-from custody_pipeline.operations.packaging import (
-    fill_package,
-    make_private,
-    packaged,
-    record_packaged,
-)
+from custody_pipeline.operations.packaging import fill_package, make_private, packaged
 from custody_pipeline.operations.sealed_documents import write_conversations
 from custody_pipeline.operations.verification import open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
@@ -138,7 +133,7 @@ class VolumeWriter:
             how = "production with a signed package"
             here = (packaged(item.place, self._reason, made.name, sha256, how) for item in made.recordings)
             derived = _derived(listening_copies(made.partial), made, self._reason)
-            record_packaged(self.settings, self.actor, chain(here, derived))
+            record_acts(self.settings, self.actor, chain(here, derived))
         if not any(event.get("sha256") == sha256 for event in self.register.events()):
             folder, count = Path(made.folder).name, len(made.recordings)
             self.register.note(self.actor, f"produced {made.name}", recordings=count, sha256=sha256, folder=folder)

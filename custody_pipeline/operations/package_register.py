@@ -19,11 +19,10 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
+from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.settings import Settings
-
-_TAG_MANIFEST = "tagmanifest-sha256.txt"
 
 
 class Packed(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
@@ -76,7 +75,7 @@ class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """`here`, `removed`, `gone` (moved or removed by somebody else), or `altered` (it has other content)."""
         if self.removed_at:
             return "removed"
-        manifest = Path(self.folder, _TAG_MANIFEST)
+        manifest = Path(self.folder, TAG_MANIFEST)
         if not Path(self.folder).exists():
             return "gone"
         if not manifest.is_file() or hashlib.sha256(manifest.read_bytes()).hexdigest() != self.sha256:

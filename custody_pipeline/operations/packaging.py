@@ -112,7 +112,7 @@ def package(
             "lost": made.lost,
         }
         acts = (packaged(msgspec.structs.astuple(item), reason, folder.name, made.sha256) for item in packed)
-        record_packaged(settings, actor, acts)
+        record_acts(settings, actor, acts)
         make_private(begun.draft)
         finished = msgspec.structs.replace(begun, recordings=tuple(packed), sha256=made.sha256)
         keep_package(settings, finished)
@@ -148,9 +148,9 @@ def fill_package(
     *,
     reason: str,
     actor: Actor,
+    asked: Iterable[str],
+    total: int | None,
     night: str | None = None,
-    asked: Iterable[str] = (),
-    total: int | None = None,
 ) -> Made:
     """Write a package into a folder, record by record.
 
@@ -295,8 +295,3 @@ def packaged(key: tuple[str, str, str], reason: str, place: str, sha256: str, ho
         conversation_id=conversation_id,
         recording_id=recording_id,
     )
-
-
-def record_packaged(settings: Settings, actor: Actor, acts: Iterable[Act]) -> None:
-    """Record the custody events of a hand-over: all of them, or none."""
-    record_acts(settings, actor, acts)

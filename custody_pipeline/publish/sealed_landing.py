@@ -76,6 +76,15 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     )
 
 
+def landing_files(con: duckdb.DuckDBPyConnection, night: date) -> list[tuple[str, str]]:
+    """(URI, SHA-256) of the landing files of every load of a night, as the receipts name them."""
+    return con.execute(
+        "SELECT DISTINCT file.uri, file.sha256 FROM ("
+        "SELECT unnest(landing_files) AS file FROM raw.extraction_receipts WHERE partition_date = $night) ORDER BY ALL",
+        {"night": night},
+    ).fetchall()
+
+
 def landing_path(uri: str) -> str:
     """`…/<resource>/date=…/<name>` → its path in the cut. Failures have their own folder."""
     resource, _, name = uri.rsplit("/", 3)[1:]

@@ -25,17 +25,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.manifest import (
-    CHECKPOINT,
-    CONSISTENCY,
-    CUT_JSON,
-    RECORDS,
-    SIGNATURE,
-    TIMESTAMP,
-    CutFile,
-    Lock,
-    cut_prefix,
-)
+from custody_pipeline.evidence.cut.manifest import CHECKPOINT, CUT_JSON, RECORDS, SEAL_FILES, CutFile, Lock, cut_prefix
 from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.cut.seal import CLAIM, HEAD, SEALING, Agreed, Bundle, Draft, Sealed, Write, recover, seal
 from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError, read_checkpoint, verify_checkpoint
@@ -69,8 +59,6 @@ if TYPE_CHECKING:
     from custody_pipeline.evidence.log.note import Signer
     from custody_pipeline.io.s3 import S3Location
     from custody_pipeline.publish.sealing import Sealing
-
-SEAL_FILES = (SIGNATURE, TIMESTAMP, CHECKPOINT, CONSISTENCY)
 
 _NOTE = "text/plain; charset=utf-8"
 

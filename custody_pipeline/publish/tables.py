@@ -90,7 +90,7 @@ class ExportedFile:
     rows: int
 
 
-def file_name(table: str, kind: Format, *, compressed: bool = False) -> str:
+def file_name(table: str, kind: Format, *, compressed: bool) -> str:
     """The name of a table's file; with `compressed`, that of a CSV ends in `.gz`."""
     return f"{table}{SUFFIXES[kind]}{COMPRESSED if compressed and kind == 'csv' else ''}"
 

@@ -19,7 +19,7 @@ from custody_pipeline.evidence.reader import TargetError, read
 from custody_pipeline.io.objects import digest, head
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.sealed_landing import landing_path
+from custody_pipeline.publish.sealed_landing import landing_files, landing_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -81,7 +81,7 @@ def tidy_landing(
         for night, revisions, published_at in _nights(con):
             if nights is not None and night not in nights:
                 continue
-            files = [(uri, sha256) for uri, sha256 in _landing_files(con, night) if _size(client, uri) is not None]
+            files = [(uri, sha256) for uri, sha256 in landing_files(con, night) if _size(client, uri) is not None]
             if nights is None and published_at > before:
                 result.kept["sealed too recently"] += len(files)
                 continue
@@ -102,15 +102,6 @@ def _nights(con: duckdb.DuckDBPyConnection) -> list[tuple[date, list[int], datet
     return con.execute(
         "SELECT partition_date, list(DISTINCT revision), max(published_at) FROM raw.publications "
         "GROUP BY partition_date ORDER BY partition_date"
-    ).fetchall()
-
-
-def _landing_files(con: duckdb.DuckDBPyConnection, night: date) -> list[tuple[str, str]]:
-    """(URI, SHA-256) of every load of a night."""
-    return con.execute(
-        "SELECT DISTINCT file.uri, file.sha256 FROM ("
-        "SELECT unnest(landing_files) AS file FROM raw.extraction_receipts WHERE partition_date = $night) ORDER BY ALL",
-        {"night": night},
     ).fetchall()
 
 

@@ -40,7 +40,7 @@ def write_package(
     """A package of records by their names, with the recordings that are there already. `masked`: columns withheld."""
     first = next(iter(proofs.values()))
     asked = [str(proof.row["recording_id"]) for proof in proofs.values()]
-    with PackageWriter(folder, first.checkpoint, signers, asked=asked, rotations=rotations) as writer:
+    with PackageWriter(folder, first.checkpoint, signers, night=None, asked=asked, rotations=rotations) as writer:
         for name, proof in proofs.items():
             row = {column: value for column, value in proof.row.items() if column not in masked}
             writer.record(writer.write(name, proof, Masked(row, tuple(masked)) if masked else None))

@@ -474,11 +474,6 @@ def test_dlt_tells_nobody_and_is_told_nothing_by_the_machine(tmp_path: Path) -> 
     assert [file.name for file in tmp_path.iterdir()] == [".dlt"]
 
 
-def test_a_source_can_be_described_without_a_warehouse() -> None:
-    source = raw_source(None, [], tables=RAW_TABLES["exports"])
-    assert tuple(source.resources) == RAW_TABLES["exports"]
-
-
 def test_what_a_request_may_name_for_deletion_may_name_is_read_from_every_document(
     con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
 ) -> None:

@@ -207,7 +207,7 @@ def test_a_volume_is_recorded_once_and_by_its_own_digest(
 
     with monkeypatch.context() as patched:
         if "events" in where:
-            patched.setattr(volume_writer, "record_packaged", killed_here)
+            patched.setattr(volume_writer, "record_acts", killed_here)
         else:
             patched.setattr(Register, "note", killed_here)
         produce(name, tmp_path)

@@ -31,7 +31,7 @@ from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.matters import production, production_tables
+from custody_pipeline.matters import production, production_tables, volume_writer
 from custody_pipeline.matters.listening import write_listening_copies
 from custody_pipeline.matters.masking import WITHHELD
 from custody_pipeline.matters.page_formats import pdf_of, write_documents
@@ -399,12 +399,12 @@ def test_a_later_production_holds_only_what_changed_and_says_what_it_supersedes(
     assert verify(night, second.folder).status == 0
 
 
-@pytest.mark.parametrize("step", ["fill_package", "list_production", "record_packaged", "sign_production", "rename"])
+@pytest.mark.parametrize("step", ["fill_package", "list_production", "record_acts", "sign_production", "rename"])
 def test_a_production_that_is_stopped_goes_on_with_the_same_numbers(
     night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     name = f"stopped-{step.replace('_', '-')}"
-    owner, attribute = (Path, step) if step == "rename" else (production, step)
+    owner, attribute = (Path, step) if step == "rename" else (volume_writer, step)
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -436,7 +436,7 @@ def test_what_is_excluded_or_withheld_after_a_production_was_stopped_does_not_go
 
     def stopped_at(step: str) -> bytes:
         with monkeypatch.context() as stopped:
-            stopped.setattr(production, step, stop)
+            stopped.setattr(volume_writer, step, stop)
             assert CliRunner().invoke(app, command).exit_code != 0
         return all_files(tmp_path / ".VOL001.partial")
 

@@ -15,7 +15,7 @@ import msgspec
 import rfc8785
 
 from custody_pipeline.evidence.cut.manifest import Count, Hex256, Revision, Strict, decode_strictly
-from custody_pipeline.evidence.cut.removal import REMAINS, check_times_and_files
+from custody_pipeline.evidence.cut.removal import check_times_and_files, original_path
 
 KEY_STATEMENT = "forgotten-key.json"
 _Hex128 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -63,8 +63,7 @@ class KeyStatement(Strict, frozen=True):
 
 def is_landing(path: str) -> bool:
     """Whether a file of a cut is a landing file, or what an erasure left of one."""
-    inner = path.split("/", 2)[-1] if path.startswith(REMAINS) else path
-    return inner.startswith("landing/")
+    return original_path(path).startswith("landing/")
 
 
 def encode_key_statement(statement: KeyStatement) -> bytes:

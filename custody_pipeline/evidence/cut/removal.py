@@ -154,6 +154,11 @@ def remains_path(revision: int, path: str) -> str:
     return path if path.startswith(REMAINS) else f"{REMAINS}r{revision:04d}/{path}"
 
 
+def original_path(path: str) -> str:
+    """The path of a file in the cut that held it first: `remains/r0001/data/x` → `data/x`."""
+    return path.split("/", 2)[2] if path.startswith(REMAINS) else path
+
+
 def is_derived(path: str) -> bool:
     """Whether nothing of a removed file must be kept, because remaining records and tables have the same rows."""
     name = path.removesuffix(".gz")

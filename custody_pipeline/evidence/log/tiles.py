@@ -8,7 +8,7 @@ call's data in clear. Bundles would disclose every call to anybody who may check
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from custody_pipeline.evidence.log.merkle import (
@@ -123,10 +123,9 @@ class TileTree:
         """Root of the tree, or of the tree as it was at an earlier `size`."""
         return range_root(self.node, 0, self.size if size is None else size)
 
-    def frontier(self, size: int | None = None) -> Frontier:
-        """The right edge of the tree, or of the tree as it was at an earlier `size`."""
-        size = self.size if size is None else size
-        return Frontier(size, [self.node(level, index) for level, index in complete_subtrees(0, size)])
+    def frontier(self) -> Frontier:
+        """The right edge of the tree."""
+        return Frontier(self.size, [self.node(level, index) for level, index in complete_subtrees(0, self.size)])
 
     def leaves(self, start: int, end: int) -> Iterator[bytes]:
         """The leaf hashes [start, end)."""
@@ -137,9 +136,9 @@ class TileTree:
             yield from (data[i * HASH_BYTES : (i + 1) * HASH_BYTES] for i in range(first, last))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Appended:
-    """What appending leaves produced.
+    """The result of appending leaves.
 
     Attributes:
         tree: the new tree; it answers from the new tiles and from the old ones.
@@ -147,7 +146,7 @@ class Appended:
     """
 
     tree: TileTree
-    tiles: dict[str, bytes] = field(default_factory=dict)
+    tiles: dict[str, bytes]
 
 
 def append(old: TileTree, leaves: Iterable[bytes]) -> Appended:

@@ -95,9 +95,9 @@ class PackageWriter:
         checkpoint: Checkpoint,
         signers: Sequence[Signer],
         *,
-        night: str | None = None,
-        asked: Iterable[str] = (),
-        rotations: Sequence[bytes] = (),
+        night: str | None,
+        asked: Iterable[str],
+        rotations: Sequence[bytes],
     ) -> None:
         (folder / RECORDS).mkdir(parents=True, exist_ok=True)
         (folder / BAGIT).write_bytes(_BAGIT)
