@@ -99,7 +99,7 @@ POINTER_BYTES = 1 << 20
 """No pointer below current/ is larger. It is not signed, so this limit bounds the cost of parsing it."""
 
 CLAIM_BYTES = 1 << 23
-"""The same for the claim below sealing/, which lists the files of a night."""
+"""No claim below sealing/ is larger; it lists the files of a night. It is not signed either."""
 
 
 class NotAFileError(TargetError):
@@ -193,9 +193,9 @@ class FolderReader:
 
 
 class _Folder:
-    """An open folder, closed when nobody holds it. Names are looked up in it, wherever it is moved meanwhile.
+    """An open folder, which garbage collection closes. Names are found in it even if it is moved meanwhile.
 
-    Where the system has no such look-up (Windows), names are looked up by their path.
+    On a system without such a look-up (Windows), names are found by their path.
     """
 
     def __init__(self, path: str, descriptor: int | None) -> None:

@@ -121,7 +121,7 @@ class Publisher:
         more: dict[str, bytes] | None = None,
         **changes: Any,
     ) -> Sealed:
-        """Seal one night's revision and write everything, convenience copies last."""
+        """Seal one night's revision and write everything, current copies last."""
         table = table_of(data)
         # The records are made from the file that is published, not from what it was made from.
         content = parquet(table)

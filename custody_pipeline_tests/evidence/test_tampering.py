@@ -869,7 +869,7 @@ def _(root: Path) -> None:
     add("log/cosigned/41", cosigned((fork.root / HEAD).read_bytes()))(root)
 
 
-# --- convenience copies
+# --- current copies
 POINTER = f"current/date={NIGHTS[1]}.json"
 FOLDERS_ONLY.append(("a pointer is larger than any", "FILE_TOO_LARGE", grow(POINTER, POINTER_BYTES)))
 
@@ -878,13 +878,13 @@ def edit_pointer(change: dict[str, object], root: Path) -> None:
     (root / POINTER).write_text(json.dumps(json.loads((root / POINTER).read_bytes()) | change))
 
 
-scenario("a convenience copy is changed", "COPY_DIFFERS")(
+scenario("a current copy is changed", "COPY_DIFFERS")(
     flip(f"parquet/chain_of_custody/date={NIGHTS[0]}/chain_of_custody.parquet", 50)
 )
-scenario("a convenience copy is that of the superseded revision", "COPY_DIFFERS")(
+scenario("a current copy is that of the superseded revision", "COPY_DIFFERS")(
     copy_over(SECOND + TABLE, f"parquet/chain_of_custody/date={NIGHTS[1]}/chain_of_custody.parquet")
 )
-scenario("a convenience copy is removed", "COPY_MISSING")(
+scenario("a current copy is removed", "COPY_MISSING")(
     remove(f"csv/chain_of_custody/date={NIGHTS[0]}/chain_of_custody.csv")
 )
 scenario("the pointer to the current revision names the superseded one", "COPY_DIFFERS")(

@@ -3,12 +3,12 @@
 Belongs here: the bytes of the header and of records. Does not: which rows, compression, where the file goes (publish),
 comparing a sealed CSV with its table (evidence/verify/cut_renderings.py).
 
-The CSV is RFC 4180: UTF-8 without a mark, CRLF after every record, the header always complete. Text, lists, structs
-and maps are always quoted (the latter three as RFC 8785 JSON), numbers, dates, times and booleans never; so null is an
-empty cell without quotes, and the empty string is `""`.
+The form is RFC 4180: UTF-8 without a byte order mark, CRLF after every record, a header in every file. Text is always
+quoted. So are lists, structs and maps, which are written as RFC 8785 JSON. Numbers, dates, times and booleans are never
+quoted. Null is an empty cell without quotes; the empty string is `""`.
 
-Equal rows give equal bytes, whatever the batches are. A sealed CSV is verified by making it again. If this form
-changes, verification falls back to reading the cells, which takes three times as long.
+Equal rows give equal bytes, however they are divided into batches. Verification writes a sealed CSV again and compares
+the bytes. If this form changes, verification has to compare the cells, which takes three times as long.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _is_bare(kind: pa.DataType) -> bool:
 def _quoted(text: pa.Array) -> list[Any]:
     if text.null_count == len(text):
         return [_or_empty(text)]
-    # Most columns have no quote anywhere, and a search costs less than a replacement of nothing.
+    # Most columns have no quote. A search costs less than a replacement that finds nothing.
     doubled = pc.replace_substring(text, '"', '""') if (utf8(text) == ord('"')).any() else text
     return [_or_empty(concatenated('"', doubled, '"'))] if text.null_count else ['"', doubled, '"']
 

@@ -1,4 +1,4 @@
-"""`forgotten-key.json`: that a night's key was forgotten, why, on whose authority, and which files nobody can open.
+"""`forgotten-key.json`: a night's key was forgotten; why, on whose authority, and which files nobody can open any more.
 
 Belongs here: the form of the statement, written and read strictly. Does not: forgetting a key (forgetting/), checking a
 statement against a set (evidence/verify/forgotten_keys.py).
@@ -22,7 +22,7 @@ _Hex128 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 
 
 class EncryptedFile(Strict, frozen=True):
-    """A file of a cut of the night, which only the key opened. `revision`: of the cut."""
+    """A file of one of the night's cuts that only this key opened. `revision`: of that cut."""
 
     revision: Revision
     path: str
@@ -31,7 +31,7 @@ class EncryptedFile(Strict, frozen=True):
 
 
 class KeyStatement(Strict, frozen=True):
-    """That a night's key was forgotten.
+    """The statement that a night's key was forgotten.
 
     Attributes:
         id: of the request, 32 hex digits.
@@ -39,8 +39,8 @@ class KeyStatement(Strict, frozen=True):
         revision: of the cut that holds the statement.
         asked_at: when it was asked for, UTC, RFC 3339.
         stated_at: when the statement was made, UTC, RFC 3339: when the cut was sealed. The key is removed after it.
-        authority: by which right or order.
-        key_id: that the header of each file names, 32 hex digits.
+        authority: the right or order that demands it.
+        key_id: of the key; the header of each file names it; 32 hex digits.
         wrapped_sha256: of the document that held the wrapped key, hex.
         files: of this night's cuts, ordered by revision and path.
         captures: how many documents of the capture place the key opened.

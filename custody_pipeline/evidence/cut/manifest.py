@@ -10,8 +10,8 @@ set (evidence/verify).
     <path of the cut, for example cuts/date=2026-11-02/r0001/>
     <sha256 of cut.json in hex>  cut.json
 
-The last line is a line of `sha256sum --check`. A note rather than a bare signature: it names the key, holds several
-signatures while keys are being rotated, and stays below the 4,096 bytes that AWS KMS signs.
+The last line is a line of `sha256sum --check`. A note is better here than a bare signature: it names the key, it holds
+several signatures while keys are being rotated, and it stays below the 4,096 bytes that AWS KMS signs.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Superseded(Strict, frozen=True, omit_defaults=True):
 
     Attributes:
         sha256: of its cut.json.
-        changed: rows of chain_of_custody that are new or changed; they bear this cut's revision.
+        changed: rows of chain_of_custody that are new or changed; their column `revision` has this cut's revision.
     """
 
     revision: Revision

@@ -32,7 +32,7 @@ PROOF_SUFFIX = ".tlog-proof"
 COMMITMENT_SUFFIX = ".tlog-commitment"
 _CHUNK = 1 << 20
 _LONGEST_PATH = 64 * 45 + 32
-"""Bytes of an index and a path, whose hashes have 44 characters each: no log has 2^64 leaves."""
+"""Bytes of the index line and the path: at most 64 hashes of 44 characters, since no log has 2^64 leaves."""
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
 _COMMITMENT = b"custody-commitment/v1 "
 _VALUES = {str, type(None)}
@@ -67,7 +67,7 @@ class RecordProof:
 
     @cached_property
     def row(self) -> dict[str, str | None]:
-        """The record's columns without the salt. Parsed only when needed, so that an unsealed record is never parsed.
+        """The record's columns without the salt. Parsed on first use: a caller first checks that the record is sealed.
 
         Raises:
             ProofFileError: the record is malformed.
@@ -180,7 +180,7 @@ def _read(data: bytes) -> tuple[bytes, int, tuple[bytes, ...], Checkpoint]:
     """The content of a file: extra, index, path and checkpoint."""
     end, path_at = data.find(b"\n\n"), data.find(b"\n", len(_FIRST_LINE) + 1)
     if end - path_at > _LONGEST_PATH or len(data) - end > NOTE_BYTES:
-        raise ProofFileError("the path or the checkpoint is longer than any")
+        raise ProofFileError("the path or the checkpoint is longer than in any log")
     first, separator, rest = data.partition(b"\n\n")
     try:
         lines = first.decode("ascii").split("\n")
@@ -194,7 +194,7 @@ def _read(data: bytes) -> tuple[bytes, int, tuple[bytes, ...], Checkpoint]:
     except (UnicodeDecodeError, binascii.Error, NoteError) as error:
         raise ProofFileError(str(error)) from error
     if _file(extra, int(index[1]), path, checkpoint) != data:
-        raise ProofFileError("the file is not in its one form, for example its base64")
+        raise ProofFileError("the file is not in its canonical form, for example its base64")
     return extra, int(index[1]), tuple(path), checkpoint
 
 
@@ -255,7 +255,7 @@ class Prover:
             night: look only there (`YYYY-MM-DD`); all nights otherwise.
 
         Raises:
-            RecordNotFoundError: at the end, a recording is in no sealed night, or the night has none.
+            RecordNotFoundError: raised at the end: a recording is in no sealed night, or the night has no recording.
             ProofError, TileError, NoteError, TargetError: as for `prove`.
         """
         return map(self.prove, self.sealed(recording_ids, night))
@@ -306,7 +306,7 @@ def _some(recording_ids: Sequence[str]) -> str:
 
 
 def _newest_first(reader: Reader, night: str | None) -> list[str]:
-    """Folders of cuts."""
+    """The folders of cuts, newest night and revision first."""
     prefix = f"cuts/date={night}/" if night else "cuts/"
     paths = (entry.path for entry in reader.list(prefix))
     return sorted(

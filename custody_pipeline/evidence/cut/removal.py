@@ -47,8 +47,8 @@ class RemovedFile(Strict, frozen=True):
         revision: whose cut lists it.
         path: of the file in that cut.
         sha256: its sealed digest, hex.
-        remains: path, in the cut that holds the statement, of the file's rows of other conversations; None for a
-            table that the remaining records give (`derived`).
+        remains: path, in the cut that holds the statement, of the file's rows of other conversations; None if other
+            files have the same rows (`is_derived`).
     """
 
     revision: Revision
@@ -75,12 +75,12 @@ class Statement(Strict, frozen=True):
         revision: of the cut that holds the statement.
         asked_at: when the removal was asked for, UTC, RFC 3339.
         stated_at: when the statement was made, UTC, RFC 3339: when the cut was sealed.
-        authority: by which right or order.
+        authority: the right or order that demands the removal.
         selected_by: kinds of conditions (`conversations`, `number`, `tag`, `policy`, `vendor`), never their values.
         conversations: those of the request, sorted.
         recordings: of these conversations, sorted. Each has a row with the reason `ERASED` in this cut.
-        files: removed, ordered by revision and path.
-        leaves: of removed records, ordered.
+        files: those that were removed, ordered by revision and path.
+        leaves: of removed records, ordered by index.
         counts: kind of place → how many items were removed there.
     """
 

@@ -60,10 +60,11 @@ _DAYS_BEFORE_1970 = 25_569
 _FIRST_DAY, _END_DAY = 61, 2_958_466
 _MICROSECONDS = 86_400_000_000
 
-# For RE2 as for Python.
+# A pattern for RE2 and for Python.
 _ILLEGAL = r"[\x00-\x08\x0b\x0c\x0e-\x1f" + "\ufffe\uffff]"
-# How the format writes a carriage return (ST_Xstring, ECMA-376 part 1, 22.9.2.19), and a text that looks like such, or
-# will before a carriage return. Two of them may share an underscore, so the last character is no part of the match.
+# The format writes a carriage return as `_x000D_` (ST_Xstring, ECMA-376 part 1, 22.9.2.19). A text that looks like such
+# an escape, or will when its carriage return is written, must be escaped itself. Two escapes may share an underscore,
+# so the last character is no part of the match.
 _LOOKS_ESCAPED = r"_x[0-9A-Fa-f]{4}[_\r]"
 _TO_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}[_\r])")
 _MARKUP, _RETURN, _CONTROL, _NONCHARACTER, _ESCAPE = 1, 2, 4, 8, 16
@@ -178,7 +179,7 @@ class Workbook:
             self._add(part, known or [text_column(*pair) for pair in zip(part.schema.names, part.columns, strict=True)])
 
     def _add(self, rows: pa.RecordBatch, texts: Sequence[pa.Array]) -> None:
-        # Every sheet but the last has the same number of rows, or ends at the same byte, whatever the batches are.
+        # Only rows and bytes decide where a sheet ends, not the batches: equal rows give equal parts.
         kinds = [_kinds(text) if _is_text(column.type) else 0 for column, text in zip(rows.columns, texts, strict=True)]
         lines = _rows_of(rows, texts, kinds)
         changed = _changed(rows.schema.names, texts, kinds)
@@ -413,7 +414,7 @@ def _cell(text: str, style: int) -> str:
 
 
 _TEXT_CELL = _cell("|", _TEXT).split("|")
-"""What is before and after the text."""
+"""The markup before and after the text of a cell."""
 
 
 def _sheet_head(columns: int) -> str:
@@ -425,7 +426,7 @@ def _sheet_head(columns: int) -> str:
 
 
 def _frame(sheets: Sequence[str]) -> dict[str, str]:
-    """The parts that name the others."""
+    """The parts that list the other parts."""
     numbers = range(1, len(sheets) + 1)
     kinds = {f"/xl/worksheets/sheet{number}.xml": "worksheet" for number in numbers}
     overrides = {"/xl/workbook.xml": "sheet.main", **kinds, "/xl/styles.xml": "styles"}

@@ -180,5 +180,5 @@ def read_witness_request(data: bytes) -> tuple[int, list[bytes], Checkpoint]:
         raise NoteError("a line of the consistency proof is no base64") from error
     checkpoint = read_checkpoint(rest)
     if witness_request(int(match[1]), proof, checkpoint) != data:
-        raise NoteError("the consistency proof is not in its one form, for example its base64")
+        raise NoteError("the consistency proof is not in its canonical form, for example its base64")
     return int(match[1]), proof, checkpoint

@@ -63,7 +63,7 @@ def cosignatures_in(data: bytes, checkpoint: Checkpoint) -> tuple[Signature, ...
         data = checkpoint.note.text + b"\n" + data
     note = parse(data)
     if note.text != checkpoint.note.text:
-        raise NoteError("cosigned is another checkpoint than the one that is there")
+        raise NoteError("another checkpoint was cosigned than the one that is published")
     return note.signatures
 
 
@@ -75,7 +75,7 @@ def add_cosignatures(checkpoint: Checkpoint, data: bytes, witnesses: Sequence[Ve
         witnesses: keys that are trusted; signatures of others are left out.
 
     Raises:
-        NoteError: malformed, a known witness's cosignature is wrong, or there is none of a known one.
+        NoteError: malformed, a known witness's cosignature is wrong, or no known witness cosigned.
     """
     added: dict[tuple[str, bytes], Signature] = {}
     for signature in cosignatures_in(data, checkpoint):
@@ -84,7 +84,7 @@ def add_cosignatures(checkpoint: Checkpoint, data: bytes, witnesses: Sequence[Ve
                 witness.check(checkpoint.note.text, signature.signature)
                 added[witness.name, witness.key_id] = signature
     if not added:
-        raise NoteError("there is no cosignature of a known witness in it")
+        raise NoteError("it has no cosignature of a known witness")
     kept = [item for item in checkpoint.note.signatures if (item.name, item.key_id) not in added]
     return Checkpoint(checkpoint.head, Note(checkpoint.note.text, (*kept, *added.values())))
 
@@ -105,7 +105,7 @@ def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Ver
         size = int(known[1])  # the size that the witness cosigned last: the proof must begin there
         if size > tree.size:
             raise WitnessContradictsError(
-                f"{witness.name} has cosigned this log at {size} leaves; it has {tree.size} here: its end was removed"
+                f"{witness.name} has cosigned this log at {size} leaves, and {tree.size} are here: its end was removed"
             )
     if status != 200:
         kind = WitnessContradictsError if status in {409, 422} else WitnessError
@@ -117,10 +117,10 @@ def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Ver
 
 
 _REFUSALS = {
-    403: "it does not know the key that signed this checkpoint (HTTP 403); register the log's public key there",
-    404: "it does not know this log (HTTP 404); register the log's origin and public key there",
-    409: "it has cosigned another root at this size (HTTP 409): somebody forked the log; do not go on",
-    422: "the consistency proof does not convince it (HTTP 422): it has seen another past of this log",
+    403: "the witness does not know the key of this checkpoint (HTTP 403); register the log's public key there",
+    404: "the witness does not know this log (HTTP 404); register the log's origin and public key there",
+    409: "the witness has cosigned another root at this size (HTTP 409): somebody forked the log; do not go on",
+    422: "the witness refuses the consistency proof (HTTP 422): it has seen another past of this log",
 }
 
 

@@ -71,21 +71,26 @@ _BAGIT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 
 
 class WrittenRecord(NamedTuple):
-    """A record whose files are written: path, SHA-256 in hex and bytes of each; what the statement says of it."""
+    """A record whose files are written.
+
+    Attributes:
+        files: path, SHA-256 (hex) and bytes of each.
+        included: its entry in the statement, as JSON.
+    """
 
     files: list[tuple[str, str, int]]
     included: bytes
 
 
 class PackageWriter:
-    """A package that is written record by record, so that only one is in memory. A context manager.
+    """A package that is written record by record, so that only one record is in memory. A context manager.
 
     The folder is marked as a package first, so that an unfinished package cannot pass for a folder of proofs.
 
     Args:
         checkpoint: the log's head that all proofs lead to.
         signers: keys that sign the package, current key first.
-        night: all recordings of this night were asked for; None when those of `asked` were.
+        night: all recordings of this night were asked for; None if those of `asked` were.
         asked: recording ids that were asked for.
     """
 

@@ -83,7 +83,7 @@ def verify_package(folder: Path, options: Options) -> Report:
 
 
 def check_package(context: Context, entries: Mapping[str, Entry]) -> None:
-    """The same, of a target whose files are known."""
+    """Check a package whose files are listed already (`entries`)."""
     if any(path.startswith(("cuts/", "log/")) or path == "cut.json" for path in entries):
         context.report.add("TARGET_AMBIGUOUS")
     follow_rotations(context, [path for path in entries if path.startswith(ROTATIONS)])
@@ -126,9 +126,10 @@ def signed_list(
     Args:
         context: of the check; findings are added to its report.
         schema: first line of the note.
+        signature_path: the note.
         path: the list, as the note names it.
-        limit: how many bytes the list has at most.
-        more: what the text of the note says after the digest, as a pattern.
+        limit: the most bytes that the list may have.
+        more: a pattern for the text of the note after the digest.
     """
     signature = context.read(signature_path, "PACKAGE_UNSIGNED")
     data = context.read(path, "FILE_MISSING", limit)
@@ -154,7 +155,7 @@ def _listed(context: Context, manifest: str) -> dict[str, str]:
 
 
 def listed_in(context: Context, path: str, data: bytes) -> dict[str, str]:
-    """Path → SHA-256 of the lines of a list for `sha256sum --check`, up to the first that is none, with a finding."""
+    """Path → SHA-256 of a list for `sha256sum --check`, up to the first malformed line, which is a finding."""
     listed, is_whole = read_list(data)
     if not is_whole:
         context.report.add("PACKAGE_INCONSISTENT", path, "a line is malformed, or a file is listed twice")
@@ -162,7 +163,7 @@ def listed_in(context: Context, path: str, data: bytes) -> dict[str, str]:
 
 
 def read_list(data: bytes) -> tuple[dict[str, str], bool]:
-    """Path → SHA-256 of the lines up to the first that is none; and whether all are, and there is one."""
+    """Path → SHA-256 of the lines up to the first malformed one; and whether the list is whole and not empty."""
     listed: dict[str, str] = {}
     for line in BytesIO(data):
         match = _LINE.fullmatch(line)
@@ -325,7 +326,7 @@ class _Records:
         self.context.report.add("PACKAGE_INCONSISTENT", path, detail)
 
     def _check_row(self, item: Included, head: Head, index: int, row: Mapping[str, str | None]) -> None:
-        """Compare what is shown of a record with the statement, with what is attached, and with other records."""
+        """Compare the shown columns of a record with the statement, its attached files, and other records."""
         path, statement = f"{RECORDS}{item.name}.json", self.statement
         stated = (item.recording_id, item.conversation_id, item.night, statement.origin, statement.size, statement.root)
         proven = (row.get("recording_id"), row.get("conversation_id"), row.get("partition_date"))

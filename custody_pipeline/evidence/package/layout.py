@@ -12,7 +12,7 @@ Belongs here: names of files, the documents that a package adds. Does not: writi
     data/VERIFY.md                       how to check all this without our code
     data/records/<name>.json             the row as it was sealed, with its salt
     data/records/<name>.tlog-proof       C2SP tlog-proof of that row
-    data/records/<name>.tlog-commitment  instead of it where fields are withheld: the proof without the row; the
+    data/records/<name>.tlog-commitment  in place of the proof if fields are withheld: a proof without the row; the
                                          .json has the other fields, and no salt
     data/audio/<name>.<suffix>           the recording; its SHA-256 is `media_sha256` of the row
     data/documents/<name>.<suffix>       the sidecar; its SHA-256 is `sidecar_sha256` of the row
@@ -88,7 +88,7 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Masked(msgspec.Struct, frozen=True):
-    """What is shown of a record of which fields are withheld. `row`: the other columns; `columns`: those withheld."""
+    """A record with withheld fields. `row`: the columns that are shown; `columns`: those that are withheld."""
 
     row: dict[str, str | None]
     columns: tuple[str, ...]

@@ -129,7 +129,7 @@ def _volume_named(context: Context) -> str:
 def _listed(context: Context) -> tuple[dict[str, str], int | None] | None:
     """Path → SHA-256 of the files that the signed list names, and their bytes; None if no trusted key signed it.
 
-    The first version that made productions did not state the bytes.
+    The bytes are None for a production of an early version, which did not sign them.
     """
     signed = signed_list(context, SCHEMA, SIGNATURE, LIST, MANIFEST_BYTES, f"(?:{_SIZE})?")
     if signed is None:

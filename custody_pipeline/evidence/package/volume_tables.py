@@ -3,8 +3,9 @@
 Belongs here: which of their columns repeat a record, and the comparison. Does not: who signed them (signed_volume.py),
 writing them (matters/production_tables.py).
 
-Compared are the shown fields of each record, and the names and digests of the package's files. Not compared are names
-of agents, the custodian, the reasons in words, the volume and what a line supersedes: these are the producer's words.
+The check compares the shown fields of each record, and the names and digests of the package's files. It does not
+compare names of agents, the custodian, the reasons in words, the volume and what a line supersedes: these are the
+producer's words.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ def load_value(value: str) -> str:
 
 
 def check_tables(context: Context, package: Context, entries: Mapping[str, Entry], as_signed: set[str]) -> None:
-    """Compare the tables that are as they were signed, with a finding for each that contradicts a record or another.
+    """Compare the tables that are as they were signed; a finding for each that contradicts a record or another table.
 
     Args:
-        package: of the check of the package inside, which was found in order.
-        as_signed: its files that are.
+        package: the context of the package inside, which was found in order.
+        as_signed: the files of the production whose digests are as signed.
     """
     index: pa.Table = None
     for path in (INDEX, WORKBOOK, LOAD_FILE):
@@ -99,7 +100,7 @@ def check_tables(context: Context, package: Context, entries: Mapping[str, Entry
 
 
 def _index(data: bytes) -> pa.Table:
-    """The index as texts. Arrow gets the names of the columns; otherwise a header could ask for any number."""
+    """The index as texts. Arrow is given the names of the columns: a header alone could make it allocate any number."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     names = next(csv.reader(StringIO(data[:_HEADER_BYTES].decode(errors="replace"), newline="")), [])
     if len(set(names)) != len(names) or not set(_KEYS) <= set(names):
@@ -143,7 +144,7 @@ def _other_lines(lines: Sequence[_Line], loaded: Sequence[_Line]) -> Iterator[st
         yield "a control number has two lines"
     for number in sorted(ours.keys() | theirs.keys()):
         if ours.get(number) != theirs.get(number):
-            yield f"what it says of {number} is not what {INDEX} says"
+            yield f"the line of {number} contradicts {INDEX}"
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _problem(
     for number in sorted(by_number.keys() | expected.keys()):
         line, said = by_number.get(number), expected.get(number)
         if line is None or said is None or not _says(line, said, form):
-            return f"what it says of {number} is not what the record says"
+            return f"the line of {number} contradicts the record"
     return None
 
 

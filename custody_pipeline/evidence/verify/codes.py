@@ -72,20 +72,22 @@ CODES: dict[str, Code] = {
     ),
     "CUT_INCONSISTENT": Code(_E, "A cut does not extend the log that it says it extends.", _ASK_OWNER),
     "COMPLETENESS_WRONG": Code(
-        _E, "A cut claims that its night is complete, and says of a source that it is not whole.", _ASK_OWNER
+        _E, "A cut claims that its night is complete, but states that a source is not whole.", _ASK_OWNER
     ),
     "CONSISTENCY_WRONG": Code(_E, "A cut's consistency proof is missing or does not prove it.", _FROM_COPY),
     "TIMESTAMP_MISSING": Code(_E, "A cut was timestamped, but cut.json.tsr is not there.", _FROM_COPY),
     "TIMESTAMP_WRONG": Code(_E, "cut.json.tsr is no valid timestamp of this cut.json.", _FROM_COPY),
-    "REVISION_MISSING": Code(_E, "A night's revisions have a hole.", "The log tells whether it ever existed."),
+    "REVISION_MISSING": Code(
+        _E, "A revision between others of its night is missing.", "The log tells whether the revision ever existed."
+    ),
     "SUPERSEDED_WRONG": Code(_E, "A revision supersedes another cut than the one that is there.", _ASK_OWNER),
     # records
     "RECORD_ALTERED": Code(_E, "A row of the table is not the record that was sealed.", _FROM_COPY),
     "RECORD_COUNT": Code(_E, "The numbers of rows, records and leaves differ.", _FROM_COPY),
     "RECORD_NOT_IN_LOG": Code(_E, "A record or a cut is not the leaf that the log has in its place.", _FROM_COPY),
     "COUNT_WRONG": Code(_E, "A count in cut.json is not the number of rows in the file.", _ASK_OWNER),
-    "CSV_DIFFERS": Code(_E, "A CSV does not say what the Parquet of its table says.", _ASK_OWNER),
-    "SPREADSHEET_DIFFERS": Code(_E, "A spreadsheet does not say what the Parquet of its table says.", _ASK_OWNER),
+    "CSV_DIFFERS": Code(_E, "A CSV contradicts the Parquet of its table.", _ASK_OWNER),
+    "SPREADSHEET_DIFFERS": Code(_E, "A spreadsheet contradicts the Parquet of its table.", _ASK_OWNER),
     "TABLE_UNREADABLE": Code(_E, "A table's file has its sealed bytes but is no readable table.", _ASK_OWNER),
     # removals
     "ERASURE_WRONG": Code(_E, "A removal statement is malformed, or contradicts the cuts that it names.", _ASK_OWNER),
@@ -134,7 +136,7 @@ CODES: dict[str, Code] = {
     "LOG_FORKED": Code(_E, "A cut was signed with another log than the one that is there.", _ASK_OWNER),
     "CLAIM_WRONG": Code(
         _E,
-        "The claim on the log's next place is malformed, or not on a head of this log.",
+        "The claim on the log's next place is malformed, or names a head that this log never had.",
         "If a publication is under way, verify again when it is done. Otherwise find out who wrote it.",
     ),
     "LEAVES_UNEXPLAINED": Code(_E, "The log counts a cut that is not there: it was removed.", _FROM_COPY),
@@ -161,7 +163,7 @@ CODES: dict[str, Code] = {
     # copies
     "COPY_MISSING": Code(
         _E,
-        "A convenience copy under parquet/, csv/, spreadsheet/ or report/ is missing.",
+        "A current copy under parquet/, csv/, spreadsheet/ or report/ is missing.",
         "Copy it again from the cut.",
     ),
     "NOT_SEALED": Code(
@@ -169,7 +171,7 @@ CODES: dict[str, Code] = {
         "The tables below live/ are not sealed: they say what was known when they were written.",
         "Nothing; they are no part of the evidence. What was sealed is in the cuts.",
     ),
-    "COPY_DIFFERS": Code(_E, "A convenience copy is not the newest cut's file.", "Copy it again from the cut."),
+    "COPY_DIFFERS": Code(_E, "A current copy is not the newest cut's file.", "Copy it again from the cut."),
     # proofs
     "PROOF_MALFORMED": Code(_E, "The file is no tlog-proof with a record.", "Ask for it again."),
     "PROOF_WRONG": Code(_E, "The proof does not show that this record is in the signed log.", "Do not rely on it."),
@@ -202,18 +204,20 @@ CODES: dict[str, Code] = {
     "HEAD_STALE": Code(
         _U,
         "The deployment promised a newer head by now: newer nights may have been removed, or it stopped.",
-        "Get the newest set; for an older copy, say from when on it must have been the newest (--seen-since).",
+        "Get the newest set. For an older copy, name a time at which it must have been the newest (--seen-since).",
     ),
     "HEAD_AGE_UNKNOWN": Code(
         _U, "Nothing here states when this head of the log was the newest.", "Give the key of a witness (--witness)."
     ),
     "CLOCK_OFF": Code(
-        _N, "The sealing machine's clock was wrong; its times are corrected by what the cut says.", "Set that clock."
+        _N,
+        "The sealing machine's clock was wrong; the cut states by how much, and times are corrected.",
+        "Set that clock.",
     ),
     "RECORD_MASKED": Code(
         _U,
-        "Fields of a record are withheld: what is shown of it is what its producer signed, not what the log proves.",
-        "Ask for the record, in confidence if need be: its hash is that of the commitment.",
+        "Fields of a record are withheld: the producer signed the other fields, but the log does not prove them.",
+        "Ask for the whole record, in confidence if need be: its hash must be that of the commitment.",
     ),
     # could not be checked
     "FILE_TOO_LARGE": Code(_E, "A file is larger than any file of its kind, and was not read.", _FROM_COPY),
@@ -281,7 +285,7 @@ CODES: dict[str, Code] = {
     "NIGHT_WITHOUT_CUT": Code(
         _N, "A night between the first and the last has no cut.", "Run the night, or state why there is none."
     ),
-    "COPIES_NOT_HERE": Code(_N, "The convenience copies are not part of this target.", "Nothing; the cuts are whole."),
+    "COPIES_NOT_HERE": Code(_N, "The current copies are not part of this target.", "Nothing; the cuts are whole."),
     "LOCKS_NOT_HERE": Code(
         _N, "The cuts were locked in their bucket; a copy cannot tell whether they still are.", "Verify the bucket."
     ),

@@ -1,4 +1,4 @@
-"""The convenience copies: each is a file of the newest revision of its night.
+"""The current copies: each is a file of the newest revision of its night.
 
 Belongs here: parquet/, csv/, spreadsheet/, report/, current/ and live/. Does not: the cuts they were copied from.
 """
@@ -32,7 +32,7 @@ _PLACE = re.compile(r"s3://[^/\s]+/([^\s]+/)?")
 
 
 def copies(cut: cuts.Cut) -> dict[str, cuts.CutFile]:
-    """The places of the convenience copies of a cut's files: path in the published prefix → file of the cut."""
+    """The places of the current copies of a cut's files: path in the published prefix → file of the cut."""
     return copies_of_tables(cut) | {
         f"report/date={cut.night}/{file.path.removeprefix(cuts.REPORT)}": file
         for file in cut.files
@@ -41,7 +41,7 @@ def copies(cut: cuts.Cut) -> dict[str, cuts.CutFile]:
 
 
 def copies_of_tables(cut: cuts.Cut) -> dict[str, cuts.CutFile]:
-    """Those of its tables, which `current/` names."""
+    """The same for the files of tables alone, which the pointer below `current/` names."""
     places = {}
     for file in cut.files:
         folder, _, name = file.path.partition("/")
@@ -90,7 +90,7 @@ def check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[C
 
 
 def _check_pointers(context: Context, pointers: Mapping[str, CheckedCut]) -> None:
-    """All pointers name one place: that of the newest cut's, unless the caller knows which it is."""
+    """All pointers must name one place: the one that the caller knows, or else that of the newest cut's pointer."""
     roots = {path: root for path, item in pointers.items() if (root := _check_pointer(context, path, item))}
     if not roots:
         return

@@ -20,9 +20,8 @@ from custody_pipeline.evidence.verify.sealed_table import UNREADABLE, SealedTabl
 CHUNK = 1 << 18
 WORKERS = 4
 KEPT_BYTES = 128 << 20
-"""Bytes of a cut's workbooks and compressed CSV files that are kept for their comparison; others are read again for it.
-
-A CSV that is not compressed need not be read again: the digest of what a table makes is compared."""
+"""So many bytes of a cut's workbooks and compressed CSV files are kept in memory until they are compared; the others
+are read again. A plain CSV is not read again: the digest of the CSV that its table gives is compared."""
 
 
 def check_files(
@@ -139,7 +138,7 @@ def _kept(files: Iterable[CutFile]) -> set[str]:
 
 
 def _parquet(data: bytes) -> SealedTable | str:
-    """A table of which nothing but dictionaries is decoded yet, or what went wrong."""
+    """The table, of which only dictionaries are decoded so far; or the name of the error."""
     try:
         return SealedTable(data)
     except UNREADABLE as error:
@@ -192,12 +191,12 @@ def digest(context: Context, prefix: str, entry: Entry) -> str | None:
 
 
 def _question(path: str, entry: Entry) -> str:
-    """What the digest of a file depends on, for the memory."""
+    """The key of a file's digest in the memory: everything that the digest depends on."""
     return f"sha256|{path}|{entry.size}|{entry.stamp}"
 
 
 def check_locks(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> None:
-    """Compare the locks of the cut's objects with the one that was put on them, until it ends."""
+    """Compare the locks of the cut's objects with the lock that was set when they were sealed, until that ends."""
     sealed, reader, report = cut.lock, context.reader, context.report
     if not isinstance(sealed, Lock):
         return

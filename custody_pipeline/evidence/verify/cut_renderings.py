@@ -1,12 +1,11 @@
-"""The CSV files and workbooks of a cut: they say what the Parquet file of the same table says.
+"""The CSV files and workbooks of a cut: each must have the content of the Parquet file of its table.
 
-Belongs here: making them again from the rows and comparing; comparing the cells of a CSV that was written otherwise.
-Does not: how they are written (evidence/cut/csv_text.py, evidence/cut/workbook.py).
+Belongs here: writing them again from the rows and comparing; comparing the cells of a CSV in another form. Does not:
+how they are written (evidence/cut/csv_text.py, evidence/cut/workbook.py).
 
-One pass over a table's rows makes both. A CSV whose bytes come out again has the form and the content of the table.
-Where they do not, its cells decide: a cell of a CSV is the text that stands for the value in a sealed record; null is
-an empty cell without quotes. Cuts of earlier versions have `.spreadsheet.csv` in place of the workbook: an apostrophe
-may be before a text.
+One pass over a table's rows writes both again. If the bytes of a CSV differ, its cells are compared: a cell is the text
+that stands for the value in a sealed record, and null is an empty cell without quotes. Cuts of earlier versions have
+`.spreadsheet.csv` in place of the workbook: there, an apostrophe may be before a text.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ from custody_pipeline.evidence.verify.cut_files import CHUNK, WORKERS, is_render
 from custody_pipeline.evidence.verify.sealed_table import UNREADABLE, SealedTable
 
 _CODES = ("CSV_DIFFERS", "SPREADSHEET_DIFFERS")
-# What reading a file that is no ZIP file, or a damaged, encrypted or unknown entry of one raises.
+# Raised for a file that is no ZIP file, and for an entry that is damaged, encrypted or of an unknown kind.
 _NO_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 # APPNOTE.TXT, 4.3.7: signature, flags, method, lengths of the name and of the extra field; the rest may be empty there.
 _HEADER = struct.Struct("<4s2xHH16xHH")
-_DESCRIBED = 8  # digest and sizes stand behind the part
+_DESCRIBED = 8  # flag: a description with digest and sizes follows the part
 # Bytes: of that description (4.3.9), of an entry of the list (4.3.12), of the list's end (4.3.16).
 _DESCRIPTION, _LISTED, _LAST = 16, 46, 22
 _END = struct.Struct("<4s8xI6x")  # of the list: signature, its bytes (4.3.16)
-_LOCATOR = 20  # bytes: of what leads to another end of the list (4.3.15)
+_LOCATOR = 20  # bytes: of the locator of a second end of the list (4.3.15)
 _MOST_LISTED = 1 << 20
 _BLOCK_BYTES = 1 << 26
 """Twice the longest document that is loaded: no row of a table is larger."""
@@ -71,7 +70,7 @@ def check_renderings(
         prefix: the cut's folder in the target.
         cut: what is compared.
         as_sealed: files whose bytes have their sealed digest, and those bytes if they were kept; no other file is read.
-        tables: those whose Parquet files have theirs.
+        tables: those whose Parquet files have their sealed digest.
     """
     by_table: dict[str, list[CutFile]] = {}
     for file in cut.files:
@@ -113,7 +112,7 @@ def check_renderings(
 def contradictions(
     files: Sequence[CutFile], opened: Callable[[CutFile], AbstractContextManager[BinaryIO]], table: SealedTable
 ) -> dict[str, str | TargetError | None]:
-    """What CSV files and workbooks say that their table does not.
+    """How CSV files and workbooks differ from their table.
 
     Args:
         files: as a trusted key signed them; those of the target have these digests.
@@ -121,7 +120,7 @@ def contradictions(
         table: read by no other thread.
 
     Returns:
-        By path: what differs, the error of the target, or None where both say the same.
+        By path: what differs, the error of the target, or None if nothing differs.
     """
     makers = {file.path: _maker(file, opened(file), table.names) for file in files if ".spreadsheet." not in file.path}
     errors = _made_again(makers, table.batches())
@@ -232,7 +231,7 @@ def _of_csv(path: str, stream: BinaryIO, table: SealedTable) -> str | None:
 
 
 class _Begun:
-    """A stream of which the begin was read already. A header of a million columns is not given to Arrow."""
+    """A stream whose beginning was read already: a header of a million columns must not reach Arrow."""
 
     closed = False
 
@@ -248,7 +247,7 @@ class _Begun:
 def not_the_workbook(
     title: str, stream: BinaryIO, names: Sequence[str], batches: Iterable[pa.RecordBatch]
 ) -> str | None:
-    """What of a workbook is not what rows make of it; None if all is.
+    """How a workbook differs from the workbook of the rows; None if it does not.
 
     Args:
         title: of its sheet.
@@ -282,7 +281,7 @@ _WRONG = (_DiffersError, TargetError, *UNREADABLE, CanonicalError, EOFError, *_N
 
 
 def _check_list(stream: BinaryIO) -> None:
-    """The list of parts is as long as a workbook's, and there is one: `zipfile` reads it whole."""
+    """The file must end with a list of parts, no longer than a workbook's: `zipfile` reads the list whole."""
     size = stream.seek(0, SEEK_END)
     stream.seek(max(0, size - _LAST - _LOCATOR))
     end = stream.read()
@@ -330,7 +329,7 @@ class _SameParts:
 
 
 class _Inflated:
-    """A part of a ZIP file, as a reader finds it who does not know the list at the end."""
+    """A part of a ZIP file, read by its own header, as readers do that ignore the list at the end."""
 
     def __init__(self, stream: BinaryIO, entry: zipfile.ZipInfo) -> None:
         self._stream, self._entry, self._inflate = stream, entry, zlib.decompressobj(-zlib.MAX_WBITS)
@@ -379,7 +378,7 @@ class _Part(Protocol):
 
 
 class _SamePart:
-    """A part that must be written as it is."""
+    """Compares written bytes with the bytes of a file."""
 
     def __init__(self, name: str, found: _Readable) -> None:
         self._name, self._found = name, found
@@ -398,7 +397,7 @@ class _SamePart:
 
 
 class _SameDigest:
-    """A file that need not be read again, since it has the digest that was signed."""
+    """Compares the digest of written bytes with the signed digest, so that the file is not read again."""
 
     def __init__(self, file: CutFile) -> None:
         self._file, self._left, self._sha256 = file, file.bytes, hashlib.sha256()

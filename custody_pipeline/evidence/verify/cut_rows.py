@@ -45,7 +45,7 @@ class RecordCheck:
         self.media: list[tuple[str, str | None, str | None]] = []
 
     def check(self, table: SealedTable | None) -> list[bytes]:
-        """The leaves of the records; each record is compared with its row when the table is at hand."""
+        """The leaves of the records; with a table, each record is compared with its row."""
         report, expected = self._context.report, self._cut.log.records
         report.total["records"] += expected
         if self._entry is None and self._is_removed():
@@ -85,14 +85,14 @@ class RecordCheck:
         return leaves
 
     def _question(self) -> str | None:
-        """What an interrupted run's answer depends on; the table has been compared with its sealed digest by now."""
+        """The key of these leaves in the memory. The table was compared with its sealed digest before."""
         table = self._cut.file(cuts.TABLE)
         if self._entry is None or not self._entry.stamp or table is None:
             return None
         return f"records|{self._path}|{self._entry.size}|{self._entry.stamp}|{table.sha256}|{self._cut.log.first}"
 
     def _remembered(self) -> list[bytes] | None:
-        """The leaves of records that an interrupted run has compared: taken from the log, where they must be."""
+        """The leaves of records that an interrupted run has compared, read from the log, which must have them."""
         question, tree, log = self._question(), self._context.tree, self._cut.log
         if question is None or question not in self._context.memory or tree is None or log.size > tree.size:
             return None
@@ -111,7 +111,7 @@ class RecordCheck:
         report = self._context.report
         leaves: list[bytes] = []
         try:
-            # Arrow and SHA-256 leave the interpreter lock, so two batches at once pay; more would only hold memory.
+            # Arrow and SHA-256 release the interpreter lock, so a few batches at once are faster; more take memory.
             with ThreadPoolExecutor(WORKERS) as pool:
                 waiting: deque[Future[list[bytes]]] = deque()
                 start, rows = 0, table.in_order() if table is not None else None
@@ -203,7 +203,7 @@ def _sha256(leaves: Sequence[bytes]) -> str:
 
 
 def _salt(line: bytes) -> str:
-    """The salt of a record, or nothing that could be one; the comparison of the whole line decides."""
+    """The salt of a record, unchecked and perhaps empty: the comparison of the whole line decides."""
     if line.startswith(b'{"_salt":"'):
         return line[10:74].decode("ascii", "replace")
     match = _SALT.search(line)
@@ -236,9 +236,9 @@ def check_tombstones(context: Context, prefix: str, cut: Cut, table: SealedTable
     Args:
         context: the verification.
         prefix: of the cut.
-        cut: what it says.
+        cut: its content.
         table: its chain of custody, if it is as sealed.
-        alone: the cut is checked without those that may hold earlier statements.
+        alone: the other cuts of the night, which may hold earlier statements, are not here.
     """
     if table is None:
         return

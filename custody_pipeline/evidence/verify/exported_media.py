@@ -44,7 +44,7 @@ def _compare_media(
 ) -> tuple[str, str, str]:
     if expected is None:
         return "MEDIA_WITHOUT_DIGEST", uri, ""
-    # A version never changes; what has none may, and is read again.
+    # A version never changes. An object without versions may, so it is always read again.
     question = f"media|{uri}|{version}" if version not in {None, "null"} else None
     found = context.memory.get(question) if question else None
     try:

@@ -110,7 +110,7 @@ class Report:
         }[self.status]
 
     def summary(self) -> list[str]:
-        """Lines for people: what was checked, what was found, the verdict last. A sentence is told once."""
+        """Lines for people: what was checked, the findings by code, the verdict last."""
         lines = [escaped(f"Verification of {self.target}")]
         lines += [escaped(f"  {name}: {value}") for name, value in self.facts.items()]
         for name in self.total:

@@ -1,6 +1,6 @@
-"""Statements that a night's key was forgotten: told, and compared with the files that they name.
+"""Statements that a night's key was forgotten, compared with the files that they name.
 
-Belongs here: what a statement in a set must fit. Does not: its form (evidence/cut/forgotten_key.py).
+Belongs here: checking a statement against its set. Does not: its form (evidence/cut/forgotten_key.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT, decode_key_statement, is_landing
 from custody_pipeline.evidence.cut.manifest import CutError, cut_prefix
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, TargetError, read
-from custody_pipeline.evidence.verify.removals import unfounded
+from custody_pipeline.evidence.verify.removals import common_problems
 from custody_pipeline.io.encrypted_files import HEADER_BYTES, EncryptedFileError, key_named
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def check_forgotten_keys(context: Context, known: Iterable[Cut]) -> None:
-    """Tell of each statement, with a finding for what it says wrongly. `known`: cuts that a trusted key signed."""
+    """Report each statement, and everything wrong in it. `known`: cuts that a trusted key signed."""
     opened = {cut.prefix: cut for cut in known}
     for prefix, cut in opened.items():
         listed = cut.file(KEY_STATEMENT)
@@ -33,7 +33,7 @@ def check_forgotten_keys(context: Context, known: Iterable[Cut]) -> None:
         try:
             data = read(context.reader, prefix + KEY_STATEMENT, MANIFEST_BYTES)
             if hashlib.sha256(data).hexdigest() != listed.sha256:
-                continue  # a finding of its own
+                continue  # the check of the cut's files reports it
             statement = decode_key_statement(data)
         except (TargetError, OSError):
             continue
@@ -62,7 +62,7 @@ def _problems(
     if (statement.night, statement.revision) != (cut.night, cut.revision):
         yield "ERASURE_WRONG", f"it is of {statement.night}, revision {statement.revision}"
         return
-    yield from unfounded(statement, cut)
+    yield from common_problems(statement, cut)
     for file in statement.files:
         of = opened.get(cut_prefix(statement.night, file.revision))
         if problem := _problem_of_file(context, statement, file, of):
@@ -79,7 +79,7 @@ def _problem_of_file(context: Context, statement: KeyStatement, file: EncryptedF
         with context.reader.open(of.prefix + file.path) as stream:
             header = stream.read(HEADER_BYTES)
     except (FileNotFoundError, TargetError, OSError):
-        return None  # a finding of its own, or erased since
+        return None  # erased, or the check of the cut's files reports it
     try:
         named = key_named(header)
     except EncryptedFileError:

@@ -13,7 +13,7 @@ from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.times import sealed_time
 
 _AHEAD = timedelta(days=1)
-"""No clock that is right is further ahead of another one: who dates a head ahead makes it look new for ever."""
+"""No correct clock is further ahead of another one. A head that is dated ahead would look new for ever."""
 
 
 def check_freshness(context: Context, size: int, cut: Cut | None = None, timestamp: datetime | None = None) -> None:

@@ -49,7 +49,7 @@ class CheckedCut:
         sha256: of its cut.json.
         leaves: of its records as they are, and of cut.json.
         checkpoint: of the log after it, when a trusted key signed it.
-        media: (object URI, version id, sha256) of its recordings, where they are asked for.
+        media: (object URI, version id, sha256) of its recordings, if they are to be compared.
         timestamp: of its cut.json, as a trusted authority states.
         signers: the trusted keys that signed it.
     """
@@ -116,7 +116,7 @@ def check_cut(context: Context, prefix: str, entries: Mapping[str, Entry], place
 
 
 def _leaves_verified_before(context: Context, cut: Cut, data: bytes) -> list[bytes] | None:
-    """The leaves of a cut that was in the log when the caller verified it, by the log; None for every other cut."""
+    """The leaves, read from the log, of a cut that the caller verified before; None for every other cut."""
     log, tree = cut.log, context.tree
     if context.since is None or tree is None or log.origin != context.since.origin or log.size > context.since.size:
         return None
@@ -160,7 +160,7 @@ def _check_completeness(context: Context, prefix: str, cut: Cut) -> None:
 
 
 def _check_purposes(context: Context, prefix: str, cut: Cut) -> None:
-    """Every file of a cut has a purpose; whether it is as sealed is another question."""
+    """A finding for each file of a cut whose purpose is unknown."""
     stated = next((item.statement for item in context.removals.found if item.prefix == prefix), None)
     known = {path for receipt in cut.receipts for path in receipt.landing}
     known |= {cuts.RECORDS, cuts.ROTATION, STATEMENT, KEY_STATEMENT}

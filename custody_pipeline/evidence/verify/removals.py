@@ -108,7 +108,7 @@ class Removals:
 def read_removals(context: Context, folders: Mapping[str, Mapping[str, Entry]]) -> Removals:
     """The statements in cuts that a trusted key signed, with a finding for each that does not count.
 
-    A cut whose signature or statement is not as it should be has findings of its own (one_cut.py).
+    The check of a cut (one_cut.py) reports a wrong signature or digest.
     """
     removals = Removals()
     stating = [prefix for prefix in sorted(folders) if STATEMENT in folders[prefix]]
@@ -154,7 +154,7 @@ def _opened(context: Context, prefix: str) -> Cut | None:
 
 
 def _tell(report: Report, prefix: str, statement: Statement) -> None:
-    """The line that tells of a removal."""
+    """Report a removal as a note."""
     recordings, files = len(statement.recordings), len(statement.files)
     by = ", ".join(statement.selected_by)
     report.add(
@@ -168,8 +168,11 @@ def _tell(report: Report, prefix: str, statement: Statement) -> None:
     report.valid["removal statements"] += 1
 
 
-def unfounded(statement: Statement | KeyStatement, cut: Cut) -> Iterator[tuple[str, str]]:
-    """What any statement of a removal must say rightly, to the cut that holds it: its times, reason and authority."""
+def common_problems(statement: Statement | KeyStatement, cut: Cut) -> Iterator[tuple[str, str]]:
+    """Code and detail of each problem that any removal statement can have: in its times, its reason, its authority.
+
+    `cut` holds the statement.
+    """
     if statement.stated_at != cut.sealed_at:
         yield "ERASURE_BACKDATED", f"stated at {statement.stated_at}, sealed at {cut.sealed_at}"
     elif datetime.fromisoformat(statement.asked_at) - datetime.fromisoformat(statement.stated_at) > _OFF:
@@ -179,11 +182,11 @@ def unfounded(statement: Statement | KeyStatement, cut: Cut) -> Iterator[tuple[s
 
 
 def _problems(statement: Statement, cut: Cut, opened: Mapping[str, Cut]) -> Iterator[tuple[str, str]]:
-    """What keeps a statement from counting: code and detail."""
+    """Code and detail of each problem that keeps a statement from counting."""
     if (statement.night, statement.revision) != (cut.night, cut.revision):
         yield "ERASURE_WRONG", f"it is of {statement.night}, revision {statement.revision}"
         return
-    yield from unfounded(statement, cut)
+    yield from common_problems(statement, cut)
     if not statement.conversations:
         yield "ERASURE_TOO_WIDE", "no conversation was to be erased"
     keys = {(item.conversation_id, item.recording_id) for item in statement.recordings}

@@ -19,7 +19,7 @@ from custody_pipeline.evidence.verify.one_cut import CheckedCut
 
 
 def follow_rotations(context: Context, paths: Iterable[str]) -> None:
-    """Trust the keys that trusted keys have handed over to. A statement that says otherwise changes nothing.
+    """Trust each key that a trusted key names as its successor. Any other statement changes nothing.
 
     A later key may lie before an earlier one: nights are not sealed in the order of their dates.
     """

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError)
 _ROWS = 4096
 _BATCH_BYTES = 64 << 20
-_ROOM = 4
+_ROOM = 4  # rows in memory may take so many times the bytes of the lines that repeat them
 
 
 class SealedTable:
     """A Parquet file whose digest a trusted key signed.
 
-    A dictionary stores a text once, and each row that has it in a few bits: decoded, each row holds the whole text. So
-    many rows are decoded at once that their texts take at most 64 MiB, even if each row has the longest.
+    A dictionary stores a text once, and a few bits for each row that has it. Once decoded, each row has the whole text.
+    Rows are therefore decoded in batches whose texts take at most 64 MiB, even if each row has the longest text.
 
     Args:
         data: the file.
@@ -91,7 +91,7 @@ def _widest_row(data: bytes, metadata: pq.FileMetaData) -> int:
             continue
         paths = [schema.column(each).path for each in in_dictionary]
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=paths)
-        # Of one row the dictionaries come whole.
+        # Even a batch of one row comes with whole dictionaries.
         first = next(file.iter_batches(1, row_groups=[number], columns=paths), None)
         widest = max(widest, sum(map(_longest, first.columns)) if first is not None else 0)
     return widest

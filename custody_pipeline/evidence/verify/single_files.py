@@ -52,9 +52,9 @@ def verify_file_of_cut(context: Context, path: str, entries: Mapping[str, Entry]
 
 
 def verify_proofs(context: Context, paths: Iterable[str], pins: Sequence[Head]) -> None:
-    """Check proofs that are no part of a package: which revision is the newest, they cannot show.
+    """Check proofs that are no part of a package. They cannot show which revision is the newest.
 
-    Of two records of one recording, in one log, the one with the lower index was replaced.
+    Of two records of one recording in one log, the one with the lower index was replaced.
     """
     newest: dict[tuple[str | None, ...], tuple[int, str]] = {}
     for path in sorted(paths):

@@ -113,7 +113,7 @@ def regular_files(context: Context) -> dict[str, Entry] | None:
 
 
 def _is_of_desktop(path: str, entries: Mapping[str, Entry]) -> bool:
-    """macOS keeps what a disk cannot hold of `x` in `._x`; S3's console makes a folder of an empty object `x/`."""
+    """A file that a desktop left: macOS keeps attributes of `x` in `._x`; S3's console makes an empty object `x/`."""
     folder, slash, name = path.rpartition("/")
     if not name:
         return entries[path].size == 0

@@ -25,7 +25,7 @@ _STAGED = re.compile(rf"{SEALING}[0-9a-f]{{32}}/(?:{_ALONE}|(?:data|landing|repo
 
 
 def check_under_way(context: Context, paths: Iterable[str], head: Head | None) -> None:
-    """Name staged files, and find what is no part of a seal; the claim must be on a head of this log."""
+    """Report staged files, and files that are no part of a seal. The claim must name a head of this log."""
     report, staged = context.report, 0
     for path in sorted(path for path in paths if path.startswith(SEALING)):
         if path == CLAIM:
