@@ -161,7 +161,7 @@ def test_a_night_that_was_modelled_and_never_published_has_failed(settings: Sett
     with Warehouse(settings).open() as con:
         model(con, settings, MONDAY)
         found = night_states(con, settings)[MONDAY]
-        assert (found.state, found.detail) == ("failed", "no run of it has published it")
+        assert (found.state, found.detail) == ("failed", "no run has published this night")
         # Another run may be about to publish it: its row stays.
         mark_nights(con, settings)
         assert con.execute("SELECT state FROM custody.nights ORDER BY partition_date").fetchone() == ("open",)

@@ -20,7 +20,7 @@ import duckdb
 from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import cut_prefix
-from custody_pipeline.fleet.told import SHARED, take_over
+from custody_pipeline.fleet.shared_rows import SHARED, take_over
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.s3 import S3Location, s3_store
 from custody_pipeline.models.run import add_events, prepare
@@ -71,8 +71,8 @@ def refresh(settings: Settings) -> Path:
     target = settings.analyst_path.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
-        told = _nights(settings).told()
-        names = " ".join([str(settings.publish_url), *(path.name for path in told)])
+        shared = _nights(settings).shared_copies()
+        names = " ".join([str(settings.publish_url), *(path.name for path in shared)])
         made_from = hashlib.sha256(names.encode()).hexdigest()
         log = log_beside(target)
         if target.exists() and not log.exists() and _made_from(target) == made_from:
@@ -80,7 +80,7 @@ def refresh(settings: Settings) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="analyst-", dir=target.parent))
         try:
             fresh = folder / target.name
-            _write(settings, told, made_from, fresh)
+            _write(settings, shared, made_from, fresh)
             fresh.chmod(0o400)
             log.unlink(missing_ok=True)
             fresh.replace(target)
@@ -97,11 +97,11 @@ def _made_from(path: Path) -> str | None:
         return None if found is None else str(found)
 
 
-def _write(settings: Settings, told: list[Path], made_from: str, to: Path) -> None:
+def _write(settings: Settings, shared: list[Path], made_from: str, to: Path) -> None:
     # Analysts may use another version of DuckDB.
     with duckdb.connect(str(to), config={"storage_compatibility_version": SNAPSHOT_STORAGE_VERSION}) as con:
         prepare(con)
-        take_over(con, None, told)
+        take_over(con, None, shared)
         if table_columns(con, "custody.nights"):
             mark_nights(con, settings)
         con.execute("CREATE TABLE raw.made_from AS SELECT ? AS told", [made_from])
@@ -195,13 +195,13 @@ def record_acts(
     with Warehouse(settings, lock_timeout=lock_timeout).open() as con:
         with transaction(con):
             append_acts(con, actor, seen())
-        con.execute("CHECKPOINT")  # else the acts stay in memory, beside their events
+        con.execute("CHECKPOINT")  # otherwise the acts stay in memory while their events are made
         for night, since in nights.items():
             add_events(con, night, since)
 
 
 def is_packaged(settings: Settings, sha256: str) -> bool:
-    """Whether the ledger has the hand-over of a manifest. Unknown, so False, with several workers: acts wait on S3."""
+    """Whether the ledger has the hand-over of a manifest. False, not known, with several workers: acts wait on S3."""
     if settings.nights_url is not None:
         return False
     with Warehouse(settings).open() as con:

@@ -7,7 +7,8 @@ collected are not in the object, but their landing files and receipts are on S3:
 While a night runs, its file stays on this worker, without requests to S3 (`dirty`). A run checks in before it
 publishes, so that the second of two workers with one night stops before it seals anything, and again afterwards.
 
-Belongs here: checking out, checking in, and adding what happened meanwhile. Does not: what nights share (told.py).
+Belongs here: checking out, checking in, and adding what happened meanwhile. Does not: what nights share
+(shared_rows.py).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock
 
-from custody_pipeline.fleet.told import NEAR, SHARED, take_over, write_shared
+from custody_pipeline.fleet.shared_rows import ALERTS_OF_NIGHT, NEAR, SHARED, take_over, write_shared
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.objects import REFUSED, UploadError, digest, error_code, head, listed, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NEIGHBOURS = timedelta(days=7)
-"""Days. Recordings of nights at this distance are known: lists of one night name recordings of nights around it."""
+"""A night knows the recordings of nights at most this far away: its lists name recordings of the nights around it."""
 
 _IN_FLIGHT = 16
 
@@ -73,11 +74,11 @@ class NightTakenError(ShardError):
 
 
 class _Base(msgspec.Struct):
-    """The origin of this worker's file.
+    """The state of this worker's file, kept beside it in `base.json`.
 
     Attributes:
         etag: of the object that was checked out; None if there was none.
-        others: the versions of the other nights' objects whose rows were copied.
+        others: a digest of the names of the other nights' objects whose rows were copied.
         dirty: something was written since the last check-in.
     """
 
@@ -142,20 +143,20 @@ class NightWarehouse(Warehouse):
             if there is not None:
                 _fetch(self.place.client, there.location, self.path)
             base = _Base(etag)
-        told = self.place.told(self.night, own=fresh)
-        others = hashlib.sha256(" ".join(sorted(path.name for path in told)).encode()).hexdigest()
+        shared = self.place.shared_copies(self.night, own=fresh)
+        others = hashlib.sha256(" ".join(sorted(path.name for path in shared)).encode()).hexdigest()
         pending = self.place.pending_acts(self.night)
         con = self._connect(self.path, read_only=False)
         try:
             prepare(con)
             if base.others != others:
-                take_over(con, self.night, told, modelled=not fresh)
+                take_over(con, self.night, shared, modelled=not fresh)
             _take_in(con, self.place.client, pending)
             self._replay(con)
         finally:
             con.close()
         base.others = others
-        # A file with added acts differs from the object; a run that was killed before may have left more.
+        # The file differs from the object if acts were added, now or by an earlier run that was killed.
         base.dirty = base.dirty or bool(pending)
         self._keep(base)
         return base
@@ -267,10 +268,12 @@ class Nights:
         """The rows that a night shares with its neighbours."""
         return self.place / f"ids/date={night}.parquet"
 
-    def told(self, night: date | None = None, *, own: bool = False) -> list[Path]:
-        """Local copies of the objects that the other nights share, and with `own` the night's own.
+    def shared_copies(self, night: date | None = None, *, own: bool = False) -> list[Path]:
+        """Local copies of the objects that nights share.
 
-        None: the objects of all nights, without those for neighbours.
+        Args:
+            night: the night that needs them. None: the objects of all nights, without those for neighbours.
+            own: include the night's own objects.
         """
         names = {path: found["ETag"] for path, found in listed(self.client, self.place, "shared/")}
         if night is not None:
@@ -279,7 +282,7 @@ class Nights:
         return self._copies(wanted)
 
     def _copies(self, wanted: dict[str, str]) -> list[Path]:
-        """Copies of objects that seldom change: an unchanged object is not read again."""
+        """Local copies of objects. They seldom change, and an unchanged object is not read again."""
         folder = self.settings.home.absolute() / "nights" / "told"
         folder.mkdir(parents=True, exist_ok=True)
         places = {
@@ -347,7 +350,7 @@ def _write_raw(con: duckdb.DuckDBPyConnection, night: date, to: Path) -> list[st
             if there and table in _LOADED:
                 continue
             if table == "alerts_sent" and table_columns(con, "custody_taken_alerts"):
-                rows = "SELECT * FROM raw.alerts_sent EXCEPT ALL SELECT * FROM custody_taken_alerts"
+                rows = ALERTS_OF_NIGHT
             elif "partition_date" in table_columns(con, f"raw.{table}"):
                 rows = f"FROM raw.{table} WHERE partition_date = $night"
             else:

@@ -42,7 +42,7 @@ FILES_AT_ONCE = 4
 
 
 class RefusedError(Exception):
-    """DuckDB refuses a document that does not fit its declared type. The cause may quote the document: never shown."""
+    """DuckDB refuses a document that does not fit its declared type. Never show the cause: it may quote it."""
 
 
 def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.RecordBatch]:
@@ -56,7 +56,7 @@ def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.Rec
                 try:
                     return list(read_files(cursor, landing, [local]))
                 except RefusedError:
-                    # Merged: dlt takes as long for one row as for a thousand.
+                    # Merge the batches: dlt takes as long for a batch of one row as for one of a thousand.
                     rows: pa.Table = pa.Table.from_batches(_read_tolerantly(cursor, landing, local, scratch))
                     return list(rows.combine_chunks().to_batches(BATCH_ROWS))
 

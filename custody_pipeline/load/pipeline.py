@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import dlt
 
 
-# dlt raises the threshold to 1 GB, for the whole database: every row would be written twice, to the log and then to the
-# file, instead of to the file alone. This is DuckDB's own.
+# DuckDB's own default. dlt raises it to 1 GB for the whole database: every row would be written twice, first to the log
+# and then to the file.
 _CHECKPOINTS = "SET GLOBAL checkpoint_threshold = '16MiB'"
 
 
@@ -73,7 +73,7 @@ def _destination(con: duckdb.DuckDBPyConnection) -> Any:
     from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
 
     class CopyJob(DuckDbCopyJob):
-        """As dlt calls it, DuckDB would make a part of the path such as `date=2026-11-02` a column of every row."""
+        """Loads without hive partitioning, which would make a part of the path (`date=2026-11-02`) a column."""
 
         def run(self) -> None:
             client = self._job_client.sql_client
@@ -90,7 +90,7 @@ def _destination(con: duckdb.DuckDBPyConnection) -> Any:
     known = dlt_duckdb(credentials).capabilities()
 
     class Destination(dlt_duckdb):
-        """dlt resolves its settings each time it needs DuckDB's capabilities: thirty times a load."""
+        """Knows DuckDB's capabilities. dlt would resolve its settings for them thirty times a load."""
 
         def capabilities(self, config: Any = None, naming: Any = None) -> Any:
             return self.adjust_capabilities(known.copy(), config, naming)

@@ -81,7 +81,7 @@ _GROUPS: tuple[tuple[str, ...], ...] = (
     ("UNMAPPED_TAG",),
     ("SCRIPT_VERSION_UNKNOWN", "SCRIPT_VERSION_INCOMPATIBLE"),
 )  # fmt: skip
-_MEDIA, _COMPANION, _TAGS, _UNMAPPED, _SCRIPT = (frozenset(group) for group in _GROUPS)
+_MEDIA, _SIDECAR, _TAGS, _UNMAPPED, _SCRIPT = (frozenset(group) for group in _GROUPS)
 # Both need the conversation to be built in another way.
 _EXCLUSIVE = (
     frozenset({"RECORDING_ARCHIVED", "TAG_CONFLICT"}),
@@ -102,7 +102,7 @@ def shows_beside(fault: str, form: int, others: Mapping[str, int]) -> bool:
         return False
     if any(fault in pair and names & pair for pair in _EXCLUSIVE):
         return False
-    if names & WITHOUT_OBJECT and fault in _MEDIA | _COMPANION:
+    if names & WITHOUT_OBJECT and fault in _MEDIA | _SIDECAR:
         return False
     if names & NOT_IN_DETAILS and fault in _TAGS | _UNMAPPED | _SCRIPT | {"EXPORT_DROPPED_TAGS", "REGION_MISMATCH"}:
         return False

@@ -1,6 +1,7 @@
-"""The pipeline's records of its own publications and fixity checks: append-only tables of `raw` that Python fills.
+"""The pipeline's records of its own work: tables of `raw` that Python fills.
 
-Belongs here: those tables and their rows. Does not: who did what (ledger.py).
+Belongs here: creating all of them, and appending to those about publications. Does not: who did what (ledger.py),
+fixity checks (fixity_table.py), erasures (erasures.py).
 """
 
 from __future__ import annotations

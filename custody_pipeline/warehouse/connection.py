@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 # A backfill may hold the warehouse for minutes. After an hour, something hangs.
 LOCK_TIMEOUT_SECONDS = 3600.0
 
-# Seconds. After this time, a user wants to know what is waited for.
+# Seconds. After this time, a user wants to know what the command waits for.
 _SAID_AFTER_SECONDS = 2.0
 
-# The oldest versions of DuckDB that can open the warehouse and the snapshot. A file keeps the version of its creation.
+# The oldest version of DuckDB that can open the warehouse. A file keeps the version of its creation.
 STORAGE_VERSION = "v1.5.0"
 
 
@@ -115,7 +115,7 @@ class Warehouse:
             lock.release()
 
     def _prepare(self, read_only: bool) -> None:
-        """Put the file in its place, while the lock is held."""
+        """Make sure that the file is there, while the lock is held."""
         if read_only and not self.path.exists():
             raise NoWarehouseError(self.path)
 
@@ -131,8 +131,8 @@ class Warehouse:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.settings.duckdb_memory_limit,
             "temp_directory": str(self.settings.home / "spill"),
-            # Only this product opens the warehouse, so the storage format may be one that older versions of DuckDB
-            # cannot read: it is smaller by a fifth, and faster to write.
+            # Older versions of DuckDB cannot read this storage format, which is smaller by a fifth and faster to write.
+            # Only this product opens the warehouse.
             "storage_compatibility_version": STORAGE_VERSION,
             # Queries order rows where it matters (publishing). Keeping the order of insertion everywhere costs memory.
             "preserve_insertion_order": False,

@@ -3,8 +3,8 @@
 Belongs here: the requests, which conversations are erased, and the rows that stand for their recordings
 (`raw.erasures`). Does not: carrying a request out (forgetting/).
 
-A request is written down before anything is removed, so that a process that is killed goes on with the same
-conversations, and so that nothing of them is collected again meanwhile or ever after.
+A request is written down before anything is removed. A killed process therefore continues with the same conversations,
+and nothing of them is ever collected again.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         id: 32 hex digits.
         asked_at: UTC, RFC 3339.
-        authority: by which right or order.
+        authority: the right or order that demands the erasure.
         selected_by: kinds of conditions, never their values.
-        recordings: of these, sorted.
-        nights: in which something of them is held, sorted.
+        recordings: of these conversations, sorted.
+        nights: those with data of these conversations, sorted.
         media: whether audio in the export bucket goes as well.
         bypass_governance: whether a GOVERNANCE lock may be broken.
         state: `waiting` while something holds it, `begun`, `done`.
@@ -56,7 +56,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cleared: everything that is not published is removed.
         sealed: night → revision that holds the statement.
         notes: what people must know or do, such as to whom copies went.
-        forget_key: not conversations go, but the key of the one night.
+        forget_key: the request removes no conversation, but the key of its one night.
     """
 
     id: str
@@ -116,7 +116,7 @@ def create_erasures(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def write_erasures(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Make `raw.erasures` say what the requests of the home say; the first request counts for a recording."""
+    """Write the recordings of the home's requests to `raw.erasures`; of several requests, the first counts."""
     rows = {
         (item.night, item.conversation_id, item.recording_id): (request.id, request.asked_at.removesuffix("Z"))
         for request in reversed(requests_of(settings))

@@ -21,11 +21,11 @@ DUE_AFTER = timedelta(hours=3)
 """The nightly schedule starts two and a half hours after the end of a night."""
 
 ASKED_AT_ONCE = 30
-"""At most this many missing nights are collected and alerted at a time, the newest: the first may be years ago."""
+"""The most missing nights that are collected and alerted at a time, newest first: the oldest may be years ago."""
 
 NOT_PUBLISHED = ("failed", "missing")
 
-_NEVER_PUBLISHED = "no run of it has published it"
+_NEVER_PUBLISHED = "no run has published this night"
 
 _MODELLED = "SELECT partition_date, state, coalesce(recoverable, 0) FROM custody.nights WHERE state <> 'missing'"
 

@@ -80,12 +80,12 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
 
 
 def log_beside(snapshot: Path) -> Path:
-    """Where DuckDB keeps what a session wrote to a snapshot and has not yet put into it."""
+    """The log in which DuckDB keeps a session's writes to a snapshot until they are in the file."""
     return snapshot.with_name(f"{snapshot.name}.wal")
 
 
 def refuse_other_writes(snapshot: Path) -> None:
-    """Raise SnapshotError if another program wrote to the snapshot: DuckDB would show its readers what it wrote."""
+    """Raise SnapshotError if another program wrote to the snapshot: DuckDB would show these writes to readers."""
     if (log := log_beside(snapshot)).exists():
         raise SnapshotError(
             f"another program had {snapshot} open for writing, and left {log.name}: close that program, then remove "
@@ -110,7 +110,7 @@ def _shape(con: duckdb.DuckDBPyConnection, database: str | None = None) -> list[
 
 
 def _kept(table: str, left_out: frozenset[date]) -> str:
-    """The condition for a table's rows that are in the snapshot."""
+    """The condition for the rows of a table that belong in the snapshot."""
     if not left_out or table in _COUNTS:
         return "true"
     return f"partition_date NOT IN ({', '.join(f'DATE {literal(str(night))}' for night in sorted(left_out))})"

@@ -284,7 +284,7 @@ def _reads(path: Path, sql: str, first_line: int) -> tuple[frozenset[str], froze
 
 
 def _parse(path: Path, sql: str, first_line: int) -> list[dict[str, Any]]:
-    """What DuckDB's own parser makes of the SELECT, unbound: every object that `json_serialize_sql` gives."""
+    """The nodes of DuckDB's own parse tree of the SELECT, before names are bound (`json_serialize_sql`)."""
     (answer,) = _parser().cursor().execute("SELECT json_serialize_sql(?)", [sql]).fetchone() or ("{}",)
     parsed: dict[str, Any] = orjson.loads(answer)
     if parsed.get("error_type") == "parser":

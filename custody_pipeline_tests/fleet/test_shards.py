@@ -15,7 +15,7 @@ from custody_pipeline.extract import collector
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.fleet import shards
 from custody_pipeline.fleet.shards import Nights, NightTakenError, NightWarehouse, ShardError
-from custody_pipeline.fleet.told import NEAR, SHARED
+from custody_pipeline.fleet.shared_rows import NEAR, SHARED
 from custody_pipeline.io import objects
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.load.pipeline import load
@@ -137,7 +137,7 @@ def test_nights_know_each_others_names_and_tell_each_only_once(settings: Setting
     first, second = worker(settings, "a"), worker(settings, "b", date(2026, 11, 3))
     run(first, "Sales", "Help")
     run(second, "Sales", "Hotline")
-    told = {path.name.split(".")[0]: path for path in Nights.of(second.settings).told()}
+    told = {path.name.split(".")[0]: path for path in Nights.of(second.settings).shared_copies()}
     assert len(told) == 2
     with worker(settings, "c", date(2026, 11, 4)).open() as con:
         names = con.execute("SELECT partition_date, queue_name FROM raw.queues ORDER BY ALL").fetchall()

@@ -71,8 +71,8 @@ SHARED = {
 NEAR = {"staging.placed_ids": _OF_NIGHT, "staging.recording_nights": _OF_NIGHT}
 """Tables with a row for each recording: only neighbours read them."""
 
-# The run of another night sends and records an alert about a night that nobody ran.
-_ALERTS = "FROM raw.alerts_sent EXCEPT ALL SELECT * FROM custody_taken_alerts"
+ALERTS_OF_NIGHT = "SELECT * FROM raw.alerts_sent EXCEPT ALL SELECT * FROM custody_taken_alerts"
+"""The alerts that runs of this night sent. The night of an alert may be another one, which nobody ran."""
 
 
 def write_shared(con: duckdb.DuckDBPyConnection, night: date, tables: dict[str, str], to: Path) -> None:
@@ -88,7 +88,7 @@ def write_shared(con: duckdb.DuckDBPyConnection, night: date, tables: dict[str, 
             )
     if "raw.publications" in tables and table_columns(con, "raw.alerts_sent"):
         kind = literal(_kind(table_columns(con, "raw.alerts_sent")))
-        own = _ALERTS if table_columns(con, "custody_taken_alerts") else "FROM raw.alerts_sent"
+        own = ALERTS_OF_NIGHT if table_columns(con, "custody_taken_alerts") else "FROM raw.alerts_sent"
         parts.append(f"SELECT 'raw.alerts_sent', {kind}, to_json(r)::VARCHAR FROM ({own}) AS r")
     con.execute(
         f"COPY ({' UNION ALL '.join(parts)}) TO {literal(str(to))} (FORMAT parquet, COMPRESSION zstd)", {"night": night}
@@ -106,13 +106,14 @@ def take_over(
             from its own object, so that they are still shared if the models do not run.
     """
     with transaction(con):
-        con.execute("CREATE TEMP TABLE told (table_name VARCHAR, kind VARCHAR, row VARCHAR)")
+        con.execute("CREATE TEMP TABLE shared_rows (table_name VARCHAR, kind VARCHAR, row VARCHAR)")
         if files:
             con.execute(
-                "INSERT INTO told FROM read_parquet($files, hive_partitioning = false)",
+                "INSERT INTO shared_rows FROM read_parquet($files, hive_partitioning = false)",
                 {"files": list(map(str, files))},
             )
-        kinds = dict(con.execute("SELECT table_name, arg_max(kind, strlen(kind)) FROM told GROUP BY ALL").fetchall())
+        found = con.execute("SELECT table_name, arg_max(kind, strlen(kind)) FROM shared_rows GROUP BY ALL").fetchall()
+        kinds = dict(found)
         for table in [*SHARED, *NEAR, "raw.alerts_sent"]:
             if table in kinds and not table_columns(con, table):
                 con.execute(f"CREATE TABLE {table} AS SELECT unnest(NULL::{kinds[table]}) LIMIT 0")
@@ -123,9 +124,9 @@ def take_over(
                 continue
             own = None if not modelled and not table.startswith("raw.") else night
             con.execute(f"DELETE FROM {table} WHERE partition_date IS DISTINCT FROM ?", [own])
-            rows = f"{_told(table, columns)} WHERE r.partition_date IS DISTINCT FROM ?"
+            rows = f"{_shared(table, columns)} WHERE r.partition_date IS DISTINCT FROM ?"
             con.execute(f"INSERT INTO {table} BY NAME {rows}", [own])
-        con.execute("DROP TABLE told")
+        con.execute("DROP TABLE shared_rows")
 
 
 def _take_over_alerts(con: duckdb.DuckDBPyConnection, columns: dict[str, str]) -> None:
@@ -134,13 +135,14 @@ def _take_over_alerts(con: duckdb.DuckDBPyConnection, columns: dict[str, str]) -
         con.execute("CREATE OR REPLACE TEMP TABLE own AS FROM raw.alerts_sent EXCEPT ALL FROM custody_taken_alerts")
         con.execute("DELETE FROM raw.alerts_sent")
         con.execute("INSERT INTO raw.alerts_sent FROM own")
-    con.execute(f"CREATE OR REPLACE TABLE custody_taken_alerts AS {_told('raw.alerts_sent', columns)}")
+    con.execute(f"CREATE OR REPLACE TABLE custody_taken_alerts AS {_shared('raw.alerts_sent', columns)}")
     con.execute("INSERT INTO raw.alerts_sent FROM custody_taken_alerts")
 
 
-def _told(table: str, columns: dict[str, str]) -> str:
+def _shared(table: str, columns: dict[str, str]) -> str:
+    """A SELECT of a table's shared rows, with these columns."""
     # Not strict: an object of an older version lacks columns, one of a newer version has more.
-    row = f"SELECT TRY_CAST(row::JSON AS {_kind(columns)}) AS r FROM told WHERE table_name = {literal(table)}"
+    row = f"SELECT TRY_CAST(row::JSON AS {_kind(columns)}) AS r FROM shared_rows WHERE table_name = {literal(table)}"
     return f"SELECT unnest(r) FROM ({row})"
 
 
