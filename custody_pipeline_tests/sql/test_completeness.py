@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,12 +93,34 @@ def test_a_night_is_not_established_before_the_vendors_data_are_complete(
     assert (completeness, states[source]) == ("not_established", "partial")
 
 
-def test_a_conversation_whose_recordings_could_not_be_listed_leaves_the_night_not_established(night: Night) -> None:
+@pytest.mark.parametrize("source", ["recording_metadata", "export_manifests", "conversation_attributes"])
+def test_a_request_that_failed_for_good_leaves_the_night_not_established(night: Night, source: str) -> None:
     night.call()
     night.load()
-    night.con.execute("UPDATE raw.extraction_receipts SET failures = 1 WHERE resource = 'recording_metadata'")
+    night.con.execute("UPDATE raw.extraction_receipts SET failures = 1 WHERE resource = ?", [source])
     night.model()
     assert claim(night)[0] == "not_established"
+
+
+@pytest.mark.parametrize(
+    ("status", "completeness"), [(403, "not_established"), (400, "not_established"), (404, "established")]
+)
+def test_a_conversation_that_is_refused_may_have_other_tags_than_the_job(
+    night: Night, status: int, completeness: str
+) -> None:
+    night.call()
+    night.refuse(status)
+    night.run()
+    assert (night.reasons("r1"), claim(night)[0]) == (set(), completeness)
+
+
+@pytest.mark.parametrize("source", ["captures", "conversation_events"])
+def test_what_live_capture_kept_and_cannot_be_read_may_name_a_recording(night: Night, source: str) -> None:
+    night.call()
+    night.rows[source].append({"document_state": "truncated"})
+    night.run()
+    states = {part["source"]: (part["state"], part["detail"]) for part in night.table("coverage")}
+    assert (claim(night)[0], states[source]) == ("not_established", ("partial", "1 could not be read"))
 
 
 WHOLE_NIGHT = {"interval_start": "2026-11-02 00:00:00", "interval_end": "2026-11-03 00:00:00"}
@@ -318,3 +341,48 @@ def test_a_session_without_a_recording_is_named_only_as_far_as_it_can_be_told(
     night.run()
     gap = night.gap("RECORDING_NOT_FOUND")
     assert "was recorded" + (told or "; ") in gap["detail"]
+
+
+def test_a_digest_of_other_bytes_under_the_same_key_is_not_the_objects(night: Night) -> None:
+    # A bucket without versions: the export wrote the key again, and the new object cannot be read.
+    night.call()
+    for row in (*night.rows["export_objects"], *night.rows["media_digests"], *night.rows["export_sidecars"]):
+        row["version_id"] = None
+    night.load()
+    night.object().update(etag="e2", last_modified="2026-11-03 05:00:00")
+    night.rows["media_digests"][0].update(
+        etag="e2", last_modified="2026-11-03 05:00:00", sha256=None, md5=None, hashed_at=None, error="AccessDenied"
+    )
+    night.run()
+    assert (night.row()["media_sha256"], night.row()["custody_status"]) == (None, "gap")
+    assert "OBJECT_UNREADABLE" in night.reasons("r1")
+
+
+@pytest.mark.parametrize("flags", [(True, False), (False, True)])
+def test_a_session_that_one_of_two_documents_flags_was_recorded(night: Night, flags: tuple[bool, bool]) -> None:
+    night.call()
+    night.rows["export_objects"].clear()
+    second = deepcopy(night.details())
+    night.rows["conversation_details"].append(second)
+    for document, flag in zip(night.rows["conversation_details"], flags, strict=True):
+        document["participants"][2]["sessions"][0]["recording"] = flag
+        document["screen_recorded"] = [] if flag else ["c1-agent-1"]
+    night.run()
+    rows = [row["recording_id"] for row in night.table("chain_of_custody")]
+    assert rows == ["screen:c1-agent-1", "session:c1-agent-1-session"]
+    assert balance(night, "details_sessions")[0] == 2
+
+
+@pytest.mark.parametrize(("name", "rows"), [("c1-agent-1", ["screen:c1-agent-1"]), (None, ["screen:s1", "screen:s2"])])
+def test_screens_are_told_apart_by_participant(night: Night, name: str | None, rows: list[str]) -> None:
+    """Two entries of one participant are one screen; two participants without an id are two."""
+    night.call()
+    agent = night.leg()
+    agent["participant_id"] = name
+    night.details()["participants"].append(deepcopy(agent))
+    for number, leg in enumerate(night.details()["participants"][-2:], start=1):
+        leg["sessions"][0].update(session_id=f"s{number}", recording=False)
+    night.details()["screen_recorded"] = [name or ""]
+    night.rows["export_objects"].clear()
+    night.run()
+    assert [row["recording_id"] for row in night.table("chain_of_custody")] == rows

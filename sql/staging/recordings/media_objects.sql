@@ -29,9 +29,14 @@
 -- column earlier_sha256: all digests of the live keys, including digests from earlier loads
 -- column all_uris: every version, as evidence
 WITH digests AS (
-    -- Digests from all loads, with the time of the first.
+    -- Digests from all loads, with the time of the first. A version never changes. Without versions, a key may hold other
+    -- bytes than those that were hashed: the digest belongs to the object as it was listed then.
     SELECT partition_date, bucket, object_key, coalesce(version_id, '') AS version_id, sha256, any_value(md5) AS md5,
-        min(hashed_at) AS hashed_at, bool_or(is_current) AS is_current
+        min(hashed_at) AS hashed_at, bool_or(is_current) AS is_current,
+        CASE WHEN coalesce(version_id, '') IN ('', 'null')
+            THEN arg_max(concat_ws('/', etag, last_modified, object_bytes), last_modified)
+            ELSE ''
+        END AS listing
     FROM staging.media_digests
     WHERE sha256 IS NOT NULL
     GROUP BY partition_date, bucket, object_key, coalesce(version_id, ''), sha256
@@ -92,6 +97,10 @@ versions AS (
     LEFT JOIN digest_of_version AS d
         ON d.partition_date = o.partition_date AND d.bucket = o.bucket AND d.object_key = o.object_key
         AND d.version_id = coalesce(o.version_id, '')
+        AND d.listing = CASE WHEN coalesce(o.version_id, '') IN ('', 'null')
+            THEN concat_ws('/', o.etag, o.last_modified, o.object_bytes)
+            ELSE ''
+        END
     LEFT JOIN digests_of_key AS k
         ON k.partition_date = o.partition_date AND k.bucket = o.bucket AND k.object_key = o.object_key
     LEFT JOIN errors AS e

@@ -172,7 +172,8 @@ recorded AS (
     FROM staging.sessions
     WHERE is_recorded AND session_id IS NOT NULL
     UNION ALL
-    SELECT partition_date, conversation_id, 'screen:' || participant_id, session_id, peer_id, session_start, 'screen'
+    SELECT partition_date, conversation_id, 'screen:' || coalesce(nullif(participant_id, ''), session_id), session_id, peer_id,
+        session_start, 'screen'
     FROM staging.sessions
     WHERE screen_session_id = session_id
 ),

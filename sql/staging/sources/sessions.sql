@@ -27,14 +27,15 @@
 -- column flow_name: name of the flow
 -- column flow_version: version of the flow
 WITH participants AS (
-    SELECT partition_date, conversation_id, screen_recorded, unnest(participants) AS p,
+    SELECT partition_date, conversation_id, document_sha256, screen_recorded, unnest(participants) AS p,
         generate_subscripts(participants, 1) AS position
     FROM staging.conversation_details
     WHERE is_current AND document_state = 'ok'
 ),
 
 sessions AS (
-    SELECT partition_date, conversation_id, coalesce(p.participant_id, '') AS participant_id, lower(p.purpose) AS purpose,
+    SELECT partition_date, conversation_id, document_sha256,
+        coalesce(p.participant_id, '') AS participant_id, lower(p.purpose) AS purpose,
         p.user_id AS user_id,
         -- The flag of a participant names no session. A recorded session of a shared screen is counted by itself.
         CASE
@@ -58,6 +59,7 @@ flat AS (
     SELECT
         partition_date,
         conversation_id,
+        document_sha256,
         participant_id,
         purpose,
         user_id,
@@ -82,8 +84,15 @@ flat AS (
     FROM sessions
 )
 
-SELECT *
+-- A job may have a conversation twice, with different documents. What one of them flags was recorded.
+SELECT * EXCLUDE (document_sha256) REPLACE (
+    bool_or(is_recorded) OVER one_session AS is_recorded,
+    min(screen_session_id) OVER one_participant AS screen_session_id
+)
 FROM flat
-QUALIFY row_number() OVER (
-    PARTITION BY partition_date, conversation_id, participant_id, session_id, place ORDER BY session_start
-) = 1
+WINDOW one_session AS (PARTITION BY partition_date, conversation_id, participant_id, session_id, place),
+    -- Participants without an id may be several.
+    one_participant AS (
+        PARTITION BY partition_date, conversation_id, participant_id, CASE WHEN participant_id = '' THEN screen_session_id END
+    )
+QUALIFY row_number() OVER (one_session ORDER BY session_start, document_sha256) = 1
