@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from custody_pipeline.extract.documents import text_of
+from custody_pipeline.extract.documents import id_of
 from custody_pipeline.extract.genesys_errors import ANSWERED, Forbidden, NotFound
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
         try:
             for content in collector.require_client().entities(path, pageSize=100, **_MORE.get(resource, {})):
                 came += 1
-                name = text_of(content, "id")
+                name = id_of(content, "id")
                 if name is None or name not in seen:
                     seen.add(name)
                     load.add({"id": name}, collector.api_uri(path), content)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
-from http.client import OK
+from http.client import FORBIDDEN, NOT_IMPLEMENTED, OK
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.extract.documents import fields_of, items_of, text_of, value_of
@@ -254,4 +254,12 @@ def collect_conversations(collector: Collector, wanted: dict[str, list[str]]) ->
             lambda name: f"/api/v2/conversations/{name}/customattributes",
             absent_is_failure=False,
         )
+    _not_asked_if_refused(attributes.landing)
     return [conversations.landing, attributes.landing]
+
+
+def _not_asked_if_refused(landing: Landing) -> None:
+    """A client that may not read any typed attribute has not asked for them: no night waits for them."""
+    refused = all(failure.http_status in {FORBIDDEN, NOT_IMPLEMENTED} for failure in landing.failures)
+    if landing.failures and refused and not landing.documents:
+        landing.state, landing.detail = "not_configured", landing.failures[0].message

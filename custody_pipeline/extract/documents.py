@@ -158,6 +158,12 @@ def text_of(page: bytes, field: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def id_of(page: bytes, field: str) -> str | None:
+    """As `text_of`; None for a text without characters, which names nothing."""
+    found = text_of(page, field)
+    return found if found and found.strip() else None
+
+
 def fields_of(page: bytes) -> dict[str, msgspec.Raw] | None:
     """The fields of a JSON object as their own bytes; None if `page` is no object.
 

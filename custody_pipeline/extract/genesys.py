@@ -311,22 +311,24 @@ class GenesysClient:
 
         Raises:
             UnexpectedAnswer: a page holds no list of entities.
-            ShortList: after the last element: the last page states a higher `total` than different elements came.
+            ShortList: after the last element: a page states a higher `total` than different elements came. If something
+                was deleted while the pages were read, an element may have moved to a page that was read before.
         """
         came: set[str | bytes] = set()
-        stated: Any = 0
+        most = 0
         for page in self.pages(path, **params):
             for item in entities_of(page):
                 came.add(text_of(item, "id") or item)
                 yield item
             try:
-                stated = value_of(page.body, "total") or 0
+                stated: Any = value_of(page.body, "total") or 0
             except ValueError:
                 stated = None
             if not isinstance(stated, int):
                 raise page.unexpected("unexpected shape: `total` is not a number")
-        if stated > len(came):
-            raise ShortList(f"GET {path}", f"{len(came)} of {stated} entities came")
+            most = max(most, stated)
+        if most > len(came):
+            raise ShortList(f"GET {path}", f"{len(came)} of {most} entities came")
 
     def identity(self) -> Identity:
         """Whose token this is. Raises `LoginError` when the credentials are wrong."""

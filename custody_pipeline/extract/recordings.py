@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.extract.catalog import collect_listing
 from custody_pipeline.extract.conversations import read_singly
-from custody_pipeline.extract.documents import text_of
+from custody_pipeline.extract.documents import id_of, text_of
 from custody_pipeline.extract.genesys import entities_of
 from custody_pipeline.extract.genesys_errors import ANSWERED, BadRequest
 from custody_pipeline.io.clock import utc
@@ -89,7 +89,7 @@ def _listed(collector: Collector, load: Load, most: int) -> Iterator[tuple[dict[
             load.landing.detail = f"longer than {most} pages: set CUSTODY_RETENTION_PAGES higher, or to 0 to do without"
             return
         for content in entities_of(page):
-            recording_id, conversation_id = text_of(content, "recordingId"), text_of(content, "conversationId")
+            recording_id, conversation_id = id_of(content, "recordingId"), id_of(content, "conversationId")
             created = utc(text_of(content, "creationTime"))
             if (created is not None and created < start) or recording_id in seen:
                 continue

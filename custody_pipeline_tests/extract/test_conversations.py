@@ -171,6 +171,21 @@ def test_each_single_read_that_fails_is_a_row_and_the_others_land(
     assert not any(".." in path for path in api.paths())
 
 
+@pytest.mark.parametrize(
+    ("allowed", "state", "failures"), [(0, "not_configured", 2), (404, "not_configured", 1), (200, "complete", 1)]
+)
+def test_typed_attributes_that_the_client_may_not_read_were_not_asked_for(
+    api: Api, collector: Collector, allowed: int, state: str, failures: int
+) -> None:
+    for number in (1, 2):
+        api.on(f"/api/v2/conversations/{cid(number)}", reply({"id": cid(number), "participants": []}))
+        status = allowed if allowed and number == 1 else 403
+        api.on(f"/api/v2/conversations/{cid(number)}/customattributes", reply({"results": []}, status=status))
+    landings = collect_conversations(collector, {cid(number): ["no_tags"] for number in (1, 2)})
+    assert (landings[1].state, len(landings[1].failures)) == (state, failures)
+    assert ("HTTP 403" in (landings[1].detail or "")) == (state == "not_configured")
+
+
 def test_an_api_that_stopped_answering_stops_the_night(
     api: Api, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

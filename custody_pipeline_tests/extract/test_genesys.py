@@ -325,6 +325,9 @@ def test_a_body_without_end_is_not_read_to_its_end(
         [{"entities": [{"id": "a"}], "total": 2}],
         [{"entities": [{"id": "a"}], "total": 2, "pageCount": 2}, {"entities": [{"id": "a"}], "total": 2}],
         [{"entities": [], "total": 3}],
+        # An element was deleted meanwhile: another one may have moved to a page that was read before.
+        [{"entities": [{"id": "a"}], "total": 3, "pageCount": 2}, {"entities": [{"id": "c"}], "total": 2}],
+        [{"entities": [{"id": "a"}], "total": 2, "pageCount": 2}, {"entities": [], "total": 0}],
     ],
 )
 def test_a_listing_that_states_more_than_came_is_not_whole(api: Api, client: GenesysClient, pages: list[Any]) -> None:

@@ -150,8 +150,8 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
 @pytest.mark.parametrize(
     ("resource", "documents"),
     [
-        ("recording_metadata", [b"null", b"[null]", b"[{}]", b'[{"id":null}]']),
-        ("export_failures", [b"{}", b'{"conversation":{"id":"c1"},"recording":null}']),
+        ("recording_metadata", [b"null", b"[null]", b"[{}]", b'[{"id":null}]', b'[{"id":""}]', b'[{"id":" "}]']),
+        ("export_failures", [b"{}", b'{"conversation":{"id":"c1"},"recording":null}', b'{"recording":{"id":""}}']),
         ("export_jobs", [b"{}", b'{"id":"j1","state":null}', b'{"id":"j1","state":"FULFILLED"}']),
         (
             "export_jobs",
@@ -164,7 +164,7 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
                 )
             ],
         ),
-        ("orphan_recordings", [b"{}", b'{"recording":null}']),
+        ("orphan_recordings", [b"{}", b'{"recording":null}', b'{"id":"","recording":{"id":""}}']),
         (
             "conversation_details",
             [
@@ -172,6 +172,9 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
                 b'{"conversationId":"c1","participants":[{"sessions":[],"screenRecording":true}]}',
                 b'{"conversationId":"c1","participants":[{"sessions":[{"recording":true}],"screenRecording":true}]}',
                 b'{"conversationId":"c1","participants":[null]}',
+                b'{"conversationId":"c1","participants":[]}',
+                b'{"conversationId":"c1","participants":[{"sessions":[{"sessionId":"s1"},null]}]}',
+                b'{"conversationId":"c1","participants":[{"sessions":[{"sessionId":""}],"screenRecording":true}]}',
             ],
         ),
         ("conversation_details", [b"{}", b'{"conversationId":"c1"}', b'{"conversationId":"c1","participants":null}']),
@@ -195,6 +198,15 @@ def test_a_refusal_that_is_cut_inside_a_character_is_a_refusal(
     load(con, [land("export_failures", odd, b'{"conversation":{"id":"c1"},"recording":{"id":"r1"}}')])
     rows = con.execute("SELECT recording_id, document_state FROM raw.export_failures ORDER BY 1").fetchall()
     assert rows == [("r1", "ok"), (None, "wrong_shape")]
+
+
+def test_sessions_with_an_empty_id_have_none(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+    session = b'{"sessionId":"","recording":true}'
+    load(con, [land("conversation_details", b'{"participants":[{"sessions":[%b,%b]}]}' % (session, session))])
+    found = con.execute(
+        "SELECT list_transform(participants[1].sessions, lambda s: s.session_id) FROM raw.conversation_details"
+    )
+    assert found.fetchall() == [([None, None],)]
 
 
 def test_one_entry_without_an_id_hides_none_of_the_others(

@@ -71,6 +71,28 @@ unread_documents AS (
     FROM staging.listed_recordings
     WHERE is_current AND (document_state <> 'ok' OR recording_id IS NULL)
     GROUP BY partition_date
+    UNION ALL
+    SELECT partition_date, 'captures', count(*)
+    FROM staging.captures
+    WHERE is_current AND document_state <> 'ok'
+    GROUP BY partition_date
+    UNION ALL
+    SELECT partition_date, 'conversation_events', count(*)
+    FROM staging.conversation_events
+    WHERE is_current AND document_state <> 'ok'
+    GROUP BY partition_date
+    UNION ALL
+    -- Conversations of which the job has the tags: that others were set later, or cut, is not known, and no gap says so.
+    SELECT partition_date, 'conversations', count(*)
+    FROM staging.conversation_facts
+    WHERE single_read IN ('forbidden', 'failed') AND details_tags = 'present'
+    GROUP BY partition_date
+),
+
+-- Sources whose every request could have named a recording or a tag. Others have a gap for each that failed.
+asked_one_by_one (source) AS (
+    VALUES
+    ('recording_metadata'), ('export_jobs'), ('export_failures'), ('export_manifests'), ('conversation_attributes')
 ),
 
 unreadable AS (
@@ -109,7 +131,7 @@ asked AS (
         s.sees IS NOT NULL AS is_needed,
         s.sees,
         r.* EXCLUDE (partition_date),
-        CASE WHEN r.resource IN ('recording_metadata', 'export_jobs', 'export_failures') THEN coalesce(r.failures, 0) ELSE 0 END
+        CASE WHEN r.resource IN (SELECT source FROM asked_one_by_one) THEN coalesce(r.failures, 0) ELSE 0 END
         + coalesce(u.documents, 0) AS unread,
         coalesce(t.recordings, 0) AS unaccounted,
         w.conversations AS not_read,

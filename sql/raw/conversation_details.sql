@@ -32,15 +32,16 @@ SELECT
             -- recording of a screen needs a session with an id.
             WHEN document_state = 'ok'
                 AND (
-                    document.participants IS NULL
+                    coalesce(len(document.participants), 0) = 0
                     OR coalesce(document.conversationId, k.conversation_id, '') = ''
                     OR list_bool_or(list_transform(
                         document.participants,
                         lambda p: p.sessions IS NULL
+                            OR len(list_filter(p.sessions, lambda s: s IS NULL)) > 0
                             OR (
                                 coalesce(p.screenRecording, false)
                                 AND NOT coalesce(
-                                    list_bool_or(list_transform(p.sessions, lambda s: s.sessionId IS NOT NULL)), false
+                                    list_bool_or(list_transform(p.sessions, lambda s: given(s.sessionId) IS NOT NULL)), false
                                 )
                             )
                     ))
@@ -73,8 +74,8 @@ SELECT
             sessions := list_transform(
                 p.sessions,
                 lambda s: struct_pack(
-                    session_id := s.sessionId,
-                    peer_id := s.peerId,
+                    session_id := given(s.sessionId),
+                    peer_id := given(s.peerId),
                     media_type := s.mediaType,
                     direction := s.direction,
                     ani := s.ani,

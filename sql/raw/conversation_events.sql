@@ -27,7 +27,7 @@ SELECT
     ),
     document.event_id,
     document.topic,
-    document.conversation_id,
+    coalesce(document.conversation_id, given(regexp_extract(k."key", 'conversation_id=([^/]+)/', 1))) AS conversation_id,
     document.participant_id,
     document.recording_id,
     document.outcome,

@@ -15,13 +15,13 @@
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
-            WHEN document_state = 'ok' AND document.recording.id IS NULL THEN 'wrong_shape'
+            WHEN document_state = 'ok' AND given(document.recording.id) IS NULL THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
     ),
     k.job_id,
-    document.conversation.id AS conversation_id,
-    document.recording.id AS recording_id
+    given(document.conversation.id) AS conversation_id,
+    given(document.recording.id) AS recording_id
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,
     key_types := 'STRUCT(job_id VARCHAR)',

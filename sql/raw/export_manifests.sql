@@ -21,14 +21,14 @@ SELECT
         CASE
             WHEN repeats_a_key(tags_field) THEN 'duplicate_key'
             WHEN document_state = 'ok' AND (item IS NOT NULL OR document IS NULL)
-                AND coalesce(item ->> '$.recordingId', item ->> '$.recording.id') IS NULL
+                AND coalesce(given(item ->> '$.recordingId'), given(item ->> '$.recording.id')) IS NULL
                 THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
     ),
     k.export_id,
-    coalesce(item ->> '$.conversationId', item ->> '$.conversation.id') AS conversation_id,
-    coalesce(item ->> '$.recordingId', item ->> '$.recording.id') AS recording_id,
+    coalesce(given(item ->> '$.conversationId'), given(item ->> '$.conversation.id')) AS conversation_id,
+    coalesce(given(item ->> '$.recordingId'), given(item ->> '$.recording.id')) AS recording_id,
     json_exists(item, '$.custom_data') OR json_exists(item, '$.customData') AS has_tags_field,
     CASE WHEN repeats_a_key(tags_field) THEN NULL ELSE tags_field END AS tags,
     coalesce(item ->> '$.mediaUri', item ->> '$.media_uri') AS media_uri

@@ -21,13 +21,14 @@
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
-            WHEN document_state = 'ok' AND coalesce(document.recording.id, document.id, k.id) IS NULL THEN 'wrong_shape'
+            WHEN document_state = 'ok' AND coalesce(given(document.recording.id), given(document.id), k.id) IS NULL
+                THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
     ),
-    coalesce(document.id, k.id) AS orphan_id,
-    coalesce(document.recording.conversationId, document.conversationId) AS conversation_id,
-    document.recording.id AS recording_id,
+    coalesce(given(document.id), k.id) AS orphan_id,
+    coalesce(given(document.recording.conversationId), given(document.conversationId)) AS conversation_id,
+    given(document.recording.id) AS recording_id,
     document.mediaType AS media_type,
     document.providerType AS provider,
     document.orphanStatus AS orphan_status,

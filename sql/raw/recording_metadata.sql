@@ -29,14 +29,14 @@ SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
             -- Only an empty list says that there is no recording.
-            WHEN document_state = 'ok' AND recording.id IS NULL AND len(document) IS DISTINCT FROM 0 THEN 'wrong_shape'
+            WHEN document_state = 'ok' AND given(recording.id) IS NULL AND len(document) IS DISTINCT FROM 0 THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
     ),
     k.conversation_id AS key_conversation_id,
     recording.conversationId AS conversation_id,
-    recording.id AS recording_id,
-    recording.sessionId AS session_id,
+    given(recording.id) AS recording_id,
+    given(recording.sessionId) AS session_id,
     recording.path AS "path",
     recording.startTime AS start_time,
     recording.endTime AS end_time,
