@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 def removals_near(settings: Settings, today: date) -> list[Alert] | None:
     """One alert for each night with something that is due, or becomes due within the policy's `warn_days`.
 
-    None, not known, if there is no snapshot yet, it cannot be read or the policy is refused: that stops no night, and
-    the last two are said in the log.
+    None means unknown: there is no snapshot yet, the snapshot cannot be read, or the policy is refused. No night stops
+    for that; the last two are logged.
     """
     if settings.retention_path is None:
         return []
@@ -44,7 +44,7 @@ def removals_near(settings: Settings, today: date) -> list[Alert] | None:
 
 
 def deadlines(settings: Settings, con: duckdb.DuckDBPyConnection, night: date) -> list[str]:
-    """Until when the night's conversations are kept, a sentence each; none without a policy, or with a refused one."""
+    """Until when the night's conversations are kept: sentences; none without a policy, or with a refused one."""
     if settings.retention_path is None:
         return []
     try:

@@ -30,7 +30,7 @@ class Plan:
         due: conversations that are no longer kept and that nothing holds, soonest first.
         held: conversations that a matter or the vendor holds, with the reason.
         coming: conversations that become due later, soonest first.
-        places: the same of landing files, captures, snapshot, spool and packages.
+        places: the same for places with their own times (keeping.py).
     """
 
     due: tuple[Due, ...] = ()
@@ -45,7 +45,7 @@ class Applied:
 
     Attributes:
         outcomes: of erased nights.
-        held: what holds the others, a sentence each.
+        held: the holds on everything else that was due, a sentence each.
         places: place → nights, packages or events that were removed there.
     """
 
@@ -111,7 +111,7 @@ def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[
 def _forget_documents(
     settings: Settings, policy: Policy, planned: PlacePlan, applied: Applied, say: Callable[[str], None]
 ) -> None:
-    """Forget the keys of nights whose documents are due; what waits for a hold to end was tried before."""
+    """Forget the keys of nights whose documents are due. Requests that wait for a hold to end were tried before."""
     requests = requests_of(settings)
     waiting = {night for item in requests if item.forget_key and item.state == "waiting" for night in item.nights}
     for item in planned.due:

@@ -1,7 +1,7 @@
 """Completing a request for erasure, step by step, so that a process that is killed anywhere can continue.
 
-Belongs here: the order of the steps. Does not: how a step is done (warehouse_rows.py, places.py,
-redacted.py, sealed.py).
+Belongs here: the order of the steps, and rewriting landing files. Does not: how every other step is done
+(warehouse_rows.py, places.py, redacted.py, sealed.py, night_key.py).
 
 1. The request is recorded: from here on, newly collected documents of its conversations are not kept.
 2. Captures, sidecars, spooled events, resume caches and pages are removed; landing files are rewritten; rows deleted.
@@ -113,16 +113,18 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 
 def look(settings: Settings, asked: Asked | AskedKey) -> Found:
-    """The dry run: everything that is held, and what holds it. Raises as `find` and `find_key` do; ErasureBusyError."""
+    """The dry run: all places with data, and the holds on them. Raises as `find` and `find_key`; ErasureBusyError."""
     with _alone(settings):
         return _find(settings, s3_client(settings), asked)
 
 
 def erase(settings: Settings, asked: Asked | AskedKey, say: Say) -> Outcome:
-    """Find and erase; of a night's key: nobody can read its landing files and captures any more, and rows stay.
+    """Find the data and erase them, or remove the key of a night.
+
+    Without the key nobody can read the night's landing files and captures; rows stay.
 
     Raises:
-        HeldError: something holds it; the request waits, and `resume` tries it again.
+        HeldError: there is a hold; the request waits, and `resume` tries it again.
         ErasureBusyError: another erasure is under way.
         NothingToEraseError, NotEncryptedError, SettingsError: as `find` and `find_key`.
     """

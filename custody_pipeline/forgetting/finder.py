@@ -53,7 +53,7 @@ class Asked:
 
     Attributes:
         selection: of recordings; their whole conversations are erased.
-        authority: by which right or order.
+        authority: the right or order that demands the erasure.
         media: whether audio in the export bucket is removed as well.
         bypass_governance: whether a GOVERNANCE lock may be broken.
         by: kinds of conditions; those of the selection if empty.
@@ -69,7 +69,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Found:
-    """The places with data, and the holds."""
+    """The places with data, and the holds on them. `unmatched`: ids of the selection without any data."""
 
     request: Request
     places: tuple[Place, ...]
@@ -84,7 +84,7 @@ def find(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, a
         con: the warehouse; it is only read.
 
     Raises:
-        NothingToEraseError: nothing is held.
+        NothingToEraseError: there are no data, or they were erased before.
         SettingsError: a condition is refused.
     """
     conversations, unmatched = _conversations(con, asked.selection)
@@ -97,7 +97,7 @@ def find(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, a
     conversations = {name for name in conversations if name.lower() not in erased}
     if not conversations:
         raise NothingToEraseError(
-            "nothing is held of this selection: custody status lists the nights, custody explain ID shows a recording"
+            "there are no data of this selection: custody status lists the nights, custody explain ID shows a recording"
         )
     ids = {name.lower() for name in conversations}
     recordings = warehouse_rows.recordings_of(con, ids)
@@ -126,7 +126,7 @@ def _kinds(selection: Selection) -> tuple[str, ...]:
 
 
 def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tuple[set[str], tuple[str, ...]]:
-    """Ids as they are written, and ids of the list of which nothing is held."""
+    """The ids of the conversations, as they are written, and ids of the list without any data."""
     matter = replace(Matter.of_ids(IdList(())), name="erase", selection=selection)
     with closing(readable(con)) as memory:
         found = select(memory, matter)

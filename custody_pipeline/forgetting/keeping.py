@@ -3,9 +3,9 @@
 Belongs here: what of them is due when, and removing it. Does not: the form of the policy and its rules (policy.py),
 erasing conversations and forgetting keys (erase.py).
 
-Landing files, captures, documents and the snapshot go by night, a package with all its recordings, a dead letter of the
-spool with its conversation. The conversation that is kept longest decides. If no rule names the place
-for one of the conversations, the item stays until the conversation is erased.
+Landing files, captures, documents and the snapshot are removed by night, a package with all its recordings, a dead
+letter of the spool with its conversation. The conversation that is kept longest decides. If no rule names the place for
+one of the conversations, the item stays until the conversation is erased.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class PlaceDue:
     Attributes:
         place: of `PLACES`.
         what: a night, or the id of a package or of an event.
-        rule: keeps it until then.
-        conversations: their holds keep it; in lower case.
+        rule: the rule that keeps the item until that day.
+        conversations: those whose data the item has; a hold on one of them keeps the item. In lower case.
     """
 
     day: date
@@ -75,7 +75,7 @@ class PlacePlan:
 
 
 def plan_places(settings: Settings, policy: Policy, today: date) -> PlacePlan:
-    """What of the places is due. Raises as `policy.due`; GenesysError if the vendor cannot be asked what it holds."""
+    """The items that are due. Raises as `policy.due`; GenesysError if the vendor cannot be asked for its holds."""
     found, client = places_ending(settings, policy), s3_client(settings)
     now = [item for item in found if item.day <= today]
     ids = sorted({name for item in now if item.place in _HOLDABLE for name in item.conversations})

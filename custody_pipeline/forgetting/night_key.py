@@ -1,4 +1,4 @@
-"""The key of a night: what it encrypted, what holds that, the statement that it was forgotten, and removing it.
+"""The key of a night: the files that it opens, the holds on them, the statement of its forgetting, its removal.
 
 Belongs here: one night's key. Does not: the order of the steps (erase.py), keys and encrypted files (io/).
 """
@@ -59,7 +59,7 @@ class NotEncryptedError(Exception):
 
 @dataclass(frozen=True)
 class AskedKey:
-    """Whose key is to be forgotten, why and by which right. `by`: kinds of conditions."""
+    """The night whose key is to be forgotten, why, and by which right. `by`: kinds of conditions."""
 
     night: date
     reason: str
@@ -69,7 +69,7 @@ class AskedKey:
 
 
 def find_key(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, asked: AskedKey) -> Found:
-    """What the key of a night opens, and what holds it.
+    """The files that the key of a night opens, and the holds on them.
 
     Raises:
         NothingToEraseError: the night has no key, or none any more.
@@ -149,7 +149,7 @@ def _header(client: S3Client, uri: str) -> bytes:
 def held(
     con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, found: Sequence[Place]
 ) -> Iterator[str]:
-    """What keeps the night's documents readable, a sentence each: holds on its conversations, locks on its files."""
+    """The holds on the night's key, a sentence each: holds on its conversations, locks on its files."""
     (night,) = request.nights
     rows = con.execute(
         "SELECT DISTINCT conversation_id FROM custody.chain_of_custody "
@@ -207,7 +207,7 @@ class KeyForgetting:
 
 
 def remove_key(settings: Settings, client: S3Client, night: date, *, bypass_governance: bool) -> None:
-    """Remove the wrapped key in all versions, and what a process left that was killed while it wrote it."""
+    """Remove the wrapped key in all versions, and files of a process that was killed while it wrote the key."""
     where = f"{settings.night_keys}/{key_path(night)}"
     if where.startswith("s3://"):
         at = S3Location.parse(where)

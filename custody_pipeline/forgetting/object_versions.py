@@ -101,7 +101,7 @@ def _holds_on(client: S3Client, version: Version, now: datetime) -> Iterator[Hol
 
 
 def _answer(ask: Callable[..., Any], version: Version, name: str) -> dict[str, Any]:
-    """S3's answer about a lock; None if there is no lock or no such version. Any other error is raised."""
+    """S3's answer about a lock; empty if there is no lock or no such version. Any other error is raised."""
     try:
         answer = ask(Bucket=version.bucket, Key=version.key, VersionId=version.version_id)
         return dict(answer.get(name) or {})

@@ -80,7 +80,7 @@ class Place:
 
 
 def capture_keys(settings: Settings, client: S3Client, ids: Set[str], nights: Set[str]) -> Iterator[str]:
-    """Keys of capture documents of these conversations: in a folder of any day, in S3 of `nights` and the days beside.
+    """Keys of capture documents of these conversations. In S3, only `nights` and the days beside them are searched.
 
     An event that does not say when its call began lies under the day of the event itself.
     """

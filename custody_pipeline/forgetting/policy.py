@@ -202,7 +202,7 @@ class Choices:
         nights: conversation → its nights; those that are erased are in no mapping.
         chosen: conversation → position of each rule that selects it → the latest night of a recording that does.
         unread: conversation → the latest night in which none of its documents could be read.
-        undivided: the same for conversations whose division no document has.
+        undivided: conversation → its latest night, if no document names its division.
     """
 
     policy: Policy
@@ -251,7 +251,7 @@ class Choices:
 
         Args:
             place: of `PLACES`.
-            conversations: whose something it is, in lower case; without any, rules without a selection count.
+            conversations: those whose data it has, in lower case. Without any, only rules without a selection count.
             start: the night, or the day on which it was made.
 
         Returns:

@@ -38,7 +38,7 @@ def erase_table(ids: Set[str], source: Path, target: Path) -> int:
 
 
 def erase_records(ids: Set[str], source: Path, target: Path) -> list[tuple[int, str, str]]:
-    """Write a records file in which the records of these conversations are their leaves.
+    """Write a records file in which each record of these conversations is replaced by its leaf.
 
     Returns:
         (line from 0, conversation id, recording id) of each record that was erased; none: nothing was written.

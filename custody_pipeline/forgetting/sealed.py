@@ -143,7 +143,7 @@ class Holding:
     """A file of a cut with data of erased conversations.
 
     Attributes:
-        rest: a local file with its data of other conversations; None if the records give these.
+        rest: a local file with its data of other conversations; None if other files have the same.
         rows: of `rest`, for a table.
         gone: (line, conversation, recording) of erased records.
     """

@@ -42,7 +42,7 @@ FILES_AT_ONCE = 4
 
 
 class RefusedError(Exception):
-    """DuckDB refuses a document that does not fit its declared type. Never show the cause: it may quote it."""
+    """DuckDB refuses a document that does not fit its declared type. Never show the cause, which may quote it."""
 
 
 def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.RecordBatch]:

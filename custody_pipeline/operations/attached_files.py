@@ -1,4 +1,8 @@
-"""A record that goes into a package, and its files: fetched, and compared with what was sealed."""
+"""A record that goes into a package, and its files: fetched, and compared with what was sealed.
+
+Belongs here: audio and sidecar of one record, from the bucket. Does not: the package (packaging.py), documents from
+sealed landing files (sealed_documents.py).
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,8 @@ class Attached:
 
     Attributes:
         kind: `audio` or `documents`.
-        place: the same, below the package.
+        path: the local file.
+        place: the path below the package, with slashes.
         sha256: as sealed, hex; None if the record was sealed without it.
         why: the reason that it is not here; None if it is here, or if there was nothing to fetch.
         size: bytes that are here.
@@ -75,9 +80,9 @@ class Attached:
 
 
 def fetch_all(media: BucketMedia, draft: Path, left: frozenset[str], item: Item) -> list[Attached]:
-    """Fetch the files of a record; each file states why it could not be read as it was sealed.
+    """Fetch the files of a record. A file that could not be read as it was sealed has the reason in `why`.
 
-    `left`: names of recordings that an earlier attempt left.
+    `left`: names of the recordings in `draft` that an earlier attempt fetched.
     """
     files = [Attached.of(item, kind, draft) for kind in ATTACHED]
     for file in files:
@@ -90,7 +95,7 @@ def fetch_all(media: BucketMedia, draft: Path, left: frozenset[str], item: Item)
 
 
 def _fetch(media: BucketMedia, file: Attached) -> str | None:
-    """Copy an object; its bytes must still be those that were sealed. Returns the reason if it could not be read."""
+    """Copy an object. Returns the reason if it could not be read, or if its bytes are not those that were sealed."""
     found = None
     try:
         digests = media.save(file.uri, file.version_id, file.path)
@@ -107,6 +112,6 @@ def _fetch(media: BucketMedia, file: Attached) -> str | None:
 
 
 def _is_as_sealed(file: Attached) -> bool:
-    """Whether the bytes that are here are as they were sealed; notes their number."""
+    """Whether the local bytes are those that were sealed; sets `size`."""
     file.size = file.path.stat().st_size
     return sha256_of(file.path) == file.sha256

@@ -177,7 +177,7 @@ def _sources(
 
 
 _GAP = "COLUMNS(lambda name: name <> 'proofs')"
-"""`evidence` says the same in JSON."""
+"""Every column but `proofs`: `evidence` has the same in JSON."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,8 @@ class GapFilter:
     Attributes:
         reason, severity, recoverable: as in custody.gaps.
         tag: a key among tag_keys, in any case.
-        before: with a deadline until this time (UTC), as in the report: recoverable, or rechecked, no longer.
+        before: only gaps whose deadline is not after this time (UTC). As in the report, the deadline is
+            `recoverable_until`, or else `recheck_until`.
     """
 
     first: date | None = None

@@ -106,7 +106,7 @@ def due_objects(con: duckdb.DuckDBPyConnection, budget: int) -> list[DueObject]:
 
 
 def altered_since_recheck(con: duckdb.DuckDBPyConnection) -> dict[date, int]:
-    """Nights with changed or missing recordings that did not run again since, and the number of these recordings."""
+    """Nights that did not run again after a recording changed or went missing → the number of such recordings."""
     rows = con.execute(query("fixity/nights_to_run_again")).fetchall()
     return dict(rows)
 

@@ -104,7 +104,7 @@ def write_report(
     Args:
         con: the analysts' snapshot, or the warehouse.
         scope: nights, or recordings of a matter.
-        retention: until when the retention policy keeps what; a sentence each.
+        retention: sentences that say until when the retention policy keeps which data.
 
     Returns:
         The page's path, and its facts.

@@ -59,7 +59,7 @@ def package(
     operator: str | None = None,
     recipient: str = "",
 ) -> dict[str, Any]:
-    """Write a package. It gets its place only after it is registered and its recordings' custody events are recorded.
+    """Write a package. It gets its name only after it is registered and its recordings' custody events are recorded.
 
     Args:
         folder: the package; must not exist.
@@ -69,9 +69,9 @@ def package(
         operator: who produces it; the setting or the login name otherwise.
 
     Returns:
-        `{"folder", "recordings", "files", "bytes", "sha256", "without", "lost"}`: `sha256` is the manifest's, `without`
-        counts by kind what is not in the package, and `lost` counts what of that was sealed and could not be read as
-        it was sealed. Each is in `data/missing.json` with its reason.
+        `{"folder", "recordings", "files", "bytes", "sha256", "without", "lost"}`. `sha256` is the tag manifest's.
+        `without` counts, by kind, files that are not in the package. `lost` counts those of them that were sealed and
+        could not be read as they were sealed. `data/missing.json` lists each with its reason.
 
     Raises:
         PackageError: the folder exists, or a recording of it was erased meanwhile.
@@ -117,7 +117,7 @@ def package(
         finished = msgspec.structs.replace(begun, recordings=tuple(packed), sha256=made.sha256)
         keep_package(settings, finished)
         begun.draft.rename(folder)
-        # If an erasure began meanwhile, either it sees this folder, or it is seen here.
+        # An erasure that began meanwhile either finds this folder, or is found here.
         if finished.holds(erased_conversations(settings)):
             shutil.rmtree(folder)
             raise PackageError("a recording of this package was erased meanwhile: nothing was written; make it again")
@@ -130,7 +130,7 @@ class Made:
 
     Attributes:
         without: number of files that are not in it, by kind.
-        lost: how many of these were sealed, and could not be read as it was sealed.
+        lost: how many of these were sealed, and could not be read as they were sealed.
     """
 
     sha256: str
@@ -159,11 +159,11 @@ def fill_package(
 
     Args:
         checkpoint: the head that the proofs lead to.
-        items: its records. Documents of masked ones are withheld, too.
-        packed: called for each item, and its audio, when its files are written.
-        night: all recordings of this night were asked for.
+        items: the records. The documents of masked records are withheld as well.
+        packed: called with each item and its audio, when its files are written.
         asked: recording ids that were asked for.
-        total: how many items there are, if that is known.
+        total: the number of items, if it is known.
+        night: all recordings of this night were asked for.
     """
     keys, signers = public_keys(settings, []), load_sealing(settings).signers
     draft.mkdir(parents=True, exist_ok=True)

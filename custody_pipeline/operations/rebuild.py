@@ -85,7 +85,7 @@ class RebuiltNight:
 
 
 def unknown_nights(settings: Settings) -> list[str]:
-    """Published nights, if this home has published none: its warehouse was lost, or another home published them."""
+    """The published nights, if this home has published none: its warehouse was lost, or they are another home's."""
     if (
         settings.publish_url is None
         or settings.nights_url

@@ -1,4 +1,8 @@
-"""Documents as they were received, from the landing files of signed cuts."""
+"""Documents as they were received, from the landing files of signed cuts.
+
+Belongs here: finding documents by their digest. Does not: putting landing files into a cut
+(publish/sealed_landing.py), loading them again (publish/landed.py).
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ def write_conversations(settings: Settings, target: str, wanted: Iterable[tuple[
     """Write conversations' documents, as they were received, from the sealed landing files.
 
     Args:
-        wanted: file, night, and SHA-256 of each document: `conversation_sha256` of the sealed row.
+        wanted: the file to write, the night, and the SHA-256 of each document (`conversation_sha256` of the row).
 
     Returns:
         Files that could not be written: no signed cut of the night has such a document.

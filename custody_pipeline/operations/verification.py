@@ -88,8 +88,7 @@ def default_target(settings: Settings) -> str:
 
 
 def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
-    """Verifier keys from `files`; those of this deployment when there are none: `$CUSTODY_HOME/keys/*.pub`, and of the
-    keys that sign now.
+    """Verifier keys from `files`. Without files: those in `$CUSTODY_HOME/keys/*.pub`, and of the keys that sign now.
 
     Raises:
         SettingsError: a file or a key cannot be read.
@@ -126,7 +125,7 @@ def keys_for(settings: Settings, target: str, files: Sequence[Path]) -> list[Ver
 
 
 def is_own_place(settings: Settings, target: str) -> bool:
-    """Whether a target is this deployment's published place. Only there are its keys and its memory trusted."""
+    """Whether a target is this deployment's published place. Its keys and its memory are trusted only there."""
     ours = default_target(settings)
     if target.startswith("s3://"):
         return target.rstrip("/") == ours.rstrip("/")
@@ -163,6 +162,7 @@ def verify_target(
         SettingsError: a named file cannot be read.
     """
     own, remembered = is_own_place(settings, target), settings.home / "publish/head"
+    in_s3, path = target.startswith("s3://"), Path(target)
     if own and remembered.exists():
         pinned = [*pinned, remembered]
     try:
@@ -174,7 +174,7 @@ def verify_target(
     if quorum is not None and quorum > len(witnesses):
         raise SettingsError(f"--quorum {quorum}: only {len(witnesses)} witnesses are given; name them with --witness")
     compare = None if media == "none" else Media(BucketMedia(settings), "all" if media == "all" else "sample")
-    published_at = f"{S3Location.parse(target)}/" if own and target.startswith("s3://") else None
+    published_at = f"{S3Location.parse(target)}/" if own and in_s3 else None
     options = Options(
         keys_for(settings, target, keys),
         pins,
@@ -187,13 +187,13 @@ def verify_target(
         published_at=published_at,
         since=before,
     )
-    if not target.startswith("s3://") and is_production(Path(target)):
-        return verify_production(Path(target), options)
-    if not target.startswith("s3://") and is_package(Path(target)):
-        return verify_package(Path(target), options)
-    if not target.startswith("s3://") and not Path(target).is_dir():
-        return verify_path(Path(target), options)
-    place = target if target.startswith("s3://") else str(Path(target).resolve())
+    if not in_s3 and is_production(path):
+        return verify_production(path, options)
+    if not in_s3 and is_package(path):
+        return verify_package(path, options)
+    if not in_s3 and not path.is_dir():
+        return verify_path(path, options)
+    place = target if in_s3 else str(path.resolve())
     question = "\n".join([place, media, *(key.vkey for key in options.public_keys)])
     name = f"verify-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
     try:

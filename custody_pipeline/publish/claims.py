@@ -58,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class State:
-    """The content of `sealing/head`.
+    """The content of `sealing/head`, as it was read.
 
     Attributes:
         head: of the log, before the pending bundle.
@@ -96,7 +96,7 @@ def clock_compared(asked: datetime, date: str, answered: datetime | None = None)
     except ValueError:
         return None
     # The server answered between the two times: only a date outside of them is a difference.
-    ahead, behind = asked - told - timedelta(seconds=1), told - (answered or datetime.now(UTC))
+    ahead, behind = asked - told - _SECOND, told - (answered or datetime.now(UTC))
     return Clock(
         "system", "store", round(max(ahead, timedelta()) / _SECOND) - round(max(behind, timedelta()) / _SECOND)
     )

@@ -1,4 +1,4 @@
-"""A signing key in AWS KMS: two calls.
+"""A signing key in AWS KMS.
 
 Belongs here: signing with KMS. Does not: what is signed (evidence/log/note.py), reaching KMS (io/key_service.py).
 """

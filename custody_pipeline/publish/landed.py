@@ -91,7 +91,7 @@ class Sources:
         raise GoneError(uri)
 
     def is_forgotten(self, night: date) -> bool:
-        """Whether the night's key was forgotten, as the place of the keys says, or a cut."""
+        """Whether the night's key was forgotten, as a cut or the place of the keys states."""
         stated = any(one.cut.file(KEY_STATEMENT) for one in self.cuts.get(night, ()))
         return stated or self.keys.forgotten(night) is not None
 
@@ -106,7 +106,7 @@ class Sources:
 
 
 class _Origin(Folder):
-    """A place in the form of the receipts; nothing is written there."""
+    """A landing place whose URIs have the form of those in receipts; nothing is written there."""
 
     def __init__(self, root: str, keys: NightKeys):
         super().__init__(root, keys)

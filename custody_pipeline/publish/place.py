@@ -33,12 +33,12 @@ class PublishPlaceError(Exception):
 
 
 def require_place(settings: Settings) -> None:
-    """Ask S3 whether the publish bucket is there and may be written; of several workers, the place of nights as well.
+    """Ask S3 whether the publish bucket is there and may be written; with several workers, also the place of nights.
 
     Raises:
         SettingsError: no place to publish to.
-        PublishPlaceError: one is not there, may not be listed or written, or S3 knows no conditional writes; one that
-            ignores their conditions is good enough for one home, and no more.
+        PublishPlaceError: a place is missing, may not be listed or written, or its S3 refuses conditional writes. An S3
+            that ignores their conditions is refused only with several workers.
         botocore.exceptions.BotoCoreError: S3 does not answer.
     """
     places = {"CUSTODY_PUBLISH_URL": settings.require("publish_url")}

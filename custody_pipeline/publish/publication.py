@@ -105,7 +105,7 @@ def publish_night(
         why: the reason of the custody event, if the night was published before.
         write_report: writes the night's report into an empty folder; called before a revision is sealed. All its files
             are sealed with the night, and copied to `report/date=…/`.
-        more: makes more files of the cut; a revision is then published even if the content is equal.
+        more: gives more files for the cut. A revision is then published even if the content is equal.
 
     Returns:
         The revision that is published now.
@@ -257,7 +257,7 @@ class _Run:
             (self._place_of_night / f"r{revision:04d}.content").write_bytes(orjson.dumps(noted))
 
     def _noted(self, nights: S3Location, revision: int) -> S3Location:
-        """The object from which any worker learns what another one was sealing."""
+        """The object that tells every worker which content another one was sealing."""
         return nights / f"sealing/date={self.night}.r{revision:04d}.json"
 
     def _note_of(self, revision: int) -> bytes | None:
@@ -268,10 +268,7 @@ class _Run:
         return path.read_bytes() if path.exists() else None
 
     def _is_noted(self, revision: int, content: str, cut: Cut) -> bool:
-        """True if this home was sealing `content` as this revision, and the sealed cut has the files that it made.
-
-        With several workers: if any worker was.
-        """
+        """Whether this home, or one of several workers, was sealing `content`, and the cut has the files it made."""
         note = self._note_of(revision)
         if note is None:
             return False

@@ -56,7 +56,7 @@ class NightReceipts:
 def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     """The receipts of the loads that are read, and of each resource's newest load, with their landing files.
 
-    The newest load is another one if it failed: the rows are then still those of the load before.
+    If the newest load of a resource failed, its rows are those of the load before, and both receipts are given.
     """
     rows = rows_of(con, query("publish/receipts_of_night"), {"night": night})
     files: list[LandingFile] = []
@@ -106,7 +106,7 @@ def _receipt(row: dict[str, Any], landed: list[LandingFile]) -> Receipt:
 
 
 def _one(values: Any) -> str | None:
-    """The values that are known, in order, without repetition."""
+    """The known values, sorted and joined by commas; None if there are none."""
     known = sorted({value for value in values if value})
     return ", ".join(known) or None
 
@@ -122,8 +122,8 @@ def put_landing(
     """Stage the landing files of a cut.
 
     Args:
-        folder: where to: a fresh one.
-        previous: the cut of the revision before: files that are no longer in the landing place are taken from there.
+        folder: a new folder for them.
+        previous: the cut of the revision before; a file that it has is copied from there.
 
     Returns:
         Path within the cut → what is stored.

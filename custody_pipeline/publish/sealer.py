@@ -194,7 +194,7 @@ class Sealer:
         return [ours[key] for key in bundle.keys]
 
     def _left_overs(self, draft: Draft) -> dict[str, Stored]:
-        """What is in the cut's folder already. Before it is sealed, files that the draft does not name are removed."""
+        """The draft's files that are in the cut's folder already. If the cut is not sealed yet, others are removed."""
         prefix = cut_prefix(draft.night, draft.revision)
         there = {entry.path.removeprefix(prefix) for entry in self.reader.list(prefix)}
         files = {file.path: file for file in draft.files}
@@ -307,7 +307,7 @@ class Sealer:
                     uploads.submit(put, write)
 
     def _put_head(self, base: Head, checkpoint: Checkpoint, base_etag: str | None = None) -> None:
-        """Put the log's head, unless another home that seals the same night has.
+        """Put the log's head, unless another home that seals the same night has put it.
 
         Args:
             base_etag: of the checkpoint of `base`, where it was read; saves a request.

@@ -1,4 +1,4 @@
-"""The means of sealing of a deployment: signing keys, the salt secret, a timestamp authority, the bucket's lock.
+"""What a deployment seals with: signing keys, the salt secret, a timestamp authority, the bucket's lock.
 
 Belongs here: turning the settings into signers and requests. Does not: what is sealed (evidence/cut/seal.py).
 """
