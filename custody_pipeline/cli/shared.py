@@ -235,14 +235,21 @@ def progress_bars() -> Iterator[None]:
 @contextmanager
 def without_pandas() -> Iterator[None]:
     """Keep pandas from being imported: to bind a value, DuckDB imports it, which takes longer than a short command."""
-    if "pandas" in sys.modules:
-        yield
-        return
-    sys.modules["pandas"] = None  # type: ignore[assignment]
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        del sys.modules["pandas"]
+        sys.meta_path.remove(finder)
+
+
+class _NoPandas:
+    """Refuses to import pandas. With None in `sys.modules`, pyarrow finds a module without a version, and fails."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        del path, target
+        if name == "pandas":
+            raise ModuleNotFoundError("pandas takes long to import, and is not needed here", name=name)
 
 
 def end_when_stdin_closes() -> None:
