@@ -202,7 +202,7 @@ def gaps(
     elif as_csv:
         import pyarrow as pa
 
-        from custody_pipeline.publish.tables import harmless_csv
+        from custody_pipeline.publish.harmless_csv import harmless_csv
 
         for part in harmless_csv(pa.table({name: [row[name] for row in rows] for name in names}).to_reader()):
             sys.stdout.buffer.write(part)

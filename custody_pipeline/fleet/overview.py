@@ -23,14 +23,14 @@ from custody_pipeline.evidence.cut.manifest import cut_prefix
 from custody_pipeline.fleet.shared_rows import SHARED, take_over
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.s3 import S3Location, s3_store
-from custody_pipeline.models.run import add_events, prepare
+from custody_pipeline.models.run import add_events, comment_on, prepare
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, Warehouse
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.ledger import append_acts
 from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import SNAPSHOT_STORAGE_VERSION, log_beside
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
-from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
+from custody_pipeline.warehouse.sql_text import literal, table_columns, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -146,12 +146,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, place: S3Location, table: str) 
 
 def _comment(con: duckdb.DuckDBPyConnection, kind: str, table: str) -> None:
     model = read_model(SQL_DIR / "custody" / f"{table}.sql")
-    con.execute(f"COMMENT ON {kind} custody.{table} IS {literal(model.description)}")
-    there = table_columns(con, f"custody.{table}")
-    for column in model.columns:
-        if column.name in there:
-            text = f"{column.description}{' [pii]' if column.pii else ''}"
-            con.execute(f"COMMENT ON COLUMN custody.{table}.{quoted(column.name)} IS {literal(text)}")
+    comment_on(con, kind, model, table_columns(con, model.key), model.key)
 
 
 def reach_s3(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:

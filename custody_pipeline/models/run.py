@@ -212,7 +212,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
         if len(selects) == 2 and selects[0] == selects[1]:
             return
         con.execute(f"CREATE OR REPLACE VIEW {model.key} AS {model.sql}")
-        _comment(con, "VIEW", model, [column.name for column in model.columns], model.key)
+        comment_on(con, "VIEW", model, [column.name for column in model.columns], model.key)
 
 
 def _drop_other_kind(con: duckdb.DuckDBPyConnection, model: SqlModel, kind: Literal["TABLE", "VIEW"]) -> None:
@@ -318,10 +318,11 @@ def _fit_table(con: duckdb.DuckDBPyConnection, model: SqlModel, params: Mapping[
         for name in output if there and there.keys() != output.keys() else ():
             con.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quoted(name)} {output[name]}")
         # A table that came from other nights has the columns, but not their comments.
-        _comment(con, "TABLE", model, list(output), table)
+        comment_on(con, "TABLE", model, list(output), table)
 
 
-def _comment(con: duckdb.DuckDBPyConnection, kind: str, model: SqlModel, columns: Iterable[str], table: str) -> None:
+def comment_on(con: duckdb.DuckDBPyConnection, kind: str, model: SqlModel, columns: Iterable[str], table: str) -> None:
+    """Comment on a `TABLE` or `VIEW` and on these columns of it, as the model's header describes them."""
     # COMMENT takes no parameters; literals and names are quoted.
     comments = [f"COMMENT ON {kind} {table} IS {literal(model.description)}"]
     described = {column.name: column for column in model.columns}

@@ -25,7 +25,7 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.models.reasons import BY_CODE, REASONS
 from custody_pipeline.models.verdict import verdict
 from custody_pipeline.pages import render
-from custody_pipeline.publish.tables import harmless_csv
+from custody_pipeline.publish.harmless_csv import harmless_csv
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import quoted, rows_of

@@ -20,13 +20,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut.csv_text import csv_header, csv_records
-from custody_pipeline.evidence.cut.records import concatenated, salted_records, text_column, utf8
+from custody_pipeline.evidence.cut.records import salted_records, text_column
 from custody_pipeline.evidence.cut.workbook import Workbook, ZipParts, zipped
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.warehouse.sql_text import quoted
@@ -46,12 +44,6 @@ COMPRESSED = ".gz"
 
 _BATCH_ROWS = 16_384  # also the rows of a Parquet row group; a multiple of DuckDB's vectors
 _CSV_ROWS = 4_096
-
-# Characters that spreadsheets evaluate, or skip before they evaluate: white space, control and invisible characters,
-# quotes. Some spreadsheets treat full-width forms as the ASCII characters.
-_FORMULA = r"""\A(?:[\s\p{C}\p{Z}"']*[=+\-@＝＋－＠]|[\t\r\n])"""
-# The bytes with which such a text can begin: not those of other visible ASCII characters.
-_BEFORE_FORMULA = np.array([not 0x20 < byte < 0x7F or chr(byte) in "\"'=+-@" for byte in range(256)])
 
 
 @dataclass(frozen=True)
@@ -245,36 +237,6 @@ def _described(schema: pa.Schema, table: PublishedTable, about: Mapping[str, str
 def _workbook(target: _HashedFile, title: str, names: Sequence[str]) -> Iterator[Workbook]:
     with zipped(target) as file, Workbook(ZipParts(file), title, names) as book:
         yield book
-
-
-def harmless_csv(rows: pa.RecordBatchReader) -> Iterator[bytes]:
-    """Rows as CSV with an apostrophe before every text that a spreadsheet could take for a formula: header, records.
-
-    Raises:
-        CanonicalError: a column has a type without a canonical text (floating point, binary).
-    """
-    yield csv_header(rows.schema.names)
-    for batch in rows:
-        if batch.num_rows:
-            texts = [text_column(name, column) for name, column in zip(batch.schema.names, batch.columns, strict=True)]
-            safe = [
-                _harmless(text) if _is_text(column.type) else text
-                for text, column in zip(texts, batch.columns, strict=True)
-            ]
-            yield bytes(csv_records(batch, safe))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _harmless(cells: pa.Array) -> pa.Array:
-    if not _BEFORE_FORMULA[utf8(pc.binary_slice(cells.cast(pa.large_binary()), 0, 1))].any():
-        return cells
-    risky = pc.fill_null(pc.match_substring_regex(cells, _FORMULA), False)
-    if not pc.any(risky).as_py():
-        return cells
-    return pc.if_else(risky, concatenated("'", cells), cells)
 
 
 class _HashedFile:

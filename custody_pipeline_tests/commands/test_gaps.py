@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
 import sys
 from datetime import date, datetime
 from typing import Any
@@ -15,8 +16,8 @@ from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
 from custody_pipeline.operations.explain import GapFilter
-from custody_pipeline.publish import tables
-from custody_pipeline.publish.tables import harmless_csv
+from custody_pipeline.publish import harmless_csv as module
+from custody_pipeline.publish.harmless_csv import harmless_csv
 
 ROW: dict[str, Any] = {
     "partition_date": "2026-11-02",
@@ -86,6 +87,12 @@ def test_a_cell_of_the_csv_is_no_formula() -> None:
     assert (row["detail"], row["count"], row["recording_id"]) == ("'=HYPERLINK(1)", "-1", ROW["recording_id"])
 
 
+def test_arrow_makes_a_table_while_pandas_is_refused() -> None:
+    code = "import pyarrow; from custody_pipeline.cli.shared import without_pandas\n"
+    code += "with without_pandas(): pyarrow.table({'a': [1]})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def in_a_cell(text: str) -> str:
     """The text as a spreadsheet reads it."""
     data = b"".join(harmless_csv(pa.table({"cell": [text]}).to_reader())).decode()
@@ -102,11 +109,11 @@ def test_whatever_a_formula_can_begin_with_is_looked_at() -> None:
     characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
     for rest in ("", "=1"):
         texts = pa.array([character + rest for character in characters])
-        risky = pc.match_substring_regex(texts, tables._FORMULA).to_pylist()
+        risky = pc.match_substring_regex(texts, module._FORMULA).to_pylist()
         begun = {text.encode()[0] for text, found in zip(texts.to_pylist(), risky, strict=True) if found}
         assert begun
-        assert tables._BEFORE_FORMULA[list(begun)].all()
-    assert not tables._BEFORE_FORMULA[list(b"aZ09[{/(")].any()
+        assert module._BEFORE_FORMULA[list(begun)].all()
+    assert not module._BEFORE_FORMULA[list(b"aZ09[{/(")].any()
 
 
 @pytest.mark.parametrize("value", ["", "a=1", "007", "x", "2026-11-02", "'"])
