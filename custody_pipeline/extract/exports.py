@@ -6,7 +6,7 @@ Belongs here: reading them, and deriving from a key what an object is. Does not:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -110,7 +110,13 @@ def parse_key(key: str) -> ExportKey:
         conversation, finding = None, "bad_conversation_id"
     elif conversation is None or role == "other":
         role, recording, extension, finding = "other", None, None, "unrecognised"
+    conversation, recording = (name and _as_the_api_writes(name) for name in (conversation, recording))
     return ExportKey(role, finding, organization, conversation, recording, extension, path_date, hour)  # type: ignore[arg-type]
+
+
+def _as_the_api_writes(name: str) -> str:
+    """A UUID in small letters, as in the API's documents; any other name as it is."""
+    return name.lower() if _UUID.fullmatch(name) else name
 
 
 def _is_unsafe(key: str) -> bool:
@@ -146,10 +152,16 @@ def _parse_name(name: str) -> tuple[Role, str | None, str | None]:
 
 @dataclass(frozen=True)
 class Prefixes:
-    """Prefixes that can hold a night's objects. `problem` says why there may be others; empty if there are none."""
+    """Prefixes that can hold a night's objects, or folders that hold `year=…` folders.
+
+    Attributes:
+        problem: why some or all may be missing; empty if none is.
+        remark: what was not searched although some were found.
+    """
 
     found: list[str]
-    problem: str
+    problem: str = ""
+    remark: str = ""
 
 
 def night_prefixes(s3: S3Client, place: S3Location, night: date) -> Prefixes:
@@ -162,12 +174,12 @@ def night_prefixes(s3: S3Client, place: S3Location, night: date) -> Prefixes:
         for month in (f"{night.month}", f"{night.month:02d}")
         for day in (f"{night.day}", f"{night.day:02d}")
     )
-    above, problem = folders_above_years(s3, place)
-    return Prefixes([f"{folder}{day}" for folder in above for day in days], problem)
+    above = folders_above_years(s3, place)
+    return replace(above, found=[f"{folder}{day}" for folder in above.found for day in days])
 
 
-def folders_above_years(s3: S3Client, place: S3Location) -> tuple[list[str], str]:
-    """The folders that hold `year=…` folders, and why some or all may be missing; empty if none is."""
+def folders_above_years(s3: S3Client, place: S3Location) -> Prefixes:
+    """The folders that hold `year=…` folders."""
     found: list[str] = []
     looked_into, level = 0, [f"{place.key}/" if place.key else ""]
     for _ in range(MAX_DEPTH):
@@ -175,19 +187,22 @@ def folders_above_years(s3: S3Client, place: S3Location) -> tuple[list[str], str
         for folder in level:
             looked_into += 1
             if looked_into > MAX_FOLDERS:
-                return found, f"{place} has more than {MAX_FOLDERS} folders, and the rest was not searched"
+                return Prefixes(found, f"{place} has more than {MAX_FOLDERS} folders, and the rest was not searched")
             children = _folders_in(s3, place.bucket, folder)
             names = [child[len(folder) :] for child in children]
             if any(name.startswith("year=") for name in names):
                 found.append(folder)
             below += [c for c, name in zip(children, names, strict=True) if not name.startswith("year=")]
         level = below
-    return found, "" if found else f"{place} has no year=… folder: nothing was exported there"
+    if not found:
+        return Prefixes(found, f"{place} has no year=… folder: nothing was exported there")
+    remark = f"{len(level)} folders lie {MAX_DEPTH} levels below {place} and were not searched" if level else ""
+    return Prefixes(found, remark=remark)
 
 
 def oldest_night(s3: S3Client, place: S3Location) -> date | None:
     """The oldest day that has a folder in the bucket; None if none has. Lists the folders on the way to it."""
-    return _oldest_below(s3, place.bucket, folders_above_years(s3, place)[0], ())
+    return _oldest_below(s3, place.bucket, folders_above_years(s3, place).found, ())
 
 
 def _oldest_below(s3: S3Client, bucket: str, folders: Sequence[str], above: tuple[int, ...]) -> date | None:
@@ -317,7 +332,7 @@ def _collect_bucket(collector: Collector) -> list[Landing]:
                         yield {**row, **keys}
             are_hidden, unseen = unseen_versions(collector.s3, place.bucket, refused)
             objects.incomplete = bool(prefixes.problem) or are_hidden
-            objects.landing.detail = "; ".join(filter(None, (prefixes.problem, unseen))) or None
+            objects.landing.detail = "; ".join(filter(None, (prefixes.problem, prefixes.remark, unseen))) or None
 
         def read(row: dict[str, Any]) -> bytes | FetchFailure:
             return reader.read("export_sidecars", row["object_key"], row["version_id"], most=4 * MAX_DOCUMENT_BYTES)
@@ -384,7 +399,8 @@ def _is_ours(job: object, integration_id: str | None) -> bool:
     """Jobs of another integration export to another bucket; jobs that delete or archive concern every bucket."""
     query = _inside(job, "recordingJobsQuery")
     named = _inside(query, "integrationId")
-    return integration_id is None or _inside(query, "action") != "EXPORT" or named in (None, integration_id)
+    is_named = str(named).strip().lower() == (integration_id or "").strip().lower()
+    return integration_id is None or _inside(query, "action") != "EXPORT" or named is None or is_named
 
 
 def _collect_jobs(collector: Collector) -> list[Landing]:

@@ -28,6 +28,8 @@ RETENTION = "/api/v2/recordings/retention/query"
 RETENTION_PAGE_SIZE = 500
 # "Retained for more days than the provided value": the vendor does not say whether 0 is a value.
 RETENTION_THRESHOLDS = (0, 1)
+# The vendor's clocks may differ: a recording that was created so long before a night may be of its first conversation.
+CLOCKS_DIFFER = timedelta(hours=1)
 
 
 def collect_recordings(collector: Collector, wanted: Sequence[str]) -> list[Landing]:
@@ -50,7 +52,8 @@ def collect_listed(collector: Collector, known: Known) -> Landing:
     """Land `listed_recordings`: the night's part of the vendor's list of all recordings.
 
     The list holds the recordings of every night, with the time of their creation. A recording is kept if it was created
-    within the night, if it is of one of the night's conversations and was created later, or if it has no time. A list
+    within the night or has no time, or if it is of one of the night's conversations and was created later, or shortly
+    before. A list
     of more than `retention_pages` pages is read in part.
 
     Args:
@@ -76,7 +79,7 @@ def collect_listed(collector: Collector, known: Known) -> Landing:
 
 
 def _listed(collector: Collector, load: Load, most: int) -> Iterator[tuple[dict[str, Any], str | None, bytes]]:
-    """Every entry once, unless it was created before the night. The conversation is given if the time cannot decide.
+    """Every entry once, unless it was made long before the night. The conversation is given if the time cannot decide.
 
     Sets the load's watermark if the list was read to its end.
     """
@@ -91,11 +94,11 @@ def _listed(collector: Collector, load: Load, most: int) -> Iterator[tuple[dict[
         for content in entities_of(page):
             recording_id, conversation_id = id_of(content, "recordingId"), id_of(content, "conversationId")
             created = utc(text_of(content, "creationTime"))
-            if (created is not None and created < start) or recording_id in seen:
+            if (created is not None and created < start - CLOCKS_DIFFER) or recording_id in seen:
                 continue
             if recording_id is not None:
                 seen.add(recording_id)
-            is_own = created is None or created < end
+            is_own = created is None or start <= created < end
             keys = {"recording_id": recording_id, "conversation_id": conversation_id}
             yield keys, None if is_own else conversation_id, content
     # "Retained for more days than" by its strictest reading. A younger recording in the list does not show that all

@@ -403,7 +403,8 @@ def _listed(client: S3Client, place: S3Location) -> str:
 def _exports(settings: Settings, client: S3Client, place: S3Location) -> Line:
     """Whether there are exports, and whether one of them can be read in the night's way."""
     check = "export bucket"
-    above, problem = folders_above_years(client, place)
+    folders = folders_above_years(client, place)
+    above, problem = folders.found, folders.problem
     if problem:
         advice = "Correct CUSTODY_EXPORT_URL, or wait for the first export job of the AWS S3 integration."
         return Line(check, "warning", problem, advice)

@@ -41,7 +41,7 @@ def conversation(number: int, attributes: dict[str, str] | None = None, **sessio
                 "participantId": "p",
                 "purpose": "agent",
                 "attributes": attributes or {},
-                "sessions": [{"sessionId": "s", "recording": True} | session],
+                "sessions": [{"sessionId": "s", "mediaType": "voice", "recording": True} | session],
             }
         ],
     }
@@ -277,6 +277,13 @@ def sidecar(number: int, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     } | more
 
 
+def with_two_legs(document: dict[str, Any]) -> dict[str, Any]:
+    (leg,) = document["participants"]
+    return document | {
+        "participants": [leg, leg | {"participantId": "p2", "sessions": [leg["sessions"][0] | {"sessionId": "s2"}]}]
+    }
+
+
 def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
     con: duckdb.DuckDBPyConnection, settings: Callable[..., Settings]
 ) -> None:
@@ -298,6 +305,11 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         # Their second leg begins an hour after the first; that of 16 after the end.
         15: conversation(15, tagged) | {"conversationEnd": "2026-11-02T04:30:00.000Z"},
         16: conversation(16, tagged) | {"conversationEnd": "2026-11-02T04:05:00.000Z"},
+        # Two recordings of one agent, of two agents, and an agent's audio that is but a snippet.
+        17: with_two_legs(conversation(17, tagged)),
+        18: with_two_legs(conversation(18, tagged)),
+        19: conversation(19, tagged),
+        20: conversation(20, tagged, recording=False, mediaType="internalmessage"),
     }
     landings = []
     with Collector(settings(), NIGHT) as made:
@@ -311,14 +323,20 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
                 load_.add({}, "u", json.dumps({"id": name, "name": text}).encode())
         landings.append(load_.landing)
         with made.load("export_objects") as load_:
-            for number in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15, 16):
+            for number in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15, 16, 17, 18, 19):
                 load_.add_made(*reordered(exported(number, object_bytes=0 if number == 11 else 9)))
             load_.add_made(*reordered(exported(13, is_delete_marker=True)))
+            for number in (17, 18):
+                load_.add_made(*reordered(exported(number, recording_id="r2", object_key=f"{number} r2")))
         landings.append(load_.landing)
         with made.load("export_sidecars") as load_:
             for number in (1, 2, 3, 4, 5, 6, 7, 9, 11):
                 load_.add_made(*reordered(sidecar(number)))
             load_.add_made(*reordered(sidecar(12, startTime="2026-11-02T05:10:00.000+0000")))
+            for number, recording, agent in ((17, "r", "a"), (17, "r2", "a"), (18, "r", "a"), (18, "r2", "b")):
+                keys, document = sidecar(number, recordingId=recording, userIds=[agent])
+                load_.add_made(keys | {"recording_id": recording}, "u", document)
+            load_.add_made(*reordered(sidecar(19, mediaSubtype="Snippet")))
             for number in (15, 16):
                 times = {"startTime": "2026-11-02T04:10:00.000+0000", "endTime": "2026-11-02T04:20:00.000+0000"}
                 load_.add_made(*reordered(sidecar(number, **times)))
@@ -352,11 +370,14 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         cid(13): ["count_differs", "no_sidecar"],
         cid(14): ["count_differs", "failed_export"],
         cid(16): ["odd_sidecar"],
+        cid(17): ["one_session"],
+        cid(19): ["count_differs"],
+        cid(20): ["no_flag"],
         cid(97): ["not_in_details"],
         cid(98): ["not_in_details", "listed"],
     }
     everything = settings(single_reads="all")
-    assert len(recordings_to_read(con, everything, NIGHT)) == 18
+    assert len(recordings_to_read(con, everything, NIGHT)) == 22
     assert cid(8) not in conversations_to_read(con, everything, NIGHT, REQUIRED)
 
 

@@ -32,6 +32,7 @@ from custody_pipeline_tests.extract.conftest import Api, reply
 NIGHT = date(2026, 11, 2)
 ORG = "0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f"
 C1, C2 = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+LETTERS = "abcdefab-cdef-4abc-8def-abcdefabcdef"
 R1, R2 = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 HOUR = f"{ORG}/year=2026/month=11/day=2/hour=3"
 DIGEST = base64.b64encode(hashlib.sha256(b"what S3 has").digest()).decode()
@@ -66,6 +67,8 @@ J1, J2, J3 = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
         (f"{HOUR}/conversation_id={C1}\\x/{R1}.opus", "other", "unsafe_key", None, None),
         (f"{HOUR}/conversation_id={C1}/{R1}\n.opus", "other", "unsafe_key", None, None),
         (f"{ORG}/year=2026/month=13/day=2/hour=3/conversation_id={C1}/{R1}.opus", "other", "unrecognised", None, None),
+        (f"{HOUR}/conversation_id={C1}/{R1.upper()}.opus", "media", None, C1, R1),
+        (f"{HOUR}/conversation_id={LETTERS.upper()}/{R1}.opus", "media", None, LETTERS, R1),
         ("readme.txt", "other", "unrecognised", None, None),
     ],
 )
@@ -244,6 +247,15 @@ def test_a_bucket_whose_exports_are_not_found_is_partial_and_says_so(
     told = "more than 3 folders" if len(keys) > 1 else "no year=… folder"
     assert (landing.resource, landing.state) == ("export_objects", "partial")
     assert told in str(landing.detail)
+
+
+def test_folders_that_are_too_deep_to_be_searched_are_told(bucket: Any, collector: Callable[..., Collector]) -> None:
+    for key in (f"{HOUR}/conversation_id={C1}/{R1}.opus", "a/b/c/d/year=2026/month=11/day=2/x"):
+        bucket.put_object(Key=key, Body=b"x")
+    with collector() as made:
+        landing, *_ = collect_exports(made)
+    assert (landing.state, landing.documents) == ("complete", 1)
+    assert "1 folders lie 4 levels below" in str(landing.detail)
 
 
 def test_objects_of_which_none_can_be_read_are_one_failed_source(
@@ -448,7 +460,7 @@ def test_jobs_of_the_night_land_with_their_failed_recordings(
         reply({"entities": [], "pageCount": 3}),
         reply({"entities": [failed], "pageCount": 3}),
     )
-    with Collector(api_settings(integration_id="i1", manifest_source="recording_jobs"), NIGHT) as made:
+    with Collector(api_settings(integration_id="I1 ", manifest_source="recording_jobs"), NIGHT) as made:
         load(con, collect_exports(made))
     jobs = con.execute("SELECT job_id, total_skipped, interval_start FROM raw.export_jobs").fetchall()
     assert jobs == [(J1, 3, datetime(2026, 11, 2))]

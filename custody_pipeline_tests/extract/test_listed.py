@@ -77,7 +77,14 @@ def test_a_night_keeps_of_the_list_what_may_be_its_own(
     api.on(
         RETENTION,
         pages(
-            [listed("old", 1, "2026-11-01T23:59:59.999Z"), listed("own", 2), listed("own and late", 1, late)],
+            [
+                listed("old", 1, "2026-11-01T22:59:59.999Z"),
+                # Another clock of the vendor's: only the conversation tells the night.
+                listed("own and early", 1, "2026-11-01T23:59:59.999Z"),
+                listed("early", 2, "2026-11-01T23:59:59.999Z"),
+                listed("own", 2),
+                listed("own and late", 1, late),
+            ],
             [listed("own", 2), listed("late", 2, late), listed("own, no time", 1, None), listed("no time", 2, "soon")],
             [5, listed("", 2), listed(" ", 2)],
         ),
@@ -85,7 +92,7 @@ def test_a_night_keeps_of_the_list_what_may_be_its_own(
     landing = collected()
     load(con, [landing])
     rows = con.execute("SELECT recording_id, document_state FROM raw.listed_recordings ORDER BY ALL").fetchall()
-    kept = ["no time", "own", "own and late", "own, no time"]
+    kept = ["no time", "own", "own and early", "own and late", "own, no time"]
     assert rows == [*((name, "ok") for name in kept), (None, "ok"), (None, "ok"), (None, "wrong_shape")]
     assert landing.state == "complete"
     assert [asked.query.get("retentionThresholdDays") for asked in api.asked if asked.path == RETENTION] == ["0"] * 3

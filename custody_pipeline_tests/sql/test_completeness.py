@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from custody_pipeline_tests.sql.conftest import Night
 
 NEEDED = {
@@ -386,3 +388,31 @@ def test_screens_are_told_apart_by_participant(night: Night, name: str | None, r
     night.rows["export_objects"].clear()
     night.run()
     assert [row["recording_id"] for row in night.table("chain_of_custody")] == rows
+
+
+def a_snippet_by_metadata(night: Night) -> None:
+    night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session", "media_subtype": "Snippet"})
+
+
+def a_snippet_by_its_sidecar(night: Night) -> None:
+    night.sidecar()["media_subtype"] = "Snippet"
+
+
+def a_screen_by_its_sidecar(night: Night) -> None:
+    night.sidecar().update(media_type="Screen", media_subtype=None)
+
+
+@pytest.mark.parametrize("given", [a_snippet_by_metadata, a_snippet_by_its_sidecar, a_screen_by_its_sidecar])
+def test_neither_a_snippet_nor_a_screen_stands_for_lost_audio(night: Night, given: Callable[[Night], None]) -> None:
+    night.call()
+    given(night)
+    night.run()
+    assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1", "session:c1-agent-1-session"]
+    assert balance(night, "details_sessions") == (1, 0, 1, 0)
+
+
+def test_a_sidecar_may_write_its_ids_in_capitals(night: Night) -> None:
+    night.call()
+    night.sidecar().update(conversation_id="C1", recording_id="R1")
+    night.run()
+    assert "DOCUMENTS_DISAGREE" not in night.reasons("r1")

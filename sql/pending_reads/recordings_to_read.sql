@@ -1,12 +1,12 @@
 -- Conversations whose recording metadata the night has to read one by one. The read is needed if the bucket and the
--- analytics job disagree on the number of recordings of a kind, if no flag says whether there is one, or if an object or its sidecar is
--- odd.
+-- analytics job disagree on the number of recordings of a kind, if several recordings may be of one session, if no flag says
+-- whether there is one, or if an object or its sidecar is odd.
 --
 -- With `$read_all`, every conversation that any source names is read.
 --
 -- grain: conversation_id
 -- column conversation_id: conversation to read
--- column reasons: reasons for the read: not_in_details, count_differs, no_flag, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, listed, all
+-- column reasons: reasons for the read: not_in_details, count_differs, one_session, no_flag, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, listed, all
 WITH current AS (
     SELECT partition_date, landing_id
     FROM raw.extraction_receipts
@@ -35,6 +35,9 @@ sidecars AS (
             AND starts <= ends
             AND ends <= fetched_at
         ) AS is_plain,
+        any_value(list_sort(user_ids)) AS agents,
+        bool_or('screen' IN (lower(media_type), lower(media_subtype))) AS is_screen,
+        bool_or(lower(media_subtype) = 'snippet') AS is_snippet,
         min(starts) AS starts,
         max(starts) AS starts_last
     FROM (
@@ -56,7 +59,9 @@ recordings AS (
         v.conversation_id,
         v.recording_id,
         bool_or(v.is_live) AS is_live,
-        coalesce(bool_or(v.media_extension IN ('webm', 'mp4')), false) AS is_screen,
+        coalesce(bool_or(v.media_extension IN ('webm', 'mp4') OR s.is_screen), false) AS is_screen,
+        coalesce(bool_or(s.is_snippet), false) AS is_snippet,
+        any_value(s.agents) AS agents,
         bool_or(v.object_bytes = 0) AS has_empty,
         count(*) > 1 AS is_several,
         bool_or(s.recording_id IS NULL) AS lacks_sidecar,
@@ -75,8 +80,13 @@ recordings AS (
 exported AS (
     SELECT
         conversation_id,
-        count(*) FILTER (is_live AND NOT is_screen) AS live,
+        count(*) FILTER (is_live AND NOT is_screen AND NOT is_snippet) AS live,
         count(*) FILTER (is_live AND is_screen) AS live_screens,
+        -- Recordings of different agents are of different sessions.
+        count(*) FILTER (is_live) > 1
+        AND count(*) FILTER (is_live)
+            > count(DISTINCT {'is_screen': is_screen, 'agents': agents}) FILTER (is_live AND len(agents) > 0)
+            AS may_be_one_session,
         bool_or(has_empty) AS has_empty,
         bool_or(is_several) AS is_several,
         bool_or(lacks_sidecar) AS lacks_sidecar,
@@ -97,9 +107,11 @@ details AS (
             len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) = 'screenshare')),
             coalesce(len(screen_recorded), 0)
         )) AS recorded_screens,
-        -- No flag says whether a chat, a message or an e-mail was recorded.
-        bool_or(len(list_filter(sessions, lambda s: lower(s.media_type) IN ('chat', 'message', 'email', 'webmessaging'))) > 0)
-            AS has_no_flag
+        -- No flag says whether a chat, a message or an e-mail was recorded; calls have flags.
+        bool_or(len(list_filter(
+            sessions,
+            lambda s: coalesce(lower(s.media_type), '') NOT IN ('voice', 'callback', 'screenshare', 'cobrowse')
+        )) > 0) AS has_no_flag
     FROM (
         SELECT *, flatten(list_transform(participants, lambda p: p.sessions)) AS sessions
         FROM raw.conversation_details
@@ -175,6 +187,7 @@ with_reasons AS (
                         coalesce(e.live, 0) <> coalesce(d.recorded, 0)
                         OR coalesce(e.live_screens, 0) <> coalesce(d.recorded_screens, 0)
                     ) THEN 'count_differs' END,
+                CASE WHEN e.may_be_one_session THEN 'one_session' END,
                 CASE WHEN d.has_no_flag THEN 'no_flag' END,
                 CASE WHEN e.lacks_sidecar THEN 'no_sidecar' END,
                 CASE WHEN e.has_odd_sidecar

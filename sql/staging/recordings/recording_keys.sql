@@ -4,7 +4,7 @@
 -- A recorded session without a known recording gives a row `session:<id>`. The session id of a recording matches it to
 -- a session first. Recordings without a session id (stubs of archived recordings, recordings whose metadata was not
 -- read) are then counted against the remaining sessions, so that only a surplus of sessions gives rows. Audio and screens
--- are matched apart: a screen recording does not stand for lost audio.
+-- are matched apart: a screen recording does not stand for lost audio, and neither does a snippet.
 --
 -- A participant whose screen was recorded, by the vendor's flag, and who has no screen recording gives a row
 -- `screen:<participant id>`. A screen recording belongs to the participant of its session. If its session is unknown,
@@ -34,7 +34,7 @@
 -- column in_sessions: only the flag of a session or participant shows that the recording should exist
 -- column in_captures: only live capture shows that the recording should exist
 -- column session_id: session of a row `session:<id>`; first session of the participant of a row `screen:<id>`
--- column kind: audio, screen or interaction (chat, message, e-mail)
+-- column kind: audio, screen, snippet (of the audio) or interaction (chat, message, e-mail)
 WITH named_by_lists AS (
     SELECT partition_date, conversation_id, recording_id, 'failures' AS origin, NULL::DATE AS own_night
     FROM staging.export_failures
@@ -129,7 +129,10 @@ with_kind AS (
         CASE
             WHEN 'screen' IN (lower(m.media), lower(m.media_subtype)) THEN 'screen'
             WHEN lower(m.media) IN ('chat', 'email', 'message') THEN 'interaction'
+            WHEN lower(coalesce(m.media_subtype, d.media_subtype)) = 'snippet' THEN 'snippet'
             WHEN m.media IS NOT NULL THEN 'audio'
+            WHEN 'screen' IN (lower(d.media_type), lower(d.media_subtype)) THEN 'screen'
+            WHEN lower(d.media_type) IN ('chat', 'email', 'message') THEN 'interaction'
             WHEN regexp_matches(o.object_uri, '\.(webm|mp4)$', 'i') THEN 'screen'
             WHEN regexp_matches(o.object_uri, '\.(zip|eml)$', 'i') THEN 'interaction'
             ELSE 'audio'
@@ -148,6 +151,9 @@ with_kind AS (
     LEFT JOIN staging.media_objects AS o
         ON o.partition_date = r.partition_date AND o.conversation_id = r.conversation_id
         AND o.recording_id = r.recording_id
+    LEFT JOIN staging.sidecar_objects AS d
+        ON d.partition_date = r.partition_date AND d.conversation_id = r.conversation_id
+        AND d.recording_id = r.recording_id
 ),
 
 with_session AS (

@@ -110,8 +110,8 @@ SELECT
     } AS evidence,
     c.document_conversation_id,
     c.document_recording_id,
-    coalesce(c.document_conversation_id <> c.key_conversation_id, false)
-        OR coalesce(c.document_recording_id <> c.key_recording_id, false) AS disagrees,
+    coalesce(lower(c.document_conversation_id) <> lower(c.key_conversation_id), false)
+        OR coalesce(lower(c.document_recording_id) <> lower(c.key_recording_id), false) AS disagrees,
     c.media_type,
     c.media_subtype,
     c.user_ids,

@@ -50,7 +50,8 @@ WITH per_participant AS (
         fetched_at, is_current, document_uri, document_sha256, source_uri
     FROM staging.export_sidecars
     WHERE document_state = 'ok' AND key_recording_id IS NOT NULL
-        AND coalesce(conversation_id = key_conversation_id, true) AND coalesce(recording_id = key_recording_id, true)
+        AND coalesce(lower(conversation_id) = lower(key_conversation_id), true)
+        AND coalesce(lower(recording_id) = lower(key_recording_id), true)
 ),
 
 attributes AS (
@@ -68,7 +69,8 @@ attributes AS (
         fetched_at, is_current, document_uri, document_sha256, source_uri
     FROM staging.export_sidecars
     WHERE document_state = 'ok' AND key_recording_id IS NOT NULL
-        AND coalesce(conversation_id = key_conversation_id, true) AND coalesce(recording_id = key_recording_id, true)
+        AND coalesce(lower(conversation_id) = lower(key_conversation_id), true)
+        AND coalesce(lower(recording_id) = lower(key_recording_id), true)
     UNION ALL
     SELECT partition_date, coalesce(conversation_id, ''), recording_id, 'manifest', NULL, NULL, unnest(map_entries(tags)),
         fetched_at, is_current, document_uri, document_sha256, source_uri
