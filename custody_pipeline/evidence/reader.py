@@ -210,7 +210,7 @@ class _Folder:
             os.close(self._descriptor)
 
     def mode(self, name: str) -> int:
-        """What is at a name: never a link's target."""
+        """The mode of the file or folder at a name. A link is refused."""
         if name in _NO_NAMES:
             raise NotAFileError(f"{self._path}: {name!r} leads out of the folder")
         mode = os.stat(self._of(name), dir_fd=self._descriptor, follow_symlinks=False).st_mode
@@ -219,7 +219,7 @@ class _Folder:
         return mode
 
     def open(self, name: str, flags: int) -> int:
-        """A descriptor of what is at a name."""
+        """A descriptor of the file or folder at a name."""
         return os.open(self._of(name), flags, dir_fd=self._descriptor)
 
     def folder(self, name: str) -> _Folder:

@@ -24,7 +24,7 @@ from custody_pipeline.warehouse.erasures import requests_of
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a policy for a day.
+    """Everything that a policy removes on a day or later.
 
     Attributes:
         due: conversations that are no longer kept and that nothing holds, soonest first.
@@ -55,7 +55,7 @@ class Applied:
 
 
 def plan(settings: Settings, policy: Policy, today: date) -> Plan:
-    """What the policy asks for. Raises as `policy.due`; GenesysError if the vendor cannot be asked what it holds."""
+    """The plan for a day. Raises as `policy.due`; GenesysError if the vendor cannot be asked for its holds."""
     found = due(settings, policy)
     now = [item for item in found if item.day <= today]
     holding = holders(settings, [item.conversation_id for item in now]) if now else {}

@@ -294,7 +294,7 @@ def _locks(
 
 
 def lock_sentences(client: S3Client, versions: Iterable[Version], *, bypass_governance: bool) -> Iterator[str]:
-    """What Object Lock holds of these versions: a sentence for each kind of hold."""
+    """The holds of Object Lock on these versions: a sentence for each kind of hold."""
     now = datetime.now(UTC)
     kept = holds_on(client, versions, now)
     holding = [hold for hold in kept if not (bypass_governance and hold.mode == "GOVERNANCE")]

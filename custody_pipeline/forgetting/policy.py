@@ -199,7 +199,7 @@ class Choices:
 
     Attributes:
         policy: has the rules.
-        nights: conversation → its nights; those that are erased are in no mapping.
+        nights: conversation → its nights. No mapping here has erased conversations.
         chosen: conversation → position of each rule that selects it → the latest night of a recording that does.
         unread: conversation → the latest night in which none of its documents could be read.
         undivided: conversation → its latest night, if no document names its division.

@@ -46,7 +46,7 @@ class SealedNight:
 
     Attributes:
         night: `YYYY-MM-DD`.
-        keys: the log's public keys: only what they signed is read.
+        keys: the log's public keys; only cuts that they signed are read.
         opening: the keys of encrypted landing files.
     """
 

@@ -39,7 +39,7 @@ class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         id: 32 hex digits.
         made_at: UTC, RFC 3339.
-        folder: where, as an absolute path.
+        folder: absolute path of the package.
         recordings: its content; empty until the package is made.
         sha256: of its tag manifest, hex; empty until it is made.
         removed_at: when this product removed it, UTC, RFC 3339; empty while it stays.

@@ -66,7 +66,7 @@ def package(
         recordings: which; None for a whole night.
         night: look only there.
         reason: why it is produced, for the custody event: a matter, a request.
-        operator: who produces it; the setting or the login name otherwise.
+        operator: who produces it; default: the setting, or the login name.
 
     Returns:
         `{"folder", "recordings", "files", "bytes", "sha256", "without", "lost"}`. `sha256` is the tag manifest's.
@@ -188,7 +188,7 @@ def _fill(
     writer: PackageWriter,
     total: int | None,
 ) -> Made:
-    """Fetch and write every item, and remove other files of an earlier attempt. Returns what is not in the package."""
+    """Fetch and write every item, and remove other files of an earlier attempt. Returns what `Made` counts."""
     made, lost = Made("", Counter(), 0), list[_Lost]()
     left = {path.name for path in (draft / "data/audio").iterdir()}
     media, before = BucketMedia(settings), frozenset(left)

@@ -56,7 +56,7 @@ class Stage:
         peak_memory: bytes of this process, including what earlier stages left.
         rows, bytes: landed, modelled or published; None if that does not apply.
         requests, retries: to the API and to S3, as the receipts count them.
-        parts: of its time, in order.
+        parts: the parts of its time, in order.
     """
 
     name: str

@@ -53,7 +53,7 @@ def athena_ddl(settings: Settings, mapping: TagMapping, *, database: str, first:
 
     Args:
         settings: `CUSTODY_PUBLISH_URL` must be set.
-        mapping: its columns belong to `chain_of_custody`.
+        mapping: gives the tag columns of `chain_of_custody`.
         first: the first night that a query may name.
     """
     place = S3Location.parse(settings.require("publish_url"))

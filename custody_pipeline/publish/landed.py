@@ -121,7 +121,7 @@ def cuts_by_night(reader: Reader, keys: Sequence[Verifier], night: date | None =
 
     Args:
         reader: the published place. Anybody who can write to it may have put a folder there that looks like a cut.
-        keys: of the log; one must have signed its head, or the cut itself.
+        keys: the log's keys; one of them must have signed the log's head, or the cut itself.
 
     Raises:
         TargetError: a cut is no leaf of the log, or the log is not sound.

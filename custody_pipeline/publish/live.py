@@ -54,7 +54,7 @@ def publish_live(con: duckdb.DuckDBPyConnection, settings: Settings, night: date
     """Write what changed of `custody.nights`, and of the night's `custody.agents`, to S3.
 
     Args:
-        settings: where to; `CUSTODY_PUBLISH_URL` must be set.
+        settings: `CUSTODY_PUBLISH_URL` must be set.
 
     Raises:
         UploadError, botocore.exceptions.BotoCoreError, ClientError: as `io.objects.put_file`.

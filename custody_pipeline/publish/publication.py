@@ -99,7 +99,7 @@ def publish_night(
 
     Args:
         con: the warehouse, open for writing.
-        settings: where to; `CUSTODY_PUBLISH_URL` must be set.
+        settings: `CUSTODY_PUBLISH_URL` must be set.
         tables: of schema `custody`; `chain_of_custody` must be among them.
         now: UTC; the clock's if None.
         why: the reason of the custody event, if the night was published before.

@@ -51,7 +51,7 @@ class Sealed:
     """The newest revision of a night.
 
     Attributes:
-        keys: those that signed the cut, as the cut names them.
+        keys: the keys that signed the cut, as the cut names them.
         checkpoint: the log's head after the cut; `note_text` is its signed note.
         timestamp: the time in the timestamp; None without one. `custody verify` checks who signed it.
     """
@@ -122,7 +122,7 @@ def _rows(client: S3Client, at: S3Location) -> int:
 
 
 def differing_files(settings: Settings, cut: Cut) -> Iterator[dict[str, Any]]:
-    """Files of the cut that are gone, of another size, or that it does not list, by what the store lists."""
+    """Files of the cut that are gone or of another size, by the bucket's listing."""
     reader = S3Reader(s3_client(settings), S3Location.parse(settings.require("publish_url")))
     there = {entry.path.removeprefix(cut.prefix): entry.size for entry in reader.list(cut.prefix)}
     for file in cut.files:

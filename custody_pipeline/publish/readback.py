@@ -48,7 +48,7 @@ def read_back(settings: Settings, destination: Path, *, client: S3Client | None 
 
     Args:
         settings: `CUSTODY_PUBLISH_URL` must be set.
-        destination: a folder of ours; made if it is not there.
+        destination: a folder for this copy alone; made if it is not there.
 
     Returns:
         Every file of the copy, ordered by path.

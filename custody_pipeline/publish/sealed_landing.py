@@ -34,7 +34,7 @@ class LandingFile:
     Attributes:
         uri: local path or `s3://…`.
         sha256: hex, as computed when it was written.
-        path: where it goes in the cut: `landing/<resource>/<name>`.
+        path: its path in the cut: `landing/<resource>/<name>`.
     """
 
     uri: str

@@ -51,7 +51,7 @@ class Warehouse:
     """The warehouse of one deployment.
 
     Args:
-        settings: where it is, and how much memory DuckDB may take.
+        settings: give its place, and the memory that DuckDB may take.
         lock_timeout: seconds to wait for another writer.
     """
 
@@ -120,7 +120,7 @@ class Warehouse:
             raise NoWarehouseError(self.path)
 
     def check_in(self, con: duckdb.DuckDBPyConnection, *, again: bool = False) -> None:
-        """Share what was written with other workers; a home with one warehouse has no others.
+        """Share what was written with other workers. Does nothing in a home with one warehouse.
 
         Args:
             con: the warehouse, open for writing.

@@ -50,8 +50,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         nights: those with data of these conversations, sorted.
         media: whether audio in the export bucket goes as well.
         bypass_governance: whether a GOVERNANCE lock may be broken.
-        state: `waiting` while something holds it, `begun`, `done`.
-        held: what holds it, and until when; a sentence each.
+        state: `waiting` for holds to end, `begun`, `done`.
+        held: the holds that it waits for, a sentence each.
         counts: kind of place → items that were found there.
         cleared: everything that is not published is removed.
         sealed: night → revision that holds the statement.

@@ -85,7 +85,7 @@ class Act:
     """One act; the columns of `custody.custody_events` of the same names.
 
     Attributes:
-        where_at: URI of its object; only the name for a folder of this machine, since acts are published.
+        where_at: URI of its object; only the name of a folder on this machine, because acts are published.
         sha256_before: of the object before the act, hex.
         sha256_after: of the object after the act, hex.
         conversation_id: empty for the whole night.
@@ -112,7 +112,7 @@ def create_acts(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def next_position(con: duckdb.DuckDBPyConnection) -> int:
-    """The position of what is appended next to acts, publications or fixity checks. The warehouse is held."""
+    """The next position among acts, publications and fixity checks. The caller has the warehouse open."""
     newest = " UNION ALL ".join(f"SELECT max(position) AS position FROM {table}" for table in _WITH_POSITION)
     (position,) = con.execute(f"SELECT coalesce(max(position), 0) + 1 FROM ({newest})").fetchone() or (1,)
     return int(position)

@@ -39,8 +39,8 @@ class KeyStatement(Strict, frozen=True):
         revision: of the cut that holds the statement.
         asked_at: when it was asked for, UTC, RFC 3339.
         stated_at: when the statement was made, UTC, RFC 3339: when the cut was sealed. The key is removed after it.
-        authority: the right or order that demands it.
-        key_id: of the key; the header of each file names it; 32 hex digits.
+        authority: the right or order that demands the forgetting.
+        key_id: the id of the key, which the header of each file names; 32 hex digits.
         wrapped_sha256: of the document that held the wrapped key, hex.
         files: of this night's cuts, ordered by revision and path.
         captures: how many documents of the capture place the key opened.

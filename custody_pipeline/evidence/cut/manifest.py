@@ -87,7 +87,7 @@ class CutFile(Strict, frozen=True):
         path: relative to the cut's folder.
         sha256: hex.
         rows: of a table's file.
-        version_id: the object version it was stored as, where the bucket keeps versions.
+        version_id: its object version, if the bucket keeps versions.
     """
 
     path: str
@@ -226,7 +226,7 @@ class Cut(Strict, frozen=True):
         night: UTC day, `YYYY-MM-DD`.
         complete: what the night claims; cuts of earlier versions say `true` for "nothing is unexplained".
         sealed_at: UTC, RFC 3339; a claim of the sealing machine, which the timestamp can confirm.
-        organization_id: of the Genesys Cloud organisation, where known.
+        organization_id: id of the Genesys Cloud organisation, if known.
         collector: identity of the service account that collected.
         operator: person or service that ran the pipeline.
         files: every file of the cut's folder but `SEAL_FILES`, ordered by path; `file` relies on the order.
@@ -305,7 +305,7 @@ def decode_cut(data: bytes) -> Cut:
 
 
 def decode_strictly(name: str, data: bytes, kind: type[_T], encode: Callable[[_T], bytes]) -> _T:
-    """Read a file of a cut of which exactly the bytes that `encode` writes are accepted. `name`: for messages.
+    """Read a file of a cut; only the very bytes that `encode` writes are accepted. `name`: for messages.
 
     Raises:
         CutError: not RFC 8785 JSON of this schema, to the byte, or `encode` refuses its content.

@@ -52,9 +52,9 @@ class RecordProof:
 
     Attributes:
         record: the salted record, RFC 8785 JSON.
-        index: of its leaf.
+        index: position of its leaf in the log.
         path: RFC 6962 inclusion proof.
-        revision: of the night, whose cut holds the record; None for a proof that was read from a file.
+        revision: the revision whose cut holds the record; None for a proof that was read from a file.
         newest: the newest revision of that night when the proof was made.
     """
 
@@ -224,8 +224,8 @@ class SealedRecord:
 
     Attributes:
         row: its columns, and the salt.
-        index: of its leaf.
-        revision: of the night, whose cut holds the record.
+        index: position of its leaf in the log.
+        revision: the revision whose cut holds the record.
         newest: the newest revision of that night.
     """
 
@@ -261,7 +261,7 @@ class Prover:
         return map(self.prove, self.sealed(recording_ids, night))
 
     def sealed(self, recording_ids: Iterable[str] | None, night: str | None = None) -> Iterator[SealedRecord]:
-        """As `each`, without the proofs, which `prove` gives when a record is used."""
+        """The records that `each` proves, without their proofs: `prove` makes these one by one."""
         missing = None if recording_ids is None else set(recording_ids)
         newest: dict[str, int] = {}
         number = 0

@@ -44,7 +44,7 @@ class RemovedFile(Strict, frozen=True):
     """A file of an earlier revision that is removed, in all its versions.
 
     Attributes:
-        revision: whose cut lists it.
+        revision: the revision whose cut lists the file.
         path: of the file in that cut.
         sha256: its sealed digest, hex.
         remains: path, in the cut that holds the statement, of the file's rows of other conversations; None if other
@@ -78,7 +78,7 @@ class Statement(Strict, frozen=True):
         authority: the right or order that demands the removal.
         selected_by: kinds of conditions (`conversations`, `number`, `tag`, `policy`, `vendor`), never their values.
         conversations: those of the request, sorted.
-        recordings: of these conversations, sorted. Each has a row with the reason `ERASED` in this cut.
+        recordings: the recordings of these conversations, sorted. Each has a row with the reason `ERASED` in this cut.
         files: those that were removed, ordered by revision and path.
         leaves: of removed records, ordered by index.
         counts: kind of place → how many items were removed there.

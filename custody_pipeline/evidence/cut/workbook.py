@@ -268,7 +268,7 @@ def _rows_of(rows: pa.RecordBatch, texts: Sequence[pa.Array], kinds: Sequence[in
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    """Text, and what becomes text: lists, structs, maps."""
+    """Whether the cells of a column are text: text itself, lists, structs, maps."""
     types = pa.types
     return not (types.is_boolean(kind) or types.is_integer(kind) or types.is_date(kind) or types.is_timestamp(kind))
 

@@ -87,7 +87,7 @@ def verify_checkpoint(data: bytes, keys: Sequence[Verifier], origin: str | None 
 
     Args:
         keys: the log's keys (a witness's cosignature is not the log's signature).
-        origin: what the first line must say; any when None.
+        origin: the required first line; None allows any.
 
     Raises:
         NoteError: malformed, of another log (`OtherLogError`), signed by no known key (`UnknownSignerError`), or with a
@@ -124,7 +124,7 @@ def sign_checkpoint(head: Head, signers: Sequence[Signer], signed_before: Head, 
     """Sign a head that extends the one signed before.
 
     Args:
-        head: what to sign.
+        head: the head to sign.
         signers: the log's current key, and during a rotation the next one as well.
         signed_before: the newest head that was ever signed, published or not; `Head.empty` for a new log.
         proof: RFC 6962 consistency proof from `signed_before` to `head`.

@@ -159,8 +159,8 @@ def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[
     """The new keys of a rotation statement.
 
     Args:
-        origin: the log it must be about.
-        trusted: keys one already trusts; one of them must be among the old keys.
+        origin: the log that the statement must be about.
+        trusted: keys that are trusted already; one of them must be among the old keys.
 
     Raises:
         NoteError: malformed, about another log, or not signed by every old and new key it names.
@@ -169,7 +169,7 @@ def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[
     known = [key for key in old if key in trusted]
     if not known:
         raise NoteError("none of the old keys of the rotation is trusted")
-    # First the one signature that nobody else can make: a folder may hold any number of statements.
+    # A folder may hold any number of statements, so check the trusted signature first: nobody else can make it.
     note.verified_by(known)
     _check_all_signed(note, [*old, *new])
     return new

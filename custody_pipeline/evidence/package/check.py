@@ -124,7 +124,7 @@ def signed_list(
     """A list of digests and the note over it, if a trusted key signed this list.
 
     Args:
-        context: of the check; findings are added to its report.
+        context: the running verification; its report gets the findings.
         schema: first line of the note.
         signature_path: the note.
         path: the list, as the note names it.

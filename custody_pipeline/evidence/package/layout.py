@@ -52,8 +52,8 @@ class Included(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """A record of the package.
 
     Attributes:
-        name: of its files, without a suffix.
-        revision: of the night, whose cut holds the record.
+        name: name of its files, without a suffix.
+        revision: the revision whose cut holds the record.
         newest: the newest revision of that night in the log that the proofs lead to.
         masked: columns that are withheld; the record is then committed to, and not proven.
     """
@@ -99,7 +99,7 @@ class Absent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         kind: `audio` or `documents`.
-        name: of the record's files, without a suffix.
+        name: name of the record's files, without a suffix.
         sha256: what was sealed; None when the night was sealed without it.
         why: the error of fetching it; None if there was nothing to fetch.
         gap_reasons: code → sentence, from the sealed record.

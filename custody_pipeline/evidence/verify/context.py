@@ -28,15 +28,15 @@ class Context:
         options: of the caller.
         report: has the findings.
         keys: trusted public keys: those of the options, and their successors by rotation.
-        memory: what an interrupted run established; keys hold sizes and stamps of the files.
+        memory: results of an interrupted run; their keys include sizes and stamps of the files.
         rotated: path of a rotation statement → the keys that take over.
         trusted: number of keys, and bytes of a checkpoint that one of them signed → the checkpoint.
         tree: the published log, when its tiles lead to its signed root.
-        cosigned: size of a head → witness → when it cosigned that head, seconds since 1970.
+        cosigned: size of a head → witness → time of its cosignature, seconds since 1970.
         bytes_total: bytes of all files of the target, for progress.
         since: the head up to which nothing is read again, if the published log extends it.
-        removals: what signed statements say was removed.
-        held: path → bytes of files that were hashed; `read` gives these, so that what is parsed is what was hashed.
+        removals: the removals that signed statements state.
+        held: path → bytes of files that were hashed; `read` returns them, so that the hashed bytes are parsed.
     """
 
     reader: Reader

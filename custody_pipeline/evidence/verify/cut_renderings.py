@@ -68,7 +68,7 @@ def check_renderings(
     Args:
         context: the verification.
         prefix: the cut's folder in the target.
-        cut: what is compared.
+        cut: the cut whose files are compared.
         as_sealed: files whose bytes have their sealed digest, and those bytes if they were kept; no other file is read.
         tables: those whose Parquet files have their sealed digest.
     """
@@ -115,7 +115,7 @@ def contradictions(
     """How CSV files and workbooks differ from their table.
 
     Args:
-        files: as a trusted key signed them; those of the target have these digests.
+        files: signed entries of the cut; the files of the target have their digests.
         opened: gives the bytes of one of them; raises TargetError.
         table: read by no other thread.
 
@@ -250,7 +250,7 @@ def not_the_workbook(
     """How a workbook differs from the workbook of the rows; None if it does not.
 
     Args:
-        title: of its sheet.
+        title: title of its sheet.
         stream: its bytes, which a trusted key signed.
         names: of the columns.
         batches: the rows.
@@ -274,7 +274,7 @@ def _workbook_again(title: str, opened: AbstractContextManager[BinaryIO], names:
 
 
 class _DiffersError(Exception):
-    """A file is not what the table makes of it."""
+    """A file differs from the one that its table gives."""
 
 
 _WRONG = (_DiffersError, TargetError, *UNREADABLE, CanonicalError, EOFError, *_NO_ZIP)

@@ -1,4 +1,4 @@
-"""What a verification says: findings, and a report that fails closed.
+"""The result of a verification: findings, and a report that fails closed.
 
 Belongs here: the report and the exit status. Does not: the codes (codes.py), the checks.
 """
@@ -21,7 +21,7 @@ class Finding:
 
     Attributes:
         code: a key of `CODES`.
-        path: what it is about; empty for the target as a whole.
+        path: the file or folder that it is about; empty for the target as a whole.
         detail: expected and found, without values of records.
     """
 

@@ -17,7 +17,7 @@ _AHEAD = timedelta(days=1)
 
 
 def check_freshness(context: Context, size: int, cut: Cut | None = None, timestamp: datetime | None = None) -> None:
-    """Compare the newest time at which a head was the log's newest with what the caller or the cut asks for.
+    """Compare the last known time at which this head was the newest with the caller's time, or the cut's promise.
 
     A time that the caller names takes the place of the promise in the cut: that promise ends once a deployment is shut
     down, and a copy grows old.

@@ -47,10 +47,10 @@ class CheckedCut:
         prefix: its place in the target.
         cut: its content.
         sha256: of its cut.json.
-        leaves: of its records as they are, and of cut.json.
-        checkpoint: of the log after it, when a trusted key signed it.
+        leaves: leaf hashes of its records as found, and of cut.json.
+        checkpoint: the log's checkpoint after it, if a trusted key signed it.
         media: (object URI, version id, sha256) of its recordings, if they are to be compared.
-        timestamp: of its cut.json, as a trusted authority states.
+        timestamp: the time of its cut.json that a trusted authority states.
         signers: the trusted keys that signed it.
     """
 
@@ -65,7 +65,7 @@ class CheckedCut:
 
     @property
     def head(self) -> Head | None:
-        """What its checkpoint says."""
+        """The head in its checkpoint."""
         return self.checkpoint.head if self.checkpoint else None
 
 
@@ -167,7 +167,7 @@ def _check_purposes(context: Context, prefix: str, cut: Cut) -> None:
     known |= {file.remains for file in stated.files if file.remains} if stated else set()
     for file in cut.files:
         path = file.path
-        # Without the cuts before it, a statement is not checked, and neither is what it names.
+        # Without the cuts before it, a statement is not checked, and neither are the files that it names.
         remains = stated is None and cut.file(STATEMENT) is not None and path.startswith(REMAINS)
         if not (path in known or remains or is_table(path) or is_rendering(path) or _PAGE.fullmatch(path)):
             context.report.add("FILE_UNKNOWN", prefix + path)

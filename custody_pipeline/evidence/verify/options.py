@@ -50,10 +50,10 @@ class Options:
         quorum: how many witnesses must have cosigned the log's head; all of them when None.
         seen_since: a head that was the newest only before this time is a finding.
         media: how to compare recordings with their digests; no comparison when None.
-        progress: where progress goes.
+        progress: called with the progress.
         since: a checkpoint up to which the caller verified this log before; files of older cuts are not read.
-        published_at: the place that pointers must name, with a slash at its end; any one when None.
-        memory: what an interrupted run established; the caller keeps it. A plain dict does.
+        published_at: the place that pointers must name, with a slash at its end; None allows any.
+        memory: results of an interrupted run, which the caller keeps; a plain dict is enough.
     """
 
     public_keys: Sequence[Verifier]

@@ -43,7 +43,7 @@ _OFF = timedelta(hours=1)
 _FINDINGS = 5
 _CHUNK = 1 << 20
 _RECORDS_AGAIN = re.compile(rf"{REMAINS}r([0-9]{{4}})/{re.escape(cuts.RECORDS)}", re.ASCII)
-"""What an earlier statement kept of a revision's records; a later one may remove it."""
+"""The records that an earlier statement kept of a revision; a later statement may remove this file."""
 _Key = tuple[str, str]
 
 

@@ -27,7 +27,7 @@ def follow_rotations(context: Context, paths: Iterable[str]) -> None:
     known = 0
     while known < len(context.keys):
         known = len(context.keys)
-        # Anybody may have added any number of them: they are read again rather than kept.
+        # Anybody may have added any number of statements, so they are read again and not kept.
         for path in (path for path in statements if path not in context.rotated):
             with suppress(TargetError, OSError):  # the cut lists the file, and its check reports it
                 data = read(context.reader, path, NOTE_BYTES)

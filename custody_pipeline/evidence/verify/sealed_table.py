@@ -27,8 +27,8 @@ class SealedTable:
         data: the file.
 
     Attributes:
-        names: of its columns.
-        rows: how many it has.
+        names: names of its columns.
+        rows: number of its rows.
 
     Raises:
         ArrowException, OSError, ValueError, MemoryError: it cannot be read, or two columns have one name.

@@ -24,7 +24,7 @@ _OFF = timedelta(hours=1)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00:00)", re.ASCII)
 _CLOCK_OFF_SECONDS = 60
 _LONGEST_SEALING = timedelta(days=1)
-"""Between `sealed_at`, which is taken first, and the timestamp: another home may finish what one began."""
+"""The longest time from `sealed_at` to the timestamp: another home may complete a seal that one began."""
 
 
 def check_times(context: Context, known: Sequence[CheckedCut]) -> None:
