@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.evidence.cut.workbook import write_workbook
-from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, load_value
+from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, duration, load_value
 from custody_pipeline.matters.case_uco import CaseWriter
 from custody_pipeline.matters.matter import DATE_FORMS
 from custody_pipeline.models.mapping_file import is_tag_column
@@ -144,7 +144,7 @@ def index_row(matter: Matter, volume: str, line: Line, agent_names: Mapping[str,
         "agent_ids": "; ".join(ids),
         "queues": "; ".join(_list(row.get("queue_names")) or _list(row.get("queue_ids"))),
         "media": row.get("media_type") or "",
-        "duration": _duration(row.get("duration_ms")),
+        "duration": duration(row.get("duration_ms")),
         **tags,
         "sha256": row.get("media_sha256") or "",
         "md5": row.get("media_md5") or "",
@@ -278,10 +278,3 @@ def _moment(text: str | None) -> datetime | None:
         return None
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _duration(milliseconds: str | None) -> str:
-    if not milliseconds:
-        return ""
-    seconds = round(int(milliseconds) / 1000)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

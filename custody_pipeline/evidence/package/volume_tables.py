@@ -69,6 +69,14 @@ def load_value(value: str) -> str:
     return plain.replace("\r\n", LINE_BREAK).replace("\n", LINE_BREAK).replace("\r", LINE_BREAK)
 
 
+def duration(milliseconds: str | None) -> str:
+    """A duration as the tables have it: `hh:mm:ss`, rounded; empty if it is not known."""
+    if not milliseconds:
+        return ""
+    seconds = round(int(milliseconds) / 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
 def check_tables(context: Context, package: Context, entries: Mapping[str, Entry], as_signed: set[str]) -> None:
     """Compare the tables that are as they were signed; a finding for each that contradicts a record or another table.
 
@@ -191,7 +199,7 @@ def _expected(package: Context, entries: Mapping[str, Entry]) -> Iterator[tuple[
         said |= {"agent_ids": "; ".join(_list(row["user_ids"]))} if "user_ids" in row else {}
         if {"queue_names", "queue_ids"} <= row.keys():
             said["queues"] = "; ".join(_list(row["queue_names"]) or _list(row["queue_ids"]))
-        said |= {"duration": _duration(row["duration_ms"])} if "duration_ms" in row else {}
+        said |= {"duration": duration(row["duration_ms"])} if "duration_ms" in row else {}
         said |= {"bytes": str(entries[native].size), "file_name": native.rpartition("/")[2]}
         said["native_path"] = native.replace("/", "\\")
         columns = {column: value for column, value in said.items() if column not in _NO_TAGS}
@@ -213,10 +221,3 @@ def _is_then(line: _Line, said: _Said) -> bool:
 
 def _list(text: str | None) -> list[str]:
     return [str(item) for item in json.loads(text)] if text else []
-
-
-def _duration(milliseconds: str | None) -> str:
-    if not milliseconds:
-        return ""
-    seconds = round(int(milliseconds) / 1000)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
