@@ -200,7 +200,7 @@ COLLECT: dict[str, Callable[[Night, Collector, ExitStack], list[Landing]]] = {
     "exports": lambda _, collector, __: collect_exports(collector),
     "details": lambda _, collector, __: collect_details(collector),
     "catalog": _catalog,
-    "captures": lambda _, collector, __: collect_captures(collector),
+    "captures": lambda night, collector, _: collect_captures(collector, _known_of(night)),
     "recordings": _recordings,
     "conversations": _conversations,
     "media": _media,

@@ -5,6 +5,8 @@ Belongs here: `captures`, `conversation_events`. Does not: receiving events (cap
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from custody_pipeline.capture.capture_place import capture_place
@@ -12,14 +14,15 @@ from custody_pipeline.capture.captured import captures_of, events_of
 from custody_pipeline.io.concurrency import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import date
 
-    from custody_pipeline.extract.collector import Collector
+    from custody_pipeline.extract.collector import Collector, Known
     from custody_pipeline.extract.receipts import Landing
     from custody_pipeline.io.document_store import DocumentStore
 
 READS_IN_FLIGHT = 16
+_CONVERSATION = re.compile(r"/conversation_id=([^/]+)/")
 
 
 def removed_key(night: date) -> str:
@@ -27,10 +30,13 @@ def removed_key(night: date) -> str:
     return f"removed/date={night}.json"
 
 
-def collect_captures(collector: Collector) -> list[Landing]:
+def collect_captures(collector: Collector, known: Known = lambda _: set()) -> list[Landing]:
     """Land the night's `captures` and `conversation_events`; without a capture place there are none.
 
     If the retention policy has removed the documents, the source is not asked, and the earlier load stays current.
+
+    Args:
+        known: which of some conversation ids are of this night; none if it is not given.
     """
     settings = collector.settings
     store = capture_place(settings, collector.s3 if settings.captures.startswith("s3://") else None)
@@ -38,9 +44,22 @@ def collect_captures(collector: Collector) -> list[Landing]:
         why = "removed from the capture place by the retention policy; what was collected before stays"
         return [collector.not_configured(name, why) for name in ("captures", "conversation_events")]
     return [
-        _collect(collector, store, "captures", captures_of(store, collector.night)),
-        _collect(collector, store, "conversation_events", events_of(store, collector.night)),
+        _collect(collector, store, "captures", _keys(store, captures_of, collector.night, known)),
+        _collect(collector, store, "conversation_events", _keys(store, events_of, collector.night, known)),
     ]
+
+
+def _keys(
+    store: DocumentStore, listed: Callable[[DocumentStore, date], Iterator[str]], night: date, known: Known
+) -> Iterator[str]:
+    """The night's keys, and those of the next day about conversations of the night.
+
+    Of a conversation that could not be read, nothing tells when it began: it is filed under the day of its event.
+    """
+    yield from listed(store, night)
+    later = {key: found[1] for key in listed(store, night + timedelta(days=1)) if (found := _CONVERSATION.search(key))}
+    here = known(set(later.values())) if later else set()
+    yield from (key for key, conversation_id in later.items() if conversation_id in here)
 
 
 def _collect(collector: Collector, store: DocumentStore, resource: str, keys: Iterator[str]) -> Landing:

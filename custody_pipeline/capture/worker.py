@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.client import OK
 from typing import Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -33,6 +34,7 @@ from custody_pipeline.extract.genesys_errors import (
     LoginError,
     NotFound,
     NotOffered,
+    NotReady,
     TransientError,
 )
 from custody_pipeline.io.document_store import DocumentStore
@@ -51,6 +53,8 @@ FIRST_DELAY_SECONDS = 30.0
 LONGEST_DELAY_SECONDS = 3600.0
 # A conversation may become readable a little after its first event.
 NOT_FOUND_ATTEMPTS = 3
+# An answer that is no conversation is kept, and asked for again: a proxy may have answered.
+UNREADABLE_ATTEMPTS = 3
 FAILURES_IN_A_ROW = 3
 
 
@@ -236,26 +240,36 @@ class CaptureWorker:
     def _read(self, conversation_id: str) -> Reading:
         observed_at = datetime.fromtimestamp(self._clock(), UTC)
         path = f"/api/v2/conversations/{conversation_id}"
-        conversation = self._reader.get(path).body
+        conversation = self._body(path)
         custom = None
         if self._typed:
             try:
-                custom = self._reader.get(f"{path}/customattributes").body
+                custom = self._body(f"{path}/customattributes")
             except (NotFound, Forbidden, NotOffered) as error:
                 logger.debug("No typed attributes: %s", error)
         return Reading(conversation_id, observed_at, conversation, custom)
+
+    def _body(self, path: str) -> bytes:
+        answer = self._reader.get(path)
+        if answer.status != OK:
+            raise NotReady(answer.request, f"HTTP {answer.status}", status=answer.status)
+        return answer.body
 
     def _keep(self, reading: Reading, items: list[_Item], report: DrainReport) -> None:
         facts = conversation_facts(reading.conversation_id, document(reading.conversation))
         first = items[0]
         written = write_capture(self._store, reading, facts, first.event, first.delivery.received_at)
+        report.captures += written is not None
+        report.unchanged += written is None
+        if facts.state != "ok":
+            logger.warning("Conversation %s is read again: the answer is %s", reading.conversation_id, facts.state)
+            self._later(items, UNREADABLE_ATTEMPTS, "conversation_unreadable", report)
+            return
         self._keep_events(items, facts.start, "captured")
         if self._linker is not None and facts.start is not None:
             report.linked += self._linker.link(reading.conversation_id, facts.start)
         self._queue.acknowledge([item.delivery for item in items])
         report.events += len(items)
-        report.captures += written is not None
-        report.unchanged += written is None
         report.lags += [
             max(0.0, (reading.observed_at - (item.event.event_time or item.delivery.received_at)).total_seconds())
             for item in items

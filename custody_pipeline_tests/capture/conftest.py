@@ -75,7 +75,7 @@ def conversation(conversation_id: str = CONVERSATION, **attributes: str) -> byte
 class Vendor:
     """Answers for `GenesysClient.get`: bytes, or an exception to raise. Custom attributes are empty."""
 
-    answers: dict[str, bytes | GenesysError] = field(default_factory=dict)
+    answers: dict[str, bytes | Answer | GenesysError] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def get(self, path: str) -> Answer:
@@ -85,6 +85,8 @@ class Vendor:
         answer = self.answers[path.rpartition("/")[2]]
         if isinstance(answer, GenesysError):
             raise answer
+        if isinstance(answer, Answer):
+            return answer
         return Answer(f"GET {path}", answer, 200, None)
 
 

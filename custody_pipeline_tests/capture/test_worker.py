@@ -18,7 +18,14 @@ from custody_pipeline.capture.captured import captured_addresses, captures_of, e
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.capture.worker import NOT_FOUND_ATTEMPTS, CaptureWorker, DrainReport, capture_client
+from custody_pipeline.capture.worker import (
+    NOT_FOUND_ATTEMPTS,
+    UNREADABLE_ATTEMPTS,
+    CaptureWorker,
+    DrainReport,
+    capture_client,
+)
+from custody_pipeline.extract.genesys import Answer
 from custody_pipeline.extract.genesys_errors import (
     Forbidden,
     GenesysError,
@@ -259,6 +266,23 @@ def test_an_answer_that_is_no_conversation_is_kept_with_its_state(setup: Setup, 
     assert capture["participants"] == []
     if "conversation_base64" in capture:
         assert base64.b64decode(capture["conversation_base64"]) == answer
+    # It is no reading: the next one may be, and else the event says that there was none.
+    assert setup.events() == []
+    for _ in range(UNREADABLE_ATTEMPTS - 1):
+        setup.clock.now += 3600
+        report = setup.drain()
+    assert (len(setup.captures()), report.set_aside) == (1, {"conversation_unreadable": 1})
+    assert [event["outcome"] for event in setup.events()] == ["conversation_unreadable"]
+
+
+def test_an_answer_that_was_no_conversation_is_asked_for_again(setup: Setup) -> None:
+    setup.put(attribute_event())
+    for answer in (Answer("GET x", b"", 202, None), b"<html>gateway</html>", conversation()):
+        setup.vendor.answers[CONVERSATION] = answer
+        setup.drain()
+        setup.clock.now += 3600
+    assert [capture["conversation_state"] for capture in setup.captures()] == ["not_json", "ok"]
+    assert [event["outcome"] for event in setup.events()] == ["captured"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -20,6 +21,7 @@ from custody_pipeline.settings import Settings
 from custody_pipeline_tests.capture.conftest import CONVERSATION, PARTICIPANT, attribute_event, conversation
 
 NIGHT = date(2026, 11, 2)
+OTHER = "22222222-2222-4333-8444-555555555555"
 SEEN = datetime(2026, 11, 2, 10, 5, tzinfo=UTC)
 
 
@@ -63,3 +65,19 @@ def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
     found = None if attributes is None else [(item["key"], item["value"]) for item in attributes]
     assert found == typed
     assert told == [("captured", None, {"Legal-Hold": "yes"})]
+
+
+def test_an_event_of_a_conversation_that_could_not_be_read_is_of_the_conversations_night(tmp_path: Path) -> None:
+    """Filed under the day of the event, because nobody knew when the conversation had begun."""
+    store = FolderStore(tmp_path / "captures")
+    for body in (attribute_event(), attribute_event(conversation_id=OTHER)):
+        next_day = SEEN + timedelta(days=1)
+        event = replace(parse_event(body), event_time=next_day)
+        write_event(store, event, body, received_at=next_day, start=None, outcome="conversation_not_found")
+    with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
+        landings = collect_captures(collector, lambda ids: ids & {CONVERSATION})
+    with duckdb.connect() as con:
+        create_raw_tables(con)
+        load(con, landings)
+        found = con.execute("SELECT conversation_id, outcome FROM raw.conversation_events").fetchall()
+    assert found == [(CONVERSATION, "conversation_not_found")]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -416,3 +418,26 @@ def test_a_sidecar_may_write_its_ids_in_capitals(night: Night) -> None:
     night.sidecar().update(conversation_id="C1", recording_id="R1")
     night.run()
     assert "DOCUMENTS_DISAGREE" not in night.reasons("r1")
+
+
+@pytest.mark.parametrize(
+    ("second", "state", "reasons"), [(False, "partial", {"CAPTURE_MISSING"}), (True, "whole", set())]
+)
+def test_an_answer_that_was_no_conversation_is_no_capture(
+    night: Night, second: bool, state: str, reasons: set[str]
+) -> None:
+    night.call()
+    night.event("10:05:00", outcome="conversation_unreadable")
+    night.rows["captures"].append({"conversation_id": "c1", "document_state": "not_json"})
+    if second:
+        night.capture("10:06:00", agent=HEALTHY_AGENT)
+    night.run()
+    states = {part["source"]: part["state"] for part in night.table("coverage")}
+    assert (states["captures"], night.reasons("r1")) == (state, reasons)
+
+
+def test_a_capture_under_the_day_of_its_event_is_of_the_night_that_has_the_conversation(night: Night) -> None:
+    night.rows["captures"].append({"conversation_id": "c1", "document_state": "not_json"})
+    night.con.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'c1', true")
+    night.run()
+    assert night.table("chain_of_custody") == []

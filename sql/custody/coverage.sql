@@ -72,9 +72,15 @@ unread_documents AS (
     WHERE is_current AND (document_state <> 'ok' OR recording_id IS NULL)
     GROUP BY partition_date
     UNION ALL
+    -- Conversations of which nothing that was captured can be read.
     SELECT partition_date, 'captures', count(*)
-    FROM staging.captures
-    WHERE is_current AND document_state <> 'ok'
+    FROM (
+        SELECT partition_date, coalesce(conversation_id, document_uri) AS subject
+        FROM staging.captures
+        WHERE is_current
+        GROUP BY partition_date, coalesce(conversation_id, document_uri)
+        HAVING bool_and(document_state <> 'ok')
+    )
     GROUP BY partition_date
     UNION ALL
     SELECT partition_date, 'conversation_events', count(*)

@@ -23,6 +23,8 @@ SELECT
                     document.participants, lambda p: repeats_a_key(p.attributes)
                 )
             ) THEN 'duplicate_key'
+            -- What the vendor answered was no conversation.
+            WHEN document_state = 'ok' THEN coalesce(document.conversation_state, 'ok')
             ELSE document_state
         END AS document_state
     ),
@@ -57,7 +59,8 @@ FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,
     key_types := 'STRUCT("key" VARCHAR)',
     document_types := 'STRUCT(
-        conversation_id VARCHAR, observed_at VARCHAR, conversation_sha256 VARCHAR, "event" STRUCT(event_id VARCHAR),
+        conversation_id VARCHAR, observed_at VARCHAR, conversation_sha256 VARCHAR, conversation_state VARCHAR,
+        "event" STRUCT(event_id VARCHAR),
         custom_attributes_base64 VARCHAR,
         participants STRUCT(participant_id VARCHAR, purpose VARCHAR, attributes MAP(VARCHAR, VARCHAR))[]
     )'

@@ -39,7 +39,7 @@ captured_conversations AS (
             ORDER BY first_seen_at, document_sha256
         ) AS evidence
     FROM staging.documents
-    WHERE resource = 'captures'
+    WHERE resource = 'captures' AND document_state = 'ok'
     GROUP BY partition_date, conversation_id
 ),
 

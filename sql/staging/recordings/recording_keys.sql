@@ -225,6 +225,9 @@ captured AS (
     ANTI JOIN staging.conversation_details AS d
         ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id AND d.is_current
         AND d.document_state = 'ok'
+    -- A capture that does not tell when the conversation began is filed under the day of its event.
+    ANTI JOIN staging.placed_ids AS p
+        ON p.id = c.conversation_id AND p.is_placed AND p.partition_date <> c.partition_date
     WHERE c.conversation_id IS NOT NULL
 )
 
