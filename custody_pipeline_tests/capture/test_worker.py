@@ -277,7 +277,8 @@ def test_an_answer_that_is_no_conversation_is_kept_with_its_state(setup: Setup, 
 
 def test_an_answer_that_was_no_conversation_is_asked_for_again(setup: Setup) -> None:
     setup.put(attribute_event())
-    for answer in (Answer("GET x", b"", 202, None), b"<html>gateway</html>", conversation()):
+    answers: list[bytes | Answer] = [Answer("GET x", b"", 202, None), b"<html>gateway</html>", conversation()]
+    for answer in answers:
         setup.vendor.answers[CONVERSATION] = answer
         setup.drain()
         setup.clock.now += 3600
