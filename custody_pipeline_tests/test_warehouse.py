@@ -11,8 +11,8 @@ import pytest
 from filelock import FileLock
 
 from custody_pipeline import analysis
+from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.models.run import SchemaChangedError, model_params, prepare, replace_window
-from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError, WarehouseError
 from custody_pipeline.warehouse.kept_open import kept_open

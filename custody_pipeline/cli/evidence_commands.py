@@ -247,10 +247,10 @@ def _chosen(
     settings: Settings, conversations: list[str], ids: Path | None, matter: Matter | None
 ) -> tuple[list[str], list[str]]:
     """Recording ids of conversations, of a list and of a matter; and the ids that match nothing."""
+    from custody_pipeline.fleet.overview import analyst_database
     from custody_pipeline.matters.id_list import IdList, read_id_list
     from custody_pipeline.matters.matter import Matter
     from custody_pipeline.matters.selection import select
-    from custody_pipeline.operations.explain import analyst_database
 
     matters = [Matter.of_ids(IdList.of(conversations))] if conversations else []
     matters += [Matter.of_ids(read_id_list(ids))] if ids else []

@@ -50,7 +50,7 @@ def report(
     from dataclasses import asdict
 
     from custody_pipeline.cli.retention_commands import deadlines
-    from custody_pipeline.operations.explain import analyst_database
+    from custody_pipeline.fleet.overview import analyst_database
     from custody_pipeline.operations.night_report import night_report, write_report
 
     if (night and (first or last or matter)) or (first and last and first > last):
@@ -83,7 +83,7 @@ def sheet(
 ) -> None:
     """Write a table as a spreadsheet (.xlsx) in which text stays text: 007, 1.10, long numbers, =1+1."""
     from custody_pipeline.evidence.cut.workbook import write_workbook
-    from custody_pipeline.operations.explain import analyst_database
+    from custody_pipeline.fleet.overview import analyst_database
 
     path = out or Path(f"{table}.xlsx")
     with analyst_database(settings_of_environment()) as con:
@@ -106,7 +106,7 @@ def sheet(
 
 def _collected(settings: Settings) -> tuple[date, date] | None:
     """The oldest and the newest night that was collected; None before the first."""
-    from custody_pipeline.operations.explain import analyst_database
+    from custody_pipeline.fleet.overview import analyst_database
 
     with analyst_database(settings) as con:
         return con.execute(

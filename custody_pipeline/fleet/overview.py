@@ -4,7 +4,7 @@ With one warehouse, this is the warehouse or the analysts' snapshot. With severa
 views over the published Parquet, with the small tables that nights share. The next reader makes the file again after a
 night shared something new.
 
-Belongs here: that file, and access to S3 for its views. Does not: queries (operations).
+Belongs here: that file, opening what readers read, and access to S3 for the views. Does not: queries (operations).
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ from custody_pipeline.fleet.shared_rows import SHARED, take_over
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.s3 import S3Location, s3_store
 from custody_pipeline.models.run import add_events, comment_on, prepare
+from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, Warehouse
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.ledger import append_acts
 from custody_pipeline.warehouse.night_states import mark_nights
-from custody_pipeline.warehouse.snapshot import SNAPSHOT_STORAGE_VERSION, log_beside
+from custody_pipeline.warehouse.snapshot import (
+    SNAPSHOT_STORAGE_VERSION,
+    SnapshotError,
+    log_beside,
+    refuse_other_writes,
+)
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 from custody_pipeline.warehouse.sql_text import literal, table_columns, transaction
 
@@ -57,6 +63,31 @@ def overview(
     with duckdb.connect(str(path), read_only=True, config={"memory_limit": settings.duckdb_memory_limit}) as con:
         reach_s3(con, settings)
         yield con if table_columns(con, "raw.publications") else None
+
+
+@contextmanager
+def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The read-only snapshot. It can be read while a night runs.
+
+    Raises:
+        SettingsError: there is no snapshot yet.
+        SnapshotError: it is damaged, or another program wrote to it.
+    """
+    if settings.nights_url is not None:
+        refresh(settings)
+    if not settings.analyst_path.exists():
+        raise SettingsError(f"{settings.analyst_path} is not there yet: run a night first, or set CUSTODY_HOME")
+    refuse_other_writes(settings.analyst_path)
+    try:
+        limit: dict[str, str | bool | int | float | list[str]] = {"memory_limit": settings.duckdb_memory_limit}
+        with duckdb.connect(str(settings.analyst_path), read_only=True, config=limit) as con:
+            if settings.nights_url is not None:
+                reach_s3(con, settings)
+            yield con
+    except duckdb.IOException as error:
+        raise SnapshotError(
+            f"{settings.analyst_path} cannot be read ({str(error).splitlines()[0]}); run a night: that replaces it"
+        ) from error
 
 
 def refresh(settings: Settings) -> Path:

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 from yaml.nodes import Node, SequenceNode
 
+from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.forgetting.readable import readable
 from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Matter, Selection
 from custody_pipeline.matters.matter_file import MatterError, MatterReader
 from custody_pipeline.matters.selection import select
-from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.left_out import nights_left_out
 from custody_pipeline.warehouse.sql_text import table_columns

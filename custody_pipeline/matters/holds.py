@@ -20,14 +20,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.extract.genesys_errors import GenesysError, LoginError, PermanentError
-from custody_pipeline.fleet.overview import record_acts
+from custody_pipeline.fleet.overview import analyst_database, record_acts
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.matters.register import acted_for, alone, matters_folder, register_of
-from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.warehouse.ledger import Act
 from custody_pipeline.warehouse.sql_files import query
 

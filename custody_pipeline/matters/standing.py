@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter import TagCondition
 from custody_pipeline.matters.selection import Found, select
 from custody_pipeline.models.reasons import OF_AUDIO
 from custody_pipeline.models.run import LAG_HOURS, RECHECK_DAYS
-from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
 

@@ -22,7 +22,7 @@ import msgspec
 from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE
-from custody_pipeline.fleet.overview import is_packaged, overview, record_acts
+from custody_pipeline.fleet.overview import analyst_database, is_packaged, overview, record_acts
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.listening import ListeningError, listening_copies, write_listening_copies
 from custody_pipeline.matters.masking import masked_events, of_one_matter, shown
@@ -35,7 +35,6 @@ from custody_pipeline.matters.volume_lines import Spool, SpooledLine
 from custody_pipeline.matters.volume_plan import key_of, newest
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.operations.attached_files import Item
-from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.operations.packaging import fill_package, make_private, packaged
 from custody_pipeline.operations.sealed_documents import write_conversations
 from custody_pipeline.operations.verification import open_target, public_keys

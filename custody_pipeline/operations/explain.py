@@ -5,8 +5,6 @@ Belongs here: one recording's story and the list of gaps, as data. Does not: pri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
@@ -14,10 +12,9 @@ from typing import Any
 import duckdb
 import orjson
 
-from custody_pipeline.fleet.overview import reach_s3, record_acts, refresh
-from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.fleet.overview import analyst_database, record_acts
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Act, Actor
-from custody_pipeline.warehouse.snapshot import SnapshotError, refuse_other_writes
 from custody_pipeline.warehouse.sql_text import rows_of, table_columns
 
 # Name for people, resource, its name among the sources of tags, and whether it is shown without a document.
@@ -40,31 +37,6 @@ _LOCK_TIMEOUT_SECONDS = 10.0
 
 class NoSuchNightError(Exception):
     """A night is not in the snapshot. The message says what to do."""
-
-
-@contextmanager
-def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The read-only snapshot. It can be read while a night runs.
-
-    Raises:
-        SettingsError: there is no snapshot yet.
-        SnapshotError: it is damaged, or another program wrote to it.
-    """
-    if settings.nights_url is not None:
-        refresh(settings)
-    if not settings.analyst_path.exists():
-        raise SettingsError(f"{settings.analyst_path} is not there yet: run a night first, or set CUSTODY_HOME")
-    refuse_other_writes(settings.analyst_path)
-    try:
-        limit: dict[str, str | bool | int | float | list[str]] = {"memory_limit": settings.duckdb_memory_limit}
-        with duckdb.connect(str(settings.analyst_path), read_only=True, config=limit) as con:
-            if settings.nights_url is not None:
-                reach_s3(con, settings)
-            yield con
-    except duckdb.IOException as error:
-        raise SnapshotError(
-            f"{settings.analyst_path} cannot be read ({str(error).splitlines()[0]}); run a night: that replaces it"
-        ) from error
 
 
 def explain(settings: Settings, subject: str) -> dict[str, Any] | None:

@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
 from custody_pipeline.extract.genesys_errors import NoAnswer
+from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.matters import holds
 from custody_pipeline.matters.holds import HELD, read_holds
 from custody_pipeline.matters.register import register_of
 from custody_pipeline.matters.selection import select
-from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Actor
 

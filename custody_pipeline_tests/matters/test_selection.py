@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.matters.register import register_of
 from custody_pipeline.matters.selection import agent_names, select
 from custody_pipeline.matters.standing import revisions, standing
-from custody_pipeline.operations.explain import analyst_database
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline.warehouse.sql_files import query
