@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from custody_pipeline.evidence.cut import workbook
-from custody_pipeline.evidence.cut.workbook import MAX_TEXT, Note, write_workbook
+from custody_pipeline.evidence.cut.workbook import Note, write_workbook
+from custody_pipeline.evidence.cut.workbook_cells import MAX_TEXT
 
 if TYPE_CHECKING:
     from pathlib import Path

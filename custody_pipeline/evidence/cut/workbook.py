@@ -1,7 +1,8 @@
 """Published rows → a workbook (.xlsx) that changes no value.
 
-Belongs here: the parts of the workbook. Does not: which rows, where the file goes (publish), comparing a sealed
-workbook with its table (evidence/verify/cut_renderings.py).
+Belongs here: sheets and the other parts of the workbook. Does not: how a value is written in a cell
+(workbook_cells.py), which rows, where the file goes (publish), comparing a sealed workbook with its table
+(evidence/verify/cut_renderings.py).
 
 | value | cell |
 |---|---|
@@ -23,51 +24,31 @@ it.
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 from xml.sax.saxutils import escape
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from isal import isal_zlib
 
-from custody_pipeline.evidence.cut.records import concatenated, joined, strings, text_column, utf8
+from custody_pipeline.evidence.cut.records import text_column, utf8
+from custody_pipeline.evidence.cut.workbook_cells import HEAD, rows_and_changes, text_cell
 
 WORKBOOK = ".xlsx"
 
-# Limits of Excel's file format: characters of a cell, digits of a number, rows of a sheet. Bytes: of a part of a ZIP
-# file without ZIP64, which not every reader knows.
-MAX_TEXT = 32_767
-MAX_NUMBER = 10**15
+# Rows: the limit of a sheet in Excel's file format. Bytes: the limit of a part of a ZIP file without ZIP64, which not
+# every reader knows.
 MAX_ROWS = 1_048_576
 MAX_BYTES = 1 << 30
 MAX_NOTES = 10_000
 
 _ROWS_AT_ONCE = 4_096
 _WIDTH = 18
-_TEXT, _DATE, _TIME, _HEAD = 1, 2, 3, 4
-
-# Days from day 0 of the workbook's calendar to 1970-01-01. The first sixty days are wrong in one of the two common
-# programs (1900 was no leap year), and the calendar ends on 9999-12-31.
-_DAYS_BEFORE_1970 = 25_569
-_FIRST_DAY, _END_DAY = 61, 2_958_466
-_MICROSECONDS = 86_400_000_000
-
-# A pattern for RE2 and for Python.
-_ILLEGAL = r"[\x00-\x08\x0b\x0c\x0e-\x1f" + "\ufffe\uffff]"
-# The format writes a carriage return as `_x000D_` (ST_Xstring, ECMA-376 part 1, 22.9.2.19). A text that looks like such
-# an escape, or will when its carriage return is written, must be escaped itself. Two escapes may share an underscore,
-# so the last character is no part of the match.
-_LOOKS_ESCAPED = r"_x[0-9A-Fa-f]{4}[_\r]"
-_TO_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}[_\r])")
-_MARKUP, _RETURN, _CONTROL, _NONCHARACTER, _ESCAPE = 1, 2, 4, 8, 16
 
 _HEADER = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -180,9 +161,7 @@ class Workbook:
 
     def _add(self, rows: pa.RecordBatch, texts: Sequence[pa.Array]) -> None:
         # Only rows and bytes decide where a sheet ends, not the batches: equal rows give equal parts.
-        kinds = [_kinds(text) if _is_text(column.type) else 0 for column, text in zip(rows.columns, texts, strict=True)]
-        lines = _rows_of(rows, texts, kinds)
-        changed = _changed(rows.schema.names, texts, kinds)
+        lines, changed = rows_and_changes(rows, texts)
         offsets = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset : lines.offset + len(lines) + 1]
         ends = offsets[1:] - offsets[0]
         start = 0
@@ -205,7 +184,7 @@ class Workbook:
         self._sheets.append(self._title[:31] if number == 1 else f"{self._title[:25]} ({number})")
         self._part = self._open.enter_context(self._parts.open(f"xl/worksheets/sheet{number}.xml"))
         self._rows = self._bytes = 0
-        heads = "".join(_cell(_text(name)[0], _HEAD) for name in self._names)
+        heads = "".join(text_cell(name, HEAD) for name in self._names)
         self._write((_sheet_head(len(self._names)) + f"<row>{heads}</row>").encode())
         self._rows = 1
 
@@ -254,167 +233,8 @@ def _told(notes: Sequence[Note]) -> str:
     rows += [(note.sheet, str(note.row), note.column, note.what) for note in notes[:MAX_NOTES]]
     if len(notes) > MAX_NOTES:
         rows.append(("", "", "", f"and {len(notes) - MAX_NOTES:,} cells more"))
-    lines = ("".join(_cell(_text(text)[0], _TEXT) for text in row) for row in rows)
+    lines = ("".join(text_cell(text) for text in row) for row in rows)
     return _sheet_head(4) + "".join(f"<row>{line}</row>" for line in lines) + "</sheetData></worksheet>"
-
-
-def _rows_of(rows: pa.RecordBatch, texts: Sequence[pa.Array], kinds: Sequence[int]) -> pa.Array:
-    parts: list[Any] = ["<row>"]
-    for column, text, kind in zip(rows.columns, texts, kinds, strict=True):
-        parts += _text_cells(text, kind) if _is_text(column.type) else _cells(column, text)
-    if all(isinstance(part, str) for part in parts):  # no column has a value
-        return strings(["".join(parts) + "</row>"] * rows.num_rows)
-    return joined(*parts, "</row>")
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    """Whether the cells of a column are text: text itself, lists, structs, maps."""
-    types = pa.types
-    return not (types.is_boolean(kind) or types.is_integer(kind) or types.is_date(kind) or types.is_timestamp(kind))
-
-
-def _text_cells(text: pa.Array, kinds: int) -> list[Any]:
-    """A column of texts, as `joined` puts them side by side."""
-    if text.null_count == len(text):
-        return ["<c/>"]
-    head, tail = _TEXT_CELL
-    fitting = _fitting(text, kinds)
-    return [head, fitting, tail] if not fitting.null_count else [_or_none(concatenated(head, fitting, tail))]
-
-
-def _cells(column: pa.Array, text: pa.Array) -> list[Any]:
-    """A column of another type."""
-    kind = column.type
-    if text.null_count == len(text):
-        return ["<c/>"]
-    if pa.types.is_boolean(kind):
-        bits = pc.replace_substring(pc.replace_substring(text, "true", "1"), "false", "0")
-        return [_or_none(concatenated('<c t="b"><v>', bits, "</v></c>"))]
-    if pa.types.is_integer(kind):
-        return _typed(text, text, _between(column.cast(pa.int64(), safe=False), 1 - MAX_NUMBER, MAX_NUMBER), 0)
-    if pa.types.is_date(kind):
-        days = pc.add(column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), _number(_DAYS_BEFORE_1970))
-        return _typed(text, days.cast(pa.large_string()), _between(days, _FIRST_DAY, _END_DAY), _DATE)
-    since = column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64())
-    since = pc.add(since, _number(_DAYS_BEFORE_1970 * _MICROSECONDS))
-    fits = _between(since, _FIRST_DAY * _MICROSECONDS, _END_DAY * _MICROSECONDS)
-    return _typed(text, _in_days(since), fits, _TIME)
-
-
-def _in_days(microseconds: pa.Array) -> pa.Array:
-    """Microseconds (≥ 0) as days with at most twelve decimals, by integers alone.
-
-    The text of a float may differ between versions of a library, but a sealed workbook is verified by making it again.
-    """
-    day = _number(_MICROSECONDS)
-    days = pc.divide(microseconds, day)
-    parts: list[Any] = [days.cast(pa.large_string()), "."]
-    rest = pc.subtract(microseconds, pc.multiply(days, day))
-    for digits in (8, 4):  # a day times 10^8 is less than 2^63
-        rest = pc.multiply(rest, _number(10**digits))
-        found = pc.divide(rest, day)
-        rest = pc.subtract(rest, pc.multiply(found, day))
-        parts.append(pc.utf8_lpad(found.cast(pa.large_string()), digits, "0"))
-    return pc.utf8_rtrim(pc.utf8_rtrim(concatenated(*parts), "0"), ".")
-
-
-def _typed(text: pa.Array, number: pa.Array, fits: pa.Array, style: int) -> list[Any]:
-    """Numbers where they fit, the text otherwise."""
-    cells = concatenated(f'<c s="{style}"><v>' if style else "<c><v>", number, "</v></c>")
-    if pc.all(fits, min_count=0).as_py() is False:
-        head, tail = _TEXT_CELL
-        cells = pc.if_else(fits, cells, concatenated(head, text, tail))
-    return [_or_none(cells)]
-
-
-@cache
-def _number(value: int) -> pa.Scalar:
-    # As in `strings`: Arrow's own way imports pandas.
-    return strings([str(value)]).cast(pa.int64())[0]
-
-
-def _between(values: pa.Array, first: int, end: int) -> pa.Array:
-    return pc.and_(pc.greater_equal(values, _number(first)), pc.less(values, _number(end)))
-
-
-def _or_none(cells: pa.Array) -> pa.Array:
-    return pc.fill_null(cells, strings(["<c/>"])[0]) if cells.null_count else cells
-
-
-def _kinds(texts: pa.Array) -> int:
-    """Which kinds of bytes occur in the texts; a search in all of them costs less than a replacement of nothing."""
-    data = utf8(texts)
-    if not data.size:
-        return 0
-    kinds = 0
-    if data.min() < 0x20:
-        kinds |= _RETURN if (data == ord("\r")).any() else 0
-        kinds |= _CONTROL if ((data < 0x20) & (data != 0x09) & (data != 0x0A) & (data != 0x0D)).any() else 0
-    if data.max() >= 0xEF and (data == 0xEF).any():  # the first byte of U+FFFE and U+FFFF, and of others
-        kinds |= _NONCHARACTER
-    if any((data == ord(char)).any() for char in "&<>"):
-        kinds |= _MARKUP
-    return kinds | (_ESCAPE if ((data[:-1] == ord("_")) & (data[1:] == ord("x"))).any() else 0)
-
-
-def _long(texts: pa.Array) -> pa.Array:
-    """Which texts may be too long: a UTF-16 unit is one byte of UTF-8 or more."""
-    return pc.greater(pc.binary_length(texts), _number(MAX_TEXT))
-
-
-def _fitting(texts: pa.Array, kinds: int) -> pa.Array:
-    """Texts as they are written in a cell; `kinds`: of `_kinds`."""
-    if kinds & (_CONTROL | _NONCHARACTER):
-        texts = pc.replace_substring_regex(texts, _ILLEGAL, "\N{REPLACEMENT CHARACTER}")
-    long = _long(texts)
-    if pc.any(long).as_py():
-        cut = [_cut(text) for text in texts.filter(long).to_pylist()]
-        texts = pc.replace_with_mask(texts, long, strings(cut))
-    if kinds & _MARKUP:
-        for char in "&<>":
-            texts = pc.replace_substring(texts, char, escape(char))
-    if kinds & _ESCAPE:
-        looks = pc.match_substring_regex(texts, _LOOKS_ESCAPED)
-        escaped = [_TO_ESCAPE.sub("_x005F_", text) for text in texts.filter(looks).to_pylist()]  # RE2 cannot look ahead
-        texts = pc.replace_with_mask(texts, looks, strings(escaped))
-    return pc.replace_substring(texts, "\r", "_x000D_") if kinds & _RETURN else texts
-
-
-def _cut(text: str) -> str:
-    units = text.encode("utf-16-le")
-    return text if len(units) <= 2 * MAX_TEXT else units[: 2 * MAX_TEXT].decode("utf-16-le", "ignore")
-
-
-def _changed(names: Sequence[str], texts: Sequence[pa.Array], kinds: Sequence[int]) -> list[tuple[int, str, str]]:
-    """Cells that cannot hold the table's value: row of the batch, column, what is changed; in the order of rows."""
-    found: list[tuple[int, str, str]] = []
-    for name, text, kind in zip(names, texts, kinds, strict=True):
-        suspect = _long(text)
-        if kind & (_CONTROL | _NONCHARACTER):
-            suspect = pc.or_(suspect, pc.match_substring_regex(text, _ILLEGAL))
-        if pc.any(suspect).as_py():
-            at = pc.indices_nonzero(suspect).to_pylist()
-            found += [(row, name, what) for row in at for what in _text(text[row].as_py())[1]]
-    return sorted(found, key=lambda change: change[0])
-
-
-def _text(text: str) -> tuple[str, list[str]]:
-    """One text as it is written in a cell, and what was changed."""
-    changed = []
-    if illegal := sorted({f"U+{ord(char):04X}" for char in re.findall(_ILLEGAL, text)}):
-        changed.append(f"{', '.join(illegal)} shown as U+FFFD")
-    if _cut(text) != text:
-        changed.append(f"cut at {MAX_TEXT:,} of {len(text.encode('utf-16-le')) // 2:,} characters")
-    one = strings([text])
-    return _fitting(one, _kinds(one))[0].as_py(), changed
-
-
-def _cell(text: str, style: int) -> str:
-    return f'<c t="inlineStr" s="{style}"><is><t xml:space="preserve">{text}</t></is></c>'
-
-
-_TEXT_CELL = _cell("|", _TEXT).split("|")
-"""The markup before and after the text of a cell."""
 
 
 def _sheet_head(columns: int) -> str:
