@@ -30,9 +30,11 @@ IMPORTED = [
     "dagster._core.storage.event_log.sqlite.sqlite_event_log",
     "dagster._core.storage.runs.sqlite.sqlite_run_storage",
     "dlt.destinations.impl.duckdb.duck",
+    "dlt.sources.helpers.requests",
     "matplotlib.figure",
     "boto3",
     "obstore",
+    "pyarrow.dataset",
     "custody_pipeline_tests.forked_parent",
 ]
 

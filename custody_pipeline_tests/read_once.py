@@ -8,6 +8,8 @@ from typing import Any
 import boto3
 from botocore.loaders import JSONFileLoader
 
+from custody_pipeline.distribution import PACKAGE_DIR
+from custody_pipeline.pages import environment
 from custody_pipeline.warehouse.sql_files import load_models
 
 _read = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
@@ -19,7 +21,8 @@ def load_file(_: JSONFileLoader, path: str) -> Any:
 
 
 def read_all() -> None:
-    """The models, and descriptions of the services that a night calls."""
+    """The models, the night's page, and descriptions of the services that a night calls."""
     JSONFileLoader.load_file = load_file  # type: ignore[method-assign, assignment]
     boto3.Session("nobody", "nothing", region_name="us-east-1").client("s3").close()
+    environment(PACKAGE_DIR / "operations" / "templates").get_template("night_report.html")
     load_models()

@@ -76,7 +76,6 @@ def _resource(con: duckdb.DuckDBPyConnection, table: str, landings: Sequence[Lan
         rows,
         name=table,
         write_disposition="append",
-        columns=_dlt_columns(con, table),
         schema_contract={"tables": "evolve", "columns": "freeze", "data_type": "freeze"},
         file_format="parquet",
     )

@@ -1,6 +1,6 @@
 """The pages of a production for people: the report, and the draft of a certificate.
 
-Belongs here: filling the templates from verified facts. Does not: the facts (production.py).
+Belongs here: filling the templates from verified facts. Does not: the facts (volume_facts.py).
 
 Both are single HTML files without script, so that they can be read, printed and sent without us.
 """
@@ -44,7 +44,7 @@ def report_html(
         standing: of the matter when the volume was made.
         account: numbers of found recordings by their outcome; the first is this volume.
         rows: the first `ROWS_SHOWN` of the index.
-        facts: the content of both pages: see `production`.
+        facts: the content of both pages: see `volume_facts.facts_of`.
     """
     parties = (
         ("Requesting party", matter.requesting_party),
