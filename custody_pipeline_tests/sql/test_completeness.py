@@ -441,3 +441,58 @@ def test_a_capture_under_the_day_of_its_event_is_of_the_night_that_has_the_conve
     night.con.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'c1', true")
     night.run()
     assert night.table("chain_of_custody") == []
+
+
+def a_chat(night: Night) -> None:
+    """No flag says that a chat was recorded."""
+    night.call()
+    for leg in night.details()["participants"]:
+        leg["sessions"][0].update(recording=False, media_type="chat")
+
+
+def empty_the_bucket(night: Night) -> None:
+    for resource in ("export_objects", "export_sidecars", "media_digests"):
+        night.rows[resource].clear()
+
+
+@pytest.mark.parametrize("was_exported", [True, False])
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(None, "RECORDING_NOT_FOUND"), (403, "CONVERSATION_FORBIDDEN"), (503, "CONVERSATION_FETCH_FAILED")],
+)
+def test_a_recording_that_no_source_names_any_more_keeps_its_row(
+    night: Night, was_exported: bool, status: int | None, reason: str
+) -> None:
+    a_chat(night)
+    night.metadata("c1", {"recording_id": "r1", "media": "chat", "exported_date": None})
+    if not was_exported:
+        empty_the_bucket(night)
+    night.load()
+    empty_the_bucket(night)
+    night.rows["recording_metadata"].clear()
+    if status:
+        night.refuse(status, resource="recording_metadata")
+    else:
+        night.metadata("c1")
+    night.run()
+    assert night.reasons() == {"OBJECT_MISSING" if was_exported else reason}
+    assert balance(night, "recordings") == (1, 0, 1, 0)
+    assert (night.row()["custody_status"], night.row()["media_state"]) == (
+        "gap",
+        "removed" if was_exported else "not_exported",
+    )
+    assert night.check("row_conservation") == night.check("gaps_told") == []
+    before = night.sha256()
+    night.run()
+    assert night.sha256() == before
+
+
+def test_a_conversation_that_the_job_has_no_more_leaves_the_night_not_established(night: Night) -> None:
+    night.call()
+    empty_the_bucket(night)
+    night.load()
+    night.rows["conversation_details"].clear()
+    night.run()
+    details = {part["source"]: (part["state"], part["detail"]) for part in night.table("coverage")}
+    assert details["conversation_details"] == ("partial", "1 conversations of an earlier load are missing")
+    assert claim(night)[0] == "not_established"

@@ -123,6 +123,16 @@ totals AS (
     WHERE source = 'job_totals'
 ),
 
+lost AS (
+    -- Conversations that only an earlier load has. What their sessions flag is in no row.
+    SELECT partition_date, 'conversation_details' AS source, count(DISTINCT conversation_id) AS conversations
+    FROM staging.conversation_details
+    ANTI JOIN (SELECT partition_date, conversation_id FROM staging.conversation_details WHERE is_current)
+        USING (partition_date, conversation_id)
+    WHERE conversation_id <> ''
+    GROUP BY partition_date
+),
+
 unread AS (
     SELECT partition_date, 'recording_metadata' AS source, count(*) AS conversations
     FROM staging.conversation_facts
@@ -141,6 +151,7 @@ asked AS (
         + coalesce(u.documents, 0) AS unread,
         coalesce(t.recordings, 0) AS unaccounted,
         w.conversations AS not_read,
+        x.conversations AS lost,
         a.began AS began_ahead,
         r.resource IN ('conversation_details', 'listed_recordings')
         AND coalesce(r.data_available_until < n.partition_date + INTERVAL 1 DAY, true) AS is_early
@@ -156,6 +167,7 @@ asked AS (
     LEFT JOIN unreadable AS u ON u.partition_date = n.partition_date AND u.source = s.source
     LEFT JOIN totals AS t ON t.partition_date = n.partition_date AND t.source = s.source
     LEFT JOIN unread AS w ON w.partition_date = n.partition_date AND w.source = s.source
+    LEFT JOIN lost AS x ON x.partition_date = n.partition_date AND x.source = s.source
     LEFT JOIN ahead AS a ON a.partition_date = n.partition_date AND a.source = s.source
 )
 
@@ -167,7 +179,7 @@ SELECT
         -- One of the two interfaces refused the client: what only it knows was never asked.
         WHEN source = 'recording_audits' AND receipt_state = 'complete' AND failures > 0 THEN 'not_asked'
         WHEN receipt_state = 'failed' THEN 'failed'
-        WHEN receipt_state = 'partial' OR unread > 0 OR unaccounted > 0 OR is_early THEN 'partial'
+        WHEN receipt_state = 'partial' OR unread > 0 OR unaccounted > 0 OR lost > 0 OR is_early THEN 'partial'
         ELSE 'whole'
     END AS state,
     is_needed,
@@ -193,6 +205,7 @@ SELECT
                 WHEN receipt_state = 'partial' THEN 'cut short'
                 WHEN is_early AND receipt_state = 'complete' THEN 'the night is not complete there yet'
             END,
+            CASE WHEN lost > 0 THEN lost || ' conversations of an earlier load are missing' END,
             'an earlier load has a later time, ' || began_ahead || ' UTC: a clock was wrong',
             detail,
             CASE

@@ -6,7 +6,7 @@
 --
 -- grain: conversation_id
 -- column conversation_id: conversation to read
--- column reasons: reasons for the read: not_in_details, count_differs, one_session, no_flag, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, listed, all
+-- column reasons: reasons for the read: not_in_details, count_differs, one_session, no_flag, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, listed, read_before, all
 WITH current AS (
     SELECT partition_date, landing_id
     FROM raw.extraction_receipts
@@ -163,8 +163,18 @@ listed AS (
     WHERE l.conversation_id IS NOT NULL
 ),
 
+read_before AS (
+    -- What was named once is asked for again: it may be gone.
+    SELECT DISTINCT m.key_conversation_id AS conversation_id
+    FROM raw.recording_metadata AS m
+    INNER JOIN raw.extraction_receipts AS r USING (partition_date, landing_id)
+    WHERE r.receipt_state IN ('complete', 'partial') AND m.recording_id IS NOT NULL
+),
+
 known_conversations AS (
     SELECT conversation_id FROM exported
+    UNION
+    SELECT conversation_id FROM read_before
     UNION
     SELECT conversation_id FROM details
     UNION
@@ -198,6 +208,7 @@ with_reasons AS (
                 CASE WHEN f.conversation_id IS NOT NULL THEN 'failed_export' END,
                 CASE WHEN a.conversation_id IS NOT NULL THEN 'announced' END,
                 CASE WHEN l.conversation_id IS NOT NULL THEN 'listed' END,
+                CASE WHEN b.conversation_id IS NOT NULL THEN 'read_before' END,
                 CASE WHEN $read_all THEN 'all' END
             ],
             lambda reason: reason IS NOT NULL
@@ -208,6 +219,7 @@ with_reasons AS (
     LEFT JOIN failed AS f USING (conversation_id)
     LEFT JOIN announced AS a USING (conversation_id)
     LEFT JOIN listed AS l USING (conversation_id)
+    LEFT JOIN read_before AS b USING (conversation_id)
 )
 
 SELECT conversation_id, reasons

@@ -53,6 +53,42 @@ listed AS (
     ) = 1
 ),
 
+named_before AS (
+    SELECT partition_date, recording_id,
+        list_sort(list(DISTINCT evidence))[:20] AS evidence, min(evidence.observed_at) AS first_seen_at
+    FROM (
+        SELECT partition_date, recording_id, {
+            'uri': 's3://' || bucket || '/' || object_key, 'sha256': NULL::VARCHAR,
+            'what': object_bytes::VARCHAR || ' bytes, by an earlier listing', 'observed_at': last_modified
+        } AS evidence
+        FROM staging.export_objects
+        WHERE NOT is_current AND NOT is_delete_marker AND key_finding IS NULL
+        UNION ALL
+        SELECT partition_date, recording_id, {
+            'uri': document_uri, 'sha256': document_sha256, 'what': 'recording_metadata document', 'observed_at': fetched_at
+        }
+        FROM staging.recording_metadata
+        WHERE NOT is_current
+        UNION ALL
+        SELECT partition_date, recording_id, {
+            'uri': document_uri, 'sha256': document_sha256, 'what': 'listed_recordings document', 'observed_at': fetched_at
+        }
+        FROM staging.listed_recordings
+        WHERE NOT is_current
+        UNION ALL
+        SELECT partition_date, recording_id, {
+            'uri': document_uri, 'sha256': document_sha256, 'what': 'export_failures document', 'observed_at': fetched_at
+        }
+        FROM staging.export_failures
+        WHERE NOT is_current
+    )
+    SEMI JOIN (
+        SELECT partition_date, recording_id FROM staging.recordings
+        WHERE is_gone
+    ) USING (partition_date, recording_id)
+    GROUP BY partition_date, recording_id
+),
+
 without_session AS (
     SELECT partition_date, conversation_id, count(*) AS recordings,
         coalesce('screen' IN (lower(media_type), lower(media_subtype)), false) AS is_screen
@@ -71,7 +107,7 @@ absent AS (
         CASE WHEN r.in_sessions THEN u.deletion_evidence ELSE d.deletion_evidence END AS deletion_evidence,
         u.recordings >= count(*) FILTER (r.in_sessions) OVER (PARTITION BY r.partition_date, r.conversation_id)
             AS all_were_deleted,
-        w.recordings AS without_session
+        w.recordings AS without_session, b.evidence AS earlier_evidence, b.first_seen_at
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
     LEFT JOIN asked AS a USING (partition_date)
@@ -80,6 +116,7 @@ absent AS (
     LEFT JOIN without_session AS w
         ON w.partition_date = r.partition_date AND w.conversation_id = r.conversation_id
         AND w.is_screen = starts_with(r.recording_id, 'screen:')
+    LEFT JOIN named_before AS b ON b.partition_date = r.partition_date AND b.recording_id = r.recording_id
     LEFT JOIN unlisted AS u ON u.partition_date = r.partition_date AND u.conversation_id = r.conversation_id
     WHERE NOT r.has_object
 ),
@@ -87,6 +124,7 @@ absent AS (
 findings AS (
     SELECT *,
         CASE
+            WHEN is_gone THEN 'an earlier load named it, first at ' || first_seen_at::VARCHAR || ' UTC'
             WHEN listed_alone THEN 'the list of all recordings has it'
                 || coalesce(', created at ' || creation_time::VARCHAR || ' UTC', '')
             WHEN starts_with(recording_id, 'screen:') THEN 'the screen of participant ' || recording_id[8:] || ' was recorded'
@@ -99,13 +137,14 @@ findings AS (
         CASE
             -- staging.gap_captures gives the reason.
             WHEN in_captures THEN NULL
+            WHEN is_gone AND in_objects THEN 'OBJECT_MISSING'
             WHEN in_sessions AND metadata_read IN ('ok', 'not_found') AND all_were_deleted THEN 'RECORDING_DELETED'
             WHEN NOT in_sessions AND exported_at IS NULL AND deleted_at IS NOT NULL THEN 'RECORDING_DELETED'
             WHEN listed_alone AND exported_at IS NOT NULL THEN 'OBJECT_MISSING'
             WHEN listed_alone AND delete_date <= asked_at THEN 'RECORDING_DELETED'
-            WHEN (in_sessions OR listed_alone) AND metadata_read IN ('ok', 'not_found') THEN 'RECORDING_NOT_FOUND'
-            WHEN (in_sessions OR listed_alone) AND metadata_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'
-            WHEN in_sessions OR listed_alone THEN 'CONVERSATION_FETCH_FAILED'
+            WHEN (in_sessions OR listed_alone OR is_gone) AND metadata_read IN ('ok', 'not_found') THEN 'RECORDING_NOT_FOUND'
+            WHEN (in_sessions OR listed_alone OR is_gone) AND metadata_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'
+            WHEN in_sessions OR listed_alone OR is_gone THEN 'CONVERSATION_FETCH_FAILED'
             WHEN in_failures THEN 'EXPORT_FAILED'
             WHEN exported_at IS NOT NULL THEN 'OBJECT_MISSING'
             WHEN file_state = 'DELETED' OR delete_date <= asked_at THEN 'RECORDING_DELETED'
@@ -131,6 +170,7 @@ SELECT
         WHEN 'EXPORT_FAILED' THEN 'job ' || failed_job_id || ' lists it as failed'
         WHEN 'OBJECT_MISSING' THEN CASE
             WHEN len(object_evidence) > 0 THEN 'its object was deleted from the bucket'
+            WHEN is_gone THEN 'an earlier listing of the bucket had its object; the bucket does not have it any more'
             WHEN exported_at IS NOT NULL THEN 'stamped as exported at ' || exported_at::VARCHAR || ' UTC; the bucket never had it'
             WHEN sidecar_uri IS NOT NULL THEN 'only its sidecar is in the bucket'
             ELSE 'it was named as exported; the bucket does not have it'
@@ -156,10 +196,11 @@ SELECT
         list_concat(
             [
                 list_evidence,
-                CASE WHEN in_metadata OR in_sessions OR listed_alone THEN metadata_evidence END,
+                CASE WHEN in_metadata OR in_sessions OR listed_alone OR is_gone THEN metadata_evidence END,
                 CASE WHEN in_sessions THEN details_evidence END,
                 failure_evidence, sidecar_evidence, manifest_evidence, deletion_evidence
             ],
+            earlier_evidence,
             object_evidence,
             job_evidence
         ),

@@ -19,6 +19,8 @@
 -- the conversation was read by itself, else in the night of its own time, where a list says that, else in the first night
 -- that a list named it. The same holds for the metadata of a conversation that was read because such a list names it.
 --
+-- A recording of the night's own conversations keeps its row if no source names it any more.
+--
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id
 -- column partition_date: UTC day of the conversation's start
@@ -33,6 +35,7 @@
 -- column in_listed: the vendor's list of all recordings has the recording
 -- column in_sessions: only the flag of a session or participant shows that the recording should exist
 -- column in_captures: only live capture shows that the recording should exist
+-- column is_gone: an earlier load named the recording, and no source names it now
 -- column session_id: session of a row `session:<id>`; first session of the participant of a row `screen:<id>`
 -- column kind: audio, screen, snippet (of the audio) or interaction (chat, message, e-mail)
 WITH named_by_lists AS (
@@ -113,7 +116,7 @@ named AS (
     WHERE recording_id IS NOT NULL
 ),
 
-recordings AS (
+named_now AS (
     SELECT partition_date, coalesce(conversation_id, '') AS conversation_id, recording_id,
         bool_or(origin = 'failures') AS in_failures, bool_or(origin = 'objects') AS in_objects,
         bool_or(origin = 'sidecars') AS in_sidecars, bool_or(origin = 'metadata') AS in_metadata,
@@ -122,6 +125,50 @@ recordings AS (
     FROM named
     WHERE recording_id IS NOT NULL
     GROUP BY partition_date, coalesce(conversation_id, ''), recording_id
+),
+
+own_conversations AS (
+    SELECT partition_date, conversation_id FROM staging.export_objects
+    WHERE key_finding IS NULL
+    UNION
+    SELECT partition_date, conversation_id FROM staging.conversation_details
+),
+
+named_before AS (
+    SELECT partition_date, conversation_id, recording_id, object_role = 'media' AS is_object
+    FROM staging.export_objects
+    WHERE object_role IN ('media', 'sidecar') AND recording_id IS NOT NULL AND key_finding IS NULL AND NOT is_delete_marker
+    UNION
+    SELECT partition_date, key_conversation_id, recording_id, false
+    FROM staging.recording_metadata
+    WHERE recording_id IS NOT NULL
+    UNION
+    SELECT partition_date, conversation_id, recording_id, false
+    FROM staging.listed_recordings
+    WHERE recording_id IS NOT NULL
+    UNION
+    SELECT partition_date, conversation_id, recording_id, false
+    FROM staging.export_failures
+    WHERE recording_id IS NOT NULL
+),
+
+gone AS (
+    SELECT b.partition_date, b.conversation_id, b.recording_id, bool_or(b.is_object) AS in_objects
+    FROM named_before AS b
+    SEMI JOIN own_conversations USING (partition_date, conversation_id)
+    ANTI JOIN named_now AS n ON n.partition_date = b.partition_date AND lower(n.recording_id) = lower(b.recording_id)
+    ANTI JOIN staging.placed_ids AS p
+        ON p.id = b.recording_id AND p.is_placed AND p.partition_date <> b.partition_date
+    GROUP BY b.partition_date, b.conversation_id, b.recording_id
+),
+
+recordings AS (
+    SELECT *, false AS is_gone FROM named_now
+    UNION ALL BY NAME
+    SELECT partition_date, conversation_id, recording_id, false AS in_failures, in_objects, false AS in_sidecars,
+        false AS in_metadata, false AS in_manifests, false AS in_orphans, false AS in_listed, false AS in_captures,
+        true AS is_gone
+    FROM gone
 ),
 
 with_kind AS (
@@ -232,15 +279,15 @@ captured AS (
 )
 
 SELECT partition_date, conversation_id, recording_id, in_failures, in_objects, in_sidecars, in_metadata, in_manifests,
-    in_orphans, in_listed, false AS in_sessions, in_captures, NULL::VARCHAR AS session_id, kind
+    in_orphans, in_listed, false AS in_sessions, in_captures, is_gone, NULL::VARCHAR AS session_id, kind
 FROM with_session
 UNION ALL
 SELECT partition_date, conversation_id, 'capture:' || conversation_id, false, false, false, false, false, false, false, false,
-    true, NULL, 'audio'
+    true, false, NULL, 'audio'
 FROM captured
 UNION ALL
 SELECT u.partition_date, u.conversation_id, u.recording_id, false, false, false, false, false, false, false, true,
-    false, u.session_id, u.kind
+    false, false, u.session_id, u.kind
 FROM unmatched AS u
 LEFT JOIN uncounted AS c USING (partition_date, conversation_id, kind)
 WHERE u.position <= u.sessions - coalesce(c.recordings, 0)

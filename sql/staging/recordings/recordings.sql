@@ -14,6 +14,7 @@
 -- column organization_id: organisation
 -- column in_sessions: only the flag of a session or participant shows that the recording should exist
 -- column in_captures: only live capture shows that the recording should exist
+-- column is_gone: an earlier load named the recording, and no source names it now
 -- column in_orphans: the vendor lists the recording as an orphan
 -- column in_listed: the vendor's list of all recordings has the recording
 -- column listed_alone: no other source has the recording
@@ -309,6 +310,7 @@ SELECT
     coalesce(media.organization_id, organization.organization_id) AS organization_id,
     recording.in_sessions,
     recording.in_captures,
+    recording.is_gone,
     recording.in_orphans,
     recording.in_listed,
     recording.in_listed AND NOT (
