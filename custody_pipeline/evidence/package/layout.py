@@ -1,6 +1,7 @@
 """The layout of a package, and the statement of its scope.
 
-Belongs here: names of files, the documents that a package adds. Does not: writing (bag.py), checking (check.py).
+Belongs here: names of files, the documents that a package adds. Does not: writing (bag.py), checking (check.py,
+package_content.py).
 
     bagit.txt, bag-info.txt              BagIt 1.0 (RFC 8493); who, why, when
     manifest-sha256.txt                  every file below data/; `sha256sum --check` reads it
@@ -46,6 +47,11 @@ ROTATIONS = "data/rotations/"
 
 # Folder of the package → column of the record that holds the SHA-256 of its file.
 ATTACHED = {"audio": "media_sha256", "documents": "sidecar_sha256"}
+
+
+def is_attached(path: str) -> bool:
+    """Whether a file of the package is audio or a document: no check parses it."""
+    return path.startswith(tuple(f"data/{kind}/" for kind in ATTACHED))
 
 
 class Included(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
