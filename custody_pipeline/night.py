@@ -50,7 +50,8 @@ from custody_pipeline.operations.night_report import report_of_night, scope_of_n
 from custody_pipeline.publish.current_copies import Publication
 from custody_pipeline.publish.live import publish_live
 from custody_pipeline.publish.place import require_place
-from custody_pipeline.publish.publication import More, publish_night
+from custody_pipeline.publish.publication import publish_night
+from custody_pipeline.publish.revision_files import More
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.erasures import erased_names

@@ -34,7 +34,7 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.encrypted_files import HEADER_BYTES, MAGIC
 from custody_pipeline.io.night_keys import FORGOTTEN, key_path, night_keys_of
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.publish.publication import MoreFile
+from custody_pipeline.publish.revision_files import MoreFile
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.erasures import Request
 from custody_pipeline.warehouse.ledger import Actor
@@ -170,7 +170,7 @@ def held(
 
 @dataclass
 class KeyForgetting:
-    """Makes the statement for the next cut of the night (`publish.publication.More`)."""
+    """Makes the statement for the next cut of the night (`publish.revision_files.More`)."""
 
     sealed: SealedNight
     request: Request

@@ -35,7 +35,7 @@ from custody_pipeline.forgetting.redacted import erase_records, erase_table, tab
 from custody_pipeline.io.night_keys import NO_KEYS, NightKeys
 from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.publication import MoreFile
+from custody_pipeline.publish.revision_files import MoreFile
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import Request, names_of
 
@@ -163,7 +163,7 @@ def _of_revision(holding: Holding, cuts_by_revision: Mapping[int, Cut]) -> Cut:
 
 @dataclass
 class Removing:
-    """Makes the statement and the remains of one night for its next cut (`publish.publication.More`)."""
+    """Makes the statement and the remains of one night for its next cut (`publish.revision_files.More`)."""
 
     sealed: SealedNight
     request: Request

@@ -1,7 +1,8 @@
 """One night of the warehouse → its cut and its current copies in S3.
 
-Belongs here: deciding whether there is something to publish, and in which order it is done. Does not: the bytes of a
-file (tables.py), the seal (sealer.py), the current copies (current_copies.py), single objects (io/objects.py).
+Belongs here: deciding whether there is something to publish, and in which order it is done. Does not: the files of a
+revision (revision_files.py), the seal (sealer.py), the current copies (current_copies.py), single objects
+(io/objects.py).
 
 The order, each step finished before the next:
 
@@ -25,7 +26,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -33,23 +33,19 @@ from uuid import uuid4
 import orjson
 from filelock import FileLock
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, RECORDS, REPORT, ROTATION, CutFile, Superseded, cut_prefix
-from custody_pipeline.evidence.cut.seal import Draft
-from custody_pipeline.io.objects import Uploads, get_object, head, put_bytes
-from custody_pipeline.io.progress import report
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, RECORDS, cut_prefix
+from custody_pipeline.io.objects import get_object, head, put_bytes
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.publish.completeness import Stated, completeness_of
-from custody_pipeline.publish.current_copies import CONTENT_TYPES, Publication, PublishedFile, publication_of, switch
+from custody_pipeline.publish.current_copies import Publication, PublishedFile, publication_of, switch
 from custody_pipeline.publish.landed import SealedCuts
-from custody_pipeline.publish.sealed_landing import NightReceipts, landing_of, put_landing
+from custody_pipeline.publish.revision_files import More, RevisionFiles
 from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
-from custody_pipeline.publish.tables import ExportedFile, describe_table, export_table
+from custody_pipeline.publish.tables import ExportedFile
 from custody_pipeline.warehouse.bookkeeping import append_published_columns, append_row_versions
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts, next_position
-from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 from custody_pipeline.warehouse.sql_text import transaction
 
 if TYPE_CHECKING:
@@ -64,19 +60,6 @@ if TYPE_CHECKING:
 
 ADOPTED = "taken over from its cut"
 """Stands in place of a content hash: no content equals it, so the next run of the night publishes again."""
-
-
-@dataclass(frozen=True)
-class MoreFile:
-    """A file that a cut gets besides tables and landing files. `rows`: of a table."""
-
-    path: str
-    local: Path
-    rows: int | None = None
-
-
-More = Callable[[int, str, "Path", "Sequence[CutFile]"], "list[MoreFile]"]
-"""(revision, sealed_at, an empty folder, the files that the cut has) → more files of the cut."""
 
 
 class PublishError(Exception):
@@ -123,8 +106,8 @@ def publish_night(
         nights = S3Location.parse(settings.nights_url) if settings.nights_url else None
         compressed = settings.csv_compression == "gzip"
         actor, at = Actor.of(settings), now or datetime.now(UTC)
-        run = _Run(con, actor, night, tuple(tables), sealer, at, why, compressed, write_report, nights, more)
-        return run.publish()
+        files = RevisionFiles(con, actor, night, tuple(tables), sealer, at, why, compressed, write_report, more)
+        return _Run(con, actor, night, sealer, at, why, nights, files).publish()
 
 
 @dataclass
@@ -134,14 +117,11 @@ class _Run:
     con: duckdb.DuckDBPyConnection
     actor: Actor
     night: date
-    tables: tuple[str, ...]
     sealer: Sealer
     now: datetime
     why: str
-    compressed: bool
-    write_report: Callable[[Path], object] | None
     nights: S3Location | None
-    more: More | None = None
+    files: RevisionFiles
 
     @property
     def client(self) -> S3Client:
@@ -156,41 +136,45 @@ class _Run:
         newest = self._newest()
         stated = completeness_of(self.con, self.night)
         same = newest is not None and newest.content_sha256 == content
-        if self.more is None and newest is not None and same and newest.complete in {None, stated.completeness}:
+        if self.files.more is None and newest is not None and same and newest.complete in {None, stated.completeness}:
             publication = self._verified(newest)
             append_acts(self.con, self.actor, [self._recheck(newest, publication, "nothing changed")])
             return publication
-        expected = revision = newest.revision + 1 if newest else 1
-        while True:
-            # Read before the revision is decided: any later seal makes the claim fail.
-            state = self.sealer.settle()
-            sealed = self._sealed_already(revision)
-            if sealed is not None and self._is_noted(revision, content, sealed[0]):
-                cut, cut_sha256 = sealed
-                break
-            exported = self._export(self._folder(revision), revision, expected)
-            if sealed is None:
-                self._note(revision, content, exported)
-                sealed = self._seal(state, revision, exported, stated)
-                if sealed is None:
-                    continue
-                cut, cut_sha256 = sealed
-                break
-            cut, cut_sha256 = sealed
-            if _same_files(cut, exported):
-                break
-            # A killed run or another home sealed this revision with other content. It stays; ours is the next revision.
-            self._record(self._publication(cut, cut_sha256, ADOPTED), newest, None)
-            revision += 1
-        publication = self._publication(cut, cut_sha256, content)
+        expected = newest.revision + 1 if newest else 1
+        publication = self._publication(*self._cut_with(content, expected, newest, stated), content)
         switch(self.client, self.place, publication)
         newer = publication.revision
         while (sealed := self._sealed_already(newer := newer + 1)) is not None:
             # Another home sealed a later revision meanwhile: its copies may have been overwritten with ours.
             switch(self.client, self.place, self._publication(*sealed, content))
         self._record(publication, newest, expected)
-        shutil.rmtree(self._place_of_night, ignore_errors=True)
+        shutil.rmtree(self.files.folder, ignore_errors=True)
         return publication
+
+    def _cut_with(self, content: str, expected: int, newest: Publication | None, stated: Stated) -> tuple[Cut, str]:
+        """The cut that has the night's content, and its SHA-256: it is sealed unless a killed run did so.
+
+        Args:
+            expected: the first revision that is tried; the rows are counted as this one.
+        """
+        revision = expected
+        while True:
+            # Read before the revision is decided: any later seal makes the claim fail.
+            state = self.sealer.settle()
+            sealed = self._sealed_already(revision)
+            if sealed is not None and self._is_noted(revision, content, sealed[0]):
+                return sealed
+            exported = self.files.export(revision, expected)
+            if sealed is None:
+                self._note(revision, content, exported)
+                if (made := self._seal(state, revision, exported, stated)) is not None:
+                    return made
+                continue
+            if _same_files(sealed[0], exported):
+                return sealed
+            # A killed run or another home sealed this revision with other content. It stays; ours is the next revision.
+            self._record(self._publication(*sealed, ADOPTED), newest, None)
+            revision += 1
 
     def _newest(self) -> Publication | None:
         row = self.con.execute(
@@ -239,22 +223,12 @@ class _Run:
         repaired = switch(self.client, self.place, whole, only_damaged=True)
         return replace(whole, changed=False, repaired=tuple(repaired))
 
-    @property
-    def _place_of_night(self) -> Path:
-        return self.sealer.folder / f"date={self.night}"
-
-    def _folder(self, revision: int) -> Path:
-        folder = self._place_of_night / f"r{revision:04d}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder
-
     def _note(self, revision: int, content: str, exported: Mapping[str, ExportedFile]) -> None:
         noted = {"content": content, "files": {path: file.sha256 for path, file in exported.items()}}
         if self.nights is not None:
             put_bytes(self.client, orjson.dumps(noted), self._noted(self.nights, revision))
         else:
-            (self._place_of_night / f"r{revision:04d}.content").write_bytes(orjson.dumps(noted))
+            (self.files.folder / f"r{revision:04d}.content").write_bytes(orjson.dumps(noted))
 
     def _noted(self, nights: S3Location, revision: int) -> S3Location:
         """The object that tells every worker which content another one was sealing."""
@@ -264,7 +238,7 @@ class _Run:
         if self.nights is not None:
             answer = get_object(self.client, self._noted(self.nights, revision))
             return answer["Body"].read() if answer else None
-        path = self._place_of_night / f"r{revision:04d}.content"
+        path = self.files.folder / f"r{revision:04d}.content"
         return path.read_bytes() if path.exists() else None
 
     def _is_noted(self, revision: int, content: str, cut: Cut) -> bool:
@@ -276,127 +250,20 @@ class _Run:
         there = {file.path: file.sha256 for file in cut.files}
         return bool(noted["content"] == content and noted["files"].items() <= there.items())
 
-    def _export(self, folder: Path, revision: int, expected: int) -> dict[str, ExportedFile]:
-        """Write every file of the night into `folder`. Keys are paths of the cut."""
-        files: dict[str, ExportedFile] = {}
-        for done, name in enumerate(self.tables):
-            report("publishing tables", done, len(self.tables))
-            table = describe_table(self.con, name, _grain(name))
-            sealed = name == "chain_of_custody"
-            for file in export_table(
-                self.con,
-                table,
-                self.night,
-                folder,
-                revision=revision,
-                renumber=(expected, revision) if revision != expected else None,
-                compressed=self.compressed,
-                salt_secret=self.sealer.sealing.salt_secret if sealed else None,
-            ):
-                files[f"data/{file.path.name}"] = file
-        report("publishing tables", len(self.tables), len(self.tables))
-        return files
-
     def _seal(
         self, state: State, revision: int, exported: Mapping[str, ExportedFile], stated: Stated
     ) -> tuple[Cut, str] | None:
         """Stage the night's files and seal them; None if another home sealed something since `state`."""
         bundle_id = uuid4().hex
-        folder = self.sealer.claims.folder(bundle_id)
-        receipts = landing_of(self.con, self.night)
-        kinds = {path: CONTENT_TYPES[file.path.suffix] for path, file in exported.items()}
-        with Uploads(self.client) as uploads:
-            for path, file in exported.items():
-                uploads.put(file.path, file.sha256, folder / path, ContentType=kinds[path])
-        files = [CutFile(path, file.bytes, file.sha256, file.rows, None) for path, file in exported.items()]
-        files += self._stage(folder, self._report(revision), kinds)
-        landed = put_landing(self.client, receipts, folder, self._previous_cut(revision))
-        for path, stored in landed.items():
-            files.append(CutFile(path, stored.bytes, str(stored.sha256), None, None))
-            kinds[path] = "application/gzip"
-        if (statement := self.sealer.sealing.rotation) is not None:
-            kinds[ROTATION] = "text/plain; charset=utf-8"
-            put = put_bytes(self.client, statement, folder / ROTATION, ContentType=kinds[ROTATION])
-            files.append(CutFile(ROTATION, len(statement), str(put.sha256), None, None))
-        files += self._stage(folder, self._more_files(revision, files), kinds)
-        draft, records = self._draft(revision, files, receipts, stated), exported[RECORDS].path.read_bytes()
-        sealed = self.sealer.seal(state, draft, kinds, bundle_id, records, self.now)
+        staged = self.files.stage(self.sealer.claims.folder(bundle_id), revision, exported)
+        before = self._sealed_already(revision - 1) if revision > 1 else None
+        draft = self.files.draft(revision, staged, stated, before[1] if before else None)
+        records = exported[RECORDS].path.read_bytes()
+        sealed = self.sealer.seal(state, draft, staged.content_types, bundle_id, records, self.now)
         return None if sealed is None else (sealed.cut, sealed.sha256)
 
-    def _report(self, revision: int) -> list[MoreFile]:
-        """Write the night's report."""
-        if self.write_report is None:
-            return []
-        folder = self._place_of_night / f"r{revision:04d}" / REPORT
-        folder.mkdir()
-        self.write_report(folder)
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        return [MoreFile(f"{REPORT}{path.relative_to(folder).as_posix()}", path) for path in paths]
-
-    def _more_files(self, revision: int, there: Sequence[CutFile]) -> list[MoreFile]:
-        if self.more is None:
-            return []
-        place = self._place_of_night / "more"
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        return self.more(revision, self._sealed_at, place, there)
-
-    def _stage(self, folder: S3Location, found: Sequence[MoreFile], kinds: dict[str, str]) -> list[CutFile]:
-        """Stage files of a cut; `kinds` gets their content types."""
-        files = []
-        with Uploads(self.client) as uploads:
-            for file in found:
-                kinds[file.path] = CONTENT_TYPES.get(Path(file.path).suffix, "application/json")
-                sha256 = sha256_of(file.local)
-                uploads.put(file.local, sha256, folder / file.path, ContentType=kinds[file.path])
-                files.append(CutFile(file.path, file.local.stat().st_size, sha256, file.rows, None))
-        return files
-
-    @property
-    def _sealed_at(self) -> str:
-        return self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    def _previous_cut(self, revision: int) -> S3Location | None:
-        return self.place / cut_prefix(self.night.isoformat(), revision - 1).rstrip("/") if revision > 1 else None
-
-    def _draft(self, revision: int, files: list[CutFile], receipts: NightReceipts, stated: Stated) -> Draft:
-        statuses = self.con.execute(
-            "SELECT custody_status, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1",
-            {"night": self.night},
-        ).fetchall()
-        before = self._sealed_already(revision - 1) if revision > 1 else None
-        return Draft(
-            night=self.night.isoformat(),
-            revision=revision,
-            complete=stated.completeness,
-            coverage=stated.coverage,
-            sealed_at=self._sealed_at,
-            operator=self.actor.operator,
-            tool_version=self.actor.tool_version,
-            files=files,
-            counts={
-                Path(file.path).stem: file.rows or 0
-                for file in files
-                if file.path.startswith("data/") and file.path.endswith(".parquet")
-            },
-            statuses={str(status): number for status, number in statuses},
-            organization_id=receipts.organization_id,
-            collector=receipts.collector,
-            git_revision=receipts.git_revision,
-            receipts=receipts.for_cut,
-            supersedes=Superseded(revision - 1, before[1], self.why, self._changed_rows()) if before else None,
-        )
-
-    def _changed_rows(self) -> int:
-        row = self.con.execute(
-            "SELECT count(*) FROM custody.chain_of_custody WHERE partition_date = $night AND revision > "
-            "(SELECT coalesce(max(revision), 0) FROM raw.publications WHERE partition_date = $night)",
-            {"night": self.night},
-        ).fetchone()
-        return int(row[0]) if row else 0
-
     def _publication(self, cut: Cut, cut_sha256: str, content: str) -> Publication:
-        return publication_of(cut, cut_sha256, content, self.place, self.night, self.tables)
+        return publication_of(cut, cut_sha256, content, self.place, self.night, self.files.tables)
 
     def _record(self, publication: Publication, newest: Publication | None, counted_as: int | None) -> None:
         """Record a publication and, unless `counted_as` is None, the content of the rows counted as that revision."""
@@ -446,11 +313,6 @@ def record_publication(
             **asdict(actor),
         },
     )
-
-
-@cache
-def _grain(table: str) -> tuple[str, ...]:
-    return read_model(SQL_DIR / "custody" / f"{table}.sql").grain
 
 
 def _same_files(cut: Cut, exported: Mapping[str, ExportedFile]) -> bool:

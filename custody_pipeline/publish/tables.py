@@ -1,6 +1,7 @@
 """One table and night of the warehouse → Parquet, CSV and workbook, on local disk.
 
-Belongs here: the bytes of the files. Does not: where they go (io/objects.py, publication.py), the rows (sql/custody).
+Belongs here: the bytes of the files. Does not: where they go (revision_files.py, io/objects.py), the rows
+(sql/custody).
 
 All files of a table are written in one pass over its ordered rows, a batch at a time, so memory does not grow with the
 night, and equal rows give equal bytes. A cell of the CSV has the same text as the value in a sealed record
