@@ -153,7 +153,7 @@ def _cosign(settings: Settings, target: str | None, cosigned: Callable[[Reader, 
         with FileLock(folder / "lock"):
             sealer = Sealer(s3_client(settings), S3Location.parse(place), folder, load_sealing(settings))
             sealer.settle()
-            return sealer.replace_head(lambda head: cosigned(sealer.reader, verify_checkpoint(head, keys)))
+            return sealer.writes.replace_head(lambda head: cosigned(sealer.reader, verify_checkpoint(head, keys)))
     reader = FolderReader(Path(place))
     checkpoint = cosigned(reader, verify_checkpoint(read(reader, HEAD), keys))
     for path in (cosigned_path(checkpoint.head.size), HEAD):

@@ -1,7 +1,8 @@
 """A night's staged files → the sealed cut and the log's new head in S3.
 
-Belongs here: writing what a claim committed and `evidence.cut.seal` decided, so that a crash at any step does no harm
-and several homes may write at once. Does not: deciding it (evidence/cut/seal.py), or who seals next (claims.py).
+Belongs here: the course of a claim from its commit to its release, so that a crash at any step does no harm and several
+homes may seal at once. Does not: what is sealed (evidence/cut/seal.py), who seals next (claims.py), the single writes
+(sealed_writes.py).
 
 Every step may be repeated by any home that holds the log's keys:
 
@@ -20,47 +21,35 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.manifest import CHECKPOINT, CUT_JSON, RECORDS, SEAL_FILES, CutFile, Lock, cut_prefix
+from custody_pipeline.evidence.cut.manifest import CHECKPOINT, CUT_JSON, RECORDS, Lock, cut_prefix
 from custody_pipeline.evidence.cut.records import leaf_hash
-from custody_pipeline.evidence.cut.seal import CLAIM, HEAD, SEALING, Agreed, Bundle, Draft, Sealed, Write, recover, seal
+from custody_pipeline.evidence.cut.seal import CLAIM, HEAD, SEALING, Agreed, Bundle, Draft, Sealed, recover, seal
 from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError, read_checkpoint, verify_checkpoint
-from custody_pipeline.evidence.log.cosignatures import cosigned_path
-from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import TargetError, read
 from custody_pipeline.io.objects import (
-    REFUSED,
-    Stored,
     UploadError,
-    Uploads,
-    copy_object,
-    digest,
-    error_code,
-    get_object,
-    head,
     put_bytes,
 )
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.claims import Claims, SealingError, State, sign_agreed, sign_bundle
 from custody_pipeline.publish.landed import SealedCuts
+from custody_pipeline.publish.sealed_writes import SealedWrites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.evidence.log.checkpoint import Checkpoint
     from custody_pipeline.evidence.log.note import Signer
     from custody_pipeline.io.s3 import S3Location
     from custody_pipeline.publish.sealing import Sealing
-
-_NOTE = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True)
@@ -80,6 +69,11 @@ class Sealer:
     def reader(self) -> S3Reader:
         """The published prefix."""
         return S3Reader(self.client, self.place)
+
+    @property
+    def writes(self) -> SealedWrites:
+        """The writes below the prefix."""
+        return SealedWrites(self.client, self.place)
 
     @property
     def claims(self) -> Claims:
@@ -151,8 +145,7 @@ class Sealer:
     def _carry_out(self, state: State, bundle: Bundle, records: bytes | None) -> Sealed:
         signers, draft = self._signers(bundle), bundle.draft
         self.claims.check_bundle(bundle, state.head, signers)
-        stored = self._copy_into_cut(bundle, self._left_overs(draft))
-        self._lock_all(stored.values(), draft.lock)
+        stored = self.writes.copy_into_cut(draft, self.claims.folder(bundle.id), bundle.content_types)
         files = [msgspec.structs.replace(file, version_id=stored[file.path].version_id) for file in draft.files]
         if records is None:
             records = read(self.reader, f"{SEALING}{bundle.id}/{RECORDS}")
@@ -175,8 +168,8 @@ class Sealer:
             timestamp=self.sealing.timestamp,
             agreed=agreed,
         )
-        self._put(sealed.writes, _lock_arguments(draft.lock))
-        self._put_head(state.head, sealed.checkpoint, state.published_etag)
+        self.writes.put(sealed.writes, draft.lock)
+        self.writes.put_head(state.head, sealed.checkpoint, state.published_etag)
         write_whole(self.folder / "head", sealed.checkpoint.note.data)
         self.claims.release(current, sealed.checkpoint.head)
         self.claims.remove(bundle)
@@ -192,42 +185,6 @@ class Sealer:
                 "keys first"
             )
         return [ours[key] for key in bundle.keys]
-
-    def _left_overs(self, draft: Draft) -> dict[str, Stored]:
-        """The draft's files that are in the cut's folder already. If the cut is not sealed yet, others are removed."""
-        prefix = cut_prefix(draft.night, draft.revision)
-        there = {entry.path.removeprefix(prefix) for entry in self.reader.list(prefix)}
-        files = {file.path: file for file in draft.files}
-        found = {
-            name: stored for name in there & files.keys() if (stored := head(self.client, self.place / (prefix + name)))
-        }
-        if CUT_JSON in there:
-            return found
-        others = {
-            name
-            for name, stored in found.items()
-            if stored.bytes != files[name].bytes or digest(self.client, stored) != files[name].sha256
-        }
-        for name in (there - files.keys() - set(SEAL_FILES)) | others:
-            at = self.place / (prefix + name)
-            self.client.delete_object(Bucket=at.bucket, Key=at.key)
-        return {name: stored for name, stored in found.items() if name not in others}
-
-    def _copy_into_cut(self, bundle: Bundle, there: Mapping[str, Stored]) -> dict[str, Stored]:
-        folder = self.claims.folder(bundle.id)
-        cut = self.place / cut_prefix(bundle.draft.night, bundle.draft.revision).rstrip("/")
-
-        def copy(file: CutFile) -> Stored:
-            if file.path in there:
-                return there[file.path]
-            source = Stored(folder / file.path, file.sha256, file.bytes, "", None)
-            return copy_object(
-                self.client, source, cut / file.path, once=True, ContentType=bundle.content_types[file.path]
-            )
-
-        with Uploads(self.client) as uploads:
-            copies = {file.path: uploads.submit(copy, file) for file in bundle.draft.files}
-        return {path: future.result() for path, future in copies.items()}
 
     def _agree(self, state: State, bundle: Bundle, ours: bytes, signers: Sequence[Signer]) -> tuple[State, Agreed]:
         """The `cut.json` of the claim: ours, unless another home was first.
@@ -257,7 +214,7 @@ class Sealer:
         published, _ = self._published()
         for write in recover(self.reader, [signer.verifier for signer in self.sealing.signers], published):
             if write.path == HEAD:
-                self._put_head(published, read_checkpoint(write.data))
+                self.writes.put_head(published, read_checkpoint(write.data))
             else:
                 put_bytes(self.client, write.data, self.place / write.path, ContentType=write.content_type)
         return self._published()[0]
@@ -283,7 +240,7 @@ class Sealer:
 
     def _published(self) -> tuple[Head, str | None]:
         """The head of the published log, and the ETag of its checkpoint; the empty head where there is none."""
-        found, origin = self._checkpoint(), self.sealing.origin
+        found, origin = self.writes.log_head(), self.sealing.origin
         if found is None:
             return Head.empty(origin), None
         keys = [signer.verifier for signer in self.sealing.signers]
@@ -292,114 +249,3 @@ class Sealer:
     def _signed_before(self) -> Head | None:
         path = self.folder / "head"
         return read_checkpoint(path.read_bytes()).head if path.exists() else None
-
-    def _put(self, writes: Sequence[Write], lock: dict[str, Any]) -> None:
-        def put(write: Write) -> Stored:
-            extra: dict[str, Any] = {"ContentType": write.content_type, **(lock if write.once else {})}
-            return put_bytes(self.client, write.data, self.place / write.path, once=write.once, **extra)
-
-        seal_files = [write for write in writes if write.once and not write.path.endswith("/" + CUT_JSON)]
-        cut = [write for write in writes if write.path.endswith("/" + CUT_JSON)]
-        tiles = [write for write in writes if not write.once and write.path != HEAD]
-        for group in (seal_files, cut, tiles):
-            with Uploads(self.client) as uploads:
-                for write in group:
-                    uploads.submit(put, write)
-
-    def _put_head(self, base: Head, checkpoint: Checkpoint, base_etag: str | None = None) -> None:
-        """Put the log's head, unless another home that seals the same night has put it.
-
-        Args:
-            base_etag: of the checkpoint of `base`, where it was read; saves a request.
-        """
-        if base_etag is not None and self._put_head_if(checkpoint, {"IfMatch": base_etag}):
-            return
-        while True:
-            found = self._checkpoint()
-            try:
-                there = read_checkpoint(found[0]).head if found else Head.empty(base.origin)
-            except NoteError:
-                there = None
-            if there is not None and there.size >= checkpoint.head.size:
-                return
-            if there != base:
-                raise SealingError(
-                    f"{self.place / HEAD} is not the head this night was built on: there is another writer"
-                )
-            if self._put_head_if(checkpoint, {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}):
-                return
-
-    def _put_head_if(self, checkpoint: Checkpoint, condition: dict[str, Any]) -> bool:
-        try:
-            put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, **condition)
-        except ClientError as error:
-            if error_code(error) not in REFUSED:
-                raise
-            return False
-        return True
-
-    def replace_head(self, more: Callable[[bytes], Checkpoint]) -> Checkpoint:
-        """Put the log's head again with more signatures, and a copy of it below `log/cosigned/`.
-
-        Args:
-            more: the head that is published → the same with more signatures.
-
-        Raises:
-            FileNotFoundError: there is no head yet.
-            UploadError: another head was put meanwhile.
-        """
-        found = self._checkpoint()
-        if found is None:
-            raise FileNotFoundError(f"{self.place / HEAD} is not there; seal a night first")
-        checkpoint = more(found[0])
-        copy = self.place / cosigned_path(checkpoint.head.size)
-        put_bytes(self.client, checkpoint.note.data, copy, ContentType=_NOTE)
-        put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, IfMatch=found[1])
-        return checkpoint
-
-    def _checkpoint(self) -> tuple[bytes, str] | None:
-        """The log's checkpoint and its ETag."""
-        answer = get_object(self.client, self.place / HEAD)
-        return None if answer is None else (answer["Body"].read(), answer["ETag"])
-
-    def _lock_all(self, stored: Iterable[Stored], lock: Lock | None) -> None:
-        """Lock objects that are there already, before the cut names them.
-
-        Raises:
-            UploadError: the bucket cannot lock; it must be created with Object Lock.
-        """
-        if lock is None:
-            return
-        with Uploads(self.client) as uploads:
-            for found in stored:
-                uploads.submit(self._lock_one, found, lock)
-
-    def _lock_one(self, stored: Stored, lock: Lock) -> Stored:
-        place: dict[str, Any] = {"Bucket": stored.location.bucket, "Key": stored.location.key}
-        if stored.version_id is not None:
-            place["VersionId"] = stored.version_id
-        try:
-            if lock.mode is not None:
-                retention: Any = {"Mode": lock.mode, "RetainUntilDate": lock.until}
-                self.client.put_object_retention(**place, Retention=retention)
-            if lock.legal_hold:
-                self.client.put_object_legal_hold(**place, LegalHold={"Status": "ON"})
-        except ClientError as error:
-            raise UploadError(
-                f"{stored.location} cannot be locked ({error_code(error)}). The bucket must "
-                "have Object Lock (set when it is created), and we need s3:PutObjectRetention and "
-                "s3:PutObjectLegalHold; or unset CUSTODY_LOCK_MODE and CUSTODY_LEGAL_HOLD."
-            ) from error
-        return stored
-
-
-def _lock_arguments(lock: Lock | None) -> dict[str, Any]:
-    """Arguments of PutObject that lock the object from its creation on."""
-    if lock is None:
-        return {}
-    arguments: dict[str, Any] = {}
-    if lock.mode is not None:
-        arguments |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until}
-    if lock.legal_hold:
-        arguments["ObjectLockLegalHoldStatus"] = "ON"
-    return arguments

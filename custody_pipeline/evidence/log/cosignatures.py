@@ -1,7 +1,7 @@
 """Witnesses: other parties that saw the log's head and cosign it (https://c2sp.org/tlog-cosignature).
 
 Belongs here: asking a witness (https://c2sp.org/tlog-witness), reading its answer, adding the cosignature to a
-checkpoint. Does not: HTTP, storing (operations/witnesses.py, publish/sealer.py).
+checkpoint. Does not: HTTP, storing (operations/witnesses.py, publish/sealed_writes.py).
 
 A cosigned checkpoint is kept under `log/cosigned/<size>`, because the next night's head replaces it in
 `log/checkpoint`. Each is a promise that the log cannot take back: `verify` compares all of them with the log.

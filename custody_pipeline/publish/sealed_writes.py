@@ -1,0 +1,200 @@
+"""The writes of a seal: the files of the cut, their locks, the log's tiles and its head.
+
+Belongs here: putting each object so that another home, or a killed run, may have done so already. Does not: what is
+written (evidence/cut/seal.py), the claim that allows it (sealer.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, SEAL_FILES, CutFile, Lock, cut_prefix
+from custody_pipeline.evidence.cut.seal import HEAD, Draft, Write
+from custody_pipeline.evidence.log.checkpoint import Head, read_checkpoint
+from custody_pipeline.evidence.log.cosignatures import cosigned_path
+from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.io.objects import (
+    REFUSED,
+    Stored,
+    UploadError,
+    Uploads,
+    copy_object,
+    digest,
+    error_code,
+    get_object,
+    head,
+    put_bytes,
+)
+from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.claims import SealingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.log.checkpoint import Checkpoint
+    from custody_pipeline.io.s3 import S3Location
+
+_NOTE = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class SealedWrites:
+    """Writes below one published prefix."""
+
+    client: S3Client
+    place: S3Location
+
+    def copy_into_cut(self, draft: Draft, staged: S3Location, content_types: Mapping[str, str]) -> dict[str, Stored]:
+        """Copy the files of a draft into the cut's folder, only where nothing is, and lock them.
+
+        Args:
+            staged: the folder of the claim.
+            content_types: by path in the cut.
+
+        Raises:
+            UploadError: the bucket cannot lock; it must be created with Object Lock.
+        """
+        there = self._left_overs(draft)
+        cut = self.place / cut_prefix(draft.night, draft.revision).rstrip("/")
+
+        def copy(file: CutFile) -> Stored:
+            if file.path in there:
+                return there[file.path]
+            source = Stored(staged / file.path, file.sha256, file.bytes, "", None)
+            return copy_object(self.client, source, cut / file.path, once=True, ContentType=content_types[file.path])
+
+        with Uploads(self.client) as uploads:
+            copies = {file.path: uploads.submit(copy, file) for file in draft.files}
+        stored = {path: future.result() for path, future in copies.items()}
+        if draft.lock is not None:
+            with Uploads(self.client) as uploads:
+                for found in stored.values():
+                    uploads.submit(self._lock, found, draft.lock)
+        return stored
+
+    def _left_overs(self, draft: Draft) -> dict[str, Stored]:
+        """The draft's files that are in the cut's folder already. If the cut is not sealed yet, others are removed."""
+        prefix = cut_prefix(draft.night, draft.revision)
+        there = {entry.path.removeprefix(prefix) for entry in S3Reader(self.client, self.place).list(prefix)}
+        files = {file.path: file for file in draft.files}
+        found = {
+            name: stored for name in there & files.keys() if (stored := head(self.client, self.place / (prefix + name)))
+        }
+        if CUT_JSON in there:
+            return found
+        others = {
+            name
+            for name, stored in found.items()
+            if stored.bytes != files[name].bytes or digest(self.client, stored) != files[name].sha256
+        }
+        for name in (there - files.keys() - set(SEAL_FILES)) | others:
+            at = self.place / (prefix + name)
+            self.client.delete_object(Bucket=at.bucket, Key=at.key)
+        return {name: stored for name, stored in found.items() if name not in others}
+
+    def _lock(self, stored: Stored, lock: Lock) -> Stored:
+        place: dict[str, Any] = {"Bucket": stored.location.bucket, "Key": stored.location.key}
+        if stored.version_id is not None:
+            place["VersionId"] = stored.version_id
+        try:
+            if lock.mode is not None:
+                retention: Any = {"Mode": lock.mode, "RetainUntilDate": lock.until}
+                self.client.put_object_retention(**place, Retention=retention)
+            if lock.legal_hold:
+                self.client.put_object_legal_hold(**place, LegalHold={"Status": "ON"})
+        except ClientError as error:
+            raise UploadError(
+                f"{stored.location} cannot be locked ({error_code(error)}). The bucket must "
+                "have Object Lock (set when it is created), and we need s3:PutObjectRetention and "
+                "s3:PutObjectLegalHold; or unset CUSTODY_LOCK_MODE and CUSTODY_LEGAL_HOLD."
+            ) from error
+        return stored
+
+    def put(self, writes: Sequence[Write], lock: Lock | None) -> None:
+        """Put the files of a seal, and last the log's tiles; the head is `put_head`'s."""
+        locked = _lock_arguments(lock)
+
+        def put_one(write: Write) -> Stored:
+            extra: dict[str, Any] = {"ContentType": write.content_type, **(locked if write.once else {})}
+            return put_bytes(self.client, write.data, self.place / write.path, once=write.once, **extra)
+
+        seal_files = [write for write in writes if write.once and not write.path.endswith("/" + CUT_JSON)]
+        cut = [write for write in writes if write.path.endswith("/" + CUT_JSON)]
+        tiles = [write for write in writes if not write.once and write.path != HEAD]
+        for group in (seal_files, cut, tiles):
+            with Uploads(self.client) as uploads:
+                for write in group:
+                    uploads.submit(put_one, write)
+
+    def put_head(self, base: Head, checkpoint: Checkpoint, base_etag: str | None = None) -> None:
+        """Put the log's head, unless another home that seals the same night has put it.
+
+        Args:
+            base_etag: of the checkpoint of `base`, where it was read; saves a request.
+        """
+        if base_etag is not None and self._put_head_if(checkpoint, {"IfMatch": base_etag}):
+            return
+        while True:
+            found = self.log_head()
+            try:
+                there = read_checkpoint(found[0]).head if found else Head.empty(base.origin)
+            except NoteError:
+                there = None
+            if there is not None and there.size >= checkpoint.head.size:
+                return
+            if there != base:
+                raise SealingError(
+                    f"{self.place / HEAD} is not the head this night was built on: there is another writer"
+                )
+            if self._put_head_if(checkpoint, {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}):
+                return
+
+    def _put_head_if(self, checkpoint: Checkpoint, condition: dict[str, Any]) -> bool:
+        try:
+            put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, **condition)
+        except ClientError as error:
+            if error_code(error) not in REFUSED:
+                raise
+            return False
+        return True
+
+    def replace_head(self, more: Callable[[bytes], Checkpoint]) -> Checkpoint:
+        """Put the log's head again with more signatures, and a copy of it below `log/cosigned/`.
+
+        Args:
+            more: the head that is published → the same with more signatures.
+
+        Raises:
+            FileNotFoundError: there is no head yet.
+            UploadError: another head was put meanwhile.
+        """
+        found = self.log_head()
+        if found is None:
+            raise FileNotFoundError(f"{self.place / HEAD} is not there; seal a night first")
+        checkpoint = more(found[0])
+        copy = self.place / cosigned_path(checkpoint.head.size)
+        put_bytes(self.client, checkpoint.note.data, copy, ContentType=_NOTE)
+        put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, IfMatch=found[1])
+        return checkpoint
+
+    def log_head(self) -> tuple[bytes, str] | None:
+        """The log's checkpoint and its ETag."""
+        answer = get_object(self.client, self.place / HEAD)
+        return None if answer is None else (answer["Body"].read(), answer["ETag"])
+
+
+def _lock_arguments(lock: Lock | None) -> dict[str, Any]:
+    """Arguments of PutObject that lock the object from its creation on."""
+    if lock is None:
+        return {}
+    arguments: dict[str, Any] = {}
+    if lock.mode is not None:
+        arguments |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until}
+    if lock.legal_hold:
+        arguments["ObjectLockLegalHoldStatus"] = "ON"
+    return arguments
