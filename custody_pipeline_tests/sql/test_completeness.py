@@ -496,3 +496,14 @@ def test_a_conversation_that_the_job_has_no_more_leaves_the_night_not_establishe
     details = {part["source"]: (part["state"], part["detail"]) for part in night.table("coverage")}
     assert details["conversation_details"] == ("partial", "1 conversations of an earlier load are missing")
     assert claim(night)[0] == "not_established"
+
+
+def test_a_recording_that_another_night_has_now_is_not_gone(night: Night) -> None:
+    night.call()
+    night.listed("r9")
+    night.load()
+    night.rows["listed_recordings"].clear()
+    night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session"})
+    night.con.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'r9', true")
+    night.run()
+    assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1"]

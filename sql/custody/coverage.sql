@@ -127,8 +127,10 @@ lost AS (
     -- Conversations that only an earlier load has. What their sessions flag is in no row.
     SELECT partition_date, 'conversation_details' AS source, count(DISTINCT conversation_id) AS conversations
     FROM staging.conversation_details
-    ANTI JOIN (SELECT partition_date, conversation_id FROM staging.conversation_details WHERE is_current)
-        USING (partition_date, conversation_id)
+    ANTI JOIN (
+        SELECT partition_date, conversation_id FROM staging.conversation_details
+        WHERE is_current
+    ) USING (partition_date, conversation_id)
     WHERE conversation_id <> ''
     GROUP BY partition_date
 ),

@@ -81,6 +81,12 @@ named_before AS (
         }
         FROM staging.export_failures
         WHERE NOT is_current
+        UNION ALL
+        SELECT partition_date, recording_id, {
+            'uri': document_uri, 'sha256': document_sha256, 'what': 'export_manifests document', 'observed_at': fetched_at
+        }
+        FROM staging.export_manifests
+        WHERE NOT is_current
     )
     SEMI JOIN (
         SELECT partition_date, recording_id FROM staging.recordings

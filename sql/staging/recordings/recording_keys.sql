@@ -19,7 +19,7 @@
 -- the conversation was read by itself, else in the night of its own time, where a list says that, else in the first night
 -- that a list named it. The same holds for the metadata of a conversation that was read because such a list names it.
 --
--- A recording of the night's own conversations keeps its row if no source names it any more.
+-- A recording keeps its row if only an earlier load of the night named it.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id
@@ -58,6 +58,23 @@ WITH named_by_lists AS (
     SELECT partition_date, conversation_id, recording_id, 'listed', creation_time::DATE
     FROM staging.listed_recordings
     WHERE is_current AND recording_id IS NOT NULL
+    UNION ALL
+    -- What earlier loads named.
+    SELECT DISTINCT partition_date, conversation_id, recording_id, 'before', NULL::DATE
+    FROM staging.export_failures
+    WHERE NOT is_current
+    UNION ALL
+    SELECT DISTINCT partition_date, conversation_id, recording_id, 'before', NULL
+    FROM staging.export_manifests
+    WHERE NOT is_current
+    UNION ALL
+    SELECT DISTINCT partition_date, key_conversation_id, recording_id, 'before', NULL
+    FROM staging.recording_metadata
+    WHERE NOT is_current AND recording_id IS NOT NULL
+    UNION ALL
+    SELECT DISTINCT partition_date, conversation_id, recording_id, 'before', creation_time::DATE
+    FROM staging.listed_recordings
+    WHERE NOT is_current AND recording_id IS NOT NULL
 ),
 
 listed AS (
@@ -94,8 +111,11 @@ placed_elsewhere AS (
 named AS (
     SELECT l.partition_date, l.conversation_id, l.recording_id, l.origin
     FROM (
-        SELECT *, min(own_night) OVER (PARTITION BY partition_date, recording_id) AS recordings_night
+        SELECT *,
+            coalesce(min(own_night) FILTER (origin <> 'before') OVER recording, min(own_night) OVER recording)
+                AS recordings_night
         FROM listed
+        WINDOW recording AS (PARTITION BY partition_date, recording_id)
     ) AS l
     LEFT JOIN placed_here AS h USING (partition_date, recording_id)
     LEFT JOIN placed_elsewhere AS k USING (partition_date, recording_id)
@@ -114,61 +134,38 @@ named AS (
     SELECT DISTINCT partition_date, conversation_id, recording_id, 'events'
     FROM staging.conversation_events
     WHERE recording_id IS NOT NULL
-),
-
-named_now AS (
-    SELECT partition_date, coalesce(conversation_id, '') AS conversation_id, recording_id,
-        bool_or(origin = 'failures') AS in_failures, bool_or(origin = 'objects') AS in_objects,
-        bool_or(origin = 'sidecars') AS in_sidecars, bool_or(origin = 'metadata') AS in_metadata,
-        bool_or(origin = 'manifests') AS in_manifests, bool_or(origin = 'orphans') AS in_orphans,
-        bool_or(origin = 'listed') AS in_listed, bool_and(origin = 'events') AS in_captures
-    FROM named
-    WHERE recording_id IS NOT NULL
-    GROUP BY partition_date, coalesce(conversation_id, ''), recording_id
-),
-
-own_conversations AS (
-    SELECT partition_date, conversation_id FROM staging.export_objects
-    WHERE key_finding IS NULL
-    UNION
-    SELECT partition_date, conversation_id FROM staging.conversation_details
-),
-
-named_before AS (
-    SELECT partition_date, conversation_id, recording_id, object_role = 'media' AS is_object
+    UNION ALL
+    SELECT partition_date, conversation_id, recording_id,
+        CASE WHEN bool_or(object_role = 'media') THEN 'objects_before' ELSE 'before' END
     FROM staging.export_objects
-    WHERE object_role IN ('media', 'sidecar') AND recording_id IS NOT NULL AND key_finding IS NULL AND NOT is_delete_marker
-    UNION
-    SELECT partition_date, key_conversation_id, recording_id, false
-    FROM staging.recording_metadata
-    WHERE recording_id IS NOT NULL
-    UNION
-    SELECT partition_date, conversation_id, recording_id, false
-    FROM staging.listed_recordings
-    WHERE recording_id IS NOT NULL
-    UNION
-    SELECT partition_date, conversation_id, recording_id, false
-    FROM staging.export_failures
-    WHERE recording_id IS NOT NULL
+    WHERE NOT is_current AND object_role IN ('media', 'sidecar') AND key_finding IS NULL AND NOT is_delete_marker
+    GROUP BY partition_date, conversation_id, recording_id
 ),
 
-gone AS (
-    SELECT b.partition_date, b.conversation_id, b.recording_id, bool_or(b.is_object) AS in_objects
-    FROM named_before AS b
-    SEMI JOIN own_conversations USING (partition_date, conversation_id)
-    ANTI JOIN named_now AS n ON n.partition_date = b.partition_date AND lower(n.recording_id) = lower(b.recording_id)
-    ANTI JOIN staging.placed_ids AS p
-        ON p.id = b.recording_id AND p.is_placed AND p.partition_date <> b.partition_date
-    GROUP BY b.partition_date, b.conversation_id, b.recording_id
+named_or_gone AS (
+    -- What an earlier load named counts if nothing names it now, whatever its conversation, and no other night has it.
+    SELECT * FROM named
+    WHERE origin NOT IN ('before', 'objects_before')
+    UNION ALL
+    SELECT b.*
+    FROM named AS b
+    ANTI JOIN named AS n
+        ON n.partition_date = b.partition_date AND lower(n.recording_id) = lower(b.recording_id)
+        AND n.origin NOT IN ('before', 'objects_before')
+    ANTI JOIN staging.placed_ids AS p ON p.id = b.recording_id AND p.is_placed AND p.partition_date <> b.partition_date
+    WHERE b.origin IN ('before', 'objects_before')
 ),
 
 recordings AS (
-    SELECT *, false AS is_gone FROM named_now
-    UNION ALL BY NAME
-    SELECT partition_date, conversation_id, recording_id, false AS in_failures, in_objects, false AS in_sidecars,
-        false AS in_metadata, false AS in_manifests, false AS in_orphans, false AS in_listed, false AS in_captures,
-        true AS is_gone
-    FROM gone
+    SELECT partition_date, coalesce(conversation_id, '') AS conversation_id, recording_id,
+        bool_or(origin = 'failures') AS in_failures, bool_or(origin IN ('objects', 'objects_before')) AS in_objects,
+        bool_or(origin = 'sidecars') AS in_sidecars, bool_or(origin = 'metadata') AS in_metadata,
+        bool_or(origin = 'manifests') AS in_manifests, bool_or(origin = 'orphans') AS in_orphans,
+        bool_or(origin = 'listed') AS in_listed, bool_and(origin = 'events') AS in_captures,
+        bool_and(origin IN ('before', 'objects_before')) AS is_gone
+    FROM named_or_gone
+    WHERE recording_id IS NOT NULL
+    GROUP BY partition_date, coalesce(conversation_id, ''), recording_id
 ),
 
 with_kind AS (
