@@ -90,9 +90,8 @@ def _read_details(collector: Collector, load: Load) -> None:
     seen: set[bytes] = set()
     for page in result_pages(client, path, PAGE_SIZE):
         page_sha256 = hashlib.sha256(page.body).hexdigest()
-        load.landing.data_available_until = load.landing.data_available_until or utc(
-            text_of(page.body, "dataAvailabilityDate")
-        )
+        stated = utc(text_of(page.body, "dataAvailabilityDate"))
+        load.landing.data_available_until = min(filter(None, (load.landing.data_available_until, stated)), default=None)
         items, fields = items_of(page.body, "conversations"), fields_of(page.body) or {}
         if items is None or _PAGE_OF_RESULTS.isdisjoint(fields):
             raise page.unexpected("unexpected shape: no list of conversations")

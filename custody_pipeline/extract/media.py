@@ -69,7 +69,8 @@ def collect_media(
     """Land `media_digests`: one row per object version, hashed now or in an earlier load.
 
     A version that was hashed before, and is listed again with the same etag, size and time, is not read again: its row
-    repeats the earlier digest with its time. A failure is a row with `error`, and a row of `fetch_failures`.
+    repeats the earlier digest with its time. A failure is a row with `error`, and a row of `fetch_failures`; so is an
+    object that was written again since it was listed.
 
     Args:
         known: digests of earlier loads.
@@ -101,6 +102,9 @@ def collect_media(
             if media.server_sha256 and (sha256 := _server_sha256(collector, version)):
                 return KnownDigest(sha256, None, "server", utc_now())
             found = readers[version.bucket].digest("media_digests", version.object_key, version.version_id)
+            if isinstance(found, Digests) and found.size != version.object_bytes is not None:
+                told = f"{found.size} bytes, {version.object_bytes} when it was listed; run again"
+                return FetchFailure("media_digests", version.object_key, told, permanent=False)
             if isinstance(found, Digests):
                 return KnownDigest(found.sha256, found.md5, "streamed", utc_now())
             return found
@@ -131,6 +135,8 @@ def _server_sha256(collector: Collector, version: ObjectVersion) -> str | None:
             **arguments,  # type: ignore[arg-type]
         )
         checksum = head.get("ChecksumSHA256", "")
+        if head.get("ContentLength") != version.object_bytes:
+            return None
         # A server that does not state the kind may mean the checksum of the parts' checksums.
         if head.get("ChecksumType") != "FULL_OBJECT" or "-" in checksum:
             return None

@@ -83,6 +83,13 @@ def test_pages_are_followed_by_cursor_past_empty_ones_and_repeats_are_dropped(
     assert landing.detail == "a page without a list of conversations counts as empty"
 
 
+@pytest.mark.parametrize("stated", ["2026-11-02T23:00:00.000Z", "2026-11-03T02:00:00.000Z"])
+def test_the_earlier_of_two_watermarks_counts(api: Api, collector: Collector, stated: str) -> None:
+    api.on(f"{JOB}/results", reply({"conversations": [], "dataAvailabilityDate": stated}))
+    (landing,) = collect_details(collector)
+    assert landing.data_available_until == min(datetime(2026, 11, 3, 1), datetime.fromisoformat(stated[:-1]))
+
+
 def test_the_same_conversation_with_other_bytes_is_kept_too(
     api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
 ) -> None:

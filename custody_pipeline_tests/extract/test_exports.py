@@ -325,6 +325,20 @@ def test_every_media_version_is_hashed_once_and_never_again(
     assert (first.requests, second.requests) == (3, 0)
 
 
+def test_an_object_that_was_written_again_since_it_was_listed_has_no_digest(
+    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+) -> None:
+    bucket.put_object(Key="x.opus", Body=b"audio")
+    with collector() as made:
+        (landing,) = collect_media(made, {}, [MediaObject(ObjectVersion(bucket.name, "x.opus", None, "e", NOW, 3))])
+        load(con, [landing])
+    assert con.execute("SELECT sha256, error FROM raw.media_digests").fetchall() == [(None, "unreadable")]
+    assert (landing.state, [failure.message for failure in landing.failures]) == (
+        "partial",
+        ["5 bytes, 3 when it was listed; run again"],
+    )
+
+
 def test_hashing_that_was_killed_is_resumed(
     bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
 ) -> None:

@@ -507,3 +507,22 @@ def test_a_recording_that_another_night_has_now_is_not_gone(night: Night) -> Non
     night.con.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'r9', true")
     night.run()
     assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1"]
+
+
+@pytest.mark.parametrize(
+    ("named", "legal_hold", "reasons"),
+    [("C1", "true", set()), (None, "true", set()), ("c9", None, {"DOCUMENTS_DISAGREE", "REQUIRED_TAG_MISSING"})],
+)
+def test_typed_attributes_are_of_the_conversation_that_their_record_names(
+    night: Night, named: str | None, legal_hold: str | None, reasons: set[str]
+) -> None:
+    night.call(agent={"Disposition": "Resolved"})
+    night.single()["conversation_id"] = "C1" if named == "C1" else None
+    night.rows["conversation_attributes"].append(
+        {
+            "key_conversation_id": "c1", "conversation_id": named, "attribute_key": "Legal-Hold",
+            "attribute_value": "true",
+        }
+    )  # fmt: skip
+    night.run()
+    assert (night.row()["custom_data_legal_hold"], night.reasons("r1")) == (legal_hold, reasons)

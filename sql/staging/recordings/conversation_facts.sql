@@ -85,7 +85,7 @@ details AS (
 
 singles AS (
     SELECT partition_date, key_conversation_id AS conversation_id, start_time, end_time,
-        coalesce(conversation_id <> key_conversation_id, false) AS names_another,
+        coalesce(lower(conversation_id) <> lower(key_conversation_id), false) AS names_another,
         CASE
             WHEN list_bool_or([cardinality(p.attributes) > 0 FOR p IN participants]) THEN 'present'
             WHEN list_bool_or([p.attributes IS NOT NULL FOR p IN participants]) THEN 'empty'
@@ -106,8 +106,16 @@ metadata AS (
     -- An entry that cannot be read may be the very recording that the list seems to lack.
     SELECT partition_date, key_conversation_id AS conversation_id, count(recording_id) AS recordings,
         bool_and(document_state = 'ok') AS is_whole,
-        bool_or(coalesce(conversation_id <> key_conversation_id, false)) AS names_another
+        bool_or(coalesce(lower(conversation_id) <> lower(key_conversation_id), false)) AS names_another
     FROM staging.recording_metadata
+    WHERE is_current
+    GROUP BY partition_date, key_conversation_id
+),
+
+typed AS (
+    SELECT partition_date, key_conversation_id AS conversation_id,
+        bool_or(coalesce(lower(conversation_id) <> lower(key_conversation_id), false)) AS names_another
+    FROM staging.conversation_attributes
     WHERE is_current
     GROUP BY partition_date, key_conversation_id
 ),
@@ -211,12 +219,13 @@ SELECT
     ) AS script_names,
     coalesce(g.flow_ids, []) AS flow_ids,
     coalesce(g.flow_names, []) AS flow_names,
-    coalesce(s.names_another, false) OR coalesce(m.names_another, false) AS names_another
+    coalesce(s.names_another, false) OR coalesce(m.names_another, false) OR coalesce(t.names_another, false) AS names_another
 FROM conversations AS c
 LEFT JOIN loads AS l USING (partition_date)
 LEFT JOIN details AS d USING (partition_date, conversation_id)
 LEFT JOIN singles AS s USING (partition_date, conversation_id)
 LEFT JOIN metadata AS m USING (partition_date, conversation_id)
+LEFT JOIN typed AS t USING (partition_date, conversation_id)
 LEFT JOIN legs AS g USING (partition_date, conversation_id)
 LEFT JOIN current_documents AS dd
     ON dd.partition_date = c.partition_date AND dd.conversation_id = c.conversation_id AND dd.resource = 'conversation_details'

@@ -38,7 +38,7 @@ WITH per_participant AS (
             [{'participant_id': p.participant_id, 'purpose': p.purpose, 'attributes': p.attributes} FOR p IN participants]
                 AS participants
         FROM staging.conversations
-        WHERE document_state = 'ok' AND conversation_id IS NOT DISTINCT FROM key_conversation_id
+        WHERE document_state = 'ok' AND coalesce(lower(conversation_id) = lower(key_conversation_id), true)
     )
     UNION ALL
     SELECT partition_date, conversation_id, '', 'capture', unnest(participants),
@@ -87,6 +87,7 @@ attributes AS (
         fetched_at, is_current, document_uri, document_sha256, source_uri
     FROM staging.conversation_attributes
     WHERE document_state = 'ok' AND attribute_key IS NOT NULL
+        AND coalesce(lower(conversation_id) = lower(key_conversation_id), true)
 )
 
 SELECT
