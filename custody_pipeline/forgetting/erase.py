@@ -1,7 +1,7 @@
 """Completing a request for erasure, step by step, so that a process that is killed anywhere can continue.
 
-Belongs here: the order of the steps, and rewriting landing files. Does not: how every other step is done
-(warehouse_rows.py, places.py, redacted.py, sealed.py, night_key.py).
+Belongs here: the order of the steps. Does not: how each is done (landing_rewrite.py, warehouse_rows.py, places.py,
+redacted.py, sealed.py, night_key.py).
 
 1. The request is recorded: from here on, newly collected documents of its conversations are not kept.
 2. Captures, sidecars, spooled events, resume caches and pages are removed; landing files are rewritten; rows deleted.
@@ -23,18 +23,12 @@ import secrets
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from pathlib import Path
+from datetime import date
 from typing import TYPE_CHECKING
 
 import msgspec
-import orjson
-from botocore.exceptions import ClientError
 from filelock import FileLock, Timeout
 
-from custody_pipeline.extract.documents import document
-from custody_pipeline.extract.erased import erase_landing
-from custody_pipeline.extract.landing_files import RECEIPTS, content_of, line_of, read_lines
 from custody_pipeline.forgetting import places, warehouse_rows
 from custody_pipeline.forgetting.coming import deadlines
 from custody_pipeline.forgetting.finder import (
@@ -44,24 +38,20 @@ from custody_pipeline.forgetting.finder import (
     exported,
     find,
     holds_of,
-    landing_uris,
     places_of,
     sealed_files,
     sealed_night,
 )
+from custody_pipeline.forgetting.landing_rewrite import LandingRewrite
 from custody_pipeline.forgetting.night_key import AskedKey, KeyForgetting, find_key, held, opened_by_key, remove_key
 from custody_pipeline.forgetting.object_versions import Version, remove_versions, versions_of
-from custody_pipeline.forgetting.sealed import Removing, in_scratch, removed_paths, scratch
-from custody_pipeline.io.gzipped import gzipped
+from custody_pipeline.forgetting.sealed import Removing, removed_paths, scratch
 from custody_pipeline.io.night_keys import night_keys_of
-from custody_pipeline.io.objects import ABSENT, error_code, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.load.working_folder import working_folder
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking, model, publish
 from custody_pipeline.publish.readback import read_back
-from custody_pipeline.publish.sealed_landing import landing_files, landing_path, on_this_machine
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.erasures import Tombstone, keep_request, names_of, requests_of, write_erasures
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
@@ -270,8 +260,9 @@ class _Erasing:
         places.remove_productions(settings, ids)
         places.remove_packages(settings, ids)
         places.remove_files(places.files_naming(settings, ids))
+        landing = LandingRewrite(settings, self.client, request)
         for name in request.nights:
-            warehouse_rows.rename_digests(con, date.fromisoformat(name), self._rewrite_landing(con, name))
+            warehouse_rows.rename_digests(con, date.fromisoformat(name), landing.of_night(con, name))
         warehouse_rows.delete_rows(con, ids)
         acts = [
             Act(
@@ -287,84 +278,6 @@ class _Erasing:
             for item in request.recordings
         ]
         append_acts(con, Actor.of(settings), acts)
-
-    def _rewrite_landing(self, con: duckdb.DuckDBPyConnection, night: str) -> dict[str, tuple[str, int]]:
-        """Rewrite every landing file of a night that holds these conversations; URI → new digest and size."""
-        renewed: dict[str, tuple[str, int]] = {}
-        ids, client = names_of(self.request), self.client
-        known = dict(landing_files(con, date.fromisoformat(night)))
-        there, keys = list(landing_uris(self.settings, client, night)), night_keys_of(self.settings)
-        for uri in dict.fromkeys([*there, *known]):
-            with in_scratch(self.settings) as folder:
-                try:
-                    source = on_this_machine(client, uri, Path(folder)) if uri in there else Path(folder, "none")
-                    if not source.exists():
-                        source = self._from_cut(night, uri, Path(folder))
-                except ClientError as error:
-                    if error_code(error) not in ABSENT:
-                        raise
-                    continue
-                except FileNotFoundError:
-                    continue  # tidied, and in no cut: nothing reads its load any more
-                target = Path(folder) / "without"
-                if not source.name.endswith(".gz") and not uri.endswith(".gz"):
-                    source.unlink(missing_ok=True)  # a file that a killed run left half written
-                    continue
-                if not erase_landing(ids, uri.rsplit("/", 3)[1], source, target, keys):
-                    if uri in known and uri in there and (now := sha256_of(source)) != known[uri]:
-                        renewed[uri] = now, source.stat().st_size  # rewritten by a run that was killed
-                    continue
-                renewed[uri] = sha256_of(target), target.stat().st_size
-                self._put_landing(uri, target, renewed[uri][0])
-        for uri in there:
-            if uri.rsplit("/", 3)[1] == RECEIPTS:
-                self._rewrite_receipt(uri, renewed)
-        return renewed
-
-    def _from_cut(self, night: str, uri: str, folder: Path) -> Path:
-        """A tidied landing file, from the newest cut that has it."""
-        if self.settings.publish_url is None:
-            raise FileNotFoundError(uri)
-        place = S3Location.parse(self.settings.publish_url)
-        for cut in reversed(sealed_night(self.settings, self.client, night).cuts()):
-            if cut.file(landing_path(uri)) is not None:
-                return on_this_machine(self.client, str(place / f"{cut.prefix}{landing_path(uri)}"), folder)
-        raise FileNotFoundError(uri)
-
-    def _put_landing(self, uri: str, local: Path, sha256: str) -> None:
-        """Put a rewritten landing file in its place; no version of the old file stays."""
-        if uri.startswith("s3://"):
-            at = S3Location.parse(uri)
-            put_file(self.client, local, sha256, at)
-            self._remove([version for version in versions_of(self.client, at) if not version.latest])
-            return
-        path = Path(uri)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.tmp")
-        shutil.copyfile(local, draft)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-
-    def _rewrite_receipt(self, uri: str, renewed: dict[str, tuple[str, int]]) -> None:
-        """Make the landed receipt name the rewritten files, because a lost warehouse is made again from it."""
-        with in_scratch(self.settings) as folder:
-            (line,) = read_lines(on_this_machine(self.client, uri, Path(folder)))
-            told = orjson.loads(content_of(line))
-            changed = False
-            for file in told["landing_files"]:
-                if file["uri"] in renewed and file["sha256"] != renewed[file["uri"]][0]:
-                    file["sha256"], file["bytes"] = renewed[file["uri"]]
-                    changed = True
-            if not changed:
-                return
-            target = Path(folder) / "receipt"
-            head = orjson.loads(line)
-            fetched_at = datetime.fromisoformat(head["fetched_at"])
-            made = line_of(head["row"], head["k"], head["source_uri"], fetched_at, document(orjson.dumps(told)))
-            with target.open("wb") as raw, gzipped(raw) as out:
-                out.write(made)
-            self._put_landing(uri, target, sha256_of(target))
 
     # --- 3 and 4: what is published -----------------------------------------------------------------------------------
 

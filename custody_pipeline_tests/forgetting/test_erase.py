@@ -234,7 +234,7 @@ def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_
     wanted = replace(wanted, bypass_governance=True)
     assert in_home(settings.home, SECOND)
     assert in_bucket(client, "dataset", SECOND)
-    killed_at(settings, wanted, ("erase", "_Erasing._put_landing"))
+    killed_at(settings, wanted, ("landing_rewrite", "LandingRewrite._put"))
     for step in (
         ("warehouse_rows", "delete_rows"),
         ("erase", "publish"),
