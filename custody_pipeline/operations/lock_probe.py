@@ -1,6 +1,6 @@
 """`custody doctor --probe-lock`: whether the bucket keeps sealed objects, tried on an object of a few bytes.
 
-Belongs here: the probe and the meaning of its answers. Does not: reading the bucket's configuration (doctor.py).
+Belongs here: the probe and the meaning of its answers. Does not: reading the bucket's configuration (bucket_probes.py).
 
 One version of a few bytes stays below `probe/`, hidden by a delete marker and locked for `PROBE_RETENTION`. Nothing
 stays in a bucket without Object Lock.

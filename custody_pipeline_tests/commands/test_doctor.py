@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from custody_pipeline.operations.doctor import Line, examine
+from custody_pipeline.operations.doctor import examine
+from custody_pipeline.operations.doctor_line import Line
 from custody_pipeline.publish.place import PublishPlaceError, require_place
 from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse.connection import Warehouse

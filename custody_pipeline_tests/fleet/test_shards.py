@@ -20,7 +20,8 @@ from custody_pipeline.io import objects
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.night_views import WHOLE
-from custody_pipeline.operations.doctor import Line, examine
+from custody_pipeline.operations.doctor import examine
+from custody_pipeline.operations.doctor_line import Line
 from custody_pipeline.publish.place import PublishPlaceError, require_place
 from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseError

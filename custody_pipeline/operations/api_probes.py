@@ -1,0 +1,97 @@
+"""`custody doctor`: whether the API answers, and what the OAuth client may read.
+
+Belongs here: requests to Genesys Cloud that change nothing. Does not: the buckets (bucket_probes.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from custody_pipeline.extract.gdpr_requests import REQUESTS
+from custody_pipeline.extract.genesys import GenesysClient, entities_of
+from custody_pipeline.extract.genesys_errors import Forbidden, GenesysError
+from custody_pipeline.extract.recordings import RETENTION, retention_pages
+from custody_pipeline.operations.doctor_line import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody_pipeline.settings import Settings
+
+# The requests of a night, and the permission for each (from the vendor's API pages).
+_PERMISSIONS = {
+    "/api/v2/recording/jobs": "recording:job:view",
+    "/api/v2/analytics/conversations/details/jobs/availability": "analytics:conversationDetail:view",
+    "/api/v2/orphanrecordings": "recording:orphan:view",
+    "/api/v2/routing/queues": "routing:queue:view",
+    "/api/v2/scripts/published": "scripts:publishedScript:view",
+}
+
+
+def organization(settings: Settings) -> Iterator[Line]:
+    """The login, the permissions of the OAuth client, and its divisions."""
+    if not settings.api_configured:
+        found = "no API: every answer that needs it will be SOURCE_NOT_CONFIGURED"
+        advice = "Set CUSTODY_GENESYS_DOMAIN, CUSTODY_GENESYS_CLIENT_ID and CUSTODY_GENESYS_CLIENT_SECRET."
+        yield Line("login", "not configured", found, advice)
+        return
+    with GenesysClient(settings) as client:
+        try:
+            identity = client.identity()
+        except GenesysError as error:
+            yield Line("login", "not ok", str(error), error.advice)
+            return
+        yield Line("login", "ok", f"{identity} in {identity.organization_name or identity.organization_id}")
+        for path, permission in _PERMISSIONS.items():
+            yield _permission(client, path, permission)
+        # Without this permission the night is whole, but erased conversations have no reason of their own.
+        erasures = _permission(client, REQUESTS, "gdpr:request:view")
+        yield erasures if erasures.state == "ok" else replace(erasures, state="warning")
+        yield _list_of_recordings(client, settings.retention_pages)
+        yield _divisions(client)
+
+
+def _permission(client: GenesysClient, path: str, permission: str) -> Line:
+    check = f"permission {permission}"
+    try:
+        client.get(path, pageSize=1)
+    except Forbidden:
+        return Line(check, "not ok", f"GET {path} is refused", f"Grant {permission} to the OAuth client's role.")
+    except GenesysError as error:
+        return Line(check, "not ok", str(error), error.advice)
+    return Line(check, "ok", f"GET {path}")
+
+
+def _list_of_recordings(client: GenesysClient, pages: int) -> Line:
+    """Whether the list of all recordings can be read, and how soon it has a new recording."""
+    check = "list of all recordings"
+    if not pages:
+        advice = "Unset CUSTODY_RETENTION_PAGES: without the list no night is established."
+        return Line(check, "not configured", "CUSTODY_RETENTION_PAGES is 0", advice)
+    try:
+        threshold, answers = retention_pages(client)
+        entities_of(next(answers))
+    except Forbidden:
+        found, advice = f"GET {RETENTION} is refused", "Grant recording:recording:view to the OAuth client's role."
+        return Line(check, "not ok", found, advice)
+    except GenesysError as error:
+        return Line(check, "not ok", str(error), error.advice)
+    if threshold:
+        found = f"takes a threshold of {threshold} day and not of 0: a recheck establishes a night after two days"
+        return Line(check, "warning", found, "Nothing to do: keep the rechecks on (every_recheck).")
+    return Line(check, "ok", "takes a threshold of 0 days: a recheck establishes a night after one day")
+
+
+def _divisions(client: GenesysClient) -> Line:
+    try:
+        names = [
+            str(item.get("name"))
+            for page in client.pages("/api/v2/authorization/divisions", pageSize=100)
+            for item in page.json().get("entities", [])
+        ]
+    except GenesysError as error:
+        advice = "Grant authorization:division:view to see which divisions count."
+        return Line("divisions", "warning", str(error), advice)
+    advice = "" if names else "Give the client's role every division whose calls must be produced."
+    return Line("divisions", "ok" if names else "not ok", f"sees {len(names)}: {', '.join(names[:8])}", advice)
