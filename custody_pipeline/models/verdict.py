@@ -19,7 +19,7 @@ def verdict(states: Sequence[str | None], unexplained: int, sources: Sequence[st
     Args:
         states: the claim of each night (`established`, …); None for a night that was never collected.
         unexplained: number of recordings that lack something without a reason.
-        sources: the needed sources that are not whole.
+        sources: the sources that are not whole, but for those that no night needs and that were not asked.
     """
     if unexplained:
         return "bad", f"No. Of {unexplained} recordings something is missing, and nobody knows why."
@@ -50,7 +50,7 @@ def verdict_of(con: duckdb.DuckDBPyConnection, night: date) -> str:
     ).fetchone()
     sources = con.execute(
         "SELECT DISTINCT source FROM custody.coverage "
-        "WHERE is_needed AND state <> 'whole' AND partition_date = $night ORDER BY source",
+        "WHERE state <> 'whole' AND (is_needed OR state <> 'not_asked') AND partition_date = $night ORDER BY source",
         {"night": night},
     ).fetchall()
     return "" if row is None else f"Complete? {verdict([row[0]], row[1], [source for (source,) in sources])[1]}"

@@ -156,6 +156,16 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
         (
             "export_jobs",
             [
+                b'{"state":"FULFILLED","totalRecordings":-1,"recordingJobsQuery":{"agedConversationInterval":'
+                b'"2026-11-02T00:00:00Z/2026-11-03T00:00:00Z"}}'
+            ],
+        ),
+        # A field that a document has twice: which of the two is true is not known.
+        ("recording_metadata", [b'[{"id":"r1","id":"r2"}]']),
+        ("conversation_details", [b'{"participants":[{"sessions":[{"recording":true,"recording":false}]}]}']),
+        (
+            "export_jobs",
+            [
                 b'{"id":"j1","state":"FULFILLED","totalRecordings":9,"recordingJobsQuery":%b}' % query
                 for query in (
                     b"{}",
@@ -188,6 +198,15 @@ def test_a_document_that_lacks_what_it_is_asked_for_is_not_an_empty_one(
     load(con, [land(resource, *documents)])
     states = con.execute(f"SELECT document_state FROM raw.{resource}").fetchall()
     assert states == [("wrong_shape",)] * len(documents)
+
+
+def test_an_entry_of_a_manifest_has_each_field_once(
+    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+) -> None:
+    entries = b'{"recordingId":"r1","recordingId":"r2"},{"recordingId":"r3","custom_data":{},"custom_data":{"a":"1"}}'
+    load(con, [land("export_manifests", b'{"entities":[{"recordingId":"r0"},%b]}' % entries)])
+    states = con.execute("SELECT document_state FROM raw.export_manifests ORDER BY recording_id").fetchall()
+    assert states == [("ok",), ("duplicate_key",), ("duplicate_key",)]
 
 
 @pytest.mark.parametrize("width", range(4))

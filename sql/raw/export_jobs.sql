@@ -35,7 +35,7 @@ SELECT
                     document.state IS NULL
                     OR (
                         document.state = 'FULFILLED'
-                        AND (document.totalRecordings IS NULL OR NOT coalesce(job.interval_end >= job.interval_start, false))
+                        AND NOT coalesce(document.totalRecordings >= 0 AND job.interval_end >= job.interval_start, false)
                     )
                 )
                 THEN 'wrong_shape'

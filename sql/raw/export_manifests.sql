@@ -19,7 +19,7 @@
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
-            WHEN repeats_a_key(tags_field) THEN 'duplicate_key'
+            WHEN repeats_a_key(tags_field) OR len(list_distinct(json_keys(item))) < len(json_keys(item)) THEN 'duplicate_key'
             WHEN document_state = 'ok' AND (item IS NOT NULL OR document IS NULL)
                 AND coalesce(given(item ->> '$.recordingId'), given(item ->> '$.recording.id')) IS NULL
                 THEN 'wrong_shape'

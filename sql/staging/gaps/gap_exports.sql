@@ -176,7 +176,7 @@ SELECT
         WHEN 'EXPORT_FAILED' THEN 'job ' || failed_job_id || ' lists it as failed'
         WHEN 'OBJECT_MISSING' THEN CASE
             WHEN len(object_evidence) > 0 THEN 'its object was deleted from the bucket'
-            WHEN is_gone THEN 'an earlier listing of the bucket had its object; the bucket does not have it any more'
+            WHEN is_gone THEN 'an earlier listing of the bucket had its object, and the newest one has not'
             WHEN exported_at IS NOT NULL THEN 'stamped as exported at ' || exported_at::VARCHAR || ' UTC; the bucket never had it'
             WHEN sidecar_uri IS NOT NULL THEN 'only its sidecar is in the bucket'
             ELSE 'it was named as exported; the bucket does not have it'
