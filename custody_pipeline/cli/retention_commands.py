@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date
 
+    from custody_pipeline.forgetting.choices import Due
     from custody_pipeline.forgetting.keeping import PlaceDue
-    from custody_pipeline.forgetting.policy import Due, Policy, Rule
+    from custody_pipeline.forgetting.policy import Policy, Rule
     from custody_pipeline.settings import Settings
 
 _SHOWN = 12
@@ -99,8 +100,8 @@ def deadlines(settings: Settings) -> list[str]:
     """What `custody status` says of the policy: nothing without one, or before the first night."""
     if settings.retention_path is None or not settings.analyst_path.exists():
         return []
+    from custody_pipeline.forgetting.choices import by_day, due
     from custody_pipeline.forgetting.keeping import by_day_and_place, places_ending
-    from custody_pipeline.forgetting.policy import by_day, due
 
     policy, today = _policy(settings), _day(None)
     found, near = due(settings, policy), today + timedelta(days=policy.warn_days)
@@ -133,7 +134,7 @@ def _places(items: Sequence[PlaceDue]) -> list[str]:
 
 
 def _table(items: Iterable[Due]) -> list[str]:
-    from custody_pipeline.forgetting.policy import by_day
+    from custody_pipeline.forgetting.choices import by_day
 
     rows = by_day(items)
     lines = [f"  {day}  {number:>7,}  {rule}" for day, rule, number in rows[:_SHOWN]] or ["  none"]

@@ -10,9 +10,10 @@ from typing import Any
 import dagster as dg
 
 from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.forgetting.choices import by_day
 from custody_pipeline.forgetting.due import Plan, apply, plan
 from custody_pipeline.forgetting.keeping import by_day_and_place
-from custody_pipeline.forgetting.policy import by_day, load_policy
+from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.erasures import ERASURE_COLUMNS, requests_of

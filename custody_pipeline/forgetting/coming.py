@@ -1,6 +1,6 @@
 """What a retention policy removes soon: alerts, and the lines of a night's page.
 
-Belongs here: wording it for each night. Does not: what is due (policy.py), telling it (alerts,
+Belongs here: wording it for each night. Does not: what is due (choices.py), telling it (alerts,
 operations/night_report.py).
 """
 
@@ -13,8 +13,9 @@ from pathlib import Path
 import duckdb
 
 from custody_pipeline.alerts.alert import RETENTION, Alert
+from custody_pipeline.forgetting.choices import Due, deadlines_of_night, due
 from custody_pipeline.forgetting.keeping import PlaceDue, places_ending
-from custody_pipeline.forgetting.policy import Due, Policy, deadlines_of_night, due, load_policy
+from custody_pipeline.forgetting.policy import Policy, load_policy
 from custody_pipeline.io.night_keys import NightKeyError
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.settings import Settings, SettingsError

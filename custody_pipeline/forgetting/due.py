@@ -1,7 +1,7 @@
 """Erasing conversations that are due by the retention policy, and those that waited for a hold to end.
 
-Belongs here: what is due today, what holds it, one request per night. Does not: the policy (policy.py), the erasure
-(erase.py).
+Belongs here: what is due today, what holds it, one request per night. Does not: the rules (policy.py,
+choices.py), the erasure (erase.py).
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
 
+from custody_pipeline.forgetting.choices import Due, due
 from custody_pipeline.forgetting.erase import HeldError, Outcome, erase, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holders
 from custody_pipeline.forgetting.keeping import DOCUMENTS, PlacePlan, plan_places, remove_places
 from custody_pipeline.forgetting.night_key import AskedKey, NotEncryptedError
-from custody_pipeline.forgetting.policy import Due, Policy, due
+from custody_pipeline.forgetting.policy import Policy
 from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Selection
 from custody_pipeline.settings import Settings
@@ -55,7 +56,7 @@ class Applied:
 
 
 def plan(settings: Settings, policy: Policy, today: date) -> Plan:
-    """The plan for a day. Raises as `policy.due`; GenesysError if the vendor cannot be asked for its holds."""
+    """The plan for a day. Raises as `choices.due`; GenesysError if the vendor cannot be asked for its holds."""
     found = due(settings, policy)
     now = [item for item in found if item.day <= today]
     holding = holders(settings, [item.conversation_id for item in now]) if now else {}

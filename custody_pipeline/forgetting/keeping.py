@@ -21,9 +21,10 @@ from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.night_captures import removed_key
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.forgetting import places
+from custody_pipeline.forgetting.choices import choices_of
 from custody_pipeline.forgetting.finder import holders
 from custody_pipeline.forgetting.object_versions import holds_on, versions_of
-from custody_pipeline.forgetting.policy import PLACES, choices_of
+from custody_pipeline.forgetting.policy import PLACES
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location, s3_client
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.forgetting.policy import Choices, Policy
+    from custody_pipeline.forgetting.choices import Choices
+    from custody_pipeline.forgetting.policy import Policy
     from custody_pipeline.settings import Settings
 
 _RECEIPTS = "extraction_receipts"
@@ -75,7 +77,7 @@ class PlacePlan:
 
 
 def plan_places(settings: Settings, policy: Policy, today: date) -> PlacePlan:
-    """The items that are due. Raises as `policy.due`; GenesysError if the vendor cannot be asked for its holds."""
+    """The items that are due. Raises as `choices.due`; GenesysError if the vendor cannot be asked for its holds."""
     found, client = places_ending(settings, policy), s3_client(settings)
     now = [item for item in found if item.day <= today]
     ids = sorted({name for item in now if item.place in _HOLDABLE for name in item.conversations})
@@ -89,7 +91,7 @@ def plan_places(settings: Settings, policy: Policy, today: date) -> PlacePlan:
 
 
 def places_ending(settings: Settings, policy: Policy) -> list[PlaceDue]:
-    """All items with their own time, soonest first, also held ones. Raises as `policy.due`."""
+    """All items with their own time, soonest first, also held ones. Raises as `choices.due`."""
     if not any(rule.places for rule in policy.rules):
         return []
     if _times_documents(policy) and not (settings.night_key_file or settings.night_key_kms):

@@ -1,45 +1,25 @@
 """The retention policy (YAML): how long conversations are kept. Each refusal names file, line and accepted form.
 
-Belongs here: the form of the file, which conversations its rules select, and which are due. Does not: erasing them
-(erase.py), places with their own times (keeping.py).
-
-The rule that keeps a conversation longest counts. A conversation that no rule selects is kept. If none of its documents
-could be read, its tags, numbers, queues and agents are unknown. A rule that asks for these may select it, and keeps it
-as if it did.
+Belongs here: the form of the file. Does not: which conversations its rules select, and until when they are kept
+(choices.py), places with their own times (keeping.py).
 """
 
 from __future__ import annotations
 
 import calendar
 import re
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from yaml.nodes import Node, SequenceNode
 
-from custody_pipeline.fleet.overview import analyst_database
-from custody_pipeline.forgetting.readable import readable
-from custody_pipeline.matters.id_list import IdList
-from custody_pipeline.matters.matter import Matter, Selection
+from custody_pipeline.matters.matter import Selection
 from custody_pipeline.matters.matter_file import MatterError, MatterReader
-from custody_pipeline.matters.selection import select
-from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline.warehouse.left_out import nights_left_out
-from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping
     from pathlib import Path
-
-    import duckdb
-
-    from custody_pipeline.settings import Settings
-
-    _Opened = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 _KEEP = re.compile(r"([1-9][0-9]{0,4}) (day|month|year)s?")
 PLACES = ("landing", "captures", "documents", "snapshot", "spool", "packages")
@@ -50,18 +30,6 @@ PLACES = ("landing", "captures", "documents", "snapshot", "spool", "packages")
 _KEEP_FORM = "expected a number and days, months or years, for example '7 years' or '90 days'"
 _CONDITIONS = {"agents", "queues", "divisions", "numbers", "tags", "media", "where"}
 _LONGEST_WARNING = 3_650
-_CONVERSATIONS = """
-SELECT DISTINCT conversation_id, partition_date
-FROM custody.chain_of_custody
-WHERE conversation_id <> '' AND NOT list_contains(coalesce(gap_reasons, []), 'ERASED')
-"""
-_DIVIDED = "SELECT DISTINCT conversation_id FROM custody.divisions"
-_UNREAD = """
-SELECT conversation_id, max(partition_date)
-FROM custody.chain_of_custody
-WHERE custom_data_state = 'unavailable'
-GROUP BY conversation_id
-"""
 
 
 class PolicyError(MatterError):
@@ -120,16 +88,6 @@ class Policy:
     reason: str
     warn_days: int
     rules: tuple[Rule, ...]
-
-
-@dataclass(frozen=True, order=True)
-class Due:
-    """A conversation and the day from which it is no longer kept."""
-
-    day: date
-    night: date
-    conversation_id: str
-    rule: str
 
 
 def load_policy(path: Path) -> Policy:
@@ -191,158 +149,3 @@ class _Reader(MatterReader):
         if not text.isdecimal() or not 0 <= int(text) <= _LONGEST_WARNING:
             self.refuse(node, f"warn_days: {text!r}; expected a number of days from 0 to {_LONGEST_WARNING:,}")
         return int(text)
-
-
-@dataclass(frozen=True)
-class Choices:
-    """The conversations that the rules select.
-
-    Attributes:
-        policy: has the rules.
-        nights: conversation → its nights. No mapping here has erased conversations.
-        chosen: conversation → position of each rule that selects it → the latest night of a recording that does.
-        unread: conversation → the latest night in which none of its documents could be read.
-        undivided: conversation → its latest night, if no document names its division.
-    """
-
-    policy: Policy
-    nights: dict[str, set[date]]
-    chosen: dict[str, dict[int, date]]
-    unread: dict[str, date]
-    undivided: dict[str, date]
-
-    def due(self) -> list[Due]:
-        """Every conversation that some rule keeps for a time, with the day on which that ends, soonest first."""
-        return sorted(found for name in self.chosen if (found := self._due(name)))
-
-    def _due(self, conversation_id: str) -> Due | None:
-        ends = [
-            (rule.keep.after(night), night, rule.name)
-            for number, night in self.chosen[conversation_id].items()
-            if (rule := self.policy.rules[number]).keep
-        ]
-        if not ends:
-            return None
-        day, night, name = max(ends, key=lambda end: end[0])
-        for rule, latest in self._perhaps(conversation_id):
-            if rule.keep and day < (until := rule.keep.after(latest)):
-                day, name = until, f"{rule.name} (not known)"
-        return Due(day, night, conversation_id, name)
-
-    def _perhaps(self, conversation_id: str) -> Iterator[tuple[Rule, date]]:
-        """Rules that may select the conversation, because they ask for unread values; and its latest night."""
-        for rule in self.policy.rules:
-            latest = self.unread.get(conversation_id) if _asks_for_documents(rule.selection) else None
-            if rule.selection.divisions:
-                latest = latest or self.undivided.get(conversation_id)
-            if latest is not None:
-                yield rule, latest
-
-    def by_night(self) -> dict[date, frozenset[str]]:
-        """The conversations of each night, in lower case."""
-        found: dict[date, set[str]] = {}
-        for name, nights in self.nights.items():
-            for night in nights:
-                found.setdefault(night, set()).add(name.lower())
-        return {night: frozenset(names) for night, names in found.items()}
-
-    def end(self, place: str, conversations: Iterable[str], start: date) -> tuple[date, str] | None:
-        """When a place no longer keeps something that began on `start`, and by which rule.
-
-        Args:
-            place: of `PLACES`.
-            conversations: those whose data it has, in lower case. Without any, only rules without a selection count.
-            start: the night, or the day on which it was made.
-
-        Returns:
-            None if it has no time of its own: for one of the conversations no rule names the place.
-        """
-        ends = [self._end(place, name, start) for name in conversations] or [self._end(place, None, start)]
-        return max(known) if (known := [end for end in ends if end]) and len(known) == len(ends) else None
-
-    def _end(self, place: str, conversation_id: str | None, start: date) -> tuple[date, str] | None:
-        original = self._as_written.get(conversation_id) if conversation_id else None
-        if original is None:
-            rules = [rule for rule in self.policy.rules if rule.selection == Selection()]
-        else:
-            numbers = self.chosen.get(original, {})
-            rules = [self.policy.rules[number] for number in numbers]
-            rules += [rule for rule, _ in self._perhaps(original)]
-        return max(
-            ((rule.places[place].after(start), rule.name) for rule in rules if place in rule.places), default=None
-        )
-
-    @cached_property
-    def _as_written(self) -> dict[str, str]:
-        return {name.lower(): name for name in self.nights}
-
-
-def due(settings: Settings, policy: Policy) -> list[Due]:
-    """Every conversation that some rule selects and that is not erased yet, with its day, soonest first.
-
-    Raises:
-        SettingsError: there is no snapshot yet, or a rule's `where` is refused.
-    """
-    return choices_of(settings, policy).due()
-
-
-def choices_of(settings: Settings, policy: Policy) -> Choices:
-    """The conversations of every night that the rules select. Raises as `due`."""
-    opened: list[_Opened] = [partial(analyst_database, settings)]
-    if left_out := nights_left_out(settings):
-        with Warehouse(settings).open(read_only=True) as con:
-            return _choices(policy, [*opened, *(partial(_of_night, con, night) for night in sorted(left_out))])
-    return _choices(policy, opened)
-
-
-def _of_night(con: duckdb.DuckDBPyConnection, night: date) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-    return closing(readable(con, night))
-
-
-def deadlines_of_night(con: duckdb.DuckDBPyConnection, policy: Policy, night: date) -> list[str]:
-    """Until when conversations of a night are kept, a sentence each, soonest first. `con`: the warehouse."""
-    found = _choices(policy, [partial(_of_night, con, night)]).due()
-    return [
-        f"{number} conversation{'s' * (number != 1)} of {night} until {day} ({rule})"
-        for day, rule, number in by_day(found)
-    ]
-
-
-def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
-    """`sources` give a new connection each time: a selection denies its connection external access."""
-    found = Choices(policy, {}, {}, {}, {})
-    for opened in sources:
-        with opened() as con:
-            for name, night in con.execute(_CONVERSATIONS).fetchall():
-                found.nights.setdefault(name, set()).add(night)
-            found.unread.update(con.execute(_UNREAD).fetchall())
-            told = set(con.execute(_DIVIDED).fetchall()) if table_columns(con, "custody.divisions") else set()
-            found.undivided.update({name: max(nights) for name, nights in found.nights.items() if (name,) not in told})
-        for number, rule in enumerate(policy.rules):
-            matter = replace(Matter.of_ids(IdList(())), name=rule.name, path=policy.path, selection=rule.selection)
-            with opened() as con:
-                for item in select(con, matter).recordings:
-                    if item.conversation_id in found.nights:
-                        latest = found.chosen.setdefault(item.conversation_id, {})
-                        latest[number] = max(item.night, latest.get(number, item.night))
-    return found
-
-
-def _asks_for_documents(selection: Selection) -> bool:
-    asked = (
-        selection.agents,
-        selection.queues,
-        selection.divisions,
-        selection.numbers,
-        selection.tags,
-        selection.where,
-    )
-    return any(asked)
-
-
-def by_day(items: Iterable[Due]) -> list[tuple[date, str, int]]:
-    """Day, rule and number of conversations, soonest first."""
-    counts: dict[tuple[date, str], int] = {}
-    for item in items:
-        counts[item.day, item.rule] = counts.get((item.day, item.rule), 0) + 1
-    return [(day, rule, number) for (day, rule), number in sorted(counts.items())]

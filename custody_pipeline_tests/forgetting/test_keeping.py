@@ -14,9 +14,10 @@ from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.collector import Collector
+from custody_pipeline.forgetting.choices import due
 from custody_pipeline.forgetting.coming import removals_near
 from custody_pipeline.forgetting.keeping import by_day_and_place, plan_places, remove_places
-from custody_pipeline.forgetting.policy import PolicyError, due, load_policy
+from custody_pipeline.forgetting.policy import PolicyError, load_policy
 from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.matters.holds import HELD, Holds
 from custody_pipeline.matters.register import new_matter, register_of

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
+from custody_pipeline.forgetting.choices import by_day, due
 from custody_pipeline.forgetting.coming import deadlines, removals_near
-from custody_pipeline.forgetting.policy import Keep, PolicyError, by_day, due, load_policy
+from custody_pipeline.forgetting.policy import Keep, PolicyError, load_policy
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.publish.nights import insert, write_empty_warehouse
 
