@@ -164,11 +164,13 @@ listed AS (
 ),
 
 read_before AS (
-    -- What was named once is asked for again: it may be gone.
+    -- What an earlier load named, and the bucket does not have, is asked for again: it may be gone.
     SELECT DISTINCT m.key_conversation_id AS conversation_id
     FROM raw.recording_metadata AS m
-    INNER JOIN raw.extraction_receipts AS r USING (partition_date, landing_id)
-    WHERE r.receipt_state IN ('complete', 'partial') AND m.recording_id IS NOT NULL
+    INNER JOIN raw.extraction_receipts AS a USING (partition_date, landing_id)
+    ANTI JOIN recordings AS r
+        ON r.is_live AND r.conversation_id = m.key_conversation_id AND r.recording_id = m.recording_id
+    WHERE a.receipt_state IN ('complete', 'partial') AND m.recording_id IS NOT NULL
 ),
 
 known_conversations AS (
