@@ -29,7 +29,7 @@ from bench.night import BUCKET, NIGHT, NO_LIMIT, api_settings, model_night_befor
 from bench.publish import PUBLISHED, in_bucket
 from bench.whole import CONTENT, Stopwatch
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
-from custody_pipeline.fleet.shards import Nights
+from custody_pipeline.fleet.night_objects import Nights
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.models.mapping_file import load_mapping

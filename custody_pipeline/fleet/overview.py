@@ -20,6 +20,7 @@ import duckdb
 from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import cut_prefix
+from custody_pipeline.fleet.night_objects import Nights
 from custody_pipeline.fleet.shared_rows import SHARED, take_over
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.s3 import S3Location, s3_store
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import date, datetime
 
-    from custody_pipeline.fleet.shards import Nights
     from custody_pipeline.settings import Settings
     from custody_pipeline.warehouse.ledger import Act, Actor
 
@@ -102,7 +102,7 @@ def refresh(settings: Settings) -> Path:
     target = settings.analyst_path.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
-        shared = _nights(settings).shared_copies()
+        shared = Nights.of(settings).shared_copies()
         names = " ".join([str(settings.publish_url), *(path.name for path in shared)])
         made_from = hashlib.sha256(names.encode()).hexdigest()
         log = log_beside(target)
@@ -208,7 +208,7 @@ def record_acts(
         WarehouseError: the warehouse is in use, or S3 cannot be written: nothing was recorded.
     """
     if settings.nights_url is not None:
-        _nights(settings).put_acts(actor, acts)
+        Nights.of(settings).put_acts(actor, acts)
         return
     nights: dict[date, datetime] = {}
     now = utc_now()
@@ -233,10 +233,3 @@ def is_packaged(settings: Settings, sha256: str) -> bool:
     with Warehouse(settings).open() as con:
         found = con.execute("SELECT 1 FROM raw.acts WHERE action = 'packaged' AND sha256_after = ? LIMIT 1", [sha256])
         return found.fetchone() is not None
-
-
-def _nights(settings: Settings) -> Nights:
-    # This imports the loader, which a command with one warehouse does not need.
-    from custody_pipeline.fleet.shards import Nights
-
-    return Nights.of(settings)

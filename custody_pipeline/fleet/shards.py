@@ -7,33 +7,27 @@ collected are not in the object, but their landing files and receipts are on S3:
 While a night runs, its file stays on this worker, without requests to S3 (`dirty`). A run checks in before it
 publishes, so that the second of two workers with one night stops before it seals anything, and again afterwards.
 
-Belongs here: checking out, checking in, and adding what happened meanwhile. Does not: what nights share
-(shared_rows.py).
+Belongs here: checking out, checking in, and adding what happened meanwhile. Does not: the objects (night_objects.py),
+what nights share (shared_rows.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 import tempfile
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date, timedelta
-from functools import cached_property
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import duckdb
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
-from filelock import FileLock
+from botocore.exceptions import ClientError
 
+from custody_pipeline.fleet.night_objects import Nights, ShardError, explained
 from custody_pipeline.fleet.shared_rows import ALERTS_OF_NIGHT, NEAR, SHARED, take_over, write_shared
-from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.io.objects import REFUSED, UploadError, digest, error_code, head, listed, put_file
-from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.objects import REFUSED, digest, error_code, head, put_file
+from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import sha256_of, write_whole
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.load.raw_tables import all_raw_tables
@@ -42,31 +36,18 @@ from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.landed import GoneError, Sources, cuts_by_night, landed_receipts, landing_at
 from custody_pipeline.publish.sealed_landing import on_this_machine
 from custody_pipeline.publish.sealing import signing_verifiers
-from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
-from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, Warehouse, WarehouseError
-from custody_pipeline.warehouse.ledger import Actor, append_acts, next_position
+from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, Warehouse
+from custody_pipeline.warehouse.ledger import next_position
 from custody_pipeline.warehouse.sql_text import literal, table_columns, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from mypy_boto3_s3 import S3Client
+    from collections.abc import Iterable
 
     from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.ledger import Act
 
 logger = logging.getLogger(__name__)
 
-NEIGHBOURS = timedelta(days=7)
-"""A night knows the recordings of nights at most this far away: its lists name recordings of the nights around it."""
-
-_IN_FLIGHT = 16
-
 _LOADED = frozenset(all_raw_tables())
-
-
-class ShardError(WarehouseError):
-    """A night cannot be checked out or in. The message says what to do."""
 
 
 class NightTakenError(ShardError):
@@ -127,7 +108,7 @@ class NightWarehouse(Warehouse):
         self._raw_path.unlink(missing_ok=True)
         base = self._base()
         if base is None or not base.dirty or self.path not in _OURS:
-            with _explained(f"the night of {self.night} cannot be checked out"):
+            with explained(f"the night of {self.night} cannot be checked out"):
                 base = self._check_out(base)
         if not read_only and not base.dirty:
             base.dirty = True
@@ -141,7 +122,7 @@ class NightWarehouse(Warehouse):
         if base is None or fresh:
             self._discard()
             if there is not None:
-                _fetch(self.place.client, there.location, self.path)
+                self.place.fetch(there.location, self.path)
             base = _Base(etag)
         shared = self.place.shared_copies(self.night, own=fresh)
         others = hashlib.sha256(" ".join(sorted(path.name for path in shared)).encode()).hexdigest()
@@ -151,7 +132,7 @@ class NightWarehouse(Warehouse):
             prepare(con)
             if base.others != others:
                 take_over(con, self.night, shared, modelled=not fresh)
-            _take_in(con, self.place.client, pending)
+            _take_in(con, self.place, pending)
             self._replay(con)
         finally:
             con.close()
@@ -197,38 +178,42 @@ class NightWarehouse(Warehouse):
             ShardError: S3 cannot be written. The file stays, and the next run continues with it.
         """
         base = self._base() or _Base()
-        client, at, shard = self.place.client, self.place.raw(self.night), self._raw_path
+        client, shard = self.place.client, self._raw_path
         if not again or self._raw_etag is None or self._raw_etag != base.etag:
             shard.unlink(missing_ok=True)
         with (
             tempfile.TemporaryDirectory(prefix="check-in-", dir=self.path.parent) as folder,
-            _explained(f"the night of {self.night} cannot be checked in; it stays in {self.path.parent}"),
+            explained(f"the night of {self.night} cannot be checked in; it stays in {self.path.parent}"),
         ):
             shared, ids = (Path(folder, name) for name in ("shared.parquet", "ids.parquet"))
             cursor = con.cursor()
             taken_in = _write_raw(cursor, self.night, shard)
             write_shared(cursor, self.night, SHARED, shared)
             write_shared(cursor, self.night, NEAR, ids)
-            sha256 = sha256_of(shard)
-            condition: dict[str, Any] = {"IfMatch": base.etag} if base.etag else {"IfNoneMatch": "*"}
-            try:
-                etag = put_file(client, shard, sha256, at, **condition).etag
-            except ClientError as error:
-                if error_code(error) not in {*REFUSED, "NoSuchKey"}:
-                    raise
-                # A put whose answer was lost is repeated, and then refused.
-                there = head(client, at)
-                if there is None or digest(client, there) != sha256:
-                    raise self._taken() from error
-                etag = there.etag
+            etag = self._put_raw(base.etag)
             put_file(client, shared, sha256_of(shared), self.place.shared(self.night))
             put_file(client, ids, sha256_of(ids), self.place.ids(self.night))
             for key in taken_in:
-                client.delete_object(Bucket=at.bucket, Key=key)
+                client.delete_object(Bucket=self.place.place.bucket, Key=key)
         self._keep(_Base(etag, base.others, dirty=False))
         self._raw_etag = etag
         if again:
             shard.unlink()
+
+    def _put_raw(self, etag: str | None) -> str:
+        """Put the night's raw part, if the object there still has this ETag; returns the new one."""
+        client, at, sha256 = self.place.client, self.place.raw(self.night), sha256_of(self._raw_path)
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        try:
+            return put_file(client, self._raw_path, sha256, at, **condition).etag
+        except ClientError as error:
+            if error_code(error) not in {*REFUSED, "NoSuchKey"}:
+                raise
+            # A put whose answer was lost is repeated, and then refused.
+            there = head(client, at)
+            if there is None or digest(client, there) != sha256:
+                raise self._taken() from error
+            return there.etag
 
     def _taken(self) -> NightTakenError:
         # The open connection keeps its file; the next connection begins with the other worker's file.
@@ -237,99 +222,6 @@ class NightWarehouse(Warehouse):
             f"another worker ran the night of {self.night} meanwhile, and its state stands; nothing of this run was "
             "sealed after that, and what it collected is kept: run the night again, on one worker"
         )
-
-
-@dataclass(frozen=True)
-class Nights:
-    """The objects below `CUSTODY_NIGHTS_URL`."""
-
-    settings: Settings
-    place: S3Location
-
-    @classmethod
-    def of(cls, settings: Settings) -> Nights:
-        """The objects of a deployment with several workers."""
-        return cls(settings, S3Location.parse(settings.require("nights_url")))
-
-    @cached_property
-    def client(self) -> S3Client:
-        """boto3's."""
-        return s3_client(self.settings)
-
-    def raw(self, night: date) -> S3Location:
-        """The raw part of a night's warehouse."""
-        return self.place / f"raw/date={night}/warehouse.duckdb"
-
-    def shared(self, night: date) -> S3Location:
-        """The rows that a night shares with all other nights."""
-        return self.place / f"shared/date={night}.parquet"
-
-    def ids(self, night: date) -> S3Location:
-        """The rows that a night shares with its neighbours."""
-        return self.place / f"ids/date={night}.parquet"
-
-    def shared_copies(self, night: date | None = None, *, own: bool = False) -> list[Path]:
-        """Local copies of the objects that nights share.
-
-        Args:
-            night: the night that needs them. None: the objects of all nights, without those for neighbours.
-            own: include the night's own objects.
-        """
-        names = {path: found["ETag"] for path, found in listed(self.client, self.place, "shared/")}
-        if night is not None:
-            names |= {path: found["ETag"] for path, found in listed(self.client, self.place, "ids/")}
-        wanted = {path: etag for path, etag in names.items() if night is None or _concerns(path, night, own)}
-        return self._copies(wanted)
-
-    def _copies(self, wanted: dict[str, str]) -> list[Path]:
-        """Local copies of objects. They seldom change, and an unchanged object is not read again."""
-        folder = self.settings.home.absolute() / "nights" / "told"
-        folder.mkdir(parents=True, exist_ok=True)
-        places = {
-            path: folder / f"{path.replace('/', '-').removesuffix('.parquet')}.{etag.strip(chr(34))}.parquet"
-            for path, etag in wanted.items()
-        }
-
-        def fetch(path: str) -> None:
-            _fetch(self.client, self.place / path, places[path])
-
-        with FileLock(folder / "lock"):
-            for _ in in_order(fetch, [path for path, copy in places.items() if not copy.exists()], workers=_IN_FLIGHT):
-                pass
-            # Only the copy of each object's newest version stays.
-            ours = {copy.name.split(".", 1)[0]: copy.name for copy in places.values()}
-            for old in folder.glob("*.parquet"):
-                if ours.get(old.name.split(".", 1)[0], old.name) != old.name:
-                    old.unlink()
-        return sorted(places.values())
-
-    def pending_acts(self, night: date) -> list[S3Location]:
-        """Acts that no run has added yet."""
-        return [self.place / path for path, _ in listed(self.client, self.place, f"acts/date={night}/")]
-
-    def put_acts(self, actor: Actor, acts: Iterable[Act]) -> None:
-        """Store acts for the next runs of their nights.
-
-        Raises:
-            ShardError: S3 cannot be written.
-        """
-        by_night: dict[date, list[Act]] = {}
-        for act in acts:
-            by_night.setdefault(act.night, []).append(act)
-        with _explained("the events cannot be recorded"), tempfile.TemporaryDirectory() as folder:
-            for night, found in by_night.items():
-                path = Path(folder, f"{uuid4().hex}.parquet")
-                with duckdb.connect() as con:
-                    create_bookkeeping(con)
-                    append_acts(con, actor, found)
-                    con.execute(f"COPY raw.acts TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
-                put_file(self.client, path, sha256_of(path), self.place / f"acts/date={night}/{path.name}")
-
-
-def _concerns(path: str, night: date, own: bool) -> bool:
-    """Whether an object is shared with a night."""
-    other = date.fromisoformat(path.partition("date=")[2].removesuffix(".parquet"))
-    return (own or other != night) and (path.startswith("shared/") or abs(other - night) <= NEIGHBOURS)
 
 
 def _write_raw(con: duckdb.DuckDBPyConnection, night: date, to: Path) -> list[str]:
@@ -364,7 +256,7 @@ def _write_raw(con: duckdb.DuckDBPyConnection, night: date, to: Path) -> list[st
     return [key for (key,) in taken]
 
 
-def _take_in(con: duckdb.DuckDBPyConnection, client: S3Client, pending: Iterable[S3Location]) -> None:
+def _take_in(con: duckdb.DuckDBPyConnection, place: Nights, pending: Iterable[S3Location]) -> None:
     """Append pending acts, each object once: a worker that was killed before it removed them leaves both."""
     con.execute("CREATE TABLE IF NOT EXISTS raw.taken_acts (partition_date DATE, key VARCHAR)")
     known = {row[0] for row in con.execute("SELECT key FROM raw.taken_acts").fetchall()}
@@ -373,7 +265,7 @@ def _take_in(con: duckdb.DuckDBPyConnection, client: S3Client, pending: Iterable
             if at.key in known:
                 continue
             copy = Path(folder, "acts.parquet")
-            _fetch(client, at, copy)
+            place.fetch(at, copy)
             with transaction(con):
                 con.execute(
                     "INSERT INTO raw.acts BY NAME SELECT COLUMNS(name -> name <> 'position'), $position AS position "
@@ -382,28 +274,3 @@ def _take_in(con: duckdb.DuckDBPyConnection, client: S3Client, pending: Iterable
                 )
                 night = at.key.rpartition("date=")[2].partition("/")[0]
                 con.execute("INSERT INTO raw.taken_acts VALUES (?, ?)", [night, at.key])
-
-
-def _fetch(client: S3Client, at: S3Location, to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    partial = to.with_name(f"{to.name}.{uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file:
-            shutil.copyfileobj(client.get_object(Bucket=at.bucket, Key=at.key)["Body"], file, 1 << 20)
-        partial.replace(to)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn S3's errors into ShardError, with what could not be done."""
-    try:
-        yield
-    except ClientError as error:
-        raise ShardError(
-            f"{what}: S3 answered {error_code(error)} to {error.operation_name}; mend that (credentials, permissions) "
-            "and run the night again: what was collected is kept"
-        ) from error
-    except (BotoCoreError, UploadError) as error:
-        raise ShardError(f"{what} ({type(error).__name__}); run the night again: what was collected is kept") from error

@@ -3,7 +3,7 @@
 A row is JSON text with the name of its table and the type of its row. So one object holds any table, and workers of two
 versions can read a table that got a column.
 
-Belongs here: which rows are shared, writing and copying them. Does not: where the objects are (shards.py).
+Belongs here: which rows are shared, writing and copying them. Does not: where the objects are (night_objects.py).
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from custody_pipeline.extract import collector
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.fleet import shards
-from custody_pipeline.fleet.shards import Nights, NightTakenError, NightWarehouse, ShardError
+from custody_pipeline.fleet.night_objects import Nights, ShardError
+from custody_pipeline.fleet.shards import NightTakenError, NightWarehouse
 from custody_pipeline.fleet.shared_rows import NEAR, SHARED
 from custody_pipeline.io import objects
 from custody_pipeline.io.clock import utc_now

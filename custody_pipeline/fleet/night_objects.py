@@ -1,0 +1,165 @@
+"""The objects below `CUSTODY_NIGHTS_URL`, and this machine's copies of them.
+
+Belongs here: where each object is, reading it, and adding acts that happened outside a run. Does not: checking a night
+out and in (shards.py), which rows nights share (shared_rows.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import duckdb
+from botocore.exceptions import BotoCoreError, ClientError
+from filelock import FileLock
+
+from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.objects import UploadError, error_code, listed, put_file
+from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import sha256_of
+from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
+from custody_pipeline.warehouse.connection import WarehouseError
+from custody_pipeline.warehouse.ledger import Actor, append_acts
+from custody_pipeline.warehouse.sql_text import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.settings import Settings
+    from custody_pipeline.warehouse.ledger import Act
+
+NEIGHBOURS = timedelta(days=7)
+"""A night knows the recordings of nights at most this far away: its lists name recordings of the nights around it."""
+
+_IN_FLIGHT = 16
+
+
+class ShardError(WarehouseError):
+    """A night cannot be checked out or in. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Nights:
+    """The objects below `CUSTODY_NIGHTS_URL`."""
+
+    settings: Settings
+    place: S3Location
+
+    @classmethod
+    def of(cls, settings: Settings) -> Nights:
+        """The objects of a deployment with several workers."""
+        return cls(settings, S3Location.parse(settings.require("nights_url")))
+
+    @cached_property
+    def client(self) -> S3Client:
+        """boto3's."""
+        return s3_client(self.settings)
+
+    def raw(self, night: date) -> S3Location:
+        """The raw part of a night's warehouse."""
+        return self.place / f"raw/date={night}/warehouse.duckdb"
+
+    def shared(self, night: date) -> S3Location:
+        """The rows that a night shares with all other nights."""
+        return self.place / f"shared/date={night}.parquet"
+
+    def ids(self, night: date) -> S3Location:
+        """The rows that a night shares with its neighbours."""
+        return self.place / f"ids/date={night}.parquet"
+
+    def shared_copies(self, night: date | None = None, *, own: bool = False) -> list[Path]:
+        """Local copies of the objects that nights share.
+
+        Args:
+            night: the night that needs them. None: the objects of all nights, without those for neighbours.
+            own: include the night's own objects.
+        """
+        names = {path: found["ETag"] for path, found in listed(self.client, self.place, "shared/")}
+        if night is not None:
+            names |= {path: found["ETag"] for path, found in listed(self.client, self.place, "ids/")}
+        wanted = {path: etag for path, etag in names.items() if night is None or _concerns(path, night, own)}
+        return self._copies(wanted)
+
+    def _copies(self, wanted: dict[str, str]) -> list[Path]:
+        """Local copies of objects. They seldom change, and an unchanged object is not read again."""
+        folder = self.settings.home.absolute() / "nights" / "told"
+        folder.mkdir(parents=True, exist_ok=True)
+        places = {
+            path: folder / f"{path.replace('/', '-').removesuffix('.parquet')}.{etag.strip(chr(34))}.parquet"
+            for path, etag in wanted.items()
+        }
+
+        def fetch(path: str) -> None:
+            self.fetch(self.place / path, places[path])
+
+        with FileLock(folder / "lock"):
+            for _ in in_order(fetch, [path for path, copy in places.items() if not copy.exists()], workers=_IN_FLIGHT):
+                pass
+            # Only the copy of each object's newest version stays.
+            ours = {copy.name.split(".", 1)[0]: copy.name for copy in places.values()}
+            for old in folder.glob("*.parquet"):
+                if ours.get(old.name.split(".", 1)[0], old.name) != old.name:
+                    old.unlink()
+        return sorted(places.values())
+
+    def fetch(self, at: S3Location, to: Path) -> None:
+        """Copy an object to a file, which is whole when it has its name."""
+        to.parent.mkdir(parents=True, exist_ok=True)
+        partial = to.with_name(f"{to.name}.{uuid4().hex}.partial")
+        try:
+            with partial.open("wb") as file:
+                shutil.copyfileobj(self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"], file, 1 << 20)
+            partial.replace(to)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def pending_acts(self, night: date) -> list[S3Location]:
+        """Acts that no run has added yet."""
+        return [self.place / path for path, _ in listed(self.client, self.place, f"acts/date={night}/")]
+
+    def put_acts(self, actor: Actor, acts: Iterable[Act]) -> None:
+        """Store acts for the next runs of their nights.
+
+        Raises:
+            ShardError: S3 cannot be written.
+        """
+        by_night: dict[date, list[Act]] = {}
+        for act in acts:
+            by_night.setdefault(act.night, []).append(act)
+        with explained("the events cannot be recorded"), tempfile.TemporaryDirectory() as folder:
+            for night, found in by_night.items():
+                path = Path(folder, f"{uuid4().hex}.parquet")
+                with duckdb.connect() as con:
+                    create_bookkeeping(con)
+                    append_acts(con, actor, found)
+                    con.execute(f"COPY raw.acts TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
+                put_file(self.client, path, sha256_of(path), self.place / f"acts/date={night}/{path.name}")
+
+
+def _concerns(path: str, night: date, own: bool) -> bool:
+    """Whether an object is shared with a night."""
+    other = date.fromisoformat(path.partition("date=")[2].removesuffix(".parquet"))
+    return (own or other != night) and (path.startswith("shared/") or abs(other - night) <= NEIGHBOURS)
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn S3's errors into ShardError, with what could not be done."""
+    try:
+        yield
+    except ClientError as error:
+        raise ShardError(
+            f"{what}: S3 answered {error_code(error)} to {error.operation_name}; mend that (credentials, permissions) "
+            "and run the night again: what was collected is kept"
+        ) from error
+    except (BotoCoreError, UploadError) as error:
+        raise ShardError(f"{what} ({type(error).__name__}); run the night again: what was collected is kept") from error
