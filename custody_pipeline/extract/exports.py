@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, text_of, value_of
+from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, items_of, text_of, value_of
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.genesys_errors import FAILED, ShortList, UnexpectedAnswer
 from custody_pipeline.extract.receipts import FetchFailure
@@ -492,7 +492,27 @@ def _collect_manifests(collector: Collector) -> Landing:
                 load.fail(export_id, error)
             else:
                 load.add({"export_id": export_id}, collector.api_uri(path), answer.body)
+                if _goes_on(answer.body):
+                    load.fail(export_id, ShortList(answer.request, "the manifest goes on, and has no other page"))
     return load.landing
+
+
+def _goes_on(manifest: bytes) -> bool:
+    """True for a manifest that states more pages or recordings than it has: the interface gives one answer."""
+    items = next((items for name in ("entities", "recordings") if (items := items_of(manifest, name))), [])
+    stated = {name: _number_or_text(manifest, name) for name in ("pageCount", "total", "nextUri", "cursor")}
+    more = any(isinstance(stated[name], str) and stated[name] for name in ("nextUri", "cursor"))
+    return more or any(
+        isinstance(number := stated[name], int) and number > least
+        for name, least in (("pageCount", 1), ("total", len(items)))
+    )
+
+
+def _number_or_text(document: bytes, field: str) -> object:
+    try:
+        return value_of(document, field)
+    except ValueError:
+        return None  # no object: raw.export_manifests says whether it can be read
 
 
 def collect_exports(collector: Collector) -> list[Landing]:

@@ -508,6 +508,23 @@ def test_a_gateways_manifests_land_with_metadata_asked_for(
     assert failures == [("", None), ("e2", 404)]
 
 
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ({}, "complete"), ({"pageCount": 1, "total": 1, "nextUri": None}, "complete"), ({"pageCount": 2}, "partial"),
+        ({"total": 2}, "partial"), ({"nextUri": "/api/v2/x?pageNumber=2"}, "partial"), ({"cursor": "x"}, "partial"),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_states_more_than_it_has_is_not_whole(
+    api: Api, api_settings: Callable[..., Settings], more: dict[str, Any], state: str
+) -> None:
+    api.on("/api/v2/recording/jobs", reply({"entities": []}))
+    api.on("/api/v2/recordings/recordingexports/e1", reply({"entities": [{"recordingId": R1}], **more}))
+    with Collector(api_settings(manifest_source="recordingexports", recordingexports_ids=("e1",)), NIGHT) as made:
+        landing = collect_exports(made)[-1]
+    assert (landing.resource, landing.state, landing.documents) == ("export_manifests", state, 1)
+
+
 def test_the_jobs_of_every_user_are_asked_for_and_one_that_is_not_known_leaves_its_failures_unknown(
     api: Api, api_settings: Callable[..., Settings]
 ) -> None:
