@@ -186,7 +186,7 @@ def gaps(
     """Show what is missing, grouped by reason, with the tag, the proof and the next step."""
     from custody_pipeline.cli.gaps_page import print_gaps
     from custody_pipeline.models.reasons import BY_CODE
-    from custody_pipeline.operations.explain import GapFilter
+    from custody_pipeline.operations.explain import GapFilter, unsettled
     from custody_pipeline.operations.explain import gaps as find_gaps
 
     if reason is not None and reason not in BY_CODE:
@@ -196,7 +196,8 @@ def gaps(
             raise typer.BadParameter("give --date, or --from and --to")
         first = last = night
     wanted = GapFilter(first and first.date(), last and last.date(), reason, severity, recoverable, tag, before)
-    names, rows = find_gaps(settings_of_environment(), wanted)
+    settings = settings_of_environment()
+    names, rows = find_gaps(settings, wanted)
     if as_json:
         print_json(rows)
     elif as_csv:
@@ -208,3 +209,6 @@ def gaps(
             sys.stdout.buffer.write(part)
     else:
         print_gaps(rows)
+    if number := unsettled(settings, wanted):
+        nights = "1 night is" if number == 1 else f"{number} nights are"
+        say(f"{nights} failed, missing or not established: more may be missing than the gaps say; see custody status")

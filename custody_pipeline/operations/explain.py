@@ -200,3 +200,20 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
         )
         names = [column[0] for column in answer.description or []]
         return names, [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def unsettled(settings: Settings, wanted: GapFilter) -> int:
+    """How many of the nights that are asked for failed, are missing or are not established: their gaps may be more."""
+    with analyst_database(settings) as con:
+        if "completeness" not in table_columns(con, "custody.nights"):
+            return 0  # a snapshot of an earlier version
+        answer = con.execute(
+            """
+            SELECT count(*) FROM custody.nights
+            WHERE ($first::DATE IS NULL OR partition_date >= $first)
+                AND ($last::DATE IS NULL OR partition_date <= $last)
+                AND (completeness <> 'established' OR state IN ('failed', 'missing'))
+            """,
+            {"first": wanted.first, "last": wanted.last},
+        ).fetchone()
+    return answer[0] if answer else 0

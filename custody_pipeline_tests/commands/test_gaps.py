@@ -34,6 +34,7 @@ ROW: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def _gaps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("custody_pipeline.operations.explain.gaps", lambda *_: (list(ROW), [ROW]))
+    monkeypatch.setattr("custody_pipeline.operations.explain.unsettled", lambda *_: 0)
 
 
 def test_an_id_neither_crashes_nor_commands_the_terminal() -> None:
@@ -41,6 +42,18 @@ def test_an_id_neither_crashes_nor_commands_the_terminal() -> None:
     assert told.exit_code == 0
     assert "[/bold]\\x1b[2J\\nVERIFIED" in told.stdout
     assert all(line.isprintable() for line in told.stdout.splitlines())
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--csv"]])
+def test_no_gaps_of_nights_that_are_not_established_prove_nothing(
+    monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setattr("custody_pipeline.operations.explain.gaps", lambda *_: (list(ROW), []))
+    assert CliRunner().invoke(app, ["gaps", *options]).stderr == ""
+    monkeypatch.setattr("custody_pipeline.operations.explain.unsettled", lambda *_: 2)
+    told = CliRunner().invoke(app, ["gaps", *options])
+    assert (told.exit_code, "2 nights are failed, missing or not established" in told.stderr) == (0, True)
+    assert "established" not in told.stdout
 
 
 def test_a_reason_is_told_once_and_nothing_is_wider_than_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

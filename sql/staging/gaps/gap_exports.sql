@@ -26,7 +26,8 @@ deletions AS (
         min(occurred_at) AS deleted_at,
         arg_min(evidence, (occurred_at, audit_id)) AS deletion_evidence
     FROM staging.recording_audits
-    WHERE access_action = 'deleted' AND is_success AND entity_id IS NOT NULL
+    -- Not of its annotations, exports or policies.
+    WHERE access_action = 'deleted' AND is_success AND entity_id IS NOT NULL AND lower(entity_type) LIKE '%recording'
     GROUP BY partition_date, entity_id
 ),
 
