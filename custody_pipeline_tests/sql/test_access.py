@@ -54,3 +54,13 @@ def test_a_deletion_in_the_audits_is_the_evidence_of_a_deleted_recording(night: 
     assert "the vendor's audit says that it was deleted at 2026-11-02 12:00:00 UTC" in gap["detail"]
     (proof,) = [item for item in gap["evidence"] if item["what"] == "recording_audits document"]
     assert proof["sha256"] == night.table("access_events")[0]["document_sha256"]
+
+
+def test_the_deletion_of_an_annotation_does_not_explain_a_lost_recording(night: Night) -> None:
+    night.call()
+    night.rows["export_objects"].clear()
+    night.rows["export_sidecars"].clear()
+    night.metadata("c1")
+    night.audit("Delete", "note", entity_type="RecordingAnnotation")
+    night.run()
+    assert night.reasons() == {"RECORDING_NOT_FOUND"}

@@ -23,20 +23,22 @@ WITH asked AS (
 
 deletions AS (
     SELECT partition_date, entity_id AS recording_id, any_value(conversation_id) AS conversation_id,
+        bool_or(coalesce(lower(entity_type) LIKE '%recording', true)) AS is_recording,
         min(occurred_at) AS deleted_at,
         arg_min(evidence, (occurred_at, audit_id)) AS deletion_evidence
     FROM staging.recording_audits
-    -- Not of its annotations, exports or policies.
-    WHERE access_action = 'deleted' AND is_success AND entity_id IS NOT NULL AND lower(entity_type) LIKE '%recording'
+    WHERE access_action = 'deleted' AND is_success AND entity_id IS NOT NULL
     GROUP BY partition_date, entity_id
 ),
 
 unlisted AS (
-    -- Deletions of recordings that no source lists: a session that was recorded may be one of them.
+    -- Deletions of recordings that no source lists: a session that was recorded may be one of them. Not of annotations,
+    -- exports or policies.
     SELECT partition_date, conversation_id, count(*) AS recordings, min(deleted_at) AS deleted_at,
         arg_min(deletion_evidence, (deleted_at, recording_id)) AS deletion_evidence
     FROM deletions
     ANTI JOIN staging.recordings USING (partition_date, recording_id)
+    WHERE is_recording
     GROUP BY partition_date, conversation_id
 ),
 
