@@ -24,7 +24,8 @@ from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.extract.catalog import collect_catalog
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import collect_conversations, collect_details
-from custody_pipeline.extract.exports import collect_exports, parse_key
+from custody_pipeline.extract.export_keys import parse_key
+from custody_pipeline.extract.exports import collect_exports
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.extract.recordings import collect_recordings
 from custody_pipeline.load.pipeline import load

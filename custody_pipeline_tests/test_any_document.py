@@ -21,7 +21,8 @@ import pytest
 
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import collect_conversations, collect_details
-from custody_pipeline.extract.exports import collect_exports, parse_key
+from custody_pipeline.extract.export_keys import parse_key
+from custody_pipeline.extract.exports import collect_exports
 from custody_pipeline.extract.genesys import Answer, GenesysClient
 from custody_pipeline.extract.genesys_errors import NotFound
 from custody_pipeline.extract.receipts import Landing

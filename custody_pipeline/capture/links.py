@@ -22,8 +22,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.capture.captured import captures_of, link_key
 from custody_pipeline.capture.sidecar import SIGNATURE, SidecarError, presign_put, put_presigned
+from custody_pipeline.extract.export_keys import parse_key
+from custody_pipeline.extract.export_listing import night_prefixes
 from custody_pipeline.extract.export_objects import ObjectReader
-from custody_pipeline.extract.exports import night_prefixes, parse_key
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.document_store import DocumentStore
 from custody_pipeline.io.objects import listed

@@ -12,7 +12,7 @@ from http.client import FORBIDDEN, NOT_IMPLEMENTED, OK
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.extract.documents import fields_of, items_of, text_of, value_of
-from custody_pipeline.extract.exports import is_conversation_id
+from custody_pipeline.extract.export_keys import is_conversation_id
 from custody_pipeline.extract.genesys import MAX_REPEATED_CURSORS, Answer
 from custody_pipeline.extract.genesys_errors import (
     ANSWERED,

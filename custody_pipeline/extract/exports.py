@@ -1,29 +1,30 @@
 """What was exported: the export bucket's objects and sidecars, the recording jobs, the gateway's manifests.
 
-Belongs here: reading them, and deriving from a key what an object is. Does not: digests of media (media.py).
+Belongs here: collecting them. Does not: listing the bucket (export_listing.py), what a key says (export_keys.py),
+digests of media (media.py).
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, items_of, text_of, value_of
+from custody_pipeline.extract.export_keys import RECORDING_ID, is_conversation_id, parse_key
+from custody_pipeline.extract.export_listing import list_versions, night_prefixes, unseen_versions
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.genesys_errors import FAILED, ShortList, UnexpectedAnswer
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc
 from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.io.objects import error_code, pages_of
+from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import S3Location, bucket_region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from mypy_boto3_s3 import S3Client
 
@@ -32,276 +33,13 @@ if TYPE_CHECKING:
 
 JOBS = "/api/v2/recording/jobs"
 READS_IN_FLIGHT = 16
-_DAY_FOLDERS = ("year", "month", "day")
-# How many folders may be above `year=`, and how many folders are searched: a bucket may hold anything.
-MAX_DEPTH = 4
-MAX_FOLDERS = 1_000
-
-MEDIA_EXTENSIONS = frozenset({"opus", "ogg", "wav", "mp3", "mp4", "webm", "zip", "eml", "pcm", "m4a"})
-
-_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
-_RECORDING = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
-_NIGHT_KEY = re.compile(
-    r"(?:(?P<above>.*)/)?year=(?P<year>\d{4})/month=(?P<month>\d{1,2})/day=(?P<day>\d{1,2})"
-    r"(?:/hour=(?P<hour>\d{1,2}))?(?:/conversation_id=(?P<conversation>[^/]*))?/(?P<name>[^/]+)",
-    re.DOTALL,
-)
-_SIDECAR_NAME = re.compile(r"(?P<recording>[^.]+?)(?:\.[A-Za-z0-9]{1,8})?(?:_metadata)?\.json", re.DOTALL)
-
-# Documents beside recordings that describe no recording.
-_HELPERS = frozenset({"conversation.json", "manifest.json", "transcript.json"})
-
-Role = Literal["media", "sidecar", "other"]
-KeyFinding = Literal["unsafe_key", "bad_conversation_id", "unrecognised"]
 
 
 class BucketUnreachableError(Exception):
     """The export bucket cannot be listed: nothing of the night's exports can be collected."""
 
 
-@dataclass(frozen=True)
-class ExportKey:
-    """The object that a key names. Identifiers are None unless they are safe in a path, a URL or a query.
-
-    An object without a finding is a recording's media, a recording's sidecar, or neither of them (role `other`).
-    """
-
-    role: Role
-    finding: KeyFinding | None = None
-    organization_id: str | None = None
-    conversation_id: str | None = None
-    recording_id: str | None = None
-    extension: str | None = None
-    path_date: date | None = None
-    path_hour: int | None = None
-
-
-def is_conversation_id(text: str) -> bool:
-    """True for a UUID in its 36-character form, the only form that may enter a URL or a key."""
-    return _UUID.fullmatch(text) is not None
-
-
-def parse_key(key: str) -> ExportKey:
-    """Derive from an object's key (within the bucket) what the object is.
-
-    The layout is `{organizationId}/year=Y/month=M/day=D/hour=H/conversation_id={id}/{recordingId}.opus` with its
-    sidecar `….opus_metadata.json`, `…_metadata.json` or `….json`; month, day and hour with or without a zero. The
-    media's name is the recording's id; an extension is usual, not promised (the vendor's help page of the export).
-    """
-    if _is_unsafe(key):
-        return ExportKey("other", "unsafe_key")
-    if key.endswith("/") or _is_helper(key.rpartition("/")[2]):
-        return ExportKey("other")
-    match = _NIGHT_KEY.fullmatch(key)
-    if match is None:
-        return ExportKey("other", "unrecognised")
-    above = (match["above"] or "").rsplit("/", 1)[-1]
-    organization = above if _UUID.fullmatch(above) else None
-    try:
-        path_date = date(int(match["year"]), int(match["month"]), int(match["day"]))
-    except ValueError:
-        return ExportKey("other", "unrecognised", organization)
-    hour = int(match["hour"]) if match["hour"] is not None else None
-    if hour is not None and hour > 23:
-        return ExportKey("other", "unrecognised", organization, path_date=path_date)
-    role, recording, extension = _parse_name(match["name"])
-    conversation, finding = match["conversation"], None
-    if conversation is not None and not is_conversation_id(conversation):
-        conversation, finding = None, "bad_conversation_id"
-    elif conversation is None or role == "other":
-        role, recording, extension, finding = "other", None, None, "unrecognised"
-    conversation, recording = (name and _as_the_api_writes(name) for name in (conversation, recording))
-    return ExportKey(role, finding, organization, conversation, recording, extension, path_date, hour)  # type: ignore[arg-type]
-
-
-def _as_the_api_writes(name: str) -> str:
-    """A UUID in small letters, as in the API's documents; any other name as it is."""
-    return name.lower() if _UUID.fullmatch(name) else name
-
-
-def _is_unsafe(key: str) -> bool:
-    segments = key.split("/")
-    return (
-        any(segment in {"", ".", ".."} for segment in segments[:-1])
-        or segments[-1] in {".", ".."}
-        or "\\" in key
-        or any(ord(character) < 32 or ord(character) == 127 for character in key)
-    )
-
-
-def _is_helper(name: str) -> bool:
-    return name in _HELPERS or name.endswith(".custody.json")  # the latter are live capture's links
-
-
-def _parse_name(name: str) -> tuple[Role, str | None, str | None]:
-    if name.endswith(".json"):
-        match = _SIDECAR_NAME.fullmatch(name)
-        if match and _RECORDING.fullmatch(match["recording"]):
-            return "sidecar", match["recording"], None
-        return "other", None, None
-    if _UUID.fullmatch(name):
-        return "media", name, None
-    stem, _, extension = name.rpartition(".")
-    if extension.lower() in MEDIA_EXTENSIONS and _RECORDING.fullmatch(stem):
-        return "media", stem, extension.lower()
-    return "other", None, None
-
-
 # --- the bucket ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Prefixes:
-    """Prefixes that can hold a night's objects, or folders that hold `year=…` folders.
-
-    Attributes:
-        problem: why some or all may be missing; empty if none is.
-        remark: what was not searched although some were found.
-    """
-
-    found: list[str]
-    problem: str = ""
-    remark: str = ""
-
-
-def night_prefixes(s3: S3Client, place: S3Location, night: date) -> Prefixes:
-    """Prefixes that can hold the night's objects: for each organisation's folder, padded and unpadded.
-
-    Only folders are listed (with a delimiter), down to the one that holds `year=…`: never the bucket's history.
-    """
-    days = dict.fromkeys(
-        f"year={night.year}/month={month}/day={day}/"
-        for month in (f"{night.month}", f"{night.month:02d}")
-        for day in (f"{night.day}", f"{night.day:02d}")
-    )
-    above = folders_above_years(s3, place)
-    return replace(above, found=[f"{folder}{day}" for folder in above.found for day in days])
-
-
-def folders_above_years(s3: S3Client, place: S3Location) -> Prefixes:
-    """The folders that hold `year=…` folders."""
-    found: list[str] = []
-    looked_into, level = 0, [f"{place.key}/" if place.key else ""]
-    for _ in range(MAX_DEPTH):
-        below: list[str] = []
-        for folder in level:
-            looked_into += 1
-            if looked_into > MAX_FOLDERS:
-                return Prefixes(found, f"{place} has more than {MAX_FOLDERS} folders, and the rest was not searched")
-            children = _folders_in(s3, place.bucket, folder)
-            names = [child[len(folder) :] for child in children]
-            if any(name.startswith("year=") for name in names):
-                found.append(folder)
-            below += [c for c, name in zip(children, names, strict=True) if not name.startswith("year=")]
-        level = below
-    if not found:
-        return Prefixes(found, f"{place} has no year=… folder: nothing was exported there")
-    remark = f"{len(level)} folders lie {MAX_DEPTH} levels below {place} and were not searched" if level else ""
-    return Prefixes(found, remark=remark)
-
-
-def oldest_night(s3: S3Client, place: S3Location) -> date | None:
-    """The oldest day that has a folder in the bucket; None if none has. Lists the folders on the way to it."""
-    return _oldest_below(s3, place.bucket, folders_above_years(s3, place).found, ())
-
-
-def _oldest_below(s3: S3Client, bucket: str, folders: Sequence[str], above: tuple[int, ...]) -> date | None:
-    if len(above) == len(_DAY_FOLDERS):
-        try:
-            return date(*above)
-        except (ValueError, OverflowError):
-            return None
-    name = re.compile(_DAY_FOLDERS[len(above)] + r"=(\d+)/")
-    numbered: dict[int, list[str]] = {}  # padded and unpadded folders of one month, of several organisations
-    for folder in folders:
-        for child in _folders_in(s3, bucket, folder):
-            if match := name.fullmatch(child[len(folder) :]):
-                numbered.setdefault(int(match[1]), []).append(child)
-    found = (_oldest_below(s3, bucket, children, (*above, number)) for number, children in sorted(numbered.items()))
-    return next((night for night in found if night is not None), None)
-
-
-def _folders_in(s3: S3Client, bucket: str, folder: str) -> list[str]:
-    """The folders right below a folder, as whole prefixes."""
-    pages = pages_of(s3, "list_objects_v2", Bucket=bucket, Prefix=folder, Delimiter="/")
-    return [child["Prefix"] for page in pages for child in page.get("CommonPrefixes", [])]
-
-
-# S3's codes of a listing of versions that is not allowed, or that the server does not have.
-_DENIED, _NOT_OFFERED = "AccessDenied", frozenset({"NotImplemented", "MethodNotAllowed", "501"})
-
-
-def list_versions(s3: S3Client, bucket: str, prefix: str, refused: set[str]) -> Iterator[dict[str, Any]]:
-    """Every version and delete marker under `prefix`, as plain rows.
-
-    Without permission to list versions, or where the server has none, the current objects (`version_id` null). The
-    code of the refusal is then added to `refused`.
-    """
-    try:
-        first = True
-        for page in pages_of(s3, "list_object_versions", Bucket=bucket, Prefix=prefix):
-            first = False
-            for version in page.get("Versions", []):
-                yield _row(bucket, dict(version), version["VersionId"], is_latest=version["IsLatest"])
-            for marker in page.get("DeleteMarkers", []):
-                yield _row(bucket, dict(marker), marker["VersionId"], is_latest=marker["IsLatest"], is_marker=True)
-    except ClientError as error:
-        code = error_code(error)
-        if not first or code not in {_DENIED, *_NOT_OFFERED}:
-            raise
-        refused.add(code)
-        for current in pages_of(s3, "list_objects_v2", Bucket=bucket, Prefix=prefix):
-            for item in current.get("Contents", []):
-                yield _row(bucket, dict(item), None, is_latest=True)
-
-
-def unseen_versions(s3: S3Client, bucket: str, refused: set[str]) -> tuple[bool, str]:
-    """What a listing could not show of overwritten and deleted objects: whether the bucket has it, and a sentence.
-
-    Args:
-        refused: S3's codes of the listings of versions that were refused.
-
-    Returns:
-        False and a sentence of a bucket that keeps no versions, or may keep none: no right to list would show more.
-        True and a sentence if older versions are hidden, or may be. An empty sentence if the listing showed all.
-    """
-    try:
-        status: str = s3.get_bucket_versioning(Bucket=bucket).get("Status", "off")
-    except (ClientError, BotoCoreError):
-        # A server without the listing keeps no versions that anybody could see.
-        status = "off" if refused and refused <= _NOT_OFFERED else "unknown"
-    if refused and status != "off":
-        codes = ", ".join(sorted(refused))
-        return (
-            True,
-            f"older versions were not shown ({codes}), so overwritten and deleted objects: allow s3:ListBucketVersions",
-        )
-    if status in {"off", "Suspended"}:
-        return False, f"versioning of the bucket is {status.lower()}: what was overwritten or deleted leaves no trace"
-    if status == "unknown":
-        return False, (
-            "whether the bucket keeps versions is not known (allow s3:GetBucketVersioning): without them, what was "
-            "overwritten or deleted leaves no trace"
-        )
-    return False, ""
-
-
-def _row(
-    bucket: str, item: dict[str, Any], version_id: str | None, *, is_latest: bool, is_marker: bool = False
-) -> dict[str, Any]:
-    modified: datetime = item["LastModified"]
-    return {
-        "bucket": bucket,
-        "object_key": item["Key"],
-        "version_id": version_id,
-        "is_latest": is_latest,
-        "is_delete_marker": is_marker,
-        "object_bytes": item.get("Size"),
-        "etag": (item.get("ETag") or "").strip('"') or None,
-        "last_modified": modified.astimezone(UTC).replace(tzinfo=None),
-        "checksum_algorithm": ",".join(item.get("ChecksumAlgorithm") or []) or None,
-        "checksum_type": item.get("ChecksumType"),
-    }
 
 
 def _region(s3: S3Client, bucket: str) -> str | None:
@@ -482,7 +220,7 @@ def _collect_manifests(collector: Collector) -> Landing:
     client = collector.require_client()
     with collector.load("export_manifests", asked=len(settings.recordingexports_ids)) as load:
         for export_id in settings.recordingexports_ids:
-            if not _RECORDING.fullmatch(export_id):
+            if not RECORDING_ID.fullmatch(export_id):
                 load.add_failure(FetchFailure("export_manifests", "", "an id in CUSTODY_RECORDINGEXPORTS_IDS is no id"))
                 continue
             path = f"/api/v2/recordings/recordingexports/{export_id}"

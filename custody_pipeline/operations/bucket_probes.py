@@ -14,8 +14,8 @@ from uuid import uuid4
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.evidence.cut.seal import SEALING
+from custody_pipeline.extract.export_listing import folders_above_years, oldest_night
 from custody_pipeline.extract.export_objects import ObjectReader
-from custody_pipeline.extract.exports import folders_above_years, oldest_night
 from custody_pipeline.io.objects import error_code, pages_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.doctor_line import Line

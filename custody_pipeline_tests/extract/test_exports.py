@@ -18,10 +18,11 @@ from botocore.stub import Stubber
 from obstore.exceptions import PermissionDeniedError
 
 from custody_pipeline.capture.night_captures import collect_captures
-from custody_pipeline.extract import exports
+from custody_pipeline.extract import export_listing, exports
 from custody_pipeline.extract.collector import Collector
+from custody_pipeline.extract.export_keys import parse_key
 from custody_pipeline.extract.export_objects import ObjectReader
-from custody_pipeline.extract.exports import BucketUnreachableError, collect_exports, parse_key, touches
+from custody_pipeline.extract.exports import BucketUnreachableError, collect_exports, touches
 from custody_pipeline.extract.media import MediaObject, ObjectVersion, collect_media
 from custody_pipeline.io.objects import pages_of
 from custody_pipeline.load.pipeline import load
@@ -241,7 +242,7 @@ def test_a_bucket_whose_exports_are_not_found_is_partial_and_says_so(
 ) -> None:
     for key in keys:
         bucket.put_object(Key=key, Body=b"x")
-    monkeypatch.setattr(exports, "MAX_FOLDERS", 3 if len(keys) > 1 else 1_000)
+    monkeypatch.setattr(export_listing, "MAX_FOLDERS", 3 if len(keys) > 1 else 1_000)
     with collector() as made:
         landing, *_ = collect_exports(made)
     told = "more than 3 folders" if len(keys) > 1 else "no year=… folder"
