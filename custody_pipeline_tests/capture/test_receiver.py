@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import pytest
 
+from custody_pipeline.capture import bounded_connections, group_commit
 from custody_pipeline.capture import receiver as receiver_module
 from custody_pipeline.capture.messages import EventQueue, Message, PutOutcome, QueueError
 from custody_pipeline.capture.receiver import create_app
@@ -188,7 +189,7 @@ def test_a_body_that_does_not_come_is_408(spool: Spool, monkeypatch: pytest.Monk
 
 
 def test_headers_that_do_not_come_end_the_connection(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver_module, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(bounded_connections, "HEADER_SECONDS", 0.2)
     with running(spool) as receiver:
         assert receiver.raw(b"POST /events HTTP/1.1\r\nHost: x\r\nX-Slow") == b""
 
@@ -206,7 +207,7 @@ def test_headers_that_come_in_one_piece_are_refused_as_well(shared: Receiver) ->
 
 
 def test_connections_that_send_nothing_do_not_turn_events_away(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver_module, "MAX_IDLE", 5)
+    monkeypatch.setattr(bounded_connections, "MAX_IDLE", 5)
     half = [b"", b"POST", request_head(b"", "Content-Length: 9")]
     with running(spool) as receiver, contextlib.ExitStack() as stack:
         waiting = [
@@ -234,7 +235,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_connections_that_do_not_shake_hands_do_not_turn_events_away(
     spool: Spool, tls: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver_module, "MAX_IDLE", 5)
+    monkeypatch.setattr(bounded_connections, "MAX_IDLE", 5)
     body = attribute_event()
     with running(spool, tls) as receiver, contextlib.ExitStack() as stack:
         address = ("127.0.0.1", receiver.port)
@@ -253,7 +254,7 @@ def test_connections_that_do_not_shake_hands_do_not_turn_events_away(
 def test_a_connection_that_does_not_shake_hands_is_closed(
     spool: Spool, tls: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver_module, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(bounded_connections, "HEADER_SECONDS", 0.1)
     with running(spool, tls) as receiver, socket.create_connection(("127.0.0.1", receiver.port), timeout=20) as waiting:
         assert waiting.recv(1) == b""
 
@@ -278,7 +279,7 @@ def test_health_does_not_wait_for_events(monkeypatch: pytest.MonkeyPatch) -> Non
         sent = pool.submit(receiver.post, attribute_event())
         assert receiver.post(b"", path="/health", method="GET")[::2] == (200, "ok")
         assert not sent.done()
-        monkeypatch.setattr(receiver_module, "HEALTH_SECONDS", 0.1)
+        monkeypatch.setattr(group_commit, "HEALTH_SECONDS", 0.1)
         monkeypatch.setattr(queue, "metrics", queue.go_on.wait)
         assert receiver.post(b"", path="/health", method="GET")[::2] == (503, "queue_unavailable")
         queue.go_on.set()
