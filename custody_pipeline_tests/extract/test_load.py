@@ -156,8 +156,9 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
         (
             "export_jobs",
             [
-                b'{"state":"FULFILLED","totalRecordings":-1,"recordingJobsQuery":{"agedConversationInterval":'
-                b'"2026-11-02T00:00:00Z/2026-11-03T00:00:00Z"}}'
+                b'{"state":"FULFILLED","totalRecordings":%b,"recordingJobsQuery":{%b"agedConversationInterval":'
+                b'"2026-11-02T00:00:00Z/2026-11-03T00:00:00Z"}}' % (total, action)
+                for total, action in ((b"-1", b'"action":"EXPORT",'), (b"1", b""), (b"1", b'"action":"",'))
             ],
         ),
         # A field that a document has twice: which of the two is true is not known.

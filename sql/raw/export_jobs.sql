@@ -29,13 +29,18 @@
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
-            -- Without its state, its total or its interval, a job says nothing of what it exported.
+            -- Without its state, its total, its action or its interval, a job says nothing of what it exported.
             WHEN document_state = 'ok'
                 AND (
                     document.state IS NULL
                     OR (
                         document.state = 'FULFILLED'
-                        AND NOT coalesce(document.totalRecordings >= 0 AND job.interval_end >= job.interval_start, false)
+                        AND NOT coalesce(
+                            document.totalRecordings >= 0
+                            AND given(document.recordingJobsQuery."action") IS NOT NULL
+                            AND job.interval_end >= job.interval_start,
+                            false
+                        )
                     )
                 )
                 THEN 'wrong_shape'
