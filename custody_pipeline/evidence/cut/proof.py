@@ -95,8 +95,7 @@ class RecordProof:
         Raises:
             ProofError: it is not.
         """
-        head = self.checkpoint.head
-        verify_inclusion(self.leaf, self.index, head.size, self.path, head.root)
+        self.commitment.check_inclusion()
 
 
 @dataclass(frozen=True)
