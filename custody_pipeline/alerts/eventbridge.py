@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
 from custody_pipeline.alerts.delivery import TroubleError
+from custody_pipeline.io.batches import batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,10 +44,10 @@ class EventBridgeChannel:
     def deliver(self, notices: Sequence[Notice]) -> Iterator[list[Delivery]]:
         """See `Channel`."""
         with contextlib.closing(self._client):
-            for start in range(0, len(notices), BATCH):
+            for batch in batches(notices, BATCH):
                 if self._patience.is_over:
                     return
-                yield from self._put(list(notices[start : start + BATCH]))
+                yield from self._put(batch)
 
     def _put(self, notices: list[Notice]) -> Iterator[list[Delivery]]:
         for attempt in self._patience.retrying():

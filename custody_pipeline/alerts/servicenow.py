@@ -20,6 +20,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from custody_pipeline.alerts.alert import Alert, Delivery, DeliveryError, Group, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError, TroubleError
+from custody_pipeline.io.batches import batches
 from custody_pipeline.io.http import Bearer
 from custody_pipeline.settings import Settings
 
@@ -51,9 +52,7 @@ class ServiceNowChannel:
     def deliver(self, notices: Sequence[Notice]) -> Iterator[list[Delivery]]:
         """See `Channel`."""
         refusals = 0
-        notices = notices[:MAX_RECORDS]
-        for start in range(0, len(notices), BATCH):
-            group = notices[start : start + BATCH]
+        for group in batches(notices[:MAX_RECORDS], BATCH):
             known = self._find([notice.alert.key for notice in group])
             for notice in group:
                 if self._http.patience.is_over:

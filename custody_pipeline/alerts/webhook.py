@@ -17,6 +17,7 @@ import orjson
 
 from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError
+from custody_pipeline.io.batches import batches
 from custody_pipeline.io.signature import HEADER, sign
 
 SCHEMA = "custody.alerts.v1"
@@ -34,10 +35,10 @@ class WebhookChannel:
 
     def deliver(self, notices: Sequence[Notice]) -> Iterator[list[Delivery]]:
         """See `Channel`."""
-        for start in range(0, len(notices), BATCH):
+        for batch in batches(notices, BATCH):
             if self._http.patience.is_over:
                 return
-            yield self._call(list(notices[start : start + BATCH]))
+            yield self._call(batch)
 
     def _call(self, notices: list[Notice]) -> list[Delivery]:
         delivery = hashlib.sha256("".join(notice.id for notice in notices).encode()).hexdigest()[:40]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import boto3
 import orjson
@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.capture.messages import Delivery, EventQueue, Message, PutOutcome, QueueError, QueueMetrics
 from custody_pipeline.capture.spool import Spool
+from custody_pipeline.io.batches import batches
 from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class SqsQueue:
         """Change the messages' visibility. A lost lease is no error: another worker has the message."""
         delay = min(int(delay_seconds), _MAX_DELAY_SECONDS)
         with _translated():
-            for batch in _tens(deliveries):
+            for batch in batches(deliveries, _BATCH_MESSAGES):
                 self._client.change_message_visibility_batch(
                     QueueUrl=self._url,
                     Entries=[
@@ -160,7 +161,7 @@ class SqsQueue:
         return messages
 
     def _delete(self, url: str, receipts: Sequence[str]) -> None:
-        for batch in _tens(receipts):
+        for batch in batches(receipts, _BATCH_MESSAGES):
             self._client.delete_message_batch(
                 QueueUrl=url,
                 Entries=[{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(batch)],
@@ -229,11 +230,6 @@ def _delivery(message: MessageTypeDef) -> Delivery:
         datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC),
         int(attributes["ApproximateReceiveCount"]),
     )
-
-
-def _tens(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), _BATCH_MESSAGES):
-        yield items[start : start + _BATCH_MESSAGES]
 
 
 @contextlib.contextmanager

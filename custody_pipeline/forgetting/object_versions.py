@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from custody_pipeline.io.batches import batches
 from custody_pipeline.io.objects import ABSENT, NO_LOCK, error_code, pages_of
 from custody_pipeline.io.s3 import S3Location
 
@@ -117,10 +118,8 @@ def remove_versions(client: S3Client, versions: Iterable[Version], *, bypass_gov
     Raises:
         LockedError: S3 keeps one of them.
     """
-    waiting = list(versions)
     extra: dict[str, Any] = {"BypassGovernanceRetention": True} if bypass_governance else {}
-    for start in range(0, len(waiting), _MOST_DELETED):
-        part = waiting[start : start + _MOST_DELETED]
+    for part in batches(list(versions), _MOST_DELETED):
         objects: list[Any] = [{"Key": item.key, "VersionId": item.version_id} for item in part]
         answer = client.delete_objects(Bucket=part[0].bucket, Delete={"Objects": objects, "Quiet": True}, **extra)
         if kept := answer.get("Errors"):

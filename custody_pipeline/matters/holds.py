@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.extract.genesys_errors import GenesysError, LoginError, PermanentError
 from custody_pipeline.fleet.overview import analyst_database, record_acts
+from custody_pipeline.io.batches import batches
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of
 from custody_pipeline.io.progress import report
@@ -191,7 +192,7 @@ def release(settings: Settings, register: Register, actor: Actor, why: str) -> R
             # Failed holds, and objects that another matter holds, need no request.
             for name in [name for name, state in mine.items() if name in shared or not _may_be_held(state)]:
                 del mine[name]
-            for part in _parts(list(mine)):
+            for part in batches(list(mine), CONVERSATIONS_A_CALL):
                 answers, at = ask(part), utc_now()
                 for name, answer in answers.items():
                     if answer == HELD:  # done as requested
@@ -218,7 +219,7 @@ def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: A
     """Request missing holds in parts. Each part is recorded before the request, and with its answer after it."""
     states: dict[str, str] = getattr(holds, kind)
     wanted = [name for name in names if not states.get(name, "").startswith((HELD, NOT_ASKED))]
-    for done, part in enumerate(_parts(wanted)):
+    for done, part in enumerate(batches(wanted, CONVERSATIONS_A_CALL)):
         report(f"holding {kind}", done * CONVERSATIONS_A_CALL, len(wanted))
         states |= dict.fromkeys(part, ASKED)
         _keep(register, holds)
@@ -267,11 +268,6 @@ def _others(settings: Settings, register: Register) -> list[Holds]:
     return [read_holds(register_of(settings, name)) for name in names]
 
 
-def _parts(names: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(names), CONVERSATIONS_A_CALL):
-        yield names[start : start + CONVERSATIONS_A_CALL]
-
-
 def protected(client: GenesysClient, conversations: Sequence[str]) -> set[str]:
     """Which of these conversations the vendor protects from deletion, by its list (AddressableEntityRef of the SDK).
 
@@ -280,7 +276,7 @@ def protected(client: GenesysClient, conversations: Sequence[str]) -> set[str]:
         GenesysError: see extract/genesys.py.
     """
     found: set[str] = set()
-    for part in _parts(list(conversations)):
+    for part in batches(conversations, CONVERSATIONS_A_CALL):
         answer = client.post(PROTECTION, {"conversationIds": part})
         listed = answer.json()
         if not isinstance(listed, list) or not all(isinstance(item, dict) and item.get("id") for item in listed):

@@ -37,6 +37,7 @@ from custody_pipeline.evidence.cut.seal import CLAIM, SEALING, Agreed, Bundle, C
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.note import NoteError, parse, sign
 from custody_pipeline.evidence.reader import CLAIM_BYTES
+from custody_pipeline.io.batches import batches
 from custody_pipeline.io.objects import REFUSED, error_code, get_object, put_bytes
 
 if TYPE_CHECKING:
@@ -217,9 +218,8 @@ class Claims:
     def remove(self, bundle: Bundle) -> None:
         """Remove the staged files: they are in the cut by now, or lost their claim."""
         folder = self.folder(bundle.id)
-        names = [file.path for file in bundle.draft.files]
-        for first in range(0, len(names), _MOST_DELETED):
-            objects: list[Any] = [{"Key": (folder / name).key} for name in names[first : first + _MOST_DELETED]]
+        for files in batches(bundle.draft.files, _MOST_DELETED):
+            objects: list[Any] = [{"Key": (folder / file.path).key} for file in files]
             answer = self.client.delete_objects(Bucket=folder.bucket, Delete={"Objects": objects, "Quiet": True})
             # S3 answers 200 even if it kept some objects. The night is sealed in any case.
             if kept := answer.get("Errors"):
