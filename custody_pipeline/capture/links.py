@@ -152,17 +152,18 @@ class AudioLinker:
         return replace(audio, version_id=version, bytes=digests.size, sha256=digests.sha256)
 
     def _newest_capture(self, day: date, conversation_id: str) -> dict[str, Any] | None:
-        keys = list(captures_of(self._store, day, conversation_id))
-        content = self._store.read(keys[-1]) if keys else None
-        if content is None:
-            return None
-        document = orjson.loads(content)
-        return {
-            "uri": self._store.uri(keys[-1]),
-            "observed_at": document["observed_at"],
-            "conversation_sha256": document["conversation_sha256"],
-            "document_sha256": hashlib.sha256(content).hexdigest(),
-        }
+        for key in reversed(list(captures_of(self._store, day, conversation_id))):
+            content = self._store.read(key)
+            document = orjson.loads(content or b"{}")
+            # What was no conversation is kept, and is no capture of one.
+            if content is not None and document.get("conversation_state", "ok") == "ok":
+                return {
+                    "uri": self._store.uri(key),
+                    "observed_at": document["observed_at"],
+                    "conversation_sha256": document["conversation_sha256"],
+                    "document_sha256": hashlib.sha256(content).hexdigest(),
+                }
+        return None
 
     def _put_sidecar(self, audio: Audio, fields: Mapping[str, Any]) -> dict[str, str] | None:
         if self._sidecars is None:
