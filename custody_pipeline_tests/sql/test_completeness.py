@@ -526,3 +526,18 @@ def test_typed_attributes_are_of_the_conversation_that_their_record_names(
     )  # fmt: skip
     night.run()
     assert (night.row()["custom_data_legal_hold"], night.reasons("r1")) == (legal_hold, reasons)
+
+
+@pytest.mark.parametrize("told_by", ["metadata", "extension"])
+def test_a_screen_that_is_gone_does_not_stand_for_lost_audio(night: Night, told_by: str) -> None:
+    night.call()
+    if told_by == "metadata":
+        night.metadata("c1", {"recording_id": "r1", "media_subtype": "Screen", "exported_date": None})
+    else:
+        night.object()["media_extension"] = "webm"
+    night.load()
+    empty_the_bucket(night)
+    night.rows["recording_metadata"].clear()
+    night.metadata("c1")
+    night.run()
+    assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1", "session:c1-agent-1-session"]

@@ -168,9 +168,36 @@ recordings AS (
     GROUP BY partition_date, coalesce(conversation_id, ''), recording_id
 ),
 
+told_before AS (
+    -- Kind and session of what is gone, as earlier loads told them.
+    SELECT partition_date, recording_id, max(kind) AS kind, max(session_id) AS session_id
+    FROM (
+        SELECT partition_date, recording_id, session_id, CASE
+                WHEN 'screen' IN (lower(media), lower(media_subtype)) THEN 'screen'
+                WHEN lower(media) IN ('chat', 'email', 'message') THEN 'interaction'
+                WHEN lower(media_subtype) = 'snippet' THEN 'snippet'
+            END AS kind
+        FROM staging.recording_metadata
+        WHERE NOT is_current
+        UNION ALL
+        SELECT partition_date, recording_id, NULL, CASE
+                WHEN media_extension IN ('webm', 'mp4') THEN 'screen'
+                WHEN media_extension IN ('zip', 'eml') THEN 'interaction'
+            END
+        FROM staging.export_objects
+        WHERE NOT is_current
+    )
+    SEMI JOIN (
+        SELECT partition_date, recording_id FROM recordings
+        WHERE is_gone
+    ) USING (partition_date, recording_id)
+    GROUP BY partition_date, recording_id
+),
+
 with_kind AS (
-    SELECT r.*, m.session_id AS named_session_id,
+    SELECT r.*, coalesce(m.session_id, b.session_id) AS named_session_id,
         CASE
+            WHEN b.kind IS NOT NULL THEN b.kind
             WHEN 'screen' IN (lower(m.media), lower(m.media_subtype)) THEN 'screen'
             WHEN lower(m.media) IN ('chat', 'email', 'message') THEN 'interaction'
             WHEN lower(coalesce(m.media_subtype, d.media_subtype)) = 'snippet' THEN 'snippet'
@@ -182,6 +209,7 @@ with_kind AS (
             ELSE 'audio'
         END AS kind
     FROM recordings AS r
+    LEFT JOIN told_before AS b ON b.partition_date = r.partition_date AND b.recording_id = r.recording_id
     LEFT JOIN (
         SELECT * FROM staging.recording_metadata
         WHERE is_current
