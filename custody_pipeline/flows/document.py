@@ -1,6 +1,6 @@
 """An exported flow's YAML as plain nodes with their line.
 
-Belongs here: bytes to nodes, and the refusals. Does not: the meaning of nodes (graph.py).
+Belongs here: bytes to nodes, and the refusals. Does not: the meaning of nodes (actions.py).
 
 The nodes are built from parser events in a loop, not by recursion: a real flow nests decisions some hundreds of levels
 deep, which a recursive reader does not survive. Exports have neither anchors nor tags. Both are refused, which also

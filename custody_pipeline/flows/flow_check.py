@@ -10,7 +10,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from custody_pipeline.flows.graph import FlowGraph, Step, Write, build_graph
+from custody_pipeline.flows.actions import Write
+from custody_pipeline.flows.graph import FlowGraph, Step
+from custody_pipeline.flows.graph_builder import build_graph
 from custody_pipeline.flows.report import FlowEnd, FlowReport, Note, Trail
 from custody_pipeline.flows.variables import unsaved_variables
 from custody_pipeline.flows.writes import Analysis, Bits, Reached

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from custody_pipeline.flows.graph import FlowGraph, Write
+    from custody_pipeline.flows.actions import Write
+    from custody_pipeline.flows.graph import FlowGraph
 
 
 class Held(NamedTuple):

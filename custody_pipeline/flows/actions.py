@@ -1,0 +1,189 @@
+"""What one action of an export says: where it leads, what it writes, which branches it has.
+
+Belongs here: the properties of an action, and which outputs its kind has. Does not: what runs after it
+(graph_builder.py).
+
+The outputs of actions are those of the vendor's `purecloud-flow-scripting-api-sdk-javascript` 0.0.18 and of exports.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from custody_pipeline.flows.document import Mapping, Node, Scalar, Sequence
+
+_TARGET_REF = re.compile(r"target\w*Ref$")
+_QUOTED = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*$')
+TRANSFER = re.compile(r"(?:menuT|t)ransferTo\w+$|(?:menuD|d)ialByExtension$")
+DATA_ACTION = re.compile(r"call(?:Data|Bridge|SecureData|DataSecure)\w*$")
+# A data action may write anything. It is assumed to write tags if its name or input mentions attributes.
+_ABOUT_ATTRIBUTES = re.compile(r"attribut|participant\s*data", re.IGNORECASE)
+
+# Complete sets of output names. Other actions may have an output that the export does not show.
+_FOUND = frozenset({"found", "notFound"})
+_SUCCESS = frozenset({"success", "failure"})
+_COMPLETE: dict[str, tuple[frozenset[str], ...]] = {
+    "decision": (frozenset({"yes", "no"}), frozenset({"true", "false"})),
+    "dataTableLookup": (_FOUND | {"failure"},),
+    "evaluateSchedule": (frozenset({"active", "inactive"}),),
+    "evaluateScheduleGroup": (frozenset({"open", "closed", "holiday", "emergency"}),),
+    "askForBoolean": (frozenset({"yes", "no"}),),
+    **dict.fromkeys(("findSystemPrompt", "findUserPrompt", "getExternalContact", "getExternalOrganization"), (_FOUND,)),
+    **dict.fromkeys(
+        ("collectInput", "getResponse", "sendAutoReply", "setWrapupCode", "disconnectWorkitem"), (_SUCCESS,)
+    ),
+}
+_PAIRS = (frozenset({"yes", "no"}), frozenset({"true", "false"}), _SUCCESS, frozenset({"found", "notfound"}))
+_COMPLETE_DATA = (_SUCCESS | {"timeout"},)
+# A transfer that succeeds does not come back.
+_COMPLETE_TRANSFER = (frozenset({"failure"}),)
+
+
+@dataclass(frozen=True)
+class Write:
+    """One attribute that an action puts; `name` is None if an expression decides it; `clears`: it is emptied."""
+
+    name: str | None
+    line: int
+    clears: bool = False
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Actions of one output of an action, and the output's name in Architect."""
+
+    label: str
+    actions: Sequence
+
+
+def target_of(content: Mapping) -> str | None:
+    """The reference of the menu, task or state to which an action leads, such as `./tasks/task[Name_1]`."""
+    for name, node in content.fields.items():
+        if _TARGET_REF.match(name) and isinstance(node, Scalar):
+            return node.text
+    return None
+
+
+def queue_of(content: Mapping) -> str:
+    """Name of the queue to which a transfer leads; empty if an expression decides it."""
+    target = content.mapping("targetQueue")
+    literal = target.mapping("lit") if target else None
+    name = literal.text("name") if literal else ""
+    return "" if "{{" in name else name
+
+
+def other_flow(kind: str, content: Mapping) -> str:
+    """The flow to which a transfer hands the conversation, in words; empty if it is no transfer to a flow."""
+    if "toflow" not in kind.casefold():
+        return ""
+    target = content.mapping("targetFlow")
+    literal = target.mapping("lit") if target else None
+    name = (literal or target or Mapping({}, 0)).text("name")
+    return f"flow {name!r}" if name else "the flow that an expression decides"
+
+
+def is_about_attributes(content: Mapping) -> bool:
+    """Whether a data action's name or input mentions attributes."""
+    waiting: list[Node] = [node for name, node in content.fields.items() if name not in {"outputs", "description"}]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Scalar):
+            if _ABOUT_ATTRIBUTES.search(node.text):
+                return True
+        elif isinstance(node, Sequence):
+            waiting.extend(node.nodes)
+        else:
+            if any(_ABOUT_ATTRIBUTES.search(name) for name in node.fields):
+                return True
+            waiting.extend(node.fields.values())
+    return False
+
+
+def writes_of(content: Mapping) -> Iterator[Write]:
+    """The attributes that an action puts."""
+    attributes = content.get("attributes")
+    for node in attributes.nodes if isinstance(attributes, Sequence) else ():
+        attribute = node.mapping("attribute") if isinstance(node, Mapping) else None
+        if attribute is None:
+            yield Write(None, node.line)
+            continue
+        yield Write(_literal(attribute.get("name")), attribute.line, _is_nothing(attribute.mapping("value")))
+
+
+def _is_nothing(value: Mapping | None) -> bool:
+    """An empty text puts nothing, like no value: the platform keeps no attribute that a night could find."""
+    if value is None:
+        return False
+    literal = value.get("lit")
+    empty = isinstance(literal, Scalar) and not literal.text
+    return value.text("noValue") == "true" or empty or value.text("exp").strip() == '""'
+
+
+def _literal(node: Node | None) -> str | None:
+    """The text of a constant name: `lit: X`, `exp: "\\"X\\""` or plain `X`."""
+    if isinstance(node, Scalar):
+        return _filled_in(node.text)
+    if not isinstance(node, Mapping):
+        return None
+    if "lit" in node.fields:
+        return _filled_in(node.text("lit"))
+    quoted = _QUOTED.match(node.text("exp"))
+    return re.sub(r"\\(.)", r"\1", quoted.group(1)) if quoted else None
+
+
+def _filled_in(text: str) -> str | None:
+    return None if "{{" in text else text
+
+
+def branches_of(content: Mapping) -> Iterator[Branch]:
+    """Every list of actions within an action, for any nesting of outputs."""
+    waiting: list[tuple[str, Node]] = [(name, node) for name, node in content.fields.items()]
+    while waiting:
+        label, node = waiting.pop()
+        if isinstance(node, Sequence):
+            for item in node.nodes:
+                if isinstance(item, Mapping):
+                    waiting.extend(item.fields.items())
+        elif isinstance(node, Mapping) and node.text("enabled") != "false":
+            actions = node.get("actions")
+            if isinstance(actions, Sequence):
+                yield Branch(node.text("name") or _case(node) or label, actions)
+            else:
+                waiting.extend(node.fields.items())
+
+
+def _case(node: Mapping) -> str:
+    value = node.mapping("value")
+    return f"case {value.text('lit') or value.text('exp')}"[:80] if value else ""
+
+
+def complete_outputs(kind: str) -> tuple[frozenset[str], ...] | None:
+    """The complete sets of outputs of a kind of action; None if they are not known."""
+    if TRANSFER.match(kind):
+        return _COMPLETE_TRANSFER
+    return _COMPLETE_DATA if DATA_ACTION.match(kind) else _COMPLETE.get(kind)
+
+
+def is_complete(kind: str, content: Mapping, branches: list[Branch], complete: tuple[frozenset[str], ...]) -> bool:
+    """True if the branches are complete, so that no path leads directly to the next action."""
+    if kind == "switch":
+        return "default" in {branch.label.casefold() for branch in branches}
+    enabled = _outputs(content)
+    return any({name.casefold() for name in names} <= enabled for names in complete)
+
+
+def _outputs(content: Mapping) -> set[str]:
+    outputs = content.mapping("outputs")
+    return {
+        name.casefold()
+        for name, node in (outputs.fields if outputs else {}).items()
+        if isinstance(node, Mapping) and isinstance(node.get("actions"), Sequence)
+    }
+
+
+def is_half(content: Mapping) -> bool:
+    """Whether an output is shown without its counterpart, which then exists and does nothing."""
+    shown = _outputs(content)
+    return any(len(pair & shown) == 1 for pair in _PAIRS)
