@@ -494,8 +494,29 @@ def test_a_conversation_that_the_job_has_no_more_leaves_the_night_not_establishe
     night.rows["conversation_details"].clear()
     night.run()
     details = {part["source"]: (part["state"], part["detail"]) for part in night.table("coverage")}
-    assert details["conversation_details"] == ("partial", "1 conversations of an earlier load are missing")
+    assert details["conversation_details"] == ("partial", "1 conversations that other answers have are missing")
     assert claim(night)[0] == "not_established"
+
+
+@pytest.mark.parametrize(
+    ("start", "completeness"),
+    [
+        ("2026-11-02 10:00:00", "not_established"),
+        # Another clock may have put it into another night.
+        ("2026-11-02 23:59:30", "established"),
+        ("2026-11-01 23:59:30", "established"),
+        (None, "established"),
+    ],
+)
+def test_a_conversation_of_the_night_that_the_job_lacks_shows_that_the_job_is_not_whole(
+    night: Night, start: str | None, completeness: str
+) -> None:
+    night.call()
+    night.call("c2", "r2")
+    night.single("c2")["start_time"] = start
+    night.drop("conversation_details", conversation_id="c2")
+    night.run()
+    assert claim(night)[0] == completeness
 
 
 def test_a_recording_that_another_night_has_now_is_not_gone(night: Night) -> None:

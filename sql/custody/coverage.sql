@@ -124,14 +124,23 @@ totals AS (
 ),
 
 lost AS (
-    -- Conversations that only an earlier load has. What their sessions flag is in no row.
+    -- Conversations that the analytics job should have: an earlier load has them, or they were read by themselves and began
+    -- within the night. The vendor's clocks may differ. What the sessions of others flag would be in no row either.
     SELECT partition_date, 'conversation_details' AS source, count(DISTINCT conversation_id) AS conversations
-    FROM staging.conversation_details
+    FROM (
+        SELECT partition_date, conversation_id FROM staging.conversation_details
+        WHERE conversation_id <> ''
+        UNION ALL
+        SELECT partition_date, conversation_id
+        FROM staging.conversation_facts
+        WHERE single_read = 'ok' AND details_collected
+            AND conversation_start >= partition_date + INTERVAL 1 MINUTE
+            AND conversation_start < least(watermark, partition_date + INTERVAL 1 DAY) - INTERVAL 1 MINUTE
+    )
     ANTI JOIN (
         SELECT partition_date, conversation_id FROM staging.conversation_details
         WHERE is_current
     ) USING (partition_date, conversation_id)
-    WHERE conversation_id <> ''
     GROUP BY partition_date
 ),
 
@@ -207,7 +216,7 @@ SELECT
                 WHEN receipt_state = 'partial' THEN 'cut short'
                 WHEN is_early AND receipt_state = 'complete' THEN 'the night is not complete there yet'
             END,
-            CASE WHEN lost > 0 THEN lost || ' conversations of an earlier load are missing' END,
+            CASE WHEN lost > 0 THEN lost || ' conversations that other answers have are missing' END,
             'an earlier load has a later time, ' || began_ahead || ' UTC: a clock was wrong',
             detail,
             CASE
