@@ -118,8 +118,8 @@ def test_a_conversation_that_is_refused_may_have_other_tags_than_the_job(
     assert (night.reasons("r1"), claim(night)[0]) == (set(), completeness)
 
 
-@pytest.mark.parametrize("source", ["captures", "conversation_events"])
-def test_what_live_capture_kept_and_cannot_be_read_may_name_a_recording(night: Night, source: str) -> None:
+@pytest.mark.parametrize("source", ["captures", "conversation_events", "conversation_attributes", "recording_audits"])
+def test_what_cannot_be_read_may_name_a_recording_a_tag_or_an_access(night: Night, source: str) -> None:
     night.call()
     night.rows[source].append({"document_state": "truncated"})
     night.run()

@@ -72,6 +72,17 @@ unread_documents AS (
     WHERE is_current AND (document_state <> 'ok' OR recording_id IS NULL)
     GROUP BY partition_date
     UNION ALL
+    SELECT partition_date, 'conversation_attributes', count(DISTINCT document_uri)
+    FROM staging.conversation_attributes
+    WHERE is_current AND document_state <> 'ok'
+    GROUP BY partition_date
+    UNION ALL
+    SELECT d.partition_date, 'recording_audits', count(*)
+    FROM raw.recording_audits AS d
+    INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
+    WHERE r.is_current AND (d.document_state <> 'ok' OR d.audit_id IS NULL)
+    GROUP BY d.partition_date
+    UNION ALL
     -- Conversations of which nothing that was captured can be read.
     SELECT partition_date, 'captures', count(*)
     FROM (
