@@ -6,11 +6,14 @@ Belongs here: `captures`, `conversation_events`. Does not: receiving events (cap
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import captures_of, events_of
+from custody_pipeline.capture.messages import QueueError
+from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.io.concurrency import in_order
 
 if TYPE_CHECKING:
@@ -45,8 +48,23 @@ def collect_captures(collector: Collector, known: Known = lambda _: set()) -> li
         return [collector.not_configured(name, why) for name in ("captures", "conversation_events")]
     return [
         _collect(collector, store, "captures", _keys(store, captures_of, collector.night, known)),
-        _collect(collector, store, "conversation_events", _keys(store, events_of, collector.night, known)),
+        _collect(collector, store, "conversation_events", _keys(store, events_of, collector.night, known), _waiting),
     ]
+
+
+def _waiting(collector: Collector) -> str:
+    """Why events of the night may still wait in the queue; empty if none does. SQS does not tell how old they are."""
+    settings = collector.settings
+    if settings.event_queue_url is not None or not settings.spool_path.exists():
+        return ""
+    try:
+        with closing(open_queue(settings)) as queue:
+            oldest = queue.metrics().oldest
+    except QueueError as error:
+        return str(error)
+    if oldest is None or oldest.replace(tzinfo=None) >= collector.window[1]:
+        return ""
+    return f"events wait since {oldest:%Y-%m-%d %H:%M:%S} UTC: see custody events drain"
 
 
 def _keys(
@@ -62,8 +80,16 @@ def _keys(
     yield from (key for key, conversation_id in later.items() if conversation_id in here)
 
 
-def _collect(collector: Collector, store: DocumentStore, resource: str, keys: Iterator[str]) -> Landing:
+def _collect(
+    collector: Collector,
+    store: DocumentStore,
+    resource: str,
+    keys: Iterator[str],
+    missing: Callable[[Collector], str] = lambda _: "",
+) -> Landing:
     with collector.load(resource) as load:
+        load.landing.detail = missing(collector) or None
+        load.incomplete = load.landing.detail is not None
         for key, content in in_order(store.read, keys, workers=READS_IN_FLIGHT):
             if content is not None:
                 load.add({"key": key}, store.uri(key), content)

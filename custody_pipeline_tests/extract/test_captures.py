@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from custody_pipeline.capture.captured import Reading, conversation_facts, write_capture, write_event
 from custody_pipeline.capture.envelopes import parse_event
+from custody_pipeline.capture.messages import Message
 from custody_pipeline.capture.night_captures import collect_captures
+from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.documents import document
 from custody_pipeline.io.document_store import FolderStore
@@ -81,3 +84,18 @@ def test_an_event_of_a_conversation_that_could_not_be_read_is_of_the_conversatio
         load(con, landings)
         found = con.execute("SELECT conversation_id, outcome FROM raw.conversation_events").fetchall()
     assert found == [(CONVERSATION, "conversation_not_found")]
+
+
+@pytest.mark.parametrize(
+    ("received", "state"), [(SEEN, "partial"), (SEEN + timedelta(days=1), "complete"), (None, "complete")]
+)
+def test_events_that_wait_in_the_queue_leave_the_source_not_whole(
+    tmp_path: Path, received: datetime | None, state: str
+) -> None:
+    settings = Settings(home=tmp_path, export_url="s3://unused")
+    with closing(Spool(settings.spool_path)) as spool:
+        if received is not None:
+            spool.put([Message("waits", CONVERSATION, attribute_event(), received)])
+    with Collector(settings, NIGHT) as collector:
+        _, events = collect_captures(collector)
+    assert (events.state, "wait since" in (events.detail or "")) == (state, state == "partial")
