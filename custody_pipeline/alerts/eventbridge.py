@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import orjson
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
 from custody_pipeline.alerts.delivery import TroubleError
 from custody_pipeline.io.batches import batches
+from custody_pipeline.io.s3 import new_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,6 +100,6 @@ def events_client(region: str | None) -> Any:
     """
     config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
     try:
-        return boto3.client("events", region_name=region, config=config)
+        return new_session().client("events", region_name=region, config=config)
     except (BotoCoreError, ValueError) as error:
         raise DeliveryError(f"eventbridge: {type(error).__name__}; check CUSTODY_ALERT_EVENT_REGION") from None

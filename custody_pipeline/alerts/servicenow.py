@@ -202,7 +202,7 @@ def _next_offset(answer: requests.Response) -> int | None:
     """The offset of the next page. A short page is not the end: an ACL may hide rows of it."""
     query = parse_qs(urlsplit(answer.links.get("next", {}).get("url", "")).query)
     offset = query.get("sysparm_offset", [""])[0]
-    return int(offset) if offset.isdigit() else None
+    return int(offset) if offset.isdecimal() else None
 
 
 def _description(alert: Alert) -> str:

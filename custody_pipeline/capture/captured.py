@@ -42,6 +42,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -49,7 +50,7 @@ from typing import Any
 import orjson
 
 from custody_pipeline.capture.envelopes import CustodyEvent
-from custody_pipeline.extract.documents import Document, document
+from custody_pipeline.extract.documents import BYTE_ORDER_MARK, Document, document, without_halves
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline.io.document_store import DocumentStore
 
@@ -174,13 +175,18 @@ def captured_addresses(store: DocumentStore, day: date, conversation_ids: Iterab
     found: dict[str, set[str]] = {}
     for name in conversation_ids:
         for key in captures_of(store, day, name):
-            legs = _legs(orjson.loads(store.read(key) or b"{}").get("conversation"))
+            legs = _legs(orjson.loads(store.read(key) or b"{}"))
             written = {str(leg[field]) for leg in legs for field in _OF_A_PERSON if leg.get(field)}
             found[name] = found.get(name, set()) | written
     return found
 
 
-def _legs(conversation: object) -> list[dict[str, Any]]:
+def _legs(capture: dict[str, Any]) -> list[dict[str, Any]]:
+    """The participants in a capture's conversation; none if it cannot be read."""
+    conversation = capture.get("conversation")
+    with suppress(KeyError, orjson.JSONDecodeError):
+        received = base64.b64decode(capture["conversation_base64"])
+        conversation = orjson.loads(without_halves(received.removeprefix(BYTE_ORDER_MARK)))
     legs = conversation.get("participants") if isinstance(conversation, dict) else None
     return [leg for leg in legs if isinstance(leg, dict)] if isinstance(legs, list) else []
 

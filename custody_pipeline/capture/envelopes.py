@@ -180,7 +180,7 @@ def _time(value: object) -> datetime | None:
     if value is None:
         return None
     try:
-        if isinstance(value, str) and not value.isdigit():
+        if isinstance(value, str) and not value.isdecimal():
             parsed = datetime.fromisoformat(value)
             return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
         if isinstance(value, (str, int)) and not isinstance(value, bool):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal, Protocol
@@ -21,7 +22,7 @@ from jinja2 import Environment, StrictUndefined
 
 from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, CUSTOMER_END_TOPIC
 from custody_pipeline.extract.genesys import Answer
-from custody_pipeline.extract.genesys_errors import UnexpectedAnswer
+from custody_pipeline.extract.genesys_errors import NotFound, UnexpectedAnswer
 
 TRIGGERS = "/api/v2/processautomation/triggers"
 NAME_PREFIX = "custody capture: "
@@ -197,7 +198,8 @@ def _covers(present: object, wanted: object) -> bool:
 
 def _apply(api: TriggerApi, change: Change) -> None:
     if change.action in {"delete", "replace"}:
-        api.delete(f"{TRIGGERS}/{change.trigger_id}")
+        with suppress(NotFound):  # deleted already, for example by a request whose answer was lost
+            api.delete(f"{TRIGGERS}/{change.trigger_id}")
     if change.action in {"create", "replace"}:
         api.post(TRIGGERS, change.wanted)
     if change.action == "update":
@@ -217,7 +219,7 @@ def _entities(api: TriggerApi, path: str) -> Iterator[Any]:
     cursor: dict[str, str] = {}
     for _ in range(MAX_PAGES):
         answer = api.get(path, pageSize=PAGE_SIZE, **cursor)
-        page = answer.json()
+        page = answer.object()
         yield from page.get("entities") or []
         after = parse_qs(urlsplit(page.get("nextUri") or "").query).get("after")
         if not after:

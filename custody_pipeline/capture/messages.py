@@ -14,7 +14,7 @@ PutOutcome = Literal["stored", "duplicate", "failed"]
 
 
 class QueueError(Exception):
-    """The queue cannot be used now; `code` is `disk_full` or `queue_unavailable`. Try again later."""
+    """The queue cannot take or give events now; `code`: `disk_full`, `queue_unavailable` or `busy`. Try again later."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")

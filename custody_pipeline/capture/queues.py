@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
-import boto3
 import orjson
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.capture.messages import Delivery, EventQueue, Message, PutOutcome, QueueError, QueueMetrics
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.io.batches import batches
+from custody_pipeline.io.s3 import new_session
 from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def open_queue(settings: Settings) -> EventQueue:
 def sqs_client() -> SQSClient:
     """A boto3 client; credentials and region from the standard AWS chain. Fails fast: a sender is waiting."""
     config = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=15)
-    return boto3.client("sqs", config=config)
+    return new_session().client("sqs", config=config)
 
 
 class SqsQueue:

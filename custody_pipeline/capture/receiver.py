@@ -182,7 +182,7 @@ def _check_headers(request: Request, limit: int) -> None:
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise _Refused(415, "not_json_type")
     announced = request.headers.get("content-length", "0")
-    if not announced.isdigit() or int(announced) > limit:
+    if not announced.isdecimal() or int(announced) > limit:
         raise _Refused(413, "too_large")
 
 

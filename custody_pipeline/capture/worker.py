@@ -38,7 +38,7 @@ from custody_pipeline.extract.genesys_errors import (
     TransientError,
 )
 from custody_pipeline.io.document_store import DocumentStore
-from custody_pipeline.io.night_keys import NightForgottenError
+from custody_pipeline.io.night_keys import NightForgottenError, NightKeyError
 from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -195,9 +195,10 @@ class CaptureWorker:
             self._capture(items, report)
         except NightForgottenError:
             self._drop(items, report)
-        except (OSError, BotoCoreError, ClientError) as error:
+        except (OSError, BotoCoreError, ClientError, NightKeyError) as error:
             report.stopped = "store_unavailable"
-            logger.error("Capture stopped: documents cannot be stored (%s).", type(error).__name__)
+            reason = str(error) if isinstance(error, NightKeyError) else type(error).__name__
+            logger.error("Capture stopped: documents cannot be stored (%s).", reason)
             self._release(items, FIRST_DELAY_SECONDS, report)
 
     def _drop(self, items: list[_Item], report: DrainReport) -> None:

@@ -101,6 +101,8 @@ def triggers(
     from custody_pipeline.extract.genesys import GenesysClient
     from custody_pipeline.extract.genesys_errors import GenesysError
 
+    if (url is None) != (definitions is None):
+        raise typer.BadParameter("--definitions FOLDER needs --url, the address that the definitions send events to")
     settings = settings_of_environment()
     settings.require("genesys_domain")
     written: list[Path] = []

@@ -53,7 +53,7 @@ def run(
     from custody_pipeline.defs.one_night import run_one_night
     from custody_pipeline.io.night_keys import forgotten_nights
 
-    if (night is None) == (first is None or last is None) or (first and last and first > last):
+    if (night and (first or last)) or not (night or (first and last and first <= last)):
         raise typer.BadParameter("give --date, or --from and --to")
     if first and last:
         not_future(last)
@@ -191,10 +191,9 @@ def gaps(
 
     if reason is not None and reason not in BY_CODE:
         raise typer.BadParameter(f"no such reason: {reason}; there are {', '.join(BY_CODE)}")
-    if night is not None:
-        if first or last:
-            raise typer.BadParameter("give --date, or --from and --to")
-        first = last = night
+    if (night and (first or last)) or (first and last and first > last):
+        raise typer.BadParameter("give --date, or --from and --to")
+    first, last = night or first, night or last
     wanted = GapFilter(first and first.date(), last and last.date(), reason, severity, recoverable, tag, before)
     settings = settings_of_environment()
     names, rows = find_gaps(settings, wanted)

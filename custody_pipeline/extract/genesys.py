@@ -258,7 +258,7 @@ class GenesysClient:
         return self._api("GET", path, params=query)
 
     def post(self, path: str, body: object) -> Answer:
-        """POST `body` as JSON. Retried like a GET: this product posts only queries, which may be repeated."""
+        """POST `body` as JSON. Retried like a GET: a second query, job or trigger does no harm."""
         return self._api("POST", path, data=orjson.dumps(body))
 
     def put(self, path: str, body: object) -> Answer:
@@ -443,7 +443,7 @@ class GenesysClient:
         announced = response.headers.get("Content-Length", "")
         encoded = response.headers.get("Content-Encoding")
         # urllib3 2 compares lengths itself; requests does not promise it.
-        if announced.isdigit() and not encoded and int(announced) != len(body):
+        if announced.isdecimal() and not encoded and int(announced) != len(body):
             raise ShortBody(request, f"{len(body)} of {announced} bytes", correlation_id=_correlation_id(response))
         if failure := _failure(request, response, body):
             raise failure

@@ -333,7 +333,7 @@ class _Builder:
             self.jobs.append(_Job(branch.actions, entry, again, job.unit, (again, behind)))
         count = content.mapping("loopCount")
         times = count.text("lit") if count else ""
-        if not (times.isdigit() and int(times) > 0 and len(self.steps[step].successors) == 1):
+        if not (times.isdecimal() and int(times) > 0 and len(self.steps[step].successors) == 1):
             self._edge(step, behind)
 
     def _leave_loop(self, job: _Job, kind: str, content: Mapping, at: int) -> None:

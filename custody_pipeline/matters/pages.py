@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
 from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.standing import criteria
+from custody_pipeline.pages import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
@@ -121,13 +120,9 @@ def certificate_html(matter: Matter, facts: Mapping[str, Any]) -> str:
 
 
 def _render(name: str, **values: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PACKAGE_DIR / "matters" / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["moment"] = _moment
-    return environment.get_template(name).render(values)
+    templates = environment(PACKAGE_DIR / "matters" / "templates", trim=False)
+    templates.filters["moment"] = _moment
+    return templates.get_template(name).render(values)
 
 
 def _moment(value: datetime | None) -> str:

@@ -139,8 +139,9 @@ class SqlModel:
         return "mapped_columns" in self.parameters
 
 
+@cache
 def load_models(directory: Path = SQL_DIR) -> dict[str, SqlModel]:
-    """Every model under `directory`, keyed `schema.name`, each after what it depends on.
+    """Every model under `directory`, keyed `schema.name`, each after what it depends on. Read once a process.
 
     Raises:
         SqlModelError: a file breaks the convention, reads a table that no file makes, or is part of a cycle.

@@ -23,6 +23,7 @@ from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, CUSTOMER_END_TO
 from custody_pipeline.capture.installation import TRIGGERS, Change, definitions, install, plan, remove, wanted_triggers
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.genesys import Answer
+from custody_pipeline.extract.genesys_errors import NotFound
 from custody_pipeline_tests.capture.conftest import CONVERSATION, KEY_ID, PARTICIPANT, SECRET, Receiver
 
 WORKFLOW = "33333333-2222-4333-8444-555555555555"
@@ -152,6 +153,17 @@ def test_removing_takes_ours_and_only_ours(organisation: Organisation, foreign: 
     assert actions(remove(organisation)) == ["delete", "delete"]
     assert remove(organisation) == []
     assert list(organisation.triggers.values()) == foreign
+
+
+def test_a_trigger_that_is_gone_already_counts_as_deleted(
+    organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(path: str) -> Answer:
+        raise NotFound(f"DELETE {path}", "HTTP 404", status=404)
+
+    install(organisation, WORKFLOW)
+    monkeypatch.setattr(organisation, "delete", gone)
+    assert actions(remove(organisation)) == ["delete", "delete"]
 
 
 @pytest.mark.parametrize("workflow", ["", "my workflow", "../x"])

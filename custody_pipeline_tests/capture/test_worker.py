@@ -35,7 +35,7 @@ from custody_pipeline.extract.genesys_errors import (
     ServerTrouble,
 )
 from custody_pipeline.io.document_store import DocumentStore, FolderStore
-from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
+from custody_pipeline.io.night_keys import LocalWrapping, NightKeyError, NightKeys
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.capture.conftest import (
     CONVERSATION,
@@ -160,6 +160,15 @@ def test_numbers_of_a_conversation_that_only_capture_saw_are_known(setup: Setup)
         setup.drain()
     known = captured_addresses(setup.store, DAY, [CONVERSATION, OTHER])
     assert known == {CONVERSATION: {"tel:+15550100123", "tel:+1800"}}
+
+
+def test_numbers_are_known_from_a_conversation_that_is_kept_as_base64(setup: Setup) -> None:
+    whole = {"id": CONVERSATION, "startTime": "2026-11-02T09:58:00.000Z", "participants": [{"ani": "tel:+1555"}]}
+    setup.vendor.answers[CONVERSATION] = json.dumps(whole, indent=1).encode()
+    setup.put(attribute_event())
+    setup.drain()
+    assert "conversation_base64" in setup.captures()[0]
+    assert captured_addresses(setup.store, DAY, [CONVERSATION]) == {CONVERSATION: {"tel:+1555"}}
 
 
 def test_the_bytes_can_be_cut_out_with_standard_tools(setup: Setup, tmp_path: Path) -> None:
@@ -359,11 +368,12 @@ def test_a_refused_login_stops_the_drain(setup: Setup) -> None:
     assert (report.stopped, report.released, len(setup.vendor.asked)) == ("login_refused", 1, 1)
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), NightKeyError("KMS key k: no answer")])
 def test_a_store_that_cannot_be_written_stops_the_drain_and_keeps_the_events(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def full(*_: object) -> bool:
-        raise OSError(28, "No space left on device")
+        raise error
 
     setup.vendor.answers[CONVERSATION] = conversation()
     setup.put(attribute_event())

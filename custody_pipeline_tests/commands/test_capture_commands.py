@@ -77,5 +77,9 @@ def test_triggers_are_planned_installed_once_and_removed(vendor: SimulatorServer
     assert custody("triggers", "remove") == ""
     assert vendor.world.triggers == {}
 
+    alone = CliRunner().invoke(app, ["triggers", "plan", "--definitions", str(tmp_path)])
+    assert "--definitions FOLDER needs --url" in " ".join(alone.output.replace("│", "").split()), (
+        "it would write nothing"
+    )
     written = custody("triggers", "plan", "--url", "https://custody.example.com/events", "--definitions", str(tmp_path))
     assert sum(Path(line).is_file() for line in written.splitlines()) == 5

@@ -225,6 +225,23 @@ def test_a_night_that_has_not_ended_is_refused(
     assert ran(capsys, monkeypatch, "run", "--date", tomorrow.isoformat())[0] == 64
 
 
+@pytest.mark.parametrize(
+    "dates",
+    [
+        "run --date 2026-11-02 --from 2026-11-01",
+        "run --from 2026-11-01",
+        "run --from 2026-11-02 --to 2026-11-01",
+        "gaps --date 2026-11-02 --to 2026-11-03",
+        "gaps --from 2026-11-02 --to 2026-11-01",
+    ],
+)
+def test_dates_that_name_no_nights_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dates: str
+) -> None:
+    status, told = ran(capsys, monkeypatch, *dates.split())
+    assert (status, "give --date, or --from and --to" in told) == (64, True)
+
+
 def test_a_night_before_the_first_one_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
 ) -> None:

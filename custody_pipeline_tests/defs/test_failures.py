@@ -12,10 +12,12 @@ from unittest.mock import Mock
 
 import boto3
 import dagster as dg
+import duckdb
 import pytest
 from moto import mock_aws
 
 from custody_pipeline.definitions import defs
+from custody_pipeline.defs.failures import note_failure
 from custody_pipeline.defs.instance import PROCESS_TAG, open_instance, release_dead_runs, run_night
 from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse.connection import Warehouse
@@ -73,6 +75,13 @@ def test_a_failed_check_is_an_exception_that_names_it(home: Path, monkeypatch: p
     assert not result.success
     (found,) = exceptions(home)
     assert (found[2], "row_conservation" in found[3]) == ("step custody_checks failed", True)
+
+
+def test_a_failure_that_cannot_be_noted_stops_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("custody_pipeline.defs.failures.send_alerts", Mock(side_effect=duckdb.CatalogException("x")))
+    run, log = dg.DagsterRun("nightly_custody", tags={"dagster/partition": str(NIGHT)}), Mock()
+    note_failure(load_settings(), run, "run was killed", "The process ended.", log)
+    log.warning.assert_called_once()
 
 
 def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(

@@ -179,6 +179,12 @@ def test_retry_after_may_be_a_date(api: Api, client: GenesysClient, clock: Clock
     assert clock.slept == []
 
 
+def test_a_retry_after_that_is_no_number_is_ignored(api: Api, client: GenesysClient, clock: Clock) -> None:
+    api.on("/api/v2/x", Reply(status=429, headers={"Retry-After": "²"}), Reply())
+    client.get("/api/v2/x")
+    assert clock.slept == [0.25]
+
+
 def test_a_short_body_is_asked_for_again(api: Api, client: GenesysClient) -> None:
     api.on("/api/v2/x", Reply(b'{"half', announce=100), Reply(b'{"ok":1}'))
     assert client.get("/api/v2/x").json() == {"ok": 1}

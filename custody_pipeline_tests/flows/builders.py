@@ -38,7 +38,7 @@ def transfer(queue: str = "Claims", failure: list[Action] | None = None) -> Acti
     return {"transferToAcd": {"name": f"To {queue}", "targetQueue": {"lit": {"name": queue}}, **outputs}}
 
 
-def loop(body: list[Action], count: int = 3) -> Action:
+def loop(body: list[Action], count: int | str = 3) -> Action:
     return {"loop": {"name": "Loop", "loopCount": {"lit": count}, "outputs": {"loop": {"actions": body}}}}
 
 

@@ -121,8 +121,8 @@ def test_every_kind_of_transfer_is_an_end(kind: str) -> None:
 # -- loops -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("count", "standing"), [(3, "sure"), (0, "maybe")])
-def test_a_loops_body_is_sure_when_it_runs_at_least_once(count: int, standing: str) -> None:
+@pytest.mark.parametrize(("count", "standing"), [(3, "sure"), (0, "maybe"), ("²", "maybe")])
+def test_a_loops_body_is_sure_when_it_runs_at_least_once(count: int | str, standing: str) -> None:
     assert getattr(only_end(one_task(loop([put("Legal-Hold")], count), disconnect()), HOLD), standing) == (
         "Legal-Hold",
     )
