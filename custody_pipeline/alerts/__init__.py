@@ -1,7 +1,7 @@
 """Alerts of a night: problems that need a person now, sent to the channels that people read.
 
-    custody.gaps, receipts → night (which) → ledger (what changed since the last alert) → channels (webhook, Slack,
-    EventBridge, ServiceNow) → raw.alerts_sent (what was delivered)
+    custody.gaps, receipts → night_alerts (the alerts of a night) → delivered (changes since the last delivery)
+    → channels (webhook, Slack, EventBridge, ServiceNow) → raw.alerts_sent (the deliveries)
 
 Nothing is sent until a channel is configured (`CUSTODY_ALERT_…`). Delivery is at least once: each delivery is recorded
 afterwards, so a killed run repeats at most the delivery that was under way, with the same keys. An alert has ids, the

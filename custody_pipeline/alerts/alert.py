@@ -103,13 +103,12 @@ class Alert:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        told = {"key": self.key, **asdict(self), "night": str(self.night)}
-        told["recoverable_until"] = _zulu(self.recoverable_until)
+        document = {"key": self.key, **asdict(self), "night": str(self.night)}
+        document["recoverable_until"] = _zulu(self.recoverable_until)
         # Without groups there is no such field, so that alerts of earlier versions are unchanged.
-        groups = told.pop("groups")
-        if groups:
-            told["groups"] = [{**group, "until": _zulu(group["until"])} for group in groups]
-        return told
+        if groups := document.pop("groups"):
+            document["groups"] = [{**group, "until": _zulu(group["until"])} for group in groups]
+        return document
 
 
 def _zulu(moment: datetime | None) -> str | None:

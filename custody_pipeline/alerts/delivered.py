@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS raw.alerts_sent (
 """
 
 
-class Ledger:
+class Deliveries:
     """The deliveries so far, in the warehouse behind `con`."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, *, now: Callable[[], datetime] = utc_now):
@@ -36,21 +36,21 @@ class Ledger:
         """Outstanding notices of a channel: alerts that are new or changed, and sent alerts that are gone."""
         current = {alert.key: alert for alert in alerts}
         notices: list[Notice] = []
-        told: set[str] = set()
-        for action, key, sha256, reference, *values in self._last_told(channel, night):
+        sent: set[str] = set()
+        for action, key, sha256, reference, *values in self._last(channel, night):
             if action == "closed":
                 continue
-            told.add(key)
+            sent.add(key)
             if key not in current:
                 notices.append(Notice("closed", Alert(*values), reference))
             elif current[key].sha256 != sha256:
                 notices.append(Notice("updated", current[key], reference))
-        opened = [Notice("opened", alert) for key, alert in current.items() if key not in told]
+        opened = [Notice("opened", alert) for key, alert in current.items() if key not in sent]
         return opened + notices
 
-    def told(self, channel: str, night: date) -> set[str]:
+    def open_alerts(self, channel: str, night: date) -> set[str]:
         """Keys of the alerts of a night that a channel has and that are not closed."""
-        return {key for action, key, *_ in self._last_told(channel, night) if action != "closed"}
+        return {key for action, key, *_ in self._last(channel, night) if action != "closed"}
 
     def append(self, channel: str, deliveries: Iterable[Delivery]) -> None:
         """Record the results of notices, in one step."""
@@ -59,8 +59,8 @@ class Ledger:
             places = ", ".join("?" for _ in rows[0])
             self._con.executemany(f"INSERT INTO raw.alerts_sent VALUES ({places})", rows)
 
-    def _last_told(self, channel: str, night: date) -> list[tuple[Any, ...]]:
-        return self._con.execute(query("alerts/last_told"), {"night": night, "channel": channel}).fetchall()
+    def _last(self, channel: str, night: date) -> list[tuple[Any, ...]]:
+        return self._con.execute(query("alerts/last_deliveries"), {"night": night, "channel": channel}).fetchall()
 
     def _row(self, channel: str, delivery: Delivery) -> list[object]:
         notice, alert = delivery.notice, delivery.notice.alert

@@ -3,7 +3,7 @@
 Belongs here: when gaps become a digest, and its content. Does not: which gaps are alerted (night_alerts.py), and how a
 channel words them.
 
-A gap that was sent as an alert of its own stays one until it is closed: in a digest, it would look closed.
+A gap that was alerted singly stays a single alert until it is closed. If it moved into a digest, it would look closed.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ DIGEST = "NIGHT_GAPS"
 IDS_SHOWN = 5
 
 
-def folded(
-    alerts: Sequence[Alert], told: Collection[str], *, above: int, now: datetime, verdict: str, link: str | None
+def with_digest(
+    alerts: Sequence[Alert], sent: Collection[str], *, above: int, now: datetime, verdict: str, link: str | None
 ) -> list[Alert]:
     """The alerts of one night. If there are more than `above` new gaps, one digest replaces them.
 
     Args:
         alerts: of one night.
-        told: keys of the alerts that the channel has and that are not closed.
+        sent: keys of the alerts that the channel has and that are not closed.
         above: up to this number, new gaps are alerted one by one. A night that has a digest keeps it.
         now: UTC, without a zone.
         verdict: whether the night is complete, in the words of its report.
     """
-    new = [alert for alert in alerts if alert.resource is None and alert.key not in told]
+    new = [alert for alert in alerts if alert.resource is None and alert.key not in sent]
     if not new:
         return list(alerts)
     digest = _digest(new, now, verdict, link)
-    if len(new) <= above and digest.key not in told:
+    if len(new) <= above and digest.key not in sent:
         return list(alerts)
-    rest = [alert for alert in alerts if alert.resource is not None or alert.key in told]
+    rest = [alert for alert in alerts if alert.resource is not None or alert.key in sent]
     return [digest, *rest]
 
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.alerts.alert import RETENTION, Channel, DeliveryError
-from custody_pipeline.alerts.delivered import Ledger
+from custody_pipeline.alerts.delivered import Deliveries
 from custody_pipeline.alerts.delivery import Http, Patience
-from custody_pipeline.alerts.digest import folded
+from custody_pipeline.alerts.digest import with_digest
 from custody_pipeline.alerts.eventbridge import EventBridgeChannel, events_client
 from custody_pipeline.alerts.night_alerts import alerted_reasons, link_of, night_alerts, nights_with_deadlines
 from custody_pipeline.alerts.servicenow import ServiceNowChannel
@@ -117,8 +117,8 @@ def send_alerts(
     due = {alert.night for alert in removals or ()}.union(nights_with_deadlines(con, at, days))
     nights = {day: states.get(day, NightState("")) for day in (night, *unpublished(states), *sorted(due))}
     found = [NightAlerts(day, con, settings, at, reasons, state.state, removals) for day, state in nights.items()]
-    ledger = Ledger(con, now=now)
-    outcomes = tuple(_tell(name, make, ledger, found, patience()) for name, make in channels.items())
+    deliveries = Deliveries(con, now=now)
+    outcomes = tuple(_deliver(name, make, deliveries, found, patience()) for name, make in channels.items())
     return AlertRun(night, sum(len(one.alerts) for one in found), outcomes)
 
 
@@ -154,11 +154,13 @@ class NightAlerts:
             if alert.night == night
         ]
 
-    def outstanding(self, channel: str, ledger: Ledger) -> list[Notice]:
+    def outstanding(self, channel: str, deliveries: Deliveries) -> list[Notice]:
         """The channel's outstanding notices about the night; many new gaps are one digest."""
-        told = ledger.told(channel, self.night)
-        alerts = folded(self.alerts, told, above=self._above, now=self._now, verdict=self._verdict, link=self._link)
-        notices = ledger.outstanding(channel, self.night, alerts)
+        sent = deliveries.open_alerts(channel, self.night)
+        alerts = with_digest(
+            self.alerts, sent, above=self._above, now=self._now, verdict=self._verdict, link=self._link
+        )
+        notices = deliveries.outstanding(channel, self.night, alerts)
         if self._removals_known:
             return notices
         return [notice for notice in notices if notice.alert.resource != RETENTION]
@@ -172,17 +174,21 @@ def _link_template(settings: Settings, state: str) -> str | None:
     return f"{place}/{REPORT}date={{night}}/report.html"
 
 
-def _tell(
-    name: str, make: Callable[[Http], Channel], ledger: Ledger, nights: Sequence[NightAlerts], patience: Patience
+def _deliver(
+    name: str,
+    make: Callable[[Http], Channel],
+    deliveries: Deliveries,
+    nights: Sequence[NightAlerts],
+    patience: Patience,
 ) -> ChannelOutcome:
-    notices = [notice for night in nights for notice in night.outstanding(name, ledger)]
+    notices = [notice for night in nights for notice in night.outstanding(name, deliveries)]
     taken: Counter[str] = Counter()
     error = ""
     with contextlib.closing(Http(name, patience)) as http:
         try:
-            for deliveries in make(http).deliver(notices) if notices else ():
-                ledger.append(name, deliveries)
-                taken.update("refused" if delivery.refused else delivery.notice.action for delivery in deliveries)
+            for group in make(http).deliver(notices) if notices else ():
+                deliveries.append(name, group)
+                taken.update("refused" if delivery.refused else delivery.notice.action for delivery in group)
         except DeliveryError as failure:
             error = str(failure)
             logger.warning("Alerts could not all be sent. %s", error)

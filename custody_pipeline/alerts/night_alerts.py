@@ -18,7 +18,7 @@ from custody_pipeline.warehouse.night_states import NOT_PUBLISHED
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
 
-# Writing or fetching failed. Gaps that cannot close are alerted for any reason.
+# Reasons of a failed export or a failed read. A gap that cannot close is alerted whatever its reason.
 FAILURE_REASONS = (
     "CONVERSATION_FETCH_FAILED",
     "CONVERSATION_FORBIDDEN",
@@ -77,12 +77,12 @@ def night_alerts(
     ]
     near = now + timedelta(days=warn_days)
     rows = con.execute(
-        query("alerts/gaps_to_tell"), {"night": night, "reasons": sorted(reasons), "near": near}
+        query("alerts/gaps_to_alert"), {"night": night, "reasons": sorted(reasons), "near": near}
     ).fetchall()
-    for conversation, recording, reason, severity, said, next_action, recoverable, until in rows:
+    for conversation, recording, reason, severity, text, next_action, recoverable, until in rows:
         link = link_of(link_template, night, conversation, recording, reason)
-        # The text changes with time, so that an alert that was sent long before is sent again.
-        sentence = said + (
+        # The sentence changes near the deadline, so that an alert that was sent long before is sent again.
+        sentence = text + (
             "" if recoverable != "until" or until > near
             else " The deadline has passed." if until <= now else " The deadline is near."
         )  # fmt: skip
@@ -109,17 +109,20 @@ def _unpublished(night: date, state: str, link_template: str | None) -> Alert:
     return _of_night(night, "night", f"NIGHT_{state.upper()}", "error", sentence, todo, link_template)
 
 
+_SEE_RECEIPT = "See the night's receipt and failures, mend the cause, then run the night again."
+_COLLECTIONS = {
+    "failed": ("COLLECTION_FAILED", "error", "Nothing could be collected of this resource.", _SEE_RECEIPT),
+    "partial": ("COLLECTION_INCOMPLETE", "warning", "Some of this resource could not be collected.", _SEE_RECEIPT),
+    "incomplete": (
+        "NIGHT_INCOMPLETE", "error", "Something is expected of this night that is not there, and nothing says why.",
+        "See custody.reconciliation for the source that names it, then run the night again.",
+    ),
+}  # fmt: skip
+"""State of a source, or of a night → the alert's reason, severity, sentence and next action."""
+
+
 def _collection(night: date, resource: str, state: str, link_template: str | None) -> Alert:
-    if state == "failed":
-        told = "COLLECTION_FAILED", "error", "Nothing could be collected of this resource."
-    elif state == "incomplete":
-        sentence = "Something is expected of this night that is not there, and nothing says why."
-        todo = "See custody.reconciliation for the source that names it, then run the night again."
-        return _of_night(night, resource, "NIGHT_INCOMPLETE", "error", sentence, todo, link_template)
-    else:
-        told = "COLLECTION_INCOMPLETE", "warning", "Some of this resource could not be collected."
-    todo = "See the night's receipt and failures, mend the cause, then run the night again."
-    return _of_night(night, resource, *told, todo, link_template)
+    return _of_night(night, resource, *_COLLECTIONS[state], link_template)
 
 
 def _of_night(

@@ -57,7 +57,7 @@ class ServiceNowChannel:
             for notice in group:
                 if self._http.patience.is_over:
                     return
-                delivery = self._tell(notice, known.get(notice.alert.key))
+                delivery = self._deliver(notice, known.get(notice.alert.key))
                 refusals = refusals + 1 if delivery.refused else 0
                 yield [delivery]
                 if refusals >= MAX_REFUSALS:
@@ -65,7 +65,7 @@ class ServiceNowChannel:
                         f"servicenow: {refusals} records refused in a row; the last: {delivery.refused}"
                     )
 
-    def _tell(self, notice: Notice, record: Record | None) -> Delivery:
+    def _deliver(self, notice: Notice, record: Record | None) -> Delivery:
         try:
             if record is None and notice.action == "closed":
                 # Somebody removed the record, so there is nothing to close.
@@ -116,7 +116,7 @@ class ServiceNowChannel:
             note = f"Night {notice.alert.night} was checked again and the gap is back."
             return {**changes, **self._settings.alert_servicenow_reopen_fields, "work_notes": note}
         if notice.action == "updated":
-            changes["work_notes"] = "What is known of the gap has changed; see the description."
+            changes["work_notes"] = "The facts about the gap have changed; see the description."
         return changes
 
     def _is_closed(self, record: Record) -> bool:
@@ -210,7 +210,7 @@ def _description(alert: Alert) -> str:
         alert.sentence,
         f"Next: {alert.next_action}",
         "",
-        *_told_in(alert.groups),
+        *_group_lines(alert.groups),
         f"Reason: {alert.reason} ({alert.severity})",
         f"Night: {alert.night}",
         f"Conversation: {alert.conversation_id}" if alert.conversation_id else "",
@@ -223,11 +223,11 @@ def _description(alert: Alert) -> str:
     return "\n".join(line for index, line in enumerate(lines) if line or index == 2)
 
 
-def _told_in(groups: Sequence[Group]) -> Iterator[str]:
-    """As many groups as fit into the field with the rest of the description."""
+def _group_lines(groups: Sequence[Group]) -> Iterator[str]:
+    """A line for each group, as far as they fit into the field with the rest of the description."""
     left = GROUPS_CHARACTERS
     for number, group in enumerate(groups):
-        line = _told(group)
+        line = _group_line(group)
         left -= len(line) + 1
         if left < 0:
             yield f"… and {len(groups) - number} reasons more: see the report\n"
@@ -235,7 +235,7 @@ def _told_in(groups: Sequence[Group]) -> Iterator[str]:
         yield line
 
 
-def _told(group: Group) -> str:
+def _group_line(group: Group) -> str:
     ids = ", ".join(group.recording_ids)
     more = f" and {group.recordings - len(group.recording_ids)} more" * (group.recordings > len(group.recording_ids))
     return f"{group.number}, {group.reason}: {group.sentence} {group.todo} ({ids}{more})\n"

@@ -1,8 +1,8 @@
 """An incoming webhook of Slack, or of a compatible service: one message for everything new.
 
 Source: Slack's incoming webhooks: `{"text": …}`, answered `200 ok`; `&`, `<` and `>` are escaped. A message has each
-reason once, in the words of the night's report: a chat is no register, the table of gaps is. Slack does not drop
-repeats: a call whose answer is lost may appear twice.
+reason once, in the words of the night's report; the table of gaps has each recording. Slack does not drop repeats: a
+message whose answer is lost may appear twice.
 """
 
 from __future__ import annotations

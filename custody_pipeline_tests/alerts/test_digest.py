@@ -12,7 +12,7 @@ from botocore.stub import ANY, Stubber
 from custody_pipeline.alerts import Alert, servicenow
 from custody_pipeline.alerts.alert import Notice
 from custody_pipeline.alerts.delivery import Patience
-from custody_pipeline.alerts.digest import DIGEST, folded
+from custody_pipeline.alerts.digest import DIGEST, with_digest
 from custody_pipeline.alerts.eventbridge import EventBridgeChannel, events_client
 from custody_pipeline.models.reasons import BY_CODE
 from custody_pipeline_tests.alerts.conftest import NIGHT, NOW, Night, Send
@@ -134,7 +134,7 @@ def test_a_digest_of_every_reason_fits_one_event() -> None:
         for code, reason in BY_CODE.items()
         for n in range(20)
     ]
-    [digest] = folded(gaps, (), above=10, now=NOW, verdict="", link=None)
+    [digest] = with_digest(gaps, (), above=10, now=NOW, verdict="", link=None)
     client = events_client("us-east-1")
     with Stubber(client) as stubber:
         stubber.add_response("put_events", {"FailedEntryCount": 0, "Entries": [{"EventId": "e"}]}, {"Entries": ANY})

@@ -9,7 +9,7 @@ import pytest
 
 from custody_pipeline.alerts import AlertRun, alerted_reasons
 from custody_pipeline.alerts.alert import Delivery
-from custody_pipeline.alerts.delivered import Ledger
+from custody_pipeline.alerts.delivered import Deliveries
 from custody_pipeline.alerts.night_alerts import night_alerts
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.alerts.conftest import NIGHT, NOW, Night, Send
@@ -158,12 +158,12 @@ def test_a_run_killed_between_two_calls_goes_on_where_it_was(night: Night, send:
     for number in range(150):
         night.gap(f"r{number:03}")
     server, address = hook
-    ledger = Ledger(night.con, now=lambda: datetime(2026, 11, 3))
-    outstanding = ledger.outstanding(
+    deliveries = Deliveries(night.con, now=lambda: datetime(2026, 11, 3))
+    outstanding = deliveries.outstanding(
         "webhook", NIGHT, night_alerts(night.con, NIGHT, reasons=alerted_reasons(Settings()), now=NOW)
     )
     # What a run killed after its first call of a hundred leaves behind.
-    ledger.append("webhook", [Delivery(notice) for notice in outstanding[:100]])
+    deliveries.append("webhook", [Delivery(notice) for notice in outstanding[:100]])
     assert actions(send(webhook_url=address, webhook_secret=SECRET)) == (50, 0, 0)
     assert [len(document["alerts"]) for document in server.documents] == [50]
 

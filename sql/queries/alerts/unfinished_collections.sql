@@ -1,5 +1,5 @@
 -- Sources of a night that failed or are partial, and `night` if something is expected that is not there and has no reason.
--- A source that the vendor has not completed yet is not told: waiting mends it. A run that fails before the models have
+-- A source that the vendor has not completed yet is left out: waiting mends it. A run that fails before the models have
 -- run leaves newer receipts than the coverage.
 WITH receipts AS (
     SELECT resource, receipt_state AS state

@@ -1,5 +1,5 @@
--- What a channel was told last of each alert of a night. The table is only appended to, so `rowid` is the order of
--- telling within a home. Rows of several workers are ordered by time.
+-- The last delivery of each alert of a night to a channel. The table is only appended to, so `rowid` is the order of
+-- deliveries within a home. Rows of several workers are ordered by time.
 SELECT action, alert_key, alert_sha256, reference, partition_date, conversation_id, recording_id, resource, reason,
     severity, sentence, next_action, recoverable, recoverable_until, link
 FROM raw.alerts_sent

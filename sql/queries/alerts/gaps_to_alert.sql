@@ -1,4 +1,4 @@
--- Gaps of a night that are told: those with one of `$reasons`, those that nothing can close, and those whose
+-- Gaps of a night that are alerted: those with one of `$reasons`, those that nothing can close, and those whose
 -- deadline is not after `$near`.
 SELECT conversation_id, recording_id, reason, severity, sentence, next_action, recoverable, recoverable_until
 FROM custody.gaps
