@@ -175,7 +175,7 @@ def _conversations(night: Night, collector: Collector, _: ExitStack) -> list[Lan
     def addresses(conversation_ids: set[str]) -> dict[str, set[str]]:
         with night.warehouse.open() as con:
             known = known_addresses(con, night.day, conversation_ids)
-        # Live capture may have seen what no night read before it went.
+        # Live capture may have read a conversation that was gone before any night.
         captured = captured_addresses(capture_place(night.settings), night.day, conversation_ids)
         return {name: known.get(name, set()) | captured.get(name, set()) for name in known.keys() | captured.keys()}
 

@@ -64,7 +64,7 @@ def night_alerts(
     Args:
         reasons: codes that are alerted although the gap may close.
         now: UTC, without a zone, as in the warehouse.
-        warn_days: a deadline is near so many days before it.
+        warn_days: number of days before a deadline from which it is near.
         state: of the night, as in `warehouse/night_states.py`.
         link_template: see `CUSTODY_ALERT_LINK_TEMPLATE`.
     """

@@ -78,13 +78,3 @@ def drain_queue(settings: Settings, *, max_seconds: float) -> DrainResult:
             if report.erased:
                 queue.write_anew()
         return DrainResult(report, queue.metrics())
-
-
-def retry_dead_letters(settings: Settings, *, limit: int | None = None) -> int:
-    """Put dead letters back into the queue, oldest first; returns how many: what `custody events retry` calls.
-
-    Raises:
-        QueueError: the queue cannot be used.
-    """
-    with queue_of(settings) as queue:
-        return queue.retry_dead(limit)

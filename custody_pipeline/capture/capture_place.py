@@ -1,6 +1,6 @@
 """The capture place: documents under keys such as `captures/date=2026-11-02/…`, encrypted where nights have keys.
 
-Belongs here: opening it, and encrypting what is kept of a night. Does not: keys and formats of documents (`captured`).
+Belongs here: opening the place, and encrypting its documents. Does not: keys and formats of documents (`captured`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KEY = re.compile(r"(?:captures|events|links|claims)/date=\d{4}-\d\d-\d\d/conver
 
 
 def capture_place(settings: Settings, s3: S3Client | None = None) -> DocumentStore:
-    """Where capture documents are. `s3`: a client to reach it with, where it is in S3; made if None.
+    """The store of capture documents. `s3`: a client for a place in S3; made if None.
 
     Raises:
         NightKeyError: the key of the settings cannot be used.
@@ -40,7 +40,7 @@ def capture_place(settings: Settings, s3: S3Client | None = None) -> DocumentSto
 
 
 def open_file(settings: Settings, path: Path) -> bytes:
-    """What a local landing file or capture document holds, in plain. A capture document must lie under its key.
+    """The decrypted content of a local landing file or capture document, which must lie under its key.
 
     Raises:
         NightKeyError, EncryptedFileError: it cannot be opened.
@@ -51,9 +51,9 @@ def open_file(settings: Settings, path: Path) -> bytes:
 
 
 class EncryptedStore:
-    """A store whose documents of a night are encrypted with the night's key, each bound to the key it is under.
+    """A store that encrypts a night's documents with the night's key, each bound to its own key in the store.
 
-    Documents from before are read as they are. Where nothing is encrypted, it is the store itself.
+    Documents that were written without encryption are read as they are.
     """
 
     def __init__(self, store: DocumentStore, keys: NightKeys) -> None:

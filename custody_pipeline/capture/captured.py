@@ -10,7 +10,7 @@ conversation's start (of the event, where the conversation could not be read) an
 | `captures/date=D/conversation_id=C/{observed_at}.json` | different content of a conversation | it was seen |
 | `events/date=D/conversation_id=C/{change_id}.json` | event, through whichever door | it was handled |
 | `links/date=D/conversation_id=C/{recording_id}.json` | recording with exported audio | its digest was taken |
-| `claims/date=D/conversation_id=C/{n}-{content}.json` | capture | before it: who writes which; not for readers |
+| `claims/date=D/conversation_id=C/{n}-{content}.json` | capture | before the capture: it decides who writes it |
 
 `observed_at` in a key is `20261103T023000.123456Z`. In documents, every time is UTC text without a zone,
 `2026-11-03T02:30:00.123456`, or null. Each document is one line of JSON, no line end; what was received is last, under

@@ -1,6 +1,6 @@
 """Events into the queue in batches, so that many share one commit.
 
-Belongs here: batching, and telling each sender what became of its event. Does not: the queues (queues.py, spool.py),
+Belongs here: batching, and the outcome for each sender. Does not: the queues (queues.py, spool.py),
 HTTP (receiver.py).
 """
 
@@ -79,9 +79,9 @@ class GroupCommit:
         outcomes: list[PutOutcome] = ["failed"] * len(batch)
         try:
             outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._queue.put, messages)
-        except Exception as caught:  # noqa: BLE001 - whatever it is, the senders are told and the loop goes on
+        except Exception as caught:  # noqa: BLE001 - the senders get an error, and the loop goes on
             error = caught if isinstance(caught, QueueError) else None
-            logger.error("%d events were not stored and their senders told so: %s", len(batch), caught)
+            logger.error("%d events were not stored, and their senders got an error: %s", len(batch), caught)
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if future.done():
                 continue

@@ -190,7 +190,7 @@ def _compare(present: dict[str, Any], wanted: dict[str, Any]) -> Change:
 
 
 def _covers(present: object, wanted: object) -> bool:
-    """True if `present` says all that is wanted; the vendor may add fields, and leave out empty lists."""
+    """True if `present` has every wanted value; the vendor may add fields, and leave out empty lists."""
     if isinstance(wanted, dict):
         return isinstance(present, dict) and all(_covers(present.get(key), value) for key, value in wanted.items())
     return (present or []) == wanted if isinstance(wanted, list) else present == wanted

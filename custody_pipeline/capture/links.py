@@ -155,7 +155,7 @@ class AudioLinker:
         for key in reversed(list(captures_of(self._store, day, conversation_id))):
             content = self._store.read(key)
             document = orjson.loads(content or b"{}")
-            # What was no conversation is kept, and is no capture of one.
+            # An answer that was no conversation is kept, but is no capture.
             if content is not None and document.get("conversation_state", "ok") == "ok":
                 return {
                     "uri": self._store.uri(key),

@@ -21,7 +21,7 @@ from custody_pipeline.io.document_store import DocumentStore
 
 @dataclass(frozen=True)
 class CapturePoint:
-    """One capture: when it was made (UTC), and seconds since its event (None where that is not known)."""
+    """One capture: its time (UTC), and the seconds since its event (None if not known)."""
 
     observed_at: datetime
     lag_seconds: float | None

@@ -1,7 +1,7 @@
 """The webhook receiver: `POST /events`, answered 202 only when the event is durable.
 
 Belongs here: HTTP. Does not: limits of connections (bounded_connections.py), writing to the queue (group_commit.py),
-the meaning of an event (envelopes.py), calling the vendor (worker.py, later).
+the meaning of an event (envelopes.py), calling the vendor (worker.py).
 
 | answer | when |
 |---|---|

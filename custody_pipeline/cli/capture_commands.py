@@ -66,8 +66,8 @@ def events_drain(
 
     result = asdict(drain_queue(settings_of_environment(), max_seconds=seconds))
     report, waiting = result["report"], result["queue"]["depth"]
-    told = f"{report['events']} events, {report['captures']} captures; {waiting} still waiting"
-    answer(result, [told], as_json=as_json)
+    summary = f"{report['events']} events, {report['captures']} captures; {waiting} still waiting"
+    answer(result, [summary], as_json=as_json)
 
 
 @event_commands.command("retry")
@@ -75,9 +75,10 @@ def events_retry(
     limit: Annotated[int | None, typer.Option(min=1, help="At most this number.")] = None, as_json: Json = False
 ) -> None:
     """Put dead letters back into the queue, oldest first."""
-    from custody_pipeline.capture.assembly import retry_dead_letters
+    from custody_pipeline.capture.assembly import queue_of
 
-    number = retry_dead_letters(settings_of_environment(), limit=limit)
+    with queue_of(settings_of_environment()) as queue:
+        number = queue.retry_dead(limit)
     answer({"events": number}, [f"{number} events"], as_json=as_json)
 
 

@@ -25,14 +25,14 @@ LISTINGS = {
 # Without this parameter the vendor lists only active users; an agent of an old call may have left.
 _MORE = {"users": {"state": "any"}}
 
-# The vendor ends the list there, however many there are (the SDK's words at `get_orphanrecordings`).
+# The vendor cuts the list there (the SDK's words at `get_orphanrecordings`).
 _MOST = {"orphan_recordings": 500}
 
 
 def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
     """Land every entity of a paged listing once, each as its own document. A refusal is a failure row.
 
-    If the client may not list users, the source counts as not asked: names are a help, and no night waits for them.
+    If the client may not list users, the source counts as not asked: no night needs their names.
 
     Raises:
         LoginError: the API refuses the client.

@@ -42,7 +42,12 @@ _ASKED_AT_ONCE = 10_000
 
 
 class Load:
-    """One resource being collected: documents and failures go in, `landing` comes out."""
+    """One resource that is being collected: documents and failures go in, `landing` comes out.
+
+    Attributes:
+        incomplete: another run could bring more.
+        not_kept: number of documents of erased conversations.
+    """
 
     def __init__(
         self,
@@ -225,8 +230,8 @@ class Collector:
                 if load.not_kept > 1
                 else "document of an erased conversation was"
             )
-            told = f"{load.not_kept} {several} not kept"
-            landing.detail = f"{landing.detail}; {told}" if landing.detail else told
+            note = f"{load.not_kept} {several} not kept"
+            landing.detail = f"{landing.detail}; {note}" if landing.detail else note
         landing.files = writer.files
         landing.failure_files = self._land_failures(landing)
         if landing.state == "complete" and (load.incomplete or any(not f.permanent for f in landing.failures)):

@@ -1,4 +1,4 @@
-"""What arrives again of conversations that were erased, and is not kept; and landing files without it.
+"""Documents of erased conversations that arrive again are not kept, and landing files are rewritten without them.
 
 Belongs here: finding such a document by the ids that it names. Does not: what was erased (warehouse/erasures.py).
 
@@ -41,7 +41,7 @@ _UUID = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _WORD = re.compile(rb"[0-9a-z][0-9a-z-]{6,}[0-9a-z]")
 _REMEMBERED = 16
 _FEW = 4
-"""So many ids are found faster one by one than by looking at every word."""
+"""Up to this number, ids are found faster one by one than by comparing every word."""
 
 _PLAIN = re.compile(r"[0-9a-z][0-9a-z-]{6,}[0-9a-z]")
 
@@ -83,7 +83,7 @@ def _prepare(ids: frozenset[str]) -> _Prepared:
 
 
 def without_erased(ids: Set[str], resource: str, keys: dict[str, Any], source_uri: str, content: bytes) -> bytes | None:
-    """What may be kept of a document: its content, the rest of a list, or None.
+    """The part of a document that may be kept: its content, the rest of a list, or None.
 
     Args:
         ids: of erased conversations and their recordings, in lower case.
@@ -115,7 +115,7 @@ def _others(ids: Set[str], items: Iterable[Any]) -> list[Any]:
     return [item for item in items if not names_any(ids, orjson.dumps(item))]
 
 
-# --- landing files: a line keeps its number, and what was erased is an envelope with the state `erased` ---------------
+# --- landing files: a line keeps its number, and an erased document is an envelope with the state `erased` ------------
 
 
 def erase_landing(ids: Set[str], resource: str, source: Path, target: Path, keys: NightKeys = NO_KEYS) -> int:
@@ -123,10 +123,10 @@ def erase_landing(ids: Set[str], resource: str, source: Path, target: Path, keys
 
     Args:
         ids: of the conversations, in lower case.
-        target: where the new one goes; it is there only if something was erased.
+        target: path of the new file, which is made only if something was erased.
 
     Returns:
-        How many documents were erased, or cut to the rest of a list. None of a file that nobody can open any more.
+        Number of documents that were erased, or cut to the rest of a list; 0 for a file whose key was forgotten.
     """
     try:
         if resource == RECEIPTS or not any(_is_affected(ids, resource, line) for line in read_lines(source, keys)):

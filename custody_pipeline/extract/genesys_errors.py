@@ -109,7 +109,7 @@ class UnexpectedAnswer(PermanentError):
 
 
 class JobFailed(PermanentError):
-    """An asynchronous job did not reach FULFILLED."""
+    """An asynchronous job ended without success, or did not end in time."""
 
     advice = "Run the night again; the job is submitted again."
 

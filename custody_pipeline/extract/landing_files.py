@@ -6,10 +6,10 @@
      "state":"ok","document":{"as":"received"}}
 
 The document comes last and verbatim, so anybody with the file can cut the received bytes out of the line without
-parsing them. What cannot stand in a line (not JSON, or holding line breaks) is `"document_base64"` instead.
+parsing them. A document that cannot stand in a line (no JSON, or with line breaks) is `"document_base64"` instead.
 
 With a key for the night the file is encrypted under its name (io/encrypted_files.py): its digest and size are those of
-the encrypted bytes. Receipts are not: they hold no documents, and tell what is lost when a key is forgotten.
+the encrypted bytes. Receipts are not encrypted: they hold no documents, and state what is lost with a forgotten key.
 
 Belongs here: writing and reading these files, in a folder or in S3. Does not: what documents mean.
 """

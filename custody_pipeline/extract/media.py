@@ -103,8 +103,8 @@ def collect_media(
                 return KnownDigest(sha256, None, "server", utc_now())
             found = readers[version.bucket].digest("media_digests", version.object_key, version.version_id)
             if isinstance(found, Digests) and found.size != version.object_bytes is not None:
-                told = f"{found.size} bytes, {version.object_bytes} when it was listed; run again"
-                return FetchFailure("media_digests", version.object_key, told, permanent=False)
+                message = f"{found.size} bytes, {version.object_bytes} when it was listed; run again"
+                return FetchFailure("media_digests", version.object_key, message, permanent=False)
             if isinstance(found, Digests):
                 return KnownDigest(found.sha256, found.md5, "streamed", utc_now())
             return found
@@ -113,8 +113,10 @@ def collect_media(
             version, row = media.version, dict(vars(media.version))
             row["last_modified"] = version.last_modified
             if isinstance(found, FetchFailure):
-                told = "archived; restore it (InvalidObjectState)" if found.error_code == ARCHIVED else found.error_code
-                row |= {"error": told or "unreadable", "hashed_at": None}
+                error = (
+                    "archived; restore it (InvalidObjectState)" if found.error_code == ARCHIVED else found.error_code
+                )
+                row |= {"error": error or "unreadable", "hashed_at": None}
                 load.landing.failures.append(found)
             else:
                 row |= vars(found)
@@ -143,4 +145,4 @@ def _server_sha256(collector: Collector, version: ObjectVersion) -> str | None:
         digest = base64.b64decode(checksum, validate=True)
         return digest.hex() if len(digest) == hashlib.sha256().digest_size else None
     except (ClientError, BotoCoreError, binascii.Error):
-        return None  # streaming it will tell
+        return None  # streaming the object finds the cause

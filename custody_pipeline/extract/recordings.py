@@ -28,7 +28,7 @@ RETENTION = "/api/v2/recordings/retention/query"
 RETENTION_PAGE_SIZE = 500
 # "Retained for more days than the provided value": the vendor does not say whether 0 is a value.
 RETENTION_THRESHOLDS = (0, 1)
-# The vendor's clocks may differ: a recording that was created so long before a night may be of its first conversation.
+# The vendor's clocks may differ: a recording that was created this long before a night may be of the night.
 CLOCKS_DIFFER = timedelta(hours=1)
 
 
@@ -53,8 +53,7 @@ def collect_listed(collector: Collector, known: Known) -> Landing:
 
     The list holds the recordings of every night, with the time of their creation. A recording is kept if it was created
     within the night or has no time, or if it is of one of the night's conversations and was created later, or shortly
-    before. A list
-    of more than `retention_pages` pages is read in part.
+    before. A list of more than `retention_pages` pages is read in part.
 
     Args:
         known: which of some conversation ids are of this night.

@@ -11,7 +11,7 @@ last may be shorter. Each is encrypted with AES-256-GCM (NIST SP 800-38D), 16 by
 and with the header as additional data: the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár, 2015), as in
 Tink's streaming AEAD. A reader gets nothing of a piece before it is checked. A file that was cut short, put together
 from others or altered in any byte is refused. The commitment makes sure that no second key opens the file to other
-content, which GCM alone does not.
+content: GCM alone does not ensure that.
 
 Belongs here: the format. Does not: keys (night_keys.py).
 """
@@ -89,7 +89,7 @@ class EncryptingFile:
         self._target.flush()
 
     def close(self) -> None:
-        """Write the last piece. Without it, the file opens to nothing more than the pieces before."""
+        """Write the last piece. A reader refuses the end of a file that lacks its last piece."""
         self._put(bytes(self._waiting), last=True)
         self._waiting.clear()
 
@@ -131,7 +131,7 @@ class OpenedFile(RawIOBase):
         return size
 
     def close(self) -> None:
-        """Close the encrypted file, too."""
+        """Also close the encrypted file."""
         self._file.close()
         super().close()
 
@@ -168,7 +168,7 @@ def is_encrypted(path: Path) -> bool:
 
 
 def opened(path: Path, key_of: Callable[[date, bytes], NightKey]) -> IO[bytes]:
-    """What a local file holds: of an encrypted one its content, of any other its bytes. Raises as `OpenedFile`."""
+    """The content of a local file, decrypted if the file is encrypted. Raises as `OpenedFile`."""
     file = path.open("rb")
     if file.peek(len(MAGIC))[: len(MAGIC)] != MAGIC:
         return file
@@ -185,7 +185,7 @@ def encrypted_bytes(content: bytes, key: NightKey, context: bytes = b"") -> byte
 
 
 def opened_bytes(data: bytes, key_of: Callable[[date, bytes], NightKey], context: bytes = b"") -> bytes:
-    """The content of an encrypted file in memory; what is not encrypted stays as it is. Raises as `OpenedFile`."""
+    """The content of an encrypted file in memory; other bytes come back unchanged. Raises as `OpenedFile`."""
     if not data.startswith(MAGIC):
         return data
     with OpenedFile(BytesIO(data), key_of, context) as file:

@@ -27,8 +27,8 @@ _CONFIG = Config(
 _NO_SUCH_KEY = "There is no such key: check its ARN, and that the credentials are those of its account."
 _NOT_USABLE = "The key is disabled, or will be deleted: enable it, or cancel its deletion."
 _WRONG_KIND = "Make a key of {kind}."
-_ALTERED = "What was kept is not what this key wrapped: restore it, or find out who wrote to it."
-_BUSY = "KMS refuses so many requests, or fails. Run the night again."
+_ALTERED = "The stored data are not the data that this key wrapped: restore them, or find out who changed them."
+_BUSY = "KMS gets too many requests, or fails. Run the night again."
 _ADVICE = {
     "AccessDeniedException": "Allow {action} on this key to these credentials, in IAM and in the key's policy.",
     "NotFoundException": _NO_SUCH_KEY,
@@ -51,7 +51,7 @@ def kms_client(key: str, raising: Callable[[str], Exception], endpoint_url: str 
     """A client in the region that the key's ARN names.
 
     Raises:
-        what `raising` makes: neither the key's name nor the AWS chain has a region.
+        The exception that `raising` makes: neither the key's name nor the AWS chain has a region.
     """
     parts = key.split(":")
     region = parts[3] if parts[0] == "arn" and len(parts) > 3 else None
@@ -63,7 +63,7 @@ def kms_client(key: str, raising: Callable[[str], Exception], endpoint_url: str 
 
 @contextmanager
 def explained(key: str, action: str, raising: Callable[[str], Exception], kind: str) -> Iterator[None]:
-    """Replace what AWS raises by an exception of `raising` that says what to do.
+    """Replace an error of AWS by an exception of `raising` that says what to do.
 
     Args:
         key: ARN, or another name of the key.
@@ -74,8 +74,8 @@ def explained(key: str, action: str, raising: Callable[[str], Exception], kind: 
     except ClientError as error:
         code = error_code(error)
         advice = _ADVICE.get(code, "See the error's name in AWS's documentation of KMS.")
-        told = advice.format(action=action, kind=kind)
-        raise raising(f"KMS key {key}: {action} was refused ({code}). {told}") from error
+        advice = advice.format(action=action, kind=kind)
+        raise raising(f"KMS key {key}: {action} was refused ({code}). {advice}") from error
     except BotoCoreError as error:
         raise raising(
             f"KMS key {key}: {action} got no answer ({type(error).__name__}). Check the network, the AWS "

@@ -191,7 +191,7 @@ class NightKeys:
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[type[NightKeys], tuple[Wrapping | None, DocumentStore | None]]:
-        """What another process is given: no key that was unwrapped."""
+        """The state for another process: it holds no unwrapped key."""
         return NightKeys, (self._wrapping, self._store)
 
     @property
@@ -245,7 +245,7 @@ class NightKeys:
         """Record that a night has no key from now on; None if it never had one. The caller removes the key's document.
 
         Args:
-            request: by which it was asked for, 32 hex digits.
+            request: its id, 32 hex digits.
             asked_at: UTC, RFC 3339.
         """
         assert self._store is not None  # noqa: S101 - a night has a key
@@ -254,8 +254,8 @@ class NightKeys:
             if kept is None:
                 return None
             sha256 = hashlib.sha256(kept.document).hexdigest()
-            told = Forgotten(night.isoformat(), kept.key.id, sha256, request, asked_at)
-            self._store.create(_forgotten_path(night), msgspec.json.encode(told))
+            forgotten = Forgotten(night.isoformat(), kept.key.id, sha256, request, asked_at)
+            self._store.create(_forgotten_path(night), msgspec.json.encode(forgotten))
         with self._lock:
             self._known.pop(night, None)
         return self.forgotten(night)
@@ -293,7 +293,7 @@ class NightKeys:
         assert self._store is not None  # noqa: S101 - see `of`
         document = msgspec.json.encode(self._wrap(_new(night)))
         self._store.create(key_path(night), document)
-        # The key of another worker, if that was faster. If the key was forgotten meanwhile, `_kept` raises.
+        # Another worker may have been faster: then its key counts. If the key was forgotten meanwhile, `_kept` raises.
         kept = self._kept(night)
         if kept is None:
             raise NightKeyError(f"{self._store.uri(key_path(night))} was written, and is gone")
@@ -319,7 +319,7 @@ NO_KEYS = NightKeys()
 
 
 def night_keys_of(settings: Settings) -> NightKeys:
-    """The keys of a deployment; they encrypt nothing where none is set to wrap them with.
+    """The keys of a deployment. Without a key to wrap them with, nothing is encrypted.
 
     Raises:
         NightKeyError: the key of the settings cannot be used.

@@ -180,7 +180,7 @@ def error_code(error: ClientError) -> str:
 
 
 class CutListingError(BotoCoreError):
-    """A listing that is none, or that ends before its end."""
+    """An answer that is no listing, or a listing without its last page."""
 
     fmt = "{operation} of s3://{bucket}: the answer is no whole listing"
 
@@ -188,8 +188,8 @@ class CutListingError(BotoCoreError):
 def pages_of(client: S3Client, operation: str, **arguments: Any) -> Iterator[dict[str, Any]]:
     """Every page of `list_objects_v2` or `list_object_versions`.
 
-    botocore takes an empty answer, or a page of HTML, for a listing of nothing, and ends where a page that is not the
-    last names no next one. S3 states in every page whether it is the last.
+    botocore takes an empty answer, or a page of HTML, for an empty listing. It also stops after a page that is not the
+    last and names no next page. S3 states in every page whether it is the last.
 
     Raises:
         CutListingError: an answer is no listing, or the last page is missing.

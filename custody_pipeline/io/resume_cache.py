@@ -89,7 +89,7 @@ class ResumeCache(MutableMapping[str, str]):
         """Forget everything: the work is done."""
         self.close()
         self._path.unlink(missing_ok=True)
-        # The verification of a copy leaves no folder behind.
+        # Verifying a copy must leave no folder behind.
         with suppress(OSError):
             for folder in self._made:
                 folder.rmdir()

@@ -102,7 +102,7 @@ def _service_descriptions() -> Loader:
 
 
 def encryption_headers(settings: Settings) -> dict[str, str]:
-    """Arguments of a write about server-side encryption; none if the settings leave the encryption to the bucket."""
+    """The headers of a write about server-side encryption; none if the settings leave the encryption to the bucket."""
     wanted = {
         "x-amz-server-side-encryption": settings.sse,
         "x-amz-server-side-encryption-aws-kms-key-id": settings.sse_kms_key_id,

@@ -36,10 +36,10 @@ _NO_SUCH_KEY = b"\0" * 32
 
 
 class SignatureError(Exception):
-    """A call that is not from a holder of an active secret, or not from now.
+    """A call that no active secret signed, or whose time is outside the window.
 
     `code` is one of `signature_missing`, `signature_malformed`, `signature_wrong`, `timestamp_old`, `timestamp_future`.
-    The two last are only told to a caller whose signature is right.
+    Only a caller whose signature is right gets one of the last two.
     """
 
     def __init__(self, code: str) -> None:

@@ -26,7 +26,7 @@ def data_dictionary(models: Mapping[str, SqlModel], mapping: TagMapping) -> str:
         "",
         "## Gap reasons",
         "",
-        "`error` and `warning` make a recording a gap; `info` only tells. A night is rechecked while the vendor's data",
+        "`error` and `warning` make a recording a gap; `info` is a note. A night is rechecked while the vendor's data",
         "may still arrive (`lag`), or as long as the vendor keeps the recording (`retention`).",
         "",
         "| code | severity | what happened | recoverable | rechecked | next |",

@@ -35,7 +35,7 @@ def write_mapping(con: duckdb.DuckDBPyConnection, mapping: TagMapping, night: da
 
 
 def _replace_night(con: duckdb.DuckDBPyConnection, table: str, night: date, rows: list[tuple[Any, ...]]) -> None:
-    """Replace a night's rows, unless they are there already: this is called once per model."""
+    """Replace a night's rows, unless they are there already: each modelling step of a run calls this."""
     there = con.execute(f"SELECT * FROM {table} WHERE partition_date = ?", [night]).fetchall()
     if sorted(map(repr, there)) == sorted(map(repr, rows)):
         return

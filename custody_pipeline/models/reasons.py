@@ -34,13 +34,13 @@ class Reason:
     Attributes:
         code: the contract's code.
         who: does the next action.
-        severity: `error` and `warning` make a recording a gap; `info` only tells.
+        severity: `error` and `warning` make a recording a gap; `info` is a note.
         recoverable: `yes`, `no`, or `until` a time that the gap names (a retention that ends, a watermark).
         next_action: what a person or the pipeline does next.
         recheck: how long collecting the night again may close the gap by itself: `no` (it stays, or something else than
             the night has to change), `lag` (while the vendor's data may still arrive), `retention` (as long as the
             vendor keeps the recording, at most `models.run.RECHECK_DAYS`).
-        explains: what a recording may lack because of it, so that custody.reconciliation counts the lack as explained.
+        explains: what a recording may lack for this reason; custody.reconciliation counts the lack as explained.
     """
 
     code: str
@@ -301,11 +301,11 @@ REASONS: tuple[Reason, ...] = (
 
 BY_CODE: dict[str, Reason] = {reason.code: reason for reason in REASONS}
 OF_AUDIO = [reason.code for reason in REASONS if "media" in reason.explains or reason.code == "OBJECT_UNREADABLE"]
-"""Why a recording has no audio that can be handed over; other reasons say nothing of whether it can be recovered."""
+"""Reasons why a recording has no audio to hand over. Only these decide whether the audio can be recovered."""
 
 
 def write_reasons(con: duckdb.DuckDBPyConnection) -> None:
-    """Put the catalogue where SQL reads it: `staging.reasons`."""
+    """Write the catalogue to `staging.reasons`, where SQL reads it."""
     columns = dict.fromkeys(("reason", "sentence", "severity", "recoverable", "next_action", "recheck"), "VARCHAR")
     columns["explains"] = "VARCHAR[]"
     con.execute(f"CREATE TABLE IF NOT EXISTS staging.reasons ({', '.join(map(' '.join, columns.items()))})")

@@ -131,12 +131,12 @@ def _fitting(con: duckdb.DuckDBPyConnection, mapping: TagMapping) -> frozenset[s
 def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_alone: bool = False) -> None:
     """Bring `custody.custody_events` of a night up to date after an act.
 
-    Where the tables that it reads are those of an earlier version, nothing is done: the ledger has the act, and the
-    night's next run makes these tables and all events.
+    If the model's inputs are tables of an earlier version, nothing is done: the ledger has the act, and the night's
+    next run makes these tables and all events.
 
     Args:
         con: the warehouse, open for writing.
-        about_night_alone: only events of the night as a whole: much less work than events of every recording.
+        about_night_alone: refresh only events of the night as a whole, which is much less work.
     """
     model = read_model(SQL_DIR / "custody" / "custody_events.sql")
     if not table_columns(con, model.key):
@@ -164,10 +164,10 @@ def _refresh_events(
 
 
 def add_events(con: duckdb.DuckDBPyConnection, night: date, since: datetime) -> None:
-    """Add the acts of a night since a time to `custody.custody_events`: they are its last events.
+    """Add the acts of a night that are later than all its events to `custody.custody_events`.
 
-    Acts before it that a killed process left, later than every event, are added as well. If an event of the night is as
-    late, for example by the vendor's clock, all its events are brought up to date.
+    Acts that a killed process left are added as well. If an event is not before `since`, for example by the vendor's
+    clock, all events of the night are brought up to date instead.
     """
     events = "custody.custody_events"
     if not table_columns(con, events):

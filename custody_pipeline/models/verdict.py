@@ -31,11 +31,11 @@ def verdict(states: Sequence[str | None], unexplained: int, sources: Sequence[st
         return "bad", f"No. {never} of {len(states)} nights {'was' if never == 1 else 'were'} never collected."
     if "not_established" in states:
         known = states.count("not_established")
-        nights_told = (
+        nights = (
             "The night is" if len(states) == 1 else f"{known} of {len(states)} nights {'is' if known == 1 else 'are'}"
         )
         which = ", ".join(dict.fromkeys(sources)) or "a source"
-        return "odd", f"It cannot be said yet. {nights_told} not established: {which} did not answer whole."
+        return "odd", f"It cannot be said yet. {nights} not established: {which} did not answer whole."
     return "good", "Yes. Every source that could name a missing recording was asked, answered whole, and agrees."
 
 

@@ -1,6 +1,6 @@
 """Pages for people: one HTML file each, without script, that can be read offline, printed and sent.
 
-Belongs here: filling a template, and what every page looks like. Does not: what a page says (operations, matters).
+Belongs here: filling a template, and what every page looks like. Does not: the content of a page (operations, matters).
 """
 
 from __future__ import annotations

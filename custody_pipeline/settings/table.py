@@ -119,19 +119,19 @@ class Nights(BaseModel):
     single_reads: Literal["needed", "all"] = setting("needed", "which conversations are read singly after the bulk job")
     retention_pages: int = setting(
         1_000,
-        "a night reads at most so many pages (500 recordings each) of the vendor's list of all recordings; "
+        "highest number of pages (500 recordings each) that a night reads of the vendor's list of all recordings; "
         "0 reads none, and then no night is established",
         ge=0,
     )
     audit_days: int = setting(
         31,
-        "the vendor's audits of recordings (who listened) are read for so many days from the night on; 0 reads none",
+        "days from the night on for which the vendor's audits of recordings (who listened) are read; 0 reads none",
         ge=0,
     )
     mapping_path: Path = setting(PACKAGE_DIR / "genesyscloud_export.yaml", "the tag mapping")
     retention_path: Path | None = setting(None, "the retention policy; without a policy nothing is due")
     fixity_bytes: int = setting(
-        10_000_000_000, "the fixity job reads so many bytes of media again each night; 0 turns the job off", ge=0
+        10_000_000_000, "bytes of media that the fixity job reads again each night; 0 turns the job off", ge=0
     )
 
 
@@ -151,7 +151,7 @@ class Seal(BaseModel):
     )
     newer_within_days: int | None = setting(
         None,
-        "each cut promises that a newer one is sealed within so many days; verification refuses an older log",
+        "days within which each cut promises a newer one; verification refuses an older log",
         ge=1,
         le=36_500,
     )
@@ -229,7 +229,7 @@ class Alerts(BaseModel):
         "a night's new gaps are alerted one by one up to this number; above it, one digest groups them by reason",
         ge=0,
     )
-    alert_deadline_days: int = setting(7, "a gap with a deadline is alerted so many days before it", ge=0, le=3650)
+    alert_deadline_days: int = setting(7, "days before its deadline at which a gap is alerted", ge=0, le=3650)
     alert_link_template: LinkTemplate | None = setting(
         None, "address of a gap's page, for links in alerts", example="https://dagster.example.com/runs?night={night}"
     )
@@ -305,7 +305,7 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, A
 
     @model_validator(mode="after")
     def _keys_where_files_are(self) -> Settings:
-        """What one machine encrypts in S3, another one reads."""
+        """Other machines read the files that this one encrypts in S3, so they need its keys."""
         if not (self.night_key_file or self.night_key_kms) or (self.night_keys_url or "").startswith("s3://"):
             return self
         for name in ("landing_url", "capture_url"):

@@ -1,4 +1,4 @@
-"""Nights before the demo's night: small and calm, but for one.
+"""Nights before the demo's night: small, and with few faults, except for one.
 
 Belongs here: how many calls and which faults they have. Does not: exporting or serving them.
 """
@@ -12,18 +12,18 @@ from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.organization import Organization
 
 SMALLER = 10
-"""So many times fewer conversations than the last night."""
+"""The last night has this many times more conversations."""
 
 CALM = FaultPlan.only("SIDECAR_MISSING", "TAG_CHANGED_LATER")
 SERIOUS = FaultPlan((("REQUIRED_TAG_MISSING", 0.4), ("EXPORT_FAILED", 0.1), ("TAG_NEVER_SET", 0.1)))
 """A new version of a script forgot its required tags, and a part of the export failed."""
 
 SERIOUS_BEFORE = 3
-"""The serious night lies so many days before the last one."""
+"""Days from the serious night to the last one."""
 
 
 def nights_of(last: Organization, number: int) -> tuple[Organization, ...]:
-    """So many nights of the organisation, oldest first; the last one is `last` itself."""
+    """This number of nights of the organisation, oldest first; the last one is `last` itself."""
     before = [
         replace(
             last,

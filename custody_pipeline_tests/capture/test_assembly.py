@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.capture.assembly import drain_queue, queue_of, retry_dead_letters
+from custody_pipeline.capture.assembly import drain_queue, queue_of
 from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.capture.metrics import capture_points
@@ -92,7 +92,8 @@ def test_a_conversation_of_a_hidden_division_is_a_dead_letter_that_a_retry_bring
     with faulty(vendor, HttpFault("403", f"/conversations/{conversation_id}", count=None)):
         assert drain_queue(settings, max_seconds=30).report.set_aside == {"conversation_forbidden": 1}
     assert drain_queue(settings, max_seconds=30).report.events == 0
-    assert retry_dead_letters(settings) == 1
+    with queue_of(settings) as queue:
+        assert queue.retry_dead() == 1
     assert drain_queue(settings, max_seconds=30).report.captures == 1
 
 
