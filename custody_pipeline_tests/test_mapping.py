@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.io.yaml_file import MAX_BYTES
 from custody_pipeline.models.mapping_file import MappingError, load_mapping
-from custody_pipeline.settings import PACKAGE_DIR
 
 GOOD = """\
 version: 1

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from custody_pipeline.settings import PACKAGE_DIR, Settings, SettingsError, load_settings
+from custody_pipeline.distribution import PACKAGE_DIR
+from custody_pipeline.settings import Settings, SettingsError, load_settings
 from custody_pipeline.settings.reading import all_settings, settings_document, unknown_variables
 from custody_pipeline.settings.table import SECTIONS
 

@@ -89,7 +89,7 @@ def verify(
     from custody_pipeline.operations.witnesses import witness_keys
     from custody_pipeline.warehouse.connection import WarehouseError
 
-    # What was published is read where it lies, and not in the copy that the demo made.
+    # Read the published files themselves, and not the copy that the demo made.
     with nullcontext() if target else servers_of_demo():
         settings = settings_of_environment()
         place = target or default_target(settings)
@@ -294,8 +294,8 @@ def tidy(
     lines = [f"{len(result.removed)} files, {result.bytes} bytes {what}"]
     lines += [f"{number} kept: {reason}" for reason, number in result.kept.items()]
     lines += [f"events and logs of {runs} Dagster runs {what}" + (f", {freed} bytes" if freed else "")] if runs else []
-    told = {"removed": result.removed, "bytes": result.bytes, "kept": result.kept, "runs": runs}
-    answer(told, lines, as_json=as_json)
+    counts = {"removed": result.removed, "bytes": result.bytes, "kept": result.kept, "runs": runs}
+    answer(counts, lines, as_json=as_json)
 
 
 witness_commands = typer.Typer(no_args_is_help=True, help="Cosignatures of witnesses on the head of the log (C2SP).")

@@ -28,8 +28,8 @@ def print_gaps(rows: list[dict[str, Any]]) -> None:
             tell(f"  {row['partition_date']}  {row['recording_id'] or '-'}", _INDENT)
             tell(f"{'':{_INDENT}}conversation {row.get('conversation_id') or '-'}", _INDENT)
             what = [", ".join(row.get("tag_keys") or ()) or row.get("detail") or "", "" if shared else _deadline(row)]
-            if told := "; ".join(filter(None, what)):
-                tell(f"{'':{_INDENT}}{told}", _INDENT)
+            if details := "; ".join(filter(None, what)):
+                tell(f"{'':{_INDENT}}{details}", _INDENT)
         tell("")
     print(f"{len(rows)} gaps")  # noqa: T201
 

@@ -71,7 +71,7 @@ def main() -> None:
     def guarded(*arguments: Any, **options: Any) -> Guard:
         return Guard(create(*arguments, **options), port)
 
-    # Dagster has no option for what stands in front of its application.
+    # Dagster has no option to put another application in front of its own.
     vars(cli)[_CREATE] = guarded
     daemon = subprocess.Popen([sys.executable, "-m", "dagster._daemon", "run", "-w", workspace])
     try:

@@ -1,6 +1,6 @@
-"""`custody help`: the pages of the documentation, and what a command, a code or a setting means.
+"""`custody help`: the pages of the documentation, and the meaning of a command, a code or a setting.
 
-Belongs here: finding a topic and printing it. Does not: what is said (docs, models, evidence/verify, settings).
+Belongs here: finding a topic and printing it. Does not: the texts (docs, models, evidence/verify, settings).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _list_topics(pages: dict[str, str], *, as_json: bool) -> None:
 
 
 def _pages() -> Iterator[tuple[str, str]]:
-    """Each page of the documentation, and what it is for: the index of the documents."""
+    """Each page of the documentation with its purpose, from the index of the documents."""
     from custody_pipeline.distribution import DOCS_DIR
 
     for line in (DOCS_DIR / "README.md").read_text(encoding="utf-8").splitlines():
@@ -80,7 +80,7 @@ def _pages() -> Iterator[tuple[str, str]]:
 
 
 def _text(topic: str, pages: dict[str, str]) -> str | None:
-    """What is said of a topic that is no command, as Markdown."""
+    """The text about a topic that is no command, as Markdown; None if there is none."""
     from custody_pipeline.distribution import DOCS_DIR
 
     name = topic.lower().removesuffix(".md")
@@ -90,7 +90,7 @@ def _text(topic: str, pages: dict[str, str]) -> str | None:
 
 
 def _meanings() -> dict[str, str]:
-    """Codes and settings, and what they mean, as Markdown."""
+    """Codes and settings with their meaning, as Markdown."""
     from custody_pipeline.evidence.verify.codes import CODES
     from custody_pipeline.models.reasons import REASONS
     from custody_pipeline.settings.reading import all_settings

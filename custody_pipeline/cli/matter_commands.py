@@ -84,7 +84,6 @@ def matter_new(
 @matter_commands.command("list")
 def matter_list(as_json: Json = False) -> None:
     """List the matters with their productions. A matter whose file is refused is named."""
-    from custody_pipeline.io.escaping import escaped
     from custody_pipeline.io.yaml_file import RefusedFileError
     from custody_pipeline.matters.register import acted_for, matter_names, open_matter, register_of
     from custody_pipeline.settings import SettingsError
@@ -112,7 +111,7 @@ def matter_list(as_json: Json = False) -> None:
         lines.append("No matter yet. Try: custody matter new smith")
     answer(rows, lines, as_json=as_json)
     for line in refused:
-        say(escaped(line))
+        say(line)
     raise typer.Exit(INCOMPLETE if refused else OK)
 
 
@@ -157,7 +156,7 @@ def matter_produce(
         with progress_bars():
             volumes = produce(settings, target or default_target(settings), matter, register, found, place, actor)
     except RecordNotFoundError as error:
-        stop(f"{error}: it is not sealed; custody status tells which nights are", INCOMPLETE)
+        stop(f"{error}: it is not sealed; custody status names the sealed nights", INCOMPLETE)
     lines = []
     for volume in volumes:
         lines.append(f"{volume.folder}: {numbered(volume.recordings, 'recording')}")
@@ -212,7 +211,8 @@ def matter_receipt(
         datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="UTC; default: now.")
     ] = None,
     confirmation: Annotated[
-        Path | None, typer.Option(help="Their signed confirmation, or what `custody verify --json` told them.")
+        Path | None,
+        typer.Option(help="Their signed confirmation, or the output of `custody verify --json` on their side."),
     ] = None,
     operator: Annotated[str | None, typer.Option(help="Who handed it over; default: CUSTODY_OPERATOR.")] = None,
     as_json: Json = False,
@@ -227,8 +227,8 @@ def matter_receipt(
     count = record_receipt(
         settings, matter, register_of(settings, name), volume, receiver, how, when, confirmation, actor
     )
-    told = f"{volume} to {receiver}: recorded for {numbered(count, 'recording')}"
-    answer({"volume": volume, "to": receiver, "recordings": count}, [told], as_json=as_json)
+    line = f"{volume} to {receiver}: recorded for {numbered(count, 'recording')}"
+    answer({"volume": volume, "to": receiver, "recordings": count}, [line], as_json=as_json)
 
 
 @matter_commands.command("gather")
@@ -281,7 +281,7 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
     from custody_pipeline.matters.holds import hold
 
     settings, matter, register, found = _standing(name)
-    # What is excluded from production is held all the same.
+    # Recordings that are excluded from production are held as well.
     recordings = found.found.recordings
     if not recordings:
         stop("the selection finds no recording: nothing to hold", INCOMPLETE)
@@ -317,8 +317,9 @@ def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> N
     matter, register = open_matter(settings, name), register_of(settings, name)
     if not apply:
         held = read_holds(register).count()
-        told = ", ".join(f"{number} {kind}" for kind, number in held.items())
-        answer(held, [f"would release {told}, but for what another matter holds; --apply does it"], as_json=as_json)
+        objects = ", ".join(f"{number} {kind}" for kind, number in held.items())
+        line = f"would release {objects}, except those that another matter holds; --apply does it"
+        answer(held, [line], as_json=as_json)
         raise typer.Exit(OK)
     actor = acting(settings, matter=matter)
     with progress_bars():

@@ -89,10 +89,10 @@ def doctor(
     for line in examine(probe=probe_lock):
         lines.append(line)
         if not as_json:
-            told = Text(folded(f"{line.state:>14}  {line.check}  {line.found}", console.width, "", " " * 16))
-            told.stylize(colours[line.state], 0, 14)
-            told.stylize("bold", 16, 16 + len(line.check))
-            console.print(told, soft_wrap=True)
+            text = Text(folded(f"{line.state:>14}  {line.check}  {line.found}", console.width, "", " " * 16))
+            text.stylize(colours[line.state], 0, 14)
+            text.stylize("bold", 16, 16 + len(line.check))
+            console.print(text, soft_wrap=True)
             if line.advice and line.state != "ok" and line.advice not in advised:
                 advised.add(line.advice)
                 tell(f"{'':16}→ {line.advice}", 18)

@@ -91,7 +91,7 @@ def tell(text: str, further: int | None = None) -> None:
     """Print text for people, on lines of the terminal's width. Ids, paths and the words of commands stay whole.
 
     Args:
-        text: of others; its leading spaces indent its first line.
+        text: may hold foreign text, which is escaped. Its leading spaces indent its first line.
         further: indents the other lines; default: four columns more than the first.
     """
     import shutil
@@ -125,7 +125,7 @@ def answer(result: Any, lines: Iterable[str], *, as_json: bool) -> None:
 
 _spoken = threading.Event()
 SILENCE = 1.0
-"""Seconds after which a command that says nothing tells what it does."""
+"""Seconds without output after which a command says what it does."""
 
 
 def commands_by_name() -> dict[str, Any]:
@@ -173,19 +173,19 @@ def console_of_stdout() -> Console:
 def say(message: str) -> None:
     """Progress on stderr: one line, or several on a terminal that is narrower."""
     _spoken.set()
-    if sys.stderr.isatty():
-        import shutil
+    import shutil
 
-        from custody_pipeline.io.escaping import folded
+    from custody_pipeline.io.escaping import escaped, folded
 
-        message = folded(message, shutil.get_terminal_size().columns - 4, "", "    ")
+    is_terminal = sys.stderr.isatty()
+    message = folded(message, shutil.get_terminal_size().columns - 4, "", "    ") if is_terminal else escaped(message)
     print(f"  · {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def acting(settings: Settings, operator: str | None = None, matter: Matter | None = None) -> Actor:
-    """Who acts now. If only a login is known, says how a name and a role come into the custody events.
+    """The person who acts. If only a login is known, says how to put a name and a role into the custody events.
 
-    Whom the matter does not authorise is told so, and not refused: the name is only what is set.
+    A person whom the matter does not authorise is named on stderr, and not refused: a name is only a setting.
     """
     from dataclasses import replace
 
@@ -254,7 +254,6 @@ class _NoPandas:
 
 def end_when_stdin_closes() -> None:
     """End this server when the process that started it ends, for any reason."""
-    import os
 
     def wait() -> None:
         os.read(sys.stdin.fileno(), 1)

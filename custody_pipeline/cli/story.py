@@ -96,10 +96,10 @@ def _print_tags(console: Console, tags: list[dict[str, Any]]) -> None:
     """Each value of a tag on a line, with its sources below."""
     from rich.text import Text
 
-    said: dict[tuple[str, str, str | None], list[dict[str, Any]]] = {}
+    values: dict[tuple[str, str, str | None], list[dict[str, Any]]] = {}
     for tag in tags:
-        said.setdefault((tag["tag_key"], tag["participant_id"], tag["tag_value"]), []).append(tag)
-    for (key, _, value), observations in said.items():
+        values.setdefault((tag["tag_key"], tag["participant_id"], tag["tag_value"]), []).append(tag)
+    for (key, _, value), observations in values.items():
         line = Text.assemble(
             (f"  {escaped(key)}", "bold"),
             (f" ({observations[0]['participant_purpose']})  ", "dim"),

@@ -9,7 +9,7 @@ from datetime import date
 
 import dagster as dg
 
-from custody_pipeline.defs.failures import told
+from custody_pipeline.defs.failures import failing_step
 from custody_pipeline.defs.metadata import offending_rows
 from custody_pipeline.defs.modelled import asset_key
 from custody_pipeline.defs.partitions import night_of, nights
@@ -42,7 +42,7 @@ def _spec(name: str) -> dg.AssetCheckSpec:
 
 
 def _query(model: SqlModel, night: date) -> str:
-    """A query that shows all offending rows. The check names no night: its tables mean those of one night."""
+    """A query that shows all offending rows. A check names no night: its tables are those of one night."""
     return f"All rows: this query, with `partition_date = DATE '{night}'` of each table.\n```sql\n{model.sql}\n```"
 
 
@@ -50,7 +50,7 @@ def _query(model: SqlModel, night: date) -> str:
 def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
     """Each check selects the offending rows of the night. It passes if there are none."""
     night = night_of(context)
-    with told(), deployment.night(night).warehouse.open() as con:
+    with failing_step(), deployment.night(night).warehouse.open() as con:
         for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name):
             model = CHECKS[key.name]
             unmade = [table for table in sorted(model.depends_on) if not table_columns(con, table)]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from custody_pipeline.defs.failures import told
+from custody_pipeline.defs.failures import failing_step
 from custody_pipeline.defs.metadata import code_reference, column_schema, cost, table_metadata
 from custody_pipeline.defs.outside import EVENTS, EXPORT_BUCKET, PLATFORM_API
 from custody_pipeline.defs.partitions import night_of, nights
@@ -66,7 +66,7 @@ def _specs(tables: tuple[str, ...], deps: tuple[str, ...] = ()) -> list[dg.Asset
 @contextmanager
 def _collected(context: dg.AssetExecutionContext, night: Night, group: str) -> Iterator[Loaded]:
     """Collect one group of sources. A permanent error fails without a retry."""
-    with told(BucketUnreachableError, PublishPlaceError):
+    with failing_step(BucketUnreachableError, PublishPlaceError):
         if group == "exports" and _publishes(context.run):
             require_place(night.settings)
         try:

@@ -56,7 +56,7 @@ def note_failure(settings: Settings, run: dg.DagsterRun, what: str, why: str, lo
 
 
 @contextmanager
-def told(*permanent: type[Exception]) -> Iterator[None]:
+def failing_step(*permanent: type[Exception]) -> Iterator[None]:
     """Fail a step with the message of the command line. No retry after exceptions of the types `permanent`."""
     try:
         yield

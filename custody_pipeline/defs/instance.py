@@ -62,10 +62,10 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def _ref(place: Path) -> InstanceRef:
-    """The instance of `dagster.yaml`; where that leaves Dagster its own ways, with cheaper ones for this process.
+    """The instance of `dagster.yaml`, with cheaper parts where that file keeps Dagster's defaults.
 
-    Databases of SQLite stay open. What a step prints goes where this process prints: for a copy in a file, Dagster
-    starts four processes a run, which once outlived it, and a night prints nothing.
+    Databases of SQLite stay open. The output of a step goes to the output of this process: for a copy in a file,
+    Dagster starts four processes a run, which once outlived the run, and a night prints nothing.
     """
     ref = InstanceRef.from_dir(str(place))
     if ref.compute_logs_data.class_name == "LocalComputeLogManager":
@@ -147,12 +147,12 @@ def tidy_runs(settings: Settings, *, dry_run: bool = False) -> tuple[int, int]:
             return 0, 0
         before = datetime.now(UTC) - timedelta(days=settings.runs_days)
         old = instance.get_runs(dg.RunsFilter(statuses=FINISHED_STATUSES, updated_before=before))
-        told = [run.run_id for run in old if Path(log.path_for_shard(run.run_id)).exists()]
+        ended = [run.run_id for run in old if Path(log.path_for_shard(run.run_id)).exists()]
         freed = 0
-        for run_id in told if not dry_run else []:
+        for run_id in ended if not dry_run else []:
             freed += log.forget(run_id)
             shutil.rmtree(Path(instance.storage_directory()) / run_id, ignore_errors=True)
-        return len(told), freed
+        return len(ended), freed
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from custody_pipeline.defs.failures import told
+from custody_pipeline.defs.failures import failing_step
 from custody_pipeline.defs.metadata import (
     code_reference,
     column_schema,
@@ -69,7 +69,7 @@ def _step(schema: str) -> dg.AssetsDefinition:
     )
     def build(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
         night = night_of(context)
-        with told(), deployment.night(night).warehouse.open() as con:
+        with failing_step(), deployment.night(night).warehouse.open() as con:
             prepare(con)
             selected = [model for model in models if asset_key(model.key) in context.selected_asset_keys]
             begun = time.monotonic()

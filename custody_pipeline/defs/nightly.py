@@ -34,7 +34,7 @@ recheck_custody = dg.define_asset_job(
     "recheck_custody",
     selection=NIGHT,
     description="Run a night again: its sources may have grown, or a gap may close. Unchanged nights publish nothing.",
-    # In the queue of runs and in the pools: the night of yesterday waits for no recheck but the step that is under way.
+    # In the queue of runs and in the pools: yesterday's night waits only for the step of a recheck that is under way.
     tags={"dagster/priority": "-1", RECHECK_TAG: "true"},
     executor_def=dg.in_process_executor,
     hooks={leave_exception},

@@ -67,7 +67,7 @@ class OpenEventLog(SqliteEventLogStorage):
         return self._engines[shard]
 
     def forget(self, run_id: str) -> int:
-        """Remove what a run told. Its materializations stay, with the numbers that Dagster plots over the nights.
+        """Remove the events of a run. Its materializations stay, with the numbers that Dagster plots over the nights.
 
         Returns:
             The bytes that are free now.
@@ -78,16 +78,16 @@ class OpenEventLog(SqliteEventLogStorage):
             for key, text in index.execute(select(table.c.id, table.c.event).where(*shown)).fetchall():
                 kept = serialize_value(_with_numbers(deserialize_value(text, EventLogEntry)))
                 index.execute(table.update().where(table.c.id == key).values(event=kept))
-            # A plan that nothing came of stays: by it, Dagster knows that the night failed.
+            # A plan without a materialization stays: it shows Dagster that the night failed.
             planned = table.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
             made = select(table.c.asset_key).where(*shown).scalar_subquery()
             index.execute(table.delete().where(shown[0], planned, table.c.asset_key.in_(made)))
         if engine := self._engines.pop(run_id, None):
             engine.dispose()
         self._initialized_dbs.discard(run_id)
-        told = list(Path(self.path_for_shard(run_id)).parent.glob(f"{run_id}.db*"))
-        freed = sum(path.stat().st_size for path in told)
-        for path in told:
+        files = list(Path(self.path_for_shard(run_id)).parent.glob(f"{run_id}.db*"))
+        freed = sum(path.stat().st_size for path in files)
+        for path in files:
             path.unlink()
         return freed
 

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from custody_pipeline.alerts.dispatch import AlertRun, channels_of, send_alerts
-from custody_pipeline.defs.failures import told
+from custody_pipeline.defs.failures import failing_step
 from custody_pipeline.defs.metadata import cost, offending_rows, seal_metadata
 from custody_pipeline.defs.modelled import MODELS, asset_key
 from custody_pipeline.defs.partitions import night_of, nights
@@ -80,7 +80,7 @@ def _specs() -> list[dg.AssetSpec]:
 def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Seal and publish the night if its content changed. Refresh the analysts' snapshot in any case."""
     night, begun = deployment.night(night_of(context)), time.monotonic()
-    with told(PublishError, NoteError, NightTakenError), night.warehouse.open() as con:
+    with failing_step(PublishError, NoteError, NightTakenError), night.warehouse.open() as con:
         publication, snapshot = publish_night(con, night, context.run.tags.get(WHY_TAG, "run again"))
     report = deployment.settings.home.absolute() / "reports" / str(night.day) / REPORT
     alerts = _alert(deployment, night_of(context))
@@ -114,7 +114,7 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
                 for suffix, top in TOPS.items()
             },
         )
-    with told(CutError, NoteError, TimestampError):
+    with failing_step(CutError, NoteError, TimestampError):
         sealed = read_sealed(deployment.settings, night.day)
     yield dg.MaterializeResult(
         asset_key=CUT,
@@ -164,7 +164,7 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
 def published_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
     """Compare the published files, by what S3 states, with the signed cut."""
     night, settings = night_of(context), deployment.settings
-    with told(CutError, NoteError, TimestampError):
+    with failing_step(CutError, NoteError, TimestampError):
         cut = read_sealed(settings, night).cut
     differing = differing_copies(settings, cut)
     command = f"Everything that differs: `custody verify --home {settings.home.absolute()}`"
@@ -190,7 +190,7 @@ def _alert(deployment: Deployment, night: date) -> dict[str, Any]:
     if not channels_of(deployment.settings):
         return AlertRun(night, 0, ()).to_dict()
     warehouse = deployment.night(night).warehouse
-    with told(), warehouse.open() as con:
+    with failing_step(), warehouse.open() as con:
         removals = removals_near(deployment.settings, utc_now().date())
         sent = send_alerts(con, night, deployment.settings, removals=removals)
         warehouse.check_in(con)

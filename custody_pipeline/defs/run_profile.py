@@ -1,6 +1,7 @@
 """Events of a run + samples of its process → the profile of a night, and numbers on the pages of its assets.
 
-Belongs here: reading steps, attempts and counts from Dagster's event log. Does not: sampling, drawing (profiling).
+Belongs here: reading steps, attempts and counts from Dagster's event log. Does not: sampling, drawing
+(operations/profiling.py).
 """
 
 from __future__ import annotations

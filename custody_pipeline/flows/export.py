@@ -25,7 +25,6 @@ MAX_POLLS = 150
 MAX_REDIRECTS = 3
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
-_VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?$")
 # Presigned results are in S3, in the bucket of the vendor's region.
 _S3 = re.compile(r"(?:[a-z0-9.-]+\.)?s3[.-](?:dualstack\.)?[a-z0-9-]+\.amazonaws\.com$")
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -53,9 +52,7 @@ def is_flow_id(text: str) -> bool:
     return bool(_UUID.match(text))
 
 
-def export_flow(
-    api: Api, flow_id: str, *, api_url: str, version: str | None = None, sleep: Callable[[float], None] = time.sleep
-) -> FlowDocument:
+def export_flow(api: Api, flow_id: str, *, api_url: str, sleep: Callable[[float], None] = time.sleep) -> FlowDocument:
     """Export one flow as YAML and read it.
 
     The result is downloaded without our token, from the API's domain or from S3 over https only, at most 32 MiB.
@@ -63,19 +60,15 @@ def export_flow(
     Args:
         api: a logged-in client; it needs the permission architect:flow:view.
         api_url: the API's base URL (`Settings.api_url`); its domain is where a download may lie.
-        version: a published version such as `12.0`; the newest otherwise.
 
     Raises:
-        FlowError: the id or version is malformed, the job failed or never ended, or the result cannot be read.
+        FlowError: the id is malformed, the job failed or never ended, or the result cannot be read.
         GenesysError: a request failed.
     """
     source = f"flow {flow_id}"
     if not is_flow_id(flow_id):
         raise FlowError("flow", 1, "expected a flow's id, for example 0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f")
-    if version is not None and not _VERSION.match(version):
-        raise FlowError(source, 1, "expected a version such as 12.0")
-    flow = {"id": flow_id, **({"version": version} if version else {})}
-    job = api.post("/api/v2/flows/export/jobs", {"flows": [{"flow": flow, "exportType": "Yaml"}]}).json()
+    job = api.post("/api/v2/flows/export/jobs", {"flows": [{"flow": {"id": flow_id}, "exportType": "Yaml"}]}).json()
     job_id = job.get("id") if isinstance(job, dict) else None
     if not isinstance(job_id, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,80}", job_id):
         raise FlowError(source, 1, "the export job has no id; try again, or export the flow in Architect")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SCRIPTED = frozenset({"agent", "user", "station"})
 
 
-def check_flow(document: FlowDocument, tags: Iterable[MappedTag], *, only_required: bool = False) -> FlowReport:
+def check_flow(document: FlowDocument, tags: Iterable[MappedTag]) -> FlowReport:
     """For every end of a flow: which mapped tags are surely, perhaps, or never in participant data by then.
 
     A tag counts as put under exactly its attribute's name or an alias; nearly equal names are reported. Tags that only
@@ -35,22 +35,21 @@ def check_flow(document: FlowDocument, tags: Iterable[MappedTag], *, only_requir
 
     Args:
         tags: the mapping's columns (`TagMapping.columns`).
-        only_required: leave out the tags that the mapping does not require.
 
     Raises:
         FlowError: the flow has no start.
     """
-    return _Check(document, build_graph(document), list(tags), only_required=only_required).report()
+    return _Check(document, build_graph(document), list(tags)).report()
 
 
 class _Check:
-    def __init__(self, document: FlowDocument, graph: FlowGraph, tags: list[MappedTag], *, only_required: bool):
+    def __init__(self, document: FlowDocument, graph: FlowGraph, tags: list[MappedTag]):
         self.document, self.graph = document, graph
         self.written = [write for step in graph.steps for write in step.writes]
         self.left_out: dict[str, str] = {}
         self.tags: list[MappedTag] = []
         for tag in tags:
-            if reason := self._reason_to_leave_out(tag, only_required=only_required):
+            if reason := self._reason_to_leave_out(tag):
                 self.left_out.setdefault(tag.attribute, reason)
             elif tag.attribute not in {known.attribute for known in self.tags}:
                 self.tags.append(tag)
@@ -90,9 +89,7 @@ class _Check:
             unreachable=tuple(self._unreachable(result.unreached)),
         )
 
-    def _reason_to_leave_out(self, tag: MappedTag, *, only_required: bool) -> str:
-        if only_required and not tag.required:
-            return "not required"
+    def _reason_to_leave_out(self, tag: MappedTag) -> str:
         if any(write.name in tag.names for write in self.written):
             return ""
         if tag.purposes and _SCRIPTED.issuperset(tag.purposes):
@@ -209,11 +206,11 @@ class _Check:
     def _hints(self) -> Iterator[Note]:
         mapped = {_plain(name): tag.attribute for tag in self.tags for name in tag.names}
         exact = set(self.positions)
-        said: set[str] = set()
+        reported: set[str] = set()
         for write in self.written:
-            if write.name is None or write.name in exact or write.name in said:
+            if write.name is None or write.name in exact or write.name in reported:
                 continue
-            said.add(write.name)
+            reported.add(write.name)
             if meant := mapped.get(_plain(write.name)):
                 text = f"puts {write.name!r}, the mapping expects {meant!r}: rename one, or add an alias to the mapping"
                 yield Note(write.line, text)

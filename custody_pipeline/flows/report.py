@@ -140,7 +140,7 @@ def _end(end: FlowEnd, report: FlowReport) -> Iterator[str]:
     for title, tags in (
         ("never put", end.never),
         ("not put on every path", end.maybe),
-        ("cannot be told", end.unknown),
+        ("not known", end.unknown),
     ):
         if tags:
             yield f"        {title}: {_tags(tags, report)}"
@@ -161,8 +161,8 @@ def _what(end: FlowEnd) -> str:
             "end": "the flow ends",
             "return": "the module returns to the flow that called it",
         }
-        told = f" ({end.name})" if end.name not in {"", end.place} else ""
-        return f"{how[end.ending]} at the end of {end.place}{told}"
+        name = f" ({end.name})" if end.name not in {"", end.place} else ""
+        return f"{how[end.ending]} at the end of {end.place}{name}"
     queue = f" to queue {end.queue!r}" if end.queue else ""
     return f"{end.action} {end.name!r}{queue} in {end.place}"
 
@@ -179,5 +179,5 @@ def _verdict(report: FlowReport) -> str:
             "use Set Participant Data before the flow ends."
         )
     if report.exit_status == 2:
-        return "Not everything could be checked; nothing was found missing in what could."
+        return "Not everything could be checked. In the checked part, no tag is missing."
     return f"All {len(report.ends)} ends have every checked tag."

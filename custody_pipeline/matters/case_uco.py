@@ -37,7 +37,7 @@ class CaseWriter:
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
         self._file.write(b'{"@context":' + orjson.dumps(_CONTEXT) + b',"@graph":[')
-        self._before, self._control, self._said = b"\n", "", set[str]()
+        self._before, self._control, self._written = b"\n", "", set[str]()
 
     def __enter__(self) -> CaseWriter:
         return self
@@ -49,18 +49,18 @@ class CaseWriter:
     def add(self, row: Mapping[str, str]) -> None:
         """Write the nodes of an event that were not written for this recording."""
         if row["control_number"] != self._control:
-            self._control, self._said = row["control_number"], set()
+            self._control, self._written = row["control_number"], set()
         recording = _id("recording", row["conversation_id"], row["recording_id"])
-        if not self._said:
-            self._say(recording, "observable:ObservableObject", {
+        if not self._written:
+            self._write(recording, "observable:ObservableObject", {
                 "core:name": f"recording {row['recording_id']}",
                 "core:description": f"conversation {row['conversation_id']}",
             })  # fmt: skip
-            self._say(_id("provenance", row["control_number"]), "investigation:ProvenanceRecord", {
+            self._write(_id("provenance", row["control_number"]), "investigation:ProvenanceRecord", {
                 "investigation:exhibitNumber": row["control_number"], "core:object": {"@id": recording},
             })  # fmt: skip
         performer = _id("identity", row["who"])
-        self._say(performer, "identity:Identity", {"core:name": row["who"]})
+        self._write(performer, "identity:Identity", {"core:name": row["who"]})
         action: dict[str, Any] = {
             "core:name": row["action"],
             "core:description": "; ".join(row[name] for name in ("what", "why", "how", "where_at") if row[name]),
@@ -71,27 +71,27 @@ class CaseWriter:
             action["action:startTime"] = {"@type": "xsd:dateTime", "@value": row["occurred_at"]}
         if version := row["tool_version"]:
             instrument = _id("tool", version)
-            self._say(instrument, "tool:Tool", {"core:name": "custody_pipeline", "tool:version": version})
+            self._write(instrument, "tool:Tool", {"core:name": "custody_pipeline", "tool:version": version})
             action["action:instrument"] = {"@id": instrument}
         for column, role in (("sha256_before", "action:object"), ("sha256_after", "action:result")):
             if row[column]:
-                action.setdefault(role, []).append({"@id": self._say_content(row[column])})
-        self._say(_new_id("action", *row.values()), "investigation:InvestigativeAction", action)
+                action.setdefault(role, []).append({"@id": self._write_content(row[column])})
+        self._write(_new_id("action", *row.values()), "investigation:InvestigativeAction", action)
 
-    def _say_content(self, sha256: str) -> str:
-        """Nodes of a content, by its hash. Returns its name."""
+    def _write_content(self, sha256: str) -> str:
+        """Write the nodes of a content, by its hash. Returns its name."""
         name, facet, digest = (_id(kind, sha256) for kind in ("content", "facet", "hash"))
-        if name not in self._said:
-            self._say(name, "observable:ObservableObject", {"core:hasFacet": {"@id": facet}})
-            self._say(facet, "observable:ContentDataFacet", {"observable:hash": {"@id": digest}})
-            self._say(digest, "types:Hash", {
+        if name not in self._written:
+            self._write(name, "observable:ObservableObject", {"core:hasFacet": {"@id": facet}})
+            self._write(facet, "observable:ContentDataFacet", {"observable:hash": {"@id": digest}})
+            self._write(digest, "types:Hash", {
                 "types:hashMethod": "SHA256", "types:hashValue": {"@type": "xsd:hexBinary", "@value": sha256},
             })  # fmt: skip
         return name
 
-    def _say(self, name: str, kind: str, properties: Mapping[str, Any]) -> None:
-        if name not in self._said:
-            self._said.add(name)
+    def _write(self, name: str, kind: str, properties: Mapping[str, Any]) -> None:
+        if name not in self._written:
+            self._written.add(name)
             self._file.write(self._before + orjson.dumps({"@id": name, "@type": kind, **properties}))
             self._before = b",\n"
 

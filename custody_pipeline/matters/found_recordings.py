@@ -44,8 +44,8 @@ class Recording(msgspec.Struct, frozen=True):
         return self.conversation_id, self.recording_id
 
     @property
-    def to_be_heard(self) -> bool:
-        """Whether it is produced with audio that has bytes; otherwise it is an exception of each production."""
+    def has_audio_to_produce(self) -> bool:
+        """Whether its audio is produced and has bytes; otherwise the recording is an exception of each production."""
         return self.excluded is None and self.media_sha256 is not None and "OBJECT_EMPTY" not in self.reasons
 
 

@@ -37,13 +37,13 @@ def record_receipt(
     """Record that a volume was handed over.
 
     Args:
-        receiver: to whom: name and role.
+        receiver: name and role of the person who got it.
         when: UTC; now if None.
         confirmation: a file that is kept beside the matter, with its digest. The matter's event names the verdict of
             `custody verify --json` on the other side.
 
     Returns:
-        How many recordings it has.
+        The number of its recordings.
 
     Raises:
         MatterStateError: there is no such volume, it is not finished, the time has not come, or the confirmation cannot
@@ -53,7 +53,7 @@ def record_receipt(
     if found is None:
         names = ", ".join(item.name for item in register.volumes() if item.is_finished) or "none"
         raise MatterStateError(f"{matter.name} has no finished volume {volume!r}; there are {names}")
-    now = utc_now().replace(tzinfo=None)
+    now = utc_now()
     at = when.replace(tzinfo=None) if when else now
     if at > now:
         raise MatterStateError(f"{at:%Y-%m-%dT%H:%M:%SZ} has not come yet: --when is UTC")
@@ -83,7 +83,7 @@ def record_receipt(
 
 
 def _keep(register: Register, volume: str, confirmation: Path) -> tuple[tuple[str, str], str]:
-    """Copy a confirmation beside the matter. Returns its name there and its SHA-256, and what it says in words."""
+    """Copy a confirmation beside the matter. Returns its name there and its SHA-256, and its verdict in words."""
     try:
         data = confirmation.read_bytes()
     except OSError as error:
@@ -99,8 +99,8 @@ def _keep(register: Register, volume: str, confirmation: Path) -> tuple[tuple[st
 def _verdict(data: bytes, volume: str) -> str:
     """The verdict in the output of `custody verify --json`; empty if the confirmation is something else."""
     try:
-        told = orjson.loads(data)
-        verdict, verified = str(told["verdict"]), told["facts"].get("production", volume)
+        report = orjson.loads(data)
+        verdict, verified = str(report["verdict"]), report["facts"].get("production", volume)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return ""
     if verified != volume:

@@ -92,7 +92,7 @@ def read_holds(register: Register) -> Holds:
 
 
 def _path(register: Register) -> Path:
-    """It is there as long as something is held."""
+    """The file of the holds. It exists while the matter holds something."""
     return register.folder / "holds.json"
 
 
@@ -292,10 +292,10 @@ def _protect(settings: Settings, ids: list[str], *, protect: bool) -> dict[str, 
     try:
         with GenesysClient(settings) as client:
             try:
-                told = client.put(f"{PROTECTION}?protect={str(protect).lower()}", {"conversationIds": ids})
+                response = client.put(f"{PROTECTION}?protect={str(protect).lower()}", {"conversationIds": ids})
             except (LoginError, PermanentError) as error:
                 return dict.fromkeys(ids, f"the vendor refused: {error}")
-            answer = told.object()
+            answer = response.object()
             # The vendor's list of protected conversations decides, not the answer to the request.
             listed = protected(client, ids)
     except GenesysError as error:

@@ -195,7 +195,7 @@ class MatterReader(YamlReader):
         return Mask(**words)
 
     def _form(self, node: Node | None) -> ProductionForm:
-        prefix = re.sub(r"[^A-Z0-9]", "", self.path.stem.upper())[:16].lstrip("0123456789") or "PROD"
+        prefix = prefix_of(self.path.stem)
         if node is None:
             return ProductionForm(prefix)
         words = {
@@ -224,6 +224,11 @@ class MatterReader(YamlReader):
         if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
             self.refuse(node, f"{what}: expected a number from {low} to {high:,}")
         return int(text)
+
+
+def prefix_of(name: str) -> str:
+    """The prefix of control numbers for a matter of this name, unless its file names another one."""
+    return re.sub(r"[^A-Z0-9]", "", name.upper())[:16].lstrip("0123456789") or "PROD"
 
 
 TEMPLATE = """\

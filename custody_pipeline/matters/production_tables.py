@@ -6,7 +6,6 @@ Belongs here: columns, formats, escaping. Does not: which recordings are in it (
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -117,7 +116,7 @@ def index_row(matter: Matter, volume: str, line: Line, agent_names: Mapping[str,
     local = moment.astimezone(matter.zone) if moment else None
     inbound = row.get("direction") != "outbound"
     ids, caller, called = _list(row.get("user_ids")), row.get("ani") or "", row.get("dnis") or ""
-    sealed = json.loads(row.get("agent_names") or "[]") or [None] * len(ids)
+    sealed = orjson.loads(row.get("agent_names") or "[]") or [None] * len(ids)
     agents = "; ".join(
         name or agent_names.get(user_id, ("", ""))[0] or user_id for user_id, name in zip(ids, sealed, strict=True)
     )
@@ -270,7 +269,7 @@ def _load_line(values: Iterable[str]) -> str:
 
 
 def _list(text: str | None) -> list[str]:
-    return [str(item) for item in json.loads(text)] if text and text != "[]" else []
+    return [str(item) for item in orjson.loads(text)] if text and text != "[]" else []
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from custody_pipeline.evidence.package.signed_volume import LIST
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.whole_file import write_whole
-from custody_pipeline.matters.matter_file import TEMPLATE, load_matter
+from custody_pipeline.matters.matter_file import TEMPLATE, load_matter, prefix_of
 from custody_pipeline.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -283,7 +283,6 @@ def new_matter(
     if copy and not path.exists() and (copy.exists() or copy.name in _OWN_FILES):
         raise SettingsError(f"{copy} is a file of the matter itself, or of an earlier one; rename the list")
     lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in select.items()]
-    prefix = re.sub(r"[^A-Z0-9]", "", name.upper())[:16].lstrip("0123456789") or "PROD"
     words = {
         "title": title or name,
         "number": number,
@@ -293,7 +292,7 @@ def new_matter(
     }
     text = TEMPLATE.format_map(
         {key: json.dumps(value, ensure_ascii=False) for key, value in words.items()}
-        | {"name": name, "prefix": prefix, "select": "\n".join(lines or _EXAMPLE)}
+        | {"name": name, "prefix": prefix_of(name), "select": "\n".join(lines or _EXAMPLE)}
     )
     try:
         with path.open("x", encoding="utf-8") as file:

@@ -5,12 +5,12 @@ Belongs here: conditions → rows, and ids that match nothing. Does not: gaps of
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import orjson
 
 from custody_pipeline.matters.found_recordings import Recording, Recordings
 from custody_pipeline.settings import SettingsError
@@ -41,6 +41,7 @@ class Found:
         elsewhere: ids whose recordings do not fulfil the other conditions.
         excluded_unmatched: excluded ids that the selection does not find.
         repeated: lines of the list that repeat an id.
+        strangers: agents of the matter file that no collected night has.
     """
 
     recordings: Recordings
@@ -85,7 +86,7 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
     divisions = "true"
     if selection.divisions:
         if not table_columns(con, "custody.divisions"):
-            raise SettingsError(f"{matter.path}: divisions: no collected night tells them; run a night first")
+            raise SettingsError(f"{matter.path}: divisions: no collected night has them; run a night first")
         divisions, bound["divisions"] = _DIVISIONS, [division.lower() for division in selection.divisions]
     sql = f"""
         SELECT partition_date, conversation_id, recording_id, media_type, media_subtype, media_sha256, object_uri,
@@ -192,7 +193,7 @@ def _condition(con: duckdb.DuckDBPyConnection, matter: Matter) -> str:
     # Without the parentheses as well: it must not close them.
     for form in (text, f"({text})"):
         row = con.execute("SELECT json_serialize_sql($sql)", {"sql": f"SELECT 1 FROM t WHERE {form}"}).fetchone()
-        parsed = json.loads(row[0] if row else "{}")
+        parsed = orjson.loads(row[0] if row else "{}")
         if parsed.get("error"):
             break
     nodes = [statement["node"] for statement in parsed.get("statements", [])]

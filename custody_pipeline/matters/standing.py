@@ -77,8 +77,8 @@ class Gap:
     @property
     def otherwise(self) -> str:
         """The words for a gap that cannot close."""
-        only_tells = self.severity == "info" and self.reason not in OF_AUDIO
-        return "nothing is lost" if only_tells else "cannot be recovered"
+        is_note = self.severity == "info" and self.reason not in OF_AUDIO
+        return "nothing is lost" if is_note else "cannot be recovered"
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,7 @@ class Standing:
         gaps: by reason, the most frequent first.
         changed: nights that got a new revision since the last look.
         produced: recordings of earlier productions.
-        accesses: who did what at the vendor with recordings of the selection: (name, action, recordings, first, last),
-            by the vendor's audits and without our own collection.
+        accesses: acts at the vendor on recordings of the selection, by the vendor's audits, without our own collection.
         listened_until: nights whose audits were read → until when; nights that are not in it were not asked.
         remaining: recordings with audio that no production has as they are now.
         until: conversation and recording → the last time at which its gaps can close, if that is known.

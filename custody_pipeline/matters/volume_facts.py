@@ -30,7 +30,7 @@ _EMPTY = dict.fromkeys(EXCEPTIONS, "")
 def exceptions_of(
     volume: Volume, matter: Matter, standing: Standing, lost: Mapping[str, str], unfound: Sequence[str]
 ) -> Iterator[dict[str, str]]:
-    """Selected recordings that are neither in this volume nor in another, and what this volume could not have.
+    """Selected recordings without audio to produce, and files that this volume could not get.
 
     Args:
         volume: as it was begun.
@@ -70,7 +70,7 @@ def _ids_without_recordings(found: Found) -> Iterator[dict[str, str]]:
 def _recordings_without_audio(matter: Matter, standing: Standing) -> Iterator[dict[str, str]]:
     """Also those that the producing party excluded."""
     for recording in standing.found.recordings:
-        if recording.to_be_heard:
+        if recording.has_audio_to_produce:
             continue
         reasons = [code for code in recording.reasons if sentence(code) != code]
         words = " ".join(map(sentence, reasons)) or "The night was sealed without its audio."
@@ -125,7 +125,7 @@ def facts_of(
 ) -> dict[str, Any]:
     """The content of the pages. `fingerprint`: of the signing key; `head`: where the package's proofs lead."""
     now = utc_now()
-    told = [event for event in register.events() if event["what"] != "looked"]
+    earlier = [event for event in register.events() if event["what"] != "looked"]
     this = {"at": f"{now:%Y-%m-%dT%H:%M:%SZ}", "what": f"{volume.name}, this volume", "operator": actor.operator}
     return {
         "volume": volume.name,
@@ -139,7 +139,7 @@ def facts_of(
         "log_root": head.root.hex(),
         "manifest_sha256": manifest_sha256,
         "supersedes": sum(item.supersedes is not None for item in volume.recordings),
-        "events": [*told, this],
+        "events": [*earlier, this],
     }
 
 

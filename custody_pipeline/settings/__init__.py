@@ -3,8 +3,8 @@
 Belongs here: names, types, defaults, refusals, and reading them. Does not: clients or connections made from them.
 """
 
-from custody_pipeline.settings.kinds import S3Url, SettingsError
+from custody_pipeline.settings.kinds import SettingsError
 from custody_pipeline.settings.reading import load_settings
-from custody_pipeline.settings.table import PACKAGE_DIR, Settings
+from custody_pipeline.settings.table import Settings
 
-__all__ = ["PACKAGE_DIR", "S3Url", "Settings", "SettingsError", "load_settings"]
+__all__ = ["Settings", "SettingsError", "load_settings"]

@@ -16,8 +16,9 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, to_json
 
+from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.settings.kinds import SettingsError
-from custody_pipeline.settings.table import PACKAGE_DIR, SECTIONS, Settings, variable
+from custody_pipeline.settings.table import SECTIONS, Settings, variable
 
 _VARIABLES = {variable(name) for name in Settings.model_fields}
 # Kubernetes sets these variables in every container if there is a Service named custody or custody-….

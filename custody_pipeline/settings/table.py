@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.settings.kinds import (
     REGIONS,
     Fields,
@@ -33,8 +34,6 @@ from custody_pipeline.settings.kinds import (
     setting,
     webhook_keys,
 )
-
-PACKAGE_DIR = Path(__file__).parent.parent
 
 ManifestSource = Literal["bucket", "recording_jobs", "recordingexports"]
 

@@ -63,6 +63,8 @@ DEMO_ORGANIZATION = DemoOrganization(night=date(2026, 11, 2), size=400, seed=7)
 @contextmanager
 def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> Iterator[Settings]:
     """Run the simulated organisation and S3 until the block ends; the environment points at them meanwhile."""
+    from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
+
     before = dict(os.environ)
     os.environ.pop("DAGSTER_HOME", None)  # the demo's runs go into the demo's home
     for name in LiveCapture.model_fields:
@@ -85,8 +87,8 @@ def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], No
             with simulator_process(demo) as base_url:
                 os.environ.update(
                     CUSTODY_GENESYS_DOMAIN=base_url,
-                    CUSTODY_GENESYS_CLIENT_ID="custody-demo",
-                    CUSTODY_GENESYS_CLIENT_SECRET="custody-demo-secret",  # noqa: S106 - the simulator's, not a secret
+                    CUSTODY_GENESYS_CLIENT_ID=CLIENT_ID,
+                    CUSTODY_GENESYS_CLIENT_SECRET=CLIENT_SECRET,
                 )
                 yield load_settings()
         finally:

@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import orjson
 import requests
 
 from custody_pipeline.capture.assembly import drain_queue
@@ -161,7 +162,6 @@ def post(url: str, secret: bytes, events: Iterable[SentEvent]) -> None:
 def caught_tag(settings: Settings, organization: Organization, published: Path) -> CaughtTag | None:
     """The tag in the published Parquet that was read back to `published`; None if nothing was captured."""
     import duckdb
-    import orjson
 
     call = vanishing_call(organization)
     if call is None:

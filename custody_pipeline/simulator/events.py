@@ -66,9 +66,9 @@ def events_of(conversation: Conversation) -> Iterator[SentEvent]:
     for person in conversation.participants:
         if person.vanished_attributes:
             seen = person.attributes | person.vanished_attributes
-            told = conversation.end + SEEN_AFTER_END + TOLD_AFTER
+            removed = conversation.end + SEEN_AFTER_END + TOLD_AFTER
             sent.append(_attribute_event(conversation, person.id, seen, conversation.end + SET_AFTER_END, envelope))
-            sent.append(_attribute_event(conversation, person.id, person.attributes, told, envelope))
+            sent.append(_attribute_event(conversation, person.id, person.attributes, removed, envelope))
     return iter(sorted(sent, key=lambda event: event.at))
 
 

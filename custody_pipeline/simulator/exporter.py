@@ -1,7 +1,7 @@
 """The vendor's exporter: writes a night's recordings into an S3 bucket, with the planted faults.
 
-Belongs here: keys, sidecars, versions and deletions as they appear in the bucket. Does not: making the
-client and the bucket, which the caller passes.
+Belongs here: keys, sidecars, versions and deletions as they appear in the bucket. Does not: making the client and the
+bucket, which the caller passes.
 """
 
 from __future__ import annotations

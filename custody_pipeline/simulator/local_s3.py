@@ -203,20 +203,19 @@ class LocalS3:
         ]
         server = [str(self._folder / "server.log"), str(weed), "-logtostderr=true", "server", *options]
         # Opened here: a shell that opened it after we had given up would wait for ever.
-        pipe = os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK)
-        os.set_blocking(pipe, True)
-        told = subprocess.run(
-            ["sh", "-c", _WHILE_USED, "sh", *server],
-            stdin=pipe,
-            stdout=subprocess.PIPE,
-            check=True,
-            cwd=self._folder,
-            # The server does not get the credentials and settings of the user's environment.
-            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._folder)},
-            start_new_session=True,  # Ctrl-C in the terminal is for us; we stop the server when we are done
-        )
-        os.close(pipe)
-        return int(told.stdout)
+        with os.fdopen(os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as pipe:
+            os.set_blocking(pipe.fileno(), True)
+            started = subprocess.run(
+                ["sh", "-c", _WHILE_USED, "sh", *server],
+                stdin=pipe,
+                stdout=subprocess.PIPE,
+                check=True,
+                cwd=self._folder,
+                # The server does not get the credentials and settings of the user's environment.
+                env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._folder)},
+                start_new_session=True,  # Ctrl-C in the terminal is for us; we stop the server when we are done
+            )
+        return int(started.stdout)
 
     def _wait_until_ready(self, endpoint: S3Endpoint, pid: int) -> bool:
         """True once a bucket can be written to; False when the server ended or the time is over."""

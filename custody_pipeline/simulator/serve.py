@@ -19,6 +19,7 @@ from custody_pipeline.simulator.exporter import export_night
 from custody_pipeline.simulator.faults import answer_key
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
+from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
 from custody_pipeline.simulator.week import nights_of
 
 
@@ -48,7 +49,7 @@ def serve_simulator(
         if until_stdin_closes:
             os.read(sys.stdin.fileno(), 1)
         else:
-            sys.stderr.write("  client custody-demo, secret custody-demo-secret; Ctrl-C stops it\n")
+            sys.stderr.write(f"  client {CLIENT_ID}, secret {CLIENT_SECRET}; Ctrl-C stops it\n")
             threading.Event().wait()
 
 

@@ -35,13 +35,14 @@ from custody_pipeline.capture.captured import captures_of, events_of
 from custody_pipeline.capture.envelopes import CustodyEvent, parse_event
 from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.capture.spool import Spool
+from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.signature import HEADER, sign
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import prepare, run_models
-from custody_pipeline.settings import PACKAGE_DIR, Settings
+from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.api_documents import conversation_document
 from custody_pipeline.simulator.events import SentEvent, events_between
 from custody_pipeline.simulator.faults import FaultPlan

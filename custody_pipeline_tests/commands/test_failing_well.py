@@ -299,7 +299,7 @@ def test_a_warehouse_that_another_run_holds_is_waited_for_and_then_named(place: 
 def test_a_step_that_fails_says_what_a_command_would() -> None:
     error = ClientError({"Error": {"Code": "NoSuchBucket"}}, "PutObject")
     for permanent in ((), (ClientError,)):
-        with pytest.raises(dg.Failure) as failed, failures.told(*permanent):
+        with pytest.raises(dg.Failure) as failed, failures.failing_step(*permanent):
             raise error
         assert (failed.value.description, failed.value.allow_retries) == (ending_of(error)[0], not permanent)
     for lasting in (
@@ -307,7 +307,7 @@ def test_a_step_that_fails_says_what_a_command_would() -> None:
         OSError(errno.ENOSPC, "x"),
         duckdb.IOException("x"),
     ):
-        with pytest.raises(dg.Failure) as failed, failures.told():
+        with pytest.raises(dg.Failure) as failed, failures.failing_step():
             raise lasting
         assert failed.value.allow_retries is False
 

@@ -450,11 +450,6 @@ def test_a_tag_for_other_flows_is_named_as_not_checked() -> None:
     assert "Night IVR" in check_flow(one_task(disconnect()), [other]).not_checked["Other"]
 
 
-def test_required_tags_alone_can_be_asked_for() -> None:
-    report = check_flow(one_task(put("Legal-Hold"), disconnect()), TAGS, only_required=True)
-    assert (report.checked, report.exit_status) == (("Legal-Hold",), 0)
-
-
 # -- hints, status, text -----------------------------------------------------------------------------------------------
 
 

@@ -86,9 +86,9 @@ def test_an_export_is_started_polled_downloaded_and_read(server: ThreadingHTTPSe
     api = Api(
         [{"status": "Registered"}, {"status": "Started"}, done(f"{address(server)}/flow.yaml?X-Signature=s3cr3t")]
     )
-    document = export_flow(api, FLOW, api_url=address(server), version="12.0", sleep=api.waits.append)
+    document = export_flow(api, FLOW, api_url=address(server), sleep=api.waits.append)
     assert (document.name, document.source) == ("Main IVR", f"flow {FLOW}")
-    body = {"flows": [{"flow": {"id": FLOW, "version": "12.0"}, "exportType": "Yaml"}]}
+    body = {"flows": [{"flow": {"id": FLOW}, "exportType": "Yaml"}]}
     assert api.posted == [("/api/v2/flows/export/jobs", body)]
     assert len(api.waits) == 2
 

@@ -27,6 +27,6 @@ def test_recordings_come_back_in_their_order_as_often_as_they_are_read() -> None
     assert (list(packed), list(packed)) == (given, given)
     together = zip(packed, packed, strict=True)
     assert all(one == other for one, other in together)
-    assert [one.to_be_heard for one in given[:9]] == [number % 3 > 0 and number != 7 for number in range(9)]
-    assert not msgspec.structs.replace(given[1], reasons=("OBJECT_EMPTY",)).to_be_heard
+    assert [one.has_audio_to_produce for one in given[:9]] == [number % 3 > 0 and number != 7 for number in range(9)]
+    assert not msgspec.structs.replace(given[1], reasons=("OBJECT_EMPTY",)).has_audio_to_produce
     assert (len(Recordings()), list(Recordings())) == (0, [])

@@ -15,10 +15,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import prepare, run_check, run_models
-from custody_pipeline.settings import PACKAGE_DIR
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
 from custody_pipeline.warehouse.sql_files import SqlModel, load_models
 from custody_pipeline_tests.made_once import made_once

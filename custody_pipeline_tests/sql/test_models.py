@@ -8,11 +8,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.models.dictionary import data_dictionary
 from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.reasons import BY_CODE
 from custody_pipeline.models.run import model_params
-from custody_pipeline.settings import PACKAGE_DIR
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.sql_files import SqlModel, create_macros, load_models
 
