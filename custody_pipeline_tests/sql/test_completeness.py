@@ -487,6 +487,75 @@ def test_a_recording_that_no_source_names_any_more_keeps_its_row(
     assert night.sha256() == before
 
 
+def excluded_as_sensitive(night: Night) -> None:
+    night.job(total_skipped=1)
+    night.metadata("c1", {"recording_id": "r1", "media": "chat", "export_date": None, "exported_date": None})
+
+
+def failed_again(night: Night) -> None:
+    night.rows["export_failures"].append({"job_id": "j2", "conversation_id": "c1", "recording_id": "r1"})
+
+
+def stamped_as_exported(night: Night) -> None:
+    night.metadata("c1", {"recording_id": "r1", "media": "chat"})
+
+
+@pytest.mark.parametrize("told", [excluded_as_sensitive, failed_again, stamped_as_exported])
+def test_what_the_bucket_had_was_exported_whatever_else_is_told_of_it(
+    night: Night, told: Callable[[Night], None]
+) -> None:
+    a_chat(night)
+    night.load()
+    empty_the_bucket(night)
+    told(night)
+    night.run()
+    gap = night.gap("OBJECT_MISSING")
+    assert gap["detail"] == "an earlier listing of the bucket had its object, and the newest one has not"
+    assert [found["what"] for found in gap["evidence"] if "listing" in found["what"]] == [
+        "1000 bytes, by an earlier listing", "300 bytes, by an earlier listing"
+    ]  # fmt: skip
+    assert night.reasons() == {"OBJECT_MISSING"}
+    assert (night.row()["custody_status"], night.row()["media_state"]) == ("gap", "removed")
+    before = night.sha256()
+    night.run()
+    assert night.sha256() == before
+
+
+def test_what_was_deleted_from_the_bucket_and_at_the_vendor_had_been_exported(night: Night) -> None:
+    a_chat(night)
+    night.object().update(is_delete_marker=True, object_bytes=None)
+    night.metadata("c1", {"recording_id": "r1", "media": "chat", "exported_date": None, "file_state": "DELETED"})
+    night.audit("delete")
+    night.run()
+    assert night.reasons() == {"OBJECT_MISSING"}
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"file_state": "DELETED"}, "RECORDING_DELETED"),
+        ({"delete_date": "2026-11-04 00:00:00"}, "RECORDING_DELETED"),
+        ({"delete_date": "2026-12-04 00:00:00"}, "RECORDING_NOT_FOUND"),
+        ({"exported_date": "2026-11-03 00:45:00", "file_state": "DELETED"}, "OBJECT_MISSING"),
+    ],
+)
+def test_what_was_told_of_a_recording_that_is_gone_gives_the_reason(
+    night: Night, told: dict[str, str], reason: str
+) -> None:
+    a_chat(night)
+    night.metadata("c1", {"recording_id": "r1", "media": "chat", "exported_date": None, **told})
+    empty_the_bucket(night)
+    night.load()
+    night.load()
+    night.rows["recording_metadata"].clear()
+    night.metadata("c1")
+    night.run()
+    assert night.reasons() == {reason}
+    # The second load changed nothing, so no cut has it: no row may depend on it.
+    evidence = [found["uri"] for found in night.gap(reason)["evidence"]]
+    assert [uri[9:12] for uri in evidence if "recording_metadata" in uri] == ["003", "001"]
+
+
 def test_a_conversation_that_the_job_has_no_more_leaves_the_night_not_established(night: Night) -> None:
     night.call()
     empty_the_bucket(night)
@@ -549,11 +618,13 @@ def test_typed_attributes_are_of_the_conversation_that_their_record_names(
     assert (night.row()["custom_data_legal_hold"], night.reasons("r1")) == (legal_hold, reasons)
 
 
-@pytest.mark.parametrize("told_by", ["metadata", "extension"])
+@pytest.mark.parametrize("told_by", ["metadata", "extension", "sidecar"])
 def test_a_screen_that_is_gone_does_not_stand_for_lost_audio(night: Night, told_by: str) -> None:
     night.call()
     if told_by == "metadata":
         night.metadata("c1", {"recording_id": "r1", "media_subtype": "Screen", "exported_date": None})
+    elif told_by == "sidecar":
+        night.sidecar().update(media_type="Screen", media_subtype=None)
     else:
         night.object()["media_extension"] = "webm"
     night.load()

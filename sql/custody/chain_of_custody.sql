@@ -131,7 +131,7 @@ row_content AS (
         CASE
             WHEN r.has_content THEN 'present'
             WHEN r.has_object THEN 'empty'
-            WHEN r.is_gone AND coalesce(b.receipt_state <> 'complete', true) THEN 'unknown'
+            WHEN r.in_objects AND len(r.object_evidence) = 0 AND coalesce(b.receipt_state <> 'complete', true) THEN 'unknown'
             WHEN r.in_objects THEN 'removed'
             WHEN coalesce(b.receipt_state <> 'complete', true) THEN 'unknown'
             WHEN r.in_sessions OR r.in_captures THEN 'expected'

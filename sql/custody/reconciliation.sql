@@ -142,7 +142,8 @@ job_totals AS (
                     WHERE earlier.partition_date < job.partition_date AND earlier.conversation_end >= job.interval_start
                 ) + (
                     SELECT count(*) FROM raw.erasures AS e
-                    WHERE e.partition_date = job.partition_date AND NOT regexp_matches(e.recording_id, '^(session|screen|capture):')
+                    WHERE e.partition_date = job.partition_date
+                        AND NOT regexp_matches(e.recording_id, '^(session|screen|capture):')
                 ) AS known,
                 job.partition_date - INTERVAL 1 DAY IN (SELECT partition_date FROM staging.carried_over) AS night_before
             FROM staging.export_jobs AS job

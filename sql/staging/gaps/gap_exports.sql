@@ -56,38 +56,31 @@ listed AS (
     ) = 1
 ),
 
-named_before AS (
+told_before AS (
+    -- Of what is gone: the first document of each resource that named it, and what the last one told.
     SELECT partition_date, recording_id,
-        list_sort(list(DISTINCT evidence))[:20] AS evidence, min(evidence.observed_at) AS first_seen_at
+        arg_min({
+            'uri': document_uri, 'sha256': document_sha256, 'what': resource || ' document', 'observed_at': fetched_at
+        }, ("sequence", document_uri)) AS evidence,
+        arg_max(
+            {'exported': exported_date, 'deletion': delete_date, 'file_state': file_state}, ("sequence", document_uri)
+        ) AS told
     FROM (
-        SELECT partition_date, recording_id, {
-            'uri': 's3://' || bucket || '/' || object_key, 'sha256': NULL::VARCHAR,
-            'what': object_bytes::VARCHAR || ' bytes, by an earlier listing', 'observed_at': last_modified
-        } AS evidence
-        FROM staging.export_objects
-        WHERE NOT is_current AND NOT is_delete_marker AND key_finding IS NULL
-        UNION ALL
-        SELECT partition_date, recording_id, {
-            'uri': document_uri, 'sha256': document_sha256, 'what': 'recording_metadata document', 'observed_at': fetched_at
-        }
+        SELECT partition_date, landing_id, recording_id, document_uri, document_sha256, fetched_at, exported_date, delete_date,
+            file_state
         FROM staging.recording_metadata
         WHERE NOT is_current
         UNION ALL
-        SELECT partition_date, recording_id, {
-            'uri': document_uri, 'sha256': document_sha256, 'what': 'listed_recordings document', 'observed_at': fetched_at
-        }
+        SELECT partition_date, landing_id, recording_id, document_uri, document_sha256, fetched_at, exported_date, delete_date,
+            NULL
         FROM staging.listed_recordings
         WHERE NOT is_current
         UNION ALL
-        SELECT partition_date, recording_id, {
-            'uri': document_uri, 'sha256': document_sha256, 'what': 'export_failures document', 'observed_at': fetched_at
-        }
+        SELECT partition_date, landing_id, recording_id, document_uri, document_sha256, fetched_at, NULL, NULL, NULL
         FROM staging.export_failures
         WHERE NOT is_current
         UNION ALL
-        SELECT partition_date, recording_id, {
-            'uri': document_uri, 'sha256': document_sha256, 'what': 'export_manifests document', 'observed_at': fetched_at
-        }
+        SELECT partition_date, landing_id, recording_id, document_uri, document_sha256, fetched_at, NULL, NULL, NULL
         FROM staging.export_manifests
         WHERE NOT is_current
     )
@@ -95,6 +88,28 @@ named_before AS (
         SELECT partition_date, recording_id FROM staging.recordings
         WHERE is_gone
     ) USING (partition_date, recording_id)
+    INNER JOIN staging.receipts USING (partition_date, landing_id)
+    GROUP BY partition_date, recording_id, resource
+),
+
+named_before AS (
+    SELECT partition_date, recording_id, list_sort(list(DISTINCT evidence))[:20] AS evidence,
+        min(evidence.observed_at) AS first_seen_at, max(told.exported) AS exported_at, max(told.deletion) AS delete_date,
+        coalesce(bool_or(told.file_state = 'DELETED'), false) AS was_deleted
+    FROM (
+        FROM told_before
+        UNION ALL BY NAME
+        SELECT partition_date, recording_id, {
+            'uri': 's3://' || bucket || '/' || object_key, 'sha256': NULL::VARCHAR,
+            'what': object_bytes::VARCHAR || ' bytes, by an earlier listing', 'observed_at': last_modified
+        } AS evidence
+        FROM staging.export_objects
+        SEMI JOIN (
+            SELECT partition_date, recording_id FROM staging.recordings
+            WHERE is_gone OR (in_objects AND len(object_evidence) = 0)
+        ) USING (partition_date, recording_id)
+        WHERE NOT is_current AND NOT is_delete_marker AND key_finding IS NULL
+    )
     GROUP BY partition_date, recording_id
 ),
 
@@ -108,8 +123,8 @@ without_session AS (
 ),
 
 absent AS (
-    SELECT r.* EXCLUDE (exported_at, delete_date), coalesce(r.exported_at, l.exported_date) AS exported_at,
-        coalesce(r.delete_date, l.delete_date) AS delete_date, l.creation_time,
+    SELECT r.* EXCLUDE (exported_at, delete_date), coalesce(r.exported_at, l.exported_date, b.exported_at) AS exported_at,
+        coalesce(r.delete_date, l.delete_date, b.delete_date) AS delete_date, b.was_deleted, l.creation_time,
         CASE WHEN r.listed_alone THEN l.evidence END AS list_evidence,
         c.metadata_read, c.metadata_evidence, c.details_evidence, c.details_configured, a.asked_at,
         CASE WHEN r.in_sessions THEN u.deleted_at ELSE d.deleted_at END AS deleted_at,
@@ -146,11 +161,14 @@ findings AS (
         CASE
             -- staging.gap_captures gives the reason.
             WHEN in_captures THEN NULL
-            WHEN is_gone AND in_objects THEN 'OBJECT_MISSING'
+            -- What the bucket had was exported, whatever else is told of it.
+            WHEN in_objects THEN 'OBJECT_MISSING'
             WHEN in_sessions AND metadata_read IN ('ok', 'not_found') AND all_were_deleted THEN 'RECORDING_DELETED'
             WHEN NOT in_sessions AND exported_at IS NULL AND deleted_at IS NOT NULL THEN 'RECORDING_DELETED'
-            WHEN listed_alone AND exported_at IS NOT NULL THEN 'OBJECT_MISSING'
+            WHEN (listed_alone OR is_gone) AND exported_at IS NOT NULL THEN 'OBJECT_MISSING'
             WHEN listed_alone AND delete_date <= asked_at THEN 'RECORDING_DELETED'
+            WHEN is_gone AND (was_deleted OR (metadata_read IN ('ok', 'not_found') AND delete_date <= asked_at))
+                THEN 'RECORDING_DELETED'
             WHEN (in_sessions OR listed_alone OR is_gone) AND metadata_read IN ('ok', 'not_found') THEN 'RECORDING_NOT_FOUND'
             WHEN (in_sessions OR listed_alone OR is_gone) AND metadata_read = 'forbidden' THEN 'CONVERSATION_FORBIDDEN'
             WHEN in_sessions OR listed_alone OR is_gone THEN 'CONVERSATION_FETCH_FAILED'
@@ -179,7 +197,7 @@ SELECT
         WHEN 'EXPORT_FAILED' THEN 'job ' || failed_job_id || ' lists it as failed'
         WHEN 'OBJECT_MISSING' THEN CASE
             WHEN len(object_evidence) > 0 THEN 'its object was deleted from the bucket'
-            WHEN is_gone THEN 'an earlier listing of the bucket had its object, and the newest one has not'
+            WHEN in_objects THEN 'an earlier listing of the bucket had its object, and the newest one has not'
             WHEN exported_at IS NOT NULL THEN 'stamped as exported at ' || exported_at::VARCHAR || ' UTC; the bucket never had it'
             WHEN sidecar_uri IS NOT NULL THEN 'only its sidecar is in the bucket'
             ELSE 'it was named as exported; the bucket does not have it'
@@ -187,7 +205,7 @@ SELECT
         WHEN 'RECORDING_DELETED' THEN coalesce(
             CASE WHEN in_sessions THEN announced || '; ' ELSE '' END
             || 'the vendor''s audit says that it was deleted at ' || deleted_at::VARCHAR || ' UTC',
-            'deleted at ' || delete_date::VARCHAR || ' UTC', 'file state ' || file_state
+            'deleted at ' || delete_date::VARCHAR || ' UTC', 'file state ' || coalesce(file_state, 'DELETED')
         )
         WHEN 'RECORDING_ARCHIVED' THEN coalesce('archived at ' || archive_date::VARCHAR || ' UTC', 'file state ' || file_state)
         WHEN 'EXPORT_EXCLUDED_SENSITIVE'

@@ -154,6 +154,14 @@ named_or_gone AS (
         AND n.origin NOT IN ('before', 'objects_before')
     ANTI JOIN staging.placed_ids AS p ON p.id = b.recording_id AND p.is_placed AND p.partition_date <> b.partition_date
     WHERE b.origin IN ('before', 'objects_before')
+    UNION ALL
+    -- That the bucket had it counts also if something names it still.
+    SELECT b.*
+    FROM named AS b
+    SEMI JOIN named AS n
+        ON n.partition_date = b.partition_date AND n.conversation_id = b.conversation_id AND n.recording_id = b.recording_id
+        AND n.origin NOT IN ('before', 'objects_before')
+    WHERE b.origin = 'objects_before'
 ),
 
 recordings AS (
@@ -178,6 +186,14 @@ told_before AS (
                 WHEN lower(media_subtype) = 'snippet' THEN 'snippet'
             END AS kind
         FROM staging.recording_metadata
+        WHERE NOT is_current
+        UNION ALL
+        SELECT partition_date, key_recording_id, NULL, CASE
+                WHEN 'screen' IN (lower(media_type), lower(media_subtype)) THEN 'screen'
+                WHEN lower(media_type) IN ('chat', 'email', 'message') THEN 'interaction'
+                WHEN lower(media_subtype) = 'snippet' THEN 'snippet'
+            END
+        FROM staging.export_sidecars
         WHERE NOT is_current
         UNION ALL
         SELECT partition_date, recording_id, NULL, CASE
