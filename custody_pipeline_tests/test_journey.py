@@ -247,7 +247,7 @@ def test_explain_tells_the_story_of_a_recording_with_a_gap(home: Home) -> None:
     with duckdb.connect(str(home.path / "analyst.duckdb"), read_only=True) as con:
         found = con.execute("SELECT recording_id FROM custody.gaps WHERE reason = 'TAG_NEVER_SET' LIMIT 1").fetchone()
     assert found is not None
-    story = home.custody("explain", found[0])
+    story = home.custody("explain", found[0].upper())
     assert story.returncode == 0, story.stderr
     for part in (
         "Timeline", "Sources", "bulk analytics job: no tag", "single read: no tag", "recording interface: no document",

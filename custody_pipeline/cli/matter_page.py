@@ -102,3 +102,5 @@ def _outlook(standing: Standing) -> Iterator[str]:
         yield f"saturated: nothing that is missing can be recovered{unknown}"
     else:
         yield "not saturated: something can still be recovered, or a night may still grow"
+    if doubtful := sum(night.completeness != "established" for night in standing.nights):
+        yield f"{numbered(doubtful, 'night')} not established: more may be missing than the gaps say"

@@ -148,13 +148,15 @@ def explain(
 ) -> None:
     """Show the whole story of a recording: timeline, tags and their sources, each gap with its proof and next step."""
     from custody_pipeline.cli.story import print_story
-    from custody_pipeline.operations.explain import explain, record_explained
+    from custody_pipeline.operations.explain import GapFilter, explain, record_explained, unsettled
     from custody_pipeline.warehouse.connection import WarehouseError
 
     settings = settings_of_environment()
     story = explain(settings, subject)
     if story is None:
-        stop(f"no recording or conversation {subject!r} in the published nights; custody status lists them", FINDINGS)
+        open_nights = unsettled(settings, GapFilter())
+        more = f", {open_nights} of which failed, are missing or are not established" if open_nights else ""
+        stop(f"no recording or conversation {subject!r} in the nights that custody status lists{more}", FINDINGS)
     if as_json:
         print_json(story)
     else:

@@ -9,7 +9,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from custody_pipeline.cli.shared import tell
+from custody_pipeline.cli.summary_page import rests_on
 from custody_pipeline.operations.summary import NightSummary
+from custody_pipeline.warehouse.night_states import NOT_PUBLISHED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,8 +36,19 @@ def print_nights(console: Console, found: list[NightSummary]) -> None:
     for night in found:
         if night.detail:
             tell(f"{night.night} failed: {night.detail}")
+    for (claim, sources), group in groupby(found, _claim):
+        if claim:
+            newest, *_, oldest = [night.night for night in group] * 2
+            tell(f"{claim}, {oldest if oldest == newest else f'{oldest} to {newest}'}{sources}")
     for is_missing, group in groupby(found, lambda night: night.state == "missing"):
         if is_missing:
             newest, *_, oldest = [night.night for night in group] * 2
             nights = f"it: {oldest}" if oldest == newest else f"them: {oldest} to {newest}"
             tell(f"missing, nobody collected {nights}")
+
+
+def _claim(night: NightSummary) -> tuple[str, str]:
+    """What a collected night does not claim, and the sources that keep it from that; empty if it is established."""
+    if night.completeness == "established" or night.state in NOT_PUBLISHED:
+        return "", ""
+    return night.completeness.replace("_", " "), rests_on(night)

@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+def rests_on(summary: NightSummary) -> str:
+    """The sources that keep a night from being established, after a colon; empty if none does."""
+    told = ", ".join(f"{source} {state.replace('_', ' ')}" for source, state in summary.not_whole.items())
+    return told and f": {told}"
+
+
 def night_line(night: date, summary: NightSummary | None, status: int) -> str:
     """A night in one line of at most 80 columns. `status`: the exit status of its run."""
-    ended = {0: "complete", 1: "findings"}.get(status, "failed")
     if summary is None:
-        return f"{night}  {ended}"
+        return f"{night}  failed"
+    ended = {0: summary.completeness.replace("_", " "), 1: "findings"}.get(status, "failed")
     return (
         f"{night}  r{summary.revision or '–'}  {summary.recordings} recordings, {summary.gaps} with gaps, "
         f"{summary.unexplained} unexplained, {ended}"
@@ -39,8 +45,7 @@ def print_summary(console: Console, summary: NightSummary) -> None:
         f"  custody      [green]{summary.complete} complete[/green] · [red]{summary.gaps} with gaps[/red]"
         f" · {summary.excluded} excluded"
     )
-    rests_on = ", ".join(f"{source} {state.replace('_', ' ')}" for source, state in summary.not_whole.items())
-    console.print(f"  complete     [bold]{summary.completeness.replace('_', ' ')}[/bold]{rests_on and ': ' + rests_on}")
+    console.print(f"  complete     [bold]{summary.completeness.replace('_', ' ')}[/bold]{rests_on(summary)}")
     console.print("  tags         " + " · ".join(f"{number} {state}" for state, number in summary.tags.items()))
     if summary.reasons:
         table = Table("reason", "severity", "recordings", "recoverable", box=None, padding=(0, 2), header_style="dim")

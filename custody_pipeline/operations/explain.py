@@ -51,10 +51,10 @@ def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
             con,
             """
             SELECT * FROM custody.chain_of_custody
-            WHERE recording_id = $subject OR conversation_id = $subject
+            WHERE lower($subject) IN (lower(recording_id), lower(conversation_id))
             ORDER BY partition_date, recording_start NULLS LAST, recording_id
             """,
-            {"subject": subject},
+            {"subject": subject.strip()},
         )
         stories = [_story(con, recording) for recording in found]
     return {"subject": subject, "recordings": stories} if stories else None

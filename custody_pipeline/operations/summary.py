@@ -19,7 +19,12 @@ from custody_pipeline.warehouse.sql_text import table_columns
 
 @dataclass(frozen=True)
 class NightSummary:
-    """One night's numbers; `recordings` = complete + gaps + excluded. `detail`: why its last run failed."""
+    """One night's numbers; `recordings` = complete + gaps + excluded.
+
+    Attributes:
+        detail: why its last run failed.
+        not_whole: source → state of each that keeps the night from being established.
+    """
 
     night: date
     recordings: int = 0
@@ -143,7 +148,9 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
         revision=publication[0] if publication else None,
         completeness=stated.completeness,
         not_whole={
-            source.source: source.state for source in stated.coverage if source.needed and source.state != "whole"
+            source.source: source.state
+            for source in stated.coverage
+            if source.state != "whole" and (source.needed or source.state != "not_asked")
         },
         files=list(publication[1]) if publication else [],
     )

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from custody_pipeline.cli.guarded_page import Guard
 from custody_pipeline.cli.main import app, with_home_first
+from custody_pipeline.cli.nights_page import print_nights
+from custody_pipeline.cli.shared import console_of_stdout
 from custody_pipeline.cli.summary_page import night_line
 from custody_pipeline.cli.ui import serve_ui
 from custody_pipeline.operations.summary import NightSummary
@@ -125,3 +127,26 @@ def test_a_night_fits_into_a_line() -> None:
     summary = NightSummary(date(2026, 11, 2), recordings=123_456, gaps=98_765, unexplained=10, revision=12)
     assert len(night_line(summary.night, summary, 1)) <= 80
     assert night_line(summary.night, None, 2) == "2026-11-02  failed"
+    # The settings leave a source out: no finding of the run, and the night is not complete.
+    assert night_line(summary.night, summary, 0).endswith("10 unexplained, not established")
+
+
+def test_status_names_what_keeps_nights_from_being_established(capsys: pytest.CaptureFixture[str]) -> None:
+    def night(day: int, completeness: str, state: str = "final", **not_whole: str) -> NightSummary:
+        return NightSummary(date(2026, 11, day), state=state, completeness=completeness, not_whole=not_whole)
+
+    print_nights(
+        console_of_stdout(),
+        [
+            night(5, "not_established", "failed"),
+            night(4, "not_established", conversations="partial", listed_recordings="not_asked"),
+            night(3, "not_established", conversations="partial", listed_recordings="not_asked"),
+            night(2, "established"),
+            night(1, "incomplete"),
+        ],
+    )
+    told = capsys.readouterr().out.splitlines()[-3:]
+    assert " ".join(map(str.strip, told)) == (
+        "not established, 2026-11-03 to 2026-11-04: conversations partial, listed_recordings not asked "
+        "incomplete, 2026-11-01"
+    )
