@@ -1,4 +1,4 @@
-"""What every test stands on: no settings and no credentials of the machine it runs on."""
+"""Fixtures of every test: none sees settings or credentials of the machine it runs on."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ hypothesis.settings.load_profile("untimed")
 
 
 HERE = Path(__file__).parent
-# Files that take longest. A file's tests share nights and stay in one process, so that the last file should be short.
+# The files that take longest, to run first. A file's tests share nights and stay in one process.
 LONGEST = (
     "oracle/test_oracle", "forgetting/test_erase", "fleet/test_workers", "sql/test_night", "publish/test_claims",
     "sql/test_reasons", "forgetting/test_encrypted", "sql/test_completeness", "test_operations", "test_recheck",
@@ -36,7 +36,7 @@ LONGEST = (
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for no garbage among what is imported, now or later: it takes a third of the time that collecting takes."""
+    """Keep the garbage collector from imported objects: they take it a third of the time of collecting the tests."""
     gc.disable()
     try:
         return (yield)
@@ -46,7 +46,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest."""
+    """Begin with the files that take longest."""
 
     def rank(item: pytest.Item) -> int:
         name = item.path.relative_to(HERE).with_suffix("").as_posix()
@@ -68,7 +68,7 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(scope="session", autouse=True)
 def services_read_once() -> Iterator[None]:
-    """Moto begins many sessions of boto3."""
+    """Read boto3's descriptions of services once per process: moto opens many sessions of boto3."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(JSONFileLoader, "load_file", load_file)
         yield
@@ -76,12 +76,12 @@ def services_read_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def fresh_credentials() -> None:
-    """boto3's default session keeps the first credentials it sees; one module's are not the next one's."""
+    """Drop boto3's default session, which would keep the credentials of an earlier module."""
     boto3.DEFAULT_SESSION = None
 
 
 @pytest.fixture(scope="session")
 def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of one ministack for all tests; each names what it makes there so that nobody else does."""
+    """The address of one ministack for all tests; each test makes its objects there under names of its own."""
     with running_ministack(tmp_path_factory.mktemp("ministack")) as address:
         yield address

@@ -1,7 +1,7 @@
-"""Processes that begin with the product imported, as they are forked from one that has imported it.
+"""Processes that are forked from one that has imported the product.
 
 An import of the product takes a third of a small night. A forked process has the environment of its start, can be
-killed as the kernel kills, and leaves nothing behind in ours.
+killed with SIGKILL, and leaves nothing behind in the process of the test.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ IMPORTED = [
 
 
 def forking() -> ForkServerContext:
-    """Where such processes, and what they share, are made."""
+    """The context that makes such processes, and the objects that they share."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
     return context
 
 
 def forked(target: Callable[..., object], *arguments: Any) -> ForkServerProcess:
-    """A process that was begun; its environment is ours."""
+    """Start a process with the environment of this one."""
     process = forking().Process(target=_in_environment, args=(dict(os.environ), target, arguments), daemon=True)
     process.start()
     return process
@@ -60,7 +60,7 @@ def _in_environment(environment: Mapping[str, str], target: Callable[..., object
 
 
 def custody(*arguments: str, environment: Mapping[str, str], output: Path, umask: int = 0o022) -> ForkServerProcess:
-    """`custody` with these arguments, begun in a process group of its own; it writes to files beginning with `output`.
+    """`custody` with these arguments, in a process group of its own; it writes to files beginning with `output`.
 
     The names of the files end in `.out` and `.err`.
     """
@@ -72,11 +72,11 @@ def custody(*arguments: str, environment: Mapping[str, str], output: Path, umask
 def run_custody(
     *arguments: str, environment: Mapping[str, str], output: Path, umask: int = 0o022
 ) -> subprocess.CompletedProcess[str]:
-    """`custody` with these arguments, and what came of it."""
+    """Run `custody` with these arguments, and return its status, output and errors."""
     process = custody(*arguments, environment=environment, output=output, umask=umask)
     process.join()
-    told = [output.with_suffix(suffix).read_text() for suffix in (".out", ".err")]
-    return subprocess.CompletedProcess(arguments, process.exitcode or 0, *told)
+    texts = [output.with_suffix(suffix).read_text() for suffix in (".out", ".err")]
+    return subprocess.CompletedProcess(arguments, process.exitcode or 0, *texts)
 
 
 def _custody(arguments: tuple[str, ...], environment: dict[str, str], output: Path, umask: int) -> None:

@@ -5,5 +5,5 @@ import gc
 from custody_pipeline_tests.read_once import read_all
 
 read_all()
-# No fork looks for garbage among what it shares with the others.
+# The garbage collector of a fork leaves out the objects that all forks share.
 gc.freeze()

@@ -1,4 +1,4 @@
-"""A server before a server: it notes every request, and answers some of them itself, as a test says."""
+"""A proxy before a server: it notes every request, and answers those itself that a test chooses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_THE_CONNECTION = {"connection", "expect", "keep-alive", "transfer-encoding",
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came; `query` has empty values too, as S3's subresources are."""
+    """A request as received; `query` has empty values too, as S3's subresources are."""
 
     method: str
     path: str
@@ -29,7 +29,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back instead of the server's answer."""
+    """An answer in place of the server's."""
 
     status: int
     body: bytes = b""
@@ -39,7 +39,7 @@ class Answer:
 
 @dataclass
 class Proxy:
-    """Its address, what came by so far, and who is asked first for an answer."""
+    """The proxy's address, the requests so far, and the function that may answer one in place of the server."""
 
     url: str = ""
     requests: list[Request] = field(default_factory=list)

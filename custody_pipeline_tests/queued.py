@@ -1,6 +1,6 @@
 """Runs in Dagster's queue: its launcher, a process for each run, and the definitions served by a process of Dagster's.
 
-Belongs here: what the test of the queue and the benchmark of rechecks start. Does not: judging, measuring.
+Belongs here: the processes of the test of the queue and of the benchmark of rechecks. Does not: judging, measuring.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each process of the product reads when it begins, read once: imported where processes are forked from."""
+"""Files that each process of the product reads at its start, read once in the process from which others fork."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _read = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
 
 
 def load_file(_: JSONFileLoader, path: str) -> Any:
-    """Instead of boto3's: each of its sessions parses descriptions of AWS's services, a tenth of a second."""
+    """In place of boto3's loader, whose sessions each parse descriptions of AWS's services for a tenth of a second."""
     return _read(path)
 
 
 def read_all() -> None:
-    """The models, the night's page, and descriptions of the services that a night calls."""
+    """Read the models, the template of the night's page, and the descriptions of the services that a night calls."""
     JSONFileLoader.load_file = load_file  # type: ignore[method-assign, assignment]
     boto3.Session("nobody", "nothing", region_name="us-east-1").client("s3").close()
     environment(PACKAGE_DIR / "operations" / "templates").get_template("night_report.html")

@@ -1,4 +1,4 @@
-"""A warehouse with every table and no row, to begin with: making the tables takes a quarter of a small night."""
+"""A ready warehouse with every table and no row: creating the tables takes a quarter of a small night."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def lay(home: Path, mapping: Path | None = None) -> None:
-    """Put the warehouse into a home that has none. `mapping`: whose columns the tables have; None: the shipped one."""
+    """Put the warehouse into a home that has none. `mapping`: the file of its columns; None: the shipped one."""
     place = home / "warehouse.duckdb"
     if not place.exists():
         home.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def _made(mapping: bytes | None) -> Path:
         path.write_bytes(mapping)
     with Warehouse(settings).open() as con:
         run_models(con, load_models(), date(2026, 1, 1), load_mapping(path), settings)
-        # A night goes on where the tables are known to be those of its models.
+        # A night creates no table anew if `raw.made_by` says that its models made them.
         tables = con.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() "
             "AND (schema_name, table_name) <> ('raw', 'made_by')"

@@ -64,7 +64,7 @@ def run(settings: Settings, night: date) -> None:
 
 
 def rows(settings: Settings, sql: str) -> list[tuple[object, ...]]:
-    """What the warehouse answers."""
+    """The rows of a query of the warehouse."""
     with duckdb.connect(str(settings.warehouse_path), read_only=True) as con:
         return con.execute(sql).fetchall()
 

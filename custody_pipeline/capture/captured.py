@@ -13,9 +13,9 @@ conversation's start (of the event, where the conversation could not be read) an
 | `claims/date=D/conversation_id=C/{n}-{content}.json` | capture | before the capture: it decides who writes it |
 
 `observed_at` in a key is `20261103T023000.123456Z`. In documents, every time is UTC text without a zone,
-`2026-11-03T02:30:00.123456`, or null. Each document is one line of JSON, no line end; what was received is last, under
-`conversation` or `body`, spliced in verbatim (or as `conversation_base64`, `body_base64`, where the bytes are no JSON
-or hold a newline), so that anyone can cut the exact bytes out and hash them.
+`2026-11-03T02:30:00.123456`, or null. Each document is one line of JSON, without a line end. The
+received bytes come last, under `conversation` or `body`, verbatim (or as `conversation_base64`, `body_base64`, where
+the bytes are no JSON or hold a newline), so that anyone can cut the exact bytes out and hash them.
 
 **Capture** (`"kind": "custody.capture/1"`): `conversation_id`, `conversation_start`, `observed_at` (the moment before
 the request, so the content is at least as new), `conversation_sha256`, `conversation_bytes`, `conversation_state`

@@ -4,7 +4,7 @@ Belongs here: the triggers' plan, installation and removal; rendering the defini
 
 The triggers (`/api/v2/processautomation/triggers`; models `Trigger`, `CreateTriggerRequest` and `UpdateTriggerRequest`
 of the vendor's SDK) are recognised by their names, which begin with `custody capture: `. Everything is idempotent: a
-plan compares what is there with what should be, and installing a second time changes nothing. No other trigger is
+plan compares the present triggers with the wanted ones, and a second installation changes nothing. No other trigger is
 touched.
 """
 
@@ -60,7 +60,7 @@ class Change:
 
     Attributes:
         action: what is to be done; `keep` changes nothing, `unavailable` cannot be done in this organisation.
-        differences: (field, now, wanted) for each field that differs.
+        differences: (field, present value, wanted value) for each field that differs.
         wanted: the request body, for `create`, `replace` and `update`.
     """
 

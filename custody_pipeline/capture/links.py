@@ -4,7 +4,7 @@ Belongs here: finding a conversation's audio in the export bucket, link document
 
 A recording is usually exported hours after its conversation. Links are therefore made with the capture, if the audio is
 there already, and by the nightly run, after it hashed the night's audio (`AudioLinker.link_hashed`). Each recording is
-linked once; its link document has what was known at that time.
+linked once; its link document states the facts known at that time.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Spool:
             ).rowcount
 
     def dead(self) -> list[tuple[str, str, date]]:
-        """Event, conversation and day of receipt (UTC) of what was set aside, oldest first."""
+        """Event, conversation and day of receipt (UTC) of the events set aside, oldest first."""
         with self._transaction("DEFERRED") as database:
             rows = database.execute(
                 "SELECT event_id, conversation_id, received_at FROM events WHERE state = 'dead' ORDER BY seq"

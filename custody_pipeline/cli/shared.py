@@ -202,7 +202,7 @@ def acting(settings: Settings, operator: str | None = None, matter: Matter | Non
 
 
 def _name_of(person: str) -> str:
-    """What is before the first comma of `Jane Roe, paralegal`: one person may act in several roles."""
+    """The name before the first comma of `Jane Roe, paralegal`: one person may act in several roles."""
     return " ".join(person.partition(",")[0].casefold().split())
 
 

@@ -92,7 +92,7 @@ class OpenEventLog(SqliteEventLogStorage):
         return freed
 
     def dispose(self) -> None:
-        """Close what is open."""
+        """Close the open databases."""
         super().dispose()
         for engine in self._engines.values():
             engine.dispose()
@@ -120,7 +120,7 @@ class OpenRuns(SqliteRunStorage):
             yield connection
 
     def dispose(self) -> None:
-        """Close what is open."""
+        """Close the open databases."""
         super().dispose()
         if self._engine is not None:
             self._engine.dispose()

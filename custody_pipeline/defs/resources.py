@@ -1,4 +1,4 @@
-"""Resources: the settings and what is made from them, for assets, schedules and sensors.
+"""Resources: the settings, and the objects made from them, for assets, schedules and sensors.
 
 Belongs here: the settings and the mapping. Does not: behaviour of clients (extract, io, warehouse).
 """
@@ -26,7 +26,7 @@ RECHECK_NICENESS = 10
 
 
 class Deployment(dg.ConfigurableResource["Deployment"]):
-    """This deployment: its settings, and what is made from them.
+    """This deployment: its settings, and the objects made from them.
 
     The environment is read when a run or a tick first needs it. The settings that shape the definitions (the first
     night and the owners) are read when the definitions load (`partitions.settings_at_import`).

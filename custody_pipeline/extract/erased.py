@@ -70,7 +70,7 @@ def _prepared(ids: frozenset[str]) -> _Prepared:
     if known is None:
         if len(_PREPARED) >= _REMEMBERED:
             _PREPARED.clear()
-        # The set is kept, so that its identity is nobody else's.
+        # Keeping the set keeps its `id` from being given to another object.
         known = _PREPARED[id(ids)] = ids, _prepare(ids)
     return known[1]
 

@@ -32,7 +32,7 @@ class Prefixes:
     """Prefixes that can hold a night's objects, or folders that hold `year=…` folders.
 
     Attributes:
-        problem: why some or all may be missing; empty if none is.
+        problem: why some or all of them may be missing; empty if none is.
         remark: what was not searched although some were found.
     """
 
@@ -145,7 +145,7 @@ def unseen_versions(s3: S3Client, bucket: str, refused: set[str]) -> tuple[bool,
     try:
         status: str = s3.get_bucket_versioning(Bucket=bucket).get("Status", "off")
     except (ClientError, BotoCoreError):
-        # A server without the listing keeps no versions that anybody could see.
+        # A server without a listing of versions keeps no versions that a client could read.
         status = "off" if refused and refused <= _NOT_OFFERED else "unknown"
     if refused and status != "off":
         codes = ", ".join(sorted(refused))

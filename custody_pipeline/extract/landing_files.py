@@ -84,7 +84,7 @@ class LandedFile:
 
 
 class Place(Protocol):
-    """Where landing files are kept. `keys`: what they are encrypted with."""
+    """A folder or bucket of landing files. `keys`: the keys that encrypt them."""
 
     keys: NightKeys
 

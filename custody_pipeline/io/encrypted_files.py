@@ -85,7 +85,7 @@ class EncryptingFile:
         return len(data)
 
     def flush(self) -> None:
-        """Pass on what is whole."""
+        """Flush the target; a block that is not full yet stays here."""
         self._target.flush()
 
     def close(self) -> None:

@@ -118,7 +118,7 @@ def resume_cache_of_user(name: str) -> ResumeCache:
     """The resume cache of work outside any home: in `$XDG_STATE_HOME/custody`, which only the user may write.
 
     Raises:
-        OSError: nothing can be written there, or somebody else can.
+        OSError: this user cannot write there, or another user can.
     """
     folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "custody"
     if not folder.is_absolute():

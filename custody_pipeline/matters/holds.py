@@ -142,7 +142,7 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
 
 
 def _new(states: dict[str, str], names: Iterable[str], others: Sequence[Mapping[str, str]]) -> list[str]:
-    """Names for which no matter has asked. What was held before another matter was held before this one, too."""
+    """Names that no matter has asked to hold. An object held before another matter was held before this one, too."""
     for name in names:
         if name not in states and any(other.get(name, "").startswith((BEFORE, UNSEEN)) for other in others):
             states[name] = BEFORE
@@ -310,7 +310,7 @@ def _protect(settings: Settings, ids: list[str], *, protect: bool) -> dict[str, 
 
 
 def _protected_before(settings: Settings, conversations: list[str]) -> dict[str, str]:
-    """Which of these conversations somebody else has protected: conversation → its state."""
+    """Those of these conversations that were protected before any matter asked: conversation → its state."""
     if not conversations or not settings.api_configured:
         return {}
     try:

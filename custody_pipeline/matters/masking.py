@@ -1,7 +1,7 @@
 """The part of a record and of its custody events that is produced.
 
-Belongs here: what is withheld, by the matter file or because it is another matter's, and what replaces it. Does not:
-the package with the other columns (evidence/package).
+Belongs here: the fields withheld, by the matter file or because they belong to another matter, and their replacement.
+Does not: the package with the other columns (evidence/package).
 
 From a hash of a whole row or document, a withheld field could be guessed. Such hashes are therefore withheld too.
 """
@@ -62,7 +62,7 @@ def shown(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None]) -> Sho
 
 @dataclass(frozen=True)
 class _Repeated:
-    """What is withheld of numbers and agents, to be found in tags: ends of numbers; ids and names as a pattern."""
+    """Withheld numbers and agents as a tag may repeat them: the ends of numbers; a pattern of ids and names."""
 
     ends: frozenset[str]
     words: re.Pattern[str] | None
@@ -84,10 +84,10 @@ class _Repeated:
 
 
 def _tags(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None], repeated: _Repeated) -> Row:
-    """Columns with a tag that is withheld, or that repeats what is; and the object of all tags."""
+    """Columns with a tag that is withheld or repeats a withheld value; and the JSON object of all tags."""
     known = {tag.output_column: tag for tag in mapping.columns}
     columns = {name: row[name] for name in row if is_tag_column(name) and row[name] is not None}
-    # Nobody knows of which tag a column is that an earlier mapping made.
+    # A column of an earlier mapping: its tag is unknown.
     hidden = {
         name
         for name in {*columns, *known}

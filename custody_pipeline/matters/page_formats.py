@@ -142,7 +142,7 @@ def docx_of(html: str) -> bytes:
 
 
 class _DocxWriter(HTMLParser):
-    """Text of the body, block by block. What follows the list stays on one page: a signature with what it is for."""
+    """Text of the body, block by block. The blocks after the list stay on one page: the signature with its text."""
 
     STYLES: ClassVar[dict[str, str | None]] = {"h1": "Title", "p": None, "li": "List Number"}
 

@@ -176,7 +176,7 @@ class Register:
         write_whole(path, msgspec.json.format(msgspec.json.encode(volume), indent=1) + b"\n")
 
     def forget(self, volume: Volume) -> None:
-        """Remove the register of a volume that was begun and is no longer wanted."""
+        """Remove the register of a volume that was begun but will not be produced."""
         (self.folder / "volumes" / f"{volume.name}.json").unlink()
 
     def note(self, actor: Actor, what: str, **details: Any) -> None:

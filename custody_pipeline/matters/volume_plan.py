@@ -53,8 +53,8 @@ def begun(register: Register, matter: Matter, standing: Standing, to: Path) -> s
             register.keep(volume)
         _claim(moved)
         return set(begun)
-    # The matter was changed since: what it excludes now must not be produced. Numbers are assigned again.
-    for volume in reversed(begun.values()):  # if this is killed, the numbers that are left have no gap
+    # The matter was changed since: recordings that it excludes must not be produced. Numbers are assigned again.
+    for volume in reversed(begun.values()):  # newest first: after a kill here, the remaining numbers have no gap
         shutil.rmtree(volume.partial, ignore_errors=True)
         register.forget(volume)
     return set()
@@ -81,7 +81,7 @@ def _to_be_made(volume: Volume) -> Volume:
 def plan(settings: Settings, target: str, matter: Matter, register: Register, standing: Standing, to: Path) -> set[int]:
     """Register the next volumes; returns their numbers."""
     wanted = _not_yet_produced(settings, target, matter, register, standing)
-    # Numbers have no gap: only the last volumes are ever forgotten, and what was lost keeps its number.
+    # Numbers have no gap: only the last volumes are ever forgotten, and a lost recording keeps its number.
     used = sum(len(volume.recordings) + len(volume.lost) for volume in register.each())
     number = 1 + max((volume.number for volume in register.each()), default=0)
     size = matter.form.volume_recordings

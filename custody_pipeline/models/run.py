@@ -237,8 +237,8 @@ def replace_window(
 ) -> int:
     """Replace the rows of `model` whose partition_date lies in [start, end), in one transaction.
 
-    A missing table is created, and new columns are added. A column that the model no longer gives stays, and is null
-    from now on. A night that does not fit into memory is inserted in ranges of conversation ids: DuckDB spills sorts,
+    A missing table is created, and new columns are added. A column that the model lacks stays, and is null in
+    the new rows. A night that does not fit into memory is inserted in ranges of conversation ids: DuckDB spills sorts,
     joins and groups to disk, but not the states of aggregates such as `arg_min`.
 
     Args:

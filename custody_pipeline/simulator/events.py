@@ -26,9 +26,9 @@ from custody_pipeline.simulator.structure import ORGANIZATION_ID
 ATTRIBUTES = "v2.detail.events.conversation.{id}.attributes"
 CUSTOMER_END = "v2.detail.events.conversation.{id}.customer.end"
 RECORDING_CREATED = "conversation:recordings:created"
-# When the tag that will vanish is set, after the end of its call; when its removal is told, after the removal.
+# The vanishing tag is set this long after the end of its call; the event of its removal follows the removal.
 SET_AFTER_END = timedelta(minutes=4)
-TOLD_AFTER = timedelta(seconds=1)
+EVENT_AFTER = timedelta(seconds=1)
 HOOK_AFTER_END = timedelta(seconds=30)
 
 Envelope = Literal["eventbridge", "channel", "process_automation", "recording_hook"]
@@ -66,7 +66,7 @@ def events_of(conversation: Conversation) -> Iterator[SentEvent]:
     for person in conversation.participants:
         if person.vanished_attributes:
             seen = person.attributes | person.vanished_attributes
-            removed = conversation.end + SEEN_AFTER_END + TOLD_AFTER
+            removed = conversation.end + SEEN_AFTER_END + EVENT_AFTER
             sent.append(_attribute_event(conversation, person.id, seen, conversation.end + SET_AFTER_END, envelope))
             sent.append(_attribute_event(conversation, person.id, person.attributes, removed, envelope))
     return iter(sorted(sent, key=lambda event: event.at))
@@ -74,7 +74,7 @@ def events_of(conversation: Conversation) -> Iterator[SentEvent]:
 
 def events_between(organization: Organization, start: datetime, end: datetime) -> list[SentEvent]:
     """Events sent in [start, end) about the night's conversations, in order of time."""
-    places = organization.active_between(start - SEEN_AFTER_END - TOLD_AFTER, end)
+    places = organization.active_between(start - SEEN_AFTER_END - EVENT_AFTER, end)
     found = (event for place in places for event in events_of(organization.conversation(place)))
     return sorted((event for event in found if start <= event.at < end), key=lambda event: event.at)
 
@@ -93,7 +93,7 @@ class Watch:
 
     @classmethod
     def of_the_vanishing_tag(cls, organization: Organization) -> Watch | None:
-        """From an hour before the end of the call until the removal of its tag is told; None without such a call."""
+        """From an hour before the end of the call until the event of its tag's removal; None without such a call."""
         if organization.vanishing_index is None:
             return None
         end = organization.conversation(organization.vanishing_index).end
@@ -113,7 +113,7 @@ class Watch:
     @property
     def places(self) -> range:
         """Indexes of the conversations that its events may be about."""
-        return self.organization.active_between(self.start - SEEN_AFTER_END - TOLD_AFTER, self.end)
+        return self.organization.active_between(self.start - SEEN_AFTER_END - EVENT_AFTER, self.end)
 
     @cached_property
     def calls(self) -> list[Conversation]:

@@ -43,7 +43,7 @@ class ExportObject:
 
 
 class ExportSummary(NamedTuple):
-    """What was written.
+    """The counts of an export.
 
     Attributes:
         conversations: conversations with at least one object.
@@ -73,11 +73,11 @@ def export_night(
         bucket: an existing bucket; without versioning `OBJECT_CHANGED` and part of `DUPLICATE_EXPORT` leave no trace.
         prefix: before the organisation's folder; no leading slash.
         store: an obstore store of the same bucket; uploads go through it, several times faster than boto3's.
-        since: only what was exported after this moment: what a later `now` adds to an export already written.
+        since: write only the objects exported after this moment, to continue an export of an earlier `now`.
 
     Returns:
-        What was written. Writing the same night again puts the same bytes under the same keys, which a bucket with
-        versions keeps as second versions.
+        The counts of the export. Writing the same night again puts the same bytes under the same keys; a bucket with
+        versions keeps both versions.
     """
     root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     summary = ExportSummary()

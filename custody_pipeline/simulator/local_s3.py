@@ -161,14 +161,14 @@ class LocalS3:
         return os.open(self._pipe, os.O_RDWR)
 
     def _leave(self, state: dict[str, Any], held: int) -> None:
-        """Use the server no longer; whoever is last stops it."""
+        """Let go of the server; the last user stops it."""
         with self._lock:
             os.close(held)
             if not self._pipe.is_fifo():  # removed: sh stops the server
                 return
             pipe = os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK)
             try:
-                if os.read(pipe, 1) == b"":  # nobody holds the other end; a reader would have to wait otherwise
+                if os.read(pipe, 1) == b"":  # end of file: no process holds the other end
                     self._stop_process(state)
             except BlockingIOError:
                 pass

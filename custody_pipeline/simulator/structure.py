@@ -1,4 +1,4 @@
-"""What the simulated organisation consists of, whatever the night: divisions, queues, scripts, its flow, its ids.
+"""The parts of the simulated organisation that all nights share: divisions, queues, scripts, its flow, its ids.
 
 Belongs here: fixed things. Does not: calls (calls.py), how the vendor writes them (api_documents.py).
 """

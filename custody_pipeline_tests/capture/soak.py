@@ -1,4 +1,4 @@
-"""Live capture under fire: a simulated night's events, duplicated and in any order, while what handles them is killed.
+"""Live capture under load: a simulated night's events, duplicated and in any order, while its processes are killed.
 
     python -m custody_pipeline_tests.capture.soak --events 100000 [--kills 40] [--seed 7] [--folder DIR]
 
@@ -56,13 +56,13 @@ SENDERS = 4
 WORKERS = 2
 EVENTS_PER_CONVERSATION = 4.5
 LIMIT_SECONDS = 3600.0
-# About what the receiver takes while it is killed now and then; kills are spread over the time that this gives.
+# About the rate of a receiver that is killed now and then; the kills are spread over the time that it needs.
 EVENTS_PER_SECOND = 700
 
 
 @dataclass
 class Soak:
-    """What happened: `differences` is empty when nothing was lost and nothing is there twice."""
+    """The outcome: `differences` is empty when nothing was lost and nothing is there twice."""
 
     events: int
     different: int
@@ -83,23 +83,23 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start it; returns when it says that it is ready."""
+        """Start the process, and wait until it says that it is ready."""
         self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, env=self._environment)
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline().strip()
 
     def end(self) -> None:
-        """SIGKILL, if it still runs."""
+        """Kill the process with SIGKILL, if it still runs."""
         self.process.kill()
         self.process.communicate()
 
 
 def soak(events: int, kills: int, seed: int, folder: Path) -> Soak:
-    """Run it once.
+    """Send, kill and compare once.
 
     Args:
-        events: how many are sent, duplicates included.
-        kills: how often a process is killed while it works.
+        events: the number sent, duplicates included.
+        kills: the number of times that a process is killed while it works.
         seed: decides the night, the duplicates, the order and the kills.
         folder: empty; everything is kept there.
     """
@@ -159,7 +159,7 @@ class Senders:
         return any(thread.is_alive() for thread in self.threads)
 
     def join(self) -> None:
-        """Wait for the last one."""
+        """Wait for the last thread."""
         for thread in self.threads:
             thread.join()
         for connection in self._connections.values():
@@ -232,7 +232,7 @@ def _drain(spool: Spool, workers: list[Server], started: float) -> None:
 
 
 def _compare(sent: list[SentEvent], organization: Organization, folder: Path) -> list[str]:
-    """What the documents, and then the night's tables, have too little or too often."""
+    """What is lost, or there too often, in the documents and then in the night's tables."""
     events = [parse_event(event.body) for event in sent]
     wanted = {event.conversation_id for event in events}
     store = FolderStore(folder / "captures")
@@ -264,14 +264,14 @@ def _compare_tables(events: list[CustodyEvent], organization: Organization, fold
         tags = con.execute(
             "SELECT conversation_id, participant_id, tag_key, tag_value FROM custody.custom_data WHERE source = 'event'"
         ).fetchall()
-    told = {
+    sent = {
         (event.conversation_id, event.participant_id, *tag)
         for event in events
         for tag in (event.attributes or {}).items()
     }
     return [
         *difference("rows", Counter(row[0] for row in rows), Counter({event.conversation_id for event in events})),
-        *difference("tags", Counter(tags), Counter(told)),
+        *difference("tags", Counter(tags), Counter(sent)),
     ]
 
 
@@ -291,7 +291,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--folder", type=Path, help="where everything is written; kept if given")
+    parser.add_argument("--folder", type=Path, help="the folder to write to; kept if given")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)

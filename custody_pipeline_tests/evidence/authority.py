@@ -40,7 +40,7 @@ def make_authority(folder: Path) -> tuple[Callable[[bytes], bytes], bytes]:
 
 
 def reply_to(folder: Path, query: bytes) -> bytes:
-    """What the authority of that folder answers to a query, as it comes over HTTP."""
+    """The reply of the folder's authority to a query, as over HTTP."""
     (folder / "query.tsq").write_bytes(query)
     command = ["openssl", "ts", "-reply", "-config", "tsa.cnf", "-section", "tsa", "-queryfile", "query.tsq"]
     command += ["-signer", "signer.pem", "-inkey", "key.pem", "-out", "reply.tsr"]

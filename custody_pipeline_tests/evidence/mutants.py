@@ -1,6 +1,6 @@
-"""Mutants of verified files, one at a time, and the list of those that pass unnoticed.
+"""Mutants of verified files, one at a time, and the list of the harmless ones.
 
-Published sets, packages, productions, proofs and checkpoints are.
+Verified files are published sets, packages, productions, proofs and checkpoints.
 
 `python -m custody_pipeline_tests.evidence.mutants` runs all of them; the tests run a part of them each time.
 
@@ -43,18 +43,17 @@ SECONDS = 5.0
 """The longest that one mutant may take; the untouched sets here take a tenth of a second."""
 
 HARMLESS = {
-    # What an earlier head needed of a tile that has grown since; whoever had that head may still read it.
+    # A partial tile (`.p/`) that only an earlier head needs: the verifier reads the tiles of the newest head.
     "a tile of an earlier head": re.compile(r"log/tile/.*\.p/\d+: (removed|made an empty folder)"),
-    # Who checks one file is told nothing about its neighbours, and a folder with the same proof in it proves the same.
+    # The check of one file does not read its neighbours; a folder with the same proof in its place is checked, too.
     "a file that is checked alone": re.compile(
         r"(checkpoint|one\.tlog-proof): copied under another name|one\.tlog-proof: made a folder"
     ),
-    # RFC 8259 allows white space after a value, and nobody signs a pointer.
+    # RFC 8259 allows white space after a value, and a pointer has no signature.
     "a line feed after a pointer": re.compile(r"current/.*: extended by a line"),
-    # A cut of an earlier version says true or false there, as those of `small_set` do; a pointer that is put anew since
-    # says null, since its words for completeness are others.
+    # A pointer to a cut of an earlier version, as in `small_set`, may state null for `complete`, or true or false.
     "a pointer to an earlier version's cut": re.compile(r"current/.*: complete: None"),
-    # Nothing below sealing/ is evidence; a claim without what is under way says that nothing is.
+    # Nothing below sealing/ is evidence; a claim without its optional members states that no seal is under way.
     "no claim": re.compile(
         r"sealing/head: (removed|made an empty folder|extended by a line|(pending|agreed): removed)"
     ),
@@ -75,7 +74,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name in reports, which `HARMLESS` matches."""
         return " and ".join(self._names)
 
     @property
@@ -99,7 +98,7 @@ class Tried:
 
 
 def small_set(root: Path, nights: int = 2) -> tuple[Path, Check]:
-    """A night of which a conversation was erased in its second revision, and one before. The newest head is pinned."""
+    """Two nights; the second revision of the later one erases a conversation. The newest head is pinned."""
     publisher = Publisher(root)
     report = {"report/report.html": b"<p>report</p>\n", "report/rows/gaps.csv": b"reason\r\n"}
     if nights > 1:
@@ -155,7 +154,7 @@ def write_index_workbook(root: Path) -> None:
 
 
 def single_files(root: Path, published: Path) -> tuple[Path, Check]:
-    """A proof and a checkpoint, each checked by itself: both must be verified, wherever they lie and however called."""
+    """A proof and a checkpoint, each checked by itself: the result depends on neither folder nor name."""
     root.mkdir()
     (proof,) = prove(FolderReader(published), f"{NIGHTS[1]}-r0001", [SIGNER.verifier])
     (root / "one.tlog-proof").write_bytes(proof.data)
@@ -205,7 +204,7 @@ def pairs(single: Sequence[Mutant], among: Callable[[Path], bool] = lambda _: Tr
 
     Args:
         single: what the pairs are made of.
-        among: at least one of the two files is such a one.
+        among: at least one of the two files satisfies it.
     """
     kinds: dict[tuple[str, str], list[Mutant]] = {}
     for mutant in single:
@@ -267,9 +266,10 @@ _WATCH = _Watch()
 def tried(
     original: Path, copy: Path, check: Check, chosen: Sequence[Mutant], alone: bool = False, verdict: int = 0
 ) -> Tried:
-    """Make each mutant in a copy; each must be a finding, soon, without a traceback and without leaving the copy.
+    """Make each mutant in a copy; its check must soon end with a finding, without a traceback, within the copy.
 
-    Of a file that is checked `alone` it is enough to say that it is not there. `verdict`: of what was not changed.
+    `alone`: one file is checked by itself, and may also be reported as absent. `verdict`: the status of the unchanged
+    copy.
     """
     shutil.copytree(original, copy)
     assert check(copy).status == verdict, check(copy).summary()
@@ -283,7 +283,7 @@ def tried(
             started = time.process_time()
             try:
                 status: object = check(copy).status
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is a survivor
+            except Exception as error:  # noqa: BLE001 - a mutant with any exception is a survivor
                 status = type(error).__name__
             took = time.process_time() - started
             _WATCH.inside = None
@@ -297,7 +297,7 @@ def tried(
 
 
 def rewritten(original: Path, copy: Path, check: Check, every: int = 1) -> Tried:
-    """Change each field of the newest `cut.json`, and compute anew all that needs no key: places, tiles and heads."""
+    """Change each field of the newest `cut.json`, and compute anew the values without a key: places, tiles, heads."""
     from custody_pipeline_tests.evidence.test_tampering import rebuild_log
 
     result = Tried()
@@ -306,13 +306,13 @@ def rewritten(original: Path, copy: Path, check: Check, every: int = 1) -> Tried
         try:
             encoded = cuts.encode_cut(msgspec.json.decode(data, type=cuts.Cut))
         except (cuts.CutError, msgspec.DecodeError):
-            continue  # no cut.json at all: that is among the mutants of the file
+            continue  # the change leaves no readable cut.json: the mutants of the file have that case
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(original, copy)
         (copy / path).write_bytes(encoded)
         rebuild_log(copy)
         if (copy / path).read_bytes() == (original / path).read_bytes():
-            continue  # a field of the place, which was computed anew
+            continue  # the changed field is the place, and was computed anew
         result.made += 1
         if (status := check(copy).status) != 1:
             result.survivors.append(f"{what}: {status}")

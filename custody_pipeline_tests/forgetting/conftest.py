@@ -1,4 +1,4 @@
-"""One published night, in two revisions, with a mark in every place that a value can be."""
+"""One published night, in two revisions, with a mark in every place that can hold a value."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ class Deployment:
 
     @property
     def conversation(self) -> str:
-        """The marked one."""
+        """The conversation with the first mark."""
         return self.organization.conversation(MARKED).id
 
     @property
     def other(self) -> str:
-        """The one with the second mark."""
+        """The conversation with the second mark."""
         return self.organization.conversation(MARKED + 1).id
 
     @property
     def third(self) -> str:
-        """The one with the third mark."""
+        """The conversation with the third mark."""
         return self.organization.conversation(MARKED + 2).id
 
     @property
@@ -122,9 +122,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 def capture(settings: Settings, marked: Conversation, number: int) -> None:
     """Keep the conversation as live capture does, with a tag of its own."""
     store, seen = capture_place(settings), marked.start + timedelta(minutes=number)
-    told: dict[str, Any] = conversation_document(marked, datetime(2026, 11, 3, tzinfo=UTC))
-    told["participants"][0]["attributes"] = {f"Caught-{number}": f"{MARK} {number}"}
-    content = orjson.dumps(told)
+    answered: dict[str, Any] = conversation_document(marked, datetime(2026, 11, 3, tzinfo=UTC))
+    answered["participants"][0]["attributes"] = {f"Caught-{number}": f"{MARK} {number}"}
+    content = orjson.dumps(answered)
     body = attribute_event(marked.id, attributes={f"Caught-{number}": MARK})
     event, facts = parse_event(body), conversation_facts(marked.id, document(content))
     typed = orjson.dumps({"results": [{"id": "1", "conversationId": marked.id, "customAttributes": {"T": MARK}}]})

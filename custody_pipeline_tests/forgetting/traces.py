@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CORE = "Qx7marker4711zV"
 MARK = f'Müller "{CORE}" \U0001f600\\'
-"""In it is what every form escapes in its own way; `CORE` stands in all of them as it is."""
+"""It has characters that each format escapes in its own way; `CORE` stands unchanged in all of them."""
 
 SECOND, THIRD = "Qx8marker4712zW", "Qx9marker4713zX"
 """Marks of other conversations."""
@@ -33,7 +33,7 @@ def _forms(core: str) -> list[bytes]:
 
 
 def in_bytes(data: bytes, core: str = CORE) -> bool:
-    """Whether the mark is in the bytes, or in what they unpack to."""
+    """Whether the mark is in the bytes, or in their unpacked content."""
     if any(form in data for form in _forms(core)):
         return True
     if data.startswith(b"\x1f\x8b"):
@@ -63,7 +63,7 @@ def in_database(path: Path, core: str = CORE) -> bool:
 
 
 def in_home(home: Path, core: str = CORE) -> set[str]:
-    """Files below the home that hold the mark; the local S3 server's own are asked as a bucket."""
+    """Files below the home that hold the mark, without the local S3 server's: `in_bucket` reads those."""
     found = set()
     for path in home.rglob("*"):
         name = path.relative_to(home).as_posix()

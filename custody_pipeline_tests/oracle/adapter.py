@@ -1,7 +1,7 @@
 """How the oracle runs the product: the one file here that may name it.
 
 A night runs in a child process, forked from one that has imported the product, so that a night takes no import, leaves
-no state behind and can be killed as the kernel kills. It is run by `custody run`, or by the plain functions that
+no state behind and can be killed with SIGKILL. It is run by `custody run`, or by the plain functions that
 Dagster's assets call, which take a third of the time.
 
 Belongs here: settings, starting, ending. Does not: judging.
@@ -59,7 +59,7 @@ class AdapterError(Exception):
 
 @dataclass(frozen=True)
 class Deployment:
-    """What the product is told. `clock_ahead` in seconds; `api_url` None for a bucket-only night."""
+    """The product's settings. `clock_ahead` in seconds; `api_url` None for a bucket-only night."""
 
     home: Path
     night: str
@@ -132,7 +132,7 @@ class Night:
     killed: bool = False
 
     def kill(self) -> None:
-        """End the process as the kernel does (SIGKILL)."""
+        """Kill the process with SIGKILL."""
         self.killed = True
         self.process.kill()
 
@@ -194,9 +194,9 @@ def _run_plainly(night: str) -> None:
         print(error, file=sys.stderr)
         sys.exit(1)
     except Exception as error:
-        told, status = ending_of(error)
-        print(told, file=sys.stderr)
-        if "a fault of custody itself" in told:
+        message, status = ending_of(error)
+        print(message, file=sys.stderr)
+        if "a fault of custody itself" in message:
             raise
         sys.exit(status)
     print("\n".join(ending.problems), file=sys.stderr)
@@ -239,7 +239,7 @@ def _child(pipe: Connection, arguments: list[str], environment: dict[str, str], 
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        except BaseException:  # noqa: BLE001 - whatever leaves the command line is what is judged
+        except BaseException:  # noqa: BLE001 - the oracle judges any exception that leaves the command line
             exception = traceback.format_exc()
     pipe.send((status, out.getvalue(), err.getvalue(), exception))
     pipe.close()
@@ -248,7 +248,7 @@ def _child(pipe: Connection, arguments: list[str], environment: dict[str, str], 
 
 
 PAUSING = ("custody_pipeline.", "tenacity", "stamina", "urllib3.", "botocore.")
-"""Modules whose sleeps are pauses between attempts; in others they are a thread's turn."""
+"""Modules whose sleeps are pauses between attempts; the sleeps of others let another thread run."""
 
 
 def _pass_time_quickly() -> None:

@@ -171,7 +171,7 @@ class _Trial:
 
     @property
     def _by_command(self) -> bool:
-        """Whole commands wait for one another in a home; of other plans one in 32 is run so."""
+        """Run whole commands, which wait for one another in a home: for a pair, and in one of 32 other plans."""
         return (self.plan.process is not None and self.plan.process.how == "pair") or self.plan.world.seed % 32 == 9
 
     def _plain(self, view: View) -> list[Broken]:
@@ -219,9 +219,9 @@ class _Trial:
         self.machine.platform.serve(None)
         published = self._published(deployments[0])
         broken: list[Broken] = []
-        # Answers that fail by count may fail for one of the two only: the other ended with 0, and the night may be its.
+        # Faults limited by count may hit one home alone. The other ends with 0, and may have published the night.
         differ = self.plan.counts_requests and len({ending.status for ending in self.endings}) > 1
-        # The home whose revision is the last has not seen what was served to the other.
+        # The home of the last revision has not seen the answers to the other home.
         of_another_home = {SERVED_IS_PUBLISHED} if len({one.home for one in deployments}) > 1 else set()
         for ending in self.endings:
             excused = {FAILED_ESTABLISHES} | of_another_home
@@ -262,7 +262,7 @@ class _Trial:
         return broken + self._same(second, fresh, "the newest run counts, whatever the clock said", read_before=late)
 
     def _same(self, one: Run, other: Run, name: str, read_before: str = "") -> list[Broken]:
-        # Answers that fail by count fall on other requests in the second run.
+        # Faults limited by count hit other requests in the second run.
         if self.plan.counts_requests:
             return []
         if (one.published is None) != (other.published is None):
@@ -272,9 +272,9 @@ class _Trial:
 
 
 def _difference(one: Run, other: Run, read_before: str = "") -> str:
-    """Where two nights' published content differs; empty if nowhere.
+    """The differences between two nights' published content; empty if there is none.
 
-    `one` may have more values of tags of the conversation `read_before`: what an earlier run read of it stays.
+    `one` may have more values of tags of the conversation `read_before`: those that an earlier run read stay.
     """
     if one.published is None or other.published is None:
         return ""
@@ -286,23 +286,23 @@ def _difference(one: Run, other: Run, read_before: str = "") -> str:
             continue
         left = [row for row in rows if row not in theirs[table]]
         right = [row for row in theirs[table] if row not in rows]
-        told = [f"{table}: {len(rows)} and {len(theirs[table])} rows"]
+        differences = [f"{table}: {len(rows)} and {len(theirs[table])} rows"]
         for ours_row, theirs_row in zip(map(json.loads, left), map(json.loads, right), strict=False):
-            told += [
+            differences += [
                 f"{column} {str(value)[:80]!r} and {str(theirs_row[column])[:80]!r}"
                 for column, value in ours_row.items()
                 if theirs_row[column] != value
             ]
         if len(left) != len(right):
-            told += [row[:300] for row in left[len(right) :] + right[len(left) :]]
-        return "; ".join(told)[:1500]
+            differences += [row[:300] for row in left[len(right) :] + right[len(left) :]]
+        return "; ".join(differences)[:1500]
     return ""
 
 
 def _without_earlier_tags(table: str, rows: list[str], known: list[str], conversation: str) -> list[str]:
     """`rows` of a table, without tags of a conversation that `known`, the rows of another home, do not have."""
     if table == "custom_data":
-        # A tag that was read before may decide in place of one of now.
+        # A tag that the earlier run read may decide in place of one that this run read.
         by_tag = {_unresolved(row): row for row in known}
         return sorted(
             by_tag.get(_unresolved(row), row)

@@ -1,7 +1,7 @@
 """The properties of a night that ran, judged by the published files and by the answers of the sources.
 
 Belongs here: the contract's promises (rows, verdicts, tags, seals) as predicates. Does not: the product's reasons for
-them; the one thing known of the layout is what the contract fixes.
+them. Of the layout, the oracle knows only what the contract fixes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ FAILED_ESTABLISHES = "a night whose source failed is not established"
 LISTS = ("details_create", "details_poll", "details_results", "retention", "orphans", "export_jobs", "failed")
 """Sources that could contradict a night's completeness as a whole."""
 
-# Times of observing, and what moto makes anew: no content.
+# Times of observation, and values that moto makes anew: no content.
 VOLATILE = {
     "custom_data_captured_at", "media_hashed_at", "object_version_id", "object_last_modified", "row_sha256",
     "observed_at", "document_uri", "revision", "recording_metadata_sha256", "conversation_sha256", "document_sha256",
@@ -132,7 +132,7 @@ class Token(str):
 
 
 def lenient(body: bytes) -> Any:
-    """A document as leniently as Python can read it; None if it cannot."""
+    """A document, read as leniently as Python can; None if it is unreadable."""
     try:
         return json.loads(body.decode("utf-8-sig", "surrogateescape"), parse_int=Token, parse_float=Token, strict=False)
     except (ValueError, RecursionError):
@@ -274,12 +274,12 @@ def judge(run: Run) -> list[Broken]:
         _one_row,
         _everything_has_a_row,
         _complete_rows,
-        _failures_are_told,
+        _failures_are_reported,
         _calm,
         _neighbours,
         _asked,
         _totals,
-        _store_failures_are_told,
+        _store_failures_are_reported,
         _foreign,
         _texts,
         _named,
@@ -416,7 +416,7 @@ def _everything_has_a_row(run: Run, evidence: Evidence) -> Iterator[Broken]:
         if not conversation.of_the_night:
             # When the call began stands in a document that may be unreadable.
             unread = conversation.id in _broken(run) and not run.published.established
-            # A job lists what failed without its time: if the conversation cannot be read either, no source states it.
+            # A job lists failed recordings without their time: if the conversation is unreadable too, no source has it.
             failed = {recording.id for recording in conversation.recordings if recording.fate == "failed"}
             unread |= conversation.readable != "yes" and {row["recording_id"] for row in mine} <= failed
             if mine and not unread and not _moved(run, conversation):
@@ -496,7 +496,7 @@ def _says_something(value: Any) -> bool:
     return bool(value.strip()) if isinstance(value, str) else value is not None
 
 
-def _failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
+def _failures_are_reported(run: Run, _: Evidence) -> Iterator[Broken]:
     assert run.published is not None
     for answer in _lasting(run):
         if answer.endpoint in LISTS:
@@ -541,7 +541,7 @@ def _calm(run: Run, _: Evidence) -> Iterator[Broken]:
         yield Broken("a night with nothing wrong is established", f"complete {complete!r}, exit {run.ending.status}")
 
 
-def _store_failures_are_told(run: Run, _: Evidence) -> Iterator[Broken]:
+def _store_failures_are_reported(run: Run, _: Evidence) -> Iterator[Broken]:
     assert run.published is not None
     for fault in run.plan.faults:
         if not isinstance(fault, StoreFault) or fault.count != FOR_EVER or fault.first:
@@ -572,7 +572,7 @@ _OF_THE_NIGHT = re.compile(f"/year={NIGHT.year}/month=0?{NIGHT.month}/day=0?{NIG
 def _foreign(run: Run, _: Evidence) -> Iterator[Broken]:
     assert run.published is not None
     homes = {recording.id: c.id for c in run.plan.world.conversations for recording in c.recordings}
-    told = json.dumps([run.published.tables["chain_of_custody"], run.published.tables["gaps"]], default=str)
+    published = json.dumps([run.published.tables["chain_of_custody"], run.published.tables["gaps"]], default=str)
     for fault in run.plan.faults:
         name = fault.name if isinstance(fault, ForeignFault) else fault.how if isinstance(fault, ObjectFault) else ""
         if name.endswith(("conversation.json", "manifest.json", "transcript.json", "README.txt")):
@@ -587,7 +587,7 @@ def _foreign(run: Run, _: Evidence) -> Iterator[Broken]:
         elif name.endswith((".opus", ".flac")) or (name and isinstance(fault, ForeignFault) and not name.endswith("/")):
             file = name.rpartition("/")[2]
             planted = any(key.endswith(f"/{file}") and _OF_THE_NIGHT.search(key) for key in run.view.objects)
-            if planted and run.published.established and file not in told:
+            if planted and run.published.established and file not in published:
                 yield Broken("an object that is no known recording has a row of its own", name)
 
 
@@ -630,7 +630,7 @@ def _verbatim(run: Run, evidence: Evidence) -> Iterator[Broken]:
         if any(_equal(row["tag_value"], value) for value in served):
             continue
         if any(isinstance(value, str) and not _is_utf8(value) for value in served):
-            continue  # half a surrogate pair has no UTF-8: how it is shown is another matter
+            continue  # half a surrogate pair has no UTF-8: its form in a table is not judged here
         yield Broken(
             "every published tag value was served",
             f"{row['source']} {row['tag_key'][:40]!r}: {str(row['tag_value'])[:60]!r}, "
@@ -707,7 +707,7 @@ def _forward(run: Run, evidence: Evidence) -> Iterator[Broken]:
                     f"{key[:40]!r}: {value[:60]!r} of participant {participant}",
                     conversation_id,
                 )
-    # Two legs may have the same key: what is whole on one may be what is left of a cut value on the other.
+    # Two legs may have the same key: the whole value of one may equal the cut value of the other.
     whole: dict[tuple[str, str], list[Any]] = {}
     for c in run.plan.world.conversations:
         for tag in (tag for leg in c.legs for tag in leg.tags):
@@ -807,7 +807,7 @@ def _conflicts(run: Run, evidence: Evidence) -> Iterator[Broken]:
             if any(len(values) != 1 for values in by_leg.values()):
                 continue
             if any((leg.participant_id, key) not in read for leg in (agents[0], customer)):
-                continue  # every document of it is broken; of others `_forward` says so
+                continue  # every document with it is broken; `_forward` reports all other cases
             one, other = by_leg["agent"].pop(), by_leg["customer"].pop()
             if not one.strip() or not other.strip() or one == other or not _is_utf8(one + other):
                 continue

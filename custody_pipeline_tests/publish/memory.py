@@ -1,4 +1,4 @@
-"""What moto holds, without the twenty milliseconds that a request to it takes."""
+"""The objects in moto, read without a request, which would take 20 ms."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def change_recording(con: duckdb.DuckDBPyConnection, number: int, legal_hold: st
 
 
 def next_revision(con: duckdb.DuckDBPyConnection) -> int:
-    """What the model takes for the revision of a row with new content."""
+    """The revision that the model gives to a row with new content."""
     row = con.execute(
         "SELECT coalesce(max(revision), 0) + 1 FROM raw.publications WHERE partition_date = ?", [NIGHT]
     ).fetchone()

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 HOMES = 4
 ROUNDS_A_LOG = 20
-"""A check reads the whole log; a new one begins after so many rounds."""
+"""A check reads the whole log; a new log begins after this number of rounds."""
 
 Task = tuple[date, int]
 """A night, and which of its contents a home saw."""
@@ -69,7 +69,7 @@ def work(folder: Path, keys: Path, empty: Path, endpoint: S3Endpoint, start: Bar
         start.wait()
         try:
             orders.send(home.publish(client, night))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the round failed, and says of what
+        except Exception as error:  # noqa: BLE001 - the round failed, and reports the exception
             orders.send(f"{type(error).__name__}: {error}")
 
 
@@ -82,7 +82,7 @@ class Log:
         bucket: with versions, so that nothing that was overwritten is lost to the check.
         keys: of all homes.
         contents: night → the contents that homes had.
-        memory: what earlier rounds have verified already.
+        memory: digests that earlier rounds have verified.
         pinned: the head after the last round.
     """
 
@@ -109,7 +109,7 @@ class Log:
         return tasks
 
     def faults(self, answers: Sequence[int | str]) -> Iterator[str]:
-        """What is wrong after a round."""
+        """The faults after a round."""
         yield from (answer for answer in answers if isinstance(answer, str))
         report = verify(self.reader, Options(self.public_keys, pinned=self.pinned, memory=self.memory))
         yield from (f"{found.code} {found.path}" for found in report.findings if found.kind.severity != Severity.NOTE)
@@ -133,7 +133,7 @@ class Log:
             yield f"{size} leaves for {cuts.total()} cuts"
 
     def _of_versions(self) -> Iterator[str]:
-        """Nothing in a cut was ever overwritten or removed, and every head that was ever put is one of this log."""
+        """No object of a cut was ever overwritten or removed, and every published head is one of this log."""
         heads, versions = [], Counter[str]()
         pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix="prod/")
         for page in pages:
@@ -183,7 +183,7 @@ def homes(folder: Path, endpoint: S3Endpoint) -> Iterator[tuple[Path, list[Conne
 
 
 def run(rounds: int, seed: int, folder: Path, endpoint: S3Endpoint) -> Iterator[tuple[list[Task], list[str]]]:
-    """For each round: what the homes were given, and what was wrong afterwards."""
+    """For each round: the tasks of the homes, and the faults afterwards."""
     chosen, client = random.Random(seed), endpoint.client()
     with homes(folder, endpoint) as (keys, connections):
         for number in range(rounds):

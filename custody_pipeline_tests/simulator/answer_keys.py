@@ -1,4 +1,4 @@
-"""What a night must find when it asks other sources than the API and the bucket; faults drawn at random."""
+"""The findings that a night must have with other sources than the API and the bucket; faults drawn at random."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from custody_pipeline.simulator.organization import Organization
 def answer_key(
     organization: Organization, *, api: bool = True, manifest_source: ManifestSource = "bucket"
 ) -> list[KeyRow]:
-    """What a night must find, and nothing else, sorted.
+    """The exact findings of a night, sorted.
 
     Args:
         organization: as it stands at its `now`.
@@ -32,7 +32,7 @@ def answer_key(
 def _bucket_alone(organization: Organization) -> Iterator[KeyRow]:
     for conversation in organization.conversations():
         for item in conversation.recordings:
-            # Of an object that was deleted the bucket keeps a marker: the recording is known, and missing.
+            # The bucket keeps a marker of a deleted object: the recording is known, and missing.
             was_deleted = item.faults.get("OBJECT_MISSING") == 1
             if item.has_object or was_deleted:
                 yield KeyRow(conversation.id, item.id, "SOURCE_NOT_CONFIGURED")
@@ -67,7 +67,7 @@ def vanishing_id(organization: Organization) -> str | None:
 
 
 def watched(watch: Watch) -> list[KeyRow]:
-    """What the night must find when live capture watched until the end, and nothing else, sorted."""
+    """The exact findings of the night when live capture watched until the end, sorted."""
     vanishing = vanishing_id(watch.organization)
     rows = {
         row._replace(reason="TAG_VANISHED") if row.conversation_id == vanishing else row
@@ -80,11 +80,11 @@ def watched(watch: Watch) -> list[KeyRow]:
 
 def _missed(watch: Watch) -> Iterator[Conversation]:
     """Conversations that were not captured and should have been."""
-    told = {event.conversation_id for event in watch.events}
+    seen = {event.conversation_id for event in watch.events}
     for call in map(watch.organization.conversation, watch.places):
-        if refusal_of(call) == "forbidden" and call.id in told:
+        if refusal_of(call) == "forbidden" and call.id in seen:
             yield call
     for call in watch.calls:
-        # Without a bulk document nobody knows when it ended.
+        # Without a bulk document, the end of the call is unknown.
         if call.id in watch.lost or (is_refused_for_a_while(call) and not call.faults.keys() & NOT_IN_DETAILS):
             yield call
