@@ -13,6 +13,7 @@ import typer
 
 from custody_pipeline.cli.shared import (
     INCOMPLETE,
+    USAGE,
     Json,
     answer,
     app,
@@ -121,6 +122,6 @@ def triggers(
                 run = installation.plan if action is TriggerAction.plan else installation.install
                 changes = run(client, settings.require("trigger_workflow_id"))
     except (GenesysError, ValueError) as error:
-        stop(str(error), INCOMPLETE)
+        stop(str(error), INCOMPLETE if isinstance(error, GenesysError) else USAGE)
     done = list(map(str, changes))
     answer({"definitions": written, "changes": done}, [*map(str, written), *done], as_json=as_json)

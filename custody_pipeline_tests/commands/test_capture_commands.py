@@ -81,5 +81,7 @@ def test_triggers_are_planned_installed_once_and_removed(vendor: SimulatorServer
     assert "--definitions FOLDER needs --url" in " ".join(alone.output.replace("│", "").split()), (
         "it would write nothing"
     )
+    plain = CliRunner().invoke(app, ["triggers", "plan", "--url", "http://no-tls", "--definitions", str(tmp_path)])
+    assert (plain.exit_code, "https URL" in plain.output) == (64, True)
     written = custody("triggers", "plan", "--url", "https://custody.example.com/events", "--definitions", str(tmp_path))
     assert sum(Path(line).is_file() for line in written.splitlines()) == 5
