@@ -143,7 +143,7 @@ class Delivery:
 
 
 class DeliveryError(Exception):
-    """A channel cannot continue: what was tried, the answer, what to do. Has no address path, secret or body."""
+    """A channel cannot continue. The message has the attempt, answer and remedy; no address path, secret, body."""
 
 
 class Channel(Protocol):

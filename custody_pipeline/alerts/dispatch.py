@@ -105,7 +105,7 @@ def send_alerts(
 
     Args:
         con: the warehouse, open for writing; `raw.alerts_sent` is created and appended to.
-        removals: what a retention policy removes soon; None: not known, so earlier alerts about it stay.
+        removals: the removals soon due by a retention policy; None: unknown, so that earlier alerts about them stay.
         now: the time, as UTC without a zone; a seam for tests.
         patience: how a channel waits; a seam for tests.
     """

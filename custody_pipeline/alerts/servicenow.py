@@ -68,7 +68,7 @@ class ServiceNowChannel:
     def _deliver(self, notice: Notice, record: Record | None) -> Delivery:
         try:
             if record is None and notice.action == "closed":
-                # Somebody removed the record, so there is nothing to close.
+                # The record was removed in ServiceNow: there is nothing to close.
                 return Delivery(notice)
             if record is None:
                 return Delivery(notice, self._create(notice))

@@ -1,4 +1,4 @@
-"""What an organisation must install so that its events arrive: triggers in Genesys Cloud, and definitions to import.
+"""Objects that an organisation needs so that its events arrive: triggers in Genesys Cloud, and definitions to import.
 
 Belongs here: the triggers' plan, installation and removal; rendering the definitions. Does not: receiving anything.
 

@@ -1,7 +1,7 @@
 """The capture worker: events off the queue, conversations read, documents written.
 
-Belongs here: what is done with each event, and when it is tried again or set aside. Does not: HTTP in either direction,
-document formats, schedules (Dagster's sensor calls `CaptureWorker.drain`).
+Belongs here: the handling of each event, and the choice to try it again or to set it aside. Does not: HTTP in either
+direction, document formats, schedules (Dagster's sensor calls `CaptureWorker.drain`).
 
 A killed worker loses nothing: its messages return to the queue, and each document is written once, by any worker. A
 conversation that cannot be read now (vendor down, too many requests, no login) is tried again with growing delays. One

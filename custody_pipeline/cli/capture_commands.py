@@ -84,7 +84,7 @@ def events_retry(
 
 
 class TriggerAction(StrEnum):
-    """What `custody triggers` does."""
+    """The actions of `custody triggers`."""
 
     plan = "plan"
     install = "install"

@@ -1,4 +1,4 @@
-"""What `custody demo` prints at its end.
+"""The page that `custody demo` prints at its end.
 
 Belongs here: words and widths. Does not: the night (simulator/demo.py).
 """

@@ -84,7 +84,7 @@ def main() -> NoReturn:
         stop("stopped", INCOMPLETE)
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a line
+    except Exception as error:  # noqa: BLE001 - here alone, every failure becomes a line
         from custody_pipeline.operations.endings import ending_of
 
         stop(*ending_of(error))

@@ -48,7 +48,7 @@ def print_nights(console: Console, found: list[NightSummary]) -> None:
 
 
 def _claim(night: NightSummary) -> tuple[str, str]:
-    """What a collected night does not claim, and the sources that keep it from that; empty if it is established."""
+    """The claim that a collected night cannot make, and the sources that are short; empty if it is established."""
     if night.completeness == "established" or night.state in NOT_PUBLISHED:
         return "", ""
     return night.completeness.replace("_", " "), rests_on(night)

@@ -1,4 +1,4 @@
-"""`custody retention`: what is due by the retention policy, and erasing it.
+"""`custody retention`: the removals due by the retention policy, and erasing them.
 
 Belongs here: arguments and printing. Does not: the policy and the erasure (forgetting).
 """
@@ -97,7 +97,7 @@ def apply(
 
 
 def deadlines(settings: Settings) -> list[str]:
-    """What `custody status` says of the policy: nothing without one, or before the first night."""
+    """The lines of `custody status` about the policy: none without a policy, or before the first night."""
     if settings.retention_path is None or not settings.analyst_path.exists():
         return []
     from custody_pipeline.forgetting.choices import by_day, due

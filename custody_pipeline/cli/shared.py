@@ -1,6 +1,6 @@
-"""What every command shares: the application, common options, printing, progress.
+"""Code that all commands share: the application, common options, printing, progress.
 
-Belongs here: what two groups of commands need. Does not: a command.
+Belongs here: code that two groups of commands need. Does not: a command.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ media = _step(
     pool="duckdb",
 )
 def receipts(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
-    """What was requested, what arrived and what was unreadable. Each load above has already written its rows."""
+    """The requested, received and unreadable documents. The loads above have already written the rows."""
     with deployment.night(night_of(context)).warehouse.open() as con:
         for table in BOOKKEEPING:
             metadata = table_metadata(con, MODELS[f"raw.{table}"], night_of(context))

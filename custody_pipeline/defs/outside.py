@@ -1,4 +1,4 @@
-"""What lies outside of the pipeline, at both ends of its lineage: where documents come from, and what people open.
+"""External assets at both ends of the lineage: the sources of documents, and the files that people open.
 
 Belongs here: assets that no step of ours materializes. Does not: reading or writing them.
 """

@@ -1,4 +1,4 @@
-"""Who listened: the vendor's audits of recordings.
+"""The vendor's audits of recordings: who listened.
 
 Belongs here: `recording_audits`. Does not: what an entry means (sql/staging/sources/recording_audits.sql).
 

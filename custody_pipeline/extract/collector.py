@@ -1,6 +1,6 @@
 """One night's collection: its clients, its landing files, its receipts.
 
-Belongs here: what every resource's collection shares. Does not: what each of them reads.
+Belongs here: the code that all resources share. Does not: the requests of each.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class Collector:
 
     @cached_property
     def identity(self) -> Identity | None:
-        """Who collects; None without the API, and the client's id alone behind a gateway that does not offer tokens/me.
+        """The API client; None without the API, and its id alone behind a gateway that does not offer tokens/me.
 
         Raises:
             LoginError: the credentials are refused: nothing of the night can be collected.

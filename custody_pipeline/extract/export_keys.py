@@ -84,7 +84,7 @@ def parse_key(key: str) -> ExportKey:
 
 
 def _as_the_api_writes(name: str) -> str:
-    """A UUID in small letters, as in the API's documents; any other name as it is."""
+    """A UUID in small letters, as in the API's documents; any other name unchanged."""
     return name.lower() if _UUID.fullmatch(name) else name
 
 

@@ -1,6 +1,6 @@
 """Listing the export bucket: the folders that can hold a night, and every version of the objects in them.
 
-Belongs here: listing no more than a night, and what a listing cannot show. Does not: what an object is
+Belongs here: listing no more than a night, and the limits of a listing. Does not: the meaning of an object
 (export_keys.py), landing the rows (exports.py).
 """
 
@@ -33,7 +33,7 @@ class Prefixes:
 
     Attributes:
         problem: why some or all of them may be missing; empty if none is.
-        remark: what was not searched although some were found.
+        remark: the places that were not searched although some objects were found.
     """
 
     found: list[str]
@@ -133,7 +133,7 @@ def list_versions(s3: S3Client, bucket: str, prefix: str, refused: set[str]) -> 
 
 
 def unseen_versions(s3: S3Client, bucket: str, refused: set[str]) -> tuple[bool, str]:
-    """What a listing could not show of overwritten and deleted objects: whether the bucket has it, and a sentence.
+    """The limits of a listing of overwritten and deleted objects: whether the bucket lists versions, and a sentence.
 
     Args:
         refused: S3's codes of the listings of versions that were refused.

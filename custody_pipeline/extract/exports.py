@@ -1,4 +1,4 @@
-"""What was exported: the export bucket's objects and sidecars, the recording jobs, the gateway's manifests.
+"""The exports: the export bucket's objects and sidecars, the recording jobs, the gateway's manifests.
 
 Belongs here: collecting them. Does not: listing the bucket (export_listing.py), what a key says (export_keys.py),
 digests of media (media.py).
@@ -143,7 +143,7 @@ def _is_ours(job: object, integration_id: str | None) -> bool:
 
 def _collect_jobs(collector: Collector) -> list[Landing]:
     client = collector.require_client()
-    exports: dict[str, object] = {}  # what each job states that it could not export
+    exports: dict[str, object] = {}  # the recordings that each job states as not exported
     with collector.load("export_jobs") as jobs:
         try:
             for job_id in _jobs_of_the_night(collector, jobs):

@@ -119,7 +119,7 @@ def _request_of(content: bytes) -> dict[str, Any] | None:
 
 
 def _written(subject: dict[str, Any], name: str) -> object:
-    """What a field holds; of a SocialHandle its value."""
+    """The value of a field; of a SocialHandle its `value`."""
     found = subject.get(name)
     return found.get("value") if isinstance(found, dict) and name == "socialHandle" else found
 

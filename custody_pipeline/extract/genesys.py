@@ -126,7 +126,7 @@ def entities_of(page: Answer) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who collects: from `GET /api/v2/tokens/me`."""
+    """The API client that collects: from `GET /api/v2/tokens/me`."""
 
     organization_id: str | None
     organization_name: str | None
@@ -139,7 +139,7 @@ class Identity:
 
 @dataclass
 class Counters:
-    """What the client has done so far."""
+    """The client's counts so far."""
 
     requests: int = 0
     retries: int = 0

@@ -31,7 +31,7 @@ from typing import ClassVar
 
 
 class GenesysError(Exception):
-    """A request that did not succeed: what was asked, what came back, what to do.
+    """A request that did not succeed: the request, the answer, the remedy.
 
     The text holds no token and no query string, and only the error code of the answer's body. `body`: the answer as
     received, if its shape is wrong.

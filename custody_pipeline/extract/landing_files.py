@@ -1,4 +1,4 @@
-"""Landing files: what was received, one document a line, its exact bytes recoverable from the line.
+"""Landing files: received documents, one a line, whose exact bytes are recoverable from the line.
 
 `{landing}/{resource}/date=YYYY-MM-DD/{landing_id}.ndjson.gz`, then `{landing_id}-0002.ndjson.gz` and so on. A line:
 
@@ -11,7 +11,7 @@ parsing them. A document that cannot stand in a line (no JSON, or with line brea
 With a key for the night the file is encrypted under its name (io/encrypted_files.py): its digest and size are those of
 the encrypted bytes. Receipts are not encrypted: they hold no documents, and state what is lost with a forgotten key.
 
-Belongs here: writing and reading these files, in a folder or in S3. Does not: what documents mean.
+Belongs here: writing and reading these files, in a folder or in S3. Does not: the meaning of documents.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Receipts: what one load of one resource asked for, received and could not read.
+"""Receipts: the requests of one load of one resource, and the received and unreadable documents.
 
 Belongs here: the receipt, and the rows of `fetch_failures`. Does not: the reading itself.
 """
@@ -77,7 +77,7 @@ class FetchFailure:
 
 @dataclass(frozen=True)
 class Collectors:
-    """Who collected, with which version: the same for every receipt of a run."""
+    """The collector and its version: the same for every receipt of a run."""
 
     collector: str | None
     organization_id: str | None

@@ -1,4 +1,4 @@
-"""What one action of an export says: where it leads, what it writes, which branches it has.
+"""One action of an export: its targets, its writes, its branches.
 
 Belongs here: the properties of an action, and which outputs its kind has. Does not: what runs after it
 (graph_builder.py).

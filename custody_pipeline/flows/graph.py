@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Step:
-    """A node. `role` says what it does; the other fields apply only to some roles.
+    """A node. `role` states its purpose; the other fields apply only to some roles.
 
     Attributes:
         role: `plain`, `call` (of a task), `exit` (of a unit, by path) or `terminal` (a path of the flow ends).

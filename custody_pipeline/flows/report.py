@@ -71,7 +71,7 @@ class FlowReport:
         checked: the tags looked for; `required` are those among them that the mapping requires.
         not_checked: other tags of the mapping, and why.
         ends: in the file's order; `ends_after_error` are reached only through the flow's error handling.
-        hints: what to change: variables never saved, names that are nearly right.
+        hints: proposed changes: variables never saved, names that are nearly right.
         notes: points that the analysis leaves to the reader.
         problems: parts that the analysis could not follow.
     """

@@ -1,4 +1,4 @@
-"""What all HTTP clients share: pauses before a retry, Retry-After, bearer tokens.
+"""Code that all HTTP clients share: pauses before a retry, Retry-After, bearer tokens.
 
 Belongs here: how long to wait. Does not: which answers are retried, and when to stop (extract/genesys.py,
 alerts/delivery.py).

@@ -242,7 +242,7 @@ class NightKeys:
         return None if data is None else msgspec.json.decode(data, type=Forgotten)
 
     def forget(self, night: date, request: str, asked_at: str) -> Forgotten | None:
-        """Record that a night has no key from now on; None if it never had one. The caller removes the key's document.
+        """Record that the key of a night is forgotten; None if it never had one. The caller removes the key's document.
 
         Args:
             request: its id, 32 hex digits.

@@ -34,7 +34,7 @@ class YamlReader:
     Attributes:
         what: the file's name in messages.
         expected: the lines that an empty file lacks.
-        hint: what to do about a file that cannot be read.
+        hint: the remedy for a file that cannot be read.
     """
 
     refusal: type[RefusedFileError] = RefusedFileError

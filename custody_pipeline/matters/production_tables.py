@@ -246,7 +246,7 @@ def _log_row(event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _role(row: Mapping[str, str]) -> str:
-    """`vendor`, or a person's: what follows the first comma of `Jane Roe, paralegal`, else `operator`.
+    """`vendor`, or a person's role: the text after the first comma of `Jane Roe, paralegal`, else `operator`.
 
     Without a person: `participant` (of the conversation, who set a tag), or `unknown`, as who deleted from a bucket.
     """

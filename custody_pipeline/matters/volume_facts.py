@@ -1,4 +1,4 @@
-"""What a volume states about itself: its exceptions, its numbers, the facts of its pages, `production.json`.
+"""The facts that a volume states about itself: its exceptions, its numbers, the facts of its pages, `production.json`.
 
 Belongs here: those, from values that were verified when the volume was written. Does not: the pages' words (pages.py).
 """

@@ -154,7 +154,7 @@ def _claim(planned: Sequence[Volume]) -> None:
     """Make the folders in which planned volumes are written. Another matter may produce into the same folder.
 
     Raises:
-        MatterStateError: somebody else made one of them, or it cannot be made; none was made.
+        MatterStateError: another command made one of them, or it cannot be made; none was made.
     """
     for place, volume in enumerate(planned):
         try:

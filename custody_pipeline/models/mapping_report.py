@@ -46,7 +46,7 @@ class UnmappedTagReport:
 
 @dataclass(frozen=True)
 class MappingReport:
-    """What `custody mapping check` shows."""
+    """The report of `custody mapping check`."""
 
     night: date
     columns: tuple[MappedTagReport, ...]

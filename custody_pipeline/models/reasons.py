@@ -1,4 +1,4 @@
-"""Every gap reason: what it means, how grave it is, whether it can be mended, by whom, and what to do.
+"""Every gap reason: its meaning, its severity, whether it can be mended, by whom, and how.
 
 Belongs here: the catalogue (its codes are a contract) and the table that SQL joins. Does not: when a reason applies
 (sql/staging/gaps).
@@ -36,11 +36,11 @@ class Reason:
         who: does the next action.
         severity: `error` and `warning` make a recording a gap; `info` is a note.
         recoverable: `yes`, `no`, or `until` a time that the gap names (a retention that ends, a watermark).
-        next_action: what a person or the pipeline does next.
+        next_action: the next step of a person or of the pipeline.
         recheck: how long collecting the night again may close the gap by itself: `no` (it stays, or something else than
             the night has to change), `lag` (while the vendor's data may still arrive), `retention` (as long as the
             vendor keeps the recording, at most `models.run.RECHECK_DAYS`).
-        explains: what a recording may lack for this reason; custody.reconciliation counts the lack as explained.
+        explains: the parts that a recording may lack for this reason; custody.reconciliation counts them as explained.
     """
 
     code: str

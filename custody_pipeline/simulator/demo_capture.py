@@ -52,7 +52,7 @@ class CaughtTag:
         ended: end of the conversation, the organisation's clock (UTC).
         set_at: when the tag was set, the organisation's clock.
         removed_at: when it was gone, the organisation's clock.
-        value: what the published column holds, in every row of the conversation.
+        value: the value of the published column, in every row of the conversation.
         source: where the published value comes from.
         seen_at: when capture read it, our clock (UTC).
         gone_at: when it was first read without it, our clock.

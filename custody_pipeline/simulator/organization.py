@@ -179,7 +179,7 @@ class Organization:
         return tuple(job for job in own if job.requested_at <= self.clock) + self.requested_jobs
 
     def totals(self, job: ExportJob) -> JobTotals:
-        """What the job reports once it is FULFILLED."""
+        """The report of the job once it is FULFILLED."""
         conversations = recordings = skipped = failed = 0
         for index in self.active_between(job.interval_start, job.interval_end):
             outline = ConversationBuilder(self, index)

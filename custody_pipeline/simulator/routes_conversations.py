@@ -151,7 +151,7 @@ class ConversationRoutes:
         return json_response(document | {"cursor": cursor} if cursor else document)
 
     def _before(self, job: DetailsJob, night: int, index: int) -> Document | None:
-        """The last item of the page before: what drifted onto this one."""
+        """The last item of the page before, which drifted onto this page."""
         for earlier in range(index - 1, -1, -1):
             for _, place, conversation in islice(self._selected(job, night, earlier), 1):
                 return documents.details(conversation) if place < index else None

@@ -1,4 +1,4 @@
-"""Routes of the platform around the recordings: who asks, scripts, queues, divisions, flows, audits, triggers."""
+"""Routes of the platform around the recordings: the client, scripts, queues, divisions, flows, audits, triggers."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ class PlatformRoutes:
         return {"id": transaction_id, "state": state, "startDate": iso(self.world.now)} | given
 
     def _audit_entries(self, query: dict[str, Any]) -> list[Document]:
-        """Who looked at recordings: one view for each of the night's first conversations, and who deleted some."""
+        """Audits of recordings: one view for each of the night's first conversations, and some deletions."""
         if "serviceName" not in query:
             return self._quality_entries(query)
         if query["serviceName"] != "Quality":

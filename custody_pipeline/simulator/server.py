@@ -189,7 +189,7 @@ def _login_error(error: str, description: str) -> Response:
 
 
 class Controls:
-    """`/simulator/…`: what tests and the demo change while the service runs. The answer key is not among it."""
+    """`/simulator/…`: the state that tests and the demo change while the service runs; never the answer key."""
 
     def __init__(self, world: World):
         self._world = world

@@ -1,4 +1,4 @@
-"""What the running service remembers: its clock, tokens, jobs and holds.
+"""The state of the running service: its clock, tokens, jobs and holds.
 
 Belongs here: state and its rules, without HTTP. Does not: routes or how an answer is written.
 """
@@ -156,7 +156,7 @@ class World:
             return uuid_for("issued", self.seed, what, self._issued)
 
     def first_look(self, what: str) -> bool:
-        """True the first time that this is asked for: what takes a while is not ready then."""
+        """True for the first request of this: a slow result is not ready then."""
         with self.lock:
             first = what not in self._seen
             self._seen.add(what)
