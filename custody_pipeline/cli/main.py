@@ -20,29 +20,15 @@ import typer
 
 # Importing a group registers its commands, in the order in which `custody --help` lists them.
 # isort: off
-from custody_pipeline.cli import demo_commands, night_commands, setup_commands, evidence_commands
-from custody_pipeline.cli import capture_commands, flow_commands, matter_commands, report_commands, erase_commands
-from custody_pipeline.cli import retention_commands, help_commands
+from custody_pipeline.cli import demo_commands, night_commands, setup_commands, evidence_commands  # noqa: F401
+from custody_pipeline.cli import capture_commands, flow_commands, matter_commands, report_commands  # noqa: F401
+from custody_pipeline.cli import erase_commands, retention_commands, help_commands  # noqa: F401
 
 # isort: on
 from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, say_after_silence, stop
 from custody_pipeline.io.private import keep_private
 
 __all__ = ["app", "main"]
-
-COMMANDS = (
-    demo_commands,
-    night_commands,
-    setup_commands,
-    evidence_commands,
-    capture_commands,
-    flow_commands,
-    matter_commands,
-    report_commands,
-    erase_commands,
-    retention_commands,
-    help_commands,
-)
 
 INTERRUPTED = 130
 

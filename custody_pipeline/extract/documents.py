@@ -39,7 +39,7 @@ class DocumentState(StrEnum):
     TOO_DEEP = "too_deep"
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
-    # Only found while reading fields: see load/parsing.py.
+    # Set while the fields are read: the first by sql/raw, the second by load/parsing.py.
     DUPLICATE_KEY = "duplicate_key"
     WRONG_SHAPE = "wrong_shape"
 

@@ -98,9 +98,6 @@ class Place(Protocol):
     def spool(self, relative: str) -> Path:
         """A path for a file that is still being written."""
 
-    def uri(self, relative: str) -> str:
-        """How others find `relative`."""
-
 
 class Folder:
     """A place on a local disk: files appear whole, by a rename."""
@@ -122,10 +119,6 @@ class Folder:
         sync_folder(final.parent)
         return str(final), final
 
-    def uri(self, relative: str) -> str:
-        """The path."""
-        return str(self._root / relative)
-
 
 class Bucket:
     """A place in S3. A local copy is kept until the place is closed, for loading without reading back."""
@@ -146,10 +139,6 @@ class Bucket:
         target = self._root / relative
         put_file(self._client, local, sha256, target)
         return str(target), local
-
-    def uri(self, relative: str) -> str:
-        """The s3 URL."""
-        return str(self._root / relative)
 
     def close(self) -> None:
         """Remove the local copies."""

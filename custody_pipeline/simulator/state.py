@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from custody_pipeline.simulator.api_documents import iso
 from custody_pipeline.simulator.calls import Conversation, ExportJob, JobTotals
 from custody_pipeline.simulator.http_faults import HttpFault, HttpFaults
 from custody_pipeline.simulator.identity import ConversationIds, uuid_for
@@ -359,19 +360,16 @@ class World:
 
 
 def _query_of(export: ExportJob) -> dict[str, Any]:
-    def text(moment: datetime) -> str:
-        return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
-
     return {
         "action": "EXPORT",
-        "actionDate": text(export.requested_at),
+        "actionDate": iso(export.requested_at),
         "integrationId": export.integration_id,
         "includeRecordingsWithSensitiveData": export.include_sensitive,
         "includeScreenRecordings": export.include_screen,
         "includePolicyBasedRecordings": export.include_policy_based,
         "includeSnippetRecordings": True,
         "conversationQuery": {
-            "interval": f"{text(export.interval_start)}/{text(export.interval_end)}",
+            "interval": f"{iso(export.interval_start)}/{iso(export.interval_end)}",
             "order": "asc",
             "orderBy": "conversationStart",
         },
