@@ -23,7 +23,7 @@ READY_WITHIN_SECONDS = 30
 
 @contextmanager
 def running_ministack(folder: Path) -> Iterator[str]:
-    """Its address; it listens on a socket that we opened, and ends with the block."""
+    """The address of a ministack that listens on a socket of this process, and ends with the block."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, (folder / "log").open("w") as log:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = subprocess.Popen(

@@ -57,7 +57,7 @@ def running_postgres() -> Iterator[int]:
 
 
 def home_of(folder: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A DAGSTER_HOME as an operator lays it: the instance of the fleet, without the launcher that needs Docker."""
+    """A DAGSTER_HOME with the instance of the fleet, without the launcher that needs Docker."""
     told = yaml.safe_load((ROOT / "deploy" / "dagster-fleet.yaml").read_text())
     del told["run_launcher"]
     told["storage"]["postgres"]["postgres_db"]["port"] = port

@@ -92,7 +92,7 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def send(night: Night, waits: Waits) -> Send:
-    """Run the night's alerts, one by one unless told otherwise, with settings given as keywords."""
+    """Run the night's alerts, with settings given as keywords; one by one by default."""
 
     def run(removals: Sequence[Alert] | None = None, **settings: Any) -> AlertRun:
         one_by_one = {"digest_above": 1000}

@@ -1,4 +1,4 @@
-"""What the capture tests share: events as the vendor sends them, a running receiver, a vendor that answers at once."""
+"""Fixtures of the capture tests: events as the vendor sends them, a running receiver, a vendor that answers at once."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Vendor:
 
 @dataclass
 class Clock:
-    """A clock that only moves when it is told to."""
+    """A clock that only a test moves."""
 
     now: float = 1793613700.0
 
@@ -109,7 +109,7 @@ class Receiver:
     def post(
         self, body: bytes, *, headers: dict[str, str | None] | None = None, path: str = "/events", method: str = "POST"
     ) -> tuple[int, dict[str, str], str]:
-        """Send `body` rightly signed, but for what `headers` replaces (None leaves a header out)."""
+        """Send `body`, signed; `headers` replaces headers (None leaves one out)."""
         signature = sign(body, key_id=KEY_ID, secret=SECRET, timestamp=int(time.time()))
         wanted: dict[str, str | None] = {"Content-Type": "application/json", HEADER: signature, **(headers or {})}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -123,7 +123,7 @@ class Receiver:
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, status
 
     def raw(self, sent: bytes, *, finish: bool = False) -> bytes:
-        """Send bytes as they are and read until the server closes the connection."""
+        """Send bytes unchanged, and read until the server closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
             connection.sendall(sent)
             if finish:

@@ -1,4 +1,4 @@
-"""Records as DuckDB computes them: a third way beside the package's two, to hold them against."""
+"""Records as DuckDB computes them: a third implementation, to compare with the package's two."""
 
 from __future__ import annotations
 

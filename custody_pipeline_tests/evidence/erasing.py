@@ -1,4 +1,4 @@
-"""An erasure of a published folder, made by hand: what `custody erase` does to a prefix, without its code."""
+"""An erasure of a published folder without the code of `custody erase`, with the same result."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def placeholders(records: bytes, line: int) -> bytes:
 
 
 def data_of(statement: dict[str, Any]) -> bytes:
-    """The form of RFC 8785, for names in ASCII; what no UTF-8 has is escaped, as RFC 8785 forbids."""
+    """The form of RFC 8785, for names in ASCII; half surrogates, which RFC 8785 forbids, are escaped."""
     return json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()
 
 

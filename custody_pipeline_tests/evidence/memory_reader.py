@@ -18,7 +18,7 @@ class MemoryReader:
 
     @property
     def name(self) -> str:
-        """The name it was given."""
+        """The name given to the prefix."""
         return self._name
 
     def list(self, prefix: str = "") -> Iterator[Entry]:

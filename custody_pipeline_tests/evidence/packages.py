@@ -1,4 +1,4 @@
-"""Packages that tests write, and sign again after they changed something."""
+"""Packages that tests write, change and sign again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_package(
     rotations: Sequence[bytes] = (),
     masked: Sequence[str] = (),
 ) -> None:
-    """A package of records by their names, with the recordings that are there already. `masked`: columns withheld."""
+    """A package of records by name, with the recordings in its folder. `masked`: the withheld columns."""
     first = next(iter(proofs.values()))
     asked = [str(proof.row["recording_id"]) for proof in proofs.values()]
     with PackageWriter(folder, first.checkpoint, signers, night=None, asked=asked, rotations=rotations) as writer:
@@ -53,7 +53,7 @@ def write_package(
 
 
 def sign_again(folder: Path, signers: Sequence[Signer]) -> None:
-    """Make the manifests of a package that was changed fit what is there, and sign them."""
+    """Make the manifests of a changed package anew, and sign them."""
     payload = [path for path in (folder / "data").rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in payload)
     (folder / BAG_INFO).write_text(
@@ -64,7 +64,7 @@ def sign_again(folder: Path, signers: Sequence[Signer]) -> None:
 
 
 def sign_tags(folder: Path, signers: Sequence[Signer]) -> None:
-    """Sign the tag files of a package as they are."""
+    """Sign the tag files of a package unchanged."""
     data = _manifest(folder, (folder / name for name in TAG_FILES))
     (folder / TAG_MANIFEST).write_bytes(data)
     text = f"{SCHEMA}\n{signers[0].verifier.name}\n{hashlib.sha256(data).hexdigest()}  {TAG_MANIFEST}\n"

@@ -64,7 +64,7 @@ def published_head(root: Path, signers: Sequence[Signer]) -> Head:
 
 
 def rows(night: str, count: int = 40, revision: int = 1) -> list[dict[str, Any]]:
-    """Rows that hold what is hard: quotes, line breaks, NUL, an emoji, nulls, empty lists."""
+    """Rows with difficult values: quotes, line breaks, NUL, an emoji, nulls, empty lists."""
     return [
         {
             "partition_date": date.fromisoformat(night),
@@ -123,7 +123,7 @@ class Publisher:
     ) -> Sealed:
         """Seal one night's revision and write everything, current copies last."""
         table = table_of(data)
-        # The records are made from the file that is published, not from what it was made from.
+        # The records are made from the published file, not from the rows that it was made from.
         content = parquet(table)
         records = salted_records(pq.read_table(io.BytesIO(content)), SECRET)
         gaps = pa.table({"recording_id": [row["recording_id"] for row in data if row["custody_status"] == "gap"]})

@@ -26,7 +26,7 @@ def one_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
 
 @pytest.fixture
 def settings(one_s3: S3Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Of workers that share a bucket of this test; each has a home of its own."""
+    """Settings of workers that share a bucket of this test; each has a home of its own."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", one_s3.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", one_s3.secret_key)
     keys, bucket = write_keys(tmp_path / "keys"), tmp_path.name.replace("_", "-")[:60].strip("-")
@@ -43,6 +43,6 @@ def settings(one_s3: S3Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         }
     )
     s3_client(found).create_bucket(Bucket=bucket)
-    # No earlier test is this process's earlier run.
+    # Forget the runs of earlier tests in this process.
     monkeypatch.setattr(shards, "_OURS", set())
     return found

@@ -31,7 +31,7 @@ class Home:
 
     @classmethod
     def at(cls, folder: Path, bucket: str) -> Home:
-        """The home that was made in `folder`."""
+        """The existing home in `folder`."""
         home = cls.__new__(cls)
         home._is_at(folder, bucket)
         return home
@@ -41,7 +41,7 @@ class Home:
         self.settings = Settings(home=folder, publish_url=f"s3://{bucket}/prod", operator=folder.name)
 
     def collect(self, empty_warehouse: Path) -> None:
-        """Begin with a fresh warehouse that holds one night; what the home remembers of the log stays."""
+        """Begin with a fresh warehouse that holds one night; the home's memory of the log stays."""
         shutil.copy(empty_warehouse, self.folder / "warehouse.duckdb")
         with self.open() as con:
             for number in range(RECORDINGS):
@@ -52,7 +52,7 @@ class Home:
         return duckdb.connect(str(self.folder / "warehouse.duckdb"))
 
     def move_to(self, night: date) -> None:
-        """Make everything that is in this home's warehouse another night's."""
+        """Move all rows of this home's warehouse to another night."""
         with self.open() as con:
             tables = con.execute(
                 "SELECT schema_name || '.' || table_name FROM duckdb_columns() SEMI JOIN duckdb_tables() "

@@ -1,4 +1,4 @@
-"""Given raw rows → expected rows: a night that is healthy by default, bent by each test where it needs."""
+"""Given raw rows → expected rows: a night without gaps by default, which each test changes."""
 
 from __future__ import annotations
 
@@ -338,7 +338,7 @@ class Night:
         self._stale -= models.keys()
 
     def _bring(self, tables: Iterable[str]) -> None:
-        """Bring tables up to date, and what they are made from."""
+        """Bring tables up to date, and the tables that they are made from."""
         needed, found = set(tables), set[str]()
         while needed:
             found |= needed
