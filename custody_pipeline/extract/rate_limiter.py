@@ -52,7 +52,7 @@ class RateLimiter:
             return wait
 
     def heed(self, headers: Mapping[str, str]) -> None:
-        """Take the window's state from `inin-ratelimit-count`, `-allowed` and `-reset` (seconds)."""
+        """Take the window's state from `inin-ratelimit-count`, `-allowed` and `-reset` (seconds, at most `WINDOW`)."""
         try:
             count, allowed = int(headers["inin-ratelimit-count"]), int(headers["inin-ratelimit-allowed"])
             reset = float(headers["inin-ratelimit-reset"])
@@ -64,7 +64,7 @@ class RateLimiter:
             # The server has not counted requests in flight, but our budget has: use the lower number.
             fresh = self._budget is None or now >= self._budget_ends
             self._budget = left if fresh or self._budget is None else min(self._budget, left)
-            self._budget_ends = now + max(0.0, reset) + self.MARGIN
+            self._budget_ends = now + min(max(0.0, reset), self.WINDOW) + self.MARGIN
 
     def pause(self, seconds: float) -> None:
         """Send nothing for `seconds`, as the server's Retry-After asks."""

@@ -305,6 +305,14 @@ def test_the_headers_lower_the_ceiling_until_their_reset(clock: Clock) -> None:
     assert times == [0, 0, 21, 21]
 
 
+@pytest.mark.parametrize("reset", ["inf", "1e9"])
+def test_no_reset_lasts_longer_than_a_window(clock: Clock, reset: str) -> None:
+    limiter = RateLimiter(1000, sleep=clock.sleep, clock=clock)
+    limiter.heed({"inin-ratelimit-count": "300", "inin-ratelimit-allowed": "300", "inin-ratelimit-reset": reset})
+    limiter.acquire()
+    assert clock.now == 1061.0
+
+
 def test_a_late_answer_does_not_give_budget_back(clock: Clock) -> None:
     limiter = RateLimiter(1000, sleep=clock.sleep, clock=clock)
     headers = {"inin-ratelimit-allowed": "300", "inin-ratelimit-reset": "20"}
