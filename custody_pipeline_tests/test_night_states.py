@@ -17,7 +17,10 @@ from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import refresh_events, run_models
+from custody_pipeline.models.verdict import verdict_of
+from custody_pipeline.operations.explain import GapFilter, unsettled
 from custody_pipeline.operations.fixity import altered_since_recheck
+from custody_pipeline.operations.night_report import night_report, scope_of_night
 from custody_pipeline.operations.status import nights
 from custody_pipeline.publish.current_copies import Publication
 from custody_pipeline.publish.publication import record_publication
@@ -74,6 +77,32 @@ def test_every_night_from_the_first_one_on_has_a_state(settings: Settings) -> No
         fail(con, TUESDAY)
     assert states(settings) == {WEDNESDAY: "missing", TUESDAY: "failed", MONDAY: "missing"}
     assert [night.detail for night in nights(settings)] == ["", "step exports failed: s3://exports answered 403", ""]
+
+
+def test_gaps_counts_nights_that_failed_or_were_missed_since_the_snapshot(settings: Settings) -> None:
+    with Warehouse(settings).open() as con:
+        model(con, settings, MONDAY)
+        con.execute("UPDATE custody.nights SET completeness = 'established'")
+        published(con, MONDAY)
+        snapshot_for_analysts(con, settings)
+        assert unsettled(settings, GapFilter()) == 0  # another command holds the warehouse
+        fail(con, TUESDAY)
+    assert unsettled(settings, GapFilter()) == 2
+    assert unsettled(settings, GapFilter(last=TUESDAY)) == 1
+
+
+def test_a_night_whose_last_run_failed_is_not_said_to_be_complete(settings: Settings) -> None:
+    with Warehouse(settings).open() as con:
+        model(con, settings, MONDAY)
+        con.execute("UPDATE custody.nights SET completeness = 'established', collected_at = TIMESTAMP '2026-11-03'")
+        assert (verdict_of(con, MONDAY)[:14], night_report(con, scope_of_night(MONDAY)).tone) == (
+            "Complete? Yes.",
+            "good",
+        )
+        fail(con, MONDAY)
+        mark_nights(con, settings)
+        assert verdict_of(con, MONDAY).endswith("It cannot be said yet. The last run failed; see custody status.")
+        assert night_report(con, scope_of_night(MONDAY)).tone == "odd"
 
 
 def test_a_night_is_missing_only_when_its_run_is_due(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

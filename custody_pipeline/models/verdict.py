@@ -17,7 +17,8 @@ def verdict(states: Sequence[str | None], unexplained: int, sources: Sequence[st
     """A tone (`good`, `bad` or `odd`) and a sentence.
 
     Args:
-        states: the claim of each night (`established`, …); None for a night that was never collected.
+        states: the claim of each night (`established`, …); `failed` if its last run failed; None for a night that was
+            never collected.
         unexplained: number of recordings that lack something without a reason.
         sources: the sources that are not whole, but for those that no night needs and that were not asked.
     """
@@ -29,6 +30,9 @@ def verdict(states: Sequence[str | None], unexplained: int, sources: Sequence[st
         return "bad", "No. None of these nights was ever collected."
     if never := states.count(None):
         return "bad", f"No. {never} of {len(states)} nights {'was' if never == 1 else 'were'} never collected."
+    if failed := states.count("failed"):
+        last = "The last run" if len(states) == 1 else f"The last run of {failed} of {len(states)} nights"
+        return "odd", f"It cannot be said yet. {last} failed; see custody status."
     if "not_established" in states:
         known = states.count("not_established")
         nights = (
@@ -44,7 +48,8 @@ def verdict_of(con: duckdb.DuckDBPyConnection, night: date) -> str:
     if "completeness" not in table_columns(con, "custody.nights"):
         return ""
     row = con.execute(
-        "SELECT if(collected_at IS NULL, NULL, completeness), unexplained FROM custody.nights "
+        "SELECT CASE WHEN collected_at IS NULL THEN NULL WHEN state = 'failed' THEN state ELSE completeness END, "
+        "unexplained FROM custody.nights "
         "WHERE partition_date = $night",
         {"night": night},
     ).fetchone()

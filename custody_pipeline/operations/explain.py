@@ -5,6 +5,7 @@ Belongs here: one recording's story and the list of gaps, as data. Does not: pri
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import duckdb
 import orjson
 
-from custody_pipeline.fleet.overview import analyst_database, record_acts
+from custody_pipeline.fleet.overview import analyst_database, overview, record_acts
 from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.connection import WarehouseError
 from custody_pipeline.warehouse.ledger import Act, Actor
+from custody_pipeline.warehouse.night_states import NOT_PUBLISHED, night_states
 from custody_pipeline.warehouse.sql_text import rows_of, table_columns
 
 # Name for people, resource, its name among the sources of tags, and whether it is shown without a document.
@@ -204,16 +207,16 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
 
 def unsettled(settings: Settings, wanted: GapFilter) -> int:
     """How many of the nights that are asked for failed, are missing or are not established: their gaps may be more."""
+    found: set[date] = set()
     with analyst_database(settings) as con:
-        if "completeness" not in table_columns(con, "custody.nights"):
-            return 0  # a snapshot of an earlier version
-        answer = con.execute(
-            """
-            SELECT count(*) FROM custody.nights
-            WHERE ($first::DATE IS NULL OR partition_date >= $first)
-                AND ($last::DATE IS NULL OR partition_date <= $last)
-                AND (completeness <> 'established' OR state IN ('failed', 'missing'))
-            """,
-            {"first": wanted.first, "last": wanted.last},
-        ).fetchone()
-    return answer[0] if answer else 0
+        if "completeness" in table_columns(con, "custody.nights"):  # not in a snapshot of an earlier version
+            rows = con.execute(
+                "SELECT partition_date FROM custody.nights "
+                "WHERE completeness <> 'established' OR state IN ('failed', 'missing')"
+            ).fetchall()
+            found = {night for (night,) in rows}
+    # No snapshot is written after a night that failed or never ran. A night that is running holds the warehouse.
+    with suppress(WarehouseError, OSError), overview(settings, lock_timeout=0) as con:
+        if con is not None:
+            found |= {night for night, now in night_states(con, settings).items() if now.state in NOT_PUBLISHED}
+    return sum((wanted.first or night) <= night <= (wanted.last or night) for night in found)

@@ -187,7 +187,7 @@ def _report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
     statuses = dict(con.execute("SELECT custody_status, count(*) FROM report_recordings GROUP BY 1").fetchall())
     unexplained = sum(night["unexplained"] for night in collected)
     tone, sentence = verdict(
-        [night["completeness"] if night["collected"] else None for night in nights],
+        [_claim(night) for night in nights],
         unexplained,
         [source["source"] for source in sources],
     )
@@ -219,10 +219,18 @@ def _nights(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]
         row["words"] = _WORDS.get(row["completeness"] or "", "never collected")
         if row["state"] in ("open", "provisional"):
             row["words"] += ", and may still change"
+        if row["state"] == "failed" and row["collected"]:
+            row["words"] += ", and its last run failed"
     if scope.keys is not None:
         touched = {night for night, _, _ in scope.keys}
         rows = [row for row in rows if row["night"] in touched or not row["collected"]]
     return rows
+
+
+def _claim(night: dict[str, Any]) -> str | None:
+    """A night's claim, as `verdict` takes it. A failed run leaves that of the run before it."""
+    claim: str | None = "failed" if night["state"] == "failed" else night["completeness"]
+    return claim if night["collected"] else None
 
 
 def _sources(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:

@@ -566,6 +566,15 @@ def set_to_blanks(night: Night) -> None:
     night.call(agent={**HEALTHY_AGENT, "Legal-Hold": " \t\u00a0"})
 
 
+def set_to_nothing_and_not_elsewhere(night: Night) -> None:
+    """No column requires the tag: only the conflict tells that the customer's leg has a value."""
+    night.call(agent={**HEALTHY_AGENT, "Disposition": ""}, customer={"Disposition": "Resolved"})
+
+
+def set_to_nothing_everywhere(night: Night) -> None:
+    night.call(agent={**HEALTHY_AGENT, "Disposition": ""}, customer={"Disposition": " "})
+
+
 def matter_missing(night: Night) -> None:
     night.call(queue="q-litigation")
     night.single()
@@ -893,6 +902,7 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (set_to_null, {"REQUIRED_TAG_MISSING"}),
     (set_to_nothing, {"TAG_EMPTY"}),
     (set_to_blanks, {"TAG_EMPTY"}),
+    (set_to_nothing_and_not_elsewhere, {"TAG_CONFLICT"}),
     (matter_missing, {"REQUIRED_TAG_MISSING"}),
     (unmapped, {"UNMAPPED_TAG"}),
     (script_unknown, {"SCRIPT_VERSION_UNKNOWN"}),
@@ -911,6 +921,7 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (lasting_shorter_than_from_start_to_end, {"TIMESTAMP_SUSPECT"}),
 ]
 NEAR_MISSES: list[Given] = [
+    set_to_nothing_everywhere,
     listened_to,
     healthy,
     sidecar_without_ids,

@@ -290,14 +290,15 @@ def test_a_declared_prefix_is_accepted_and_aliases_that_disagree_are_a_conflict(
     night.call("c2", "r2", agent={"Hold": "true", "Litigation Hold": "false", "context.Hold": ""}, ivr={})
     night.call("c3", "r3", agent={"Legal-Hold": "true", "Hold": "true", "context.Legal-Hold": " "}, ivr={})
     night.call("c4", "r4", agent={"Hold": "true", "Case": '{"id": 1.0}', "Case_JSON": '{"id": 1}'}, ivr={})
+    night.call("c5", "r5", agent={"Hold": "", "Litigation Hold": "false"}, ivr={})
     night.run()
     assert {row["recording_id"]: row["custom_data_legal_hold"] for row in night.table("chain_of_custody")} == {
-        "r1": "true", "r2": "true", "r3": "true", "r4": "true"
+        "r1": "true", "r2": "true", "r3": "true", "r4": "true", "r5": ""
     }  # fmt: skip
     assert [night.reasons(name) for name in ("r1", "r3")] == [set(), set()]
     found = {row["recording_id"]: row for row in night.table("gaps") if row["reason"] == "TAG_CONFLICT"}
     assert {name: row["detail"] for name, row in found.items()} == {
-        "r2": '"Hold", "Litigation Hold"', "r4": '"Case", "Case_JSON"'
+        "r2": '"Hold", "Litigation Hold"', "r4": '"Case", "Case_JSON"', "r5": '"Litigation Hold"'
     }  # fmt: skip
     assert night.row("r4")["custom_data_case_id"] == "1.0"
     assert json.loads(found["r2"]["evidence"])

@@ -81,12 +81,11 @@ best AS (
 conflicts AS (
     -- Keys with a prefix count, too. A key that differs in case or punctuation may be another tag.
     SELECT partition_date, conversation_id, recording_id, column_name,
-        list(DISTINCT tag_key ORDER BY tag_key) AS conflicting_keys
+        list(DISTINCT tag_key ORDER BY tag_key) AS conflicting_keys, count(DISTINCT tag_value) AS tag_values
     FROM candidates
     SEMI JOIN contested_columns USING (partition_date, conversation_id, recording_id, column_name)
     WHERE place <= 3 AND NOT is_cut AND NOT regexp_full_match(tag_value, '[\s\p{Z}]*')
     GROUP BY partition_date, conversation_id, recording_id, column_name
-    HAVING count(DISTINCT tag_value) > 1
 ),
 
 columns_of_recordings AS (
@@ -123,4 +122,8 @@ SELECT
     coalesce(c.conflicting_keys, []) AS conflicting_keys
 FROM columns_of_recordings AS w
 LEFT JOIN best AS b USING (partition_date, conversation_id, recording_id, column_name)
-LEFT JOIN conflicts AS c USING (partition_date, conversation_id, recording_id, column_name)
+LEFT JOIN conflicts AS c
+    ON c.partition_date = w.partition_date AND c.conversation_id = w.conversation_id AND c.recording_id = w.recording_id
+    AND c.column_name = w.column_name
+    -- One other value disagrees with a blank one.
+    AND (c.tag_values > 1 OR (b.place = 1 AND regexp_full_match(b.tag_value, '[\s\p{Z}]*')))

@@ -122,7 +122,7 @@ ordered AS (
 ),
 
 disagreements AS (
-    -- Precedence chooses the value of a mapped key. What it passes over is named all the same, except empty values.
+    -- Precedence chooses the value of a mapped key. What it passes over is named all the same, except blank values.
     SELECT partition_date, conversation_id, recording_id, tag_key,
         count(DISTINCT tag_value) AS conflicting_values,
         list(DISTINCT participant_id ORDER BY participant_id) AS conflicting_participants
@@ -130,7 +130,6 @@ disagreements AS (
     WHERE is_mapped AND NOT is_cut AND NOT regexp_full_match(tag_value, '[\s\p{Z}]*')
         AND CASE WHEN source IN ('manifest', 'sidecar') THEN is_current ELSE is_participants END
     GROUP BY partition_date, conversation_id, recording_id, tag_key
-    HAVING count(DISTINCT tag_value) > 1
 ),
 
 conflicts AS (
@@ -164,9 +163,19 @@ UNION ALL
 SELECT
     c.partition_date, c.conversation_id, c.recording_id, c.participant_id, c.purpose, c.purpose_rank, c.leg_rank, c.tag_key,
     c.tag_value, c.source, c.observed_at, c.is_current, c.is_cut, c.is_mapped, c.is_resolved,
-    CASE WHEN c.is_resolved THEN greatest(d.conflicting_values, x.conflicting_values, 1) ELSE 1 END,
+    CASE
+        WHEN c.is_resolved AND d.tag_key IS NOT NULL THEN greatest(d.conflicting_values, x.conflicting_values, 2)
+        WHEN c.is_resolved THEN coalesce(x.conflicting_values, 1)
+        ELSE 1
+    END,
     CASE WHEN c.is_resolved THEN coalesce(d.conflicting_participants, x.conflicting_participants, []) ELSE [] END,
     c.source_uri, c.document_uri, c.document_sha256
 FROM chosen AS c
-LEFT JOIN disagreements AS d USING (partition_date, conversation_id, recording_id, tag_key)
-LEFT JOIN conflicts AS x USING (partition_date, conversation_id, recording_id, tag_key, purpose_rank)
+LEFT JOIN disagreements AS d
+    ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id AND d.recording_id = c.recording_id
+    AND d.tag_key = c.tag_key
+    -- One other value disagrees with a blank one.
+    AND (d.conflicting_values > 1 OR coalesce(regexp_full_match(c.tag_value, '[\s\p{Z}]*'), true))
+LEFT JOIN conflicts AS x
+    ON x.partition_date = c.partition_date AND x.conversation_id = c.conversation_id AND x.recording_id = c.recording_id
+    AND x.tag_key = c.tag_key AND x.purpose_rank = c.purpose_rank
