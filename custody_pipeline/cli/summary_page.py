@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def rests_on(summary: NightSummary) -> str:
     """The sources that keep a night from being established, after a colon; empty if none does."""
-    told = ", ".join(f"{source} {state.replace('_', ' ')}" for source, state in summary.not_whole.items())
-    return told and f": {told}"
+    sources = ", ".join(f"{source} {state.replace('_', ' ')}" for source, state in summary.not_whole.items())
+    return sources and f": {sources}"
 
 
 def night_line(night: date, summary: NightSummary | None, status: int) -> str:
