@@ -147,7 +147,7 @@ def test_a_quorum_is_counted_by_witness(settings: Settings, publisher: Publisher
         ((404, b""), "register the log's origin"),
         ((409, b""), "another root at this size"),
         ((409, b"7\n"), "another root at this size"),
-        ((409, b"1000\n"), "has cosigned this log at 1000 leaves; it has 41 here"),
+        ((409, b"1000\n"), "has cosigned this log at 1000 leaves, and 41 are here"),
         ((422, b""), "another past of this log"),
         ((500, b"sorry"), "HTTP 500"),
         ((302, b""), "HTTP 302"),
