@@ -119,11 +119,12 @@ SELECT
     b.source,
     b.purpose,
     w.attribute,
-    coalesce(c.conflicting_keys, []) AS conflicting_keys
+    -- With a blank value, one other value disagrees.
+    CASE
+        WHEN c.tag_values > 1 OR (c.tag_values = 1 AND b.place = 1 AND regexp_full_match(b.tag_value, '[\s\p{Z}]*'))
+            THEN c.conflicting_keys
+        ELSE []
+    END AS conflicting_keys
 FROM columns_of_recordings AS w
 LEFT JOIN best AS b USING (partition_date, conversation_id, recording_id, column_name)
-LEFT JOIN conflicts AS c
-    ON c.partition_date = w.partition_date AND c.conversation_id = w.conversation_id AND c.recording_id = w.recording_id
-    AND c.column_name = w.column_name
-    -- One other value disagrees with a blank one.
-    AND (c.tag_values > 1 OR (b.place = 1 AND regexp_full_match(b.tag_value, '[\s\p{Z}]*')))
+LEFT JOIN conflicts AS c USING (partition_date, conversation_id, recording_id, column_name)

@@ -151,6 +151,15 @@ chosen AS (
                 tag_value
         ) = 1 AS is_resolved
     FROM ordered
+),
+
+compared AS (
+    -- With a blank value, one other value disagrees.
+    SELECT c.*, d.conflicting_values, d.conflicting_participants,
+        coalesce(d.conflicting_values > 1, false)
+        OR (d.conflicting_values = 1 AND coalesce(regexp_full_match(c.tag_value, '[\s\p{Z}]*'), true)) AS disagrees
+    FROM chosen AS c
+    LEFT JOIN disagreements AS d USING (partition_date, conversation_id, recording_id, tag_key)
 )
 
 SELECT
@@ -164,18 +173,15 @@ SELECT
     c.partition_date, c.conversation_id, c.recording_id, c.participant_id, c.purpose, c.purpose_rank, c.leg_rank, c.tag_key,
     c.tag_value, c.source, c.observed_at, c.is_current, c.is_cut, c.is_mapped, c.is_resolved,
     CASE
-        WHEN c.is_resolved AND d.tag_key IS NOT NULL THEN greatest(d.conflicting_values, x.conflicting_values, 2)
+        WHEN c.is_resolved AND c.disagrees THEN greatest(c.conflicting_values, x.conflicting_values, 2)
         WHEN c.is_resolved THEN coalesce(x.conflicting_values, 1)
         ELSE 1
     END,
-    CASE WHEN c.is_resolved THEN coalesce(d.conflicting_participants, x.conflicting_participants, []) ELSE [] END,
+    CASE
+        WHEN c.is_resolved AND c.disagrees THEN c.conflicting_participants
+        WHEN c.is_resolved THEN coalesce(x.conflicting_participants, [])
+        ELSE []
+    END,
     c.source_uri, c.document_uri, c.document_sha256
-FROM chosen AS c
-LEFT JOIN disagreements AS d
-    ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id AND d.recording_id = c.recording_id
-    AND d.tag_key = c.tag_key
-    -- One other value disagrees with a blank one.
-    AND (d.conflicting_values > 1 OR coalesce(regexp_full_match(c.tag_value, '[\s\p{Z}]*'), true))
-LEFT JOIN conflicts AS x
-    ON x.partition_date = c.partition_date AND x.conversation_id = c.conversation_id AND x.recording_id = c.recording_id
-    AND x.tag_key = c.tag_key AND x.purpose_rank = c.purpose_rank
+FROM compared AS c
+LEFT JOIN conflicts AS x USING (partition_date, conversation_id, recording_id, tag_key, purpose_rank)
