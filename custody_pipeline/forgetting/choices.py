@@ -188,7 +188,8 @@ def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
         for number, rule in enumerate(policy.rules):
             matter = replace(Matter.of_ids(IdList(())), name=rule.name, path=policy.path, selection=rule.selection)
             with opened() as con:
-                for item in select(con, matter).recordings:
+                # What may be of the kind of a rule is not erased by it.
+                for item in select(con, matter, unknown_kinds=False).recordings:
                     if item.conversation_id in found.nights:
                         latest = found.chosen.setdefault(item.conversation_id, {})
                         latest[number] = max(item.night, latest.get(number, item.night))

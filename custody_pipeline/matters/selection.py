@@ -57,11 +57,12 @@ class Found:
         return (recording for recording in self.recordings if recording.excluded is None)
 
 
-def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
+def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: bool = True) -> Found:
     """Find the recordings of a matter.
 
     Args:
         con: the analysts' snapshot, read-only.
+        unknown_kinds: a condition on media finds recordings of an unknown kind, too: they may be of that kind.
 
     Raises:
         SettingsError: the SQL condition is refused.
@@ -79,6 +80,7 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
         "agents": agents,
         "queues": [queue.lower() for queue in selection.queues],
         "media": media,
+        "unknown_kinds": unknown_kinds,
         "whole": whole,
         "ends": ends,
         "tags": [{"pointer": _pointer(tag.key), "how": tag.how, "wanted": tag.value} for tag in selection.tags],

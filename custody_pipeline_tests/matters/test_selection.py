@@ -66,6 +66,7 @@ def test_tags_and_numbers_join_no_rows_of_the_nights() -> None:
         )
         bound = {key: list[str]() for key in ("ids", "agents", "queues", "media")} | {
             "by_id": False,
+            "unknown_kinds": True,
             "first_moment": None,
             "end_moment": None,
             "whole": ["15550100"],
@@ -77,7 +78,19 @@ def test_tags_and_numbers_join_no_rows_of_the_nights() -> None:
     assert "DELIM" not in plan[1]
 
 
-def test_a_lost_recording_of_an_unknown_kind_is_not_left_out_by_a_condition_on_media() -> None:
+@pytest.mark.parametrize(
+    ("unknown_kinds", "media", "recordings"),
+    [
+        (True, "call", ["audio", "session:s1"]),
+        (True, "screen", ["screen:p1", "session:s1"]),
+        # A retention rule erases only what is known to be of its kind.
+        (False, "call", ["audio"]),
+        (False, "screen", []),
+    ],
+)
+def test_a_matter_finds_lost_recordings_of_an_unknown_kind(
+    unknown_kinds: bool, media: str, recordings: list[str]
+) -> None:
     with duckdb.connect() as con:
         con.execute(
             """
@@ -93,9 +106,9 @@ def test_a_lost_recording_of_an_unknown_kind_is_not_left_out_by_a_condition_on_m
             """
         )
         nothing = {key: list[str]() for key in ("ids", "agents", "queues", "whole", "ends", "tags")}
-        bound = nothing | {"by_id": False, "first_moment": None, "end_moment": None, "media": ["call"]}
-        found = con.execute(query("matters/selected"), bound).fetchall()
-    assert [row[1] for row in found] == ["audio", "session:s1"]
+        bound = nothing | {"by_id": False, "first_moment": None, "end_moment": None, "media": [media]}
+        found = con.execute(query("matters/selected"), bound | {"unknown_kinds": unknown_kinds}).fetchall()
+    assert [row[1] for row in found] == recordings
 
 
 def test_each_condition_finds_what_the_rows_say(night: Published) -> None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT
+from custody_pipeline.models.pending_reads import recordings_to_read
+from custody_pipeline.settings import Settings
+from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, NIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -554,6 +556,40 @@ def test_what_was_told_of_a_recording_that_is_gone_gives_the_reason(
     # The second load changed nothing, so no cut has it: no row may depend on it.
     evidence = [found["uri"] for found in night.gap(reason)["evidence"]]
     assert [uri[9:12] for uri in evidence if "recording_metadata" in uri] == ["003", "001"]
+
+
+def a_manifest(night: Night) -> None:
+    night.rows["export_manifests"].append({"export_id": "e1", "conversation_id": "c1", "recording_id": "r1"})
+
+
+@pytest.mark.parametrize(("named", "reason"), [(a_manifest, "CONVERSATION_FETCH_FAILED"), (None, "OBJECT_MISSING")])
+def test_what_an_earlier_load_named_is_asked_for_again(
+    night: Night, named: Callable[[Night], None] | None, reason: str
+) -> None:
+    night.call()
+    night.rows["conversation_details"].clear()
+    if named:
+        empty_the_bucket(night)
+        named(night)
+    night.load()
+    empty_the_bucket(night)
+    night.rows["export_manifests"].clear()
+    night.run()
+    settings = Settings(export_url="s3://exports", publish_url="s3://dataset")
+    assert recordings_to_read(night.con, settings, NIGHT) == {"c1": ["not_in_details", "read_before"]}
+    assert reason in night.reasons("r1")
+    details = {row["reason"]: row["detail"] for row in night.table("gaps")}
+    assert reason == "OBJECT_MISSING" or details[reason].endswith("; the recording interface was not asked")
+
+
+def test_an_earlier_list_of_another_nights_recording_gives_no_row(night: Night) -> None:
+    night.rows["export_failures"].append({"job_id": "j1", "conversation_id": "c9", "recording_id": "r9"})
+    night.single("c9", agent={})["start_time"] = "2026-11-01 10:00:00"
+    night.load()
+    night.rows["export_failures"].clear()
+    night.rows["conversations"].clear()
+    night.run()
+    assert night.table("chain_of_custody") == []
 
 
 def test_a_conversation_that_the_job_has_no_more_leaves_the_night_not_established(night: Night) -> None:

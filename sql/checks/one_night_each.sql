@@ -25,7 +25,6 @@ named_recordings AS (
     LEFT JOIN (
         SELECT key_conversation_id AS conversation_id, min(start_time)::DATE AS own_night
         FROM staging.conversations
-        WHERE is_current
         GROUP BY key_conversation_id
     ) AS began USING (conversation_id)
     WHERE listed.is_current AND listed.recording_id IS NOT NULL

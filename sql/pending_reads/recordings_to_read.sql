@@ -165,12 +165,31 @@ listed AS (
 
 read_before AS (
     -- What an earlier load named, and the bucket does not have, is asked for again: it may be gone.
-    SELECT DISTINCT m.key_conversation_id AS conversation_id
-    FROM raw.recording_metadata AS m
+    SELECT DISTINCT m.conversation_id
+    FROM (
+        SELECT partition_date, landing_id, key_conversation_id AS conversation_id, recording_id FROM raw.recording_metadata
+        UNION ALL
+        SELECT *
+        FROM (
+            SELECT partition_date, landing_id, conversation_id, recording_id FROM raw.listed_recordings
+            UNION ALL
+            SELECT partition_date, landing_id, conversation_id, recording_id FROM raw.export_manifests
+            UNION ALL
+            SELECT partition_date, landing_id, conversation_id, recording_id
+            FROM raw.export_objects
+            WHERE object_role = 'media'
+            UNION ALL
+            SELECT partition_date, landing_id, conversation_id, recording_id
+            FROM raw.export_failures
+            WHERE conversation_id IN (SELECT conversation_id FROM details)
+                OR conversation_id IN (SELECT conversation_id FROM exported)
+        )
+        ANTI JOIN current USING (partition_date, landing_id)
+    ) AS m
     INNER JOIN raw.extraction_receipts AS a USING (partition_date, landing_id)
     ANTI JOIN recordings AS r
-        ON r.is_live AND r.conversation_id = m.key_conversation_id AND r.recording_id = m.recording_id
-    WHERE a.receipt_state IN ('complete', 'partial') AND m.recording_id IS NOT NULL
+        ON r.is_live AND r.conversation_id = m.conversation_id AND r.recording_id = m.recording_id
+    WHERE a.receipt_state IN ('complete', 'partial') AND m.recording_id IS NOT NULL AND m.conversation_id IS NOT NULL
 ),
 
 known_conversations AS (

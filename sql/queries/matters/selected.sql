@@ -19,11 +19,11 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
     AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
         list_transform(coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(queue)), $queues
     ))
-    -- A recording of an unknown kind may be one of these: what is missing has no document that tells it.
+    -- With `$unknown_kinds`, also recordings whose kind nothing tells: what is missing has no document.
     AND (len($media::VARCHAR[]) = 0 OR coalesce(list_contains($media, CASE
-        WHEN lower(media_subtype) = 'screen' OR starts_with(recording_id, 'screen:') THEN 'screen'
+        WHEN lower(media_subtype) = 'screen' OR ($unknown_kinds AND starts_with(recording_id, 'screen:')) THEN 'screen'
         ELSE lower(media_type)
-    END), media_type IS NULL))
+    END), $unknown_kinds AND media_type IS NULL))
     AND (len($whole::VARCHAR[]) + len($ends::VARCHAR[]) = 0 OR list_has_any(called_digits, $whole) OR len(list_filter(
         $ends, lambda digits: suffix(called_digits[1], digits) OR suffix(called_digits[2], digits)
     )) > 0)

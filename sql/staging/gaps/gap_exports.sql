@@ -193,7 +193,10 @@ SELECT
     CASE reason
         WHEN 'RECORDING_NOT_FOUND' THEN announced || '; the recording interface does not have it'
         WHEN 'CONVERSATION_FORBIDDEN' THEN announced || '; the recording interface refused'
-        WHEN 'CONVERSATION_FETCH_FAILED' THEN announced || '; the recording interface gave no usable answer'
+        WHEN 'CONVERSATION_FETCH_FAILED' THEN announced || CASE metadata_read
+            WHEN 'not_read' THEN '; the recording interface was not asked'
+            ELSE '; the recording interface gave no usable answer'
+        END
         WHEN 'EXPORT_FAILED' THEN 'job ' || failed_job_id || ' lists it as failed'
         WHEN 'OBJECT_MISSING' THEN CASE
             WHEN len(object_evidence) > 0 THEN 'its object was deleted from the bucket'

@@ -81,9 +81,9 @@ listed AS (
     SELECT t.* EXCLUDE (own_night), coalesce(c.own_night, t.own_night) AS own_night
     FROM named_by_lists AS t
     LEFT JOIN (
+        -- A start that an earlier load read stays true.
         SELECT partition_date, key_conversation_id AS conversation_id, min(start_time)::DATE AS own_night
         FROM staging.conversations
-        WHERE is_current
         GROUP BY partition_date, key_conversation_id
     ) AS c USING (partition_date, conversation_id)
 ),
