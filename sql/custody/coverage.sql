@@ -220,8 +220,8 @@ SELECT
             '; ',
             CASE
                 WHEN receipt_state IS NULL THEN 'never collected'
-                WHEN unread > 0 THEN unread || ' could not be read'
-                WHEN receipt_state IN ('partial', 'failed') AND failures > 0 THEN failures || ' could not be read'
+                WHEN unread > 0 OR (receipt_state IN ('partial', 'failed') AND failures > 0)
+                    THEN greatest(unread, coalesce(failures, 0)) || ' could not be read'
                 WHEN unaccounted > 0
                     THEN 'jobs state ' || unaccounted || ' more; run the night before first'
                 WHEN receipt_state = 'partial' THEN 'cut short'
