@@ -46,6 +46,11 @@ _UNREAD = """
 SELECT conversation_id, max(partition_date)
 FROM custody.chain_of_custody
 WHERE custom_data_state = 'unavailable'
+    -- Tags may be known from an earlier load or live capture; its numbers, queues and agents are not.
+    OR (
+        conversation_sha256 IS NULL
+        AND list_has_any(gap_reasons, ['CONVERSATION_FETCH_FAILED', 'CONVERSATION_FORBIDDEN', 'CONVERSATION_NOT_FOUND'])
+    )
 GROUP BY conversation_id
 """
 

@@ -14,7 +14,7 @@ from custody_pipeline.warehouse.sql_text import table_columns
 _CHAIN = (
     "partition_date", "conversation_id", "recording_id", "media_type", "media_subtype", "media_sha256", "object_uri",
     "sidecar_uri", "row_sha256", "custody_status", "gap_reasons", "ani", "dnis", "user_ids", "queue_ids", "queue_names",
-    "custom_data", "custom_data_state", "conversation_start", "recording_start",
+    "custom_data", "custom_data_state", "conversation_sha256", "conversation_start", "recording_start",
 )  # fmt: skip
 """The columns in conditions of an erasure or a policy, and the columns of a found recording."""
 
