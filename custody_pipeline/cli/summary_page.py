@@ -34,19 +34,25 @@ def night_line(night: date, summary: NightSummary | None, status: int) -> str:
 
 def print_summary(console: Console, summary: NightSummary) -> None:
     """The numbers on a terminal."""
+    from rich.padding import Padding
     from rich.table import Table
 
     console.print(f"\n[bold]Night of {summary.night}[/bold]  ·  revision {summary.revision or '–'}")
-    console.print(
-        f"  recordings   expected [bold]{summary.expected}[/bold] = present {summary.present}"
-        f" + explained {summary.explained}   unexplained [bold]{summary.unexplained}[/bold]"
+    numbers = Table.grid()
+    numbers.add_column(width=13)
+    numbers.add_row(
+        "recordings",
+        f"expected [bold]{summary.expected}[/bold] = present {summary.present} + explained {summary.explained}"
+        f"   unexplained [bold]{summary.unexplained}[/bold]",
     )
-    console.print(
-        f"  custody      [green]{summary.complete} complete[/green] · [red]{summary.gaps} with gaps[/red]"
-        f" · {summary.excluded} excluded"
+    numbers.add_row(
+        "custody",
+        f"[green]{summary.complete} complete[/green] · [red]{summary.gaps} with gaps[/red]"
+        f" · {summary.excluded} excluded",
     )
-    console.print(f"  complete     [bold]{summary.completeness.replace('_', ' ')}[/bold]{rests_on(summary)}")
-    console.print("  tags         " + " · ".join(f"{number} {state}" for state, number in summary.tags.items()))
+    numbers.add_row("complete", f"[bold]{summary.completeness.replace('_', ' ')}[/bold]{rests_on(summary)}")
+    numbers.add_row("tags", " · ".join(f"{number} {state}" for state, number in summary.tags.items()))
+    console.print(Padding.indent(numbers, 2))
     if summary.reasons:
         table = Table("reason", "severity", "recordings", "recoverable", box=None, padding=(0, 2), header_style="dim")
         for row in summary.reasons:
