@@ -128,9 +128,9 @@ def test_expected_is_present_plus_explained_to_the_last_recording(home: Home) ->
     assert summary["expected"] == summary["recordings"] == summary["present"] + summary["explained"]
     assert summary["unexplained"] == 0
     assert summary["completeness"] == "not_established"
-    assert summary["not_whole"].pop("conversation_details") == "partial"
+    assert summary["not_whole"]["conversation_details"] == "partial"
     # The job may have the tags of a refused conversation: they may have been set again later.
-    assert summary["not_whole"] in ({}, {"conversations": "partial"})
+    assert summary["not_whole"].keys() <= {"conversation_details", "conversations"}
 
 
 @pytest.mark.parametrize("table", PUBLISHED_TABLES)
