@@ -137,7 +137,7 @@ class NightAlerts:
     ):
         template = _link_template(settings, state)
         self.night, self._above, self._now = night, settings.alert_digest_above, now
-        self._link, self._verdict = link_of(template, night), verdict_of(con, night)
+        self._link, self._verdict = link_of(template, night), verdict_of(con, night, failed=state == "failed")
         self.alerts = night_alerts(
             con,
             night,

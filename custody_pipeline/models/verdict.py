@@ -43,15 +43,18 @@ def verdict(states: Sequence[str | None], unexplained: int, sources: Sequence[st
     return "good", "Yes. Every source that could name a missing recording was asked, answered whole, and agrees."
 
 
-def verdict_of(con: duckdb.DuckDBPyConnection, night: date) -> str:
-    """The sentence of one night, with its question; empty before the night was modelled."""
+def verdict_of(con: duckdb.DuckDBPyConnection, night: date, *, failed: bool = False) -> str:
+    """The sentence of one night, with its question; empty before the night was modelled.
+
+    Args:
+        failed: its last run failed, which `custody.nights` has only after the next publication.
+    """
     if "completeness" not in table_columns(con, "custody.nights"):
         return ""
     row = con.execute(
-        "SELECT CASE WHEN collected_at IS NULL THEN NULL WHEN state = 'failed' THEN state ELSE completeness END, "
-        "unexplained FROM custody.nights "
-        "WHERE partition_date = $night",
-        {"night": night},
+        "SELECT CASE WHEN collected_at IS NULL THEN NULL WHEN $failed OR state = 'failed' THEN 'failed' "
+        "ELSE completeness END, unexplained FROM custody.nights WHERE partition_date = $night",
+        {"night": night, "failed": failed},
     ).fetchone()
     sources = con.execute(
         "SELECT DISTINCT source FROM custody.coverage "
