@@ -189,3 +189,20 @@ def test_another_process_is_given_no_key_that_was_unwrapped(tmp_path: Path) -> N
     given = pickle.dumps(keys)
     assert key.secret not in given
     assert made(pickle.loads(given)) == key  # noqa: S301 - made above
+
+
+def test_foreign_folders_are_no_nights(tmp_path: Path) -> None:
+    made(local(tmp_path))
+    for name in ("date=old", "date=2026-11-31"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "key.json").write_text("{}")
+    assert local(tmp_path).nights() == [NIGHT]
+
+
+@pytest.mark.parametrize("change", [{"id": "zz"}, {"wrapped": "?"}, {"wrapped": "é"}, {"wrapped": ""}, {"id": 1}, None])
+def test_a_damaged_document_is_named(change: dict[str, Any] | None, tmp_path: Path) -> None:
+    made(local(tmp_path))
+    path = tmp_path / f"date={NIGHT}/key.json"
+    path.write_text("[" if change is None else json.dumps(kept(tmp_path) | change))
+    with pytest.raises(NightKeyError, match=str(NIGHT)):
+        local(tmp_path).of(NIGHT)

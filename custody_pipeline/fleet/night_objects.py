@@ -20,6 +20,7 @@ import duckdb
 from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock
 
+from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.objects import UploadError, error_code, listed, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
@@ -86,7 +87,7 @@ class Nights:
         names = {path: found["ETag"] for path, found in listed(self.client, self.place, "shared/")}
         if night is not None:
             names |= {path: found["ETag"] for path, found in listed(self.client, self.place, "ids/")}
-        wanted = {path: etag for path, etag in names.items() if night is None or _concerns(path, night, own)}
+        wanted = {path: etag for path, etag in names.items() if _concerns(path, night, own)}
         return self._copies(wanted)
 
     def _copies(self, wanted: dict[str, str]) -> list[Path]:
@@ -145,9 +146,11 @@ class Nights:
                 put_file(self.client, path, sha256_of(path), self.place / f"acts/date={night}/{path.name}")
 
 
-def _concerns(path: str, night: date, own: bool) -> bool:
-    """Whether an object is shared with a night."""
-    other = date.fromisoformat(path.partition("date=")[2].removesuffix(".parquet"))
+def _concerns(path: str, night: date | None, own: bool) -> bool:
+    """Whether an object is shared with a night, or with any night if that is None."""
+    other = night_in(path.partition("/")[2].removesuffix(".parquet"))
+    if night is None or other is None:
+        return other is not None
     return (own or other != night) and (path.startswith("shared/") or abs(other - night) <= NEIGHBOURS)
 
 

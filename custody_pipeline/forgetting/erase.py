@@ -18,7 +18,6 @@ completes the removal.
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from contextlib import contextmanager
@@ -48,6 +47,7 @@ from custody_pipeline.forgetting.object_versions import Version, remove_versions
 from custody_pipeline.forgetting.sealed import Removing, removed_paths, scratch
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.load.working_folder import working_folder
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking, model, publish
@@ -336,10 +336,4 @@ def _forget_salts(settings: Settings, outcome: Outcome) -> None:
         return
     path = settings.home / "keys/salt"
     if path.exists():
-        draft = path.with_name("salt.new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        write_whole(path, secrets.token_hex(32).encode())

@@ -25,6 +25,7 @@ from custody_pipeline.forgetting.choices import choices_of
 from custody_pipeline.forgetting.finder import holders
 from custody_pipeline.forgetting.object_versions import holds_on, versions_of
 from custody_pipeline.forgetting.policy import PLACES
+from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location, s3_client
@@ -193,11 +194,7 @@ def _captured(settings: Settings, client: S3Client) -> set[date]:
 
 def _night_in(name: str) -> Iterator[date]:
     """The day of `…/date=YYYY-MM-DD/…`."""
-    text = name.partition("date=")[2].partition("/")[0]
-    try:
-        yield date.fromisoformat(text)
-    except ValueError:
-        return
+    return (night for part in name.split("/") if (night := night_in(part)) is not None)
 
 
 def _dead_letters(settings: Settings) -> list[tuple[str, str, date]]:

@@ -6,14 +6,15 @@ alerts/delivery.py).
 
 from __future__ import annotations
 
-import email.utils
-import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import requests
 from requests.auth import AuthBase
 from tenacity import RetryCallState
 from tenacity.wait import wait_base
+
+from custody_pipeline.io.clock import http_date
 
 
 class Pause(wait_base):
@@ -41,10 +42,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None
+    until = http_date(text)
+    return None if until is None else max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 
 class Bearer(AuthBase):

@@ -19,12 +19,13 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from datetime import date
 from threading import Lock
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.document_store import open_store
 from custody_pipeline.io.encrypted_files import ID_BYTES, NightKey
 from custody_pipeline.io.key_service import explained, kms_client
@@ -86,6 +87,9 @@ class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request: str
     asked_at: str
     schema: Literal["custody-forgotten-key/v1"] = "custody-forgotten-key/v1"
+
+
+_Document = TypeVar("_Document", WrappedKey, Forgotten)
 
 
 class Wrapping(Protocol):
@@ -238,8 +242,9 @@ class NightKeys:
 
     def forgotten(self, night: date) -> Forgotten | None:
         """The document of a forgotten key; None if the night's key was not forgotten."""
-        data = self._store.read(_forgotten_path(night)) if self._store is not None else None
-        return None if data is None else msgspec.json.decode(data, type=Forgotten)
+        path = _forgotten_path(night)
+        data = self._store.read(path) if self._store is not None else None
+        return None if data is None else self._decoded(data, path, Forgotten)
 
     def forget(self, night: date, request: str, asked_at: str) -> Forgotten | None:
         """Record that the key of a night is forgotten; None if it never had one. The caller removes the key's document.
@@ -287,7 +292,15 @@ class NightKeys:
                 "it encrypted, and nothing more is kept of that night"
             )
         data = self._store.read(key_path(night))
-        return None if data is None else _Kept(data, msgspec.json.decode(data, type=WrappedKey))
+        return None if data is None else _Kept(data, self._decoded(data, key_path(night), WrappedKey))
+
+    def _decoded(self, data: bytes, path: str, kind: type[_Document]) -> _Document:
+        """The document at `path`. Raises NightKeyError if it is not as it was written."""
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (ValueError, RecursionError) as error:
+            where = self._store.uri(path) if self._store is not None else path
+            raise NightKeyError(f"{where} is not as it was written ({error}): restore it") from error
 
     def _made(self, night: date) -> _Kept:
         assert self._store is not None  # noqa: S101 - see `of`
@@ -311,7 +324,10 @@ class NightKeys:
         if self._wrapping is None or is_local != (self._wrapping.under == LocalWrapping.under):
             wanted = "CUSTODY_NIGHT_KEY_FILE" if is_local else f"CUSTODY_NIGHT_KEY_KMS={kept.key.under}"
             raise NightKeyError(f"the key of {night} is wrapped under another one: set {wanted}")
-        return NightKey(night, bytes.fromhex(kept.key.id), self._wrapping.unwrap(kept.key))
+        try:
+            return NightKey(night, bytes.fromhex(kept.key.id), self._wrapping.unwrap(kept.key))
+        except ValueError as error:  # of hex or Base64
+            raise NightKeyError(f"the key of {night} was altered ({error}): restore it") from error
 
 
 NO_KEYS = NightKeys()
@@ -347,8 +363,8 @@ def _store_of(settings: Settings) -> DocumentStore:
 
 
 def _nights(store: DocumentStore, name: str) -> set[date]:
-    found = (key.removeprefix("date=").partition("/") for key in store.keys("date="))
-    return {date.fromisoformat(night) for night, _, document in found if document == name}
+    found = (key.partition("/") for key in store.keys("date="))
+    return {night for folder, _, document in found if document == name and (night := night_in(folder))}
 
 
 def key_path(night: date) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -313,7 +314,9 @@ def _put_parts(
             **condition,
         )
     except BaseException:
-        client.abort_multipart_upload(**place, UploadId=upload_id)
+        # Its failure would hide the cause: that the object is there, for example.
+        with suppress(BotoCoreError, ClientError):
+            client.abort_multipart_upload(**place, UploadId=upload_id)
         raise
     return answer, f"{_base64(of_parts.hexdigest())}-{len(parts)}"
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from custody_pipeline.distribution import PACKAGE_DIR
-from custody_pipeline.evidence.reader import TargetError, read
+from custody_pipeline.evidence.cut.manifest import Revision
+from custody_pipeline.evidence.reader import POINTER_BYTES, TargetError, read
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.s3 import S3Location, s3_client
@@ -46,6 +46,13 @@ class PublishedNight:
     night: date
     words: str
     revision: int | None
+
+
+class _Pointer(msgspec.Struct):
+    """The content of `current/date=….json`, as far as it is shown. Earlier versions wrote true for a complete night."""
+
+    revision: Revision
+    complete: str | bool | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def _row(settings: Settings, organisation: Organisation, days: list[date]) -> Ro
     try:
         there = {entry.path for entry in reader.list("current/")}
         return Row(organisation.name, tuple(_nights(reader, there, days)))
-    except TargetError as error:
+    except (TargetError, FileNotFoundError) as error:
         return Row(organisation.name, problem=str(error))
 
 
@@ -112,8 +119,11 @@ def _nights(reader: S3Reader, there: set[str], days: list[date]) -> Iterator[Pub
         if path not in there:
             yield PublishedNight(day, "missing", None)
             continue
-        told: dict[str, Any] = msgspec.json.decode(read(reader, path))
-        yield PublishedNight(day, _WORDS.get(told.get("complete") or "", "not established"), told["revision"])
+        try:
+            told = msgspec.json.decode(read(reader, path, POINTER_BYTES), type=_Pointer)
+        except (ValueError, RecursionError) as error:
+            raise TargetError(f"{reader.name}/{path} is no pointer to a night ({error})") from error
+        yield PublishedNight(day, _WORDS.get(str(told.complete), "not established"), told.revision)
 
 
 def page(found: list[Row]) -> str:

@@ -26,7 +26,6 @@ import hashlib
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,6 +37,7 @@ from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.note import NoteError, parse, sign
 from custody_pipeline.evidence.reader import CLAIM_BYTES
 from custody_pipeline.io.batches import batches
+from custody_pipeline.io.clock import http_date
 from custody_pipeline.io.objects import REFUSED, error_code, get_object, put_bytes
 
 if TYPE_CHECKING:
@@ -92,9 +92,8 @@ def clock_compared(asked: datetime, date: str, answered: datetime | None = None)
     Returns:
         None if the server stated no time.
     """
-    try:
-        told = parsedate_to_datetime(date).astimezone(UTC)
-    except ValueError:
+    told = http_date(date)
+    if told is None:
         return None
     # The server answered between the two times: only a date outside of them is a difference.
     ahead, behind = asked - told - _SECOND, told - (answered or datetime.now(UTC))

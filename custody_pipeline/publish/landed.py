@@ -29,6 +29,7 @@ from custody_pipeline.evidence.log.tiles import TileError, TileTree
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
 from custody_pipeline.extract.landing_files import RECEIPTS, Folder, LandedFile, content_of, read_lines
 from custody_pipeline.extract.receipts import Collectors, Landing
+from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.encrypted_files import is_encrypted
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
@@ -193,7 +194,8 @@ def landed_receipts(sources: Sources, night: date | None = None) -> dict[date, l
     else:
         uris = [str(path) for path in Path(landing, RECEIPTS).glob(f"{folder}*/[!.]*.ndjson.gz")]
     for uri in sorted(uris, key=lambda uri: uri.rsplit("/", 1)[1]):
-        found.setdefault(date.fromisoformat(uri.rsplit("/", 2)[1].removeprefix("date=")), []).append(uri)
+        if (day := night_in(uri.rsplit("/", 2)[1])) is not None:
+            found.setdefault(day, []).append(uri)
     return found
 
 

@@ -36,6 +36,7 @@ from filelock import FileLock
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, RECORDS, cut_prefix
 from custody_pipeline.io.objects import get_object, head, put_bytes
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.completeness import Stated, completeness_of
 from custody_pipeline.publish.current_copies import Publication, PublishedFile, publication_of, switch
 from custody_pipeline.publish.landed import SealedCuts
@@ -228,7 +229,7 @@ class _Run:
         if self.nights is not None:
             put_bytes(self.client, orjson.dumps(noted), self._noted(self.nights, revision))
         else:
-            (self.files.folder / f"r{revision:04d}.content").write_bytes(orjson.dumps(noted))
+            write_whole(self.files.folder / f"r{revision:04d}.content", orjson.dumps(noted))
 
     def _noted(self, nights: S3Location, revision: int) -> S3Location:
         """The object that tells every worker which content another one was sealing."""

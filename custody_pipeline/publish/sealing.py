@@ -6,9 +6,7 @@ Belongs here: turning the settings into signers and requests. Does not: what is 
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +29,7 @@ from custody_pipeline.evidence.log.keys import (
     write_new_key,
 )
 from custody_pipeline.evidence.log.note import Signer, Verifier
+from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.kms import KmsSigner, kms_client
 from custody_pipeline.settings import Settings, SettingsError
 
@@ -181,10 +180,7 @@ def _salt_secret(settings: Settings, path: Path) -> bytes:
                     f"{path} is not there, and this home has sealed nights: no other secret is made. Restore it, or "
                     "set CUSTODY_SALT_SECRET to what it held"
                 )
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-            Path(temporary).rename(path)
+            write_whole(path, secrets.token_hex(32).encode())
         text = path.read_text()
     try:
         secret = bytes.fromhex(text.strip())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from custody_pipeline.evidence.reader import POINTER_BYTES
 from custody_pipeline.operations import organisations
 from custody_pipeline.operations.organisations import page, read_organisations, rows
 from custody_pipeline.settings import Settings, SettingsError
@@ -41,6 +42,20 @@ def test_the_page_says_which_nights_are_missing_or_not_complete(
     assert "2026-11-03 incomplete, 2026-11-02 missing" in html
     assert "s3://gone/x" in html
     assert "<script" not in html
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"[" * 9_000, b'{"revision": "2"}', b" " * (POINTER_BYTES + 1)])
+def test_a_pointer_that_is_none_is_told_and_the_other_organisations_are_shown(
+    body: bytes, memory_s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(organisations, "utc_now", lambda: datetime(2026, 11, 5, 2))
+    listed = tmp_path / "organisations.txt"
+    listed.write_text("acme s3://custody-published/acme\nblue s3://custody-published/blue\n")
+    for name, content in (("acme", body), ("blue", b'{"revision": 1, "complete": true}')):
+        memory_s3.put_object(Bucket="custody-published", Key=f"{name}/current/date=2026-11-03.json", Body=content)
+    acme, blue = rows(Settings(home=tmp_path, s3_region="us-east-1"), read_organisations(listed), nights=1)
+    assert "current/date=2026-11-03.json" in acme.problem
+    assert blue.counts == {"not established": 1}
 
 
 @pytest.mark.parametrize("text", ["", "acme", "acme https://example.com", "a s3://b/c\na s3://b/d"])

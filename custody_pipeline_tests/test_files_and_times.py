@@ -1,0 +1,107 @@
+"""Small things that everything rests on: dates as servers write them, folders of nights, files that are whole."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from custody_pipeline.io.clock import http_date, night_in
+from custody_pipeline.io.document_store import BucketStore
+from custody_pipeline.io.http import retry_after
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.publish.landed import Sources, landed_receipts
+from custody_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_utc")
+def test_a_date_of_a_header_is_utc_wherever_the_machine_is() -> None:
+    assert http_date("Mon, 02 Nov 2026 10:00:00 GMT") == datetime(2026, 11, 2, 10, tzinfo=UTC)
+    assert http_date("Mon, 02 Nov 2026 10:00:00 -0000") == datetime(2026, 11, 2, 10, tzinfo=UTC)
+    assert http_date("Mon, 02 Nov 2026 10:00:00 +0100") == datetime(2026, 11, 2, 9, tzinfo=UTC)
+    ended = format_datetime(datetime.now(UTC) - timedelta(hours=1)).replace("+0000", "-0000")
+    assert retry_after({"Retry-After": ended}) == 0.0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "Mon, 02 Nov 99999999999999999999 10:00:00 GMT", "31 Dec 9999 23:0:0 -2359"]
+)
+def test_a_header_that_is_no_date_says_nothing(text: str) -> None:
+    assert http_date(text) is None
+    assert retry_after({"Retry-After": text}) is None
+
+
+@pytest.mark.parametrize("name", ["date=", "date=2026-11-31", "date=20261102", "date=2026-W45-1", "2026-11-02", "x=1"])
+def test_a_foreign_folder_is_no_night(name: str, tmp_path: Path) -> None:
+    assert (night_in(name), night_in("date=2026-11-02")) == (None, date(2026, 11, 2))
+    for folder in (name, "date=2026-11-02"):
+        (tmp_path / "extraction_receipts" / folder).mkdir(parents=True)
+        (tmp_path / "extraction_receipts" / folder / "1.ndjson.gz").touch()
+    settings = Settings(home=tmp_path, landing_url=str(tmp_path))
+    found = landed_receipts(Sources(settings, cast("S3Client", None), S3Location("b"), tmp_path))
+    assert list(found) == [date(2026, 11, 2)]
+
+
+def test_files_of_one_stem_are_written_at_once(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        write_whole(tmp_path / f"same.{number % 8}", bytes([number % 8]) * 4096)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(64)))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        f"same.{number}": bytes([number]) * 4096 for number in range(8)
+    }
+
+
+def test_a_file_that_cannot_be_replaced_leaves_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "taken/full").mkdir(parents=True)
+    with pytest.raises(OSError, match="taken"):
+        write_whole(tmp_path / "taken", b"1")
+    assert os.listdir(tmp_path) == ["taken"]  # noqa: PTH208 - hidden files too
+
+
+class Conflict:
+    """Answers each put with 409. `there`: whether the object exists."""
+
+    def __init__(self, there: bool) -> None:
+        self.there = there
+
+    def put_object(self, **_: Any) -> Any:
+        raise ClientError(_answer("ConditionalRequestConflict", 409), "PutObject")
+
+    def head_object(self, **_: Any) -> Any:
+        if not self.there:
+            raise ClientError(_answer("404", 404), "HeadObject")
+        return {"ContentLength": 1, "ETag": '"1"'}
+
+
+def _answer(code: str, status: int) -> Any:
+    return {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+
+def test_a_conflict_does_not_say_that_a_document_is_kept() -> None:
+    assert not BucketStore(cast("S3Client", Conflict(there=True)), S3Location("b")).create("k", b"1")
+    with pytest.raises(ClientError, match="Conflict"):
+        BucketStore(cast("S3Client", Conflict(there=False)), S3Location("b")).create("k", b"1")
