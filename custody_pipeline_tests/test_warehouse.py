@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from custody_pipeline import analysis
 from custody_pipeline.fleet.overview import analyst_database
+from custody_pipeline.forgetting.warehouse_rows import compact
 from custody_pipeline.models.run import SchemaChangedError, model_params, prepare, replace_window
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError, WarehouseError
@@ -336,3 +337,16 @@ def test_what_has_no_conversations_to_be_parted_by_does_not_become_half_a_night(
     with pytest.raises(duckdb.OutOfMemoryException):
         replace(large, first_documents(tmp_path, "partition_date"), DAYS[0])
     assert large.execute("SELECT count(*) FROM custody.things").fetchone() == (0,)
+
+
+def test_what_a_killed_process_left_beside_the_warehouse_goes_with_an_erasure(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with Warehouse(settings).open():
+        pass
+    left = [tmp_path / "spill/duckdb_temp_storage-0.tmp", tmp_path / "analyst-ab12cd34/analyst.duckdb"]
+    mine = tmp_path / "analyst-notes/notes.txt"
+    for path in (*left, mine):
+        path.parent.mkdir()
+        path.write_text("+15550100123")
+    compact(settings)
+    assert [path.exists() for path in (*left, mine)] == [False, False, True]

@@ -125,3 +125,5 @@ def _forget_documents(
             applied.places[DOCUMENTS] = applied.places.get(DOCUMENTS, 0) + 1
         except (HeldError, NotEncryptedError) as error:
             applied.held.append(f"{DOCUMENTS} {item.what}: {error}")
+        except NothingToEraseError:  # somebody else forgot it meanwhile
+            continue

@@ -6,6 +6,7 @@ Belongs here: finding and removing data there. Does not: rows (warehouse_rows.py
 from __future__ import annotations
 
 import gzip
+import lzma
 import shutil
 import sqlite3
 import zipfile
@@ -19,11 +20,11 @@ from typing import IO, TYPE_CHECKING
 
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.extract.erased import names_any
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
-from custody_pipeline.forgetting.redacted import table_holds
 from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
 from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
@@ -48,6 +49,12 @@ _ELSEWHERE = ("dagster", "erasures", "keys", "matters", "package-register", "pub
 
 _DATABASES = {".duckdb", ".db", ".sqlite"}
 """Files whose content only their own program can read."""
+
+_PACKED = (
+    b"7z\xbc\xaf\x27\x1c", b"BZh", b"%PDF-", b"CPN1", b"PAR1", b"PK\x03\x04", b"Rar!", b"\x04\x22\x4d\x18",
+    b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xd0\xcf\x11\xe0", b"\xfd7zXZ",
+)  # fmt: skip
+"""The beginnings of packed or encrypted content, in which an id would not be found."""
 
 _CHUNK = 16 << 20
 _OVERLAP = 512
@@ -241,25 +248,35 @@ def remove_files(places: Iterable[Place]) -> None:
 
 def _names(path: Path, ids: Set[str]) -> bool | None:
     """Whether a file names one of the ids, also packed by gzip, zip (as .xlsx) or Parquet; None if that is unknown."""
+    # Reading a zip raises RuntimeError for a member with a password or of another compression.
     if path.suffix in _DATABASES:
         return None
     try:
         with path.open("rb") as plain:
             begin = plain.read(4)
         if begin == b"PAR1":
-            return table_holds(ids, path)
+            return any(names_any(ids, str(rows.to_pylist()).encode()) for rows in _batches(path))
         if begin == b"PK\x03\x04":
             with zipfile.ZipFile(path) as archive:
-                return any(_in_stream(archive.open(member), ids) for member in archive.infolist())
+                found = {_in_stream(archive.open(member), ids) for member in archive.infolist()}
+                return True if True in found else None if None in found else False
         return _in_stream(gzip.open(path) if begin[:2] == b"\x1f\x8b" else path.open("rb"), ids)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowException):
+    except (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException):
         return None
 
 
-def _in_stream(opened: IO[bytes] | gzip.GzipFile, ids: Set[str]) -> bool:
+def _batches(table: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet file, which may have any columns."""
+    with pq.ParquetFile(table) as file:
+        yield from file.iter_batches(10_000)
+
+
+def _in_stream(opened: IO[bytes] | gzip.GzipFile, ids: Set[str]) -> bool | None:
     with opened as stream:
         before = b""
         while chunk := stream.read(_CHUNK):
+            if not before and chunk.startswith(_PACKED):
+                return None
             if names_any(ids, before + chunk):
                 return True
             before = chunk[-_OVERLAP:]

@@ -5,6 +5,7 @@ Belongs here: the DuckDB file. Does not: files beside it (places.py).
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from datetime import date
 
@@ -12,7 +13,8 @@ import duckdb
 from filelock import FileLock
 
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION
+from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, spill_path
+from custody_pipeline.warehouse.snapshot import unfinished_snapshots
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
 
@@ -136,3 +138,6 @@ def compact(settings: Settings) -> None:
             con.close()
         fresh.replace(path)
         path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+        # Whoever writes there holds the lock, so these are what a killed process left.
+        for left in (spill_path(settings), *unfinished_snapshots(settings)):
+            shutil.rmtree(left, ignore_errors=True)

@@ -130,7 +130,7 @@ class Warehouse:
     def _connect(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.settings.duckdb_memory_limit,
-            "temp_directory": str(self.settings.home / "spill"),
+            "temp_directory": str(spill_path(self.settings)),
             # Older versions of DuckDB cannot read this storage format, which is smaller by a fifth and faster to write.
             # Only this product opens the warehouse.
             "storage_compatibility_version": STORAGE_VERSION,
@@ -149,6 +149,11 @@ class Warehouse:
         # A progress bar would be part of what `--json` prints.
         con.execute("SET enable_progress_bar = false")
         return con
+
+
+def spill_path(settings: Settings) -> Path:
+    """Where DuckDB puts what does not fit into memory; a killed process leaves its files there."""
+    return settings.home / "spill"
 
 
 def _busy(path: Path, seconds: float) -> WarehouseBusyError:

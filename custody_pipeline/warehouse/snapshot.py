@@ -23,6 +23,7 @@ from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, 
 # After a thousand small nights, the snapshot takes 0.2 s instead of 0.6 s. Must be a multiple of 2,048.
 SNAPSHOT_ROW_GROUP = 30_720
 SNAPSHOT_STORAGE_VERSION = "v1.0.0"
+_UNFINISHED = "analyst-"
 _COUNTS = {"coverage", "nights", "reconciliation", "tag_quality"}
 """Tables about nights: they name no recording and hold no personal data."""
 
@@ -47,7 +48,7 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
         night: the night that was modelled last; everything is written if None.
     """
     target, left_out = settings.analyst_path, nights_left_out(settings)
-    folder = Path(tempfile.mkdtemp(prefix="analyst-", dir=target.parent))
+    folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=target.parent))
     try:
         fresh = folder / target.name
         keep = night is not None and _is_as_we_left_it(con, target)
@@ -77,6 +78,14 @@ def snapshot_for_analysts(con: duckdb.DuckDBPyConnection, settings: Settings, ni
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target
+
+
+def unfinished_snapshots(settings: Settings) -> list[Path]:
+    """Folders with the snapshot that a killed process was writing. The caller has the warehouse for itself."""
+    target = settings.analyst_path
+    files = {target.name, log_beside(target).name}
+    found = (path for path in target.parent.glob(f"{_UNFINISHED}*") if path.is_dir() and not path.is_symlink())
+    return [folder for folder in found if {path.name for path in folder.iterdir()} <= files]
 
 
 def log_beside(snapshot: Path) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import zipfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -111,15 +113,28 @@ def test_files_of_the_home_are_searched_unpacked_and_those_that_cannot_be_are_na
     (tmp_path / "no.zip").write_bytes(b"PK\x03\x04 no archive")
     (tmp_path / "old-copy.duckdb").write_bytes(b"whatever")
     pq.write_table(pa.table({"conversation_id": [CONVERSATION]}), tmp_path / "mine.parquet")
+    pq.write_table(pa.table({"conversation_id": [1], "call": [[CONVERSATION]]}), tmp_path / "other-columns.parquet")
+    (tmp_path / "packed.bz2").write_bytes(bz2.compress(naming.encode()))
+    (tmp_path / "packed.xz").write_bytes(lzma.compress(naming.encode()))
+    with zipfile.ZipFile(tmp_path / "twice.zip", "w") as outer:
+        outer.writestr("inner.gz", gzip.compress(naming.encode()))
+    with zipfile.ZipFile(tmp_path / "secret.zip", "w") as locked:
+        locked.writestr("a", naming)
+    secret = bytearray((tmp_path / "secret.zip").read_bytes())
+    for at in (6, secret.index(b"PK\x01\x02") + 8):
+        secret[at] |= 1  # the flag of a member with a password
+    (tmp_path / "secret.zip").write_bytes(secret)
 
     places = {
         place.where.rsplit("/", 1)[1]: place.note for place in files_naming(Settings(home=tmp_path), {CONVERSATION})
     }
 
     assert {name for name, note in places.items() if note.startswith("cannot be searched")} == {
-        "cut-off.gz", "no.zip", "old-copy.duckdb",
+        "cut-off.gz", "no.zip", "old-copy.duckdb", "packed.bz2", "packed.xz", "secret.zip", "twice.zip",
     }  # fmt: skip
-    assert {name for name, note in places.items() if note.startswith("not made by")} == {"notes.txt.gz", "mine.parquet"}
+    assert {name for name, note in places.items() if note.startswith("not made by")} == {
+        "notes.txt.gz", "mine.parquet", "other-columns.parquet",
+    }  # fmt: skip
     assert places["gaps.xlsx"] == ""
     assert "other.txt" not in places
     remove_files(list(files_naming(Settings(home=tmp_path), {CONVERSATION})))
