@@ -71,3 +71,11 @@ def test_work_that_fails_is_to_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(TypeError), ResumeCache(path) as cache:
         fail_after(cache)
     assert dict(ResumeCache(path)) == {"a": "1"}
+
+
+def test_a_question_may_name_a_file_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    with resume_cache_of(tmp_path, "work") as cache:
+        cache["sha256|\udcff"] = "1"
+        assert cache["sha256|\udcff"] == "1"
+    killed(tmp_path / "work.ndjson", **{"\udcff": "1", "b": "2"})
+    assert dict(ResumeCache(tmp_path / "work.ndjson")) == {"b": "2"}

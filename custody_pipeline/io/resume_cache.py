@@ -6,6 +6,7 @@ name everything that its answer depends on.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
@@ -57,7 +58,7 @@ class ResumeCache(MutableMapping[str, str]):
         for line in lines:
             try:
                 question, answer = orjson.loads(line)
-            except ValueError:  # torn when the process was killed
+            except (ValueError, TypeError):  # torn when the process was killed
                 continue
             answers[str(question)] = str(answer)
         return answers
@@ -67,7 +68,8 @@ class ResumeCache(MutableMapping[str, str]):
 
     def __setitem__(self, question: str, answer: str) -> None:
         # The line feed comes first, so that a line that a killed run left half written stays separate.
-        line = b"\n" + orjson.dumps([question, answer]) + b"\n"
+        # A question may name a file whose name is not UTF-8: orjson refuses it, and such an answer is not taken up.
+        line = f"\n{json.dumps([question, answer])}\n".encode()
         with self._lock:
             self._answers[question] = answer
             os.write(self._file, line)

@@ -7,6 +7,7 @@ Belongs here: finding the target and the keys, and recording that our own place 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -195,7 +196,7 @@ def verify_target(
         return verify_path(path, options)
     place = target if in_s3 else str(path.resolve())
     question = "\n".join([place, media, *(key.vkey for key in options.public_keys)])
-    name = f"verify-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
+    name = f"verify-{hashlib.sha256(os.fsencode(question)).hexdigest()[:16]}"
     try:
         cache = resume_cache_of_user(name)
     except (OSError, RuntimeError):  # without a private folder of the user, the check cannot be resumed

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock
+from urllib3.exceptions import HTTPError
 
 from custody_pipeline.evidence.cut.seal import HEAD, LOG
 from custody_pipeline.evidence.log.checkpoint import Checkpoint, cosigned_by, read_checkpoint, verify_checkpoint
@@ -24,14 +24,13 @@ from custody_pipeline.evidence.log.cosignatures import (
     cosigned_path,
 )
 from custody_pipeline.evidence.log.keys import parse_public_keys
-from custody_pipeline.evidence.log.note import NoteError, Verifier
+from custody_pipeline.evidence.log.note import Verifier
 from custody_pipeline.evidence.log.tiles import TileTree
-from custody_pipeline.evidence.reader import FolderReader, Reader, TargetError, read
-from custody_pipeline.io.objects import UploadError
+from custody_pipeline.evidence.reader import FolderReader, Reader, read
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.operations.verification import default_target, open_target, public_keys
-from custody_pipeline.publish.claims import SealingError
 from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.settings import Settings, SettingsError
@@ -72,8 +71,8 @@ def ask(settings: Settings, url: str, witnesses: Sequence[Verifier], target: str
                 allow_redirects=False,
                 stream=True,
             ) as answer:
-                return answer.status_code, answer.raw.read(_LARGEST_ANSWER)
-        except (requests.RequestException, OSError) as error:
+                return answer.status_code, answer.raw.read(_LARGEST_ANSWER, decode_content=True)
+        except (requests.RequestException, HTTPError, OSError) as error:
             raise WitnessError(f"{url} cannot be reached ({type(error).__name__}); ask again later") from error
 
     def asked(reader: Reader, checkpoint: Checkpoint) -> Checkpoint:
@@ -101,15 +100,15 @@ def ask_all(settings: Settings, file: Path | None) -> Asked:
     try:
         witnesses = _read_witnesses(file)
         head = read_checkpoint(read(open_target(settings, default_target(settings)), HEAD))
-    except (SettingsError, NoteError, TargetError, FileNotFoundError) as error:
-        return Asked(problems=(str(error),))
+    except Exception as error:  # noqa: BLE001 - the night is published
+        return Asked(problems=(ending_of(error)[0],))
     for witness, url in witnesses:
         try:
             if not cosigned_by(head, [witness]):
                 ask(settings, url, [witness])
             cosigned.append(witness.name)
-        except (NoteError, WitnessError, SealingError, UploadError, TargetError, BotoCoreError, ClientError) as error:
-            problems.append(str(error))
+        except Exception as error:  # noqa: BLE001 - as above; a head that another home left may not be settled
+            problems.append(ending_of(error)[0])
     return Asked(tuple(cosigned), tuple(problems))
 
 

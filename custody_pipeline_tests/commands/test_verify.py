@@ -14,12 +14,14 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from botocore.response import StreamingBody
 
 from custody_pipeline.evidence.cut.manifest import RECORDS
 from custody_pipeline.evidence.log.merkle import ProofError
 from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.operations.verification import record_verification, verify_target, write_proofs
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
@@ -208,6 +210,19 @@ def test_a_copy_is_verified_only_with_a_key_that_was_named(settings: Settings, t
     keys = [settings.home / "keys/custody.key.pub"]
     report = verify_target(settings, str(copy), keys=keys, pinned=[], timestamp_roots=[], media="none", progress=None)
     assert report.status == 0
+
+
+def test_names_that_are_not_utf_8_end_in_findings(settings: Settings, tmp_path: Path) -> None:
+    copy = tmp_path / os.fsdecode(b"copy \xff")
+    shutil.copytree(tmp_path / "published", copy)
+    report = copy / "cuts" / f"date={NIGHTS[0]}" / "r0001" / "data/chain_of_custody.parquet"
+    report.rename(report.with_name(os.fsdecode(b"\xfe.parquet")))
+    key = tmp_path / "keys/custody.key.pub"
+    found = verify_target(settings, str(copy), keys=[key], pinned=[], timestamp_roots=[], media="none", progress=None)
+    assert [(one.code, one.detail) for one in found.findings if one.kind.severity is Severity.ERROR] == [
+        ("FILE_MOVED", "found at data/\\udcfe.parquet")
+    ]
+    orjson.dumps(found.as_dict())
 
 
 def test_a_delivery_that_ships_a_home_is_not_believed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,16 +11,21 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from urllib3.exceptions import ProtocolError
+from urllib3.response import HTTPResponse
 
 from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.log.checkpoint import InconsistentHeadError
 from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError, WitnessError, check_witness_keys
 from custody_pipeline.evidence.log.note import COSIGNATURE_V1, NoteError, Verifier
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline.operations import witnesses
 from custody_pipeline.operations.witnesses import Asked, add, ask, ask_all, witness_keys
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
@@ -270,3 +276,35 @@ def test_a_list_of_witnesses_that_is_none_is_told_with_the_form_of_one(
 def test_where_nothing_is_published_there_is_nothing_to_cosign(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "witnesses").write_text("")
     assert len(ask_all(settings, tmp_path / "witnesses").problems) == 1
+
+
+@pytest.mark.parametrize(
+    "failure", [ProtocolError("cut off"), InconsistentHeadError("rolled back"), OSError(28, "full")]
+)
+def test_no_failure_of_a_witness_ends_a_published_night(
+    settings: Settings, publisher: Publisher, witness: Witness, tmp_path: Path, failure: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fails(*_: object) -> None:
+        raise failure
+
+    (tmp_path / "witnesses").write_text(f"{witness.verifier.vkey} http://127.0.0.1:9\n")
+    monkeypatch.setattr(witnesses, "_cosign", fails)
+    assert len(ask_all(settings, tmp_path / "witnesses").problems) == 1
+
+
+def test_an_answer_that_breaks_off_is_no_fault_of_ours(
+    settings: Settings, publisher: Publisher, witness: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Torn:
+        status_code, raw = 200, HTTPResponse(io.BytesIO(b"x"), preload_content=False, request_method="POST")
+
+        def __enter__(self) -> Torn:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(Torn.raw, "read", Mock(side_effect=ProtocolError("cut off")))
+    monkeypatch.setattr("requests.post", lambda *_, **__: Torn())
+    with pytest.raises(WitnessError, match="ProtocolError"):
+        ask(settings, "http://127.0.0.1:9", [witness.verifier])
