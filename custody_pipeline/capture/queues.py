@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _BATCH_MESSAGES = 10
 _BATCH_BYTES = 256 * 1024
 _MAX_DELAY_SECONDS = 12 * 3600
+logger = logging.getLogger(__name__)
+
 _NOT_ALLOWED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENCODING = "custody-encoding"
 _REASON = "custody-reason"
@@ -126,11 +129,17 @@ class SqsQueue:
             here = self._attributes(self._url)
             waiting = int(here["ApproximateNumberOfMessages"])
             leased = int(here["ApproximateNumberOfMessagesNotVisible"])
-            try:
-                dead = int(self._attributes(self._dead_letters())["ApproximateNumberOfMessages"])
-            except QueueError:
-                dead = 0
+        dead = self._dead()
         return QueueMetrics(waiting + leased, leased, dead, None)
+
+    def _dead(self) -> int:
+        """The number of dead letters; 0 if there is no such queue, or it may not be read: events are drained anyway."""
+        try:
+            with _translated():
+                return int(self._attributes(self._dead_letters())["ApproximateNumberOfMessages"])
+        except QueueError as error:
+            logger.warning("The dead letters cannot be counted: %s", error)
+            return 0
 
     def close(self) -> None:
         """Stop the senders."""

@@ -102,11 +102,11 @@ def triggers(
     from custody_pipeline.capture import installation
     from custody_pipeline.extract.genesys import GenesysClient
     from custody_pipeline.extract.genesys_errors import GenesysError
+    from custody_pipeline.settings.table import variable
 
     if (url is None) != (definitions is None):
         raise typer.BadParameter("--definitions FOLDER needs --url, the address that the definitions send events to")
     settings = settings_of_environment()
-    settings.require("genesys_domain")
     written: list[Path] = []
     try:
         if definitions is not None and url is not None:
@@ -115,6 +115,14 @@ def triggers(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
                 written.append(path)
+        needed = {name: getattr(settings, name) for name in ("genesys_domain", "trigger_workflow_id")}
+        if written and action is TriggerAction.plan and None in needed.values():
+            # A first installation: the workflow has an id once these files are imported.
+            unset = ", ".join(variable(name) for name, value in needed.items() if value is None)
+            answer({"definitions": written, "changes": None}, map(str, written), as_json=as_json)
+            say(f"import these files; with {unset} set, plan shows the triggers that install would change")
+            return
+        settings.require("genesys_domain")
         with GenesysClient(settings) as client:
             if action is TriggerAction.remove:
                 changes = installation.remove(client)

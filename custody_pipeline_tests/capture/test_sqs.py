@@ -10,11 +10,13 @@ from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import dagster as dg
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, parse_event
@@ -249,3 +251,14 @@ def test_settings_choose_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (type(spool), type(sqs)) == (Spool, SqsQueue)
     spool.close()
     sqs.close()
+
+
+def test_events_are_counted_where_the_dead_letters_may_not_be_read() -> None:
+    def attributes(**asked: str) -> dict[str, Any]:
+        if asked["QueueUrl"] == "dead":
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetQueueAttributes")
+        return {"Attributes": {"ApproximateNumberOfMessages": "3", "ApproximateNumberOfMessagesNotVisible": "1"}}
+
+    queue = SqsQueue(Mock(get_queue_attributes=attributes), "here", dead_letter_url="dead")
+    assert (queue.metrics().depth, queue.metrics().dead) == (4, 0)
+    queue.close()

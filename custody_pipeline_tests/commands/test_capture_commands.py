@@ -85,3 +85,15 @@ def test_triggers_are_planned_installed_once_and_removed(vendor: SimulatorServer
     assert (plain.exit_code, "https URL" in plain.output) == (64, True)
     written = custody("triggers", "plan", "--url", "https://custody.example.com/events", "--definitions", str(tmp_path))
     assert sum(Path(line).is_file() for line in written.splitlines()) == 5
+
+
+def test_what_is_to_be_imported_is_written_before_the_organisation_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GENESYS_DOMAIN", "GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "TRIGGER_WORKFLOW_ID"):
+        monkeypatch.delenv(f"CUSTODY_{name}")
+    asked = ("triggers", "plan", "--url", "https://custody.example.com/events", "--definitions", str(tmp_path))
+    told = json.loads(custody(*asked, "--json"))
+    assert (len(told["definitions"]), told["changes"]) == (5, None)
+    install = CliRunner().invoke(app, ["triggers", "install"])
+    assert "CUSTODY_GENESYS_DOMAIN" in str(install.exception)
