@@ -22,7 +22,7 @@ import secrets
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,6 +37,7 @@ from custody_pipeline.forgetting.finder import (
     exported,
     find,
     holds_of,
+    left_by_seals,
     places_of,
     sealed_files,
     sealed_night,
@@ -190,12 +191,18 @@ def _renewed(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
 
 @dataclass
 class _Erasing:
-    """A begun request that is carried out; `request` says which of its steps are done."""
+    """A begun request that is carried out.
+
+    Attributes:
+        request: says which of its steps are done.
+        staged: folders of seals that may be under way.
+    """
 
     settings: Settings
     client: S3Client
     request: Request
     say: Say
+    staged: set[str] = field(default_factory=set)
 
     def carry_out(self) -> Outcome:
         """Do every step that is not done yet."""
@@ -221,6 +228,10 @@ class _Erasing:
             read_back(settings, published, client=self.client)
         self._keep(state="done")
         outcome.request = self.request
+        outcome.notes += [
+            f"{folder}: staged within the last day, perhaps with these data; if no seal is under way, remove it"
+            for folder in sorted(self.staged)
+        ]
         return outcome
 
     def _keep(self, **changes: object) -> None:
@@ -319,8 +330,10 @@ class _Erasing:
         self.say(f"removing {len(statement.files)} files of earlier revisions of {night}")
         for path in removed_paths(statement):
             self._remove(versions_of(self.client, place / path))
-        for versions in copy_versions(settings, self.client, night):
-            self._remove([version for version in versions if not version.latest or version.marker])
+        copies = [version for versions in copy_versions(settings, self.client, night) for version in versions]
+        left, under_way = left_by_seals(settings, self.client, copies, datetime.now(UTC))
+        self._remove([version for version in copies if not version.latest or version.marker] + left)
+        self.staged |= under_way
 
 
 # --- 5: secrets -------------------------------------------------------------------------------------------------------

@@ -5,13 +5,15 @@ Belongs here: finding. Does not: removing (erase.py).
 
 from __future__ import annotations
 
+import re
 import secrets
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.extract.erased import erase_landing
 from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.forgetting import places, warehouse_rows
@@ -29,6 +31,7 @@ from custody_pipeline.matters.matter import Matter, Selection
 from custody_pipeline.matters.register import matter_names, register_of
 from custody_pipeline.matters.selection import select
 from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.claims import Claims
 from custody_pipeline.publish.sealed_landing import on_this_machine
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.warehouse.erasures import Request, Tombstone, erased_conversations, names_of
@@ -41,6 +44,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.settings import Settings
+
+
+_STAGED = re.compile(rf"{SEALING}([0-9a-f]{{32}})/")
+_STAGED_FOR = timedelta(days=1)
+"""No seal takes so long."""
 
 
 class NothingToEraseError(Exception):
@@ -232,6 +240,29 @@ def copy_versions(settings: Settings, client: S3Client, night: str) -> Iterator[
             if folder == "sealing" or f"/date={night}/" in version.key:
                 by_key.setdefault(version.key, []).append(version)
     yield from by_key.values()
+
+
+def left_by_seals(
+    settings: Settings, client: S3Client, versions: Iterable[Version], now: datetime
+) -> tuple[list[Version], set[str]]:
+    """Files that seals staged and that no claim names: those older than a day, and the folders of the others.
+
+    A home stages files before it claims its place in the log. If it is killed in between, nothing else removes them.
+    """
+    place = S3Location.parse(settings.require("publish_url"))
+    state = Claims(client, place, "").read()
+    pending = state.pending.id if state and state.pending else None
+    left, under_way = list[Version](), set[str]()
+    for version in versions:
+        path = version.key.removeprefix(f"{place.key}/" if place.key else "")
+        staged = _STAGED.match(path)
+        if staged is None or version.marker or not version.latest or staged[1] == pending:
+            continue
+        if version.written is not None and now - version.written > _STAGED_FOR:
+            left.append(version)
+        else:
+            under_way.add(str(place / staged[0]))
+    return left, under_way
 
 
 def exported(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[str]:

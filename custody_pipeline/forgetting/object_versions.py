@@ -31,13 +31,14 @@ class LockedError(Exception):
 
 @dataclass(frozen=True)
 class Version:
-    """A version of an object, or a delete marker."""
+    """A version of an object, or a delete marker. `written`: when, by the store's clock."""
 
     bucket: str
     key: str
     version_id: str
     latest: bool
     marker: bool
+    written: datetime | None = None
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}?versionId={self.version_id}"
@@ -69,7 +70,8 @@ def versions_of(client: S3Client, place: S3Location, *, below: bool = False) -> 
             for item in page.get(kind, []):
                 if below or item["Key"] == place.key:
                     marker = kind == "DeleteMarkers"
-                    yield Version(place.bucket, item["Key"], item["VersionId"], bool(item["IsLatest"]), marker)
+                    names = place.bucket, item["Key"], item["VersionId"]
+                    yield Version(*names, bool(item["IsLatest"]), marker, item["LastModified"])
 
 
 def holds_on(client: S3Client, versions: Iterable[Version], now: datetime) -> list[Hold]:

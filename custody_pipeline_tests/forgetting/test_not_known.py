@@ -6,7 +6,9 @@ import bz2
 import gzip
 import lzma
 import zipfile
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
@@ -16,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.extract.genesys import Answer, GenesysClient
 from custody_pipeline.extract.genesys_errors import UnexpectedAnswer
-from custody_pipeline.forgetting.finder import holders
+from custody_pipeline.forgetting.finder import holders, left_by_seals
 from custody_pipeline.forgetting.object_versions import Version, holds_on
 from custody_pipeline.forgetting.places import files_naming, remove_files
 from custody_pipeline.matters.holds import protected
@@ -140,3 +142,20 @@ def test_files_of_the_home_are_searched_unpacked_and_those_that_cannot_be_are_na
     remove_files(list(files_naming(Settings(home=tmp_path), {CONVERSATION})))
     assert not (tmp_path / "sheets/gaps.xlsx").exists()
     assert (tmp_path / "old-copy.duckdb").exists()
+
+
+def test_what_a_killed_seal_staged_goes_once_no_seal_can_be_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def staged(name: str, days: float, *, latest: bool = True) -> Version:
+        return Version("dataset", f"prod/sealing/{name}", "v", latest, False, NOW - timedelta(days=days))
+
+    old, pending, new = (digit * 32 for digit in "abc")
+    wanted = staged(f"{old}/data/records.ndjson", 2)
+    versions = [wanted, staged(f"{pending}/x", 2), staged(f"{new}/x", 0.5), staged("head", 2), staged("head", 2)]
+    versions += [staged(f"{old}/data/x", 2, latest=False), replace(wanted, key="prod/parquet/gaps/x")]
+    state = SimpleNamespace(pending=SimpleNamespace(id=pending))
+    monkeypatch.setattr("custody_pipeline.publish.claims.Claims.read", lambda _: state)
+    settings = Settings(home=tmp_path, publish_url="s3://dataset/prod")
+    found = left_by_seals(settings, cast("S3Client", None), versions, NOW)
+    assert found == ([wanted], {f"s3://dataset/prod/sealing/{new}/"})
