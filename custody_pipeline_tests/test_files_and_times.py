@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,15 +10,20 @@ from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
 
+from custody_pipeline.cli.shared import print_json
+from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.io.clock import http_date, night_in
 from custody_pipeline.io.document_store import BucketStore
+from custody_pipeline.io.escaping import folded
 from custody_pipeline.io.http import retry_after
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.landed import Sources, landed_receipts
 from custody_pipeline.settings import Settings
 
@@ -105,3 +111,27 @@ def test_a_conflict_does_not_say_that_a_document_is_kept() -> None:
     assert not BucketStore(cast("S3Client", Conflict(there=True)), S3Location("b")).create("k", b"1")
     with pytest.raises(ClientError, match="Conflict"):
         BucketStore(cast("S3Client", Conflict(there=False)), S3Location("b")).create("k", b"1")
+
+
+@pytest.mark.parametrize(
+    "failure", [ResponseStreamingError(error="reset"), IncompleteReadError(actual_bytes=1, expected_bytes=2)]
+)
+def test_an_answer_that_breaks_off_is_an_error_of_the_target(failure: Exception) -> None:
+    body = Mock(read=Mock(side_effect=[b"x", failure]))
+    client = Mock(get_object=Mock(return_value={"ContentLength": 1 << 30, "Body": body}))
+    with S3Reader(client, S3Location("b")).open("data/x") as stream:
+        assert stream.read(1) == b"x"
+        with pytest.raises(TargetError, match="s3://b/data/x"):
+            stream.read(1)
+    body.close.assert_called_once()
+
+
+def test_what_is_no_unicode_is_json_all_the_same(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    name = os.fsdecode(b"\xff")
+    print_json({"file": Path(name), "all": [name, 1 << 70, None, True], "day": date(2026, 11, 2)})
+    told = json.loads(capfdbinary.readouterr().out)
+    assert told == {"file": "\\udcff", "all": ["\\udcff", str(1 << 70), None, True], "day": "2026-11-02"}
+
+
+def test_a_terminal_without_width_gets_text() -> None:
+    assert folded("two words", 0) == "two\nwords"

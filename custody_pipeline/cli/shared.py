@@ -110,8 +110,23 @@ def print_json(result: Any) -> None:
     import orjson
 
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
-    sys.stdout.buffer.write(orjson.dumps(result, default=str, option=options))
+    try:
+        text = orjson.dumps(result, default=str, option=options)
+    except TypeError:
+        text = orjson.dumps(_representable(result), default=str, option=options)
+    sys.stdout.buffer.write(text)
     sys.stdout.flush()
+
+
+def _representable(value: Any) -> Any:
+    """The value, with escapes where a text (a file's name) is not Unicode, and with long numbers as text."""
+    if isinstance(value, dict):
+        return {_representable(name): _representable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_representable(item) for item in value]
+    if isinstance(value, Path | str):
+        return str(value).encode(errors="backslashreplace").decode()
+    return str(value) if isinstance(value, int) and value.bit_length() > 63 else value
 
 
 def answer(result: Any, lines: Iterable[str], *, as_json: bool) -> None:

@@ -24,7 +24,7 @@ def folded(text: str, width: int, indent: str = "", further: str | None = None) 
     more = indent if further is None else further
     lines = wrap(
         escaped(text),
-        width,
+        max(1, width),
         initial_indent=indent,
         subsequent_indent=more,
         break_on_hyphens=False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -22,6 +23,11 @@ MAX_IDS = 1_000_000
 MAX_ID_CHARACTERS = 200
 _HEADERS = {"conversationid", "recordingid", "id"}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# RuntimeError: a password, or a compression that is not known; the others: a part that is not as it should be.
+_NO_BOOK = (
+    LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError, SyntaxError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 _FORMS = "accepted: one id a line, CSV with a column conversation_id, recording_id or id, or .xlsx"
 
 
@@ -128,7 +134,7 @@ def _of_spreadsheet(path: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
             cells = ["" if cell is None else str(cell) for cell in row]
             if any(cells) and not cells[0].lstrip().startswith("#"):
                 yield number, cells
-    except (KeyError, ValueError, IndexError, zipfile.BadZipFile, zlib.error, EOFError, SyntaxError) as error:
+    except _NO_BOOK as error:
         raise RefusedFileError(path, 1, f"no spreadsheet that can be read; {_FORMS}") from error
 
 

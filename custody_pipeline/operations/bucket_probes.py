@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.extract.export_listing import folders_above_years, oldest_night
 from custody_pipeline.extract.export_objects import ObjectReader
+from custody_pipeline.io.clock import http_date
 from custody_pipeline.io.objects import error_code, pages_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.doctor_line import Line
@@ -255,9 +256,9 @@ def _lock(client: S3Client, place: S3Location, settings: Settings) -> Line:
 def _clock(client: S3Client, place: S3Location) -> Line:
     listing = client.list_objects_v2(Bucket=place.bucket, Prefix=_below(place), MaxKeys=1)
     answer = listing["ResponseMetadata"]["HTTPHeaders"].get("date")
-    if answer is None:
+    server = http_date(answer or "")
+    if server is None:
         return Line("clock", "warning", "S3 did not say what time it is", "Compare this machine's clock with another.")
-    server = datetime.strptime(answer, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
     skew = abs(datetime.now(UTC) - server)
     if skew > _CLOCK_TOLERANCE:
         found = f"{skew.total_seconds():.0f} s away from S3's"

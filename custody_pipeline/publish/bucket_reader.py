@@ -6,7 +6,7 @@ Belongs here: listing and opening. Does not: what the files mean (evidence/), wr
 from __future__ import annotations
 
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, IOBase
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,6 +17,7 @@ from custody_pipeline.io.objects import ABSENT, NO_LOCK, error_code, listed
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.io.s3 import S3Location
@@ -53,7 +54,7 @@ class S3Reader:
             self._locks[path] = {name: answer.get(name) for name in _LOCK_HEADERS}
             if answer["ContentLength"] <= _IN_MEMORY_BYTES:
                 return BytesIO(answer["Body"].read())
-            return cast("BinaryIO", answer["Body"])
+            return cast("BinaryIO", _Body(answer["Body"], f"{self.name}/{path}"))
 
     def lock(self, path: str) -> ObjectLock:
         """The lock of an object's newest version.
@@ -80,6 +81,27 @@ class S3Reader:
                     return {}
                 raise
         return answer.get(name) or {}
+
+
+class _Body(IOBase):
+    """The body of an answer. S3's exceptions while it is read are those of a `Reader` as well."""
+
+    def __init__(self, body: StreamingBody, name: str) -> None:
+        self._body, self._name = body, name
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def read(self, size: int | None = None) -> bytes:
+        """The next bytes, or all that are left. Raises TargetError."""
+        with _explained(self._name):
+            return self._body.read(None if size is None or size < 0 else size)
+
+    def close(self) -> None:
+        """Also close the answer."""
+        self._body.close()
+        super().close()
 
 
 @contextmanager

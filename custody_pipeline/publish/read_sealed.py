@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import orjson
+import msgspec
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut.manifest import (
@@ -19,6 +19,8 @@ from custody_pipeline.evidence.cut.manifest import (
     CUT_JSON,
     SIGNATURE,
     TIMESTAMP,
+    CutError,
+    Revision,
     cut_prefix,
     decode_cut,
     open_cut,
@@ -26,7 +28,7 @@ from custody_pipeline.evidence.cut.manifest import (
 from custody_pipeline.evidence.cut.timestamp import stated_time
 from custody_pipeline.evidence.log.checkpoint import read_checkpoint
 from custody_pipeline.evidence.log.note import Verifier
-from custody_pipeline.evidence.reader import read
+from custody_pipeline.evidence.reader import POINTER_BYTES, read
 from custody_pipeline.evidence.verify.copies import copies_of_tables
 from custody_pipeline.io.objects import digest, head
 from custody_pipeline.io.s3 import S3Location, s3_client
@@ -63,6 +65,12 @@ class Sealed:
     timestamp: datetime | None
 
 
+class _Pointer(msgspec.Struct):
+    """The content of a pointer below `current/`, as far as it is read. It is not signed."""
+
+    revision: Revision
+
+
 def read_sealed(settings: Settings, night: date) -> Sealed:
     """The revision that `current/date=….json` names.
 
@@ -72,8 +80,12 @@ def read_sealed(settings: Settings, night: date) -> Sealed:
         TargetError: S3 cannot be read.
     """
     reader = S3Reader(s3_client(settings), S3Location.parse(settings.require("publish_url")))
-    revision = orjson.loads(read(reader, f"current/date={night}.json"))["revision"]
-    prefix = cut_prefix(night.isoformat(), revision)
+    path = f"current/date={night}.json"
+    try:
+        pointer = msgspec.json.decode(read(reader, path, POINTER_BYTES), type=_Pointer)
+    except (ValueError, RecursionError) as error:
+        raise CutError(f"{path} names no revision ({error}); run the night again: that writes it") from error
+    prefix = cut_prefix(night.isoformat(), pointer.revision)
     data, signature = read(reader, prefix + CUT_JSON), read(reader, prefix + SIGNATURE)
     keys = tuple(Verifier.parse(key) for key in decode_cut(data).keys)
     cut, signers = open_cut(data, signature, keys)

@@ -18,6 +18,7 @@ from custody_pipeline.evidence.cut.manifest import is_safe_path
 from custody_pipeline.io.objects import UploadError
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.bucket_reader import S3Reader
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def read_back(settings: Settings, destination: Path, *, client: S3Client | None 
     for path in destination.rglob("*"):
         if path.is_file() and path.relative_to(destination).as_posix() not in wanted:
             path.unlink()
-    stamps_file.write_bytes(orjson.dumps({entry.path: entry.stamp for entry in entries}))
+    write_whole(stamps_file, orjson.dumps({entry.path: entry.stamp for entry in entries}))
     return copied
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -119,6 +120,16 @@ def test_a_column_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
         for name in whole.namelist():  # programs other than Excel state a wrong size
             small.writestr(name, whole.read(name).replace(b'ref="A1:B3"', b'ref="A1:B2"'))
     assert read_id_list(tmp_path / "small.xlsx").ids == ("a1", "7")
+
+
+def test_a_spreadsheet_with_a_password_is_refused(tmp_path: Path) -> None:
+    openpyxl.Workbook().save(tmp_path / "ids.xlsx")
+    data = bytearray((tmp_path / "ids.xlsx").read_bytes())
+    for at in (found.start() for found in re.finditer(rb"PK\x01\x02", data)):
+        data[at + 8] |= 1
+    (tmp_path / "ids.xlsx").write_bytes(data)
+    with pytest.raises(RefusedFileError, match="no spreadsheet that can be read"):
+        read_id_list(tmp_path / "ids.xlsx")
 
 
 @pytest.mark.parametrize(

@@ -81,3 +81,11 @@ def test_a_copy_that_is_not_what_was_sealed_is_found_by_what_the_store_states(
     s3.put_object(Bucket=bucket, Key=f"prod/{cut.prefix}cut.json", Body=signed.replace(b'"gap"', b'"gas"') + b" ")
     with pytest.raises((CutError, NoteError)):
         read_sealed(published, NIGHT)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"revision": "../1"}', b'{"revision": 0}', b"[" * 9_000])
+def test_a_pointer_that_is_none_is_told(body: bytes, memory_s3: Any, tmp_path: Path) -> None:
+    memory_s3.put_object(Bucket="custody-published", Key=f"current/date={NIGHT}.json", Body=body)
+    settings = Settings(home=tmp_path, publish_url="s3://custody-published", s3_region="us-east-1")
+    with pytest.raises(CutError, match="names no revision"):
+        read_sealed(settings, NIGHT)

@@ -21,7 +21,7 @@ from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.package.check import check_package, digests_of, is_package, listed_in, signed_list
 from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE, check_tables
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, FolderReader, PartReader, TooLargeError, read
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, FolderReader, PartReader, TargetError, read
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.findings import Report
@@ -121,7 +121,7 @@ def _volume_named(context: Context) -> str:
     """The volume as its signed statement names it: the folder may have been renamed."""
     try:
         statement = json.loads(read(context.reader, STATEMENT, MANIFEST_BYTES))
-    except (ValueError, TooLargeError):
+    except (ValueError, RecursionError, OSError, TargetError):
         return "no name"
     return str(statement.get("volume")) if isinstance(statement, dict) else "no name"
 
