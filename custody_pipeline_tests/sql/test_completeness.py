@@ -489,6 +489,53 @@ def test_a_recording_that_no_source_names_any_more_keeps_its_row(
     assert night.sha256() == before
 
 
+def flags_withdrawn(night: Night) -> None:
+    for leg in night.details()["participants"]:
+        leg["sessions"][0]["recording"] = False
+    night.details()["screen_recorded"] = []
+
+
+def other_sessions(night: Night) -> None:
+    for leg in night.details()["participants"]:
+        leg["sessions"] = []
+    night.details()["screen_recorded"] = []
+
+
+def no_conversation(night: Night) -> None:
+    night.rows["conversation_details"].clear()
+
+
+@pytest.mark.parametrize("changed", [flags_withdrawn, other_sessions, no_conversation])
+def test_a_session_that_an_earlier_load_flagged_as_recorded_keeps_its_row(
+    night: Night, changed: Callable[[Night], None]
+) -> None:
+    night.call()
+    night.details()["screen_recorded"] = ["c1-agent-1"]
+    empty_the_bucket(night)
+    night.metadata("c1")
+    night.load()
+    changed(night)
+    night.run()
+    assert [(row["recording_id"], row["gap_reasons"]) for row in night.table("chain_of_custody")] == [
+        ("screen:c1-agent-1", ["RECORDING_NOT_FOUND"]),
+        ("session:c1-agent-1-session", ["RECORDING_NOT_FOUND"]),
+    ]
+    assert balance(night, "details_sessions") == (2, 0, 2, 0)
+    settings = Settings(export_url="s3://exports", publish_url="s3://dataset")
+    assert "flagged_before" in recordings_to_read(night.con, settings, NIGHT)["c1"]
+    assert night.check("row_conservation") == night.check("gaps_told") == []
+
+
+def test_a_flagged_session_of_a_conversation_that_another_night_has_now_gives_no_row(night: Night) -> None:
+    night.call()
+    empty_the_bucket(night)
+    night.load()
+    no_conversation(night)
+    night.con.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'c1', true")
+    night.run()
+    assert night.table("chain_of_custody") == []
+
+
 def excluded_as_sensitive(night: Night) -> None:
     night.job(total_skipped=1)
     night.metadata("c1", {"recording_id": "r1", "media": "chat", "export_date": None, "exported_date": None})

@@ -6,7 +6,7 @@
 --
 -- grain: conversation_id
 -- column conversation_id: conversation to read
--- column reasons: reasons for the read: not_in_details, count_differs, one_session, no_flag, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, listed, read_before, all
+-- column reasons: reasons for the read: not_in_details, count_differs, one_session, no_flag, no_sidecar, odd_sidecar, empty_object, several_objects, failed_export, announced, listed, read_before, flagged_before, all
 WITH current AS (
     SELECT partition_date, landing_id
     FROM raw.extraction_receipts
@@ -192,10 +192,36 @@ read_before AS (
     WHERE a.receipt_state IN ('complete', 'partial') AND m.recording_id IS NOT NULL AND m.conversation_id IS NOT NULL
 ),
 
+flagged_before AS (
+    -- An earlier document of the job flags more recordings than the newest one.
+    SELECT b.conversation_id
+    FROM (
+        SELECT conversation_id,
+            len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) IS DISTINCT FROM 'screenshare'))
+            + greatest(
+                len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) = 'screenshare')),
+                coalesce(len(screen_recorded), 0)
+            ) AS flags
+        FROM (
+            SELECT *, flatten(list_transform(participants, lambda p: p.sessions)) AS sessions
+            FROM raw.conversation_details
+            ANTI JOIN current USING (partition_date, landing_id)
+            WHERE conversation_id <> '' AND document_state = 'ok'
+        )
+        INNER JOIN raw.extraction_receipts AS a USING (partition_date, landing_id)
+        WHERE a.receipt_state IN ('complete', 'partial')
+    ) AS b
+    LEFT JOIN details AS d USING (conversation_id)
+    GROUP BY b.conversation_id
+    HAVING max(b.flags) > max(coalesce(d.recorded, 0) + coalesce(d.recorded_screens, 0))
+),
+
 known_conversations AS (
     SELECT conversation_id FROM exported
     UNION
     SELECT conversation_id FROM read_before
+    UNION
+    SELECT conversation_id FROM flagged_before
     UNION
     SELECT conversation_id FROM details
     UNION
@@ -230,6 +256,7 @@ with_reasons AS (
                 CASE WHEN a.conversation_id IS NOT NULL THEN 'announced' END,
                 CASE WHEN l.conversation_id IS NOT NULL THEN 'listed' END,
                 CASE WHEN b.conversation_id IS NOT NULL THEN 'read_before' END,
+                CASE WHEN g.conversation_id IS NOT NULL THEN 'flagged_before' END,
                 CASE WHEN $read_all THEN 'all' END
             ],
             lambda reason: reason IS NOT NULL
@@ -241,6 +268,7 @@ with_reasons AS (
     LEFT JOIN announced AS a USING (conversation_id)
     LEFT JOIN listed AS l USING (conversation_id)
     LEFT JOIN read_before AS b USING (conversation_id)
+    LEFT JOIN flagged_before AS g USING (conversation_id)
 )
 
 SELECT conversation_id, reasons

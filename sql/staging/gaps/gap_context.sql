@@ -63,7 +63,7 @@ findings AS (
         'script ' || script_id || ': no version published before ' || conversation_start::VARCHAR || ' UTC was seen',
         [details_evidence]
     FROM recordings
-    WHERE script_id IS NOT NULL AND script_version IS NULL
+    WHERE script_id IS NOT NULL AND script_version IS NULL AND conversation_start IS NOT NULL
     UNION ALL
     SELECT r.*, 'SCRIPT_VERSION_INCOMPATIBLE',
         'script ' || r.script_id || ' version ' || r.script_version || ' (inferred); accepted: '

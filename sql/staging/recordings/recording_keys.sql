@@ -261,7 +261,7 @@ with_session AS (
         AND s.session_id = k.named_session_id
 ),
 
-recorded AS (
+flagged AS (
     SELECT partition_date, conversation_id, 'session:' || session_id AS recording_id, session_id, peer_id, session_start, kind
     FROM staging.sessions
     WHERE is_recorded AND session_id IS NOT NULL
@@ -270,6 +270,21 @@ recorded AS (
         session_start, 'screen'
     FROM staging.sessions
     WHERE screen_session_id = session_id
+),
+
+recorded AS (
+    SELECT f.*
+    FROM flagged AS f
+    SEMI JOIN staging.conversation_details AS d
+        ON d.partition_date = f.partition_date AND d.conversation_id = f.conversation_id AND d.is_current
+    UNION ALL
+    -- Another night may have a conversation that the job has no more for this one.
+    SELECT f.*
+    FROM flagged AS f
+    ANTI JOIN staging.conversation_details AS d
+        ON d.partition_date = f.partition_date AND d.conversation_id = f.conversation_id AND d.is_current
+    ANTI JOIN staging.placed_ids AS p
+        ON p.id = f.conversation_id AND p.is_placed AND p.partition_date <> f.partition_date
 ),
 
 unmatched AS (

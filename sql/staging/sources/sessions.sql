@@ -1,5 +1,5 @@
 -- Sessions of the night's conversations from the bulk analytics job, with participant, queues, script and flow, and
--- whether the session was recorded.
+-- whether the session was recorded. A session that an earlier load flagged as recorded stays so.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, participant_id, session_id, place
@@ -26,15 +26,36 @@
 -- column flow_id: Architect flow
 -- column flow_name: name of the flow
 -- column flow_version: version of the flow
-WITH participants AS (
-    SELECT partition_date, conversation_id, document_sha256, screen_recorded, unnest(participants) AS p,
-        generate_subscripts(participants, 1) AS position
+WITH earlier AS (
+    -- Documents of earlier loads that the newest one does not repeat. Each content is read once.
+    SELECT partition_date, conversation_id, document_sha256, min(landing_id) AS landing_id
+    FROM staging.conversation_details
+    ANTI JOIN (
+        SELECT partition_date, conversation_id, document_sha256 FROM staging.conversation_details
+        WHERE is_current
+    ) USING (partition_date, conversation_id, document_sha256)
+    WHERE document_state = 'ok'
+    GROUP BY partition_date, conversation_id, document_sha256
+),
+
+documents AS (
+    SELECT partition_date, conversation_id, document_sha256, screen_recorded, participants, false AS is_before
     FROM staging.conversation_details
     WHERE is_current AND document_state = 'ok'
+    UNION ALL
+    SELECT partition_date, conversation_id, document_sha256, screen_recorded, participants, true
+    FROM staging.conversation_details
+    SEMI JOIN earlier USING (partition_date, conversation_id, document_sha256, landing_id)
+),
+
+participants AS (
+    SELECT partition_date, conversation_id, document_sha256, is_before, screen_recorded, unnest(participants) AS p,
+        generate_subscripts(participants, 1) AS position
+    FROM documents
 ),
 
 sessions AS (
-    SELECT partition_date, conversation_id, document_sha256,
+    SELECT partition_date, conversation_id, document_sha256, is_before,
         coalesce(p.participant_id, '') AS participant_id, lower(p.purpose) AS purpose,
         p.user_id AS user_id,
         -- The flag of a participant names no session. A recorded session of a shared screen is counted by itself.
@@ -60,6 +81,7 @@ flat AS (
         partition_date,
         conversation_id,
         document_sha256,
+        is_before,
         participant_id,
         purpose,
         user_id,
@@ -82,17 +104,29 @@ flat AS (
         s.flow.flow_name AS flow_name,
         s.flow.flow_version AS flow_version
     FROM sessions
+),
+
+known AS (
+    -- Of earlier documents, only what they flag. A session has one participant.
+    SELECT * FROM flat
+    QUALIFY NOT is_before
+        OR (
+            session_id IS NOT NULL AND (is_recorded OR coalesce(screen_session_id = session_id, false))
+            AND participant_id = first_value(participant_id) OVER (
+                PARTITION BY partition_date, conversation_id, session_id ORDER BY is_before, participant_id
+            )
+        )
 )
 
 -- A job may have a conversation twice, with different documents. What one of them flags was recorded.
-SELECT * EXCLUDE (document_sha256) REPLACE (
+SELECT * EXCLUDE (document_sha256, is_before) REPLACE (
     bool_or(is_recorded) OVER one_session AS is_recorded,
     min(screen_session_id) OVER one_participant AS screen_session_id
 )
-FROM flat
+FROM known
 WINDOW one_session AS (PARTITION BY partition_date, conversation_id, participant_id, session_id, place),
     -- Participants without an id may be several.
     one_participant AS (
         PARTITION BY partition_date, conversation_id, participant_id, CASE WHEN participant_id = '' THEN screen_session_id END
     )
-QUALIFY row_number() OVER (one_session ORDER BY session_start, document_sha256) = 1
+QUALIFY row_number() OVER (one_session ORDER BY is_before, session_start, document_sha256) = 1
