@@ -521,6 +521,7 @@ def test_a_session_that_an_earlier_load_flagged_as_recorded_keeps_its_row(
         ("session:c1-agent-1-session", ["RECORDING_NOT_FOUND"]),
     ]
     assert balance(night, "details_sessions") == (2, 0, 2, 0)
+    assert all("/landing/001-conversation_details.ndjson.gz#L1" in row["evidence"] for row in night.table("gaps"))
     settings = Settings(export_url="s3://exports", publish_url="s3://dataset")
     assert "flagged_before" in recordings_to_read(night.con, settings, NIGHT)["c1"]
     assert night.check("row_conservation") == night.check("gaps_told") == []

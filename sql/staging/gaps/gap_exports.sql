@@ -113,6 +113,17 @@ named_before AS (
     GROUP BY partition_date, recording_id
 ),
 
+flagged_before AS (
+    -- Earlier documents of the analytics job. One of them may be the only one that flags a session.
+    SELECT partition_date, conversation_id,
+        list({
+            'uri': document_uri, 'sha256': document_sha256, 'what': 'conversation_details document', 'observed_at': first_seen_at
+        } ORDER BY "sequence", document_uri)[:20] AS evidence
+    FROM staging.documents
+    WHERE resource = 'conversation_details' AND NOT is_current
+    GROUP BY partition_date, conversation_id
+),
+
 without_session AS (
     SELECT partition_date, conversation_id, count(*) AS recordings,
         coalesce('screen' IN (lower(media_type), lower(media_subtype)), false) AS is_screen
@@ -131,7 +142,8 @@ absent AS (
         CASE WHEN r.in_sessions THEN u.deletion_evidence ELSE d.deletion_evidence END AS deletion_evidence,
         u.recordings >= count(*) FILTER (r.in_sessions) OVER (PARTITION BY r.partition_date, r.conversation_id)
             AS all_were_deleted,
-        w.recordings AS without_session, b.evidence AS earlier_evidence, b.first_seen_at
+        w.recordings AS without_session,
+        CASE WHEN r.in_sessions THEN p.evidence ELSE b.evidence END AS earlier_evidence, b.first_seen_at
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
     LEFT JOIN asked AS a USING (partition_date)
@@ -141,6 +153,7 @@ absent AS (
         ON w.partition_date = r.partition_date AND w.conversation_id = r.conversation_id
         AND w.is_screen = starts_with(r.recording_id, 'screen:')
     LEFT JOIN named_before AS b ON b.partition_date = r.partition_date AND b.recording_id = r.recording_id
+    LEFT JOIN flagged_before AS p ON p.partition_date = r.partition_date AND p.conversation_id = r.conversation_id
     LEFT JOIN unlisted AS u ON u.partition_date = r.partition_date AND u.conversation_id = r.conversation_id
     WHERE NOT r.has_object
 ),
