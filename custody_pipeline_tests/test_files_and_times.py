@@ -15,17 +15,20 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
 
+from custody_pipeline.capture.captured import captured_addresses
 from custody_pipeline.cli.shared import print_json
 from custody_pipeline.evidence.reader import TargetError
+from custody_pipeline.forgetting.places import DamagedLinkError, sidecars_of
 from custody_pipeline.io.clock import http_date, night_in
-from custody_pipeline.io.document_store import BucketStore
+from custody_pipeline.io.document_store import BucketStore, FolderStore
 from custody_pipeline.io.escaping import folded
 from custody_pipeline.io.http import retry_after
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.landed import Sources, landed_receipts
-from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings, load_settings
+from custody_pipeline.settings.reading import all_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,3 +138,22 @@ def test_what_is_no_unicode_is_json_all_the_same(capfdbinary: pytest.CaptureFixt
 
 def test_a_terminal_without_width_gets_text() -> None:
     assert folded("two words", 0) == "two\nwords"
+
+
+def test_no_list_of_settings_shows_a_password_in_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", "https://me:hidden@tsa.example.com/a@b")
+    (shown,) = [row["value"] for row in all_settings(load_settings()) if row["variable"] == "CUSTODY_TIMESTAMP_URL"]
+    assert shown == "https://***@tsa.example.com/a@b"
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b'"x"', b'{"conversation_base64": 7}'])
+def test_a_capture_that_is_not_as_it_was_written_has_no_addresses(content: bytes, tmp_path: Path) -> None:
+    FolderStore(tmp_path).create("captures/date=2026-11-02/conversation_id=c/1.json", content)
+    assert captured_addresses(FolderStore(tmp_path), date(2026, 11, 2), ["c"]) == {"c": set()}
+
+
+def test_a_damaged_link_is_named_to_who_erases(tmp_path: Path) -> None:
+    key = "links/date=2026-11-02/conversation_id=c/r.json"
+    FolderStore(tmp_path / "captures").create(key, b"[")
+    with pytest.raises(DamagedLinkError, match=key):
+        sidecars_of(Settings(home=tmp_path), cast("S3Client", None), [key])

@@ -14,6 +14,7 @@ import duckdb
 from custody_pipeline.alerts.alert import Alert, Delivery, Notice
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.warehouse.sql_files import query
+from custody_pipeline.warehouse.sql_text import transaction
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS raw.alerts_sent (
@@ -57,7 +58,8 @@ class Deliveries:
         rows = [self._row(channel, delivery) for delivery in deliveries]
         if rows:
             places = ", ".join("?" for _ in rows[0])
-            self._con.executemany(f"INSERT INTO raw.alerts_sent VALUES ({places})", rows)
+            with transaction(self._con):
+                self._con.executemany(f"INSERT INTO raw.alerts_sent VALUES ({places})", rows)
 
     def _last(self, channel: str, night: date) -> list[tuple[Any, ...]]:
         return self._con.execute(query("alerts/last_deliveries"), {"night": night, "channel": channel}).fetchall()

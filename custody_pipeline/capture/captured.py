@@ -175,16 +175,20 @@ def captured_addresses(store: DocumentStore, day: date, conversation_ids: Iterab
     found: dict[str, set[str]] = {}
     for name in conversation_ids:
         for key in captures_of(store, day, name):
-            legs = _legs(orjson.loads(store.read(key) or b"{}"))
+            legs = _legs(store.read(key) or b"{}")
             written = {str(leg[field]) for leg in legs for field in _OF_A_PERSON if leg.get(field)}
             found[name] = found.get(name, set()) | written
     return found
 
 
-def _legs(capture: dict[str, Any]) -> list[dict[str, Any]]:
+def _legs(content: bytes) -> list[dict[str, Any]]:
     """The participants in a capture's conversation; none if it cannot be read."""
-    conversation = capture.get("conversation")
-    with suppress(KeyError, orjson.JSONDecodeError):
+    try:
+        capture = orjson.loads(content)
+        conversation = capture.get("conversation")
+    except (ValueError, AttributeError):  # not as it was written
+        return []
+    with suppress(KeyError, ValueError, TypeError):
         received = base64.b64decode(capture["conversation_base64"])
         conversation = orjson.loads(without_halves(received.removeprefix(BYTE_ORDER_MARK)))
     legs = conversation.get("participants") if isinstance(conversation, dict) else None

@@ -39,6 +39,7 @@ from custody_pipeline.extract.genesys_errors import (
 )
 from custody_pipeline.io.document_store import DocumentStore
 from custody_pipeline.io.night_keys import NightForgottenError, NightKeyError
+from custody_pipeline.io.objects import UploadError
 from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ class CaptureWorker:
             self._capture(items, report)
         except NightForgottenError:
             self._drop(items, report)
-        except (OSError, BotoCoreError, ClientError, NightKeyError) as error:
+        except (OSError, BotoCoreError, ClientError, UploadError, NightKeyError) as error:
             report.stopped = "store_unavailable"
             reason = str(error) if isinstance(error, NightKeyError) else type(error).__name__
             logger.error("Capture stopped: documents cannot be stored (%s).", reason)

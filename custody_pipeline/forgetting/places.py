@@ -68,6 +68,10 @@ _STATES = {
 }
 
 
+class DamagedLinkError(Exception):
+    """A link document cannot be read. The message names it, and says what to do."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A place with data.
@@ -120,7 +124,13 @@ def sidecars_of(settings: Settings, client: S3Client, keys: list[str]) -> list[s
         if not key.startswith("links/"):
             continue
         with suppress(NightForgottenError):  # the place of the sidecar cannot be read any more
-            sidecar = orjson.loads(store.read(key) or b"{}").get("sidecar")
+            try:
+                sidecar = orjson.loads(store.read(key) or b"{}").get("sidecar")
+            except (ValueError, AttributeError) as error:
+                raise DamagedLinkError(
+                    f"{store.uri(key)} is not as it was written, so the place of a sidecar is not known: look at it, "
+                    "remove the sidecar, move the file away, and run the command again"
+                ) from error
             if isinstance(sidecar, dict) and sidecar.get("uri"):
                 found.append(sidecar["uri"])
     return found

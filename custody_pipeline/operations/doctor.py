@@ -22,6 +22,7 @@ from custody_pipeline.operations.bucket_probes import export_bucket, publish_buc
 from custody_pipeline.operations.doctor_line import Line
 from custody_pipeline.publish.sealing import TimestampUnavailableError, load_signing_key, timestamper
 from custody_pipeline.settings import SettingsError, load_settings
+from custody_pipeline.settings.kinds import without_login
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
 
 if TYPE_CHECKING:
@@ -131,12 +132,13 @@ def _night_keys(settings: Settings) -> Line:
 
 
 def _timestamp(url: str) -> Line:
+    name = without_login(url)
     try:
         timestamper(url)(b"custody doctor\n")
     except TimestampUnavailableError as error:
-        found = f"{url} gave no timestamp ({type(error.__cause__).__name__})"
+        found = f"{name} gave no timestamp ({type(error.__cause__).__name__})"
         return Line("sealing timestamp", "not ok", found, "Correct CUSTODY_TIMESTAMP_URL, or allow the way to it.")
-    return Line("sealing timestamp", "ok", f"{url} answers")
+    return Line("sealing timestamp", "ok", f"{name} answers")
 
 
 def _signing_key(settings: Settings) -> Line:

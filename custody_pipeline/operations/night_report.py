@@ -22,6 +22,7 @@ import duckdb
 from custody_pipeline.distribution import PACKAGE_DIR, version
 from custody_pipeline.extract.documents import BYTE_ORDER_MARK
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.models.reasons import BY_CODE, REASONS
 from custody_pipeline.models.verdict import verdict
 from custody_pipeline.pages import render
@@ -109,7 +110,8 @@ def write_report(
     Returns:
         The page's path, and its facts.
     """
-    rows = folder / ROWS
+    rows, path = folder / ROWS, folder / REPORT
+    path.unlink(missing_ok=True)  # if the process is killed, a missing page is written again, and a torn one stays
     if rows.exists():
         shutil.rmtree(rows)
     rows.mkdir(parents=True)
@@ -125,8 +127,7 @@ def write_report(
         made_at=f"{utc_now():%Y-%m-%d %H:%M}",
         version=version(),
     )
-    path = folder / REPORT
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page.encode())
     return path, report
 
 

@@ -34,6 +34,7 @@ from custody_pipeline.operations.verification import default_target, open_target
 from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.settings.kinds import without_login
 
 _TIMEOUT_SECONDS = (10, 60)
 _LARGEST_ANSWER = 64 << 10
@@ -73,7 +74,9 @@ def ask(settings: Settings, url: str, witnesses: Sequence[Verifier], target: str
             ) as answer:
                 return answer.status_code, answer.raw.read(_LARGEST_ANSWER, decode_content=True)
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise WitnessError(f"{url} cannot be reached ({type(error).__name__}); ask again later") from error
+            raise WitnessError(
+                f"{without_login(url)} cannot be reached ({type(error).__name__}); ask again later"
+            ) from error
 
     def asked(reader: Reader, checkpoint: Checkpoint) -> Checkpoint:
         return ask_witness(post, TileTree(reader, checkpoint.head.size, LOG), checkpoint, witnesses[0])

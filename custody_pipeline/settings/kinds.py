@@ -39,6 +39,7 @@ LINK_FIELDS = frozenset({"night", "conversation_id", "recording_id", "reason"})
 MIN_SECRET_CHARACTERS = 16
 MAX_ACTIVE_SECRETS = 2
 
+_LOGIN = re.compile(r"(?<=//)[^/@\s]+@")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _KEY_ID = "^[A-Za-z0-9_-]{1,32}$"
 # Dagster accepts no other owners (its `is_valid_owner`): with one, it would not load anything.
@@ -52,6 +53,11 @@ class SettingsError(Exception):
 def setting(default: Any, description: str, *, example: str | None = None, **limits: Any) -> Any:
     """A field of the table. `limits` are pydantic's, such as `ge`."""
     return Field(default, description=description, examples=[example] if example else None, **limits)
+
+
+def without_login(text: str) -> str:
+    """A text without the names and passwords in its addresses: for a terminal, a page or a log."""
+    return _LOGIN.sub("***@", text)
 
 
 def webhook_keys(text: str) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, to_json
 
 from custody_pipeline.distribution import PACKAGE_DIR
-from custody_pipeline.settings.kinds import SettingsError
+from custody_pipeline.settings.kinds import SettingsError, without_login
 from custody_pipeline.settings.table import SECTIONS, Settings, variable
 
 _VARIABLES = {variable(name) for name in Settings.model_fields}
@@ -81,7 +81,7 @@ def all_settings(settings: Settings | None = None) -> Iterator[dict[str, Any]]:
                 "description": field.description,
             }
             if settings is not None and name in settings.model_fields_set:
-                row["value"] = "***" if row["secret"] else _text(getattr(settings, name))
+                row["value"] = "***" if row["secret"] else without_login(_text(getattr(settings, name)))
             yield row
 
 

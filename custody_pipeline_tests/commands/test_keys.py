@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-from custody_pipeline.evidence.log.keys import new_key, parse_public_keys
+from custody_pipeline.evidence.log.keys import new_key, parse_public_keys, signer_from_file, write_new_key
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.settings import load_settings
 
@@ -57,3 +59,21 @@ def test_keys_of_the_home_and_the_one_that_signs_are_both_trusted(home: Path, mo
     (home / "home/keys/old.key.pub").write_text(old.public)
     monkeypatch.setenv("CUSTODY_SIGNING_KEY", current.private)
     assert [key.vkey for key in public_keys(load_settings(), [])] == [old.public, current.public]
+
+
+def test_a_key_is_written_whole_and_over_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "new.key"
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="space"):
+            write_new_key(path, new_key("custody.example.com/eu"))
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - hidden files too
+    public = write_new_key(path, new_key("custody.example.com/eu"))
+    assert signer_from_file(path).verifier.vkey == public.read_text().strip()
+    path.unlink()
+    with pytest.raises(FileExistsError):
+        write_new_key(path, new_key("custody.example.com/eu"))
+    assert not path.exists()

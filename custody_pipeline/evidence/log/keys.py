@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +119,7 @@ def signer_from_file(path: Path) -> Ed25519Signer:
 
 
 def write_new_key(path: Path, key: NewKey) -> Path:
-    """Write the private key to `path` (mode 600) and the public one beside it (`.pub`); never over an existing file.
+    """Write the private key to `path` and the public one beside it (`.pub`), for their owner alone; never over a file.
 
     A folder that is not there yet is made for its owner alone.
 
@@ -126,11 +128,24 @@ def write_new_key(path: Path, key: NewKey) -> Path:
     """
     public = path.with_name(path.name + ".pub")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for target, text, mode in ((path, key.private, 0o600), (public, key.public, 0o644)):
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
+    if public.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(public))
+    for target, text in ((path, key.private), (public, key.public)):
+        _write_new(target, f"{text}\n")
     return public
+
+
+def _write_new(target: Path, text: str) -> None:
+    """Write a file that is whole once it has its name: a key that was cut off would be no key, and stay."""
+    descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        target.hardlink_to(draft)
+    finally:
+        Path(draft).unlink()
 
 
 def parse_public_keys(text: str) -> list[Verifier]:
