@@ -10,18 +10,19 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.cli.matter_page import _outlook
 from custody_pipeline.fleet.overview import analyst_database
+from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.matters.register import register_of
-from custody_pipeline.matters.selection import agent_names, select
-from custody_pipeline.matters.standing import revisions, standing
+from custody_pipeline.matters.selection import Found, agent_names, select
+from custody_pipeline.matters.standing import Night, Standing, revisions, standing
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline_tests.matters.conftest import NIGHT
 
 if TYPE_CHECKING:
-    from custody_pipeline.matters.selection import Found
     from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server
@@ -109,6 +110,12 @@ def test_a_matter_finds_lost_recordings_of_an_unknown_kind(
         bound = nothing | {"by_id": False, "first_moment": None, "end_moment": None, "media": [media]}
         found = con.execute(query("matters/selected"), bound | {"unknown_kinds": unknown_kinds}).fetchall()
     assert [row[1] for row in found] == recordings
+
+
+def test_the_standing_counts_nights_that_are_not_established() -> None:
+    nights = [Night(NIGHT, "final", claim, {}, 0, 1) for claim in ("established", "not_established", "incomplete")]
+    told = list(_outlook(Standing(Found(Recordings()), tuple(nights), (), (), 0, 0)))
+    assert told[-1] == "2 nights not established: more may be missing than the gaps say"
 
 
 def test_each_condition_finds_what_the_rows_say(night: Published) -> None:
