@@ -1,5 +1,5 @@
--- Every recording that any source names, with the sources that name it: export jobs, the bucket, sidecars, the
--- recording interface, the list of all recordings, manifests, orphan lists, sessions and live capture.
+-- Every recording that should exist: those that a source names by their id, those that only a recorded session or screen
+-- shows, and those that only live capture shows.
 --
 -- A recorded session without a known recording gives a row `session:<id>`. The session id of a recording matches it to
 -- a session first. Recordings without a session id (stubs of archived recordings, recordings whose metadata was not
@@ -13,13 +13,7 @@
 -- A captured conversation without any recording gives a row `capture:<conversation id>`. If the analytics job has the
 -- conversation, its sessions decide instead, and custody.reconciliation counts the conversation.
 --
--- A recording has a row in one night. Lists of failed, exported and orphaned recordings and the list of all recordings
--- name recordings of any night. Of these, a night has the recordings that its own sources know: the bucket's folders or
--- the analytics job. A recording that no night's own sources know is in the night in which its conversation started, if
--- the conversation was read by itself, else in the night of its own time, where a list says that, else in the first night
--- that a list named it. The same holds for the metadata of a conversation that was read because such a list names it.
---
--- A recording keeps its row if only an earlier load of the night named it.
+-- staging.named_recordings has the recordings that a source names by their id, and says in which night they are.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id
@@ -38,173 +32,24 @@
 -- column is_gone: an earlier load named the recording, and no source names it now
 -- column session_id: session of a row `session:<id>`; first session of the participant of a row `screen:<id>`
 -- column kind: audio, screen, snippet (of the audio) or interaction (chat, message, e-mail)
-WITH named_by_lists AS (
-    SELECT partition_date, conversation_id, recording_id, 'failures' AS origin, NULL::DATE AS own_night
-    FROM staging.export_failures
-    WHERE is_current
-    UNION ALL
-    SELECT partition_date, conversation_id, recording_id, 'manifests', NULL
-    FROM staging.export_manifests
-    WHERE is_current
-    UNION ALL
-    SELECT partition_date, conversation_id, coalesce(recording_id, 'orphan:' || orphan_id), 'orphans', own_night
-    FROM staging.orphan_recordings
-    WHERE is_current
-    UNION ALL
-    SELECT partition_date, key_conversation_id, recording_id, 'metadata', NULL
-    FROM staging.recording_metadata
-    WHERE is_current AND recording_id IS NOT NULL
-    UNION ALL
-    SELECT partition_date, conversation_id, recording_id, 'listed', creation_time::DATE
-    FROM staging.listed_recordings
-    WHERE is_current AND recording_id IS NOT NULL
-    UNION ALL
-    -- What earlier loads named.
-    SELECT DISTINCT partition_date, conversation_id, recording_id, 'before', NULL::DATE
-    FROM staging.export_failures
-    WHERE NOT is_current
-    UNION ALL
-    SELECT DISTINCT partition_date, conversation_id, recording_id, 'before', NULL
-    FROM staging.export_manifests
-    WHERE NOT is_current
-    UNION ALL
-    SELECT DISTINCT partition_date, key_conversation_id, recording_id, 'before', NULL
-    FROM staging.recording_metadata
-    WHERE NOT is_current AND recording_id IS NOT NULL
-    UNION ALL
-    SELECT DISTINCT partition_date, conversation_id, recording_id, 'before', creation_time::DATE
-    FROM staging.listed_recordings
-    WHERE NOT is_current AND recording_id IS NOT NULL
-),
-
-listed AS (
-    SELECT t.* EXCLUDE (own_night), coalesce(c.own_night, t.own_night) AS own_night
-    FROM named_by_lists AS t
-    LEFT JOIN (
-        -- A start that an earlier load read stays true.
-        SELECT partition_date, key_conversation_id AS conversation_id, min(start_time)::DATE AS own_night
-        FROM staging.conversations
-        GROUP BY partition_date, key_conversation_id
-    ) AS c USING (partition_date, conversation_id)
-),
-
-listed_ids AS (
-    SELECT DISTINCT partition_date, recording_id, unnest(list_distinct([recording_id, conversation_id])) AS id
-    FROM listed
-),
-
-placed_here AS (
-    SELECT DISTINCT l.partition_date, l.recording_id
-    FROM listed_ids AS l
-    INNER JOIN staging.placed_ids AS p ON p.partition_date = l.partition_date AND p.id = l.id AND p.is_placed
-),
-
-placed_elsewhere AS (
-    -- Reads every night, but only if something is listed that this night does not know.
-    SELECT l.partition_date, l.recording_id, bool_or(p.is_placed) AS is_elsewhere,
-        min(p.partition_date) FILTER (NOT p.is_placed) AS first_night
-    FROM (SELECT * FROM listed_ids ANTI JOIN placed_here USING (partition_date, recording_id)) AS l
-    INNER JOIN staging.placed_ids AS p USING (id)
-    GROUP BY l.partition_date, l.recording_id
-),
-
-named AS (
-    SELECT l.partition_date, l.conversation_id, l.recording_id, l.origin
-    FROM (
-        SELECT *,
-            coalesce(min(own_night) FILTER (origin <> 'before') OVER recording, min(own_night) OVER recording)
-                AS recordings_night
-        FROM listed
-        WINDOW recording AS (PARTITION BY partition_date, recording_id)
-    ) AS l
-    LEFT JOIN placed_here AS h USING (partition_date, recording_id)
-    LEFT JOIN placed_elsewhere AS k USING (partition_date, recording_id)
-    WHERE h.recording_id IS NOT NULL
-        OR (
-            NOT coalesce(k.is_elsewhere, false)
-            AND coalesce(l.recordings_night, k.first_night, l.partition_date) = l.partition_date
-        )
-    UNION ALL
-    SELECT partition_date, conversation_id, recording_id, 'objects'
-    FROM staging.media_objects
-    UNION ALL
-    SELECT partition_date, conversation_id, recording_id, 'sidecars'
-    FROM staging.sidecar_objects
-    UNION ALL
-    SELECT DISTINCT partition_date, conversation_id, recording_id, 'events'
-    FROM staging.conversation_events
-    WHERE recording_id IS NOT NULL
-    UNION ALL
-    SELECT partition_date, conversation_id, recording_id,
-        CASE WHEN bool_or(object_role = 'media') THEN 'objects_before' ELSE 'before' END
-    FROM staging.export_objects
-    WHERE NOT is_current AND object_role IN ('media', 'sidecar') AND key_finding IS NULL AND NOT is_delete_marker
-    GROUP BY partition_date, conversation_id, recording_id
-),
-
-named_or_gone AS (
-    -- What an earlier load named counts if nothing names it now, whatever its conversation, and no other night has it.
-    SELECT * FROM named
-    WHERE origin NOT IN ('before', 'objects_before')
-    UNION ALL
-    SELECT b.*
-    FROM named AS b
-    ANTI JOIN named AS n
-        ON n.partition_date = b.partition_date AND lower(n.recording_id) = lower(b.recording_id)
-        AND n.origin NOT IN ('before', 'objects_before')
-    ANTI JOIN staging.placed_ids AS p ON p.id = b.recording_id AND p.is_placed AND p.partition_date <> b.partition_date
-    WHERE b.origin IN ('before', 'objects_before')
-    UNION ALL
-    -- That the bucket had it counts also if something names it still.
-    SELECT b.*
-    FROM named AS b
-    SEMI JOIN named AS n
-        ON n.partition_date = b.partition_date AND n.conversation_id = b.conversation_id AND n.recording_id = b.recording_id
-        AND n.origin NOT IN ('before', 'objects_before')
-    WHERE b.origin = 'objects_before'
-),
-
-recordings AS (
-    SELECT partition_date, coalesce(conversation_id, '') AS conversation_id, recording_id,
-        bool_or(origin = 'failures') AS in_failures, bool_or(origin IN ('objects', 'objects_before')) AS in_objects,
-        bool_or(origin = 'sidecars') AS in_sidecars, bool_or(origin = 'metadata') AS in_metadata,
-        bool_or(origin = 'manifests') AS in_manifests, bool_or(origin = 'orphans') AS in_orphans,
-        bool_or(origin = 'listed') AS in_listed, bool_and(origin = 'events') AS in_captures,
-        bool_and(origin IN ('before', 'objects_before')) AS is_gone
-    FROM named_or_gone
-    WHERE recording_id IS NOT NULL
-    GROUP BY partition_date, coalesce(conversation_id, ''), recording_id
-),
-
-told_before AS (
+WITH told_before AS (
     -- Kind and session of what is gone, as earlier loads told them.
     SELECT partition_date, recording_id, max(kind) AS kind, max(session_id) AS session_id
     FROM (
-        SELECT partition_date, recording_id, session_id, CASE
-                WHEN 'screen' IN (lower(media), lower(media_subtype)) THEN 'screen'
-                WHEN lower(media) IN ('chat', 'email', 'message') THEN 'interaction'
-                WHEN lower(media_subtype) = 'snippet' THEN 'snippet'
-            END AS kind
+        SELECT partition_date, recording_id, session_id, stated_kind(media, media_subtype) AS kind
         FROM staging.recording_metadata
         WHERE NOT is_current
         UNION ALL
-        SELECT partition_date, key_recording_id, NULL, CASE
-                WHEN 'screen' IN (lower(media_type), lower(media_subtype)) THEN 'screen'
-                WHEN lower(media_type) IN ('chat', 'email', 'message') THEN 'interaction'
-                WHEN lower(media_subtype) = 'snippet' THEN 'snippet'
-            END
+        SELECT partition_date, key_recording_id, NULL, stated_kind(media_type, media_subtype)
         FROM staging.export_sidecars
         WHERE NOT is_current
         UNION ALL
-        SELECT partition_date, recording_id, NULL, CASE
-                WHEN media_extension IN ('webm', 'mp4') THEN 'screen'
-                WHEN media_extension IN ('zip', 'eml') THEN 'interaction'
-            END
+        SELECT partition_date, recording_id, NULL, kind_of_extension(media_extension)
         FROM staging.export_objects
         WHERE NOT is_current
     )
     SEMI JOIN (
-        SELECT partition_date, recording_id FROM recordings
+        SELECT partition_date, recording_id FROM staging.named_recordings
         WHERE is_gone
     ) USING (partition_date, recording_id)
     GROUP BY partition_date, recording_id
@@ -212,19 +57,16 @@ told_before AS (
 
 with_kind AS (
     SELECT r.*, coalesce(m.session_id, b.session_id) AS named_session_id,
-        CASE
-            WHEN b.kind IS NOT NULL THEN b.kind
-            WHEN 'screen' IN (lower(m.media), lower(m.media_subtype)) THEN 'screen'
-            WHEN lower(m.media) IN ('chat', 'email', 'message') THEN 'interaction'
-            WHEN lower(coalesce(m.media_subtype, d.media_subtype)) = 'snippet' THEN 'snippet'
-            WHEN m.media IS NOT NULL THEN 'audio'
-            WHEN 'screen' IN (lower(d.media_type), lower(d.media_subtype)) THEN 'screen'
-            WHEN lower(d.media_type) IN ('chat', 'email', 'message') THEN 'interaction'
-            WHEN regexp_matches(o.object_uri, '\.(webm|mp4)$', 'i') THEN 'screen'
-            WHEN regexp_matches(o.object_uri, '\.(zip|eml)$', 'i') THEN 'interaction'
-            ELSE 'audio'
-        END AS kind
-    FROM recordings AS r
+        coalesce(
+            b.kind,
+            stated_kind(m.media, m.media_subtype),
+            CASE WHEN m.media_subtype IS NULL AND lower(d.media_subtype) = 'snippet' THEN 'snippet' END,
+            CASE WHEN m.media IS NOT NULL THEN 'audio' END,
+            stated_kind(d.media_type, d.media_subtype),
+            kind_of_extension(lower(regexp_extract(o.object_uri, '\.(\w+)$', 1))),
+            'audio'
+        ) AS kind
+    FROM staging.named_recordings AS r
     LEFT JOIN told_before AS b ON b.partition_date = r.partition_date AND b.recording_id = r.recording_id
     LEFT JOIN (
         SELECT * FROM staging.recording_metadata
@@ -323,7 +165,7 @@ uncounted AS (
 captured AS (
     SELECT DISTINCT c.partition_date, c.conversation_id
     FROM staging.captures AS c
-    ANTI JOIN recordings AS r USING (partition_date, conversation_id)
+    ANTI JOIN staging.named_recordings AS r USING (partition_date, conversation_id)
     -- The sessions of the document show whether a recording is missing or none was made.
     ANTI JOIN staging.conversation_details AS d
         ON d.partition_date = c.partition_date AND d.conversation_id = c.conversation_id AND d.is_current
