@@ -24,6 +24,8 @@ import os
 import secrets
 import shutil
 import tempfile
+import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -60,6 +62,22 @@ _STATE = b',"state":"'
 
 class LandingError(Exception):
     """A landing file or row is not what its name or URI promises."""
+
+
+@contextmanager
+def errors_that_name(uri: str) -> Iterator[None]:
+    """Within the block, the error of a landing file that cannot be read names it.
+
+    Raises:
+        LandingError: the file at `uri` is damaged, or is none of ours.
+    """
+    try:
+        yield
+    except (LandingError, EOFError, gzip.BadGzipFile, zlib.error, orjson.JSONDecodeError) as error:
+        raise LandingError(
+            f"{uri} is damaged, or no landing file ({error}): restore the file, or look after its content by hand "
+            "and move it away; then run the command again"
+        ) from error
 
 
 def new_landing_id(now: datetime) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.extract.erased import erase_landing
 from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.extract.landing_files import errors_that_name
 from custody_pipeline.forgetting import places, warehouse_rows
 from custody_pipeline.forgetting.object_versions import Hold, Version, holds_on, versions_of
 from custody_pipeline.forgetting.places import Place
@@ -216,7 +217,7 @@ def _landed(settings: Settings, client: S3Client, request: Request, ids: frozens
     for night in request.nights:
         for uri in landing_uris(settings, client, night):
             resource = uri.rsplit("/", 3)[1]
-            with in_scratch(settings) as scratch:
+            with in_scratch(settings) as scratch, errors_that_name(uri):
                 local = on_this_machine(client, uri, Path(scratch))
                 if number := erase_landing(ids, resource, local, Path(scratch) / "without", keys):
                     yield Place("landing", uri, number)

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.erased import erase_landing
-from custody_pipeline.extract.landing_files import RECEIPTS, content_of, line_of, read_lines
+from custody_pipeline.extract.landing_files import RECEIPTS, content_of, errors_that_name, line_of, read_lines
 from custody_pipeline.forgetting.finder import landing_uris, sealed_night
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.sealed import in_scratch
@@ -62,7 +62,7 @@ class LandingRewrite:
         known = dict(landing_files(con, date.fromisoformat(night)))
         there = list(landing_uris(self.settings, self.client, night))
         for uri in dict.fromkeys([*there, *known]):
-            with in_scratch(self.settings) as name:
+            with in_scratch(self.settings) as name, errors_that_name(uri):
                 folder = Path(name)
                 source = self._source(night, uri, folder, landed=uri in there)
                 loaded = known.get(uri) if uri in there else None
@@ -132,7 +132,7 @@ class LandingRewrite:
 
     def _rewrite_receipt(self, uri: str, renewed: dict[str, tuple[str, int]]) -> None:
         """Make the landed receipt name the rewritten files, because a lost warehouse is made again from it."""
-        with in_scratch(self.settings) as folder:
+        with in_scratch(self.settings) as folder, errors_that_name(uri):
             (line,) = read_lines(on_this_machine(self.client, uri, Path(folder)))
             told = orjson.loads(content_of(line))
             changed = False

@@ -27,7 +27,14 @@ from custody_pipeline.evidence.log.merkle import ProofError, inclusion_proof, ve
 from custody_pipeline.evidence.log.note import NoteError, UnknownSignerError
 from custody_pipeline.evidence.log.tiles import TileError, TileTree
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
-from custody_pipeline.extract.landing_files import RECEIPTS, Folder, LandedFile, content_of, read_lines
+from custody_pipeline.extract.landing_files import (
+    RECEIPTS,
+    Folder,
+    LandedFile,
+    content_of,
+    errors_that_name,
+    read_lines,
+)
 from custody_pipeline.extract.receipts import Collectors, Landing
 from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.encrypted_files import is_encrypted
@@ -201,8 +208,9 @@ def landed_receipts(sources: Sources, night: date | None = None) -> dict[date, l
 
 def landing_at(sources: Sources, night: date, receipt: Path, uri: str) -> tuple[Landing, Path]:
     """A load as its receipt's landing file describes it, with local copies of its files, and the local receipt."""
-    (line,) = read_lines(receipt)
-    told: dict[str, Any] = orjson.loads(content_of(line))
+    with errors_that_name(uri):
+        (line,) = read_lines(receipt)
+        told: dict[str, Any] = orjson.loads(content_of(line))
     landing = Landing(
         resource=told["resource"],
         night=night,

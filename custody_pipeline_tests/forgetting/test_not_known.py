@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,12 +19,16 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.extract.genesys import Answer, GenesysClient
 from custody_pipeline.extract.genesys_errors import UnexpectedAnswer
+from custody_pipeline.extract.landing_files import LandingError
 from custody_pipeline.forgetting.finder import holders, left_by_seals
+from custody_pipeline.forgetting.landing_rewrite import LandingRewrite
 from custody_pipeline.forgetting.object_versions import Version, holds_on
 from custody_pipeline.forgetting.places import files_naming, remove_files
+from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.matters.holds import protected
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.erasures import Request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,3 +164,17 @@ def test_what_a_killed_seal_staged_goes_once_no_seal_can_be_under_way(
     settings = Settings(home=tmp_path, publish_url="s3://dataset/prod")
     found = left_by_seals(settings, cast("S3Client", None), versions, NOW)
     assert found == ([wanted], {f"s3://dataset/prod/sealing/{new}/"})
+
+
+@pytest.mark.parametrize("resource", ["conversations", "extraction_receipts"])
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b'{"other": 1}\n'), gzip.compress(b"x" * 99)[:-9]])
+def test_a_damaged_landing_file_is_named(tmp_path: Path, resource: str, content: bytes) -> None:
+    settings = Settings(home=tmp_path)
+    file = tmp_path / "landing" / resource / "date=2026-11-02" / "20261103T023000000000Z-1.ndjson.gz"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    request = Request("1", "2026-11-28T00:00:00Z", "me", "why", "law", (), (CONVERSATION,), (), ("2026-11-02",))
+    with duckdb.connect() as con:
+        create_raw_tables(con, ["extraction_receipts"])
+        with pytest.raises(LandingError, match=f"{file} is damaged"):
+            LandingRewrite(settings, cast("S3Client", None), request).of_night(con, "2026-11-02")
