@@ -36,74 +36,49 @@ newest AS (
 ),
 
 unread_documents AS (
-    -- Answers that came and cannot be read. Details that cannot be read may flag a recording that no list has.
-    SELECT partition_date, 'recording_metadata' AS source, count(*) AS documents
-    FROM staging.recording_metadata
+    -- Answers that came and cannot be read, a row each. Details that cannot be read may flag a recording that no list has.
+    SELECT partition_date, 'recording_metadata' AS source FROM staging.recording_metadata
     WHERE is_current AND document_state <> 'ok'
-    GROUP BY partition_date
     UNION ALL
-    SELECT partition_date, 'conversation_details', count(*)
-    FROM staging.conversation_details
+    SELECT partition_date, 'conversation_details' FROM staging.conversation_details
     WHERE is_current AND document_state <> 'ok'
-    GROUP BY partition_date
     UNION ALL
-    SELECT partition_date, 'export_jobs', count(*)
-    FROM staging.export_jobs
+    SELECT partition_date, 'export_jobs' FROM staging.export_jobs
     WHERE is_current AND document_state <> 'ok'
-    GROUP BY partition_date
     UNION ALL
-    SELECT partition_date, 'export_failures', count(*)
-    FROM staging.export_failures
+    SELECT partition_date, 'export_failures' FROM staging.export_failures
     WHERE is_current AND document_state <> 'ok'
-    GROUP BY partition_date
     UNION ALL
-    SELECT partition_date, 'export_manifests', count(*)
-    FROM staging.export_manifests
+    SELECT partition_date, 'export_manifests' FROM staging.export_manifests
     WHERE is_current AND document_state <> 'ok'
-    GROUP BY partition_date
     UNION ALL
-    SELECT partition_date, 'orphan_recordings', count(*)
-    FROM staging.orphan_recordings
+    SELECT partition_date, 'orphan_recordings' FROM staging.orphan_recordings
     WHERE is_current AND document_state <> 'ok'
-    GROUP BY partition_date
     UNION ALL
-    SELECT partition_date, 'listed_recordings', count(*)
-    FROM staging.listed_recordings
+    SELECT partition_date, 'conversation_events' FROM staging.conversation_events
+    WHERE is_current AND document_state <> 'ok'
+    UNION ALL
+    SELECT partition_date, 'listed_recordings' FROM staging.listed_recordings
     WHERE is_current AND (document_state <> 'ok' OR recording_id IS NULL)
-    GROUP BY partition_date
     UNION ALL
-    SELECT partition_date, 'conversation_attributes', count(DISTINCT document_uri)
-    FROM staging.conversation_attributes
+    SELECT partition_date, 'conversation_attributes' FROM staging.conversation_attributes
     WHERE is_current AND document_state <> 'ok'
-    GROUP BY partition_date
+    GROUP BY partition_date, document_uri
     UNION ALL
-    SELECT d.partition_date, 'recording_audits', count(*)
+    SELECT d.partition_date, 'recording_audits'
     FROM raw.recording_audits AS d
     INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
     WHERE r.is_current AND (d.document_state <> 'ok' OR d.audit_id IS NULL)
-    GROUP BY d.partition_date
     UNION ALL
     -- Conversations of which nothing that was captured can be read.
-    SELECT partition_date, 'captures', count(*)
-    FROM (
-        SELECT partition_date, coalesce(conversation_id, document_uri) AS subject
-        FROM staging.captures
-        WHERE is_current
-        GROUP BY partition_date, coalesce(conversation_id, document_uri)
-        HAVING bool_and(document_state <> 'ok')
-    )
-    GROUP BY partition_date
-    UNION ALL
-    SELECT partition_date, 'conversation_events', count(*)
-    FROM staging.conversation_events
-    WHERE is_current AND document_state <> 'ok'
-    GROUP BY partition_date
+    SELECT partition_date, 'captures' FROM staging.captures
+    WHERE is_current
+    GROUP BY partition_date, coalesce(conversation_id, document_uri)
+    HAVING bool_and(document_state <> 'ok')
     UNION ALL
     -- Conversations of which the job has the tags: that others were set later, or cut, is not known, and no gap says so.
-    SELECT partition_date, 'conversations', count(*)
-    FROM staging.conversation_facts
+    SELECT partition_date, 'conversations' FROM staging.conversation_facts
     WHERE single_read IN ('forbidden', 'failed') AND details_tags = 'present'
-    GROUP BY partition_date
 ),
 
 -- Sources whose every request could have named a recording or a tag. Others have a gap for each that failed.
@@ -113,7 +88,7 @@ asked_one_by_one (source) AS (
 ),
 
 unreadable AS (
-    SELECT partition_date, source, sum(documents)::BIGINT AS documents
+    SELECT partition_date, source, count(*) AS documents
     FROM unread_documents
     GROUP BY partition_date, source
 ),

@@ -36,8 +36,8 @@ sidecars AS (
             AND ends <= fetched_at
         ) AS is_plain,
         any_value(list_sort(user_ids)) AS agents,
-        bool_or('screen' IN (lower(media_type), lower(media_subtype))) AS is_screen,
-        bool_or(lower(media_subtype) = 'snippet') AS is_snippet,
+        bool_or(stated_kind(media_type, media_subtype) = 'screen') AS is_screen,
+        bool_or(stated_kind(media_type, media_subtype) = 'snippet') AS is_snippet,
         min(starts) AS starts,
         max(starts) AS starts_last
     FROM (
@@ -59,7 +59,7 @@ recordings AS (
         v.conversation_id,
         v.recording_id,
         bool_or(v.is_live) AS is_live,
-        coalesce(bool_or(v.media_extension IN ('webm', 'mp4') OR s.is_screen), false) AS is_screen,
+        coalesce(bool_or(kind_of_extension(v.media_extension) = 'screen' OR s.is_screen), false) AS is_screen,
         coalesce(bool_or(s.is_snippet), false) AS is_snippet,
         any_value(s.agents) AS agents,
         bool_or(v.object_bytes = 0) AS has_empty,
@@ -101,12 +101,8 @@ details AS (
         conversation_id,
         min(conversation_end) AS conversation_end,
         bool_or(document_state <> 'ok') AS is_unreadable,
-        max(len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) IS DISTINCT FROM 'screenshare')))
-            AS recorded,
-        max(greatest(
-            len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) = 'screenshare')),
-            coalesce(len(screen_recorded), 0)
-        )) AS recorded_screens,
+        max(flagged_calls(sessions)) AS recorded,
+        max(flagged_screens(sessions, screen_recorded)) AS recorded_screens,
         -- No flag says whether a chat, a message or an e-mail was recorded; calls have flags.
         bool_or(len(list_filter(
             sessions,
@@ -196,12 +192,7 @@ flagged_before AS (
     -- An earlier document of the job flags more recordings than the newest one.
     SELECT b.conversation_id
     FROM (
-        SELECT conversation_id,
-            len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) IS DISTINCT FROM 'screenshare'))
-            + greatest(
-                len(list_filter(sessions, lambda s: s.recording AND lower(s.media_type) = 'screenshare')),
-                coalesce(len(screen_recorded), 0)
-            ) AS flags
+        SELECT conversation_id, flagged_calls(sessions) + flagged_screens(sessions, screen_recorded) AS flags
         FROM (
             SELECT *, flatten(list_transform(participants, lambda p: p.sessions)) AS sessions
             FROM raw.conversation_details

@@ -126,7 +126,7 @@ flagged_before AS (
 
 without_session AS (
     SELECT partition_date, conversation_id, count(*) AS recordings,
-        coalesce('screen' IN (lower(media_type), lower(media_subtype)), false) AS is_screen
+        coalesce(stated_kind(media_type, media_subtype) = 'screen', false) AS is_screen
     FROM staging.recordings
     WHERE session_id IS NULL AND NOT in_sessions AND NOT in_captures
         AND coalesce(lower(media_type) NOT IN ('chat', 'email', 'message'), true)
