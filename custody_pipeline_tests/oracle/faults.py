@@ -170,10 +170,10 @@ class ProcessFault:
     `kill`: the process is killed at request `number`, and the night is run again. `twins`: two runs at once, in two
     homes, one prefix. `pair`: the same in one home. `lost`: the home is lost, and another publishes to its prefix.
     `again`: a second run. `order`: a second home sees the same in another order. `early`: a first run `number` seconds
-    ahead of the clock sees less; then the true run.
+    ahead of the clock sees less; then the true run. `fade`: between two runs every source loses a conversation.
     """
 
-    how: Literal["kill", "twins", "pair", "lost", "again", "order", "early"]
+    how: Literal["kill", "twins", "pair", "lost", "again", "order", "early", "fade"]
     number: int = 0
 
 
@@ -240,7 +240,7 @@ def make_plan(seed: int) -> Plan:
         if made is not None:
             faults.append(made)
     if rng.random() < 0.3:
-        how: Any = rng.choice(("kill", "twins", "pair", "lost", "again", "order", "order", "early"))
+        how: Any = rng.choice(("kill", "twins", "pair", "lost", "again", "order", "order", "early", "fade"))
         faults.append(ProcessFault(how, rng.randint(2, 120) if how == "kill" else rng.choice((0, 600, 90_000))))
     return Plan(world, tuple(faults))
 

@@ -26,6 +26,7 @@ from custody_pipeline_tests.oracle.properties import (
     Broken,
     Published,
     Run,
+    faded,
     judge,
     read_published,
 )
@@ -260,6 +261,15 @@ class _Trial:
         broken = judge(replace(second, served=first.served + second.served))
         fresh = self._night(self._deployment("fresh", "fresh"), view)
         return broken + self._same(second, fresh, "the newest run counts, whatever the clock said", read_before=late)
+
+    def _fade(self, view: View, _: ProcessFault) -> list[Broken]:
+        """Between two runs the last conversation goes from the bucket and from every answer."""
+        deployment, gone = self._deployment(), self.plan.world.conversations[-1]
+        first = self._night(deployment, view)
+        for key in [key for key in view.objects if gone.id in key]:
+            self.machine.s3.delete_object(Bucket=EXPORTS, Key=key)
+        second = self._night(deployment, view.without(gone))
+        return judge(first) + faded(first, second, gone.id)
 
     def _same(self, one: Run, other: Run, name: str, read_before: str = "") -> list[Broken]:
         # Faults limited by count hit other requests in the second run.

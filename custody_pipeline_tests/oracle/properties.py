@@ -291,6 +291,22 @@ def judge(run: Run) -> list[Broken]:
     return found
 
 
+def faded(first: Run, second: Run, conversation: str) -> list[Broken]:
+    """What does not hold of a second night in one home, after every source lost a conversation that the first had."""
+    found = list(_ending(second))
+    if first.published is None or second.published is None:
+        return found
+    nothing = Evidence()
+    found += [broken for check in (_seal, _arithmetic, _one_row, _texts) for broken in check(second, nothing)]
+    had = {row["recording_id"] for row in first.published.rows if row["conversation_id"] == conversation}
+    rows = {row["recording_id"]: row for row in second.published.rows if row["conversation_id"] == conversation}
+    if lost := had - rows.keys():
+        found.append(Broken("a recording that a night had keeps its row", str(sorted(lost)), conversation))
+    if silent := [name for name, row in rows.items() if row["custody_status"] == "complete"]:
+        found.append(Broken("no complete row lacks media", f"{silent} are gone", conversation))
+    return found
+
+
 def _lasting(run: Run) -> list[Served]:
     """Answers that stayed broken: the last answer of an endpoint and key."""
     last = {(answer.endpoint, answer.key): answer for answer in run.served}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,17 @@ class View:
     refused: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     watermark: datetime = AFTER + timedelta(days=2)
     zero_threshold_allowed: bool = True
+
+    def without(self, conversation: Conversation) -> View:
+        """The same after a conversation is gone, with its recordings, from the bucket and from every answer."""
+        ids = {conversation.id, *(recording.id for recording in conversation.recordings)}
+        singly = ("conversation", "recordingmetadata", "customattributes")
+        return replace(
+            self,
+            listings={name: [item for item in items if item[1] not in ids] for name, items in self.listings.items()},
+            objects={key: content for key, content in self.objects.items() if conversation.id not in key},
+            refused=self.refused | {(source, conversation.id): (404, "not.found") for source in singly},
+        )
 
 
 def show(world: World) -> View:

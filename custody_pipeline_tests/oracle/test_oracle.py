@@ -203,6 +203,7 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     ),
     "a clock that was fast in an earlier run": (_world(*CALLS), (ProcessFault("early", 600),)),
     "a run that changes nothing": (_world(*CALLS), (ProcessFault("again"),)),
+    "a conversation that every source lost since the first run": (_world(*CALLS), (ProcessFault("fade"),)),
     "a chat recording that the lists alone would show": (
         _world(*CALLS, _conversation(3, ("chat", "pending"), medium="chat"), manifest_source="bucket"), ()
     ),
