@@ -16,7 +16,7 @@ import dagster as dg
 from custody_pipeline.alerts import alerted_reasons
 from custody_pipeline.forgetting.coming import deadlines
 from custody_pipeline.models.mapping import TagMapping
-from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.night import Night
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 from custody_pipeline.warehouse.kept_open import kept_open
@@ -64,8 +64,15 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
 
     @cached_property
     def mapping(self) -> TagMapping:
-        """The tag mapping named by the settings."""
-        return load_mapping(self.settings.mapping_path)
+        """The tag mapping named by the settings.
+
+        Raises:
+            dagster.Failure: the file is refused. A retry would not help.
+        """
+        try:
+            return load_mapping(self.settings.mapping_path)
+        except MappingError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
 
     def night(self, day: date) -> Night:
         """One night of this deployment."""

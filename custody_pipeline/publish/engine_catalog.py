@@ -58,7 +58,7 @@ def athena_ddl(settings: Settings, mapping: TagMapping, *, database: str, first:
     """
     place = S3Location.parse(settings.require("publish_url"))
     tables = [_athena_table(place, name, mapping, database, first) for name in (*PUBLISHED_TABLES, *LIVE_TABLES)]
-    return "\n".join([f"CREATE DATABASE IF NOT EXISTS {database};\n", *tables])
+    return "\n".join([f"CREATE DATABASE IF NOT EXISTS `{database}`;\n", *tables])
 
 
 def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: str, first: date) -> str:
@@ -88,7 +88,7 @@ def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: s
     told = ",\n".join(f"  {literal(key)} = {literal(value)}" for key, value in properties.items())
     partitions = "PARTITIONED BY (`date` date)\n" if by_night else ""
     return (
-        f"CREATE EXTERNAL TABLE IF NOT EXISTS {database}.{name} (\n" + ",\n".join(lines) + "\n)\n"
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS `{database}`.`{name}` (\n" + ",\n".join(lines) + "\n)\n"
         f"COMMENT {literal(model.description)}\n{partitions}STORED AS PARQUET\n"
         f"LOCATION {literal(folder)}" + (f"\nTBLPROPERTIES (\n{told}\n)" if by_night else "") + ";\n"
     )

@@ -19,6 +19,8 @@ from moto import mock_aws
 from custody_pipeline.definitions import defs
 from custody_pipeline.defs.failures import note_failure
 from custody_pipeline.defs.instance import PROCESS_TAG, open_instance, release_dead_runs, run_night
+from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse.connection import Warehouse
 
@@ -62,6 +64,19 @@ def test_a_failed_step_is_an_exception_of_its_night(home: Path) -> None:
     assert run is not None
     assert run.tags["dagster/retry_on_asset_or_op_failure"] == "false"  # a permanent error
     assert "dagster/will_retry" not in run.tags or run.tags["dagster/will_retry"] == "false"
+
+
+def test_a_refused_mapping_fails_a_step_once_with_the_message_of_the_command_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "tags.yaml").write_text("version: 1\ncolumns: []\n")
+    monkeypatch.setenv("CUSTODY_MAPPING_PATH", str(home / "tags.yaml"))
+    with pytest.raises(MappingError) as expected:
+        load_mapping(home / "tags.yaml")
+    deployment = Deployment()
+    with pytest.raises(dg.Failure) as failed:
+        deployment.night(NIGHT)
+    assert (failed.value.description, failed.value.allow_retries) == (str(expected.value), False)
 
 
 def test_a_failed_check_is_an_exception_that_names_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,10 +33,11 @@ MONDAY, TUESDAY = date(2026, 11, 2), date(2026, 11, 3)
 def test_the_ddl_declares_every_column_and_projects_the_nights() -> None:
     settings = Settings(publish_url="s3://acme-custody/prod")
     mapping = load_mapping(settings.mapping_path)
-    ddl = athena_ddl(settings, mapping, database="evidence", first=MONDAY)
+    ddl = athena_ddl(settings, mapping, database="legal-holds", first=MONDAY)
+    assert ddl.startswith("CREATE DATABASE IF NOT EXISTS `legal-holds`;")
     tables = ddl.split("CREATE EXTERNAL TABLE IF NOT EXISTS ")[1:]
     assert [table.partition(" ")[0] for table in tables] == [
-        f"evidence.{name}" for name in (*PUBLISHED_TABLES, *LIVE_TABLES)
+        f"`legal-holds`.`{name}`" for name in (*PUBLISHED_TABLES, *LIVE_TABLES)
     ]
     chain = tables[0]
     assert "`user_ids`" in chain
