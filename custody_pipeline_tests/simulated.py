@@ -16,7 +16,6 @@ from custody_pipeline.night import Night, collect, model
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.demo import ensure_bucket
 from custody_pipeline.simulator.exporter import export_night
-from custody_pipeline.simulator.http_faults import HttpFault
 from custody_pipeline.simulator.local_s3 import S3Endpoint
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
@@ -67,13 +66,3 @@ def rows(settings: Settings, sql: str) -> list[tuple[object, ...]]:
     """The rows of a query of the warehouse."""
     with duckdb.connect(str(settings.warehouse_path), read_only=True) as con:
         return con.execute(sql).fetchall()
-
-
-@contextmanager
-def faulty(server: SimulatorServer, *http_faults: HttpFault) -> Iterator[None]:
-    """These HTTP faults for the length of a block."""
-    server.world.faults.add(*http_faults)
-    try:
-        yield
-    finally:
-        server.world.faults.clear()

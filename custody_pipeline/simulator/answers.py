@@ -14,7 +14,6 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from custody_pipeline.simulator.http_faults import HttpFaults
 from custody_pipeline.simulator.state import ApiError
 
 T = TypeVar("T")
@@ -92,21 +91,13 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def request_line(request: Request) -> str:
-    """`METHOD /path`, as routes of HTTP faults are matched."""
-    return f"{request.method} {request.url.path}"
-
-
-def page_of(
-    request: Request, items: Sequence[T], write: Callable[[T], Any], faults: HttpFaults, *, highest: int = 500
-) -> dict[str, Any]:
+def page_of(request: Request, items: Sequence[T], write: Callable[[T], Any], *, highest: int = 500) -> dict[str, Any]:
     """A numbered page (`pageSize`, `pageNumber`, `nextUri`…) of the items."""
     size, page = number_of(request, "pageSize", 25, highest), number_of(request, "pageNumber", 1, 1_000_000)
     first = (page - 1) * size
-    repeated = int(page > 1 and faults.take(request_line(request), "drift") is not None)
     pages = math.ceil(len(items) / size)
     document: dict[str, Any] = {
-        "entities": [write(item) for item in items[first - repeated : first + size - repeated]],
+        "entities": [write(item) for item in items[first : first + size]],
         "pageSize": size,
         "pageNumber": page,
         "total": len(items),

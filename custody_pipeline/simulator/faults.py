@@ -6,7 +6,7 @@ mixed plan adds more faults to a conversation, if a night can find them beside t
 uses them in turn.
 
 Belongs here: which conversation has which fault, and what a night must answer. Does not: how a fault looks in a
-document (`organization`, `exporter`), nor faults of the HTTP service (`http_faults`).
+document (`organization`, `exporter`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from custody_pipeline.simulator import api_documents as documents
-from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, request_line
+from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of
 from custody_pipeline.simulator.api_documents import Document, iso
 from custody_pipeline.simulator.calls import Conversation, refusal_of
 from custody_pipeline.simulator.faults import NOT_IN_DETAILS
@@ -66,7 +66,7 @@ class ConversationRoutes:
     def _readable(self, conversation_id: str) -> Conversation:
         """The conversation, or the refusal that its fault asks for."""
         conversation = self.world.conversation(conversation_id)
-        refusal = refusal_of(conversation)
+        refusal = "forbidden" if conversation_id in self.world.hidden else refusal_of(conversation)
         if refusal == "not_found":
             raise not_found("conversation", conversation_id)
         if refusal == "forbidden":
@@ -99,16 +99,8 @@ class ConversationRoutes:
 
     async def _get_job(self, request: Request) -> Response:
         job = self._job(request)
-        line = request_line(request)
         if job.state in _NEXT_STATE:
-            if self.world.faults.take(line, "job_failed"):
-                job.state, job.error_message = "FAILED", "The query failed."
-            elif self.world.faults.take(line, "job_cancelled"):
-                job.state = "CANCELLED"
-            elif self.world.faults.take(line, "job_expired"):
-                job.state = "EXPIRED"
-            elif not self.world.faults.take(line, "job_stuck"):
-                job.state = _NEXT_STATE[job.state]
+            job.state = _NEXT_STATE[job.state]
         elif job.state == "FULFILLED" and self.world.now >= job.submitted + _KEPT:
             job.state = "EXPIRED"
         document: Document = {
@@ -118,8 +110,6 @@ class ConversationRoutes:
         }
         if job.state == "FULFILLED":
             document["completionDate"] = iso(job.submitted)
-        if job.error_message:
-            document["errorMessage"] = job.error_message
         return json_response(document)
 
     async def _delete_job(self, request: Request) -> Response:
@@ -133,29 +123,18 @@ class ConversationRoutes:
         if job.state != "FULFILLED":
             raise ApiError(400, "bad.request", f"A job that is {job.state} has no results.")
         size = number_of(request, "pageSize", _PAGE_LIMIT, _PAGE_LIMIT)
-        line, cursor = request_line(request), request.query_params.get("cursor")
+        cursor = request.query_params.get("cursor")
         page, night, index = decode_cursor(cursor) if cursor else (0, 0, 0)
-        if page == 1 or self.world.faults.take(line, "empty_page"):
+        if page == 1:
             return self._results_page([], encode_cursor(page + 1, night, index))
         found = list(islice(self._selected(job, night, index), size + 1))
         following = encode_cursor(page + 1, *found[size][:2]) if len(found) > size else None
         rows = [documents.details(conversation) for _, _, conversation in found[:size]]
-        if cursor and rows and self.world.faults.take(line, "drift"):
-            rows.insert(0, self._before(job, night, index) or rows[0])
-        if following and cursor and self.world.faults.take(line, "repeated_cursor"):
-            following = cursor
         return self._results_page(rows, following)
 
     def _results_page(self, rows: list[Document], cursor: str | None) -> Response:
         document: Document = {"conversations": rows, "dataAvailabilityDate": iso(self.world.watermark)}
         return json_response(document | {"cursor": cursor} if cursor else document)
-
-    def _before(self, job: DetailsJob, night: int, index: int) -> Document | None:
-        """The last item of the page before, which drifted onto this page."""
-        for earlier in range(index - 1, -1, -1):
-            for _, place, conversation in islice(self._selected(job, night, earlier), 1):
-                return documents.details(conversation) if place < index else None
-        return None
 
     def _selected(self, job: DetailsJob, night: int, index: int) -> Iterator[tuple[int, int, Conversation]]:
         nights = self.world.nights

@@ -37,7 +37,7 @@ class GdprRoutes:
 
     async def _list(self, request: Request) -> Response:
         known = list(self.world.gdpr_requests.values())
-        return json_response(page_of(request, known, lambda item: item, self.world.faults))
+        return json_response(page_of(request, known, lambda item: item))
 
     async def _create(self, request: Request) -> Response:
         given = await body_of(request)

@@ -102,7 +102,7 @@ class PlatformRoutes:
 
     async def _scripts(self, request: Request) -> Response:
         published = [script for script in PUBLISHED_SCRIPTS if self._published_date(script) <= self.world.now]
-        return json_response(page_of(request, published, self._script_document, self.world.faults))
+        return json_response(page_of(request, published, self._script_document))
 
     async def _script(self, request: Request) -> Response:
         scripts = {script.id: script for script in PUBLISHED_SCRIPTS}
@@ -126,15 +126,15 @@ class PlatformRoutes:
         }
 
     async def _queues(self, request: Request) -> Response:
-        return json_response(page_of(request, QUEUES, _queue_document, self.world.faults))
+        return json_response(page_of(request, QUEUES, _queue_document))
 
     async def _divisions(self, request: Request) -> Response:
-        return json_response(page_of(request, DIVISIONS, _division_document, self.world.faults))
+        return json_response(page_of(request, DIVISIONS, _division_document))
 
     async def _users(self, request: Request) -> Response:
         state = request.query_params.get("state", "active")
         users = [user for user in AGENTS if state in {"any", _user_state(user)}]
-        return json_response(page_of(request, users, _user_document, self.world.faults))
+        return json_response(page_of(request, users, _user_document))
 
     # Flows
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from custody_pipeline.simulator import api_documents as documents
-from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, page_of, request_line
+from custody_pipeline.simulator.answers import body_of, interval_of, json_response, number_of, page_of
 from custody_pipeline.simulator.api_documents import Document, iso
 from custody_pipeline.simulator.audio import CONTENT_TYPES, media_bytes
 from custody_pipeline.simulator.calls import Conversation, Recording
@@ -61,7 +61,7 @@ class RecordingRoutes:
     async def _list_jobs(self, request: Request) -> Response:
         wanted = request.query_params.get("state")
         jobs = [job for job in self.world.recording_jobs.values() if wanted in {None, job.state}]
-        return json_response(page_of(request, jobs, self._job_document, self.world.faults, highest=100))
+        return json_response(page_of(request, jobs, self._job_document, highest=100))
 
     async def _create_job(self, request: Request) -> Response:
         query = await body_of(request)
@@ -76,13 +76,7 @@ class RecordingRoutes:
 
     async def _get_job(self, request: Request) -> Response:
         job = self.world.recording_job(request.path_params["job_id"])
-        line, under_way = request_line(request), job.state in {"PENDING", "READY", "PROCESSING"}
-        if under_way and self.world.faults.take(line, "job_failed"):
-            job.state, job.error_message = "FAILED", "The job failed."
-        elif under_way and self.world.faults.take(line, "job_cancelled"):
-            job.state = "CANCELLED"
-        elif not self.world.faults.take(line, "job_stuck"):
-            self.world.advance(job)
+        self.world.advance(job)
         return json_response(self._job_document(job))
 
     async def _put_job(self, request: Request) -> Response:
@@ -107,13 +101,13 @@ class RecordingRoutes:
                 "recording": {"id": recording_id, "selfUri": f"{conversation_uri}/recordings/{recording_id}"},
             }
 
-        return json_response(page_of(request, self.world.failed_recordings(job), write, self.world.faults))
+        return json_response(page_of(request, self.world.failed_recordings(job), write))
 
     def _job_document(self, job: RecordingJob) -> Document:
         done = job.state == "FULFILLED"
         percent = 100 if done else 50 if job.state == "PROCESSING" else 0
         uri = f"/api/v2/recording/jobs/{job.export.id}"
-        document: Document = {
+        return {
             "id": job.export.id,
             "user": {"id": uuid_for("user", "export"), "selfUri": f"/api/v2/users/{uuid_for('user', 'export')}"},
             "state": job.state,
@@ -128,9 +122,6 @@ class RecordingRoutes:
             "failedRecordings": f"{uri}/failedrecordings",
             "selfUri": uri,
         }
-        if job.error_message:
-            document["errorMessage"] = job.error_message
-        return document
 
     # Recordings of a conversation
 
@@ -284,7 +275,7 @@ class RecordingRoutes:
             for index in night.planting.indexes(["ORPHAN_RECORDING"])
         ]
         begun = [conversation for conversation in found if conversation.end <= self.world.now]
-        return json_response(page_of(request, begun, documents.orphan_document, self.world.faults))
+        return json_response(page_of(request, begun, documents.orphan_document))
 
     async def _recording_export(self, request: Request) -> Response:
         """The thread's manifests of one export job, with `custom_data` present and empty."""

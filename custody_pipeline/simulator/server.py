@@ -1,21 +1,18 @@
 """The organisation over HTTP: login and API on one base URL, on this machine only.
 
-Belongs here: the application, its gate (tokens, rate limit, faults on request) and the server. Does not: the routes
-(`routes_…`) or what they remember (`state`).
+Belongs here: the application, its gate (tokens, rate limit) and the server. Does not: the routes (`routes_…`) or what
+they remember (`state`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hmac
 import socket
 import threading
-import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, unquote
 
 import uvicorn
@@ -27,7 +24,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from custody_pipeline.simulator.answers import body_of, error_response, json_response
-from custody_pipeline.simulator.http_faults import STATUS_CODES, HttpFault
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.routes_conversations import ConversationRoutes
 from custody_pipeline.simulator.routes_gdpr import GdprRoutes
@@ -38,14 +34,12 @@ from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET, ApiError,
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_CUT_FAULTS = ("short_body", "drop")
-_BODY_FAULTS = (*_CUT_FAULTS, "empty_body", "cut_body", "not_json", "not_utf8", "nan")
 _OPEN_PATHS = ("/oauth/token", "/simulator/")
 _BACKLOG = 512
 
 
 class Gate:
-    """Before and after every route: token, rate limit, faults on request, correlation id."""
+    """Before and after every route: token, rate limit, correlation id."""
 
     def __init__(self, app: ASGIApp, world: World):
         self._app = app
@@ -56,42 +50,23 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        line = f"{scope['method']} {scope['path']}"
         correlation_id = self._world.new_id("correlation")
         scope.setdefault("state", {})["correlation_id"] = correlation_id
         headers = {"ININ-Correlation-Id": correlation_id}
-        refusal = await self._refuse(scope, line, headers)
-        answer = Outgoing(send, headers, self._world.faults.take(line, *_BODY_FAULTS))
-        if refusal is not None:
-            await error_response(refusal, correlation_id)(scope, receive, answer.send)
-        else:
-            await self._app(scope, receive, answer.send)
-
-    async def _refuse(self, scope: Scope, line: str, headers: dict[str, str]) -> ApiError | None:
-        """The error that is answered instead of the route's answer, if any."""
-        self._world.requests[line] += 1
+        answer: ASGIApp = self._app
+        self._world.requests[f"{scope['method']} {scope['path']}"] += 1
         try:
-            await self._disturb(scope, line)
             if not scope["path"].startswith(_OPEN_PATHS):
                 self._limit(_bearer(scope), headers)
         except ApiError as error:
-            return error
-        return None
+            answer = error_response(error, correlation_id)
 
-    async def _disturb(self, scope: Scope, line: str) -> None:
-        faults = self._world.faults
-        if slow := faults.take(line, "latency"):
-            # The loop may wake a sleeper early, because its clock is coarse.
-            until = time.monotonic() + slow.seconds
-            while (left := until - time.monotonic()) > 0:
-                await asyncio.sleep(left)
-        if faults.take(line, "expired_token"):
-            self._world.expire_token(_bearer(scope))
-        if fault := faults.take(line, *map(str, STATUS_CODES)):
-            status = int(fault.kind)
-            raise ApiError(
-                status, STATUS_CODES[status], f"The simulator was asked for {status}.", retry_after=fault.retry_after
-            )
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(headers)
+            await send(message)
+
+        await answer(scope, receive, with_headers)
 
     def _limit(self, token: str, headers: dict[str, str]) -> None:
         used, reset = self._world.admit(token)
@@ -103,47 +78,6 @@ class Gate:
             self._world.over_the_limit += 1
             message = f"Rate limit exceeded the maximum. Retry the request in [{reset}] seconds"
             raise ApiError(429, "too.many.requests.retry.after", message, retry_after=reset)
-
-
-class Outgoing:
-    """Sends an answer: adds headers, and spoils the body if a fault asks for that."""
-
-    def __init__(self, send: Send, headers: dict[str, str], fault: HttpFault | None):
-        self._send = send
-        self._headers = headers
-        self._fault = fault
-        self._start: Message | None = None
-
-    async def send(self, message: Message) -> None:
-        """Pass one ASGI message on; every answer here has one body message."""
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in self._headers.items():
-                headers[name] = value
-            if self._fault is not None:
-                self._start = message
-                return
-        elif self._start is not None and self._fault is not None:
-            body = _spoiled(message.get("body", b""), self._fault.kind)
-            cut = self._fault.kind in _CUT_FAULTS
-            if not cut:
-                MutableHeaders(scope=self._start)["content-length"] = str(len(body))
-            await self._send(self._start)
-            # More bytes are announced than come, so the server closes the connection.
-            message = {"type": "http.response.body", "body": body, "more_body": cut}
-        await self._send(message)
-
-
-def _spoiled(body: bytes, kind: str) -> bytes:
-    if kind in {"empty_body", "drop"}:
-        return b""
-    if kind == "not_json":
-        return b"<html><body>Bad gateway</body></html>"
-    if kind == "not_utf8":
-        return body.replace(b'"', '"Zür'.encode("latin-1"), 1)
-    if kind == "nan":
-        return b'{"value": NaN, ' + body[1:] if body[:1] == b"{" else b"[NaN]"
-    return body[: len(body) // 2]
 
 
 def _bearer(scope: Scope) -> str:
@@ -199,9 +133,6 @@ class Controls:
         return [
             Route("/simulator/clock", self._clock, methods=["GET"]),
             Route("/simulator/clock", self._set_clock, methods=["PUT"]),
-            Route("/simulator/faults", self._add_faults, methods=["POST"]),
-            Route("/simulator/faults", self._clear_faults, methods=["DELETE"]),
-            Route("/simulator/requests", self._requests, methods=["GET"]),
         ]
 
     async def _clock(self, _: Request) -> Response:
@@ -217,23 +148,6 @@ class Controls:
             raise ApiError(400, "bad.request", "now must be an ISO 8601 time.") from error
         self._world.set_now(now if now.tzinfo else now.replace(tzinfo=UTC))
         return await self._clock(request)
-
-    async def _add_faults(self, request: Request) -> Response:
-        """`{"faults": [{"kind": "429", "route": "recordingmetadata", "count": 3, "retry_after": 1}]}`."""
-        given: list[dict[str, Any]] = (await body_of(request)).get("faults") or []
-        try:
-            self._world.faults.add(*map(HttpFault.from_document, given))
-        except (TypeError, ValueError) as error:
-            raise ApiError(400, "bad.request", str(error)) from error
-        return Response(status_code=204)
-
-    async def _clear_faults(self, _: Request) -> Response:
-        self._world.faults.clear()
-        return Response(status_code=204)
-
-    async def _requests(self, _: Request) -> Response:
-        """How often each `METHOD /path` was asked for."""
-        return json_response(dict(self._world.requests))
 
 
 def create_app(world: World) -> ASGIApp:
@@ -253,7 +167,7 @@ def create_app(world: World) -> ASGIApp:
 
     async def no_route(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  registered for nothing else
-        code = STATUS_CODES.get(error.status_code, "bad.request")
+        code = "not.found" if error.status_code == 404 else "bad.request"
         return error_response(ApiError(error.status_code, code, str(error.detail)), request.state.correlation_id)
 
     app = Starlette(routes=routes, exception_handlers={ApiError: refuse, HTTPException: no_route})
@@ -285,7 +199,6 @@ class SimulatorServer:
         rate_limit: int = 300,
         minute: float = 60.0,
         one_allowance: bool = False,
-        http_faults: Iterable[HttpFault] = (),
         on_fulfilled: OnFulfilled | None = None,
     ):
         self.world = World(
@@ -295,7 +208,6 @@ class SimulatorServer:
             rate_limit=rate_limit,
             minute=minute,
             one_allowance=one_allowance,
-            http_faults=http_faults,
             on_fulfilled=on_fulfilled,
         )
         self._socket = socket.create_server((host, port), backlog=_BACKLOG)

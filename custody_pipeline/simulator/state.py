@@ -18,7 +18,6 @@ import orjson
 
 from custody_pipeline.simulator.api_documents import iso
 from custody_pipeline.simulator.calls import Conversation, ExportJob, JobTotals
-from custody_pipeline.simulator.http_faults import HttpFault, HttpFaults
 from custody_pipeline.simulator.identity import ConversationIds, uuid_for
 from custody_pipeline.simulator.organization import Organization
 
@@ -76,7 +75,6 @@ class RecordingJob:
     totals: JobTotals = field(default_factory=JobTotals)
     polls: int = 0
     fulfilled_at_once: bool = False
-    error_message: str | None = None
 
 
 @dataclass
@@ -88,7 +86,6 @@ class DetailsJob:
     by_start_day: bool
     submitted: datetime
     state: str = "QUEUED"
-    error_message: str | None = None
 
 
 class World:
@@ -113,7 +110,6 @@ class World:
         rate_limit: int = 300,
         minute: float = 60.0,
         one_allowance: bool = False,
-        http_faults: Iterable[HttpFault] = (),
         on_fulfilled: OnFulfilled | None = None,
     ):
         nights = sorted(organizations, key=lambda item: item.night)
@@ -127,7 +123,6 @@ class World:
         self.token_lifetime = token_lifetime
         self.rate_limit = rate_limit
         self._minute, self._one_allowance = minute, one_allowance
-        self.faults = HttpFaults(self.seed, tuple(http_faults))
         self.on_fulfilled = on_fulfilled
         self.lock = threading.RLock()
         self.requests: Counter[str] = Counter()
@@ -147,6 +142,8 @@ class World:
         self.lowest_threshold = 0
         self.triggers: dict[str, dict[str, Any]] = {}
         self.gdpr_requests: dict[str, dict[str, Any]] = {}
+        # Conversations of a division that the client may not see.
+        self.hidden: set[str] = set()
         # Conversations that are gone because a person asked for it.
         self.deleted: set[str] = set()
 
@@ -354,7 +351,7 @@ class World:
             ApiError: 400 for a job that has ended.
         """
         with self.lock:
-            if job.state in {"FULFILLED", "FAILED", "CANCELLED"}:
+            if job.state in {"FULFILLED", "CANCELLED"}:
                 raise ApiError(400, "bad.request", f"A job that is {job.state} cannot be cancelled.")
             job.state = "CANCELLED"
 

@@ -14,12 +14,10 @@ from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.capture.metrics import capture_points
 from custody_pipeline.settings import Settings, SettingsError
-from custody_pipeline.simulator.http_faults import HttpFault
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
 from custody_pipeline_tests.capture.conftest import attribute_event, running
-from custody_pipeline_tests.simulated import faulty
 from custody_pipeline_tests.simulator.answer_keys import vanishing_id
 
 pytestmark = pytest.mark.server
@@ -89,8 +87,9 @@ def test_a_conversation_of_a_hidden_division_is_a_dead_letter_that_a_retry_bring
     call = organisation.find(conversation_id)
     assert call is not None
     vendor.world.set_now(call.end + timedelta(minutes=5))
-    with faulty(vendor, HttpFault("403", f"/conversations/{conversation_id}", count=None)):
-        assert drain_queue(settings, max_seconds=30).report.set_aside == {"conversation_forbidden": 1}
+    vendor.world.hidden.add(conversation_id)
+    assert drain_queue(settings, max_seconds=30).report.set_aside == {"conversation_forbidden": 1}
+    vendor.world.hidden.clear()
     assert drain_queue(settings, max_seconds=30).report.events == 0
     with queue_of(settings) as queue:
         assert queue.retry_dead() == 1

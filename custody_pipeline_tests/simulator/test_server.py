@@ -1,15 +1,13 @@
-"""The service behaves like the vendor's: login, limits, jobs, pages, refusals, and faults on request."""
+"""The service behaves like the vendor's: login, limits, jobs, pages, and refusals."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import orjson
 import pytest
 import requests
 
 from custody_pipeline.simulator.faults import answer_key
-from custody_pipeline.simulator.http_faults import HttpFault
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.simulator.structure import INTEGRATION_ID
@@ -72,7 +70,6 @@ def shared_server() -> Iterator[SimulatorServer]:
 @pytest.fixture
 def server(shared_server: SimulatorServer) -> Iterator[SimulatorServer]:
     yield shared_server
-    shared_server.world.faults.clear()
     shared_server.world.set_now(ORGANIZATION.clock)
 
 
@@ -181,8 +178,7 @@ def test_the_answer_key_is_not_served(server: SimulatorServer, client: Client) -
     for path in ("/simulator/answer_key", "/simulator/key", "/simulator/answers", "/simulator/"):
         assert client.get(path).status_code == 404
     ids = {row.reason for row in answer_key(ORGANIZATION)}
-    for path in ("/simulator/clock", "/simulator/requests"):
-        assert not any(reason in client.get(path).text for reason in ids)
+    assert not any(reason in client.get("/simulator/clock").text for reason in ids)
 
 
 # Conversations and details
@@ -356,138 +352,3 @@ def test_the_threads_manifests_have_tags_fields_that_are_empty(client: Client) -
     assert len(recordings) > 200
     assert all(item["custom_data"] == {} for item in recordings)
     assert "custom_data" not in client.get(path).json()["recordings"][0]
-
-
-# Faults on request
-
-
-@pytest.mark.parametrize("status", [400, 403, 404, 413, 429, 500, 503, 504])
-def test_a_status_is_given_as_often_as_asked_and_no_more(server: SimulatorServer, client: Client, status: int) -> None:
-    server.world.faults.add(HttpFault(str(status), route="GET /api/v2/tokens/me", count=2, retry_after=7))
-    answers = [client.get("/api/v2/tokens/me") for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [status, status, 200]
-    assert answers[0].headers["Retry-After"] == "7"
-    assert answers[0].json()["status"] == status
-    assert answers[0].headers["ININ-Correlation-Id"]
-
-
-def test_429_comes_without_retry_after_too(server: SimulatorServer, client: Client) -> None:
-    server.world.faults.add(HttpFault("429", route="tokens/me"))
-    assert "Retry-After" not in client.get("/api/v2/tokens/me").headers
-
-
-def test_a_fault_may_spare_the_first_requests_and_other_routes(server: SimulatorServer, client: Client) -> None:
-    server.world.faults.add(HttpFault("500", route="tokens/me$", after=1))
-    assert client.get("/api/v2/routing/queues").status_code == 200
-    assert [client.get("/api/v2/tokens/me").status_code for _ in range(3)] == [200, 500, 200]
-
-
-def test_a_fault_of_some_probability_hits_the_same_requests_in_every_run() -> None:
-    def statuses() -> list[int]:
-        fault = HttpFault("503", route="tokens/me", count=None, probability=0.5)
-        with SimulatorServer(Organization(size=1), http_faults=[fault]) as server:
-            client = Client(server)
-            return [client.get("/api/v2/tokens/me").status_code for _ in range(20)]
-
-    assert statuses() == statuses()
-    assert set(statuses()) == {200, 503}
-
-
-def test_a_token_can_end_in_the_middle(server: SimulatorServer, client: Client) -> None:
-    server.world.faults.add(HttpFault("expired_token", route="queues", after=1))
-    assert [client.get("/api/v2/routing/queues").status_code for _ in range(3)] == [200, 401, 401]
-    client.login()
-    assert client.get("/api/v2/routing/queues").status_code == 200
-
-
-@pytest.mark.parametrize("kind", ["short_body", "drop"])
-def test_a_connection_is_cut(server: SimulatorServer, client: Client, kind: str) -> None:
-    server.world.faults.add(HttpFault(kind, route="queues"))
-    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        client.get("/api/v2/routing/queues")
-    assert client.get("/api/v2/routing/queues").json()["entities"]
-
-
-@pytest.mark.parametrize("kind", ["empty_body", "cut_body", "not_json", "not_utf8"])
-def test_a_body_can_be_no_json(server: SimulatorServer, client: Client, kind: str) -> None:
-    server.world.faults.add(HttpFault(kind, route="queues"))
-    answer = client.get("/api/v2/routing/queues")
-    assert answer.status_code == 200
-    assert int(answer.headers["Content-Length"]) == len(answer.content)
-    with pytest.raises(orjson.JSONDecodeError):
-        orjson.loads(answer.content)
-
-
-def test_an_answer_can_be_late(server: SimulatorServer, client: Client) -> None:
-    server.world.faults.add(HttpFault("latency", route="queues", seconds=0.2))
-    late, prompt = (client.get("/api/v2/routing/queues").elapsed for _ in range(2))
-    assert late >= timedelta(seconds=0.2) > prompt
-
-
-def test_a_drifting_page_repeats_the_item_before_it(server: SimulatorServer, client: Client) -> None:
-    server.world.faults.add(HttpFault("drift", route="/results"))
-    ids = [item["conversationId"] for page in client.details_pages() for item in page["conversations"]]
-    (repeated,) = {item for item in ids if ids.count(item) == 2}
-    assert ids.index(repeated) == 149
-    assert ids[150] == repeated
-
-
-def test_a_numbered_page_drifts_too(server: SimulatorServer, client: Client) -> None:
-    server.world.faults.add(HttpFault("drift", route="queues"))
-    first, second = (
-        client.get("/api/v2/routing/queues", params={"pageSize": 2, "pageNumber": page}).json()["entities"]
-        for page in (1, 2)
-    )
-    assert second[0] == first[-1]
-
-
-def test_a_cursor_can_repeat_itself(server: SimulatorServer, client: Client) -> None:
-    path = f"{DETAILS}/{client.details_job()}/results"
-    cursor = client.get(path, params={"pageSize": 50}).json()["cursor"]
-    cursor = client.get(path, params={"pageSize": 50, "cursor": cursor}).json()["cursor"]
-    server.world.faults.add(HttpFault("repeated_cursor", route="/results"))
-    assert client.get(path, params={"pageSize": 50, "cursor": cursor}).json()["cursor"] == cursor
-
-
-@pytest.mark.parametrize(
-    ("kind", "state"), [("job_failed", "FAILED"), ("job_cancelled", "CANCELLED"), ("job_expired", "EXPIRED")]
-)
-def test_a_details_job_can_end_badly(server: SimulatorServer, client: Client, kind: str, state: str) -> None:
-    server.world.faults.add(HttpFault(kind, route=DETAILS))
-    job_id = client.details_job()
-    assert client.get(f"{DETAILS}/{job_id}").json()["state"] == state
-    assert client.get(f"{DETAILS}/{job_id}/results").status_code == 400
-
-
-def test_a_details_job_can_be_stuck(server: SimulatorServer, client: Client) -> None:
-    server.world.faults.add(HttpFault("job_stuck", route=DETAILS, count=5))
-    job_id = client("POST", DETAILS, json={"interval": NIGHT}).json()["jobId"]
-    states = [client.get(f"{DETAILS}/{job_id}").json()["state"] for _ in range(7)]
-    assert states == ["QUEUED"] * 5 + ["PENDING", "FULFILLED"]
-
-
-def test_faults_are_controlled_over_http_too(client: Client) -> None:
-    given = {"faults": [{"kind": "500", "route": "queues", "count": None}]}
-    assert client("POST", "/simulator/faults", json=given).status_code == 204
-    assert client.get("/api/v2/routing/queues").status_code == 500
-    assert client("DELETE", "/simulator/faults").status_code == 204
-    assert client.get("/api/v2/routing/queues").status_code == 200
-    assert client("POST", "/simulator/faults", json={"faults": [{"kind": "flood"}]}).status_code == 400
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("429 route=recordingmetadata count=3 retry_after=1", HttpFault("429", "recordingmetadata", 3, retry_after=1)),
-        ("latency count=always seconds=0.5", HttpFault("latency", count=None, seconds=0.5)),
-        ("500 probability=0.1 after=2", HttpFault("500", probability=0.1, after=2)),
-    ],
-)
-def test_a_fault_is_read_from_a_line(text: str, fault: HttpFault) -> None:
-    assert HttpFault.parse(text) == fault
-
-
-@pytest.mark.parametrize("text", ["418", "429 colour=red", "429 count=many"])
-def test_a_line_that_is_no_fault_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no such HTTP fault|is none of|invalid literal"):
-        HttpFault.parse(text)
