@@ -29,7 +29,7 @@ from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.matters.holds import protected, read_holds
 from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Matter, Selection
-from custody_pipeline.matters.register import matter_names, register_of
+from custody_pipeline.matters.register import acted_for, register_of
 from custody_pipeline.matters.selection import select
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.claims import Claims
@@ -293,7 +293,7 @@ def holders(settings: Settings, conversations: Sequence[str]) -> dict[str, str]:
 
 
 def _matters(settings: Settings, ids: set[str]) -> Iterator[tuple[str, str]]:
-    for name in matter_names(settings):
+    for name in acted_for(settings):
         # Also a hold that failed at the vendor or in S3: the matter asked for it, and has not released it.
         for item in read_holds(register_of(settings, name)).conversations:
             if item.lower() in ids:

@@ -29,7 +29,7 @@ from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
 from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.matters.register import matter_names, register_of
+from custody_pipeline.matters.register import acted_for, register_of
 from custody_pipeline.operations.package_register import packages_of, remove_abandoned, remove_package
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def remove_spooled(settings: Settings, ids: Set[str]) -> None:
 
 def productions(settings: Settings, ids: Set[str]) -> Iterator[Place]:
     """Volumes that hold these conversations, and to whom they were handed."""
-    for name in matter_names(settings):
+    for name in acted_for(settings):
         register = register_of(settings, name)
         events = [str(event.get("what")) for event in register.events()]
         for volume in register.volumes():
@@ -199,7 +199,7 @@ def productions(settings: Settings, ids: Set[str]) -> Iterator[Place]:
 
 def remove_productions(settings: Settings, ids: Set[str]) -> None:
     """Remove the folders of volumes with these conversations, if they are as they were made; the register stays."""
-    for name in matter_names(settings):
+    for name in acted_for(settings):
         for volume in register_of(settings, name).volumes():
             if any(item.conversation_id.lower() in ids for item in (*volume.recordings, *volume.lost)):
                 shutil.rmtree(volume.partial, ignore_errors=True)

@@ -103,8 +103,10 @@ def test_a_matter_holds_what_it_asked_for_also_where_the_vendor_did_not(tmp_path
     (register.folder / "holds.json").write_text(
         f'{{"conversations": {{"{CONVERSATION.upper()}": "{state}"}}, "objects": {{}}}}'
     )
-    (why,) = holders(settings, [CONVERSATION]).values()
-    assert "matter smith" in why
+    for _ in ("with its file", "without it"):
+        (why,) = holders(settings, [CONVERSATION]).values()
+        assert "matter smith" in why
+        (tmp_path / "matters/smith.yaml").unlink(missing_ok=True)
     (register.folder / "holds.json").unlink()
     assert holders(settings, [CONVERSATION]) == {}
 

@@ -37,6 +37,7 @@ def test_a_volume_that_was_handed_over_is_told_with_its_receiver_and_goes_if_it_
             volume.partial.mkdir()
     register.note(Actor("me", "0.1.0", None), "handed VOL001 to Jane Roe, Roe LLP, courier")
 
+    (tmp_path / "home/matters/smith.yaml").rename(tmp_path / "home/matters/smith.old")  # what it made is still there
     found = list(places.productions(settings, GONE))
 
     told = {place.where.rsplit("/", 1)[1]: place.note for place in found}
