@@ -109,7 +109,7 @@ def _asked(
 ) -> Asked:
     from custody_pipeline.forgetting.finder import Asked
     from custody_pipeline.matters.id_list import read_id_list
-    from custody_pipeline.matters.matter import Selection, TagCondition
+    from custody_pipeline.matters.matter import Selection, TagCondition, digits_of
 
     conditions = []
     for tag in tags:
@@ -118,7 +118,7 @@ def _asked(
             raise typer.BadParameter(f"--tag {tag!r}: expected NAME=VALUE, for example Customer-Id=4711")
         conditions.append(TagCondition(name, "=", value))
     for number in numbers:
-        if not any(character.isdigit() for character in number):
+        if not digits_of(number):
             raise typer.BadParameter(f"--number {number!r}: expected a number, for example +15550100123")
     ids = read_id_list(conversations) if conversations else None
     selection = Selection(ids=ids, numbers=tuple(numbers), tags=tuple(conditions))

@@ -7,6 +7,7 @@ selection finds (selection.py).
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
 EXCLUSION_REASONS = ("privilege", "not_responsive", "other")
 MEDIA_KINDS = ("call", "callback", "chat", "email", "message", "screen")
 DATE_FORMS = {"YYYY-MM-DD": "%Y-%m-%d", "MM/DD/YYYY": "%m/%d/%Y", "DD/MM/YYYY": "%d/%m/%Y", "YYYYMMDD": "%Y%m%d"}
+
+_FEWEST_DIGITS = 3
+
+
+def bare_number(number: str) -> str:
+    """A number without a scheme, a domain and parameters: `+1 555 010 0123` of `tel:+1 555 010 0123;ext=7`."""
+    return re.sub(r"^[a-zA-Z]+:", "", re.split("[@;]", number, maxsplit=1)[0]).strip()
+
+
+def digits_of(number: str) -> str:
+    """The digits by which a number is compared, without leading zeros; empty if it is no number."""
+    bare = bare_number(number)
+    digits = re.sub("[^0-9]", "", bare.replace("(0)", ""))
+    return digits.lstrip("0") if len(digits) >= _FEWEST_DIGITS and not re.search("[a-zA-Z]", bare) else ""
 
 
 @dataclass(frozen=True)

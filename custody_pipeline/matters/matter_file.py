@@ -27,6 +27,7 @@ from custody_pipeline.matters.matter import (
     ProductionForm,
     Selection,
     TagCondition,
+    digits_of,
 )
 
 _How = Literal["=", "!=", "is set", "is missing"]
@@ -145,7 +146,7 @@ class MatterReader(YamlReader):
     def _numbers(self, node: Node) -> tuple[str, ...]:
         values = self.texts(node, "numbers")
         for value, item in zip(values, getattr(node, "value", ()), strict=True):
-            if len(re.sub(r"\D", "", value)) < 3:
+            if not digits_of(value):
                 self.refuse(item, f"numbers: {value!r} is no number; expected '+1 555 010 0123', in quotes")
         return values
 

@@ -5,7 +5,6 @@ Belongs here: conditions → rows, and ids that match nothing. Does not: gaps of
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import duckdb
 import orjson
 
 from custody_pipeline.matters.found_recordings import Recording, Recordings
+from custody_pipeline.matters.matter import bare_number, digits_of
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
@@ -173,9 +173,8 @@ def _digits(numbers: Iterable[str]) -> tuple[list[str], list[str]]:
     whole: list[str] = []
     ends: list[str] = []
     for number in numbers:
-        bare = re.sub(r"^[a-zA-Z]+:", "", number.partition("@")[0]).strip()
-        digits = re.sub(r"\D", "", bare.replace("(0)", "")).lstrip("0")
-        international = bare.startswith(("+", "00"))
+        digits = digits_of(number)
+        international = bare_number(number).startswith(("+", "00"))
         (whole if international or len(digits) < _SUFFIX_DIGITS else ends).append(digits)
     return whole, ends
 

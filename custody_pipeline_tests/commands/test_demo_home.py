@@ -19,7 +19,7 @@ ASKING = (
     "run --date 2026-11-02", "rebuild", "doctor", "fixity", "tidy", "verify", f"prove {UUID}",
     "package --date 2026-11-02 --to case --for Roe --reason request", "catalog athena", "catalog iceberg local",
     "organisations list.txt", "witness ask http://127.0.0.1:1", "witness add note", "retention apply --yes",
-    f"flow check {UUID}", "erase --number 1", "matter produce m",
+    f"flow check {UUID}", "erase --number 555", "matter produce m",
     "matter gather m", "matter hold m", "matter release m",
 )  # fmt: skip
 LOCAL = (

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
+from typer.testing import CliRunner
 
+from custody_pipeline.cli.main import app
 from custody_pipeline.extract.genesys import Answer, GenesysClient
 from custody_pipeline.extract.genesys_errors import UnexpectedAnswer
 from custody_pipeline.extract.landing_files import LandingError
@@ -109,6 +111,12 @@ def test_a_matter_holds_what_it_asked_for_also_where_the_vendor_did_not(tmp_path
         (tmp_path / "matters/smith.yaml").unlink(missing_ok=True)
     (register.folder / "holds.json").unlink()
     assert holders(settings, [CONVERSATION]) == {}
+
+
+@pytest.mark.parametrize("number", ["0", "²", "sip:anonymous@10.1.2.3"])
+def test_what_has_no_digits_to_compare_is_no_number_of_every_call_without_one(tmp_path: Path, number: str) -> None:
+    told = CliRunner().invoke(app, ["--home", str(tmp_path), "erase", "--number", number], env={"COLUMNS": "200"})
+    assert (told.exit_code, "expected a number" in told.output) == (2, True)
 
 
 def test_files_of_the_home_are_searched_unpacked_and_those_that_cannot_be_are_named(tmp_path: Path) -> None:

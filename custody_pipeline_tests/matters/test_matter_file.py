@@ -71,6 +71,10 @@ def test_a_matter_says_what_it_selects(tmp_path: Path) -> None:
         ("numbers:", "callers:", 8, "unknown field 'callers'; accepted: agents, divisions, from"),
         ('"+1 (555) 010-0123"', "abc", 8, "is no number"),
         ("Legal Hold is set", "Legal Hold", 9, "expected 'Key = value'"),
+        # Compared by its digits, each of these would be the number of every call without one.
+        ('"+1 (555) 010-0123"', "sip:jane.roe@10.1.2.3", 8, "is no number"),
+        ('"+1 (555) 010-0123"', "'000'", 8, "is no number"),
+        ('"+1 (555) 010-0123"', "1-800-FLOWERS", 8, "is no number"),
         ("[call]", "[fax]", 10, "accepted: call, callback"),
         ("reason: privilege", "reason: secret", 12, "accepted: privilege, not_responsive, other"),
         ("reason: privilege", "reason: other", 12, "expected a 'note:'"),

@@ -134,6 +134,9 @@ def test_each_condition_finds_what_the_rows_say(night: Published) -> None:
     number = row["ani"].partition("@")[0].rpartition(":")[2]
     for written in (number, f"00{number.lstrip('+')}", f"{number[:4]} ({number[4:7]}) {number[7:]}", number[-8:]):
         assert (row["conversation_id"], row["recording_id"]) in keys(find(night, f"  numbers: ['{written}']"))
+    assert keys(find(night, f"  numbers: ['tel:{number};ext=7@example.com']")) == keys(
+        find(night, f"  numbers: ['{number}']")
+    )
     assert keys(find(night, "  numbers: ['999']")) == set()
     assert keys(find(night, f"  from: {NIGHT}\n  to: {NIGHT}")) == keys(find(night, "  where: 1 = 1"))
     assert keys(find(night, "  where: custody_status = 'complete' -- no more")) == of(

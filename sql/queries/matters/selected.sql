@@ -5,7 +5,7 @@ WITH asked AS (SELECT unnest($ids::VARCHAR[]) AS id),
 candidates AS (
     SELECT *,
         list_transform([ani, dnis], lambda number: ltrim(regexp_replace(
-            regexp_replace(regexp_replace(coalesce(number, ''), '@.*$', ''), '^[a-zA-Z]+:', ''), '[^0-9]', '', 'g'
+            regexp_replace(regexp_replace(coalesce(number, ''), '[@;].*$', ''), '^[a-zA-Z]+:', ''), '[^0-9]', '', 'g'
         ), '0')) AS called_digits
     FROM custody.chain_of_custody
 )
