@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.evidence.cut.workbook import write_workbook
-from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, duration, load_value
+from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, TAG, duration, load_value
 from custody_pipeline.matters.case_uco import CaseWriter
 from custody_pipeline.matters.matter import DATE_FORMS
 from custody_pipeline.models.mapping_file import is_tag_column
@@ -194,11 +194,17 @@ def write_load_file(path: Path, rows: Iterable[Mapping[str, str]], names: Iterab
     The format has no escape, so a value's own þ becomes `th`, its ® `(R)`, and its U+0014 a space.
     """
     fields = {name: source for name, (source, _, _) in _LOAD_FIELDS.items()}
-    fields |= {name.removeprefix("custom_data_").upper(): name for name in names if is_tag_column(name)}
+    fields |= {_load_field(name): name for name in names if is_tag_column(name)}
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         file.write(_load_line(fields))
         for row in rows:
             file.write(_load_line(row[source] for source in fields.values()))
+
+
+def _load_field(column: str) -> str:
+    """The load file's field of a tag: its column without `custom_data_`, unless a field of ours has that name."""
+    short = column.removeprefix(TAG).upper()
+    return column.upper() if short in _LOAD_FIELDS else short
 
 
 def write_field_map(path: Path, names: Iterable[str]) -> None:
@@ -208,9 +214,8 @@ def write_field_map(path: Path, names: Iterable[str]) -> None:
         for name, (_, kind, text) in _LOAD_FIELDS.items()
     ]
     for name in filter(is_tag_column, names):
-        short = name.removeprefix("custom_data_")
         described.append(
-            {"load_field": short.upper(), "relativity_type": "Long Text", "description": f"tag, column {name}"}
+            {"load_field": _load_field(name), "relativity_type": "Long Text", "description": f"tag, column {name}"}
         )
     write_csv(path, described, ("load_field", "relativity_type", "description"))
 

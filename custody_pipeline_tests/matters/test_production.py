@@ -29,6 +29,7 @@ from custody_pipeline.cli.main import app
 from custody_pipeline.evidence.log.keys import signer_from_file
 from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
+from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS, _load_lines
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.matters import production, production_tables, volume_writer
@@ -131,6 +132,17 @@ def test_the_load_file_and_the_spreadsheet_say_what_the_index_says(volume: Produ
     assert {cell.number_format for row in sheet.iter_rows() for cell in row} == {"@"}
     with (volume.folder / "audio-metadata.csv").open(encoding="utf-8-sig", newline="") as file:
         assert [row["Filename"] for row in csv.DictReader(file)] == [line["file_name"] for line in lines]
+
+
+def test_a_tag_of_the_name_of_a_field_takes_no_fields_place(tmp_path: Path) -> None:
+    names = [*LOAD_COLUMNS.values(), "custom_data_agent", "custom_data_custodian", "custom_data_matter"]
+    row = {name: f"of {name}" for name in names}
+    production_tables.write_load_file(tmp_path / "loadfile.dat", [row], names)
+    production_tables.write_field_map(tmp_path / "field-map.csv", names)
+    assert _load_lines((tmp_path / "loadfile.dat").read_bytes()) == [row]
+    fields = [line.partition(",")[0] for line in (tmp_path / "field-map.csv").read_text("utf-8-sig").splitlines()]
+    assert fields[-3:] == ["CUSTOM_DATA_AGENT", "CUSTOM_DATA_CUSTODIAN", "MATTER"]
+    assert len(set(fields)) == len(fields)
 
 
 def test_a_listening_copy_plays_everywhere_and_says_of_what_and_by_what_it_was_made(

@@ -133,7 +133,7 @@ def _lines_of(table: pa.Table) -> list[_Line]:
 def _load_lines(data: bytes) -> list[_Line]:
     """The lines of a load file. Values have another character in place of line breaks."""
     lines = [line[1:-1].split(f"{QUOTE}{FIELD}{QUOTE}") for line in data.decode("utf-8-sig").split("\r\n")[:-1]]
-    names = [LOAD_COLUMNS.get(name, TAG + name.lower()) for name in lines[0]] if lines else []
+    names = [_column_of(field) for field in lines[0]] if lines else []
     if not set(_KEYS) <= set(names) or any(len(line) != len(names) for line in lines):
         raise ValueError("fields")
     told: list[_Line] = [dict(zip(names, line, strict=True)) for line in lines[1:]]
@@ -141,6 +141,12 @@ def _load_lines(data: bytes) -> list[_Line]:
     if any([line[name] for name in names] != values for line, values in zip(told, lines[1:], strict=True)):
         raise ValueError("a field that is there twice")
     return told
+
+
+def _column_of(field: str) -> str:
+    """A tag has its column's name without `custom_data_`, or with it where a field of ours has the other name."""
+    tag = field.lower()
+    return LOAD_COLUMNS.get(field, tag if tag.removeprefix(TAG).upper() in LOAD_COLUMNS else TAG + tag)
 
 
 def _other_lines(lines: Sequence[_Line], loaded: Sequence[_Line]) -> Iterator[str]:
