@@ -183,16 +183,19 @@ class Register:
         """Append an event of the matter."""
         event = {"at": f"{utc_now():%Y-%m-%dT%H:%M:%SZ}", "operator": actor.operator, "what": what, **details}
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "events.ndjson").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+        with (self.folder / "events.ndjson").open("ab+") as file:
+            file.seek(max(0, file.tell() - 1))
+            # A killed process may have left a part of a line.
+            begin = b"" if file.read() in (b"", b"\n") else b"\n"
+            file.write(begin + json.dumps(event, ensure_ascii=False, default=str).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
     def events(self) -> list[dict[str, Any]]:
-        """Events of the matter, oldest first; the last line of a killed process may be incomplete."""
+        """Events of the matter, oldest first; a line of a killed process may be incomplete."""
         path = self.folder / "events.ndjson"
         found = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        for line in path.read_bytes().split(b"\n") if path.exists() else ():
             try:
                 found.append(json.loads(line))
             except ValueError:

@@ -18,8 +18,9 @@ from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.id_list import IdList, read_id_list
 from custody_pipeline.matters.matter import TagCondition
 from custody_pipeline.matters.matter_file import load_matter
-from custody_pipeline.matters.register import new_matter, open_matter
+from custody_pipeline.matters.register import Register, new_matter, open_matter
 from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.warehouse.ledger import Actor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,3 +200,12 @@ def test_a_new_matter_keeps_the_list_that_it_was_made_from(tmp_path: Path, monke
         assert "rename the list" in str(CliRunner().invoke(app, given).exception)
     assert [path.name for path in (tmp_path / "home" / "matters" / "smith").iterdir()] == ["request.csv"]
     assert "A1" in (tmp_path / "home" / "matters" / "smith" / "request.csv").read_text()
+
+
+def test_no_event_of_a_matter_is_lost_by_its_text_or_by_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    register, actor = Register(tmp_path), Actor("Jörg", "0.1.0", None)
+    register.note(actor, "handed VOL001 to Roe\u2028LLP\x85")
+    with (tmp_path / "events.ndjson").open("ab") as file:
+        file.write('{"operator": "Jö'.encode()[:-1])
+    register.note(actor, "produced VOL002")
+    assert [event["what"] for event in register.events()] == ["handed VOL001 to Roe\u2028LLP\x85", "produced VOL002"]
