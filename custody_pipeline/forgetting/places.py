@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import shutil
 import sqlite3
 import zipfile
 import zlib
@@ -28,6 +27,7 @@ from custody_pipeline.forgetting.object_versions import remove_versions, version
 from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
 from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
+from custody_pipeline.io.removed_folder import remove_folder
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.matters.register import acted_for, register_of
 from custody_pipeline.operations.package_register import packages_of, remove_abandoned, remove_package
@@ -202,9 +202,9 @@ def remove_productions(settings: Settings, ids: Set[str]) -> None:
     for name in acted_for(settings):
         for volume in register_of(settings, name).volumes():
             if any(item.conversation_id.lower() in ids for item in (*volume.recordings, *volume.lost)):
-                shutil.rmtree(volume.partial, ignore_errors=True)
+                remove_folder(volume.partial)
                 if volume.state() == "here":
-                    shutil.rmtree(volume.folder)
+                    remove_folder(Path(volume.folder))
 
 
 def packages(settings: Settings, con: duckdb.DuckDBPyConnection, ids: frozenset[str]) -> Iterator[Place]:

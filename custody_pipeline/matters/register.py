@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.evidence.package.signed_volume import LIST
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.removed_folder import is_going
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.matters.matter_file import TEMPLATE, load_matter, prefix_of
 from custody_pipeline.settings import SettingsError
@@ -117,7 +118,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """`here`, `gone` (moved or removed), or `altered` (the folder has other content)."""
         folder = Path(self.folder)
         if not folder.exists():
-            return "here" if self.partial.exists() else "gone"
+            return "here" if self.partial.exists() or is_going(folder) else "gone"
         try:
             is_what_was_made = hashlib.sha256((folder / LIST).read_bytes()).hexdigest() == self.sha256
         except OSError:

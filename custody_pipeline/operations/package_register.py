@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.removed_folder import is_going, remove_folder
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.settings import Settings
 
@@ -77,7 +78,7 @@ class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return "removed"
         manifest = Path(self.folder, TAG_MANIFEST)
         if not Path(self.folder).exists():
-            return "gone"
+            return "here" if is_going(Path(self.folder)) else "gone"
         if not manifest.is_file() or hashlib.sha256(manifest.read_bytes()).hexdigest() != self.sha256:
             return "altered"
         return "here"
@@ -134,7 +135,7 @@ def remove_package(settings: Settings, package: Package) -> bool:
     """Remove a package's folder if it is as it was made; the register stays. Returns whether the folder was removed."""
     if package.state() != "here":
         return False
-    shutil.rmtree(package.folder)
+    remove_folder(Path(package.folder))
     keep_package(settings, msgspec.structs.replace(package, removed_at=f"{utc_now():%Y-%m-%dT%H:%M:%S.%fZ}"))
     return True
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from typing import TYPE_CHECKING
 
+import msgspec
+import pytest
+
+from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.evidence.package.signed_volume import LIST
 from custody_pipeline.forgetting import places
 from custody_pipeline.matters.register import Produced, Volume, new_matter, register_of
+from custody_pipeline.operations.package_register import Packed, keep_package, new_package, packages_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Actor
 
@@ -49,3 +55,40 @@ def test_a_volume_that_was_handed_over_is_told_with_its_receiver_and_goes_if_it_
     left = sorted(path.name for path in tmp_path.iterdir() if path.name != "home")
     assert left == ["VOL002", "VOL003"]
     assert [volume.name for volume in register.volumes()] == [f"VOL00{number}" for number in range(1, 6)]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_removal_that_is_killed_is_ended_and_one_through_a_link_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    settings = Settings(home=tmp_path / "home")
+    register = register_of(settings, "smith")
+    recording = Produced("A1", "c1", "r1", "2026-11-02", "0" * 64, "0" * 64)
+    packed = Packed("2026-11-02", "c1", "r1")
+    digest = hashlib.sha256(b"the list").hexdigest()
+    register.keep(Volume(1, str(tmp_path / "VOL001"), "0" * 64, (recording,), digest))
+    package = new_package("me", "", "request", tmp_path / "package")
+    keep_package(settings, msgspec.structs.replace(package, recordings=(packed,), sha256=digest))
+    for name, listed in (("VOL001", LIST), ("package", TAG_MANIFEST)):
+        folder = tmp_path / "far" / name if linked else tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / listed).write_bytes(b"the list")
+        (folder / "audio.wav").write_bytes(b"of the person")
+        if linked:
+            (tmp_path / name).symlink_to(folder)
+
+    def killed(folder: Path) -> None:
+        for listed in (LIST, TAG_MANIFEST):
+            (folder / listed).unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
+    for remove in (places.remove_productions, places.remove_packages):
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "rmtree", killed)
+            with pytest.raises(KeyboardInterrupt):
+                remove(settings, GONE)
+        remove(settings, GONE)
+    assert sorted(path.name for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "home")) == (
+        ["far"] if linked else []
+    )
+    assert [item.state() for item in packages_of(settings)] == ["removed"]
