@@ -17,7 +17,7 @@ import requests
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type
 
 from custody_pipeline.alerts.alert import DeliveryError
-from custody_pipeline.io.http import Pause, retry_after
+from custody_pipeline.io.http import Pause, Session, retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Http:
 
     def __init__(self, channel: str, patience: Patience):
         self.channel, self.patience = channel, patience
-        self._session = requests.Session()
+        self._session = Session()
         # Credentials only from the settings, not from ~/.netrc. Proxies and CA bundles of the environment still apply.
         self._session.auth = _no_auth
 
@@ -105,7 +105,7 @@ class Http:
         def ask() -> requests.Response:
             count = f"{retrying.statistics['attempt_number']} of {tries} tries"
             try:
-                response = self._session.request(method, url, timeout=TIMEOUT, allow_redirects=False, **arguments)
+                response = self._session.request(method, url, timeout=TIMEOUT, **arguments)
             # The cause holds the address, which is a secret for some channels.
             except (requests.ConnectionError, requests.Timeout) as error:
                 raise TroubleError(f"{what}: no answer ({type(error).__name__}), {count}", None) from None

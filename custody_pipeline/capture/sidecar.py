@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
+from custody_pipeline.io.http import Session
 from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
@@ -99,9 +100,8 @@ def put_presigned(permission: PresignedPut, content: bytes) -> SidecarOutcome:
         SidecarError: refused (other bytes, headers or time than signed), or no answer.
     """
     try:
-        answer = requests.put(
-            permission.url, data=content, headers=permission.headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
-        )
+        with Session() as session:
+            answer = session.put(permission.url, data=content, headers=permission.headers, timeout=TIMEOUT_SECONDS)
     # The cause holds the URL.
     except requests.RequestException:
         raise SidecarError(permission.where, None) from None

@@ -42,7 +42,7 @@ from custody_pipeline.extract.genesys_errors import (
     UnexpectedAnswer,
 )
 from custody_pipeline.extract.rate_limiter import RateLimiter
-from custody_pipeline.io.http import Bearer, Pause, retry_after
+from custody_pipeline.io.http import Bearer, Pause, Session, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -430,9 +430,7 @@ class GenesysClient:
     def _once(self, session: requests.Session, method: str, url: str, path: str, **arguments: Any) -> Answer:
         request = f"{method} {path}"
         try:
-            with session.request(
-                method, url, timeout=TIMEOUT, allow_redirects=False, stream=True, **arguments
-            ) as response:
+            with session.request(method, url, timeout=TIMEOUT, stream=True, **arguments) as response:
                 body = _body_of(request, response)
         # The causes hold URLs with query strings, so they are named by their kind only.
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
@@ -483,7 +481,7 @@ def _failed(state: RetryCallState) -> TransientError:
 
 
 def _new_session() -> requests.Session:
-    session = requests.Session()
+    session = Session()
     session.headers["User-Agent"] = f"custody-pipeline/{version('custody-pipeline')}"
     session.headers["Accept"] = "application/json"
     for scheme in ("https://", "http://"):

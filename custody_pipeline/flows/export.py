@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from custody_pipeline.flows.document import MAX_BYTES, FlowDocument, FlowError, parse_flow
+from custody_pipeline.io.http import Session
 
 TIMEOUT = (10, 60)
 POLL_SECONDS = 2.0
@@ -93,14 +94,14 @@ def _finished(api: Api, job_id: str, source: str, sleep: Callable[[float], None]
 
 
 def _download(url: str, api_url: str, source: str) -> bytes:
-    with requests.Session() as session:
+    with Session() as session:
         # The address is foreign: it must get none of our credentials, from any place where requests finds them.
         session.trust_env = False
         for _ in range(MAX_REDIRECTS + 1):
             if not _is_allowed(url, api_url):
                 raise FlowError(source, 1, f"the download lies on {urlsplit(url).hostname!r}, which is not allowed")
             try:
-                with session.get(url, timeout=TIMEOUT, stream=True, allow_redirects=False) as response:
+                with session.get(url, timeout=TIMEOUT, stream=True) as response:
                     if response.status_code in _REDIRECTS and "Location" in response.headers:
                         url = urljoin(url, response.headers["Location"])
                         continue

@@ -1,4 +1,4 @@
-"""Code that all HTTP clients share: pauses before a retry, Retry-After, bearer tokens.
+"""Code that all HTTP clients share: sessions, pauses before a retry, Retry-After, bearer tokens.
 
 Belongs here: how long to wait. Does not: which answers are retried, and when to stop (extract/genesys.py,
 alerts/delivery.py).
@@ -44,6 +44,17 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return float(text)
     until = http_date(text)
     return None if until is None else max(0.0, (until - datetime.now(UTC)).total_seconds())
+
+
+class Session(requests.Session):
+    """A session that follows no redirect.
+
+    With `allow_redirects=False`, requests still prepares the next request: it reads the whole body, however long, and
+    raises ValueError for a `Location` that is no address.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: no answer leads elsewhere."""
 
 
 class Bearer(AuthBase):

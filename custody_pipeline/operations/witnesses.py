@@ -27,6 +27,7 @@ from custody_pipeline.evidence.log.keys import parse_public_keys
 from custody_pipeline.evidence.log.note import Verifier
 from custody_pipeline.evidence.log.tiles import TileTree
 from custody_pipeline.evidence.reader import FolderReader, Reader, read
+from custody_pipeline.io.http import Session
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.operations.endings import ending_of
@@ -65,13 +66,8 @@ def ask(settings: Settings, url: str, witnesses: Sequence[Verifier], target: str
 
     def post(body: bytes) -> tuple[int, bytes]:
         try:
-            with requests.post(
-                f"{url.rstrip('/')}/add-checkpoint",
-                data=body,
-                timeout=_TIMEOUT_SECONDS,
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
+            place = f"{url.rstrip('/')}/add-checkpoint"
+            with Session() as web, web.post(place, data=body, timeout=_TIMEOUT_SECONDS, stream=True) as answer:
                 return answer.status_code, answer.raw.read(_LARGEST_ANSWER, decode_content=True)
         except (requests.RequestException, HTTPError, OSError) as error:
             raise WitnessError(

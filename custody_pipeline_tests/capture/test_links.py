@@ -126,7 +126,7 @@ def test_the_url_is_in_no_representation_exception_or_log(
     def lost(*_: Any, **__: Any) -> None:
         raise requests.ConnectionError(f"no route to {permission.url}")
 
-    monkeypatch.setattr(requests, "put", lost)
+    monkeypatch.setattr(requests.Session, "put", lost)
     with pytest.raises(SidecarError, match="no answer") as caught:
         put_presigned(permission, CONTENT)
     assert caught.value.__suppress_context__

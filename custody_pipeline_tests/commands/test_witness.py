@@ -305,6 +305,6 @@ def test_an_answer_that_breaks_off_is_no_fault_of_ours(
         def __exit__(self, *_: object) -> None: ...
 
     monkeypatch.setattr(Torn.raw, "read", Mock(side_effect=ProtocolError("cut off")))
-    monkeypatch.setattr("requests.post", lambda *_, **__: Torn())
+    monkeypatch.setattr("requests.Session.post", lambda *_, **__: Torn())
     with pytest.raises(WitnessError, match="ProtocolError"):
         ask(settings, "http://127.0.0.1:9", [witness.verifier])

@@ -139,6 +139,13 @@ def test_permanent_answers_are_asked_once(
     assert api.paths().count("/api/v2/x") == 1
 
 
+@pytest.mark.parametrize("location", ["https://[x/elsewhere", "\xff"])
+def test_a_redirect_to_no_address_is_an_unexpected_answer(api: Api, client: GenesysClient, location: str) -> None:
+    api.on("/api/v2/x", Reply(status=302, headers={"Location": location}))
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match="HTTP 302"):
+        client.get("/api/v2/x")
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_passing_answers_are_retried_with_growing_waits(
     api: Api, client: GenesysClient, clock: Clock, status: int
